@@ -1,0 +1,1 @@
+"""diorama: see inside neural networks."""

@@ -1,0 +1,64 @@
+"""Every error that diorama raises on purpose.
+
+    DioramaError
+    ├── UsageError (also a ValueError)   an argument is wrong: what was wanted, what came, the nearest way out
+    │   └── NotFound (also a LookupError)   a name that does not exist; names the nearest ones
+    ├── NotApplicable    the request makes sense, but not for this model or input; says why and what to use
+    ├── Untrusted        a model's pickle was not made by this user; says how to allow it
+    ├── Unavailable      something outside is missing or busy (a locked run, a model that could not be stored)
+    ├── Damaged          stored bytes do not match their checksum
+    └── Cancelled        the person no longer wants the result
+
+Command line and page show the message as it is: one sentence, with the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DioramaError(Exception):
+    """The root of the tree: catching it catches every error raised on purpose."""
+
+
+class UsageError(DioramaError, ValueError):
+    """An argument is wrong."""
+
+
+class NotFound(UsageError, LookupError):
+    """A name that does not exist."""
+
+
+class NotApplicable(DioramaError):
+    """A view, method or command does not fit this model or input."""
+
+
+class Untrusted(DioramaError):
+    """Loading would run code that this user did not make."""
+
+
+class Unavailable(DioramaError):
+    """Something outside the program is missing or busy."""
+
+
+class Damaged(DioramaError):
+    """Stored bytes do not match their checksum."""
+
+
+class Cancelled(DioramaError):
+    """The person no longer wants the result."""
+
+
+def not_found(what: str, wanted: object, existing: Iterable[str]) -> NotFound:
+    """Build the error for a name that does not exist, with the nearest names that do."""
+    names = [str(name) for name in existing]
+    near = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.4)
+    if not names:
+        hint = f"there is no {what} at all"
+    elif near:
+        hint = "nearest: " + ", ".join(repr(name) for name in near)
+    else:
+        shown = ", ".join(repr(name) for name in names[:8])
+        hint = f"there are: {shown}" + (" …" if len(names) > 8 else "")
+    return NotFound(f"no {what} named {str(wanted)!r} among {len(names)}; {hint}")

@@ -1,0 +1,189 @@
+"""A knob is a declared parameter: one line gives the check, the flag, the control, the documentation and the cache key."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, dataclass_transform
+
+from .errors import UsageError, not_found
+
+Kind = Literal[
+    "number", "integer", "flag", "choice", "text",
+    "layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell",
+]  # fmt: skip
+"""What a knob holds. The kinds after "text" are names resolved in the scene; None lets the view choose."""
+
+SCENE_KINDS = ("layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell")
+
+
+@dataclasses.dataclass(frozen=True)
+class Knob:
+    """One declared parameter, as the page, the command line and the docs see it."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    log: bool = False
+    main: bool = False
+    optional: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The knob's name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    def check(self, value: Any) -> Any:
+        """Return the value in the knob's own type, or raise UsageError that says what was wanted."""
+        if value is None:
+            if self.optional:
+                return None
+            raise UsageError(f"{self.name} wants {self.wanted()}, got None")
+        if self.kind == "flag":
+            return self._flag(value)
+        if self.kind in ("number", "integer", "step", "example"):
+            return self._number(value)
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise not_found(f"choice of {self.name}", value, self.choices)
+            return str(value)
+        if self.kind == "class" and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str):
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}")
+        return value
+
+    def _flag(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        word = str(value).lower()
+        if word in ("true", "yes", "on", "1"):
+            return True
+        if word in ("false", "no", "off", "0"):
+            return False
+        raise UsageError(f"{self.name} wants yes or no, got {value!r}")
+
+    def _number(self, value: Any) -> float | int:
+        whole = self.kind != "number"
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}") from None
+        inside = (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
+        if isinstance(value, bool) or math.isnan(number) or not inside or (whole and number != int(number)):
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}")
+        return int(number) if whole else number
+
+    def wanted(self) -> str:
+        """Say in words what the knob takes."""
+        if self.kind == "choice":
+            return "one of " + ", ".join(self.choices)
+        noun = {"number": "a number", "integer": "a whole number", "flag": "yes or no", "text": "text"}.get(
+            self.kind, f"a {self.kind}"
+        )
+        if self.low is not None and self.high is not None:
+            noun += f" from {self.low:g} to {self.high:g}"
+        elif self.low is not None:
+            noun += f" of at least {self.low:g}"
+        elif self.high is not None:
+            noun += f" of at most {self.high:g}"
+        return noun + (f" ({self.unit})" if self.unit else "")
+
+
+def knob(
+    default: Any,
+    help: str,  # noqa: A002 - the word that every caller reads
+    *,
+    kind: Kind | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    unit: str = "",
+    log: bool = False,
+    main: bool = False,
+) -> Any:
+    """Declare a knob as the default of a plug-in's field.
+
+    ``low`` and ``high`` are inclusive. ``log`` asks for a logarithmic slider. ``main`` shows the knob in a view's head
+    line rather than behind "more". A default of None makes the knob optional.
+    """
+    if kind is None:
+        kind = (
+            "choice" if choices
+            else "flag" if isinstance(default, bool)
+            else "integer" if isinstance(default, int)
+            else "number" if isinstance(default, float)
+            else "text"
+        )  # fmt: skip
+    declared = Knob("", kind, default, help, low, high, tuple(choices), unit, log, main, default is None)
+    return dataclasses.field(default=default, metadata={"knob": declared})
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(knob,))
+class Plugin:
+    """Base of everything that is one file and one name. Subclasses become frozen dataclasses whose fields are knobs."""
+
+    name: ClassVar[str] = ""
+    """The file's name; set by the registry."""
+    title: ClassVar[str] = ""
+    """What the page calls it; the name with spaces when left out."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for declared in knobs_of(type(self)).values():
+            object.__setattr__(self, declared.name, declared.check(getattr(self, declared.name)))
+
+    def knobs(self) -> dict[str, Any]:
+        """The values of all knobs, for provenance and cache keys."""
+        return {name: getattr(self, name) for name in knobs_of(type(self))}
+
+
+def knobs_of(plugin: type) -> dict[str, Knob]:
+    """All knobs that a plug-in declares, in order of declaration."""
+    found = {}
+    for field in dataclasses.fields(plugin):
+        declared = field.metadata.get("knob")
+        if declared is not None:
+            found[field.name] = dataclasses.replace(declared, name=field.name)
+    return found
+
+
+def build(plugin: type, values: Mapping[str, Any]) -> Any:
+    """Make a plug-in from knob values (texts are parsed), with a helpful error for an unknown knob."""
+    known = knobs_of(plugin)
+    for name in values:
+        if name not in known:
+            raise not_found(f"knob of {getattr(plugin, 'name', '') or plugin.__name__}", name, known)
+    return plugin(**{name: known[name].check(value) for name, value in values.items()})
+
+
+def sentence(plugin: type) -> str:
+    """The first sentence of the plug-in's docstring: its help text everywhere."""
+    text = inspect.getdoc(plugin) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def title_of(plugin: type) -> str:
+    """The plug-in's title, from its name when it declares none."""
+    name: str = getattr(plugin, "name", "") or plugin.__name__
+    return getattr(plugin, "title", "") or name.replace("_", " ").capitalize()
+
+
+def describe(plugin: type) -> dict[str, Any]:
+    """A plug-in as plain data: name, title, sentence, knobs."""
+    return {
+        "name": getattr(plugin, "name", ""),
+        "title": title_of(plugin),
+        "sentence": sentence(plugin),
+        "knobs": [dataclasses.asdict(declared) for declared in knobs_of(plugin).values()],
+    }

@@ -1,0 +1,160 @@
+"""A picture is a small tree of marks with its title, caption, checks and provenance; it travels as JSON header + binary arrays."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from . import registry
+from .errors import Damaged, not_found
+from .marks import Group, Mark, Node
+from .provenance import Provenance
+
+MAGIC = b"DIO1"
+_HEAD = struct.Struct("<4sI")
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A number that says how far to believe a picture, with one sentence on how to read it."""
+
+    name: str
+    value: float
+    sentence: str = ""
+    unit: str = ""
+    good: bool | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What a view may yield between pictures: how far its work is; ``seconds`` is what is left, when known."""
+
+    done: float
+    total: float
+    note: str = ""
+    seconds: float | None = None
+
+
+class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual."""
+
+    title: str
+    body: Node
+    caption: str = ""
+    provenance: Provenance | None = None
+    checks: tuple[Check, ...] = ()
+    note: str = ""
+    step: int | None = None
+    final: bool = True
+
+    def to_bytes(self) -> bytes:
+        """The binary form: magic, header length, JSON header, then the arrays, each at a multiple of 8 bytes."""
+        arrays: list[np.ndarray] = []
+
+        def place(value: Any) -> Any:
+            if isinstance(value, np.ndarray):
+                arrays.append(_portable(value))
+                return {"$": len(arrays) - 1}
+            if isinstance(value, np.generic):
+                return value.item()
+            raise TypeError(f"a picture cannot carry {type(value).__name__}")
+
+        content = msgspec.to_builtins(self, enc_hook=place)
+        layout, offset = [], 0
+        for array in arrays:
+            layout.append({"dtype": array.dtype.str[1:], "shape": list(array.shape), "offset": offset})
+            offset += -(-array.nbytes // 8) * 8
+        header = msgspec.json.encode({"picture": content, "arrays": layout})
+        header += b" " * (-(len(header) + _HEAD.size) % 8)
+        parts = [_HEAD.pack(MAGIC, len(header)), header]
+        for array in arrays:
+            parts += [array.data.cast("B") if array.size else b"", b"\0" * (-array.nbytes % 8)]
+        return b"".join(parts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Picture:
+        """Read the binary form; raises Damaged when it is not one."""
+        try:
+            magic, length = _HEAD.unpack_from(data)
+            if magic != MAGIC:
+                raise ValueError("wrong magic")
+            header = json.loads(bytes(data[_HEAD.size : _HEAD.size + length]))
+            start = _HEAD.size + length
+            arrays = [_array(data, start, entry) for entry in header["arrays"]]
+
+            def take(kind: type, value: Any) -> Any:
+                if kind is np.ndarray:
+                    return arrays[value["$"]]
+                raise TypeError(kind)
+
+            return msgspec.convert(header["picture"], cls, dec_hook=take)
+        except (struct.error, ValueError, KeyError, IndexError, TypeError) as error:
+            raise Damaged(f"these bytes are not a picture: {error}") from error
+
+    def save(self, path: str | Path, **options: Any) -> Path:
+        """Save as .png, .svg, .pdf, .html, .json, .npz, .mp4 or .gif, by the path's suffix.
+
+        ``mp4`` and ``gif`` make a film over all snapshots of the run that the picture came from. ``footer=True`` writes the
+        provenance below a figure; it always stands in the file's metadata.
+        """
+        target = Path(path)
+        suffix = target.suffix.lstrip(".").lower()
+        if suffix not in registry.savers:
+            raise not_found("file format", suffix or str(path), registry.savers)
+        saver = registry.savers[suffix](**options)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        saver.save(self, target)
+        return target
+
+    @property
+    def frames(self) -> Callable[[], Iterator[Picture]] | None:
+        """What makes the film: the same view at each snapshot, in order; None when there is only this moment."""
+        found: Callable[[], Iterator[Picture]] | None = self.__dict__.get("frames_")
+        return found
+
+    def with_frames(self, frames: Callable[[], Iterator[Picture]]) -> Picture:
+        """Attach what makes the film; it is not stored with the picture."""
+        self.__dict__["frames_"] = frames
+        return self
+
+    def marks(self) -> Iterator[Mark]:
+        """All marks of the tree, groups included, from the top."""
+        waiting: list[Mark] = [self.body]
+        while waiting:
+            mark = waiting.pop(0)
+            yield mark
+            if isinstance(mark, Group):
+                waiting = [*mark.children, *waiting]
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        notebook = registry.widget_for(self)
+        return notebook if notebook is not None else {"text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(mark).__name__.lower() for mark in self.marks() if not isinstance(mark, Group))
+        at = f" at step {self.step}" if self.step is not None else ""
+        return f"<Picture {self.title!r}{at}: {kinds}>"
+
+
+def _portable(array: np.ndarray) -> np.ndarray:
+    """The array in a type that a browser has: 64-bit integers and half floats are widened or narrowed without loss of meaning."""
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
+    elif array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        small = array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)
+        array = array.astype(np.int32 if small else np.float64)
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
+def _array(data: bytes, start: int, entry: dict[str, Any]) -> np.ndarray:
+    count = int(np.prod(entry["shape"], dtype=np.int64))
+    dtype = np.dtype("<" + entry["dtype"])
+    if dtype.kind not in "fiu" or count < 0:
+        raise ValueError("a type that no picture has")
+    return np.frombuffer(data, dtype, count, start + entry["offset"]).reshape(entry["shape"])

@@ -1,0 +1,41 @@
+"""How a picture was made: carried by every picture, shown under "how is this made?", stored in exported files."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+import msgspec
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything needed to make a picture again.
+
+    ``model`` is a fingerprint of the weights, ``guessed`` lists what was guessed rather than told (the kind of input, the
+    output picked), ``source`` names the paper or formula, ``mode`` whether the model was looked at in eval or train mode.
+    """
+
+    method: str
+    sentence: str = ""
+    knobs: dict[str, Any] = {}
+    selection: str = ""
+    step: int | None = None
+    run: str = ""
+    seed: int | None = None
+    mode: str = "eval"
+    model: str = ""
+    source: str = ""
+    guessed: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a picture depends on."""
+    found = {"python": platform.python_version()}
+    for name in ("diorama", "torch", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,202 @@
+"""Keys name things (a unit, an example, a step); a selection is what the user has chosen; an address is a place in the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+from .errors import UsageError, not_found
+
+NAMED = ("run", "layer", "op", "direction")
+INDEXED = ("unit", "head", "weight")
+NUMBERED = ("example", "class", "step", "token")
+KINDS = NAMED + INDEXED + NUMBERED
+_SAFE = ".#_- "
+_NUMBERS = re.compile(r"\d+(,\d+)*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """A reference to one thing, such as ``unit:features.3/17@5,8``.
+
+    ``name`` is the run, layer, op or direction; ``index`` the unit, head, weight position, or the number(s) of examples,
+    classes, steps and tokens (two numbers mean an inclusive range); ``place`` a position in the unit's map (row, column).
+    """
+
+    kind: str
+    name: str = ""
+    index: tuple[int, ...] = ()
+    place: tuple[int, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """Read a key from its text; raises UsageError with the expected form."""
+        kind, colon, rest = text.partition(":")
+        if not colon or kind not in KINDS:
+            raise not_found("kind of key", kind, KINDS) if colon else UsageError(
+                f"a key looks like 'unit:features.3/17' or 'example:4', got {text!r}"
+            )
+        try:
+            return cls._parts(kind, rest)
+        except ValueError:
+            form = {"unit": "unit:LAYER/NUMBER", "head": "head:LAYER/NUMBER", "weight": "weight:LAYER/NUMBER,NUMBER"}.get(
+                kind, f"{kind}:NUMBER" if kind in NUMBERED else f"{kind}:NAME"
+            )
+            raise UsageError(f"a key of this kind looks like {form!r}, got {text!r}") from None
+
+    @classmethod
+    def _parts(cls, kind: str, rest: str) -> Key:
+        if kind in NAMED:
+            if not rest:
+                raise ValueError
+            return cls(kind, unquote(rest))
+        if kind in INDEXED:
+            front, at, place = rest.partition("@")
+            name, slash, index = front.rpartition("/")
+            if not slash or not name or (at and not place):
+                raise ValueError
+            return cls(kind, unquote(name), _numbers(index), _numbers(place) if at else ())
+        first, dash, last = rest.partition("-")
+        index = (*_numbers(first), *(_numbers(last) if dash else ()))
+        if len(index) > 2 or (len(index) == 2 and index[1] < index[0]):
+            raise ValueError
+        return cls(kind, "", index)
+
+    def __str__(self) -> str:
+        if self.kind in NAMED:
+            return f"{self.kind}:{quote(self.name, safe=_SAFE)}"
+        index = ",".join(map(str, self.index))
+        if self.kind in INDEXED:
+            place = "@" + ",".join(map(str, self.place)) if self.place else ""
+            return f"{self.kind}:{quote(self.name, safe=_SAFE)}/{index}{place}"
+        return f"{self.kind}:{'-'.join(map(str, self.index))}"
+
+    @property
+    def number(self) -> int:
+        """The first index: the unit, example, class, step or token."""
+        return self.index[0]
+
+    @property
+    def numbers(self) -> range:
+        """All numbers that a range names."""
+        return range(self.index[0], self.index[-1] + 1)
+
+    @property
+    def layer(self) -> str:
+        """The layer that the key lies in."""
+        return self.name
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    if not _NUMBERS.fullmatch(text):
+        raise ValueError(text)
+    return tuple(int(part) for part in text.split(","))
+
+
+def unit_key(layer: str, unit: int, place: Iterable[int] = ()) -> str:
+    """The text of a unit's key."""
+    return str(Key("unit", layer, (int(unit),), tuple(int(p) for p in place)))
+
+
+def layer_key(layer: str) -> str:
+    """The text of a layer's key."""
+    return str(Key("layer", layer))
+
+
+def number_key(kind: str, *numbers: int) -> str:
+    """The text of an example's, class's, step's or token's key."""
+    return str(Key(kind, "", tuple(int(n) for n in numbers)))
+
+
+def as_key(kind: str, value: Any) -> Key:
+    """Make a key where the kind is known, so that its prefix may be left out: ``as_key("unit", "features.3/17")``."""
+    if isinstance(value, Key):
+        key = value
+    else:
+        text = str(value)
+        key = Key.parse(text if text.partition(":")[0] in KINDS else f"{kind}:{text}")
+    if key.kind != kind:
+        raise UsageError(f"wanted a {kind}, got {str(key)!r}")
+    return key
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """The keys that the user has chosen: set A, and set B where a view compares."""
+
+    a: tuple[Key, ...] = ()
+    b: tuple[Key, ...] = ()
+
+    @classmethod
+    def of(cls, *keys: str | Key, against: Iterable[str | Key] = ()) -> Selection:
+        """Build a selection from keys or their texts."""
+        return cls(tuple(_key(k) for k in keys), tuple(_key(k) for k in against))
+
+    @classmethod
+    def parse(cls, text: str) -> Selection:
+        """Read a selection from its text: keys joined by '+', set B after '|'."""
+        first, _, second = text.partition("|")
+        return cls.of(*filter(None, first.split("+")), against=filter(None, second.split("+")))
+
+    def __str__(self) -> str:
+        first, second = "+".join(map(str, self.a)), "+".join(map(str, self.b))
+        return f"{first}|{second}" if second else first
+
+    def one(self, kind: str) -> Key | None:
+        """The most recently chosen key of a kind in set A."""
+        return next((key for key in reversed(self.a) if key.kind == kind), None)
+
+    def all(self, kind: str) -> tuple[Key, ...]:
+        """All keys of a kind in set A, in the order they were chosen."""
+        return tuple(key for key in self.a if key.kind == kind)
+
+    def choose(self, key: str | Key) -> Selection:
+        """Choose one key instead of the others of its kind."""
+        chosen = _key(key)
+        return dataclasses.replace(self, a=(*(k for k in self.a if k.kind != chosen.kind), chosen))
+
+
+def _key(value: str | Key) -> Key:
+    return value if isinstance(value, Key) else Key.parse(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """A place in the page: what the hash of its URL holds, so that it can be sent or bookmarked."""
+
+    run: str = ""
+    step: str = ""
+    room: str = ""
+    view: str = ""
+    mode: str = ""
+    selection: Selection = Selection()
+    knobs: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    """By view: knob values as text."""
+
+    def to_hash(self) -> str:
+        """The URL hash, without the leading '#'."""
+        parts = [(n, str(getattr(self, n))) for n in ("run", "step", "room", "view", "mode") if getattr(self, n)]
+        if self.selection != Selection():
+            parts.append(("select", str(self.selection)))
+        for view, values in self.knobs.items():
+            parts += [(f"k.{view}.{name}", str(value)) for name, value in values.items()]
+        return "&".join(f"{quote(name, safe='.')}={quote(value, safe='')}" for name, value in parts)
+
+    @classmethod
+    def from_hash(cls, text: str) -> Address:
+        """Read an address from a URL hash; unknown fields are ignored, so that old addresses stay valid."""
+        fields: dict[str, Any] = {}
+        knobs: dict[str, dict[str, str]] = {}
+        for part in filter(None, text.lstrip("#").split("&")):
+            name, _, value = part.partition("=")
+            name, value = unquote(name), unquote(value)
+            if name.startswith("k.") and name.count(".") == 2:
+                knobs.setdefault(name.split(".")[1], {})[name.split(".")[2]] = value
+            elif name == "select":
+                fields["selection"] = Selection.parse(value)
+            elif name in ("run", "step", "room", "view", "mode"):
+                fields[name] = value
+        return cls(**fields, knobs=knobs)
