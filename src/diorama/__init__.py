@@ -1,1 +1,69 @@
-"""diorama: see inside neural networks."""
+"""diorama: see inside any PyTorch network, from every side, at every moment of its training.
+
+>>> with diorama.watch(model, "runs/mine", probe=(x, y), optimizer=optimizer) as recorder:   # doctest: +SKIP
+...     recorder.step(loss=loss)
+>>> diorama.serve("runs/")                                                                   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .core.errors import (
+    Cancelled,
+    Damaged,
+    DioramaError,
+    NotApplicable,
+    NotFound,
+    Unavailable,
+    Untrusted,
+    UsageError,
+)
+from .core.picture import Picture
+from .core.registry import commands, demos, findings, projections, signals
+from .core.selection import Key, Selection
+
+if TYPE_CHECKING:
+    from . import methods, views
+    from .data.kinds import Image, Series, Sound, Table, Tokens
+    from .record.recorder import watch
+    from .run import Run
+    from .run import open_run as open  # noqa: A004 - the interface's word
+    from .scene import Scene
+    from .server.serve import serve
+
+# What needs torch is imported when it is first used, so that `diorama list` and `diorama --help` answer at once.
+_LAZY = {
+    "watch": "record.recorder:watch",
+    "open": "run:open_run",
+    "Run": "run:Run",
+    "Scene": "scene:Scene",
+    "serve": "server.serve:serve",
+    "Image": "data.kinds:Image",
+    "Table": "data.kinds:Table",
+    "Tokens": "data.kinds:Tokens",
+    "Series": "data.kinds:Series",
+    "Sound": "data.kinds:Sound",
+    "views": "views",
+    "methods": "methods",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Cancelled", "Damaged", "DioramaError", "Image", "Key", "NotApplicable", "NotFound", "Picture", "Run", "Scene",
+    "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "commands", "demos",
+    "findings", "methods", "open", "projections", "serve", "signals", "views", "watch",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'diorama' has no attribute {name!r}")
+    place, _, attribute = _LAZY[name].partition(":")
+    module = importlib.import_module(f"{__name__}.{place}")
+    return getattr(module, attribute) if attribute else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

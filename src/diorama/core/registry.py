@@ -10,6 +10,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from types import ModuleType
@@ -89,6 +90,40 @@ class Registry(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<{self.kind}: {', '.join(self)}>"
+
+    def stand_for(self, package: str) -> None:
+        """Let a package be this mapping too, where both bear the same public name (``diorama.views``)."""
+        module = sys.modules[package]
+        module.__dict__["_registry"] = self
+        module.__class__ = _PackageMapping
+
+
+class _PackageMapping(ModuleType, Mapping[str, Any]):
+    """A package that answers as the registry of the plug-ins in it."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.__dict__["_registry"][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__["_registry"])
+
+    def __len__(self) -> int:
+        return len(self.__dict__["_registry"])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__dict__["_registry"]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return repr(self.__dict__["_registry"])
 
 
 def _paths(package: str) -> list[str]:

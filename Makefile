@@ -1,0 +1,43 @@
+# The commands of this project; the same run in CI. `make help` lists them.
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: pyproject.toml hatch_build.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test]"
+	@touch $@
+
+page: .venv/installed ## build the page, where its sources changed
+	$(BIN)/python hatch_build.py
+
+demo: page ## train a CNN on handwritten digits live and open the page on it
+	$(BIN)/python -m diorama demo
+
+browser:
+	@sh tests/install_browser.sh
+
+check: page ## lint, types, and the rules of the house
+	$(BIN)/ruff check src tests bench examples hatch_build.py
+	$(BIN)/mypy src/diorama/core src/diorama/model src/diorama/record src/diorama/views
+	$(BIN)/python hatch_build.py check
+	$(BIN)/python -m pytest tests/test_house.py
+
+test: browser check ## everything that must hold
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+bench: page ## ratios against the limits and the peers
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[bench]"
+	$(BIN)/python -m bench
+
+docs: page ## make the reference pages and the pictures of the README from the code
+	$(BIN)/python docs/make.py
+
+clean: ## remove what was built
+	rm -rf .venv src/diorama/static web/node_modules
+
+.PHONY: help page demo browser check test bench docs clean

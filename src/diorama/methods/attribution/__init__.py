@@ -1,0 +1,1 @@
+"""Attribution methods: why this answer? One method a file."""

@@ -1,0 +1,1 @@
+"""Projections of high-dimensional points to two or three dimensions. One projection a file."""

@@ -1,0 +1,173 @@
+"""The rules of the house, as ARCHITECTURE.md states them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import diorama
+from diorama.core.marks import MARKS
+from diorama.core.registry import commands, demos, findings, signals, views
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "diorama"
+PYTHON = sorted(SOURCE.rglob("*.py"))
+# A room may import the rooms at its right; rooms in one tuple don't know each other.
+FLOORS: list[tuple[str, ...]] = [
+    ("cli", "__main__"),
+    ("server", "notebook"),
+    ("live",),
+    ("export",),
+    ("views",),
+    ("run",),
+    ("scene",),
+    ("methods",),
+    ("training", "record"),
+    ("model",),
+    ("data",),
+    ("core",),
+]
+APART = {"gallery": {"training", "record", "data", "core"}, "integrations": {"run", "record", "model", "data", "core"}}
+MODULES_OF_A_ROOM = {"scene_source": "scene", "scene_edits": "scene"}
+
+
+def _room(module: str) -> str:
+    name = module.split(".")[1] if "." in module else ""
+    return MODULES_OF_A_ROOM.get(name, name)
+
+
+def _module(path: Path) -> str:
+    parts = ("diorama", *path.relative_to(SOURCE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> set[str]:
+    """All diorama modules that a file imports, those inside functions included; those for type checking only left out."""
+    module = _module(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    tree = ast.parse(path.read_text())
+    hidden = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("diorama")}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                base = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
+            if base.startswith("diorama"):
+                found |= {f"{base}.{alias.name}" for alias in node.names} if base == "diorama" else {base}
+    return found
+
+
+def _allowed(room: str) -> set[str]:
+    if room in APART:
+        return APART[room] | {room}
+    floor = next(k for k, rooms in enumerate(FLOORS) if room in rooms)
+    below = {name for rooms in FLOORS[floor + 1 :] for name in rooms}
+    return below | {room} | ({"gallery"} if room in ("cli", "__main__") else set())
+
+
+@pytest.mark.parametrize("path", [p for p in PYTHON if p != SOURCE / "__init__.py"], ids=_module)
+def test_imports_point_down(path: Path) -> None:
+    """A file imports only from its own room and the rooms below."""
+    room = _room(_module(path))
+    wrong = {name for name in _imports(path) if _room(name) not in _allowed(room)}
+    assert not wrong, f"{_module(path)} is in {room!r} and must not import {sorted(wrong)}"
+
+
+def _sources() -> list[Path]:
+    web = [p for p in (ROOT / "web" / "src").rglob("*") if p.suffix in (".ts", ".svelte", ".css") and p.name != "types.ts"]
+    return [*PYTHON, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py")), *sorted(web)]
+
+
+def test_files_stay_under_400_lines() -> None:
+    """No source file is longer than 400 lines."""
+    long = {str(p.relative_to(ROOT)): n for p in _sources() if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_no_drawer_for_odds_and_ends() -> None:
+    """No module is called utils, misc, helpers, common or manager."""
+    odd = [str(p) for p in _sources() if re.search(r"util|misc|helper|common|manager", p.stem)]
+    assert not odd
+
+
+def test_functions_fit_on_one_screen() -> None:
+    """No function body is longer than 60 lines, docstring included."""
+    long = []
+    for path in PYTHON:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > 60:
+                    long.append(f"{path.relative_to(SOURCE)}:{node.name} {length}")
+    assert not long
+
+
+def test_every_mark_has_both_halves() -> None:
+    """Each mark of the vocabulary is drawn by the page and by the static export, and nothing else is."""
+    web = {p.stem for p in (ROOT / "web" / "src" / "marks").glob("*.ts")}
+    static = {p.stem for p in (SOURCE / "export" / "marks").glob("*.py")}
+    for mark in MARKS:
+        assert mark in web, f"the mark {mark!r} has no browser half: web/src/marks/{mark}.ts"
+        assert mark in static, f"the mark {mark!r} has no static half: src/diorama/export/marks/{mark}.py"
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"),
+    [(r, n) for r in (views, signals, findings, commands, demos, diorama.methods) for n in r],
+    ids=lambda value: value if isinstance(value, str) else value.kind,
+)
+def test_plugins_say_what_they_are(registry: object, name: str) -> None:
+    """Every plug-in has a docstring whose first paragraph is one sentence, and every knob a sentence of its own."""
+    from diorama.core.knobs import knobs_of, sentence
+
+    plugin = registry[name]  # type: ignore[index]
+    assert plugin.__doc__, f"{name} has no docstring"
+    assert sentence(plugin).endswith((".", "?")), f"{name}: the first paragraph of the docstring is one sentence"
+    assert all(knob.help for knob in knobs_of(plugin).values())
+    assert plugin.name == name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda p: p.stem)
+def test_every_test_states_a_behaviour(path: Path) -> None:
+    """Every test has a docstring."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            assert ast.get_docstring(node), f"{path.name}:{node.name} says nothing"
+
+
+def test_docs_cover_the_public_names() -> None:
+    """Every public name stands in the reference, and has a docstring."""
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    for name in diorama.__all__:
+        assert f"diorama.{name}" in reference, f"docs/reference.md does not mention diorama.{name}: run make docs"
+        value = getattr(diorama, name)
+        assert inspect.getdoc(value), f"diorama.{name} has no docstring"
+
+
+def test_docs_cover_every_plugin() -> None:
+    """Every view, signal, finding, command, demo and method stands in the reference."""
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    for registry in (views, signals, findings, commands, demos, diorama.methods):
+        for name in registry:
+            assert f"`{name}`" in reference, f"docs/reference.md does not mention {name!r}: run make docs"
+
+
+def test_nothing_is_left_undone() -> None:
+    """No source file holds a reminder of something unfinished."""
+    words = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|NotImplemented" + r"Error")
+    assert not [str(p.relative_to(ROOT)) for p in _sources() if words.search(p.read_text())]
