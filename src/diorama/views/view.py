@@ -1,0 +1,157 @@
+"""What a view is, and what a room of the page is.
+
+A view is one file in a room's folder. It reads a scene and what the user has chosen, and yields pictures, each a
+refinement of the last. It never draws: pictures are made of marks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ..core import knobs
+from ..core.knobs import Plugin
+from ..core.marks import Node
+from ..core.picture import Check, Picture, Progress
+from ..core.selection import Selection
+
+if TYPE_CHECKING:
+    from ..scene import Scene
+
+Needs = Literal["model", "record", "snapshot"]
+Family = Literal["features", "relationships", "process"]
+Panel = Literal["", "map", "inspector", "answer", "probe"]
+
+
+class View(Plugin):
+    """Base of all views: knobs, what the page must know about the view, and the pictures it yields."""
+
+    room: ClassVar[str] = ""
+    """The folder that the file lies in; set by the registry."""
+    question: ClassVar[str] = ""
+    """What a newcomer asks when this is the answer."""
+    family: ClassVar[Family] = "process"
+    """Its place in the survey's taxonomy."""
+    papers: ClassVar[tuple[str, ...]] = ()
+    rows: ClassVar[tuple[str, ...]] = ()
+    """The numbered features that it serves."""
+    needs: ClassVar[Needs] = "model"
+    """"record": a run's signals alone; "snapshot": the weights alone; "model": the module itself."""
+    follows: ClassVar[tuple[str, ...]] = ()
+    """The kinds of keys that it reads from the selection: nothing else makes the page ask again."""
+    input: ClassVar[bool] = False
+    """It looks at the current input, so that a drawn one makes the page ask again."""
+    panel: ClassVar[Panel] = ""
+    """Where the page's shell shows it, for views that are not in a room's grid."""
+    demo: ClassVar[str] = "digits"
+    example: ClassVar[Mapping[str, Any]] = {}
+    """The catalogue opens it on this demo, with these knobs."""
+
+    @classmethod
+    def fits(cls, scene: Scene) -> str | None:
+        """Say in one sentence why the view does not fit the scene, or None when it does."""
+        if cls.needs == "record" and scene.run is None:
+            return "it shows what a training recorded, and this model was not opened from a run"
+        if cls.needs == "model":
+            return scene.missing
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """Yield pictures, each better than the last; closing the iterator stops the work."""
+        raise NotImplementedError
+
+    def picture(
+        self,
+        scene: Scene,
+        selection: Selection,
+        title: str,
+        body: Node,
+        caption: str,
+        *,
+        checks: tuple[Check, ...] = (),
+        note: str = "",
+        final: bool = True,
+        source: str = "",
+        mode: str = "eval",
+    ) -> Picture:
+        """Make a picture with its step and provenance; ``source`` names the paper or formula."""
+        made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode)
+        return Picture(
+            title=title,
+            body=body,
+            caption=caption,
+            provenance=made,
+            checks=checks,
+            note=note,
+            step=scene.step,
+            final=final,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a view stands in a room: its size on a grid of twelve columns, and the knobs it starts with."""
+
+    view: str
+    columns: int = 6
+    rows: int = 2
+    knobs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """The place as plain data for the page."""
+        return {"view": self.view, "columns": self.columns, "rows": self.rows, "knobs": dict(self.knobs)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """One room of the page: a question, and its views arranged for "this training" and for "this input"."""
+
+    name: str
+    title: str
+    question: str
+    order: int
+    training: tuple[Place, ...] = ()
+    input: tuple[Place, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """The room as plain data for the page."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "question": self.question,
+            "training": [place.describe() for place in self.training],
+            "input": [place.describe() for place in self.input],
+        }
+
+
+def rooms() -> tuple[Room, ...]:
+    """All rooms that have views, in the page's order."""
+    package = importlib.import_module(__name__.rpartition(".")[0])
+    found = []
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.ispkg and not module.name.startswith("_"):
+            room = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), "ROOM", None)
+            if isinstance(room, Room) and (room.training or room.input):
+                found.append(room)
+    return tuple(sorted(found, key=lambda room: room.order))
+
+
+def describe(view: type[View]) -> dict[str, Any]:
+    """A view as plain data: what every plug-in says of itself, and what the page must know about views."""
+    return {
+        **knobs.describe(view),
+        "room": view.room,
+        "question": view.question,
+        "family": view.family,
+        "papers": list(view.papers),
+        "rows": list(view.rows),
+        "needs": view.needs,
+        "follows": list(view.follows),
+        "input": view.input,
+        "panel": view.panel,
+        "demo": view.demo,
+        "example": dict(view.example),
+    }
