@@ -13,8 +13,8 @@ Scale = Literal["diverging", "magnitude", "grey", "probability"]
 
 CLASSES = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 """matplotlib's petroff10, by class index, the same in every view (Petroff 2021, arXiv:2107.02270)."""
-BLUE, ORANGE = "#1f5fd0", "#b85c00"
-"""The ends of the diverging scale: blue is positive, orange negative, of equal OKLab lightness to within 0.03."""
+BLUE, ORANGE = "#2467d8", "#ae5500"
+"""The ends of the diverging scale: blue is positive, orange negative, of equal OKLab lightness to within 0.02."""
 NAN_INK, INFINITE = "#8a8a8a", "#d400d4"
 """NaN cells are hatched in grey, infinite cells are solid magenta."""
 
@@ -117,5 +117,5 @@ def ramp(stops: Sequence[str], size: int = 256) -> NDArray[np.uint8]:
 def diverging(paper: str = "#ffffff", size: int = 257) -> NDArray[np.uint8]:
     """The signed colour table on a given paper: orange, paper at zero, blue."""
     dark = to_oklab(np.array(rgb(paper)))[0] < 0.5
-    ends = ("#ff9d3c", "#6aa5ff") if dark else (ORANGE, BLUE)
+    ends = ("#e58c30", "#69a5fd") if dark else (ORANGE, BLUE)
     return ramp((ends[0], paper, ends[1]), size)

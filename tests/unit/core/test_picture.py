@@ -1,0 +1,121 @@
+"""Pictures and marks: shapes are checked, and the binary form gives back what went in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from diorama.core.colour import Limits, symmetric
+from diorama.core.errors import Damaged, NotFound, UsageError
+from diorama.core.marks import (
+    Bars,
+    Block,
+    Blocks,
+    Edge,
+    Field,
+    Group,
+    Heatmap,
+    Image,
+    Number,
+    Series,
+    Table,
+    Text,
+    Tiles,
+)
+from diorama.core.marks import Column as TableColumn
+from diorama.core.picture import Check, Picture
+
+GREY = Limits(low=0, high=1, scale="grey")
+
+
+def _round(picture: Picture) -> Picture:
+    return Picture.from_bytes(picture.to_bytes())
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from(["f2", "f4", "f8", "u1", "i4", "i8", "?"]),
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7),
+    )
+)
+def test_values_survive_the_binary_form(values: np.ndarray) -> None:
+    """Any numbers, NaN and infinities included, come back equal."""
+    sent = Picture(title="t", body=Heatmap(values=values, limits=Limits(low=0, high=1)))
+    back = _round(sent).body
+    assert isinstance(back, Heatmap)
+    np.testing.assert_array_equal(back.values, values)
+
+
+def test_a_tree_survives_the_binary_form() -> None:
+    """Groups, checks, keys and nested parts come back equal."""
+    body = Group(
+        direction="row",
+        children=(
+            Number(label="<b>loss</b>", value=0.5, unit="nats"),
+            Group(children=(Bars(values=np.arange(3.0), labels=("a", "b", "c"), keys=("class:0", "class:1", "class:2")),)),
+        ),
+    )
+    sent = Picture(title="t", body=body, checks=(Check(name="gap", value=0.1),), step=7, final=False)
+    back = _round(sent)
+    assert (back.title, back.checks, back.step, back.final) == (sent.title, sent.checks, 7, False)
+    assert isinstance(back.body, Group)
+    assert back.body.children[0] == body.children[0]
+    assert [type(mark).__name__ for mark in back.marks()] == ["Group", "Number", "Group", "Bars"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"DIO1", b"XXXX\0\0\0\0", b"DIO1\xff\xff\xff\x7f{}"])
+def test_other_bytes_are_refused(damage: bytes) -> None:
+    """Bytes that are no picture raise Damaged."""
+    with pytest.raises(Damaged):
+        Picture.from_bytes(damage)
+
+
+def test_truncated_bytes_are_refused() -> None:
+    """A picture that lost its end raises Damaged, wherever it was cut."""
+    data = Picture(title="t", body=Heatmap(values=np.ones((4, 4)), limits=GREY)).to_bytes()
+    for end in range(0, len(data) - 1, 13):
+        with pytest.raises(Damaged):
+            Picture.from_bytes(data[:end])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Image(pixels=np.zeros((3, 3, 2))),
+        lambda: Image(pixels=np.zeros((3, 3)), heat=np.zeros((2, 3))),
+        lambda: Tiles(images=np.zeros((2, 3, 3)), limits=GREY, labels=("a",)),
+        lambda: Tiles(images=np.zeros((2, 3, 3))),
+        lambda: Heatmap(values=np.zeros((2, 3)), limits=GREY, row_labels=("a",)),
+        lambda: Heatmap(values=np.zeros(3), limits=GREY),
+        lambda: Series(name="s", x=np.zeros(3), y=np.zeros(2)),
+        lambda: Bars(values=np.zeros(2), labels=("a",)),
+        lambda: Field(values=np.zeros((2, 2)), extent=(0, 1, 0, 1)),
+        lambda: Field(values=np.zeros((2, 2, 2)), extent=(0, 1, 0, 1), points=np.zeros((3, 3))),
+        lambda: Blocks(blocks=(Block(id="a", label="a", parent="b"),)),
+        lambda: Blocks(blocks=(Block(id="a", label="a"),), edges=(Edge(source="a", target="b"),)),
+        lambda: Text(tokens=("a", "b"), values=np.zeros(3)),
+        lambda: Table(columns=(TableColumn(name="a", numbers=np.zeros(2)), TableColumn(name="b", texts=("x",)))),
+    ],
+)
+def test_shapes_are_checked_on_creation(make: object) -> None:
+    """A mark whose parts don't fit together is refused when it is made."""
+    with pytest.raises(UsageError):
+        make()  # type: ignore[operator]
+
+
+def test_an_unknown_format_names_those_that_exist() -> None:
+    """Saving under an unknown suffix says which suffixes there are."""
+    picture = Picture(title="t", body=Number(label="n"))
+    with pytest.raises(NotFound, match="file format"):
+        picture.save("x.bmp")
+
+
+def test_limits_count_what_they_cannot_show() -> None:
+    """NaN, infinite and clipped cells are counted; the range of signed values is symmetric."""
+    limits = symmetric(np.array([1.0, -3.0, np.nan, np.inf, -np.inf]))
+    assert (limits.low, limits.high, limits.nan, limits.infinite, limits.clipped) == (-3, 3, 1, 2, 0)
+    assert symmetric(np.array([1.0, -3.0, 2.0]), limit=1.5).clipped == 2
+    assert symmetric(np.array([np.nan])).high == 1.0

@@ -1,0 +1,56 @@
+"""A registry is a folder as a mapping."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import metadata
+from types import SimpleNamespace
+
+import pytest
+
+from diorama.core.errors import NotFound, UsageError
+from diorama.core.knobs import Plugin
+from diorama.core.registry import Registry, views
+
+
+class Foreign(Plugin):
+    """A third party's view."""
+
+
+def test_names_are_file_names() -> None:
+    """Every view's name is its file's name, its room the folder's."""
+    for name in views:
+        assert views[name].name == name
+        assert views[name].__module__ == f"diorama.views.{views[name].room}.{name}"
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    """A misspelt view is answered with the view meant."""
+    with pytest.raises(NotFound, match="weights"):
+        views["wieghts"]
+
+
+def test_a_third_party_adds_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry point appears in the mapping; one that hides diorama's own is left out with a warning."""
+    points = [
+        SimpleNamespace(name="mine", value="x:Foreign", load=lambda: Foreign),
+        SimpleNamespace(name="weights", value="x:Foreign", load=lambda: Foreign),
+    ]
+    monkeypatch.setattr(metadata, "entry_points", lambda group: points if group == "diorama.views" else [])
+    registry = Registry("views", "diorama.views", "view", rooms=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert "mine" in registry
+    assert registry["mine"] is Foreign
+    assert registry["weights"] is not Foreign
+    assert len(caught) == 1
+
+
+def test_a_notebook_adds_its_own() -> None:
+    """A class made in this process can be registered; anything else is refused."""
+    registry = Registry("views", "diorama.views", "view", rooms=True)
+    registry.register("mine", Foreign)
+    assert registry["mine"].name == "mine"
+    assert "mine" in list(registry)
+    with pytest.raises(UsageError):
+        registry.register("other", object())

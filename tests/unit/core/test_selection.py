@@ -1,0 +1,83 @@
+"""Keys, selections and addresses survive the way into a URL and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diorama.core.errors import NotFound, UsageError
+from diorama.core.selection import KINDS, Address, Key, Selection, as_key, layer_key, number_key, unit_key
+
+PLAN = [
+    "run:a", "layer:features.3", "layer:act#2", "layer:rnn.l1.reverse", "unit:features.3/17", "unit:features.3/17@5,8",
+    "head:block.2.attn/4", "weight:fc/3,1", "op:layer1.0.add", "direction:smiling", "example:4", "example:4-90",
+    "class:7", "step:120", "token:12",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PLAN)
+def test_keys_of_the_plan_keep_their_spelling(text: str) -> None:
+    """Every key in the plan parses and prints as it stands there."""
+    assert str(Key.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "unit", "unit:", "unit:a", "unit:/3", "unit:a/", "unit:a/x", "unit:a/3@", "example:x", "example:9-3", "cat:3"]
+)
+def test_malformed_keys_are_refused_with_the_right_form(text: str) -> None:
+    """A key that is none raises UsageError that shows how one looks."""
+    with pytest.raises(UsageError, match="key"):
+        Key.parse(text)
+
+
+names = st.text(min_size=1, max_size=20)
+numbers = st.integers(0, 10**6)
+keys = st.one_of(
+    st.builds(lambda k, n: Key(k, n), st.sampled_from(["run", "layer", "op", "direction"]), names),
+    st.builds(lambda n, i, p: Key("unit", n, (i,), p), names, numbers, st.sampled_from([(), (3,), (5, 8)])),
+    st.builds(lambda k, i: Key(k, "", (i,)), st.sampled_from(["example", "class", "step", "token"]), numbers),
+)
+
+
+@given(st.lists(keys, max_size=4), st.lists(keys, max_size=3), names, st.text(max_size=9))
+def test_any_address_survives_the_hash(a: list[Key], b: list[Key], run: str, value: str) -> None:
+    """Hostile names and values come back unchanged from an address."""
+    address = Address(run=run, step="live", room="training", view="weights", mode="input",
+                      selection=Selection(tuple(a), tuple(b)), knobs={"weights": {"sort": value}})  # fmt: skip
+    assert Address.from_hash("#" + address.to_hash()) == address
+
+
+def test_choosing_replaces_the_key_of_its_kind() -> None:
+    """A selection keeps one unit while another example stays chosen."""
+    chosen = Selection.of("unit:a/1", "example:3").choose("unit:b/2")
+    assert str(chosen) == "example:3+unit:b/2"
+    assert chosen.one("unit") == Key("unit", "b", (2,))
+    assert chosen.one("class") is None
+
+
+def test_unknown_fields_of_an_address_are_ignored() -> None:
+    """An address of a newer version still opens."""
+    assert Address.from_hash("#run=a&colour=red&k.x=1") == Address(run="a")
+
+
+def test_the_prefix_may_be_left_out() -> None:
+    """Where the kind is known, 'features.3/17' means the unit; another kind is refused."""
+    assert as_key("unit", "features.3/17") == Key.parse("unit:features.3/17")
+    assert as_key("example", 4) == Key.parse("example:4")
+    with pytest.raises(UsageError, match="wanted a layer"):
+        as_key("layer", "unit:a/1")
+
+
+def test_names_are_encoded() -> None:
+    """A layer whose name holds separators still has an unambiguous key."""
+    for text in (layer_key("a/b@c+d|e:f"), unit_key("a/b", 3, (1, 2)), number_key("example", 4, 9)):
+        assert str(Key.parse(text)) == text
+    assert Selection.parse(layer_key("a+b|c")).a[0].name == "a+b|c"
+
+
+def test_a_wrong_kind_names_the_nearest() -> None:
+    """A typing error in the kind is answered with the kind meant."""
+    with pytest.raises(NotFound, match="'unit'"):
+        Key.parse("units:a/3")
+    assert len(KINDS) == len(set(KINDS))
