@@ -1,0 +1,180 @@
+"""Examples: inputs with their labels, class names and kind; a probe set, a training set, a whole data set."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..core.errors import Damaged, Unavailable, UsageError
+from . import kinds
+from .nesting import Nested, as_tensors, each, select, size, tensors, to
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """Inputs ``x`` (a tensor, tuple or dict), labels ``y`` if known, the classes' names, and what kind of input it is.
+
+    ``guessed`` lists in sentences what was guessed rather than told; ``held_out`` is the test set where a file has one.
+    """
+
+    x: Nested
+    y: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    kind: kinds.Kinds = dataclasses.field(default_factory=kinds.Table)
+    guessed: tuple[str, ...] = ()
+    held_out: Examples | None = None
+
+    def __len__(self) -> int:
+        return size(self.x)
+
+    @classmethod
+    def of(cls, x: Any, y: Any = None, classes: Sequence[str] | None = None, inputs: Any = None) -> Examples:
+        """Make examples from arrays or tensors, also several by tuple or dict; guesses the kind and checks the lengths.
+
+        ``inputs`` is a kind (or one a name) that overrides the guess; what it leaves open is learned from ``x``.
+        """
+        x = as_tensors(x)
+        lengths = {int(tensor.shape[0]) if tensor.ndim else 0 for tensor in tensors(x)}
+        if len(lengths) != 1:
+            raise UsageError(f"all inputs want the same number of examples, got {sorted(lengths)}")
+        labels = None if y is None else _labels(y)
+        if labels is not None and len(labels) != size(x):
+            raise UsageError(f"x and y want the same number of examples, got {size(x)} and {len(labels)}")
+        kind, guessed = _kind(x, inputs)
+        names, more = _classes(labels, classes)
+        return cls(x, labels, names, kind, (*guessed, *more))
+
+    def take(self, indices: Any) -> Examples:
+        """The examples at the indices, with everything else kept."""
+        chosen = select(self.x, indices)
+        if isinstance(indices, (int, np.integer)):
+            indices = [int(indices)]
+        y = None if self.y is None else select(self.y, indices)
+        return dataclasses.replace(self, x=chosen, y=y, held_out=None)
+
+    def first(self, count: int) -> Examples:
+        """The first examples, at most ``count``; shares memory."""
+        if count >= len(self):
+            return self
+        y = None if self.y is None else self.y[:count]
+        return dataclasses.replace(self, x=each(self.x, lambda tensor: tensor[:count]), y=y, held_out=None)
+
+    def batch(self, indices: Any, device: Any = None) -> Nested:
+        """The inputs at the indices, in the structure that the model takes, on a device."""
+        return to(select(self.x, indices), device)
+
+    def shown(self, indices: Any = None) -> Any:
+        """What is shown of the inputs: pictures, tokens, rows; for several inputs a dict by name."""
+        x = self.x if indices is None else select(self.x, indices)
+        if isinstance(self.kind, dict):
+            parts = x if isinstance(x, dict) else {str(k): part for k, part in enumerate(x)}
+            return {name: kind.decode(parts[name]) for name, kind in self.kind.items() if isinstance(parts[name], Tensor)}
+        return self.kind.decode(x)  # type: ignore[arg-type]
+
+    def class_name(self, index: int) -> str:
+        """A class's name, its number where it has none."""
+        return self.classes[index] if 0 <= index < len(self.classes) else str(index)
+
+    def save(self, path: str | Path) -> None:
+        """Write to one safetensors file; functions of a kind are not stored, nor the held-out set."""
+        flat: dict[str, Tensor] = {}
+        shape = _flatten(self.x, "x", flat)
+        if self.y is not None:
+            flat["y"] = self.y
+        about = {
+            "shape": shape, "classes": list(self.classes), "kind": kinds.to_json(self.kind), "guessed": list(self.guessed),
+        }  # fmt: skip
+        stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in flat.items()}
+        save_file(stored, str(path), {"examples": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Examples:
+        """Read what :meth:`save` wrote; raises Unavailable without the file, Damaged when it is another."""
+        if not Path(path).is_file():
+            raise Unavailable(f"no examples at {str(path)!r}")
+        try:
+            with safe_open(str(path), "pt") as file:
+                about = json.loads((file.metadata() or {})["examples"])
+                flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            x = _unflatten(about["shape"], flat)
+            kind = kinds.from_json(about["kind"])
+        except Exception as error:
+            raise Damaged(f"{str(path)!r} does not hold examples: {error}") from error
+        return cls(x, flat.get("y"), tuple(about["classes"]), kind, tuple(about["guessed"]))
+
+
+def _labels(y: Any) -> Tensor:
+    if not isinstance(y, Tensor):
+        array = np.asarray(y)
+        if array.dtype.kind in "OUS":
+            raise UsageError("y wants numbers (class indices or values); give the names as classes=")
+    labels = as_tensors(y)
+    if not isinstance(labels, Tensor) or not labels.ndim:
+        raise UsageError("y wants one label an example, in one array or tensor")
+    # Class indices come in all widths; a loss wants int64.
+    small = labels.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32)
+    return labels.long() if small else labels
+
+
+def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
+    if inputs is None:
+        kind, sentence = kinds.guess(x)
+        return kind, (sentence,)
+    if isinstance(inputs, kinds.Kind):
+        if not isinstance(x, Tensor):
+            raise UsageError("a model with several inputs wants inputs= as a dict of kinds, one a name (or '0', '1', …)")
+        return inputs.fitted(x), ()
+    parts = x if isinstance(x, dict) else {str(k): part for k, part in enumerate(x)} if isinstance(x, tuple) else None
+    if not isinstance(inputs, dict) or parts is None or {str(name) for name in inputs} - set(parts):
+        raise UsageError(f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names, got {inputs!r}")
+    told = {str(name): kind for name, kind in inputs.items()}
+    found: dict[str, kinds.Kind] = {}
+    guessed = []
+    for name, part in parts.items():
+        if name in told:
+            found[name] = told[name].fitted(part)
+        else:
+            one, sentence = kinds.guess(part)
+            found[name] = one if isinstance(one, kinds.Kind) else next(iter(one.values()))
+            guessed.append(f"Input {name!r}: {sentence}")
+    return found, tuple(guessed)
+
+
+def _classes(y: Tensor | None, classes: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    whole = y is not None and y.ndim == 1 and not y.is_floating_point() and y.dtype != torch.bool
+    highest = int(y.max()) if whole and y is not None and y.numel() else -1
+    if classes is not None:
+        names = tuple(map(str, classes))
+        if names and highest >= len(names):
+            raise UsageError(f"y holds class {highest}, but there are only {len(names)} class names")
+        return names, ()
+    if highest < 0 or highest > 10_000:
+        return (), ()
+    return tuple(map(str, range(highest + 1))), ("guessed: the classes are named by their numbers.",)
+
+
+def _flatten(x: Nested, name: str, into: dict[str, Tensor]) -> Any:
+    """Put the tensors under names; what comes back says how they were nested."""
+    if isinstance(x, Tensor):
+        into[name] = x
+        return name
+    if isinstance(x, dict):
+        return {key: _flatten(part, f"{name}.{k}", into) for k, (key, part) in enumerate(x.items())}
+    return [_flatten(part, f"{name}.{k}", into) for k, part in enumerate(x)]
+
+
+def _unflatten(shape: Any, flat: dict[str, Tensor]) -> Nested:
+    if isinstance(shape, str):
+        return flat[shape]
+    if isinstance(shape, dict):
+        return {key: _unflatten(part, flat) for key, part in shape.items()}
+    return tuple(_unflatten(part, flat) for part in shape)
