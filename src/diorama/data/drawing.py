@@ -23,7 +23,8 @@ class Drawing:
     """How the data was made: the frame, the levels, where the ink sits and how thick and soft its strokes are.
 
     ``paper`` and ``ink`` are levels in the data's own numbers, ``box`` the longest side of the ink's bounding box in pixels,
-    ``stroke`` the width of a stroke in pixels, ``blur`` the standard deviation of its softness in pixels. ``by_mass`` centres
+    ``stroke`` the width of a stroke in pixels, ``blur`` the standard deviation of its softness in pixels and ``gain`` what brings softened ink back to full
+    strength. ``by_mass`` centres
     by the centre of mass, otherwise by the bounding box; ``centre`` is where that centre lies (row, column).
     """
 
@@ -36,6 +37,7 @@ class Drawing:
     centre: tuple[float, float] = (0.0, 0.0)
     stroke: float = 2.0
     blur: float = 0.5
+    gain: float = 1.0
 
     @classmethod
     def fit(cls, x: Any) -> Drawing | None:
@@ -67,14 +69,17 @@ class Drawing:
         if not pairs:
             return self
         start = float(np.median([ink.stroke / (ink.side / max(self.box - 1, 2)) for ink, _ in pairs]))
+        wanted = np.stack([image for _, image in pairs])
         best, smallest = self, np.inf
         for factor in (0.7, 0.85, 1.0, 1.2):
             thick = dataclasses.replace(self, stroke=start * factor, blur=0.0)
             sharp = [(thick._place(ink), image) for ink, image in pairs]
             for blur in (0.0, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8):
-                error = float(np.mean([np.mean((_soften(drawn, blur) - image) ** 2) for drawn, image in sharp]))
-                if error < smallest:
-                    best, smallest = dataclasses.replace(thick, blur=blur), error
+                soft = np.stack([_soften(drawn, blur) for drawn, _ in sharp])
+                for gain in (1.0, 1.15, 1.35, 1.6):
+                    error = _unlike(np.minimum(soft * gain, 1), wanted)
+                    if error < smallest:
+                        best, smallest = dataclasses.replace(thick, blur=blur, gain=gain), error
         return best
 
     def prepare(self, canvas: Any) -> Grey:
@@ -84,7 +89,9 @@ class Drawing:
         is and given its levels. An empty canvas is plain paper.
         """
         ink = _Ink.of(np.asarray(canvas, np.float32) / 255)
-        plain = np.zeros((self.height, self.width), np.float32) if ink is None else _soften(self._place(ink), self.blur)
+        plain = np.zeros((self.height, self.width), np.float32)
+        if ink is not None:
+            plain = np.minimum(_soften(self._place(ink), self.blur) * self.gain, 1)
         return (self.paper + plain * (self.ink - self.paper)).astype(np.float32)
 
     def _place(self, ink: _Ink) -> Grey:
@@ -185,6 +192,12 @@ def _pen(inked: Grey) -> Grey:
     scale = max(1, _WORK // max(inked.shape))
     large = resize(inked, (inked.shape[0] * scale, inked.shape[1] * scale), order=1, mode="constant", anti_aliasing=False)
     return (large > 0.5).astype(np.float32)
+
+
+def _unlike(drawn: Grey, wanted: Grey) -> float:
+    """How far drawings are from what they should be: pixel by pixel, and in how many pixels have which level."""
+    levels = np.sort(drawn.ravel()) - np.sort(wanted.ravel())
+    return float(np.mean((drawn - wanted) ** 2) + 2 * np.mean(levels**2))
 
 
 def _soften(image: Grey, blur: float) -> Grey:
