@@ -1,0 +1,107 @@
+"""Where examples and units lie in what a module returns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+_SECOND = (
+    _ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.PReLU,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool1d, nn.LPPool2d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.FractionalMaxPool2d, nn.MaxUnpool2d,
+    nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.Dropout2d, nn.Dropout3d, nn.Unflatten,
+    nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ZeroPad2d, nn.ConstantPad2d,
+)  # fmt: skip
+_LAST = (
+    nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.RNNCellBase,
+    nn.MultiheadAttention, nn.Transformer, nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder,
+    nn.TransformerDecoderLayer, nn.Flatten,
+)  # fmt: skip
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The tensor that stands for a module's output: itself, or the first one in a tuple, list, dict or dataclass."""
+    if isinstance(output, Tensor):
+        return output
+    for part in _parts(output):
+        found = first_tensor(part)
+        if found is not None:
+            return found
+    return None
+
+
+def _parts(output: Any) -> list[Any]:
+    if isinstance(output, Mapping):
+        return list(output.values())
+    if isinstance(output, tuple | list):
+        return list(output)
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        return [getattr(output, field.name) for field in dataclasses.fields(output)]
+    return []
+
+
+def with_tensor(output: Any, old: Tensor, new: Tensor) -> Any:
+    """The same output with one tensor exchanged wherever it stands."""
+    if output is old:
+        return new
+    if isinstance(output, Mapping):
+        parts = {name: with_tensor(part, old, new) for name, part in output.items()}
+        return parts if type(output) is dict else type(output)(**parts)
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        return type(output)(*(with_tensor(part, old, new) for part in output))
+    if isinstance(output, tuple | list):
+        return type(output)(with_tensor(part, old, new) for part in output)
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        names = [field.name for field in dataclasses.fields(output)]
+        fields = {name: with_tensor(getattr(output, name), old, new) for name in names}
+        return dataclasses.replace(output, **fields)
+    return output
+
+
+def time_major(modules: Mapping[str, nn.Module]) -> frozenset[str]:
+    """Paths of the modules that put time before the example: made with ``batch_first=False``, and what is in them."""
+    found = set()
+    for path, module in modules.items():
+        flag = getattr(module, "batch_first", None)
+        if flag is None:
+            flag = getattr(getattr(module, "self_attn", None), "batch_first", None)
+        if flag is False and isinstance(module, _LAST):
+            found.add(path)
+    return frozenset(path for path in modules if any(path == top or path.startswith(top + ".") for top in found))
+
+
+def example_axis(shape: tuple[int, ...], examples: int, late: bool, anywhere: bool) -> int:
+    """Which axis counts the examples: the second in a time-major module (``late``) or, in a model that has such modules
+    (``anywhere``), where only the second fits; else the first.
+    """
+    if len(shape) < 2 or shape[1] != examples:
+        return 0
+    return int(late or (anywhere and shape[0] != examples))
+
+
+def unit_axis(module: nn.Module, ndim: int) -> int | None:
+    """Which axis (the example's is 0) counts the units, where the kind of module says it."""
+    if isinstance(module, _LAST):
+        return ndim - 1
+    if isinstance(module, _SECOND) and ndim >= 2:
+        return 1
+    return None
+
+
+def likely_unit_axis(shape: tuple[int, ...], seen: Mapping[tuple[int, ...], int]) -> int:
+    """The unit axis of an output whose module does not say it (``shape`` with the examples first): as in the last
+    output of that shape, or of that many axes, else the last axis of a sequence and the second of anything else.
+    """
+    if shape in seen:
+        return seen[shape]
+    alike = [axis for known, axis in seen.items() if len(known) == len(shape)]
+    if alike:
+        return alike[-1]
+    return max(len(shape) - 1, 0) if len(shape) <= 3 else 1

@@ -1,0 +1,173 @@
+"""Changes that are applied while looking and leave the model untouched: lesions, other values, weights, patches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import UsageError, not_found
+from ..core.selection import Key
+from .layers import main_weight
+
+_ACTIONS = ("lesion", "value", "scale", "patch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """One change to what a model computes.
+
+    *Meaning* ``lesion`` silences (0), ``value`` sets, ``scale`` multiplies, ``patch`` puts in given activations: of a
+    ``unit:layer/3`` (all its places, or one: ``@5,8``), of a whole ``layer:name``, of a ``head:name/4`` (lesion and
+    scale only). A ``weight:layer/3,1`` or ``weight:layer.bias/3`` takes lesion, value and scale.
+    *Raises* UsageError when it says no action or several.
+    """
+
+    key: Key
+    lesion: bool = False
+    value: float | None = None
+    scale: float | None = None
+    patch: Tensor | None = dataclasses.field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, Key):
+            object.__setattr__(self, "key", Key.parse(str(self.key)))
+        if self.key.kind not in ("unit", "layer", "head", "weight"):
+            raise UsageError(f"an edit changes a unit, a layer, a head or a weight, got {str(self.key)!r}")
+        chosen = [name for name in _ACTIONS if getattr(self, name) not in (None, False)]
+        if len(chosen) != 1:
+            said = " and ".join(chosen) or "none"
+            raise UsageError(f"an edit of {self.key} wants one of {', '.join(_ACTIONS)}, got {said}")
+        if (self.key.kind == "head" and chosen[0] in ("value", "patch")) or (
+            self.key.kind == "weight" and chosen[0] == "patch"
+        ):
+            raise UsageError(f"a {self.key.kind} cannot take a {chosen[0]}; use lesion or scale")
+
+    @property
+    def layer(self) -> str:
+        """The layer whose output changes; for a weight the layer or parameter that holds it."""
+        return self.key.name
+
+    def to_json(self) -> dict[str, Any]:
+        """The edit as plain data. *Raises* UsageError for a patch, which is not plain."""
+        if self.patch is not None:
+            raise UsageError(f"the patch of {self.key} holds activations and cannot be sent as text")
+        chosen = {name: getattr(self, name) for name in ("lesion", "value", "scale")}
+        return {"key": str(self.key), **{name: v for name, v in chosen.items() if v not in (None, False)}}
+
+    @classmethod
+    def of(cls, edit: Edit | Mapping[str, Any]) -> Edit:
+        """An edit from itself or from plain data."""
+        if isinstance(edit, Edit):
+            return edit
+        known = {"key", *_ACTIONS}
+        for name in edit:
+            if name not in known:
+                raise not_found("part of an edit", name, known)
+        return cls(**edit)
+
+    def __str__(self) -> str:
+        if self.lesion:
+            return f"{self.key} silenced"
+        if self.value is not None:
+            return f"{self.key} set to {self.value:g}"
+        return f"{self.key} times {self.scale:g}" if self.scale is not None else f"{self.key} patched"
+
+
+def edited(tensor: Tensor, edits: Sequence[Edit], axis: int) -> Tensor:
+    """An activation (example first, units on ``axis``) with all edits of its layer applied; the tensor itself stays."""
+    result = tensor.clone()
+    for edit in edits:
+        place = _place(edit, result, axis)
+        result[place] = _changed(edit, result[place])
+    return result
+
+
+def _place(edit: Edit, tensor: Tensor, axis: int) -> tuple[Any, ...]:
+    """The index of what an edit changes."""
+    where: list[Any] = [slice(None)] * tensor.ndim
+    if edit.key.kind == "layer":
+        return tuple(where)
+    units = tensor.shape[axis] if tensor.ndim > 1 else 1
+    if edit.key.number >= units:
+        raise UsageError(f"{edit.layer} has units 0 to {units - 1}, got {edit.key.number}")
+    if tensor.ndim > 1:
+        where[axis] = edit.key.number
+    if edit.key.place:
+        others = [k for k in range(1, tensor.ndim) if k != axis]
+        if len(edit.key.place) != len(others):
+            raise UsageError(f"a place in {edit.layer} has {len(others)} numbers, got {str(edit.key)!r}")
+        for k, position in zip(others, edit.key.place, strict=True):
+            if position >= tensor.shape[k]:
+                raise UsageError(f"{edit.layer} has places 0 to {tensor.shape[k] - 1} on this axis, got {position}")
+            where[k] = position
+    return tuple(where)
+
+
+def _changed(edit: Edit, old: Tensor) -> Tensor:
+    if edit.patch is not None:
+        patch = edit.patch.to(old)
+        try:
+            return patch.expand_as(old)
+        except RuntimeError:
+            want, got = tuple(old.shape), tuple(patch.shape)
+            raise UsageError(f"a patch of {edit.key} has shape {want}, got {got}") from None
+    if edit.scale is not None:
+        return old * edit.scale
+    return torch.full_like(old, edit.value or 0.0)
+
+
+class EditedWeights:
+    """A context in which a model runs with some single weights changed; the parameters themselves are never written."""
+
+    def __init__(self, model: nn.Module, modules: Mapping[str, nn.Module], edits: Sequence[Edit]) -> None:
+        self._edits = edits
+        self._model, self._modules = model, modules
+        self._lent: list[tuple[nn.Module, str, nn.Parameter]] = []
+
+    def __enter__(self) -> EditedWeights:
+        try:
+            for edit in self._edits:
+                self._apply(edit)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for module, name, original in reversed(self._lent):
+            setattr(module, name, original)
+        self._lent.clear()
+
+    def _apply(self, edit: Edit) -> None:
+        path, _, name = parameter_name(edit.layer, self._modules, self._model).rpartition(".")
+        original = (self._modules[path] if path else self._model).get_parameter(name)
+        index = edit.key.index
+        if len(index) != original.ndim or any(k >= n for k, n in zip(index, original.shape, strict=True)):
+            raise UsageError(f"{path}.{name} has shape {tuple(original.shape)}, got the position {index}")
+        value = original.detach().clone()
+        value[index] = _changed(edit, value[index])
+        changed = nn.Parameter(value, original.requires_grad)
+        for module in self._model.modules():
+            # A tied weight changes wherever it stands.
+            for own, parameter in list(module._parameters.items()):
+                if parameter is original:
+                    self._lent.append((module, own, original))
+                    setattr(module, own, changed)
+
+
+def parameter_name(name: str, modules: Mapping[str, nn.Module], model: nn.Module) -> str:
+    """The parameter that a weight's key means: one of that name, or the main weight of the layer of that name."""
+    known = dict(model.named_parameters(remove_duplicate=False))
+    if name in known:
+        return name
+    path = name.partition("#")[0]
+    if path in modules:
+        weight = main_weight(path, modules[path])
+        if weight is not None:
+            return weight
+        raise UsageError(f"the layer {name!r} has no weights to edit")
+    raise not_found("weight", name, [*known, *modules])

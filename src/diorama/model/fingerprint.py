@@ -1,0 +1,29 @@
+"""A short name for a set of weights, so that results computed from them can be found again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def fingerprint(state: Mapping[str, Any]) -> str:
+    """A hash of names, types, shapes and every bit of the tensors of a state dict: 16 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(state):
+        value = state[name]
+        if not isinstance(value, Tensor):
+            digest.update(f"{name}\0{value!r}\0".encode())
+            continue
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> Any:
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -1,0 +1,275 @@
+"""The layers of a model in the order in which they answer, with their shapes, units and weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..core.errors import not_found
+from ..data import nesting
+from ..data.nesting import Nested
+from .axes import example_axis, first_tensor, likely_unit_axis, time_major, unit_axis
+from .untouched import Untouched
+from .unwrap import fed, named_modules, unwrap
+
+RECTIFIERS = frozenset({"relu", "relu_", "relu6"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One call of a module (or one direction of one layer of a recurrent module) and what it returns."""
+
+    name: str
+    """The module's path; ``#2`` marks the second call of a reused module, ``.l0.reverse`` a part of a recurrent one."""
+    kind: str
+    """The module's class."""
+    shape: tuple[int, ...]
+    """Of what it returned for one example, without the batch."""
+    units: int
+    """Channels, neurons or cells."""
+    unit_axis: int
+    """The axis that counts units, when axis 0 counts examples."""
+    parameters: int
+    """Numbers that training may change, in the module and all below it."""
+    spatial: bool
+    """It returns maps: units with two or more axes of places."""
+    sequence: bool
+    """It returns a vector at each of many steps, or units along one axis of places."""
+    order: int
+    """Its turn among all layers: when its output was ready."""
+    call: int
+    """1 for the first call of its module in a forward pass."""
+    path: str
+    """The path of its module."""
+    leaf: bool
+    """No other layer ran inside it."""
+    weight: str | None
+    """The name of its main weight (two axes or more) among the model's parameters."""
+    rectified: bool
+    """A ReLU follows at once, as a module or a function."""
+    part: str = ""
+    """Of a recurrent module: which of its layers and directions, such as ``l1.reverse``."""
+
+
+class LayerTable(Sequence[Layer]):
+    """All layers of a model in order; a name finds its layer: ``table["features.3"]``."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self._layers = tuple(layers)
+        self._by_name = {layer.name: layer for layer in self._layers}
+
+    @overload
+    def __getitem__(self, which: int | str) -> Layer: ...
+    @overload
+    def __getitem__(self, which: slice) -> LayerTable: ...
+    def __getitem__(self, which: int | str | slice) -> Layer | LayerTable:
+        if isinstance(which, slice):
+            return LayerTable(self._layers[which])
+        if isinstance(which, str):
+            if which not in self._by_name:
+                raise not_found("layer", which, self._by_name)
+            return self._by_name[which]
+        return self._layers[which]
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._by_name if isinstance(item, str) else item in self._layers
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all layers."""
+        return tuple(self._by_name)
+
+    @property
+    def leaves(self) -> LayerTable:
+        """The layers in which no other layer runs."""
+        return LayerTable(layer for layer in self if layer.leaf)
+
+    @property
+    def with_weights(self) -> LayerTable:
+        """The layers that have a weight of two axes or more, each module once."""
+        return LayerTable(layer for layer in self if layer.weight is not None and layer.call == 1)
+
+    @property
+    def spatial(self) -> LayerTable:
+        """The layers that return maps."""
+        return LayerTable(layer for layer in self if layer.spatial)
+
+    @property
+    def recurrent(self) -> LayerTable:
+        """The parts of recurrent modules: one for each layer and direction."""
+        return LayerTable(layer for layer in self if layer.part)
+
+    def __repr__(self) -> str:
+        head = ("layer", "kind", "shape", "units", "parameters")
+        rows = [
+            (item.name, item.kind, " × ".join(map(str, item.shape)), str(item.units), f"{item.parameters:,}")
+            for item in self
+        ]
+        widths = [max(len(row[k]) for row in [head, *rows]) for k in range(5)]
+        turn: tuple[Callable[[str, int], str], ...] = (str.ljust, str.ljust, str.ljust, str.rjust, str.rjust)
+        lines = ["  ".join(turn[k](row[k], widths[k]) for k in range(5)).rstrip() for row in [head, *rows]]
+        return "\n".join(lines)
+
+
+def by_unit(layer: Layer, tensor: Tensor) -> Tensor:
+    """A layer's activations with the units on axis 1: (n, units, …)."""
+    if tensor.ndim == 1:
+        return tensor[:, None]
+    axis = layer.unit_axis if layer.unit_axis < tensor.ndim else tensor.ndim - 1
+    return tensor if axis == 1 else tensor.movedim(axis, 1)
+
+
+def layers(model: nn.Module, x: Nested) -> LayerTable:
+    """Find a model's layers by running it once on at most two of the examples.
+
+    *Cost* one forward pass on two examples.
+    *Raises* NotApplicable for a model that cannot be looked into.
+    """
+    plain = unwrap(model)
+    few = fed(plain, nesting.select(x, slice(0, 2)))
+    modules = named_modules(plain)
+    look = _Survey(modules, nesting.size(few))
+    handles = []
+    try:
+        for path, module in modules.items():
+            handles.append(module.register_forward_pre_hook(look.before(path)))
+            handles.append(module.register_forward_hook(look.after(path)))
+        with Untouched(plain), torch.no_grad(), look.rectified:
+            nesting.call(plain, few)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return LayerTable(look.finished())
+
+
+class _Rectified(TorchFunctionMode):
+    """Remembers which layers' outputs went into a ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made_by: dict[int, list[int]] = {}
+        self.layers: set[int] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if getattr(func, "__name__", "") in RECTIFIERS and args:
+            self.layers.update(self.made_by.get(id(args[0]), ()))
+        return func(*args, **(kwargs or {}))
+
+
+class _Survey:
+    """Collects the layers of one forward pass."""
+
+    def __init__(self, modules: dict[str, nn.Module], examples: int) -> None:
+        self.modules, self.examples = modules, examples
+        self.late = time_major(modules)
+        self.rectified = _Rectified()
+        self.found: list[Layer] = []
+        self.outputs: list[Tensor] = []  # kept alive, so that no two share an id
+        self.calls: dict[str, int] = {}
+        self.inside: list[bool] = []
+        self.axes: dict[tuple[int, ...], int] = {}
+
+    def before(self, path: str) -> Any:
+        def hook(module: nn.Module, args: Any) -> None:
+            self.inside = [True for _ in self.inside]
+            self.inside.append(False)
+
+        return hook
+
+    def after(self, path: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            leaf = not self.inside.pop()
+            self.calls[path] = call = self.calls.get(path, 0) + 1
+            tensor = first_tensor(output)
+            if tensor is not None:
+                self._add(path, module, call, leaf, tensor)
+
+        return hook
+
+    def _add(self, path: str, module: nn.Module, call: int, leaf: bool, tensor: Tensor) -> None:
+        sizes = list(tensor.shape)
+        if sizes:
+            late = example_axis(tuple(sizes), self.examples, path in self.late, bool(self.late))
+            sizes.insert(0, sizes.pop(late))
+        shape = tuple(sizes)
+        axis = unit_axis(module, len(shape))
+        if axis is None:
+            axis = likely_unit_axis(shape, self.axes)
+        self.axes.pop(shape, None)
+        self.axes[shape] = axis
+        parts = recurrent_parts(module) if call == 1 else ()
+        layer = Layer(
+            name=path if call == 1 else f"{path}#{call}",
+            kind=type(module).__name__,
+            shape=shape[1:],
+            units=shape[axis] if 0 < axis < len(shape) else 1,
+            unit_axis=axis,
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            spatial=len(shape) >= 4,
+            sequence=len(shape) == 3,
+            order=0,
+            call=call,
+            path=path,
+            leaf=leaf and not parts,
+            weight=main_weight(path, module),
+            rectified=False,
+        )
+        self.rectified.made_by.setdefault(id(tensor), []).append(len(self.found))
+        self.outputs.append(tensor)
+        self.found.append(layer)
+        self.found += [_part(layer, module, part) for part in parts]
+
+    def finished(self) -> Iterator[Layer]:
+        """The layers, numbered, with those marked whose output went into a ReLU."""
+        for order, layer in enumerate(self.found):
+            yield dataclasses.replace(layer, order=order, rectified=order in self.rectified.layers)
+
+
+def recurrent_parts(module: nn.Module) -> tuple[str, ...]:
+    """The parts of a recurrent module: ``l0``, ``l0.reverse``, ``l1`` …; none for any other module."""
+    if not isinstance(module, nn.RNNBase):
+        return ()
+    ways = ("", ".reverse") if module.bidirectional else ("",)
+    return tuple(f"l{number}{way}" for number in range(module.num_layers) for way in ways)
+
+
+def _part(whole: Layer, module: nn.Module, part: str) -> Layer:
+    units = int(module.proj_size or module.hidden_size)  # type: ignore[arg-type]
+    suffix = "_" + part.replace(".", "_")
+    own = {name: p for name, p in module.named_parameters() if name.endswith(suffix)}
+    return dataclasses.replace(
+        whole,
+        name=f"{whole.name}.{part}",
+        shape=(*whole.shape[:-1], units),
+        units=units,
+        parameters=sum(parameter.numel() for parameter in own.values()),
+        leaf=True,
+        weight=f"{whole.path}.weight_ih{suffix}",
+        part=part,
+    )
+
+
+def main_weight(path: str, module: nn.Module) -> str | None:
+    """The name, among the model's parameters, of a module's own weight with two axes or more (the largest, when it has
+    several and none is called ``weight``); None without any.
+    """
+    own = {name: p for name, p in module.named_parameters(recurse=False) if p.ndim >= 2}
+    shaped = module._modules.get("parametrizations")
+    if shaped is not None:
+        inner = shaped.named_parameters()
+        own |= {f"parametrizations.{name}": parameter for name, parameter in inner if parameter.ndim >= 2}
+    if not own:
+        return None
+    name = "weight" if "weight" in own else max(own, key=lambda name: own[name].numel())
+    return f"{path}.{name}"

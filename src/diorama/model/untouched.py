@@ -1,0 +1,100 @@
+"""A model is left exactly as it was found: mode, weights, buffers, attributes, random numbers, even after an error."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .randomness import RandomKept
+from .unwrap import wrapped_children
+
+Mode = Literal["eval", "train"]
+
+
+class Untouched:
+    """A context in which a model may be run in another mode without a trace.
+
+    Buffers and plain tensors that modules hold are replaced by copies, so that running statistics, caches and counters
+    move on the copies; the very objects come back at the end. Compiled and parallel children are replaced by the plain
+    modules inside them. In train mode a model that is partly frozen (some modules in eval mode) stays so.
+    """
+
+    def __init__(self, model: nn.Module, mode: Mode = "eval") -> None:
+        self._model, self._mode = model, mode
+
+    def __enter__(self) -> Untouched:
+        self._stack = ExitStack()
+        try:
+            self._stack.enter_context(RandomKept())
+            training = self._mode == "train"
+            switch = not training or not any(module.training for module in self._model.modules())
+            for module in list(self._model.modules()):
+                self._stack.callback(_lend(module))
+                if switch:
+                    _switch(module, training)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def _switch(module: nn.Module, training: bool) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        module.train(training)
+    else:
+        # The flag alone: a module's own train() or eval() may do more (fold weights, say) that nothing could undo.
+        module.training = training
+
+
+def _lend(module: nn.Module) -> Any:
+    """Put copies in the place of all that a forward pass may write to; returns what puts the originals back."""
+    if isinstance(module, torch.jit.ScriptModule):
+        training = module.training
+        return lambda: module.train(training)
+    own = module.__dict__
+    attributes = dict(own)
+    held = {name: dict(own[name]) for name in ("_buffers", "_parameters", "_modules")}
+    contents = {
+        name: value.copy() for name, value in own.items() if name[0] != "_" and type(value) in (list, dict, set)
+    }
+
+    def restore() -> None:
+        for name in [name for name in own if name not in attributes]:
+            del own[name]
+        own.update(attributes)
+        for name, before in held.items():
+            own[name].clear()
+            own[name].update(before)
+        for name, value in contents.items():
+            _refill(own[name], value)
+
+    _copies(module, own)
+    return restore
+
+
+def _copies(module: nn.Module, own: dict[str, Any]) -> None:
+    own.pop("_compiled_call_impl", None)
+    for name, buffer in own["_buffers"].items():
+        if buffer is not None:
+            own["_buffers"][name] = buffer.clone()
+    for name, value in list(own.items()):
+        if isinstance(value, Tensor):
+            own[name] = value.clone()
+    own["_modules"].update(wrapped_children(module))
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+        # Such a table shortens its rows while it is read.
+        own["_parameters"]["weight"] = nn.Parameter(module.weight.detach().clone(), module.weight.requires_grad)
+
+
+def _refill(container: Any, value: Any) -> None:
+    if isinstance(container, list):
+        container[:] = value
+    else:
+        container.clear()
+        container.update(value)

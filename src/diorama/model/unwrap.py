@@ -1,0 +1,99 @@
+"""From what the user holds (compiled, parallel, plain) to the plain module inside it, and what it wants to be fed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import NotApplicable
+from ..data import nesting
+from ..data.nesting import Nested
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The plain module inside a compiled or parallel one.
+
+    *Raises* NotApplicable for a scripted model, which cannot be looked into, and for one that was never run and whose
+    lazy layers have no weights yet.
+    """
+    if not isinstance(model, nn.Module):
+        raise NotApplicable(f"a model is a torch.nn.Module, got {type(model).__name__}; wrap the function in a module")
+    plain = _peel(model)
+    if isinstance(plain, torch.jit.ScriptModule):
+        name = getattr(plain, "original_name", type(plain).__name__)
+        raise NotApplicable(f"{name} is a scripted model, whose inside is closed; pass the module it was made from")
+    for path, parameter in plain.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise NotApplicable(f"{path} has no shape yet, as its layer is lazy; run one batch through the model first")
+    return plain
+
+
+def _peel(module: nn.Module) -> nn.Module:
+    while True:
+        if type(module).__name__ == "OptimizedModule":
+            inner = module._modules.get("_orig_mod")
+        elif isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = module._modules.get("module")
+        else:
+            return module
+        if inner is None:
+            return module
+        module = inner
+
+
+def wrapped_children(module: nn.Module) -> dict[str, nn.Module]:
+    """The children of a module that are compiled or parallel, by name, as the plain modules inside them."""
+    found = {}
+    for name, child in module._modules.items():
+        if child is not None and _peel(child) is not child:
+            found[name] = _peel(child)
+    return found
+
+
+def named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """All modules below a model by path, seen through wrappers; a module that stands in two places has its first path.
+
+    Scripted modules count as closed; parametrizations (they compute weights, not activations) are left out.
+    """
+    return dict(_walk(model, "", set()))
+
+
+def _walk(module: nn.Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    if isinstance(module, torch.jit.ScriptModule):
+        return
+    for name, child in module._modules.items():
+        if child is None or name == "parametrizations":
+            continue
+        child = _peel(child)
+        if id(child) in seen:
+            continue
+        seen.add(id(child))
+        yield prefix + name, child
+        yield from _walk(child, f"{prefix}{name}.", seen)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's weights lie; the CPU for a model without any."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def dtype_of(model: nn.Module) -> torch.dtype | None:
+    """The one floating-point type of a model's weights; None when they have several or none."""
+    kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def fed(model: nn.Module, x: Nested) -> Nested:
+    """An input on the model's device, its floating-point tensors in the model's type."""
+    device, dtype = device_of(model), dtype_of(model)
+
+    def place(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point() and dtype is not None and tensor.dtype != dtype:
+            return tensor.to(device, dtype)
+        return tensor.to(device)
+
+    return nesting.each(x, place)
