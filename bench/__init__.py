@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against the limits and the peers."""
