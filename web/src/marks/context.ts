@@ -1,0 +1,87 @@
+// What a mark gets from whoever shows it, and what it gives back: the one contract of this folder.
+
+import type { Theme } from "../colour.ts";
+
+export type How = "one" | "toggle" | "range";
+export type Value = string | number | boolean;
+
+/** The page, the notebook widget and the exported file each bring one of these. Its fields may change; `refresh` follows. */
+export interface Context {
+  /** The chosen keys, such as "unit:features.3/17". */
+  readonly selection: readonly string[];
+  /** The key under the pointer, in whichever mark it is. */
+  readonly hovered: string | null;
+  readonly theme: Theme;
+  readonly classes: readonly string[];
+  select(keys: string[], how: How): void;
+  hover(key: string | null): void;
+  /** Set a knob of the view: a handle was dragged, a block was opened. */
+  set(knob: string, value: Value): void;
+  /** Send a command to the training. */
+  act(command: string, knobs: Readonly<Record<string, Value>>): void;
+  /** Move the time slider. */
+  step(step: number): void;
+}
+
+/** A mark on the screen. */
+export interface Drawn<M> {
+  /** Show other data of the same kind; what did not change keeps its place, its size and its canvases. */
+  update(mark: M): void;
+  /** The context changed: selection, hover or theme. */
+  refresh(): void;
+  destroy(): void;
+}
+
+export type Draw<M> = (element: HTMLElement, mark: M, context: Context) => Drawn<M>;
+
+/** The selection, ready to be asked. */
+export class Chosen {
+  private readonly keys = new Set<string>();
+  private readonly ranges: { kind: string; low: number; high: number }[] = [];
+  private readonly kinds = new Set<string>();
+
+  constructor(selection: readonly string[]) {
+    for (const key of selection) {
+      this.keys.add(key);
+      this.keys.add(withoutPlace(key));
+      this.kinds.add(kindOf(key));
+      const range = /^(\w+):(\d+)-(\d+)$/.exec(key);
+      if (range) this.ranges.push({ kind: range[1] ?? "", low: Number(range[2]), high: Number(range[3]) });
+    }
+  }
+
+  has(key: string): boolean {
+    if (!key) return false;
+    if (this.keys.has(key)) return true;
+    return this.ranges.some(({ kind, low, high }) => {
+      const number = numberOf(key);
+      return kindOf(key) === kind && number !== null && number >= low && number <= high;
+    });
+  }
+
+  /** Whether anything of the key's kind is chosen, so that the others step back. */
+  hasKind(kind: string): boolean {
+    return this.kinds.has(kind);
+  }
+}
+
+/** The kind of a key: the word before its colon. */
+export function kindOf(key: string): string {
+  return key.slice(0, Math.max(0, key.indexOf(":")));
+}
+
+/** The number of an example, class, step or token; null for other keys. */
+export function numberOf(key: string): number | null {
+  const match = /^(?:example|class|step|token):(\d+)$/.exec(key);
+  return match ? Number(match[1]) : null;
+}
+
+function withoutPlace(key: string): string {
+  const at = key.lastIndexOf("@");
+  return at < 0 ? key : key.slice(0, at);
+}
+
+/** How a click or key press chooses: plainly one, with Ctrl or ⌘ one more or less, with Shift a range. */
+export function howOf(event: MouseEvent | KeyboardEvent): How {
+  return event.shiftKey ? "range" : event.ctrlKey || event.metaKey ? "toggle" : "one";
+}

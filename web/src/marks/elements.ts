@@ -1,0 +1,47 @@
+// Making elements. Texts always go in as text, and styles through the CSSOM, so that hostile names stay names.
+
+/** An element with a class and perhaps a text. */
+export function make<T extends keyof HTMLElementTagNameMap>(tag: T, name = "", text?: string): HTMLElementTagNameMap[T] {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+/** Set a text only where it differs, so that nothing is laid out again for nothing. */
+export function setText(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Set an attribute, or take it away with null. */
+export function setAttribute(element: Element, name: string, value: string | null): void {
+  if (value === null) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+/** Bring a list of children to a length: the ones that stay are kept, so that a picture does not flicker. */
+export function ensure<T extends HTMLElement>(parent: HTMLElement, items: T[], count: number, create: () => T): void {
+  while (items.length > count) items.pop()?.remove();
+  while (items.length < count) {
+    const item = create();
+    items.push(item);
+    parent.append(item);
+  }
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An SVG element with attributes. */
+export function svg<T extends keyof SVGElementTagNameMap>(tag: T, attributes: Record<string, string | number> = {}): SVGElementTagNameMap[T] {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  return element;
+}
+
+let last = 0;
+
+/** A fresh id, for what must refer to an element by one. */
+export function freshId(): string {
+  last += 1;
+  return `d${last}`;
+}

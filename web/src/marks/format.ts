@@ -1,0 +1,47 @@
+// Numbers as text: as many digits as they deserve, a true minus sign, and NaN and infinity by name.
+
+/** Three significant digits; small numbers as 8.4e-04, large whole ones with commas. */
+export function format(value: number | null | undefined, digits = 3): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return "NaN";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  const size = Math.abs(value);
+  const sign = value < 0 ? "−" : "";
+  if (size === 0) return "0";
+  if (Number.isInteger(value) && size < 1e9) return sign + size.toLocaleString("en-US");
+  if (size >= 1e6 || size < 10 ** -digits) return sign + power(size, Math.max(1, digits - 2));
+  if (size >= 1000) return sign + Math.round(size).toLocaleString("en-US");
+  return sign + String(Number(size.toPrecision(digits)));
+}
+
+function power(size: number, digits: number): string {
+  const [mantissa = "", exponent = ""] = size.toExponential(digits).split("e");
+  const number = Number(exponent);
+  return `${mantissa}e${number < 0 ? "-" : ""}${String(Math.abs(number)).padStart(2, "0")}`;
+}
+
+/** A share as percent: 4 %, 0.3 %. */
+export function percent(share: number): string {
+  if (!Number.isFinite(share)) return format(share);
+  const value = share * 100;
+  const digits = value !== 0 && Math.abs(value) < 1 ? 1 : value > 99 && value < 100 ? 1 : 0;
+  return `${value.toFixed(digits)} %`;
+}
+
+/** A number with its unit. */
+export function withUnit(value: number, unit: string): string {
+  return unit ? `${format(value)} ${unit}` : format(value);
+}
+
+/** Seconds as a person says them: 0.4 s, 12 s, 3 min, 2.5 h. */
+export function duration(seconds: number): string {
+  const size = Math.abs(seconds);
+  if (size < 1) return `${format(seconds, 2)} s`;
+  if (size < 120) return `${Math.round(seconds)} s`;
+  if (size < 7200) return `${Math.round(seconds / 60)} min`;
+  return `${format(seconds / 3600, 2)} h`;
+}
+
+/** A count with its noun: 1 cell, 12 cells. */
+export function counted(count: number, noun: string): string {
+  return `${format(count)} ${noun}${count === 1 ? "" : "s"}`;
+}

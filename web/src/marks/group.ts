@@ -1,0 +1,63 @@
+// Marks side by side, one below the other, or in a wrapping grid.
+
+import type { Group, Node } from "../types.ts";
+import type { Context, Draw, Drawn } from "./context.ts";
+import { make } from "./elements.ts";
+
+type DrawNode = (element: HTMLElement, node: Node, context: Context) => Drawn<Node>;
+
+/** Built with the function that draws any mark, so that this file does not need to know the others. */
+export function group(drawNode: DrawNode): Draw<Group> {
+  return (element, first, context) => {
+    element.classList.add("mark", "mark-group");
+    const title = make("div", "mark-title");
+    const list = make("div", "group");
+    const caption = make("div", "mark-caption");
+    element.replaceChildren(title, list, caption);
+    const children: { element: HTMLElement; drawn: Drawn<Node> }[] = [];
+
+    function update(mark: Group): void {
+      title.textContent = mark.title;
+      title.hidden = !mark.title;
+      caption.textContent = mark.caption;
+      caption.hidden = !mark.caption;
+      list.dataset["direction"] = mark.direction;
+      list.dataset["labelled"] = String(labelled(mark));
+      while (children.length > mark.children.length) {
+        const child = children.pop();
+        child?.drawn.destroy();
+        child?.element.remove();
+      }
+      mark.children.forEach((node, i) => {
+        const child = children[i];
+        if (child) {
+          child.drawn.update(node);
+          child.element.dataset["mark"] = node.mark;
+          return;
+        }
+        const place = make("div", "group-item");
+        place.dataset["mark"] = node.mark;
+        list.append(place);
+        children.push({ element: place, drawn: drawNode(place, node, context) });
+      });
+    }
+
+    update(first);
+    return {
+      update,
+      refresh() {
+        for (const child of children) child.drawn.refresh();
+      },
+      destroy() {
+        for (const child of children) child.drawn.destroy();
+        element.replaceChildren();
+      },
+    };
+  };
+}
+
+/** A column of pictures with short names reads best with the names in a column of their own. */
+export function labelled(mark: Group): boolean {
+  return mark.direction === "column" && mark.children.length > 1 &&
+    mark.children.every((child) => (child.mark === "tiles" || child.mark === "heatmap") && child.title.length > 0 && child.title.length <= 28);
+}

@@ -1,0 +1,241 @@
+// A labelled matrix on one canvas: confusion, neuron by class, a dense layer's activations.
+
+import { css, specials, wantsDarkText } from "../colour.ts";
+import type { Heatmap, NdArray } from "../types.ts";
+import { drawScaled, drawSpecials, hatch } from "./cells.ts";
+import { Chosen, type Context, type Draw } from "./context.ts";
+import { format, withUnit } from "./format.ts";
+import { head } from "./head.ts";
+import { hits, type Hit } from "./hits.ts";
+import { face, inks, sheet, type Ink } from "./sheet.ts";
+
+const TEXT = 11;
+const GAP_FROM = 9; // cells at least this large are told apart by a gap
+
+interface Plan {
+  left: number;
+  top: number;
+  cellWidth: number;
+  cellHeight: number;
+  rows: number;
+  columns: number;
+  bottom: number;
+}
+
+export const heatmap: Draw<Heatmap> = (element, first, context) => {
+  const frame = head(element, "heatmap");
+  let mark = first;
+  let plan: Plan = arrange(mark, 1);
+  const surface = sheet(frame.body, (width) => {
+    plan = arrange(mark, width);
+    return plan.top + plan.rows * plan.cellHeight + plan.bottom;
+  }, (pen) => paint(pen, mark, plan, context, inks(element)));
+  const touch = hits(surface.element, context, {
+    at: (x, y) => cellAt(mark, plan, x, y),
+    from(current, dx, dy) {
+      const [row = 0, column = 0] = current ? current.id.split(",").map(Number) : [];
+      return cell(mark, plan, clamp(row + dy, plan.rows), clamp(column + dx, plan.columns));
+    },
+  });
+
+  function show(): void {
+    frame.update(mark, mark.limits, context.theme);
+    touch.reset(describe(mark));
+    surface.paint();
+  }
+
+  show();
+  return {
+    update(next) {
+      mark = next;
+      show();
+    },
+    refresh() {
+      frame.update(mark, mark.limits, context.theme);
+      surface.paint();
+    },
+    destroy() {
+      touch.destroy();
+      surface.destroy();
+      element.replaceChildren();
+    },
+  };
+};
+
+function arrange(mark: Heatmap, width: number): Plan {
+  const [rows = 0, columns = 0] = mark.values.shape;
+  const longest = Math.max(0, ...mark.row_labels.map((label) => label.length));
+  const left = (longest ? Math.min(width * 0.3, 10 + longest * 6.4) : 0) + (mark.row_title ? 16 : 0);
+  const space = Math.max(1, width - left - 1);
+  let cellWidth = space / Math.max(1, columns);
+  let cellHeight = mark.size;
+  if (mark.square) cellHeight = cellWidth = Math.min(cellWidth, Math.max(mark.size, Math.min(28, cellWidth)));
+  else if (columns <= 64) cellWidth = Math.min(cellWidth, 44);
+  const bottom = (mark.column_labels.length ? 18 : 0) + (mark.column_title ? 16 : 0) + 2;
+  return { left, top: 1, cellWidth, cellHeight, rows, columns, bottom };
+}
+
+function paint(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, context: Context, ink: Ink): void {
+  const { left, top, cellWidth, cellHeight, rows, columns } = plan;
+  const large = Math.min(cellWidth, cellHeight) >= GAP_FROM && rows * columns <= 10000;
+  const gap = large ? 1 : 0;
+  const right = (column: number): number => left + column * cellWidth;
+  const down = (row: number): number => top + row * cellHeight;
+  if (large) paintCells(pen, mark, plan, context, gap);
+  else drawScaled(pen, mark.values, mark.limits, context.theme, left, top, columns * cellWidth, rows * cellHeight);
+  const odd = specials(mark.values.data, mark.limits);
+  if (odd) drawSpecials(pen, odd, columns, right, down, cellWidth - gap, cellHeight - gap, context.theme);
+  if (mark.limits.scale === "diverging" || large) outline(pen, plan, ink);
+  paintLabels(pen, mark, plan, ink);
+  paintChosen(pen, mark, plan, new Chosen(context.selection), ink);
+}
+
+function paintCells(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, context: Context, gap: number): void {
+  const { left, top, cellWidth, cellHeight, rows, columns } = plan;
+  const write = mark.numbers && cellWidth >= 22 && cellHeight >= 12;
+  pen.font = face(Math.min(TEXT, cellHeight - 3));
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const value = mark.values.data[row * columns + column] as number;
+      const [x, y] = [left + column * cellWidth, top + row * cellHeight];
+      if (Number.isNaN(value)) {
+        hatch(pen, x, y, cellWidth - gap, cellHeight - gap);
+        continue;
+      }
+      const colour = css(value, mark.limits, context.theme);
+      pen.fillStyle = colour;
+      pen.fillRect(x, y, cellWidth - gap, cellHeight - gap);
+      if (!write || value === 0) continue;
+      pen.fillStyle = wantsDarkText(colour) ? "#1c1d20" : "#ffffff";
+      pen.fillText(short(value), x + cellWidth / 2 - gap / 2, y + cellHeight / 2, cellWidth - 4);
+    }
+  }
+}
+
+function short(value: number): string {
+  return Number.isInteger(value) ? String(value).replace("-", "−") : format(value, 2);
+}
+
+/** A hairline round the matrix: where zero is the paper itself, its extent would not be seen. */
+function outline(pen: CanvasRenderingContext2D, plan: Plan, ink: Ink): void {
+  pen.strokeStyle = ink.hairline;
+  pen.lineWidth = 1;
+  pen.strokeRect(plan.left - 0.5, plan.top - 0.5, plan.columns * plan.cellWidth + 0.5, plan.rows * plan.cellHeight + 0.5);
+}
+
+function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, ink: Ink): void {
+  const { left, top, cellWidth, cellHeight, rows, columns } = plan;
+  pen.font = face(TEXT);
+  pen.fillStyle = ink.muted;
+  pen.textBaseline = "middle";
+  pen.textAlign = "right";
+  const everyRow = Math.ceil(12 / cellHeight);
+  const room = left - 8 - (mark.row_title ? 16 : 0);
+  mark.row_labels.forEach((label, row) => {
+    if (row % everyRow === 0) pen.fillText(fit(pen, label, room), left - 6, top + (row + 0.5) * cellHeight);
+  });
+  pen.textAlign = "center";
+  const widest = Math.max(0, ...mark.column_labels.map((label) => Math.min(80, pen.measureText(label).width)));
+  const everyColumn = Math.ceil(Math.min(widest + 6, 60) / cellWidth);
+  const foot = top + rows * cellHeight;
+  mark.column_labels.forEach((label, column) => {
+    if (column % everyColumn !== 0) return;
+    pen.fillText(fit(pen, label, everyColumn * cellWidth - 2), left + (column + 0.5) * cellWidth, foot + 11);
+  });
+  if (mark.column_title) {
+    const y = foot + (mark.column_labels.length ? 25 : 10);
+    pen.fillText(mark.column_title, left + (columns * cellWidth) / 2, y);
+  }
+  if (!mark.row_title) return;
+  pen.save();
+  pen.translate(7, top + (rows * cellHeight) / 2);
+  pen.rotate(-Math.PI / 2);
+  pen.fillText(fit(pen, mark.row_title, Math.max(40, rows * cellHeight)), 0, 0);
+  pen.restore();
+}
+
+/** The text, shortened with an ellipsis to a width. */
+export function fit(pen: CanvasRenderingContext2D, text: string, width: number): string {
+  if (pen.measureText(text).width <= width) return text;
+  let low = 0;
+  let high = text.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return low ? `${text.slice(0, low)}…` : "";
+}
+
+function paintChosen(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, chosen: Chosen, ink: Ink): void {
+  const { left, top, cellWidth, cellHeight, rows, columns } = plan;
+  pen.strokeStyle = ink.accent;
+  pen.lineWidth = 2;
+  mark.row_keys.forEach((key, row) => {
+    if (chosen.has(key)) pen.strokeRect(left - 1, top + row * cellHeight - 1, columns * cellWidth + 1, cellHeight + 1);
+  });
+  mark.column_keys.forEach((key, column) => {
+    if (chosen.has(key)) pen.strokeRect(left + column * cellWidth - 1, top - 0.5, cellWidth + 1, rows * cellHeight + 1);
+  });
+}
+
+function cellAt(mark: Heatmap, plan: Plan, x: number, y: number): Hit | null {
+  const column = Math.floor((x - plan.left) / plan.cellWidth);
+  const row = Math.floor((y - plan.top) / plan.cellHeight);
+  const inColumns = column >= 0 && column < plan.columns;
+  const inRows = row >= 0 && row < plan.rows;
+  if (inColumns && inRows) return cell(mark, plan, row, column);
+  if (inRows && x < plan.left && mark.row_keys[row]) {
+    const keys = [mark.row_keys[row] ?? ""];
+    return { id: `${row},0`, keys, lines: [mark.row_labels[row] ?? ""], x: 0, y: plan.top + row * plan.cellHeight, width: plan.left, height: plan.cellHeight };
+  }
+  if (inColumns && y > plan.top && mark.column_keys[column]) {
+    const keys = [mark.column_keys[column] ?? ""];
+    const foot = plan.top + plan.rows * plan.cellHeight;
+    return { id: `0,${column}`, keys, lines: [mark.column_labels[column] ?? ""], x: plan.left + column * plan.cellWidth, y: foot, width: plan.cellWidth, height: 18 };
+  }
+  return null;
+}
+
+function cell(mark: Heatmap, plan: Plan, row: number, column: number): Hit {
+  const value = mark.values.data[row * plan.columns + column] as number;
+  const keys = [mark.row_keys[row], mark.column_keys[column]].filter((key): key is string => Boolean(key));
+  return {
+    id: `${row},${column}`,
+    keys: [...new Set(keys)],
+    lines: [
+      named(mark.row_title, mark.row_labels[row] ?? (plan.rows > 1 ? String(row) : "")),
+      named(mark.column_title, mark.column_labels[column] ?? String(column)),
+      withUnit(value, mark.limits.unit),
+    ],
+    x: plan.left + column * plan.cellWidth - 1,
+    y: plan.top + row * plan.cellHeight - 1,
+    width: plan.cellWidth + 1,
+    height: plan.cellHeight + 1,
+  };
+}
+
+function named(title: string, label: string): string {
+  return title && label ? `${title} ${label}` : label;
+}
+
+function describe(mark: Heatmap): string {
+  const [rows = 0, columns = 0] = mark.values.shape;
+  return `${mark.title || "matrix"}, ${rows} rows by ${columns} columns, ${extent(mark.values)}; arrow keys read the cells`;
+}
+
+function extent(values: NdArray): string {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values.data) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return low <= high ? `from ${format(low)} to ${format(high)}` : "no numbers";
+}
+
+function clamp(at: number, count: number): number {
+  return Math.max(0, Math.min(count - 1, at));
+}

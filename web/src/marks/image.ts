@@ -1,0 +1,157 @@
+// One picture in its own pixels, perhaps with heat over a grey version of it, a contour of the heat, and boxes.
+
+import { colourBytes, colourNumbers, lut, place, type Theme } from "../colour.ts";
+import type { Box, Image, Limits, NdArray } from "../types.ts";
+import { context2d, paintImage } from "./cells.ts";
+import { outline } from "./contour.ts";
+import type { Draw } from "./context.ts";
+import { make, setText, svg } from "./elements.ts";
+import { head } from "./head.ts";
+import { keyed, type Part } from "./keyed.ts";
+import { valueAt } from "./tiles.ts";
+
+export const image: Draw<Image> = (element, first, context) => {
+  const frame = head(element, "image");
+  const holder = make("div", "image");
+  const plate = make("div", "image-plate");
+  const pixels = make("canvas", "pixels");
+  const heat = make("canvas", "heat");
+  const lines = svg("svg", { class: "contour", preserveAspectRatio: "none" });
+  const path = svg("path");
+  const boxes = make("div", "boxes");
+  const label = make("span", "image-label");
+  const apart = make("button", "link", "");
+  apart.type = "button";
+  lines.append(path);
+  plate.append(pixels, heat, lines, boxes);
+  holder.append(plate, label, apart);
+  frame.body.append(holder);
+  const keys = keyed(holder, context);
+  let mark = first;
+  let separate = false;
+  apart.addEventListener("click", () => {
+    separate = !separate;
+    paint();
+  });
+
+  function paint(): void {
+    const theme = context.theme;
+    const [height = 1, width = 1] = mark.pixels.shape;
+    frame.update(mark, mark.heat ? mark.heat_limits : mark.limits, theme);
+    plate.style.setProperty("--wide", `${mark.size}px`);
+    plate.style.setProperty("--ratio", `${width} / ${height}`);
+    plate.classList.toggle("apart", separate && mark.heat !== null);
+    pixels.classList.toggle("smooth", mark.size * devicePixelRatio < width);
+    if (mark.heat && !separate) paintGrey(pixels, mark, theme);
+    else paintImage(pixels, mark.pixels, mark.limits, theme);
+    paintHeat(theme);
+    setText(label, mark.label);
+    label.hidden = !mark.label;
+    apart.hidden = !mark.heat;
+    setText(apart, separate ? "show together" : "show apart");
+    placeBoxes(boxes, mark.boxes, width, height);
+    keys.set([plate, ...boxes.children] as HTMLElement[], [part(mark), ...mark.boxes.map(boxPart)]);
+  }
+
+  function paintHeat(theme: Theme): void {
+    heat.hidden = !mark.heat;
+    lines.toggleAttribute("hidden", mark.contour === null || !mark.heat);
+    if (!mark.heat) return;
+    const limits = mark.heat_limits ?? { low: -1, high: 1, scale: "diverging", nan: 0, infinite: 0, clipped: 0, unit: "" };
+    if (separate) paintImage(heat, mark.heat, limits, theme);
+    else paintOver(heat, mark.heat, limits, theme);
+    if (mark.contour === null) return;
+    const [height = 1, width = 1] = mark.heat.shape;
+    const reach = Math.max(Math.abs(limits.low), Math.abs(limits.high));
+    lines.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    path.setAttribute("d", outline(mark.heat, mark.contour * reach));
+  }
+
+  paint();
+  return {
+    update(next) {
+      mark = next;
+      paint();
+    },
+    refresh: paint,
+    destroy() {
+      keys.destroy();
+      element.replaceChildren();
+    },
+  };
+};
+
+function part(mark: Image): Part {
+  const key = mark.key || mark.place_key;
+  const base: Part = {
+    keys: key ? [key] : [],
+    describe(at) {
+      const name = mark.label || mark.title || "picture";
+      if (!at) return [name, `${mark.pixels.shape[1]} by ${mark.pixels.shape[0]} pixels`];
+      const read = valueAt(mark.pixels, at, mark.limits?.unit ?? "");
+      return [name, read, mark.heat ? `heat ${valueAt(mark.heat, at, mark.heat_limits?.unit ?? "").split(": ")[1]}` : ""];
+    },
+  };
+  if (!mark.place_key) return base;
+  const [height = 1, width = 1] = mark.pixels.shape;
+  const bare = mark.place_key.split("@")[0];
+  return { ...base, choose: (at) => [`${bare}@${Math.floor(at.y * height)},${Math.floor(at.x * width)}`] };
+}
+
+function boxPart(box: Box): Part {
+  return { keys: box.key ? [box.key] : [], describe: () => [box.label || "box", `${box.width} by ${box.height} pixels`] };
+}
+
+function placeBoxes(holder: HTMLElement, boxes: readonly Box[], width: number, height: number): void {
+  while (holder.children.length > boxes.length) holder.lastElementChild?.remove();
+  while (holder.children.length < boxes.length) holder.append(make("div", "box"));
+  boxes.forEach((box, i) => {
+    const item = holder.children[i] as HTMLElement;
+    item.style.left = `${(box.x / width) * 100}%`;
+    item.style.top = `${(box.y / height) * 100}%`;
+    item.style.width = `${(box.width / width) * 100}%`;
+    item.style.height = `${(box.height / height) * 100}%`;
+  });
+}
+
+/** The image without its colours, towards the paper, so that the heat is all that has colour. */
+function paintGrey(canvas: HTMLCanvasElement, mark: Image, theme: Theme): void {
+  const [height = 0, width = 0] = mark.pixels.shape;
+  canvas.width = width;
+  canvas.height = height;
+  if (!width || !height) return;
+  const sheet = new ImageData(width, height);
+  const pixels = new Uint32Array(sheet.data.buffer);
+  if (mark.pixels.shape.length === 3) colourBytes(mark.pixels, pixels);
+  else colourNumbers(mark.pixels.data, { ...(mark.limits ?? byteLimits), scale: "grey" }, theme, pixels);
+  const bytes = sheet.data;
+  for (let i = 0; i < bytes.length; i += 4) {
+    const light = 0.2126 * (bytes[i] ?? 0) + 0.7152 * (bytes[i + 1] ?? 0) + 0.0722 * (bytes[i + 2] ?? 0);
+    bytes[i] = bytes[i + 1] = bytes[i + 2] = theme === "light" ? 110 + light * 0.57 : 20 + light * 0.57;
+  }
+  context2d(canvas).putImageData(sheet, 0, 0);
+}
+
+const byteLimits: Limits = { low: 0, high: 255, scale: "grey", nan: 0, infinite: 0, clipped: 0, unit: "" };
+
+/** Heat with an opacity that follows its magnitude. */
+function paintOver(canvas: HTMLCanvasElement, heat: NdArray, limits: Limits, theme: Theme): void {
+  const [height = 0, width = 0] = heat.shape;
+  canvas.width = width;
+  canvas.height = height;
+  if (!width || !height) return;
+  const sheet = new ImageData(width, height);
+  const pixels = new Uint32Array(sheet.data.buffer);
+  // The ends of the light table are the saturated hues; over grey they read on both papers.
+  const table = lut(limits.scale, limits.scale === "diverging" ? "light" : theme);
+  const reach = Math.max(Math.abs(limits.low), Math.abs(limits.high)) || 1;
+  for (let i = 0; i < pixels.length; i++) {
+    const value = heat.data[i] ?? 0;
+    if (!Number.isFinite(value)) continue;
+    const share = Math.min(1, Math.abs(value) / reach);
+    const hue = limits.scale === "diverging" ? Math.sign(value) * limits.high : value;
+    const colour = table[place(hue, limits, table.length)] ?? 0;
+    pixels[i] = ((colour & 0xffffff) | (Math.round(share * 235) << 24)) >>> 0;
+  }
+  context2d(canvas).putImageData(sheet, 0, 0);
+}

@@ -1,0 +1,65 @@
+// Draws pictures: the page, the notebook widget and exported files all come in here.
+
+import type { MarkName, Node, Picture } from "../types.ts";
+import { bars } from "./bars.ts";
+import type { Context, Draw, Drawn } from "./context.ts";
+import { group } from "./group.ts";
+import { heatmap } from "./heatmap.ts";
+import { image } from "./image.ts";
+import { number } from "./number.ts";
+import { tiles } from "./tiles.ts";
+
+export type { Context, Drawn, How, Value } from "./context.ts";
+
+/** Every mark by its name. */
+export const MARKS: Readonly<Partial<Record<MarkName, Draw<never>>>> = {
+  image, tiles, heatmap, bars, number, group: group(drawNode),
+};
+
+/** Draw a picture's body into an element. The element keeps its other classes; its content is the picture's. */
+export function drawPicture(element: HTMLElement, picture: Picture, context: Context): Drawn<Picture> {
+  element.classList.add("diorama", "picture");
+  element.dataset["theme"] = context.theme;
+  const body = drawNode(element, picture.body, context);
+  return {
+    update: (next) => body.update(next.body),
+    refresh() {
+      element.dataset["theme"] = context.theme;
+      body.refresh();
+    },
+    destroy() {
+      body.destroy();
+      element.classList.remove("picture");
+    },
+  };
+}
+
+/** Draw any mark; when an update brings another kind of mark, the old one makes room for it. */
+function drawNode(element: HTMLElement, first: Node, context: Context): Drawn<Node> {
+  const plain = element.className;
+  let kind = first.mark;
+  let drawn = start(element, first, context);
+  return {
+    update(next) {
+      if (next.mark === kind) {
+        drawn.update(next as never);
+        return;
+      }
+      drawn.destroy();
+      element.className = plain;
+      kind = next.mark;
+      drawn = start(element, next, context);
+    },
+    refresh: () => drawn.refresh(),
+    destroy() {
+      drawn.destroy();
+      element.className = plain;
+    },
+  };
+}
+
+function start(element: HTMLElement, mark: Node, context: Context): Drawn<never> {
+  const draw = MARKS[mark.mark];
+  if (!draw) throw new Error(`this page is older than the picture: it has no mark named '${mark.mark}'`);
+  return draw(element, mark as never, context);
+}

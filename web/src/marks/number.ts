@@ -1,0 +1,63 @@
+// A number or a finding: a dot that says how it stands, the name, the value, a note, and what can be done.
+
+import type { Number as NumberMark } from "../types.ts";
+import type { Draw } from "./context.ts";
+import { make, setText } from "./elements.ts";
+import { withUnit } from "./format.ts";
+import { head } from "./head.ts";
+import { keyed } from "./keyed.ts";
+
+const TONES = { plain: "", good: "good: ", warn: "warning: ", bad: "problem: " } as const;
+
+export const number: Draw<NumberMark> = (element, first, context) => {
+  const frame = head(element, "number");
+  const item = make("div", "number");
+  const dot = make("span", "dot");
+  const label = make("span", "number-label");
+  const value = make("span", "number-value");
+  const note = make("span", "number-note");
+  const actions = make("span", "number-actions");
+  const words = make("div", "number-words");
+  const line = make("div", "number-line");
+  line.append(label, value);
+  note.append(actions);
+  words.append(line, note);
+  item.append(dot, words);
+  frame.body.append(item);
+  const noteText = document.createTextNode("");
+  note.prepend(noteText);
+  const keys = keyed(frame.body, context, { role: "button" });
+  let drawnActions = "";
+
+  function update(mark: NumberMark): void {
+    frame.update(mark, null, context.theme);
+    item.dataset["tone"] = mark.tone;
+    setText(label, mark.label);
+    setText(value, mark.value === null ? "" : withUnit(mark.value, mark.unit));
+    const space = mark.note && mark.actions.length ? " " : "";
+    noteText.data = mark.note + space;
+    note.hidden = !mark.note && !mark.actions.length;
+    const wanted = JSON.stringify(mark.actions);
+    if (wanted !== drawnActions) {
+      drawnActions = wanted;
+      actions.replaceChildren(...mark.actions.map((action) => {
+        const button = make("button", "link", action.label);
+        button.type = "button";
+        button.addEventListener("click", () => context.act(action.command, action.knobs));
+        return button;
+      }));
+    }
+    const described = { keys: mark.key ? [mark.key] : [], describe: () => [TONES[mark.tone] + mark.label, value.textContent ?? "", mark.note] };
+    keys.set(mark.key ? [item] : [], mark.key ? [described] : []);
+  }
+
+  update(first);
+  return {
+    update,
+    refresh: () => keys.refresh(),
+    destroy() {
+      keys.destroy();
+      element.replaceChildren();
+    },
+  };
+};

@@ -1,0 +1,80 @@
+// A canvas as wide as its place, in device pixels, painted again when the width or the screen's density changes.
+
+import { context2d } from "./cells.ts";
+import { make } from "./elements.ts";
+
+export interface Sheet {
+  readonly element: HTMLElement;
+  readonly canvas: HTMLCanvasElement;
+  /** Paint now. */
+  paint(): void;
+  destroy(): void;
+}
+
+/** `height` gives the wanted height for a width in CSS pixels; `draw` paints in CSS pixels. */
+export function sheet(
+  parent: HTMLElement,
+  height: (width: number) => number,
+  draw: (pen: CanvasRenderingContext2D, width: number, height: number) => void,
+): Sheet {
+  const element = make("div", "sheet");
+  const canvas = make("canvas", "sheet-canvas");
+  canvas.setAttribute("aria-hidden", "true");
+  element.append(canvas);
+  parent.append(element);
+  let width = 0;
+
+  function paint(): void {
+    width = Math.floor(element.clientWidth);
+    if (!width) return; // hidden: painted when it gets a width
+    const tall = Math.max(1, Math.round(height(width)));
+    const density = Math.max(1, devicePixelRatio || 1);
+    const [across, down] = [Math.round(width * density), Math.round(tall * density)];
+    if (canvas.width !== across) canvas.width = across;
+    if (canvas.height !== down) canvas.height = down;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${tall}px`;
+    const pen = context2d(canvas);
+    pen.setTransform(density, 0, 0, density, 0, 0);
+    pen.clearRect(0, 0, width, tall);
+    draw(pen, width, tall);
+  }
+
+  const watch = new ResizeObserver(() => {
+    if (Math.floor(element.clientWidth) !== width) paint();
+  });
+  watch.observe(element);
+  return {
+    element,
+    canvas,
+    paint,
+    destroy() {
+      watch.disconnect();
+      element.remove();
+    },
+  };
+}
+
+export interface Ink {
+  readonly paper: string;
+  readonly ink: string;
+  readonly muted: string;
+  readonly hairline: string;
+  readonly accent: string;
+  readonly fill: string;
+}
+
+/** The colours of the theme, as the style sheet has them; canvases cannot read custom properties by themselves. */
+export function inks(element: HTMLElement): Ink {
+  const style = getComputedStyle(element);
+  const read = (name: string): string => style.getPropertyValue(name).trim();
+  return {
+    paper: read("--paper"), ink: read("--ink"), muted: read("--muted"),
+    hairline: read("--hairline"), accent: read("--accent"), fill: read("--fill"),
+  };
+}
+
+/** The page's text face at a size, for canvases. */
+export function face(size: number, weight = 400): string {
+  return `${weight} ${size}px "Inter Variable", Inter, system-ui, sans-serif`;
+}
