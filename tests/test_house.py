@@ -32,7 +32,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("core",),
 ]
 APART = {"gallery": {"training", "record", "data", "core"}, "integrations": {"run", "record", "model", "data", "core"}}
-MODULES_OF_A_ROOM = {"scene_source": "scene", "scene_edits": "scene"}
+MODULES_OF_A_ROOM = dict.fromkeys(("scene_source", "scene_looking", "scene_probe", "scene_input", "scene_asking"), "scene")
 
 
 def _room(module: str) -> str:

@@ -45,7 +45,7 @@ class Reading:
         task: str | None = None,
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Reading:
-        """Find out how to read an output of a few examples, from it and from the truth.
+        """Find out how to read an output of a few examples, from it and from the truth (of these or of more examples).
 
         *Raises* UsageError when ``outputs`` or ``task`` names what is not there.
         """
@@ -209,7 +209,7 @@ def guess_task(scores: Tensor, y: Tensor | None) -> tuple[Task, str]:
         return "", "the task is unknown, as there is no truth; say it with task="
     whole = not y.is_floating_point() and not y.is_complex()
     rows = y.reshape(len(y), -1)
-    if whole and y.ndim >= 2 and scores.ndim == y.ndim + 1 and shape[: y.ndim] == tuple(y.shape):
+    if whole and y.ndim >= 2 and scores.ndim == y.ndim + 1 and shape[1:-1] == tuple(y.shape[1:]):
         return "next_token", "task guessed: next token, as the truth is one whole number a step"
     single = scores.ndim == 1 or shape[1:] == (1,)
     if whole and rows.shape[1] == 1 and scores.ndim <= 2:
@@ -222,11 +222,12 @@ def guess_task(scores: Tensor, y: Tensor | None) -> tuple[Task, str]:
         return "multi_label", "task guessed: several labels, as the rows of the truth are zeros and ones"
     if single and y.is_floating_point() and rows.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
         return "classification", "task guessed: two classes, as the truth is 0 or 1 and there is one score"
-    if y.numel() == scores.numel():
+    if y.reshape(len(y), -1).shape[1] == scores.reshape(len(scores), -1).shape[1]:
         return "regression", "task guessed: regression, as the truth is numbers of the output's own shape"
     return (
         "",
-        f"the task is unknown: outputs {shape} do not go with a truth of shape {tuple(y.shape)}; say it with task=",
+        f"the task is unknown: outputs of shape {shape[1:]} do not go with a truth of shape "
+        f"{tuple(y.shape[1:])}; say it with task=",
     )
 
 

@@ -1,0 +1,174 @@
+"""A scene: a model at one moment, its probe set, its input and output kinds, and the edits it is looked at with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from .core.errors import Cancelled, NotApplicable
+from .core.knobs import sentence
+from .core.picture import Picture, Progress
+from .core.provenance import Provenance, versions
+from .core.selection import Key, Selection
+from .data.examples import Examples
+from .model.edits import Edit
+from .model.unwrap import fed
+from .scene_asking import pictures
+from .scene_input import encoded
+from .scene_looking import NOTHING, Looking
+from .scene_probe import Probe
+from .scene_source import Given, Recorded
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+class Scene(Looking):
+    """A model at one moment with the examples it is looked at with.
+
+    ``x`` is a tensor, an array, a tuple (``model(*x)``) or a dict (``model(**x)``) with the example as dimension 0;
+    ``y`` is what is right: class indices, one-hot rows, numbers, or tokens. Whatever is not told is guessed, and the
+    guesses are stated in ``guessed`` and in every picture. The model is only looked at: it is left exactly as it was.
+
+    *Raises* UsageError when x and y do not go together; NotApplicable for what is not a module.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Any = None,
+        y: Any = None,
+        *,
+        classes: Sequence[str] | None = None,
+        inputs: Any = None,
+        outputs: str | int | Callable[[Any], Tensor] | None = None,
+        task: str | None = None,
+        criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
+        device: Any = None,
+    ) -> None:
+        examples = x if isinstance(x, Examples) else None if x is None else Examples.of(x, y, classes, inputs)
+        self._set(Given(model, device), examples, outputs, task, criterion)
+
+    @classmethod
+    def of_run(cls, run: Run, step: int, state: dict[str, Tensor] | None = None) -> Scene:
+        """The scene of a run at a snapshot, or at the live end when the weights are handed in."""
+        scene = cls.__new__(cls)
+        told = run.reading
+        scene._set(
+            Recorded(run, step, state), run.examples, told.get("outputs"), run.task or None, told.get("criterion")
+        )
+        return scene
+
+    # Other scenes.
+
+    def _like(self) -> Scene:
+        return copy.copy(self)
+
+    def with_input(self, raw: Any) -> Scene:
+        """The same scene with an input that is not in the probe set: drawn, uploaded, typed, or tensors of one example.
+
+        *Raises* UsageError when the input is not of the model's kind.
+        """
+        if raw is None:
+            return self
+        scene = self._like()
+        x, label = encoded(self.examples, raw)
+        scene._input = (fed(self.model, x), label)
+        return scene
+
+    def compared_with(self, other: Scene | None) -> Scene:
+        """The same scene with another one beside it, for views that compare."""
+        scene = self._like()
+        scene.other = other
+        return scene
+
+    def cancelled_by(self, cancel: Callable[[], bool] | None) -> Scene:
+        """The same scene, whose forward passes stop at the next operation once ``cancel()`` is true."""
+        scene = self._like()
+
+        def stop() -> None:
+            if cancel is not None and cancel():
+                raise Cancelled("no longer wanted")
+
+        scene._cancel = stop if cancel is not None else None
+        return scene
+
+    def edit(self, key: str, **change: Any) -> Scene:
+        """The same scene looked at with a change: ``edit("unit:features.3/17", lesion=True)``."""
+        scene = self._like()
+        scene.edits = (*self.edits, Edit(Key.parse(key), **change))
+        scene._probe = Probe(self._live) if self._live is not None else None
+        return scene
+
+    def at(self, step: int) -> Scene:
+        """The same run at another step, looked at in the same way."""
+        if self.run is None:
+            raise NotApplicable("this model was not opened from a run, so it has no other steps")
+        scene: Scene = self.run.scene(step)
+        scene.edits, scene.other, scene._input, scene._cancel = self.edits, self.other, self._input, self._cancel
+        return scene
+
+    # Asking for views.
+
+    def view(self, name: str, **options: Any) -> Picture:
+        """The last picture of a view; takes what :meth:`stream` takes."""
+        last: Picture | None = None
+        for picture in self.stream(name, **options):
+            last = picture
+        if last is None:
+            raise NotApplicable(f"the view {name!r} has nothing to show here")
+        return last
+
+    def stream(
+        self,
+        name: str,
+        *,
+        select: Iterable[str | Key] | Selection = (),
+        other: Scene | None = None,
+        input: Any = None,  # noqa: A002 - the interface's word
+        cancel: Callable[[], bool] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        **options: Any,
+    ) -> Iterator[Picture]:
+        """Every picture of a view as it refines; closing the iterator stops the work.
+
+        Knobs go by their names, keys by their kinds (``unit="features.3/17"``, ``layer=``, ``example=4``, ``class_=7``)
+        or in ``select``; ``input`` is looked at instead of an example of the probe set; ``other`` is compared with.
+
+        *Raises* NotFound for a view, knob or key that does not exist; NotApplicable when the view does not fit.
+        """
+        scene = self.compared_with(other) if other is not None else self
+        scene = scene.with_input(input).cancelled_by(cancel) if input is not None or cancel else scene
+        return pictures(scene, name, select, options, progress)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a run of one snapshot, for the page and for others."""
+        from .record.recorder import watch
+
+        told = {name: value for name, value in self._told.items() if value is not None}
+        watch(self.model, path, probe=self._examples, every=10, name=Path(path).name, **told).close()
+        return Path(path)
+
+    def provenance(self, view: Any, selection: Selection = NOTHING, **more: Any) -> Provenance:
+        """How a picture of this scene is made."""
+        return Provenance(
+            method=view.name,
+            sentence=sentence(type(view)),
+            knobs={name: value for name, value in view.knobs().items() if value is not None},
+            selection=str(selection),
+            step=self.step,
+            run=self.run.name if self.run is not None else "",
+            model=self.fingerprint,
+            guessed=self.guessed if view.needs == "model" else (),
+            versions=versions(),
+            **more,
+        )
+
+    def __repr__(self) -> str:
+        at = f" at step {self.step}" if self.step is not None else ""
+        held = f"{len(self._examples)} examples" if self._examples is not None else "no examples"
+        return f"<Scene of {self.name}{at}: {held}>"

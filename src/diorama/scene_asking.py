@@ -1,0 +1,118 @@
+"""A request for a view: names become knobs and keys, what does not exist is refused, and pictures come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .core import registry
+from .core.errors import NotApplicable, UsageError, not_found
+from .core.knobs import Knob, build, knobs_of
+from .core.picture import Picture, Progress
+from .core.selection import KINDS, Key, Selection, as_key
+
+if TYPE_CHECKING:
+    from .scene import Scene
+
+
+def pictures(
+    scene: Scene,
+    name: str,
+    select: Iterable[str | Key] | Selection,
+    options: Mapping[str, Any],
+    progress: Callable[[Progress], None] | None = None,
+) -> Iterator[Picture]:
+    """The pictures of a view, checked before the first: view, knobs and keys exist, and the view fits the scene."""
+    view = registry.views[name]
+    selection = (
+        select if isinstance(select, Selection) else Selection.of(*([select] if isinstance(select, str) else select))
+    )
+    knobs, selection = _sorted_out(view, dict(options), selection)
+    asked = build(view, knobs)
+    reason = view.fits(scene)
+    if reason is not None:
+        raise NotApplicable(f"{name} does not fit here: {reason}")
+    _check(scene, selection, view.follows)
+    return _drawn(scene, asked, selection, progress)
+
+
+def _drawn(
+    scene: Scene, view: Any, selection: Selection, progress: Callable[[Progress], None] | None
+) -> Iterator[Picture]:
+    made = view.pictures(scene, selection)
+    try:
+        for item in made:
+            if isinstance(item, Progress):
+                if progress is not None:
+                    progress(item)
+            else:
+                yield _filmed(scene, view, selection, item)
+    finally:
+        made.close()
+
+
+def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> Picture:
+    """The picture with what makes its film: the same view at each snapshot of the run."""
+    if len(scene.steps) < 2 or view.needs == "record":
+        return picture
+
+    def frames() -> Iterator[Picture]:
+        for step in scene.steps:
+            for picture in _drawn(scene.at(step), view, selection, None):
+                if picture.final:
+                    yield picture
+
+    return picture.with_frames(frames)
+
+
+def _sorted_out(view: type, options: dict[str, Any], selection: Selection) -> tuple[dict[str, Any], Selection]:
+    """Named options that are knobs, and those that are keys (``unit=``, ``class_=``), which go into the selection."""
+    known: dict[str, Knob] = knobs_of(view)
+    knobs: dict[str, Any] = {}
+    for name, value in options.items():
+        kind = name.rstrip("_")
+        if name in known:
+            knobs[name] = value
+        elif kind in known:
+            knobs[kind] = value
+        elif kind in KINDS:
+            selection = selection.choose(as_key(kind, value))
+        else:
+            raise not_found(f"knob of {getattr(view, 'name', '')}", name, known)
+    return knobs, selection
+
+
+def _check(scene: Scene, selection: Selection, follows: Iterable[str]) -> None:
+    """Refuse keys that the view would follow to nothing."""
+    for key in (*selection.a, *selection.b):
+        if key.kind not in follows:
+            continue
+        if key.kind in ("layer", "unit"):
+            known = layer_names(scene)
+            if key.name not in known:
+                raise not_found("layer", key.name, known)
+            if key.kind == "unit":
+                _check_unit(scene, key)
+        elif key.kind == "example":
+            _check_number(key, len(scene.examples), "the probe set has examples")
+        elif key.kind == "class" and scene.classes:
+            _check_number(key, len(scene.classes), "there are classes")
+
+
+def layer_names(scene: Scene) -> tuple[str, ...]:
+    """The names that keys may use: the model's layers, or without a model the modules that have weights."""
+    if scene.missing is None:
+        return scene.layers.names
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in scene.parameters()))
+
+
+def _check_unit(scene: Scene, key: Key) -> None:
+    if scene.missing is None:
+        units = scene.layers[key.name].units
+        if key.number >= units:
+            raise UsageError(f"{key.name} has units 0 to {units - 1}, got {key.number}")
+
+
+def _check_number(key: Key, count: int, where: str) -> None:
+    if key.index[-1] >= count:
+        raise UsageError(f"{where} 0 to {count - 1}, got {key.index[-1]}")

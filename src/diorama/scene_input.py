@@ -1,0 +1,96 @@
+"""The input that is looked at: an example of the probe set, or one that was drawn, uploaded, typed or handed in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from .core.errors import UsageError, not_found
+from .data.examples import Examples
+from .data.kinds import Kind, Kinds
+from .data.nesting import Nested, as_tensors, each, first
+
+_LABELS = {"drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Current:
+    """The input that is looked at: a drawn, uploaded or typed one, or an example of the probe set."""
+
+    x: Nested
+    """A batch of one."""
+    label: str
+    key: str = ""
+    index: int | None = None
+    shown: Any = None
+    """What is shown of it: pixels as uint8, a list of tokens, a row of numbers; several inputs give a dict."""
+
+
+def parts(x: Nested) -> dict[str, Nested]:
+    """The inputs of a model by name; the positions of a tuple, and "" for a single one."""
+    if isinstance(x, dict):
+        return dict(x)
+    return {str(k): part for k, part in enumerate(x)} if isinstance(x, tuple) else {"": x}
+
+
+def decoded(kind: Kinds, x: Nested) -> Any:
+    """What is shown of a batch's first example."""
+    if isinstance(kind, dict):
+        found = parts(x)
+        return {name: one.decode(part)[0] for name, one in kind.items() if isinstance(part := found[name], Tensor)}
+    return kind.decode(first(x))[0]
+
+
+def pictured(examples: Examples, indices: Any = None) -> Any:
+    """Pictures (n, height, width[, 3]) of the examples where one of their inputs is an image; else None."""
+    for name, one in kinds_of(examples.kind).items():
+        if one.word == "image":
+            shown = examples.shown(indices)
+            return shown[name] if isinstance(shown, dict) else shown
+    return None
+
+
+def kinds_of(kind: Kinds) -> dict[str, Kind]:
+    """The kinds by the inputs' names."""
+    return dict(kind) if isinstance(kind, dict) else {"": kind}
+
+
+def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
+    """A raw input, or tensors of one example, as a batch of one, and what to call it.
+
+    *Raises* UsageError when it is not of the model's kind.
+    """
+    if isinstance(raw, Tensor) or (isinstance(raw, (tuple, dict)) and not _from_the_tray(raw)):
+        return _batched(as_tensors(raw), examples.x), "your input"
+    word = str(raw.get("kind")) if isinstance(raw, Mapping) else "text" if isinstance(raw, str) else ""
+    label = _LABELS.get(word, "your input")
+    if not isinstance(examples.kind, dict):
+        return examples.kind.encode(raw), label
+    if not isinstance(raw, Mapping):
+        raise UsageError(f"this model has several inputs; give them by name: {', '.join(examples.kind)}")
+    # The given inputs replace those of the first example.
+    whole = examples.batch([0])
+    found = parts(whole)
+    for name, part in raw.items():
+        if name not in examples.kind:
+            raise not_found("input", name, examples.kind)
+        found[name] = examples.kind[name].encode(part)
+    return (tuple(found.values()) if isinstance(whole, tuple) else found), label
+
+
+def _batched(x: Nested, like: Nested) -> Nested:
+    wanted, came = first(like), first(x)
+    if came.ndim == wanted.ndim - 1:
+        return each(x, lambda tensor: tensor[None])
+    if came.ndim != wanted.ndim or len(came) != 1:
+        raise UsageError(f"an input wants the shape {tuple(wanted.shape[1:])} of one example, got {tuple(came.shape)}")
+    return x
+
+
+def _from_the_tray(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "kind" in value or any(_from_the_tray(part) or isinstance(part, str) for part in value.values())
+    return False

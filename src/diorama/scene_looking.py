@@ -1,0 +1,311 @@
+"""What a scene knows about its model and sees in it: layers, activations, answers, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .core.errors import NotApplicable, UsageError, not_found
+from .core.selection import Selection
+from .data.examples import Examples
+from .data.kinds import Kind
+from .data.nesting import Nested
+from .model.capture import Capture
+from .model.edits import Edit
+from .model.layers import Layer, LayerTable, by_unit, layers
+from .model.outputs import Reading
+from .model.untouched import Mode
+from .model.unwrap import device_of, fed
+from .scene_input import Current, decoded
+from .scene_probe import Answers, Probe, Responses
+from .scene_source import Source
+
+if TYPE_CHECKING:
+    from .model.graph import Graph
+    from .run import Run
+    from .scene import Scene
+
+LIVE = 512
+"""Views look at so many examples of the probe set, which may be any size."""
+NOTHING = Selection()
+
+
+class Looking:
+    """The looking half of a scene."""
+
+    def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any) -> None:
+        self._source, self._examples = source, examples
+        self._told = {"outputs": outputs, "task": task, "criterion": criterion}
+        self.edits: tuple[Edit, ...] = ()
+        self.other: Scene | None = None
+        self._input: tuple[Nested, str] | None = None
+        self._cancel: Callable[[], None] | None = None
+        self._live = examples.first(LIVE) if examples is not None else None
+        self._probe = Probe(self._live) if self._live is not None else None
+
+    # What the scene is made of.
+
+    @property
+    def run(self) -> Run | None:
+        """The run that the scene is a moment of, or None for a model of the user's own."""
+        return self._source.run
+
+    @property
+    def step(self) -> int | None:
+        """The optimizer step, for a scene of a run."""
+        return self._source.step
+
+    @property
+    def name(self) -> str:
+        """The run's name, or the model's class."""
+        return self._source.name
+
+    @property
+    def missing(self) -> str | None:
+        """Why the model can't be looked into, with the way out; None when it can."""
+        return self._source.missing()
+
+    @property
+    def model(self) -> nn.Module:
+        """The module.
+
+        *Raises* Untrusted or NotApplicable, saying how to enable it, for a run whose model can't be loaded.
+        """
+        return self._source.module()
+
+    @property
+    def examples(self) -> Examples:
+        """The whole probe set. *Raises* NotApplicable when the scene was made without examples."""
+        if self._examples is None:
+            raise NotApplicable(
+                "this needs examples, and the scene has none; pass x (and y) to Scene or probe= to watch"
+            )
+        return self._examples
+
+    @property
+    def live(self) -> Examples:
+        """The first 512 examples of the probe set, which views look at."""
+        return self.examples.first(LIVE)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, their numbers where they have none."""
+        named = self._examples.classes if self._examples is not None else ()
+        if self._examples is None or self.missing or self.task not in ("classification", "multi_label"):
+            return named
+        count = self._source.shared.width or len(named)
+        return (*named[:count], *(str(k) for k in range(len(named), count)))
+
+    @property
+    def kind(self) -> Kind | dict[str, Kind]:
+        """What the inputs are."""
+        return self.examples.kind
+
+    @property
+    def task(self) -> str:
+        """What the model answers: classification, multi_label, regression, next_token, or "" when it is unknown."""
+        return str(self._told["task"] or self.reading.task)
+
+    @property
+    def guessed(self) -> tuple[str, ...]:
+        """One sentence for each thing that was guessed rather than told."""
+        told = self._examples.guessed if self._examples is not None else ()
+        read = self.reading.guessed if self._examples is not None and self.missing is None else ()
+        return (*told, *read)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The run's snapshots, at each of which the same scene exists; empty for a model of the user's own."""
+        return tuple(self.run.snapshots) if self.run is not None else ()
+
+    @property
+    def layers(self) -> LayerTable:
+        """The layers in call order, with kinds, shapes and parameter counts."""
+        shared = self._source.shared
+        if shared.layers is None:
+            shared.layers = layers(self.model, self._few())
+        return shared.layers
+
+    @property
+    def graph(self) -> Graph:
+        """The nested graph of modules and operations."""
+        from .model.graph import graph
+
+        shared = self._source.shared
+        if shared.graph is None:
+            shared.graph = graph(self.model, self._few())
+        return shared.graph
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """Something about the whole run or model, made once for all its moments."""
+        kept = self._source.shared.kept
+        if name not in kept:
+            kept[name] = make()
+        return kept[name]
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied."""
+        return {name: _array(tensor) for name, tensor in self._source.state().items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the weights: equal weights have equal names."""
+        return self._source.fingerprint()
+
+    @property
+    def reading(self) -> Reading:
+        """How the outputs are read: which piece, which task, which form."""
+        shared = self._source.shared
+        if shared.reading is None:
+            x = self._few()
+            with Capture(self.model) as look:
+                output = look(x)
+            shared.reading = Reading.of(output, self.examples.y, **self._told)
+            shared.width = shared.reading.width(shared.reading.scores(output))
+        return shared.reading
+
+    # Looking.
+
+    def look(
+        self,
+        x: Nested,
+        keep: Iterable[str] = (),
+        *,
+        reduce: Callable[[str, Tensor], Any] | None = None,
+        mode: Mode = "eval",
+    ) -> tuple[Tensor, Mapping[str, Any]]:
+        """One forward pass with the scene's edits: the scores, and what was kept of the named layers."""
+        names = tuple(keep)
+        with Capture(
+            self.model, keep=names, mode=mode, edits=self.edits, reduce=reduce, cancel=self._cancel
+        ) as capture:
+            output = capture(x)
+        return self.reading.scores(output).detach(), {name: capture[name] for name in names}
+
+    def current(self, selection: Selection = NOTHING, example: int | None = None) -> Current:
+        """The input that is looked at: the given example, else a drawn one, else the chosen example, else the first."""
+        if self._input is not None and example is None:
+            x, label = self._input
+            return Current(x, label, shown=decoded(self.kind, x))
+        chosen = selection.one("example")
+        index = example if example is not None else chosen.number if chosen is not None else 0
+        if not 0 <= index < len(self.examples):
+            raise UsageError(f"the probe set has examples 0 to {len(self.examples) - 1}, got {index}")
+        x = fed(self.model, self.examples.batch([index]))
+        return Current(x, f"example {index}", f"example:{index}", index, decoded(self.kind, x))
+
+    @property
+    def custom(self) -> bool:
+        """Whether a drawn, uploaded or typed input is looked at."""
+        return self._input is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return device_of(self.model)
+
+    def activations(
+        self, names: str | Iterable[str], x: Nested | None = None, mode: Mode = "eval"
+    ) -> dict[str, Tensor]:
+        """Activations by layer, (n, units, …) on the CPU, of an input or (kept for next time) of the live examples."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        found = {name: self.layers[name] for name in wanted}
+        if x is None:
+            return self._on_probe().activations(self.look, self._batches(), found, mode)
+        kept = self.look(fed(self.model, x), found, mode=mode)[1]
+        return {name: by_unit(layer, kept[name]).cpu() for name, layer in found.items()}
+
+    def responses(self, names: Iterable[str]) -> dict[str, Responses]:
+        """The highest, lowest and mean value of each unit for each live example, by layer; one pass, then kept."""
+        found = {name: self.layers[name] for name in names}
+        return self._on_probe().responses(self.look, self._batches(), found)
+
+    def answers(self) -> Answers:
+        """Predictions, confidence, losses and whether they are right, for the live examples; one pass, then kept."""
+        return self._on_probe().read(self.look, self._batches(), self.reading)
+
+    def scores(self, x: Nested | None = None) -> Tensor:
+        """The model's scores, (n, classes), for an input or for the live examples."""
+        batches = ((range(0), x),) if x is not None else self._batches()
+        return torch.cat([self.look(fed(self.model, part))[0].cpu() for _, part in batches])
+
+    def probabilities(self, x: Nested | None = None) -> Tensor:
+        """The probabilities of the classes or tokens. *Raises* NotApplicable for a regression."""
+        return self.reading.probabilities(self.scores(x))
+
+    def predictions(self) -> Tensor:
+        """The answers to the live examples."""
+        return self.answers().predictions
+
+    def losses(self) -> Tensor:
+        """One loss for each live example. *Raises* NotApplicable without a truth or a task."""
+        found = self.answers().losses
+        if found is None:
+            raise NotApplicable(
+                "a loss needs the truth of each example and a known task; pass y (or probe=(x, y)) and task="
+            )
+        return found
+
+    def states(self, layer: str, x: Nested) -> dict[str, Tensor]:
+        """Gates and states of a recurrent layer, by letter (i, f, g, o, c, h), each (n, steps, cells)."""
+        from .model import ops
+
+        found = ops.recurrent(self.model, fed(self.model, x))
+        if layer not in found:
+            raise not_found("recurrent layer", layer, found)
+        gates = found[layer]
+        return {letter: value for letter in "ifgoch" if (value := getattr(gates, letter, None)) is not None}
+
+    def layer(
+        self,
+        name: str | None,
+        selection: Selection = NOTHING,
+        fits: Callable[[Layer], bool] = lambda layer: True,
+        *,
+        wanted: str = "layer that fits",
+    ) -> Layer:
+        """The named layer, else the selected one, else the first that fits.
+
+        *Raises* NotFound for a name that is not there; NotApplicable when no layer fits, or the named one does not.
+        """
+        if name is not None:
+            found = self.layers[name]
+            if not fits(found):
+                raise NotApplicable(f"{name!r} is not a {wanted}: it is a {found.kind} of shape {tuple(found.shape)}")
+            return found
+        for key in reversed(selection.a):
+            if key.kind in ("layer", "unit") and key.name in self.layers.names and fits(self.layers[key.name]):
+                return self.layers[key.name]
+        for layer in self.layers:
+            if fits(layer):
+                return layer
+        raise NotApplicable(f"the model has no {wanted} among its {len(self.layers)} layers")
+
+    # What the rest stands on.
+
+    def _few(self) -> Nested:
+        return fed(self.model, self.examples.batch(list(range(min(8, len(self.examples))))))
+
+    def _on_probe(self) -> Probe:
+        if self._probe is None:
+            self.examples  # noqa: B018 - raises, saying what is missing
+            raise AssertionError
+        # A model that was trained on since the last look: nothing computed before holds any more.
+        if self._probe.version != self._source.version():
+            self._probe.forget(self._source.version())
+        return self._probe
+
+    def _batches(self) -> Iterator[tuple[range, Nested]]:
+        for chosen, x in self._on_probe().batches(self.device):
+            yield chosen, fed(self.model, x)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    plain = tensor.detach().cpu()
+    if plain.layout is not torch.strided:
+        plain = plain.to_dense()
+    return (plain.float() if plain.dtype in (torch.bfloat16,) else plain).numpy()

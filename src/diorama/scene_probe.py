@@ -1,0 +1,188 @@
+"""What the network does on its probe set: answers, activations, summaries of units; in batches, kept under a cap."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .data.examples import Examples
+from .data.nesting import Nested
+from .model.layers import Layer, by_unit
+from .model.outputs import Reading
+from .model.untouched import Mode
+
+BATCH = 64
+MEMORY = 256_000_000
+"""Bytes of activations that a scene keeps."""
+
+
+class Look(Protocol):
+    """One forward pass: the scores, and what was kept of the named layers."""
+
+    def __call__(
+        self,
+        x: Nested,
+        keep: Iterable[str] = (),
+        *,
+        reduce: Callable[[str, Tensor], Any] | None = None,
+        mode: Mode = "eval",
+    ) -> tuple[Tensor, Mapping[str, Any]]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What the model answers to each example of the probe set.
+
+    ``predictions`` as :meth:`Reading.predictions` gives them; ``confidence`` (n,) is the probability of the answer (the
+    mean over a text's steps), ``margin`` (n,) how far the best answer is ahead of the next one. ``losses`` and
+    ``right`` (n,) are None without a truth. Values that do not exist for a task are None.
+    """
+
+    predictions: Tensor
+    confidence: Tensor | None = None
+    margin: Tensor | None = None
+    losses: Tensor | None = None
+    right: Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Responses:
+    """A layer's units on the probe set, each (n, units): the highest, lowest and mean value over places or steps."""
+
+    high: Tensor
+    low: Tensor
+    mean: Tensor
+
+    def dead(self, rectified: bool) -> Tensor:
+        """Units that never respond, (units,) bool: never above zero behind a ReLU, else the same value everywhere."""
+        if rectified:
+            return ~(self.high > 0).any(0)
+        return (self.high.amax(0) == self.low.amin(0)) & (len(self.high) > 1)
+
+
+class Store:
+    """Tensors by name under a memory cap: what was used longest ago goes first."""
+
+    def __init__(self, cap: int = MEMORY) -> None:
+        self.cap, self.size = cap, 0
+        self._kept: OrderedDict[Any, Tensor] = OrderedDict()
+
+    def get(self, name: Any) -> Tensor | None:
+        """The tensor of that name, or None."""
+        found = self._kept.get(name)
+        if found is not None:
+            self._kept.move_to_end(name)
+        return found
+
+    def put(self, name: Any, tensor: Tensor) -> None:
+        """Keep a tensor, unless it alone is beyond the cap."""
+        size = tensor.numel() * tensor.element_size()
+        if size > self.cap:
+            return
+        old = self._kept.pop(name, None)
+        self.size += size - (old.numel() * old.element_size() if old is not None else 0)
+        self._kept[name] = tensor
+        while self.size > self.cap:
+            gone = self._kept.popitem(last=False)[1]
+            self.size -= gone.numel() * gone.element_size()
+
+
+class Probe:
+    """Everything computed on a scene's live examples; the forward pass is handed in, so that it can be cancelled."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+        self.forget(None)
+
+    def forget(self, version: object) -> None:
+        """Start anew, for weights of another version."""
+        self.version = version
+        self.answers: Answers | None = None
+        self._responses: dict[str, Responses] = {}
+        self._store = Store()
+
+    def batches(self, device: Any) -> Iterator[tuple[range, Nested]]:
+        """The examples in batches on the model's device, with their indices."""
+        for start in range(0, len(self.examples), BATCH):
+            chosen = range(start, min(start + BATCH, len(self.examples)))
+            yield chosen, self.examples.batch(list(chosen), device)
+
+    def read(self, look: Look, batches: Iterable[tuple[range, Nested]], reading: Reading) -> Answers:
+        """The model's answers to all examples, one pass."""
+        if self.answers is None:
+            parts = [_answer(reading, look(x)[0].detach(), self._truth(chosen)) for chosen, x in batches]
+            joined: dict[str, Any] = {
+                field.name: _joined([getattr(part, field.name) for part in parts])
+                for field in dataclasses.fields(Answers)
+            }
+            self.answers = Answers(**joined)
+        return self.answers
+
+    def _truth(self, chosen: range) -> Tensor | None:
+        y = self.examples.y
+        return None if y is None else y[chosen.start : chosen.stop]
+
+    def responses(
+        self, look: Look, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
+    ) -> dict[str, Responses]:
+        """Summaries of the layers' units, one pass for all that are not there yet."""
+        missing = {name: layer for name, layer in layers.items() if name not in self._responses}
+        if missing:
+
+            def summary(name: str, tensor: Tensor) -> Tensor:
+                values = (
+                    by_unit(missing[name], tensor).flatten(2) if tensor.ndim > 2 else by_unit(missing[name], tensor)
+                )
+                values = values.float() if values.ndim > 2 else values.float()[:, :, None]
+                return torch.stack([values.amax(2), values.amin(2), values.mean(2)], 1).cpu()
+
+            parts: dict[str, list[Tensor]] = {name: [] for name in missing}
+            for _, x in batches:
+                for name, value in look(x, missing, reduce=summary)[1].items():
+                    parts[name].append(value)
+            for name, values in parts.items():
+                high, low, mean = torch.cat(values).unbind(1)
+                self._responses[name] = Responses(high, low, mean)
+        return {name: self._responses[name] for name in layers}
+
+    def activations(
+        self, look: Look, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer], mode: Mode
+    ) -> dict[str, Tensor]:
+        """The layers' activations for all examples, (n, units, …), on the CPU; one pass for all that are not kept."""
+        found = {name: kept for name in layers if (kept := self._store.get((name, mode))) is not None}
+        missing = {name: layer for name, layer in layers.items() if name not in found}
+        if missing:
+            parts: dict[str, list[Tensor]] = {name: [] for name in missing}
+            for _, x in batches:
+                for name, value in look(x, missing, mode=mode)[1].items():
+                    parts[name].append(by_unit(missing[name], value).cpu())
+            for name, values in parts.items():
+                found[name] = torch.cat(values)
+                self._store.put((name, mode), found[name])
+        return {name: found[name] for name in layers}
+
+
+def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:
+    scores = scores.cpu()
+    predictions = reading.predictions(scores)
+    confidence = margin = losses = right = None
+    if reading.task in ("classification", "next_token"):
+        top = reading.probabilities(scores).topk(min(2, reading.width(scores)), -1).values
+        confidence = top[..., 0].reshape(len(top), -1).mean(1)
+        gap = top[..., 0] - top[..., 1] if top.shape[-1] > 1 else top[..., 0]
+        margin = gap.reshape(len(top), -1).mean(1)
+    if y is not None and reading.task:
+        losses = reading.losses(scores, y.cpu()).float()
+        if reading.task != "regression":
+            right = reading.right(scores, y.cpu())
+    return Answers(predictions, confidence, margin, losses, right)
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    whole = [part for part in parts if part is not None]
+    return torch.cat(whole) if whole and len(whole) == len(parts) else None

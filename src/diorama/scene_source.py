@@ -1,0 +1,132 @@
+"""Where a scene's model comes from: the user's own object, or a snapshot of a run put into the run's stored model."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .core.errors import DioramaError, NotApplicable
+from .model.fingerprint import fingerprint
+from .model.unwrap import unwrap
+
+if TYPE_CHECKING:
+    from .model.graph import Graph
+    from .model.layers import LayerTable
+    from .model.outputs import Reading
+    from .run import Run
+
+
+@dataclasses.dataclass
+class Shared:
+    """What scenes of one architecture share, as it does not depend on the weights."""
+
+    layers: LayerTable | None = None
+    graph: Graph | None = None
+    reading: Reading | None = None
+    width: int = 0
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What views keep about the whole run, such as a scale that stays fixed over time."""
+
+
+class Source:
+    """A model at one moment; what is missing is said, not raised, until it is needed."""
+
+    run: Run | None = None
+    step: int | None = None
+    name: str = ""
+    shared: Shared
+    _named: tuple[object, str] | None = None
+
+    def missing(self) -> str | None:
+        """Why there is no model, with the way out; None when there is one."""
+        return None
+
+    def module(self) -> nn.Module:
+        """The model; raises what :meth:`missing` says."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and buffers by name, without the model where possible."""
+        return dict(self.module().state_dict())
+
+    def version(self) -> object:
+        """Changes whenever the weights were written; cheap to ask."""
+        return self.step
+
+    def fingerprint(self) -> str:
+        """A short name of the weights, computed once for each version of them."""
+        now = self.version()
+        if self._named is None or self._named[0] != now:
+            self._named = (now, fingerprint(self.state()))
+        return self._named[1]
+
+
+class Given(Source):
+    """The user's own model, which is only ever looked at."""
+
+    def __init__(self, model: nn.Module, device: Any = None) -> None:
+        if not isinstance(model, nn.Module):
+            raise NotApplicable(
+                f"a scene wants a torch.nn.Module, got {type(model).__name__}; wrap a function in a module"
+            )
+        # On another device than the model's own one looks at a copy, so that the user's stays where it is.
+        moved = device is not None and any(p.device != torch.device(device) for p in model.parameters())
+        self._model = copy.deepcopy(unwrap(model)).to(device) if moved else unwrap(model)
+        self.name = type(self._model).__name__
+        self.shared = Shared()
+
+    def module(self) -> nn.Module:
+        """The model itself."""
+        return self._model
+
+    def version(self) -> object:
+        """Every tensor's place and the number of writes to it."""
+        tensors = (*self._model.parameters(), *self._model.buffers())
+        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+
+
+_SHARED: weakref.WeakKeyDictionary[Any, Shared] = weakref.WeakKeyDictionary()
+
+
+class Recorded(Source):
+    """A snapshot of a run. The stored model is loaded when it is first needed, once for all snapshots."""
+
+    def __init__(self, run: Run, step: int, state: dict[str, Tensor] | None = None) -> None:
+        self.run, self.step, self.name = run, step, run.name
+        self._state = state
+        self._model: nn.Module | None = None
+        self.shared = _SHARED.setdefault(run, Shared())
+
+    def missing(self) -> str | None:
+        """Why the run's model can't be used, with the way out."""
+        try:
+            self.run.module()  # type: ignore[union-attr]
+        except DioramaError as error:
+            return str(error)
+        return None
+
+    def module(self) -> nn.Module:
+        """The run's model with this snapshot's weights; the stored one stays as it is, for the other snapshots."""
+        if self._model is None:
+            template: nn.Module = self.run.module()  # type: ignore[union-attr]
+            model = copy.deepcopy(template)
+            try:
+                model.load_state_dict(self.state())
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())
+                raise NotApplicable(
+                    f"the weights of step {self.step} do not go into the run's model: {reason}"
+                ) from error
+            self._model = model
+        return self._model
+
+    def state(self) -> dict[str, Tensor]:
+        """The snapshot, read from the run folder."""
+        if self._state is None:
+            self._state = self.run.state(self.step)  # type: ignore[union-attr]
+        return self._state
