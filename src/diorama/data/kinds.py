@@ -93,7 +93,7 @@ class Image(Kind):
         if self.range is not None and not self.range[0] < self.range[1]:
             raise UsageError(f"an image's range wants a lower and a higher number, got {self.range}")
 
-    def _normal(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def normal(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean and standard deviation, one a channel, shaped (channels, 1, 1)."""
         return tuple(
             np.atleast_1d(np.asarray(fallback if value is None else value, np.float32)).reshape(-1, 1, 1)
@@ -108,7 +108,7 @@ class Image(Kind):
 
     def valid_range(self) -> tuple[float, float]:
         """The range in the model's own numbers, over all channels."""
-        mean, std = self._normal()
+        mean, std = self.normal()
         ends = [(np.float32(end) - mean) / std for end in self.span()]
         return float(min(end.min() for end in ends)), float(max(end.max() for end in ends))
 
@@ -125,7 +125,7 @@ class Image(Kind):
 
     def decode(self, batch: Tensor) -> NDArray[np.uint8]:
         """Pictures as uint8: (n, height, width) for one channel, (n, height, width, 3) for three; others show their mean."""
-        mean, std = self._normal()
+        mean, std = self.normal()
         low, high = self.span()
         planes = (self.planes(batch) * std + mean - low) / (high - low)
         planes = np.nan_to_num(planes, nan=0.0, posinf=1.0, neginf=0.0)
@@ -156,7 +156,7 @@ class Image(Kind):
         if wanted != pixels.shape[2]:
             grey = pixels.mean(2, keepdims=True) if pixels.shape[2] == 1 else pixels @ _LUMA
             pixels = np.repeat(grey, wanted, 2)
-        mean, std = self._normal()
+        mean, std = self.normal()
         low, high = self.span()
         planes = (np.moveaxis(pixels, 2, 0) / 255 * (high - low) + low - mean) / std
         batch = torch.from_numpy(np.ascontiguousarray(planes[None], np.float32))

@@ -1,0 +1,232 @@
+"""Reading examples from a user's own files: .npz, MNIST-style idx, a folder of images with one folder a class, .csv, .txt."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import struct
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import UnidentifiedImageError
+
+from ..core.errors import Damaged, NotFound, UsageError
+from .examples import Examples
+from .kinds import Tokens
+from .tables import read_table
+
+WINDOW = 96
+"""Characters of one example of text."""
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_LARGEST = 224
+_FORMS = ".npz, an idx file, a folder of images with one folder a class, .csv or .txt"
+
+
+def read(path: str | Path) -> Examples:
+    """Read examples from a file or folder; the test set, where there is one, is their ``held_out``.
+
+    *Raises* NotFound when nothing is there, UsageError for another form, Damaged when the file cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NotFound(f"no data at {str(path)!r}; give {_FORMS}")
+    try:
+        return _reader(path)(path)
+    except (OSError, EOFError, struct.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise Damaged(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def _reader(path: Path) -> Any:
+    if path.is_dir():
+        return _read_folder
+    name = path.name.lower()
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _read_npz
+    if suffix in (".csv", ".tsv"):
+        return read_table
+    if suffix in (".txt", ".py", ".md"):
+        return _read_text
+    if "idx" in name or name.endswith(("ubyte", "ubyte.gz")):
+        return _read_idx
+    raise UsageError(f"data wants {_FORMS}, got {path.name!r}")
+
+
+def _read_npz(path: Path) -> Examples:
+    with np.load(path, allow_pickle=False) as file:
+        try:
+            arrays = {name: file[name] for name in file.files}
+        except ValueError:
+            raise UsageError(f"{path.name!r} holds Python objects, which are not read; save plain arrays x and y") from None
+    return from_arrays(arrays, path.name)
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], source: str) -> Examples:
+    """Examples from named arrays: ``x``, ``y``, ``classes``, or ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
+    classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
+    if "x_train" in arrays:
+        train = _labelled(arrays["x_train"], arrays.get("y_train"), classes)
+        if "x_test" not in arrays:
+            return train
+        names = classes or (list(train.classes) or None)
+        test = _labelled(arrays["x_test"], arrays.get("y_test"), names, train.kind)
+        return dataclasses.replace(train, held_out=test)
+    if "x" in arrays:
+        return _labelled(arrays["x"], arrays.get("y"), classes)
+    inputs = [name for name in arrays if name not in ("y", "classes")]
+    if len(inputs) == 1:
+        return _labelled(arrays[inputs[0]], arrays.get("y"), classes)
+    raise UsageError(f"{source!r} wants arrays x and y (or x_train, y_train, x_test, y_test), got {', '.join(arrays) or 'none'}")
+
+
+def _labelled(x: NDArray[Any], y: NDArray[Any] | None, classes: list[str] | None, kind: Any = None) -> Examples:
+    """Labels in a column of one are one a row; labels in words become classes."""
+    if y is not None and y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y is not None and y.dtype.kind in "US":
+        words = classes or sorted({str(word) for word in y})
+        y, classes = np.array([words.index(str(word)) for word in y]), list(words)
+    if y is not None and y.dtype == np.bool_:
+        y = y.astype(np.int64)
+    if y is not None and y.dtype.kind == "f" and y.ndim == 1 and np.isfinite(y).all() and classes and (y == y.round()).all():
+        y = y.astype(np.int64)
+    return Examples.of(x, y, classes, inputs=kind)
+
+
+_IDX = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def read_idx_array(path: Path) -> NDArray[Any]:
+    """One array in the idx form of the MNIST files, compressed or not."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    with gzip.open(path, "rb") if packed else path.open("rb") as file:
+        data = file.read()
+    zero, code, dimensions = struct.unpack_from(">HBB", data)
+    if zero != 0 or code not in _IDX:
+        raise Damaged(f"{path.name!r} is not in the idx form: it begins with {data[:4].hex()}")
+    shape = struct.unpack_from(f">{dimensions}I", data, 4)
+    body = np.frombuffer(data, _IDX[code], offset=4 + 4 * dimensions)
+    if body.size != int(np.prod(shape, dtype=np.int64)):
+        raise Damaged(f"{path.name!r} is cut short: {body.size} numbers of {int(np.prod(shape, dtype=np.int64))}")
+    return body.reshape(shape).astype(_IDX[code][1:])
+
+
+def _beside(path: Path, *changes: tuple[str, str]) -> Path | None:
+    """The file of the same set under its other name, packed or not."""
+    name = path.name
+    for old, new in changes:
+        name = name.replace(old, new)
+    plain = name.removesuffix(".gz")
+    return next((path.with_name(other) for other in (name, plain, plain + ".gz") if path.with_name(other).is_file()), None)
+
+
+def _read_idx(path: Path) -> Examples:
+    if "labels" in path.name:
+        path = _beside(path, ("labels", "images"), ("idx1", "idx3")) or path
+    train = _idx_pair(path)
+    test = _beside(path, ("train", "t10k")) if "train" in path.name else None
+    if test is None or test == path:
+        return train
+    held_out = _idx_pair(test)
+    return dataclasses.replace(train, held_out=dataclasses.replace(held_out, classes=train.classes, kind=train.kind))
+
+
+def _idx_pair(path: Path) -> Examples:
+    labels = _beside(path, ("images", "labels"), ("idx3", "idx1"))
+    y = read_idx_array(labels) if labels is not None and labels != path else None
+    return Examples.of(read_idx_array(path), y)
+
+
+def _read_folder(path: Path) -> Examples:
+    idx = sorted(file for file in path.iterdir() if "images" in file.name and ("idx" in file.name or "ubyte" in file.name))
+    if idx:
+        return _read_idx(next((file for file in idx if "train" in file.name), idx[0]))
+    sets = {folder.name.lower(): folder for folder in path.iterdir() if folder.is_dir()}
+    test = next((sets[name] for name in ("test", "val", "valid", "validation") if name in sets), None)
+    if "train" in sets and test is not None:
+        train = _read_images(sets["train"], None)
+        _, height, width, _ = train.x.shape  # type: ignore[union-attr]
+        return dataclasses.replace(train, held_out=_read_images(test, (height, width), train))
+    return _read_images(path, None)
+
+
+def _read_images(path: Path, size: tuple[int, int] | None, like: Examples | None = None) -> Examples:
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    files = [(file, folder.name) for folder in folders for file in sorted(folder.rglob("*")) if _is_image(file)]
+    if not files:
+        files = [(file, "") for file in sorted(path.iterdir()) if _is_image(file)]
+    if not files:
+        raise UsageError(f"{str(path)!r} holds no images; wanted one folder a class with {', '.join(_IMAGES[:4])} … in it")
+    pictures = [_open(file) for file, _ in files]
+    sizes = Counter(picture.size for picture in pictures)
+    width, height = sizes.most_common(1)[0][0] if size is None else size[::-1]
+    largest = _LARGEST / max(width, height, _LARGEST)
+    width, height = max(1, round(width * largest)), max(1, round(height * largest))
+    colour = like.x.shape[3] == 3 if like is not None else any(picture.mode != "L" for picture in pictures)  # type: ignore[union-attr]
+    x = np.stack([_cut(picture.convert("RGB" if colour else "L"), width, height) for picture in pictures])
+    classes = list(like.classes) if like is not None else sorted({name for _, name in files})
+    unknown = {name for _, name in files} - set(classes)
+    if unknown:
+        raise UsageError(f"the held-out folder {path.name!r} has classes that the training lacks: {', '.join(sorted(unknown))}")
+    y = np.array([classes.index(name) for _, name in files]) if classes != [""] else None
+    x = x if x.ndim == 4 else x[..., None]
+    examples = Examples.of(x, y, classes if y is not None else None)
+    if len(sizes) > 1 or largest < 1:
+        said = f"guessed: the images, of {len(sizes)} sizes, are cut and scaled to {width} × {height} pixels."
+        examples = dataclasses.replace(examples, guessed=(*examples.guessed, said))
+    return examples
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in _IMAGES and file.is_file()
+
+
+def _open(file: Path) -> Picture.Image:
+    try:
+        with Picture.open(file) as picture:
+            picture.load()
+            grey = picture.mode in ("1", "L", "I", "I;16", "F")
+            return picture.convert("L" if grey else "RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise Damaged(f"{file.name!r} is no image that can be read: {error}") from None
+
+
+def _cut(picture: Picture.Image, width: int, height: int) -> NDArray[np.uint8]:
+    """Cut to the proportions about the middle, then scale."""
+    if picture.size == (width, height):
+        return np.asarray(picture)
+    scale = min(picture.width / width, picture.height / height)
+    left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
+    box = (left, top, left + width * scale, top + height * scale)
+    return np.asarray(picture.resize((width, height), Picture.Resampling.BILINEAR, box=box))
+
+
+def _read_text(path: Path) -> Examples:
+    return from_text(path.read_text("utf-8", errors="replace"))
+
+
+def from_text(text: str, vocabulary: tuple[str, ...] | None = None, window: int = WINDOW) -> Examples:
+    """Windows of characters (n, window) with, as labels, the characters that follow each; rare characters become '�'."""
+    if vocabulary is None:
+        counts = Counter(text)
+        common = [character for character, _ in counts.most_common(255) if character != "�"]
+        vocabulary = tuple(sorted(common))
+        if len(counts) > len(vocabulary):
+            vocabulary = (*vocabulary, "�")
+    numbers = {character: number for number, character in enumerate(vocabulary)}
+    unknown = numbers.get("�", 0)
+    ids = torch.tensor([numbers.get(character, unknown) for character in text])
+    count = (len(ids) - 1) // window
+    if count < 1:
+        raise UsageError(f"a text wants more than {window} characters, got {len(ids)}")
+    x = ids[: count * window].reshape(count, window)
+    y = ids[1 : count * window + 1].reshape(count, window)
+    return Examples.of(x, y, vocabulary, inputs=Tokens(vocabulary))

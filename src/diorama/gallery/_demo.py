@@ -1,0 +1,155 @@
+"""What every demo is: data, a model and a plain training loop that is recorded. (The underscore keeps it out of the registry.)"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import UsageError
+from ..core.knobs import Plugin, knob
+from ..data.examples import Examples
+from ..data.files import read
+from ..data.nesting import Nested
+from ..record.recorder import watch
+from ..training import measures
+from ..training.trainer import Trainer
+
+OnStep = Callable[[int, Mapping[str, float]], None]
+
+
+class Demo(Plugin):
+    """A training to watch: its data, its network and its loop."""
+
+    question: ClassVar[str] = ""
+    """What a newcomer can find out with it."""
+    task: ClassVar[str] = "classification"
+    probe: ClassVar[int] = 512
+    """How many held-out examples every view looks at."""
+
+    steps: int = knob(3000, "After how many steps the training ends by itself.", low=1, main=True)
+    seed: int = knob(0, "Decides the first weights, the batches and the split of the data.", low=0)
+    pace: float = knob(20.0, "At most so many steps a second, so that there is something to watch; 0: as fast as it goes.",
+                       low=0.0, unit="steps/s")  # fmt: skip
+    learning_rate: float = knob(0.01, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
+    batch: int = knob(32, "Examples a step learns from.", low=1)
+
+    def examples(self) -> Examples:
+        """The demo's own data, with its held-out examples."""
+        raise NotImplementedError
+
+    def accept(self, examples: Examples) -> Examples:
+        """A user's data as this demo trains on it; raises UsageError for data of another kind."""
+        raise NotImplementedError
+
+    def network(self, examples: Examples) -> nn.Module:
+        """The untrained network for these examples."""
+        raise NotImplementedError
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """What changes the weights."""
+        return torch.optim.Adam(model.parameters(), self.learning_rate)
+
+    def augment(self, x: Nested, generator: torch.Generator) -> Nested:
+        """A batch as the network is trained on it: here as it is."""
+        return x
+
+    def loss(self, output: Any, y: Tensor) -> Tensor:
+        """What the training makes small."""
+        return measures.cross_entropy(output, y)
+
+    def metrics(self) -> dict[str, Callable[[Any, Tensor], float]]:
+        """Further numbers to record at each step, of the batch that is trained on."""
+        return {"accuracy": measures.share_right}
+
+    def prepare(self, data: str | Path | Examples | None = None) -> Examples:
+        """The examples to train on: the demo's own or a user's; a fifth is held out where no test set comes with them."""
+        if data is None:
+            return self._split(self.examples())
+        given = data if isinstance(data, Examples) else read(data)
+        if given.y is None:
+            raise UsageError("a training wants labels, the data has none: give y, or one folder a class")
+        return self._split(self.accept(given))
+
+    def _split(self, examples: Examples) -> Examples:
+        """Hold some out; both parts come shuffled by the seed, so that the first examples are of all classes."""
+        generator = np.random.default_rng([self.seed, 1])
+        if examples.held_out is not None:
+            chosen = generator.permutation(len(examples.held_out))[: self.probe]
+            return dataclasses.replace(examples, held_out=examples.held_out.take(chosen))
+        if len(examples) < 5:
+            raise UsageError(f"a training wants at least 5 examples, got {len(examples)}")
+        order = generator.permutation(len(examples))
+        out = min(max(1, len(examples) // 5), self.probe)
+        return dataclasses.replace(examples.take(order[out:]), held_out=examples.take(order[:out]))
+
+    def build(self, examples: Examples) -> nn.Module:
+        """The network with first weights that follow from the seed; the process's own random state stays as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self.network(examples)
+
+    def trainer(self, model: nn.Module, examples: Examples) -> Trainer:
+        """The plain loop for a network and its examples."""
+        if examples.y is None:
+            raise UsageError("a training wants labels, the examples have none")
+        return Trainer(
+            model, self.optimizer(model), examples.x, examples.y, self.loss, batch=self.batch, seed=self.seed,
+            metrics=self.metrics(), augment=self.augment,
+        )  # fmt: skip
+
+    def run(
+        self, path: str | Path, steps: int | None = None, data: str | Path | Examples | None = None,
+        on_step: OnStep | None = None,
+    ) -> nn.Module:  # fmt: skip
+        """Train and record into a folder until the last step or until someone stops it; returns the trained network.
+
+        ``on_step(step, scalars)`` is called after each step. The training uses one thread, which leaves the other cores
+        to the page; the number of threads is set back afterwards.
+        """
+        until = self.steps if steps is None else steps
+        examples = self.prepare(data)
+        model = self.build(examples)
+        trainer = self.trainer(model, examples)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with self._watch(model, path, examples, trainer) as recorder:
+                clock = _Pace(self.pace)
+                while trainer.step < until and not recorder.stopped:
+                    scalars = trainer.advance()
+                    recorder.step(**scalars)
+                    if on_step is not None:
+                        on_step(trainer.step, scalars)
+                    clock.rest()
+        finally:
+            torch.set_num_threads(threads)
+        return model
+
+    def _watch(self, model: nn.Module, path: str | Path, examples: Examples, trainer: Trainer) -> Any:
+        held_out = examples.held_out if examples.held_out is not None else examples.first(self.probe)
+        return watch(
+            model, path, probe=(held_out.x, held_out.y), classes=examples.classes, optimizer=trainer.optimizer,
+            inputs=examples.kind, task=self.task, state=[trainer], name=type(self).name,
+        )  # fmt: skip
+
+
+class _Pace:
+    """Rests between steps so that there are at most so many a second."""
+
+    def __init__(self, pace: float) -> None:
+        self.between = 1 / pace if pace > 0 else 0.0
+        self.due = time.monotonic()
+
+    def rest(self) -> None:
+        if not self.between:
+            return
+        # Time lost (in a pause, say) is not caught up.
+        self.due = max(self.due + self.between, time.monotonic() - self.between)
+        time.sleep(max(0.0, self.due - time.monotonic()))

@@ -1,0 +1,88 @@
+"""Characters of Python source."""
+
+from __future__ import annotations
+
+import dataclasses
+import sysconfig
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ..core.errors import NotApplicable, Unavailable
+from ..core.knobs import knob
+from ..data import kinds
+from ..data.examples import Examples
+from ..data.files import from_text
+from ._demo import Demo
+
+_CORPUS = 1_500_000
+"""Characters of source that are read; more would not be seen in a few minutes."""
+_HELD_OUT = ("textwrap.py", "queue.py", "shlex.py", "sched.py", "fractions.py")
+
+
+class Text(Demo):
+    """An LSTM learns to write Python, one character after the other, from the source of Python's own standard library."""
+
+    title: ClassVar[str] = "Python source, letter by letter"
+    question: ClassVar[str] = "What do single cells of a recurrent network keep in mind while they read?"
+    task: ClassVar[str] = "next_token"
+    probe: ClassVar[int] = 256
+
+    hidden: int = knob(128, "Cells in each LSTM layer.", low=4, high=1024, main=True)
+    layers: int = knob(1, "LSTM layers, one reading the other.", low=1, high=4)
+    steps: int = knob(5000, "After how many steps the training ends by itself.", low=1, main=True)
+    pace: float = knob(20.0, "At most so many steps a second, so that there is something to watch; 0: as fast as it goes.",
+                       low=0.0, unit="steps/s")  # fmt: skip
+    learning_rate: float = knob(0.005, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
+    batch: int = knob(16, "Examples a step learns from.", low=1)
+
+    def examples(self) -> Examples:
+        """Windows of characters of the standard library; some modules are held out whole."""
+        folder = Path(sysconfig.get_paths()["stdlib"])
+        files = [file for file in sorted(folder.glob("*.py")) if file.name.isascii()]
+        held_out = [file for file in files if file.name in _HELD_OUT]
+        if len(files) < 20 or not held_out:
+            raise Unavailable(f"Python's own source is not at {str(folder)!r}; give a text with --data FILE.txt")
+        train = ""
+        for file in files:
+            if file.name not in _HELD_OUT and len(train) < _CORPUS:
+                train += _source(file)
+        made = from_text(train[:_CORPUS])
+        other = from_text("".join(map(_source, held_out)), made.kind.vocabulary)  # type: ignore[union-attr]
+        return dataclasses.replace(made, held_out=other)
+
+    def accept(self, examples: Examples) -> Examples:
+        """Any text, or rows of token numbers with the numbers that follow each."""
+        if not isinstance(examples.kind, kinds.Tokens):
+            raise NotApplicable("this demo reads a text (.txt); for images use the demo digits, for tables moons or regression")
+        if examples.y is None or examples.y.shape != examples.x.shape:  # type: ignore[union-attr]
+            raise NotApplicable("this demo learns what comes next: y wants the next token for each token of x")
+        return examples
+
+    def network(self, examples: Examples) -> nn.Module:
+        """An embedding, one or more LSTM layers, and a score for each character that may follow."""
+        tokens = len(examples.classes) or int(examples.kind.size)  # type: ignore[union-attr]
+        return Characters(tokens, self.hidden, self.layers)
+
+
+class Characters(nn.Module):
+    """Scores for the next character at every place of a text: (n, t) numbers of characters to (n, t, characters)."""
+
+    def __init__(self, tokens: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(tokens, 32)
+        self.lstm = nn.LSTM(32, hidden, layers, batch_first=True)
+        self.out = nn.Linear(hidden, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Read the text from left to right, knowing at each place only what came before."""
+        states, _ = self.lstm(self.embed(x))
+        scores: Tensor = self.out(states)
+        return scores
+
+
+def _source(file: Path) -> str:
+    """A module's source in plain characters; tabs are rare enough to be a distraction."""
+    text = file.read_text("utf-8", errors="ignore").expandtabs(4)
+    return "".join(character for character in text if character == "\n" or " " <= character <= "~") + "\n"

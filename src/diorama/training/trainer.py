@@ -1,0 +1,86 @@
+"""A plain training loop whose batches follow from seed and step, so that a resumed training equals one that never stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..core.errors import UsageError
+from ..data.nesting import Nested, call, first, select, size, to
+
+Loss = Callable[[Any, Tensor], Tensor]
+Metric = Callable[[Any, Tensor], float]
+Change = Callable[[Nested, torch.Generator], Nested]
+
+
+class Trainer:
+    """One step after another on shuffled batches; knows where it stands, and can stand there again.
+
+    ``loss`` maps the model's output and the labels to one number; ``metrics`` are further numbers by name, computed from
+    the same output; ``augment`` changes a batch of inputs with a generator that follows from seed and step.
+    Put the trainer into ``diorama.watch(…, state=[trainer])`` and its position goes into every checkpoint.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, x: Nested, y: Tensor, loss: Loss, *, batch: int = 32,
+        seed: int = 0, metrics: dict[str, Metric] | None = None, augment: Change | None = None,
+    ) -> None:  # fmt: skip
+        if len(y) != size(x):
+            raise UsageError(f"x and y want the same number of examples, got {size(x)} and {len(y)}")
+        if not len(y) or batch < 1:
+            raise UsageError(f"training wants at least one example and a batch of at least one, got {len(y)} and {batch}")
+        self.model, self.optimizer, self.loss = model, optimizer, loss
+        self.x, self.y = x, y
+        self.batch, self.seed = min(batch, len(y)), seed
+        self.metrics, self.augment = metrics or {}, augment
+        self.step = 0
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches a pass through the data; what does not fill a batch waits for another shuffle."""
+        return len(self.y) // self.batch
+
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """The examples of a step's batch: the same for the same seed and step, whatever came before."""
+        epoch, place = divmod(step, self.per_epoch)
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.y))
+        return self._order[1][place * self.batch : (place + 1) * self.batch]
+
+    def advance(self) -> dict[str, float]:
+        """Train one step; returns the loss and the metrics of its batch, from before the step."""
+        chosen = self.indices(self.step)
+        x, y = select(self.x, chosen), self.y[torch.from_numpy(chosen)]
+        if self.augment is not None:
+            x = self.augment(x, torch.Generator().manual_seed(self.seed * 1_000_003 + self.step))
+        device = next((parameter.device for parameter in self.model.parameters()), first(x).device)
+        x, y = to(x, device), y.to(device)
+        self.model.train()
+        output = call(self.model, x)
+        loss = self.loss(output, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            return {"loss": float(loss), **{name: float(metric(output, y)) for name, metric in self.metrics.items()}}
+
+    def run(self, until: int) -> Iterator[dict[str, float]]:
+        """Train until a step is reached, yielding each step's numbers."""
+        while self.step < until:
+            yield self.advance()
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the training stands; the model and the optimizer keep their own state."""
+        return {"step": self.step, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Stand where another trainer stood."""
+        self.step, self.seed = int(state["step"]), int(state["seed"])
+        self._order = (-1, np.empty(0, np.int64))
