@@ -1,0 +1,1 @@
+"""Runs views as jobs in worker processes and streams their pictures to whoever looks; knows no transport."""

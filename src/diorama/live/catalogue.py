@@ -1,0 +1,88 @@
+"""What this installation offers, as the page is told; kept in a file, so that starting needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from ..core.errors import DioramaError
+from ..core.glossary import TERMS
+from ..core.knobs import describe
+from ..core.registry import Registry, commands, demos, methods, views
+
+
+def describe_installation() -> dict[str, Any]:
+    """Rooms, views, commands, methods, demos and the glossary as plain data. Imports all of them."""
+    from ..views.view import describe as describe_view
+    from ..views.view import rooms
+
+    return {
+        "version": __version__,
+        "rooms": [room.describe() for room in rooms()],
+        "views": _described(views, describe_view),
+        "commands": _described(commands, describe),
+        "methods": _described(methods, describe),
+        "demos": _described(demos, describe),
+        "glossary": TERMS,
+    }
+
+
+def _described(registry: Registry, how: Any) -> list[dict[str, Any]]:
+    found = []
+    for name in registry:
+        try:
+            found.append(msgspec.to_builtins(how(registry[name])))
+        except (ImportError, DioramaError):
+            continue  # a third party's plug-in whose own needs are missing: asking for it by name tells
+    return found
+
+
+def installation_stamp() -> str:
+    """Changes when any source file of the package or any installed plug-in does."""
+    package = Path(__file__).parents[1]
+    stamp = hashlib.sha256(str(package).encode())
+    for folder, folders, files in os.walk(package):
+        folders[:] = sorted(name for name in folders if name not in ("__pycache__", "static"))
+        for name in sorted(files):
+            if name.endswith(".py"):
+                stat = os.stat(os.path.join(folder, name))
+                stamp.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size}\n".encode())
+    for kind in ("views", "commands", "methods", "demos"):
+        for point in importlib.metadata.entry_points(group=f"diorama.{kind}"):
+            version = point.dist.version if point.dist is not None else ""
+            stamp.update(f"{kind} {point.name} {point.value} {version}\n".encode())
+    return stamp.hexdigest()[:20]
+
+
+def kept_catalogue(stamp: str) -> dict[str, Any] | None:
+    """The catalogue as it was kept for this installation, or None."""
+    try:
+        found: dict[str, Any] = msgspec.json.decode(_place(stamp).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found
+
+
+def keep_catalogue(stamp: str, catalogue: dict[str, Any]) -> None:
+    """Keep the catalogue for the next start; a folder that cannot be written only makes that start slower."""
+    place = _place(stamp)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for old in place.parent.glob("catalogue-*.json"):
+            old.unlink(missing_ok=True)
+        beside = place.with_suffix(f".{os.getpid()}")
+        beside.write_bytes(msgspec.json.encode(catalogue))
+        beside.replace(place)
+    except OSError:
+        return
+
+
+def _place(stamp: str) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "diorama" / f"catalogue-{stamp}.json"

@@ -1,0 +1,337 @@
+"""What all connections share: the runs there are, what is known of them, the workers, and the pictures already made."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..core.errors import DioramaError, Unavailable, not_found
+from ..record.lock import held
+from . import catalogue as kept
+from . import scenes
+from .cache import Frames
+from .jobs import Job, Pool
+from .log import write_log
+from .notes import Notes
+from .requests import Request, digest
+from .session import Session
+from .shelf import find_runs
+from .state import Tracker
+
+BEAT = 0.25
+"""Seconds between two looks at the followed runs; twice that lies between two states of one run."""
+_SEARCH = 1.0
+_FIRST_WAIT = 60.0
+
+
+class Hub:
+    """One served place: folders of runs, looked at by any number of connections."""
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        *,
+        trust: bool = False,
+        model: str | None = None,
+        local: Mapping[str, Callable[[], Any]] | None = None,
+        pool: Pool | None = None,
+    ) -> None:
+        self.roots = [Path(root).resolve() for root in roots]
+        self.notes = Notes()
+        self.pool = pool or Pool()
+        self._trust, self._model = trust, model
+        self._local = {str(Path(folder).resolve()): make for folder, make in (local or {}).items()}
+        scenes.LOCAL.update(self._local)
+        self._frames = Frames()
+        self._runs: dict[str, Path] = {}
+        self._trackers: dict[str, Tracker] = {}
+        self._alive: set[str] = set()
+        self._asked: dict[str, int] = {}
+        self._sessions: list[Session] = []
+        self._new: list[tuple[str, Session]] = []
+        self._lock = threading.RLock()
+        self._woken, self._closed = threading.Event(), threading.Event()
+        self._catalogue: dict[str, Any] | None = None
+        self._described = threading.Event()
+        self._stamp = ""
+
+    def start(self) -> None:
+        """Start the workers and begin to look at the runs."""
+        self.pool.start()
+        self._runs = find_runs(self.roots)
+        self._stamp = kept.installation_stamp()
+        self._catalogue = kept.kept_catalogue(self._stamp)
+        if self._catalogue is not None:
+            self._described.set()
+        else:
+            self.pool.submit(
+                {"kind": "catalogue", "what": "the catalogue"}, priority=0,
+                on_done=self._take_catalogue, on_error=self._no_catalogue,
+            )  # fmt: skip
+        threading.Thread(target=self._beat, name="diorama-hub", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._closed.set()
+        self._woken.set()
+        for session in list(self._sessions):
+            session.close()
+        self.pool.close()
+        for folder in self._local:
+            scenes.LOCAL.pop(folder, None)
+        with self._lock:
+            for tracker in self._trackers.values():
+                tracker.close()
+
+    # What there is.
+
+    @property
+    def catalogue(self) -> dict[str, Any]:
+        """What this installation offers. *Raises* Unavailable when no worker could tell."""
+        self._described.wait(_FIRST_WAIT)
+        if self._catalogue is None:
+            raise Unavailable("the views could not be listed; the log tells why")
+        return self._catalogue
+
+    def _take_catalogue(self, result: dict[str, Any], _: bytes) -> None:
+        self._catalogue = result
+        kept.keep_catalogue(self._stamp, result)
+        self._described.set()
+
+    def _no_catalogue(self, kind: str, message: str) -> None:
+        write_log(Unavailable(f"{kind}: {message}"), "while listing the views")
+        self._described.set()
+
+    def view(self, name: str) -> dict[str, Any]:
+        """What is known of a view. *Raises* NotFound."""
+        known = {view["name"]: view for view in self.catalogue["views"]}
+        if name not in known:
+            raise not_found("view", name, known)
+        found: dict[str, Any] = known[name]
+        return found
+
+    def source(self, name: str) -> dict[str, Any]:
+        """Where a run is and how far it is trusted. *Raises* NotFound with the nearest names."""
+        if name not in self._runs:
+            self._runs = find_runs(self.roots)
+        if name not in self._runs:
+            raise not_found("run", name, self._runs)
+        return {"path": str(self._runs[name]), "trust": self._trust, "model": self._model}
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All runs, for the page's list."""
+        with self._lock:
+            return [self._tracker(name).summary() for name in list(self._runs)]
+
+    def _tracker(self, name: str) -> Tracker:
+        with self._lock:
+            tracker, path = self._trackers.get(name), self._runs[name]
+            if tracker is None or tracker.path != path:
+                tracker = self._trackers[name] = Tracker(name, path)
+            return tracker
+
+    # Sessions.
+
+    def join(self, session: Session) -> None:
+        """A connection came: greet it."""
+        session.send({"event": "hello", **self.catalogue, "runs": self.runs()})
+        with self._lock:
+            self._sessions.append(session)
+
+    def leave(self, session: Session) -> None:
+        """A connection went."""
+        with self._lock:
+            if session in self._sessions:
+                self._sessions.remove(session)
+
+    def look_up(self, name: str, session: Session) -> None:
+        """Send a session the state of a run soon."""
+        with self._lock:
+            self._new.append((name, session))
+        self._woken.set()
+
+    # Looking.
+
+    def resolve(self, request: Request) -> Request:
+        """The request as it is run: kept selections said in full, and only the keys that its view reads."""
+        for name in request.runs:
+            self.source(name)
+        if request.selection.startswith("@"):
+            request = msgspec.structs.replace(request, selection=self.notes.recall(request.selection))
+        return request.following(tuple(self.view(request.view)["follows"]))
+
+    def submit(self, request: Request, callbacks: dict[str, Callable[..., None]]) -> Job | None:
+        """Run a look in a worker, or answer it with the picture that was already made."""
+        name = self._cache_name(request)
+        frame = self._frames.get(name) if name else None
+        if frame is not None:
+            callbacks["on_picture"](frame)
+            callbacks["on_done"]({}, b"")
+            return None
+        last: list[bytes] = []
+
+        def on_picture(frame: bytes) -> None:
+            last[:] = [frame]
+            callbacks["on_picture"](frame)
+
+        def on_done(*result: Any) -> None:
+            if name and last:
+                self._frames.put(name, last[0])
+            callbacks["on_done"](*result)
+
+        message = {"kind": "view", "what": f"the view {request.view}"}
+        return self._send(request, message, {**callbacks, "on_picture": on_picture, "on_done": on_done})
+
+    def export(self, request: Request, suffix: str, options: dict[str, Any], callbacks: Mapping[str, Any]) -> Job:
+        """Save a look's last picture as a file, in a worker."""
+        message = {"kind": "export", "suffix": suffix, "options": options, "what": f"the file {request.view}.{suffix}"}
+        return self._send(request, message, callbacks, priority=2)
+
+    def _send(
+        self, request: Request, message: dict[str, Any], callbacks: Mapping[str, Any], priority: int | None = None
+    ) -> Job:
+        sources = {name: self.source(name) for name in request.runs}
+        local = any(scenes.local_factory(source["path"]) for source in sources.values())
+        record = self._is_record(request) and message["kind"] == "view"
+        if priority is None:
+            priority = 0 if request.input is not None else 1
+        return self.pool.submit(
+            {**message, "request": request.plain(), "sources": sources}, **callbacks,
+            lane="record" if record else "local" if local else "model",
+            priority=priority, affinity=digest([request.run, request.step, request.edits]),
+        )  # fmt: skip
+
+    def _is_record(self, request: Request) -> bool:
+        return self.view(request.view)["needs"] == "record" and request.input is None and not request.edits
+
+    def _cache_name(self, request: Request) -> str:
+        """What a finished look is kept under; nothing for what still changes."""
+        if request.live:
+            return ""
+        moments: list[Any] = []
+        record = self._is_record(request)
+        for run, step in [(request.run, request.step), *([(o.run, o.step)] if (o := request.other) else [])]:
+            tracker = self._trackers.get(run)
+            if tracker is None or tracker.pulse is None or not tracker.snapshots:
+                return ""
+            nearest = max((s for s in tracker.snapshots if step is None or s <= step), default=tracker.snapshots[0])  # type: ignore[operator]
+            moments.append([str(tracker.path), tracker.identity, step if record else nearest])
+            if record:
+                moments.append([tracker.pulse.committed, tracker.pulse.events, tracker.pulse.alive])
+        return digest([moments, msgspec.to_builtins(msgspec.structs.replace(request, run="", step=None, other=None))])
+
+    def pulse(self, request: Request) -> object:
+        """What changes when a live request has something new to show."""
+        record = self._is_record(request)
+        found: list[object] = []
+        for name in request.runs:
+            pulse = self._tracker(name).pulse
+            if pulse is not None:
+                found.append((pulse.committed, pulse.events, pulse.alive) if record else pulse.live)
+        return found
+
+    def pause(self, request: Request) -> float:
+        """Seconds between two live pictures: records change with every step, weights when the training writes them."""
+        from .channels import PAUSE
+
+        return PAUSE if self._is_record(request) else 0.0
+
+    # Touching.
+
+    def command(self, run: str, name: str, knobs: dict[str, Any]) -> str:
+        """Send a command to a training and wait for its answer."""
+        from ..core.knobs import build
+        from ..core.registry import commands
+        from ..run import open_run
+
+        source = self.source(run)
+        build(commands[name], knobs)
+        opened = open_run(source["path"])
+        try:
+            return str(opened.command(name, **knobs).text)
+        finally:
+            opened.close()
+
+    # The beat.
+
+    def _beat(self) -> None:
+        searched = 0.0
+        while not self._closed.is_set():
+            self._woken.wait(BEAT)
+            self._woken.clear()
+            if self._closed.is_set():
+                return
+            try:
+                if time.monotonic() - searched > _SEARCH:
+                    searched = time.monotonic()
+                    self._search()
+                self._look()
+            except Exception as error:  # noqa: BLE001 - the beat must go on, whatever one run holds
+                write_log(error, "while looking at the runs")
+
+    def _search(self) -> None:
+        """Tell everyone when the list of runs has changed."""
+        runs = find_runs(self.roots)
+        alive = {name for name, path in runs.items() if held(path)}
+        if runs != self._runs or alive != self._alive:
+            self._runs, self._alive = runs, alive
+            for name in [name for name in self._trackers if name not in runs]:
+                self._trackers.pop(name).close()
+            told = {"event": "runs", "runs": self.runs()}
+            for session in list(self._sessions):
+                session.send(told)
+
+    def _look(self) -> None:
+        with self._lock:
+            sessions, new, self._new = list(self._sessions), self._new, []
+        looked_at = {name for session in sessions for name in {*session.follows, *session.channels.live_runs}}
+        for name in looked_at & set(self._runs):
+            tracker = self._tracker(name)
+            changed = tracker.poll() or tracker.changed
+            tracker.watch()
+            self._ask_anatomy(tracker)
+            followers = [s for s in sessions if name in s.follows]
+            late = [s for which, s in new if which == name]
+            now = time.monotonic()
+            tracker.changed = changed
+            if followers and changed and now - tracker.told >= 2 * BEAT - 0.05:
+                tracker.told, tracker.changed = now, False
+                self._tell(tracker, followers)
+            elif late:
+                self._tell(tracker, late)
+        for session in sessions:
+            session.channels.tick()
+
+    def _tell(self, tracker: Tracker, sessions: list[Session]) -> None:
+        try:
+            told = {"event": "run", "run": tracker.name, "state": tracker.state()}
+        except (DioramaError, OSError) as error:
+            kind, message = type(error).__name__, str(error)
+            told = {"event": "error", "channel": None, "run": tracker.name, "kind": kind, "message": message}
+        for session in sessions:
+            session.send(told)
+
+    def _ask_anatomy(self, tracker: Tracker) -> None:
+        """Ask a worker for the run's layers and the views that fit, once for each model that the run has."""
+        mark = hash((tracker.identity, bool(tracker.snapshots), tracker.models))
+        if not tracker.snapshots or self._asked.get(tracker.name) == mark:
+            return
+        self._asked[tracker.name] = mark
+
+        def take(result: dict[str, Any], _: bytes) -> None:
+            tracker.anatomy, tracker.changed = result, True
+            self._woken.set()
+
+        def fail(kind: str, message: str) -> None:
+            take({"model": message, "layers": [], "fits": {}}, b"")
+
+        source = self.source(tracker.name)
+        lane = "local" if scenes.local_factory(source["path"]) else "model"
+        message = {"kind": "anatomy", "source": source, "what": f"the layers of {tracker.name}"}
+        affinity = digest([tracker.name, None, ()])
+        self.pool.submit(message, on_done=take, on_error=fail, lane=lane, affinity=affinity)

@@ -1,0 +1,248 @@
+"""The pool: runs jobs in workers, cancels and isolates them, and keeps a warm spare for the worker that has to go."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ..core.errors import Unavailable
+from .workers import ProcessWorker, ThreadWorker, Worker
+
+Callback = Callable[..., None]
+GRACE = 1.5
+"""Seconds that a cancelled job has before its worker is replaced."""
+_FAILED_STARTS = 3
+
+
+def _ignore(*_: Any) -> None:
+    """What an absent callback does."""
+
+
+@dataclasses.dataclass(eq=False)
+class Job:
+    """One piece of work; its callbacks are called from a worker's thread, and never again after ``cancel``."""
+
+    number: int
+    message: dict[str, Any]
+    lane: str
+    priority: int
+    affinity: str
+    on_picture: Callback
+    on_progress: Callback
+    on_done: Callback
+    on_error: Callback
+    pool: Pool
+    ended: bool = False
+    worker: Worker | None = None
+
+    def cancel(self) -> None:
+        """Stop it: at once when it waits, at the next op when it runs, and with its worker when it does not listen."""
+        self.pool._cancel(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lane:
+    """A group of workers of one kind. ``level`` says what they import ahead."""
+
+    name: str
+    size: int
+    level: str
+    spare: bool = False
+    thread: bool = False
+    nice: int = 10
+
+
+LANES = (
+    Lane("record", 1, "record", nice=2),
+    Lane("model", 2, "model", spare=True, nice=4),
+    Lane("local", 1, "model", thread=True),
+)
+"""Records are read without torch; models are looked at with it; a model that cannot leave this process stays in it."""
+
+
+class Pool:
+    """Runs jobs in the workers of its lanes: one job a worker, the most urgent first."""
+
+    def __init__(self, performer: str = "diorama.live.looking:Looking", lanes: tuple[Lane, ...] = LANES) -> None:
+        self._performer = performer
+        self._lanes = {lane.name: lane for lane in lanes}
+        self._workers: dict[str, list[Worker]] = {lane.name: [] for lane in lanes}
+        self._failures = dict.fromkeys(self._workers, 0)
+        self._waiting: list[Job] = []
+        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+        self._closed = False
+
+    def start(self) -> None:
+        """Start the first worker of each process lane; the others follow when those are ready, the spares last."""
+        with self._lock:
+            for lane in self._lanes.values():
+                if not lane.thread and not self._workers[lane.name]:
+                    self._add(lane)
+
+    def submit(
+        self,
+        message: dict[str, Any],
+        on_picture: Callback = _ignore,
+        on_progress: Callback = _ignore,
+        on_done: Callback = _ignore,
+        on_error: Callback = _ignore,
+        *,
+        lane: str = "model",
+        priority: int = 1,
+        affinity: str = "",
+    ) -> Job:
+        """Queue a job; lower ``priority`` goes first, and a worker that has ``affinity`` loaded is preferred."""
+        with self._lock:
+            if self._closed:
+                raise Unavailable("this server has been closed")
+            job = Job(
+                next(self._numbers), message, lane, priority, affinity, on_picture, on_progress, on_done, on_error, self
+            )
+            self._waiting.append(job)
+            if not self._workers[lane]:
+                self._failures[lane] = 0
+                self._add(self._lanes[lane])
+            self._assign()
+        return job
+
+    def close(self) -> None:
+        """End all workers."""
+        with self._lock:
+            self._closed = True
+            self._waiting.clear()
+            workers = [worker for group in self._workers.values() for worker in group]
+        for worker in workers:
+            worker.kill()
+
+    def _add(self, lane: Lane) -> None:
+        if lane.thread:
+            self._workers[lane.name].append(ThreadWorker(self._heard, self._performer, lane.level))
+        else:
+            self._workers[lane.name].append(ProcessWorker(self._heard, self._performer, lane.level, lane.nice))
+
+    def _fill(self, lane: Lane) -> None:
+        """Start one missing worker, once those before it are ready: start-up must not crowd the processor."""
+        group = self._workers[lane.name]
+        wanted = lane.size + lane.spare
+        if not self._closed and len(group) < wanted and all(worker.ready for worker in group):
+            self._add(lane)
+
+    def _assign(self) -> None:
+        """Give waiting jobs to free workers (the lock is held)."""
+        for job in sorted(self._waiting, key=lambda job: (job.priority, job.number)):
+            lane, group = self._lanes[job.lane], self._workers[job.lane]
+            free = [worker for worker in group if worker.ready and not worker.dead and worker.job is None]
+            busy = sum(worker.job is not None for worker in group)
+            if not free or busy >= lane.size:
+                continue
+            worker = next((w for w in free if job.affinity in w.recent), free[0])
+            self._waiting.remove(job)
+            worker.job, job.worker = job, worker
+            worker.remember(job.affinity)
+            worker.start({**job.message, "do": "job", "job": job.number})
+
+    def _cancel(self, job: Job) -> None:
+        with self._lock:
+            if job.ended:
+                return
+            job.ended = True
+            if job in self._waiting:
+                self._waiting.remove(job)
+                return
+            worker = job.worker
+            if worker is None or worker.job is not job:
+                return
+            timer = threading.Timer(GRACE, self._replace, (worker, job))
+            timer.daemon = True
+            timer.start()
+        worker.cancel(job.number)
+
+    def _replace(self, worker: Worker, job: Job) -> None:
+        with self._lock:
+            stuck = worker.job is job and not worker.dead
+        if stuck:
+            worker.kill()
+
+    def _heard(self, worker: Worker, event: dict[str, Any], body: bytes) -> None:
+        """Take an event from a worker (in that worker's thread)."""
+        kind = event["event"]
+        if kind == "ready":
+            with self._lock:
+                worker.ready = True
+                lane = self._lane_of(worker)
+                if lane is not None:
+                    self._failures[lane.name] = 0
+                    self._assign()
+                    self._fill(lane)
+            return
+        if kind == "ended":
+            self._lost(worker, event["code"])
+            return
+        job = worker.job
+        if job is None or job.number != event["job"]:
+            return
+        if kind == "picture":
+            if not job.ended:
+                job.on_picture(body)
+        elif kind == "progress":
+            if not job.ended:
+                job.on_progress(event)
+        else:
+            self._finish(worker, job, event, body)
+
+    def _finish(self, worker: Worker, job: Job, event: dict[str, Any], body: bytes) -> None:
+        with self._lock:
+            told, job.ended = job.ended, True
+            worker.job = None
+            if not self._closed:
+                self._assign()
+        if told:
+            return
+        if event["event"] == "error":
+            job.on_error(event["kind"], event["message"])
+        elif event["event"] == "cancelled":
+            job.on_error("Cancelled", "it was cancelled")
+        else:
+            job.on_done(event.get("result", {}), body)
+
+    def _lost(self, worker: Worker, code: int | None) -> None:
+        """A worker ended: its job fails with one sentence, and another worker takes its place."""
+        with self._lock:
+            worker.dead = True
+            lane, job = self._lane_of(worker), worker.job
+            worker.job = None
+            refused: list[Job] = []
+            if lane is not None:
+                self._workers[lane.name].remove(worker)
+                self._failures[lane.name] += not worker.ready
+                if not self._closed and self._failures[lane.name] < _FAILED_STARTS:
+                    self._fill(lane)
+                    if not self._workers[lane.name]:
+                        self._add(lane)
+                elif not self._workers[lane.name]:
+                    refused = [waiting for waiting in self._waiting if waiting.lane == lane.name]
+                    self._waiting = [waiting for waiting in self._waiting if waiting.lane != lane.name]
+                self._assign()
+            tell = job is not None and not job.ended and not self._closed
+            if job is not None:
+                job.ended = True
+        if tell:
+            what = job.message.get("what", "this")
+            message = f"the worker that computed {what} ended ({_ended(code)}); another one has taken its place"
+            job.on_error("Crashed", message)
+        for waiting in refused:
+            waiting.ended = True
+            waiting.on_error("Unavailable", f"no worker could be started ({_ended(code)}); the log tells why")
+
+    def _lane_of(self, worker: Worker) -> Lane | None:
+        return next((self._lanes[name] for name, group in self._workers.items() if worker in group), None)
+
+
+def _ended(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    return "killed, perhaps because memory ran out" if code == -9 else f"signal {-code}"

@@ -1,0 +1,156 @@
+"""Does the jobs: views to pictures, pictures to files, and what the page must know of a run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import Cancelled, DioramaError, UsageError, not_found
+from ..core.picture import Picture, Progress
+from ..core.registry import savers, views
+from ..core.selection import Selection
+from .catalogue import describe_installation
+from .requests import Request
+from .scenes import Scenes
+
+if TYPE_CHECKING:
+    from ..scene import Scene
+
+Emit = Callable[..., None]
+
+
+class Looking:
+    """One worker's performer: keeps its runs and scenes loaded between jobs."""
+
+    def __init__(self) -> None:
+        self._scenes = Scenes()
+
+    def warm(self, level: str) -> None:
+        """Import ahead: what reads a record, or everything that looks into a model."""
+        from .. import run  # noqa: F401 - imported for its effect: the next job finds it loaded
+
+        if level == "model":
+            import torch
+
+            from .. import scene  # noqa: F401
+
+            torch.set_num_threads(1)  # this process is diorama's own
+            for name in views:
+                _importable(name)
+        else:
+            _importable("curves")
+
+    def perform(self, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> dict[str, Any] | None:
+        """Do one job by its kind: view, export, anatomy or catalogue."""
+        kind = job["kind"]
+        if kind == "catalogue":
+            return describe_installation()
+        if kind == "anatomy":
+            return anatomy(self._scenes, job["source"])
+        request = Request.parse(job["request"])
+        pictures = self._pictures(request, job["sources"], emit, cancelled)
+        if kind == "export":
+            return _export(pictures, job["suffix"], job.get("options", {}), emit)
+        for picture in pictures:
+            emit({"event": "picture"}, picture.to_bytes())
+            if cancelled():
+                raise Cancelled("it was cancelled")
+        return None
+
+    def _pictures(
+        self, request: Request, sources: Mapping[str, Mapping[str, Any]], emit: Emit, cancelled: Callable[[], bool]
+    ) -> Iterator[Picture]:
+        view = views[request.view]
+        scene: Scene
+        if view.needs == "record" and request.input is None and not request.edits:
+            from .record_scene import record_scene
+
+            scene = record_scene(self._scenes, request, sources)
+        else:
+            scene = self._scenes.of(request, sources)
+
+        def progress(made: Progress) -> None:
+            emit({
+                "event": "progress", "done": made.done, "total": made.total, "note": made.note, "seconds": made.seconds
+            })  # fmt: skip
+
+        selection = Selection.parse(request.selection)
+        yield from scene.stream(
+            request.view, select=selection, cancel=cancelled, progress=progress, **_named(view, request.knobs)
+        )
+
+
+def _named(view: Any, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs of a request, checked by name: nothing else of a request may become an argument."""
+    from ..core.knobs import knobs_of
+
+    known = knobs_of(view)
+    for name in knobs:
+        if name not in known:
+            raise not_found(f"knob of {view.name}", name, known)
+    return dict(knobs)
+
+
+def _importable(name: str) -> bool:
+    """Import a view; a broken one is reported when it is asked for, not when the worker starts."""
+    try:
+        return views[name] is not None
+    except Exception:  # noqa: BLE001 - any fault of a third party's view
+        return False
+
+
+def _export(pictures: Iterator[Picture], suffix: str, options: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Save the last picture and send the file's bytes."""
+    if suffix not in savers:
+        raise not_found("file format", suffix, savers)
+    last = None
+    for last in pictures:  # noqa: B007 - the last one is wanted
+        pass
+    if last is None:
+        raise UsageError("the view gave no picture to save")
+    with tempfile.TemporaryDirectory(prefix="diorama-") as folder:
+        path = last.save(Path(folder) / f"picture.{suffix}", **options)
+        emit({"event": "picture"}, path.read_bytes())
+    return {"title": last.title}
+
+
+def anatomy(scenes: Scenes, source: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page must know of a run beyond its record: its layers, its kind of input, and which views fit it."""
+    scene = scenes.at(source, None)
+    missing = scene.missing
+    found: dict[str, Any] = {"model": missing, "layers": [], "input": None, "classes": None, "task": None}
+    if missing is None:
+        found["layers"] = _layers(scene)
+        found["classes"], found["task"] = _or_none(lambda: list(scene.classes)), _or_none(lambda: scene.task)
+    found["input"] = _or_none(lambda: _kind(scene.kind))
+    found["fits"] = {name: _fits(name, scene) for name in views if _importable(name)}
+    return found
+
+
+def _layers(scene: Scene) -> list[dict[str, Any]]:
+    try:
+        table = scene.layers
+    except DioramaError:
+        return []
+    return [{"name": one.name, "units": one.units, "kind": one.kind, "shape": list(one.shape)} for one in table]
+
+
+def _kind(kind: Any) -> Any:
+    return {name: one.describe() for name, one in kind.items()} if isinstance(kind, dict) else kind.describe()
+
+
+def _or_none(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except DioramaError:
+        return None
+
+
+def _fits(name: str, scene: Scene) -> str | None:
+    try:
+        reason: str | None = views[name].fits(scene)
+    except Exception as error:  # noqa: BLE001 - one view's fault must not hide the others
+        return f"{type(error).__name__}: {error}"
+    return reason

@@ -1,0 +1,82 @@
+"""What a person asks to see: complete in itself, so that it can be cached, repeated and run anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from ..core.errors import UsageError
+from ..core.selection import Selection
+
+Step = int | Literal["live"] | None
+"""A step, the live end, or None for the newest snapshot."""
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """A run at a step."""
+
+    run: str
+    step: Step = None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One view of one run at one step, perhaps compared with another, with an input of the person's own."""
+
+    run: str
+    view: str
+    step: Step = None
+    other: Moment | None = None
+    knobs: dict[str, Any] = {}
+    selection: str = ""
+    edits: tuple[dict[str, Any], ...] = ()
+    input: dict[str, Any] | None = None
+
+    @classmethod
+    def parse(cls, value: Any) -> Request:
+        """Read a request from plain data; raises UsageError that names the wrong field."""
+        try:
+            request = msgspec.convert(value, cls)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"this is not a request to see something: {error}") from None
+        if not request.selection.startswith("@"):
+            Selection.parse(request.selection)
+        return request
+
+    def plain(self) -> dict[str, Any]:
+        """The request as plain data."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    @property
+    def live(self) -> bool:
+        """Whether any side of it stands at a live end."""
+        return self.step == "live" or (self.other is not None and self.other.step == "live")
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The runs that it looks at."""
+        return (self.run,) if self.other is None else (self.run, self.other.run)
+
+    def following(self, kinds: tuple[str, ...]) -> Request:
+        """The same request with only those keys of the selection that the view reads."""
+        if not self.selection:
+            return self
+        chosen = Selection.parse(self.selection)
+        kept = Selection(tuple(k for k in chosen.a if k.kind in kinds), tuple(k for k in chosen.b if k.kind in kinds))
+        return msgspec.structs.replace(self, selection=str(kept))
+
+    def same_but_moved(self, older: Request) -> bool:
+        """Whether it differs from an older one only by its step or its input: the slider moves, a pen draws."""
+        return msgspec.structs.replace(self, step=older.step, other=older.other, input=older.input) == older
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the request, equal for equal requests."""
+        return digest(self.plain())
+
+
+def digest(value: Any) -> str:
+    """A short hexadecimal name of plain data."""
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()[:24]

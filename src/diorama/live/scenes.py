@@ -1,0 +1,143 @@
+"""The runs and scenes that a worker keeps loaded, so that the next look at them starts at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import Unavailable, UsageError
+from .requests import Request, Step, digest
+
+if TYPE_CHECKING:
+    from ..run import Run
+    from ..scene import Scene
+
+KEPT = 4
+"""Scenes of each sort that a worker keeps; the one used longest ago goes first."""
+
+LOCAL: dict[str, Callable[[], Any]] = {}
+"""Models that only live in this process, by the folder of their run or runs."""
+
+
+def local_factory(path: str | Path) -> Callable[[], Any] | None:
+    """What makes the model of a run that can only be looked at in this process; None for all others."""
+    return next((LOCAL[str(folder)] for folder in (Path(path), *Path(path).parents) if str(folder) in LOCAL), None)
+
+
+def load_factory(name: str) -> Callable[[], Any]:
+    """The factory that ``package.module:function`` names; its module may lie in the working folder."""
+    module, colon, attribute = name.partition(":")
+    if not colon or not module or not attribute:
+        raise UsageError(f"a model is named as package.module:factory, got {name!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{name!r} could not be imported: {error}") from error
+    if not callable(found):
+        raise UsageError(f"{name!r} is a {type(found).__name__}, not a function that returns a model")
+    made: Callable[[], Any] = found
+    return made
+
+
+class Scenes:
+    """Opened runs and scenes by run, step, edits and input."""
+
+    def __init__(self, keep: int = KEPT) -> None:
+        self._keep = keep
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._scenes: OrderedDict[str, tuple[object, Scene]] = OrderedDict()
+        self._changed: OrderedDict[str, tuple[object, Scene]] = OrderedDict()
+        """Scenes with edits or an input; kept apart, so that a pen that draws does not push out what it draws for."""
+
+    def run(self, source: Mapping[str, Any]) -> Run:
+        """The run of a source ``{"path", "trust", "model"}``, kept open."""
+        from ..run import open_run
+
+        name = digest({**source, "made": _made(source["path"])})
+        if name in self._runs:
+            self._runs.move_to_end(name)
+            return self._runs[name]
+        model = source.get("model")
+        factory = local_factory(source["path"]) or (load_factory(model) if model else None)
+        run = open_run(source["path"], trust=bool(source.get("trust")), model=factory)
+        self._runs[name] = run
+        while len(self._runs) > self._keep:
+            self._runs.popitem(last=False)
+        return run
+
+    def at(self, source: Mapping[str, Any], step: Step) -> Scene:
+        """The scene of a run at a step; a live one is read again only when the training wrote a newer one."""
+        run = self.run(source)
+        if step != "live":
+            step = _nearest(run, step)
+        fresh = live_mark(source["path"]) if step == "live" else None
+        return self._kept(self._scenes, digest([source["path"], step]), fresh, lambda: run.scene(step))
+
+    def of(self, request: Request, sources: Mapping[str, Mapping[str, Any]]) -> Scene:
+        """The scene that a request looks at, with its edits, its input and what it is compared with."""
+        source = sources[request.run]
+        scene = self.at(source, request.step)
+        if request.edits or request.input is not None:
+            base, name = scene, digest([source["path"], request.step, request.edits, request.input])
+            scene = self._kept(self._changed, name, base, lambda: _as_asked(base, request))
+        if request.other is not None:
+            scene = scene.compared_with(self.at(sources[request.other.run], request.other.step))
+        return scene
+
+    def _kept(
+        self, group: OrderedDict[str, tuple[object, Scene]], name: str, fresh: object, make: Callable[[], Scene]
+    ) -> Scene:
+        kept = group.get(name)
+        if kept is None or kept[0] != fresh:
+            kept = group[name] = (fresh, make())
+        group.move_to_end(name)
+        while len(group) > self._keep:
+            group.popitem(last=False)
+        return kept[1]
+
+
+def _as_asked(scene: Scene, request: Request) -> Scene:
+    for edit in request.edits:
+        values = dict(edit)
+        key = values.pop("key", None)
+        if not isinstance(key, str):
+            raise UsageError(f"an edit names what it changes under 'key', got {edit!r}")
+        scene = scene.edit(key, **values)
+    return scene if request.input is None else scene.with_input(request.input)
+
+
+def _nearest(run: Run, step: int | None) -> int:
+    """The snapshot at or before a step, so that two steps with the same snapshot share one scene."""
+    steps = run.snapshots
+    if not steps:
+        raise Unavailable(f"the run {run.name!r} has no snapshot yet; its first one comes with its first step")
+    return steps[-1] if step is None else max((s for s in steps if s <= step), default=steps[0])
+
+
+def live_mark(path: str | Path) -> tuple[int, ...]:
+    """What changes when the training wrote newer weights: its live snapshot, or one for good."""
+    marks: list[int] = []
+    for name in ("live.safetensors", "snapshots"):
+        try:
+            stat = os.stat(os.path.join(path, name))
+            marks += [stat.st_mtime_ns, stat.st_ino]
+        except OSError:
+            marks += [0, 0]
+    return tuple(marks)
+
+
+def _made(path: str) -> int:
+    """Tells a run from one that was deleted and recorded anew under the same name."""
+    try:
+        return os.stat(os.path.join(path, "run.db")).st_ino
+    except OSError:
+        return 0

@@ -1,0 +1,43 @@
+"""Which runs there are: the served folders, looked through again and again, so that new runs appear by themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_DEPTH = 3
+_MOST = 2000
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a folder holds a run."""
+    return os.path.isfile(os.path.join(path, "run.db"))
+
+
+def find_runs(roots: Sequence[Path]) -> dict[str, Path]:
+    """All runs at or below the roots, by name: a root's own name, or the way from a root to the run."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        for path in _below(root, _DEPTH):
+            name = path.relative_to(root).as_posix() if path != root else root.name
+            while name in found and found[name] != path:
+                name = f"{path.parent.name}/{name}" if f"{path.parent.name}/{name}" not in found else f"{name}'"
+            found[name] = path
+            if len(found) >= _MOST:
+                return found
+    return found
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    if is_run(folder):
+        yield folder
+        return
+    if depth == 0:
+        return
+    try:
+        names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith(".") and e.is_dir())
+    except OSError:
+        return
+    for name in names:
+        yield from _below(folder / name, depth - 1)

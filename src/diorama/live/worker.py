@@ -1,0 +1,139 @@
+"""The worker process: takes jobs one at a time from its pipe, runs them, and sends what they yield.
+
+Started by ``workers.ProcessWorker`` as ``python -m diorama.live.worker``; it ends when its pipe does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, BinaryIO, Protocol
+
+from ..core.errors import Cancelled, DioramaError
+from . import wire
+from .log import write_log
+
+Emit = Callable[..., None]
+"""Send an event of the running job: ``emit({"event": …}, body)``."""
+
+
+class Performer(Protocol):
+    """What does the jobs: one object a worker, which keeps what it has loaded."""
+
+    def warm(self, level: str) -> None:
+        """Import and load ahead what jobs will need."""
+
+    def perform(self, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> dict[str, Any] | None:
+        """Do one job; what it returns goes into its ``done`` event."""
+
+
+def make_performer(name: str) -> Performer:
+    """Make the performer that ``package.module:Class`` names."""
+    module, _, attribute = name.partition(":")
+    performer: Performer = getattr(importlib.import_module(module), attribute)()
+    return performer
+
+
+def run_job(performer: Performer, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> bool:
+    """Do a job and report its end as an event; False when the worker should be replaced (its memory ran out)."""
+    what = job.get("what", "this")
+    try:
+        result = performer.perform(job, emit, cancelled)
+        emit({"event": "done", "result": result or {}})
+    except Cancelled:
+        emit({"event": "cancelled"})
+    except DioramaError as error:
+        emit({"event": "error", "kind": type(error).__name__, "message": str(error)})
+    except MemoryError:
+        emit({
+            "event": "error",
+            "kind": "MemoryError",
+            "message": f"the memory was not enough for {what}; look at a smaller layer or fewer examples",
+        })
+        return False
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a view that raises SystemExit must not end the server's worker silently
+        if cancelled():
+            emit({"event": "cancelled"})
+        else:
+            path = write_log(error, f"while computing {what}")
+            emit({
+                "event": "error",
+                "kind": type(error).__name__,
+                "message": f"{what} failed: {type(error).__name__}: {error} (the details are in {path})",
+            })
+    return True
+
+
+class _Commands:
+    """Reads the pipe in a thread, so that a cancel arrives while a job runs."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.cancelled: set[int] = set()
+        self._stream = stream
+        threading.Thread(target=self._read, name="diorama-commands", daemon=True).start()
+
+    def _read(self) -> None:
+        while (message := wire.receive(self._stream)) is not None:
+            header = message[0]
+            if header["do"] == "cancel":
+                self.cancelled.add(header["job"])
+            else:
+                self.jobs.put(header)
+        os._exit(0)  # the server is gone: nobody wants what is running
+
+
+def _private_output() -> BinaryIO:
+    """Take standard output for messages, so that a view that prints does not break them."""
+    sys.stdout.flush()
+    output = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    os.dup2(2, 1)
+    return output
+
+
+def main() -> None:
+    """Serve jobs until the pipe ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    output, lock = _private_output(), threading.Lock()
+    commands = _Commands(sys.stdin.buffer)
+
+    def send(header: dict[str, Any], body: bytes = b"") -> None:
+        with lock:
+            try:
+                wire.send(output, header, body)
+            except BrokenPipeError:
+                os._exit(0)
+
+    first = commands.jobs.get()
+    sys.path[:] = first["path"]
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(first["nice"])
+    performer = make_performer(first["performer"])
+    performer.warm(first["level"])
+    send({"event": "ready"})
+    while True:
+        job = commands.jobs.get()
+        number = job["job"]
+
+        def emit(header: dict[str, Any], body: bytes = b"", number: int = number) -> None:
+            send({**header, "job": number}, body)
+
+        def cancelled(number: int = number) -> bool:
+            return number in commands.cancelled
+
+        healthy = run_job(performer, job, emit, cancelled)
+        commands.cancelled.discard(number)
+        if not healthy:
+            os._exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The two kinds of worker: a process of its own, or a thread for a model that only lives here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from . import wire
+from .log import log_path
+from .worker import make_performer, run_job
+
+Heard = Callable[["Worker", dict[str, Any], bytes], None]
+"""What a worker calls with each of its events, from a thread of its own."""
+
+
+class Worker:
+    """One worker of a lane: does one job at a time."""
+
+    def __init__(self, heard: Heard) -> None:
+        self.heard = heard
+        self.ready = False
+        self.dead = False
+        self.job: Any = None
+        self.recent: list[str] = []
+        """What it has loaded, by the affinity of its last jobs; the newest last."""
+
+    def remember(self, affinity: str) -> None:
+        """Note what it now has loaded."""
+        if affinity in self.recent:
+            self.recent.remove(affinity)
+        self.recent = [*self.recent[-5:], affinity]
+
+    def start(self, message: dict[str, Any]) -> None:
+        """Give it a job."""
+        raise NotImplementedError
+
+    def cancel(self, number: int) -> None:
+        """Ask it to stop a job."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """End it at once."""
+        raise NotImplementedError
+
+
+class ProcessWorker(Worker):
+    """A worker process at low priority with one torch thread. A view that crashes takes only this process with it."""
+
+    def __init__(self, heard: Heard, performer: str, level: str, nice: int) -> None:
+        super().__init__(heard)
+        single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        environment = {**os.environ, **single, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        with log_path().open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "diorama.live.worker"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
+            )  # fmt: skip
+        self._lock = threading.Lock()
+        self._send({"do": "begin", "path": sys.path, "performer": performer, "level": level, "nice": nice})
+        threading.Thread(target=self._listen, name="diorama-worker", daemon=True).start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended; None while it runs."""
+        return self._process.poll()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            while (message := wire.receive(self._process.stdout)) is not None:
+                self.heard(self, *message)
+        code = self._process.wait()
+        self._process.stdout.close()
+        with contextlib.suppress(OSError), self._lock:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        self.heard(self, {"event": "ended", "code": code}, b"")
+
+    def _send(self, header: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError), self._lock:  # it died: the listener reports that
+            wire.send(self._process.stdin, header)
+
+    def start(self, message: dict[str, Any]) -> None:
+        self._send(message)
+
+    def cancel(self, number: int) -> None:
+        self._send({"do": "cancel", "job": number})
+
+    def kill(self) -> None:
+        self.dead = True
+        self._process.kill()
+
+
+class ThreadWorker(Worker):
+    """A thread of this process, for models that cannot be pickled. It cannot be killed: a stuck one is left behind."""
+
+    def __init__(self, heard: Heard, performer: str, level: str) -> None:
+        super().__init__(heard)
+        self._jobs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()
+        self._performer, self._level = performer, level
+        threading.Thread(target=self._serve, name="diorama-local-worker", daemon=True).start()
+
+    def _serve(self) -> None:
+        performer = make_performer(self._performer)
+        performer.warm(self._level)
+        self.heard(self, {"event": "ready"}, b"")
+        while (job := self._jobs.get()) is not None:
+            number = job["job"]
+
+            def emit(header: dict[str, Any], body: bytes = b"", number: int = number) -> None:
+                if not self.dead:
+                    self.heard(self, {**header, "job": number}, body)
+
+            def cancelled(number: int = number) -> bool:
+                return self.dead or number in self._cancelled
+
+            run_job(performer, job, emit, cancelled)
+            self._cancelled.discard(number)
+
+    def start(self, message: dict[str, Any]) -> None:
+        self._jobs.put(message)
+
+    def cancel(self, number: int) -> None:
+        self._cancelled.add(number)
+
+    def kill(self) -> None:
+        self.dead = True
+        self._jobs.put(None)
+        self.heard(self, {"event": "ended", "code": 0}, b"")

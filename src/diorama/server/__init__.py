@@ -1,0 +1,1 @@
+"""The page's server: routes, the guard in front of them, and one socket."""

@@ -1,0 +1,196 @@
+"""Serves the page from a thread of this process: a folder of runs, one run, or a scene."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import copy
+import socket
+import tempfile
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import Unavailable, UsageError
+from ..live.hub import Hub
+
+if TYPE_CHECKING:
+    from ..run import Run
+    from ..scene import Scene
+
+_PATIENCE = 10.0
+
+
+class Page:
+    """A served page: its address is ``url``; ``close`` ends it. Also a context manager."""
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        trust: bool = False,
+        model: str | None = None,
+        local: Mapping[str, Callable[[], Any]] | None = None,
+        folder: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        import uvicorn
+
+        from .app import make_app
+        from .protocols import GuardedHttp, GuardedSocket
+        from .socket import LONGEST_MESSAGE
+
+        self._listener = _listen(host, port)
+        self.port = int(self._listener.getsockname()[1])
+        self._folder = folder
+        self.hub = Hub(roots, trust=trust, model=model, local=local)
+        self.hub.start()
+        app = make_app(self.hub, port=self.port, host=host)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self.port}/?token={app.token}"
+        config = uvicorn.Config(
+            app, http=GuardedHttp, ws=GuardedSocket, ws_max_size=LONGEST_MESSAGE, ws_per_message_deflate=False,
+            lifespan="off", loop="asyncio", timeout_graceful_shutdown=1, server_header=False,
+            log_config=None, log_level="critical", access_log=False,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="diorama-server", daemon=True)
+        self._thread.start()
+        started = time.monotonic()
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() - started > _PATIENCE:
+                self.close()
+                raise Unavailable(f"the server did not start on {host}:{self.port}; try another port")
+            time.sleep(0.005)
+        atexit.register(self.close)
+
+    def _serve(self) -> None:
+        # The server runs in a thread, where uvicorn leaves the process's signal handlers as they are.
+        self._server.run(sockets=[self._listener])
+
+    def open(self) -> Page:
+        """Open the page in the person's browser."""
+        webbrowser.open(self.url)
+        return self
+
+    def close(self) -> None:
+        """End the server and its workers; may be called twice."""
+        atexit.unregister(self.close)
+        self._server.should_exit = True
+        self.hub.close()
+        self._thread.join(_PATIENCE)
+        with contextlib.suppress(OSError):
+            self._listener.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Page {self.url}>"
+
+
+def serve(
+    what: str | Path | Scene | Run | Sequence[str | Path] = "runs/",
+    port: int = 0,
+    host: str = "127.0.0.1",
+    open_browser: bool = False,
+    trust: bool = False,
+    model: str | Callable[[], Any] | None = None,
+) -> Page:
+    """Serve the page for a folder of runs, one run, or a scene, and go on; ``page.url`` is its address.
+
+    New runs in a served folder appear by themselves. ``trust`` loads models that another user stored; ``model`` names a
+    factory (``"package.module:function"``, or the function itself) that makes the model instead.
+
+    *Raises* UsageError when there is no such folder; Unavailable when the port is taken.
+    """
+    page = _page(what, port, host, trust, model)
+    return page.open() if open_browser else page
+
+
+def _page(what: Any, port: int, host: str, trust: bool, model: Any) -> Page:
+    path = getattr(what, "path", None)
+    run = getattr(what, "run", None)
+    if isinstance(what, str | Path):
+        roots = [Path(what)]
+    elif path is not None:
+        roots = [Path(path)]
+    elif run is not None:
+        roots = [Path(run.path)]
+    elif hasattr(what, "save"):
+        return _page_of(what, port, host)
+    elif isinstance(what, Sequence):
+        roots = [Path(each) for each in what]
+    else:
+        raise UsageError(f"serve wants a folder of runs, a run or a scene, got {type(what).__name__}")
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"there is no folder {str(root)!r} to serve; record a run into it first, or make it")
+    name, local = model, None
+    if callable(model):
+        name, local = importable_name(model), None
+        if name is None:
+            local = {str(root): model for root in roots}
+    return Page(roots, port=port, host=host, trust=trust, model=name, local=local)
+
+
+def importable_name(made: Callable[[], Any]) -> str | None:
+    """The name by which a worker can import a function; None for one that only lives in this process."""
+    module, name = getattr(made, "__module__", None), getattr(made, "__qualname__", "<")
+    return f"{module}:{name}" if module and module != "__main__" and "<" not in name else None
+
+
+def _page_of(scene: Scene, port: int, host: str) -> Page:
+    """Serve a scene through a run of one snapshot; a model that cannot be pickled is looked at in this process."""
+    folder = tempfile.TemporaryDirectory(prefix="diorama-", ignore_cleanup_errors=True)
+    path = Path(folder.name) / (scene.name or "model")
+    scene.save(path)
+    local: dict[str, Callable[[], Any]] | None = None
+    if _opened_without_model(path):
+        kept = _own_copy(scene.model)
+        local = {str(path): lambda: kept}
+    return Page([path], port=port, host=host, local=local, folder=folder)
+
+
+def _opened_without_model(path: Path) -> bool:
+    from ..run import open_run
+
+    return open_run(path).scene().missing is not None
+
+
+def _own_copy(model: Any) -> Any:
+    """A copy, so that a training that goes on in this process is not looked at half-way through a step."""
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # noqa: BLE001 - what cannot be copied either is looked at itself
+        return model
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if host in ("0.0.0.0", "::", ""):
+        raise UsageError(f"host wants the address that browsers will use, such as 127.0.0.1; {host!r} names none")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unavailable(f"port {port} on {host} can't be used: {reason}; port 0 takes a free one") from error
+    return listener
+
+

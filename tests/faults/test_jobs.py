@@ -1,0 +1,129 @@
+"""Views that crash, hang, print, or eat the memory: one job fails with one sentence, and the next one runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "live"))
+
+from fake_looking import NAME  # noqa: E402 - its folder was added just above, so that workers find it too
+from heard import Heard  # noqa: E402
+
+from diorama.live import jobs  # noqa: E402
+from diorama.live.jobs import Lane, Pool  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    """Two workers and a spare, shared by the tests, as they are by all views."""
+    made = Pool(NAME, (Lane("model", 2, "", spare=True, nice=1), Lane("local", 1, "", thread=True)))
+    made.start()
+    yield made
+    made.close()
+
+
+def run(pool: Pool, act: str, **job: object) -> Heard:
+    """Submit one job."""
+    heard = Heard()
+    pool.submit({"act": act, "what": f"the view {act}", **job}, **heard.callbacks())
+    return heard
+
+
+def works(pool: Pool) -> int:
+    """The process that does the next job."""
+    name, result, _ = run(pool, "echo").end()
+    assert name == "on_done"
+    return int(result["process"])
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "words"),
+    [
+        ("leave", "Crashed", "exit code 7"),
+        ("hungry", "MemoryError", "memory"),
+        ("bug", "KeyError", "details"),
+        ("exit", "SystemExit", "failed"),
+        ("unfit", "NotApplicable", "use text"),
+    ],
+)
+def test_a_failing_view_is_one_event(pool: Pool, act: str, kind: str, words: str) -> None:
+    """A view that fails, however it fails, is one error event in one sentence, and the pool goes on."""
+    heard = run(pool, act)
+    name, told, message = heard.end()
+    assert (name, told) == ("on_error", kind)
+    assert words in message
+    assert "\n" not in message
+    assert works(pool)
+    assert heard.all.empty()
+
+
+def test_many_crashes_do_not_wear_the_pool_out(pool: Pool) -> None:
+    """After each of ten crashes in a row there is a worker for the next job."""
+    for _ in range(10):
+        assert run(pool, "leave").end()[1] == "Crashed"
+    assert works(pool)
+
+
+def test_a_deaf_view_is_replaced_after_its_grace(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled job that does not listen loses its worker; others run meanwhile, and it is never heard of again."""
+    monkeypatch.setattr(jobs, "GRACE", 0.2)
+    heard = Heard()
+    job = pool.submit({"act": "deaf"}, **heard.callbacks())
+    heard.next("on_progress")
+    deaf = job.worker
+    job.cancel()
+    assert works(pool)
+    while not deaf.dead:  # type: ignore[union-attr] # it runs, so it has a worker
+        time.sleep(0.01)
+    assert works(pool)
+    assert heard.all.empty()
+
+
+def test_cancel_stops_the_work_and_keeps_the_worker(pool: Pool) -> None:
+    """A cancelled job that listens stops inside; its worker is used again."""
+    heard = Heard()
+    job = pool.submit({"act": "count"}, **heard.callbacks())
+    heard.next("on_progress")
+    worker = job.worker
+    assert worker is not None
+    job.cancel()
+    while worker.job is job:
+        time.sleep(0.005)
+    assert not worker.dead
+    assert all(told[0] == "on_progress" for told in list(heard.all.queue))
+
+
+def test_a_view_that_prints_breaks_nothing(pool: Pool) -> None:
+    """What a view prints goes to the log, not between the frames."""
+    heard = run(pool, "noisy")
+    assert heard.next() == ("on_picture", b"whole")
+    assert heard.end()[0] == "on_done"
+
+
+def test_workers_that_cannot_start_are_said_and_not_tried_for_ever() -> None:
+    """When workers die at their start, the waiting jobs fail with one sentence."""
+    broken = Pool(NAME, (Lane("model", 1, "broken"),))
+    try:
+        name, kind, message = run(broken, "echo").end()
+        assert (name, kind) == ("on_error", "Unavailable")
+        assert "could not" in message or "no worker could be started" in message
+    finally:
+        broken.close()
+
+
+def test_a_local_view_that_fails_leaves_its_thread(pool: Pool) -> None:
+    """Work in a thread of this process is cancelled and fails as work in a process does."""
+    heard = Heard()
+    pool.submit({"act": "bug", "what": "it"}, **heard.callbacks(), lane="local")
+    assert heard.end()[1] == "KeyError"
+    job = pool.submit({"act": "count"}, **heard.callbacks(), lane="local")
+    heard.next("on_progress")
+    job.cancel()
+    again = Heard()
+    pool.submit({"act": "echo"}, **again.callbacks(), lane="local")
+    assert again.end()[0] == "on_done"

@@ -1,0 +1,95 @@
+"""The pool: order, affinity, low priority, callbacks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from fake_looking import NAME
+from heard import Heard
+
+from diorama.core.errors import Unavailable
+from diorama.live.jobs import Lane, Pool
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    """Two worker processes."""
+    made = Pool(NAME, (Lane("model", 2, "", nice=1),))
+    made.start()
+    yield made
+    made.close()
+
+
+def test_frames_come_in_order_and_whole(pool: Pool) -> None:
+    """All frames of a job arrive in order, before its end."""
+    heard = Heard()
+    frames = [str(k) * (1 + 3000 * k) for k in range(20)]
+    pool.submit({"act": "echo", "frames": frames}, **heard.callbacks())
+    assert [heard.next()[1].decode() for _ in frames] == frames
+    assert heard.next()[0] == "on_done"
+
+
+def test_workers_are_other_processes_at_low_priority_with_one_thread(pool: Pool) -> None:
+    """A worker is a process of its own that gives way to the training."""
+    heard = Heard()
+    pool.submit({"act": "echo"}, **heard.callbacks())
+    result = heard.end()[1]
+    assert result["process"] != os.getpid()
+    assert result["threads"] == "1"
+    assert result["nice"] > os.nice(0) or result["nice"] == 19
+
+
+def test_the_most_urgent_job_goes_first() -> None:
+    """Among waiting jobs the lower number goes first, whatever came first."""
+    single = Pool(NAME, (Lane("model", 1, ""),))
+    try:
+        order: list[str] = []
+        done = Heard()
+        for name, priority in (("late", 2), ("middle", 1), ("first", 0)):
+            single.submit(
+                {"act": "echo"}, on_done=lambda *_, name=name: (order.append(name), done.all.put(name)), priority=priority
+            )
+        for _ in range(3):
+            done.all.get(timeout=30)
+        assert order == ["first", "middle", "late"]
+    finally:
+        single.close()
+
+
+def test_a_worker_that_has_it_loaded_is_preferred(pool: Pool) -> None:
+    """Jobs of one affinity go to one worker while it is free."""
+
+    def process(affinity: str) -> int:
+        heard = Heard()
+        pool.submit({"act": "echo"}, **heard.callbacks(), affinity=affinity)
+        return int(heard.end()[1]["process"])
+
+    while sum(worker.ready for worker in pool._workers["model"]) < 2:
+        time.sleep(0.01)
+    assert len({process("here") for _ in range(6)}) == 1
+
+
+def test_a_waiting_job_is_cancelled_without_starting(pool: Pool) -> None:
+    """A job cancelled before its turn never starts and never tells anything."""
+    busy = [Heard(), Heard()]
+    running = [pool.submit({"act": "count"}, **heard.callbacks()) for heard in busy]
+    waiting = Heard()
+    job = pool.submit({"act": "echo"}, **waiting.callbacks())
+    job.cancel()
+    for each in running:
+        each.cancel()
+    after = Heard()
+    pool.submit({"act": "echo"}, **after.callbacks())
+    assert after.end()[0] == "on_done"
+    assert waiting.all.empty()
+
+
+def test_a_closed_pool_refuses() -> None:
+    """After its end a pool takes no work and says why."""
+    closed = Pool(NAME, (Lane("model", 1, ""),))
+    closed.close()
+    with pytest.raises(Unavailable, match="closed"):
+        closed.submit({"act": "echo"})
