@@ -1,0 +1,1 @@
+"""File formats, one a file: the file's name is the suffix."""

@@ -1,0 +1,100 @@
+"""A plane of outputs with points on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...core.colour import CLASSES, Limits
+from ...core.marks import Field
+from ..axes import Axis, frame
+from ..cells import Cells, bytes_of, colour, table
+from ..legend import class_dots, legend
+from ..sheet import Sheet
+from ..style import INK, LABEL, MUTED, PAPER, Style
+
+
+def regions(values: np.ndarray) -> Cells:
+    """Class probabilities (height, width, classes) as the likeliest class's colour, as strong as it is sure."""
+    count = values.shape[2]
+    nan = np.isnan(values).any(-1)
+    clean = np.nan_to_num(values)
+    best = clean.argmax(-1)
+    even = 1 / max(count, 2)
+    sure = np.clip((clean.max(-1) - even) / (1 - even), 0, 1)[..., None]
+    inks = np.stack([bytes_of(CLASSES[k % len(CLASSES)]) for k in range(count)]).astype(np.float32)
+    share = 0.08 + 0.62 * sure
+    mixed = bytes_of(PAPER) * (1 - share) + inks[best] * share
+    mixed[nan] = bytes_of(PAPER)
+    return Cells(np.rint(mixed).astype(np.uint8), nan if nan.any() else None)
+
+
+def draw(mark: Field, style: Style) -> Sheet:
+    """The plane in its own proportions, points by class; wrong ones are crossed."""
+    sheet = Sheet()
+    x_low, x_high, y_low, y_high = mark.extent
+    inner = min(float(mark.size), style.width - 70)
+    tall = inner * float(np.clip((y_high - y_low) / ((x_high - x_low) or 1.0), 0.4, 1.6))
+    cells = regions(mark.values) if mark.values.ndim == 3 else colour(mark.values, mark.limits)  # type: ignore[arg-type]
+    base = Sheet()
+    plot = frame(
+        base, inner + 58, tall + 22 + 14 * bool(mark.x_title),
+        lambda start, stop: Axis(x_low, x_high, start, stop), lambda start, stop: Axis(y_low, y_high, start, stop),
+        mark.x_title, mark.y_title, grid=False,
+    )  # fmt: skip
+    flip = [None if a is None else a[::-1] for a in (cells.colours, cells.nan, cells.clipped)]
+    sheet.raster(plot.left, plot.top, plot.right - plot.left, plot.bottom - plot.top, Cells(*flip))  # type: ignore[arg-type]
+    sheet.place(base, 0, 0)
+    if mark.points is not None:
+        _points(sheet, mark, plot.x(mark.points[:, 0]), plot.y(mark.points[:, 1]), plot.clip)
+    y = sheet.height + 4
+    if mark.values.ndim == 2 and mark.limits is not None:
+        sheet.place(legend(mark.limits, style), 0, y)
+    elif mark.classes:
+        sheet.place(class_dots(mark.classes, style, max(sheet.width, min(style.width, 320))), 0, y)
+    _said(sheet, mark, cells)
+    return sheet
+
+
+def _points(sheet: Sheet, mark: Field, x: np.ndarray, y: np.ndarray, clip: tuple[float, float, float, float]) -> None:
+    inside = (x >= clip[0]) & (x <= clip[2]) & (y >= clip[1]) & (y <= clip[3])
+    points = np.column_stack([x, y])
+    radius = 3.0 if len(points) <= 600 else 2.0
+    for ink, members in _inks(mark, len(points)):
+        sheet.dots(points[members & inside], radius, ink, PAPER, 0.6)
+    if mark.wrong is not None:
+        for px, py in points[mark.wrong.astype(bool) & inside]:
+            reach = radius + 1.5
+            sheet.line([px - reach, px + reach], [py - reach, py + reach], INK, 1.0)
+            sheet.line([px - reach, px + reach], [py + reach, py - reach], INK, 1.0)
+
+
+def _inks(mark: Field, count: int) -> list[tuple[str, np.ndarray]]:
+    if mark.point_values is None:
+        return [(INK, np.ones(count, bool))]
+    values = np.asarray(mark.point_values, float)
+    if mark.values.ndim == 3 or mark.limits is None:
+        return [(CLASSES[int(k) % len(CLASSES)], values == k) for k in np.unique(values[np.isfinite(values)])]
+    return _through(values, mark.limits)
+
+
+def _through(values: np.ndarray, limits: Limits) -> list[tuple[str, np.ndarray]]:
+    """Points by the colour of their value, in 32 steps."""
+    colours = table(limits.scale)
+    level = np.clip(np.nan_to_num((values - limits.low) / ((limits.high - limits.low) or 1.0)), 0, 1)
+    step = np.rint(level * 31).astype(int)
+    found = []
+    for k in np.unique(step):
+        red, green, blue = colours[round(k / 31 * (len(colours) - 1))]
+        found.append((f"#{red:02x}{green:02x}{blue:02x}", step == k))
+    return found
+
+
+def _said(sheet: Sheet, mark: Field, cells: Cells) -> None:
+    said = []
+    if mark.wrong is not None:
+        said.append(f"× {int(mark.wrong.sum()):,} of {len(mark.wrong):,} wrong")
+    if mark.values.ndim == 3 and cells.nan is not None:
+        said.append(f"{int(cells.nan.sum()):,} NaN, hatched")
+    if said:
+        y = sheet.height + 2
+        sheet.grow(sheet.text(0, y + 11, " · ".join(said), LABEL, MUTED), y + 14)
