@@ -1,0 +1,171 @@
+/** Keys, the selection and the address of the page: the same text forms as `diorama.core.selection`, to and from the URL hash. */
+
+const NAMED = ["run", "layer", "op", "direction"];
+const INDEXED = ["unit", "head", "weight"];
+const NUMBERED = ["example", "class", "step", "token"];
+export const KINDS = [...NAMED, ...INDEXED, ...NUMBERED];
+const NUMBERS = /^\d+(,\d+)*$/;
+
+export interface Key {
+  kind: string;
+  name: string;
+  index: number[];
+  place: number[];
+}
+
+/** Percent-encode as Python's `urllib.parse.quote` does; `safe` characters stay as they are. */
+export function quote(text: string, safe = ""): string {
+  let out = "";
+  for (const character of text) {
+    if (safe.includes(character)) out += character;
+    else
+      out += encodeURIComponent(character).replace(
+        /[!'()*]/g,
+        (c) => "%" + c.charCodeAt(0).toString(16).toUpperCase(),
+      );
+  }
+  return out;
+}
+
+/** Decode percent escapes; a broken escape stays as it was typed. */
+export function unquote(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Characters that stand as they are in the name of a key. */
+const SAFE = ".#_- ";
+
+function numbers(text: string): number[] | null {
+  return NUMBERS.test(text) ? text.split(",").map(Number) : null;
+}
+
+/** Read a key from its text; null when it is not one. */
+export function parseKey(text: string): Key | null {
+  const colon = text.indexOf(":");
+  if (colon < 0) return null;
+  const kind = text.slice(0, colon);
+  const rest = text.slice(colon + 1);
+  if (NAMED.includes(kind)) return rest ? { kind, name: unquote(rest), index: [], place: [] } : null;
+  if (INDEXED.includes(kind)) {
+    const at = rest.indexOf("@");
+    const front = at < 0 ? rest : rest.slice(0, at);
+    const slash = front.lastIndexOf("/");
+    const index = numbers(front.slice(slash + 1));
+    const place = at < 0 ? [] : numbers(rest.slice(at + 1));
+    if (slash < 1 || !index || !place) return null;
+    return { kind, name: unquote(front.slice(0, slash)), index, place };
+  }
+  if (NUMBERED.includes(kind)) {
+    const [first, last] = rest.split(/-(.*)/s);
+    const begin = numbers(first ?? "");
+    const end = rest.includes("-") ? numbers(last ?? "") : [];
+    if (!begin || !end) return null;
+    const index = [...begin, ...end];
+    if (index.length > 2 || (index.length === 2 && index[1]! < index[0]!)) return null;
+    return { kind, name: "", index, place: [] };
+  }
+  return null;
+}
+
+/** The text of a key, in its one spelling. */
+export function keyText(key: Key): string {
+  if (NAMED.includes(key.kind)) return `${key.kind}:${quote(key.name, SAFE)}`;
+  if (INDEXED.includes(key.kind)) {
+    const place = key.place.length ? "@" + key.place.join(",") : "";
+    return `${key.kind}:${quote(key.name, SAFE)}/${key.index.join(",")}${place}`;
+  }
+  return `${key.kind}:${key.index.join("-")}`;
+}
+
+export function kindOf(key: string): string {
+  return key.slice(0, key.indexOf(":"));
+}
+
+/** The key as a person would say it: "unit 7 of conv2". */
+export function sayKey(key: string): string {
+  const parsed = parseKey(key);
+  if (!parsed) return key;
+  if (NAMED.includes(parsed.kind)) return `${parsed.kind} ${parsed.name}`;
+  if (INDEXED.includes(parsed.kind)) {
+    const place = parsed.place.length ? ` at ${parsed.place.join(", ")}` : "";
+    return `${parsed.kind} ${parsed.index.join(", ")} of ${parsed.name}${place}`;
+  }
+  return `${parsed.kind} ${parsed.index.join(" to ")}`;
+}
+
+/** What the user has chosen: set A, and set B where a view compares. */
+export interface Selection {
+  a: string[];
+  b: string[];
+}
+
+function keysOf(text: string): string[] {
+  const found: string[] = [];
+  for (const part of text.split("+")) {
+    const key = part && parseKey(part);
+    if (key) found.push(keyText(key));
+  }
+  return found;
+}
+
+export function parseSelection(text: string): Selection {
+  const bar = text.indexOf("|");
+  return bar < 0 ? { a: keysOf(text), b: [] } : { a: keysOf(text.slice(0, bar)), b: keysOf(text.slice(bar + 1)) };
+}
+
+export function selectionText(selection: Selection): string {
+  const first = selection.a.join("+");
+  return selection.b.length ? `${first}|${selection.b.join("+")}` : first;
+}
+
+export type Knobs = Record<string, Record<string, string>>;
+
+/** A place in the page: what the hash of its URL holds. `kept` is the name of a stored long selection ("@…"). */
+export interface Address {
+  run: string;
+  step: string;
+  room: string;
+  view: string;
+  mode: string;
+  selection: Selection;
+  kept: string;
+  knobs: Knobs;
+}
+
+const FIELDS = ["run", "step", "room", "view", "mode"] as const;
+
+export function emptyAddress(): Address {
+  return { run: "", step: "", room: "", view: "", mode: "", selection: { a: [], b: [] }, kept: "", knobs: {} };
+}
+
+/** The URL hash, without the leading '#'. */
+export function toHash(address: Address): string {
+  const parts: [string, string][] = [];
+  for (const field of FIELDS) if (address[field]) parts.push([field, address[field]]);
+  const selection = address.kept || selectionText(address.selection);
+  if (selection) parts.push(["select", selection]);
+  for (const [view, values] of Object.entries(address.knobs))
+    for (const [name, value] of Object.entries(values)) parts.push([`k.${view}.${name}`, value]);
+  return parts.map(([name, value]) => `${quote(name)}=${quote(value)}`).join("&");
+}
+
+/** Read an address from a URL hash; unknown fields are ignored, so that old addresses stay valid. */
+export function fromHash(text: string): Address {
+  const address = emptyAddress();
+  for (const part of text.replace(/^#+/, "").split("&")) {
+    if (!part) continue;
+    const equals = part.indexOf("=");
+    const name = unquote(equals < 0 ? part : part.slice(0, equals));
+    const value = equals < 0 ? "" : unquote(part.slice(equals + 1));
+    const pieces = name.split(".");
+    if (pieces[0] === "k" && pieces.length === 3) (address.knobs[pieces[1]!] ??= {})[pieces[2]!] = value;
+    else if (name === "select" && value.startsWith("@")) address.kept = value;
+    else if (name === "select") address.selection = parseSelection(value);
+    else if ((FIELDS as readonly string[]).includes(name)) address[name as (typeof FIELDS)[number]] = value;
+  }
+  return address;
+}

@@ -1,0 +1,80 @@
+/** Where the views of a room stand on its grid of twelve columns, without holes. */
+
+import type { KnobValue, Place } from "./protocol.ts";
+
+export const COLUMNS = 12;
+
+/** A view in a room, under a name of its own: the view's name, or "name~2" for its second appearance. */
+export interface Slot extends Place {
+  slot: string;
+  knobs: Record<string, KnobValue>;
+}
+
+/** Where a slot stands: the first column and row from 1, and its spans. */
+export interface Spot {
+  column: number;
+  row: number;
+  columns: number;
+  rows: number;
+}
+
+export function viewOf(slot: string): string {
+  return slot.split("~")[0]!;
+}
+
+/** Give each place a name of its own. */
+export function slots(places: readonly Place[]): Slot[] {
+  const seen = new Map<string, number>();
+  return places.map((place) => {
+    const count = (seen.get(place.view) ?? 0) + 1;
+    seen.set(place.view, count);
+    return { ...place, slot: count === 1 ? place.view : `${place.view}~${count}` };
+  });
+}
+
+/** A free name for one more appearance of a view. */
+export function freeSlot(view: string, taken: readonly Slot[]): string {
+  for (let n = 1; ; n++) {
+    const name = n === 1 ? view : `${view}~${n}`;
+    if (!taken.some((slot) => slot.slot === name)) return name;
+  }
+}
+
+/** Place each in the first gap that takes it, then let each grow into what stays empty beside it. */
+export function arrange(places: readonly { columns: number; rows: number }[]): { spots: Spot[]; rows: number } {
+  const taken: number[][] = [];
+  const free = (row: number, column: number): boolean => (taken[row]?.[column] ?? -1) < 0;
+  const fill = (spot: Spot, index: number): void => {
+    for (let r = spot.row - 1; r < spot.row - 1 + spot.rows; r++)
+      for (let c = spot.column - 1; c < spot.column - 1 + spot.columns; c++)
+        (taken[r] ??= Array<number>(COLUMNS).fill(-1))[c] = index;
+  };
+  const fits = (row: number, column: number, columns: number, rows: number): boolean => {
+    if (column + columns > COLUMNS) return false;
+    for (let r = row; r < row + rows; r++) for (let c = column; c < column + columns; c++) if (!free(r, c)) return false;
+    return true;
+  };
+  const spots = places.map((place, index): Spot => {
+    const columns = Math.max(1, Math.min(COLUMNS, place.columns));
+    const rows = Math.max(1, place.rows);
+    for (let row = 0; ; row++)
+      for (let column = 0; column <= COLUMNS - columns; column++)
+        if (fits(row, column, columns, rows)) {
+          const spot = { column: column + 1, row: row + 1, columns, rows };
+          fill(spot, index);
+          return spot;
+        }
+  });
+  const height = taken.length;
+  spots.forEach((spot, index) => {
+    const right = (): number => spot.column - 1 + spot.columns;
+    while (fits(spot.row - 1, right(), 1, spot.rows)) spot.columns++;
+    fill(spot, index);
+  });
+  spots.forEach((spot, index) => {
+    const below = (): number => spot.row - 1 + spot.rows;
+    while (below() < height && fits(below(), spot.column - 1, spot.columns, 1)) spot.rows++;
+    fill(spot, index);
+  });
+  return { spots, rows: height };
+}

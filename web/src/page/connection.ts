@@ -1,0 +1,72 @@
+/** The one socket to the server: it comes back by itself, and hands on what arrives. */
+
+import type { FromServer, ToServer } from "./protocol.ts";
+
+export interface Listener {
+  open(): void;
+  lost(retryAt: number): void;
+  message(message: FromServer): void;
+  picture(channel: number, sequence: number, bytes: ArrayBuffer, start: number): void;
+}
+
+const LONGEST_WAIT = 5000;
+
+export class Connection {
+  private readonly address: string;
+  private readonly listener: Listener;
+  private socket: WebSocket | null = null;
+  private tries = 0;
+  private timer = 0;
+
+  constructor(address: string, listener: Listener) {
+    this.address = address;
+    this.listener = listener;
+    this.connect();
+    addEventListener("online", () => this.hurry());
+  }
+
+  get open(): boolean {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Send when connected; what is wanted is sent anew after a reconnection, so nothing is queued. */
+  send(message: ToServer): boolean {
+    if (!this.open) return false;
+    this.socket!.send(JSON.stringify(message));
+    return true;
+  }
+
+  /** Try now instead of after the wait. */
+  hurry(): void {
+    if (this.open || !this.timer) return;
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.connect();
+  }
+
+  private connect(): void {
+    this.timer = 0;
+    const socket = new WebSocket(this.address);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      this.tries = 0;
+      this.listener.open();
+    };
+    socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      if (typeof data === "string") this.listener.message(JSON.parse(data) as FromServer);
+      else this.binary(data);
+    };
+    socket.onclose = () => {
+      if (this.socket !== socket) return;
+      const wait = Math.min(LONGEST_WAIT, 250 * 2 ** this.tries++);
+      this.listener.lost(Date.now() + wait);
+      this.timer = window.setTimeout(() => this.connect(), wait);
+    };
+    this.socket = socket;
+  }
+
+  private binary(data: ArrayBuffer): void {
+    const head = new DataView(data);
+    this.listener.picture(head.getUint32(0, true), head.getUint32(4, true), data, 8);
+  }
+}

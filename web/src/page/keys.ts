@@ -1,0 +1,83 @@
+/** The keys of the page, everywhere but in fields where one types. */
+
+import { page } from "./store.svelte.ts";
+
+export const KEYS: readonly (readonly [string, string])[] = [
+  ["← →", "one snapshot back or on"],
+  ["Shift ← →", "ten snapshots"],
+  ["Space", "play over the training, or stop"],
+  ["L", "the live end"],
+  ["P", "pause or resume the training"],
+  ["1 … 9", "the rooms, in order"],
+  ["C", "the catalogue"],
+  ["V", "switch between this training and this input"],
+  ["[ ]", "the example before, the next one"],
+  ["M", "fold the network map"],
+  ["I", "fold the inspector"],
+  ["T", "fold the input tray"],
+  ["Tab, arrows, Enter", "walk through a picture, choose a part; Ctrl one more, Shift a range"],
+  ["Esc", "close what floats, leave an enlarged view, choose nothing"],
+  ["?", "these keys"],
+];
+
+export interface Panels {
+  map(): void;
+  inspector(): void;
+  tray(): void;
+}
+
+/** Handle a key press; marks and controls that use the key themselves have stopped it before. */
+export function press(event: KeyboardEvent, panels: Panels): void {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  const target = event.target as Element;
+  if (event.key === "Escape") return escape(target);
+  if (target.closest("input, select, textarea, [contenteditable]")) return;
+  if (event.key === " " && target.closest("button, a, [role=option]")) return;
+  if (act(event, panels)) event.preventDefault();
+}
+
+function escape(target: Element): void {
+  // What floats closes itself.
+  if (document.querySelector("[popover=auto]:popover-open")) return;
+  if (target instanceof HTMLElement && target.matches("input, textarea, select")) target.blur();
+  else if (page.address.view) page.go({ view: "" }, { remember: true });
+  else page.clearSelection();
+}
+
+function act(event: KeyboardEvent, panels: Panels): boolean {
+  const { key } = event;
+  const far = event.shiftKey ? 10 : 1;
+  if (key === "ArrowLeft") page.move(-far);
+  else if (key === "ArrowRight") page.move(far);
+  else if (key === " ") page.play();
+  else if (key === "[") example(-1);
+  else if (key === "]") example(1);
+  else if (key === "?") document.querySelector<HTMLElement>("button:has([data-keys])")?.click();
+  else if (key >= "1" && key <= "9") {
+    const room = page.rooms[Number(key) - 1];
+    if (room) page.openRoom(room.name);
+  } else return letter(key.toLowerCase(), panels);
+  return true;
+}
+
+function letter(key: string, panels: Panels): boolean {
+  const { state } = page;
+  if (key === "l") page.goLive();
+  else if (key === "p" && state?.alive) void page.command(state.paused ? "resume" : "pause");
+  else if (key === "c") page.openRoom("catalogue");
+  else if (key === "v") page.go({ mode: page.mode === "training" ? "input" : "" });
+  else if (key === "m") panels.map();
+  else if (key === "i") panels.inspector();
+  else if (key === "t") panels.tray();
+  else return false;
+  return true;
+}
+
+function example(by: number): void {
+  const count = page.state?.examples ?? 0;
+  if (!count) return;
+  const now = page.chosen("example");
+  const number = now ? Number(/\d+/.exec(now)?.[0] ?? 0) : -by * (by > 0 ? 1 : 0);
+  const next = (number + by + count) % count;
+  if (`example:${next}` !== now) page.select([`example:${next}`]);
+}

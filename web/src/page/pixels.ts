@@ -1,0 +1,57 @@
+/** Pixels on their way to the server: as base64, in the forms that the kinds of input take. */
+
+import type { RawInput } from "./protocol.ts";
+
+const CHUNK = 0x8000;
+/** The longest side of a picture that is sent; no model here looks at more. */
+const LARGEST = 256;
+
+export function base64(bytes: Uint8Array): string {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += CHUNK) text += String.fromCharCode(...bytes.subarray(at, at + CHUNK));
+  return btoa(text);
+}
+
+/** A drawing, from a canvas of light strokes on black: 0 is paper, 255 is ink. */
+export function drawing(canvas: HTMLCanvasElement): RawInput {
+  const { width, height } = canvas;
+  const rgba = canvas.getContext("2d")!.getImageData(0, 0, width, height).data;
+  const grey = new Uint8Array(width * height);
+  for (let i = 0; i < grey.length; i++) grey[i] = rgba[4 * i]!;
+  return { kind: "drawing", width, height, pixels: base64(grey) };
+}
+
+/** A picture, from anything a canvas can draw; large ones are made smaller. */
+export function picture(source: CanvasImageSource, width: number, height: number): RawInput {
+  const scale = Math.min(1, LARGEST / Math.max(width, height));
+  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+  const canvas = new OffscreenCanvas(w, h);
+  const context = canvas.getContext("2d", { willReadFrequently: true })!;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, 0, 0, w, h);
+  const rgba = context.getImageData(0, 0, w, h).data;
+  const rgb = new Uint8Array(w * h * 3);
+  for (let i = 0, j = 0; i < rgba.length; i += 4, j += 3) {
+    rgb[j] = rgba[i]!;
+    rgb[j + 1] = rgba[i + 1]!;
+    rgb[j + 2] = rgba[i + 2]!;
+  }
+  return { kind: "image", width: w, height: h, pixels: base64(rgb) };
+}
+
+/** An uploaded file as an input: a picture, a text, or the first row of numbers of a table. */
+export async function fromFile(file: File, wants: string): Promise<RawInput> {
+  if (file.type.startsWith("image/")) {
+    const bitmap = await createImageBitmap(file);
+    const input = picture(bitmap, bitmap.width, bitmap.height);
+    bitmap.close();
+    return input;
+  }
+  const text = await file.text();
+  if (wants === "tokens") return { kind: "text", text };
+  for (const line of text.split(/\r?\n/)) {
+    const values = line.split(/[,;\t]/).map((part) => Number(part));
+    if (line.trim() && values.every(Number.isFinite)) return { kind: "row", values };
+  }
+  throw new Error(`${file.name} holds no row of numbers; a picture (png, jpeg) or a .csv can be looked at`);
+}

@@ -1,0 +1,78 @@
+/** From what the user has chosen to the request of one view: only what the view depends on is in it, so that nothing else asks again. */
+
+import { kindOf, selectionText, type Selection } from "./address.ts";
+import type { Knob, KnobValue, RawInput, Request, RunState, View } from "./protocol.ts";
+
+export interface Situation {
+  run: string;
+  /** The step in the address; empty is the newest. */
+  step: string;
+  state: RunState | null;
+  selection: Selection;
+  input: RawInput | null;
+}
+
+/** The value of a knob from its text in the address; the text itself where it names something. */
+export function knobValue(knob: Knob, text: string): KnobValue {
+  if (knob.kind === "flag") return text === "true";
+  if (knob.kind === "number" || knob.kind === "integer" || knob.kind === "step" || knob.kind === "example") {
+    const number = Number(text);
+    return text === "" ? null : Number.isFinite(number) ? number : text;
+  }
+  return text;
+}
+
+/** A knob's value as text, for the address. */
+export function knobText(value: KnobValue): string {
+  return value === null ? "" : String(value);
+}
+
+/** The keys that a view reads. Set B names a second run and step to compare with; these travel beside the selection. */
+export function followed(view: View, selection: Selection): string {
+  const reads = (key: string): boolean => view.follows.includes(kindOf(key));
+  return selectionText({
+    a: selection.a.filter(reads),
+    b: selection.b.filter((key) => reads(key) && !["run", "step"].includes(kindOf(key))),
+  });
+}
+
+/** The second run and step, from set B of the selection. */
+export function otherOf(situation: Situation): Request["other"] {
+  const run = situation.selection.b.findLast((key) => kindOf(key) === "run");
+  const step = situation.selection.b.findLast((key) => kindOf(key) === "step");
+  if (!run && !step) return null;
+  return {
+    run: run ? decodeURIComponent(run.slice(4)) : situation.run,
+    step: step ? Number(step.slice(5)) : null,
+  };
+}
+
+/** The knobs of a view as the request carries them: place's own, then the user's; what equals the default is left out. */
+export function knobsFor(
+  view: View,
+  placed: Record<string, KnobValue>,
+  chosen: Record<string, string>,
+): Record<string, KnobValue> {
+  const values: Record<string, KnobValue> = {};
+  for (const knob of view.knobs) {
+    const text = chosen[knob.name];
+    const value = text !== undefined ? knobValue(knob, text) : (placed[knob.name] ?? knob.default);
+    if (value !== knob.default && !(value === null && !knob.optional)) values[knob.name] = value;
+  }
+  return values;
+}
+
+/** The whole request of a view. */
+export function requestFor(view: View, knobs: Record<string, KnobValue>, situation: Situation): Request {
+  const { run, step, state } = situation;
+  return {
+    run,
+    step: step === "" ? (state?.alive ? "live" : null) : Number(step),
+    other: otherOf(situation),
+    view: view.name,
+    knobs,
+    selection: followed(view, situation.selection),
+    edits: [],
+    input: view.input ? situation.input : null,
+  };
+}

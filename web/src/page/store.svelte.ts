@@ -1,0 +1,363 @@
+/** The state of the page: what the server says, where the user is (the address), and what they can do. */
+
+import {
+  emptyAddress, fromHash, kindOf, keyText, parseKey, selectionText, toHash, type Address, type Selection,
+} from "./address.ts";
+import { Channel } from "./channel.svelte.ts";
+import { Connection } from "./connection.ts";
+import type {
+  FromServer, Hello, KnobValue, Mode, RawInput, Room, RunEntry, RunState, ToServer, View,
+} from "./protocol.ts";
+import type { Picture } from "../types.ts";
+import { knobText, type Situation } from "./requests.ts";
+
+export interface Message {
+  id: number;
+  tone: "plain" | "bad";
+  text: string;
+}
+
+/** A selection longer than this is stored by the server and named in the address. */
+const LONG = 600;
+const SHORT_LIFE = 5000;
+
+export class Page {
+  status = $state<"connecting" | "open" | "lost">("connecting");
+  hello = $state.raw<Hello | null>(null);
+  runs = $state.raw<RunEntry[]>([]);
+  states = $state.raw<Record<string, RunState>>({});
+  address = $state.raw<Address>(emptyAddress());
+  /** The drawn, uploaded or typed input; null looks at the chosen probe example. */
+  input = $state.raw<RawInput | null>(null);
+  playing = $state(false);
+  messages = $state.raw<Message[]>([]);
+  hovered = $state.raw<string | null>(null);
+  /** The last picture of each view, for the catalogue. */
+  readonly lastPictures = new Map<string, Picture>();
+  /** Answers to what was asked by number: commands, kept and recalled selections. */
+  private waiting = new Map<number, (message: FromServer) => void>();
+  private channels = new Map<number, Channel>();
+  private ids = 0;
+  private connection: Connection | null = null;
+
+  readonly run = $derived(this.address.run || (this.runs.find((run) => run.alive) ?? this.runs[0])?.name || "");
+  readonly state = $derived<RunState | null>(this.states[this.run] ?? null);
+  readonly rooms = $derived<Room[]>((this.hello?.rooms ?? []).filter((r) => r.training.length || r.input.length));
+  readonly room = $derived<Room | null>(
+    this.address.room === "catalogue"
+      ? null
+      : (this.rooms.find((room) => room.name === this.address.room) ?? this.rooms[0] ?? null),
+  );
+  readonly catalogue = $derived(this.address.room === "catalogue");
+  readonly mode = $derived<Mode>(this.address.mode === "input" ? "input" : "training");
+  readonly views = $derived(new Map((this.hello?.views ?? []).map((view) => [view.name, view])));
+  readonly live = $derived(this.address.step === "" && (this.state?.alive ?? false));
+  /** The step in sight. */
+  readonly step = $derived(this.address.step === "" ? (this.state?.last ?? 0) : Number(this.address.step));
+  readonly situation = $derived<Situation>({
+    run: this.run,
+    step: this.address.step,
+    state: this.state,
+    selection: this.address.selection,
+    input: this.input,
+  });
+
+  connect(address: string): void {
+    this.address = fromHash(location.hash);
+    this.recall();
+    addEventListener("popstate", () => {
+      this.address = fromHash(location.hash);
+      this.recall();
+      this.follow();
+    });
+    this.connection = new Connection(address, {
+      open: () => {
+        this.status = "open";
+        this.follow();
+        for (const channel of this.channels.values()) channel.again();
+        this.recall();
+      },
+      lost: () => {
+        this.status = "lost";
+        for (const answer of this.waiting.values())
+          answer({ event: "command", id: 0, ok: false, message: "the connection was lost before an answer came" });
+        this.waiting.clear();
+      },
+      message: (message) => this.receive(message),
+      picture: (number, sequence, bytes, start) => this.channels.get(number)?.frame(sequence, bytes, start),
+    });
+  }
+
+  reconnect(): void {
+    this.connection?.hurry();
+  }
+
+  private receive(message: FromServer): void {
+    switch (message.event) {
+      case "hello":
+        this.hello = message;
+        this.runs = message.runs;
+        this.follow();
+        break;
+      case "runs":
+        this.runs = message.runs;
+        this.follow();
+        break;
+      case "run":
+        this.states = { ...this.states, [message.run]: message.state };
+        break;
+      case "command":
+      case "kept":
+      case "recalled":
+        this.waiting.get(message.id)?.(message);
+        this.waiting.delete(message.id);
+        break;
+      default:
+        this.channels.get(message.channel)?.receive(message);
+    }
+  }
+
+  private send(message: ToServer): boolean {
+    return this.connection?.send(message) ?? false;
+  }
+
+  private follow(): void {
+    if (this.run) this.send({ do: "follow", run: this.run });
+  }
+
+  private ask(build: (id: number) => ToServer): Promise<FromServer> {
+    const id = ++this.ids;
+    return new Promise((resolve) => {
+      this.waiting.set(id, resolve);
+      if (this.send(build(id))) return;
+      this.waiting.delete(id);
+      resolve({ event: "command", id, ok: false, message: "there is no connection to the server; it is being sought" });
+    });
+  }
+
+  // --- channels -----------------------------------------------------------------------------------------------------
+
+  channel(): Channel {
+    const channel = new Channel({
+      show: (number, request) => this.send({ do: "show", channel: number, request }),
+      hide: (number) => void this.send({ do: "hide", channel: number }),
+      ack: (number, sequence) => void this.send({ do: "ack", channel: number, sequence }),
+      cancel: (number) => void this.send({ do: "cancel", channel: number }),
+    });
+    this.channels.set(channel.number, channel);
+    return channel;
+  }
+
+  drop(channel: Channel): void {
+    channel.stop();
+    this.channels.delete(channel.number);
+  }
+
+  remember(view: string, picture: Picture): void {
+    if (picture.final) this.lastPictures.set(view, picture);
+  }
+
+  /** Whether every view on show has its picture. */
+  get settled(): boolean {
+    return [...this.channels.values()].every((channel) => channel.settled);
+  }
+
+  // --- the address --------------------------------------------------------------------------------------------------
+
+  /** Go somewhere. Places worth returning to make an entry in the browser's history. */
+  go(change: Partial<Address>, { remember = false } = {}): void {
+    const kept = "selection" in change ? "" : this.address.kept;
+    this.address = { ...this.address, ...change, kept };
+    if ("selection" in change) void this.keep();
+    this.write(remember);
+  }
+
+  private write(remember = false): void {
+    const hash = "#" + toHash(this.address);
+    if (hash === location.hash || (hash === "#" && !location.hash)) return;
+    if (remember) history.pushState(null, "", hash);
+    else history.replaceState(null, "", hash);
+  }
+
+  /** The address of another place in the page, keeping run, step and selection. */
+  link(change: Partial<Address>): string {
+    return "#" + toHash({ ...this.address, view: "", ...change });
+  }
+
+  private async keep(): Promise<void> {
+    const text = selectionText(this.address.selection);
+    if (text.length <= LONG) return;
+    const answer = await this.ask((id) => ({ do: "keep", id, text }));
+    if (answer.event !== "kept" || selectionText(this.address.selection) !== text) return;
+    this.address = { ...this.address, kept: answer.name };
+    this.write();
+  }
+
+  /** Fetch the long selection that the address names. */
+  private async recall(): Promise<void> {
+    const name = this.address.kept;
+    if (!name || selectionText(this.address.selection)) return;
+    const answer = await this.ask((id) => ({ do: "recall", id, name }));
+    if (answer.event !== "recalled" || this.address.kept !== name) return;
+    this.address = { ...this.address, selection: fromHash(`select=${encodeURIComponent(answer.text)}`).selection };
+  }
+
+  openRun(name: string): void {
+    this.go({ run: name, step: "", selection: { a: [], b: [] } }, { remember: true });
+    this.input = null;
+    this.playing = false;
+    this.follow();
+  }
+
+  /** Compare with a second run or step; null compares no more. */
+  compare(other: { run: string; step: string } | null): void {
+    const b = this.address.selection.b.filter((key) => !["run", "step"].includes(kindOf(key)));
+    if (other) {
+      b.push(keyText({ kind: "run", name: other.run, index: [], place: [] }));
+      if (other.step) b.push(`step:${other.step}`);
+    }
+    this.go({ selection: { a: this.address.selection.a, b } });
+  }
+
+  openRoom(name: string): void {
+    this.go({ room: name, view: "" }, { remember: true });
+  }
+
+  enlarge(slot: string): void {
+    this.go({ view: slot }, { remember: true });
+  }
+
+  setKnob(slot: string, name: string, value: KnobValue): void {
+    const knobs = { ...this.address.knobs, [slot]: { ...this.address.knobs[slot], [name]: knobText(value) } };
+    this.go({ knobs });
+  }
+
+  resetKnobs(slot: string): void {
+    const { [slot]: _, ...knobs } = this.address.knobs;
+    this.go({ knobs });
+  }
+
+  // --- the selection ------------------------------------------------------------------------------------------------
+
+  /** Choose keys: "one" instead of the others of their kind, "toggle" one more or one less, "range" these too. */
+  select(keys: string[], how: "one" | "toggle" | "range" = "one"): void {
+    const clean = keys.map((key) => parseKey(key)).filter((key) => key !== null).map(keyText);
+    if (!clean.length) return;
+    const steps = clean.filter((key) => kindOf(key) === "step");
+    if (steps.length === clean.length && how === "one") return this.goTo(Number(clean.at(-1)!.slice(5)));
+    let a = [...this.address.selection.a];
+    const kinds = new Set(clean.map(kindOf));
+    if (how === "toggle") {
+      for (const key of clean) a = a.includes(key) ? a.filter((other) => other !== key) : [...a, key];
+    } else if (how === "range") {
+      a = [...a.filter((key) => !clean.includes(key)), ...clean];
+    } else {
+      const before = a.filter((key) => kinds.has(kindOf(key))).join();
+      a = a.filter((key) => !kinds.has(kindOf(key)));
+      // A second click on what is chosen lets it go.
+      if (before !== clean.join()) a.push(...clean);
+    }
+    if (kinds.has("example")) this.input = null;
+    this.go({ selection: { a, b: this.address.selection.b } });
+  }
+
+  clearSelection(): void {
+    this.go({ selection: { a: [], b: this.address.selection.b } });
+  }
+
+  chosen(kind: string, selection: Selection = this.address.selection): string | null {
+    return selection.a.findLast((key) => kindOf(key) === kind) ?? null;
+  }
+
+  setInput(input: RawInput | null): void {
+    this.input = input;
+  }
+
+  // --- time ---------------------------------------------------------------------------------------------------------
+
+  /** Go to the snapshot nearest to a step; the newest while it grows is the live end. */
+  goTo(step: number): void {
+    const snapshots = this.state?.snapshots ?? [];
+    if (!snapshots.length) return;
+    const nearest = snapshots.reduce((best, s) => (Math.abs(s - step) < Math.abs(best - step) ? s : best));
+    this.go({ step: String(nearest) });
+  }
+
+  goLive(): void {
+    this.playing = false;
+    this.go({ step: "" });
+  }
+
+  /** Move by a number of snapshots; false when there are no more in that direction. */
+  move(by: number): boolean {
+    const snapshots = this.state?.snapshots ?? [];
+    if (!snapshots.length) return false;
+    const here = this.step;
+    const at = snapshots.findLastIndex((step) => step <= here);
+    const between = snapshots[at] !== here;
+    const target = at + by + (by < 0 && between ? 1 : 0);
+    if (target >= snapshots.length - 1 && by > 0 && this.state?.alive) {
+      const there = this.address.step === "";
+      this.go({ step: "" });
+      return !there;
+    }
+    const clamped = Math.max(0, Math.min(snapshots.length - 1, target));
+    this.go({ step: String(snapshots[clamped]) });
+    return clamped === target && snapshots[clamped] !== here;
+  }
+
+  /** Play over the training from here; from the beginning when at the end. */
+  play(): void {
+    if (this.playing) {
+      this.playing = false;
+      return;
+    }
+    const snapshots = this.state?.snapshots ?? [];
+    if (snapshots.length < 2) return;
+    if (this.address.step === "" || this.step >= snapshots.at(-1)!) this.go({ step: String(snapshots[0]) });
+    this.playing = true;
+    let shownAt = performance.now();
+    const tick = (now: number): void => {
+      if (!this.playing) return;
+      const waited = now - shownAt;
+      // A frame stays at least 90 ms, and until its pictures are there, but never longer than 1.5 s.
+      if ((this.settled && waited > 90) || waited > 1500) {
+        shownAt = now;
+        if (!this.move(1)) {
+          this.playing = false;
+          return;
+        }
+      }
+      requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+  }
+
+  // --- touching -----------------------------------------------------------------------------------------------------
+
+  /** Send a command to the training, and say what became of it. */
+  async command(name: string, knobs: Record<string, KnobValue> = {}): Promise<boolean> {
+    const run = this.run;
+    const answer = await this.ask((id) => ({ do: "command", id, run, name, knobs }));
+    if (answer.event !== "command") return false;
+    this.say(answer.message, answer.ok ? "plain" : "bad");
+    return answer.ok;
+  }
+
+  say(text: string, tone: Message["tone"] = "plain"): void {
+    const message = { id: ++this.ids, tone, text };
+    this.messages = [...this.messages.slice(-2), message];
+    setTimeout(() => this.unsay(message.id), tone === "bad" ? 2 * SHORT_LIFE : SHORT_LIFE);
+  }
+
+  unsay(id: number): void {
+    this.messages = this.messages.filter((message) => message.id !== id);
+  }
+
+  /** Why a view cannot be shown here, or null. */
+  unfit(view: View): string | null {
+    return this.state?.fits?.[view.name] ?? null;
+  }
+}
+
+export const page = new Page();
