@@ -20,7 +20,7 @@ from .model.layers import Layer, LayerTable, by_unit, layers
 from .model.outputs import Reading
 from .model.untouched import Mode
 from .model.unwrap import device_of, fed
-from .scene_input import Current, decoded
+from .scene_input import Current, decoded, kinds_of
 from .scene_probe import Answers, Probe, Responses
 from .scene_source import Source
 
@@ -131,6 +131,16 @@ class Looking:
         return shared.layers
 
     @property
+    def table(self) -> LayerTable | None:
+        """The layers where the model can be run; None without its module or without examples."""
+        return self.layers if self._examples is not None and self.missing is None else None
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds by the inputs' names, "" for a single input; empty without examples."""
+        return kinds_of(self._examples.kind) if self._examples is not None else {}
+
+    @property
     def graph(self) -> Graph:
         """The nested graph of modules and operations."""
         from .model.graph import graph
@@ -224,6 +234,10 @@ class Looking:
         found = {name: self.layers[name] for name in names}
         return self._on_probe().responses(self.look, self._batches(), found)
 
+    def knows(self, names: Iterable[str]) -> bool:
+        """Whether :meth:`responses` of the layers would come at once."""
+        return self._on_probe().knows(names)
+
     def answers(self) -> Answers:
         """Predictions, confidence, losses and whether they are right, for the live examples; one pass, then kept."""
         return self._on_probe().read(self.look, self._batches(), self.reading)
@@ -308,4 +322,7 @@ def _array(tensor: Tensor) -> np.ndarray:
     plain = tensor.detach().cpu()
     if plain.layout is not torch.strided:
         plain = plain.to_dense()
-    return (plain.float() if plain.dtype in (torch.bfloat16,) else plain).numpy()
+    array = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    # It may share memory with the model, which must stay as it is.
+    array.flags.writeable = False
+    return array

@@ -52,16 +52,20 @@ class Answers:
 
 @dataclasses.dataclass(frozen=True)
 class Responses:
-    """A layer's units on the probe set, each (n, units): the highest, lowest and mean value over places or steps."""
+    """A layer's units on the probe set, each (n, units): the highest, lowest and mean value over places or steps.
+
+    ``positive`` is the mean of what a ReLU lets through.
+    """
 
     high: Tensor
     low: Tensor
     mean: Tensor
+    positive: Tensor
 
     def dead(self, rectified: bool) -> Tensor:
         """Units that never respond, (units,) bool: never above zero behind a ReLU, else the same value everywhere."""
         if rectified:
-            return ~(self.high > 0).any(0)
+            return ~((self.high > 0) | self.high.isnan()).any(0)
         return (self.high.amax(0) == self.low.amin(0)) & (len(self.high) > 1)
 
 
@@ -139,16 +143,21 @@ class Probe:
                     by_unit(missing[name], tensor).flatten(2) if tensor.ndim > 2 else by_unit(missing[name], tensor)
                 )
                 values = values.float() if values.ndim > 2 else values.float()[:, :, None]
-                return torch.stack([values.amax(2), values.amin(2), values.mean(2)], 1).cpu()
+                return torch.stack(
+                    [values.amax(2), values.amin(2), values.mean(2), values.clamp_min(0).mean(2)], 1
+                ).cpu()
 
             parts: dict[str, list[Tensor]] = {name: [] for name in missing}
             for _, x in batches:
                 for name, value in look(x, missing, reduce=summary)[1].items():
                     parts[name].append(value)
             for name, values in parts.items():
-                high, low, mean = torch.cat(values).unbind(1)
-                self._responses[name] = Responses(high, low, mean)
+                self._responses[name] = Responses(*torch.cat(values).unbind(1))
         return {name: self._responses[name] for name in layers}
+
+    def knows(self, names: Iterable[str]) -> bool:
+        """Whether the layers' summaries are there already."""
+        return all(name in self._responses for name in names)
 
     def activations(
         self, look: Look, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer], mode: Mode

@@ -1,0 +1,135 @@
+"""What every unit of every layer makes of one input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.colour import Limits
+from ...core.knobs import knob
+from ...core.marks import Group, Heatmap, Node, Tiles
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection, unit_key
+from ...scene import Scene
+from .. import scales
+from ..units import Shown, look, main_layers, maps, off, responses, shown, strength
+from ..view import View
+
+
+class Activations(View):
+    """Every unit's response to one input: a map where the layer keeps places, a cell where it does not.
+
+    *Meaning* bright is a strong response; where a layer has no ReLU behind it, blue is positive and orange negative.
+    A unit is *off* when it is nowhere above zero for this input, *dead* when it is off for the whole probe set (without
+    a ReLU: when it always says the same).
+    *Shapes* one mark a layer: maps, or units as a row of cells, or units by steps for a sequence.
+    *Cost* one forward pass of one example; the dead units come in a second picture, after one pass over the probe set.
+    *Source* Karpathy 2014; Yosinski et al. 2015.
+    """
+
+    title = "Activations"
+    question = "What does each unit make of this input?"
+    family = "features"
+    papers = ("Karpathy 2014, ConvNetJS", "Yosinski et al. 2015, arXiv:1506.06579")
+    rows = ("A1", "A2", "C1")
+    follows = ("example", "layer")
+    input = True
+
+    layer: str | None = knob(None, "One layer instead of all of them.", kind="layer", main=True)
+    sort: str = knob("strongest", "Order of the units.", choices=("strongest", "index"), main=True)
+    limit: int = knob(24, "Units shown of each layer when all layers are shown.", low=1, high=512)
+    scale: str = knob(
+        "training", "Range of a layer's colours: the same over the whole training, or this input's own.",
+        choices=("training", "input"),
+    )  # fmt: skip
+    mode: str = knob(
+        "eval", "How the model is run: with eval, dropout and batch norm behave as in use.", choices=("eval", "train")
+    )
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """First what this input does; then, where it is not known yet, which units are dead."""
+        layers = [shown(scene, scene.layers[self.layer])] if self.layer else main_layers(scene)
+        current = scene.current(selection)
+        mode = "train" if self.mode == "train" else "eval"
+        found = {name: values[0] for name, values in look(scene, layers, current.x, mode).items()}  # type: ignore[arg-type]
+        known = scene.knows([one.source.name for one in layers])
+        yield self._drawn(scene, selection, layers, found, current.label, dead=known)
+        if not known:
+            yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples, to find dead units")
+            yield self._drawn(scene, selection, layers, found, current.label, dead=True)
+
+    def _drawn(
+        self,
+        scene: Scene,
+        selection: Selection,
+        layers: Sequence[Shown],
+        found: dict[str, Tensor],
+        label: str,
+        dead: bool,
+    ) -> Picture:
+        behind = responses(scene, layers) if dead else {}
+        never = {one.name: behind[one.name].dead(one.rectified) for one in layers} if dead else {}
+        marks = [self._mark(scene, one, found[one.name], never.get(one.name)) for one in layers]
+        count = sum(int(units.sum()) for units in never.values())
+        caption = "Each square is one unit's map, each cell a unit without a map: bright where it responds. "
+        caption += "Faded ones are off for this input"
+        if dead:
+            caption += f"; {count or 'none'} of them {'is' if count == 1 else 'are'} dead: off for all "
+            caption += f"{len(scene.live)} examples of the probe set"
+        return self.picture(
+            scene, selection, f"Activations of {label}", marks[0] if len(marks) == 1 else Group(children=tuple(marks)),
+            caption + ". Click one to see what it looks for.", final=dead, mode=self.mode,
+        )  # fmt: skip
+
+    def _mark(self, scene: Scene, one: Shown, values: Tensor, never: Tensor | None) -> Node:
+        strong = strength(values)
+        order = strong.argsort(descending=True, stable=True) if self.sort == "strongest" else torch.arange(len(values))
+        total = len(order)
+        order = order[: self.limit if self.layer is None else max(self.limit, 512)]
+        chosen = values[order]
+        limit = scales.activation(scene, one) if self.scale == "training" else None
+        caption = ", ".join(
+            filter(None, [_size(one), one.words, f"{len(order)} of {total} shown" if len(order) < total else ""])
+        )
+        keys = tuple(unit_key(one.name, int(unit)) for unit in order)
+        limits = one.limits(chosen.numpy(), limit)
+        if one.layer.spatial:
+            return self._tiles(one, chosen, order, limits, keys, caption, never)
+        names = self._names(scene, one, order, never)
+        if chosen.ndim == 1:
+            return Heatmap(
+                values=chosen.numpy()[None], limits=limits, column_labels=names, column_keys=keys, title=one.name,
+                caption=caption, size=18,
+            )  # fmt: skip
+        series = chosen.reshape(len(chosen), -1).numpy()
+        return Heatmap(
+            values=series, limits=limits, row_labels=names, row_keys=keys, row_title="unit", column_title="step",
+            title=one.name, caption=caption, size=6,
+        )  # fmt: skip
+
+    def _tiles(
+        self, one: Shown, chosen: Tensor, order: Tensor, limits: Limits, keys: tuple[str, ...], caption: str,
+        never: Tensor | None,
+    ) -> Tiles:  # fmt: skip
+        quiet = off(chosen) if one.rectified else strength(chosen) == 0
+        dead = never[order] if never is not None else torch.zeros(len(order), dtype=torch.bool)
+        return Tiles(
+            images=maps(chosen), limits=limits, labels=tuple(str(int(unit)) for unit in order), keys=keys,
+            faded=(quiet | dead).numpy(), badges=tuple("dead" if gone else "" for gone in dead) if dead.any() else (),
+            title=one.name, caption=caption, size=64 if self.layer else 44,
+        )  # fmt: skip
+
+    def _names(self, scene: Scene, one: Shown, order: Tensor, never: Tensor | None) -> tuple[str, ...]:
+        last = one.layer.units == len(scene.classes) and one.layer.order == max(
+            layer.order for layer in scene.layers.leaves
+        )
+        names = scene.classes if last else [str(unit) for unit in range(one.layer.units)]
+        dead = set(np.flatnonzero(never.numpy()).tolist()) if never is not None else set()
+        return tuple(names[int(unit)] + (" (dead)" if int(unit) in dead else "") for unit in order)
+
+
+def _size(one: Shown) -> str:
+    return " × ".join(map(str, one.layer.shape))

@@ -1,0 +1,118 @@
+"""A layer's units as views show them: what leaves them on the way to the next layer, as maps, rows or series."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ..core.colour import Limits, magnitude, symmetric
+from ..data.nesting import Nested
+from ..model.layers import Layer
+from ..model.untouched import Mode
+from ..scene import Scene
+from ..scene_probe import Responses
+
+LARGEST = 64
+"""Maps are averaged down to so many pixels a side: tiles are no larger on screen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A layer, and where its units' values are taken: behind the normalisation and the ReLU that follow at once."""
+
+    layer: Layer
+    source: Layer
+    rectified: bool
+
+    @property
+    def name(self) -> str:
+        """The name that keys use."""
+        return self.layer.name
+
+    @property
+    def words(self) -> str:
+        """What lies between the layer and the values: "after bn1 and ReLU"."""
+        steps = [self.source.name] if self.source.name != self.name else []
+        steps += ["ReLU"] if self.rectified else []
+        return "after " + " and ".join(steps) if steps else ""
+
+    def values(self, raw: Tensor) -> Tensor:
+        """The captured values as the next layer gets them."""
+        values = raw.float()
+        return values.clamp_min(0) if self.rectified else values
+
+    def limits(self, values: np.ndarray, limit: float | None = None) -> Limits:
+        """A scale for the values: magnitudes behind a ReLU, else signed about zero."""
+        if self.rectified:
+            return magnitude(values, 0.0, limit)
+        return symmetric(values, limit)
+
+
+def is_normalisation(layer: Layer) -> bool:
+    """Whether a layer only rescales its units."""
+    return "Norm" in layer.kind
+
+
+def shown(scene: Scene, layer: Layer) -> Shown:
+    """A layer with what is applied to each of its units before anything else happens."""
+    leaves = scene.layers.leaves
+    after = next((one for one in leaves if one.order > layer.order), None) if layer.leaf else None
+    plain = layer.weight is not None and not is_normalisation(layer) and not layer.rectified
+    if plain and after is not None and is_normalisation(after) and after.shape == layer.shape:
+        return Shown(layer, after, after.rectified)
+    return Shown(layer, layer, layer.rectified or layer.kind in ("ReLU", "ReLU6"))
+
+
+def main_layers(scene: Scene) -> list[Shown]:
+    """The layers that learn something of their own: convolutions, dense and recurrent layers, attention, embeddings."""
+    found = [layer for layer in scene.layers.leaves if layer.weight is not None and not is_normalisation(layer)]
+    return [shown(scene, layer) for layer in found or scene.layers.leaves if layer.shape]
+
+
+def look(scene: Scene, layers: Sequence[Shown], x: Nested | None = None, mode: Mode = "eval") -> dict[str, Tensor]:
+    """Values (n, units, …) by the layers' names, of an input or of the probe set; one forward pass."""
+    found = scene.activations([one.source.name for one in layers], x, mode)
+    return {one.name: one.values(found[one.source.name]) for one in layers}
+
+
+def responses(scene: Scene, layers: Sequence[Shown]) -> dict[str, Responses]:
+    """Each unit's highest, lowest and mean value for each example of the probe set, by the layers' names."""
+    found = scene.responses([one.source.name for one in layers])
+    return {one.name: _behind(one, found[one.source.name]) for one in layers}
+
+
+def _behind(one: Shown, raw: Responses) -> Responses:
+    if not one.rectified:
+        return raw
+    return Responses(raw.high.clamp_min(0), raw.low.clamp_min(0), raw.positive, raw.positive)
+
+
+def maps(values: Tensor) -> np.ndarray:
+    """One example's values (units, …) as maps (units, height, width), at most 64 pixels a side."""
+    plane = values
+    while plane.ndim > 3:
+        plane = plane.mean(1)
+    if plane.ndim == 2:
+        plane = plane[:, None]
+    if plane.ndim == 1:
+        plane = plane[:, None, None]
+    height, width = plane.shape[1:]
+    if max(height, width) > LARGEST:
+        scale = LARGEST / max(height, width)
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        plane = F.adaptive_avg_pool2d(plane[:, None], size)[:, 0]
+    return plane.numpy()
+
+
+def strength(values: Tensor) -> Tensor:
+    """How strongly each unit of one example (units, …) responds: its largest magnitude; NaN counts as none."""
+    return values.reshape(len(values), -1).abs().nan_to_num(0, 0, 0).amax(1)
+
+
+def off(values: Tensor) -> Tensor:
+    """The units of one example (units, …) that are off: nowhere above zero behind a ReLU."""
+    return ~(values.reshape(len(values), -1) > 0).any(1)
