@@ -27,14 +27,26 @@ _LAST = (
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """The tensor that stands for a module's output: itself, or the first one in a tuple, list, dict or dataclass."""
+    """The tensor that stands for a module's output: itself, or the first one in a tuple, list, dict or dataclass.
+
+    None for packed sequences, in which no axis counts examples.
+    """
     if isinstance(output, Tensor):
         return output
+    if holds_packed(output):
+        return None
     for part in _parts(output):
         found = first_tensor(part)
         if found is not None:
             return found
     return None
+
+
+def holds_packed(output: Any) -> bool:
+    """Whether an output is a packed sequence, or a recurrent module's tuple that starts with one."""
+    if isinstance(output, nn.utils.rnn.PackedSequence):
+        return True
+    return isinstance(output, tuple) and bool(output) and isinstance(output[0], nn.utils.rnn.PackedSequence)
 
 
 def _parts(output: Any) -> list[Any]:

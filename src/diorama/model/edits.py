@@ -37,7 +37,7 @@ class Edit:
             object.__setattr__(self, "key", Key.parse(str(self.key)))
         if self.key.kind not in ("unit", "layer", "head", "weight"):
             raise UsageError(f"an edit changes a unit, a layer, a head or a weight, got {str(self.key)!r}")
-        chosen = [name for name in _ACTIONS if getattr(self, name) not in (None, False)]
+        chosen = [name for name in _ACTIONS if getattr(self, name) is not None and getattr(self, name) is not False]
         if len(chosen) != 1:
             said = " and ".join(chosen) or "none"
             raise UsageError(f"an edit of {self.key} wants one of {', '.join(_ACTIONS)}, got {said}")
@@ -56,7 +56,7 @@ class Edit:
         if self.patch is not None:
             raise UsageError(f"the patch of {self.key} holds activations and cannot be sent as text")
         chosen = {name: getattr(self, name) for name in ("lesion", "value", "scale")}
-        return {"key": str(self.key), **{name: v for name, v in chosen.items() if v not in (None, False)}}
+        return {"key": str(self.key), **{name: v for name, v in chosen.items() if v is not None and v is not False}}
 
     @classmethod
     def of(cls, edit: Edit | Mapping[str, Any]) -> Edit:
@@ -171,3 +171,20 @@ def parameter_name(name: str, modules: Mapping[str, nn.Module], model: nn.Module
             return weight
         raise UsageError(f"the layer {name!r} has no weights to edit")
     raise not_found("weight", name, [*known, *modules])
+
+
+def edited_step(h: Tensor, edits: Sequence[Edit], step: int) -> Tensor:
+    """The state (n, hidden) of a recurrent layer after one step, with its edits; a place in such a layer is a step."""
+    result = h.clone()
+    for edit in edits:
+        if edit.key.place and edit.key.place != (step,):
+            continue
+        whole = edit.key.kind == "layer"
+        if not whole and edit.key.number >= h.shape[1]:
+            raise UsageError(f"{edit.layer} has units 0 to {h.shape[1] - 1}, got {edit.key.number}")
+        where: tuple[Any, ...] = (slice(None),) if whole else (slice(None), edit.key.number)
+        now = edit
+        if edit.patch is not None and not edit.key.place:
+            now = dataclasses.replace(edit, patch=edit.patch[:, step] if edit.patch.ndim > 1 else edit.patch)
+        result[where] = _changed(now, result[where])
+    return result

@@ -1,0 +1,91 @@
+"""Ops that hide what happens inside them (recurrent kernels, attention), opened while a capture runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from . import attention, recurrent
+from .edits import Edit, edited_step
+from .mode import Trail
+from .recurrent import Kernel, States, packed
+
+
+class Opaque:
+    """A rule for an OpMode that opens the kernels of the modules asked for, and runs all others as they are.
+
+    ``keep(name, h)`` sees the output of each part of a recurrent module named in ``parts`` and returns what goes on.
+    ``lenient`` lets packed sequences pass unopened.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        *,
+        parts: frozenset[str] = frozenset(),
+        keep: Callable[[str, Tensor], Tensor],
+        edits: Mapping[str, Sequence[Edit]],
+        gates: bool = False,
+        heads: bool = False,
+        lenient: bool = False,
+    ) -> None:
+        self.trail = Trail(modules)
+        self.states: dict[str, States] = {}
+        self.weights: dict[str, Tensor] = {}
+        self._parts, self._keep, self._edits = parts, keep, edits
+        self._gates, self._heads, self._lenient = gates, heads, lenient
+        self._times: dict[str, int] = {}
+
+    def restart(self) -> None:
+        """Forget what the last forward pass left."""
+        self.trail.restart()
+        self.states, self.weights, self._times = {}, {}, {}
+
+    def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name in recurrent.KERNELS:
+            return self._recurrent(name, func, args)
+        if name in attention.KERNELS:
+            return self._attention(name, args, kwargs)
+        return NotImplemented
+
+    def _recurrent(self, name: str, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        here = self.trail.here
+        asked = {part for part in (*self._parts, *self._edits) if part.startswith(here + ".l")}
+        if not asked and not self._gates:
+            return NotImplemented
+        if self._lenient and packed(args):
+            return NotImplemented
+        call = Kernel.of(name, args, here or "the model")
+        edits = {part: self._edits[f"{here}.{part}"] for part in call.parts if f"{here}.{part}" in self._edits}
+        if not edits and not self._gates:
+            return recurrent.by_layer(call, func, lambda part, h: self._kept(f"{here}.{part}", h))
+
+        def seen(part: str, states: States) -> None:
+            if self._gates:
+                self.states[f"{here}.{part}" if here else part] = states
+            self._kept(f"{here}.{part}", states["h"])
+
+        def change(part: str, step: int, h: Tensor) -> Tensor:
+            return edited_step(h, edits[part], step) if part in edits else h
+
+        return recurrent.by_step(call, seen, change if edits else None)
+
+    def _kept(self, name: str, h: Tensor) -> Tensor:
+        return self._keep(name, h) if name in self._parts else h
+
+    def _attention(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        here = self.trail.here or "attention"
+        self._times[here] = time = self._times.get(here, 0) + 1
+        label = here if time == 1 else f"{here}#{time}"
+        edits = [edit for edit in self._edits.get(label, ()) if edit.key.kind == "head"]
+        if not edits and not self._heads:
+            return NotImplemented
+
+        def seen(weights: Tensor) -> None:
+            if self._heads:
+                self.weights[label] = weights.detach()
+
+        scales = {edit.key.number: edit.scale if edit.scale is not None else 0.0 for edit in edits}
+        return attention.opened(name, args, kwargs, seen, scales)

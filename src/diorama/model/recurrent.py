@@ -1,0 +1,184 @@
+"""Recurrent kernels opened: LSTM, GRU and plain RNN step by step, with the same result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ..core.errors import NotApplicable
+
+KERNELS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+Change = Callable[[str, int, Tensor], Tensor]
+
+
+class States(Mapping[str, Tensor]):
+    """What a recurrent layer held at each step, each (n, t, hidden), in the sequence's order also when it ran backward.
+
+    *Meaning* of an LSTM: the gates ``i`` (input), ``f`` (forget), ``o`` (output) between 0 and 1, the candidate ``g``,
+    the cell ``c`` and the output ``h``; of a GRU: ``r`` (reset), ``z`` (update), the candidate ``n`` and ``h``; of a
+    plain RNN: ``h``. They can be read as items or as attributes.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> Tensor:
+        values = self.__dict__.get("_values", {})
+        if name in values:
+            return values[name]  # type: ignore[no-any-return]
+        raise AttributeError(f"no state named {name!r}; there are: {', '.join(values)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """One call of a recurrent kernel, taken apart: ``x`` (t, n, features), ``h`` and ``c`` for each layer and way."""
+
+    kind: str
+    x: Tensor
+    h: Tensor
+    c: Tensor | None
+    weights: tuple[tuple[Tensor, ...], ...]
+    biased: bool
+    dropout: float
+    ways: int
+    batch_first: bool
+
+    @classmethod
+    def of(cls, kind: str, args: tuple[Any, ...], where: str) -> Kernel:
+        """Read the arguments that torch gives its kernel. *Raises* NotApplicable for packed sequences."""
+        if packed(args):
+            raise NotApplicable(f"{where} runs on a packed sequence, which cannot be looked into; pass a padded batch")
+        x, start, flat, biased, layers, dropout, train, two, batch_first = args
+        ways = 2 if two else 1
+        size = len(flat) // (layers * ways)
+        weights = tuple(tuple(flat[k : k + size]) for k in range(0, len(flat), size))
+        h, c = start if kind == "lstm" else (start, None)
+        x = x.transpose(0, 1) if batch_first else x
+        return cls(kind, x, h, c, weights, bool(biased), float(dropout) if train else 0.0, ways, bool(batch_first))
+
+    @property
+    def parts(self) -> list[str]:
+        """The name of each layer and way, in the order of the weights."""
+        names = ("", ".reverse")[: self.ways]
+        return [f"l{k}{name}" for k in range(len(self.weights) // self.ways) for name in names]
+
+    def result(self, x: Tensor, h: list[Tensor], c: list[Tensor]) -> tuple[Tensor, ...]:
+        """What the kernel returns, from its output (t, n, …) and its last states."""
+        out = x.transpose(0, 1) if self.batch_first else x
+        return (out, torch.stack(h), torch.stack(c)) if self.kind == "lstm" else (out, torch.stack(h))
+
+
+def packed(args: tuple[Any, ...]) -> bool:
+    """Whether a kernel was called on a packed sequence, whose weights stand one place further."""
+    return isinstance(args[3], list | tuple)
+
+
+def by_layer(call: Kernel, func: Callable[..., Any], keep: Callable[[str, Tensor], Tensor]) -> tuple[Tensor, ...]:
+    """Run the kernel layer by layer; ``keep(part, h)`` sees each output (n, t, hidden) and returns what goes on."""
+    x, last_h, last_c = call.x, [], []
+    for number in range(0, len(call.weights), call.ways):
+        if number and call.dropout:
+            x = F.dropout(x, call.dropout, True)
+        outputs = []
+        for way in range(call.ways):
+            k = number + way
+            h0 = call.h[k : k + 1]
+            start: Any = (h0, call.c[k : k + 1]) if call.c is not None else h0
+            given = x.flip(0) if way else x
+            flat = list(call.weights[k])
+            out, h, *c = func(given, start, flat, call.biased, 1, 0.0, False, False, False)
+            out = out.flip(0) if way else out
+            outputs.append(keep(call.parts[k], out.transpose(0, 1)).transpose(0, 1))
+            last_h.append(h[0])
+            last_c += [part[0] for part in c]
+        x = torch.cat(outputs, -1)
+    return call.result(x, last_h, last_c)
+
+
+def by_step(
+    call: Kernel, seen: Callable[[str, States], None] | None = None, change: Change | None = None
+) -> tuple[Tensor, ...]:
+    """Run the kernel one step at a time, as its formula says; ``seen`` hears a part's states, ``change`` may edit h."""
+    x, last_h, last_c = call.x, [], []
+    for number in range(0, len(call.weights), call.ways):
+        if number and call.dropout:
+            x = F.dropout(x, call.dropout, True)
+        outputs = []
+        for way in range(call.ways):
+            k = number + way
+            c0 = call.c[k] if call.c is not None else None
+            states, c = _run(call, k, x, call.h[k], c0, bool(way), change)
+            outputs.append(states["h"])
+            last_h.append(states["h"][0 if way else -1])
+            last_c += [c] if c is not None else []
+            if seen is not None:
+                seen(call.parts[k], States({name: value.transpose(0, 1) for name, value in states.items()}))
+        x = torch.cat(outputs, -1)
+    return call.result(x, last_h, last_c)
+
+
+def _run(
+    call: Kernel, k: int, x: Tensor, h: Tensor, c: Tensor | None, backward: bool, change: Change | None
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    weights = call.weights[k]
+    b_ih, b_hh = (weights[2], weights[3]) if call.biased else (None, None)
+    project = weights[-1] if len(weights) in (3, 5) else None
+    fed = F.linear(x, weights[0], b_ih)
+    steps: list[dict[str, Tensor]] = []
+    order = range(len(x) - 1, -1, -1) if backward else range(len(x))
+    for t in order:
+        step = _STEPS[call.kind](fed[t], F.linear(h, weights[1], b_hh), h, c)
+        if project is not None:
+            step["h"] = F.linear(step["h"], project)
+        if change is not None:
+            step["h"] = change(call.parts[k], t, step["h"])
+        h, c = step["h"], step.get("c")
+        steps.append(step)
+    if backward:
+        steps.reverse()
+    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}, c
+
+
+def _lstm(fed: Tensor, back: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Tensor]:
+    i, f, g, o = (fed + back).chunk(4, -1)
+    i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+    cell = i * g if c is None else f * c + i * g
+    return {"i": i, "f": f, "g": g, "o": o, "c": cell, "h": o * cell.tanh()}
+
+
+def _gru(fed: Tensor, back: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Tensor]:
+    fed_r, fed_z, fed_n = fed.chunk(3, -1)
+    back_r, back_z, back_n = back.chunk(3, -1)
+    r, z = (fed_r + back_r).sigmoid(), (fed_z + back_z).sigmoid()
+    n = (fed_n + r * back_n).tanh()
+    return {"r": r, "z": z, "n": n, "h": n + z * (h - n)}
+
+
+def _tanh(fed: Tensor, back: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Tensor]:
+    return {"h": (fed + back).tanh()}
+
+
+def _relu(fed: Tensor, back: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Tensor]:
+    return {"h": (fed + back).relu()}
+
+
+_STEPS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor | None], dict[str, Tensor]]] = {
+    "lstm": _lstm,
+    "gru": _gru,
+    "rnn_tanh": _tanh,
+    "rnn_relu": _relu,
+}
