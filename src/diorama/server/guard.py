@@ -13,6 +13,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.exceptions import HTTPException
+
 POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "font-src 'self'",
     "connect-src 'self'", "worker-src 'self'", "media-src 'self' blob:", "base-uri 'none'", "form-action 'none'",
@@ -29,6 +31,7 @@ HEADERS = (
 )
 LONGEST_BODY = 24_000_000
 """Bytes of a request's body: a large photograph, encoded."""
+_TOO_LONG = f"A request may carry {LONGEST_BODY // 1_000_000} MB."
 LONGEST_TARGET = 4096
 """Bytes of a request's path and query."""
 
@@ -69,12 +72,7 @@ class Guard:
             status, headers, body = answer
             await _answer(scope, send, status, body, headers)
             return
-        started: list[bool] = []
-        try:
-            await self.app(scope, _limited(scope, receive), _stamped(send, started))
-        except Refused as refused:
-            if not started:
-                await _answer(scope, send, refused.status, _page(refused.text))
+        await self.app(scope, _limited(scope, receive), _stamped(send))
 
     def _judge(self, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
         """None lets it through; an answer is given at once; Refused says why not."""
@@ -84,7 +82,7 @@ class Guard:
             raise Refused(414, "This address is too long.")
         length = _only(headers, b"content-length") or "0"
         if not length.isdigit() or int(length) > LONGEST_BODY:
-            raise _too_long()
+            raise Refused(413, _TOO_LONG)
         host = _only(headers, b"host")
         if host not in self.hosts:
             raise Refused(403, "This server only answers at the address that it printed.")
@@ -130,10 +128,6 @@ class Guard:
         return found
 
 
-def _too_long() -> Refused:
-    return Refused(413, f"A request may carry {LONGEST_BODY // 1_000_000} MB.")
-
-
 def _only(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
     """The header's value; twice the same header is nobody's browser."""
     values = [value for key, value in headers if key == name]
@@ -154,7 +148,7 @@ def _is_navigation(headers: list[tuple[bytes, bytes]]) -> bool:
     return _only(headers, b"sec-fetch-mode") == "navigate" and _only(headers, b"sec-fetch-dest") == "document"
 
 
-def _stamped(send: Any, started: list[bool]) -> Any:
+def _stamped(send: Any) -> Any:
     """Add the policy to every answer, whatever the route set."""
 
     async def stamped(message: dict[str, Any]) -> None:
@@ -164,7 +158,6 @@ def _stamped(send: Any, started: list[bool]) -> Any:
             if not any(name.lower() == b"cache-control" for name, _ in kept):
                 kept.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*kept, *HEADERS]}
-            started.append(True)
         await send(message)
 
     return stamped
@@ -181,7 +174,7 @@ def _limited(scope: Scope, receive: Any) -> Any:
         message: dict[str, Any] = await receive()
         read += len(message.get("body", b""))
         if read > LONGEST_BODY:
-            raise _too_long()
+            raise HTTPException(413, _TOO_LONG)
         return message
 
     return limited

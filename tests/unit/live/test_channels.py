@@ -1,0 +1,217 @@
+"""Channels: one frame in flight, the newest first; the slider and the pen; live pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from diorama.core.errors import UsageError
+from diorama.live import channels as channels_module
+from diorama.live.channels import MOST, Channels
+from diorama.live.requests import Request
+
+
+class FakeJob:
+    """A job that the test drives."""
+
+    def __init__(self, request: Request, callbacks: dict[str, Callable[..., None]]) -> None:
+        self.request, self.callbacks, self.cancelled = request, callbacks, False
+
+    def cancel(self) -> None:
+        """Note it."""
+        self.cancelled = True
+
+    def picture(self, frame: bytes) -> None:
+        """Yield a frame."""
+        self.callbacks["on_picture"](frame)
+
+    def done(self) -> None:
+        """End well."""
+        self.callbacks["on_done"]({}, b"")
+
+    def fail(self, message: str) -> None:
+        """End badly."""
+        self.callbacks["on_error"]("NotApplicable", message)
+
+
+class Bench:
+    """A stage, and a page that notes what it is sent."""
+
+    def __init__(self) -> None:
+        self.jobs: list[FakeJob] = []
+        self.now: object = 0
+        self.wait = 0.0
+        self.sent: list[dict[str, Any]] = []
+        self.frames: list[tuple[int, int, bytes]] = []
+        self.channels = Channels(self, self.sent.append, lambda *frame: self.frames.append(frame))
+
+    def submit(self, request: Request, callbacks: dict[str, Callable[..., None]]) -> Any:
+        """Note the job."""
+        self.jobs.append(FakeJob(request, callbacks))
+        return self.jobs[-1]
+
+    def pulse(self, request: Request) -> object:
+        """What the test set."""
+        return self.now
+
+    def pause(self, request: Request) -> float:
+        """What the test set."""
+        return self.wait
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What was said of a kind."""
+        return [event for event in self.sent if event["event"] == kind]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A stage with nothing on it."""
+    return Bench()
+
+
+def look(**values: Any) -> Request:
+    """A request."""
+    return Request(**{"run": "r", "view": "curves", **values})
+
+
+def test_one_frame_is_in_flight_and_the_newest_goes_next(bench: Bench) -> None:
+    """Until the page has drawn a frame only the newest of the following is kept; the end comes after the last frame."""
+    bench.channels.show(3, look())
+    job = bench.jobs[0]
+    for frame in (b"1", b"2", b"3"):
+        job.picture(frame)
+    job.done()
+    assert [frame[2] for frame in bench.frames] == [b"1"]
+    assert not bench.events("done")
+    bench.channels.ack(3, bench.frames[0][1])
+    assert [frame[2] for frame in bench.frames] == [b"1", b"3"]
+    assert bench.events("done")
+    assert bench.frames[1][1] > bench.frames[0][1]
+
+
+def test_an_old_ack_lets_nothing_go(bench: Bench) -> None:
+    """Only the acknowledgement of the frame in flight sends the next one."""
+    bench.channels.show(3, look())
+    bench.jobs[0].picture(b"1")
+    bench.jobs[0].picture(b"2")
+    bench.channels.ack(3, bench.frames[0][1] + 7)
+    bench.channels.ack(4, bench.frames[0][1])
+    assert len(bench.frames) == 1
+
+
+def test_another_selection_cancels_at_once(bench: Bench) -> None:
+    """A changed selection or knob stops the old job, and nothing of it is shown any more."""
+    bench.channels.show(1, look())
+    bench.channels.show(1, look(selection="example:4"))
+    first, second = bench.jobs
+    assert first.cancelled
+    first.picture(b"stale")
+    first.done()
+    second.picture(b"new")
+    assert [frame[2] for frame in bench.frames] == [b"new"]
+    assert not bench.events("done")
+
+
+def test_a_moving_pen_does_not_starve_the_picture(bench: Bench) -> None:
+    """While a drawing goes on, the running look may give its first picture, and then only the newest drawing is looked at."""
+    bench.channels.show(1, look(input={"n": 0}))
+    for n in range(1, 6):
+        bench.channels.show(1, look(input={"n": n}))
+    assert len(bench.jobs) == 1
+    assert not bench.jobs[0].cancelled
+    bench.jobs[0].picture(b"first")
+    assert [frame[2] for frame in bench.frames] == [b"first"]
+    assert len(bench.jobs) == 2
+    assert bench.jobs[1].request.input == {"n": 5}
+    bench.channels.ack(1, bench.frames[0][1])
+    bench.jobs[1].picture(b"last")
+    assert bench.frames[-1][2] == b"last"
+
+
+def test_a_slow_look_gives_way_to_the_slider(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that takes longer than the patience is cancelled when the slider has moved on."""
+    monkeypatch.setattr(channels_module, "PATIENCE", 0.05)
+    bench.channels.show(1, look(step=10))
+    bench.channels.show(1, look(step=20))
+    until = time.monotonic() + 20
+    while len(bench.jobs) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert bench.jobs[0].cancelled
+    assert bench.jobs[1].request.step == 20
+
+
+def test_live_pictures_follow_the_run_and_wait_for_the_page(bench: Bench) -> None:
+    """A live picture is made again when the run moved on and the page has drawn the last one, and not before."""
+    bench.channels.show(1, look(step="live"))
+    bench.channels.tick()
+    assert len(bench.jobs) == 1
+    bench.jobs[0].picture(b"1")
+    bench.jobs[0].done()
+    bench.now = 1
+    bench.channels.tick()
+    assert len(bench.jobs) == 1, "the page has not drawn the last one"
+    bench.channels.ack(1, bench.frames[0][1])
+    assert len(bench.jobs) == 2, "an acknowledgement is enough, no tick is waited for"
+    bench.jobs[1].picture(b"2")
+    bench.jobs[1].done()
+    bench.channels.ack(1, bench.frames[1][1])
+    bench.channels.tick()
+    assert len(bench.jobs) == 2, "nothing is new"
+    assert len(bench.events("busy")) == 1, "a live picture made again is not announced"
+
+
+def test_live_records_are_not_made_more_often_than_their_pause(bench: Bench) -> None:
+    """Between two live pictures lies the view's pause, however fast the run goes on."""
+    bench.wait = 3600.0
+    bench.channels.show(1, look(step="live"))
+    bench.jobs[0].picture(b"1")
+    bench.jobs[0].done()
+    bench.now = 1
+    bench.channels.ack(1, bench.frames[0][1])
+    bench.channels.tick()
+    assert len(bench.jobs) == 1
+
+
+def test_a_live_error_is_said_once(bench: Bench) -> None:
+    """A live look that fails in the same way at each step says so once."""
+    bench.channels.show(1, look(step="live"))
+    for now in range(1, 5):
+        bench.jobs[-1].fail("there are no images")
+        bench.now = now
+        bench.channels.tick()
+    assert len(bench.jobs) == 5
+    assert len(bench.events("error")) == 1
+
+
+def test_hide_and_cancel(bench: Bench) -> None:
+    """A hidden channel's work stops and is silent; a cancelled one says that it ended."""
+    bench.channels.show(1, look())
+    bench.channels.hide(1)
+    assert bench.jobs[0].cancelled
+    bench.jobs[0].picture(b"late")
+    assert not bench.frames
+    bench.channels.show(2, look())
+    bench.channels.cancel(2)
+    assert bench.jobs[1].cancelled
+    assert bench.events("done") == [{"event": "done", "channel": 2, "seconds": pytest.approx(0, abs=9), "cancelled": True}]
+
+
+def test_channels_are_bounded(bench: Bench) -> None:
+    """A connection cannot open channels without end."""
+    for number in range(MOST):
+        bench.channels.show(number, look())
+    with pytest.raises(UsageError, match="at most"):
+        bench.channels.show(MOST, look())
+    bench.channels.close()
+    assert all(job.cancelled for job in bench.jobs)
+
+
+def test_progress_is_thinned(bench: Bench) -> None:
+    """A view that reports each of a thousand steps does not flood the page."""
+    bench.channels.show(1, look())
+    for done in range(1000):
+        bench.jobs[0].callbacks["on_progress"]({"done": done, "total": 1000, "note": "", "seconds": None})
+    assert 1 <= len(bench.events("progress")) < 50
