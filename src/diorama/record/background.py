@@ -1,0 +1,212 @@
+"""The writer thread: takes records over a bounded queue, so that the training never waits for the store."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from .histogram import HistogramValue
+from .writer import Value, Writer
+
+LIMIT = 2048
+"""Steps that may wait; more are dropped whole, and counted."""
+BYTES = 256_000_000
+"""What waiting steps may take in memory."""
+GROUP = 20
+PERIOD = 0.25
+_JOBS = 4
+
+Pending = Mapping[str, Any]
+Job = Callable[[Writer], None]
+
+
+class Background:
+    """Owns the writer. The training's side is :meth:`put`, :meth:`note` and :meth:`do`, none of which ever waits."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._steps: deque[tuple[int, float, Pending]] = deque()
+        self._notes: deque[tuple[str, Any]] = deque()
+        self._jobs: deque[Job] = deque()
+        self._group: list[tuple[int, float, Pending]] = []
+        self._told: list[tuple[str, Any]] = []
+        self._bytes_in = self._bytes_out = 0
+        self._wake = threading.Event()
+        self._ending = False
+        self._gap: tuple[int, int, int] | None = None
+        self.dropped = 0
+        self.committed = writer.last_step
+        self.trouble: str | None = None
+        """What went wrong last, for the training to warn of; it does so once."""
+        self._thread = threading.Thread(target=self._run, name="diorama-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin writing."""
+        self._thread.start()
+
+    def put(self, step: int, moment: float, values: Pending) -> bool:
+        """Hand over a step; False when it had to be dropped."""
+        size = _size(values)
+        waiting = len(self._steps) + len(self._group)
+        if waiting >= LIMIT or self._bytes_in - self._bytes_out + size > BYTES:
+            self.dropped += 1
+            first, _, count = self._gap or (step, step, 0)
+            self._gap = (first, step, count + 1)
+            return False
+        if self._gap is not None:
+            self.close_gap()
+        self._bytes_in += size
+        self._steps.append((step, moment, values))
+        if len(self._steps) >= GROUP:
+            self._wake.set()
+        return True
+
+    def close_gap(self) -> None:
+        """Tell of steps that were dropped, once they are over."""
+        gap, self._gap = self._gap, None
+        if gap is None:
+            return
+        first, last, count = gap
+        span = f"step {first}" if first == last else f"steps {first} to {last}"
+        self.note("events", {
+            "step": first, "kind": "gap", "name": "dropped", "time": time.time(), "old": str(first), "new": str(last),
+            "text": f"{count} records between {span} are missing: the store could not keep up",
+        })  # fmt: skip
+        self.note("meta", {"dropped": self.dropped})
+
+    def note(self, kind: str, value: Mapping[str, Any]) -> None:
+        """Hand over an event, facts ("meta") or an acknowledgement; these are never dropped."""
+        self._notes.append((kind, value))
+        self._wake.set()
+
+    def do(self, job: Job, sure: bool = False) -> bool:
+        """Hand over other writing, such as a snapshot; False when too much waits already."""
+        if len(self._jobs) >= _JOBS and not sure:
+            return False
+        self._jobs.append(job)
+        self._wake.set()
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether large writing waits."""
+        return len(self._jobs) > 0
+
+    def close(self, patience: float = 60.0) -> bool:
+        """Write everything and end; False when the store did not let it within the patience."""
+        self.close_gap()
+        self._ending = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+        return not self._thread.is_alive() and self.trouble is None
+
+    # The thread's side.
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                ending = self._ending
+                good = self._turn(ending)
+            except Exception as error:  # the thread outlives whatever happens in it
+                good, ending = False, self._ending
+                self.trouble = f"{type(error).__name__}: {error}"
+            failures = 0 if good else failures + 1
+            if ending and (failures > 3 or (good and not self._left())):
+                break
+            if not good:
+                time.sleep(min(1.0, 0.1 * failures))
+        if not self._guarded(self._writer.close):
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.abandon()
+
+    def _turn(self, ending: bool) -> bool:
+        """Write what waits, or wait for it; False when the store refused."""
+        if not ending and not self._wake.is_set() and not self._group:
+            self._wake.wait(PERIOD)
+        self._wake.clear()
+        if not self._guarded(self._commit):
+            return False
+        worked = self._guarded(self._work)
+        return self._guarded(self._writer.merge) and worked
+
+    def _left(self) -> bool:
+        return bool(self._steps or self._notes or self._jobs or self._group or self._told)
+
+    def _guarded(self, task: Callable[[], object]) -> bool:
+        try:
+            task()
+        except Exception as error:
+            self.trouble = f"{type(error).__name__}: {error}"
+            return False
+        return True
+
+    def _commit(self) -> None:
+        """One group in one transaction; what could not be committed is tried again with the next group."""
+        while True:
+            while self._steps:
+                self._group.append(self._steps.popleft())
+            while self._notes:
+                self._told.append(self._notes.popleft())
+            if not self._group and not self._told:
+                return
+            try:
+                self._write()
+            except (sqlite3.Error, OSError):
+                raise
+            except Exception:
+                # A record that cannot be packed would block all that follow.
+                self.dropped += len(self._group)
+                self._release()
+                raise
+            self.committed = self._writer.last_step
+            self._release()
+            if len(self._steps) < GROUP:
+                return
+
+    def _write(self) -> None:
+        meta: dict[str, Any] = {}
+        for kind, value in self._told:
+            if kind == "meta":
+                meta.update(value)
+        self._writer.write(
+            [(step, moment, _plain(values)) for step, moment, values in self._group],
+            events=[value for kind, value in self._told if kind == "events"],
+            meta=meta,
+            acknowledged=[value for kind, value in self._told if kind == "acknowledged"],
+        )
+
+    def _release(self) -> None:
+        self._bytes_out += sum(_size(values) for _, _, values in self._group)
+        self._group, self._told = [], []
+
+    def _work(self) -> None:
+        while self._jobs:
+            job = self._jobs.popleft()
+            job(self._writer)
+
+
+def _size(values: Pending) -> int:
+    """What a step takes in memory, roughly."""
+    size = 200 + 16 * len(values)
+    for value in values.values():
+        if isinstance(value, HistogramValue):
+            size += 150 + 4 * len(value.counts)
+    return size
+
+
+def _plain(values: Pending) -> dict[str, Value]:
+    """Numbers that were left on an accelerator are fetched here, not on the training's time."""
+    return {
+        name: value if isinstance(value, float | HistogramValue) else float(value.double())
+        for name, value in values.items()
+        if isinstance(value, float | HistogramValue | torch.Tensor)
+    }

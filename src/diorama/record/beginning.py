@@ -1,0 +1,192 @@
+"""How a run begins: checked before the first step, made under another name and then renamed, or taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..core.errors import Unavailable, UsageError
+from ..core.provenance import versions
+from ..data import kinds
+from ..data.examples import Examples
+from ..model.layers import LayerTable
+from ..model.outputs import Reading
+from . import checking, database, models, requests, snapshots
+from .lock import RunLock
+from .lock import held as lock_held
+from .writer import Value, Writer
+
+PROBE = "probe.safetensors"
+
+
+@dataclasses.dataclass
+class Content:
+    """What a run is made of before its first step."""
+
+    model: nn.Module
+    examples: Examples | None
+    reading: Reading | None
+    table: LayerTable | None
+    facts: dict[str, Any]
+    more: dict[str, Any]
+    """What goes into the pickle beside the model."""
+
+
+@dataclasses.dataclass
+class Begun:
+    """A run that is ready to be written."""
+
+    folder: Path
+    lock: RunLock
+    writer: Writer
+    number: int
+    """The step to go on from."""
+    architecture: int
+    resumed: bool
+
+
+def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: str) -> Begun:
+    """Make a new run, or take up an existing one whose training has ended.
+
+    *Raises* UsageError where the path holds something else, Unavailable where it can't be written or another training has it.
+    """
+    folder = Path(os.path.abspath(path))
+    try:
+        if (folder / database.NAME).is_file():
+            return _resume(folder, content)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{str(path)!r} exists and is no run; choose another folder, or an empty one")
+        return _create(folder, content, first, name)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Unavailable(f"the run folder {str(path)!r} cannot be written: {reason}; choose another one") from error
+
+
+def _create(folder: Path, content: Content, first: Mapping[str, Value], name: str) -> Begun:
+    """All of it is made beside and renamed at once: whatever is interrupted, a folder with a run in it opens."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _clean(folder)
+    beside = folder.parent / f".{folder.name}.{os.getpid()}.new"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    lock = RunLock(beside)
+    try:
+        lock.take()
+        (beside / snapshots.FOLDER).mkdir()
+        database.create(beside)
+        requests.create(beside)
+        writer = Writer(beside)
+        _describe(writer, content, 0, name or folder.name)
+        tensors, shared = snapshots.copied(content.model)
+        take_snapshot(writer, 0, tensors, shared, anchor=True, architecture=0)
+        writer.write([(0, time.time(), first)])
+        writer.close()
+        if os.name == "nt" and folder.exists():
+            folder.rmdir()
+        os.rename(beside, folder)
+    except BaseException:
+        lock.free()
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    lock.folder = folder
+    return Begun(folder, lock, Writer(folder), 0, 0, False)
+
+
+def _clean(folder: Path) -> None:
+    """Remove what trainings left that died while they began a run of this name."""
+    for left in folder.parent.glob(f".{folder.name}.*.new"):
+        if not lock_held(left) and time.time() - left.stat().st_mtime > 1:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _resume(folder: Path, content: Content) -> Begun:
+    lock = RunLock(folder)
+    lock.take()
+    try:
+        writer = Writer(folder)
+        try:
+            number, meta = max(writer.last_step, 0), writer.meta()
+            architecture = int(meta.get("architecture", 0))
+            if meta.get("parameters") != content.facts["parameters"]:
+                architecture += 1
+            _describe(writer, content, architecture, "")
+            known = {file for _, file, _, _ in writer.snapshots()}
+            for file in (folder / snapshots.FOLDER).iterdir():
+                if f"{snapshots.FOLDER}/{file.name}" not in known:
+                    file.unlink()
+            if number not in {step for step, _, _, _ in writer.snapshots()}:
+                tensors, shared = snapshots.copied(content.model)
+                take_snapshot(writer, number, tensors, shared, anchor=False, architecture=architecture)
+            with contextlib.suppress(OSError):
+                (folder / snapshots.LIVE).unlink()
+        except BaseException:
+            writer.abandon()
+            raise
+    except BaseException:
+        lock.free()
+        raise
+    return Begun(folder, lock, writer, number, architecture, True)
+
+
+def _describe(writer: Writer, content: Content, architecture: int, name: str) -> None:
+    """Write the facts, the probe set and the model's pickle."""
+    folder, facts = writer.folder, dict(content.facts)
+    facts |= {"architecture": architecture, "paused": False, "ended": None}
+    if name:
+        facts |= {"name": name, "created": time.time()}
+    data, reason = models.pack(content.model, content.more)
+    facts["model_error"] = reason
+    if data:
+        models.write(folder, architecture, data)
+    if content.examples is not None:
+        beside = folder / f".{PROBE}"
+        content.examples.save(beside)
+        size, crc = checking.checksum(beside)
+        os.replace(beside, folder / PROBE)
+        writer.index_file(PROBE, size, crc)
+    if data:
+        writer.index_file(models.file_of(folder, architecture).name, len(data), zlib.crc32(data))
+    writer.write([], meta=facts)
+
+
+def take_snapshot(writer: Writer, step: int, tensors: Any, shared: Any, *, anchor: bool, architecture: int) -> int:
+    """Write a snapshot and enter it into the index; returns its size."""
+    file = f"{snapshots.FOLDER}/{step:09d}.safetensors"
+    about = {"step": str(step), "model": str(architecture)}
+    size, crc = snapshots.write(writer.folder / file, tensors, shared, about)
+    writer.index_snapshot(step, file, size, crc, anchor=anchor, model=architecture)
+    return size
+
+
+def facts_of(content: Content) -> dict[str, Any]:
+    """What the page and the command line may know without loading anything."""
+    examples, reading, table = content.examples, content.reading, content.table
+    return {
+        "model": type(content.model).__name__,
+        "parameters": [[name, list(p.shape), str(p.dtype)] for name, p in content.model.state_dict().items() if hasattr(p, "shape")],
+        "classes": list(examples.classes) if examples is not None else [],
+        "task": reading.task if reading is not None else "",
+        "examples": len(examples) if examples is not None else 0,
+        "inputs": kinds.describe(examples.kind) if examples is not None else None,
+        "guessed": [*(examples.guessed if examples is not None else ()), *(reading.guessed if reading is not None else ())],
+        "layers": [
+            {
+                "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,
+                "parameters": layer.parameters, "weight": layer.weight, "order": layer.order, "leaf": layer.leaf,
+            }
+            for layer in table or ()
+        ],
+        "command": [sys.executable, *sys.argv],
+        "versions": versions(),
+        "process": os.getpid(),
+    }  # fmt: skip

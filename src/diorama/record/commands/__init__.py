@@ -1,0 +1,26 @@
+"""What a person may ask of a running training: one command a file, applied between two steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...core.knobs import Plugin
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class Applied(NamedTuple):
+    """What a command changed: the value before and after, and a sentence for the event."""
+
+    old: str
+    new: str
+    text: str
+
+
+class Command(Plugin):
+    """Base of all commands; the knobs are what the command takes."""
+
+    def apply(self, training: Controls) -> Applied:
+        """Change the training, between two steps, on its own thread; raises UsageError or NotApplicable if it can't."""
+        raise NotImplementedError

@@ -1,0 +1,45 @@
+"""The command `optimizer_value`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ...core.errors import NotApplicable, UsageError, not_found
+from ...core.knobs import knob
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class OptimizerValue(Command):
+    """Set one of the optimizer's other values, such as momentum or weight decay.
+
+    *Meaning* pairs are set one by one: ``betas.0``, ``betas.1``. The learning rate has its own command, which schedulers
+    don't overwrite.
+    """
+
+    setting: str = knob("momentum", "Which value: momentum, weight_decay, eps, betas.0, …", main=True)
+    value: float = knob(0.0, "What it is set to.", main=True)
+    group: int | None = knob(None, "Which parameter group; all when left out.", kind="integer", low=0)
+
+    def apply(self, training: Controls) -> Applied:
+        """Set it in the groups."""
+        if self.setting == "lr":
+            raise UsageError("the learning rate is set by the command learning_rate, which schedulers don't overwrite")
+        if not math.isfinite(self.value) or self.value < 0:
+            raise UsageError(f"{self.setting} wants a finite number of at least 0, got {self.value!r}")
+        if self.setting in ("momentum", "betas.0", "betas.1", "alpha", "rho") and self.value >= 1:
+            raise UsageError(f"{self.setting} wants a number below 1, got {self.value!r}")
+        groups = training.groups(self.group)
+        for group in groups:
+            if self.setting not in group.values():
+                raise not_found("optimizer value", self.setting, group.values())
+            if isinstance(group.values()[self.setting], bool):
+                raise NotApplicable(f"{self.setting} is a switch, which cannot be changed while training")
+        old = f"{float(groups[0].values()[self.setting]):.6g}"
+        for group in groups:
+            group.set(self.setting, self.value)
+        training.tell_optimizer()
+        return Applied(old, f"{self.value:.6g}", f"{self.setting} {old} → {self.value:.6g}")

@@ -1,0 +1,20 @@
+"""The command `pause`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class Pause(Command):
+    """Let the training wait before its next step until someone resumes it."""
+
+    def apply(self, training: Controls) -> Applied:
+        """Pause."""
+        old = training.mood
+        training.pause()
+        return Applied(old, training.mood, f"paused after step {training.number}")

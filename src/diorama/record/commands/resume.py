@@ -1,0 +1,20 @@
+"""The command `resume`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class Resume(Command):
+    """Let a paused training go on."""
+
+    def apply(self, training: Controls) -> Applied:
+        """Resume."""
+        old = training.mood
+        training.resume()
+        return Applied(old, training.mood, f"resumed after step {training.number}")

@@ -1,0 +1,19 @@
+"""The command `snapshot`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class Snapshot(Command):
+    """Keep the weights of this step for good, with a checkpoint of all that is needed to train on."""
+
+    def apply(self, training: Controls) -> Applied:
+        """Take it."""
+        training.keep()
+        return Applied("", str(training.number), f"kept the weights of step {training.number}")

@@ -1,0 +1,25 @@
+"""The command `step`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.knobs import knob
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class StepOn(Command):
+    """Let the training do a few steps and then wait."""
+
+    title = "Step"
+    count: int = knob(1, "How many steps it does before it waits again.", low=1, high=1_000_000, unit="steps", main=True)
+
+    def apply(self, training: Controls) -> Applied:
+        """Allow the steps."""
+        old = training.mood
+        training.allow(self.count)
+        steps = "one step" if self.count == 1 else f"{self.count} steps"
+        return Applied(old, training.mood, f"does {steps} after step {training.number}")

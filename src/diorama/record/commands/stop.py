@@ -1,0 +1,24 @@
+"""The command `stop`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class Stop(Command):
+    """End the training; what was recorded stays.
+
+    *Meaning* ``recorder.stopped`` turns true and ``recorder.step()`` raises Stopped, which the ``with diorama.watch(…)``
+    block ends quietly on. This is the only exception that ``step()`` raises.
+    """
+
+    def apply(self, training: Controls) -> Applied:
+        """Stop."""
+        old = training.mood
+        training.stop()
+        return Applied(old, training.mood, f"stopped after step {training.number}")

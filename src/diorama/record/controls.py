@@ -1,0 +1,226 @@
+"""The trainer's side of touching: applies what people ask between two steps, and keeps learning-rate factors in force."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from ..core import registry
+from ..core.errors import DioramaError, NotApplicable, UsageError
+from ..core.knobs import build
+from .requests import Inbox, Request, watched
+
+PATIENCE = 10.0
+"""Seconds after which a pause made by a page ends, when nobody looks any more."""
+_LOOK = 0.05
+"""Seconds between two looks for commands."""
+_NAP = 0.03
+
+
+@dataclasses.dataclass(eq=False)
+class Group:
+    """One parameter group of an optimizer, with the factor that a person put on its learning rate."""
+
+    optimizer: Optimizer
+    index: int
+    factor: float = 1.0
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The optimizer's own dictionary."""
+        found: dict[str, Any] = self.optimizer.param_groups[self.index]
+        return found
+
+    @property
+    def scheduled(self) -> float:
+        """The learning rate that the optimizer or its scheduler says."""
+        return float(self.content["lr"])
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate that is used."""
+        return self.scheduled * self.factor
+
+    def values(self) -> dict[str, Any]:
+        """All numbers of the group but the learning rate; pairs one by one."""
+        found = {}
+        for name, value in self.content.items():
+            if name in ("params", "lr", "initial_lr"):
+                continue
+            if isinstance(value, tuple | list) and all(isinstance(part, int | float) for part in value):
+                found.update({f"{name}.{k}": part for k, part in enumerate(value)})
+            elif isinstance(value, bool | int | float):
+                found[name] = value
+        return found
+
+    def set(self, name: str, value: float) -> None:
+        """Set one of the values."""
+        name, dot, part = name.partition(".")
+        if not dot:
+            self.content[name] = value
+            return
+        pair = list(self.content[name])
+        pair[int(part)] = value
+        self.content[name] = tuple(pair)
+
+
+class Factors:
+    """Scales the learning rate within each optimizer step and takes it back after it, so that no scheduler sees it."""
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self.groups = [Group(optimizer, k) for optimizer in optimizers for k in range(len(optimizer.param_groups))]
+        self._scaled: list[tuple[dict[str, Any], Any, Any]] = []
+
+    def before(self, optimizer: Optimizer) -> None:
+        """Put the factors on."""
+        self.restore()
+        for group in self.groups:
+            if group.optimizer is optimizer and group.factor != 1.0:
+                content = group.content
+                old = content["lr"]
+                self._scaled.append((content, old, old * group.factor))
+                content["lr"] = self._scaled[-1][2]
+
+    def restore(self) -> None:
+        """Take them off, also after a step that raised; a learning rate that was set meanwhile is left alone."""
+        while self._scaled:
+            content, old, new = self._scaled[-1]
+            if content["lr"] is new:
+                content["lr"] = old
+            self._scaled.pop()
+
+
+class Controls:
+    """What commands may do to the training."""
+
+    def __init__(self, folder: Path, optimizers: Sequence[Optimizer], keep: Callable[[], None]) -> None:
+        self.number = 0
+        self.stopped = False
+        self.paused = False
+        self.factors = Factors(optimizers)
+        self.note: Callable[[str, dict[str, Any]], None] = lambda kind, value: None
+        self._folder = folder
+        self._inbox = Inbox(folder)
+        self._keep = keep
+        self._until = 0
+        self._since = 0.0
+        self._by = ""
+        self._sender = ""
+        self._looked = 0.0
+
+    # What commands call.
+
+    @property
+    def mood(self) -> str:
+        """In a word: running, paused or stopped."""
+        return "stopped" if self.stopped else "paused" if self.waiting else "running"
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the next step has to wait."""
+        return self.paused and self.number >= self._until
+
+    def pause(self) -> None:
+        """Wait before the next step."""
+        self.paused, self._until = True, self.number
+        self._since, self._by = time.time(), self._sender
+        self.note("meta", {"paused": True})
+
+    def resume(self) -> None:
+        """Go on."""
+        self.paused = False
+        self.note("meta", {"paused": False})
+
+    def allow(self, steps: int) -> None:
+        """Do some steps, then wait."""
+        self.pause()
+        self._until = self.number + steps
+
+    def stop(self) -> None:
+        """End at the end of this step."""
+        self.stopped = True
+        self.resume()
+
+    def keep(self) -> None:
+        """Keep the weights of this step for good."""
+        self._keep()
+
+    def groups(self, which: int | None = None) -> list[Group]:
+        """The optimizers' parameter groups, numbered through; one of them, or all."""
+        if not self.factors.groups:
+            raise NotApplicable("no optimizer was given to diorama.watch(…, optimizer=), so its values cannot be changed")
+        if which is None:
+            return self.factors.groups
+        if which >= len(self.factors.groups):
+            raise UsageError(f"group wants a number below {len(self.factors.groups)}, got {which}")
+        return [self.factors.groups[which]]
+
+    def tell_optimizer(self) -> None:
+        """Write down the optimizer's values, for the page."""
+        self.note("meta", {"optimizer": self.optimizer_values()})
+
+    def optimizer_values(self) -> list[dict[str, Any]]:
+        """Each parameter group's learning rate (as scheduled), factor and other values."""
+        return [
+            {"group": k, "learning_rate": group.scheduled, "factor": group.factor, **group.values()}
+            for k, group in enumerate(self.factors.groups)
+        ]
+
+    def learning_rates(self) -> Iterator[tuple[str, float]]:
+        """The learning rates in force, by series name."""
+        for k, group in enumerate(self.factors.groups):
+            yield "learning_rate" if k == 0 else f"learning_rate/{k}", group.learning_rate
+
+    # What the recorder calls.
+
+    def look(self, now: float) -> None:
+        """Apply what has come, at most every few hundredths of a second."""
+        if now - self._looked >= _LOOK or self.paused:
+            self._looked = now
+            for request in self._inbox.take():
+                self._apply(request)
+
+    def wait(self, meanwhile: Callable[[], None]) -> None:
+        """Wait while the training is paused."""
+        while self.waiting:
+            time.sleep(_NAP)
+            self.look(time.monotonic())
+            meanwhile()
+            self._resume_if_forgotten()
+
+    def _resume_if_forgotten(self) -> None:
+        if not self.paused or self._by != "page" or time.time() - self._since < PATIENCE:
+            return
+        if not watched(self._folder, PATIENCE):
+            self.resume()
+            self._event("resumed", "resume", "went on by itself: the page that paused it is gone", "paused", "running")
+
+    def _event(self, kind: str, name: str, text: str, old: str = "", new: str = "") -> None:
+        self.note("events", {
+            "step": self.number, "kind": kind, "name": name, "text": text, "old": old, "new": new, "time": time.time(),
+        })  # fmt: skip
+
+    def _apply(self, request: Request) -> None:
+        self._sender = request.sender
+        old = new = ""
+        try:
+            command = build(registry.commands[request.name], request.knobs)
+            with torch.no_grad():
+                old, new, text = command.apply(self)
+            good = True
+        except DioramaError as error:
+            good, text = False, str(error)
+        except Exception as error:
+            good, text = False, f"{request.name} failed: {type(error).__name__}: {error}"
+        if good:
+            self._event("command", request.name, text, old, new)
+        self.note("acknowledged", {
+            "id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text,
+            "time": time.time(),
+        })  # fmt: skip

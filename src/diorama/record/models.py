@@ -1,0 +1,135 @@
+"""The model's code and structure in a run: a signed pickle without its weights, which a snapshot fills in."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import Damaged, Unavailable, Untrusted
+from . import trust
+
+WAY_OUT = "name a factory (--model package.module:function, or model= in Python)"
+
+
+def file_of(folder: Path, number: int) -> Path:
+    """The pickle of an architecture."""
+    return folder / f"model-{number}.pkl"
+
+
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """Leaves weights and buffers out: they come from the snapshot."""
+
+    def __init__(self, file: Any, model: nn.Module) -> None:
+        super().__init__(file)
+        tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
+        self._left_out = {id(tensor): k for k, tensor in enumerate(tensors)}
+
+    def persistent_id(self, thing: Any) -> Any:
+        if type(thing) not in (Tensor, nn.Parameter) or id(thing) not in self._left_out:
+            return None
+        about = (type(thing) is nn.Parameter, tuple(thing.shape), thing.dtype, thing.requires_grad)
+        return ("tensor", self._left_out[id(thing)], about)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts empty weights where some were left out; the same object wherever the same weight stood."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self._made: dict[int, Tensor] = {}
+
+    def persistent_load(self, found: Any) -> Any:
+        _, number, (parameter, shape, dtype, wants_gradient) = found
+        if number not in self._made:
+            empty = torch.zeros(shape, dtype=dtype)
+            self._made[number] = nn.Parameter(empty, requires_grad=wants_gradient) if parameter else empty
+        return self._made[number]
+
+
+def pack(model: nn.Module, more: dict[str, Any]) -> tuple[bytes, str]:
+    """The pickle of a model with what belongs to it, or empty bytes and the reason why it can't be pickled."""
+    reason = ""
+    for by_value in (True, False):
+        buffer = io.BytesIO()
+        try:
+            with _own_modules_by_value() if by_value else contextlib.nullcontext():
+                _Pickler(buffer, model).dump({"model": model, **more})
+            return buffer.getvalue(), ""
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return b"", reason
+
+
+@contextlib.contextmanager
+def _own_modules_by_value() -> Iterator[None]:
+    """Modules outside site-packages travel inside the pickle, since whoever opens it may not find them."""
+    registered: list[ModuleType] = []
+    known = set(cloudpickle.list_registry_pickle_by_value())
+    for name, module in list(sys.modules.items()):
+        if name not in known and name != "__main__" and isinstance(module, ModuleType) and _is_own(module):
+            with contextlib.suppress(ValueError):
+                cloudpickle.register_pickle_by_value(module)
+                registered.append(module)
+    try:
+        yield
+    finally:
+        for module in registered:
+            with contextlib.suppress(ValueError):
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_own(module: ModuleType) -> bool:
+    file, name = getattr(module, "__file__", None), getattr(module, "__name__", "")
+    if not file or name.partition(".")[0] in ("diorama", "torch") or name not in sys.modules:
+        return False
+    place = os.path.realpath(file)
+    if "site-packages" in place or "dist-packages" in place:
+        return False
+    standard = [sysconfig.get_path(key) for key in ("stdlib", "platstdlib")]
+    return not any(place.startswith(os.path.realpath(path) + os.sep) for path in standard if path)
+
+
+def write(folder: Path, number: int, data: bytes) -> None:
+    """Write a pickle with its signature."""
+    file_of(folder, number).write_bytes(data)
+    signature = trust.sign(data)
+    if signature:
+        file_of(folder, number).with_suffix(".sig").write_text(signature)
+
+
+def load(folder: Path, number: int, trusted: bool = False) -> dict[str, Any]:
+    """Load the model (with empty weights) and what belongs to it.
+
+    *Raises* Untrusted for a pickle that this user did not make, Unavailable where there is none.
+    """
+    file = file_of(folder, number)
+    try:
+        data = file.read_bytes()
+    except OSError:
+        raise Unavailable(f"the run {folder.name!r} holds no model; to look into it, {WAY_OUT}") from None
+    signature = file.with_suffix(".sig")
+    signed = signature.is_file() and trust.verify(data, signature.read_text(errors="replace"))
+    if not signed and not trusted:
+        raise Untrusted(
+            f"the model of {folder.name!r} was not stored by this user, and loading it would run its code; "
+            f"if you trust where it comes from say --trust (trust=True in Python), or {WAY_OUT}"
+        )
+    try:
+        found = _Unpickler(io.BytesIO(data)).load()
+        assert isinstance(found, dict)
+        return found
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise Damaged(f"the stored model of {folder.name!r} cannot be loaded here ({reason}); {WAY_OUT}") from error

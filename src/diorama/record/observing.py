@@ -1,0 +1,139 @@
+"""Collects what due signals need of a step, by hooks that are there only when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .controls import Factors
+from .histogram import HistogramValue
+from .layer_reader import LayerReader
+from .reduction import reduce
+from .signals import Signal
+from .step import LayerReading, Step
+
+Guard = Callable[[Callable[[], None]], None]
+
+
+class Observer:
+    """Sees gradients and updates around the optimizer's step, and activations in the forward pass, at due steps only."""
+
+    def __init__(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], signals: Sequence[Signal], every: int,
+        factors: Factors | None, reader: LayerReader | None, guard: Guard,
+    ) -> None:  # fmt: skip
+        self._parameters = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+        self._signals, self._every, self._guard = signals, every, guard
+        self._factors, self._reader = factors or Factors(()), reader
+        self._number = 0
+        self._needs: frozenset[str] = frozenset()
+        self._before: dict[str, Tensor] = {}
+        self._norms: dict[str, float] = {}
+        self._changes: dict[str, Tensor] = {}
+        self._gradients: dict[str, HistogramValue] = {}
+        self._by_hooks = bool(optimizers)
+        self._handles: list[Any] = []
+        for optimizer in optimizers:
+            self._handles.append(optimizer.register_step_pre_hook(self._pre))
+            self._handles.append(optimizer.register_step_post_hook(self._post))
+
+    def due(self, number: int) -> list[Signal]:
+        """The signals that are read at a step."""
+        return [signal for signal in self._signals if signal.due(number, self._every)]
+
+    def needs(self, number: int) -> frozenset[str]:
+        """What they read."""
+        return frozenset().union(*(signal.needs for signal in self.due(number)))
+
+    def prepare(self, number: int) -> None:
+        """Get ready for a step that is about to begin."""
+        self._number = number
+        self._before, self._changes, self._gradients, self._norms = {}, {}, {}, {}
+        self._needs = self.needs(number)
+        if "activations" in self._needs and self._reader is not None:
+            self._reader.arm()
+        if "updates" in self._needs and not self._by_hooks:
+            self._remember()
+
+    def _remember(self) -> None:
+        with torch.no_grad():
+            values = [p.detach() for p in self._parameters.values()]
+            self._before = dict(zip(self._parameters, (v.clone() for v in values), strict=True))
+            if not self._norms:
+                self._norms = norms(self._before)
+
+    def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._guard(lambda: self._before_step(optimizer))
+
+    def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._guard(self._factors.restore)
+        if self._before:
+            self._guard(self._after_step)
+
+    def _before_step(self, optimizer: Optimizer) -> None:
+        self._factors.before(optimizer)
+        if "gradients" in self._needs:
+            self._gradients = {**self._gradients, **self._reduced_gradients()}
+        if "updates" in self._needs:
+            self._remember()
+
+    def _reduced_gradients(self) -> dict[str, HistogramValue]:
+        return reduce({name: p.grad for name, p in self._parameters.items() if p.grad is not None})
+
+    def _after_step(self) -> None:
+        before, self._before = self._before, {}
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                change = torch.sub(parameter.detach(), before[name], out=before[name])
+                # Several optimizers, or several of their steps, within one recorded step add up.
+                self._changes[name] = self._changes[name] + change if name in self._changes else change
+
+    def collect(self, number: int, scalars: Mapping[str, float | Tensor], rates: Mapping[str, float]) -> Step:
+        """Everything that was seen of the step that has just ended."""
+        step = Step(number, scalars, rates, self.weights)
+        if not self._needs or number != self._number:
+            return step
+        if "gradients" in self._needs:
+            step.gradients = self._gradients or self._reduced_gradients()
+        if "updates" in self._needs:
+            if self._before and not self._by_hooks:
+                self._after_step()
+            step.updates, step.before = reduce(self._changes), self._norms
+        if "activations" in self._needs and self._reader is not None:
+            step.activations = self.activations()
+        return step
+
+    def activations(self) -> dict[str, LayerReading]:
+        """What the hooks saw."""
+        return self._reader.finish() if self._reader is not None else {}
+
+    def weights(self) -> dict[str, HistogramValue]:
+        """The weights as they are now."""
+        return reduce(self._parameters)
+
+    def recover(self) -> None:
+        """Leave nothing behind after something went wrong."""
+        self._factors.restore()
+        if self._reader is not None:
+            self._reader.disarm()
+        self._before, self._changes, self._gradients = {}, {}, {}
+
+    def remove(self) -> None:
+        """Take all hooks off."""
+        self._factors.restore()
+        if self._reader is not None:
+            self._reader.disarm()
+        while self._handles:
+            self._handles.pop().remove()
+
+
+def norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """The Euclidean norm of each tensor."""
+    if not tensors:
+        return {}
+    found = torch.stack([n.double().cpu() for n in torch._foreach_norm(list(tensors.values()))]).tolist()
+    return dict(zip(tensors, found, strict=True))

@@ -1,0 +1,173 @@
+"""The bytes of the store: one packed record a step, and column blocks that hold one series over many steps.
+
+All numbers are little-endian and stand as they were: NaN payloads, infinities and −0.0 survive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import Damaged
+from .histogram import STATISTICS, HistogramValue
+
+SCALAR, HISTOGRAM = 0, 1
+_RECORD = struct.Struct("<II")
+_HISTOGRAM = struct.Struct("<hhHH")
+_BLOCK = struct.Struct("<IIhhHH")
+
+Floats = NDArray[np.float64]
+Steps = NDArray[np.int64]
+
+
+def pack_record(scalars: Mapping[int, float], histograms: Mapping[int, HistogramValue]) -> bytes:
+    """One step as bytes: scalars by series number, then histograms."""
+    count = len(scalars)
+    parts = [
+        _RECORD.pack(count, len(histograms)),
+        struct.pack(f"<{count}I", *scalars.keys()),
+        b"\0\0\0\0" * (count % 2),
+        struct.pack(f"<{count}d", *scalars.values()),
+    ]
+    for number, value in histograms.items():
+        body = value.counts.astype("<u4", copy=False).tobytes()
+        head = _HISTOGRAM.pack(value.floor, value.start, len(value.counts), 0)
+        parts += [struct.pack("<II", number, len(body) // 4), head, value.statistics.astype("<f8").tobytes(), body]
+        parts.append(b"\0" * (-len(body) % 8))
+    return b"".join(parts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """A step read back: series numbers with their values, and where each histogram lies."""
+
+    numbers: NDArray[np.uint32]
+    values: Floats
+    histograms: dict[int, tuple[int, bytes]]
+
+    @classmethod
+    def read(cls, data: bytes) -> Record:
+        """Read what :func:`pack_record` wrote."""
+        try:
+            count, more = _RECORD.unpack_from(data)
+            numbers = np.frombuffer(data, "<u4", count, 8)
+            start = 8 + 4 * (count + count % 2)
+            values = np.frombuffer(data, "<f8", count, start)
+            offset, found = start + 8 * count, {}
+            for _ in range(more):
+                number, length = struct.unpack_from("<II", data, offset)
+                found[number] = (offset + 8, data)
+                offset += 8 + _HISTOGRAM.size + 8 * STATISTICS + -(-length // 2) * 8
+        except (struct.error, ValueError) as error:
+            raise Damaged(f"a step's record cannot be read: {error}") from error
+        return cls(numbers, values, found)
+
+    def histogram(self, number: int) -> HistogramValue | None:
+        """The histogram of a series at this step, if there is one."""
+        place = self.histograms.get(number)
+        if place is None:
+            return None
+        offset, data = place
+        floor, start, length, _ = _HISTOGRAM.unpack_from(data, offset)
+        offset += _HISTOGRAM.size
+        statistics = np.frombuffer(data, "<f8", STATISTICS, offset)
+        counts = np.frombuffer(data, "<u4", length, offset + 8 * STATISTICS)
+        return HistogramValue(counts, start, floor, statistics)
+
+
+def pack_scalars(steps: Steps, values: Floats) -> bytes:
+    """A block of one scalar series; evenly spaced steps take no room."""
+    apart = np.diff(steps)
+    stride = int(apart[0]) if len(apart) and (apart == apart[0]).all() else 0 if len(apart) else 1
+    head = struct.pack("<Iiq", len(steps), stride, int(steps[0]))
+    return head + (b"" if stride else steps.astype("<i8").tobytes()) + values.astype("<f8", copy=False).tobytes()
+
+
+def unpack_scalars(data: bytes) -> tuple[Steps, Floats]:
+    """Steps and values of a block; both share the block's memory where they can."""
+    try:
+        count, stride, first = struct.unpack_from("<Iiq", data)
+        if stride:
+            return np.arange(first, first + stride * count, stride, dtype=np.int64), np.frombuffer(data, "<f8", count, 16)
+        return np.frombuffer(data, "<i8", count, 16), np.frombuffer(data, "<f8", count, 16 + 8 * count)
+    except (struct.error, ValueError) as error:
+        raise Damaged(f"a block of numbers cannot be read: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HistogramBlock:
+    """Histograms of one series over steps, in one common window of compressed bins."""
+
+    steps: Steps
+    floors: NDArray[np.int16]
+    statistics: Floats
+    start: int
+    counts: NDArray[np.unsignedinteger]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @classmethod
+    def of(cls, steps: Sequence[int], values: Sequence[HistogramValue]) -> HistogramBlock:
+        """Lay histograms of several steps into one window."""
+        filled = [value for value in values if len(value.counts)]
+        start = min((value.start for value in filled), default=0)
+        stop = max((value.start + len(value.counts) for value in filled), default=start)
+        counts = np.zeros((len(values), stop - start), np.uint32)
+        for row, value in zip(counts, values, strict=True):
+            row[value.start - start : value.start - start + len(value.counts)] = value.counts
+        floors = np.array([value.floor for value in values], np.int16)
+        statistics = np.stack([value.statistics for value in values])
+        return cls(np.array(steps, np.int64), floors, statistics, start if stop > start else 0, counts)
+
+    @classmethod
+    def joined(cls, blocks: Sequence[HistogramBlock]) -> HistogramBlock:
+        """Several blocks as one."""
+        if len(blocks) == 1:
+            return blocks[0]
+        filled = [block for block in blocks if block.counts.shape[1]]
+        start = min((block.start for block in filled), default=0)
+        stop = max((block.start + block.counts.shape[1] for block in filled), default=start)
+        dtype = np.result_type(*(block.counts.dtype for block in blocks))
+        counts = np.zeros((sum(map(len, blocks)), stop - start), dtype)
+        row = 0
+        for block in blocks:
+            at = block.start - start if block.counts.shape[1] else 0
+            counts[row : row + len(block), at : at + block.counts.shape[1]] = block.counts
+            row += len(block)
+        return cls(
+            np.concatenate([block.steps for block in blocks]),
+            np.concatenate([block.floors for block in blocks]),
+            np.concatenate([block.statistics for block in blocks]),
+            start,
+            counts,
+        )
+
+    def pack(self) -> bytes:
+        """The block as bytes; counts in the narrowest type that holds them."""
+        most = int(self.counts.max()) if self.counts.size else 0
+        width = 1 if most < 2**8 else 2 if most < 2**16 else 4
+        rows, bins = self.counts.shape
+        head = _BLOCK.pack(rows, bins, self.start, width, 0, 0)
+        parts = [self.steps.astype("<i8"), self.statistics.astype("<f8"), self.counts.astype(f"<u{width}"), self.floors.astype("<i2")]
+        return head + b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> HistogramBlock:
+        """Read what :meth:`pack` wrote."""
+        try:
+            rows, bins, start, width, _, _ = _BLOCK.unpack_from(data)
+            offset = _BLOCK.size
+            steps = np.frombuffer(data, "<i8", rows, offset)
+            offset += 8 * rows
+            statistics = np.frombuffer(data, "<f8", rows * STATISTICS, offset).reshape(rows, STATISTICS)
+            offset += 8 * rows * STATISTICS
+            counts = np.frombuffer(data, f"<u{width}", rows * bins, offset).reshape(rows, bins)
+            floors = np.frombuffer(data, "<i2", rows, offset + width * rows * bins)
+        except (struct.error, ValueError, TypeError) as error:
+            raise Damaged(f"a block of histograms cannot be read: {error}") from error
+        return cls(steps, floors, statistics, start, counts)

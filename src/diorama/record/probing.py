@@ -1,0 +1,127 @@
+"""Looks at the probe set between two steps, without a trace in the training."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import DioramaError
+from ..data import nesting
+from ..data.examples import Examples
+from ..model.outputs import Reading
+from ..model.untouched import Untouched
+from ..model.unwrap import fed
+from .layer_reader import LayerReader
+from .step import LayerReading, ProbeReading
+
+MOST = 512
+"""Examples that are looked at: the first ones."""
+BATCH = 128
+SHARE = 0.01
+"""The part of the training's time that looking may take."""
+_CHEAP = 0.1
+"""Seconds that a look may cost to be taken a few times early in a short run all the same."""
+_EARLY = 4
+
+
+class Prober:
+    """Runs the model on the probe set in eval mode: at step 0, at the end, and as often as its share of the time allows.
+
+    Weights, buffers, modes, gradients and all random numbers are left bitwise as they were.
+    """
+
+    def __init__(self, model: nn.Module, examples: Examples, reading: Reading, reader: LayerReader) -> None:
+        self._model, self._reading, self._reader = model, reading, reader
+        self._examples = examples.first(MOST)
+        self._undo: list[Callable[[], Any]] = []
+        self._began = time.monotonic()
+        self._looks = 0
+        self._spent = 0.0
+        self.cost = 0.0
+        """Seconds that the last look took."""
+
+    def start(self) -> None:
+        """The training begins: what was spent before does not count."""
+        self._began, self._looks, self._spent = time.monotonic(), 0, 0.0
+
+    def affordable(self) -> bool:
+        """Whether a look fits into the share of the time."""
+        if self._looks < _EARLY and self.cost < _CHEAP:
+            return True
+        return self._spent + self.cost <= SHARE * (time.monotonic() - self._began)
+
+    def look(self) -> ProbeReading:
+        """Look once."""
+        began = time.monotonic()
+        self._enter()
+        try:
+            found = self._look()
+        finally:
+            self.leave()
+            self.cost = time.monotonic() - began
+            self._spent += self.cost
+            self._looks += 1
+        return found
+
+    def _enter(self) -> None:
+        self._undo.append(_random_state())
+        untouched = Untouched(self._model, "eval")
+        self._undo.append(lambda: untouched.__exit__(None, None, None))
+        untouched.__enter__()
+
+    def leave(self) -> None:
+        """Put everything back; may be called again when it was interrupted."""
+        while self._undo:
+            self._undo[-1]()
+            self._undo.pop()
+        self._reader.disarm()
+
+    def _look(self) -> ProbeReading:
+        examples, y = self._examples, self._examples.y
+        scores: list[Tensor] = []
+        self._reader.arm(only_training=False)
+        kinds = {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            for kind in kinds:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            for start in range(0, len(examples), BATCH):
+                stop = min(start + BATCH, len(examples))
+                self._reader.again()
+                x = fed(self._model, nesting.select(examples.x, slice(start, stop)))
+                scores.append(self._reading.scores(nesting.call(self._model, x)).detach().cpu())
+            layers: dict[str, LayerReading] = self._reader.finish()
+            if y is None:
+                return ProbeReading(None, None, layers)
+            return ProbeReading(*self._judged(torch.cat(scores), y), layers)
+
+    def _judged(self, scores: Tensor, y: Tensor) -> tuple[float | None, float | None]:
+        loss = accuracy = None
+        with contextlib.suppress(DioramaError):
+            loss = float(self._reading.losses(scores, y.cpu()).double().mean())
+        with contextlib.suppress(DioramaError):
+            accuracy = float(self._reading.right(scores, y.cpu()).double().mean())
+        return loss, accuracy
+
+
+def _random_state() -> Callable[[], None]:
+    """Remember all generators; the result puts them back."""
+    mine, python, array = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    started = torch.cuda.is_available() and torch.cuda.is_initialized()
+    cuda = torch.cuda.get_rng_state_all() if started else []
+
+    def restore() -> None:
+        torch.set_rng_state(mine)
+        random.setstate(python)
+        np.random.set_state(array)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+
+    return restore

@@ -1,0 +1,309 @@
+"""Reads a run's database with NumPy alone, while another process writes it or after; what was read once is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import Damaged, not_found
+from . import database, lock
+from .histogram import Histograms
+from .packing import HISTOGRAM, SCALAR, Floats, HistogramBlock, Record, Steps, unpack_scalars
+from .writer import TIME, last_step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A moment on the time axis: a command, a gap in the record, a warning, a resumed or finished training."""
+
+    step: int
+    kind: str
+    name: str
+    text: str
+    old: str = ""
+    new: str = ""
+    time: float = 0.0
+
+
+class Envelope(NamedTuple):
+    """A series drawn in few pixels without losing a spike: the exact lowest and highest value in each."""
+
+    steps: Steps
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+class Reader:
+    """A run's record. Safe to use from several threads; sees what was committed when it is asked.
+
+    *Raises* Unavailable where there is no run, Damaged where bytes do not match their checksum.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._guard = threading.RLock()
+        self._open()
+
+    def _open(self) -> None:
+        self._database, self._copy = database.open_for_reading(self.path)
+        self._process = os.getpid()
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._columns: dict[int, tuple[tuple[int, ...], Any]] = {}
+        self._records: dict[int, tuple[int, Record]] = {}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._guard:
+            self._database.close()
+            database.discard(self._copy)
+            self._copy = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _moment(self) -> Iterator[Any]:
+        """A short transaction, in which all that is read belongs to one moment."""
+        with self._guard:
+            if self._process != os.getpid():
+                self._open()  # a forked child must not use its parent's connection
+            self._database.execute("BEGIN")
+            try:
+                yield self._database
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("COMMIT")
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._moment() as moment:
+            return list(moment.execute(query, values))
+
+    def _names(self, kind: int) -> list[str]:
+        rows = self._rows("SELECT id, name, kind FROM names ORDER BY id")
+        self._numbers = {(name, each): number for number, name, each in rows}
+        return [name for _, name, each in rows if each == kind and name != TIME]
+
+    def _number(self, name: str, kind: int) -> int:
+        if (name, kind) not in self._numbers:
+            names = self._names(kind)
+            if (name, kind) not in self._numbers:
+                raise not_found("series" if kind == SCALAR else "histogram", name, names)
+        return self._numbers[name, kind]
+
+    @property
+    def series_names(self) -> list[str]:
+        """Names of all scalar series: what was passed to step() first, in the order they appeared."""
+        names = self._names(SCALAR)
+        return sorted(names, key=lambda name: "/" in name)
+
+    @property
+    def histogram_names(self) -> list[str]:
+        """Names of all recorded histograms."""
+        return self._names(HISTOGRAM)
+
+    def series(self, name: str) -> tuple[Steps, Floats]:
+        """Steps and values of a series; raises NotFound with the nearest names."""
+        return self._scalars(self._number(name, SCALAR))
+
+    def times(self, steps: Any = None) -> Floats:
+        """Wall-clock times, in seconds since 1970: of all recorded steps, or of the given ones (NaN where unknown)."""
+        if (TIME, SCALAR) not in self._numbers:
+            self._names(SCALAR)
+        if (TIME, SCALAR) not in self._numbers:
+            return np.zeros(0) if steps is None else np.full(len(steps), np.nan)
+        known, values = self._scalars(self._numbers[TIME, SCALAR])
+        if steps is None:
+            return values
+        return np.interp(np.asarray(steps, np.float64), known, values, left=np.nan, right=np.nan)
+
+    def _scalars(self, number: int) -> tuple[Steps, Floats]:
+        with self._moment() as moment:
+            stored = self._stored(moment, number, SCALAR)
+            tail = self._tail(moment)
+        steps, values = [], []
+        for step, record in tail:
+            found = np.flatnonzero(record.numbers == number)
+            if len(found):
+                steps.append(step)
+                values.append(record.values[found[0]])
+        if not steps:
+            return stored if stored is not None else (np.zeros(0, np.int64), np.zeros(0))
+        late = (np.array(steps, np.int64), np.array(values, np.float64))
+        if stored is None:
+            return late
+        return np.concatenate([stored[0], late[0]]), np.concatenate([stored[1], late[1]])
+
+    def _stored(self, moment: Any, number: int, kind: int) -> Any:
+        """A series as far as it lies in blocks; None when it has none yet."""
+        ids = tuple(
+            row[0] for row in moment.execute("SELECT id FROM blocks WHERE series = ? ORDER BY first, id", (number,))
+        )
+        held_ids, held = self._columns.get(number, ((), None))
+        if ids == held_ids:
+            return held
+        # A live run gains blocks at its end: only those are read.
+        keep = len(held_ids) if ids[: len(held_ids)] == held_ids and held is not None else 0
+        parts = [held] if keep else []
+        for block in ids[keep:]:
+            data, crc = moment.execute("SELECT data, crc FROM blocks WHERE id = ?", (block,)).fetchone()
+            if zlib.crc32(data) != crc:
+                raise Damaged(f"block {block} of {str(self.path)!r} does not match its checksum; see: diorama check")
+            parts.append(unpack_scalars(data) if kind == SCALAR else HistogramBlock.unpack(data))
+        found: Any
+        if kind == HISTOGRAM:
+            found = HistogramBlock.joined(parts)
+        else:
+            found = parts[0] if len(parts) == 1 else tuple(np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        self._columns[number] = (ids, found)
+        return found
+
+    def _tail(self, moment: Any) -> list[tuple[int, Record]]:
+        """The steps not yet in blocks."""
+        ids = [row[0] for row in moment.execute("SELECT id FROM tail ORDER BY step, id")]
+        missing = [row for row in ids if row not in self._records]
+        if missing:
+            wanted = "SELECT id, step, data, crc FROM tail WHERE id BETWEEN ? AND ?"
+            for row, step, data, crc in moment.execute(wanted, (min(missing), max(missing))):
+                if zlib.crc32(data) != crc:
+                    raise Damaged(f"step {step} of {str(self.path)!r} does not match its checksum; see: diorama check")
+                self._records[row] = (step, Record.read(data))
+        self._records = {row: self._records[row] for row in ids}
+        return list(self._records.values())
+
+    def envelope(
+        self, name: str, start: float | None = None, stop: float | None = None, pixels: int = 1000
+    ) -> Envelope:
+        """A series between two steps in at most ``pixels`` columns, each with its exact lowest and highest value.
+
+        NaN counts only where a column has nothing else. *Error* none: a spike of one step is always in it.
+        """
+        steps, values = self.series(name)
+        first = 0 if start is None else int(np.searchsorted(steps, start, "left"))
+        last = len(steps) if stop is None else int(np.searchsorted(steps, stop, "right"))
+        steps, values = steps[first:last], values[first:last]
+        if len(steps) <= pixels:
+            return Envelope(steps, values, values, values)
+        edges = np.linspace(steps[0], steps[-1] + 1, pixels + 1)
+        starts = np.unique(np.searchsorted(steps, edges[:-1], "left"))
+        starts = starts[starts < len(steps)]
+        low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+        counts = np.diff(np.append(starts, len(values)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = np.add.reduceat(values, starts) / counts
+        return Envelope(steps[starts], mean, low, high)
+
+    def histograms(self, name: str) -> Histograms:
+        """How a tensor's values were distributed at each step that was looked at; raises NotFound with the nearest names."""
+        number = self._number(name, HISTOGRAM)
+        with self._moment() as moment:
+            stored = self._stored(moment, number, HISTOGRAM)
+            tail = self._tail(moment)
+        late = [(step, value) for step, record in tail if (value := record.histogram(number)) is not None]
+        parts = [] if stored is None else [stored]
+        if late:
+            parts.append(HistogramBlock.of([step for step, _ in late], [value for _, value in late]))
+        if not parts:
+            raise not_found("histogram", name, self.histogram_names)
+        return Histograms.of(HistogramBlock.joined(parts))
+
+    @property
+    def last_step(self) -> int:
+        """The last committed step; -1 in a run without any."""
+        with self._moment() as moment:
+            return last_step(moment)
+
+    @property
+    def committed(self) -> int:
+        """The last step that survives whatever happens to the training."""
+        return self.last_step
+
+    @property
+    def events(self) -> list[Event]:
+        """All events, oldest first."""
+        rows = self._rows("SELECT step, kind, name, text, old, new, time FROM events ORDER BY id")
+        return [Event(*row) for row in rows]
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The run's facts: name, classes, task, layers, optimizer values and so on."""
+        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM meta")}
+
+    @property
+    def alive(self) -> bool:
+        """Whether a training writes to the run now."""
+        return lock.held(self.path)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the training waits for someone to let it go on."""
+        return bool(self.meta.get("paused")) and self.alive
+
+    @property
+    def dropped(self) -> int:
+        """How many steps could not be recorded, because the store was blocked or full."""
+        return int(self.meta.get("dropped", 0))
+
+    @property
+    def snapshots(self) -> list[int]:
+        """Steps at which the weights are kept."""
+        return [row[0] for row in self._rows("SELECT step FROM snapshots ORDER BY step")]
+
+    def model_at(self, step: int) -> int:
+        """The number of the architecture that a snapshot belongs to."""
+        rows = self._rows("SELECT model FROM snapshots WHERE step <= ? ORDER BY step DESC LIMIT 1", (step,))
+        return int(rows[0][0]) if rows else 0
+
+    def state(self, step: int) -> dict[str, Tensor]:
+        """Weights and buffers at a snapshot; raises NotFound for a step without one, Damaged for a broken file."""
+        from . import snapshots
+
+        rows = self._rows("SELECT file, bytes, crc FROM snapshots WHERE step = ?", (step,))
+        if not rows:
+            raise not_found("snapshot", step, map(str, self.snapshots))
+        return snapshots.read(self.path / rows[0][0], rows[0][1:])
+
+    def live(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Step and weights of the rolling snapshot that a running training writes while someone looks."""
+        from . import snapshots
+
+        return snapshots.read_live(self.path)
+
+    def acknowledgement(self, command: int) -> dict[str, Any] | None:
+        """What the training answered to a command; None while it has not."""
+        rows = self._rows("SELECT step, ok, old, new, text, time FROM acknowledged WHERE id = ?", (command,))
+        return dict(zip(("step", "ok", "old", "new", "text", "time"), rows[0], strict=True)) if rows else None
+
+    @property
+    def size(self) -> int:
+        """Bytes that the run takes on disk."""
+        total = 0
+        for folder, _, files in os.walk(self.path):
+            for file in files:
+                with contextlib.suppress(OSError):
+                    total += os.stat(os.path.join(folder, file)).st_size
+        return total
+
+    def check(self) -> list[str]:
+        """Read everything and verify every checksum: one sentence for each damage, nothing when all is well."""
+        from . import checking
+
+        return checking.damages(self.path)
+
+

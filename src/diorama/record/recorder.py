@@ -1,0 +1,390 @@
+"""`diorama.watch` and what it returns: the object that a training loop tells about each step."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..core.errors import DioramaError
+from . import checkpoints, snapshots
+from .background import Background
+from .beginning import Begun, Content, begin, take_snapshot
+from .checkpoints import Checkpoints
+from .controls import Controls
+from .observing import Observer
+from .probing import Prober
+from .requests import watched
+from .setting_up import Watched, prepared
+from .snapshots import Plan
+from .step import Step
+
+_LIVE_PERIOD = 1.0
+_LIVE_SHARE = 0.02
+_LIVE_WITHIN = 4.0
+"""Seconds for which one sign of a watcher counts."""
+_open: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+class Stopped(DioramaError):
+    """Someone ended the training with the command ``stop``; the ``with diorama.watch(…)`` block ends quietly on it."""
+
+
+def watch(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    probe: Any = None,
+    classes: Any = None,
+    optimizer: Optimizer | list[Optimizer] | tuple[Optimizer, ...] | None = None,
+    every: int = 10,
+    snapshots: str | int = "auto",
+    budget: int = 500_000_000,
+    inputs: Any = None,
+    outputs: str | int | Callable[[Any], Tensor] | None = None,
+    task: str | None = None,
+    criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
+    data: str | Path | None = None,
+    scheduler: Any = None,
+    state: Any = (),
+    ranks: int | str = 0,
+    device: Any = None,
+    name: str = "",
+    signals: Any = None,
+) -> Recorder:
+    """Record a training into a run folder: call ``step()`` on what comes back after each step of the loop.
+
+    ``probe`` is ``(x, y)`` or ``x``: the fixed examples that every view looks at. ``every`` is the number of steps between
+    readings of weights, gradients, updates and activations; numbers passed to ``step()`` are taken each time. ``snapshots`` is
+    "auto" or a number of steps, ``budget`` the bytes that snapshots may take. ``scheduler`` and ``state`` go into
+    checkpoints. ``data`` is the file or folder of the whole data set, for scans. ``ranks`` says which process of a
+    distributed training records: one, or "all", each into a folder of its own. ``device`` keeps the probe set there.
+    ``signals`` changes what is recorded: ``{"activations": {"every": 50}, "weights": None}``, or signals of your own.
+
+    A folder that holds a run whose training has ended is taken up again: steps go on from the last committed one.
+
+    *Raises* UsageError, NotApplicable or Unavailable, before the first step, when something is wrong.
+    """
+    told = Watched(
+        model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data, scheduler,
+        state, ranks, device, name, signals,
+    )  # fmt: skip
+    return Recorder(told)
+
+
+class Recorder:
+    """Tells a run about each step of a training. ``step()`` never raises, but for :class:`Stopped`."""
+
+    def __init__(self, told: Watched) -> None:
+        self._process = os.getpid()
+        self._warned = False
+        self.closed = False
+        setup = prepared(told, self._guarded)
+        self._quiet = setup is None
+        """Another process of a distributed training records."""
+        self.number = 0
+        self.path = Path(told.path)
+        if setup is None:
+            return
+        self._setup = setup
+        self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader) if (
+            setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
+        ) else None  # fmt: skip
+        self.path = setup.path
+        begun = begin(setup.path, setup.content, self._first_reading(setup.content), told.name)
+        try:
+            self._start(begun, told)
+        except BaseException:
+            begun.writer.abandon()
+            begun.lock.free()
+            raise
+
+    def _first_reading(self, content: Content) -> dict[str, Any]:
+        """Step 0: the weights and the answers to the probe set before any training."""
+        observer = Observer(content.model, (), self._setup.signals, self._setup.every, None, None, self._guarded)
+        step = Step(0, {}, {}, observer.weights)
+        step.probe = self._prober.look() if self._prober is not None else None
+        return _values(self._setup.signals, step, self._guarded)
+
+    def _start(self, begun: Begun, told: Watched) -> None:
+        setup = self._setup
+        self._lock, self._architecture = begun.lock, begun.architecture
+        self.number = begun.number
+        self._plan = Plan(told.snapshots, told.budget)
+        self._plan.taken(begun.number)
+        self._background = Background(begun.writer)
+        self.controls = Controls(begun.folder, setup.optimizers, self._keep)
+        self.controls.note = self._background.note
+        self.controls.number = self.number
+        self._checkpoints = Checkpoints(setup.optimizers, setup.schedulers, setup.state)
+        self._observer = Observer(
+            setup.content.model, setup.optimizers, setup.signals, setup.every, self.controls.factors, setup.reader,
+            self._guarded,
+        )  # fmt: skip
+        self._began = self._live_at = self._told_at = time.monotonic()
+        self._live_step, self._live_cost = -1, 0.0
+        self._last_probe = self.number
+        if begun.resumed:
+            text = f"taken up again after step {self.number}"
+            self._event("resumed", "watch", text)
+        if setup.optimizers:
+            self.controls.tell_optimizer()
+        if self._prober is not None:
+            self._prober.start()
+        self._observer.prepare(self.number + 1)
+        self._background.start()
+        _open.add(self)
+
+    # What the loop calls.
+
+    def step(self, **scalars: Any) -> None:
+        """Tell that a step of the training is done, with its loss and any other numbers.
+
+        *Raises* only :class:`Stopped`, when someone ended the training.
+        """
+        if self.closed or self._quiet or self._process != os.getpid():
+            return
+        self.number += 1
+        try:
+            self._step(scalars)
+        except Exception as error:
+            self._mishap(error)
+        if self.controls.stopped:
+            raise Stopped(f"the training was stopped after step {self.number}")
+
+    @property
+    def committed(self) -> int:
+        """The last step that survives whatever happens to this process."""
+        return -1 if self._quiet else self._background.committed
+
+    @property
+    def stopped(self) -> bool:
+        """Whether someone ended the training."""
+        return not self._quiet and self.controls.stopped
+
+    @property
+    def dropped(self) -> int:
+        """Steps that could not be recorded."""
+        return 0 if self._quiet else self._background.dropped
+
+    def close(self) -> None:
+        """Write what waits, with a last look at the probe set and a last snapshot, and let go of the run."""
+        if self.closed or self._quiet or self._process != os.getpid():
+            self.closed = True
+            return
+        self.closed = True
+        self._guarded(self._observer.remove)
+        self._guarded(self._last_reading)
+        self._guarded(lambda: self._background.note("meta", {"paused": False, "ended": self._end()}))
+        self._guarded(self._background.close)
+        self._warn(self._background.trouble)
+        _open.discard(self)
+        self._guarded(self._lock.free)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if kind is not None and not isinstance(error, Stopped):
+            self._failed = f"{kind.__name__}: {error}"
+        self.close()
+        return isinstance(error, Stopped)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "silent" if self._quiet else self.controls.mood
+        return f"<Recorder {str(self.path)!r} at step {self.number}, {state}>"
+
+    # One step.
+
+    _failed = ""
+
+    def _end(self) -> dict[str, Any]:
+        how = self._failed or ("stopped" if self.stopped else "finished")
+        return {"how": how, "step": self.number, "time": time.time()}
+
+    def _step(self, scalars: Mapping[str, Any]) -> None:
+        number, now = self.number, time.monotonic()
+        self.controls.number = number
+        rates = dict(self.controls.learning_rates())
+        due = self._observer.due(number)
+        step = self._observer.collect(number, self._numbers(scalars), rates)
+        if self._prober is not None and any("probe" in signal.needs for signal in due) and self._prober.affordable():
+            step.probe, self._last_probe = self._prober.look(), number
+        self._background.put(number, time.time(), _values(due, step, self._guarded))
+        if self._plan.due(number, now - self._began) and not self._background.busy:
+            self._snapshot(anchor=False)
+        if self._checkpoints.due(now):
+            self._checkpoint(anchor=False)
+        self._show_live(now)
+        self.controls.look(now)
+        if self.controls.waiting:
+            self.controls.wait(lambda: self._show_live(time.monotonic()))
+        if now - self._told_at > 1.0 and self.controls.factors.groups:
+            self._told_at = now
+            self._tell_optimizer()
+        self._observer.prepare(number + 1)
+        if self._background.trouble is not None:
+            self._warn(self._background.trouble)
+
+    _told_values: Any = None
+
+    def _tell_optimizer(self) -> None:
+        """Write down the optimizer's values when they have changed."""
+        values = self.controls.optimizer_values()
+        if values != self._told_values:
+            self._told_values = values
+            self._background.note("meta", {"optimizer": values})
+
+    def _numbers(self, scalars: Mapping[str, Any]) -> dict[str, float | Tensor]:
+        found: dict[str, float | Tensor] = {}
+        for name, value in scalars.items():
+            if type(value) is float:
+                found[name] = value
+            elif isinstance(value, Tensor) and value.numel() == 1:
+                value = value.detach()
+                # A number on an accelerator is fetched by the writer, so that the training does not wait for it.
+                found[name] = float(value) if value.device.type == "cpu" else value.clone().reshape(())
+            else:
+                try:
+                    found[name] = float(value)
+                except (TypeError, ValueError) as error:
+                    self._warn(f"step({name}=…) wants a number, got {type(value).__name__}: {error}")
+        return found
+
+    def _snapshot(self, anchor: bool) -> None:
+        began, number, architecture = time.monotonic(), self.number, self._architecture
+        tensors, shared = snapshots.copied(self._setup.content.model)
+        plan = self._plan
+
+        def job(writer: Any) -> None:
+            start = time.thread_time()
+            take_snapshot(writer, number, tensors, shared, anchor=anchor, architecture=architecture)
+            self._thin(writer)
+            plan.taken(number, time.thread_time() - start)
+
+        if self._background.do(job, sure=anchor):
+            plan.taken(number, time.monotonic() - began)
+
+    def _thin(self, writer: Any) -> None:
+        kept = {step: (file, size, anchor) for step, file, size, anchor in writer.snapshots()}
+        gone = self._plan.superfluous([(step, size, anchor) for step, (_, size, anchor) in kept.items()])
+        if gone:
+            writer.forget_snapshots(gone)
+            for step in gone:
+                with contextlib.suppress(OSError):
+                    os.unlink(writer.folder / kept[step][0])
+
+    def _checkpoint(self, anchor: bool) -> None:
+        number, data = self.number, self._checkpoints.pack(self.number)
+        self._background.do(lambda writer: checkpoints.write(writer, number, data, anchor), sure=anchor)
+
+    def _keep(self) -> None:
+        self._snapshot(anchor=True)
+        self._checkpoint(anchor=True)
+
+    def _show_live(self, now: float) -> None:
+        """Write the rolling snapshot while someone looks at the live end, within its share of the time."""
+        if now < self._live_at or self._live_step == self.number:
+            return
+        self._live_at = now + 0.25
+        if self._background.busy or not watched(self.path, _LIVE_WITHIN):
+            return
+        began, number = time.monotonic(), self.number
+        tensors, shared = snapshots.copied(self._setup.content.model)
+        about = {"step": str(number), "model": str(self._architecture)}
+
+        def job(writer: Any) -> None:
+            start = time.thread_time()
+            snapshots.write(writer.folder / snapshots.LIVE, tensors, shared, about)
+            self._live_cost = time.thread_time() - start + copied
+
+        copied = time.monotonic() - began
+        if self._background.do(job):
+            self._live_step = number
+            self._live_at = now + max(_LIVE_PERIOD, max(copied, self._live_cost) / _LIVE_SHARE)
+
+    def _last_reading(self) -> None:
+        """At the end: the probe set once more, and the last weights."""
+        if self._prober is not None and self._last_probe != self.number and self._prober.cost < 10.0:
+            step = Step(self.number, {})
+            step.probe = self._prober.look()
+            probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
+            self._background.put(self.number, time.time(), _values(probe, step, self._guarded))
+        self._snapshot(anchor=False)
+
+    # What goes wrong.
+
+    def _guarded(self, task: Callable[[], object]) -> None:
+        try:
+            task()
+        except Exception as error:
+            self._mishap(error)
+
+    def _mishap(self, error: Exception) -> None:
+        """Something inside went wrong: the training goes on as if it were not recorded."""
+        for recover in (self._recover, self._recover):  # what was itself interrupted is tried once more
+            try:
+                recover()
+                break
+            except Exception as another:
+                error = another
+        self._warn(f"{type(error).__name__}: {error}")
+
+    def _recover(self) -> None:
+        prober, observer = getattr(self, "_prober", None), getattr(self, "_observer", None)
+        if prober is not None:
+            prober.leave()
+        if observer is not None:
+            observer.recover()
+
+    def _warn(self, trouble: str | None) -> None:
+        """Say it once; a program that makes errors of warnings gets it on stderr."""
+        if trouble is None or self._warned:
+            return
+        self._warned = True
+        with contextlib.suppress(Exception):
+            warnings.warn(f"diorama could not record everything into {str(self.path)!r} ({trouble}); "
+                          "the training goes on", RuntimeWarning, stacklevel=4)  # fmt: skip
+
+    def _event(self, kind: str, name: str, text: str) -> None:
+        self._background.note("events", {
+            "step": self.number, "kind": kind, "name": name, "text": text, "time": time.time(), "old": "", "new": "",
+        })  # fmt: skip
+
+
+def _values(signals: Any, step: Step, guarded: Callable[[Callable[[], None]], None]) -> dict[str, Any]:
+    """The numbers of several signals; one that fails does not take the others with it."""
+    found: dict[str, Any] = {}
+    for signal in signals:
+        guarded(lambda signal=signal: found.update(signal(step)))  # type: ignore[misc]
+    return found
+
+
+@atexit.register
+def _close_all() -> None:
+    for recorder in list(_open):
+        recorder.close()
+
+
+def _forked() -> None:
+    """In a forked child the recorder, its thread and its connection belong to the parent: nothing may touch them."""
+    for recorder in list(_open):
+        _orphans.append(recorder)
+        recorder.closed = True
+    _open.clear()
+
+
+_orphans: list[Recorder] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,209 @@
+"""Checks what `watch` was told, before the first step, and finds out the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ..core import registry
+from ..core.errors import DioramaError, UsageError
+from ..core.knobs import build
+from ..data import nesting
+from ..data.examples import Examples
+from ..model.layers import LayerTable, layers
+from ..model.outputs import Reading
+from ..model.untouched import Untouched
+from ..model.unwrap import fed, unwrap
+from .beginning import Content, facts_of
+from .layer_reader import LayerReader
+from .signals import Signal
+from .snapshots import Plan
+
+
+class Watched(NamedTuple):
+    """What the user passed to ``watch``."""
+
+    model: nn.Module
+    path: str | Path
+    probe: Any
+    classes: Any
+    optimizer: Any
+    every: int
+    snapshots: str | int
+    budget: int
+    inputs: Any
+    outputs: Any
+    task: str | None
+    criterion: Any
+    data: Any
+    scheduler: Any
+    state: Any
+    ranks: int | str
+    device: Any
+    name: str
+    signals: Any
+
+
+class Setup(NamedTuple):
+    """What a recorder works with."""
+
+    path: Path
+    content: Content
+    examples: Examples | None
+    reading: Reading | None
+    optimizers: tuple[Optimizer, ...]
+    schedulers: tuple[Any, ...]
+    state: tuple[Any, ...]
+    signals: tuple[Signal, ...]
+    every: int
+    reader: LayerReader | None
+    probe_reader: LayerReader | None
+
+
+def prepared(told: Watched, guard: Callable[[Callable[[], None]], None]) -> Setup | None:
+    """Check everything; None where another process of a distributed training records."""
+    path = _place(told)
+    if path is None:
+        return None
+    if isinstance(told.every, bool) or not isinstance(told.every, int) or told.every < 1:
+        raise UsageError(f"every wants a number of steps of at least 1, got {told.every!r}")
+    if isinstance(told.budget, bool) or not isinstance(told.budget, int | float) or told.budget <= 0:
+        raise UsageError(f"budget wants a number of bytes above 0, got {told.budget!r}")
+    Plan(told.snapshots, int(told.budget))
+    optimizers = _several(told.optimizer)
+    for optimizer in optimizers:
+        if not isinstance(optimizer, Optimizer):
+            raise UsageError(f"optimizer wants a torch.optim.Optimizer or several, got {type(optimizer).__name__}")
+    schedulers, state = _several(told.scheduler), _several(told.state)
+    for scheduler in schedulers:
+        if not hasattr(scheduler, "state_dict"):
+            raise UsageError(f"scheduler wants an object with a state_dict(), got {type(scheduler).__name__}")
+    plain = unwrap(told.model)
+    examples = _examples(told)
+    reading = table = None
+    if examples is not None:
+        reading, table = _tried(plain, examples, told)
+    elif told.classes is not None or told.inputs is not None:
+        raise UsageError("classes= and inputs= describe the probe set; pass probe=(x, y) too")
+    content = Content(plain, examples, reading, table, {}, _beside(told, examples))
+    content.facts = facts_of(content) | {"every": told.every, "data": _data(told.data)}
+    compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
+    # Hooks would make a compiled model compile again at every reading.
+    reader = None if compiled else LayerReader(plain, table, guard)
+    probe_reader = LayerReader(plain, table, guard) if examples is not None else None
+    signals = chosen_signals(told.signals)
+    return Setup(
+        path, content, examples, reading, optimizers, schedulers, state, signals, told.every, reader, probe_reader
+    )
+
+
+def _place(told: Watched) -> Path | None:
+    """The folder to write to, by the rank of this process."""
+    if not isinstance(told.path, str | os.PathLike) or not str(told.path):
+        raise UsageError(f"path wants the name of a folder, got {told.path!r}")
+    if told.ranks != "all" and (isinstance(told.ranks, bool) or not isinstance(told.ranks, int) or told.ranks < 0):
+        raise UsageError(f"ranks wants 'all' or the number of one, got {told.ranks!r}")
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank = torch.distributed.get_rank() if together else int(os.environ.get("RANK", 0) or 0)
+    if told.ranks == "all":
+        return Path(told.path) / f"rank-{rank}" if together else Path(told.path)
+    return Path(told.path) if rank == told.ranks else None
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _examples(told: Watched) -> Examples | None:
+    probe = told.probe
+    if probe is None:
+        return None
+    if isinstance(probe, Examples):
+        examples = probe
+    elif isinstance(probe, tuple) and len(probe) == 2:
+        examples = Examples.of(*probe, told.classes, told.inputs)
+    else:
+        examples = Examples.of(probe, None, told.classes, told.inputs)
+    if not len(examples):
+        raise UsageError("the probe set wants at least one example, got none")
+    if told.device is not None:
+        x = nesting.to(examples.x, torch.device(told.device))
+        examples = Examples(x, examples.y, examples.classes, examples.kind, examples.guessed)
+    return examples
+
+
+def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading, LayerTable]:
+    """Run the model on two examples of the probe set, and see whether the answers can be read."""
+    few = examples.first(2)
+    try:
+        with Untouched(model), torch.no_grad():
+            output = nesting.call(model, fed(model, few.x))
+    except DioramaError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(str(tuple(tensor.shape[1:])) for tensor in nesting.tensors(examples.x))
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"the model cannot take the probe set, whose examples have the shape {shapes}: {reason}") from error
+    reading = Reading.of(output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion)
+    if few.y is not None and len(examples) > 2 and told.task is None:
+        # Two labels may not show what all of them do.
+        scores = reading.scores(output)
+        wide = scores[:1].expand(len(examples), *scores.shape[1:])
+        reading = Reading.of(wide, examples.y, outputs=None, task=None, criterion=told.criterion)
+        reading = Reading(reading.task, reading.form, told.outputs, told.criterion, reading.guessed)
+    scores = reading.scores(output)
+    if not scores.ndim or len(scores) != len(few):
+        raise UsageError(
+            f"the model answers {len(few)} examples with scores of shape {tuple(scores.shape)}; "
+            "its first axis must count the examples (pick another output with outputs=)"
+        )
+    if few.y is not None and reading.task:
+        try:
+            reading.losses(scores, few.y.to(scores.device))
+        except DioramaError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UsageError(f"the model's scores {tuple(scores.shape)} do not go with y {tuple(few.y.shape)}: {reason}") from error
+    return reading, layers(model, few.x)
+
+
+def _beside(told: Watched, examples: Examples | None) -> dict[str, Any]:
+    """What is pickled beside the model: functions, which a safe format can't hold."""
+    return {"outputs": told.outputs, "criterion": told.criterion, "kind": examples.kind if examples is not None else None}
+
+
+def _data(data: Any) -> str | None:
+    if data is None:
+        return None
+    if not isinstance(data, str | os.PathLike):
+        raise UsageError(f"data wants the path of a file or folder with the whole data set, got {type(data).__name__}")
+    if not Path(data).exists():
+        raise UsageError(f"data wants an existing file or folder, got {str(data)!r}")
+    return os.path.abspath(data)
+
+
+def chosen_signals(changes: Any) -> tuple[Signal, ...]:
+    """All signals with the user's changes: knob values by name, None to leave one out, or signals of one's own."""
+    found = {name: plugin() for name, plugin in registry.signals.items()}
+    if isinstance(changes, Mapping):
+        for name, values in changes.items():
+            plugin = registry.signals[name]
+            if values is None or values is False:
+                found.pop(name, None)
+            else:
+                found[name] = values if isinstance(values, Signal) else build(plugin, values)
+    elif isinstance(changes, Sequence) and all(isinstance(change, Signal) for change in changes):
+        found |= {change.name or type(change).__name__: change for change in changes}
+    elif changes is not None:
+        raise UsageError("signals wants a dict of knob values by signal, or a list of signals")
+    order = ["metrics", "learning_rate"]
+    return tuple(found[name] for name in sorted(found, key=lambda n: (order.index(n) if n in order else 2, n)))

@@ -1,0 +1,36 @@
+"""What is recorded: one signal a file, each from a step to named numbers and histograms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ...core.knobs import Plugin, knob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from ..histogram import HistogramValue
+    from ..step import Step
+
+    Values = Mapping[str, float | Tensor | HistogramValue]
+
+
+class Signal(Plugin):
+    """Base of all signals: a pure function of a step."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What must be collected for it: weights, gradients, updates, activations, probe."""
+
+    every: int | None = knob(
+        None, "Steps between two readings; as watch(every=) says when left out.", kind="integer", low=1, unit="steps"
+    )
+
+    def due(self, number: int, every: int) -> bool:
+        """Whether the signal is read at a step; ``every`` is the recorder's own pace."""
+        return number % (self.every or every) == 0
+
+    def __call__(self, step: Step) -> Values:
+        """Numbers and histograms by name."""
+        raise NotImplementedError

@@ -1,0 +1,33 @@
+"""The signal `activations`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Signal
+
+if TYPE_CHECKING:
+    from ..step import Step
+    from . import Values
+
+
+class Activations(Signal):
+    """How each layer answers the batch that is trained on: the distribution, and the shares of dead and of saturated units.
+
+    *Meaning* a dead unit is never above zero where a ReLU cuts, or answers the same to everything elsewhere: it passes no
+    gradient and can't come back by itself. A saturated activation lies within 1 % of an end of a bounded function.
+    *Error* histograms count every n-th activation of large layers; dead units are found over all of them.
+    """
+
+    needs = frozenset({"activations"})
+
+    def __call__(self, step: Step) -> Values:
+        """``activations/<layer>``, ``activations/<layer>/dead`` and ``activations/<layer>/saturated``."""
+        found: dict[str, object] = {}
+        for name, reading in step.activations.items():
+            found[f"activations/{name}"] = reading.values
+            if reading.dead is not None:
+                found[f"activations/{name}/dead"] = reading.dead
+            if reading.saturated is not None:
+                found[f"activations/{name}/saturated"] = reading.saturated
+        return found  # type: ignore[return-value]

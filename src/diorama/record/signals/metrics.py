@@ -1,0 +1,26 @@
+"""The signal `metrics`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Signal
+
+if TYPE_CHECKING:
+    from ..step import Step
+    from . import Values
+
+
+class Metrics(Signal):
+    """What the loop passes to step(): the loss and any other numbers, at every step.
+
+    *Units* the loop's own.
+    """
+
+    def due(self, number: int, every: int) -> bool:
+        """Every step, unless the knob says otherwise."""
+        return number % (self.every or 1) == 0
+
+    def __call__(self, step: Step) -> Values:
+        """The numbers as they came."""
+        return dict(step.scalars)

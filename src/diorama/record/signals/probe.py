@@ -1,0 +1,35 @@
+"""The signal `probe`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Signal
+
+if TYPE_CHECKING:
+    from ..step import Step
+    from . import Values
+
+
+class Probe(Signal):
+    """Loss, accuracy and activations on the probe set, looked at in eval mode between two steps.
+
+    *Meaning* the probe set is the same at every step, so a change is the model's; a loss that rises here while it falls on
+    the training batches says that the model overfits.
+    *Cost* kept within 1 % of the training's time: a slow model is looked at less often than due.
+    """
+
+    needs = frozenset({"probe"})
+
+    def __call__(self, step: Step) -> Values:
+        """``probe/loss``, ``probe/accuracy`` and ``activations/<layer>/probe``."""
+        if step.probe is None:
+            return {}
+        found: dict[str, object] = {}
+        if step.probe.loss is not None:
+            found["probe/loss"] = step.probe.loss
+        if step.probe.accuracy is not None:
+            found["probe/accuracy"] = step.probe.accuracy
+        for name, reading in step.probe.layers.items():
+            found[f"activations/{name}/probe"] = reading.values
+        return found  # type: ignore[return-value]

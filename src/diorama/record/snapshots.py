@@ -1,0 +1,180 @@
+"""The weights at chosen steps: when to take them, which to keep, and their files."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import json
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, safe_open
+from torch import Tensor, nn
+
+from ..core.errors import Damaged, Unavailable, UsageError
+from .checking import checksum
+
+FOLDER = "snapshots"
+LIVE = "live.safetensors"
+MOST = 240
+"""Snapshots that a run keeps at most."""
+SHARE = 0.02
+"""The part of the training's time that automatic snapshots may take."""
+_SPACING = 25
+_TYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.complex64: "C64", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
+
+
+class Plan:
+    """Decides at which steps snapshots are due, and which to give up when there are too many.
+
+    ``every="auto"`` takes them densely at first (the first steps change most), then evenly, ever further apart as the run
+    grows; a number takes them at its multiples.
+    """
+
+    def __init__(self, every: str | int, budget: int) -> None:
+        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise UsageError(f"snapshots wants 'auto' or a number of steps of at least 1, got {every!r}")
+        self._every = 0 if every == "auto" else int(every)
+        self._budget = budget
+        self._spacing = _SPACING
+        self._last = 0
+        self._seconds = 0.0
+
+    def due(self, step: int, elapsed: float) -> bool:
+        """Whether to take a snapshot after this step; ``elapsed`` is how long the training runs."""
+        if self._every:
+            return step % self._every == 0
+        if step - self._last < self._apart(self._last):
+            return False
+        return self._seconds <= SHARE * elapsed or step <= 1
+
+    def _apart(self, step: int) -> int:
+        return min(max(1, step // 6), self._spacing)
+
+    def taken(self, step: int, seconds: float = 0.0) -> None:
+        """Tell that a snapshot was taken, and what it cost."""
+        self._last = max(self._last, step)
+        self._seconds += seconds
+
+    def superfluous(self, kept: Iterable[tuple[int, int, bool]]) -> list[int]:
+        """Steps to give up so that (step, bytes, kept for good) fit the budget: first, last and those kept for good stay."""
+        left = sorted(kept)
+        total, gone = sum(size for _, size, _ in left), []
+        count = len(left)
+        while len(left) > 2 and (total > self._budget or len(left) > (MOST * 2 // 3 if count > MOST else MOST)):
+            places = [k for k in range(1, len(left) - 1) if not left[k][2]]
+            if not places:
+                break
+            least = min(places, key=lambda k: (left[k + 1][0] - left[k - 1][0]) / self._apart(left[k][0]))
+            step, size, _ = left.pop(least)
+            total -= size
+            gone.append(step)
+        if gone and not self._every:
+            self._widen([step for step, _, _ in left])
+        return gone
+
+    def _widen(self, steps: list[int]) -> None:
+        """Let new snapshots come about as far apart as the kept ones lie."""
+        late = steps[bisect.bisect(steps, steps[-1] // 2) :]
+        if len(late) > 1:
+            self._spacing = max(self._spacing, round((late[-1] - late[0]) / (len(late) - 1)))
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a model's state: weights and buffers by name."""
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def copied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Copies of all weights and buffers on the CPU, and which names share another's memory."""
+    copies: dict[str, Tensor] = {}
+    first: dict[tuple[object, ...], str] = {}
+    shared: dict[str, str] = {}
+    for name, value in state_of(model).items():
+        value = value.detach()
+        if value.layout is not torch.strided:
+            value = value.to_dense()
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype, value.device)
+        if value.numel() and place in first:
+            shared[name] = first[place]
+            continue
+        first[place] = name
+        copies[name] = value.to("cpu", copy=True).contiguous()
+    return copies, shared
+
+
+def write(file: Path, tensors: Mapping[str, Tensor], shared: Mapping[str, str], about: Mapping[str, str]) -> tuple[int, int]:
+    """Write a safetensors file beside and rename it; returns its size and checksum. The bits are kept as they are."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt", "shared": json.dumps(dict(shared)), **about}}
+    offset, bodies = 0, []
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            continue
+        body = tensor.contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else torch.empty(0, dtype=torch.uint8)
+        end = offset + body.numel()
+        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+        bodies.append(body)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    size = crc = 0
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as stream:
+            for part in (struct.pack("<Q", len(text)), text, *(memoryview(body.numpy()) for body in bodies)):
+                stream.write(part)
+                crc = zlib.crc32(part, crc)
+                size += len(part)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    return size, crc
+
+
+def read(file: Path, wanted: tuple[int, int] | None = None) -> dict[str, Tensor]:
+    """Read a snapshot; raises Unavailable when it is gone, Damaged when it is not as it was written."""
+    try:
+        if wanted is not None and checksum(file) != tuple(wanted):
+            raise Damaged(f"{file.name} does not match its checksum; look at another step")
+        tensors = load_file(str(file))
+        with safe_open(str(file), "pt") as opened:
+            shared = json.loads((opened.metadata() or {}).get("shared", "{}"))
+    except FileNotFoundError:
+        raise Unavailable(f"the snapshot {file.name} is gone (thinned, or deleted by hand); look at another step") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Damaged(f"{file.name} cannot be read as a snapshot: {error}") from error
+    for name, same in shared.items():
+        tensors[name] = tensors[same]
+    return tensors
+
+
+def read_live(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
+    """Step and weights of the rolling snapshot, if one is there."""
+    file = folder / LIVE
+    for _ in range(3):
+        try:
+            with safe_open(str(file), "pt") as opened:
+                about = opened.metadata() or {}
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError):
+            time.sleep(0.01)
+            continue
+        for name, same in json.loads(about.get("shared", "{}")).items():
+            tensors[name] = tensors[same]
+        return int(about["step"]), tensors
+    return None

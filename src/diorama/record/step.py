@@ -1,0 +1,75 @@
+"""What signals see of one step: only what some signal needs is collected."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from .histogram import HistogramValue
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerReading:
+    """What a layer answered to a batch: a histogram of its activations and the share of its units that don't take part.
+
+    *Meaning* ``dead`` counts units that are never above zero in the batch where a ReLU cuts there, and units that answer the
+    same to everything elsewhere. ``saturated`` is the share of activations within 1 % of the ends of a bounded
+    activation function; None where the layer has none.
+    """
+
+    values: HistogramValue
+    dead: float | None
+    saturated: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeReading:
+    """What the model answered to the probe set."""
+
+    loss: float | None
+    accuracy: float | None
+    layers: Mapping[str, LayerReading]
+
+
+Lazy = Callable[[], Mapping[str, HistogramValue]]
+
+
+def nothing() -> Mapping[str, HistogramValue]:
+    """No tensors were collected."""
+    return {}
+
+
+@dataclasses.dataclass
+class Step:
+    """One step of the training, as signals read it.
+
+    ``needs`` of a signal names what it reads: ``weights``, ``gradients``, ``updates``, ``activations``, ``probe``; scalars and
+    learning rates are always there.
+    """
+
+    number: int
+    scalars: Mapping[str, float | Tensor]
+    """What the loop passed to ``step()``."""
+    learning_rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    weights_of: Lazy = nothing
+    gradients: Mapping[str, HistogramValue] = dataclasses.field(default_factory=dict)
+    """By parameter: the gradients that the optimizer used."""
+    updates: Mapping[str, HistogramValue] = dataclasses.field(default_factory=dict)
+    """By parameter: what the step changed."""
+    before: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """By parameter: the norm of the weights before the step."""
+    activations: Mapping[str, LayerReading] = dataclasses.field(default_factory=dict)
+    """By layer: what it answered to the batch that was trained on."""
+    probe: ProbeReading | None = None
+    _kept: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def weights(self) -> Mapping[str, HistogramValue]:
+        """By parameter: the weights after the step."""
+        if "weights" not in self._kept:
+            self._kept["weights"] = self.weights_of()
+        found: Mapping[str, HistogramValue] = self._kept["weights"]
+        return found

@@ -1,0 +1,236 @@
+"""The one hand that writes a run's database: packed steps in small groups, merged into column blocks as they pile up.
+
+A step is one row, so it is there whole or not at all; a transaction moves it from the tail into blocks, so it is never lost
+or doubled. Everything here runs on the writer thread.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import database
+from .histogram import HistogramValue
+from .packing import HISTOGRAM, SCALAR, HistogramBlock, Record, pack_record, pack_scalars, unpack_scalars
+
+MERGE = 256
+"""Steps in the tail that are merged into blocks at once."""
+FANOUT = 16
+"""Blocks of one size that are joined into the next size."""
+LEVELS = 3
+LARGEST = 8_000_000
+"""Bytes that a block of histograms may take before it is left as it is."""
+TIME = "\0time"
+"""The hidden series of wall-clock times."""
+
+Value = float | HistogramValue
+
+
+class Writer:
+    """Writes to a run whose lock the process holds. Any method may raise sqlite3.Error (a full disk), and loses nothing then:
+    the transaction is undone and may be tried again."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._database = database.open_for_writing(self.folder)
+        rows = self._database.execute("SELECT id, name, kind FROM names")
+        self._numbers = {(name, kind): number for number, name, kind in rows}
+        self._waiting = int(self._one("SELECT count(*) FROM tail"))
+        self.last_step = last_step(self._database)
+
+    def _one(self, query: str) -> Any:
+        return self._database.execute(query).fetchone()[0]
+
+    def write(
+        self,
+        steps: Sequence[tuple[int, float, Mapping[str, Value]]],
+        events: Sequence[Mapping[str, Any]] = (),
+        meta: Mapping[str, Any] | None = None,
+        acknowledged: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Commit steps (number, time, values by name), events, facts and acknowledgements in one transaction."""
+        numbers = dict(self._numbers)
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            for step, moment, values in steps:
+                data = self._packed(moment, values)
+                self._database.execute(
+                    "INSERT INTO tail (step, data, crc) VALUES (?, ?, ?)", (step, data, zlib.crc32(data))
+                )
+            for event in events:
+                self._database.execute(
+                    "INSERT INTO events (step, kind, name, text, old, new, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [event.get(key, "") for key in ("step", "kind", "name", "text", "old", "new")]
+                    + [event.get("time", time.time())],
+                )
+            for key, value in (meta or {}).items():
+                self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+            for answer in acknowledged:
+                self._database.execute(
+                    "INSERT OR IGNORE INTO acknowledged VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [answer[key] for key in ("id", "step", "ok", "old", "new", "text", "time")],
+                )
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._numbers = numbers
+            self._undo()
+            raise
+        self._waiting += len(steps)
+        if steps:
+            self.last_step = max(self.last_step, max(step for step, _, _ in steps))
+
+    def _undo(self) -> None:
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
+
+    def _packed(self, moment: float, values: Mapping[str, Value]) -> bytes:
+        scalars = {self._number(TIME, SCALAR): moment}
+        histograms = {}
+        for name, value in values.items():
+            if isinstance(value, HistogramValue):
+                histograms[self._number(name, HISTOGRAM)] = value
+            else:
+                scalars[self._number(name, SCALAR)] = value
+        return pack_record(scalars, histograms)
+
+    def _number(self, name: str, kind: int) -> int:
+        number = self._numbers.get((name, kind))
+        if number is None:
+            row = self._database.execute("INSERT INTO names (name, kind) VALUES (?, ?)", (name, kind))
+            number = self._numbers[name, kind] = int(row.lastrowid or 0)
+        return number
+
+    def merge(self, all_of_it: bool = False) -> bool:
+        """Move the tail into blocks when enough steps wait there; join blocks that have become many."""
+        if self._waiting < (1 if all_of_it else MERGE):
+            return False
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            rows = self._database.execute("SELECT step, data FROM tail ORDER BY step, id").fetchall()
+            kinds = {number: kind for (_, kind), number in self._numbers.items()}
+            scalars, histograms = _columns([(step, Record.read(data)) for step, data in rows])
+            for number, (steps, values) in scalars.items():
+                self._block(number, 0, steps, pack_scalars(steps, values))
+            for number, block in histograms.items():
+                self._block(number, 0, block.steps, block.pack())
+            self._database.execute("DELETE FROM tail")
+            for level in range(LEVELS):
+                self._join(level, kinds)
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
+        self._waiting = 0
+        return True
+
+    def _block(self, number: int, level: int, steps: np.ndarray, data: bytes) -> None:
+        self._database.execute(
+            "INSERT INTO blocks (series, level, first, last, count, data, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (number, level, int(steps[0]), int(steps[-1]), len(steps), data, zlib.crc32(data)),
+        )
+
+    def _join(self, level: int, kinds: Mapping[int, int]) -> None:
+        many = self._database.execute(
+            "SELECT series FROM blocks WHERE level = ? GROUP BY series HAVING count(*) >= ?", (level, FANOUT)
+        ).fetchall()
+        for (number,) in many:
+            rows = self._database.execute(
+                "SELECT id, data FROM blocks WHERE series = ? AND level = ? ORDER BY first, id", (number, level)
+            ).fetchall()
+            if sum(len(data) for _, data in rows) > LARGEST:
+                continue
+            if kinds[number] == SCALAR:
+                parts = [unpack_scalars(data) for _, data in rows]
+                steps = np.concatenate([part[0] for part in parts])
+                packed = pack_scalars(steps, np.concatenate([part[1] for part in parts]))
+            else:
+                block = HistogramBlock.joined([HistogramBlock.unpack(data) for _, data in rows])
+                steps, packed = block.steps, block.pack()
+            self._database.executemany("DELETE FROM blocks WHERE id = ?", [(row[0],) for row in rows])
+            self._block(number, level + 1, steps, packed)
+
+    def index_snapshot(self, step: int, file: str, size: int, crc: int, *, anchor: bool, model: int) -> None:
+        """Enter a snapshot whose file stands in its place."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (step, file, size, crc, time.time(), int(anchor), model),
+        )
+
+    def forget_snapshots(self, steps: Sequence[int]) -> None:
+        """Take snapshots out of the index; their files may be deleted after that."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            self._database.executemany("DELETE FROM snapshots WHERE step = ?", [(step,) for step in steps])
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
+
+    def index_file(self, name: str, size: int, crc: int) -> None:
+        """Enter another file with its checksum."""
+        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, size, crc))
+
+    def forget_file(self, name: str) -> None:
+        """Take a file out of the index."""
+        self._database.execute("DELETE FROM files WHERE name = ?", (name,))
+
+    def snapshots(self) -> list[tuple[int, str, int, bool]]:
+        """All snapshots: step, file, bytes, whether it is kept for good."""
+        rows = self._database.execute("SELECT step, file, bytes, anchor FROM snapshots ORDER BY step")
+        return [(step, file, size, bool(anchor)) for step, file, size, anchor in rows]
+
+    def meta(self) -> dict[str, Any]:
+        """All facts of the run."""
+        return {key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM meta")}
+
+    def close(self) -> None:
+        """Merge what waits and close the database, so that no WAL is left."""
+        try:
+            self.merge(all_of_it=True)
+        finally:
+            self._database.close()
+
+    def abandon(self) -> None:
+        """Close without merging."""
+        self._database.close()
+
+
+def last_step(connection: sqlite3.Connection) -> int:
+    """The last committed step; -1 when there is none."""
+    found = connection.execute(
+        "SELECT max(coalesce((SELECT max(step) FROM tail), -1), coalesce((SELECT max(last) FROM blocks), -1))"
+    ).fetchone()
+    return int(found[0])
+
+
+def _columns(
+    records: Sequence[tuple[int, Record]],
+) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, HistogramBlock]]:
+    """Turn steps into one column a series."""
+    counts = [len(record.numbers) for _, record in records]
+    numbers = np.concatenate([record.numbers for _, record in records])
+    values = np.concatenate([record.values for _, record in records])
+    steps = np.repeat(np.array([step for step, _ in records], np.int64), counts)
+    order = np.argsort(numbers, kind="stable")
+    numbers, values, steps = numbers[order], values[order], steps[order]
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1 if len(numbers) else 0))
+    scalars = {
+        int(numbers[start]): (steps[start:stop], values[start:stop])
+        for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True)
+    }
+    gathered: dict[int, tuple[list[int], list[HistogramValue]]] = {}
+    for step, record in records:
+        for number in record.histograms:
+            value = record.histogram(number)
+            if value is not None:
+                held = gathered.setdefault(number, ([], []))
+                held[0].append(step)
+                held[1].append(value)
+    return scalars, {number: HistogramBlock.of(*columns) for number, columns in gathered.items()}

@@ -1,0 +1,215 @@
+"""A run folder as a user sees it: what was recorded, scenes at its snapshots, and commands to its training."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .core import registry
+from .core.errors import NotApplicable, Unavailable, UsageError
+from .core.knobs import build
+from .record import requests
+from .record.reader import Reader
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .data.examples import Examples
+    from .record.findings import Found
+    from .scene import Scene
+
+
+class Acknowledged(NamedTuple):
+    """What a training answered to a command: at which step, and what changed."""
+
+    step: int
+    old: str
+    new: str
+    text: str
+
+
+class Run(Reader):
+    """A recorded or running training: its series, histograms, events, snapshots, scenes and commands."""
+
+    def __init__(self, path: str | Path, trust: bool = False, model: Any = None) -> None:
+        super().__init__(path)
+        self.trust = trust
+        self._factory = model
+        self._loaded: dict[int, dict[str, Any]] = {}
+        self._examples: Examples | None = None
+
+    def __repr__(self) -> str:
+        now = "running" if self.alive else "ended"
+        return f"<Run {self.name!r}: {self.last_step} steps, {len(self.snapshots)} snapshots, {now}>"
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.meta.get("name") or self.path.name)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self.meta.get("classes", ()))
+
+    @property
+    def task(self) -> str:
+        """classification, multi_label, regression or next_token; empty when it is unknown."""
+        return str(self.meta.get("task", ""))
+
+    @property
+    def examples(self) -> Examples | None:
+        """The probe set; None in a run that was recorded without one."""
+        from .data.examples import Examples
+        from .record.beginning import PROBE
+
+        if self._examples is None and (self.path / PROBE).is_file():
+            self._examples = Examples.load(self.path / PROBE)
+        return self._examples
+
+    @property
+    def kind(self) -> Any:
+        """The kind of input, or a dict of kinds by name."""
+        return self.examples.kind if self.examples is not None else None
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Steps from which a training can go on."""
+        from .record import checkpoints
+
+        return checkpoints.steps(self.path)
+
+    def module(self, step: int | None = None) -> nn.Module:
+        """The stored model of the architecture at a step (the newest one's when left out); its weights are a snapshot's.
+
+        *Raises* Untrusted for a model that this user did not store, Unavailable where there is none.
+        """
+        found = self._stored(step)["model"]
+        module: nn.Module = found
+        return module
+
+    def _stored(self, step: int | None = None) -> dict[str, Any]:
+        number = self.model_at(self.last_step if step is None else step)
+        if number not in self._loaded:
+            self._loaded[number] = self._made() if self._factory is not None else self._unpickled(number)
+        return self._loaded[number]
+
+    def _unpickled(self, number: int) -> dict[str, Any]:
+        from .record import models
+
+        reason = self.meta.get("model_error")
+        if reason and not models.file_of(self.path, number).is_file():
+            raise Unavailable(f"the model of {self.name!r} could not be stored ({reason}); to look into it, {models.WAY_OUT}")
+        return models.load(self.path, number, self.trust)
+
+    def _made(self) -> dict[str, Any]:
+        from torch import nn
+
+        made = self._factory
+        if isinstance(made, str):
+            made = factory(made)
+        if not isinstance(made, nn.Module):
+            made = made()
+        made = getattr(made, "model", made) if not isinstance(made, nn.Module) else made
+        if not isinstance(made, nn.Module):
+            raise UsageError(f"the factory wants to return a torch.nn.Module, got {type(made).__name__}")
+        return {"model": made}
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the outputs are read (``outputs``, ``criterion``), as far as the stored model tells."""
+        try:
+            stored = self._stored()
+        except (NotApplicable, Unavailable, UsageError):
+            return {}
+        except Exception as error:
+            from .core.errors import DioramaError
+
+            if isinstance(error, DioramaError):
+                return {}
+            raise
+        return {name: stored.get(name) for name in ("outputs", "criterion")}
+
+    def scene(self, step: int | str | None = None) -> Scene:
+        """The model at the nearest snapshot at or before a step; the newest one by default; "live" while it trains.
+
+        *Raises* Unavailable where there is no snapshot yet.
+        """
+        from .scene import Scene
+
+        if step == "live":
+            live = self.live()
+            if live is not None and live[0] >= (self.snapshots or [0])[-1]:
+                return Scene.of_run(self, live[0], live[1])
+            step = None
+        if isinstance(step, str):
+            raise UsageError(f"step wants a number or 'live', got {step!r}")
+        steps = self.snapshots
+        if not steps:
+            raise Unavailable(f"the run {self.name!r} has no snapshot yet")
+        before = [each for each in steps if step is None or each <= step]
+        return Scene.of_run(self, before[-1] if before else steps[0])
+
+    def command(self, name: str, /, *, wait: float = 5.0, sender: str = "python", **knobs: Any) -> Acknowledged:
+        """Ask the running training for a change, and wait until it has answered.
+
+        *Raises* NotFound for an unknown command or knob, UsageError when the training refuses it, Unavailable when no training
+        runs or it does not answer in time (the command is then still applied at its next step).
+        """
+        build(registry.commands[name], knobs)
+        if not self.alive:
+            raise Unavailable(f"no training writes to {self.name!r} now, so there is nothing to command")
+        number = requests.send(self.path, name, json.loads(json.dumps(knobs)), sender)
+        until = time.monotonic() + wait
+        while (answer := self.acknowledgement(number)) is None:
+            if time.monotonic() > until:
+                raise Unavailable(f"the training did not answer within {wait:g} s; it will apply {name} after its current step")
+            if not self.alive and self.acknowledgement(number) is None:
+                raise Unavailable(f"the training ended before it could apply {name}")
+            time.sleep(0.02)
+        if not answer["ok"]:
+            raise UsageError(str(answer["text"]))
+        return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"])
+
+    def findings(self) -> list[Found]:
+        """What is wrong with the training, worst first."""
+        found = [each for plugin in registry.findings.values() for each in plugin()(self)]
+        return sorted(found, key=lambda each: -each.severity)
+
+    def info(self) -> dict[str, Any]:
+        """What the run holds, as plain data."""
+        meta, snapshots, times = self.meta, self.snapshots, self.times()
+        return {
+            "name": self.name, "path": str(self.path), "model": meta.get("model", ""), "task": self.task,
+            "classes": list(self.classes), "examples": meta.get("examples", 0), "steps": max(self.last_step, 0),
+            "snapshots": snapshots, "checkpoints": self.checkpoints, "series": self.series_names,
+            "histograms": self.histogram_names, "alive": self.alive, "paused": self.paused, "dropped": self.dropped,
+            "commands": sum(event.kind == "command" for event in self.events),
+            "events": [event.__dict__ for event in self.events], "optimizer": meta.get("optimizer", []),
+            "seconds": float(times[-1] - times[0]) if len(times) else 0.0, "bytes": self.size,
+            "ended": meta.get("ended"), "guessed": meta.get("guessed", []), "model_error": meta.get("model_error", ""),
+        }  # fmt: skip
+
+
+def factory(text: str) -> Callable[[], Any]:
+    """Find ``package.module:function``; raises UsageError with what is missing."""
+    place, colon, name = text.partition(":")
+    if not colon or not name:
+        raise UsageError(f"a factory looks like 'package.module:function', got {text!r}")
+    try:
+        made: Callable[[], Any] = getattr(importlib.import_module(place), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"the factory {text!r} cannot be found: {error}") from error
+    return made
+
+
+def open_run(path: str | Path, trust: bool = False, model: Any = None) -> Run:
+    """Open a run folder. ``trust`` lets it load a model that someone else stored; ``model`` gives one, or a factory.
+
+    *Raises* Unavailable where there is no run, Damaged where it cannot be read.
+    """
+    return Run(path, trust, model)
