@@ -1,6 +1,6 @@
 // Numbers to colours: the tables come from Python, so that page, notebook and exported figures agree.
 
-import { CLASSES, DIVERGING_DARK, DIVERGING_LIGHT, INFINITE, NAN_INK, VIRIDIS, type Limits, type NdArray } from "./types.ts";
+import { CLASSES, DIVERGING_DARK, DIVERGING_LIGHT, INFINITE, NAN_INK, PAPERS, VIRIDIS, type Limits, type NdArray } from "./types.ts";
 
 export type Theme = "light" | "dark";
 export type Rgb = readonly [number, number, number];
@@ -70,11 +70,10 @@ export function unpack(packed: number): string {
   return `rgb(${packed & 255} ${(packed >> 8) & 255} ${(packed >> 16) & 255})`;
 }
 
-/** Whether dark text reads better than light text on a CSS colour made by `css`. */
+/** Whether dark text reads better than light text on a colour made by `css`. */
 export function wantsDarkText(colour: string): boolean {
-  const parts = colour.startsWith("#") ? rgb(colour) : (colour.match(/\d+/g) ?? ["0", "0", "0"]).map(Number);
-  const [r = 0, g = 0, b = 0] = parts.map((part) => (part / 255) ** 2.2);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18;
+  const [r = 0, g = 0, b = 0] = colour.startsWith("#") ? rgb(colour) : (colour.match(/\d+/g) ?? []).map(Number);
+  return luminance([r, g, b]) > 0.18;
 }
 
 const INFINITE_PIXEL = pack(rgb(INFINITE));
@@ -130,4 +129,34 @@ export function colourBytes(image: NdArray, pixels: Uint32Array): void {
 
 function byte(value: number): number {
   return value <= 0 ? 0 : value >= 255 ? 255 : Math.round(value);
+}
+
+const readableColours = new Map<string, string>();
+
+/** A colour moved towards the ink until text in it has a contrast of 4.5 on the theme's paper. */
+export function readable(colour: string, theme: Theme): string {
+  const name = `${colour} ${theme}`;
+  let found = readableColours.get(name);
+  if (found) return found;
+  const paper = luminance(rgb(PAPERS[theme]));
+  const end = theme === "dark" ? 255 : 0;
+  let parts = rgb(colour);
+  for (let i = 0; i < 40 && contrast(luminance(parts), paper) < 4.5; i++) {
+    const [r, g, b] = parts.map((part) => part + (end - part) * 0.06);
+    parts = [r ?? 0, g ?? 0, b ?? 0];
+  }
+  found = `rgb(${parts.map(Math.round).join(" ")})`;
+  readableColours.set(name, found);
+  return found;
+}
+
+/** The relative luminance of a colour (WCAG 2). */
+export function luminance(colour: Rgb): number {
+  const [r = 0, g = 0, b = 0] = colour.map((part) => (part <= 10 ? part / 3294.6 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+/** The contrast ratio of two luminances (WCAG 2). */
+export function contrast(a: number, b: number): number {
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 }

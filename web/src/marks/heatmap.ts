@@ -7,7 +7,7 @@ import { Chosen, type Context, type Draw } from "./context.ts";
 import { format, withUnit } from "./format.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
-import { face, inks, sheet, type Ink } from "./sheet.ts";
+import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
 
 const TEXT = 11;
 const GAP_FROM = 9; // cells at least this large are told apart by a gap
@@ -154,19 +154,6 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
   pen.rotate(-Math.PI / 2);
   pen.fillText(fit(pen, mark.row_title, Math.max(40, rows * cellHeight)), 0, 0);
   pen.restore();
-}
-
-/** The text, shortened with an ellipsis to a width. */
-export function fit(pen: CanvasRenderingContext2D, text: string, width: number): string {
-  if (pen.measureText(text).width <= width) return text;
-  let low = 0;
-  let high = text.length;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
-    else high = middle - 1;
-  }
-  return low ? `${text.slice(0, low)}…` : "";
 }
 
 function paintChosen(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, chosen: Chosen, ink: Ink): void {

@@ -2,18 +2,24 @@
 
 import type { MarkName, Node, Picture } from "../types.ts";
 import { bars } from "./bars.ts";
+import { blocks } from "./blocks.ts";
 import type { Context, Draw, Drawn } from "./context.ts";
+import { field } from "./field.ts";
 import { group } from "./group.ts";
 import { heatmap } from "./heatmap.ts";
 import { image } from "./image.ts";
+import { lines } from "./lines.ts";
 import { number } from "./number.ts";
+import { ridges } from "./ridges.ts";
+import { table } from "./table.ts";
+import { text } from "./text.ts";
 import { tiles } from "./tiles.ts";
 
 export type { Context, Drawn, How, Value } from "./context.ts";
 
 /** Every mark by its name. */
-export const MARKS: Readonly<Partial<Record<MarkName, Draw<never>>>> = {
-  image, tiles, heatmap, bars, number, group: group(drawNode),
+export const MARKS: Readonly<Record<MarkName, Draw<never>>> = {
+  image, tiles, heatmap, lines, ridges, bars, field, blocks, text, table, number, group: group(drawNode),
 };
 
 /** Draw a picture's body into an element. The element keeps its other classes; its content is the picture's. */
@@ -59,7 +65,7 @@ function drawNode(element: HTMLElement, first: Node, context: Context): Drawn<No
 }
 
 function start(element: HTMLElement, mark: Node, context: Context): Drawn<never> {
-  const draw = MARKS[mark.mark];
+  const draw = MARKS[mark.mark] as Draw<never> | undefined;
   if (!draw) throw new Error(`this page is older than the picture: it has no mark named '${mark.mark}'`);
   return draw(element, mark as never, context);
 }

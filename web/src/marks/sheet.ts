@@ -61,7 +61,7 @@ export interface Ink {
   readonly muted: string;
   readonly hairline: string;
   readonly accent: string;
-  readonly fill: string;
+  readonly wash: string;
 }
 
 /** The colours of the theme, as the style sheet has them; canvases cannot read custom properties by themselves. */
@@ -70,11 +70,24 @@ export function inks(element: HTMLElement): Ink {
   const read = (name: string): string => style.getPropertyValue(name).trim();
   return {
     paper: read("--paper"), ink: read("--ink"), muted: read("--muted"),
-    hairline: read("--hairline"), accent: read("--accent"), fill: read("--fill"),
+    hairline: read("--hairline"), accent: read("--accent"), wash: read("--wash"),
   };
 }
 
 /** The page's text face at a size, for canvases. */
 export function face(size: number, weight = 400): string {
   return `${weight} ${size}px "Inter Variable", Inter, system-ui, sans-serif`;
+}
+
+/** The text, shortened with an ellipsis to a width. */
+export function fit(pen: CanvasRenderingContext2D, text: string, width: number): string {
+  if (pen.measureText(text).width <= width) return text;
+  let low = 0;
+  let high = text.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return low ? `${text.slice(0, low)}…` : "";
 }

@@ -1,0 +1,284 @@
+// A plane of outputs with points on it: regions by class, as strong as they are certain, or numbers through a scale.
+
+import { classColour, css, lut, pack, place, rgb, type Theme } from "../colour.ts";
+import { INFINITE, PAPERS, type Field } from "../types.ts";
+import { Scale, tickText } from "./axis.ts";
+import { context2d } from "./cells.ts";
+import { Chosen, type Context, type Draw } from "./context.ts";
+import { make } from "./elements.ts";
+import { counted, format, percent, withUnit } from "./format.ts";
+import { head } from "./head.ts";
+import { hits, type Hit } from "./hits.ts";
+import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
+
+const LEFT = 34;
+const FOOT = 20;
+const RADIUS = 3.5;
+
+interface Plan {
+  x: Scale;
+  y: Scale;
+}
+
+export const field: Draw<Field> = (element, first, context) => {
+  const frame = head(element, "field");
+  let mark = first;
+  let plan: Plan = { x: new Scale([0, 1], [0, 1]), y: new Scale([0, 1], [1, 0]) };
+  const plate = make("canvas");
+  let plated = "";
+  const surface = sheet(frame.body, (width) => {
+    plan = arrange(mark, width);
+    return plan.y.from + FOOT;
+  }, (pen) => {
+    if (plated !== context.theme) paintPlate(plate, mark, context.theme);
+    plated = context.theme;
+    paint(pen, plate, plan, mark, context, inks(element));
+  });
+  const touch = hits(surface.element, context, {
+    at: (x, y) => pointAt(mark, plan, x, y) ?? planeAt(mark, plan, x, y),
+    from(current, dx, dy) {
+      const count = mark.points?.shape[0] ?? 0;
+      if (!count) return planeAt(mark, plan, (plan.x.from + plan.x.to) / 2, (plan.y.from + plan.y.to) / 2);
+      const at = current ? Number(current.id) : 0;
+      return point(mark, plan, dx || dy ? towards(mark, plan, at, dx, dy) : at);
+    },
+  });
+
+  function show(): void {
+    plated = "";
+    frame.update(mark, mark.values.shape.length === 2 ? mark.limits : null, context.theme);
+    surface.paint();
+    const points = mark.points?.shape[0] ?? 0;
+    touch.reset(`${mark.title || "plane of outputs"}${points ? ` with ${counted(points, "point")}` : ""}${mark.wrong ? `, ${count(mark.wrong.data)} wrong` : ""}; arrow keys read the points`);
+  }
+
+  show();
+  return {
+    update(next) {
+      mark = next;
+      show();
+    },
+    refresh() {
+      frame.update(mark, mark.values.shape.length === 2 ? mark.limits : null, context.theme);
+      surface.paint();
+    },
+    destroy() {
+      touch.destroy();
+      surface.destroy();
+      element.replaceChildren();
+    },
+  };
+};
+
+function count(flags: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < flags.length; i++) sum += flags[i] ? 1 : 0;
+  return sum;
+}
+
+function arrange(mark: Field, width: number): Plan {
+  const [x0, x1, y0, y1] = mark.extent;
+  const wide = Math.max(40, Math.min(mark.size, width - LEFT - 6));
+  const aspect = Math.abs((y1 - y0) / (x1 - x0));
+  const tall = wide * (aspect > 0.4 && aspect < 1.6 ? aspect : 0.8);
+  return { x: new Scale([x0, x1], [LEFT, LEFT + wide]), y: new Scale([y0, y1], [4 + tall, 4]) };
+}
+
+/** The plane itself, one canvas pixel a value, the highest y on top. */
+function paintPlate(canvas: HTMLCanvasElement, mark: Field, theme: Theme): void {
+  const [height = 0, width = 0, classes = 0] = mark.values.shape;
+  canvas.width = width;
+  canvas.height = height;
+  if (!width || !height) return;
+  const sheet = new ImageData(width, height);
+  const pixels = new Uint32Array(sheet.data.buffer);
+  const paper = rgb(PAPERS[theme]);
+  const hues = Array.from({ length: classes }, (_, i) => rgb(classColour(i)));
+  const table = mark.limits ? lut(mark.limits.scale, theme) : null;
+  for (let row = 0; row < height; row++) {
+    for (let column = 0; column < width; column++) {
+      const from = row * width + column;
+      const to = (height - 1 - row) * width + column;
+      if (!classes) {
+        const value = mark.values.data[from] as number;
+        if (Number.isNaN(value) || !mark.limits || !table) pixels[to] = 0;
+        else pixels[to] = Number.isFinite(value) ? (table[place(value, mark.limits, table.length)] as number) : pack(rgb(INFINITE));
+        continue;
+      }
+      const best = likeliest(mark, from, classes);
+      const certain = ((mark.values.data[from * classes + best] as number) - 1 / classes) / (1 - 1 / classes);
+      const share = 0.12 + 0.5 * Math.max(0, Math.min(1, certain));
+      const hue = hues[best] ?? paper;
+      pixels[to] = Number.isNaN(certain) ? 0 : pack([blend(paper[0], hue[0], share), blend(paper[1], hue[1], share), blend(paper[2], hue[2], share)]);
+    }
+  }
+  context2d(canvas).putImageData(sheet, 0, 0);
+}
+
+function blend(from: number, to: number, share: number): number {
+  return Math.round(from + (to - from) * share);
+}
+
+function likeliest(mark: Field, cell: number, classes: number): number {
+  let best = 0;
+  for (let i = 1; i < classes; i++) {
+    if ((mark.values.data[cell * classes + i] as number) > (mark.values.data[cell * classes + best] as number)) best = i;
+  }
+  return best;
+}
+
+function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, plan: Plan, mark: Field, context: Context, ink: Ink): void {
+  const { x, y } = plan;
+  const [wide, tall] = [x.to - x.from, y.from - y.to];
+  if (plate.width && plate.height) {
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(plate, x.from, y.to, wide, tall);
+  }
+  if (mark.values.shape.length === 3) paintBorders(pen, plan, mark, ink);
+  pen.strokeStyle = ink.hairline;
+  pen.lineWidth = 1;
+  pen.strokeRect(x.from - 0.5, y.to - 0.5, wide + 1, tall + 1);
+  paintTicks(pen, plan, mark, ink);
+  paintPoints(pen, plan, mark, context, ink);
+}
+
+/** Where the likeliest class changes. */
+function paintBorders(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, ink: Ink): void {
+  const [height = 0, width = 0, classes = 0] = mark.values.shape;
+  const best = new Uint16Array(height * width);
+  for (let i = 0; i < best.length; i++) best[i] = likeliest(mark, i, classes);
+  const [stepX, stepY] = [(x.to - x.from) / width, (y.from - y.to) / height];
+  pen.strokeStyle = ink.ink;
+  pen.globalAlpha = 0.55;
+  pen.lineWidth = 1;
+  pen.beginPath();
+  for (let row = 0; row < height; row++) {
+    for (let column = 0; column < width; column++) {
+      const here = best[row * width + column];
+      const [left, top] = [x.from + column * stepX, y.from - (row + 1) * stepY];
+      if (column + 1 < width && best[row * width + column + 1] !== here) {
+        pen.moveTo(left + stepX, top);
+        pen.lineTo(left + stepX, top + stepY);
+      }
+      if (row + 1 < height && best[(row + 1) * width + column] !== here) {
+        pen.moveTo(left, top);
+        pen.lineTo(left + stepX, top);
+      }
+    }
+  }
+  pen.stroke();
+  pen.globalAlpha = 1;
+}
+
+function paintTicks(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, ink: Ink): void {
+  pen.font = face(11);
+  pen.fillStyle = ink.muted;
+  pen.textBaseline = "middle";
+  const xTicks = x.ticks(Math.max(2, Math.round((x.to - x.from) / 70)));
+  const yTicks = y.ticks(Math.max(2, Math.round((y.from - y.to) / 60)));
+  pen.textAlign = "center";
+  for (const tick of xTicks) pen.fillText(tickText(tick, xTicks), x.at(tick), y.from + 11);
+  pen.textAlign = "right";
+  for (const tick of yTicks) pen.fillText(tickText(tick, yTicks), x.from - 6, Math.max(8, y.at(tick)));
+  const last = xTicks.at(-1) ?? x.low;
+  pen.textAlign = "right";
+  if (mark.x_title && x.to - x.at(last) > 30 + pen.measureText(mark.x_title).width) pen.fillText(mark.x_title, x.to, y.from + 11);
+  else if (mark.x_title) {
+    const first = x.at(xTicks[0] ?? x.low) + 14;
+    pen.textAlign = "left";
+    pen.fillText(fit(pen, mark.x_title, x.at(xTicks[1] ?? x.high) - first - 14), first, y.from + 11);
+  }
+  if (!mark.y_title) return;
+  pen.save();
+  pen.translate(7, (y.from + y.to) / 2);
+  pen.rotate(-Math.PI / 2);
+  pen.textAlign = "center";
+  pen.fillText(fit(pen, mark.y_title, y.from - y.to), 0, 0);
+  pen.restore();
+}
+
+function paintPoints(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, context: Context, ink: Ink): void {
+  const total = mark.points?.shape[0] ?? 0;
+  const chosen = new Chosen(context.selection);
+  const radius = total > 800 ? 2 : total > 300 ? 2.75 : RADIUS;
+  for (let i = 0; i < total; i++) {
+    const [x, y] = where(mark, plan, i);
+    pen.beginPath();
+    pen.arc(x, y, radius, 0, 7);
+    pen.fillStyle = pointColour(mark, i, context.theme, ink);
+    pen.fill();
+    pen.lineWidth = mark.wrong?.data[i] ? 1.75 : 1;
+    pen.strokeStyle = mark.wrong?.data[i] ? ink.ink : ink.paper;
+    pen.stroke();
+  }
+  mark.point_keys.forEach((key, i) => {
+    if (!chosen.has(key) && context.hovered !== key) return;
+    const [x, y] = where(mark, plan, i);
+    pen.beginPath();
+    pen.arc(x, y, radius + 3, 0, 7);
+    pen.lineWidth = chosen.has(key) ? 2 : 1;
+    pen.strokeStyle = chosen.has(key) ? ink.accent : ink.ink;
+    pen.stroke();
+  });
+}
+
+function pointColour(mark: Field, i: number, theme: Theme, ink: Ink): string {
+  const value = mark.point_values?.data[i];
+  if (value === undefined) return ink.ink;
+  return mark.limits && mark.values.shape.length === 2 ? css(value, mark.limits, theme) : classColour(value);
+}
+
+function where(mark: Field, { x, y }: Plan, i: number): [number, number] {
+  return [x.at(mark.points?.data[2 * i] as number), y.at(mark.points?.data[2 * i + 1] as number)];
+}
+
+function pointAt(mark: Field, plan: Plan, x: number, y: number): Hit | null {
+  let best = -1;
+  let least = 8 ** 2;
+  for (let i = 0; i < (mark.points?.shape[0] ?? 0); i++) {
+    const [px, py] = where(mark, plan, i);
+    const distance = (px - x) ** 2 + (py - y) ** 2;
+    if (distance < least) [least, best] = [distance, i];
+  }
+  return best < 0 ? null : point(mark, plan, best);
+}
+
+/** The nearest point in a direction. */
+function towards(mark: Field, plan: Plan, from: number, dx: number, dy: number): number {
+  const [x, y] = where(mark, plan, from);
+  let best = from;
+  let least = Infinity;
+  for (let i = 0; i < (mark.points?.shape[0] ?? 0); i++) {
+    const [px, py] = where(mark, plan, i);
+    const along = (px - x) * dx + (py - y) * dy;
+    const aside = Math.abs((px - x) * dy) + Math.abs((py - y) * dx);
+    if (along > 0.5 && along + 2 * aside < least) [least, best] = [along + 2 * aside, i];
+  }
+  return best;
+}
+
+function point(mark: Field, plan: Plan, i: number): Hit {
+  const [x, y] = where(mark, plan, i);
+  const key = mark.point_keys[i];
+  const value = mark.point_values?.data[i];
+  const name = value === undefined ? "" : mark.values.shape.length === 3 ? (mark.classes[value] ?? `class ${value}`) : withUnit(value, mark.limits?.unit ?? "");
+  return {
+    id: String(i),
+    keys: key ? [key] : [],
+    lines: [`${key ? key.replace(":", " ") : `point ${i}`}${name ? ` · ${name}` : ""}${mark.wrong?.data[i] ? " · wrong" : ""}`, `at ${format(mark.points?.data[2 * i])}, ${format(mark.points?.data[2 * i + 1])}`],
+    x: x - 6, y: y - 6, width: 12, height: 12, round: true,
+  };
+}
+
+function planeAt(mark: Field, plan: Plan, x: number, y: number): Hit | null {
+  if (x < plan.x.from || x >= plan.x.to || y <= plan.y.to || y > plan.y.from) return null;
+  const [height = 0, width = 0, classes = 0] = mark.values.shape;
+  const column = Math.min(width - 1, Math.floor(((x - plan.x.from) / (plan.x.to - plan.x.from)) * width));
+  const row = Math.min(height - 1, Math.floor(((plan.y.from - y) / (plan.y.from - plan.y.to)) * height));
+  const cell = row * width + column;
+  const told = classes
+    ? Array.from({ length: classes }, (_, i) => ({ name: mark.classes[i] ?? `class ${i}`, share: mark.values.data[cell * classes + i] as number }))
+        .sort((a, b) => b.share - a.share).slice(0, 3).map(({ name, share }) => `${name}: ${percent(share)}`)
+    : [withUnit(mark.values.data[cell] as number, mark.limits?.unit ?? "")];
+  return { id: "0", keys: [], lines: [`at ${format(plan.x.value(x))}, ${format(plan.y.value(y))}`, ...told], x, y, width: 0, height: 0 };
+}

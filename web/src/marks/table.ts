@@ -1,0 +1,179 @@
+// Rows that can be sorted by any column: numbers, shares as small bars, texts, classes, small images.
+
+import { classColour, type Theme } from "../colour.ts";
+import { row } from "../picture.ts";
+import type { Column, Table } from "../types.ts";
+import { paintImage } from "./cells.ts";
+import type { Draw } from "./context.ts";
+import { ensure, make, setAttribute, setText } from "./elements.ts";
+import { counted, format, percent, withUnit } from "./format.ts";
+import { head } from "./head.ts";
+import { keyed, type Part } from "./keyed.ts";
+
+const MANY = 200; // rows shown at first
+
+interface Row extends HTMLTableRowElement {
+  fields: HTMLTableCellElement[];
+}
+
+export const table: Draw<Table> = (element, first, context) => {
+  const frame = head(element, "table");
+  const scroller = make("div", "table-scroller");
+  const sheet = make("table", "table");
+  const top = make("thead");
+  const names = make("tr");
+  const body = make("tbody");
+  const more = make("button", "link");
+  more.type = "button";
+  top.append(names);
+  sheet.append(top, body);
+  scroller.append(sheet);
+  frame.body.append(scroller, more);
+  const headers: HTMLTableCellElement[] = [];
+  const rows: Row[] = [];
+  const keys = keyed(body, context, { role: "row" });
+  let mark = first;
+  let theme = context.theme;
+  let sorted = { column: first.sort, descending: first.descending };
+  let chosenSort = false;
+  let limit = MANY;
+  more.addEventListener("click", () => {
+    limit += MANY * 2;
+    paint();
+  });
+
+  function paint(): void {
+    theme = context.theme;
+    frame.update(mark, null, theme);
+    const all = order(mark, sorted.column, sorted.descending);
+    const shown = all.slice(0, limit);
+    sheet.setAttribute("aria-label", mark.title || "table");
+    ensure(names, headers, mark.columns.length, makeHeader);
+    headers.forEach((header, i) => fillHeader(header, mark.columns[i] as Column));
+    ensure(body, rows, shown.length, makeRow);
+    rows.forEach((item, at) => fill(item, mark, shown[at] as number, theme));
+    keys.set(rows, shown.map((i) => part(mark, i)));
+    more.hidden = shown.length === all.length;
+    setText(more, `show more (${format(shown.length)} of ${counted(all.length, "row")})`);
+  }
+
+  function makeHeader(): HTMLTableCellElement {
+    const header = make("th");
+    const button = make("button", "table-sort");
+    button.type = "button";
+    header.scope = "col";
+    header.append(button);
+    button.addEventListener("click", () => {
+      const column = mark.columns[headers.indexOf(header)];
+      if (!column || column.kind === "image") return;
+      // Numbers are looked at from the largest, texts from A.
+      const descending = sorted.column === column.name ? !sorted.descending : column.kind !== "text" && column.kind !== "class";
+      sorted = { column: column.name, descending };
+      chosenSort = true;
+      paint();
+    });
+    return header;
+  }
+
+  function fillHeader(header: HTMLTableCellElement, column: Column): void {
+    const button = header.firstElementChild as HTMLButtonElement;
+    const here = sorted.column === column.name;
+    setText(button, column.name + (column.unit ? ` (${column.unit})` : "") + (here ? (sorted.descending ? " ↓" : " ↑") : ""));
+    button.disabled = column.kind === "image";
+    header.dataset["kind"] = column.kind;
+    setAttribute(header, "aria-sort", here ? (sorted.descending ? "descending" : "ascending") : null);
+  }
+
+  paint();
+  return {
+    update(next) {
+      mark = next;
+      if (!chosenSort) sorted = { column: next.sort, descending: next.descending };
+      paint();
+    },
+    refresh() {
+      if (theme === context.theme) keys.refresh();
+      else paint();
+    },
+    destroy() {
+      keys.destroy();
+      element.replaceChildren();
+    },
+  };
+};
+
+function makeRow(): Row {
+  const item = make("tr") as Row;
+  item.fields = [];
+  return item;
+}
+
+/** The order of rows by a column; NaN always comes last. */
+export function order(mark: Table, name: string, descending: boolean): number[] {
+  const column = mark.columns.find((one) => one.name === name);
+  const indices = Array.from({ length: rowsOf(mark) }, (_, i) => i);
+  if (!column || column.kind === "image") return indices;
+  const sign = descending ? -1 : 1;
+  if (column.kind === "text") {
+    const compare = new Intl.Collator("en", { numeric: true }).compare;
+    return indices.sort((a, b) => sign * compare(column.texts[a] ?? "", column.texts[b] ?? "") || a - b);
+  }
+  const value = (i: number): number => column.numbers?.data[i] ?? NaN;
+  return indices.sort((a, b) => {
+    const [x, y] = [value(a), value(b)];
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y)) || a - b;
+    return x === y ? a - b : sign * (x < y ? -1 : 1);
+  });
+}
+
+function rowsOf(mark: Table): number {
+  const column = mark.columns[0];
+  return column ? (column.numbers?.shape[0] ?? column.images?.shape[0] ?? column.texts.length) : 0;
+}
+
+function fill(item: Row, mark: Table, i: number, theme: Theme): void {
+  item.classList.toggle("flagged", Boolean(mark.flagged?.data[i]));
+  ensure(item, item.fields, mark.columns.length, () => make("td"));
+  mark.columns.forEach((column, at) => fillCell(item.fields[at] as HTMLTableCellElement, column, i, theme));
+}
+
+function fillCell(cell: HTMLTableCellElement, column: Column, i: number, theme: Theme): void {
+  if (cell.dataset["kind"] !== column.kind) {
+    cell.dataset["kind"] = column.kind;
+    cell.replaceChildren();
+    if (column.kind === "image") cell.append(make("canvas", "pixels"));
+    if (column.kind === "class") cell.append(make("span", "dot"), make("span"));
+    if (column.kind === "share") {
+      const track = make("span", "share-track");
+      track.append(make("span", "share-fill"));
+      cell.append(track, make("span", "share-text"));
+    }
+  }
+  const number = column.numbers?.data[i] ?? NaN;
+  const [one, two] = [cell.firstElementChild as HTMLElement | null, cell.lastElementChild as HTMLElement | null];
+  if (column.kind === "image" && column.images) {
+    const picture = row(column.images, i);
+    cell.style.setProperty("--ratio", `${picture.shape[1] ?? 1} / ${picture.shape[0] ?? 1}`);
+    paintImage(one as HTMLCanvasElement, picture, column.limits, theme);
+  } else if (column.kind === "class" && one && two) {
+    one.style.backgroundColor = Number.isNaN(number) ? "transparent" : classColour(number);
+    setText(two, column.texts[i] ?? format(number));
+  } else if (column.kind === "share" && one && two) {
+    (one.firstElementChild as HTMLElement).style.width = `${Math.max(0, Math.min(1, number || 0)) * 100}%`;
+    setText(two, percent(number));
+  } else setText(cell, column.kind === "text" ? (column.texts[i] ?? "") : (column.signed && number > 0 ? "+" : "") + format(number));
+}
+
+function part(mark: Table, i: number): Part {
+  const key = mark.row_keys[i];
+  return {
+    keys: key ? [key] : [],
+    describe: () => mark.columns.filter((column) => column.kind !== "image").map((column) => `${column.name}: ${told(column, i)}`),
+  };
+}
+
+function told(column: Column, i: number): string {
+  const number = column.numbers?.data[i] ?? NaN;
+  if (column.kind === "text" || column.kind === "class") return column.texts[i] ?? format(number);
+  return column.kind === "share" ? percent(number) : withUnit(number, column.unit);
+}

@@ -1,0 +1,104 @@
+// Tokens coloured by a value, with what the model expected in their place below each.
+
+import { css, wantsDarkText, type Theme } from "../colour.ts";
+import type { Text } from "../types.ts";
+import type { Draw } from "./context.ts";
+import { ensure, make, setText } from "./elements.ts";
+import { percent, withUnit } from "./format.ts";
+import { head } from "./head.ts";
+import { keyed, type Part } from "./keyed.ts";
+
+interface Token extends HTMLDivElement {
+  word: HTMLElement;
+  others: HTMLElement[];
+}
+
+export const text: Draw<Text> = (element, first, context) => {
+  const frame = head(element, "text");
+  const flow = make("div", "text");
+  flow.setAttribute("role", "listbox");
+  frame.body.append(flow);
+  const items: Token[] = [];
+  const keys = keyed(flow, context);
+  let mark = first;
+  let theme = context.theme;
+
+  function paint(): void {
+    theme = context.theme;
+    frame.update(mark, mark.limits, theme);
+    flow.classList.toggle("characters", mark.characters);
+    flow.classList.toggle("with-others", mark.alternatives.length > 0);
+    flow.setAttribute("aria-label", `${mark.title || "text"}: ${mark.tokens.slice(0, 200).join(mark.characters ? "" : " ")}`);
+    ensure(flow, items, mark.tokens.length, makeToken);
+    items.forEach((item, i) => fill(item, mark, i, theme));
+    keys.set(items, items.map((_, i) => part(mark, i)));
+  }
+
+  paint();
+  return {
+    update(next) {
+      mark = next;
+      paint();
+    },
+    refresh() {
+      if (theme === context.theme) keys.refresh();
+      else paint();
+    },
+    destroy() {
+      keys.destroy();
+      element.replaceChildren();
+    },
+  };
+};
+
+function makeToken(): Token {
+  const item = make("div", "token") as Token;
+  item.word = make("span", "token-word");
+  item.others = [];
+  item.append(item.word);
+  return item;
+}
+
+function fill(item: Token, mark: Text, i: number, theme: Theme): void {
+  const token = mark.tokens[i] ?? "";
+  setText(item.word, visible(token, mark.characters));
+  item.classList.toggle("ends-line", token.endsWith("\n"));
+  const value = mark.values?.data[i];
+  item.word.classList.toggle("nan", value !== undefined && Number.isNaN(value));
+  if (value === undefined || !mark.limits || Number.isNaN(value)) {
+    item.word.removeAttribute("style");
+  } else {
+    const colour = css(value, mark.limits, theme);
+    item.word.style.backgroundColor = colour;
+    item.word.style.color = wantsDarkText(colour) ? "#1c1d20" : "#ffffff";
+  }
+  const others = mark.alternatives[i] ?? [];
+  ensure(item, item.others, others.length, () => make("span", "other"));
+  item.others.forEach((other, at) => {
+    const { text, probability } = others[at] ?? { text: "", probability: 0 };
+    setText(other, visible(text, mark.characters));
+    other.style.setProperty("--share", `${Math.round(Math.max(0, Math.min(1, probability)) * 100)}%`);
+    other.classList.toggle("right", text === token);
+    other.classList.toggle("sure", probability > 0.55);
+  });
+}
+
+/** White space that can be seen. */
+export function visible(token: string, single: boolean): string {
+  if (!single) return token.replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
+  return { "\n": "⏎", "\t": "⇥", " ": "·", "\r": "␍", "": "∅" }[token] ?? token;
+}
+
+function part(mark: Text, i: number): Part {
+  const value = mark.values?.data[i];
+  const others = mark.alternatives[i] ?? [];
+  return {
+    keys: mark.keys[i] ? [mark.keys[i] ?? ""] : [],
+    describe: () => [
+      `“${visible(mark.tokens[i] ?? "", mark.characters)}” · ${i}`,
+      value === undefined ? "" : withUnit(value, mark.limits?.unit ?? ""),
+      ...(others.length ? ["expected here:"] : []),
+      ...others.map((other) => `${visible(other.text, mark.characters)}  ${percent(other.probability)}`),
+    ],
+  };
+}
