@@ -1,0 +1,248 @@
+"""The structure of a model: modules that contain ops, and the tensors that flow between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import not_found
+from ..core.selection import Key, layer_key
+from ..data import nesting
+from ..data.nesting import Nested
+from .axes import first_tensor
+from .mode import OpMode, Trail
+from .untouched import Untouched
+from .unwrap import fed, named_modules, unwrap
+
+_ALIASES = frozenset({"data", "detach", "alias", "requires_grad_", "set_", "retain_grad"})
+_NOTHING_DONE = frozenset({"contiguous", "to", "float", "double", "half", "bfloat16", "cpu", "cuda", "type", "type_as"})
+Edge = tuple[str, str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A module's call or an op; ``input`` and ``output`` are nodes too."""
+
+    id: str
+    label: str
+    kind: str
+    """The module's class or the op's name."""
+    parent: str
+    """The id of the module it runs in; empty at the top."""
+    shape: tuple[int, ...]
+    """Of what it returns for one example."""
+    parameters: int
+    key: str
+    """What it puts into the selection when clicked; empty for inputs and outputs."""
+
+    @property
+    def is_op(self) -> bool:
+        """An op rather than a module."""
+        return self.id.startswith("op:")
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """Nested nodes in the order in which they began, and edges ``(source, target, shape)`` between innermost nodes."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+    def __getitem__(self, node: str) -> Node:
+        for candidate in self.nodes:
+            if candidate.id == node:
+                return candidate
+        raise not_found("node", node, (candidate.id for candidate in self.nodes))
+
+    def children(self, node: str = "") -> tuple[Node, ...]:
+        """The nodes directly inside a module; at the top, those of the model itself."""
+        return tuple(candidate for candidate in self.nodes if candidate.parent == node)
+
+    def view(self, open: Collection[str]) -> Graph:  # noqa: A002 - open is what a module is
+        """The graph with every module closed that is not in ``open``; edges end at what can be seen."""
+        known = {node.id: node for node in self.nodes}
+        seen = {node.id: self._shown(node, known, open) for node in self.nodes}
+        nodes = tuple(node for node in self.nodes if seen[node.id] == node.id)
+        edges: dict[tuple[str, str], list[str]] = {}
+        for source, target, label in self.edges:
+            ends = (seen[source], seen[target])
+            if ends[0] != ends[1]:
+                labels = edges.setdefault(ends, [])
+                labels += [label] if label not in labels else []
+        return Graph(nodes, tuple((*ends, ", ".join(labels)) for ends, labels in edges.items()))
+
+    @staticmethod
+    def _shown(node: Node, known: Mapping[str, Node], open_: Collection[str]) -> str:
+        """The outermost closed module around a node, or the node itself."""
+        shown = node.id
+        parent = node.parent
+        while parent:
+            if parent not in open_:
+                shown = parent
+            parent = known[parent].parent
+        return shown
+
+    def near(self, node: str, hops: int = 1) -> Graph:
+        """A node, what is inside it, and all that is at most so many edges away, with the modules around them.
+
+        *Raises* NotFound when the node is not in the graph.
+        """
+        known = {candidate.id: candidate for candidate in self.nodes}
+        reached = {self[node].id}
+        for candidate in self.nodes:
+            if candidate.parent in reached:
+                reached.add(candidate.id)
+        for _ in range(hops):
+            touching = [(source, target) for source, target, _ in self.edges if source in reached or target in reached]
+            reached |= {end for ends in touching for end in ends}
+        around = set(reached)
+        for name in reached:
+            while (parent := known[name].parent) and parent not in around:
+                around.add(parent)
+                name = parent
+        nodes = tuple(candidate for candidate in self.nodes if candidate.id in around)
+        return Graph(nodes, tuple(edge for edge in self.edges if edge[0] in reached and edge[1] in reached))
+
+    def find(self, text: str) -> tuple[Node, ...]:
+        """The nodes whose name or kind contains a text, in any case; whole names first."""
+        wanted = text.lower()
+        found = [node for node in self.nodes if wanted in node.id.lower() or wanted in node.kind.lower()]
+        return tuple(sorted(found, key=lambda node: node.id.partition(":")[2].lower() != wanted))
+
+
+def graph(model: nn.Module, x: Nested) -> Graph:
+    """Find a model's structure by running it once on at most two of the examples.
+
+    *Cost* one forward pass on two examples.
+    *Raises* NotApplicable for a model that cannot be looked into.
+    """
+    plain = unwrap(model)
+    few = fed(plain, nesting.select(x, slice(0, 2)))
+    draft = _Draft(nesting.size(few))
+    trail = Trail(named_modules(plain), draft.opened, draft.closed)
+    draft.trail = trail
+    draft.inputs(few)
+    with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(draft.ran):
+        output = nesting.call(plain, few)
+    draft.output(output)
+    return Graph(tuple(draft.nodes.values()), tuple(draft.edges))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _tensors(getattr(value, field.name))
+
+
+class _Draft:
+    """A graph while it is found: which node made each tensor that is alive."""
+
+    trail: Trail
+
+    def __init__(self, examples: int) -> None:
+        self.examples = examples
+        self.nodes: dict[str, Node] = {}
+        self.edges: dict[Edge, None] = {}
+        self.maker: dict[int, str] = {}
+        self.alive: list[Tensor] = []  # so that no two tensors share an id
+        self.times: dict[str, int] = {}
+
+    def inputs(self, x: Nested) -> None:
+        """Start with one node an input."""
+        named: dict[str, Any] = {"input": x}
+        if isinstance(x, dict):
+            named = {f"input.{name}": part for name, part in x.items()}
+        elif isinstance(x, tuple | list) and len(x) > 1:
+            named = {f"input.{k}": part for k, part in enumerate(x)}
+        for name, part in named.items():
+            label = name.removeprefix("input.")
+            self.nodes[name] = Node(name, label, "input", "", self.shape(first_tensor(part)), 0, "")
+            for tensor in _tensors(part):
+                self.made(tensor, name)
+
+    def output(self, output: Any) -> None:
+        """End with the node for what the model returns."""
+        self.nodes["output"] = Node("output", "output", "output", "", self.shape(first_tensor(output)), 0, "")
+        for tensor in _tensors(output):
+            self.flow(tensor, "output")
+
+    def shape(self, tensor: Tensor | None) -> tuple[int, ...]:
+        """A tensor's shape for one example."""
+        if tensor is None:
+            return ()
+        sizes = tuple(tensor.shape)
+        return sizes[1:] if sizes and sizes[0] == self.examples else sizes
+
+    def made(self, tensor: Tensor, node: str) -> None:
+        """Note which node made a tensor, or last wrote into it."""
+        self.maker[id(tensor)] = node
+        self.alive.append(tensor)
+
+    def flow(self, tensor: Tensor, target: str) -> None:
+        """Draw an edge from what made a tensor."""
+        source = self.maker.get(id(tensor))
+        if source is not None and source != target:
+            self.edges[(source, target, " × ".join(map(str, self.shape(tensor))))] = None
+
+    def opened(self, name: str, module: nn.Module, given: Any) -> None:
+        """A module begins: it becomes a node inside the one that runs."""
+        inside = self.trail.open[:-1]
+        node, parent = layer_key(name), layer_key(inside[-1]) if inside else ""
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        last = name.rpartition(".")[2]
+        self.nodes[node] = Node(node, last, type(module).__name__, parent, (), parameters, node)
+
+    def closed(self, name: str, module: nn.Module, given: Any, output: Any) -> None:
+        """A module ends: what it returns without an op inside it having made it was made by the module itself."""
+        node = layer_key(name)
+        self.nodes[node] = dataclasses.replace(self.nodes[node], shape=self.shape(first_tensor(output)))
+        for tensor in _tensors(output):
+            if not self._within(self.maker.get(id(tensor), ""), node):
+                for source in _tensors(given):
+                    self.flow(source, node)
+                self.made(tensor, node)
+
+    def _within(self, node: str, module: str) -> bool:
+        while node:
+            if node == module:
+                return True
+            node = self.nodes[node].parent
+        return False
+
+    def ran(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """An op ran: it becomes a node inside the module that called it."""
+        results = list(_tensors(result))
+        if not results:
+            return
+        given = [*_tensors(args), *_tensors(kwargs)]
+        same = any(tensor is source for tensor in results for source in given)
+        if name in _ALIASES or (name in _NOTHING_DONE and same):
+            maker = self.maker.get(id(given[0])) if given else None
+            if maker is not None:
+                self.made(results[0], maker)
+            return
+        here = self.trail.here
+        full = f"{here}.{name}" if here else name
+        self.times[full] = time = self.times.get(full, 0) + 1
+        full = full if time == 1 else f"{full}#{time}"
+        node = str(Key("op", full))
+        weights = sum(tensor.numel() for tensor in given if isinstance(tensor, nn.Parameter))
+        label = name if time == 1 else f"{name}#{time}"
+        parent = layer_key(here) if here else ""
+        self.nodes[node] = Node(node, label, name, parent, self.shape(results[0]), weights, node)
+        for tensor in given:
+            self.flow(tensor, node)
+        for tensor in results:
+            self.made(tensor, node)

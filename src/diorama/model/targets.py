@@ -1,0 +1,134 @@
+"""What is explained: a class, a unit, a place, a layer, a difference, or any one number an example."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..core.errors import UsageError, not_found
+from ..core.selection import KINDS, Key
+from .axes import likely_unit_axis
+from .capture import Capture
+from .layers import LayerTable, by_unit
+from .outputs import Wanted, pick
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One number an example, taken from a model's output and from what a capture kept.
+
+    *Meaning* a class is its score (at the last step of a sequence, the mean over the places of a map); a unit is its
+    mean over all its places, or its value at one (``@5,8``); a layer is the mean of all its activations; a pair is the
+    first minus the second.
+    *Shapes* (n,).
+    """
+
+    text: str
+    keep: tuple[str, ...] = ()
+    """Layers that the capture has to keep."""
+    _take: Callable[[Any, Capture], Tensor] = dataclasses.field(default=lambda output, look: output, repr=False)
+
+    @classmethod
+    def of(
+        cls, value: Any, classes: Sequence[str] = (), *, outputs: Wanted = None, layers: LayerTable | None = None
+    ) -> Target:
+        """Read a target: a class's index or name, a key, a pair of targets, or a callable from output to numbers.
+
+        ``outputs`` picks the scores from a tuple or dict. ``layers`` says where the units of a layer lie; without it,
+        the place is guessed from the activation's shape.
+        *Raises* UsageError for a class, unit or place that is not there.
+        """
+        if isinstance(value, Target):
+            return value
+        if callable(value):
+            return cls(getattr(value, "__name__", "a function"), (), lambda output, look: _numbers(value(output)))
+        if isinstance(value, tuple | list):
+            if len(value) != 2:
+                raise UsageError(f"a difference wants two targets, got {len(value)}")
+            a, b = (cls.of(part, classes, outputs=outputs, layers=layers) for part in value)
+            return cls(f"{a} − {b}", (*a.keep, *b.keep), lambda output, look: a(output, look) - b(output, look))
+        key = _key(value, classes)
+        if key.kind == "class":
+            number = key.number
+            name = classes[number] if number < len(classes) else f"class {number}"
+            return cls(name, (), lambda output, look: _class(pick(output, outputs)[0], number))
+        if layers is not None:
+            layers[key.name]
+        return cls(str(key), (key.name,), lambda output, look: _inside(look[key.name], key, layers))
+
+    def __call__(self, output: Any, look: Capture) -> Tensor:
+        """The target's value for each example, from the output of a capture that kept ``keep``."""
+        return self._take(output, look)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _key(value: Any, classes: Sequence[str]) -> Key:
+    if isinstance(value, Key):
+        key = value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise UsageError(f"a class is numbered from 0, got {value}")
+        key = Key("class", "", (value,))
+    elif isinstance(value, str) and value in classes:
+        key = Key("class", "", (list(classes).index(value),))
+    elif isinstance(value, str) and value.partition(":")[0] in KINDS and ":" in value:
+        key = Key.parse(value)
+    elif isinstance(value, str) and value.isdecimal():
+        key = Key("class", "", (int(value),))
+    elif isinstance(value, str) and "/" in value:
+        key = Key.parse(f"unit:{value}")
+    elif isinstance(value, str):
+        raise not_found("class", value, classes)
+    else:
+        raise UsageError(f"a target is a class, a key, a pair or a callable, got {type(value).__name__}")
+    if key.kind not in ("class", "unit", "layer"):
+        raise UsageError(f"a target is a class, a unit or a layer, got {str(key)!r}")
+    return key
+
+
+def _numbers(value: Any) -> Tensor:
+    if not isinstance(value, Tensor) or value.ndim != 1:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise UsageError(f"a target's callable returns one number an example, shape (n,), got {got}")
+    return value
+
+
+def _class(scores: Tensor, number: int) -> Tensor:
+    """The score of one class for each example."""
+    if scores.ndim == 1:
+        scores = scores[:, None]
+    if scores.ndim == 3:
+        scores = scores[:, -1]
+    single = scores.shape[1] == 1
+    if number >= (2 if single else scores.shape[1]):
+        raise UsageError(f"the model has classes 0 to {max(scores.shape[1], 2) - 1}, got {number}")
+    if single:
+        # One score for two classes speaks for the second and against the first.
+        return scores[:, 0] if number == 1 else -scores[:, 0]
+    return scores[:, number].flatten(1).mean(1) if scores.ndim > 2 else scores[:, number]
+
+
+def _inside(activation: Tensor, key: Key, layers: LayerTable | None) -> Tensor:
+    """A unit, one of its places, or a whole layer for each example."""
+    if layers is not None:
+        units = by_unit(layers[key.name], activation)
+    elif activation.ndim == 1:
+        units = activation[:, None]
+    else:
+        units = activation.movedim(likely_unit_axis(tuple(activation.shape), {}), 1)
+    if key.kind == "layer":
+        return units.flatten(1).mean(1)
+    if key.number >= units.shape[1]:
+        raise UsageError(f"{key.name} has units 0 to {units.shape[1] - 1}, got {key.number}")
+    unit = units[:, key.number]
+    if not key.place:
+        return unit.flatten(1).mean(1) if unit.ndim > 1 else unit
+    if len(key.place) != unit.ndim - 1 or any(k >= n for k, n in zip(key.place, unit.shape[1:], strict=True)):
+        raise UsageError(f"the places of {key.name} have shape {tuple(unit.shape[1:])}, got {str(key)!r}")
+    where: tuple[Any, ...] = (slice(None), *key.place)
+    return unit[where]
