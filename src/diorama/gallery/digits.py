@@ -33,7 +33,10 @@ class Digits(Demo):
                       choices=("cnn", "mlp"), main=True)  # fmt: skip
     shift: int = knob(2, "Training digits are moved at random by up to so many pixels.", low=0, high=6, unit="px")
     steps: int = knob(6000, "After how many steps the training ends by itself.", low=1, main=True)
-    learning_rate: float = knob(0.002, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
+    learning_rate: float | None = knob(  # type: ignore[assignment]
+        None, "How far each step goes along the gradient; left out: what suits the model.", kind="number", low=0.0, log=True,
+        main=True,
+    )  # fmt: skip
 
     def examples(self) -> Examples:
         """Scikit-learn's digits, enlarged smoothly from 8 × 8 to 24 × 24 pixels."""
@@ -60,8 +63,10 @@ class Digits(Demo):
         return _cnn(*shape, classes) if self.model == "cnn" else _mlp(*shape, classes)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Adam."""
-        return torch.optim.Adam(model.parameters(), self.learning_rate)
+        """Adam for the convolutional network; plain gradient descent for the other, whose weights are then sums of digits."""
+        if self.model == "mlp":
+            return torch.optim.SGD(model.parameters(), 0.05 if self.learning_rate is None else self.learning_rate)
+        return torch.optim.Adam(model.parameters(), 0.002 if self.learning_rate is None else self.learning_rate)
 
     def augment(self, x: Any, generator: torch.Generator) -> Any:
         """Each digit moved by a random number of pixels; what leaves the frame is lost, what enters is ground."""
@@ -97,7 +102,8 @@ def _mlp(channels: int, height: int, width: int, classes: int) -> nn.Module:
     """First weights near zero: what appears in their pictures was learned."""
     hidden = nn.Linear(channels * height * width, 32)
     nn.init.normal_(hidden.weight, std=0.002)
-    nn.init.zeros_(hidden.bias)
+    # With this bias every neuron is awake at the start: none can be dead before it has seen a digit.
+    nn.init.constant_(hidden.bias, 0.3)
     return nn.Sequential(
         OrderedDict(flatten=nn.Flatten(), hidden=hidden, relu=nn.ReLU(), out=nn.Linear(hidden.out_features, classes))
     )
