@@ -139,10 +139,8 @@ class Probe:
         if missing:
 
             def summary(name: str, tensor: Tensor) -> Tensor:
-                values = (
-                    by_unit(missing[name], tensor).flatten(2) if tensor.ndim > 2 else by_unit(missing[name], tensor)
-                )
-                values = values.float() if values.ndim > 2 else values.float()[:, :, None]
+                values = by_unit(missing[name], tensor).float()
+                values = values.flatten(2) if values.ndim > 2 else values[:, :, None]
                 return torch.stack(
                     [values.amax(2), values.amin(2), values.mean(2), values.clamp_min(0).mean(2)], 1
                 ).cpu()

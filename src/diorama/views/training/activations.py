@@ -74,15 +74,16 @@ class Activations(View):
         never = {one.name: behind[one.name].dead(one.rectified) for one in layers} if dead else {}
         marks = [self._mark(scene, one, found[one.name], never.get(one.name)) for one in layers]
         count = sum(int(units.sum()) for units in never.values())
-        caption = "Each square is one unit's map, each cell a unit without a map: bright where it responds. "
-        caption += "Faded ones are off for this input"
-        if dead:
-            caption += f"; {count or 'none'} of them {'is' if count == 1 else 'are'} dead: off for all "
-            caption += f"{len(scene.live)} examples of the probe set"
-        return self.picture(
-            scene, selection, f"Activations of {label}", marks[0] if len(marks) == 1 else Group(children=tuple(marks)),
-            caption + ". Click one to see what it looks for.", final=dead, mode=self.mode,
-        )  # fmt: skip
+        caption = _words(marks)
+        if any(one.rectified for one in layers):
+            caption += " Faded ones are off for this input" if any(one.layer.spatial for one in layers) else ""
+            if dead:
+                caption += f"; {count or 'no'} unit{'s' * (count != 1)} of the ReLU layers "
+                caption += f"{'is' if count == 1 else 'are'} dead: off for all {len(scene.live)} examples"
+            caption += "."
+        caption = caption.replace(".;", ";") + " Click one to see what it looks for."
+        body = marks[0] if len(marks) == 1 else Group(children=tuple(marks))
+        return self.picture(scene, selection, f"Activations of {label}", body, caption, final=dead, mode=self.mode)
 
     def _mark(self, scene: Scene, one: Shown, values: Tensor, never: Tensor | None) -> Node:
         strong = strength(values)
@@ -133,3 +134,17 @@ class Activations(View):
 
 def _size(one: Shown) -> str:
     return " × ".join(map(str, one.layer.shape))
+
+
+def _words(marks: Sequence[Node]) -> str:
+    """What one element of the picture is, for the kinds of marks that are in it."""
+    said = []
+    if any(isinstance(mark, Tiles) for mark in marks):
+        said.append("Each square is one unit's map: bright where it responds.")
+    if any(isinstance(mark, Heatmap) and len(mark.values) == 1 for mark in marks):
+        said.append("Each cell is one unit.")
+    if any(isinstance(mark, Heatmap) and len(mark.values) > 1 for mark in marks):
+        said.append("Each row is one unit, from the first step to the last.")
+    if any(isinstance(mark, Tiles | Heatmap) and mark.limits and mark.limits.scale == "diverging" for mark in marks):
+        said.append("Where no ReLU follows, blue is positive and orange negative.")
+    return " ".join(said)

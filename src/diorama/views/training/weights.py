@@ -24,6 +24,11 @@ from ..view import View
 
 Floats = NDArray[np.floating]
 MANY = 48
+_READ = {
+    "filters": "Blue pixels push it up, orange pull it down. ",
+    "gates": "Blue weights push it up, orange pull it down. ",
+    "rows": "Blue weights push it up, orange pull it down. ",
+}
 
 
 class Weights(View):
@@ -86,9 +91,9 @@ class Weights(View):
         shape = "square" if found.form != "rows" else "row"
         caption = f"Each {shape} is one {'token' if found.tokens else 'unit'} of {found.layer}: {seen}. "
         caption += (
-            "Colours show the three weights of a pixel. "
+            "Its colours are those it looks for: red, green and blue weights, grey is zero. "
             if coloured
-            else "Blue pixels push it up, orange pull it down. "
+            else _READ[found.form]
         )
         note = f"{len(cut)} of {len(order)} units shown" if len(cut) < len(order) else ""
         yield self.picture(

@@ -1,0 +1,85 @@
+"""Inputs and examples as marks: pictures, texts, rows, series; for a single input, and as a column of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..core.colour import Limits, magnitude, symmetric
+from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
+from ..data.kinds import Kind, Table, Tokens
+from ..scene import Scene
+from ..scene_input import Current, parts, pictured
+
+LETTERS = 60
+"""Texts in tables are cut after so many characters."""
+
+
+def drawn(scene: Scene, current: Current, size: int = 96) -> Node:
+    """An input as a mark: what the model receives, in its own pixels, tokens or numbers."""
+    shown = current.shown if isinstance(scene.kind, dict) else {"": current.shown}
+    marks = [_one(scene.kinds[name], name, value, current, size) for name, value in shown.items()]
+    return marks[0] if len(marks) == 1 else Group(children=tuple(marks), direction="row")
+
+
+def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node:
+    title = name or current.label
+    if kind.word == "image":
+        pixels = np.asarray(value)
+        limits = grey(pixels) if pixels.ndim == 2 else None
+        return Image(pixels=pixels, limits=limits, key=current.key, size=size, title=title)
+    if isinstance(kind, Tokens):
+        words = kind.describe()
+        return Text(tokens=tuple(value), characters=bool(words["characters"]), title=title)
+    array = np.asarray(value, np.float64)
+    if isinstance(kind, Table):
+        return Bars(values=array.reshape(-1), labels=tuple(kind.columns), limits=symmetric(array), title=title)
+    lines = tuple(
+        Series(name=f"channel {k}", x=np.arange(array.shape[1], dtype=np.float64), y=row, colour=k)
+        for k, row in enumerate(array[:8])
+    )
+    return Lines(series=lines, x_title="step", x_kind="number", title=title)
+
+
+def column(scene: Scene, indices: Sequence[int]) -> Column:
+    """Examples as a column of a table: pictures, or texts that sum them up."""
+    images = pictured(scene.examples, list(indices))
+    if images is not None:
+        limits = grey(images) if images.ndim == 3 else None
+        return Column(name="example", kind="image", images=images, limits=limits)
+    return Column(name="example", kind="text", texts=texts(scene, indices))
+
+
+def texts(scene: Scene, indices: Sequence[int]) -> tuple[str, ...]:
+    """One line for each example: the start of a text, the numbers of a row, the range of a series."""
+    if not len(indices):
+        return ()
+    whole = parts(scene.examples.batch(list(indices)))
+    found = []
+    for row in range(len(indices)):
+        told = []
+        for name, kind in scene.kinds.items():
+            part = whole[name]
+            if isinstance(part, Tensor):
+                told.append((f"{name} " if name else "") + _line(kind, kind.decode(part[row : row + 1])[0]))
+        found.append(" · ".join(told))
+    return tuple(found)
+
+
+def _line(kind: Kind, value: Any) -> str:
+    if isinstance(kind, Tokens):
+        text = kind.separator.join(value) if kind.vocabulary is not None else " ".join(value)
+        return text[:LETTERS] + ("…" if len(text) > LETTERS else "")
+    array = np.asarray(value, np.float64)
+    if isinstance(kind, Table):
+        named = [f"{name} {number:.3g}" for name, number in zip(kind.columns, array.reshape(-1), strict=True)]
+        return ", ".join(named[:6]) + (" …" if len(named) > 6 else "")
+    return f"{array.shape[-1]} steps from {np.nanmin(array):.3g} to {np.nanmax(array):.3g}"
+
+
+def grey(pixels: np.ndarray) -> Limits:
+    """The limits of grey pixels, black to white."""
+    return magnitude(pixels, 0, 255, "grey")

@@ -1,0 +1,222 @@
+"""The examples of the probe set with what the network answers, and what changed between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Column, Node, Table, Tiles
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection, number_key
+from ...scene import Scene
+from ...scene_input import pictured
+from .. import inputs
+from ..view import View
+
+SORTS = ("index", "loss", "margin", "class", "change")
+
+
+class Examples(View):
+    """Examples of the probe set with the network's answer, its loss and the truth; and those whose answer changed.
+
+    *Meaning* a large loss is a wrong or unsure answer; the margin is how far the best answer is ahead of the next one.
+    Flagged rows are answered wrongly or, when two steps are compared, answered otherwise than before.
+    *Units* losses in nats (cross-entropy) or squared units of the target.
+    *Cost* one pass over the first 512 examples; two when steps are compared.
+    """
+
+    title = "Examples"
+    question = "Which examples does the network get wrong, and which changed?"
+    family = "process"
+    follows = ("class", "example")
+
+    sort: str = knob(
+        "loss", "Order: by number, worst loss first, least sure first, by class, or most changed first.",
+        choices=SORTS, main=True,
+    )  # fmt: skip
+    since: int | None = knob(None, "Compare with the answers at this earlier step.", kind="step", main=True)
+    only: str = knob("all", "All examples, only those answered wrongly, or only those whose answer changed.",
+                     choices=("all", "wrong", "changed"))  # fmt: skip
+    limit: int = knob(48, "The most examples that are shown.", low=1, high=512)
+    layout: str = knob("table", "A table with numbers, or a strip of pictures.", choices=("table", "strip"))
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture, after one pass over the examples."""
+        if not scene.task:
+            yield self._plain(scene, selection)
+            return
+        before = self._before(scene)
+        facts = _Facts(scene, before)
+        order = self._order(facts, selection)
+        total = len(order)
+        order = order[: self.limit]
+        node = self._strip(scene, facts, order) if self.layout == "strip" else self._table(scene, facts, order)
+        yield self.picture(
+            scene, selection, "Examples", node, self._caption(scene, facts, before),
+            note=f"{len(order)} of {total} examples shown" if len(order) < total else "",
+        )  # fmt: skip
+
+    def _plain(self, scene: Scene, selection: Selection) -> Picture:
+        order = np.arange(min(self.limit, len(scene.live)))
+        keys = tuple(number_key("example", int(k)) for k in order)
+        table = Table(columns=(inputs.column(scene, order.tolist()),), row_keys=keys)
+        caption = "The examples that every view looks at; what the network answers is not known: say it with task=."
+        return self.picture(scene, selection, "Examples", table, caption)
+
+    def _before(self, scene: Scene) -> Scene | None:
+        if self.since is not None and self.since != scene.step:
+            return scene.at(self.since)
+        return scene.other
+
+    def _order(self, facts: _Facts, selection: Selection) -> NDArray[np.int64]:
+        chosen = np.arange(facts.count)
+        classes = {key.number for key in selection.all("class")}
+        if classes and facts.truth is not None and facts.truth.ndim == 1:
+            chosen = chosen[np.isin(facts.truth.numpy(), list(classes))]
+        if self.only == "wrong":
+            chosen = chosen[facts.wrong[chosen]]
+        if self.only == "changed":
+            chosen = chosen[facts.flipped[chosen]]
+        if self.sort == "index":
+            return chosen
+        return chosen[np.argsort(self._rank(facts)[chosen], kind="stable")]
+
+    def _rank(self, facts: _Facts) -> NDArray[np.float64]:
+        """What the examples are sorted by, ascending; NaN comes first, as it is the worst."""
+        if self.sort == "change":
+            if facts.change is None:
+                raise NotApplicable("sorting by change wants two steps; set since to an earlier one")
+            return _worst_first(-np.abs(facts.change))
+        if self.sort == "class":
+            told = facts.truth.numpy() if facts.truth is not None and facts.flat_truth else facts.answer
+            return told.astype(float)
+        if self.sort == "margin" and facts.margin is not None:
+            return _worst_first(facts.margin)
+        if facts.loss is not None:
+            return _worst_first(-facts.loss)
+        return _worst_first(facts.margin) if facts.margin is not None else np.arange(facts.count, dtype=float)
+
+    def _caption(self, scene: Scene, facts: _Facts, before: Scene | None) -> str:
+        if facts.right is None:
+            mean = "" if facts.loss is None else f"Mean loss {np.mean(facts.loss):.3g}. "
+        else:
+            mean = f"{100 * np.mean(facts.right):.1f} % of {facts.count} examples are answered rightly. "
+        if before is None:
+            return mean + "Each row is one example: what the network answers, how sure it is, how far off (its loss)."
+        gained = int((~facts.wrong & facts.flipped).sum())
+        lost = int((facts.wrong & facts.flipped & ~facts.wrong_before).sum())
+        at = f"step {before.step}" if before.step is not None else "the other model"
+        mean += f"Compared with {at}, {int(facts.flipped.sum())} answers changed: "
+        return mean + f"{gained} are right now, {lost} were right before."
+
+    def _table(self, scene: Scene, facts: _Facts, order: NDArray[np.int64]) -> Table:
+        columns = [inputs.column(scene, order.tolist()), *facts.columns(order)]
+        by = {"loss": "loss", "margin": "margin", "class": "truth", "change": "change"}.get(self.sort, "")
+        names = {column.name for column in columns}
+        return Table(
+            columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in order),
+            sort=by if by in names else "", descending=self.sort in ("loss", "change"),
+            flagged=(facts.flipped if facts.before is not None else facts.wrong)[order],
+        )  # fmt: skip
+
+    def _strip(self, scene: Scene, facts: _Facts, order: NDArray[np.int64]) -> Node:
+        images = pictured(scene.examples, order.tolist())
+        if images is None:
+            return self._table(scene, facts, order)
+        told = facts.truth if facts.flat_truth else None
+        labels = tuple(facts.name(int(k)) for k in (facts.answer if facts.named else np.arange(facts.count))[order])
+        return Tiles(
+            images=images, limits=None if images.ndim == 4 else inputs.grey(images), labels=labels,
+            keys=tuple(number_key("example", k) for k in order),
+            badges=tuple("wrong" if facts.wrong[k] else "" for k in order) if told is not None else (),
+        )  # fmt: skip
+
+
+class _Facts:
+    """What is known of each live example, as arrays."""
+
+    def __init__(self, scene: Scene, before: Scene | None) -> None:
+        self.scene, self.before = scene, before
+        now = scene.answers()
+        then = before.answers() if before is not None else None
+        self.count = len(scene.live)
+        self.named = scene.task == "classification"
+        self.predictions = now.predictions
+        self.answer = now.predictions.numpy() if self.named else np.arange(self.count)
+        self.loss, self.margin, self.right, self.sure = (
+            _floats(v) for v in (now.losses, now.margin, now.right, now.confidence)
+        )
+        y = scene.live.y
+        self.truth = scene.reading.truth(y) if y is not None else None
+        self.flat_truth = self.named and self.truth is not None
+        self.wrong = self.right < 0.5 if self.right is not None else np.zeros(self.count, bool)
+        self.loss_before = _floats(then.losses) if then is not None else None
+        self.change = self.loss - self.loss_before if self.loss is not None and self.loss_before is not None else None
+        self.answer_before = then.predictions if then is not None else None
+        self.wrong_before = (
+            then.right.numpy() < 0.5 if then is not None and then.right is not None else np.zeros(self.count, bool)
+        )
+        self.flipped = np.zeros(self.count, bool)
+        if then is not None and scene.task != "regression":
+            self.flipped = (then.predictions != now.predictions).reshape(self.count, -1).any(1).numpy()
+
+    def name(self, index: int) -> str:
+        names = self.scene.classes
+        return names[index] if self.named and index < len(names) else str(index)
+
+    def columns(self, order: NDArray[np.int64]) -> list[Column]:
+        """The columns beside the example itself."""
+        found = [Column(name="number", numbers=order.astype(float))]
+        if self.named:
+            found.append(self._class("answer", self.answer[order]))
+            if self.truth is not None:
+                found.append(self._class("truth", self.truth.numpy()[order]))
+        elif self.scene.task == "regression":
+            found += _values("answer", self.predictions[order])
+            found += _values("truth", self.truth[order]) if self.truth is not None else []
+        if self.sure is not None:
+            found.append(Column(name="sure", kind="share", numbers=self.sure[order]))
+        if self.right is not None and not self.named:
+            found.append(Column(name="right", kind="share", numbers=self.right[order]))
+        if self.loss is not None:
+            found.append(Column(name="loss", numbers=self.loss[order], unit=_unit(self.scene)))
+        if self.margin is not None:
+            found.append(Column(name="margin", numbers=self.margin[order]))
+        if self.named and self.answer_before is not None:
+            found.append(self._class("answer before", self.answer_before.numpy()[order]))
+        if self.change is not None:
+            found.append(Column(name="change", numbers=self.change[order], signed=True))
+        return found
+
+    def _class(self, name: str, indices: NDArray[np.int64]) -> Column:
+        return Column(
+            name=name, kind="class", numbers=indices.astype(float), texts=tuple(self.name(int(k)) for k in indices)
+        )
+
+
+def _values(name: str, values: Tensor) -> list[Column]:
+    flat = values.float().reshape(len(values), -1)[:, :4].numpy()
+    names = [name] if flat.shape[1] == 1 else [f"{name} {k}" for k in range(flat.shape[1])]
+    return [Column(name=each, numbers=flat[:, k]) for k, each in enumerate(names)]
+
+
+def _floats(values: Tensor | None) -> NDArray[np.float64] | None:
+    return None if values is None else values.to(torch.float64).numpy()
+
+
+def _worst_first(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(values), -np.inf, values)
+
+
+def _unit(scene: Scene) -> str:
+    if scene.reading.criterion is not None or scene.task == "regression":
+        return ""
+    return (
+        "nats" if scene.task == "classification" else "nats a token" if scene.task == "next_token" else "nats a label"
+    )
