@@ -129,13 +129,15 @@ export interface RunState {
   optimizer: OptimizerGroup[];
   classes: string[];
   task: string;
-  input: InputKind;
+  input: InputKind | null;
   examples: number;
   layers: LayerEntry[];
   series: string[];
   histograms: string[];
   model: string | null;
   fits: Record<string, string | null>;
+  /** Whether layers and fitting views are known yet: a worker finds them. */
+  known?: boolean;
   seconds_a_step: number | null;
 }
 
@@ -175,7 +177,7 @@ export type FromServer =
   | { event: "progress"; channel: number; done: number; total: number; note?: string; seconds?: number | null }
   | { event: "busy"; channel: number }
   | { event: "done"; channel: number; seconds: number }
-  | { event: "error"; channel: number; kind: string; message: string }
+  | { event: "error"; channel: number | null; kind: string; message: string }
   | { event: "command"; id: number; ok: boolean; message: string }
   | { event: "kept"; id: number; name: string }
   | { event: "recalled"; id: number; text: string };

@@ -9,7 +9,7 @@ import type {
   FromServer, Hello, KnobValue, Mode, RawInput, Room, RunEntry, RunState, ToServer, View,
 } from "./protocol.ts";
 import type { Picture } from "../types.ts";
-import { knobText, type Situation } from "./requests.ts";
+import { knobText, otherOf, type Situation } from "./requests.ts";
 
 export interface Message {
   id: number;
@@ -112,6 +112,10 @@ export class Page {
         this.waiting.get(message.id)?.(message);
         this.waiting.delete(message.id);
         break;
+      case "error":
+        if (message.channel === null) this.say(message.message, "bad");
+        else this.channels.get(message.channel)?.receive(message);
+        break;
       default:
         this.channels.get(message.channel)?.receive(message);
     }
@@ -122,7 +126,8 @@ export class Page {
   }
 
   private follow(): void {
-    if (this.run) this.send({ do: "follow", run: this.run });
+    const other = otherOf(this.situation)?.run;
+    for (const run of new Set([other, this.run])) if (run) this.send({ do: "follow", run });
   }
 
   private ask(build: (id: number) => ToServer): Promise<FromServer> {
@@ -217,6 +222,7 @@ export class Page {
       if (other.step) b.push(`step:${other.step}`);
     }
     this.go({ selection: { a: this.address.selection.a, b } });
+    this.follow();
   }
 
   openRoom(name: string): void {

@@ -1,0 +1,138 @@
+/** Give a picture's marks the sizes that fill the place it has, so that nothing is cut off and no room is wasted. */
+
+import type { Group, Heatmap, Node, Tiles } from "../types.ts";
+
+export interface Space {
+  width: number;
+  height: number;
+  /** The view fills the whole middle. */
+  enlarged: boolean;
+}
+
+export interface Fitted {
+  body: Node;
+  /** Where a square matrix must be narrower than its place to be low enough. */
+  width: number | null;
+}
+
+const HEAD = 23;
+const CAPTION = 20;
+const LABEL = 14;
+const NAMES = 76;
+const FACTORS = Array.from({ length: 60 }, (_, i) => 4 * 0.965 ** i).filter((factor) => factor >= 0.55);
+const LEAST_CHART = 84;
+
+/** Fit a body to its place; bodies whose height follows from their content stay as they are, and scroll. */
+export function fit(body: Node, space: Space): Fitted {
+  if (space.width < 40 || space.height < 40) return { body, width: null };
+  if (body.mark === "lines" || body.mark === "ridges") {
+    const height = Math.max(LEAST_CHART, Math.floor(space.height - around(body) - 2));
+    return { body: { ...body, height }, width: null };
+  }
+  if (body.mark === "heatmap" && body.square) return fitSquare(body, space);
+  if (!scales(body)) return { body, width: null };
+  const most = space.enlarged ? 4 : 1.6;
+  for (const factor of FACTORS) {
+    if (factor > most) continue;
+    if (heightOf(body, space.width, factor) <= space.height) return { body: scaled(body, factor), width: null };
+  }
+  return { body: scaled(body, FACTORS.at(-1)!), width: null };
+}
+
+function fitSquare(body: Heatmap, space: Space): Fitted {
+  const [rows = 1, columns = 1] = body.values.shape;
+  const below = (body.column_labels.length ? 18 : 0) + (body.column_title ? 16 : 0) + 4;
+  const cell = (space.height - around(body) - below) / rows;
+  const longest = Math.max(0, ...body.row_labels.map((label) => label.length));
+  const left = (longest ? 10 + longest * 6.4 : 0) + (body.row_title ? 16 : 0) + 1;
+  const size = Math.max(5, Math.min(cell, (space.width - left) / columns, space.enlarged ? 64 : 28));
+  return { body: { ...body, size }, width: Math.ceil(left + columns * size) };
+}
+
+/** Whether the height is known from the sizes of the marks. */
+function scales(node: Node): boolean {
+  if (node.mark === "group") return node.children.every(scales);
+  return ["tiles", "lines", "ridges", "field", "image", "bars", "heatmap"].includes(node.mark);
+}
+
+/** Title, legend and caption. */
+function around(node: Node): number {
+  const scale = "limits" in node && node.limits && "scale" in node.limits ? node.limits.scale : "grey";
+  const detail = node.mark === "lines" && (node.y_title || node.y_log || node.series.length > 1);
+  const head = node.title || scale !== "grey" || detail ? HEAD : 0;
+  return head + (node.caption ? CAPTION : 0);
+}
+
+function heightOf(node: Node, width: number, factor: number): number {
+  switch (node.mark) {
+    case "group":
+      return groupHeight(node, width, factor);
+    case "tiles":
+      return tilesHeight(node, width, factor) + around(node);
+    case "lines":
+    case "ridges":
+      return Math.max(LEAST_CHART, node.height * factor) + around(node);
+    case "field": {
+      const [low, high, bottom, top] = node.extent;
+      const ratio = Math.min(1.5, Math.max(0.5, (top - bottom) / (high - low) || 1));
+      return Math.min(node.size * factor, width - 50) * ratio + 44 + around(node);
+    }
+    case "image": {
+      const [rows = 1, columns = 1] = node.pixels.shape;
+      return (Math.min(width, node.size * factor) * rows) / columns + (node.label ? 18 : 0) + around(node);
+    }
+    case "heatmap": {
+      const below = (node.column_labels.length ? 18 : 0) + (node.column_title ? 16 : 0) + 4;
+      return (node.values.shape[0] ?? 1) * node.size * factor + below + around(node);
+    }
+    case "bars":
+      return (node.horizontal ? node.values.data.length * 19 : 92) + around(node);
+    default:
+      return 0;
+  }
+}
+
+function tilesHeight(node: Tiles, width: number, factor: number): number {
+  const [count = 0, rows = 1, columns = 1] = node.images.shape;
+  const wanted = Math.round(node.size * factor);
+  const across = node.columns ?? Math.max(1, Math.floor((width + 4) / (wanted + 4)));
+  const side = Math.min(wanted, (width - 4 * (across - 1)) / across);
+  const tall = (side * rows) / columns + (node.labels.length ? LABEL : 0) + (node.notes.length ? LABEL : 0) + 5;
+  return Math.ceil(count / across) * tall;
+}
+
+function groupHeight(node: Group, width: number, factor: number): number {
+  const own = (node.title ? HEAD + 4 : 0) + (node.caption ? CAPTION : 0);
+  const { children } = node;
+  if (node.direction === "column") {
+    const named = isNamed(node);
+    const heights = children.map((child) => heightOf(child, width - (named ? NAMES : 0), factor) - (named ? HEAD : 0));
+    return own + sum(heights.map((height) => (named ? Math.max(40, height) : height))) + (children.length - 1) * (named ? 8 : 12);
+  }
+  const across = node.direction === "row" ? Math.max(1, Math.min(children.length, Math.floor((width + 16) / 196))) : children.length;
+  const each = (width - 16 * (across - 1)) / across;
+  let total = own;
+  for (let i = 0; i < children.length; i += across)
+    total += 12 + Math.max(...children.slice(i, i + across).map((child) => heightOf(child, each, factor)));
+  return total - 12;
+}
+
+/** Names stand in a column of their own, as the marks lay out such a group. */
+function isNamed(node: Group): boolean {
+  return (
+    node.children.length > 1 &&
+    node.children.every((child) => (child.mark === "tiles" || child.mark === "heatmap") && child.title && child.title.length <= 28)
+  );
+}
+
+function scaled(node: Node, factor: number): Node {
+  if (node.mark === "group") return { ...node, children: node.children.map((child) => scaled(child, factor)) };
+  if (node.mark === "lines" || node.mark === "ridges")
+    return { ...node, height: Math.max(LEAST_CHART, Math.round(node.height * factor)) };
+  if ("size" in node) return { ...node, size: Math.max(6, Math.round(node.size * factor)) };
+  return node;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
