@@ -136,7 +136,7 @@ def frame(
     sheet: Sheet, width: float, height: float, x: Callable[[float, float], Axis], y: Callable[[float, float], Axis],
     x_title: str, y_title: str, *, top: float = 4.0, right: float = 8.0, grid: bool = True,
 ) -> Frame:  # fmt: skip
-    """Draw ticks, labels and grid lines round a plotting area of the given outer size; ``x`` and ``y`` make the axes."""
+    """Draw ticks, labels and grid lines round a plotting area of this outer size; ``x`` and ``y`` make the axes."""
     bottom = height - 18 - (14 if x_title else 0)
     up = y(bottom, top)
     y_ticks = up.ticks(max(2, int((bottom - top) / 40)))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image as Pillow
 
-from ..core.colour import BLUE, INFINITE, NAN_INK, Limits, Scale, diverging, ramp, rgb
+from ..core.colour import INFINITE, NAN_INK, Limits, Scale, diverging, ramp, rgb
 from .style import INK, PAPER
 
 
@@ -20,8 +20,6 @@ def table(scale: Scale) -> np.ndarray:
         return diverging(PAPER, 511)
     if scale == "grey":
         return ramp(("#000000", "#ffffff"), 256)
-    if scale == "probability":
-        return ramp((PAPER, BLUE), 256)
     return np.rint(np.asarray(colormaps["viridis"].colors) * 255).astype(np.uint8)
 
 
@@ -38,11 +36,11 @@ class Cells:
     nan: np.ndarray | None = None
     clipped: np.ndarray | None = None
 
-    def enlarged(self, width: float, height: float, whole: bool = False) -> np.ndarray:
+    def enlarged(self, width: float, height: float, density: float = 1.0, whole: bool = False) -> np.ndarray:
         """The cells as RGBA pixels of about this size (exactly, unless ``whole``), nearest neighbour.
 
         With ``whole`` plain cells stay as they are, for a file that scales pictures itself; marked ones are
-        enlarged by a whole number.
+        enlarged by a whole number. ``density`` is pixels a layout pixel, for the hatch.
         """
         rows, columns = self.colours.shape[:2]
         marked = self.nan is not None or self.clipped is not None
@@ -58,7 +56,8 @@ class Cells:
         down = np.arange(high) * rows // high
         pixels = self.colours[down[:, None], across[None]]
         if self.nan is not None:
-            lines = (np.arange(wide)[None] + np.arange(high)[:, None]) % 9 < 2
+            period, thick = max(4, round(5.5 * density)), max(1, round(1.3 * density))
+            lines = (np.arange(wide)[None] + np.arange(high)[:, None]) % period < thick
             pixels[self.nan[down[:, None], across[None]] & lines] = bytes_of(NAN_INK)
         if self.clipped is not None:
             _notch(pixels, self.clipped, down, across)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 
 import msgspec
 import numpy as np
@@ -32,7 +33,7 @@ def compose(picture: Picture, style: Style, *, footer: bool = False, size: tuple
     _head(content, picture, room)
     content.place(body, 0, content.height + 10)
     _foot(content, picture, room, footer)
-    sheet = Sheet(content.width + 2 * MARGIN, content.height + 2 * MARGIN)
+    sheet = Sheet(math.ceil(content.width + 2 * MARGIN), math.ceil(content.height + 2 * MARGIN))
     if size is not None:
         sheet.grow(*size)
     sheet.rect(0, 0, sheet.width, sheet.height, fill=PAPER)

@@ -262,14 +262,14 @@ class Painting(Artist):
         gc = renderer.new_gc()
         x, y = item.x + dx, item.y + dy
         if renderer.option_scale_image():
-            pixels = item.cells.enlarged(item.width * 3, item.height * 3, whole=True)
+            pixels = item.cells.enlarged(item.width * 3, item.height * 3, 3.0, whole=True)
             stretch = Affine2D().scale(item.width * scale, item.height * scale)
             renderer.draw_image(gc, x * scale, (self._height - y - item.height) * scale, pixels[::-1], stretch)
         else:
             total = round(self._height * scale)
             left, right = round(x * scale), round((x + item.width) * scale)
             top, bottom = round(y * scale), round((y + item.height) * scale)
-            pixels = item.cells.enlarged(max(1, right - left), max(1, bottom - top))
+            pixels = item.cells.enlarged(max(1, right - left), max(1, bottom - top), scale)
             renderer.draw_image(gc, left, total - bottom, pixels[::-1])
         gc.restore()
 

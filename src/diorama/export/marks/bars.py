@@ -21,7 +21,8 @@ def draw(mark: Bars, style: Style) -> Sheet:
     return _lying(mark, style) if mark.horizontal else _standing(mark, style)
 
 
-def _range(mark: Bars) -> tuple[float, float]:
+def extent(mark: Bars) -> tuple[float, float]:
+    """The range that the bars span, zero included."""
     if mark.limits is not None:
         return min(0.0, mark.limits.low), max(0.0, mark.limits.high)
     values = np.r_[mark.values.astype(float), mark.reference.astype(float) if mark.reference is not None else ()]
@@ -60,7 +61,7 @@ def _list(mark: Bars, indices: range, room: float) -> Sheet:
     after = max(typeset.width(_words(mark, i), LABEL, BOLD) for i in range(len(mark.values)))
     notes = min(room * 0.3, max((typeset.width(note, TINY) for note in mark.notes), default=-8.0)) + 8
     start, stop = labels + 8, room - after - 8 - notes
-    low, high = _range(mark)
+    low, high = extent(mark)
     scale = max(10.0, stop - start) / (high - low)
     zero = start - low * scale
     for row, index in enumerate(indices):
@@ -100,7 +101,7 @@ def _bar(sheet: Sheet, mark: Bars, index: int, zero: float, y: float, scale: flo
 def _standing(mark: Bars, style: Style) -> Sheet:
     sheet = Sheet()
     count = len(mark.values)
-    low, high = _range(mark)
+    low, high = extent(mark)
     pitch = min(44.0, style.width / count)
     longest = max(typeset.width(label, TINY) for label in mark.labels)
     values = pitch >= max(typeset.width(_words(mark, i), TINY) for i in range(count)) + 3

@@ -22,7 +22,7 @@ def regions(values: np.ndarray) -> Cells:
     even = 1 / max(count, 2)
     sure = np.clip((clean.max(-1) - even) / (1 - even), 0, 1)[..., None]
     inks = np.stack([bytes_of(CLASSES[k % len(CLASSES)]) for k in range(count)]).astype(np.float32)
-    share = 0.08 + 0.62 * sure
+    share = 0.12 + 0.5 * sure
     mixed = bytes_of(PAPER) * (1 - share) + inks[best] * share
     mixed[nan] = bytes_of(PAPER)
     return Cells(np.rint(mixed).astype(np.uint8), nan if nan.any() else None)

@@ -19,14 +19,14 @@ NAMES_AT_END, EVENT_ROWS = 6, 3
 
 
 def draw(mark: Lines, style: Style) -> Sheet:
-    """Lines with their envelopes; names at the lines' ends where they fit, else below; NaN breaks a line and is counted."""
+    """Lines with their envelopes; names at their ends where they fit, else below; NaN breaks a line and is counted."""
     sheet = Sheet()
     width = style.width
     names = _end_names(mark, width)
     right = max((typeset.width(name, LABEL) for name in names), default=0.0) + (14 if names else 10)
     x_low, x_high = mark.x_range or span([s.x for s in mark.series], mark.x_log)
     top = 4.0 + _event_rows(mark, Axis(x_low, x_high, 60, width - right, mark.x_log), width) * 13.0
-    y_low, y_high = mark.y_range or _y_span(mark)
+    y_low, y_high = mark.y_range or y_span(mark)
     plot = frame(
         sheet, width, top + max(60.0, mark.height) + 20,
         lambda start, stop: Axis(x_low, x_high, start, stop, mark.x_log, mark.x_kind == "time"),
@@ -49,7 +49,8 @@ def draw(mark: Lines, style: Style) -> Sheet:
     return sheet
 
 
-def _y_span(mark: Lines) -> tuple[float, float]:
+def y_span(mark: Lines) -> tuple[float, float]:
+    """The range that the y axis spans when the mark does not say."""
     arrays = [a for s in mark.series for a in ((s.low, s.high) if s.band else (s.y, s.low, s.high)) if a is not None]
     low, high = span(arrays, mark.y_log)
     if mark.y_log:

@@ -79,6 +79,6 @@ def _under(sheet: Sheet, mark: Text, index: int, x: float, y: float, wide: float
     for place, other in enumerate(mark.alternatives[index]):
         likely = float(np.clip(np.nan_to_num(other.probability), 0, 1))
         grey = round(0xA8 + (0x1C - 0xA8) * likely**0.6)
-        word = typeset.fit(typeset.visible(other.text), TINY, wide - 1, MONO)
+        word = typeset.fit("␣" if other.text == " " else typeset.visible(other.text), TINY, wide - 1, MONO)
         colour_ = f"#{grey:02x}{grey:02x}{grey:02x}"
         sheet.text(x + wide / 2, y + 10 + place * UNDER, word, TINY, colour_, MONO, "center")

@@ -1,0 +1,94 @@
+"""GIF."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...core.knobs import Plugin, knob
+from ...core.picture import Picture, Progress
+from ..cells import bytes_of
+from ..figure import metadata
+from ..film import Film
+from ..place import beside
+from ..sheet import PER_INCH
+from ..style import INK, PAPER, Style
+
+SAMPLES = 6
+"""How many frames the shared palette is chosen from."""
+
+
+class Gif(Plugin):
+    """A film over all snapshots of the run in 256 colours shared by all frames, repeating; without a run, a still.
+
+    ``progress`` is called with a Progress after each frame; ``cancel`` is asked between frames.
+    """
+
+    fps: float = knob(8.0, "snapshots a second", low=0.5, high=50.0)
+    seconds: float = knob(30.0, "the longest that the film may be; snapshots are left out evenly", low=1.0, high=600.0)
+    width: float = knob(7.0, "the room for the marks, margins apart", low=1.0, high=30.0, unit="inches")
+    dpi: float = knob(100.0, "pixels an inch", low=50.0, high=300.0)
+    footer: bool = knob(False, "write below how the picture was made")
+    progress: Callable[[Progress], None] | None = dataclasses.field(default=None, compare=False)
+    cancel: Callable[[], bool] | None = dataclasses.field(default=None, compare=False)
+
+    def save(self, picture: Picture, path: Path) -> None:
+        """Write the film."""
+        style = Style(self.width * PER_INCH, self.dpi / PER_INCH)
+        film = Film(
+            picture,
+            style,
+            most=max(2, int(self.seconds * self.fps)),
+            footer=self.footer,
+            progress=self.progress,
+            cancel=self.cancel,
+        )
+        try:
+            with beside(path) as draft:
+                self._write(film, draft, _comment(picture, film))
+        finally:
+            film.close()
+
+    def _write(self, film: Film, path: Path, comment: bytes) -> None:
+        palette = _palette(film)
+        frames = (_few(pixels, palette) for pixels in film.frames())
+        each = max(20, round(1000 / self.fps / 10) * 10)
+        durations = [each] * (len(film) - 1) + [each + 1000]
+        first = next(frames)
+        first.save(
+            path,
+            "gif",
+            save_all=True,
+            append_images=frames,
+            duration=durations if len(film) > 1 else 1000,
+            loop=0,
+            comment=comment,
+            optimize=False,
+        )
+
+
+def _comment(picture: Picture, film: Film) -> bytes:
+    told = metadata(picture)
+    still = "One moment only: a still. " if film.still else ""
+    return f"{told['Title']}. {still}{told['Description']} {told['Source']}".encode("ascii", "backslashreplace")
+
+
+def _palette(film: Film) -> Image.Image:
+    chosen: Iterator[int] = iter(np.unique(np.linspace(0, len(film) - 1, min(SAMPLES, len(film))).astype(int)).tolist())
+    stack = np.concatenate([film.frame(index) for index in chosen])
+    found = Image.fromarray(stack).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    colours = np.array(found.getpalette(), np.int32).reshape(-1, 3)
+    # Median cut averages: paper must stay paper, and ink ink.
+    for exact in (PAPER, INK):
+        wanted = bytes_of(exact).astype(np.int32)
+        colours[((colours - wanted) ** 2).sum(1).argmin()] = wanted
+    found.putpalette(colours.astype(np.uint8).tobytes())
+    return found
+
+
+def _few(pixels: np.ndarray, palette: Image.Image) -> Image.Image:
+    return Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE)
