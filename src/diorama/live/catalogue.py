@@ -14,23 +14,30 @@ from .. import __version__
 from ..core.errors import DioramaError
 from ..core.glossary import TERMS
 from ..core.knobs import describe
-from ..core.registry import Registry, commands, demos, methods, views
+from ..core.registry import Registry, commands, demos, findings, methods, projections, signals, views
+
+REGISTRIES = (methods, projections, views, signals, findings, commands, demos)
 
 
 def describe_installation() -> dict[str, Any]:
-    """Rooms, views, commands, methods, demos and the glossary as plain data. Imports all of them."""
+    """Rooms, every plug-in of every registry, and the glossary as plain data. Imports all of them."""
     from ..views.view import describe as describe_view
     from ..views.view import rooms
 
-    return {
-        "version": __version__,
-        "rooms": [room.describe() for room in rooms()],
-        "views": _described(views, describe_view),
-        "commands": _described(commands, describe),
-        "methods": _described(methods, describe),
-        "demos": _described(demos, describe),
-        "glossary": TERMS,
-    }
+    found: dict[str, Any] = {"version": __version__, "rooms": [room.describe() for room in rooms()], "glossary": TERMS}
+    for registry in REGISTRIES:
+        found[registry.kind] = _described(registry, describe_view if registry is views else describe)
+    return found
+
+
+def installed() -> dict[str, Any]:
+    """The catalogue: as it was kept, or made now and kept."""
+    stamp = installation_stamp()
+    found = kept_catalogue(stamp)
+    if found is None:
+        found = describe_installation()
+        keep_catalogue(stamp, found)
+    return found
 
 
 def _described(registry: Registry, how: Any) -> list[dict[str, Any]]:
@@ -53,10 +60,10 @@ def installation_stamp() -> str:
             if name.endswith(".py"):
                 stat = os.stat(os.path.join(folder, name))
                 stamp.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size}\n".encode())
-    for kind in ("views", "commands", "methods", "demos"):
-        for point in importlib.metadata.entry_points(group=f"diorama.{kind}"):
+    for registry in REGISTRIES:
+        for point in importlib.metadata.entry_points(group=f"diorama.{registry.kind}"):
             version = point.dist.version if point.dist is not None else ""
-            stamp.update(f"{kind} {point.name} {point.value} {version}\n".encode())
+            stamp.update(f"{registry.kind} {point.name} {point.value} {version}\n".encode())
     return stamp.hexdigest()[:20]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,25 +27,6 @@ def local_factory(path: str | Path) -> Callable[[], Any] | None:
     return next((LOCAL[str(folder)] for folder in (Path(path), *Path(path).parents) if str(folder) in LOCAL), None)
 
 
-def load_factory(name: str) -> Callable[[], Any]:
-    """The factory that ``package.module:function`` names; its module may lie in the working folder."""
-    module, colon, attribute = name.partition(":")
-    if not colon or not module or not attribute:
-        raise UsageError(f"a model is named as package.module:factory, got {name!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{name!r} could not be imported: {error}") from error
-    if not callable(found):
-        raise UsageError(f"{name!r} is a {type(found).__name__}, not a function that returns a model")
-    made: Callable[[], Any] = found
-    return made
-
-
 class Scenes:
     """Opened runs and scenes by run, step, edits and input."""
 
@@ -66,8 +45,7 @@ class Scenes:
         if name in self._runs:
             self._runs.move_to_end(name)
             return self._runs[name]
-        model = source.get("model")
-        factory = local_factory(source["path"]) or (load_factory(model) if model else None)
+        factory = local_factory(source["path"]) or source.get("model")
         run = open_run(source["path"], trust=bool(source.get("trust")), model=factory)
         self._runs[name] = run
         while len(self._runs) > self._keep:

@@ -121,7 +121,7 @@ class Tracker:
             "optimizer": meta.get("optimizer", []),
             "classes": anatomy.get("classes") or meta.get("classes") or [],
             "task": anatomy.get("task") or meta.get("task") or "",
-            "input": anatomy.get("input") or meta.get("inputs"),
+            "input": anatomy.get("input") or meta.get("inputs") or {},
             "examples": meta.get("examples", 0),
             "layers": anatomy.get("layers", []),
             "series": reader.series_names,

@@ -1,0 +1,290 @@
+"""The command line. Flags are made from knobs; nothing that a command does not need is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.errors import DioramaError, UsageError
+from .knobs import NamedGroup, knob_options, knobs_from
+
+PLACE, PORT, FACTORY = click.Path(path_type=Path), click.IntRange(0, 65535), "PACKAGE.MODULE:FACTORY"
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="diorama", message="diorama %(version)s")
+def diorama() -> None:
+    """See inside any PyTorch network, from every side, at every moment of its training."""
+
+
+class DemoGroup(NamedGroup):
+    """``diorama demo`` without a name shows the digits."""
+
+    kind, noun, fallback = "demos", "demo", "digits"
+
+    def made(self, name: str, described: dict[str, Any]) -> click.Command:
+        """The command of one demo."""
+        own = [
+            click.Option(["--run"], type=PLACE, help="The folder to record into; default runs/NAME."),
+            click.Option(["--steps"], type=click.IntRange(min=1), help=_help_of(described, "steps")),
+            click.Option(["--port"], type=PORT, default=0, help="The page's port; 0 takes a free one."),
+            click.Option(["--no-browser"], is_flag=True, help="Do not open a browser."),
+            click.Option(["--headless"], is_flag=True, help="Train and record only, then exit."),
+            click.Option(["--data"], type=PLACE, help="Train on your own data instead."),
+        ]
+        options = knob_options(described, {"run", "steps", "port", "data"})
+
+        def run(**values: Any) -> None:
+            from .demo import show, train
+
+            knobs = knobs_from(described, values)
+            steps = values.pop("steps")
+            if values["headless"]:
+                train(name, values["run"], steps, values["data"], knobs)
+            else:
+                show(name, values["run"], steps, values["data"], knobs, values["port"], not values["no_browser"])
+
+        return click.Command(name, params=[*own, *options], callback=run, help=described["sentence"])
+
+
+def _help_of(described: dict[str, Any], name: str) -> str:
+    knob = next(knob for knob in described["knobs"] if knob["name"] == name)
+    return f"{knob['help']} [{knob['default']}]"
+
+
+@diorama.command(cls=DemoGroup, context_settings=CONTEXT)
+def demo() -> None:
+    """Train a small network live and open the page on it."""
+
+
+@diorama.command()
+@click.argument("paths", nargs=-1, type=PLACE, metavar="[PATH…]")
+@click.option("--model", metavar=FACTORY, help="A function that returns a module or a Scene.")
+@click.option("--weights", type=PLACE, help="Weights for the model: .safetensors or .pt.")
+@click.option("--data", type=PLACE, help="The examples to look at the model with.")
+@click.option("--port", type=PORT, default=0, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", help="The address that browsers will use.")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser.")
+@click.option("--trust", is_flag=True, help="Load models that another user stored: that runs their code.")
+def serve(
+    paths: tuple[Path, ...], model: str | None, weights: Path | None, data: Path | None, port: int, host: str,
+    no_browser: bool, trust: bool,
+) -> None:  # fmt: skip
+    """Serve the page for folders of runs (runs/ when none is named), or for a model."""
+    from ..server.serve import serve as start
+
+    what: Any
+    if model is not None and not paths:
+        from .scene import scene_of_model
+
+        what = scene_of_model(model, weights, data)
+        model = None
+    else:
+        if model is not None:
+            from .scene import look_here
+
+            look_here()
+        if weights is not None or data is not None:
+            raise UsageError("--weights and --data go with --model, without a PATH")
+        if not paths and not Path("runs").is_dir():
+            raise UsageError("there is no folder 'runs' here; name a folder of runs, or begin with: diorama demo")
+        what = list(paths) or ["runs"]
+    stay(start(what, port=port, host=host, trust=trust, model=model), not no_browser)
+
+
+def stay(page: Any, browser: bool) -> None:
+    """Print the address first, open it, and serve until Ctrl-C or a termination."""
+    import signal
+    import threading
+
+    print(page.url, flush=True)
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    try:
+        if browser:
+            page.open()
+        print("Ctrl-C ends it.", flush=True)
+        while not ended.wait(0.5):
+            pass
+    except KeyboardInterrupt:
+        pass
+    finally:
+        page.close()
+
+
+class ViewGroup(NamedGroup):
+    """``diorama view NAME``: one subcommand a view."""
+
+    kind, noun = "views", "view"
+
+    def made(self, name: str, described: dict[str, Any]) -> click.Command:
+        """The command of one view."""
+        own = [
+            click.Option(["--run"], type=PLACE, help="The run to look at."),
+            click.Option(["--model"], metavar=FACTORY, help="A function that returns a module or a Scene."),
+            click.Option(["--weights"], type=PLACE, help="Weights for the model: .safetensors or .pt."),
+            click.Option(["--data"], type=PLACE, help="The examples to look at the model with."),
+            click.Option(["--step"], type=int, help="The snapshot at or before this step; default: the newest."),
+            click.Option(["--select"], multiple=True, metavar="KEY", help="What is chosen: unit:features.3/17."),
+            click.Option(["--trust"], is_flag=True, help="Load a model that another user stored."),
+            click.Option(["-o", "--output"], required=True, type=PLACE, help="The file to write."),
+        ]
+        options = knob_options(described, {"run", "model", "weights", "data", "step", "select", "trust", "output"})
+
+        def run(**values: Any) -> None:
+            from .scene import save_view
+
+            save_view(name, knobs_from(described, values), **values)
+
+        return click.Command(name, params=[*own, *options], callback=run, help=described["sentence"])
+
+
+@diorama.command(cls=ViewGroup, context_settings=CONTEXT)
+def view() -> None:
+    """Save one view of a run or a model as a file: .png .svg .pdf .html .json .npz .mp4 .gif"""
+
+
+KINDS = ("methods", "projections", "views", "signals", "findings", "commands", "demos", "marks")
+
+
+@diorama.command("list")
+@click.argument("kind", required=False, type=click.Choice(KINDS))
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with all knobs.")
+def list_(kind: str | None, as_json: bool) -> None:
+    """List what there is: views, methods, signals and so on."""
+    from ..live.catalogue import installed
+
+    found = installed()
+    chosen = {name: _marks() if name == "marks" else found[name] for name in ([kind] if kind else KINDS)}
+    if as_json:
+        print(json.dumps(chosen[kind] if kind else chosen, indent=2))
+        return
+    for name, entries in chosen.items():
+        if kind is None:
+            print(name)
+        width = max((len(entry["name"]) for entry in entries), default=0)
+        for entry in entries:
+            print(f"  {entry['name']:<{width}}  {entry['sentence']}")
+        if not entries:
+            print("  none yet")
+
+
+def _marks() -> list[dict[str, Any]]:
+    from ..core.knobs import sentence
+    from ..core.marks import MARKS
+
+    return [{"name": name, "title": name.capitalize(), "sentence": sentence(MARKS[name])} for name in sorted(MARKS)]
+
+
+RUN = click.argument("run", type=PLACE, metavar="RUN")
+
+
+@diorama.command()
+@RUN
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(run: Path, as_json: bool) -> None:
+    """Say what a run holds: steps, snapshots, series, commands, dropped records, size."""
+    from ..run import open_run
+
+    found = open_run(run).info()
+    if as_json:
+        print(json.dumps(found, indent=2, default=str))
+        return
+    width = max(len(name) for name in found)
+    for name, value in found.items():
+        print(f"{name.replace('_', ' '):<{width}}  {_short(value)}")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        shown = ", ".join(map(str, value[:8]))
+        return f"{len(value)}: {shown}{', …' if len(value) > 8 else ''}" if value else "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@diorama.command()
+@RUN
+def check(run: Path) -> None:
+    """Read everything that a run holds and verify every checksum; exit 1 when something is damaged."""
+    from ..record.reader import Reader
+
+    with Reader(run) as reader:
+        damages = reader.check()
+    if damages:
+        for damage in damages:
+            print(damage, file=sys.stderr)
+        raise SystemExit(1)
+    print(f"{run}: everything is as it was written")
+
+
+class CommandGroup(NamedGroup):
+    """``diorama command RUN NAME``: one subcommand a command."""
+
+    kind, noun = "commands", "command"
+
+    def made(self, name: str, described: dict[str, Any]) -> click.Command:
+        """The command line of one command."""
+
+        def send(**values: Any) -> None:
+            from ..run import open_run
+
+            run = open_run(click.get_current_context().obj)
+            print(run.command(name, **knobs_from(described, values)).text)
+
+        return click.Command(name, params=knob_options(described, set()), callback=send, help=described["sentence"])
+
+
+@diorama.command(cls=CommandGroup, context_settings=CONTEXT)
+@RUN
+@click.pass_context
+def command(context: click.Context, run: Path) -> None:
+    """Send a command to a running training and wait for its answer."""
+    context.obj = run
+
+
+def main() -> None:
+    """Run the command line: errors are one sentence on stderr; 2 for wrong usage, 1 for a failure."""
+    try:
+        diorama(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as asked:
+        raise SystemExit(asked.exit_code) from None
+    except (KeyboardInterrupt, click.Abort):
+        raise SystemExit(130) from None
+    except click.ClickException as error:
+        _fail(_sentence(error), 2)
+    except DioramaError as error:
+        _fail(str(error), 2 if isinstance(error, UsageError) else 1, error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who reads us has gone; a flush at exit must not complain
+        raise SystemExit(1) from None
+    except Exception as error:  # noqa: BLE001 - a fault of ours is one sentence too
+        from ..live.log import write_log
+
+        path = write_log(error, f"diorama {' '.join(sys.argv[1:])}")
+        _fail(f"this is a fault of diorama: {type(error).__name__}: {error} (the details are in {path})", 1, error)
+
+
+def _sentence(error: click.ClickException) -> str:
+    text = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{text}; see: {context.command_path} --help" if context is not None else text
+
+
+def _fail(message: str, code: int, error: BaseException | None = None) -> None:
+    if error is not None and os.environ.get("DIORAMA_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"diorama: {message}", file=sys.stderr)
+    raise SystemExit(code)

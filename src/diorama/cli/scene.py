@@ -1,0 +1,151 @@
+"""What the command line looks at: a run, or a model of the user's own with weights and data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import UsageError, not_found
+from ..core.picture import Progress
+from ..core.registry import savers
+
+if TYPE_CHECKING:
+    from ..scene import Scene
+
+
+def scene_of_model(model: str, weights: Path | None, data: Path | None) -> Scene:
+    """The scene of a factory's module, or the factory's own scene. *Raises* UsageError when the parts do not fit."""
+    from torch import nn
+
+    from ..run import factory
+    from ..scene import Scene
+
+    look_here()
+    made = factory(model)()
+    if isinstance(made, Scene):
+        if data is not None or weights is not None:
+            raise UsageError(f"{model} returns a Scene, which has its own; leave out --weights and --data")
+        return made
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"{model} should return a torch.nn.Module or a Scene, it returned {type(made).__name__}")
+    if weights is not None:
+        load_weights(made, weights)
+    if data is None:
+        return Scene(made)
+    from ..data.files import read
+
+    examples = read(data)
+    return Scene(made, examples.held_out or examples)
+
+
+def look_here() -> None:
+    """Let modules of the working folder be imported, as ``python -m`` does."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Load weights from .safetensors, or from .pt by the reader that runs no code.
+
+    *Raises* UsageError when they are not this model's.
+    """
+    if not path.is_file():
+        raise UsageError(f"there are no weights at {str(path)!r}")
+    try:
+        state = _read_state(path)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{str(path)!r} could not be read as weights: {' '.join(str(error).split())[:300]}") from error
+    own = model.state_dict()
+    missing, extra = [n for n in own if n not in state], [n for n in state if n not in own]
+    wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
+    if missing or extra or wrong:
+        parts = [f"{what}: {', '.join(names[:4])}" for what, names in
+                 (("missing", missing), ("not in the model", extra), ("of another shape", wrong)) if names]  # fmt: skip
+        raise UsageError(f"the weights {path.name!r} are not those of this model ({'; '.join(parts)})")
+    model.load_state_dict(state)
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        import torch
+
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        for name in ("state_dict", "model_state_dict", "model"):
+            if isinstance(found, dict) and isinstance(found.get(name), dict):
+                found = found[name]
+        if not isinstance(found, dict) or not all(hasattr(value, "shape") for value in found.values()):
+            raise UsageError(f"{path.name!r} holds no plain table of weights; save model.state_dict()")
+        return found
+    raise UsageError(f"weights come from .safetensors or .pt, got {path.name!r}")
+
+
+def save_view(
+    name: str, knobs: dict[str, Any], *, run: Path | None, model: str | None, weights: Path | None, data: Path | None,
+    step: int | None, select: tuple[str, ...], trust: bool, output: Path,
+) -> None:  # fmt: skip
+    """Look once, and save the last picture."""
+    suffix = output.suffix.lstrip(".").lower()
+    if suffix not in savers:
+        raise not_found("file format", suffix or str(output), savers)
+    if (run is None) == (model is None):
+        raise UsageError("a view looks at a run or at a model: give either --run or --model")
+    scene: Scene
+    if run is not None:
+        if weights is not None or data is not None:
+            raise UsageError("--weights and --data go with --model; a run has its own")
+        from ..run import open_run
+
+        scene = open_run(run, trust=trust).scene(step=step)
+    else:
+        if step is not None:
+            raise UsageError("--step goes with --run; a model has only this moment")
+        scene = scene_of_model(str(model), weights, data)
+    from ..core.selection import Selection
+
+    with _Bar() as bar:
+        picture = scene.view(name, select=Selection.of(*select), progress=bar.show, **knobs)
+        bar.say(f"writing {output.name}")
+        picture.save(output)
+    print(output)
+
+
+class _Bar:
+    """A progress bar on a terminal; nothing anywhere else."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> _Bar:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Rich
+
+            self._bar = Rich(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("looking", total=None)
+        return self
+
+    def show(self, progress: Progress) -> None:
+        """How far it is."""
+        if self._bar is not None:
+            text = progress.note or "looking"
+            self._bar.update(self._task, completed=progress.done, total=progress.total, description=text)
+
+    def say(self, text: str) -> None:
+        """What it does now."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=text, total=None)
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
