@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .core import registry
-from .core.errors import NotApplicable, Unavailable, UsageError
+from .core.errors import DioramaError, Unavailable, UsageError
 from .core.knobs import build
 from .record import requests
 from .record.reader import Reader
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from .data.examples import Examples
     from .record.findings import Found
@@ -84,15 +84,15 @@ class Run(Reader):
         return checkpoints.steps(self.path)
 
     def module(self, step: int | None = None) -> nn.Module:
-        """The stored model of the architecture at a step (the newest one's when left out); its weights are a snapshot's.
+        """The stored model of the architecture at a step, the newest when left out; a snapshot holds its weights.
 
         *Raises* Untrusted for a model that this user did not store, Unavailable where there is none.
         """
-        found = self._stored(step)["model"]
+        found = self._contents(step)["model"]
         module: nn.Module = found
         return module
 
-    def _stored(self, step: int | None = None) -> dict[str, Any]:
+    def _contents(self, step: int | None = None) -> dict[str, Any]:
         number = self.model_at(self.last_step if step is None else step)
         if number not in self._loaded:
             self._loaded[number] = self._made() if self._factory is not None else self._unpickled(number)
@@ -103,7 +103,9 @@ class Run(Reader):
 
         reason = self.meta.get("model_error")
         if reason and not models.file_of(self.path, number).is_file():
-            raise Unavailable(f"the model of {self.name!r} could not be stored ({reason}); to look into it, {models.WAY_OUT}")
+            raise Unavailable(
+                f"the model of {self.name!r} could not be stored ({reason}); to look into it, {models.WAY_OUT}"
+            )
         return models.load(self.path, number, self.trust)
 
     def _made(self) -> dict[str, Any]:
@@ -123,15 +125,9 @@ class Run(Reader):
     def reading(self) -> dict[str, Any]:
         """How the outputs are read (``outputs``, ``criterion``), as far as the stored model tells."""
         try:
-            stored = self._stored()
-        except (NotApplicable, Unavailable, UsageError):
+            stored = self._contents()
+        except DioramaError:
             return {}
-        except Exception as error:
-            from .core.errors import DioramaError
-
-            if isinstance(error, DioramaError):
-                return {}
-            raise
         return {name: stored.get(name) for name in ("outputs", "criterion")}
 
     def scene(self, step: int | str | None = None) -> Scene:
@@ -157,8 +153,8 @@ class Run(Reader):
     def command(self, name: str, /, *, wait: float = 5.0, sender: str = "python", **knobs: Any) -> Acknowledged:
         """Ask the running training for a change, and wait until it has answered.
 
-        *Raises* NotFound for an unknown command or knob, UsageError when the training refuses it, Unavailable when no training
-        runs or it does not answer in time (the command is then still applied at its next step).
+        *Raises* NotFound for an unknown command or knob, UsageError when the training refuses it, Unavailable when no
+        training runs or it does not answer in time (the command is then still applied at its next step).
         """
         build(registry.commands[name], knobs)
         if not self.alive:
@@ -167,7 +163,7 @@ class Run(Reader):
         until = time.monotonic() + wait
         while (answer := self.acknowledgement(number)) is None:
             if time.monotonic() > until:
-                raise Unavailable(f"the training did not answer within {wait:g} s; it will apply {name} after its current step")
+                raise Unavailable(f"no answer within {wait:g} s; the training applies {name} after its current step")
             if not self.alive and self.acknowledgement(number) is None:
                 raise Unavailable(f"the training ended before it could apply {name}")
             time.sleep(0.02)

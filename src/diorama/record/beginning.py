@@ -58,7 +58,8 @@ class Begun:
 def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: str) -> Begun:
     """Make a new run, or take up an existing one whose training has ended.
 
-    *Raises* UsageError where the path holds something else, Unavailable where it can't be written or another training has it.
+    *Raises* UsageError where the path holds something else, Unavailable where it can't be written or another training
+    has it.
     """
     folder = Path(os.path.abspath(path))
     try:
@@ -173,12 +174,14 @@ def facts_of(content: Content) -> dict[str, Any]:
     examples, reading, table = content.examples, content.reading, content.table
     return {
         "model": type(content.model).__name__,
-        "parameters": [[name, list(p.shape), str(p.dtype)] for name, p in content.model.state_dict().items() if hasattr(p, "shape")],
+        "parameters": [
+            [name, list(tensor.shape), str(tensor.dtype)] for name, tensor in snapshots.state_of(content.model).items()
+        ],
         "classes": list(examples.classes) if examples is not None else [],
         "task": reading.task if reading is not None else "",
         "examples": len(examples) if examples is not None else 0,
         "inputs": kinds.describe(examples.kind) if examples is not None else None,
-        "guessed": [*(examples.guessed if examples is not None else ()), *(reading.guessed if reading is not None else ())],
+        "guessed": [*(examples.guessed if examples else ()), *(reading.guessed if reading else ())],
         "layers": [
             {
                 "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,

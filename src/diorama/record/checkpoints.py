@@ -1,4 +1,5 @@
-"""What is needed to train on besides the weights: optimizers, schedulers, random generators and the user's own objects."""
+"""What is needed to train on besides the weights: optimizers, schedulers, random generators and the user's own
+objects."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ class Checkpoints:
 def random_state() -> dict[str, Any]:
     """The states of all generators."""
     found = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         found["cuda"] = torch.cuda.get_rng_state_all()
     return found
 

@@ -1,4 +1,5 @@
-"""The trainer's side of touching: applies what people ask between two steps, and keeps learning-rate factors in force."""
+"""The trainer's side of touching: applies what people ask between two steps, and keeps learning-rate factors in
+force."""
 
 from __future__ import annotations
 
@@ -154,7 +155,7 @@ class Controls:
     def groups(self, which: int | None = None) -> list[Group]:
         """The optimizers' parameter groups, numbered through; one of them, or all."""
         if not self.factors.groups:
-            raise NotApplicable("no optimizer was given to diorama.watch(…, optimizer=), so its values cannot be changed")
+            raise NotApplicable("no optimizer was given to diorama.watch(optimizer=), so its values cannot be changed")
         if which is None:
             return self.factors.groups
         if which >= len(self.factors.groups):

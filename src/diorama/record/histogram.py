@@ -1,8 +1,9 @@
-"""Histograms whose bins are the number format's own: eight equal bins in each power of two, found by a shift of the bits.
+"""Histograms whose bins are the number format's own: eight equal bins in each power of two, found by a shift of the
+bits.
 
-A bin is numbered by the sign, the exponent and the top three bits of the mantissa of a float32, so no range has to be known
-beforehand and histograms of any two steps share their edges. What is smaller than 2^-12 of the largest magnitude falls
-into one bin round zero, so a histogram has at most about two hundred bins.
+A bin is numbered by the sign, the exponent and the top three bits of the mantissa of a float32, so no range has to be
+known beforehand and histograms of any two steps share their edges. What is smaller than 2^-12 of the largest
+magnitude falls into one bin round zero, so a histogram has at most about two hundred bins.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ Array = NDArray[np.float64]
 class HistogramValue:
     """One histogram: counts of compressed bins from ``start`` on (0 is the bin round zero), and exact statistics.
 
-    A positive compressed bin ``c`` is the magnitude bin ``c + floor``; a negative one is its mirror image. The statistics
-    are low, high, mean, std, count, nan, infinite, norm and stride; all are taken over every element, the counts over every
-    ``stride``-th. Low, high, mean and std leave out what is not finite.
+    A positive compressed bin ``c`` is the magnitude bin ``c + floor``; a negative one is its mirror image. The
+    statistics are low, high, mean, std, count, nan, infinite, norm and stride; all are taken over every element, the
+    counts over every ``stride``-th. Low, high, mean and std leave out what is not finite.
     """
 
     counts: NDArray[np.uint32]
@@ -83,8 +84,8 @@ class Histograms:
     """How a tensor's values were distributed at several steps, on common edges.
 
     *Shapes* ``steps`` (S,), ``edges`` (B + 1,), ``counts`` (S, B); all statistics (S,).
-    *Meaning* ``counts`` are of every ``stride``-th element; the bin round zero may at a step hold magnitudes up to 2^-12 of
-    that step's largest one.
+    *Meaning* ``counts`` are of every ``stride``-th element; the bin round zero may at a step hold magnitudes up to
+    2^-12 of that step's largest one.
     """
 
     steps: NDArray[np.int64]
@@ -112,13 +113,15 @@ class Histograms:
             counts[rows[:, None], target[None, :]] = block.counts[rows]
         used = np.flatnonzero(counts.any(0))
         first, last = int(used[0]), int(used[-1]) + 1
-        return cls(block.steps, _edges(np.arange(start + first, start + last), lowest), counts[:, first:last], block.statistics)
+        edges = _edges(np.arange(start + first, start + last), lowest)
+        return cls(block.steps, edges, counts[:, first:last], block.statistics)
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def _column(self, name: str) -> Array:
-        return self.statistics[:, NAMES.index(name)]
+        column: Array = self.statistics[:, NAMES.index(name)]
+        return column
 
     @property
     def low(self) -> Array:
@@ -169,7 +172,8 @@ class Histograms:
     def shares(self) -> Array:
         """Counts as shares of each step's total; zero where nothing was counted."""
         totals = self.counts.sum(1, dtype=np.float64)[:, None]
-        return np.divide(self.counts, totals, out=np.zeros(self.counts.shape), where=totals > 0)
+        found: Array = np.divide(self.counts, totals, out=np.zeros(self.counts.shape), where=totals > 0)
+        return found
 
     def density(self, edges: Array) -> Array:
         """Shares on other edges, (S, len(edges) - 1): each bin is spread evenly over its width."""
@@ -180,7 +184,8 @@ class Histograms:
         left = np.minimum(at.astype(np.int64), len(self.edges) - 2)
         part = at - left
         cumulative = below[:, left] * (1 - part) + below[:, left + 1] * part
-        return np.diff(cumulative, axis=1)
+        found: Array = np.diff(cumulative, axis=1)
+        return found
 
     def quantiles(self, wanted: Sequence[float]) -> Array:
         """Quantiles at each step, (S, len(wanted)), exact to the width of a bin and never outside low and high."""

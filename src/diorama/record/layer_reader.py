@@ -1,4 +1,5 @@
-"""Reads layers by forward hooks while the training or the probe pass runs them: only cheap reductions, nothing is kept."""
+"""Reads layers by forward hooks while the training or the probe pass runs them: only cheap reductions, nothing is
+kept."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from .reduction import flattened, reduce
 from .step import LayerReading
 
 SAMPLE = 2**15
-_SKIPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Identity, nn.Flatten, nn.Unflatten)
+_SKIPPED = (
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Identity, nn.Flatten, nn.Unflatten,
+)  # fmt: skip
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 _ENDS: tuple[tuple[tuple[type[nn.Module], ...], float, float], ...] = (
     ((nn.Sigmoid, nn.Hardsigmoid), 0.0, 1.0),

@@ -41,7 +41,8 @@ class RunLock:
                 _lock_on_windows(self._handle)
         except OSError as error:
             os.close(self._handle)
-            raise Unavailable(f"another training writes to {str(self.folder)!r}, or it cannot be locked: {error}") from error
+            where = str(self.folder)
+            raise Unavailable(f"another training writes to {where!r}, or it cannot be locked: {error}") from error
         state = os.fstat(self._handle)
         self._identity = (state.st_dev, state.st_ino)
         _held[self._identity] = os.getpid()

@@ -20,7 +20,8 @@ Guard = Callable[[Callable[[], None]], None]
 
 
 class Observer:
-    """Sees gradients and updates around the optimizer's step, and activations in the forward pass, at due steps only."""
+    """Sees gradients and updates around the optimizer's step, and activations in the forward pass, at due steps
+    only."""
 
     def __init__(
         self, model: nn.Module, optimizers: Sequence[Optimizer], signals: Sequence[Signal], every: int,

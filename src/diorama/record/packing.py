@@ -92,7 +92,8 @@ def unpack_scalars(data: bytes) -> tuple[Steps, Floats]:
     try:
         count, stride, first = struct.unpack_from("<Iiq", data)
         if stride:
-            return np.arange(first, first + stride * count, stride, dtype=np.int64), np.frombuffer(data, "<f8", count, 16)
+            steps = np.arange(first, first + stride * count, stride, dtype=np.int64)
+            return steps, np.frombuffer(data, "<f8", count, 16)
         return np.frombuffer(data, "<i8", count, 16), np.frombuffer(data, "<f8", count, 16 + 8 * count)
     except (struct.error, ValueError) as error:
         raise Damaged(f"a block of numbers cannot be read: {error}") from error
@@ -153,7 +154,8 @@ class HistogramBlock:
         width = 1 if most < 2**8 else 2 if most < 2**16 else 4
         rows, bins = self.counts.shape
         head = _BLOCK.pack(rows, bins, self.start, width, 0, 0)
-        parts = [self.steps.astype("<i8"), self.statistics.astype("<f8"), self.counts.astype(f"<u{width}"), self.floors.astype("<i2")]
+        counts = self.counts.astype(f"<u{width}")
+        parts = [self.steps.astype("<i8"), self.statistics.astype("<f8"), counts, self.floors.astype("<i2")]
         return head + b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
     @classmethod

@@ -28,11 +28,12 @@ SHARE = 0.01
 """The part of the training's time that looking may take."""
 _CHEAP = 0.1
 """Seconds that a look may cost to be taken a few times early in a short run all the same."""
-_EARLY = 4
+_EARLY = 6
 
 
 class Prober:
-    """Runs the model on the probe set in eval mode: at step 0, at the end, and as often as its share of the time allows.
+    """Runs the model on the probe set in eval mode: at step 0, at the end, and as often as its share of the time
+    allows.
 
     Weights, buffers, modes, gradients and all random numbers are left bitwise as they were.
     """
@@ -42,18 +43,19 @@ class Prober:
         self._examples = examples.first(MOST)
         self._undo: list[Callable[[], Any]] = []
         self._began = time.monotonic()
-        self._looks = 0
+        self._looks = self._next = 0
         self._spent = 0.0
         self.cost = 0.0
         """Seconds that the last look took."""
 
     def start(self) -> None:
         """The training begins: what was spent before does not count."""
-        self._began, self._looks, self._spent = time.monotonic(), 0, 0.0
+        self._began, self._looks, self._next, self._spent = time.monotonic(), 0, 0, 0.0
 
-    def affordable(self) -> bool:
-        """Whether a look fits into the share of the time."""
-        if self._looks < _EARLY and self.cost < _CHEAP:
+    def affordable(self, number: int) -> bool:
+        """Whether a look at a step fits into the share of the time, or is one of the few that every run has."""
+        if self._looks < _EARLY and number >= self._next and self.cost < _CHEAP:
+            self._next = 2 * number
             return True
         return self._spent + self.cost <= SHARE * (time.monotonic() - self._began)
 
@@ -114,7 +116,7 @@ class Prober:
 def _random_state() -> Callable[[], None]:
     """Remember all generators; the result puts them back."""
     mine, python, array = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    started = torch.cuda.is_available() and torch.cuda.is_initialized()
+    started = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     cuda = torch.cuda.get_rng_state_all() if started else []
 
     def restore() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import Damaged, not_found
 from . import database, lock
@@ -210,7 +209,8 @@ class Reader:
         return Envelope(steps[starts], mean, low, high)
 
     def histograms(self, name: str) -> Histograms:
-        """How a tensor's values were distributed at each step that was looked at; raises NotFound with the nearest names."""
+        """How a tensor's values were distributed at each step that was looked at; raises NotFound with the nearest
+        names."""
         number = self._number(name, HISTOGRAM)
         with self._moment() as moment:
             stored = self._stored(moment, number, HISTOGRAM)

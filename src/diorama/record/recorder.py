@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -37,7 +36,7 @@ _LIVE_WITHIN = 4.0
 _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
-class Stopped(DioramaError):
+class Stopped(DioramaError):  # noqa: N818 - a wish that was granted, not a mistake
     """Someone ended the training with the command ``stop``; the ``with diorama.watch(…)`` block ends quietly on it."""
 
 
@@ -65,20 +64,21 @@ def watch(
 ) -> Recorder:
     """Record a training into a run folder: call ``step()`` on what comes back after each step of the loop.
 
-    ``probe`` is ``(x, y)`` or ``x``: the fixed examples that every view looks at. ``every`` is the number of steps between
-    readings of weights, gradients, updates and activations; numbers passed to ``step()`` are taken each time. ``snapshots`` is
-    "auto" or a number of steps, ``budget`` the bytes that snapshots may take. ``scheduler`` and ``state`` go into
-    checkpoints. ``data`` is the file or folder of the whole data set, for scans. ``ranks`` says which process of a
-    distributed training records: one, or "all", each into a folder of its own. ``device`` keeps the probe set there.
-    ``signals`` changes what is recorded: ``{"activations": {"every": 50}, "weights": None}``, or signals of your own.
+    ``probe`` is ``(x, y)`` or ``x``: the fixed examples that every view looks at. ``every`` is the number of steps
+    between readings of weights, gradients, updates and activations; numbers passed to ``step()`` are taken each time.
+    ``snapshots`` is "auto" or a number of steps, ``budget`` the bytes that snapshots may take. ``scheduler`` and
+    ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for scans. ``ranks`` says
+    which process of a distributed training records: one, or "all", each into a folder of its own. ``device`` keeps
+    the probe set there. ``signals`` changes what is recorded: ``{"activations": {"every": 50}, "weights": None}``, or
+    signals of your own.
 
     A folder that holds a run whose training has ended is taken up again: steps go on from the last committed one.
 
     *Raises* UsageError, NotApplicable or Unavailable, before the first step, when something is wrong.
     """
     told = Watched(
-        model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data, scheduler,
-        state, ranks, device, name, signals,
+        model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data,
+        scheduler, state, ranks, device, name, signals,
     )  # fmt: skip
     return Recorder(told)
 
@@ -195,7 +195,9 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         if kind is not None and not isinstance(error, Stopped):
             self._failed = f"{kind.__name__}: {error}"
         self.close()
@@ -219,7 +221,8 @@ class Recorder:
         rates = dict(self.controls.learning_rates())
         due = self._observer.due(number)
         step = self._observer.collect(number, self._numbers(scalars), rates)
-        if self._prober is not None and any("probe" in signal.needs for signal in due) and self._prober.affordable():
+        probing = self._prober is not None and any("probe" in signal.needs for signal in due)
+        if probing and self._prober is not None and self._prober.affordable(number):
             step.probe, self._last_probe = self._prober.look(), number
         self._background.put(number, time.time(), _values(due, step, self._guarded))
         if self._plan.due(number, now - self._began) and not self._background.busy:

@@ -18,8 +18,8 @@ _SMALL = 8192
 def reduce(tensors: Mapping[str, Tensor], sample: int = SAMPLE) -> dict[str, HistogramValue]:
     """Histogram and statistics of each tensor.
 
-    *Error* counts of tensors with more than ``sample`` elements are of every n-th element; low, high, mean, std and norm are
-    always of all elements, to the rounding of float32 sums.
+    *Error* counts of tensors with more than ``sample`` elements are of every n-th element; low, high, mean, std and
+    norm are always of all elements, to the rounding of float32 sums.
     """
     flat = {name: flattened(tensor) for name, tensor in tensors.items()}
     small = {name: tensor for name, tensor in flat.items() if 0 < tensor.numel() <= _SMALL}

@@ -151,7 +151,7 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
     except Exception as error:
         shapes = ", ".join(str(tuple(tensor.shape[1:])) for tensor in nesting.tensors(examples.x))
         reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"the model cannot take the probe set, whose examples have the shape {shapes}: {reason}") from error
+        raise UsageError(f"the model cannot take the probe set, with examples of shape {shapes}: {reason}") from error
     reading = Reading.of(output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion)
     if few.y is not None and len(examples) > 2 and told.task is None:
         # Two labels may not show what all of them do.
@@ -172,13 +172,14 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
             raise
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
-            raise UsageError(f"the model's scores {tuple(scores.shape)} do not go with y {tuple(few.y.shape)}: {reason}") from error
+            shapes = f"the model's scores {tuple(scores.shape)} do not go with y {tuple(few.y.shape)}"
+            raise UsageError(f"{shapes}: {reason}") from error
     return reading, layers(model, few.x)
 
 
 def _beside(told: Watched, examples: Examples | None) -> dict[str, Any]:
     """What is pickled beside the model: functions, which a safe format can't hold."""
-    return {"outputs": told.outputs, "criterion": told.criterion, "kind": examples.kind if examples is not None else None}
+    return {"outputs": told.outputs, "criterion": told.criterion, "kind": examples.kind if examples else None}
 
 
 def _data(data: Any) -> str | None:

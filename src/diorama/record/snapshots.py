@@ -11,10 +11,11 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..core.errors import Damaged, Unavailable, UsageError
@@ -24,8 +25,10 @@ FOLDER = "snapshots"
 LIVE = "live.safetensors"
 MOST = 240
 """Snapshots that a run keeps at most."""
-SHARE = 0.02
-"""The part of the training's time that automatic snapshots may take."""
+SHARE = 0.01
+"""The part of the training's time that automatic snapshots may take …"""
+FREE = 0.4
+"""… and seconds that they may take besides, so that short runs have some."""
 _SPACING = 25
 _TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -38,8 +41,8 @@ _TYPES = {
 class Plan:
     """Decides at which steps snapshots are due, and which to give up when there are too many.
 
-    ``every="auto"`` takes them densely at first (the first steps change most), then evenly, ever further apart as the run
-    grows; a number takes them at its multiples.
+    ``every="auto"`` takes them densely at first (the first steps change most), then evenly, ever further apart as the
+    run grows; a number takes them at its multiples.
     """
 
     def __init__(self, every: str | int, budget: int) -> None:
@@ -57,7 +60,7 @@ class Plan:
             return step % self._every == 0
         if step - self._last < self._apart(self._last):
             return False
-        return self._seconds <= SHARE * elapsed or step <= 1
+        return self._seconds <= SHARE * elapsed + FREE
 
     def _apart(self, step: int) -> int:
         return min(max(1, step // 6), self._spacing)
@@ -68,7 +71,8 @@ class Plan:
         self._seconds += seconds
 
     def superfluous(self, kept: Iterable[tuple[int, int, bool]]) -> list[int]:
-        """Steps to give up so that (step, bytes, kept for good) fit the budget: first, last and those kept for good stay."""
+        """Steps to give up so that (step, bytes, kept for good) fit the budget: first, last and those kept for good
+        stay."""
         left = sorted(kept)
         total, gone = sum(size for _, size, _ in left), []
         count = len(left)
@@ -114,14 +118,17 @@ def copied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     return copies, shared
 
 
-def write(file: Path, tensors: Mapping[str, Tensor], shared: Mapping[str, str], about: Mapping[str, str]) -> tuple[int, int]:
+def write(
+    file: Path, tensors: Mapping[str, Tensor], shared: Mapping[str, str], about: Mapping[str, str]
+) -> tuple[int, int]:
     """Write a safetensors file beside and rename it; returns its size and checksum. The bits are kept as they are."""
     header: dict[str, object] = {"__metadata__": {"format": "pt", "shared": json.dumps(dict(shared)), **about}}
     offset, bodies = 0, []
     for name, tensor in tensors.items():
         if tensor.dtype not in _TYPES:
             continue
-        body = tensor.contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else torch.empty(0, dtype=torch.uint8)
+        flat = tensor.contiguous().reshape(-1)
+        body = flat.view(torch.uint8) if flat.numel() else torch.empty(0, dtype=torch.uint8)
         end = offset + body.numel()
         header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
@@ -132,7 +139,8 @@ def write(file: Path, tensors: Mapping[str, Tensor], shared: Mapping[str, str], 
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as stream:
-            for part in (struct.pack("<Q", len(text)), text, *(memoryview(body.numpy()) for body in bodies)):
+            parts: list[Any] = [struct.pack("<Q", len(text)), text, *(body.numpy().data for body in bodies)]
+            for part in parts:
                 stream.write(part)
                 crc = zlib.crc32(part, crc)
                 size += len(part)
@@ -153,7 +161,7 @@ def read(file: Path, wanted: tuple[int, int] | None = None) -> dict[str, Tensor]
         with safe_open(str(file), "pt") as opened:
             shared = json.loads((opened.metadata() or {}).get("shared", "{}"))
     except FileNotFoundError:
-        raise Unavailable(f"the snapshot {file.name} is gone (thinned, or deleted by hand); look at another step") from None
+        raise Unavailable(f"the snapshot {file.name} is gone (thinned, or deleted); look at another step") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise Damaged(f"{file.name} cannot be read as a snapshot: {error}") from error
     for name, same in shared.items():

@@ -15,9 +15,9 @@ from .histogram import HistogramValue
 class LayerReading:
     """What a layer answered to a batch: a histogram of its activations and the share of its units that don't take part.
 
-    *Meaning* ``dead`` counts units that are never above zero in the batch where a ReLU cuts there, and units that answer the
-    same to everything elsewhere. ``saturated`` is the share of activations within 1 % of the ends of a bounded
-    activation function; None where the layer has none.
+    *Meaning* ``dead`` counts units that are never above zero in the batch where a ReLU cuts there, and units that
+    answer the same to everything elsewhere. ``saturated`` is the share of activations within 1 % of the ends of a
+    bounded activation function; None where the layer has none.
     """
 
     values: HistogramValue
@@ -46,8 +46,8 @@ def nothing() -> Mapping[str, HistogramValue]:
 class Step:
     """One step of the training, as signals read it.
 
-    ``needs`` of a signal names what it reads: ``weights``, ``gradients``, ``updates``, ``activations``, ``probe``; scalars and
-    learning rates are always there.
+    ``needs`` of a signal names what it reads: ``weights``, ``gradients``, ``updates``, ``activations``, ``probe``;
+    scalars and learning rates are always there.
     """
 
     number: int

@@ -1,4 +1,5 @@
-"""A pickle is code: it is loaded only where its signature was made with this user's own key, or where the user says so."""
+"""A pickle is code: it is loaded only where its signature was made with this user's own key, or where the user says
+so."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one hand that writes a run's database: packed steps in small groups, merged into column blocks as they pile up.
 
-A step is one row, so it is there whole or not at all; a transaction moves it from the tail into blocks, so it is never lost
-or doubled. Everything here runs on the writer thread.
+A step is one row, so it is there whole or not at all; a transaction moves it from the tail into blocks, so it is
+never lost or doubled. Everything here runs on the writer thread.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Value = float | HistogramValue
 
 
 class Writer:
-    """Writes to a run whose lock the process holds. Any method may raise sqlite3.Error (a full disk), and loses nothing then:
-    the transaction is undone and may be tried again."""
+    """Writes to a run whose lock the process holds. Any method may raise sqlite3.Error (a full disk), and loses
+    nothing then: the transaction is undone and may be tried again."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

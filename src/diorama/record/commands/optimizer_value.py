@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class OptimizerValue(Command):
     """Set one of the optimizer's other values, such as momentum or weight decay.
 
-    *Meaning* pairs are set one by one: ``betas.0``, ``betas.1``. The learning rate has its own command, which schedulers
-    don't overwrite.
+    *Meaning* pairs are set one by one: ``betas.0``, ``betas.1``. The learning rate has its own command, which
+    schedulers don't overwrite.
     """
 
     setting: str = knob("momentum", "Which value: momentum, weight_decay, eps, betas.0, …", main=True)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Stop(Command):
     """End the training; what was recorded stays.
 
-    *Meaning* ``recorder.stopped`` turns true and ``recorder.step()`` raises Stopped, which the ``with diorama.watch(…)``
-    block ends quietly on. This is the only exception that ``step()`` raises.
+    *Meaning* ``recorder.stopped`` turns true and ``recorder.step()`` raises Stopped, which the ``with
+    diorama.watch(…)`` block ends quietly on. This is the only exception that ``step()`` raises.
     """
 
     def apply(self, training: Controls) -> Applied:

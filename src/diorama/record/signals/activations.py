@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 
 class Activations(Signal):
-    """How each layer answers the batch that is trained on: the distribution, and the shares of dead and of saturated units.
+    """How each layer answers the batch that is trained on: the distribution, and the shares of dead and of saturated
+    units.
 
-    *Meaning* a dead unit is never above zero where a ReLU cuts, or answers the same to everything elsewhere: it passes no
-    gradient and can't come back by itself. A saturated activation lies within 1 % of an end of a bounded function.
+    *Meaning* a dead unit is never above zero where a ReLU cuts, or answers the same to everything elsewhere: it
+    passes no gradient and can't come back by itself. A saturated activation lies within 1 % of an end of a bounded
+    function.
     *Error* histograms count every n-th activation of large layers; dead units are found over all of them.
     """
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Probe(Signal):
     """Loss, accuracy and activations on the probe set, looked at in eval mode between two steps.
 
-    *Meaning* the probe set is the same at every step, so a change is the model's; a loss that rises here while it falls on
-    the training batches says that the model overfits.
+    *Meaning* the probe set is the same at every step, so a change is the model's; a loss that rises here while it
+    falls on the training batches says that the model overfits.
     *Cost* kept within 1 % of the training's time: a slow model is looked at less often than due.
     """
 

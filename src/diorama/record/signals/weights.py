@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Weights(Signal):
     """The distribution and the Euclidean norm of every parameter.
 
-    *Meaning* a norm that grows without end says that the training diverges or lacks weight decay; one that never changes,
-    that the parameter does not learn.
+    *Meaning* a norm that grows without end says that the training diverges or lacks weight decay; one that never
+    changes, that the parameter does not learn.
     *Error* histograms count every n-th element of tensors with more than 2^18; norms are over all elements.
     """
 
