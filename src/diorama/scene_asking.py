@@ -53,6 +53,8 @@ def _drawn(
 
 def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> Picture:
     """The picture with what makes its film: the same view at each snapshot of the run."""
+    # What a notebook's widget asks again when its siblings choose something.
+    picture.__dict__["request_"] = (scene, view.name, view.knobs(), selection)
     if len(scene.steps) < 2 or view.needs == "record":
         return picture
 

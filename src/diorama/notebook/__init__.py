@@ -1,0 +1,1 @@
+"""Pictures in notebooks: live, and linked to each other."""
