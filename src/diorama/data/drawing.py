@@ -1,4 +1,5 @@
-"""A drawing on the page's pad, made into what the net would receive: the way the data was made is learned from examples."""
+"""A drawing on the page's pad, made into what the net would receive: the way the data was made is learned from
+examples."""
 
 from __future__ import annotations
 
@@ -22,8 +23,10 @@ _SAMPLE = 24
 class Drawing:
     """How the data was made: the frame, the levels, where the ink sits and how thick and soft its strokes are.
 
-    ``paper`` and ``ink`` are levels in the data's own numbers, ``box`` the longest side of the ink's bounding box in pixels,
-    ``stroke`` the width of a stroke in pixels, ``blur`` the standard deviation of its softness in pixels and ``gain`` what brings softened ink back to full
+    ``paper`` and ``ink`` are levels in the data's own numbers, ``box`` the longest side of the ink's bounding box in
+    pixels,
+    ``stroke`` the width of a stroke in pixels, ``blur`` the standard deviation of its softness in pixels and ``gain``
+    what brings softened ink back to full
     strength. ``by_mass`` centres
     by the centre of mass, otherwise by the bounding box; ``centre`` is where that centre lies (row, column).
     """
@@ -41,7 +44,8 @@ class Drawing:
 
     @classmethod
     def fit(cls, x: Any) -> Drawing | None:
-        """Learn from grey examples (n, height, width) of any range; None when they are not drawings on an even ground."""
+        """Learn from grey examples (n, height, width) of any range; None when they are not drawings on an even
+        ground."""
         images = np.asarray(x, np.float32)
         if images.ndim != 3 or not len(images) or min(images.shape[1:]) < 6 or not np.isfinite(images).all():
             return None
@@ -85,10 +89,11 @@ class Drawing:
     def prepare(self, canvas: Any) -> Grey:
         """A canvas (height, width) of uint8, 0 = paper and 255 = ink, as an image like the data (height, width).
 
-        *Meaning* the strokes are brought to the data's thickness, scaled to its usual box, centred as it is, softened as it
+        *Meaning* the strokes are brought to the data's thickness, scaled to its usual box, centred as it is, softened
+        as it
         is and given its levels. An empty canvas is plain paper.
         """
-        ink = _Ink.of(np.asarray(canvas, np.float32) / 255)
+        ink = _Ink.of(np.asarray(canvas, np.float32) / np.float32(255))
         plain = np.zeros((self.height, self.width), np.float32)
         if ink is not None:
             plain = np.minimum(_soften(self._place(ink), self.blur) * self.gain, 1)
@@ -190,7 +195,9 @@ def _measure(inked: Grey) -> tuple[float, tuple[float, float], tuple[float, floa
 def _pen(inked: Grey) -> Grey:
     """The example as a person would have drawn it on the pad: large, and black or white."""
     scale = max(1, _WORK // max(inked.shape))
-    large = resize(inked, (inked.shape[0] * scale, inked.shape[1] * scale), order=1, mode="constant", anti_aliasing=False)
+    large = resize(
+        inked, (inked.shape[0] * scale, inked.shape[1] * scale), order=1, mode="constant", anti_aliasing=False
+    )
     return (large > 0.5).astype(np.float32)
 
 

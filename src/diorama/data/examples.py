@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.errors import Damaged, Unavailable, UsageError
 from . import kinds
-from .nesting import Nested, as_tensors, each, select, size, tensors, to
+from .nesting import Nested, as_tensors, each, first, select, size, tensors, to
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Examples:
         chosen = select(self.x, indices)
         if isinstance(indices, (int, np.integer)):
             indices = [int(indices)]
-        y = None if self.y is None else select(self.y, indices)
+        y = None if self.y is None else first(select(self.y, indices))
         return dataclasses.replace(self, x=chosen, y=y, held_out=None)
 
     def first(self, count: int) -> Examples:
@@ -77,7 +77,9 @@ class Examples:
         x = self.x if indices is None else select(self.x, indices)
         if isinstance(self.kind, dict):
             parts = x if isinstance(x, dict) else {str(k): part for k, part in enumerate(x)}
-            return {name: kind.decode(parts[name]) for name, kind in self.kind.items() if isinstance(parts[name], Tensor)}
+            return {
+                name: kind.decode(parts[name]) for name, kind in self.kind.items() if isinstance(parts[name], Tensor)
+            }
         return self.kind.decode(x)  # type: ignore[arg-type]
 
     def class_name(self, index: int) -> str:
@@ -91,7 +93,8 @@ class Examples:
         if self.y is not None:
             flat["y"] = self.y
         about = {
-            "shape": shape, "classes": list(self.classes), "kind": kinds.to_json(self.kind), "guessed": list(self.guessed),
+            "shape": shape, "classes": list(self.classes), "kind": kinds.to_json(self.kind),
+            "guessed": list(self.guessed),
         }  # fmt: skip
         stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in flat.items()}
         save_file(stored, str(path), {"examples": json.dumps(about)})
@@ -131,11 +134,15 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
         return kind, (sentence,)
     if isinstance(inputs, kinds.Kind):
         if not isinstance(x, Tensor):
-            raise UsageError("a model with several inputs wants inputs= as a dict of kinds, one a name (or '0', '1', …)")
+            raise UsageError(
+                "a model with several inputs wants inputs= as a dict of kinds, one a name (or '0', '1', …)"
+            )
         return inputs.fitted(x), ()
     parts = x if isinstance(x, dict) else {str(k): part for k, part in enumerate(x)} if isinstance(x, tuple) else None
     if not isinstance(inputs, dict) or parts is None or {str(name) for name in inputs} - set(parts):
-        raise UsageError(f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names, got {inputs!r}")
+        raise UsageError(
+            f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names, got {inputs!r}"
+        )
     told = {str(name): kind for name, kind in inputs.items()}
     found: dict[str, kinds.Kind] = {}
     guessed = []

@@ -1,4 +1,5 @@
-"""Reading examples from a user's own files: .npz, MNIST-style idx, a folder of images with one folder a class, .csv, .txt."""
+"""Reading examples from a user's own files: .npz, MNIST-style idx, a folder of images with one folder a class, .csv,
+.txt."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from PIL import UnidentifiedImageError
 from ..core.errors import Damaged, NotFound, UsageError
 from .examples import Examples
 from .kinds import Tokens
+from .nesting import first
 from .tables import read_table
 
 WINDOW = 96
@@ -64,7 +66,9 @@ def _read_npz(path: Path) -> Examples:
         try:
             arrays = {name: file[name] for name in file.files}
         except ValueError:
-            raise UsageError(f"{path.name!r} holds Python objects, which are not read; save plain arrays x and y") from None
+            raise UsageError(
+                f"{path.name!r} holds Python objects, which are not read; save plain arrays x and y"
+            ) from None
     return from_arrays(arrays, path.name)
 
 
@@ -83,7 +87,9 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], source: str) -> Examples:
     inputs = [name for name in arrays if name not in ("y", "classes")]
     if len(inputs) == 1:
         return _labelled(arrays[inputs[0]], arrays.get("y"), classes)
-    raise UsageError(f"{source!r} wants arrays x and y (or x_train, y_train, x_test, y_test), got {', '.join(arrays) or 'none'}")
+    raise UsageError(
+        f"{source!r} wants arrays x and y (or x_train, y_train, x_test, y_test), got {', '.join(arrays) or 'none'}"
+    )
 
 
 def _labelled(x: NDArray[Any], y: NDArray[Any] | None, classes: list[str] | None, kind: Any = None) -> Examples:
@@ -95,7 +101,14 @@ def _labelled(x: NDArray[Any], y: NDArray[Any] | None, classes: list[str] | None
         y, classes = np.array([words.index(str(word)) for word in y]), list(words)
     if y is not None and y.dtype == np.bool_:
         y = y.astype(np.int64)
-    if y is not None and y.dtype.kind == "f" and y.ndim == 1 and np.isfinite(y).all() and classes and (y == y.round()).all():
+    if (
+        y is not None
+        and y.dtype.kind == "f"
+        and y.ndim == 1
+        and np.isfinite(y).all()
+        and classes
+        and (y == y.round()).all()
+    ):
         y = y.astype(np.int64)
     return Examples.of(x, y, classes, inputs=kind)
 
@@ -125,7 +138,9 @@ def _beside(path: Path, *changes: tuple[str, str]) -> Path | None:
     for old, new in changes:
         name = name.replace(old, new)
     plain = name.removesuffix(".gz")
-    return next((path.with_name(other) for other in (name, plain, plain + ".gz") if path.with_name(other).is_file()), None)
+    return next(
+        (path.with_name(other) for other in (name, plain, plain + ".gz") if path.with_name(other).is_file()), None
+    )
 
 
 def _read_idx(path: Path) -> Examples:
@@ -146,7 +161,9 @@ def _idx_pair(path: Path) -> Examples:
 
 
 def _read_folder(path: Path) -> Examples:
-    idx = sorted(file for file in path.iterdir() if "images" in file.name and ("idx" in file.name or "ubyte" in file.name))
+    idx = sorted(
+        file for file in path.iterdir() if "images" in file.name and ("idx" in file.name or "ubyte" in file.name)
+    )
     if idx:
         return _read_idx(next((file for file in idx if "train" in file.name), idx[0]))
     sets = {folder.name.lower(): folder for folder in path.iterdir() if folder.is_dir()}
@@ -164,18 +181,23 @@ def _read_images(path: Path, size: tuple[int, int] | None, like: Examples | None
     if not files:
         files = [(file, "") for file in sorted(path.iterdir()) if _is_image(file)]
     if not files:
-        raise UsageError(f"{str(path)!r} holds no images; wanted one folder a class with {', '.join(_IMAGES[:4])} … in it")
+        raise UsageError(
+            f"{str(path)!r} holds no images; wanted one folder a class with {', '.join(_IMAGES[:4])} … in it"
+        )
     pictures = [_open(file) for file, _ in files]
     sizes = Counter(picture.size for picture in pictures)
     width, height = sizes.most_common(1)[0][0] if size is None else size[::-1]
     largest = _LARGEST / max(width, height, _LARGEST)
     width, height = max(1, round(width * largest)), max(1, round(height * largest))
-    colour = like.x.shape[3] == 3 if like is not None else any(picture.mode != "L" for picture in pictures)  # type: ignore[union-attr]
+    coloured = any(picture.mode != "L" for picture in pictures)
+    colour = first(like.x).shape[3] == 3 if like is not None else coloured
     x = np.stack([_cut(picture.convert("RGB" if colour else "L"), width, height) for picture in pictures])
     classes = list(like.classes) if like is not None else sorted({name for _, name in files})
     unknown = {name for _, name in files} - set(classes)
     if unknown:
-        raise UsageError(f"the held-out folder {path.name!r} has classes that the training lacks: {', '.join(sorted(unknown))}")
+        raise UsageError(
+            f"the held-out folder {path.name!r} has classes that the training lacks: {', '.join(sorted(unknown))}"
+        )
     y = np.array([classes.index(name) for _, name in files]) if classes != [""] else None
     x = x if x.ndim == 4 else x[..., None]
     examples = Examples.of(x, y, classes if y is not None else None)
@@ -214,7 +236,8 @@ def _read_text(path: Path) -> Examples:
 
 
 def from_text(text: str, vocabulary: tuple[str, ...] | None = None, window: int = WINDOW) -> Examples:
-    """Windows of characters (n, window) with, as labels, the characters that follow each; rare characters become '�'."""
+    """Windows of characters (n, window) with, as labels, the characters that follow each; rare characters become
+    '�'."""
     if vocabulary is None:
         counts = Counter(text)
         common = [character for character, _ in counts.most_common(255) if character != "�"]

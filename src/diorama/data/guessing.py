@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.errors import UsageError
 from . import kinds
 from .drawing import Drawing
 from .nesting import as_tensors
@@ -39,12 +40,12 @@ def _one(x: Tensor) -> kinds.Kind:
     if x.ndim == 4 or (x.ndim == 3 and _grey_images(x)) or (x.ndim == 2 and not whole and _flat(x) is not None):
         return kinds.Image().fitted(x)
     if x.ndim == 2 and whole and (not x.numel() or int(x.min()) >= 0):
-        kind = kinds.Tokens().fitted(x)
-        said = f"guessed: whole numbers of shape {shape} are tokens, {kind.size} different at most"
-        return dataclasses.replace(kind, sentence=said + "; their texts are not known.")
+        tokens = kinds.Tokens().fitted(x)
+        said = f"guessed: whole numbers of shape {shape} are tokens, {tokens.size} different at most"
+        return dataclasses.replace(tokens, sentence=said + "; their texts are not known.")
     if x.is_floating_point() and x.ndim in (2, 3) and x.shape[-1] >= 4000:
-        kind = kinds.Sound().fitted(x)
-        return dataclasses.replace(kind, sentence=f"guessed: {x.shape[-1]} numbers in a row are a sound.")
+        sound = kinds.Sound().fitted(x)
+        return dataclasses.replace(sound, sentence=f"guessed: {x.shape[-1]} numbers in a row are a sound.")
     if x.ndim == 3 and x.is_floating_point():
         series = kinds.Series().fitted(x)
         said = f"guessed: numbers of shape {shape} are series of {x.shape[1]} channels over {x.shape[2]} steps."
@@ -84,11 +85,11 @@ def _layout(kind: kinds.Image, x: Tensor) -> tuple[str, int, int, int]:
     if x.ndim == 3:
         return "NHW", 1, shape[1], shape[2]
     if x.ndim != 2:
-        raise kinds.UsageError(f"images want 2 to 4 dimensions, the first the example, got shape {tuple(shape)}")
+        raise UsageError(f"images want 2 to 4 dimensions, the first the example, got shape {tuple(shape)}")
     if kind.height and kind.width:
         channels = kind.channels or max(1, shape[1] // (kind.height * kind.width))
         if channels * kind.height * kind.width != shape[1]:
-            raise kinds.UsageError(
+            raise UsageError(
                 f"{shape[1]} numbers a row do not make images of {kind.height} × {kind.width} with {channels} channels"
             )
         return "flat", channels, kind.height, kind.width
@@ -96,7 +97,7 @@ def _layout(kind: kinds.Image, x: Tensor) -> tuple[str, int, int, int]:
         side = round((shape[1] / channels) ** 0.5)
         if side * side * channels == shape[1]:
             return "flat", channels, side, side
-    raise kinds.UsageError(f"{shape[1]} numbers a row are no square image; give inputs=Image(height=…, width=…)")
+    raise UsageError(f"{shape[1]} numbers a row are no square image; give inputs=Image(height=…, width=…)")
 
 
 def _span(kind: kinds.Image, x: Tensor) -> tuple[float, float, str]:

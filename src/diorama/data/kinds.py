@@ -1,4 +1,5 @@
-"""What an input is: an image, a table's row, tokens, a series or a sound; how raw input becomes a tensor and a tensor is shown."""
+"""What an input is: an image, a table's row, tokens, a series or a sound; how raw input becomes a tensor and a tensor
+is shown."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ LAYOUTS = ("NCHW", "NHWC", "NHW", "flat")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What the inputs are, both ways: ``encode`` turns raw input into a batch, ``decode`` a batch into what is shown."""
+    """What the inputs are, both ways: ``encode`` turns raw input into a batch, ``decode`` a batch into what is
+    shown."""
 
     word: ClassVar[str] = ""
     sentence: str = ""
@@ -70,9 +72,11 @@ class Kind:
 
 @dataclasses.dataclass(frozen=True)
 class Image(Kind):
-    """Images; ``mean`` and ``std`` say what was subtracted and divided by, ``range`` the values that stand for black and white.
+    """Images; ``mean`` and ``std`` say what was subtracted and divided by, ``range`` the values that stand for black
+    and white.
 
-    *Meaning* the model receives ``(value in range − mean) / std``. Whatever is left out is learned from the examples; when
+    *Meaning* the model receives ``(value in range − mean) / std``. Whatever is left out is learned from the examples;
+    when
     ``mean`` is given and ``range`` is not, the pictures were scaled to 0–1 first (or 0–255 where the mean exceeds 2).
     """
 
@@ -124,7 +128,8 @@ class Image(Kind):
         return array
 
     def decode(self, batch: Tensor) -> NDArray[np.uint8]:
-        """Pictures as uint8: (n, height, width) for one channel, (n, height, width, 3) for three; others show their mean."""
+        """Pictures as uint8: (n, height, width) for one channel, (n, height, width, 3) for three; others show their
+        mean."""
         mean, std = self.normal()
         low, high = self.span()
         planes = (self.planes(batch) * std + mean - low) / (high - low)
@@ -251,7 +256,8 @@ class Table(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class Tokens(Kind):
-    """Texts as numbers; ``vocabulary`` lists the tokens by number, or ``encode`` and ``decode`` are functions that do it."""
+    """Texts as numbers; ``vocabulary`` lists the tokens by number, or ``encode`` and ``decode`` are functions that do
+    it."""
 
     word: ClassVar[str] = "tokens"
     vocabulary: Sequence[str] | None = None
@@ -291,7 +297,7 @@ class Tokens(Kind):
                 ids = torch.tensor([int(word) for word in text.replace(",", " ").split()])
             except ValueError:
                 raise UsageError(
-                    "without a vocabulary, tokens are typed as their numbers (12 7 40); give inputs=Tokens(vocabulary=…)"
+                    "without a vocabulary, tokens are typed as numbers (12 7 40); give inputs=Tokens(vocabulary=…)"
                 ) from None
             if self.size is not None and (ids.min() < 0 or ids.max() >= self.size):
                 raise UsageError(f"tokens want numbers from 0 to {self.size - 1}, got {int(ids.max())}")
@@ -331,16 +337,21 @@ class Tokens(Kind):
         """Length of the texts, and the number of tokens when there is no vocabulary."""
         highest = int(x.max()) + 1 if x.numel() else 0
         if self.vocabulary is not None and highest > len(self.vocabulary):
-            raise UsageError(f"the vocabulary has {len(self.vocabulary)} tokens, but the examples hold number {highest - 1}")
+            raise UsageError(
+                f"the vocabulary has {len(self.vocabulary)} tokens, but the examples hold number {highest - 1}"
+            )
         length = int(x.shape[1]) if x.ndim > 1 else 1
         return dataclasses.replace(self, length=length, size=self.size or highest)
 
     def describe(self) -> dict[str, Any]:
         """The size of the vocabulary, the length of the texts, and whether text can be typed."""
-        characters = self.vocabulary is not None and self.separator == "" and max(map(len, self.vocabulary), default=0) == 1
+        characters = (
+            self.vocabulary is not None and self.separator == "" and max(map(len, self.vocabulary), default=0) == 1
+        )
         typed = self.vocabulary is not None or self.encode_with is not None
         return {
-            **super().describe(), "vocabulary": self.size, "length": self.length, "characters": characters, "typed": typed,
+            **super().describe(), "vocabulary": self.size, "length": self.length, "characters": characters,
+            "typed": typed,
         }  # fmt: skip
 
 

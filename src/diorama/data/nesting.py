@@ -1,4 +1,5 @@
-"""Inputs may be one tensor, a tuple (``model(*x)``) or a dict (``model(**x)``); dimension 0 is the example in all of them."""
+"""Inputs may be one tensor, a tuple (``model(*x)``) or a dict (``model(**x)``); dimension 0 is the example in all of
+them."""
 
 from __future__ import annotations
 

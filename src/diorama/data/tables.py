@@ -1,4 +1,5 @@
-"""A table from a .csv file: numbers stay, words become one column a word, the last column or ``target`` is what is predicted."""
+"""A table from a .csv file: numbers stay, words become one column a word, the last column or ``target`` is what is
+predicted."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
         sample = file.read(8192)
         file.seek(0)
         delimiter = max(",;\t", key=sample.split("\n", 1)[0].count)
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter) if any(map(str.strip, row))]
+        rows = [
+            [cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter) if any(map(str.strip, row))
+        ]
     if len(rows) < 2 or len(rows[0]) < 2:
         raise UsageError(f"{path.name!r} wants at least two columns and two rows")
     headed = not any(_number(cell) is not None for cell in rows[0])
@@ -93,7 +96,9 @@ def _target(cells: list[str]) -> tuple[Any, tuple[str, ...] | None]:
     if any(number is None or not np.isfinite(number) for number in numbers):
         words = tuple(sorted(set(cells)))
         if len(words) > max(2, len(cells) // 2):
-            raise UsageError(f"the column to predict wants numbers or a few class names, got {len(words)} different texts")
+            raise UsageError(
+                f"the column to predict wants numbers or a few class names, got {len(words)} different texts"
+            )
         return torch.tensor([words.index(cell) for cell in cells]), words
     values = np.array(numbers, np.float64)
     different = np.unique(values)

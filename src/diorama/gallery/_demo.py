@@ -1,4 +1,5 @@
-"""What every demo is: data, a model and a plain training loop that is recorded. (The underscore keeps it out of the registry.)"""
+"""What every demo is: data, a model and a plain training loop that is recorded. (The underscore keeps it out of the
+registry.)"""
 
 from __future__ import annotations
 
@@ -12,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import UsageError
+from ..core.errors import Unavailable, UsageError
 from ..core.knobs import Plugin, knob
 from ..data.examples import Examples
 from ..data.files import read
 from ..data.nesting import Nested
+from ..record import checkpoints
 from ..record.recorder import watch
+from ..record.store import Reader
 from ..training import measures
 from ..training.trainer import Trainer
 
@@ -35,7 +38,7 @@ class Demo(Plugin):
 
     steps: int = knob(3000, "After how many steps the training ends by itself.", low=1, main=True)
     seed: int = knob(0, "Decides the first weights, the batches and the split of the data.", low=0)
-    pace: float = knob(20.0, "At most so many steps a second, so that there is something to watch; 0: as fast as it goes.",
+    pace: float = knob(20.0, "At most so many steps a second, to have something to watch; 0: no rest.",
                        low=0.0, unit="steps/s")  # fmt: skip
     learning_rate: float = knob(0.01, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
     batch: int = knob(32, "Examples a step learns from.", low=1)
@@ -69,7 +72,8 @@ class Demo(Plugin):
         return {"accuracy": measures.share_right}
 
     def prepare(self, data: str | Path | Examples | None = None) -> Examples:
-        """The examples to train on: the demo's own or a user's; a fifth is held out where no test set comes with them."""
+        """The examples to train on: the demo's own or a user's; a fifth is held out where no test set comes with
+        them."""
         if data is None:
             return self._split(self.examples())
         given = data if isinstance(data, Examples) else read(data)
@@ -110,6 +114,7 @@ class Demo(Plugin):
     ) -> nn.Module:  # fmt: skip
         """Train and record into a folder until the last step or until someone stops it; returns the trained network.
 
+        A folder with an ended training of the same network is taken up again where it ended.
         ``on_step(step, scalars)`` is called after each step. The training uses one thread, which leaves the other cores
         to the page; the number of threads is set back afterwards.
         """
@@ -117,6 +122,9 @@ class Demo(Plugin):
         examples = self.prepare(data)
         model = self.build(examples)
         trainer = self.trainer(model, examples)
+        _take_up(Path(path), model, trainer)
+        if trainer.step >= until:
+            return model
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -138,6 +146,29 @@ class Demo(Plugin):
             model, path, probe=(held_out.x, held_out.y), classes=examples.classes, optimizer=trainer.optimizer,
             inputs=examples.kind, task=self.task, state=[trainer], name=type(self).name,
         )  # fmt: skip
+
+
+def _take_up(path: Path, model: nn.Module, trainer: Trainer) -> None:
+    """Stand where the training in a folder ended, if there is one: its last weights, its last step."""
+    try:
+        run = Reader(path)
+    except Unavailable:
+        return
+    with run:
+        if run.alive or not run.snapshots:
+            return
+        last = run.snapshots[-1]
+        try:
+            model.load_state_dict(run.state(last))
+        except RuntimeError:
+            raise UsageError(
+                f"{str(path)!r} holds the training of another network; choose another folder or the same knobs"
+            ) from None
+        trainer.step = run.last_step
+    # The optimizer's memory is in a checkpoint; without one of that very step it begins anew.
+    if last in checkpoints.steps(path):
+        kept = checkpoints.load(path, last)
+        trainer.optimizer.load_state_dict(kept["optimizers"][0])
 
 
 class _Pace:

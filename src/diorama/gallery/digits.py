@@ -16,6 +16,7 @@ from ..core.errors import NotApplicable
 from ..core.knobs import knob
 from ..data import kinds
 from ..data.examples import Examples
+from ..data.nesting import first
 from ._demo import Demo
 
 SIDE = 24
@@ -34,8 +35,8 @@ class Digits(Demo):
     shift: int = knob(2, "Training digits are moved at random by up to so many pixels.", low=0, high=6, unit="px")
     steps: int = knob(6000, "After how many steps the training ends by itself.", low=1, main=True)
     learning_rate: float | None = knob(  # type: ignore[assignment]
-        None, "How far each step goes along the gradient; left out: what suits the model.", kind="number", low=0.0, log=True,
-        main=True,
+        None, "How far each step goes along the gradient; left out: what suits the model.", kind="number", low=0.0,
+        log=True, main=True,
     )  # fmt: skip
 
     def examples(self) -> Examples:
@@ -46,7 +47,8 @@ class Digits(Demo):
         small = functional.pad(small, (1, 1, 1, 1))
         x = functional.interpolate(small, (SIDE, SIDE), mode="bicubic", align_corners=False).clamp(0, 1)
         kind = kinds.Image(
-            range=(0.0, 1.0), sentence=f"Handwritten digits of 8 × 8 pixels, with a margin, enlarged smoothly to {SIDE} × {SIDE}."
+            range=(0.0, 1.0),
+            sentence=f"Handwritten digits of 8 × 8 pixels, with a margin, enlarged smoothly to {SIDE} × {SIDE}.",
         )
         return Examples.of(x, found.target, [str(k) for k in range(10)], inputs=kind)
 
@@ -58,12 +60,14 @@ class Digits(Demo):
 
     def network(self, examples: Examples) -> nn.Module:
         """Three convolutions and a hidden layer, or one hidden layer alone."""
-        shape = examples.x.shape[1:]  # type: ignore[union-attr]
+        channels, height, width = first(examples.x).shape[1:]
         classes = len(examples.classes)
-        return _cnn(*shape, classes) if self.model == "cnn" else _mlp(*shape, classes)
+        make = _cnn if self.model == "cnn" else _mlp
+        return make(channels, height, width, classes)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Adam for the convolutional network; plain gradient descent for the other, whose weights are then sums of digits."""
+        """Adam for the convolutional network; plain gradient descent for the other, whose weights are then sums of
+        digits."""
         if self.model == "mlp":
             return torch.optim.SGD(model.parameters(), 0.05 if self.learning_rate is None else self.learning_rate)
         return torch.optim.Adam(model.parameters(), 0.002 if self.learning_rate is None else self.learning_rate)
@@ -76,7 +80,8 @@ class Digits(Demo):
 
 
 def moved(x: Tensor, by: Tensor, most: int) -> Tensor:
-    """Images (n, channels, height, width) moved down and right by whole pixels ``by`` (2, n); the border is repeated."""
+    """Images (n, channels, height, width) moved down and right by whole pixels ``by`` (2, n); the border is
+    repeated."""
     height, width = x.shape[2:]
     padded = functional.pad(x, (most,) * 4, mode="replicate")
     rows = torch.arange(height)[None] + most - by[0][:, None]
@@ -112,7 +117,9 @@ def _mlp(channels: int, height: int, width: int, classes: int) -> nn.Module:
 def _zero_to_one(examples: Examples, like: kinds.Kinds | None = None) -> Examples:
     kind = examples.kind if like is None else like
     if not isinstance(examples.kind, kinds.Image) or not isinstance(examples.x, Tensor):
-        raise NotApplicable("this demo reads images; for a table use the demos moons or regression, for a text the demo text")
+        raise NotApplicable(
+            "this demo reads images; for a table use the demos moons or regression, for a text the demo text"
+        )
     if examples.y is None or examples.y.is_floating_point() or examples.y.ndim != 1:
         raise NotApplicable("this demo tells classes apart: y wants one class index an image")
     mean, std = examples.kind.normal()

@@ -17,7 +17,8 @@ from ._demo import Demo
 
 
 class Moons(Demo):
-    """A small network learns to tell two interlocking half moons apart: its boundary can be watched bending into shape."""
+    """A small network learns to tell two interlocking half moons apart: its boundary can be watched bending into
+    shape."""
 
     title: ClassVar[str] = "Two moons"
     question: ClassVar[str] = "How does a network bend a boundary round its data?"
@@ -26,8 +27,6 @@ class Moons(Demo):
     noise: float = knob(0.18, "How far points stray from their moon.", low=0.0, high=1.0)
     points: int = knob(600, "Points in all; a fifth is held out.", low=10, high=20_000)
     steps: int = knob(4000, "After how many steps the training ends by itself.", low=1, main=True)
-    pace: float = knob(30.0, "At most so many steps a second, so that there is something to watch; 0: as fast as it goes.",
-                       low=0.0, unit="steps/s")  # fmt: skip
     learning_rate: float = knob(0.003, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
 
     def examples(self) -> Examples:
@@ -44,7 +43,9 @@ class Moons(Demo):
     def accept(self, examples: Examples) -> Examples:
         """Any table with classes; the boundary is drawn for tables of two columns."""
         if not isinstance(examples.kind, kinds.Table) or examples.x.ndim != 2:  # type: ignore[union-attr]
-            raise NotApplicable("this demo reads tables (.csv, or .npz with rows of numbers); for images use the demo digits")
+            raise NotApplicable(
+                "this demo reads tables (.csv, or .npz with rows of numbers); for images use the demo digits"
+            )
         if examples.y is None or examples.y.is_floating_point():
             raise NotApplicable("this demo tells classes apart; to predict numbers use the demo regression")
         return examples

@@ -24,18 +24,17 @@ _NAMES = {"bp": "blood pressure", "bmi": "body mass index", "s1": "total cholest
 
 
 class Regression(Demo):
-    """A small network learns to predict a number from a row of a table: the course of diabetes, or the height of a made surface."""
+    """A small network learns to predict a number from a row of a table: the course of diabetes, or the height of a made
+    surface."""
 
     title: ClassVar[str] = "Predicting a number"
     question: ClassVar[str] = "How does a network that predicts numbers learn, and where does it overfit?"
     task: ClassVar[str] = "regression"
 
-    table: str = knob("diabetes", "Patients (ten columns), or a made surface over a plane (two columns, so it can be drawn).",
+    table: str = knob("diabetes", "Patients (ten columns), or a made surface over a plane (two columns).",
                       choices=("diabetes", "waves"), main=True)  # fmt: skip
     hidden: int = knob(24, "Neurons in each of the two hidden layers.", low=1, high=256, main=True)
     steps: int = knob(4000, "After how many steps the training ends by itself.", low=1, main=True)
-    pace: float = knob(30.0, "At most so many steps a second, so that there is something to watch; 0: as fast as it goes.",
-                       low=0.0, unit="steps/s")  # fmt: skip
     learning_rate: float = knob(0.003, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
 
     def examples(self) -> Examples:
@@ -45,7 +44,9 @@ class Regression(Demo):
     def accept(self, examples: Examples) -> Examples:
         """Any table with a number to predict."""
         if not isinstance(examples.kind, kinds.Table) or examples.x.ndim != 2:  # type: ignore[union-attr]
-            raise NotApplicable("this demo reads tables (.csv, or .npz with rows of numbers); for images use the demo digits")
+            raise NotApplicable(
+                "this demo reads tables (.csv, or .npz with rows of numbers); for images use the demo digits"
+            )
         return _as_values(examples)
 
     def network(self, examples: Examples) -> nn.Module:
@@ -58,7 +59,8 @@ class Regression(Demo):
         ))  # fmt: skip
 
     def trainer(self, model: nn.Module, examples: Examples) -> Any:
-        """The plain loop; the loss is counted in standard deviations of what is predicted, so that any table trains alike."""
+        """The plain loop; the loss is counted in standard deviations of what is predicted, so that any table trains
+        alike."""
         units: Units = model.units  # type: ignore[assignment]
         made = super().trainer(model, examples)
         scale = float(units.scale) ** 2
@@ -100,7 +102,9 @@ def _diabetes() -> Examples:
 def _waves(generator: np.random.Generator, count: int = 800) -> Examples:
     x = generator.uniform(-2, 2, (count, 2))
     y = np.sin(1.6 * x[:, 0]) * np.cos(1.6 * x[:, 1]) + 0.3 * x[:, 0] + generator.normal(0, 0.05, count)
-    kind = kinds.Table(columns=("east", "north"), sentence="A made surface: its height is to be predicted from a place.")
+    kind = kinds.Table(
+        columns=("east", "north"), sentence="A made surface: its height is to be predicted from a place."
+    )
     return Examples.of(x.astype(np.float32), y.astype(np.float32), inputs=kind)
 
 
@@ -113,6 +117,8 @@ def _as_values(examples: Examples) -> Examples:
         try:
             y = torch.tensor([float(name) for name in examples.classes])[y]
         except ValueError:
-            raise NotApplicable("this demo predicts numbers, but the data has named classes; use the demo moons") from None
+            raise NotApplicable(
+                "this demo predicts numbers, but the data has named classes; use the demo moons"
+            ) from None
     held_out = None if examples.held_out is None else _as_values(examples.held_out)
     return dataclasses.replace(examples, y=y.float(), classes=(), held_out=held_out)

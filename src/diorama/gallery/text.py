@@ -22,7 +22,8 @@ _HELD_OUT = ("textwrap.py", "queue.py", "shlex.py", "sched.py", "fractions.py")
 
 
 class Text(Demo):
-    """An LSTM learns to write Python, one character after the other, from the source of Python's own standard library."""
+    """An LSTM learns to write Python, one character after the other, from the source of Python's own standard
+    library."""
 
     title: ClassVar[str] = "Python source, letter by letter"
     question: ClassVar[str] = "What do single cells of a recurrent network keep in mind while they read?"
@@ -32,8 +33,6 @@ class Text(Demo):
     hidden: int = knob(128, "Cells in each LSTM layer.", low=4, high=1024, main=True)
     layers: int = knob(1, "LSTM layers, one reading the other.", low=1, high=4)
     steps: int = knob(5000, "After how many steps the training ends by itself.", low=1, main=True)
-    pace: float = knob(20.0, "At most so many steps a second, so that there is something to watch; 0: as fast as it goes.",
-                       low=0.0, unit="steps/s")  # fmt: skip
     learning_rate: float = knob(0.005, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
     batch: int = knob(16, "Examples a step learns from.", low=1)
 
@@ -55,7 +54,9 @@ class Text(Demo):
     def accept(self, examples: Examples) -> Examples:
         """Any text, or rows of token numbers with the numbers that follow each."""
         if not isinstance(examples.kind, kinds.Tokens):
-            raise NotApplicable("this demo reads a text (.txt); for images use the demo digits, for tables moons or regression")
+            raise NotApplicable(
+                "this demo reads a text (.txt); for images use the demo digits, for tables moons or regression"
+            )
         if examples.y is None or examples.y.shape != examples.x.shape:  # type: ignore[union-attr]
             raise NotApplicable("this demo learns what comes next: y wants the next token for each token of x")
         return examples

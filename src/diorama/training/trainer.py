@@ -1,4 +1,5 @@
-"""A plain training loop whose batches follow from seed and step, so that a resumed training equals one that never stopped."""
+"""A plain training loop whose batches follow from seed and step, so that a resumed training equals one that never
+stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ Change = Callable[[Nested, torch.Generator], Nested]
 class Trainer:
     """One step after another on shuffled batches; knows where it stands, and can stand there again.
 
-    ``loss`` maps the model's output and the labels to one number; ``metrics`` are further numbers by name, computed from
+    ``loss`` maps the model's output and the labels to one number; ``metrics`` are further numbers by name, computed
+    from
     the same output; ``augment`` changes a batch of inputs with a generator that follows from seed and step.
     Put the trainer into ``diorama.watch(…, state=[trainer])`` and its position goes into every checkpoint.
     """
@@ -33,7 +35,9 @@ class Trainer:
         if len(y) != size(x):
             raise UsageError(f"x and y want the same number of examples, got {size(x)} and {len(y)}")
         if not len(y) or batch < 1:
-            raise UsageError(f"training wants at least one example and a batch of at least one, got {len(y)} and {batch}")
+            raise UsageError(
+                f"training wants at least one example and a batch of at least one, got {len(y)} and {batch}"
+            )
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.x, self.y = x, y
         self.batch, self.seed = min(batch, len(y)), seed

@@ -1,0 +1,231 @@
+"""Scalar signals over the training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import NotApplicable, NotFound, not_found
+from ...core.knobs import knob
+from ...core.marks import Event, Group, Handle, Lines, Series
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection
+from ...run import Run, open_run
+from ...scene import Scene
+from .. import recorded
+from ..recorded import Floats, Recorded, Steps
+from ..view import View
+
+_COLOURS = 10
+_CHARTS = 6
+
+
+class Curves(View):
+    """How the loss, the accuracy and every other recorded number change as the network trains, live, also of several
+    runs.
+
+    *Meaning* the strong line is smoothed, the faint one behind it is what was recorded; where more steps lie in one
+    column of pixels than can be drawn, the band reaches from the exact lowest to the exact highest value among them.
+    *Error* none for the band: a spike of one step in a million is always in it.
+    """
+
+    title = "Curves"
+    question = "Is it learning, and how fast?"
+    family = "process"
+    papers = ("Abadi et al. 2016, TensorFlow (TensorBoard)",)
+    rows = ("C8", "C11")
+    needs = "record"
+    follows = ("layer",)
+
+    show: str = knob("learning", "Which numbers: the loss and accuracy, or what each layer does.",
+                     choices=recorded.GROUPS, main=True)  # fmt: skip
+    smooth: float = knob(20.0, "Average over about so many steps; 0 shows the numbers as they are.", low=0.0,
+                         high=100_000.0, unit="steps", main=True)  # fmt: skip
+    series: str | None = knob(None, "Names or patterns instead, with commas: loss, updates/*/ratio.", kind="series")
+    runs: str | None = knob(None, "Other runs of the same folder to lay over, by name, with commas.", kind="run")
+    axis: str = knob(
+        "step", "What runs to the right: training steps, or the time that has passed.", choices=("step", "time")
+    )
+    log_y: bool = knob(False, "Spread small values apart: each line upwards is a multiple.")
+    log_x: bool = knob(False, "Spread the first steps apart.")
+    range: str | None = knob(
+        None, "The part of the axis that is shown, such as 120:900; drag over the chart to choose it."
+    )
+    pixels: int = knob(800, "Columns that a line is drawn in.", low=50, high=8000, unit="px")
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture: a chart for each kind of number."""
+        runs = [_Overlaid(run, number, self) for number, run in enumerate(self._runs(scene))]
+        wanted = {name: None for one in runs for name in recorded.chosen(one.run.series_names, self.show, self.series)}
+        if not wanted:
+            raise NotApplicable(f"nothing was recorded for {self.show!r} yet; it will appear with the first readings")
+        found = recorded.charts(wanted)
+        layers = {key.layer for key in selection.all("layer")}
+        drawn = {chart: found[chart] for chart in list(found)[:_CHARTS]}
+        marks = tuple(self._lines(scene, chart, members, runs, layers) for chart, members in drawn.items())
+        left_out = len(found) - len(drawn)
+        note = f"{left_out} more charts are left out; choose series by name" if left_out else ""
+        caption = self._caption(runs[0], [one for members in drawn.values() for one in members])
+        body = marks[0] if len(marks) == 1 else Group(children=marks)
+        yield self.picture(scene, selection, "Curves", body, caption, note=note)
+
+    def _runs(self, scene: Scene) -> list[Run]:
+        """The scene's run, the one it is compared with, and those of the knob."""
+        runs: list[Run] = [scene.run] if scene.run is not None else []
+        other = scene.other.run if scene.other is not None else None
+        if other is not None and other.path != runs[0].path:
+            runs.append(other)
+        for name in filter(None, map(str.strip, (self.runs or "").split(","))):
+            if all(name not in (run.name, run.path.name) for run in runs):
+                runs.append(_beside(runs[0].path, name))
+        return runs
+
+    def _lines(
+        self, scene: Scene, chart: str, members: Sequence[Recorded], runs: Sequence[_Overlaid], layers: set[str]
+    ) -> Lines:
+        series: list[Series] = []
+        for one in runs:
+            has = set(one.run.series_names)
+            for place, member in enumerate(members):
+                if member.name not in has:
+                    continue
+                # Many lines: the ten first are strong, or the selected layer's.
+                weak = member.key.partition(":")[2] not in layers if layers and member.key else place >= _COLOURS
+                colour = (place + one.number * len(members)) % _COLOURS
+                group = one.run.name if len(runs) > 1 else ""
+                series += one.drawn(member, colour, group, weak and len(members) > 1)
+        first = runs[0]
+        return Lines(
+            title=recorded.chart_title(chart), series=tuple(series), x_title="time" if self.axis == "time" else "step",
+            x_kind="time" if self.axis == "time" else "step", x_log=self.log_x, y_log=self._log_y(chart),
+            x_range=recorded.bounds(self.range), events=first.events(), cursor=first.place(scene.step),
+            handle=Handle(knob="range", kind="range", value=self.range or ""), height=170,
+        )  # fmt: skip
+
+    def _log_y(self, chart: str) -> bool:
+        """Ratios and gradients of several layers lie powers of ten apart."""
+        return self.log_y or chart in ("updates/ratio", "updates/norm", "gradients/norm")
+
+    def _caption(self, one: _Overlaid, members: Sequence[Recorded]) -> str:
+        told = []
+        for member in members[:4]:
+            if "/" in member.chart or member.name not in one.run.series_names:
+                continue
+            steps, values = one.run.series(member.name)
+            if len(values):
+                where = "on the probe set" if member.label == "probe set" else "on the batch it learns from"
+                last = recorded.smoothed(steps, values, self.smooth)[-1]
+                told.append(f"{member.chart.replace('_', ' ')} {last:.3g} {where}")
+        now = f"At step {one.run.last_step}: {', '.join(told)}. " if told else ""
+        faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
+        return f"{now}{faint}Click a step to see the whole network as it was then."
+
+
+@dataclasses.dataclass
+class _Overlaid:
+    """One run among those in a chart."""
+
+    run: Run
+    number: int
+    knobs: Curves
+
+    def __post_init__(self) -> None:
+        times = self.run.times() if self.knobs.axis == "time" else np.zeros(0)
+        finite = times[np.isfinite(times)]
+        self._start = float(finite[0]) if len(finite) else 0.0
+
+    def x(self, steps: Any) -> Floats:
+        """Steps, or the seconds since the run began at these steps."""
+        at = np.asarray(steps, np.float64)
+        return self.run.times(at) - self._start if self.knobs.axis == "time" else at
+
+    def place(self, step: int | None) -> float | None:
+        """Where the time slider stands."""
+        if step is None:
+            return None
+        at = float(self.x([step])[0])
+        return at if np.isfinite(at) else None
+
+    def events(self) -> tuple[Event, ...]:
+        """The run's events on the axis."""
+        moments = []
+        for at, end, kind, label in recorded.events(self.run):
+            place, until = self.place(int(at)), None if end is None else self.place(int(end))
+            if place is not None:
+                moments.append((place, until, kind, label))
+        return recorded.as_marks(moments)
+
+    def drawn(self, member: Recorded, colour: int, group: str, weak: bool) -> list[Series]:
+        """A series as lines: what was recorded with its envelope, and smoothed on top of it."""
+        steps, values = self.run.series(member.name)
+        at, mean, low, high = self._columns(member.name, steps)
+        if not len(at):
+            return []
+        line = partial(
+            Series, name=member.label, key=member.key, colour=colour, group=group, dash=self.number > 0, x=self.x(at)
+        )
+        # Where nothing had to be left out there is no envelope.
+        thin = low is mean
+        smooth = recorded.smoothed(steps, values, self.knobs.smooth)
+        raw = line(y=mean, low=None if thin else low, high=None if thin else high, faint=weak or smooth is not values)
+        if smooth is values:
+            return [raw]
+        starts = np.searchsorted(steps, at)
+        end = int(np.searchsorted(steps, (self._range() or (0.0, np.inf))[1], "right"))
+        strong = line(y=smooth[starts] if thin else _means(smooth[:end], starts), faint=weak)
+        return [strong] if weak else [raw, strong]
+
+    def _range(self) -> tuple[float, float] | None:
+        """The shown part in steps."""
+        found = recorded.bounds(self.knobs.range)
+        if found is None or self.knobs.axis == "step":
+            return found
+        steps = np.arange(self.run.last_step + 1)
+        times = self.x(steps)
+        known = np.isfinite(times)
+        if not known.any():
+            return None
+        low, high = np.interp(found, times[known], steps[known])
+        return float(low), float(high)
+
+    def _columns(self, name: str, steps: Steps) -> tuple[Steps, Floats, Floats, Floats]:
+        """The envelope at the asked width; on a logarithmic axis each octave gets its share of the columns."""
+        shown = self._range()
+        low, high = shown if shown is not None else (None, None)
+        pixels = self.knobs.pixels
+        if not self.knobs.log_x or self.knobs.axis == "time" or len(steps) <= pixels:
+            return self.run.envelope(name, low, high, pixels)
+        first, last = max(1.0, low or 1.0), float(high if high is not None else steps[-1])
+        edges = np.geomspace(first, max(last, 2 * first), max(2, int(np.log2(max(last / first, 2))) + 1))
+        share = max(2, pixels // (len(edges) - 1))
+        parts = [
+            self.run.envelope(
+                name, float(np.ceil(start)), float(np.ceil(stop) - 1) if k < len(edges) - 2 else last, share
+            )
+            for k, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+        ]
+        return tuple(np.concatenate([part[k] for part in parts]) for k in (0, 1, 2, 3))  # type: ignore[return-value]
+
+
+def _means(values: Floats, starts: NDArray[np.int64]) -> Floats:
+    """The mean of the finite values from each start to the next."""
+    finite = np.isfinite(values)
+    total = np.add.reduceat(np.where(finite, values, 0.0), starts)
+    count = np.add.reduceat(finite.astype(np.float64), starts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, total / count, np.nan)
+
+
+def _beside(path: Path, name: str) -> Run:
+    """Another run of the same folder."""
+    folder = path.resolve().parent
+    names = sorted(each.name for each in folder.iterdir() if (each / "run.db").is_file())
+    if name not in names:
+        raise not_found("run", name, names) if names else NotFound(f"there are no runs beside {path.name!r}")
+    return open_run(folder / name)
