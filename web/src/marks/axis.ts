@@ -35,8 +35,13 @@ export class Scale {
   ticks(count: number, kind: AxisKind = "number"): number[] {
     if (this.log) return logTicks(this.low, this.high, count);
     if (kind === "time") return stepTicks(this.low, this.high, timeStep((this.high - this.low) / Math.max(1, count)));
-    const step = niceStep((this.high - this.low) / Math.max(1, count));
-    return stepTicks(this.low, this.high, kind === "step" ? Math.max(1, step) : step);
+    let found: number[] = [];
+    // One tick alone says nothing about the scale.
+    for (let wanted = Math.max(1, count); found.length < 3 && wanted <= count + 4; wanted++) {
+      const step = niceStep((this.high - this.low) / wanted);
+      found = stepTicks(this.low, this.high, kind === "step" ? Math.max(1, step) : step);
+    }
+    return found;
   }
 }
 

@@ -149,18 +149,24 @@ interface Item extends Size {
   readonly before: Item[];
   readonly after: Item[];
   readonly dummy: boolean;
+  /** Where edges arrive and leave, from the centre. */
+  readonly inAt: number;
+  readonly outAt: number;
 }
 
 function sugiyama(boxes: readonly Box[], links: readonly Link[], spacing: Spacing, doorOf: (id: string, side: "in" | "out") => number | undefined): Layout {
   const ranks = rank(boxes, links);
-  const items = new Map<string, Item>(boxes.map((box) => [box.id, { ...box, rank: ranks.get(box.id) ?? 0, x: 0, before: [], after: [], dummy: false }]));
+  const items = new Map<string, Item>(boxes.map((box) => {
+    const [inAt, outAt] = [doorOf(box.id, "in"), doorOf(box.id, "out")].map((door) => (door === undefined ? 0 : door - box.width / 2));
+    return [box.id, { ...box, rank: ranks.get(box.id) ?? 0, x: 0, before: [], after: [], dummy: false, inAt: inAt ?? 0, outAt: outAt ?? 0 }];
+  }));
   const chains = links.map((link) => chain(link, items));
   const rows: Item[][] = [];
   for (const item of items.values()) (rows[item.rank] ??= []).push(item);
   order(rows);
   straighten(rows, spacing.across);
-  const left = Math.min(0, ...rows.flat().map((item) => item.x - item.width / 2));
-  const right = Math.max(1, ...rows.flat().map((item) => item.x + item.width / 2));
+  const left = Math.min(...rows.flat().map((item) => item.x - item.width / 2));
+  const right = Math.max(left + 1, ...rows.flat().map((item) => item.x + item.width / 2));
   const tops: number[] = [];
   const heights: number[] = [];
   let y = 0;
@@ -189,7 +195,7 @@ function sugiyama(boxes: readonly Box[], links: readonly Link[], spacing: Spacin
       else if (i === 0) points.push([place.x + (doorOf(item.id, "out") ?? place.width / 2), place.y + place.height]);
       else points.push([place.x + (doorOf(item.id, "in") ?? place.width / 2), place.y]);
     });
-    return { points: turned ? points.reverse() : points, edge: link.edge, arrow: link.to !== OUT };
+    return { points: turned ? points.reverse() : points, edge: link.edge, arrow: link.to !== OUT && doorOf(link.to, "in") === undefined };
   });
   return { places, routes, width: right - left, height: Math.max(0, (tops[last] ?? 0) + (heights[last] ?? 0)) };
 }
@@ -246,7 +252,7 @@ function chain(link: Link, items: Map<string, Item>): { link: Link; items: Item[
   const way = [high];
   for (let at = high.rank + 1; at < low.rank; at++) {
     const id = `\u0000${link.from}\u0001${link.to}\u0001${at}`;
-    const dummy: Item = { id, width: 14, height: 1, rank: at, x: 0, before: [], after: [], dummy: true };
+    const dummy: Item = { id, width: 14, height: 1, rank: at, x: 0, before: [], after: [], dummy: true, inAt: 0, outAt: 0 };
     items.set(id, dummy);
     way.push(dummy);
   }
@@ -294,16 +300,40 @@ function crossings(rows: readonly Item[][]): number {
 /** Give each item a place across, near to what it is joined with, without overlaps. */
 function straighten(rows: Item[][], gap: number): void {
   for (const row of rows) place(row, row.map(() => 0), row.map(() => 1), gap);
-  for (let sweep = 0; sweep < 24; sweep++) {
+  for (let sweep = 0; sweep < 16; sweep++) {
     const down = sweep % 2 === 0;
     for (const row of down ? rows : [...rows].reverse()) {
-      const wishes = row.map((item) => {
-        const near = sweep > 20 ? [...item.before, ...item.after] : down ? item.before : item.after;
-        return near.length ? near.reduce((sum, other) => sum + other.x, 0) / near.length : item.x;
-      });
-      place(row, wishes, row.map((item) => (item.dummy ? 4 : 1)), gap);
+      place(row, row.map((item) => mean(wishes(item, down)) ?? item.x), row.map(() => 1), gap);
     }
   }
+  // The main chain hangs straight down; what only passes by gives way to it, and is then pulled straight itself.
+  for (const row of rows) {
+    place(row, row.map((item) => mean(main(item)) ?? item.x), row.map((item) => (item.dummy ? 1 : 100)), gap);
+  }
+  for (const down of [false, true]) {
+    for (const row of down ? rows : [...rows].reverse()) {
+      const wanted = row.map((item) => (item.dummy ? mean(passing(item, down)) ?? item.x : item.x));
+      place(row, wanted, row.map((item) => (item.dummy ? 1 : 1e6)), gap);
+    }
+  }
+}
+
+function wishes(item: Item, down: boolean): number[] {
+  return down ? item.before.map((other) => other.x + other.outAt - item.inAt) : item.after.map((other) => other.x + other.inAt - item.outAt);
+}
+
+/** Where the blocks above would have an item; edges that only pass by count where there is nothing else. */
+function main(item: Item): number[] {
+  const real = item.before.filter((other) => !other.dummy);
+  return (real.length ? real : item.before).map((other) => other.x + other.outAt - item.inAt);
+}
+
+function passing(item: Item, down: boolean): number[] {
+  return (down ? item.before : item.after).filter((other) => other.dummy).map((other) => other.x);
+}
+
+function mean(values: readonly number[]): number | undefined {
+  return values.length ? values.reduce((a, b) => a + b, 0) / values.length : undefined;
 }
 
 /** The places nearest to the wishes that keep the order and the gaps: isotonic regression by pooling neighbours. */

@@ -56,7 +56,8 @@ export function plan(pen: CanvasRenderingContext2D, mark: Lines, zoom: [number, 
 }
 
 function show(series: Series, mark: Lines): Shown {
-  const name = series.group ? `${series.group} · ${series.name}` : series.name;
+  const alone = mark.series.every((other) => other.name === series.name);
+  const name = !series.group ? series.name : alone ? series.group : `${series.group} · ${series.name}`;
   const hasStrong = series.faint && mark.series.some((other) => !other.faint && !other.band && other.colour === series.colour && other.group === series.group);
   return { series, name, colour: classColour(series.colour), hasStrong };
 }

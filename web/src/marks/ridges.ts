@@ -130,22 +130,22 @@ function paint(pen: CanvasRenderingContext2D, layout: Plan, mark: Ridges, contex
   steps.forEach((step, row) => {
     const base = top + row * spacing;
     const strong = row === near || chosen.has(`step:${step}`);
-    for (const set of mark.sets) {
-      const at = set.steps.data.indexOf(step as never);
-      if (at < 0) continue;
-      const colour = strong ? ink.accent : single ? ink.muted : classColour(set.colour);
-      pen.beginPath();
-      ridgePath(pen, layout, set, at, base);
-      pen.fillStyle = strong && single ? mixed(ink, 0.16) : single ? ink.wash : classColour(set.colour);
-      pen.globalAlpha = single ? 0.92 : 0.2;
-      pen.fill();
-      pen.globalAlpha = 1;
-      pen.strokeStyle = row === pointed && !strong ? ink.ink : colour;
-      pen.lineWidth = strong ? 1.5 : 1;
+    const here = mark.sets.map((set) => ({ set, at: set.steps.data.indexOf(step as never) })).filter(({ at }) => at >= 0);
+    // Every ridge first covers those behind it, then the sets of one step are laid over one another.
+    for (const { set, at } of here) fillRidge(pen, layout, set, at, base, ink.paper, single ? 0.92 : 0.85);
+    for (const { set, at } of here) {
+      const own = classColour(set.colour);
+      if (single) fillRidge(pen, layout, set, at, base, strong ? mixed(ink, 0.16) : ink.wash, 0.92);
+      else fillRidge(pen, layout, set, at, base, own, strong ? 0.45 : 0.18);
+      pen.strokeStyle = !single ? own : strong ? ink.accent : row === pointed ? ink.ink : ink.muted;
+      pen.lineWidth = strong || row === pointed ? 1.75 : 1;
       pen.beginPath();
       ridgePath(pen, layout, set, at, base, true);
       pen.stroke();
     }
+    if (!strong || single) return;
+    pen.fillStyle = ink.accent;
+    pen.fillRect(x.from, base - 0.75, x.to - x.from, 1.5);
   });
   paintSteps(pen, layout, mark, ink, near, pointed);
   if (layout.cut) {
@@ -155,6 +155,15 @@ function paint(pen: CanvasRenderingContext2D, layout: Plan, mark: Ridges, contex
     pen.fillText(`${counted(layout.cut, "needle")} cut off`, x.to, Math.max(10, bottom - spacing * (steps.length + OVERLAP) + 10));
   }
   if (!single) paintNames(pen, layout, mark, context);
+}
+
+function fillRidge(pen: CanvasRenderingContext2D, layout: Plan, set: RidgeSet, at: number, base: number, colour: string, alpha: number): void {
+  pen.beginPath();
+  ridgePath(pen, layout, set, at, base);
+  pen.fillStyle = colour;
+  pen.globalAlpha = alpha;
+  pen.fill();
+  pen.globalAlpha = 1;
 }
 
 function mixed(ink: Ink, share: number): string {

@@ -44,12 +44,15 @@ export function sheet(
     if (Math.floor(element.clientWidth) !== width) paint();
   });
   watch.observe(element);
+  // Canvases do not wait for fonts: what was written in a stand-in is written again.
+  document.fonts.addEventListener("loadingdone", paint);
   return {
     element,
     canvas,
     paint,
     destroy() {
       watch.disconnect();
+      document.fonts.removeEventListener("loadingdone", paint);
       element.remove();
     },
   };
