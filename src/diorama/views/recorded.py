@@ -6,18 +6,20 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from ..core.errors import not_found
+from ..core.errors import NotFound, not_found
 from ..core.marks import Event
 from ..core.selection import layer_key
+from ..run import Run, open_run
 
 if TYPE_CHECKING:
-    from ..run import Run
+    from ..scene import Scene
 
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
@@ -144,3 +146,23 @@ def as_marks(moments: Iterable[tuple[float, float | None, str, str]]) -> tuple[E
     """Moments as the marks' events."""
     made = (Event(x=at, label=label, kind=kind, end=end) for at, end, kind, label in moments)  # type: ignore[arg-type]
     return tuple(made)
+
+
+def overlaid(scene: Scene, names: str | None) -> list[Run]:
+    """The scene's run, the one it is compared with, and others of the same folder by name, with commas between them."""
+    runs: list[Run] = [scene.run] if scene.run is not None else []
+    other = scene.other.run if scene.other is not None else None
+    if other is not None and other.path != runs[0].path:
+        runs.append(other)
+    for name in filter(None, map(str.strip, (names or "").split(","))):
+        if all(name not in (run.name, run.path.name) for run in runs):
+            runs.append(_beside(runs[0].path, name))
+    return runs
+
+
+def _beside(path: Path, name: str) -> Run:
+    folder = path.resolve().parent
+    names = sorted(each.name for each in folder.iterdir() if (each / "run.db").is_file())
+    if name not in names:
+        raise not_found("run", name, names) if names else NotFound(f"there are no runs beside {path.name!r}")
+    return open_run(folder / name)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import NotApplicable, NotFound, not_found
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Event, Group, Handle, Lines, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
-from ...run import Run, open_run
+from ...run import Run
 from ...scene import Scene
 from .. import recorded
 from ..recorded import Floats, Recorded, Steps
@@ -61,7 +60,7 @@ class Curves(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture: a chart for each kind of number."""
-        runs = [_Overlaid(run, number, self) for number, run in enumerate(self._runs(scene))]
+        runs = [_Overlaid(run, number, self) for number, run in enumerate(recorded.overlaid(scene, self.runs))]
         wanted = {name: None for one in runs for name in recorded.chosen(one.run.series_names, self.show, self.series)}
         if not wanted:
             raise NotApplicable(f"nothing was recorded for {self.show!r} yet; it will appear with the first readings")
@@ -74,17 +73,6 @@ class Curves(View):
         caption = self._caption(runs[0], [one for members in drawn.values() for one in members])
         body = marks[0] if len(marks) == 1 else Group(children=marks)
         yield self.picture(scene, selection, "Curves", body, caption, note=note)
-
-    def _runs(self, scene: Scene) -> list[Run]:
-        """The scene's run, the one it is compared with, and those of the knob."""
-        runs: list[Run] = [scene.run] if scene.run is not None else []
-        other = scene.other.run if scene.other is not None else None
-        if other is not None and other.path != runs[0].path:
-            runs.append(other)
-        for name in filter(None, map(str.strip, (self.runs or "").split(","))):
-            if all(name not in (run.name, run.path.name) for run in runs):
-                runs.append(_beside(runs[0].path, name))
-        return runs
 
     def _lines(
         self, scene: Scene, chart: str, members: Sequence[Recorded], runs: Sequence[_Overlaid], layers: set[str]
@@ -220,12 +208,3 @@ def _means(values: Floats, starts: NDArray[np.int64]) -> Floats:
     count = np.add.reduceat(finite.astype(np.float64), starts)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(count > 0, total / count, np.nan)
-
-
-def _beside(path: Path, name: str) -> Run:
-    """Another run of the same folder."""
-    folder = path.resolve().parent
-    names = sorted(each.name for each in folder.iterdir() if (each / "run.db").is_file())
-    if name not in names:
-        raise not_found("run", name, names) if names else NotFound(f"there are no runs beside {path.name!r}")
-    return open_run(folder / name)

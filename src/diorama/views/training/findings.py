@@ -1,0 +1,108 @@
+"""What is wrong with the training, and what can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...core import registry
+from ...core.knobs import knob, title_of
+from ...core.marks import Action, Group, Number
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection
+from ...scene import Scene
+from ..view import View
+
+if TYPE_CHECKING:
+    from ...record.findings import Found
+
+_EARLY = 50
+"""Steps before which little can be said."""
+
+
+class Findings(View):
+    """What is wrong with the training, worst first, each with its evidence and with what can be done about it at
+    once."""
+
+    title = "Findings"
+    question = "Is something going wrong, and what can I do about it?"
+    family = "process"
+    papers = ()
+    rows = ("C13", "C14")
+    needs = "record"
+
+    least: float = knob(0.0, "Leave out what is less serious than this: 0 shows all, 1 only what ruins the training.",
+                        low=0.0, high=1.0)  # fmt: skip
+    limit: int = knob(8, "Findings shown at most.", low=1, high=100)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture: the findings, or what was looked for in vain."""
+        run = scene.run
+        if run is None:
+            return
+        found = [one for one in run.findings() if one.severity >= self.least]
+        shown = found[: self.limit]
+        marks = tuple(_mark(one, run.alive) for one in shown) or (_calm(run.last_step),)
+        if not found:
+            caption = "Nothing stands out in what was recorded. What goes wrong is named here, with its evidence."
+        else:
+            caption = (
+                "The worst comes first. Each finding says what was seen; click it to see the layer or step it is about."
+            )
+            if not run.alive:
+                caption += " The training has ended, so nothing can be changed any more."
+        left_out = len(found) - len(shown)
+        note = f"{left_out} less serious ones are left out." if left_out else ""
+        body = marks[0] if len(marks) == 1 else Group(children=marks)
+        yield self.picture(scene, selection, "Findings", body, caption, note=note)
+
+
+def _mark(one: Found, alive: bool) -> Number:
+    """A finding as a mark: its tone says how bad it is, its actions are offered while the training runs."""
+    tone = "bad" if one.severity >= 0.7 else "warn" if one.severity >= 0.3 else "plain"
+    note = " ".join(filter(None, [_ended(one.text), _ended(one.evidence)]))
+    return Number(
+        label=one.title, note=note, tone=tone, key=one.keys[0] if one.keys else f"step:{one.step}",  # type: ignore[arg-type]
+        actions=_actions(one) if alive else (),
+    )  # fmt: skip
+
+
+def _actions(one: Found) -> tuple[Action, ...]:
+    """What the finding proposes, and for a serious one a pause to look around."""
+    made = []
+    if one.action is not None:
+        command, values = one.action
+        made.append(Action(command=command, label=_label(command, values), knobs=dict(values)))
+    if one.severity >= 0.3 and all(action.command != "pause" for action in made):
+        made.append(Action(command="pause", label="Pause the training"))
+    return tuple(made)
+
+
+def _label(command: str, values: Mapping[str, Any]) -> str:
+    """A command in words."""
+    factor = values.get("factor")
+    if command == "learning_rate" and isinstance(factor, (int, float)):
+        if factor == 0.5:
+            return "Halve the learning rate"
+        return f"Learning rate × {factor:g}"
+    if command == "learning_rate" and "value" in values:
+        return f"Set the learning rate to {values['value']:g}"
+    word = (
+        title_of(registry.commands[command]) if command in registry.commands else command.replace("_", " ").capitalize()
+    )
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+    return f"{word}: {told}" if told else word
+
+
+def _calm(last_step: int) -> Number:
+    """Nothing was found: said calmly, with what was looked for."""
+    looked_for = ", ".join(title_of(finding).lower() for finding in registry.findings.values())
+    note = f"Looked for: {looked_for}." if looked_for else ""
+    if last_step < _EARLY:
+        return Number(label="Too early to tell", note=f"The training is at step {last_step}. {note}".strip())
+    return Number(label="All is well so far", tone="good", note=note)
+
+
+def _ended(text: str) -> str:
+    """A sentence with its full stop."""
+    return text if not text or text.rstrip().endswith((".", "!", "?")) else text.rstrip() + "."
