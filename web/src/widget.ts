@@ -80,11 +80,21 @@ function themeOf(element: HTMLElement, changed: (theme: "light" | "dark") => voi
 
 function behind(element: HTMLElement): "light" | "dark" | null {
   for (let node: Element | null = element; node; node = node.parentElement ?? hostOf(node)) {
-    const [r, g, b, alpha = "1"] = getComputedStyle(node).backgroundColor.match(/[\d.]+/g) ?? [];
-    if (r === undefined || Number(alpha) < 0.5) continue;
-    return 0.2126 * Number(r) + 0.7152 * Number(g) + 0.0722 * Number(b) > 128 ? "light" : "dark";
+    const [r, g, b, alpha] = painted(getComputedStyle(node).backgroundColor);
+    if (alpha < 128) continue;
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 128 ? "light" : "dark";
   }
   return null;
+}
+
+/** A CSS colour of any notation (a notebook's may be oklch) as four bytes: painted, and read back. */
+function painted(colour: string): [number, number, number, number] {
+  const pen = make("canvas").getContext("2d");
+  if (!pen || !colour) return [0, 0, 0, 0]; // outside the document there is no colour
+  pen.fillStyle = colour;
+  pen.fillRect(0, 0, 1, 1);
+  const [r = 0, g = 0, b = 0, alpha = 0] = pen.getImageData(0, 0, 1, 1).data;
+  return [r, g, b, alpha];
 }
 
 function hostOf(node: Element): Element | null {

@@ -134,6 +134,10 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
         notebook = registry.widget_for(self)
         return notebook if notebook is not None else {"text/plain": repr(self)}
 
+    def _display_(self) -> Any:
+        # What marimo shows; it knows widgets, but not their MIME bundles.
+        return registry.widget_for(self, bundle=False) or repr(self)
+
     def __repr__(self) -> str:
         kinds = ", ".join(type(mark).__name__.lower() for mark in self.marks() if not isinstance(mark, Group))
         at = f" at step {self.step}" if self.step is not None else ""

@@ -156,10 +156,10 @@ savers = Registry("savers", "diorama.export.formats", "file format")
 """What saves a picture, by suffix without the dot."""
 
 
-def widget_for(picture: Any) -> Any:
-    """The live notebook widget of a picture as a MIME bundle, where the notebook extra is installed; else None."""
+def widget_for(picture: Any, *, bundle: bool = True) -> Any:
+    """The live notebook widget of a picture, as a MIME bundle or as itself, where anywidget is installed; else None."""
     try:
         notebook = importlib.import_module("diorama.notebook.widget")
     except ImportError:
         return None
-    return notebook.bundle(picture)
+    return notebook.bundle(picture) if bundle else notebook.show(picture)

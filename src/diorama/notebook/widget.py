@@ -181,8 +181,8 @@ class Widget(anywidget.AnyWidget):  # type: ignore[misc]
 
 
 def show(picture: Picture) -> Any:
-    """The live widget of a picture; the picture itself where the page is not built."""
-    return Widget(picture) if (STATIC / "widget.js").exists() else picture
+    """The live widget of a picture; None where the page is not built."""
+    return Widget(picture) if (STATIC / "widget.js").exists() else None
 
 
 def bundle(picture: Picture) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]:
