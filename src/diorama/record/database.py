@@ -29,7 +29,10 @@ CREATE TABLE files (name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, crc INTEGER N
 CREATE TABLE acknowledged (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, ok INTEGER NOT NULL, old TEXT NOT NULL,
     new TEXT NOT NULL, text TEXT NOT NULL, time REAL NOT NULL);
 """
-_REMOTE = tuple(["nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs", "9p", "lustre", "gpfs", "beegfs", "ceph", "afs"])
+_REMOTE = frozenset({
+    "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs", "9p", "lustre", "gpfs", "beegfs", "ceph",
+    "afs",
+})  # fmt: skip
 
 
 def create(folder: Path) -> None:

@@ -20,8 +20,9 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Load a state dict from a file, on the CPU.
 
-    *Raises* UsageError for another kind of file, Unavailable when it is missing, Damaged when it cannot be read, Untrusted for a
-    `.pt` that holds more than tensors: loading it would run code, so convert it to safetensors where you trust it.
+    *Raises* UsageError for another kind of file, Unavailable when it is missing, Damaged when it cannot be read,
+    Untrusted for a `.pt` that holds more than tensors: loading it would run code, so convert it to safetensors where
+    you trust it.
     """
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:
@@ -38,7 +39,8 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise Untrusted(
-                f"{file.name} holds more than tensors, and loading it would run code; save its state_dict() as safetensors"
+                f"{file.name} holds more than tensors, and loading it would run code; save its state_dict() as "
+                "safetensors"
             ) from error
         raise Damaged(f"{file.name} cannot be read: {_short(error)}") from error
     except Exception as error:

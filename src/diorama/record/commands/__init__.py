@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.knobs import Plugin
@@ -21,6 +22,6 @@ class Applied(NamedTuple):
 class Command(Plugin):
     """Base of all commands; the knobs are what the command takes."""
 
+    @abstractmethod
     def apply(self, training: Controls) -> Applied:
         """Change the training, between two steps, on its own thread; raises UsageError or NotApplicable if it can't."""
-        raise NotImplementedError

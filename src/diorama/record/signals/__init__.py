@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from ...core.knobs import Plugin, knob
@@ -31,6 +32,6 @@ class Signal(Plugin):
         """Whether the signal is read at a step; ``every`` is the recorder's own pace."""
         return number % (self.every or every) == 0
 
+    @abstractmethod
     def __call__(self, step: Step) -> Values:
         """Numbers and histograms by name."""
-        raise NotImplementedError

@@ -1,0 +1,48 @@
+"""The finding `exploding_updates`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from . import Finding, Found, layer_of, matrices, named, series_between, since
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class ExplodingUpdates(Finding):
+    """Steps that throw weights about: each changes them by a large part of their own size.
+
+    *Meaning* a ratio of update to weights near 0.001 is usual. Above 0.1 the training forgets within ten steps what
+    it had learned; the learning rate is too high for these weights.
+    """
+
+    ratio: float = knob(0.1, "The ratio of the norms of update and weights from which on it is told.", low=0.0, log=True)
+    readings: int = knob(3, "How many readings in a row.", low=1)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding for all weights that are concerned."""
+        weights = matrices(run)
+        bad: list[tuple[float, str, int]] = []
+        for name, steps, values in series_between(run, "updates/", "/ratio"):
+            last = values[-self.readings :]
+            # Biases start at zero, where any update is large.
+            if name in weights and len(last) == self.readings and last.min() > self.ratio:
+                bad.append((float(np.median(last)), name, since(steps, values > self.ratio)))
+        if not bad:
+            return []
+        bad.sort(reverse=True)
+        worst, first = bad[0][0], min(step for _, _, step in bad)
+        factor = float(f"{min(0.5, 0.01 / worst):.1g}") if np.isfinite(worst) else 0.1
+        return [Found(
+            self.name, float(min(1.0, 0.6 + 0.2 * np.log10(max(worst / self.ratio, 1)))), "Updates are too large",
+            f"Since step {first} each step changes {named([name for _, name, _ in bad])} by up to {worst:.0%} "
+            "of the weights' own "
+            "size; 0.1 % is usual. The learning rate is too high.",
+            f"update / weights of {bad[0][1]}: {worst:.3g} (median of the last {self.readings} readings)",
+            tuple(dict.fromkeys(layer_of(name) for _, name, _ in bad)),
+            ("learning_rate", {"factor": max(factor, 1e-6)}), first,
+        )]  # fmt: skip

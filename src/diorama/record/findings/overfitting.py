@@ -1,0 +1,53 @@
+"""The finding `overfitting`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from ...core.selection import number_key
+from . import Finding, Found
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class Overfitting(Finding):
+    """The loss on the probe set rises while the loss of the training falls.
+
+    *Meaning* from the named step on the model learns what is peculiar to its training examples. More data,
+    augmentation, weight decay or stopping there help. It needs a probe set that is not trained on.
+    """
+
+    rise: float = knob(0.1, "By which part of its lowest value the probe loss must have risen.", low=0.0, high=100.0)
+    readings: int = knob(3, "How many readings after the lowest one.", low=1)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding, at the step of the lowest probe loss."""
+        names = run.series_names
+        if "probe/loss" not in names or "loss" not in names:
+            return []
+        steps, probe = run.series("probe/loss")
+        train_steps, train = run.series("loss")
+        if len(steps) < self.readings + 2 or len(train) < 20 or not np.isfinite(probe).all():
+            return []
+        best = int(np.argmin(probe))
+        after = probe[best + 1 :]
+        if len(after) < self.readings or after[-self.readings :].min() < (1 + self.rise) * probe[best]:
+            return []
+        width = max(1, len(train) // 20)
+        at = int(np.searchsorted(train_steps, steps[best]))
+        then, now = np.median(train[max(0, at - width) : at + width]), np.median(train[-width:])
+        if not now < then:
+            return []
+        step = int(steps[best])
+        return [Found(
+            self.name, float(min(0.9, 0.4 + 0.5 * (after[-1] / probe[best] - 1))), "It overfits",
+            f"The loss on the probe set was lowest at step {step} ({probe[best]:.3g}) and has risen to "
+            f"{after[-1]:.3g}, while the "
+            f"training's fell from {then:.3g} to {now:.3g}.",
+            f"probe/loss {probe[best]:.3g} → {after[-1]:.3g}, loss {then:.3g} → {now:.3g}",
+            (number_key("step", step),), ("stop", {}), step,
+        )]  # fmt: skip

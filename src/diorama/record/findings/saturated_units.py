@@ -1,0 +1,41 @@
+"""The finding `saturated_units`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.knobs import knob
+from ...core.selection import layer_key
+from . import Finding, Found, series_between, since
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class SaturatedUnits(Finding):
+    """Bounded activations that sit at the ends of their range, several readings in a row.
+
+    *Meaning* a sigmoid or tanh at its end has almost no slope, so hardly any gradient passes and the layers before it
+    stop learning.
+    """
+
+    share: float = knob(0.5, "The share of activations from which on it is told.", low=0.0, high=1.0)
+    readings: int = knob(3, "How many readings in a row.", low=1)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding for each layer."""
+        found = []
+        for name, steps, values in series_between(run, "activations/", "/saturated"):
+            last = values[-self.readings :]
+            if len(last) < self.readings or not last.min() >= self.share:
+                continue
+            first, lowest = since(steps, values >= self.share), float(last.min())
+            found.append(Found(
+                self.name, min(1.0, 0.2 + 0.6 * lowest), f"{name} is saturated",
+                f"{lowest:.0%} of the activations of {name} have been at the ends of their range since step "
+                f"{first}, where hardly "
+                "any gradient passes. Smaller first weights, normalized inputs or a lower learning rate help.",
+                f"saturated share at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}",
+                (layer_key(name),), ("learning_rate", {"factor": 0.5}), first,
+            ))  # fmt: skip
+        return found

@@ -1,0 +1,45 @@
+"""The finding `stalled_learning`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from . import Finding, Found
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class StalledLearning(Finding):
+    """The loss has hardly fallen since the beginning, and no longer does.
+
+    *Meaning* the training does not learn: the learning rate may be far too low or too high, the labels shuffled, or
+    the gradient lost on its way.
+    """
+
+    steps: int = knob(200, "Steps that a run must have for this to be told.", low=10)
+    gain: float = knob(0.05, "The part of the first loss by which it should have fallen.", low=0.0, high=1.0)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding."""
+        if "loss" not in run.series_names:
+            return []
+        steps, loss = run.series("loss")
+        if len(loss) < self.steps or not np.isfinite(loss).all() or not (loss > 0).all():
+            return []
+        tenth = len(loss) // 10
+        parts = (loss[:tenth], loss[4 * tenth : 6 * tenth], loss[-tenth:])
+        first, middle, last = (float(np.median(part)) for part in parts)
+        if last < (1 - self.gain) * first or last < (1 - self.gain) * middle:
+            return []
+        return [Found(
+            self.name, 0.6, "It does not learn",
+            f"After {len(loss)} steps the loss is {last:.3g}, and it began at {first:.3g}. Try another learning "
+            "rate, and look "
+            "whether gradients reach the first layers and whether labels and inputs belong together.",
+            f"median loss of the first, middle and last tenth: {first:.4g}, {middle:.4g}, {last:.4g}",
+            (), None, int(steps[-1]),
+        )]  # fmt: skip

@@ -1,0 +1,54 @@
+"""The finding `vanishing_gradients`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from . import Finding, Found, layer_of, matrices, named, series_between, since
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class VanishingGradients(Finding):
+    """Layers whose gradient is thousands of times smaller than that of the layer that gets most.
+
+    *Meaning* they hardly learn while others do: the gradient is lost on its way back through saturated or too many
+    layers. Residual connections, normalization or another activation function help.
+    """
+
+    ratio: float = knob(1e-4, "How small an element's gradient must be beside the largest layer's.", low=0, log=True)
+    readings: int = knob(3, "How many readings in a row.", low=1)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding for all layers that are concerned."""
+        sizes, each = matrices(run), {}
+        for name, steps, values in series_between(run, "gradients/", "/norm"):
+            if name in sizes and len(steps) >= self.readings:
+                each[name] = (steps, values / np.sqrt(max(sizes[name], 1)))
+        if len(each) < 2:
+            return []
+        count = min(len(steps) for steps, _ in each.values())
+        most = np.max([values[-count:] for _, values in each.values()], axis=0)
+        bad: list[tuple[float, str, int]] = []
+        for name, (steps, values) in each.items():
+            with np.errstate(invalid="ignore", divide="ignore"):
+                share = values[-count:] / most
+            low = share < self.ratio
+            if low[-self.readings :].all() and most[-1] > 0:
+                bad.append((float(share[-1]), name, since(steps[-count:], low)))
+        if not bad:
+            return []
+        bad.sort()
+        first = min(step for _, _, step in bad)
+        return [Found(
+            self.name, 0.7, "Gradients vanish",
+            f"Since step {first} the gradients of {named([name for _, name, _ in bad])} are up to "
+            f"{1 / max(bad[0][0], 1e-12):,.0f} "
+            "times smaller than the largest layer's, an element. These layers hardly learn.",
+            f"gradient an element of {bad[0][1]} beside the largest: {bad[0][0]:.2g}",
+            tuple(dict.fromkeys(layer_of(name) for _, name, _ in bad)), None, first,
+        )]  # fmt: skip
