@@ -3,6 +3,7 @@ registry.)"""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from ..training.trainer import Trainer
 OnStep = Callable[[int, Mapping[str, float]], None]
 
 
-class Demo(Plugin):
+class Demo(Plugin, abc.ABC):
     """A training to watch: its data, its network and its loop."""
 
     question: ClassVar[str] = ""
@@ -43,17 +44,17 @@ class Demo(Plugin):
     learning_rate: float = knob(0.01, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
     batch: int = knob(32, "Examples a step learns from.", low=1)
 
+    @abc.abstractmethod
     def examples(self) -> Examples:
         """The demo's own data, with its held-out examples."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def accept(self, examples: Examples) -> Examples:
         """A user's data as this demo trains on it; raises UsageError for data of another kind."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def network(self, examples: Examples) -> nn.Module:
         """The untrained network for these examples."""
-        raise NotImplementedError
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """What changes the weights."""

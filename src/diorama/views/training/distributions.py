@@ -115,9 +115,11 @@ class Distributions(View):
 
     def _ridges(self, sets: Sequence[_Set], limits: tuple[float, float], kind: str, cursor: float | None) -> Ridges:
         edges = np.linspace(*limits, _BINS + 1)
+        common = _common([one.found.steps for one in sets])
         made = []
         for one in sets:
-            rows = _evenly(len(one.found), self.ridges)
+            rows = np.flatnonzero(np.isin(one.found.steps, common)) if len(common) else np.arange(len(one.found))
+            rows = rows[_evenly(len(rows), self.ridges)]
             density = one.found.density(edges)[rows] / (edges[1] - edges[0])
             made.append(
                 RidgeSet(name=one.name, steps=one.found.steps[rows], edges=edges, density=density, colour=one.colour)
@@ -139,8 +141,8 @@ class Distributions(View):
         if self.form == "ridges":
             return f"Each ridge is one step, the first on top, high where many of {what} lie. Shown {steps}; {scale}."
         return (
-            f"The line is the middle of {what} at each step, {steps}. The bands hold 38, 68 and 86 % of them, the palest all; "
-            f"{scale}."
+            f"The line is the middle of {what} at each step, {steps}. The bands hold 38, 68 and 86 % "
+            f"of them, the palest all; {scale}."
         )
 
 
@@ -175,6 +177,14 @@ class _Set:
 def _evenly(count: int, most: int) -> NDArray[np.int64]:
     """At most so many positions, evenly spread, the first and the last among them."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+
+
+def _common(steps: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Steps that all sets share, so that their ridges lie over one another; none when these are too few to tell much."""
+    shared = steps[0]
+    for one in steps[1:]:
+        shared = np.intersect1d(shared, one)
+    return shared if len(shared) >= min(8, *(len(one) for one in steps), 8) else shared[:0]
 
 
 def _layer(name: str) -> str:

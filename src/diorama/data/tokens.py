@@ -1,0 +1,129 @@
+"""Texts as numbers, and numbers as text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..core.errors import UsageError
+from .kind import Kind, unfit
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens(Kind):
+    """Texts as numbers; ``vocabulary`` lists the tokens by number, or ``encode`` and ``decode`` are functions that do
+    it."""
+
+    word: ClassVar[str] = "tokens"
+    vocabulary: Sequence[str] | None = None
+    encode_with: Callable[[str], Any] | None = None
+    decode_with: Callable[[Any], Any] | None = None
+    separator: str = ""
+    length: int | None = None
+    size: int | None = None
+
+    def __init__(
+        self, vocabulary: Sequence[str] | None = None, encode: Callable[[str], Any] | None = None,
+        decode: Callable[[Any], Any] | None = None, separator: str = "", *, length: int | None = None,
+        size: int | None = None, sentence: str = "", encode_with: Callable[[str], Any] | None = None,
+        decode_with: Callable[[Any], Any] | None = None,
+    ) -> None:  # fmt: skip
+        fields = {
+            "vocabulary": None if vocabulary is None else tuple(vocabulary), "encode_with": encode or encode_with,
+            "decode_with": decode or decode_with, "separator": separator, "length": length,
+            "size": len(vocabulary) if vocabulary is not None else size, "sentence": sentence,
+        }  # fmt: skip
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def encode(self, raw: Any) -> Tensor:
+        """A text as a batch of one (1, tokens)."""
+        text = raw.get("text") if isinstance(raw, Mapping) and raw.get("kind") == "text" else raw
+        if not isinstance(text, str):
+            raise unfit(raw, "tokens", "a text")
+        if not text:
+            raise UsageError("a text wants at least one token, got an empty one")
+        if self.encode_with is not None:
+            ids = torch.as_tensor(self.encode_with(text))
+        elif self.vocabulary is not None:
+            ids = torch.tensor(self._numbers(text))
+        else:
+            try:
+                ids = torch.tensor([int(word) for word in text.replace(",", " ").split()])
+            except ValueError:
+                raise UsageError(
+                    "without a vocabulary, tokens are typed as numbers (12 7 40); give inputs=Tokens(vocabulary=…)"
+                ) from None
+            if self.size is not None and (ids.min() < 0 or ids.max() >= self.size):
+                raise UsageError(f"tokens want numbers from 0 to {self.size - 1}, got {int(ids.max())}")
+        return ids.reshape(1, -1).long()
+
+    def _numbers(self, text: str) -> list[int]:
+        table = {token: number for number, token in enumerate(self.vocabulary or ())}
+        unknown = next((table[word] for word in ("<unk>", "[UNK]", "�") if word in table), None)
+        found, missing = [], []
+        for token in _split(text, table, self.separator):
+            number = table.get(token, unknown)
+            found.append(number) if number is not None else missing.append(token)
+        if missing:
+            shown = ", ".join(repr(token) for token in dict.fromkeys(missing[:5]))
+            raise UsageError(f"the vocabulary's {len(table)} tokens do not include {shown}; leave it out")
+        return [number for number in found if number is not None]
+
+    def decode(self, batch: Tensor) -> list[list[str]]:
+        """The tokens of each text, as text."""
+        rows = batch.detach().cpu().long().reshape(len(batch), -1).tolist()
+        return [[self.token(number) for number in row] for row in rows]
+
+    def token(self, number: int) -> str:
+        """One token's text."""
+        if self.vocabulary is not None:
+            return self.vocabulary[number] if 0 <= number < len(self.vocabulary) else f"⟨{number}⟩"
+        if self.decode_with is not None:
+            text = self.decode_with([number])
+            return text if isinstance(text, str) else str(text[0])
+        return str(number)
+
+    def valid_range(self) -> tuple[float, float] | None:
+        """From the first to the last token's number."""
+        return None if self.size is None else (0.0, float(self.size - 1))
+
+    def fitted(self, x: Tensor) -> Tokens:
+        """Length of the texts, and the number of tokens when there is no vocabulary."""
+        highest = int(x.max()) + 1 if x.numel() else 0
+        if self.vocabulary is not None and highest > len(self.vocabulary):
+            raise UsageError(
+                f"the vocabulary has {len(self.vocabulary)} tokens, but the examples hold number {highest - 1}"
+            )
+        length = int(x.shape[1]) if x.ndim > 1 else 1
+        return dataclasses.replace(self, length=length, size=self.size or highest)
+
+    def describe(self) -> dict[str, Any]:
+        """The size of the vocabulary, the length of the texts, and whether text can be typed."""
+        characters = (
+            self.vocabulary is not None and self.separator == "" and max(map(len, self.vocabulary), default=0) == 1
+        )
+        typed = self.vocabulary is not None or self.encode_with is not None
+        return {
+            **super().describe(), "vocabulary": self.size, "length": self.length, "characters": characters,
+            "typed": typed,
+        }  # fmt: skip
+
+
+def _split(text: str, table: Mapping[str, int], separator: str) -> list[str]:
+    """A text's tokens: cut at the separator, or the longest that fits at each place."""
+    if separator:
+        return [word for word in text.split(separator) if word]
+    longest = max(map(len, table), default=1)
+    if longest <= 1:
+        return list(text)
+    found, at = [], 0
+    while at < len(text):
+        token = next((text[at : at + n] for n in range(longest, 0, -1) if text[at : at + n] in table), text[at])
+        found.append(token)
+        at += len(token)
+    return found
