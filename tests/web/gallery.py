@@ -1,4 +1,4 @@
-"""A small server with the page's Content-Security-Policy that shows the pictures of every mark by the built standalone script.
+"""A small server with the page's Content-Security-Policy that shows every mark by the built standalone script.
 
 Run it (``python tests/web/gallery.py PORT``) and open ``/?theme=dark&only=curves`` to look at them.
 """
@@ -18,19 +18,23 @@ from pictures import MAKERS
 
 STATIC = Path(__file__).parents[2] / "src" / "diorama" / "static"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; "
-    "worker-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "connect-src 'self'; worker-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>gallery</title><link rel="icon" href="data:,">
-<link rel="stylesheet" href="/gallery.css"><script src="/standalone.js"></script><script src="/gallery.js"></script><body></body></html>"""
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>gallery</title>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="/gallery.css">
+<script src="/standalone.js"></script><script src="/gallery.js"></script><body></body></html>"""
 STYLE = """
 @font-face { font-family: "Inter Variable"; font-weight: 100 900; src: url(/inter.woff2); }
-body { margin: 0; display: grid; grid-template-columns: repeat(auto-fit, minmax(min(620px, 100%), 1fr)); align-items: start; }
+body { margin: 0; display: grid; align-items: start; }
+body { grid-template-columns: repeat(auto-fit, minmax(min(620px, 100%), 1fr)); }
 """
 SCRIPT = """
 window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective + " " + event.blockedURI));
+document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
 window.drawn = {};
+window.pictures = {};
 addEventListener("DOMContentLoaded", async () => {
   const wanted = new URLSearchParams(location.search).get("only");
   const names = wanted ? wanted.split(",") : await (await fetch("/names")).json();
@@ -38,7 +42,9 @@ addEventListener("DOMContentLoaded", async () => {
     const place = document.createElement("section");
     place.id = name;
     document.body.append(place);
-    drawn[name] = diorama.draw(place, await (await fetch("/picture/" + name)).arrayBuffer());
+    const bytes = await (await fetch("/picture/" + name)).arrayBuffer();
+    pictures[name] = diorama.decode(bytes);
+    drawn[name] = diorama.draw(place, bytes);
   }
   document.body.dataset.ready = "yes";
 });

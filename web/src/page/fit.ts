@@ -95,7 +95,8 @@ function heightOf(node: Node, width: number, factor: number): number {
 function tilesHeight(node: Tiles, width: number, factor: number): number {
   const [count = 0, rows = 1, columns = 1] = node.images.shape;
   const wanted = Math.round(node.size * factor);
-  const across = node.columns ?? Math.max(1, Math.floor((width + 4) / (wanted + 4)));
+  // A few pixels less than there are: a scroll bar may come between.
+  const across = node.columns ?? Math.max(1, Math.floor((width - 8) / (wanted + 4)));
   const side = Math.min(wanted, (width - 4 * (across - 1)) / across);
   const tall = (side * rows) / columns + (node.labels.length ? LABEL : 0) + (node.notes.length ? LABEL : 0) + 5;
   return Math.ceil(count / across) * tall;

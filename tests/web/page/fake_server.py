@@ -1,6 +1,6 @@
 """A small server that speaks the page's protocol with made-up pictures: for states that a real training reaches rarely.
 
-Run ``python -m tests.web.fake_server --port 8123`` from the repository's root to look at the page without a training.
+Run ``python tests/web/page/fake_server.py --port 8123`` from the repository's root to look at the page without a training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from diorama.core.picture import Check, Picture
 from diorama.core.provenance import Provenance
 from diorama.core.selection import Selection
 
-STATIC = Path(__file__).resolve().parents[2] / "src" / "diorama" / "static"
+STATIC = Path(__file__).resolve().parents[3] / "src" / "diorama" / "static"
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; "
     "worker-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -118,7 +118,7 @@ class Training:
             "first": 0, "last": self.last, "snapshots": list(range(0, self.last + 1, 10)), "alive": self.alive,
             "paused": self.paused, "events": self.events, "dropped": 0,
             "optimizer": [{"group": 0, "learning_rate": 0.1, "factor": self.factor, "momentum": 0.9}],
-            "classes": self.classes, "task": "classification",
+            "classes": self.classes, "known": True, "task": "classification",
             "input": {"kind": "image", "height": 8, "width": 8, "channels": 1, "draw": True, "sentence": "guessed: images"},
             "examples": 64, "layers": [{"name": n, "units": u, "kind": "Conv2d", "shape": [u, *s]} for n, u, s in LAYERS],
             "series": ["loss", "accuracy"], "histograms": ["weights/conv1.weight"], "model": None,
@@ -236,8 +236,9 @@ class Server:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._loop.run_until_complete(self._server.serve([self._listener]))
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            runner.run(self._server.serve([self._listener]))
 
     def __enter__(self) -> Server:
         self._thread.start()
@@ -247,6 +248,7 @@ class Server:
         self._server.should_exit = True
         self._server.force_exit = True
         self._thread.join(10)
+        self._listener.close()
 
     async def _index(self, request: Any) -> Response:
         return FileResponse(self.static / "index.html", headers={"Content-Security-Policy": CSP, "Cache-Control": "no-store"})

