@@ -24,6 +24,7 @@ from diorama.model.unwrap import named_modules, unwrap
 EVERY = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 # Torch says this of such an LSTM wherever it runs, with or without a capture.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+INTERNAL = vars(nn.Module()).keys() - {"training"}
 TOLERANCE = {torch.float64: 1e-12, torch.bfloat16: 2e-2}
 
 
@@ -43,7 +44,8 @@ def _as_is(model: nn.Module) -> list[Any]:
     found: list[Any] = [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()]
     for name, module in model.named_modules():
         hooks = [len(value) for key, value in vars(module).items() if key.endswith("_hooks")]
-        plain = {k: v.tolist() if isinstance(v, Tensor) else repr(v) for k, v in vars(module).items() if k[0] != "_"}
+        own = {key: value for key, value in vars(module).items() if key not in INTERNAL}
+        plain = {key: value.tolist() if isinstance(value, Tensor) else repr(value) for key, value in own.items()}
         found.append((name, id(module), module.training, hooks, plain))
     for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers()):
         grad = None if tensor.grad is None else tensor.grad.tolist()
@@ -207,6 +209,9 @@ def test_edits_leave_the_model_untouched(specimen: Specimen) -> None:
         look(x)
     assert by_unit(layer, look[layer.name])[:, 1].abs().max() == 0
     assert by_unit(layer, look[layer.name])[:, 0].abs().max() > 0
+    weight, p = next(item for item in unwrap(model).named_parameters() if item[1].ndim >= 2)
+    with Capture(model, edits=[{"key": f"weight:{weight}/{','.join('0' * p.ndim)}", "value": 3.0}]) as look:
+        look(x)
     assert _as_is(model) == before
 
 

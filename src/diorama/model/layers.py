@@ -158,13 +158,18 @@ class _Rectified(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.made_by: dict[int, list[int]] = {}
+        self.made_by: dict[tuple[int, int], list[int]] = {}
         self.layers: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         if getattr(func, "__name__", "") in RECTIFIERS and args:
-            self.layers.update(self.made_by.get(id(args[0]), ()))
+            self.layers.update(self.made_by.get(_state(args[0]), ()))
         return func(*args, **(kwargs or {}))
+
+
+def _state(tensor: Tensor) -> tuple[int, int]:
+    """A tensor as it is now: an in-place sum makes it another."""
+    return id(tensor), 0 if tensor.is_inference() else tensor._version
 
 
 class _Survey:
@@ -225,7 +230,7 @@ class _Survey:
             weight=main_weight(path, module),
             rectified=False,
         )
-        self.rectified.made_by.setdefault(id(tensor), []).append(len(self.found))
+        self.rectified.made_by.setdefault(_state(tensor), []).append(len(self.found))
         self.outputs.append(tensor)
         self.found.append(layer)
         self.found += [_part(layer, module, part) for part in parts]

@@ -20,7 +20,7 @@ _SIGNS = {
     "or": "bitwise_or",
     "invert": "bitwise_not",
 }
-_REFLECTED = ("radd", "rmul", "rmatmul", "rtruediv", "rpow", "rfloordiv", "rmod")
+_REFLECTED = ("radd", "rmul", "rmatmul", "rtruediv", "rdiv", "rpow", "rfloordiv", "rmod")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -12,6 +12,9 @@ from .randomness import RandomKept
 from .unwrap import wrapped_children
 
 Mode = Literal["eval", "train"]
+_INTERNAL = frozenset(vars(nn.Module()))
+"""What torch itself keeps in every module; all else is the module's own."""
+_CONTAINERS = (list, dict, set)
 
 
 class Untouched:
@@ -61,7 +64,7 @@ def _lend(module: nn.Module) -> Any:
     attributes = dict(own)
     held = {name: dict(own[name]) for name in ("_buffers", "_parameters", "_modules")}
     contents = {
-        name: value.copy() for name, value in own.items() if name[0] != "_" and type(value) in (list, dict, set)
+        name: value.copy() for name, value in own.items() if type(value) in _CONTAINERS and name not in _INTERNAL
     }
 
     def restore() -> None:

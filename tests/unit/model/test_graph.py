@@ -1,0 +1,95 @@
+"""Structure: nested modules and ops, and what flows between them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from zoo import ZOO, Residual, Specimen
+
+from diorama.core.errors import NotFound
+from diorama.core.selection import Key
+from diorama.model.graph import graph
+
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+
+
+def _ends(edges: tuple[tuple[str, str, str], ...]) -> set[tuple[str, str]]:
+    return {edge[:2] for edge in edges}
+
+
+@pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
+def test_every_structure_hangs_together(specimen: Specimen) -> None:
+    """In each network a path leads from the inputs to the output, in the open graph and in the closed one."""
+    whole = graph(*specimen())
+    for shown in (whole, whole.view(())):
+        ends = _ends(shown.edges)
+        reached = {node.id for node in shown.nodes if node.kind == "input"}
+        while more := {b for a, b in ends if a in reached} - reached:
+            reached |= more
+        assert "output" in reached
+        known = {node.id for node in shown.nodes}
+        assert all(a in known and b in known for a, b in ends)
+        assert all(not node.parent or node.parent in known for node in shown.nodes)
+        assert all(str(Key.parse(node.key)) == node.key for node in shown.nodes if node.key)
+
+
+def test_a_residual_sum_has_two_sources() -> None:
+    """The sum of a residual block is an op in the block, fed by the last norm and by what came into the block."""
+    whole = graph(Residual(), torch.randn(2, 1, 8, 8))
+    block = whole.view({"layer:layer1", "layer:layer1.0"})
+    sources = {a for a, b in _ends(block.edges) if b == "op:layer1.0.add_"}
+    assert sources == {"layer:layer1.0.bn2", "layer:stem"}
+    node = block["op:layer1.0.add_"]
+    assert (node.kind, node.parent, node.shape, node.is_op) == ("add_", "layer:layer1.0", (4, 8, 8), True)
+
+
+def test_closed_modules_hide_their_inside() -> None:
+    """A closed module is one node with its shape and parameters, and edges end at it."""
+    model = Residual()
+    closed = graph(model, torch.randn(2, 1, 8, 8)).view(())
+    assert [node.id for node in closed.nodes] == [
+        "input",
+        "layer:stem",
+        "layer:layer1",
+        "op:mean",
+        "layer:fc",
+        "output",
+    ]
+    assert closed["layer:layer1"].parameters == sum(p.numel() for p in model.layer1.parameters())
+    assert ("layer:stem", "layer:layer1", "4 × 8 × 8") in closed.edges
+    assert closed["layer:layer1"].shape == (4, 8, 8)
+
+
+def test_opening_a_module_shows_its_ops() -> None:
+    """An open convolution holds its op, with the op's shape and parameters."""
+    shown = graph(Residual(), torch.randn(2, 1, 8, 8)).view({"layer:stem"})
+    (op,) = shown.children("layer:stem")
+    assert (op.id, op.kind, op.shape, op.parameters) == ("op:stem.conv2d", "conv2d", (4, 8, 8), 4 * 9 + 4)
+    assert ("input", op.id, "1 × 8 × 8") in shown.edges
+
+
+def test_the_neighbourhood_of_a_node() -> None:
+    """Near a node are the nodes one edge away, and the modules around them."""
+    shown = graph(Residual(), torch.randn(2, 1, 8, 8)).view({"layer:layer1"})
+    assert {node.id for node in shown.near("layer:layer1.0").nodes} == {
+        "layer:stem", "layer:layer1", "layer:layer1.0", "layer:layer1.1",
+    }  # fmt: skip
+    assert "input" in {node.id for node in shown.near("layer:layer1.0", hops=2).nodes}
+    with pytest.raises(NotFound, match="node"):
+        shown.near("layer:layer9")
+
+
+def test_search_finds_names_and_kinds() -> None:
+    """Search finds nodes by a piece of their name or kind, the exact name first."""
+    whole = graph(Residual(), torch.randn(2, 1, 8, 8))
+    assert whole.find("layer1.1")[0].id == "layer:layer1.1"
+    assert {node.id for node in whole.find("BatchNorm")} == {f"layer:layer1.{b}.bn{k}" for b in (0, 1) for k in (1, 2)}
+
+
+def test_modules_without_ops_still_pass_data_on() -> None:
+    """An identity stands between its neighbours, and several inputs have nodes of their own."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Identity(), nn.Linear(3, 2))
+    assert _ends(graph(model, torch.randn(2, 3)).view(()).edges) >= {("layer:0", "layer:1"), ("layer:1", "layer:2")}
+    several = graph(*next(s for s in ZOO if s.name == "several_dict")())
+    assert {node.id for node in several.nodes if node.kind == "input"} == {"input.row", "input.image"}
