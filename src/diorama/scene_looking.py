@@ -16,7 +16,9 @@ from .data.kinds import Kind
 from .data.nesting import Nested
 from .model.capture import Capture
 from .model.edits import Edit
+from .model.graph import Graph, graph
 from .model.layers import Layer, LayerTable, by_unit, layers
+from .model.ops import recurrent
 from .model.outputs import Reading
 from .model.untouched import Mode
 from .model.unwrap import device_of, fed
@@ -25,7 +27,6 @@ from .scene_probe import Answers, Probe, Responses
 from .scene_source import Source
 
 if TYPE_CHECKING:
-    from .model.graph import Graph
     from .run import Run
     from .scene import Scene
 
@@ -143,8 +144,6 @@ class Looking:
     @property
     def graph(self) -> Graph:
         """The nested graph of modules and operations."""
-        from .model.graph import graph
-
         shared = self._source.shared
         if shared.graph is None:
             shared.graph = graph(self.model, self._few())
@@ -234,6 +233,10 @@ class Looking:
         found = {name: self.layers[name] for name in names}
         return self._on_probe().responses(self.look, self._batches(), found)
 
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Something computed from the probe set at these weights, made when it is first asked for."""
+        return self._on_probe().once(name, make)
+
     def knows(self, names: Iterable[str]) -> bool:
         """Whether :meth:`responses` of the layers would come at once."""
         return self._on_probe().knows(names)
@@ -265,14 +268,11 @@ class Looking:
         return found
 
     def states(self, layer: str, x: Nested) -> dict[str, Tensor]:
-        """Gates and states of a recurrent layer, by letter (i, f, g, o, c, h), each (n, steps, cells)."""
-        from .model import ops
-
-        found = ops.recurrent(self.model, fed(self.model, x))
+        """Gates and states of a recurrent layer by letter (i, f, g, o, c, h of an LSTM), each (n, steps, cells)."""
+        found = recurrent(self.model, fed(self.model, x))
         if layer not in found:
             raise not_found("recurrent layer", layer, found)
-        gates = found[layer]
-        return {letter: value for letter in "ifgoch" if (value := getattr(gates, letter, None)) is not None}
+        return dict(found[layer])
 
     def layer(
         self,

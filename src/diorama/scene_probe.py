@@ -109,6 +109,7 @@ class Probe:
         self.answers: Answers | None = None
         self._responses: dict[str, Responses] = {}
         self._store = Store()
+        self._once: dict[str, Any] = {}
 
     def batches(self, device: Any) -> Iterator[tuple[range, Nested]]:
         """The examples in batches on the model's device, with their indices."""
@@ -152,6 +153,12 @@ class Probe:
             for name, values in parts.items():
                 self._responses[name] = Responses(*torch.cat(values).unbind(1))
         return {name: self._responses[name] for name in layers}
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Something computed from the probe set at these weights, made when it is first asked for."""
+        if name not in self._once:
+            self._once[name] = make()
+        return self._once[name]
 
     def knows(self, names: Iterable[str]) -> bool:
         """Whether the layers' summaries are there already."""

@@ -90,22 +90,25 @@ class Given(Source):
         return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
 
 
-_SHARED: weakref.WeakKeyDictionary[Any, Shared] = weakref.WeakKeyDictionary()
+_SHARED: weakref.WeakKeyDictionary[Any, dict[int, Shared]] = weakref.WeakKeyDictionary()
+"""By run and the number of its architecture, which surgery may change in the middle of a training."""
 
 
 class Recorded(Source):
     """A snapshot of a run. The stored model is loaded when it is first needed, once for all snapshots."""
 
     def __init__(self, run: Run, step: int, state: dict[str, Tensor] | None = None) -> None:
-        self.run, self.step, self.name = run, step, run.name
+        self.run: Run = run
+        self.step: int = step
+        self.name = run.name
         self._state = state
         self._model: nn.Module | None = None
-        self.shared = _SHARED.setdefault(run, Shared())
+        self.shared = _SHARED.setdefault(run, {}).setdefault(run.model_at(step), Shared())
 
     def missing(self) -> str | None:
         """Why the run's model can't be used, with the way out."""
         try:
-            self.run.module()  # type: ignore[union-attr]
+            self.run.module(self.step)
         except DioramaError as error:
             return str(error)
         return None
@@ -113,8 +116,7 @@ class Recorded(Source):
     def module(self) -> nn.Module:
         """The run's model with this snapshot's weights; the stored one stays as it is, for the other snapshots."""
         if self._model is None:
-            template: nn.Module = self.run.module()  # type: ignore[union-attr]
-            model = copy.deepcopy(template)
+            model = copy.deepcopy(unwrap(self.run.module(self.step)))
             try:
                 model.load_state_dict(self.state())
             except RuntimeError as error:
@@ -128,5 +130,5 @@ class Recorded(Source):
     def state(self) -> dict[str, Tensor]:
         """The snapshot, read from the run folder."""
         if self._state is None:
-            self._state = self.run.state(self.step)  # type: ignore[union-attr]
+            self._state = self.run.state(self.step)
         return self._state

@@ -75,7 +75,8 @@ class Confusion(View):
 
 def _caption(counts: np.ndarray, names: tuple[str, ...], right: float) -> str:
     mixed = counts - np.diag(np.diag(counts))
-    said = f"Rows are the truth, columns the answers: {100 * right:.1f} % of {int(counts.sum())} examples lie on the diagonal. "
+    said = f"Rows are the truth, columns the answers: {100 * right:.1f} % of {int(counts.sum())} examples are on the "
+    said += "diagonal. "
     if not mixed.any():
         return said + "No class is taken for another."
     row, column = np.unravel_index(mixed.argmax(), mixed.shape)

@@ -183,10 +183,15 @@ class _Sheet:
         kind = next(iter(scene.kinds.values()), None)
         if found.tokens and isinstance(kind, Tokens):
             self.names = tuple(kind.token(number) for number in range(found.units))
+        if found.parameter.endswith("in_proj_weight"):
+            third = found.units // 3
+            self.names = tuple(f"{part} {k}" for part in ("query", "key", "value") for k in range(third))
+        # Rows that are not units (tokens, queries and keys) can't be chosen as such.
+        self.chosen = not found.tokens and not found.parameter.endswith("in_proj_weight")
 
     def mark(self, units: NDArray[np.int64], title: str) -> Node:
         labels = tuple(self.names[unit] if self.names else str(unit) for unit in units)
-        keys = () if self.found.tokens else tuple(unit_key(self.found.layer, unit) for unit in units)
+        keys = tuple(unit_key(self.found.layer, unit) for unit in units) if self.chosen else ()
         chosen = self.images[units]
         if self.found.form == "rows":
             return Heatmap(

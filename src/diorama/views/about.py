@@ -1,0 +1,266 @@
+"""What there is to say about a unit, a layer, an example or a class: the sections of the inspector."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from ..core.colour import magnitude, symmetric
+from ..core.errors import NotApplicable
+from ..core.marks import Bars, Column, Group, Image, Lines, Node, Number, Ridges, RidgeSet, Series, Table, Text, Tiles
+from ..core.selection import Key, Selection, number_key, unit_key
+from ..data.kinds import Tokens
+from ..scene import Scene
+from ..scene_input import pictured
+from . import answers, inputs, kernels
+from .units import Shown, look, maps, responses, shown
+
+BINS = 40
+
+
+def truths(scene: Scene) -> np.ndarray | None:
+    """The true classes of the live examples, (n,); None for other tasks or without a truth."""
+    y = scene.live.y
+    return scene.reading.truth(y).numpy() if y is not None and scene.task == "classification" else None
+
+
+def names(scene: Scene, indices: np.ndarray) -> tuple[str, ...]:
+    """Class names where the truth is known, else the examples' numbers."""
+    truth = truths(scene)
+    return tuple(scene.classes[int(truth[k])] if truth is not None else str(k) for k in indices)
+
+
+def gallery(scene: Scene, order: np.ndarray, title: str, notes: tuple[str, ...] = ()) -> Node:
+    """Examples as tiles where they are pictures, else as the rows of a table."""
+    images = pictured(scene.live, order.tolist())
+    keys = tuple(number_key("example", int(k)) for k in order)
+    if images is not None:
+        limits = inputs.grey(images) if images.ndim == 3 else None
+        return Tiles(
+            images=images, limits=limits, labels=names(scene, order), notes=notes, keys=keys, title=title, size=72
+        )
+    columns = [inputs.column(scene, order.tolist())]
+    columns += [Column(name="value", kind="text", texts=notes)] if notes else []
+    return Table(columns=tuple(columns), row_keys=keys, title=title)
+
+
+class Unit:
+    """One unit: its response to the current input, its weights, and what the probe set says of it."""
+
+    def __init__(self, scene: Scene, key: Key, selection: Selection) -> None:
+        self.scene, self.number, self.layer = scene, key.number, key.name
+        self.current = scene.current(selection)
+        self.shown: Shown = shown(scene, scene.layers[key.name])
+        self.title = f"{key.name}/{key.number}"
+        self._share: float | None = None
+
+    def caption(self, probed: bool = False) -> str:
+        """What is seen, for a newcomer."""
+        size = self.shown.layer
+        said = f"Unit {self.number}, one of {size.units} of {self.layer}"
+        said += f" ({self.shown.words})" if self.shown.words else ""
+        said += f", on {self.current.label}."
+        if probed and self._share is not None:
+            said += f" It is off for {100 * self._share:.0f} % of {len(self.scene.live)} examples."
+        return said
+
+    def quick(self) -> list[Node]:
+        """Its map on the current input, and its weights."""
+        values = look(self.scene, [self.shown], self.current.x)[self.layer][0]
+        marks = [self._response(values)]
+        weights = self._weights()
+        marks += [weights] if weights is not None else []
+        return [Group(children=tuple(marks), direction="row")]
+
+    def _response(self, values: Tensor) -> Node:
+        own = values[self.number]
+        title = f"on {self.current.label}"
+        key = unit_key(self.layer, self.number)
+        if own.ndim >= 2:
+            pixels = maps(own[None])[0]
+            limits = self.shown.limits(values.numpy())
+            # A map that was averaged down has no places of its own to choose.
+            place = key if pixels.shape == tuple(own.shape) else ""
+            return Image(pixels=pixels, limits=limits, key=key, place_key=place, title=title, size=120)
+        if own.ndim == 1:
+            kind = next(iter(self.scene.kinds.values()))
+            if isinstance(kind, Tokens) and len(own) == len(self.current.shown):
+                limits = self.shown.limits(own.numpy())
+                return Text(
+                    tokens=tuple(self.current.shown), values=own.numpy(), limits=limits, title=title, characters=True
+                )
+            line = Series(name=self.title, x=np.arange(len(own), dtype=np.float64), y=own.double().numpy())
+            return Lines(series=(line,), x_title="step", x_kind="number", title=title, height=120)
+        return Number(label=title, value=float(own), key=key)
+
+    def _weights(self) -> Node | None:
+        try:
+            found = kernels.kernel(self.scene, self.layer, Selection())
+        except (NotApplicable, LookupError):
+            return None
+        if found.tokens or found.units != self.shown.layer.units:
+            return None
+        own, limit = found.values[self.number], float(np.nanmax(np.abs(found.values)))
+        title = "weights"
+        if found.form == "filters":
+            plane = own.mean(0)
+            if len(own) == 3:
+                half = np.nan_to_num(np.moveaxis(own, 0, 2) / (2 * (limit or 1.0))) + 0.5
+                return Image(pixels=np.rint(np.clip(half, 0, 1) * 255).astype(np.uint8), title=title, size=120)
+            return Image(pixels=plane, limits=symmetric(plane), title=title, size=120)
+        plane = own if own.ndim == 2 else own[None]
+        return Image(pixels=plane, limits=symmetric(plane, limit or None), title=title, size=120)
+
+    def probed(self, count: int) -> list[Node]:
+        """Its strongest examples, its mean by class, its distribution, and how often it is off."""
+        seen = responses(self.scene, [self.shown])[self.layer]
+        high, mean = seen.high[:, self.number].double().numpy(), seen.mean[:, self.number].double().numpy()
+        order = np.argsort(-np.nan_to_num(high, nan=-np.inf), kind="stable")[:count]
+        total = len(self.scene.live)
+        notes = tuple(f"{high[k]:.3g}" for k in order)
+        marks: list[Node] = [gallery(self.scene, order, f"Fires most for: top {len(order)} of {total} examples", notes)]
+        truth = truths(self.scene)
+        if truth is not None:
+            marks.append(self._by_class(mean, truth))
+        marks.append(_distribution(high, self.title, self.scene.step))
+        if self.shown.rectified:
+            self._share = float((high <= 0).mean())
+            dead = self._share == 1
+            note = "dead: it never responds" if dead else f"of {total} examples"
+            marks.append(
+                Number(label="off", value=100 * self._share, unit="%", tone="bad" if dead else "plain", note=note)
+            )
+        return marks
+
+    def _by_class(self, mean: np.ndarray, truth: np.ndarray) -> Bars:
+        present = np.unique(truth)
+        values = np.array([mean[truth == k].mean() for k in present])
+        if len(present) > answers.MOST:
+            best = np.argsort(-np.nan_to_num(values, nan=-np.inf))[: answers.MOST]
+            present, values = present[best], values[best]
+        limits = magnitude(values, 0) if (np.nan_to_num(values) >= 0).all() else symmetric(values)
+        return Bars(
+            values=values, labels=tuple(self.scene.classes[int(k)] for k in present), limits=limits,
+            keys=tuple(number_key("class", int(k)) for k in present), colours=tuple(int(k) for k in present),
+            title="By class: mean activation",
+        )  # fmt: skip
+
+
+class Layer:
+    """One layer: what it is, how its weights are spread, and what each of its units does."""
+
+    def __init__(self, scene: Scene, name: str) -> None:
+        self.scene, self.name = scene, name
+        self.shown = shown(scene, scene.layers[name])
+
+    def caption(self) -> str:
+        """What is seen."""
+        layer = self.shown.layer
+        size = " × ".join(map(str, layer.shape))
+        return f"{self.name} is a {layer.kind} with {layer.units} units; it puts out {size} numbers for each example."
+
+    def quick(self) -> list[Node]:
+        """Its numbers, and the distribution of its weights."""
+        layer = self.shown.layer
+        marks: list[Node] = [
+            Number(label="units", value=layer.units), Number(label="parameters", value=layer.parameters),
+        ]  # fmt: skip
+        group: list[Node] = [Group(children=tuple(marks), direction="row")]
+        if layer.weight is not None:
+            weight = self.scene.parameters()[layer.weight].reshape(-1)
+            group.append(_distribution(weight, "weights", self.scene.step))
+        return group
+
+    def probed(self) -> list[Node]:
+        """A table of its units."""
+        seen = responses(self.scene, [self.shown])[self.name]
+        high, mean = seen.high.double().numpy(), seen.mean.double().numpy()
+        units = np.arange(high.shape[1])[:512]
+        columns = [
+            Column(name="unit", numbers=units.astype(float)),
+            Column(name="mean", numbers=mean.mean(0)[units], signed=not self.shown.rectified),
+            Column(name="largest", numbers=high.max(0)[units], signed=not self.shown.rectified),
+        ]
+        if self.shown.rectified:
+            columns.append(Column(name="off", kind="share", numbers=(high <= 0).mean(0)[units]))
+        truth = truths(self.scene)
+        if truth is not None:
+            present = np.unique(truth)
+            best = present[np.stack([mean[truth == k].mean(0) for k in present]).argmax(0)][units]
+            texts = tuple(self.scene.classes[int(k)] for k in best)
+            columns.append(Column(name="most for", kind="class", numbers=best.astype(float), texts=texts))
+        keys = tuple(unit_key(self.name, int(unit)) for unit in units)
+        return [Table(columns=tuple(columns), row_keys=keys, title="Units", sort="unit")]
+
+
+def of_example(scene: Scene, selection: Selection) -> tuple[str, list[Node], str]:
+    """An example or the current input: what it is, the answer, the loss."""
+    current = scene.current(selection)
+    scores = scene.scores(current.x)
+    marks: list[Node] = [inputs.drawn(scene, current, 160)]
+    truth, loss = None, None
+    y = scene.examples.y
+    if y is not None and current.index is not None and scene.task:
+        own = y[current.index : current.index + 1]
+        truth = scene.reading.truth(own)[0]
+        loss = float(scene.reading.losses(scores, own)[0])
+    marks.append(answers.bars(scene, scores, truth if scene.task != "next_token" else None, horizontal=True))
+    if loss is not None:
+        marks.append(Number(label="loss", value=loss))
+    caption = f"The network answers {answers.said(scene, scores)}"
+    if truth is not None and scene.task == "classification":
+        caption += f"; the truth is {scene.classes[int(truth)]}"
+    return current.label.capitalize(), marks, caption + "."
+
+
+def of_class(scene: Scene, number: int, count: int) -> tuple[str, list[Node], str]:
+    """A class: how much of it is found, what it is taken for, and its worst examples."""
+    truth = truths(scene)
+    if truth is None:
+        raise NotApplicable("a class can be looked at where a classifier's truth is known; pass y, or probe=(x, y)")
+    found = scene.answers()
+    given = found.predictions.numpy()
+    own = np.flatnonzero(truth == number)
+    name = scene.classes[number]
+    recall = float((given[own] == number).mean()) if len(own) else float("nan")
+    claimed = given == number
+    precision = float((truth[claimed] == number).mean()) if claimed.any() else float("nan")
+    numbers: list[Node] = [
+        Number(label="found", value=100 * recall, unit="%", note="of its examples are answered rightly (recall)"),
+        Number(
+            label="right", value=100 * precision, unit="%", note="of the answers with this class are right (precision)"
+        ),
+    ]
+    marks: list[Node] = [Group(children=tuple(numbers), direction="row")]
+    taken = np.bincount(given[own], minlength=len(scene.classes)) if len(own) else np.zeros(len(scene.classes))
+    order = np.argsort(-taken, kind="stable")[: min(5, int((taken > 0).sum()))]
+    if len(order):
+        marks.append(
+            Bars(
+                values=taken[order].astype(float),
+                labels=tuple(scene.classes[int(k)] for k in order),
+                keys=tuple(number_key("class", int(k)) for k in order),
+                colours=tuple(int(k) for k in order),
+                limits=magnitude(taken, 0),
+                title="Answered as",
+                unit="examples",
+            )  # fmt: skip
+        )
+    losses = found.losses.numpy() if found.losses is not None else np.zeros(len(truth))
+    worst = own[np.argsort(-np.nan_to_num(losses[own], nan=np.inf), kind="stable")][:count]
+    if len(worst):
+        notes = tuple(f"as {scene.classes[int(given[k])]}" for k in worst)
+        marks.append(gallery(scene, worst, "Its examples, largest loss first", notes))
+    return name, marks, f"{name}: {len(own)} of {len(truth)} examples are of this class."
+
+
+def _distribution(values: np.ndarray, name: str, step: int | None) -> Ridges:
+    """One distribution as a ridge."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(finite, BINS, (low, high))
+    density = counts / max(1, counts.sum()) / np.diff(edges)
+    ridge = RidgeSet(name=name, steps=np.array([step or 0]), edges=edges, density=density[None])
+    return Ridges(sets=(ridge,), title=f"Distribution of {name}", height=80)

@@ -1,0 +1,89 @@
+"""What the network answers to one input, as bars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.colour import magnitude, symmetric
+from ..core.marks import Bars
+from ..core.selection import number_key
+from ..data.kinds import Tokens
+from ..scene import Scene
+
+MOST = 12
+"""Beyond so many classes only the likeliest are shown."""
+
+
+def bars(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = False) -> Bars:
+    """The answer to one input (scores of a batch of one): probabilities of classes or tokens, or plain numbers."""
+    task = scene.task
+    if task in ("classification", "multi_label"):
+        return _classes(scene, scene.reading.probabilities(scores)[0], truth, horizontal)
+    if task == "next_token":
+        return _tokens(scene, scene.reading.probabilities(scores)[0, -1])
+    values = scores[0].float().reshape(-1)[:64].numpy()
+    reference = None if truth is None else np.asarray(truth, np.float64).reshape(-1)[:64]
+    labels = tuple(f"output {k}" for k in range(len(values))) if len(values) > 1 else ("answer",)
+    same = reference is not None and len(reference) == len(values)
+    return Bars(values=values, labels=labels, reference=reference if same else None, limits=symmetric(values))
+
+
+def _classes(scene: Scene, chance: Tensor, truth: Any, horizontal: bool) -> Bars:
+    count = len(chance)
+    ranked = chance.nan_to_num(0).argsort(descending=True, stable=True)
+    order = torch.arange(count) if count <= MOST else ranked[:MOST]
+    reference = None
+    if truth is not None:
+        marked = torch.zeros(count)
+        told = torch.as_tensor(truth)
+        marked[told.long() if told.ndim == 0 else told.bool()] = 1
+        reference = marked[order].numpy()
+    strong = int((order == ranked[0]).nonzero()[0]) if scene.task == "classification" else None
+    return Bars(
+        values=chance[order].numpy(), labels=tuple(scene.classes[int(k)] for k in order),
+        keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
+        reference=reference, limits=magnitude(chance.numpy(), 0, 1, "probability"),
+        unit="probability", strong=strong, horizontal=horizontal or count > MOST,
+    )  # fmt: skip
+
+
+def _tokens(scene: Scene, chance: Tensor) -> Bars:
+    top = chance.nan_to_num(0).topk(min(5, len(chance)))
+    return Bars(
+        values=top.values.numpy(), labels=tuple(token(scene, int(k)) for k in top.indices),
+        limits=magnitude(chance.numpy(), 0, 1, "probability"), unit="probability", strong=0,
+    )  # fmt: skip
+
+
+def token(scene: Scene, number: int) -> str:
+    """A token's text as it can be seen: blanks and line ends have signs."""
+    kind = next((kind for kind in scene.kinds.values() if isinstance(kind, Tokens)), None)
+    text = kind.token(number) if kind is not None else str(number)
+    return visible(text)
+
+
+def visible(text: str) -> str:
+    """Blanks, tabs and line ends as signs, where a text is nothing else."""
+    return {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "": "∅"}.get(text, text)
+
+
+def said(scene: Scene, scores: Tensor) -> str:
+    """The answer in words: "3 (97 %)"."""
+    if scene.task == "classification":
+        chance = scene.reading.probabilities(scores)[0]
+        if not bool(chance.isfinite().all()):
+            return "nothing: its scores are not numbers"
+        best = int(chance.argmax())
+        return f"{scene.classes[best]} ({100 * float(chance[best]):.0f} %)"
+    if scene.task == "multi_label":
+        chosen = scene.reading.predictions(scores)[0].nonzero().reshape(-1)
+        return ", ".join(scene.classes[int(k)] for k in chosen) or "none of the labels"
+    if scene.task == "next_token":
+        chance = scene.reading.probabilities(scores)[0, -1]
+        best = int(chance.nan_to_num(0).argmax())
+        return f"{token(scene, best)} next ({100 * float(chance[best]):.0f} %)"
+    return ", ".join(f"{float(value):.4g}" for value in scores[0].reshape(-1)[:4])

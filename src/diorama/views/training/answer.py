@@ -1,0 +1,50 @@
+"""What the network receives, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...core.knobs import knob
+from ...core.marks import Group
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection
+from ...scene import Scene
+from .. import answers, inputs
+from ..view import View
+
+
+class Answer(View):
+    """The input as the network receives it, and its answer: the probability of each class, or its numbers.
+
+    *Meaning* a tick marks the truth of an example; a long bar elsewhere is a confident mistake.
+    *Cost* one forward pass of one example.
+    """
+
+    title = "Answer"
+    question = "What does the network answer?"
+    family = "features"
+    rows = ("A1", "A16")
+    follows = ("example",)
+    input = True
+    panel = "answer"
+
+    size: int = knob(64, "Width of the input's picture in pixels of the screen.", low=16, high=512)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture, after one forward pass."""
+        current = scene.current(selection)
+        scores = scene.scores(current.x)
+        y = scene.examples.y
+        truth = None
+        if y is not None and current.index is not None and scene.task != "next_token":
+            truth = scene.reading.truth(y[current.index : current.index + 1])[0]
+        body = Group(
+            children=(inputs.drawn(scene, current, self.size), answers.bars(scene, scores, truth)), direction="row"
+        )
+        told = (
+            f"; the truth is {scene.classes[int(truth)]}"
+            if truth is not None and scene.task == "classification"
+            else ""
+        )
+        caption = f"What the network receives of {current.label}, and its answer: {answers.said(scene, scores)}{told}."
+        yield self.picture(scene, selection, "Answer", body, caption)

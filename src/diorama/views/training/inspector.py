@@ -1,0 +1,64 @@
+"""All about what is selected: a unit, a layer, an example or a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...core.knobs import knob
+from ...core.marks import Group, Node
+from ...core.picture import Picture, Progress
+from ...core.selection import Key, Selection
+from ...scene import Scene
+from .. import about
+from ..view import View
+
+
+class Inspector(View):
+    """What is known of the selected thing: a unit's map, weights and strongest examples; a layer; an example; a class.
+
+    *Meaning* the strongest examples tell what a unit looks for, better than any one picture; bars by class tell for
+    whom it speaks. *Off* is the share of the probe set for which a unit is nowhere above zero.
+    *Cost* one forward pass of one example, then one pass over the first 512 examples.
+    """
+
+    title = "Inspector"
+    question = "What is this, and what does it do?"
+    family = "features"
+    papers = ("Yosinski et al. 2015, arXiv:1506.06579", "Zeiler & Fergus 2014, arXiv:1311.2901")
+    rows = ("A2",)
+    follows = ("unit", "layer", "example", "class")
+    input = True
+    panel = "inspector"
+
+    count: int = knob(9, "Examples shown of a unit or a class.", low=1, high=64)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """First what one forward pass tells; then what the probe set tells."""
+        key = self._chosen(scene, selection)
+        if key is not None and key.kind == "unit":
+            unit = about.Unit(scene, key, selection)
+            quick = unit.quick()
+            yield self._picture(scene, selection, unit.title, quick, unit.caption(), final=False)
+            yield Progress(done=0, total=1, note="one pass over the probe set, for the strongest examples")
+            yield self._picture(scene, selection, unit.title, [*quick, *unit.probed(self.count)], unit.caption(True))
+        elif key is not None and key.kind == "layer":
+            layer = about.Layer(scene, key.name)
+            quick = layer.quick()
+            yield self._picture(scene, selection, key.name, quick, layer.caption(), final=False)
+            yield Progress(done=0, total=1, note="one pass over the probe set, for what each unit does")
+            yield self._picture(scene, selection, key.name, [*quick, *layer.probed()], layer.caption())
+        elif key is not None and key.kind == "class":
+            name, marks, caption = about.of_class(scene, key.number, self.count)
+            yield self._picture(scene, selection, name, marks, caption)
+        else:
+            name, marks, caption = about.of_example(scene, selection)
+            yield self._picture(scene, selection, name, marks, caption)
+
+    def _chosen(self, scene: Scene, selection: Selection) -> Key | None:
+        """The most recently chosen key that tells what to look at."""
+        return next((key for key in reversed(selection.a) if key.kind in self.follows), None)
+
+    def _picture(
+        self, scene: Scene, selection: Selection, title: str, marks: list[Node], caption: str, final: bool = True
+    ) -> Picture:
+        return self.picture(scene, selection, title, Group(children=tuple(marks)), caption, final=final)

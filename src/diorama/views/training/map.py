@@ -1,0 +1,140 @@
+"""The network as a column of cards: how it is chosen what to look at, and its health at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from ...core.knobs import knob
+from ...core.marks import Block, Blocks, Edge
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection, layer_key
+from ...scene import Scene
+from .. import signals
+from ..units import Shown, look, main_layers, maps, responses
+from ..view import View
+
+WORDS = {
+    "relu": "ReLU", "relu_": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh",
+    "leaky_relu": "leaky ReLU", "sigmoid": "sigmoid", "softmax": "softmax", "log_softmax": "log-softmax",
+    "batch_norm": "batch norm", "layer_norm": "layer norm", "group_norm": "group norm", "dropout": "dropout",
+    "add": "+", "add_": "+", "__add__": "+", "__radd__": "+", "__iadd__": "+", "cat": "joined", "mul": "×",
+    "max_pool2d": "max-pool", "max_pool1d": "max-pool", "avg_pool2d": "average-pool", "avg_pool1d": "average-pool",
+    "adaptive_avg_pool2d": "average-pool", "adaptive_max_pool2d": "max-pool", "mean": "mean", "interpolate": "resize",
+    "scaled_dot_product_attention": "attention",
+}  # fmt: skip
+
+
+class Map(View):
+    """The layers one below the other, each with what it makes of the current input, and how fast it changes.
+
+    *Meaning* Δw/w is how much of a layer's weight one step changes (about 0.001 is usual); *off* is the share of its
+    units that are off for the whole probe set. The small curve is Δw/w over the training.
+    *Cost* one forward pass of one example; shares come in a second picture, after one pass over the probe set.
+    """
+
+    title = "Network"
+    question = "What is the network made of, and how is it doing?"
+    family = "process"
+    rows = ("C5", "C11")
+    follows = ("example",)
+    input = True
+    panel = "map"
+
+    limit: int = knob(10, "Small maps in each card.", low=1, high=32)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """First the maps; then, where it is not known yet, the shares of units that are off."""
+        layers = main_layers(scene)
+        found = look(scene, layers, scene.current(selection).x)
+        known = scene.knows([one.source.name for one in layers])
+        yield self._drawn(scene, selection, layers, found, known)
+        if not known:
+            yield Progress(done=0, total=1, note="one pass over the probe set, to find units that are off")
+            yield self._drawn(scene, selection, layers, found, True)
+
+    def _drawn(
+        self, scene: Scene, selection: Selection, layers: list[Shown], found: dict[str, Tensor], known: bool
+    ) -> Picture:
+        seen = responses(scene, layers) if known else {}
+        blocks = []
+        for one in layers:
+            dead = seen[one.name].dead(one.rectified).float().mean().item() if known else None
+            blocks.append(self._card(scene, one, found[one.name][0], dead))
+        mark = Blocks(blocks=tuple(blocks), edges=tuple(_between(scene, layers)), layout="list")
+        total = _weights(scene)
+        caption = f"{total:,} weights. Each card is a layer: what it makes of {scene.current(selection).label}."
+        return self.picture(scene, selection, "Network", mark, caption, final=known)
+
+    def _card(self, scene: Scene, one: Shown, values: Tensor, dead: float | None) -> Block:
+        layer = one.layer
+        images = _small(values, self.limit)
+        ratio = signals.latest(scene, signals.ratio_name(layer))
+        if dead is None:
+            dead = signals.latest(scene, signals.dead_name(one.source.name))
+        notes = [_ways(scene, one), f"Δw/w {ratio:.1e}" if ratio is not None else ""]
+        notes.append(f"{100 * dead:.0f} % off" if dead is not None and one.rectified else "")
+        return Block(
+            id=layer_key(one.name), label=one.name, kind=layer.kind, key=layer_key(one.name),
+            detail=" × ".join(map(str, layer.shape)), notes=tuple(filter(None, notes)), maps=images,
+            maps_limits=one.limits(images), spark=signals.spark(scene, signals.ratio_name(layer)),
+            warning=_warning(values, dead if one.rectified else None),
+        )  # fmt: skip
+
+
+def _weights(scene: Scene) -> int:
+    return sum(parameter.numel() for parameter in scene.model.parameters())
+
+
+def _small(values: Tensor, limit: int) -> np.ndarray:
+    """The first units' maps; without maps the units as one row of cells, or as rows over the steps."""
+    if values.ndim >= 3:
+        return maps(values[:limit])
+    return (values[None] if values.ndim == 1 else values)[None].numpy()
+
+
+def _ways(scene: Scene, one: Shown) -> str:
+    """What goes in and comes out: "12→24, 3×3"."""
+    weight = dict(scene.model.named_parameters()).get(one.layer.weight or "")
+    if weight is None or weight.ndim < 2:
+        return ""
+    size = "×".join(map(str, weight.shape[2:]))
+    turned = "Transpose" in one.layer.kind or one.layer.kind.startswith("Embedding")
+    inputs, outputs = (weight.shape[0], weight.shape[1]) if turned else (weight.shape[1], one.layer.units)
+    return f"{inputs}→{outputs}" + (f", {size}" if size else "")
+
+
+def _warning(values: Tensor, dead: float | None) -> str:
+    if not bool(values.isfinite().all()):
+        return "not finite"
+    return "most units are off" if dead is not None and dead > 0.5 else ""
+
+
+def _between(scene: Scene, layers: list[Shown]) -> Iterator[Edge]:
+    """What happens between one card and the next, found in the graph: "ReLU · max-pool 2"."""
+    cards = {layer_key(one.layer.path): layer_key(one.name) for one in layers}
+    parents = {node.id: node.parent for node in scene.graph.nodes}
+    before, words, side = "", list[str](), 0
+    for node in scene.graph.nodes:
+        card = cards.get(node.id)
+        if card is not None:
+            if before and before != card and words:
+                yield Edge(source=before, target=card, label=" · ".join(dict.fromkeys(words)))
+            before, words = card, []
+        elif node.is_op and not _inside(node.id, parents, cards):
+            word = WORDS.get(node.kind, "")
+            if "pool" in word and len(node.shape) == 3 and side and node.shape[-1]:
+                word += f" → {node.shape[1]} × {node.shape[2]}" if node.kind.startswith("adaptive") else ""
+                word += f" {side // node.shape[-1]}" if not node.kind.startswith("adaptive") else ""
+            words += [word] if word else []
+        side = node.shape[-1] if len(node.shape) == 3 else side
+
+
+def _inside(node: str, parents: dict[str, str], cards: dict[str, str]) -> bool:
+    while node:
+        node = parents.get(node, "")
+        if node in cards:
+            return True
+    return False
