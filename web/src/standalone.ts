@@ -26,6 +26,8 @@ context.changed = () => {
   for (const drawn of shown) drawn.refresh();
 };
 
+export { decode };
+
 function drawAll(): void {
   for (const source of document.querySelectorAll('script[type="application/x-diorama"]')) {
     const place = document.createElement("main");

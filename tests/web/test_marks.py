@@ -1,0 +1,190 @@
+"""Every mark in a browser, under the page's Content-Security-Policy: drawn, hovered, chosen by pointer and keyboard."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+
+from gallery import STATIC, serving  # noqa: E402 - after the skip
+from pictures import HOSTILE, MAKERS  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+    pytest.mark.skipif(not (STATIC / "standalone.js").exists(), reason="the page is not built: python hatch_build.py"),
+]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The gallery's address."""
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    """One browser for all tests."""
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
+    """A fresh page that fails the test on any error or violation of the policy."""
+    opened = browser.new_page(viewport={"width": 1000, "height": 800})
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    violations = opened.evaluate("window.violations || []")
+    opened.close()
+    assert errors == []
+    assert violations == []
+
+
+def _show(page: sync_api.Page, address: str, only: str) -> sync_api.Locator:
+    page.goto(f"{address}/?only={only}")
+    page.wait_for_selector("body[data-ready]")
+    return page.locator(f"#{only}")
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_picture_is_drawn(browser: sync_api.Browser, address: str, name: str, scheme: str) -> None:
+    """Each picture draws without an error or a violation of the policy, inside its width, in light and dark."""
+    opened = browser.new_page(viewport={"width": 420, "height": 800}, color_scheme=scheme)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    place = _show(opened, address, name)
+    assert place.get_attribute("data-theme") == scheme
+    assert place.locator(".mark").count() >= 1
+    assert opened.evaluate("violations") == []
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the picture is wider than the window"
+    opened.close()
+    assert errors == []
+
+
+@pytest.mark.parametrize("name", ["bars", "cells", "table", "findings"])
+def test_hostile_names_stay_text(page: sync_api.Page, address: str, name: str) -> None:
+    """A name with markup is shown as it is written; no element comes of it."""
+    place = _show(page, address, name)
+    place.get_by_text(HOSTILE).first.hover()
+    assert page.locator("img").count() == 0
+    assert page.title() == "gallery"
+
+
+def test_a_tile_tells_its_value_and_is_chosen(page: sync_api.Page, address: str) -> None:
+    """Hovering a map tells the number under the pointer; a click chooses the unit, a second click lets it go."""
+    place = _show(page, address, "activations")
+    tile = place.locator('[data-key^="unit:conv1/"]').first
+    tile.hover()
+    assert "row" in page.locator(".tip").inner_text()
+    tile.click()
+    assert "selected" in (tile.get_attribute("class") or "")
+    assert tile.get_attribute("aria-selected") == "true"
+    tile.click()
+    assert "selected" not in (tile.get_attribute("class") or "")
+
+
+def test_the_keyboard_walks_tiles(page: sync_api.Page, address: str) -> None:
+    """A grid of tiles is one tab stop; arrows move inside it and Enter chooses."""
+    place = _show(page, address, "weights")
+    tiles = place.locator(".tile")
+    assert place.locator('.tile[tabindex="0"]').count() == 1
+    tiles.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.key") == "unit:conv1/7"
+    page.keyboard.press("Enter")
+    assert tiles.nth(7).get_attribute("aria-selected") == "true"
+
+
+def test_a_range_is_chosen_with_shift(page: sync_api.Page, address: str) -> None:
+    """A click and a click with Shift choose all between."""
+    place = _show(page, address, "weights")
+    place.locator(".tile").nth(2).click()
+    place.locator(".tile").nth(5).click(modifiers=["Shift"])
+    assert place.locator(".tile.selected").count() == 4
+
+
+def test_choosing_a_class_dims_the_other_bars_and_marks_the_matrix(page: sync_api.Page, address: str) -> None:
+    """One selection links all marks: the chosen bar stays, the others step back."""
+    page.goto(f"{address}/?only=bars,confusion")
+    page.wait_for_selector("body[data-ready]")
+    page.locator('#bars [data-key="class:3"]').first.click()
+    assert page.locator("#bars .bar.selected").count() == 2
+    assert page.locator("#bars .bar.dimmed").count() == 18
+
+
+def test_lines_read_all_series(page: sync_api.Page, address: str) -> None:
+    """The pointer over the curves tells the step and the value of each series; the keyboard does so too."""
+    place = _show(page, address, "curves")
+    sheet = place.locator(".sheet")
+    box = sheet.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 80)
+    text = page.locator(".tip").inner_text()
+    assert "step" in text
+    assert "train:" in text
+    assert "held out:" in text
+    assert place.locator(".reading-dot").count() == 2
+    sheet.focus()
+    page.keyboard.press("ArrowRight")
+    assert "train:" in (sheet.get_attribute("aria-label") or "")
+
+
+def test_updates_keep_the_canvases(page: sync_api.Page, address: str) -> None:
+    """A picture of the same shape is drawn into the same canvases, so that nothing flickers."""
+    _show(page, address, "activations")
+    kept = page.evaluate(
+        """() => {
+          const before = [...document.querySelectorAll("canvas")];
+          const picture = window.pictures.activations;
+          drawn.activations.update(picture);
+          const after = [...document.querySelectorAll("canvas")];
+          return before.length === after.length && before.every((canvas, i) => canvas === after[i]);
+        }"""
+    )
+    assert kept
+
+
+def test_a_table_sorts_by_its_headers(page: sync_api.Page, address: str) -> None:
+    """A click on a header sorts by it, a second one turns the order."""
+    place = _show(page, address, "table")
+    header = place.get_by_role("button", name="certainty")
+    header.click()
+    assert place.locator('th[aria-sort="descending"]').inner_text().startswith("certainty")
+    first = place.locator("tbody tr").first.locator(".share-text").inner_text()
+    header.click()
+    last = place.locator("tbody tr").last.locator(".share-text").inner_text()
+    assert first == last
+
+
+def test_cells_of_a_matrix_are_read_by_keyboard(page: sync_api.Page, address: str) -> None:
+    """The matrix is one tab stop whose label tells the cell that the arrows reached."""
+    place = _show(page, address, "confusion")
+    spot = place.locator(".spot").first
+    spot.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    label = spot.get_attribute("aria-label") or ""
+    assert "true 1" in label
+    assert "answered 1" in label
+    page.keyboard.press("Enter")
+    assert spot.get_attribute("data-key") == "class:1"
+
+
+def test_odd_values_are_counted(page: sync_api.Page, address: str) -> None:
+    """NaN, infinite and clipped cells are counted in the legend."""
+    text = _show(page, address, "weights").locator(".legend").inner_text()
+    assert "1 NaN" in text
+    assert "1 infinite" in text
+    assert "2 values beyond the scale" in text

@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { span } from "../src/marks/bars.ts";
+import { flowsBetween } from "../src/marks/blocks.ts";
+import { sparkPath } from "../src/marks/card.ts";
+import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
+import { outline } from "../src/marks/contour.ts";
+import { spread } from "../src/marks/lineplan.ts";
+import { order } from "../src/marks/table.ts";
+import { visible } from "../src/marks/text.ts";
+import { choose } from "../src/own.ts";
+import type { Bars, Blocks, NdArray, Table } from "../src/types.ts";
+
+function array(values: number[]): NdArray {
+  return { dtype: "f8", shape: [values.length], data: new Float64Array(values) };
+}
+
+test("a unit is chosen when a place of it is, and a range of examples holds each of them", () => {
+  const chosen = new Chosen(["unit:conv2/7@5,8", "example:4-9"]);
+  assert.ok(chosen.has("unit:conv2/7"));
+  assert.ok(chosen.has("example:4") && chosen.has("example:9"));
+  assert.ok(!chosen.has("example:10") && !chosen.has("unit:conv2/8") && !chosen.has(""));
+  assert.ok(chosen.hasKind("unit") && !chosen.hasKind("class"));
+  assert.deepEqual([kindOf("step:12"), numberOf("step:12"), numberOf("layer:12")], ["step", 12, null]);
+});
+
+test("a click replaces its kind only, toggles with a key held, and lets go of the only one", () => {
+  const before = ["class:1", "unit:a/1"];
+  assert.deepEqual(choose(before, ["unit:a/2"], "one"), ["class:1", "unit:a/2"]);
+  assert.deepEqual(choose(before, ["unit:a/2"], "toggle"), ["class:1", "unit:a/1", "unit:a/2"]);
+  assert.deepEqual(choose(before, ["unit:a/1"], "toggle"), ["class:1"]);
+  assert.deepEqual(choose(before, ["unit:a/1"], "one"), ["class:1"]);
+});
+
+test("rows sort by any column, NaN last either way, equal ones in their first order", () => {
+  const columns = [
+    { name: "loss", kind: "number", numbers: array([2, NaN, 1, 2]), texts: [], images: null },
+    { name: "name", kind: "text", numbers: null, texts: ["b10", "b9", "a", "b9"], images: null },
+  ];
+  const table = { columns, row_keys: [] } as unknown as Table;
+  assert.deepEqual(order(table, "loss", true), [0, 3, 2, 1]);
+  assert.deepEqual(order(table, "loss", false), [2, 0, 3, 1]);
+  assert.deepEqual(order(table, "name", false), [2, 1, 3, 0]);
+  assert.deepEqual(order(table, "", false), [0, 1, 2, 3]);
+});
+
+test("bars share a range that holds zero, and survive NaN alone", () => {
+  const bars = (values: number[]): Bars => ({ values: array(values), reference: null, limits: null }) as unknown as Bars;
+  assert.deepEqual(span(bars([1, 3])), { low: 0, high: 3 });
+  assert.deepEqual(span(bars([-1, NaN, 3])), { low: -1, high: 3 });
+  assert.deepEqual(span(bars([NaN])), { low: 0, high: 1 });
+});
+
+test("labels at line ends are moved apart and stay inside", () => {
+  const labels = spread([{ y: 50 }, { y: 52 }, { y: 99 }, { y: 100 }], 0, 100);
+  for (let i = 1; i < labels.length; i++) assert.ok((labels[i]?.y ?? 0) - (labels[i - 1]?.y ?? 0) >= 14);
+  assert.ok((labels.at(-1)?.y ?? 0) <= 100);
+});
+
+test("a curve breaks where there is no number, and a flat one lies in the middle", () => {
+  assert.equal(sparkPath([1, NaN, 1]), "M0 50M100 50");
+  assert.equal(sparkPath([NaN]), "");
+  assert.equal(sparkPath([0, 1]), "M0 95L100 5");
+});
+
+test("a contour surrounds what is above the level", () => {
+  const plane = { dtype: "f8", shape: [3, 3], data: new Float64Array([0, 0, 0, 0, 1, 0, 0, 0, 0]) };
+  const path = outline(plane, 0.5);
+  assert.equal(path.match(/M/g)?.length, 4);
+  assert.ok(path.includes("1.5 1"));
+  assert.equal(outline(plane, 2), "");
+});
+
+test("white space in tokens can be seen", () => {
+  assert.deepEqual(["\n", " ", "\t", "a"].map((token) => visible(token, true)), ["⏎", "·", "⇥", "a"]);
+});
+
+test("what flows between two cards is written between them", () => {
+  const blocks = [{ id: "a" }, { id: "b" }, { id: "c" }];
+  const edges = [{ source: "a", target: "b", label: "ReLU" }, { source: "a", target: "c", label: "skip" }];
+  assert.deepEqual(flowsBetween({ blocks, edges } as unknown as Blocks), ["ReLU", "", ""]);
+});
