@@ -21,6 +21,12 @@ from diorama.server.protocols import GuardedHttp, GuardedSocket
 PORT = 8123
 TOKEN = "the-right-token"
 OURS = f"127.0.0.1:{PORT}"
+SAFE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
 TABLE = {
     ("/", "GET"): "/",
     ("/assets/{name:path}", "GET"): "/assets/index.js",
@@ -30,8 +36,9 @@ TABLE = {
 """Every route, and an address of it. A route that is not in here has not been thought about."""
 
 HOSTS = [
-    "evil.com", f"evil.com:{PORT}", "evil.com:80", "", " ", f" {OURS}", f"{OURS} ", f"{OURS}.", "127.0.0.1", "localhost",
-    "127.0.0.1:80", f"127.0.0.1:{PORT}0", f"127.0.0.1:0{PORT}", f"127.0.0.1.:{PORT}", f"127.1:{PORT}", f"127.0.1:{PORT}",
+    "evil.com", f"evil.com:{PORT}", "evil.com:80", "", " ", f" {OURS}", f"{OURS} ", f"{OURS}.", "127.0.0.1",
+    "localhost", "127.0.0.1:80", f"127.0.0.1:{PORT}0", f"127.0.0.1:0{PORT}", f"127.0.0.1.:{PORT}", f"127.1:{PORT}",
+    f"127.0.1:{PORT}",
     f"2130706433:{PORT}", f"0x7f000001:{PORT}", f"0x7f.0.0.1:{PORT}", f"0177.0.0.1:{PORT}", f"127.0.0.01:{PORT}",
     f"127.0.0.2:{PORT}", f"0.0.0.0:{PORT}", f"[::]:{PORT}", "[::1]", f"[::1:{PORT}", f"::1:{PORT}",
     f"[0:0:0:0:0:0:0:1]:{PORT}", f"[::ffff:127.0.0.1]:{PORT}", f"localhost.evil.com:{PORT}", f"{OURS}.evil.com",
@@ -40,8 +47,8 @@ HOSTS = [
     f"\xb9127.0.0.1:{PORT}", f"127.0.0.1%00:{PORT}",
 ]  # fmt: skip
 ORIGINS = [
-    "null", "http://evil.com", f"https://{OURS}", "http://127.0.0.1", "http://127.0.0.1:80", f"http://{OURS}.evil.com", "",
-    f"http://localhost:{PORT}", f"http://{OURS}/", f"HTTP://{OURS}", "file://", f"http://{OURS} http://evil.com",
+    "null", "http://evil.com", f"https://{OURS}", "http://127.0.0.1", "http://127.0.0.1:80", f"http://{OURS}.evil.com",
+    "",    f"http://localhost:{PORT}", f"http://{OURS}/", f"HTTP://{OURS}", "file://", f"http://{OURS} http://evil.com",
     "chrome-extension://abc",
 ]  # fmt: skip
 
@@ -89,7 +96,9 @@ def ask(app: Any, path: str = "/", method: str = "GET", query: str = "", body: b
         "extensions": {"websocket.http.response": {}}, **({} if is_socket else {"method": method}),
     }  # fmt: skip
     sent: list[dict[str, Any]] = []
-    incoming = [{"type": "websocket.connect"} if is_socket else {"type": "http.request", "body": body, "more_body": False}]
+    incoming = [
+        {"type": "websocket.connect"} if is_socket else {"type": "http.request", "body": body, "more_body": False}
+    ]
 
     async def receive() -> dict[str, Any]:
         if not incoming:
@@ -121,15 +130,17 @@ def test_every_route_is_in_the_table() -> None:
     assert found == set(TABLE)
 
 
-WALK = pytest.mark.parametrize(("method", "path"), [(key[1], path) for key, path in TABLE.items()], ids=list(TABLE.values()))
+WALK = pytest.mark.parametrize(
+    ("method", "path"), [(key[1], path) for key, path in TABLE.items()], ids=list(TABLE.values())
+)
 
 
 @WALK
 def test_without_the_token_nothing_answers(app: Guard, method: str, path: str) -> None:
     """No token, a wrong one, a shortened or lengthened one, another port's cookie: refused."""
     name = f"diorama_{PORT}"
-    for cookie in (None, "", f"{name}=", f"{name}=wrong", f"{name}={TOKEN[:-1]}", f"{name}={TOKEN}x", f"diorama_1={TOKEN}",
-                   f"{name}x={TOKEN}", "\xff=\xfe", f"{name}=\xe9", TOKEN):  # fmt: skip
+    for cookie in (None, "", f"{name}=", f"{name}=wrong", f"{name}={TOKEN[:-1]}", f"{name}={TOKEN}x",
+                   f"diorama_1={TOKEN}", f"{name}x={TOKEN}", "\xff=\xfe", f"{name}=\xe9", TOKEN):  # fmt: skip
         refused(ask(app, path, method, cookie=cookie))
     if path != "/":
         refused(ask(app, path, method, cookie=None, query=f"token={TOKEN}"))
@@ -184,22 +195,21 @@ def test_our_own_page_passes(app: Guard, host: str) -> None:
     assert page.headers["cache-control"] == "no-store"
     script = ask(app, "/assets/index.js", host=host, sec_fetch_site="same-origin")
     assert (script.status, script.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
-    for name, value in {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
-                        "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin"}.items():  # fmt: skip
+    for name, value in SAFE.items():
         assert page.headers[name] == script.headers[name] == value
     opened = ask(app, "/export", "POST", host=host, origin=f"http://{host}", body=b"{", sec_fetch_site="same-origin")
     assert opened.status == 400, "it reached the route, which refused the body"
 
 
 def test_the_printed_address_sets_the_cookie(app: Guard) -> None:
-    """The token in the address becomes a cookie that scripts cannot read and other sites cannot use, and leaves the address."""
+    """The token in the address becomes a cookie that scripts cannot read and other sites cannot use."""
     answer = ask(app, query=f"token={TOKEN}", cookie=None, sec_fetch_site="none")
     assert (answer.status, answer.headers["location"]) == (303, "/")
     assert answer.headers["set-cookie"] == f"diorama_{PORT}={TOKEN}; Path=/; HttpOnly; SameSite=Strict"
 
 
 def test_a_link_on_another_page_works_with_the_token(app: Guard) -> None:
-    """A top-level link with the right token enters by a page of ours, so that the strict cookie goes with the next request."""
+    """A top-level link with the right token enters by a page of ours, so that the cookie goes with the next request."""
     link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     answer = ask(app, query=f"token={TOKEN}", cookie=None, **link)
     assert answer.status == 200
@@ -218,8 +228,9 @@ def test_the_stranger_reads_plain_words(app: Guard) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/assets/../../secret.txt", "/assets/..%2f..%2fsecret.txt", "/assets//etc/passwd", "/../secret.txt", "/%2e%2e/secret.txt",
-     "/assets/....//secret.txt", "/assets/..\\..\\secret.txt", "/secret.txt", "/assets/\0", "/assets/", "/static/x", "//"],
+    ["/assets/../../secret.txt", "/assets/..%2f..%2fsecret.txt", "/assets//etc/passwd", "/../secret.txt", 
+     "/%2e%2e/secret.txt", "/assets/....//secret.txt", "/assets/..\\..\\secret.txt", "/secret.txt", "/assets/\0",
+     "/assets/", "/static/x", "//"],
 )  # fmt: skip
 def test_paths_outside_are_not_there(app: Guard, path: str) -> None:
     """No path reaches a file that is not one of the page's own."""
@@ -281,7 +292,9 @@ def test_on_the_wire_strangers_get_a_refusal_with_the_policy(served: int, lines:
     """Also what is hardly HTTP, and handshakes that are none, are refused under the policy."""
     text = "\r\n".join(lines).replace("HERE", f"127.0.0.1:{served}")
     with socket.create_connection(("127.0.0.1", served), timeout=20) as wire:
-        wire.sendall(f"{text}\r\nConnection: close\r\n\r\n".encode() if "Upgrade" not in text else f"{text}\r\n\r\n".encode())
+        wire.sendall(
+            f"{text}\r\nConnection: close\r\n\r\n".encode() if "Upgrade" not in text else f"{text}\r\n\r\n".encode()
+        )
         answer = b""
         while part := wire.recv(65536):
             answer += part

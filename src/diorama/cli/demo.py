@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import UsageError
+from ..core.errors import Unavailable, UsageError
 
 
 def fresh_folder(name: str) -> Path:
@@ -21,13 +22,13 @@ def fresh_folder(name: str) -> Path:
     return path
 
 
-def train(name: str, path: Path | None, steps: int | None, data: Path | None, knobs: dict[str, Any]) -> None:
+def train(name: str, path: Path | None, data: Path | None, knobs: dict[str, Any]) -> None:
     """Train and record in this process, with a progress bar on a terminal; Ctrl-C ends the training as it ends."""
     from ..core.knobs import build
     from ..core.registry import demos
 
     path = path or fresh_folder(name)
-    made = build(demos[name], knobs if steps is None else {**knobs, "steps": steps})
+    made = build(demos[name], knobs)
     with _Bar(made.steps) as bar:
         try:
             made.run(path, data=data, on_step=bar.show)
@@ -72,54 +73,74 @@ class _Bar:
         self.close()
 
 
-def show(
-    name: str, path: Path | None, steps: int | None, data: Path | None, knobs: dict[str, Any], port: int, browser: bool
-) -> None:
-    """Train in a child process and serve the page here; Ctrl-C ends both."""
+def flags_of(knobs: Mapping[str, Any]) -> list[str]:
+    """Knobs as they are written on a command line."""
+    flags = []
+    for name, value in knobs.items():
+        flag = name.replace("_", "-")
+        flags += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return flags
+
+
+def show(name: str, path: Path | None, data: Path | None, flags: list[str], port: int, browser: bool) -> None:
+    """Train in a child process and serve the page here; Ctrl-C ends both.
+
+    *Raises* UsageError or Unavailable, with what the child said, when the training could not begin.
+    """
     from ..server.serve import Page
     from .program import stay
 
     path = path or fresh_folder(name)
     if data is not None and not data.exists():
         raise UsageError(f"there is no data at {str(data)!r}")
-    arguments = [sys.executable, "-m", "diorama", "demo", name, "--headless", "--run", str(path)]
-    arguments += ["--steps", str(steps)] if steps is not None else []
-    arguments += ["--data", str(data)] if data is not None else []
-    for knob, value in knobs.items():
-        flag = knob.replace("_", "-")
-        switch = f"--{flag}" if value else f"--no-{flag}"
-        arguments += [switch] if isinstance(value, bool) else [f"--{flag}", str(value)]
-    nothing = subprocess.DEVNULL
-    child = subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, text=True)
-    threading.Thread(target=_report, args=(child,), name="diorama-demo", daemon=True).start()
+    training = _Training(name, path, [*flags, *(["--data", str(data)] if data is not None else [])])
     try:
-        page = Page([path], port=port)
-        stay(page, browser)
+        stay(Page([path], port=port), browser, training.failed)
     finally:
-        _end(child)
+        training.end()
+    training.complain()
 
 
-def _report(child: subprocess.Popen[str]) -> None:
-    """Hand on what the training says, and say how it ended."""
-    assert child.stderr is not None
-    for line in child.stderr:
-        sys.stderr.write(line)
-    code = child.wait()
-    if code == 0:
-        print("the training has ended; its page stays open", flush=True)
-    elif code > 0 and code != 130:
-        print(f"the training ended with exit code {code}", file=sys.stderr, flush=True)
+class _Training:
+    """The child process that trains."""
 
+    def __init__(self, name: str, path: Path, flags: list[str]) -> None:
+        arguments = [sys.executable, "-m", "diorama", "demo", name, "--headless", "--run", str(path), *flags]
+        nothing = subprocess.DEVNULL
+        # In a group of its own: Ctrl-C reaches this process alone, which then asks the training once to end.
+        group = {"process_group": 0} if os.name == "posix" else {}
+        self._child = subprocess.Popen(
+            arguments, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, text=True, **group
+        )  # fmt: skip
+        self._path, self._said = path, ""
+        self.failed = threading.Event()
+        """It ended before anything was recorded: there is nothing to look at."""
+        threading.Thread(target=self._listen, name="diorama-demo", daemon=True).start()
 
-def _end(child: subprocess.Popen[str]) -> None:
-    """Let the training close its record, and do not wait for ever."""
-    with contextlib.suppress(ProcessLookupError):
-        if child.poll() is None:
-            child.terminate()
-    try:
-        child.wait(8)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    def _listen(self) -> None:
+        assert self._child.stderr is not None
+        for line in self._child.stderr:
+            self._said = line.strip() or self._said
+        code = self._child.wait()
+        if not (self._path / "run.db").is_file():
+            self.failed.set()
+        elif code == 0:
+            print("The training has ended; its page stays open.", flush=True)
+        elif code > 0 and code != 130:
+            print(f"The training ended with exit code {code}: {self._said}", file=sys.stderr, flush=True)
 
+    def end(self) -> None:
+        """Let the training close its record, and do not wait for ever."""
+        if self._child.poll() is None:
+            self._child.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+        try:
+            self._child.wait(8)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
 
+    def complain(self) -> None:
+        """Raise what the child said when it could not begin."""
+        if self.failed.is_set() and self._child.returncode > 0 and self._child.returncode != 130:
+            said = self._said.removeprefix("diorama: ") or f"the training ended with exit code {self._child.returncode}"
+            raise (UsageError if self._child.returncode == 2 else Unavailable)(said)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import click
+import msgspec
 
 from ..core.errors import UsageError, not_found
-from ..core.knobs import Knob
+from ..core.knobs import Knob, describe
+from ..core.registry import Registry
+from ..live.catalogue import REGISTRIES, installation_stamp, kept_catalogue
 
 
 class KnobType(click.ParamType):
@@ -68,10 +71,14 @@ class NamedGroup(click.Group):
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__(*values, **{"subcommand_metavar": f"{self.noun.upper()} [OPTIONS]", **named})
 
-    def _plugins(self) -> dict[str, dict[str, Any]]:
-        from ..live.catalogue import installed
+    @property
+    def _registry(self) -> Registry:
+        return next(each for each in REGISTRIES if each.kind == self.kind)
 
-        return {entry["name"]: entry for entry in installed()[self.kind]}
+    def described(self, name: str) -> dict[str, Any] | None:
+        """A plug-in as the kept catalogue knows it; None when nothing is kept."""
+        kept = kept_catalogue(installation_stamp())
+        return kept and next((entry for entry in kept[self.kind] if entry["name"] == name), None)
 
     def made(self, name: str, described: dict[str, Any]) -> click.Command:
         """The subcommand of one plug-in."""
@@ -86,11 +93,10 @@ class NamedGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The plug-ins' names."""
-        return list(self._plugins())
+        return list(self._registry)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """One plug-in's subcommand. *Raises* NotFound with the nearest names."""
-        plugins = self._plugins()
-        if name not in plugins:
-            raise not_found(self.noun, name, plugins)
-        return self.made(name, plugins[name])
+        if name not in self._registry:
+            raise not_found(self.noun, name, self._registry)
+        return self.made(name, self.described(name) or msgspec.to_builtins(describe(self._registry[name])))

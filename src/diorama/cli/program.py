@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,35 @@ class DemoGroup(NamedGroup):
         options = knob_options(described, {"run", "steps", "port", "data"})
 
         def run(**values: Any) -> None:
-            from .demo import show, train
+            from .demo import flags_of, show, train
 
             knobs = knobs_from(described, values)
-            steps = values.pop("steps")
+            if values["steps"] is not None:
+                knobs["steps"] = values["steps"]
             if values["headless"]:
-                train(name, values["run"], steps, values["data"], knobs)
+                train(name, values["run"], values["data"], knobs)
             else:
-                show(name, values["run"], steps, values["data"], knobs, values["port"], not values["no_browser"])
+                show(name, values["run"], values["data"], flags_of(knobs), values["port"], not values["no_browser"])
 
         return click.Command(name, params=[*own, *options], callback=run, help=described["sentence"])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """One demo's command; on the very first start the training checks its flags, so that the page comes at once."""
+        wanted = set(sys.argv)
+        if name not in self.list_commands(ctx) or wanted & {"--headless", "-h", "--help"} or self.described(name):
+            return super().get_command(ctx, name)
+        own = [
+            click.Option(["--run"], type=PLACE), click.Option(["--data"], type=PLACE),
+            click.Option(["--port"], type=PORT, default=0), click.Option(["--no-browser"], is_flag=True),
+            click.Argument(["flags"], nargs=-1, type=click.UNPROCESSED),
+        ]  # fmt: skip
+
+        def run(run: Path | None, data: Path | None, no_browser: bool, port: int, flags: tuple[str, ...]) -> None:
+            from .demo import show
+
+            show(name, run, data, list(flags), port, not no_browser)
+
+        return click.Command(name, params=own, callback=run, context_settings={"ignore_unknown_options": True})
 
 
 def _help_of(described: dict[str, Any], name: str) -> str:
@@ -98,14 +118,15 @@ def serve(
     stay(start(what, port=port, host=host, trust=trust, model=model), not no_browser)
 
 
-def stay(page: Any, browser: bool) -> None:
-    """Print the address first, open it, and serve until Ctrl-C or a termination."""
+def stay(page: Any, browser: bool, ended: threading.Event | None = None) -> None:
+    """Print the address first, open it, and serve until Ctrl-C, a termination, or what else sets ``ended``."""
     import signal
-    import threading
 
     print(page.url, flush=True)
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    ended = ended or threading.Event()
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: ended.set())
     try:
         if browser:
             page.open()

@@ -38,7 +38,7 @@ class Hub:
         *,
         trust: bool = False,
         model: str | None = None,
-        local: Mapping[str, Callable[[], Any]] | None = None,
+        local: Mapping[str, Any] | None = None,
         pool: Pool | None = None,
     ) -> None:
         self.roots = [Path(root).resolve() for root in roots]
@@ -196,7 +196,7 @@ class Hub:
         self, request: Request, message: dict[str, Any], callbacks: Mapping[str, Any], priority: int | None = None
     ) -> Job:
         sources = {name: self.source(name) for name in request.runs}
-        local = any(scenes.local_factory(source["path"]) for source in sources.values())
+        local = any(scenes.local(source["path"]) for source in sources.values())
         record = self._is_record(request) and message["kind"] == "view"
         if priority is None:
             priority = 0 if request.input is not None else 1
@@ -230,7 +230,10 @@ class Hub:
         record = self._is_record(request)
         found: list[object] = []
         for name in request.runs:
-            pulse = self._tracker(name).pulse
+            tracker = self._tracker(name) if name in self._runs else None
+            if tracker is not None and tracker.pulse is None:
+                tracker.poll()
+            pulse = tracker.pulse if tracker is not None else None
             if pulse is not None:
                 found.append((pulse.committed, pulse.events, pulse.alive) if record else pulse.live)
         return found
@@ -331,7 +334,7 @@ class Hub:
             take({"model": message, "layers": [], "fits": {}}, b"")
 
         source = self.source(tracker.name)
-        lane = "local" if scenes.local_factory(source["path"]) else "model"
+        lane = "local" if scenes.local(source["path"]) else "model"
         message = {"kind": "anatomy", "source": source, "what": f"the layers of {tracker.name}"}
         affinity = digest([tracker.name, None, ()])
         self.pool.submit(message, on_done=take, on_error=fail, lane=lane, affinity=affinity)

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 KEPT = 4
 """Scenes of each sort that a worker keeps; the one used longest ago goes first."""
 
-LOCAL: dict[str, Callable[[], Any]] = {}
-"""Models that only live in this process, by the folder of their run or runs."""
+LOCAL: dict[str, Any] = {}
+"""What only lives in this process, by the folder of its runs: a factory, or a scene whose model can't be copied."""
 
 
-def local_factory(path: str | Path) -> Callable[[], Any] | None:
-    """What makes the model of a run that can only be looked at in this process; None for all others."""
+def local(path: str | Path) -> Any:
+    """The factory or scene of a run that can only be looked at in this process; None for all others."""
     return next((LOCAL[str(folder)] for folder in (Path(path), *Path(path).parents) if str(folder) in LOCAL), None)
 
 
@@ -45,7 +45,7 @@ class Scenes:
         if name in self._runs:
             self._runs.move_to_end(name)
             return self._runs[name]
-        factory = local_factory(source["path"]) or source.get("model")
+        factory = local(source["path"]) or source.get("model")
         run = open_run(source["path"], trust=bool(source.get("trust")), model=factory)
         self._runs[name] = run
         while len(self._runs) > self._keep:
@@ -54,6 +54,10 @@ class Scenes:
 
     def at(self, source: Mapping[str, Any], step: Step) -> Scene:
         """The scene of a run at a step; a live one is read again only when the training wrote a newer one."""
+        own = local(source["path"])
+        if own is not None and not callable(own):
+            scene: Scene = own
+            return scene
         run = self.run(source)
         if step != "live":
             step = _nearest(run, step)

@@ -123,7 +123,7 @@ class Tracker:
             "task": anatomy.get("task") or meta.get("task") or "",
             "input": anatomy.get("input") or meta.get("inputs") or {},
             "examples": meta.get("examples", 0),
-            "layers": anatomy.get("layers", []),
+            "layers": anatomy.get("layers") or _layers(meta),
             "series": reader.series_names,
             "histograms": reader.histogram_names,
             "model": anatomy.get("model"),
@@ -131,6 +131,12 @@ class Tracker:
             "known": self.anatomy is not None,
             "seconds_a_step": _pace(reader),
         }
+
+
+def _layers(meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """The layers as the training wrote them down, for a model that has not been looked into."""
+    named = ("name", "units", "kind", "shape")
+    return [{name: layer.get(name) for name in named} for layer in meta.get("layers") or []]
 
 
 def _pace(reader: Reader) -> float | None:

@@ -36,7 +36,7 @@ class Page:
         host: str = "127.0.0.1",
         trust: bool = False,
         model: str | None = None,
-        local: Mapping[str, Callable[[], Any]] | None = None,
+        local: Mapping[str, Any] | None = None,
         folder: tempfile.TemporaryDirectory[str] | None = None,
     ) -> None:
         import uvicorn
@@ -158,10 +158,7 @@ def _page_of(scene: Scene, port: int, host: str) -> Page:
     folder = tempfile.TemporaryDirectory(prefix="diorama-", ignore_cleanup_errors=True)
     path = Path(folder.name) / (scene.name or "model")
     scene.save(path)
-    local: dict[str, Callable[[], Any]] | None = None
-    if _opened_without_model(path):
-        kept = _own_copy(scene.model)
-        local = {str(path): lambda: kept}
+    local = {str(path): _kept(scene)} if _opened_without_model(path) else None
     return Page([path], port=port, host=host, local=local, folder=folder)
 
 
@@ -171,17 +168,19 @@ def _opened_without_model(path: Path) -> bool:
     return open_run(path).scene().missing is not None
 
 
-def _own_copy(model: Any) -> Any:
-    """A copy, so that a training that goes on in this process is not looked at half-way through a step."""
+def _kept(scene: Scene) -> Any:
+    """A copy of its model, so that a training that goes on here is not looked at within a step; else itself."""
     try:
-        return copy.deepcopy(model)
-    except Exception:  # noqa: BLE001 - what cannot be copied either is looked at itself
-        return model
+        model = copy.deepcopy(scene.model)
+    except Exception:  # noqa: BLE001 - what can be neither pickled nor copied is looked at as it is
+        return scene
+    return lambda: model
 
 
 def _listen(host: str, port: int) -> socket.socket:
     if host in ("0.0.0.0", "::", ""):
         raise UsageError(f"host wants the address that browsers will use, such as 127.0.0.1; {host!r} names none")
+    listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -189,6 +188,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(128)
     except (OSError, OverflowError) as error:
+        if listener is not None:
+            listener.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise Unavailable(f"port {port} on {host} can't be used: {reason}; port 0 takes a free one") from error
     return listener

@@ -116,7 +116,7 @@ def test_another_selection_cancels_at_once(bench: Bench) -> None:
 
 
 def test_a_moving_pen_does_not_starve_the_picture(bench: Bench) -> None:
-    """While a drawing goes on, the running look may give its first picture, and then only the newest drawing is looked at."""
+    """While a drawing goes on, the running look may give its first picture; then only the newest is looked at."""
     bench.channels.show(1, look(input={"n": 0}))
     for n in range(1, 6):
         bench.channels.show(1, look(input={"n": n}))
@@ -196,7 +196,9 @@ def test_hide_and_cancel(bench: Bench) -> None:
     bench.channels.show(2, look())
     bench.channels.cancel(2)
     assert bench.jobs[1].cancelled
-    assert bench.events("done") == [{"event": "done", "channel": 2, "seconds": pytest.approx(0, abs=9), "cancelled": True}]
+    assert bench.events("done") == [
+        {"event": "done", "channel": 2, "seconds": pytest.approx(0, abs=9), "cancelled": True}
+    ]
 
 
 def test_channels_are_bounded(bench: Bench) -> None:

@@ -50,7 +50,9 @@ def test_the_most_urgent_job_goes_first() -> None:
         done = Heard()
         for name, priority in (("late", 2), ("middle", 1), ("first", 0)):
             single.submit(
-                {"act": "echo"}, on_done=lambda *_, name=name: (order.append(name), done.all.put(name)), priority=priority
+                {"act": "echo"},
+                on_done=lambda *_, name=name: (order.append(name), done.all.put(name)),
+                priority=priority,
             )
         for _ in range(3):
             done.all.get(timeout=30)

@@ -1,0 +1,126 @@
+"""What views of a record look at: a run at a step without its model, so that curves are drawn before torch is there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.knobs import sentence
+from ..core.picture import Picture, Progress
+from ..core.provenance import Provenance, versions
+from ..core.selection import Selection
+from ..scene_asking import pictures
+from .requests import Moment, Request
+from .scenes import Scenes
+
+if TYPE_CHECKING:
+    from ..run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordScene:
+    """The part of a scene that lies in the record: the run, the step, another run beside it, names of layers."""
+
+    run: Run
+    step: int | None
+    other: RecordScene | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+    @property
+    def missing(self) -> str | None:
+        """A record needs no model."""
+        return None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The run's snapshots."""
+        return tuple(self.run.snapshots)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.run.classes
+
+    @property
+    def task(self) -> str:
+        """What the model answers."""
+        return self.run.task
+
+    @property
+    def examples(self) -> Any:
+        """The probe set."""
+        return self.run.examples
+
+    @property
+    def layers(self) -> RecordedLayers:
+        """The layers as the training wrote them down."""
+        return RecordedLayers(self.run.meta.get("layers") or [])
+
+    def stream(
+        self,
+        name: str,
+        *,
+        select: Selection,
+        cancel: Callable[[], bool] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        **knobs: Any,
+    ) -> Iterator[Picture]:
+        """Every picture of a view of the record."""
+        return pictures(self, name, select, knobs, progress)  # type: ignore[arg-type]
+
+    def provenance(self, view: Any, selection: Selection, **more: Any) -> Provenance:
+        """How a picture of this record is made."""
+        return Provenance(
+            method=view.name,
+            sentence=sentence(type(view)),
+            knobs={name: value for name, value in view.knobs().items() if value is not None},
+            selection=str(selection),
+            step=self.step,
+            run=self.run.name,
+            versions=versions(),
+            **more,
+        )
+
+
+class RecordedLayers(Mapping[str, Any]):
+    """Names and numbers of units, as far as keys are checked against them."""
+
+    def __init__(self, entries: list[dict[str, Any]]) -> None:
+        self._entries = {entry["name"]: _Entry(entry["name"], int(entry.get("units", 0))) for entry in entries}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in call order."""
+        return tuple(self._entries)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    name: str
+    units: int
+
+
+def record_scene(scenes: Scenes, request: Request, sources: Mapping[str, Mapping[str, Any]]) -> RecordScene:
+    """The record that a request looks at, and the one beside it."""
+
+    def at(moment: Request | Moment) -> RecordScene:
+        run = scenes.run(sources[moment.run])
+        step = moment.step if isinstance(moment.step, int) else None
+        return RecordScene(run, run.last_step if step is None else step)
+
+    found = at(request)
+    return found if request.other is None else dataclasses.replace(found, other=at(request.other))

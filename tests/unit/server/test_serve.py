@@ -1,0 +1,279 @@
+"""A served page, used over its socket as the page does."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Client
+from torch import nn
+
+import diorama
+from diorama.core.errors import Unavailable, UsageError
+from diorama.core.picture import Picture
+from diorama.server.serve import Page, importable_name
+
+
+@pytest.fixture(scope="module")
+def page(recorded: Path) -> Iterator[Page]:
+    """The page of a folder of runs."""
+    with diorama.serve(recorded) as served:
+        yield served
+
+
+@pytest.fixture
+def client(page: Page) -> Iterator[Client]:
+    """A connection."""
+    made = Client(page.url)
+    yield made
+    made.close()
+
+
+def test_hello_tells_what_there_is(client: Client) -> None:
+    """The first event lists runs, rooms, views, commands, demos and the glossary."""
+    assert [run["name"] for run in client.hello["runs"]] == ["tiny"]
+    names = {view["name"] for view in client.hello["views"]}
+    assert {"activations", "weights"} <= names
+    for room in client.hello["rooms"]:
+        assert room["training"] or room["input"]
+    assert client.hello["glossary"]["probe set"]
+    assert {"needs", "follows", "input", "panel", "family"} <= set(client.hello["views"][0])
+    assert "pause" in {command["name"] for command in client.hello["commands"]}
+
+
+def test_a_followed_run_tells_its_state(client: Client) -> None:
+    """Following a run tells its steps, snapshots, layers, kind of input and which views fit."""
+    client.send(do="follow", run="tiny")
+    state = client.next("run")["state"]
+    while not state["fits"]:
+        state = client.next("run")["state"]
+    assert (state["first"], state["last"], state["alive"], state["model"]) == (0, 12, False, None)
+    assert state["snapshots"][0] == 0
+    assert state["snapshots"][-1] == 12
+    assert [layer["name"] for layer in state["layers"]] == ["0", "1", "2", "3"]
+    assert (state["task"], state["classes"], state["input"]["kind"]) == ("classification", ["0", "1", "2"], "image")
+    assert state["fits"]["activations"] is None
+    assert "loss" in state["series"]
+    assert state["optimizer"][0]["learning_rate"] == 0.1
+
+
+def test_a_view_comes_as_frames_that_are_pictures(client: Client) -> None:
+    """A shown view ends with done, after at least one frame that decodes to a picture of the asked step."""
+    assert client.show(7, "tiny", "activations", step=3, selection="example:4")["event"] == "done"
+    assert {channel for channel, _, _ in client.frames} == {7}
+    picture = Picture.from_bytes(client.frames[-1][2])
+    assert picture.step == 3
+    assert picture.final
+    assert [sequence for _, sequence, _ in client.frames] == sorted({sequence for _, sequence, _ in client.frames})
+
+
+def test_an_input_of_ones_own_is_looked_at(client: Client) -> None:
+    """A drawn input changes what is seen, and what does not fit is refused in one sentence."""
+    import base64
+
+    ink = base64.b64encode(bytes(range(256))).decode()
+    drawn = {"kind": "drawing", "width": 16, "height": 16, "pixels": ink}
+    assert client.show(1, "tiny", "activations")["event"] == "done"
+    own = client.frames[-1][2]
+    assert client.show(1, "tiny", "activations", input=drawn)["event"] == "done"
+    assert client.frames[-1][2] != own
+    refused = client.show(1, "tiny", "activations", input={"kind": "row", "values": ["x"]})
+    assert refused["event"] == "error"
+    assert "\n" not in refused["message"]
+
+
+def test_edits_change_what_is_looked_at(client: Client) -> None:
+    """A lesion travels with the request."""
+    assert client.show(1, "tiny", "examples")["event"] == "done"
+    before = client.frames[-1][2]
+    assert client.show(1, "tiny", "examples", edits=[{"key": "unit:0/0", "lesion": True}])["event"] == "done"
+    assert client.frames[-1][2] != before
+    assert client.show(1, "tiny", "examples", edits=[{"lesion": True}])["kind"] == "UsageError"
+
+
+def test_the_same_look_is_answered_from_what_was_kept(client: Client, page: Page) -> None:
+    """A look that was finished is not computed again, by whichever connection asks."""
+    client.send(do="follow", run="tiny")
+    client.next("run")
+    client.show(1, "tiny", "weights", step=5)
+    kept, jobs = client.frames[-1][2], next(page.hub.pool._numbers)
+    other = Client(page.url)
+    other.show(9, "tiny", "weights", step=5)
+    assert other.frames[-1][2] == kept
+    assert next(page.hub.pool._numbers) == jobs + 1
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"view": "no_such_view"}, "no view named"),
+        ({"run": "elsewhere"}, "no run named"),
+        ({"selection": "layer:nope"}, "no layer named"),
+        ({"selection": "nonsense"}, "key looks like"),
+        ({"knobs": {"nope": 1}}, "no knob"),
+        ({"knobs": {"cancel": 1}}, "no knob"),
+        ({"step": "soon"}, "request"),
+        ({"other": {"run": "elsewhere", "step": None}}, "no run named"),
+        ({"selection": "@0123456789abcdef0123"}, "not kept"),
+    ],
+)
+def test_wrong_requests_are_one_error_event(client: Client, wrong: dict[str, Any], words: str) -> None:
+    """What cannot be shown is said in one sentence on its channel, and the connection goes on."""
+    request = {"run": "tiny", "view": "activations", **wrong}
+    client.send(do="show", channel=5, request=request)
+    error = client.next("error")
+    assert words in error["message"]
+    assert error["channel"] == 5
+    assert client.show(6, "tiny", "weights")["event"] == "done"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", "[]", "3", "null", '{"do":"dance"}', '{"do":["show"]}', '{"do":"show"}',
+     '{"do":"show","channel":-1}',
+     '{"do":"show","channel":true,"request":{}}', '{"do":"ack","channel":"x"}', '{"do":"keep","id":1,"text":5}',
+     '{"do":"recall","id":1,"name":"../../etc/passwd"}', '{"do":"follow","run":"../.."}', '{"do":"follow"}',
+     "[" * 100_000],
+)  # fmt: skip
+def test_malformed_messages_are_error_events(client: Client, text: str) -> None:
+    """Nothing that is sent ends the connection."""
+    client.send_text(text)
+    assert client.next("error")["message"]
+    client.send(do="keep", id=1, text="example:4")
+    assert client.next("kept")["id"] == 1
+
+
+def test_long_selections_are_kept_under_a_short_name(client: Client) -> None:
+    """A kept selection is recalled by its name, and can stand in a request."""
+    text = "+".join(f"example:{k}" for k in range(12))
+    client.send(do="keep", id=3, text=text)
+    name = client.next("kept", id=3)["name"]
+    assert len(name) < 30
+    client.send(do="recall", id=4, name=name)
+    assert client.next("recalled", id=4)["text"] == text
+    assert client.show(1, "tiny", "activations", selection=name)["event"] == "done"
+
+
+def test_a_command_is_answered(client: Client) -> None:
+    """A command to a run that nobody trains is refused with the reason; a wrong one too."""
+    client.send(do="command", id=1, run="tiny", name="pause", knobs={})
+    answer = client.next("command", id=1)
+    assert not answer["ok"]
+    assert "no training" in answer["message"]
+    client.send(do="command", id=2, run="tiny", name="no_such", knobs={})
+    assert "no command named" in client.next("command", id=2)["message"]
+    client.send(do="command", id=3, run="tiny", name="learning_rate", knobs={"factor": -1})
+    assert not client.next("command", id=3)["ok"]
+
+
+def test_new_runs_appear_by_themselves(client: Client, recorded: Path) -> None:
+    """A run that is put into the served folder is told to every page, and so is its end."""
+    shutil.copytree(recorded / "tiny", recorded / "second" / "copy")
+    try:
+        assert {run["name"] for run in client.next("runs")["runs"]} == {"tiny", "second/copy"}
+    finally:
+        shutil.rmtree(recorded / "second")
+    assert {run["name"] for run in client.next("runs")["runs"]} == {"tiny"}
+
+
+def ask(page: Page, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], bytes]:
+    """An HTTP request of our own page."""
+    token = page.url.split("token=")[1]
+    origin = f"http://127.0.0.1:{page.port}"
+    headers = {"Cookie": f"diorama_{page.port}={token}", "Origin": origin, "Content-Type": "application/json"}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=120)) as wire:
+        wire.request(method, path, json.dumps(body) if body is not None else None, headers)
+        answer = wire.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+
+def test_a_picture_is_saved_as_a_file(page: Page) -> None:
+    """What a channel shows is saved in the asked format; a wrong one is refused in one sentence."""
+    request = {"run": "tiny", "view": "weights", "step": None, "knobs": {}, "selection": ""}
+    status, headers, body = ask(page, "POST", "/export", {"request": request, "suffix": "png"})
+    assert (status, headers["content-type"]) == (200, "image/png"), body
+    assert body.startswith(b"\x89PNG")
+    assert "attachment" in headers["content-disposition"]
+    for wrong in ({"request": request, "suffix": "exe"}, {"request": request}, {"suffix": "png"}, [], None):
+        status, _, body = ask(page, "POST", "/export", wrong)
+        assert status in (400, 422)
+        assert json.loads(body)["message"]
+
+
+def test_serving_leaves_the_process_as_it_was(recorded: Path) -> None:
+    """Serving from a script changes no signal handler and leaves no thread, process or port behind."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = threading.active_count()
+    page = diorama.serve(recorded / "tiny")
+    assert page.url.startswith(f"http://127.0.0.1:{page.port}/?token=")
+    with pytest.raises(Unavailable, match="can't be used"):
+        diorama.serve(recorded, port=page.port)
+    page.close()
+    page.close()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    until = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.02)
+    assert threading.active_count() <= before
+    with pytest.raises(ConnectionRefusedError):
+        ask(page, "GET", "/")
+
+
+class Gated(nn.Module):
+    """A model that cannot be pickled: it holds a lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.lock = nn.Conv2d(1, 2, 3), threading.Lock()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Two scores."""
+        with self.lock:
+            return torch.relu(self.conv(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), Gated], ids=["plain", "unpicklable"]
+)
+def test_a_scene_is_served(made: Any) -> None:
+    """A scene is served as a run of one snapshot, also when its model cannot leave this process."""
+    model = made()
+    with diorama.serve(diorama.Scene(model, torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 0, 1, 0, 1]))) as page:
+        client = Client(page.url)
+        run = client.hello["runs"][0]["name"]
+        ended = client.show(1, run, "activations")
+        assert ended["event"] == "done", ended
+        assert Picture.from_bytes(client.frames[-1][2]).title
+        client.send(do="follow", run=run)
+        state = client.next("run")["state"]
+        while not state["fits"]:
+            state = client.next("run")["state"]
+        assert state["model"] is None
+        client.close()
+
+
+def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
+    """A folder that is not there, a thing that is no run, an address that names none: one sentence each."""
+    with pytest.raises(UsageError, match="no folder"):
+        diorama.serve(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="wants a folder"):
+        diorama.serve(3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="names none"):
+        diorama.serve(tmp_path, host="0.0.0.0")
+
+
+def test_functions_are_named_for_workers() -> None:
+    """A function of a module can be imported by a worker; one made on the spot cannot."""
+    assert importable_name(importable_name) == "diorama.server.serve:importable_name"
+    assert importable_name(lambda: None) is None
