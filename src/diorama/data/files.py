@@ -62,6 +62,8 @@ def _reader(path: Path) -> Any:
 
 
 def _read_npz(path: Path) -> Examples:
+    if not zipfile.is_zipfile(path):
+        raise Damaged(f"{path.name!r} is no .npz file: np.savez makes one")
     with np.load(path, allow_pickle=False) as file:
         try:
             arrays = {name: file[name] for name in file.files}

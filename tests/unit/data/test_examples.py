@@ -1,0 +1,106 @@
+"""Examples hold inputs, labels, names and the kind together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diorama.core.errors import Damaged, Unavailable, UsageError
+from diorama.data import nesting
+from diorama.data.examples import Examples
+from diorama.data.kinds import Image, Table, Tokens
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.randn(6, 3), np.zeros((6, 3)), (torch.randn(6, 3), torch.randn(6, 2)),
+        {"a": torch.randn(6, 3), "b": np.ones(6)},
+        {"a": (torch.randn(6, 3), torch.randn(6, 1))}, [[1.0, 2.0]] * 6,
+    ],
+)  # fmt: skip
+def test_any_structure_of_inputs(x: object, tmp_path: Path) -> None:
+    """A tensor, array, tuple or dict is taken, selected from, batched, stored and read alike."""
+    examples = Examples.of(x, [0, 1, 2, 0, 1, 2])
+    assert len(examples) == 6
+    assert examples.classes == ("0", "1", "2")
+    part = examples.take([4, 1])
+    assert part.y is not None
+    assert part.y.tolist() == [1, 1]
+    assert nesting.size(examples.batch([3, 2, 1])) == 3
+    assert nesting.size(examples.batch(5)) == 1
+    examples.save(tmp_path / "probe.safetensors")
+    back = Examples.load(tmp_path / "probe.safetensors")
+    assert type(back.x) is type(examples.x)
+    for mine, stored in zip(nesting.tensors(examples.x), nesting.tensors(back.x), strict=True):
+        assert torch.equal(mine, stored)
+    assert (back.classes, back.guessed) == (examples.classes, examples.guessed)
+
+
+def test_lengths_are_checked() -> None:
+    """Inputs and labels of different lengths, and labels in words, are refused with what came."""
+    with pytest.raises(UsageError, match="6 and 5"):
+        Examples.of(torch.randn(6, 3), torch.zeros(5))
+    with pytest.raises(UsageError, match="same number"):
+        Examples.of((torch.randn(6, 3), torch.randn(5, 3)))
+    with pytest.raises(UsageError, match="classes="):
+        Examples.of(torch.randn(2, 3), ["cat", "dog"])
+    with pytest.raises(UsageError, match="class 2"):
+        Examples.of(torch.randn(3, 3), [0, 1, 2], ["a", "b"])
+    with pytest.raises(UsageError):
+        Examples.of({})
+    with pytest.raises(UsageError):
+        Examples.of([object()])
+
+
+def test_told_kinds_are_kept_and_filled_in() -> None:
+    """What is told about the inputs stays; what is left open is learned; nothing is then guessed."""
+    examples = Examples.of(torch.rand(9, 3, 8, 10), inputs=Image(mean=0.5, std=0.2))
+    assert isinstance(examples.kind, Image)
+    assert (examples.kind.height, examples.kind.width, examples.kind.channels, examples.kind.mean) == (8, 10, 3, 0.5)
+    assert examples.guessed == ()
+
+
+def test_kinds_by_name_may_be_told_in_part() -> None:
+    """Of several inputs one kind may be told and the others guessed; an unknown name is refused."""
+    x = {"text": torch.randint(0, 3, (5, 4)), "row": torch.randn(5, 2)}
+    examples = Examples.of(x, inputs={"text": Tokens("abc")})
+    assert isinstance(examples.kind, dict)
+    assert examples.kind["text"].describe()["vocabulary"] == 3
+    assert isinstance(examples.kind["row"], Table)
+    assert len(examples.guessed) == 1
+    assert list(examples.shown([0])) == ["text", "row"]
+    for wrong in ({"nothing": Tokens()}, Table(), 3):
+        with pytest.raises(UsageError):
+            Examples.of(x, inputs=wrong)
+
+
+def test_labels_are_made_whole_numbers() -> None:
+    """Class indices of any width become int64; values stay values; several a row have no class names."""
+    assert Examples.of(np.zeros((3, 2)), np.array([0, 1, 2], np.uint8)).y.dtype == torch.int64  # type: ignore[union-attr]
+    assert Examples.of(np.zeros((3, 2)), [0.5, 1.5, 2.0]).classes == ()
+    assert Examples.of(np.zeros((3, 2), np.int64), np.ones((3, 2), np.int64)).classes == ()
+
+
+def test_not_examples(tmp_path: Path) -> None:
+    """A missing file is unavailable, another file is damaged."""
+    with pytest.raises(Unavailable):
+        Examples.load(tmp_path / "none")
+    (tmp_path / "other").write_bytes(b"hello")
+    with pytest.raises(Damaged):
+        Examples.load(tmp_path / "other")
+
+
+def test_models_are_called_by_structure() -> None:
+    """A tuple goes in by position, a dict by name."""
+    a, b = torch.ones(2), torch.zeros(2)
+    assert nesting.call(lambda left, right: (left, right), (a, b)) == (a, b)
+    assert nesting.call(lambda left, right: (left, right), {"right": b, "left": a}) == (a, b)
+    assert nesting.call(lambda x: x, a) is a
+    with pytest.raises(UsageError):
+        nesting.first(())
+    joined = nesting.join([{"a": (a,)}, {"a": (b,)}])
+    assert torch.equal(joined["a"][0], torch.cat([a, b]))  # type: ignore[index, call-overload]

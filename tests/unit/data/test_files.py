@@ -1,0 +1,165 @@
+"""Examples read from a user's own files."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Picture
+
+from diorama.core.errors import Damaged, NotFound, UsageError
+from diorama.data.files import read
+from diorama.data.kinds import Image, Table, Tokens
+
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "images" / "mnist.npz"
+
+
+def test_arrays(tmp_path: Path) -> None:
+    """An .npz with x, y and classes gives these examples."""
+    np.savez(tmp_path / "a.npz", x=np.random.rand(10, 3), y=np.arange(10) % 2, classes=np.array(["cat", "dog"]))
+    examples = read(tmp_path / "a.npz")
+    assert examples.classes == ("cat", "dog")
+    assert examples.held_out is None
+
+
+def test_arrays_with_a_test_set(tmp_path: Path) -> None:
+    """An .npz with x_train and x_test gives a training set with its held-out one, of the same kind and classes."""
+    images = np.random.randint(0, 255, (10, 28, 28)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=np.arange(10)[:, None], x_test=images[:4], y_test=np.arange(4))
+    examples = read(tmp_path / "a.npz")
+    assert examples.held_out is not None
+    assert (len(examples), len(examples.held_out)) == (10, 4)
+    assert examples.held_out.classes == examples.classes
+    assert isinstance(examples.kind, Image)
+
+
+def test_arrays_in_words(tmp_path: Path) -> None:
+    """Labels in words become classes in alphabetical order."""
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2)), y=np.array(["dog", "ant", "dog"]))
+    examples = read(tmp_path / "a.npz")
+    assert examples.classes == ("ant", "dog")
+    assert examples.y is not None
+    assert examples.y.tolist() == [1, 0, 1]
+
+
+def test_arrays_of_objects_are_not_read(tmp_path: Path) -> None:
+    """An .npz with Python objects is refused: reading it would run code."""
+    np.savez(tmp_path / "a.npz", x=np.array([{"a": 1}, None], dtype=object))
+    with pytest.raises(UsageError, match="objects"):
+        read(tmp_path / "a.npz")
+
+
+def _idx(path: Path, array: np.ndarray) -> None:
+    data = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files(tmp_path: Path, suffix: str) -> None:
+    """MNIST's own files are read with their labels and their test set, from either file or their folder."""
+    for name, count in (("train", 7), ("t10k", 3)):
+        _idx(tmp_path / f"{name}-images-idx3-ubyte{suffix}", np.random.randint(0, 255, (count, 8, 9)).astype(np.uint8))
+        _idx(tmp_path / f"{name}-labels-idx1-ubyte{suffix}", np.arange(count).astype(np.uint8))
+    for path in (
+        tmp_path,
+        tmp_path / f"train-images-idx3-ubyte{suffix}",
+        tmp_path / f"train-labels-idx1-ubyte{suffix}",
+    ):
+        examples = read(path)
+        assert examples.held_out is not None
+        assert (len(examples), len(examples.held_out)) == (7, 3)
+        assert examples.y is not None
+        assert examples.y.tolist() == list(range(7))
+
+
+def test_folders_of_images(tmp_path: Path) -> None:
+    """One folder a class gives the classes; images of other sizes are cut and scaled, and that is said."""
+    for name, size in (("ant", (12, 12)), ("bee", (12, 12)), ("cow", (30, 20))):
+        (tmp_path / name).mkdir()
+        Picture.new("RGB", size, "red").save(tmp_path / name / "1.png")
+    examples = read(tmp_path)
+    assert examples.classes == ("ant", "bee", "cow")
+    assert isinstance(examples.x, torch.Tensor)
+    assert examples.x.shape == (3, 12, 12, 3)
+    assert any("12 × 12" in sentence for sentence in examples.guessed)
+
+
+def test_folders_with_a_test_set(tmp_path: Path) -> None:
+    """Folders named train and test give a training set and its held-out one."""
+    for part in ("train", "test"):
+        for name in ("ant", "bee"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Picture.new("L", (9, 9), 100).save(tmp_path / part / name / "1.png")
+    examples = read(tmp_path)
+    assert examples.held_out is not None
+    assert isinstance(examples.x, torch.Tensor)
+    assert examples.x.shape == (2, 9, 9, 1)
+
+
+def test_tables(tmp_path: Path) -> None:
+    """A .csv is standardized and shown in its own units; words are columns; gaps are filled, and that is said."""
+    (tmp_path / "t.csv").write_text("age,colour,target\n10,red,1.5\n20,blue,2.5\n,red,3.5\n")
+    examples = read(tmp_path / "t.csv")
+    assert isinstance(examples.kind, Table)
+    assert tuple(examples.kind.columns) == ("age", "colour=blue", "colour=red")
+    np.testing.assert_allclose(examples.shown()[:, 0], [10, 20, 15], rtol=1e-6)
+    assert examples.y is not None
+    assert examples.y.tolist() == [1.5, 2.5, 3.5]
+    assert any("missing" in sentence for sentence in examples.guessed)
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        (["a", "b"] * 10, ("a", "b")),
+        (["0", "1"] * 10, ("0", "1")),
+        (["3", "7"] * 10, ("3", "7")),
+        (["0.5", "1.5"] * 10, ()),
+    ],
+)
+def test_what_a_table_predicts(tmp_path: Path, cells: list[str], classes: tuple[str, ...]) -> None:
+    """Words and few different whole numbers are classes, other numbers are values."""
+    (tmp_path / "t.csv").write_text("x;y\n" + "".join(f"{k};{cell}\n" for k, cell in enumerate(cells)))
+    assert read(tmp_path / "t.csv").classes == classes
+
+
+def test_texts(tmp_path: Path) -> None:
+    """A .txt gives windows of characters with, as labels, the characters that follow."""
+    text = "the quick brown fox. " * 20
+    (tmp_path / "t.txt").write_text(text)
+    examples = read(tmp_path / "t.txt")
+    assert isinstance(examples.kind, Tokens)
+    assert "".join(examples.shown([0])[0]) == text[:96]
+    assert "".join(examples.kind.decode(examples.y[:1])[0]) == text[1:97]  # type: ignore[index]
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    """A missing path, an unknown form, a broken file and an empty folder are told apart, each with a sentence."""
+    with pytest.raises(NotFound, match="no data"):
+        read(tmp_path / "none.npz")
+    for name, content, error in (
+        ("a.doc", b"", UsageError), ("a.npz", b"broken", Damaged),
+        ("train-idx3-ubyte", b"\0\0\x08\x01\0\0\0\x09ab", Damaged),
+        ("a.csv", b"one,two\n", UsageError), ("a.txt", b"short", UsageError), ("b.csv", b"a,b\n1,2,3\n", UsageError),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(error):
+            read(tmp_path / name)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="no images"):
+        read(tmp_path / "folder")
+
+
+def test_mnist() -> None:
+    """The real MNIST file gives drawable grey images with a held-out set."""
+    if not SHARED.is_file():
+        pytest.skip("the shared data is not here")
+    examples = read(SHARED)
+    assert isinstance(examples.kind, Image)
+    assert examples.kind.drawing is not None
+    assert examples.held_out is not None
+    assert len(examples.held_out) == 10_000

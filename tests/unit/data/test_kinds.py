@@ -1,0 +1,215 @@
+"""Kinds of input: guessed from shapes and numbers, and true both ways."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+
+from diorama.core.errors import NotFound, UsageError
+from diorama.data.kinds import Image, Kind, Series, Sound, Table, Tokens, from_json, guess, to_json
+
+
+def _smooth(*shape: int) -> torch.Tensor:
+    """Pictures: neighbours look alike."""
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(*shape[:2], 4, 4, generator=generator)
+    return torch.nn.functional.interpolate(small, shape[2:], mode="bilinear").clamp(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("x", "word"),
+    [
+        (_smooth(20, 1, 12, 12), "image"),
+        (_smooth(20, 3, 12, 12).permute(0, 2, 3, 1), "image"),
+        (_smooth(20, 1, 12, 12)[:, 0], "image"),
+        (_smooth(20, 1, 12, 12).flatten(1), "image"),
+        (_smooth(20, 3, 12, 12).flatten(1), "image"),
+        (torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8), "image"),
+        (torch.randn(20, 64), "table"),
+        (torch.randn(20, 2), "table"),
+        (torch.randn(20), "table"),
+        (torch.randint(0, 30, (20, 12)), "tokens"),
+        (torch.randn(20, 3, 50), "series"),
+        (torch.randn(20, 8000), "sound"),
+        (torch.randn(20, 1, 8000), "sound"),
+    ],
+)  # fmt: skip
+def test_guesses_the_kind_and_says_why(x: torch.Tensor, word: str) -> None:
+    """The kind is guessed from shape, type and numbers, and the sentence says what was guessed."""
+    kind, sentence = guess(x)
+    assert isinstance(kind, Kind)
+    assert kind.word == word
+    assert sentence.startswith("guessed: ")
+
+
+def test_several_inputs_are_guessed_by_name() -> None:
+    """A dict of inputs gives a dict of kinds; a tuple's are named by position."""
+    kinds, sentence = guess({"picture": _smooth(9, 1, 8, 8), "text": torch.randint(0, 5, (9, 4))})
+    assert isinstance(kinds, dict)
+    assert [kind.word for kind in kinds.values()] == ["image", "tokens"]
+    assert "'picture'" in sentence
+    assert list(guess((torch.randn(9, 2), torch.randn(9, 3)))[0]) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("x", "low", "high"),
+    [
+        (torch.tensor([0.0, 255.0]), 0, 255), (torch.tensor([0.0, 16.0]), 0, 16), (torch.tensor([0.0, 0.9]), 0, 1),
+        (torch.tensor([-1.0, 0.95]), -1, 1), (torch.tensor([-2.5, 2.75]), -2.5, 2.75),
+        (torch.tensor([0.0, 1e-3]), 0, 1e-3), (torch.tensor([3.0, 3.0]), 3, 4),
+    ],
+)  # fmt: skip
+def test_the_range_of_images_is_found_and_stated(x: torch.Tensor, low: float, high: float) -> None:
+    """Images of any range are shown from black to white, and the range is said."""
+    images = x[torch.arange(3 * 8 * 8) % 2].reshape(3, 1, 8, 8)
+    kind, sentence = guess(images)
+    assert isinstance(kind, Image)
+    assert kind.span() == pytest.approx((low, high))
+    assert f"{low:.3g}" in sentence
+    shown = kind.decode(images)
+    assert shown.min() == 0
+    assert float(shown.max()) == pytest.approx((float(x.max()) - low) / (high - low) * 255, abs=0.6)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "NHW", "flat"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_encoding_and_decoding_undo_each_other(layout: str, channels: int) -> None:
+    """A picture that was encoded is decoded to the same pixels, in every layout and under mean and std."""
+    if layout == "NHW" and channels == 3:
+        pytest.skip("no such images")
+    mean, std = (0.1307, 0.3081) if channels == 1 else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    kind = Image(mean=mean, std=std, layout=layout, height=6, width=5, channels=channels)
+    shape = (6, 5) if channels == 1 else (6, 5, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    batch = kind.encode(pixels)
+    assert batch.shape[0] == 1
+    np.testing.assert_array_equal(kind.decode(batch)[0], pixels)
+    low, high = kind.valid_range()
+    assert low <= float(batch.min())
+    assert float(batch.max()) <= high
+
+
+def test_mean_and_std_are_undone() -> None:
+    """What the model receives as (0.5 − mean) / std is shown as middle grey."""
+    kind = Image(mean=0.2, std=0.1)
+    assert kind.decode(torch.full((1, 1, 2, 2), (0.5 - 0.2) / 0.1)).tolist() == [[[128, 128], [128, 128]]]
+    assert Image(mean=(120.0, 110.0, 100.0), std=60.0).span() == (0.0, 255.0)
+
+
+def test_not_finite_pixels_are_shown() -> None:
+    """NaN is shown black, infinities black or white; nothing raises."""
+    x = torch.tensor([[float("nan"), float("inf")], [float("-inf"), 0.5]]).reshape(1, 1, 2, 2)
+    assert Image(range=(0, 1)).decode(x).tolist() == [[[0, 255], [0, 128]]]
+
+
+def test_uploads_fit_the_model() -> None:
+    """An uploaded picture is cut about the middle, scaled and made grey as the model wants it."""
+    kind = Image(range=(0.0, 1.0), height=4, width=4, channels=1)
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, 4:12] = (255, 0, 0)
+    raw = {"kind": "image", "width": 16, "height": 8, "pixels": base64.b64encode(pixels.tobytes()).decode()}
+    batch = kind.encode(raw)
+    assert batch.shape == (1, 1, 4, 4)
+    torch.testing.assert_close(batch[0, 0], torch.full((4, 4), 0.299))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "text", {"kind": "text", "text": "x"}, np.zeros((2, 2, 2, 2)),
+        {"kind": "image", "width": 3, "height": 3, "pixels": "AA=="},
+        {"kind": "drawing", "width": 2, "height": 2}, {"kind": "image", "width": 1, "height": 1, "pixels": "?"}, [1, 2],
+    ],
+)  # fmt: skip
+def test_what_is_no_image_is_refused(raw: object) -> None:
+    """Raw input of another kind, or with too few pixels, is a usage error."""
+    with pytest.raises(UsageError):
+        Image(height=4, width=4, channels=1).encode(raw)
+
+
+def test_images_keep_their_number_type() -> None:
+    """A model that takes bytes gets bytes."""
+    kind = Image().fitted(torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8))
+    batch = kind.encode(np.full((8, 8, 3), 200, np.uint8))
+    assert batch.dtype == torch.uint8
+    assert int(batch.max()) == 200
+
+
+def test_tables_are_shown_in_their_own_units() -> None:
+    """Standardized columns are shown and typed in their own units."""
+    kind = Table(columns=("age", "size"), mean=(40.0, 1.7), std=(10.0, 0.1))
+    batch = kind.encode({"kind": "row", "values": [50, 1.6]})
+    torch.testing.assert_close(batch, torch.tensor([[1.0, -1.0]]))
+    np.testing.assert_allclose(kind.decode(batch), [[50, 1.6]], rtol=1e-6)
+    with pytest.raises(UsageError, match="2 numbers"):
+        kind.encode([1.0])
+    with pytest.raises(UsageError, match="3 columns"):
+        Table(columns=("a",)).fitted(torch.randn(4, 3))
+
+
+def test_tokens_with_a_vocabulary() -> None:
+    """Characters go to their numbers and back; one that is not in the vocabulary is named."""
+    kind = Tokens(tuple("ab c"))
+    assert kind.encode("a cab").tolist() == [[0, 2, 3, 0, 1]]
+    assert kind.decode(torch.tensor([[0, 1], [3, 9]])) == [["a", "b"], ["c", "⟨9⟩"]]
+    with pytest.raises(UsageError, match="'x'"):
+        kind.encode("abx")
+    assert Tokens((*"ab", "<unk>")).encode("abx").tolist() == [[0, 1, 2]]
+
+
+def test_tokens_longer_than_a_character() -> None:
+    """Without a separator the longest token that fits is taken; with one the text is cut there."""
+    assert Tokens(("a", "ab", "b")).encode("abba").tolist() == [[1, 2, 0]]
+    assert Tokens(("the", "cat"), separator=" ").encode("the  cat").tolist() == [[0, 1]]
+
+
+def test_tokens_by_functions_and_by_number() -> None:
+    """A tokenizer's own functions are used; without any, tokens are typed as numbers."""
+    kind = Tokens(encode=lambda text: [ord(c) for c in text], decode=lambda ids: "".join(map(chr, ids)))
+    assert kind.decode(kind.encode("hi")) == [["h", "i"]]
+    plain = Tokens().fitted(torch.tensor([[0, 7]]))
+    assert plain.encode("3, 1").tolist() == [[3, 1]]
+    for text in ("8", "hello", ""):
+        with pytest.raises(UsageError):
+            plain.encode(text)
+
+
+def test_series_and_sounds() -> None:
+    """Series are shown as (n, channels, steps), and are given the dimensions that the model takes."""
+    kind = Series(rate=50.0).fitted(torch.randn(4, 2, 9))
+    assert kind.encode([[1.0] * 9, [2.0] * 9]).shape == (1, 2, 9)
+    with pytest.raises(UsageError):
+        kind.encode([1.0, 2.0])
+    sound = Sound(rate=16000).fitted(torch.randn(4, 5000))
+    assert sound.encode(np.zeros(100)).shape == (1, 100)
+    assert sound.decode(torch.zeros(2, 100)).shape == (2, 1, 100)
+
+
+def test_kinds_are_stored_as_plain_data() -> None:
+    """A kind, or several by name, comes back from JSON equal to what was stored."""
+    kinds = {
+        "a": Image(mean=(0.1, 0.2, 0.3), std=0.5, height=8, width=8, channels=3), "b": Tokens(("x", "y")),
+        "c": Table(columns=("p", "q"), mean=np.array([1.0, 2.0]), std=2.0), "d": Sound(rate=8000.0),
+    }  # fmt: skip
+    import json
+
+    back = from_json(json.loads(json.dumps(to_json(kinds))))
+    assert isinstance(back, dict)
+    for name, kind in kinds.items():
+        assert back[name].describe() == kind.describe()
+        assert to_json(back[name]) == to_json(kind)
+    with pytest.raises(NotFound):
+        from_json({"kind": "smell"})
+
+
+def test_wrong_options_are_named() -> None:
+    """A layout or range that cannot be is refused when it is given."""
+    with pytest.raises(NotFound):
+        Image(layout="HWC")
+    with pytest.raises(UsageError):
+        Image(range=(1, 0))
+    with pytest.raises(UsageError, match="height"):
+        Image().fitted(torch.zeros(5, 17))
