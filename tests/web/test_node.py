@@ -22,7 +22,7 @@ def _node(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_marks_own_tests_pass() -> None:
-    """Decoding, colours, axes, layouts and orders hold in Node.js, with a picture that Python writes just now."""
+    """Decoding, colours, axes, layouts and orders hold in Node.js, with a picture Python writes just now."""
     done = _node("--test", "test/*.test.ts")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 

@@ -24,8 +24,10 @@ export const bars: Draw<Bars> = (element, first, context) => {
   const items: Bar[] = [];
   const keys = keyed(list, context, { dim: true });
   let mark = first;
+  let theme = context.theme;
 
   function paint(): void {
+    theme = context.theme;
     const colourful = mark.limits?.scale === "diverging" && !mark.colours.length ? mark.limits : null;
     frame.update(mark, colourful, context.theme);
     list.classList.toggle("standing", !mark.horizontal);
@@ -47,7 +49,10 @@ export const bars: Draw<Bars> = (element, first, context) => {
       mark = next;
       paint();
     },
-    refresh: paint,
+    refresh() {
+      if (theme === context.theme) keys.refresh();
+      else paint();
+    },
     destroy() {
       keys.destroy();
       element.replaceChildren();

@@ -65,6 +65,11 @@ export class Chosen {
   }
 }
 
+/** What a mark's look depends on besides its data; when it is the same as before, there is nothing to paint. */
+export function stateOf(context: Context, hover = false): string {
+  return `${context.theme} ${context.selection.join("+")} ${hover ? context.hovered : ""}`;
+}
+
 /** The kind of a key: the word before its colon. */
 export function kindOf(key: string): string {
   return key.slice(0, Math.max(0, key.indexOf(":")));

@@ -4,7 +4,7 @@ import { classColour, css, lut, pack, place, rgb, type Theme } from "../colour.t
 import { INFINITE, PAPERS, type Field } from "../types.ts";
 import { Scale, tickText } from "./axis.ts";
 import { context2d } from "./cells.ts";
-import { Chosen, type Context, type Draw } from "./context.ts";
+import { Chosen, stateOf, type Context, type Draw } from "./context.ts";
 import { make } from "./elements.ts";
 import { counted, format, percent, withUnit } from "./format.ts";
 import { head } from "./head.ts";
@@ -26,13 +26,18 @@ export const field: Draw<Field> = (element, first, context) => {
   let plan: Plan = { x: new Scale([0, 1], [0, 1]), y: new Scale([0, 1], [1, 0]) };
   const plate = make("canvas");
   let plated = "";
+  let drawn = "";
+  let borders: Float32Array = new Float32Array();
   const surface = sheet(frame.body, (width) => {
     plan = arrange(mark, width);
     return plan.y.from + FOOT;
   }, (pen) => {
-    if (plated !== context.theme) paintPlate(plate, mark, context.theme);
+    if (plated !== context.theme) {
+      paintPlate(plate, mark, context.theme);
+      borders = bordersOf(mark);
+    }
     plated = context.theme;
-    paint(pen, plate, plan, mark, context, inks(element));
+    paint(pen, plate, borders, plan, mark, context, inks(element, context.theme));
   });
   const touch = hits(surface.element, context, {
     at: (x, y) => pointAt(mark, plan, x, y) ?? planeAt(mark, plan, x, y),
@@ -48,6 +53,7 @@ export const field: Draw<Field> = (element, first, context) => {
     plated = "";
     frame.update(mark, mark.values.shape.length === 2 ? mark.limits : null, context.theme);
     surface.paint();
+    drawn = stateOf(context, true);
     const points = mark.points?.shape[0] ?? 0;
     touch.reset(`${mark.title || "plane of outputs"}${points ? ` with ${counted(points, "point")}` : ""}${mark.wrong ? `, ${count(mark.wrong.data)} wrong` : ""}; arrow keys read the points`);
   }
@@ -59,6 +65,8 @@ export const field: Draw<Field> = (element, first, context) => {
       show();
     },
     refresh() {
+      if (stateOf(context, true) === drawn) return;
+      drawn = stateOf(context, true);
       frame.update(mark, mark.values.shape.length === 2 ? mark.limits : null, context.theme);
       surface.paint();
     },
@@ -127,14 +135,14 @@ function likeliest(mark: Field, cell: number, classes: number): number {
   return best;
 }
 
-function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, plan: Plan, mark: Field, context: Context, ink: Ink): void {
+function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, borders: Float32Array, plan: Plan, mark: Field, context: Context, ink: Ink): void {
   const { x, y } = plan;
   const [wide, tall] = [x.to - x.from, y.from - y.to];
   if (plate.width && plate.height) {
     pen.imageSmoothingEnabled = false;
     pen.drawImage(plate, x.from, y.to, wide, tall);
   }
-  if (mark.values.shape.length === 3) paintBorders(pen, plan, mark, ink);
+  paintBorders(pen, plan, borders, mark, ink);
   pen.strokeStyle = ink.hairline;
   pen.lineWidth = 1;
   pen.strokeRect(x.from - 0.5, y.to - 0.5, wide + 1, tall + 1);
@@ -142,29 +150,33 @@ function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, plan: Pl
   paintPoints(pen, plan, mark, context, ink);
 }
 
-/** Where the likeliest class changes. */
-function paintBorders(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, ink: Ink): void {
+/** Where the likeliest class changes: pieces of lines, in cells from the lower left corner. */
+function bordersOf(mark: Field): Float32Array {
   const [height = 0, width = 0, classes = 0] = mark.values.shape;
+  if (!classes) return new Float32Array();
   const best = new Uint16Array(height * width);
   for (let i = 0; i < best.length; i++) best[i] = likeliest(mark, i, classes);
+  const found: number[] = [];
+  for (let row = 0; row < height; row++) {
+    for (let column = 0; column < width; column++) {
+      const here = best[row * width + column];
+      if (column + 1 < width && best[row * width + column + 1] !== here) found.push(column + 1, row, column + 1, row + 1);
+      if (row + 1 < height && best[(row + 1) * width + column] !== here) found.push(column, row + 1, column + 1, row + 1);
+    }
+  }
+  return Float32Array.from(found);
+}
+
+function paintBorders(pen: CanvasRenderingContext2D, { x, y }: Plan, borders: Float32Array, mark: Field, ink: Ink): void {
+  const [height = 1, width = 1] = mark.values.shape;
   const [stepX, stepY] = [(x.to - x.from) / width, (y.from - y.to) / height];
   pen.strokeStyle = ink.ink;
   pen.globalAlpha = 0.55;
   pen.lineWidth = 1;
   pen.beginPath();
-  for (let row = 0; row < height; row++) {
-    for (let column = 0; column < width; column++) {
-      const here = best[row * width + column];
-      const [left, top] = [x.from + column * stepX, y.from - (row + 1) * stepY];
-      if (column + 1 < width && best[row * width + column + 1] !== here) {
-        pen.moveTo(left + stepX, top);
-        pen.lineTo(left + stepX, top + stepY);
-      }
-      if (row + 1 < height && best[(row + 1) * width + column] !== here) {
-        pen.moveTo(left, top);
-        pen.lineTo(left + stepX, top);
-      }
-    }
+  for (let i = 0; i < borders.length; i += 4) {
+    pen.moveTo(x.from + (borders[i] as number) * stepX, y.from - (borders[i + 1] as number) * stepY);
+    pen.lineTo(x.from + (borders[i + 2] as number) * stepX, y.from - (borders[i + 3] as number) * stepY);
   }
   pen.stroke();
   pen.globalAlpha = 1;

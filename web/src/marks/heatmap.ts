@@ -3,7 +3,7 @@
 import { css, specials, wantsDarkText } from "../colour.ts";
 import type { Heatmap, NdArray } from "../types.ts";
 import { drawScaled, drawSpecials, hatch } from "./cells.ts";
-import { Chosen, type Context, type Draw } from "./context.ts";
+import { Chosen, stateOf, type Context, type Draw } from "./context.ts";
 import { format, withUnit } from "./format.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
@@ -25,11 +25,12 @@ interface Plan {
 export const heatmap: Draw<Heatmap> = (element, first, context) => {
   const frame = head(element, "heatmap");
   let mark = first;
+  let drawn = "";
   let plan: Plan = arrange(mark, 1);
   const surface = sheet(frame.body, (width) => {
     plan = arrange(mark, width);
     return plan.top + plan.rows * plan.cellHeight + plan.bottom;
-  }, (pen) => paint(pen, mark, plan, context, inks(element)));
+  }, (pen) => paint(pen, mark, plan, context, inks(element, context.theme)));
   const touch = hits(surface.element, context, {
     at: (x, y) => cellAt(mark, plan, x, y),
     from(current, dx, dy) {
@@ -42,6 +43,7 @@ export const heatmap: Draw<Heatmap> = (element, first, context) => {
     frame.update(mark, mark.limits, context.theme);
     touch.reset(describe(mark));
     surface.paint();
+    drawn = stateOf(context);
   }
 
   show();
@@ -51,6 +53,8 @@ export const heatmap: Draw<Heatmap> = (element, first, context) => {
       show();
     },
     refresh() {
+      if (stateOf(context) === drawn) return;
+      drawn = stateOf(context);
       frame.update(mark, mark.limits, context.theme);
       surface.paint();
     },

@@ -123,7 +123,7 @@ export function hits(surface: HTMLElement, context: Context, places: Places): Hi
     reset(label) {
       ring.hidden = true;
       focused = null;
-      spot.setAttribute("aria-label", label);
+      setAttribute(spot, "aria-label", label);
     },
     destroy() {
       stop.abort();

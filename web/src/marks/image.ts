@@ -29,13 +29,14 @@ export const image: Draw<Image> = (element, first, context) => {
   const keys = keyed(holder, context);
   let mark = first;
   let separate = false;
+  let theme = context.theme;
   apart.addEventListener("click", () => {
     separate = !separate;
     paint();
   });
 
   function paint(): void {
-    const theme = context.theme;
+    theme = context.theme;
     const [height = 1, width = 1] = mark.pixels.shape;
     frame.update(mark, mark.heat ? mark.heat_limits : mark.limits, theme);
     plate.style.setProperty("--wide", `${mark.size}px`);
@@ -44,7 +45,7 @@ export const image: Draw<Image> = (element, first, context) => {
     pixels.classList.toggle("smooth", mark.size * devicePixelRatio < width);
     if (mark.heat && !separate) paintGrey(pixels, mark, theme);
     else paintImage(pixels, mark.pixels, mark.limits, theme);
-    paintHeat(theme);
+    paintHeat();
     setText(label, mark.label);
     label.hidden = !mark.label;
     apart.hidden = !mark.heat;
@@ -53,7 +54,7 @@ export const image: Draw<Image> = (element, first, context) => {
     keys.set([plate, ...boxes.children] as HTMLElement[], [part(mark), ...mark.boxes.map(boxPart)]);
   }
 
-  function paintHeat(theme: Theme): void {
+  function paintHeat(): void {
     heat.hidden = !mark.heat;
     lines.toggleAttribute("hidden", mark.contour === null || !mark.heat);
     if (!mark.heat) return;
@@ -73,7 +74,10 @@ export const image: Draw<Image> = (element, first, context) => {
       mark = next;
       paint();
     },
-    refresh: paint,
+    refresh() {
+      if (theme === context.theme) keys.refresh();
+      else paint();
+    },
     destroy() {
       keys.destroy();
       element.replaceChildren();

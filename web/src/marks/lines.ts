@@ -2,8 +2,8 @@
 
 import type { Lines } from "../types.ts";
 import { nearest } from "./axis.ts";
-import { howOf, type Draw } from "./context.ts";
-import { make, setText } from "./elements.ts";
+import { howOf, stateOf, type Draw } from "./context.ts";
+import { make, setAttribute, setText } from "./elements.ts";
 import { counted, duration, format } from "./format.ts";
 import { head } from "./head.ts";
 import { paint, plan, type Plan } from "./lineplan.ts";
@@ -19,7 +19,7 @@ export const lines: Draw<Lines> = (element, first, context) => {
   let layout: Plan | null = null;
   const surface = sheet(frame.body, () => mark.height, (pen, width, height) => {
     layout = plan(pen, mark, zoom, width, height, context);
-    paint(pen, layout, mark, context, inks(element));
+    paint(pen, layout, mark, context, inks(element, context.theme));
   });
   const area = surface.element;
   const hair = make("div", "hair");
@@ -32,15 +32,19 @@ export const lines: Draw<Lines> = (element, first, context) => {
   const stop = new AbortController();
   const listen = { signal: stop.signal };
   let reading: number | null = null;
+  let drawn = "";
+  let keyed = false;
   let pressed: number | null = null;
 
   function show(): void {
     frame.update(mark, null, context.theme);
     surface.paint();
+    drawn = stateOf(context, true);
+    keyed = mark.series.some((series) => series.key);
     const words = [mark.y_title, mark.y_log ? "log scale" : "", mark.x_log ? "log x" : "", ...(layout?.notes ?? [])];
     setText(detail, words.filter(Boolean).join(" · "));
     (detail.parentElement as HTMLElement).hidden = !mark.title && !detail.textContent;
-    area.setAttribute("aria-label", describe(mark));
+    setAttribute(area, "aria-label", describe(mark));
     if (reading !== null) read(reading, null);
   }
 
@@ -177,7 +181,11 @@ export const lines: Draw<Lines> = (element, first, context) => {
       mark = next;
       show();
     },
-    refresh: () => surface.paint(),
+    refresh() {
+      const now = stateOf(context, true);
+      if (now !== drawn && (keyed || now.split(" ")[0] !== drawn.split(" ")[0])) surface.paint();
+      drawn = now;
+    },
     destroy() {
       stop.abort();
       surface.destroy();

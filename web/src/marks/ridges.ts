@@ -3,7 +3,7 @@
 import { classColour, readable } from "../colour.ts";
 import type { Ridges, RidgeSet } from "../types.ts";
 import { nearest, Scale, tickText } from "./axis.ts";
-import { Chosen, type Context, type Draw } from "./context.ts";
+import { Chosen, stateOf, type Context, type Draw } from "./context.ts";
 import { counted, format } from "./format.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
@@ -29,9 +29,10 @@ export const ridges: Draw<Ridges> = (element, first, context) => {
   let mark = first;
   let layout: Plan | null = null;
   let pointed = -1;
+  let drawn = "";
   const surface = sheet(frame.body, () => mark.height, (pen, width, height) => {
     layout = plan(pen, mark, width, height);
-    paint(pen, layout, mark, context, inks(element), pointed);
+    paint(pen, layout, mark, context, inks(element, context.theme), pointed);
   });
   const names = (): string => mark.sets.map((set) => set.name).filter(Boolean).join(", ");
   const touch = hits(surface.element, context, {
@@ -71,6 +72,7 @@ export const ridges: Draw<Ridges> = (element, first, context) => {
   function show(): void {
     frame.update(mark, null, context.theme);
     surface.paint();
+    drawn = stateOf(context);
     touch.reset(`${mark.title || "distributions"} of ${names()} at ${counted(layout?.steps.length ?? 0, "step")}; arrow keys read them, Enter goes to the step`);
   }
 
@@ -80,7 +82,10 @@ export const ridges: Draw<Ridges> = (element, first, context) => {
       mark = next;
       show();
     },
-    refresh: () => surface.paint(),
+    refresh() {
+      if (stateOf(context) !== drawn) surface.paint();
+      drawn = stateOf(context);
+    },
     destroy() {
       touch.destroy();
       surface.destroy();

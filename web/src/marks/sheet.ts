@@ -1,5 +1,6 @@
 // A canvas as wide as its place, in device pixels, painted again when the width or the screen's density changes.
 
+import type { Theme } from "../colour.ts";
 import { context2d } from "./cells.ts";
 import { make } from "./elements.ts";
 
@@ -25,7 +26,7 @@ export function sheet(
   let width = 0;
 
   function paint(): void {
-    width = Math.floor(element.clientWidth);
+    width ||= Math.floor(element.clientWidth); // asked only once: the observer tells of every change
     if (!width) return; // hidden: painted when it gets a width
     const tall = Math.max(1, Math.round(height(width)));
     const density = Math.max(1, devicePixelRatio || 1);
@@ -41,7 +42,10 @@ export function sheet(
   }
 
   const watch = new ResizeObserver(() => {
-    if (Math.floor(element.clientWidth) !== width) paint();
+    const now = Math.floor(element.clientWidth);
+    if (now === width) return;
+    width = now;
+    paint();
   });
   watch.observe(element);
   // Canvases do not wait for fonts: what was written in a stand-in is written again.
@@ -67,14 +71,20 @@ export interface Ink {
   readonly wash: string;
 }
 
+const known = new Map<Theme, Ink>();
+
 /** The colours of the theme, as the style sheet has them; canvases cannot read custom properties by themselves. */
-export function inks(element: HTMLElement): Ink {
+export function inks(element: HTMLElement, theme: Theme): Ink {
+  const before = known.get(theme);
+  if (before) return before;
   const style = getComputedStyle(element);
   const read = (name: string): string => style.getPropertyValue(name).trim();
-  return {
+  const found = {
     paper: read("--paper"), ink: read("--ink"), muted: read("--muted"),
     hairline: read("--hairline"), accent: read("--accent"), wash: read("--wash"),
   };
+  if (found.paper) known.set(theme, found); // not before the style sheet is there
+  return found;
 }
 
 /** The page's text face at a size, for canvases. */
