@@ -32,7 +32,7 @@ def names(scene: Scene, indices: np.ndarray) -> tuple[str, ...]:
 
 def gallery(scene: Scene, order: np.ndarray, title: str, notes: tuple[str, ...] = ()) -> Node:
     """Examples as tiles where they are pictures, else as the rows of a table."""
-    images = pictured(scene.live, order.tolist())
+    images = inputs.thumbnails(pictured(scene.live, order.tolist()))
     keys = tuple(number_key("example", int(k)) for k in order)
     if images is not None:
         limits = inputs.grey(images) if images.ndim == 3 else None

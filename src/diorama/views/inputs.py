@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from ..data.kinds import Kind, Table, Tokens
 from ..scene import Scene
 from ..scene_input import Current, parts, pictured
 
+THUMBNAIL = 112
+"""Pictures in tables and strips have at most so many pixels a side."""
 LETTERS = 60
 """Texts in tables are cut after so many characters."""
 
@@ -46,7 +49,7 @@ def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node
 
 def column(scene: Scene, indices: Sequence[int]) -> Column:
     """Examples as a column of a table: pictures, or texts that sum them up."""
-    images = pictured(scene.examples, list(indices))
+    images = thumbnails(pictured(scene.examples, list(indices)))
     if images is not None:
         limits = grey(images) if images.ndim == 3 else None
         return Column(name="example", kind="image", images=images, limits=limits)
@@ -83,3 +86,14 @@ def _line(kind: Kind, value: Any) -> str:
 def grey(pixels: np.ndarray) -> Limits:
     """The limits of grey pixels, black to white."""
     return magnitude(pixels, 0, 255, "grey")
+
+
+def thumbnails(images: np.ndarray | None) -> np.ndarray | None:
+    """Pictures (n, height, width[, 3]) made smaller where they are larger than a table or a strip can show."""
+    if images is None or max(images.shape[1:3]) <= THUMBNAIL:
+        return images
+    step = math.ceil(max(images.shape[1:3]) / THUMBNAIL)
+    height, width = images.shape[1] // step * step, images.shape[2] // step * step
+    cut = images[:, :height, :width].reshape(len(images), height // step, step, width // step, step, *images.shape[3:])
+    small: np.ndarray = cut.mean((2, 4)).round().astype(np.uint8)
+    return small

@@ -91,8 +91,8 @@ def _behind(one: Shown, raw: Responses) -> Responses:
     return Responses(raw.high.clamp_min(0), raw.low.clamp_min(0), raw.positive, raw.positive)
 
 
-def maps(values: Tensor) -> np.ndarray:
-    """One example's values (units, …) as maps (units, height, width), at most 64 pixels a side."""
+def maps(values: Tensor, largest: int = LARGEST) -> np.ndarray:
+    """One example's values (units, …) as maps (units, height, width), averaged down to ``largest`` pixels a side."""
     plane = values
     while plane.ndim > 3:
         plane = plane.mean(1)
@@ -101,8 +101,8 @@ def maps(values: Tensor) -> np.ndarray:
     if plane.ndim == 1:
         plane = plane[:, None, None]
     height, width = plane.shape[1:]
-    if max(height, width) > LARGEST:
-        scale = LARGEST / max(height, width)
+    if max(height, width) > largest:
+        scale = largest / max(height, width)
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         plane = F.adaptive_avg_pool2d(plane[:, None], size)[:, 0]
     return plane.numpy()

@@ -118,7 +118,8 @@ class Activations(View):
         quiet = off(chosen) if one.rectified else strength(chosen) == 0
         dead = never[order] if never is not None else torch.zeros(len(order), dtype=torch.bool)
         return Tiles(
-            images=maps(chosen), limits=limits, labels=tuple(str(int(unit)) for unit in order), keys=keys,
+            images=maps(chosen, 128 if self.layer else 48), limits=limits, keys=keys,
+            labels=tuple(str(int(unit)) for unit in order),
             faded=(quiet | dead).numpy(), badges=tuple("dead" if gone else "" for gone in dead) if dead.any() else (),
             title=one.name, caption=caption, size=64 if self.layer else 44,
         )  # fmt: skip

@@ -106,7 +106,12 @@ class Examples(View):
         if facts.right is None:
             mean = "" if facts.loss is None else f"Mean loss {np.mean(facts.loss):.3g}. "
         else:
-            mean = f"{100 * np.mean(facts.right):.1f} % of {facts.count} examples are answered rightly. "
+            what = {
+                "next_token": f"the tokens of {facts.count} texts",
+                "multi_label": f"the labels of {facts.count} examples",
+            }
+            of = what.get(scene.task, f"{facts.count} examples")
+            mean = f"{100 * np.mean(facts.right):.1f} % of {of} are answered rightly. "
         if before is None:
             return mean + "Each row is one example: what the network answers, how sure it is, how far off (its loss)."
         gained = int((~facts.wrong & facts.flipped).sum())
@@ -126,7 +131,7 @@ class Examples(View):
         )  # fmt: skip
 
     def _strip(self, scene: Scene, facts: _Facts, order: NDArray[np.int64]) -> Node:
-        images = pictured(scene.examples, order.tolist())
+        images = inputs.thumbnails(pictured(scene.examples, order.tolist()))
         if images is None:
             return self._table(scene, facts, order)
         told = facts.truth if facts.flat_truth else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
@@ -16,6 +18,8 @@ from .. import signals
 from ..units import Shown, look, main_layers, maps, responses
 from ..view import View
 
+TINY = 24
+"""Maps in a card have at most so many pixels a side."""
 WORDS = {
     "relu": "ReLU", "relu_": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh",
     "leaky_relu": "leaky ReLU", "sigmoid": "sigmoid", "softmax": "softmax", "log_softmax": "log-softmax",
@@ -64,7 +68,7 @@ class Map(View):
             dead = seen[one.name].dead(one.rectified).float().mean().item() if known else None
             blocks.append(self._card(scene, one, found[one.name][0], dead))
         mark = Blocks(blocks=tuple(blocks), edges=tuple(_between(scene, layers)), layout="list")
-        total = _weights(scene)
+        total = sum(math.prod(shape) for shape in scene.keep("shapes", lambda: _shapes(scene)).values())
         caption = f"{total:,} weights. Each card is a layer: what it makes of {scene.current(selection).label}."
         return self.picture(scene, selection, "Network", mark, caption, final=known)
 
@@ -84,25 +88,29 @@ class Map(View):
         )  # fmt: skip
 
 
-def _weights(scene: Scene) -> int:
-    return sum(parameter.numel() for parameter in scene.model.parameters())
+def _shapes(scene: Scene) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(parameter.shape) for name, parameter in scene.model.named_parameters()}
 
 
 def _small(values: Tensor, limit: int) -> np.ndarray:
     """The first units' maps; without maps the units as one row of cells, or as rows over the steps."""
     if values.ndim >= 3:
-        return maps(values[:limit])
-    return (values[None] if values.ndim == 1 else values)[None].numpy()
+        return maps(values[:limit], TINY)
+    if values.ndim == 1:
+        return values[None, None].numpy()
+    rows, columns = min(TINY, len(values)), min(4 * TINY, values.shape[1])
+    return F.adaptive_avg_pool2d(values[None], (rows, columns)).numpy()
 
 
 def _ways(scene: Scene, one: Shown) -> str:
     """What goes in and comes out: "12→24, 3×3"."""
-    weight = dict(scene.model.named_parameters()).get(one.layer.weight or "")
-    if weight is None or weight.ndim < 2:
+    shapes: dict[str, tuple[int, ...]] = scene.keep("shapes", lambda: _shapes(scene))
+    weight = shapes.get(one.layer.weight or "", ())
+    if len(weight) < 2:
         return ""
-    size = "×".join(map(str, weight.shape[2:]))
+    size = "×".join(map(str, weight[2:]))
     turned = "Transpose" in one.layer.kind or one.layer.kind.startswith("Embedding")
-    inputs, outputs = (weight.shape[0], weight.shape[1]) if turned else (weight.shape[1], one.layer.units)
+    inputs, outputs = (weight[0], weight[1]) if turned else (weight[1], one.layer.units)
     return f"{inputs}→{outputs}" + (f", {size}" if size else "")
 
 
