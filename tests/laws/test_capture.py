@@ -281,6 +281,15 @@ def test_compiled_models_are_unwrapped() -> None:
     assert type(part[0]).__name__ == "OptimizedModule"
 
 
+def test_parallel_models_are_unwrapped() -> None:
+    """The layers of a parallel model have the names of the module that it runs, also when only a part is parallel."""
+    model, x = next(specimen for specimen in ZOO if specimen.name == "parallel")()
+    assert "conv1" in layers(model, x)
+    part = nn.Sequential(model)
+    assert "0.conv1" in layers(part, x)
+    assert part[0] is model
+
+
 def test_scripted_models_are_refused_by_name() -> None:
     """A scripted model is refused with its name and the way out."""
     with torch.jit.optimized_execution(False), pytest.warns(DeprecationWarning, match="script"):

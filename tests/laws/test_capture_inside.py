@@ -134,7 +134,7 @@ def _causal(t: int, kind: torch.dtype) -> Tensor:
 @pytest.mark.parametrize(
     "options", [{}, {"bias": False}, {"kdim": 5, "vdim": 7}, {"add_zero_attn": True}, {"add_bias_kv": True}]
 )
-@pytest.mark.parametrize("masks", ["none", "causal", "additive", "padding", "both", "each"])
+@pytest.mark.parametrize("masks", ["none", "causal", "additive", "padding", "both", "each", "everything"])
 @pytest.mark.parametrize("shown", ["mean", "heads", "none"])
 def test_multi_head_attention_equals_torchs(options: dict[str, Any], masks: str, shown: str) -> None:
     """The opened multi-head attention returns what torch's returns, for every kind of mask, width and extra key."""
@@ -150,7 +150,8 @@ def test_multi_head_attention_equals_torchs(options: dict[str, Any], masks: str,
         given["attn_mask"] = _causal(5, torch.float32)
     if masks == "each":
         given["attn_mask"] = _causal(5, torch.bool).expand(6, 5, 5)
-    if masks in ("padding", "both"):
+    if masks in ("padding", "both", "everything"):
+        padding[2] = masks == "everything"
         given["key_padding_mask"] = padding
 
     class Model(nn.Module):
@@ -165,10 +166,10 @@ def test_multi_head_attention_equals_torchs(options: dict[str, Any], masks: str,
         wanted = layer(q, k, v, **given)
     with Capture(Model(), attention=True) as look:
         found = look((q, k, v))
-    assert torch.allclose(found[0], wanted[0], atol=1e-6)
+    assert torch.allclose(found[0], wanted[0], atol=1e-6, equal_nan=True)
     assert (found[1] is None) == (wanted[1] is None)
     if wanted[1] is not None:
-        assert torch.allclose(found[1], wanted[1], atol=1e-6)
+        assert torch.allclose(found[1], wanted[1], atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,15 @@ def test_modules_without_ops_still_pass_data_on() -> None:
     assert _ends(graph(model, torch.randn(2, 3)).view(()).edges) >= {("layer:0", "layer:1"), ("layer:1", "layer:2")}
     several = graph(*next(s for s in ZOO if s.name == "several_dict")())
     assert {node.id for node in several.nodes if node.kind == "input"} == {"input.row", "input.image"}
+
+
+def test_calls_that_do_nothing_are_left_out() -> None:
+    """A conversion to the type that a tensor already has is no op; one that changes it is."""
+
+    class Careful(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.float().contiguous().detach().double().relu()
+
+    whole = graph(Careful(), torch.randn(2, 3))
+    assert [node.id for node in whole.nodes] == ["input", "op:double", "op:relu", "output"]
+    assert _ends(whole.edges) == {("input", "op:double"), ("op:double", "op:relu"), ("op:relu", "output")}
