@@ -13,6 +13,11 @@ from .sheet import Sheet
 from .style import HAIRLINE, INK, LABEL, MUTED, Style, short, with_unit
 
 
+def needed(limits: Limits) -> bool:
+    """Whether colours need explaining: a grey picture whose pixels can all be shown speaks for itself."""
+    return limits.scale != "grey" or bool(limits.nan or limits.infinite or limits.clipped)
+
+
 def legend(limits: Limits, style: Style, *, width: float = 120.0, title: str = "") -> Sheet:
     """The colour bar with its ends, zero, unit, and counts of NaN, infinite and clipped cells."""
     pieces = [_bar(limits, style, width, title)]

@@ -91,4 +91,12 @@ def _palette(film: Film) -> Image.Image:
 
 
 def _few(pixels: np.ndarray, palette: Image.Image) -> Image.Image:
-    return Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE)
+    found = Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE)
+    # Pillow looks colours up coarsely; the paper is looked up exactly.
+    places = np.array(found)
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    paper = bytes_of(PAPER)
+    places[(pixels == paper).all(-1)] = int((colours == paper).all(1).argmax())
+    exact = Image.fromarray(places)
+    exact.putpalette(palette.getpalette() or [])
+    return exact

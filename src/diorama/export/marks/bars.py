@@ -11,7 +11,7 @@ from ..cells import Cells
 from ..sheet import Sheet
 from ..style import BOLD, HAIRLINE, INK, LABEL, MUTED, PLAIN, SOFT, TINY, Style, number, with_unit
 
-ROW, COLUMN_ROWS = 17.0, 40
+ROW, COLUMN_ROWS, SHORT_UNIT = 17.0, 40, 4
 
 
 def draw(mark: Bars, style: Style) -> Sheet:
@@ -38,7 +38,7 @@ def _colour(mark: Bars, index: int) -> str:
 
 
 def _words(mark: Bars, index: int) -> str:
-    return with_unit(number(float(mark.values[index])), mark.unit)
+    return with_unit(number(float(mark.values[index])), mark.unit if len(mark.unit) <= SHORT_UNIT else "")
 
 
 def _lying(mark: Bars, style: Style) -> Sheet:
@@ -155,6 +155,8 @@ def _said(sheet: Sheet, mark: Bars) -> None:
     said = " · ".join(
         filter(None, [f"{nan:,} NaN, hatched" if nan else "", f"{infinite:,} infinite, magenta" if infinite else ""])
     )
+    if len(mark.unit) > SHORT_UNIT:
+        said = " · ".join(filter(None, [f"unit: {mark.unit}", said]))
     if said:
         y = sheet.height + 2
         sheet.grow(sheet.text(0, y + 11, said, LABEL, MUTED), y + 14)

@@ -46,7 +46,7 @@ def _cell(mark: Heatmap, style: Style, room: float) -> tuple[float, float]:
         high = max(1 / style.scale, 900 / rows)
     wide = high if mark.square or mark.column_labels else min(40.0, room / columns)
     if mark.numbers:
-        wide = max(wide, max(typeset.width(number(float(v)), TINY) for v in mark.values.ravel()) + 6)
+        wide = max(wide, max(typeset.width(number(float(v), 2), TINY) for v in mark.values.ravel()) + 6)
     if mark.column_labels and not mark.square:
         longest = _widest(mark.column_labels, TINY) + 6
         wide = max(wide, min(longest, room / columns, 60.0))
@@ -58,7 +58,7 @@ def _cell(mark: Heatmap, style: Style, room: float) -> tuple[float, float]:
 
 
 def _numbers(sheet: Sheet, mark: Heatmap, left: float, top: float, wide: float, high: float) -> None:
-    words = {(r, c): number(float(v)) for (r, c), v in np.ndenumerate(mark.values)}
+    words = {(r, c): number(float(v), 2) for (r, c), v in np.ndenumerate(mark.values)}
     if high < TINY + 1 or max(typeset.width(word, TINY) for word in words.values()) > wide - 1:
         return
     cells = colour(mark.values, mark.limits)

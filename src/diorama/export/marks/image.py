@@ -9,7 +9,7 @@ from ...core.colour import magnitude
 from ...core.marks import Image
 from .. import typeset
 from ..cells import Cells, colour, heated, pixels
-from ..legend import legend
+from ..legend import legend, needed
 from ..sheet import Shape, Sheet
 from ..style import ACCENT, INK, LABEL, MUTED, PAPER, Style
 from . import narrower
@@ -52,7 +52,7 @@ def draw(mark: Image, style: Style) -> Sheet:
         for line in typeset.wrap(mark.label, LABEL, max(wide, 96.0)):
             sheet.grow(sheet.text(0, y + 11, line, LABEL, MUTED), y + 15)
             y += 14
-    if limits is not None and (mark.heat is not None or mark.pixels.ndim == 2):
+    if limits is not None and needed(limits) and (mark.heat is not None or mark.pixels.ndim == 2):
         sheet.place(legend(limits, narrower(style, max(wide, min(240.0, style.width))), width=60), 0, y + 4)
     return sheet
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.marks import Tiles
 from .. import typeset
 from ..cells import Cells, colour, faded, pixels
-from ..legend import legend
+from ..legend import legend, needed
 from ..sheet import Sheet
 from ..style import ACCENT, INK, MUTED, PAPER, TINY, Style
 
@@ -32,7 +32,7 @@ def draw(mark: Tiles, style: Style) -> Sheet:
         _under(sheet, mark, index, x + wide / 2, y + high, pitch - GAP)
     lines = -(-count // across)
     sheet.grow(across * pitch - GAP, lines * step)
-    if mark.limits is not None and mark.images.ndim == 3:
+    if mark.limits is not None and mark.images.ndim == 3 and needed(mark.limits):
         sheet.place(legend(mark.limits, style), 0, lines * step + 5)
     return sheet
 

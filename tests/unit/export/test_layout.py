@@ -1,0 +1,113 @@
+"""Paper: nothing overlaps, nothing is cut off."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+
+import pytest
+from paper import PICTURES, with_checks
+
+from diorama.core.marks import MARKS
+from diorama.export import typeset
+from diorama.export.figure import compose
+from diorama.export.sheet import Sheet, Words
+from diorama.export.style import Style
+
+
+def _texts(sheet: Sheet) -> list[tuple[str, tuple[float, float, float, float]]]:
+    return [(item.text, box) for item, box in sheet.boxes() if isinstance(item, Words)]
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """The area that two boxes share, a layout pixel of grace at each side."""
+    across = min(a[2], b[2]) - max(a[0], b[0]) - 1
+    down = min(a[3], b[3]) - max(a[1], b[1]) - 1
+    return max(0.0, across) * max(0.0, down)
+
+
+def test_every_mark_is_drawn_in_some_sample() -> None:
+    """The samples of these tests use the whole vocabulary."""
+    used = {type(mark).__name__.lower() for picture in PICTURES.values() for mark in picture.marks()}
+    assert used >= set(MARKS)
+
+
+@pytest.mark.parametrize("width", [700.0, 340.0])
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_text_lies_on_another(name: str, width: float) -> None:
+    """On a page's width and on half of it, every line of text has its place to itself."""
+    texts = _texts(compose(PICTURES[name], Style(width)))
+    assert texts
+    clashes = [(a, b) for (a, box), (b, other) in itertools.combinations(texts, 2) if _overlap(box, other)]
+    assert not clashes, clashes[:5]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_leaves_the_paper(name: str) -> None:
+    """Everything that is drawn lies inside the sheet, with all that may stand below a picture."""
+    sheet = compose(with_checks(PICTURES[name]), Style(), footer=True)
+    for item, (left, top, right, bottom) in sheet.boxes():
+        inside = left >= -0.5 and top >= -0.5 and right <= sheet.width + 0.5 and bottom <= sheet.height + 0.5
+        assert inside, (item, (left, top, right, bottom), (sheet.width, sheet.height))
+
+
+def test_title_caption_checks_and_provenance_are_written() -> None:
+    """A figure carries its words: title, step, caption, note, checks, and on request how it was made."""
+    picture = with_checks(PICTURES["tiles"])
+    words = " ".join(text for text, _ in _texts(compose(picture, Style(), footer=True)))
+    for wanted in (
+        "Weights of conv1",
+        "step 495",
+        "Each square is one filter",
+        "3 units are NaN",
+        "completeness gap",
+        "seed 3",
+    ):
+        assert wanted in words
+    assert "seed 3" not in " ".join(text for text, _ in _texts(compose(picture, Style())))
+
+
+def test_a_small_picture_gets_whole_pixels() -> None:
+    """Every cell of a tile is the same whole number of device pixels, whatever the resolution."""
+    for scale in (1.0, 2.0, 3.0):
+        for cells in (3, 5, 7, 28, 64):
+            size = Style(scale=scale).snap(44, cells)
+            assert (size * scale / cells) == pytest.approx(round(size * scale / cells))
+
+
+def test_special_numbers_are_counted_in_the_legend() -> None:
+    """NaN, infinite and clipped cells are counted beside the colour bar."""
+    words = " ".join(text for text, _ in _texts(compose(PICTURES["tiles_not_finite"], Style())))
+    assert "25 NaN" in words
+    assert "6 infinite" in words
+    assert "clipped" in words
+
+
+def test_names_too_long_keep_their_ends() -> None:
+    """A cut name shows where it begins and where it ends, and fits."""
+    cut = typeset.fit("class number 17", 11, 60)
+    assert cut.startswith("cla")
+    assert cut.endswith("17")
+    assert typeset.width(cut, 11) <= 60
+
+
+def test_every_character_can_be_drawn() -> None:
+    """Control characters get signs, unknown ones a box, and the measured width is that of what is drawn."""
+    assert typeset.visible("a\nb\tc") == "a↵b⇥c"
+    drawn = typeset.runs("é日\U0010fffd")
+    assert "".join(run.text for run in drawn)[0] == "é"
+    assert all(run.width > 0 for run in drawn)
+
+
+def test_lines_break_at_spaces_and_inside_endless_words() -> None:
+    """No wrapped line is wider than the room, and no character is lost."""
+    text = "a caption with " + "unbelievable" * 9 + " words"
+    lines = typeset.wrap(text, 11, 90)
+    assert all(typeset.width(line, 11) <= 90 for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_each_mark_file_has_one_draw() -> None:
+    """The static half of a mark is the function draw in the file that bears its name."""
+    for name in MARKS:
+        assert callable(importlib.import_module(f"diorama.export.marks.{name}").draw)
