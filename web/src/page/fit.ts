@@ -1,6 +1,6 @@
 /** Give a picture's marks the sizes that fill the place it has, so that nothing is cut off and no room is wasted. */
 
-import type { Group, Heatmap, Node, Tiles } from "../types.ts";
+import type { Group, Heatmap, Lines, Node, Ridges, Tiles } from "../types.ts";
 
 export interface Space {
   width: number;
@@ -21,6 +21,9 @@ const LABEL = 14;
 const NAMES = 76;
 const FACTORS = Array.from({ length: 60 }, (_, i) => 4 * 0.965 ** i).filter((factor) => factor >= 0.55);
 const LEAST_CHART = 84;
+const LEAST_WIDTH = 240;
+/** Below this share of their wanted size, tiles are too small to read. */
+const COMFORT = 0.75;
 
 /** Fit a body to its place; bodies whose height follows from their content stay as they are, and scroll. */
 export function fit(body: Node, space: Space): Fitted {
@@ -30,13 +33,44 @@ export function fit(body: Node, space: Space): Fitted {
     return { body: { ...body, height }, width: null };
   }
   if (body.mark === "heatmap" && body.square) return fitSquare(body, space);
+  if (body.mark === "group" && body.children.length && body.children.every(isChart))
+    return { body: fitCharts(body, space), width: null };
   if (!scales(body)) return { body, width: null };
   const most = space.enlarged ? 4 : 1.6;
+  const terse = withoutCaptions(body);
   for (const factor of FACTORS) {
     if (factor > most) continue;
     if (heightOf(body, space.width, factor) <= space.height) return { body: scaled(body, factor), width: null };
+    // The parts' own captions give way before their pictures become too small to read.
+    if (factor < COMFORT && !space.enlarged && heightOf(terse, space.width, factor) <= space.height)
+      return { body: scaled(terse, factor), width: null };
   }
-  return { body: scaled(body, FACTORS.at(-1)!), width: null };
+  return { body: scaled(space.enlarged ? body : terse, space.enlarged ? FACTORS.at(-1)! : COMFORT), width: null };
+}
+
+/** Charts share the height; where that is too little, they stand side by side. */
+function fitCharts(body: Group, space: Space): Group {
+  const count = body.children.length;
+  const own = (body.title ? HEAD + 4 : 0) + (body.caption ? CAPTION : 0);
+  const heads = body.children.map(around);
+  const stacked = Math.floor((space.height - own - sum(heads) - 12 * (count - 1)) / count) - 2;
+  const abreast = Math.floor((space.width + 16) / count) - 16 >= LEAST_WIDTH;
+  const beside = body.direction !== "column" || (stacked < 1.2 * LEAST_CHART && abreast);
+  const height = Math.max(LEAST_CHART, beside ? Math.floor(space.height - own - Math.max(...heads)) - 2 : stacked);
+  return {
+    ...body,
+    direction: beside ? "row" : "column",
+    children: body.children.map((child) => (isChart(child) ? { ...child, height } : child)),
+  };
+}
+
+function isChart(node: Node): node is Lines | Ridges {
+  return node.mark === "lines" || node.mark === "ridges";
+}
+
+function withoutCaptions(node: Node): Node {
+  if (node.mark !== "group") return node;
+  return { ...node, children: node.children.map((child) => ({ ...withoutCaptions(child), caption: "" })) };
 }
 
 function fitSquare(body: Heatmap, space: Space): Fitted {
@@ -86,7 +120,7 @@ function heightOf(node: Node, width: number, factor: number): number {
       return (node.values.shape[0] ?? 1) * node.size * factor + below + around(node);
     }
     case "bars":
-      return (node.horizontal ? node.values.data.length * 19 : 92) + around(node);
+      return (node.horizontal ? node.values.data.length * 19 : 74) + around(node);
     default:
       return 0;
   }

@@ -10,7 +10,7 @@ export function sayNumber(value: number): string {
 }
 
 export function sayWhole(value: number): string {
-  return Math.round(value).toLocaleString("en-GB").replaceAll(",", "\u2009");
+  return Math.round(value).toLocaleString("en-GB");
 }
 
 /** "3 s", "2 min", "1.5 h". */
