@@ -228,7 +228,7 @@ def test_the_stranger_reads_plain_words(app: Guard) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/assets/../../secret.txt", "/assets/..%2f..%2fsecret.txt", "/assets//etc/passwd", "/../secret.txt", 
+    ["/assets/../../secret.txt", "/assets/..%2f..%2fsecret.txt", "/assets//etc/passwd", "/../secret.txt",
      "/%2e%2e/secret.txt", "/assets/....//secret.txt", "/assets/..\\..\\secret.txt", "/secret.txt", "/assets/\0",
      "/assets/", "/static/x", "//"],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from .. import __version__
 from ..core.errors import DioramaError, UsageError
 from .knobs import NamedGroup, knob_options, knobs_from
 
@@ -19,7 +20,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(context_settings=CONTEXT)
-@click.version_option(package_name="diorama", message="diorama %(version)s")
+@click.version_option(__version__, message="diorama %(version)s")
 def diorama() -> None:
     """See inside any PyTorch network, from every side, at every moment of its training."""
 
@@ -181,7 +182,7 @@ def list_(kind: str | None, as_json: bool) -> None:
     """List what there is: views, methods, signals and so on."""
     from ..live.catalogue import installed
 
-    found = installed()
+    found = {} if kind == "marks" else installed()
     chosen = {name: _marks() if name == "marks" else found[name] for name in ([kind] if kind else KINDS)}
     if as_json:
         print(json.dumps(chosen[kind] if kind else chosen, indent=2))
@@ -252,6 +253,10 @@ class CommandGroup(NamedGroup):
     """``diorama command RUN NAME``: one subcommand a command."""
 
     kind, noun = "commands", "command"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let help be asked for also after the run."""
+        return super().parse_args(ctx, ["--help"] if len(args) > 1 and args[1] in ("-h", "--help") else args)
 
     def made(self, name: str, described: dict[str, Any]) -> click.Command:
         """The command line of one command."""

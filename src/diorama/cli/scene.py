@@ -23,7 +23,10 @@ def scene_of_model(model: str, weights: Path | None, data: Path | None) -> Scene
     from ..scene import Scene
 
     look_here()
-    made = factory(model)()
+    make = factory(model)
+    if not callable(make):
+        raise UsageError(f"{model} should be a function that returns a model, it is a {type(make).__name__}")
+    made = make()
     if isinstance(made, Scene):
         if data is not None or weights is not None:
             raise UsageError(f"{model} returns a Scene, which has its own; leave out --weights and --data")
@@ -31,7 +34,7 @@ def scene_of_model(model: str, weights: Path | None, data: Path | None) -> Scene
     if not isinstance(made, nn.Module):
         raise UsageError(f"{model} should return a torch.nn.Module or a Scene, it returned {type(made).__name__}")
     if weights is not None:
-        load_weights(made, weights)
+        load_into(made, weights)
     if data is None:
         return Scene(made)
     from ..data.files import read
@@ -47,45 +50,18 @@ def look_here() -> None:
         sys.path.insert(0, here)
 
 
-def load_weights(model: Any, path: Path) -> None:
-    """Load weights from .safetensors, or from .pt by the reader that runs no code.
+def load_into(model: Any, path: Path) -> None:
+    """Load weights from a file into a model. *Raises* UsageError when they are not this model's."""
+    from ..record.weights import load_weights
 
-    *Raises* UsageError when they are not this model's.
-    """
-    if not path.is_file():
-        raise UsageError(f"there are no weights at {str(path)!r}")
-    try:
-        state = _read_state(path)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{str(path)!r} could not be read as weights: {' '.join(str(error).split())[:300]}") from error
-    own = model.state_dict()
+    state, own = load_weights(path), model.state_dict()
     missing, extra = [n for n in own if n not in state], [n for n in state if n not in own]
     wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
-    if missing or extra or wrong:
-        parts = [f"{what}: {', '.join(names[:4])}" for what, names in
-                 (("missing", missing), ("not in the model", extra), ("of another shape", wrong)) if names]  # fmt: skip
+    found = (("missing", missing), ("not in the model", extra), ("of another shape", wrong))
+    parts = [f"{what}: {', '.join(names[:4])}" for what, names in found if names]
+    if parts:
         raise UsageError(f"the weights {path.name!r} are not those of this model ({'; '.join(parts)})")
     model.load_state_dict(state)
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
-        import torch
-
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("state_dict", "model_state_dict", "model"):
-            if isinstance(found, dict) and isinstance(found.get(name), dict):
-                found = found[name]
-        if not isinstance(found, dict) or not all(hasattr(value, "shape") for value in found.values()):
-            raise UsageError(f"{path.name!r} holds no plain table of weights; save model.state_dict()")
-        return found
-    raise UsageError(f"weights come from .safetensors or .pt, got {path.name!r}")
 
 
 def save_view(

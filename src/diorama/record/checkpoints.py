@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..core.errors import Damaged, Unavailable, Untrusted
 from . import trust
@@ -41,6 +40,8 @@ class Checkpoints:
 
     def pack(self, step: int) -> bytes:
         """All of it as bytes."""
+        import torch  # not above: what a run holds is told without it
+
         began = time.monotonic()
         buffer = io.BytesIO()
         torch.save(
@@ -60,6 +61,8 @@ class Checkpoints:
 
 def random_state() -> dict[str, Any]:
     """The states of all generators."""
+    import torch
+
     found = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         found["cuda"] = torch.cuda.get_rng_state_all()
@@ -103,6 +106,8 @@ def load(folder: Path, step: int, trusted: bool = False) -> dict[str, Any]:
             f"the checkpoint of step {step} was not made by this user, and loading it may run code; "
             "if you trust where it comes from say trust=True"
         )
+    import torch
+
     try:
         found: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=False)
     except Exception as error:

@@ -1,0 +1,251 @@
+"""The command line: one sentence for every error, flags made from knobs, nothing imported that is not needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.cli import main
+from diorama.cli.demo import flags_of, fresh_folder
+
+
+class Said:
+    """How a command ended, and what it printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Run a command line in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["diorama", *map(str, words)])
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        told = capsys.readouterr()
+        return Said(code, told.out, told.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded run of a tiny network."""
+    folder = tmp_path_factory.mktemp("cli") / "tiny"
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(
+        model, folder, probe=(torch.rand(9, 1, 8, 8), torch.arange(9) % 3), optimizer=optimizer
+    ) as recorder:
+        for _ in range(6):
+            optimizer.step()
+            recorder.step(loss=1.0)
+    return folder
+
+
+def one_sentence(said: Said, code: int, *words: str) -> None:
+    """It failed as agreed: one line on stderr, no traceback, the right exit code."""
+    assert said.code == code, said.err
+    assert said.err.startswith("diorama: ")
+    assert said.err.count("\n") == 1, said.err
+    for word in words:
+        assert word in said.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("nope", 2, ["No such command"]),
+        ("view nope --run RUN -o x.png", 2, ["no view named 'nope'"]),
+        ("view weights --run RUN", 2, ["-o", "view weights --help"]),
+        ("view weights -o x.png", 2, ["--run or --model"]),
+        ("view weights --run RUN -o x.doc", 2, ["no file format named 'doc'"]),
+        ("view weights --run RUN --select layer:nope -o x.png", 2, ["no layer named 'nope'" ]),
+        ("view weights --run RUN --select nonsense -o x.png", 2, ["a key looks like"]),
+        ("view weights --run RUN --nope 3 -o x.png", 2, ["--nope"]),
+        ("view weights --run nowhere -o x.png", 1, ["no run at 'nowhere'"]),
+        ("view weights --run RUN --data d.npz -o x.png", 2, ["go with --model"]),
+        ("view weights --model nowhere:make -o x.png", 2, ["nowhere"]),
+        ("view weights --model nowhere -o x.png", 2, ["package.module:function"]),
+        ("view weights --model m:f --step 3 -o x.png", 2, ["--step goes with --run"]),
+        ("info nothing", 1, ["no run at 'nothing'"]),
+        ("check nothing", 1, ["no run at 'nothing'"]),
+        ("command RUN nope", 2, ["no command named 'nope'", "pause"]),
+        ("command RUN pause", 1, ["no training writes"]),
+        ("command RUN learning_rate --factor -1", 2, ["factor wants"]),
+        ("list nonsense", 2, ["nonsense"]),
+        ("demo nodigits --headless", 2, ["no demo named"]),
+        ("demo digits --headless --learning-rate fast", 2, ["learning_rate wants"]),
+        ("demo digits --headless --data nowhere.npz", 2, ["no data at"]),
+        ("serve", 2, ["no folder 'runs'"]),
+        ("serve nowhere", 2, ["no folder 'nowhere'"]),
+        ("serve RUN --weights w.pt", 2, ["go with --model"]),
+    ],
+)  # fmt: skip
+def test_errors_are_one_sentence_with_the_way_out(
+    say: Any, run_folder: Path, line: str, code: int, words: list[str]
+) -> None:
+    """Wrong usage exits with 2, a failure with 1, each with one sentence on stderr."""
+    one_sentence(say(*line.replace("RUN", str(run_folder)).split()), code, *words)
+
+
+def test_a_fault_of_ours_is_one_sentence_too(say: Any, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug shows one sentence and where the log is; with DIORAMA_DEBUG=1 the traceback."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(run_folder.parent / "state"))
+    monkeypatch.setattr(diorama.run.Run, "info", lambda self: 1 / 0)
+    said = say("info", run_folder)
+    one_sentence(said, 1, "ZeroDivisionError", "details")
+    log = Path(re.search(r"are in (.+)\)", said.err).group(1))  # type: ignore[union-attr] # else the test fails
+    assert "ZeroDivisionError" in log.read_text()
+    monkeypatch.setenv("DIORAMA_DEBUG", "1")
+    assert "Traceback" in say("info", run_folder).err
+
+
+def test_info_and_check(say: Any, run_folder: Path) -> None:
+    """info says what a run holds, in words and as JSON; check finds it whole."""
+    told = json.loads(say("info", run_folder, "--json").out)
+    assert told["steps"] == 6
+    assert "loss" in told["series"]
+    assert "snapshots" in say("info", run_folder).out
+    assert say("check", run_folder).code == 0
+
+
+def test_check_finds_a_flipped_byte(say: Any, run_folder: Path, tmp_path: Path) -> None:
+    """A damaged run makes check exit with 1 and say what is damaged."""
+    import shutil
+
+    copy = shutil.copytree(run_folder, tmp_path / "copy")
+    file = sorted(copy.rglob("*.safetensors"))[-1]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    said = say("check", copy)
+    assert said.code == 1
+    assert file.name in said.err
+
+
+def test_list_names_every_plugin(say: Any) -> None:
+    """list shows each kind with one sentence a name, and all knobs as JSON."""
+    assert "weights" in say("list", "views").out
+    assert {"heatmap", "lines"} <= {entry["name"] for entry in json.loads(say("list", "marks", "--json").out)}
+    everything = json.loads(say("list", "--json").out)
+    assert set(everything) == {"methods", "projections", "views", "signals", "findings", "commands", "demos", "marks"}
+    assert all(entry["sentence"] for entries in everything.values() for entry in entries)
+
+
+def test_view_saves_a_file_with_its_knobs(say: Any, run_folder: Path, tmp_path: Path) -> None:
+    """Knobs are flags, keys are selected, and the file is the picture of that step."""
+    said = say("view", "weights", "--run", run_folder, "--step", 3, "--select", "layer:1", "-o", "deep/w.json")
+    assert said.code == 0, said.err
+    text = (tmp_path / "deep" / "w.json").read_text()
+    assert json.loads(text)["picture"]["step"] <= 3
+
+
+def test_a_model_of_ones_own_is_viewed_with_weights_and_data(say: Any, tmp_path: Path) -> None:
+    """A factory in the working folder, weights from a file and examples from another give a picture."""
+    import numpy as np
+
+    name = f"mine_{os.getpid()}"
+    (tmp_path / f"{name}.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))\nanswer = 42\n"
+    )
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).random((6, 1, 8, 8), np.float32), y=np.arange(6) % 3)
+    right, wrong = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    torch.save(right.state_dict(), tmp_path / "w.pt")
+    torch.save({"state_dict": wrong.state_dict()}, tmp_path / "wrong.pt")
+    line = ["view", "weights", "--model", f"{name}:make", "--data", "d.npz", "-o", "w.png", "--weights"]
+    assert say(*line, "w.pt").code == 0
+    assert (tmp_path / "w.png").stat().st_size > 1000
+    one_sentence(say(*line, "wrong.pt"), 2, "of another shape")
+    one_sentence(say(*line, "none.pt"), 1, "no file")
+    (tmp_path / "bad.pt").write_bytes(b"not a pickle")
+    one_sentence(say(*line, "bad.pt"), 1, "more than tensors")
+    one_sentence(say("view", "weights", "--model", f"{name}:answer", "-o", "w.png"), 2)
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["view", "weights", "--help"], ["demo", "digits", "--help"], ["command", "r", "--help"]]
+)
+def test_help_lists_the_knobs(say: Any, words: list[str]) -> None:
+    """Help is printed for each level."""
+    said = say(*words)
+    assert said.code == 0
+    assert "Usage:" in said.out
+
+
+@pytest.mark.parametrize("words", [["--version"], ["info", "RUN"], ["check", "RUN"], ["list", "marks"]])
+def test_quick_commands_do_not_load_torch(run_folder: Path, words: list[str]) -> None:
+    """What needs no model is answered without importing torch."""
+    program = (
+        "import sys, diorama.cli as c\nsys.argv[1:] = sys.argv[1:]\n"
+        "try:\n    c.main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)"
+    )
+    line = [sys.executable, "-c", program, *(str(run_folder) if word == "RUN" else word for word in words)]
+    subprocess.run(line, capture_output=True, check=True)  # the first may make the catalogue
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stderr.strip().endswith("False")
+
+
+def test_headless_demo_records_and_ends(say: Any, tmp_path: Path) -> None:
+    """A headless demo trains in this process, records, and prints where."""
+    said = say("demo", "moons", "--headless", "--steps", 12, "--pace", 0, "--run", "r")
+    assert said.code == 0, said.err
+    assert said.out.strip() == "r"
+    assert diorama.open(tmp_path / "r").last_step == 12
+
+
+def test_a_demo_that_cannot_begin_says_why_and_ends(tmp_path: Path) -> None:
+    """When the training process cannot begin, the page is closed and its sentence is the command's."""
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "mine.txt").write_text("not a run")
+    line = [sys.executable, "-m", "diorama", "demo", "moons", "--no-browser", "--run", "r"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=200)
+    assert done.returncode == 2
+    assert "is no run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_demo_and_page(tmp_path: Path, number: signal.Signals) -> None:
+    """The first line is the address; one Ctrl-C ends the training, which closes its record, and the page."""
+    line = [sys.executable, "-m", "diorama", "demo", "moons", "--no-browser", "--run", "r"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S+\n", process.stdout.readline())
+        while not (tmp_path / "r" / "run.db").is_file():
+            assert process.poll() is None
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    run = diorama.open(tmp_path / "r")
+    assert not run.alive
+    assert not run.check()
+
+
+def test_fresh_folders_and_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo without --run records beside what is there; knobs become flags and back."""
+    monkeypatch.chdir(tmp_path)
+    assert fresh_folder("digits") == Path("runs/digits")
+    Path("runs/digits").mkdir(parents=True)
+    assert fresh_folder("digits") == Path("runs/digits-2")
+    assert flags_of({"learning_rate": 0.1, "quick": True, "slow_start": False}) == [
+        "--learning-rate", "0.1", "--quick", "--no-slow-start",
+    ]  # fmt: skip
