@@ -63,7 +63,7 @@ class RandomKept:
     """A context that leaves torch's, Python's and NumPy's generators as it found them.
 
     Alone in the process, it saves them and sets them back. Beside other threads it may not set back what they draw
-    meanwhile, so there each drawing op is set aside by itself.
+    meanwhile, so there each drawing op of torch is set aside by itself (draws by Python's and NumPy's are then left).
     """
 
     def __enter__(self) -> RandomKept:
