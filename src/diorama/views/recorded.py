@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from ..core.errors import NotFound, not_found
 from ..core.marks import Event
@@ -116,10 +115,30 @@ def smoothed(steps: Steps, values: Floats, window: float) -> Floats:
     if keep < 1e-3:
         return values
     finite = np.isfinite(values)
-    total = lfilter([1 - keep], [1, -keep], np.where(finite, values, 0.0))
-    weight = lfilter([1 - keep], [1, -keep], finite.astype(np.float64))
+    total = _running(np.where(finite, values, 0.0), keep)
+    weight = _running(finite.astype(np.float64), keep)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(finite, total / weight, values)
+
+
+_BLOCK = 64
+
+
+def _running(values: Floats, keep: float) -> Floats:
+    """``y[t] = keep · y[t - 1] + (1 - keep) · x[t]``: by one matrix within blocks, by a loop over blocks."""
+    blocks = -(-len(values) // _BLOCK)
+    padded = np.zeros(blocks * _BLOCK)
+    padded[: len(values)] = values
+    apart = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
+    within = np.where(apart >= 0, (1 - keep) * keep ** np.maximum(apart, 0), 0.0)
+    found: Floats = padded.reshape(blocks, _BLOCK) @ within.T
+    carried, over = np.zeros(blocks), keep**_BLOCK
+    ends, carry = found[:, -1].tolist(), 0.0
+    for block in range(1, blocks):
+        carry = ends[block - 1] + over * carry
+        carried[block] = carry
+    found += carried[:, None] * keep ** np.arange(1, _BLOCK + 1)
+    return found.reshape(-1)[: len(values)]
 
 
 def bounds(text: str | None) -> tuple[float, float] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from ...core.marks import Event, Group, Handle, Lines, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...run import Run
-from ...scene import Scene
 from .. import recorded
 from ..recorded import Floats, Recorded, Steps
 from ..view import View
+
+if TYPE_CHECKING:
+    from ...scene import Scene
 
 _COLOURS = 10
 _CHARTS = 6

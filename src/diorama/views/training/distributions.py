@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,11 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...record.histogram import Histograms
 from ...run import Run
-from ...scene import Scene
 from .. import recorded
 from ..view import View
+
+if TYPE_CHECKING:
+    from ...scene import Scene
 
 _BANDS = ((0.07, 0.93), (0.16, 0.84), (0.31, 0.69))
 """Shares below, as in a normal distribution's 1.5, 1 and 0.5 standard deviations."""

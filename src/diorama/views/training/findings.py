@@ -10,8 +10,10 @@ from ...core.knobs import knob, title_of
 from ...core.marks import Action, Group, Number
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
-from ...scene import Scene
 from ..view import View
+
+if TYPE_CHECKING:
+    from ...scene import Scene
 
 if TYPE_CHECKING:
     from ...record.findings import Found
