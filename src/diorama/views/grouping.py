@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster import hierarchy
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.metrics import silhouette_score
 
 Floats = NDArray[np.floating]
 
@@ -38,13 +37,13 @@ def alike(rows: Floats) -> NDArray[np.int64]:
 def grouped(rows: Floats, units: NDArray[np.int64]) -> Grouping:
     """Groups of the units by the directions of their rows (k-means on at most 16 principal components)."""
     points = _directions(rows)
-    size = min(16, *points.shape)
-    reduced = PCA(size, random_state=0).fit_transform(points) if size < points.shape[1] else points
+    reduced = _principal(points, 16)
+    cluster, silhouette_score = _scikit_learn()
     count = max(2, min(12, round(math.sqrt(len(rows) / 2))))
     distinct = len(np.unique(reduced.round(6), axis=0))
     if distinct < 2:
         return Grouping((units,), 0.0)
-    labels = KMeans(min(count, distinct), n_init=4, random_state=0).fit_predict(reduced)
+    labels = cluster.KMeans(min(count, distinct), n_init=4, random_state=0).fit_predict(reduced)
     found = sorted(
         (np.flatnonzero(labels == label) for label in np.unique(labels)), key=lambda group: (-len(group), group[0])
     )
@@ -56,3 +55,22 @@ def _directions(rows: Floats) -> Floats:
     """Rows of length one, so that the strength of a unit does not matter."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float64)
+
+
+def _principal(points: Floats, count: int) -> Floats:
+    """The points on their first principal axes."""
+    if points.shape[1] <= count:
+        return points
+    left, values, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    reduced: Floats = left[:, :count] * values[:count]
+    return reduced
+
+
+def _scikit_learn() -> tuple[Any, Any]:
+    # Importing it draws from Python's random numbers, which belong to the user; and it takes a second.
+    state = random.getstate()
+    try:
+        from sklearn import cluster, metrics
+    finally:
+        random.setstate(state)
+    return cluster, metrics.silhouette_score

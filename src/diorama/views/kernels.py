@@ -47,7 +47,8 @@ def layers_with_weights(names: dict[str, tuple[int, ...]]) -> dict[str, str]:
     """Layer to parameter, for every parameter with at least two axes; recurrent input weights by their sub-layer."""
     found = {}
     for name, shape in names.items():
-        if len(shape) < 2 or shape[0] < 2 and len(shape) < 3:
+        # A matrix with one row may be a layer with one unit; a parameter of the model itself belongs to no layer.
+        if len(shape) < 2 or "." not in name:
             continue
         recurrent = _RECURRENT.fullmatch(name)
         if recurrent is None:
@@ -72,7 +73,8 @@ def kernel(scene: Scene, wanted: str | None, selection: Selection) -> Kernel:
     if chosen is None:
         keys: list[Key] = [key for key in reversed(selection.a) if key.kind in ("layer", "unit")]
         chosen = next((key.name for key in keys if key.name in found), next(iter(found)))
-    chosen = chosen.partition("#")[0]
+    if chosen not in found:
+        chosen = chosen.partition("#")[0]
     if chosen not in found:
         if scene.table is not None and chosen in scene.table.names:
             raise NotApplicable(f"{chosen!r} is a {scene.table[chosen].kind}, which has no weights to show as pictures")

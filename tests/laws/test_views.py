@@ -1,0 +1,280 @@
+"""Laws of views: every view of the registry, on networks of every make and at every moment of a training."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from zoo import ZOO, Specimen
+
+import diorama
+from diorama.core.errors import Cancelled, NotApplicable
+from diorama.core.knobs import knobs_of
+from diorama.core.marks import MARKS, Group
+from diorama.core.picture import Picture
+from diorama.core.registry import views
+from diorama.core.selection import KINDS, Key
+from diorama.run import Run
+from diorama.scene import Scene
+from diorama.scene_looking import Looking
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+    pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors"),
+]
+EVERY_VIEW = pytest.mark.parametrize("name", list(views))
+EVERY_NET = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
+TOKENS = tuple("abcde fghij")
+
+
+class _Letters(nn.Module):
+    """A small LSTM over letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.out = nn.Embedding(11, 6), nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 11)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.rnn(self.embed(x))[0])
+
+
+def _cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 8), nn.ReLU(),
+        nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+def _plane() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+def _numbers() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def _made(kind: str) -> tuple[nn.Module, Tensor, Tensor, dict[str, Any]]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        if kind == "letters":
+            x = torch.randint(0, 11, (12, 9))
+            return _Letters(), x, x.roll(-1, 1), {"inputs": diorama.Tokens(vocabulary=TOKENS)}
+        if kind == "plane":
+            return _plane(), torch.randn(24, 2), torch.arange(24) % 2, {}
+        if kind == "numbers":
+            return _numbers(), torch.randn(24, 4), torch.randn(24), {}
+        return _cnn(), torch.rand(24, 1, 8, 8), torch.arange(24) % 3, {"classes": ("zero", "one", "two")}
+
+
+def _train(kind: str, path: Path) -> Run:
+    """A run of six steps with a snapshot at each."""
+    model, x, y, told = _made(kind)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, path, probe=(x, y), optimizer=optimizer, every=1, snapshots=1, **told) as recorder:
+        for _ in range(6):
+            output = model(x)
+            wrong = (
+                nn.functional.mse_loss(output[:, 0], y)
+                if kind == "numbers"
+                else nn.functional.cross_entropy(output.reshape(-1, output.shape[-1]), y.reshape(-1))
+            )
+            optimizer.zero_grad()
+            wrong.backward()
+            optimizer.step()
+            recorder.step(loss=wrong.detach())
+    return diorama.open(path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """One short training of each make."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {kind: _train(kind, folder / kind) for kind in ("images", "letters", "plane", "numbers")}
+
+
+def _state(model: nn.Module) -> list[Any]:
+    """What a look could change in a model and in the process."""
+    found: list[Any] = [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()]
+    found.append(torch.get_num_threads())
+    for name, module in model.named_modules():
+        found.append((name, module.training, len(module._forward_hooks), len(module._forward_pre_hooks)))
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        found.append((name, id(tensor), tensor.detach().tolist(), tensor.requires_grad, tensor.grad, tensor._version))
+    return found
+
+
+def _look(scene: Scene, name: str, **options: Any) -> list[Picture]:
+    """All pictures of a view, or none when it says in one sentence that it does not fit."""
+    try:
+        return list(scene.stream(name, **options))
+    except NotApplicable as error:
+        sentence = str(error)
+    assert len(sentence) > 20
+    assert "\n" not in sentence
+    return []
+
+
+def _check(picture: Picture) -> None:
+    """A picture travels, says what it is and how it was made, and its keys can be read."""
+    again = Picture.from_bytes(picture.to_bytes())
+    assert [type(mark) for mark in again.marks()] == [type(mark) for mark in picture.marks()]
+    assert picture.title
+    assert picture.caption.endswith(".")
+    assert picture.provenance is not None
+    assert picture.provenance.method
+    for mark in picture.marks():
+        assert isinstance(mark, (*MARKS.values(), Group))
+        for field in ("keys", "row_keys", "column_keys", "point_keys"):
+            for key in filter(None, getattr(mark, field, ())):
+                Key.parse(key)
+
+
+@EVERY_VIEW
+@EVERY_NET
+def test_a_view_fits_any_network_or_says_why(name: str, specimen: Specimen) -> None:
+    """Every view draws every network of the zoo or refuses in one sentence, and leaves the model as it was found."""
+    model, x = specimen()
+    before = _state(model)
+    pictures = _look(Scene(model, x), name)
+    for picture in pictures:
+        _check(picture)
+    assert _state(model) == before
+
+
+@EVERY_VIEW
+@pytest.mark.parametrize("kind", ["images", "letters", "plane", "numbers"])
+def test_a_view_works_at_every_moment(name: str, kind: str, runs: dict[str, Run]) -> None:
+    """A view that fits a run works at step 0, half-way and at the newest step, and says which step it shows."""
+    run = runs[kind]
+    drawn = []
+    for step in (0, 3, 6):
+        pictures = _look(run.scene(step), name)
+        for picture in pictures:
+            _check(picture)
+            assert picture.step == step
+        drawn.append(bool(pictures))
+        assert not pictures or pictures[-1].final
+    assert len(set(drawn)) == 1
+
+
+def test_every_view_fits_some_run(runs: dict[str, Run]) -> None:
+    """No view refuses all of four unlike trainings."""
+    fitting = {name for name in views for run in runs.values() if _look(run.scene(), name)}
+    assert fitting == set(views)
+
+
+@EVERY_VIEW
+def test_closing_stops_the_work(name: str, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a stream is closed, after three pictures at most, no further forward pass runs."""
+    passes = itertools.count()
+    real = Looking.look
+
+    def counted(self: Looking, *args: Any, **options: Any) -> Any:
+        next(passes)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Looking, "look", counted)
+    for run in runs.values():
+        try:
+            stream = run.scene().stream(name)
+        except NotApplicable:
+            continue
+        for _ in itertools.islice(stream, 3):
+            pass
+        stream.close()
+        done = next(passes)
+        assert next(stream, None) is None
+        assert next(passes) == done + 1
+
+
+@EVERY_VIEW
+def test_cancelling_raises(name: str, runs: dict[str, Run]) -> None:
+    """A view that runs the model stops with Cancelled when its result is no longer wanted."""
+    if views[name].needs != "model":
+        pytest.skip("it does not run the model")
+    for run in runs.values():
+        scene = run.scene()
+        scene.reading, scene.layers, scene.graph  # noqa: B018 - known already, as for a scene that is looked at again
+        if views[name].fits(scene) is None and name != "structure":
+            with pytest.raises(Cancelled):
+                list(scene.stream(name, cancel=lambda: True))
+
+
+@EVERY_VIEW
+@pytest.mark.parametrize("kind", ["images", "letters", "plane", "numbers"])
+def test_a_view_survives_weights_that_are_not_numbers(name: str, kind: str) -> None:
+    """With NaN in its weights a network is still drawn by every view that fits it."""
+    model, x, y, told = _made(kind)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.reshape(-1)[0] = float("nan")
+            parameter.reshape(-1)[-1] = float("inf")
+    sound = Scene(*_made(kind)[:3], **told)
+    scene = Scene(model, x, y, **told)
+    assert bool(_look(scene, name)) == bool(_look(sound, name))
+    for picture in _look(scene, name):
+        _check(picture)
+
+
+@EVERY_VIEW
+def test_hostile_names_stay_text(name: str) -> None:
+    """Markup in the names of classes, layers and tokens arrives in the picture as it was, and its keys can be read."""
+    bad = "<script>alert('1')</script>"
+    model = nn.Sequential()
+    model.add_module("<img src=x onerror=1>/@|+,", nn.Linear(2, 4))
+    model.add_module("act", nn.ReLU())
+    model.add_module("{{out}}", nn.Linear(4, 2))
+    scene = Scene(
+        model, torch.randn(8, 2), torch.arange(8) % 2, classes=(bad, "a&b"), inputs=diorama.Table(columns=(bad, "y"))
+    )
+    for picture in _look(scene, name):
+        _check(picture)
+        told = repr(Picture.from_bytes(picture.to_bytes()).body)
+        if bad in told or "&lt;" in told:
+            assert "&lt;" not in told
+
+
+@EVERY_VIEW
+def test_a_view_says_what_the_page_needs(name: str) -> None:
+    """A view has a question, a family, kinds of keys that exist, and knobs that can be left alone."""
+    view = views[name]
+    assert view.question.endswith("?")
+    assert view.family in ("features", "relationships", "process")
+    assert set(view.follows) <= set(KINDS)
+    assert view.needs in ("model", "record", "snapshot")
+    assert set(view.example) <= set(knobs_of(view)) | set(KINDS)
+    view()
+
+
+def test_a_view_of_ones_own_can_be_registered() -> None:
+    """A view made in a notebook is found by its name, and its stream closes it."""
+    closed = []
+
+    class Own(diorama.views.view.View):  # type: ignore[name-defined,misc]
+        """Endless pictures."""
+
+        question = "?"
+
+        def pictures(self, scene: Scene, selection: Any) -> Iterator[Picture]:
+            try:
+                while True:
+                    yield self.picture(scene, selection, "own", diorama.core.marks.Number(label="x", value=1.0), "One.")
+            finally:
+                closed.append(True)
+
+    views.register("own_view", Own)
+    try:
+        model, x, y, _ = _made("plane")
+        stream = Scene(model, x, y).stream("own_view")
+        assert len(list(itertools.islice(stream, 3))) == 3
+        stream.close()
+        assert closed == [True]
+    finally:
+        del views._loaded["own_view"]
