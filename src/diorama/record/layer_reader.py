@@ -43,8 +43,8 @@ class Partial:
 class LayerReader:
     """Hooks on the layers worth reading, put on and taken off as a step needs them."""
 
-    def __init__(self, model: nn.Module, table: LayerTable | None, guard: Callable[[Callable[[], None]], None]) -> None:
-        self._guard = guard
+    def __init__(self, model: nn.Module, table: LayerTable | None, report: Callable[[Exception], None]) -> None:
+        self._report = report
         self._modules = {
             path: module
             for path, module in named_modules(model).items()
@@ -84,9 +84,11 @@ class LayerReader:
 
     def _hook(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def seen(module: nn.Module, args: Any, output: Any) -> None:
-            if self._only_training and not torch.is_grad_enabled():
-                return
-            self._guard(lambda: self._read(path, module, output))
+            try:
+                if torch.is_grad_enabled() or not self._only_training:
+                    self._read(path, module, output)
+            except Exception as error:
+                self._report(error)
 
         return seen
 

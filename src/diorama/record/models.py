@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import pickle
@@ -94,11 +95,17 @@ def _is_own(module: ModuleType) -> bool:
     file, name = getattr(module, "__file__", None), getattr(module, "__name__", "")
     if not file or name.partition(".")[0] in ("diorama", "torch") or name not in sys.modules:
         return False
-    place = os.path.realpath(file)
-    if "site-packages" in place or "dist-packages" in place:
+    if "site-packages" in file or "dist-packages" in file or file.startswith(_standard()):
         return False
-    standard = [sysconfig.get_path(key) for key in ("stdlib", "platstdlib")]
-    return not any(place.startswith(os.path.realpath(path) + os.sep) for path in standard if path)
+    place = os.path.realpath(file)
+    return "site-packages" not in place and "dist-packages" not in place and not place.startswith(_standard())
+
+
+@functools.cache
+def _standard() -> tuple[str, ...]:
+    """The folders of the standard library."""
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    return tuple({folder + os.sep for path in paths if path for folder in (path, os.path.realpath(path))})
 
 
 def write(folder: Path, number: int, data: bytes) -> None:

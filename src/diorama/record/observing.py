@@ -16,7 +16,8 @@ from .reduction import reduce
 from .signals import Signal
 from .step import LayerReading, Step
 
-Guard = Callable[[Callable[[], None]], None]
+Report = Callable[[Exception], None]
+"""Where an exception goes that must not reach the training."""
 
 
 class Observer:
@@ -25,10 +26,10 @@ class Observer:
 
     def __init__(
         self, model: nn.Module, optimizers: Sequence[Optimizer], signals: Sequence[Signal], every: int,
-        factors: Factors | None, reader: LayerReader | None, guard: Guard,
+        factors: Factors | None, reader: LayerReader | None, report: Report,
     ) -> None:  # fmt: skip
         self._parameters = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
-        self._signals, self._every, self._guard = signals, every, guard
+        self._signals, self._every, self._report = signals, every, report
         self._factors, self._reader = factors or Factors(()), reader
         self._number = 0
         self._needs: frozenset[str] = frozenset()
@@ -68,12 +69,18 @@ class Observer:
                 self._norms = norms(self._before)
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._guard(lambda: self._before_step(optimizer))
+        try:
+            self._before_step(optimizer)
+        except Exception as error:
+            self._report(error)
 
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._guard(self._factors.restore)
-        if self._before:
-            self._guard(self._after_step)
+        try:
+            self._factors.restore()
+            if self._before:
+                self._after_step()
+        except Exception as error:
+            self._report(error)
 
     def _before_step(self, optimizer: Optimizer) -> None:
         self._factors.before(optimizer)

@@ -90,7 +90,7 @@ class Recorder:
         self._process = os.getpid()
         self._warned = False
         self.closed = False
-        setup = prepared(told, self._guarded)
+        setup = prepared(told, self._complain)
         self._quiet = setup is None
         """Another process of a distributed training records."""
         self.number = 0
@@ -112,7 +112,7 @@ class Recorder:
 
     def _first_reading(self, content: Content) -> dict[str, Any]:
         """Step 0: the weights and the answers to the probe set before any training."""
-        observer = Observer(content.model, (), self._setup.signals, self._setup.every, None, None, self._guarded)
+        observer = Observer(content.model, (), self._setup.signals, self._setup.every, None, None, self._mishap)
         step = Step(0, {}, {}, observer.weights)
         step.probe = self._prober.look() if self._prober is not None else None
         return _values(self._setup.signals, step, self._guarded)
@@ -130,7 +130,7 @@ class Recorder:
         self._checkpoints = Checkpoints(setup.optimizers, setup.schedulers, setup.state)
         self._observer = Observer(
             setup.content.model, setup.optimizers, setup.signals, setup.every, self.controls.factors, setup.reader,
-            self._guarded,
+            self._mishap,
         )  # fmt: skip
         self._began = self._live_at = self._told_at = time.monotonic()
         self._live_step, self._live_cost = -1, 0.0
@@ -153,7 +153,7 @@ class Recorder:
 
         *Raises* only :class:`Stopped`, when someone ended the training.
         """
-        if self.closed or self._quiet or self._process != os.getpid():
+        if self.closed or self._quiet:
             return
         self.number += 1
         try:
@@ -342,6 +342,10 @@ class Recorder:
                 break
             except Exception as another:
                 error = another
+        self._warn(f"{type(error).__name__}: {error}")
+
+    def _complain(self, error: Exception) -> None:
+        """A layer could not be read: the pass that runs it goes on."""
         self._warn(f"{type(error).__name__}: {error}")
 
     def _recover(self) -> None:

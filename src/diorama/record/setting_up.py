@@ -66,7 +66,7 @@ class Setup(NamedTuple):
     probe_reader: LayerReader | None
 
 
-def prepared(told: Watched, guard: Callable[[Callable[[], None]], None]) -> Setup | None:
+def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None:
     """Check everything; None where another process of a distributed training records."""
     path = _place(told)
     if path is None:
@@ -95,8 +95,8 @@ def prepared(told: Watched, guard: Callable[[Callable[[], None]], None]) -> Setu
     content.facts = facts_of(content) | {"every": told.every, "data": _data(told.data)}
     compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
     # Hooks would make a compiled model compile again at every reading.
-    reader = None if compiled else LayerReader(plain, table, guard)
-    probe_reader = LayerReader(plain, table, guard) if examples is not None else None
+    reader = None if compiled else LayerReader(plain, table, report)
+    probe_reader = LayerReader(plain, table, report) if examples is not None else None
     signals = chosen_signals(told.signals)
     return Setup(
         path, content, examples, reading, optimizers, schedulers, state, signals, told.every, reader, probe_reader
