@@ -1,7 +1,7 @@
 """The golden pictures: what every mark looks like on paper; run this file to make them anew.
 
-They are drawn small, in DejaVu as matplotlib brings it, so that they do not depend on the built page. Look at each before
-it is committed: they are the record of how figures look.
+They are drawn small, in DejaVu as matplotlib brings it, so that they do not depend on the built page. Look at each
+before it is committed: they are the record of how figures look.
 """
 
 from __future__ import annotations
