@@ -36,6 +36,12 @@ class Examples:
     def __len__(self) -> int:
         return size(self.x)
 
+    def __repr__(self) -> str:
+        shapes = ", ".join("×".join(map(str, tensor.shape[1:])) or "single" for tensor in tensors(self.x))
+        what = " + ".join(kind.word for kind in (self.kind.values() if isinstance(self.kind, dict) else [self.kind]))
+        named = f", {len(self.classes)} classes" if self.classes else ""
+        return f"<Examples: {len(self)} of {what} ({shapes}){named}>"
+
     @classmethod
     def of(cls, x: Any, y: Any = None, classes: Sequence[str] | None = None, inputs: Any = None) -> Examples:
         """Make examples from arrays or tensors, also several by tuple or dict; guesses the kind and checks the lengths.

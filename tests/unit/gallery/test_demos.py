@@ -1,0 +1,184 @@
+"""Every demo trains on its own data and on a user's, records what it does, and learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diorama.core import registry
+from diorama.core.errors import DioramaError, NotApplicable, UsageError
+from diorama.data.examples import Examples
+from diorama.data.kinds import Image, Tokens
+from diorama.gallery import Demo
+from diorama.record.store import Reader
+
+SMALL: dict[str, dict[str, Any]] = {"text": {"hidden": 16, "batch": 4}}
+MNIST = Path(__file__).parents[4] / "shared" / "data" / "images" / "mnist.npz"
+
+
+def _demo(name: str, **knobs: Any) -> Demo:
+    made: Demo = registry.demos[name](**{"pace": 0.0, **SMALL.get(name, {}), **knobs})
+    return made
+
+
+@pytest.mark.parametrize("name", registry.demos)
+def test_a_demo_records_a_training(name: str, tmp_path: Path) -> None:
+    """A few steps give a run with its scalars, held-out examples and task, and tell each step."""
+    told: list[tuple[int, dict[str, float]]] = []
+    demo = _demo(name)
+    threads = torch.get_num_threads()
+    demo.run(tmp_path / "run", steps=6, on_step=lambda step, scalars: told.append((step, dict(scalars))))
+    assert [step for step, _ in told] == [1, 2, 3, 4, 5, 6]
+    assert torch.get_num_threads() == threads
+    with Reader(tmp_path / "run") as run:
+        steps, loss = run.series("loss")
+        np.testing.assert_allclose(loss, [scalars["loss"] for _, scalars in told])
+        assert list(steps) == [1, 2, 3, 4, 5, 6]
+        assert run.meta["task"] == type(demo).task
+        assert run.meta["name"] == name
+        assert run.meta["examples"] == len(demo.prepare().held_out)  # type: ignore[arg-type]
+        assert run.snapshots[0] == 0
+        assert run.snapshots[-1] == 6
+
+
+@pytest.mark.parametrize("name", registry.demos)
+def test_held_out_examples_are_never_trained_on(name: str) -> None:
+    """The training and the held-out examples have none in common, and both follow from the seed."""
+    first, again, other = (_demo(name, seed=seed).prepare() for seed in (1, 1, 2))
+    assert isinstance(first.x, torch.Tensor)
+    assert first.held_out is not None
+    assert isinstance(first.held_out.x, torch.Tensor)
+    assert isinstance(again.x, torch.Tensor)
+    assert other.held_out is not None
+    assert isinstance(other.held_out.x, torch.Tensor)
+    assert torch.equal(first.x, again.x)
+    assert not torch.equal(first.held_out.x, other.held_out.x)
+    if name in ("digits", "moons", "regression"):
+        mine = {tuple(row.flatten().tolist()) for row in first.x}
+        assert not mine & {tuple(row.flatten().tolist()) for row in first.held_out.x}
+
+
+@pytest.mark.parametrize(("name", "steps", "least"), [("digits", 300, 0.9), ("moons", 400, 0.88), ("text", 60, 0.15)])
+def test_a_demo_learns(name: str, steps: int, least: float) -> None:
+    """After a short training the held-out examples are answered far better than by chance."""
+    demo = _demo(name)
+    examples = demo.prepare()
+    model = demo.build(examples)
+    for _ in demo.trainer(model, examples).run(steps):
+        pass
+    held_out = examples.held_out
+    assert held_out is not None
+    with torch.no_grad():
+        output = model.eval()(held_out.x)
+    assert demo.metrics()["accuracy"](output, held_out.y) > least  # type: ignore[arg-type]
+
+
+def test_regression_predicts_in_its_own_units() -> None:
+    """The network that predicts numbers does so in the table's units, better than the mean does."""
+    for table in ("diabetes", "waves"):
+        demo = _demo("regression", table=table)
+        examples = demo.prepare()
+        model = demo.build(examples)
+        for _ in demo.trainer(model, examples).run(150):
+            pass
+        held_out = examples.held_out
+        assert held_out is not None
+        assert held_out.y is not None
+        assert examples.y is not None
+        with torch.no_grad():
+            error = demo.metrics()["error"](model(held_out.x), held_out.y)
+        assert error < 0.85 * float((held_out.y - examples.y.mean()).abs().mean())
+
+
+def test_first_weights_follow_from_the_seed() -> None:
+    """The same seed gives the same network, another one another, and the process's random state stays as it was."""
+    before = torch.get_rng_state()
+    weights = []
+    for seed in (1, 1, 2):
+        demo = _demo("moons", seed=seed)
+        weights.append(next(demo.build(demo.prepare()).parameters()).detach())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_plain_digits_network_shows_digits() -> None:
+    """Early in the training the first weights look like differences of digits; nearly all are spread smoothly."""
+    demo = _demo("digits", model="mlp")
+    examples = demo.prepare()
+    model = demo.build(examples)
+    for _ in demo.trainer(model, examples).run(120):
+        pass
+    weights = model.get_submodule("hidden").weight.detach().reshape(-1, 24, 24)  # type: ignore[operator, union-attr]
+    across = torch.stack(
+        [torch.corrcoef(torch.stack([w[:, :-1].flatten(), w[:, 1:].flatten()]))[0, 1] for w in weights]
+    )
+    assert float((across > 0.7).float().mean()) > 0.9
+
+
+def test_a_folder_is_taken_up_again(tmp_path: Path) -> None:
+    """Running again into a folder goes on where its training ended; a finished one stays as it is; another network
+    is refused."""
+    _demo("moons").run(tmp_path / "run", steps=5)
+    _demo("moons").run(tmp_path / "run", steps=5)
+    _demo("moons").run(tmp_path / "run", steps=8)
+    with Reader(tmp_path / "run") as run:
+        assert list(run.series("loss")[0]) == list(range(1, 9))
+    with pytest.raises(UsageError, match="another network"):
+        _demo("moons", hidden=5).run(tmp_path / "run", steps=9)
+
+
+def test_users_data_takes_the_place_of_the_demos(tmp_path: Path) -> None:
+    """Images, tables and texts of a user's own are trained on, whatever their sizes and classes."""
+    generator = np.random.default_rng(0)
+    colour = generator.integers(0, 255, (30, 70, 90, 3)).astype(np.uint8)
+    np.savez(tmp_path / "photos.npz", x=colour, y=np.arange(30) % 3, classes=np.array(["a", "b", "c"]))
+    np.savez(tmp_path / "tiny.npz", x=generator.uniform(-1, 1, (20, 1, 6, 6)), y=np.arange(20) % 2)
+    rows = "".join(f"{a:.3f},{b:.3f},{a + b:.3f}\n" for a, b in generator.uniform(0, 1, (60, 2)))
+    (tmp_path / "table.csv").write_text("a,b,target\n" + rows)
+    (tmp_path / "classes.csv").write_text("a,b,c,kind\n" + "1,2,3,x\n3,2,1,y\n" * 20)
+    (tmp_path / "text.txt").write_text("to be or not to be. " * 100)
+    for name, file in (
+        ("digits", "photos.npz"), ("digits", "tiny.npz"), ("regression", "table.csv"), ("moons", "classes.csv"),
+        ("text", "text.txt"),
+    ):  # fmt: skip
+        for model in ("cnn", "mlp") if name == "digits" else (None,):
+            demo = _demo(name, **({"model": model} if model else {}))
+            path = tmp_path / f"{name}-{file}-{model}"
+            demo.run(path, steps=2, data=tmp_path / file)
+            with Reader(path) as run:
+                assert run.last_step == 2
+
+
+def test_data_of_another_kind_is_refused() -> None:
+    """A demo that cannot learn from the data says which one can; data without labels is refused."""
+    table = Examples.of(torch.randn(20, 3), torch.arange(20) % 2)
+    text = Examples.of(torch.randint(0, 5, (20, 9)), torch.randint(0, 5, (20, 9)), inputs=Tokens("abcde"))
+    images = Examples.of(torch.rand(20, 1, 8, 8), torch.arange(20) % 2, inputs=Image())
+    for name, wrong in (("digits", table), ("moons", images), ("regression", text), ("text", table)):
+        with pytest.raises(NotApplicable, match="demo"):
+            _demo(name).prepare(wrong)
+    with pytest.raises(UsageError, match="labels"):
+        _demo("moons").prepare(Examples.of(torch.randn(20, 3)))
+    with pytest.raises(NotApplicable, match="named classes"):
+        _demo("regression").prepare(Examples.of(torch.randn(20, 3), torch.arange(20) % 2, ["cat", "dog"]))
+    with pytest.raises(DioramaError):
+        _demo("moons").prepare("no such file.csv")
+
+
+def test_mnist_takes_the_place_of_the_digits() -> None:
+    """MNIST's training and test sets are used as they come, its pixels as numbers from 0 to 1."""
+    if not MNIST.is_file():
+        pytest.skip("the shared data is not here")
+    examples = _demo("digits").prepare(MNIST)
+    assert isinstance(examples.x, torch.Tensor)
+    assert examples.x.shape == (15_000, 1, 28, 28)
+    assert float(examples.x.max()) == 1.0
+    assert examples.held_out is not None
+    assert examples.held_out.kind == examples.kind
+    assert isinstance(examples.kind, Image)
+    assert examples.kind.drawing is not None

@@ -1,0 +1,81 @@
+"""Findings: the worst first, each with what can be done; calm when there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recorded_runs import recorded
+
+from diorama.core import registry
+from diorama.core.marks import Group, Number
+from diorama.record.findings import Finding, Found
+from diorama.record.store import Reader
+from diorama.run import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A short training."""
+    return recorded(tmp_path / "run", 60)
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
+    """The findings that are reported instead of the real ones."""
+    found: list[Found] = []
+
+    class Told(Finding):
+        """Told by the test."""
+
+        def __call__(self, run: Reader) -> list[Found]:
+            return list(found)
+
+    monkeypatch.setattr(registry, "findings", {"told": Told})
+    monkeypatch.setattr("diorama.run.registry.findings", {"told": Told})
+    return found
+
+
+def _marks(run: Run, **knobs: float) -> list[Number]:
+    return [mark for mark in run.scene().view("findings", **knobs).marks() if isinstance(mark, Number)]
+
+
+def test_nothing_wrong_is_said_calmly(run: Run, only: list[Found]) -> None:
+    """Without findings there is one good mark that says what was looked for."""
+    (mark,) = _marks(run)
+    assert mark.tone == "good"
+    assert "told" in mark.note
+
+
+def test_the_first_steps_say_little(tmp_path: Path, only: list[Found]) -> None:
+    """Right after the start it is too early to tell."""
+    (mark,) = _marks(recorded(tmp_path / "early", 5))
+    assert "early" in mark.label
+    assert mark.tone == "plain"
+
+
+def test_the_worst_comes_first(run: Run, only: list[Found]) -> None:
+    """Findings are sorted by how serious they are, toned by it, and lead to what they are about."""
+    only += [
+        Found("told", 0.1, "Slow", "It is slow.", ""),
+        Found("told", 0.9, "Exploding", "Updates explode", "ratio 3 at step 20", ("layer:first",), step=20),
+        Found("told", 0.5, "Dead", "Half the units are dead.", "8 of 16", step=7),
+    ]
+    marks = _marks(run)
+    assert [(mark.label, mark.tone) for mark in marks] == [("Exploding", "bad"), ("Dead", "warn"), ("Slow", "plain")]
+    assert marks[0].key == "layer:first"
+    assert marks[0].note == "Updates explode. ratio 3 at step 20."
+    assert marks[1].key == "step:7"
+    assert len(_marks(run, least=0.4)) == 2
+    assert isinstance(run.scene().view("findings").body, Group)
+    assert "2 less serious" in run.scene().view("findings", limit=1).note
+
+
+def test_actions_are_offered_while_it_trains(run: Run, only: list[Found], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running training offers the finding's command in words, and a pause; an ended one offers nothing."""
+    only.append(Found("told", 0.9, "Exploding", "", "", action=("learning_rate", {"factor": 0.5})))
+    assert _marks(run)[0].actions == ()
+    monkeypatch.setattr(type(run), "alive", property(lambda self: True))
+    halve, pause = _marks(run)[0].actions
+    assert (halve.command, halve.label, halve.knobs) == ("learning_rate", "Halve the learning rate", {"factor": 0.5})
+    assert (pause.command, pause.knobs) == ("pause", {})
