@@ -32,7 +32,9 @@ FLOORS: list[tuple[str, ...]] = [
     ("core",),
 ]
 APART = {"gallery": {"training", "record", "data", "core"}, "integrations": {"run", "record", "model", "data", "core"}}
-MODULES_OF_A_ROOM = dict.fromkeys(("scene_source", "scene_looking", "scene_probe", "scene_input", "scene_asking"), "scene")
+MODULES_OF_A_ROOM = dict.fromkeys(
+    ("scene_source", "scene_looking", "scene_probe", "scene_input", "scene_asking"), "scene"
+)
 
 
 def _room(module: str) -> str:
@@ -89,7 +91,9 @@ def test_imports_point_down(path: Path) -> None:
 
 
 def _sources() -> list[Path]:
-    web = [p for p in (ROOT / "web" / "src").rglob("*") if p.suffix in (".ts", ".svelte", ".css") and p.name != "types.ts"]
+    web = [
+        p for p in (ROOT / "web" / "src").rglob("*") if p.suffix in (".ts", ".svelte", ".css") and p.name != "types.ts"
+    ]
     return [*PYTHON, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py")), *sorted(web)]
 
 

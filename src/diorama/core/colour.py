@@ -96,7 +96,8 @@ _TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, 
 def to_oklab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
     """sRGB (…, 3) in 0..1 to OKLab (Ottosson 2020)."""
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    return np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T
+    lab: NDArray[np.float64] = np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T
+    return lab
 
 
 def from_oklab(lab: NDArray[np.float64]) -> NDArray[np.float64]:

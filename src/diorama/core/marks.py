@@ -119,7 +119,9 @@ class Heatmap(Mark, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         _shape(self, "values", self.values, (2,))
-        for name, length in zip(("row_labels", "column_labels", "row_keys", "column_keys"), self.values.shape * 2, strict=True):
+        for name, length in zip(
+            ("row_labels", "column_labels", "row_keys", "column_keys"), self.values.shape * 2, strict=True
+        ):
             if getattr(self, name):
                 _length(self, name, len(getattr(self, name)), length)
 

@@ -70,7 +70,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
             offset += -(-array.nbytes // 8) * 8
         header = msgspec.json.encode({"picture": content, "arrays": layout})
         header += b" " * (-(len(header) + _HEAD.size) % 8)
-        parts = [_HEAD.pack(MAGIC, len(header)), header]
+        parts: list[bytes | memoryview] = [_HEAD.pack(MAGIC, len(header)), header]
         for array in arrays:
             parts += [array.data.cast("B") if array.size else b"", b"\0" * (-array.nbytes % 8)]
         return b"".join(parts)

@@ -42,7 +42,9 @@ class Registry(Mapping[str, Any]):
                         found[module.name] = f"{folder}.{module.name}"
             for point in importlib.metadata.entry_points(group=f"diorama.{self.kind}"):
                 if point.name in found:
-                    warnings.warn(f"{self.noun} {point.name!r} of {point.value} is hidden by diorama's own", stacklevel=2)
+                    warnings.warn(
+                        f"{self.noun} {point.name!r} of {point.value} is hidden by diorama's own", stacklevel=2
+                    )
                 else:
                     self._foreign[point.name] = point
             self._modules = found
@@ -138,7 +140,10 @@ def _plugin_in(module: ModuleType) -> Any:
     own = [
         value
         for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == module.__name__ and key[0] != "_"
+        if isinstance(value, type)
+        and issubclass(value, Plugin)
+        and value.__module__ == module.__name__
+        and key[0] != "_"
     ]
     if len(own) != 1:
         raise ImportError(f"{module.__name__} must define one public plug-in, has {len(own)}")

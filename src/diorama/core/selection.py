@@ -36,15 +36,19 @@ class Key:
         """Read a key from its text; raises UsageError with the expected form."""
         kind, colon, rest = text.partition(":")
         if not colon or kind not in KINDS:
-            raise not_found("kind of key", kind, KINDS) if colon else UsageError(
-                f"a key looks like 'unit:features.3/17' or 'example:4', got {text!r}"
+            raise (
+                not_found("kind of key", kind, KINDS)
+                if colon
+                else UsageError(f"a key looks like 'unit:features.3/17' or 'example:4', got {text!r}")
             )
         try:
             return cls._parts(kind, rest)
         except ValueError:
-            form = {"unit": "unit:LAYER/NUMBER", "head": "head:LAYER/NUMBER", "weight": "weight:LAYER/NUMBER,NUMBER"}.get(
-                kind, f"{kind}:NUMBER" if kind in NUMBERED else f"{kind}:NAME"
-            )
+            form = {
+                "unit": "unit:LAYER/NUMBER",
+                "head": "head:LAYER/NUMBER",
+                "weight": "weight:LAYER/NUMBER,NUMBER",
+            }.get(kind, f"{kind}:NUMBER" if kind in NUMBERED else f"{kind}:NAME")
             raise UsageError(f"a key of this kind looks like {form!r}, got {text!r}") from None
 
     @classmethod
@@ -60,10 +64,10 @@ class Key:
                 raise ValueError
             return cls(kind, unquote(name), _numbers(index), _numbers(place) if at else ())
         first, dash, last = rest.partition("-")
-        index = (*_numbers(first), *(_numbers(last) if dash else ()))
-        if len(index) > 2 or (len(index) == 2 and index[1] < index[0]):
+        span = (*_numbers(first), *(_numbers(last) if dash else ()))
+        if len(span) > 2 or (len(span) == 2 and span[1] < span[0]):
             raise ValueError
-        return cls(kind, "", index)
+        return cls(kind, "", span)
 
     def __str__(self) -> str:
         if self.kind in NAMED:

@@ -55,7 +55,9 @@ def test_a_tree_survives_the_binary_form() -> None:
         direction="row",
         children=(
             Number(label="<b>loss</b>", value=0.5, unit="nats"),
-            Group(children=(Bars(values=np.arange(3.0), labels=("a", "b", "c"), keys=("class:0", "class:1", "class:2")),)),
+            Group(
+                children=(Bars(values=np.arange(3.0), labels=("a", "b", "c"), keys=("class:0", "class:1", "class:2")),)
+            ),
         ),
     )
     sent = Picture(title="t", body=body, checks=(Check(name="gap", value=0.1),), step=7, final=False)

@@ -23,7 +23,8 @@ def test_keys_of_the_plan_keep_their_spelling(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "unit", "unit:", "unit:a", "unit:/3", "unit:a/", "unit:a/x", "unit:a/3@", "example:x", "example:9-3", "cat:3"]
+    "text",
+    ["", "unit", "unit:", "unit:a", "unit:/3", "unit:a/", "unit:a/x", "unit:a/3@", "example:x", "example:9-3", "cat:3"],
 )
 def test_malformed_keys_are_refused_with_the_right_form(text: str) -> None:
     """A key that is none raises UsageError that shows how one looks."""
