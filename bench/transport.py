@@ -2,7 +2,7 @@
 
 A round takes the picture from Python to an array of floats in JavaScript, where Node.js runs the page's own decoder.
 Two times are taken: making and reading the bytes (what the form costs, and what the goal is about), and the whole trip
-through a socket of this machine, whose own cost is the same for both. Rounds are interleaved; a ratio is of two neighbours.
+through a socket of this machine, whose own cost both share. Rounds are interleaved; a ratio is of two neighbours.
 """
 
 from __future__ import annotations

@@ -243,14 +243,14 @@ class Painting(Artist):
     def _shape(self, renderer: Any, item: Shape, dx: float, dy: float, scale: float) -> None:
         gc = renderer.new_gc()
         move = Affine2D().translate(dx, dy).scale(scale, -scale).translate(0, self._height * scale)
-        gc.set_linewidth(renderer.points_to_pixels(item.width * 72 / PER_INCH) if item.stroke else 0)
+        gc.set_linewidth(item.width * 72 / PER_INCH if item.stroke else 0)  # in points
         gc.set_foreground(item.stroke or item.fill)
         gc.set_joinstyle("round")
         gc.set_capstyle("butt")
         if item.alpha < 1:
             gc.set_alpha(item.alpha)
         if item.dash:
-            gc.set_dashes(0, [renderer.points_to_pixels(d * 72 / PER_INCH) for d in item.dash])
+            gc.set_dashes(0, [dash * 72 / PER_INCH for dash in item.dash])
         if item.clip:
             a, b, c, d = item.clip
             gc.set_clip_path(None)

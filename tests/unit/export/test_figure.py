@@ -17,7 +17,7 @@ from diorama.core.errors import NotFound
 from diorama.core.marks import Number
 from diorama.core.picture import Picture
 from diorama.export.figure import compose, png, raster
-from diorama.export.sheet import PER_INCH
+from diorama.export.sheet import PER_INCH, Sheet
 from diorama.export.style import Style
 
 
@@ -112,3 +112,12 @@ def test_an_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="file format"):
         PICTURES["tiles"].save(tmp_path / "x.pgn")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 4.0])
+def test_lines_are_as_thick_at_every_resolution(scale: float) -> None:
+    """A line of three layout pixels is three times the scale thick in device pixels."""
+    sheet = Sheet(20, 20)
+    sheet.line([0, 20], [10, 10], "#000000", 3.0)
+    column = raster(sheet, scale * PER_INCH)[:, 10, 0].astype(float)
+    assert (255 - column).sum() / 255 == pytest.approx(3 * scale, abs=0.3)
