@@ -35,6 +35,7 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
 window.drawn = {};
 window.pictures = {};
+window.told = [];
 addEventListener("DOMContentLoaded", async () => {
   const wanted = new URLSearchParams(location.search).get("only");
   const names = wanted ? wanted.split(",") : await (await fetch("/names")).json();
@@ -44,7 +45,7 @@ addEventListener("DOMContentLoaded", async () => {
     document.body.append(place);
     const bytes = await (await fetch("/picture/" + name)).arrayBuffer();
     pictures[name] = diorama.decode(bytes);
-    drawn[name] = diorama.draw(place, bytes);
+    drawn[name] = diorama.draw(place, bytes, { set: (knob, value) => told.push([knob, value]) });
   }
   document.body.dataset.ready = "yes";
 });

@@ -482,6 +482,19 @@ def table() -> Picture:
     return _picture("Examples", body)
 
 
+def handles() -> Picture:
+    """A slider, a point on an image and a point on a plane: what dragging sets."""
+    maps = _maps(4, 24, 5)
+    slide = marks.Handle(knob="strength", kind="slide", low=0, high=2, value="1")
+    tiles = marks.Tiles(title="Slide", images=maps, limits=magnitude(maps), handle=slide)
+    point = marks.Handle(knob="patch", kind="point")
+    image = marks.Image(title="Drag", pixels=maps[0], limits=magnitude(maps), handle=point, size=120)
+    plane = np.add.outer(np.linspace(-1, 1, 20), np.linspace(-1, 1, 30))
+    box = (0.0, 3.0, 0.0, 2.0)
+    field = marks.Field(title="Click", values=plane, limits=symmetric(plane), extent=box, handle=point, size=160)
+    return _picture("Handles", marks.Group(children=(tiles, image, field), direction="row"))
+
+
 def findings() -> Picture:
     """Findings with actions, and numbers with units."""
     notes = (
@@ -525,6 +538,7 @@ MAKERS = {
         network,
         cells,
         table,
+        handles,
         findings,
     )
 }

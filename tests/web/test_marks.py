@@ -188,3 +188,35 @@ def test_odd_values_are_counted(page: sync_api.Page, address: str) -> None:
     assert "1 NaN" in text
     assert "1 infinite" in text
     assert "2 values beyond the scale" in text
+
+
+def test_handles_set_knobs(page: sync_api.Page, address: str) -> None:
+    """A slider, a place dragged to on an image, and a click on a plane each set their knob."""
+    place = _show(page, address, "handles")
+    place.get_by_role("slider").fill("1.5")
+    plate = place.locator(".image-plate")
+    plate.click(position={"x": 62, "y": 32})
+    place.locator(".mark-field .sheet").click(position={"x": 60, "y": 40})
+    told = page.evaluate("told")
+    assert ["strength", 1.5] in told
+    assert ["patch", "12,6"] in told
+    assert told[-1][0] == "patch"
+    assert 0 < float(told[-1][1].split(",")[0]) < 3
+
+
+def test_dragging_over_curves_sets_the_range(page: sync_api.Page, address: str) -> None:
+    """A drag over the curves sets the knob of their handle to first:last; a double click sets it back to all."""
+    place = _show(page, address, "curves")
+    box = place.locator(".sheet").bounding_box()
+    assert box is not None
+    y = box["y"] + 100
+    page.mouse.move(box["x"] + 200, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 400, y, steps=4)
+    page.mouse.up()
+    knob, value = page.evaluate("told.at(-1)")
+    first, last = map(int, value.split(":"))
+    assert knob == "steps"
+    assert 0 < first < last < 900
+    place.locator(".sheet").dblclick(position={"x": 300, "y": 100})
+    assert page.evaluate("told.at(-1)") == ["steps", ""]

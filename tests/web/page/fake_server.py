@@ -1,6 +1,6 @@
 """A small server that speaks the page's protocol with made-up pictures: for states that a real training reaches rarely.
 
-Run ``python tests/web/page/fake_server.py --port 8123`` from the repository's root to look at the page without a training.
+Run ``python tests/web/page/fake_server.py --port 8123`` to look at the page without a training.
 """
 
 from __future__ import annotations
@@ -8,212 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import socket
 import struct
 import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import uvicorn
+from fake_run import COMMANDS, ROOMS, VIEWS, Training, picture
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from diorama.core import colour, marks
-from diorama.core.picture import Check, Picture
-from diorama.core.provenance import Provenance
-from diorama.core.selection import Selection
-
 STATIC = Path(__file__).resolve().parents[3] / "src" / "diorama" / "static"
 CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; "
-    "worker-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "connect-src 'self'; worker-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-LAYERS = (("conv1", 12, (24, 24)), ("conv2", 24, (12, 12)), ("conv3", 24, (6, 6)))
-CLASSES = [str(digit) for digit in range(10)]
-
-
-def _knob(name: str, kind: str, default: object, **more: Any) -> dict[str, Any]:
-    return {
-        "name": name, "kind": kind, "default": default, "help": f"what {name} does", "low": None, "high": None,
-        "choices": [], "unit": "", "log": False, "main": False, "optional": default is None, **more,
-    }  # fmt: skip
-
-
-def _view(name: str, title: str, follows: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
-    return {
-        "name": name, "title": title, "sentence": f"{title}, drawn from made-up numbers.", "knobs": [], "room": "training",
-        "question": f"What do the {name} say?", "family": "process", "papers": [], "rows": [], "needs": "model",
-        "follows": list(follows), "input": False, "panel": "", "demo": "digits", "example": {}, **more,
-    }  # fmt: skip
-
-
-VIEWS = [
-    _view("curves", "Loss", knobs=[
-        _knob("smoothing", "number", 16.0, low=0.0, high=100.0, main=True),
-        _knob("log", "flag", True, main=True), _knob("series", "series", "loss"),
-    ], needs="record", rows=["C8"], papers=["TensorBoard"]),
-    _view("findings", "Findings", needs="record", rows=["C13"]),
-    _view("activations", "Activations", ("example", "layer"), input=True, family="features", rows=["A1", "A2"],
-          papers=["Karpathy 2014"], knobs=[_knob("sort", "choice", "strength", choices=["strength", "number"], main=True)]),
-    _view("weights", "Weights", ("layer",), family="features", knobs=[_knob("layer", "layer", None, main=True)]),
-    _view("confusion", "Confusion", ("class",), rows=["C12"]),
-    _view("examples", "Examples", ("example",), knobs=[
-        _knob("layout", "choice", "table", choices=["table", "strip"]),
-        _knob("sort", "choice", "loss", choices=["loss", "number"], main=True), _knob("class_", "class", None),
-    ]),
-    _view("structure", "Network", ("layer",), panel="map"),
-    _view("inspector", "Inspector", ("layer", "unit", "example", "class"), panel="inspector", input=True),
-    _view("answer", "Answer", ("example",), panel="answer", input=True),
-    _view("broken", "Broken", room="relate", family="relationships"),
-    _view("slow", "Slow", room="relate", family="relationships"),
-    _view("misfit", "Misfit", room="relate", family="relationships", demo="text"),
-]  # fmt: skip
-
-
-def _place(view: str, columns: int, rows: int, **knobs: Any) -> dict[str, Any]:
-    return {"view": view, "columns": columns, "rows": rows, "knobs": knobs}
-
-
-ROOMS = [
-    {"name": "training", "title": "Training", "question": "Is it learning well?", "training": [
-        _place("curves", 8, 3), _place("findings", 4, 3), _place("activations", 12, 3),
-        _place("weights", 4, 3), _place("confusion", 4, 3), _place("examples", 4, 3),
-    ], "input": [_place("activations", 12, 5), _place("weights", 12, 4)]},
-    {"name": "why", "title": "Why this answer?", "question": "Why?", "training": [], "input": []},
-    {"name": "relate", "title": "How do they relate?", "question": "Which belong together?", "input": [],
-     "training": [_place("broken", 6, 3), _place("slow", 6, 3), _place("misfit", 6, 3)]},
-]  # fmt: skip
-COMMANDS = [
-    {"name": name, "title": name.replace("_", " ").capitalize(), "sentence": f"{name} the training.", "knobs": []}
-    for name in ("pause", "resume", "step", "stop", "snapshot", "learning_rate", "optimizer_value")
-]
-
-
-class Training:
-    """What the made-up run is doing; a test changes it at will."""
-
-    def __init__(self) -> None:
-        self.last, self.alive, self.paused, self.factor = 812, True, False, 1.0
-        self.classes = list(CLASSES)
-        self.events = [
-            {"step": 297, "kind": "command", "name": "learning_rate", "text": "learning rate × 0.5"},
-            {"step": 400, "kind": "finding", "name": "dead_units", "text": "3 units of conv2 never fire"},
-        ]
-        self.runs = [{"name": "digits", "steps": 812, "alive": True, "title": "a CNN on digits"},
-                     {"name": "older/digits", "steps": 300, "alive": False, "title": "the same, before"}]  # fmt: skip
-        self.requests: list[dict[str, Any]] = []
-        self.commands: list[tuple[str, dict[str, Any]]] = []
-        self.kept: dict[str, str] = {}
-        rng = np.random.default_rng(0)
-        self.digits = rng.random((64, 8, 8)).astype(np.float32)
-        self.maps = {name: rng.random((units, *size)).astype(np.float32) for name, units, size in LAYERS}
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "first": 0, "last": self.last, "snapshots": list(range(0, self.last + 1, 10)), "alive": self.alive,
-            "paused": self.paused, "events": self.events, "dropped": 0,
-            "optimizer": [{"group": 0, "learning_rate": 0.1, "factor": self.factor, "momentum": 0.9}],
-            "classes": self.classes, "known": True, "task": "classification",
-            "input": {"kind": "image", "height": 8, "width": 8, "channels": 1, "draw": True, "sentence": "guessed: images"},
-            "examples": 64, "layers": [{"name": n, "units": u, "kind": "Conv2d", "shape": [u, *s]} for n, u, s in LAYERS],
-            "series": ["loss", "accuracy"], "histograms": ["weights/conv1.weight"], "model": None,
-            "fits": {"misfit": "it colours text, and this network reads images"}, "seconds_a_step": 0.02,
-        }  # fmt: skip
-
-
-def picture(training: Training, request: dict[str, Any]) -> Picture:
-    """Draw what a request asks for, from made-up numbers."""
-    step = training.last if request["step"] in (None, "live") else int(request["step"])
-    chosen = Selection.parse(request["selection"])
-    body, title, caption = _BODIES[request["view"]](training, request, step, chosen)
-    made = Provenance(method=request["view"], sentence="Made up.", knobs=request["knobs"], step=step, run=request["run"])
-    checks = (Check(name="completeness", value=0.0031, sentence="how far the parts are from the whole", good=True),)
-    return Picture(title=title, body=body, caption=caption, provenance=made, step=step, checks=checks[: step % 2 or 1])
-
-
-def _curves(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    x = np.arange(0, training.last + 1)
-    raw = np.exp(-x / 200) * (1 + 0.3 * np.sin(x)) + 0.01
-    series = (marks.Series(name="train", x=x, y=raw, faint=True), marks.Series(name="held out", x=x, y=raw * 1.3, colour=1))
-    event = marks.Event(x=297, label="lr × 0.5")
-    return marks.Lines(series=series, y_log=True, cursor=step, events=(event,)), "Loss", "Training loss of each batch."
-
-
-def _findings(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    finding = marks.Number(label="3 units of conv2 never fire", tone="warn", note="off for all 64 examples since step 120",
-                           actions=(marks.Action(command="learning_rate", label="Halve the rate", knobs={"factor": 0.5}),))  # fmt: skip
-    return marks.Group(children=(finding, marks.Number(label="conv1 has settled", tone="good"))), "Findings", ""
-
-
-def _activations(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    rows = []
-    for name, maps in training.maps.items():
-        shown = maps * (0.2 + step / 1000)
-        keys = tuple(f"unit:{name}/{i}" for i in range(len(maps)))
-        rows.append(marks.Tiles(title=name, images=shown, limits=colour.magnitude(shown), keys=keys,
-                                labels=tuple(map(str, range(len(maps)))), size=44))  # fmt: skip
-    of = "the drawing" if request["input"] else f"example {chosen.one('example').number if chosen.one('example') else 0}"
-    return marks.Group(children=tuple(rows)), f"Activations of {of}", "Each square is one unit's map."
-
-
-def _weights(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    values = np.random.default_rng(1).normal(size=(12, 3, 3)).astype(np.float32) * (0.3 + step / 1000)
-    layer = request["knobs"].get("layer") or (chosen.one("layer").name if chosen.one("layer") else "conv1")
-    keys = tuple(f"unit:{layer}/{i}" for i in range(12))
-    tiles = marks.Tiles(images=values, limits=colour.symmetric(values, 2.0), keys=keys, labels=tuple(map(str, range(12))))
-    return tiles, f"Weights of {layer}", "Each square is one 3 × 3 filter; blue pushes up, orange pulls down."
-
-
-def _confusion(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    values = np.eye(10) * 6 + np.random.default_rng(2).integers(0, 2, (10, 10))
-    keys = tuple(f"class:{i}" for i in range(10))
-    names = tuple(training.classes)
-    body = marks.Heatmap(values=values, limits=colour.magnitude(values), row_labels=names, column_labels=names, row_keys=keys,
-                         row_title="truth", column_title="answer", square=True)  # fmt: skip
-    return body, "Confusion", "Rows are true classes, columns are answers."
-
-
-def _examples(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    limits = colour.magnitude(training.digits, scale="grey")
-    keys = tuple(f"example:{i}" for i in range(64))
-    return marks.Tiles(images=training.digits, limits=limits, keys=keys, size=40), "Examples", "The probe set."
-
-
-def _structure(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    blocks = tuple(
-        marks.Block(id=name, label=name, kind="Conv2d", detail=f"{units} × {size[0]} × {size[1]}", key=f"layer:{name}",
-                    notes=(f"Δw/w {step / 1e6:.1e}", "0 % off"), maps=training.maps[name][:10],
-                    maps_limits=colour.magnitude(training.maps[name]), spark=np.exp(-np.arange(40) / 9))
-        for name, units, size in LAYERS
-    )  # fmt: skip
-    return marks.Blocks(blocks=blocks, layout="list"), "Network", "14,802 weights"
-
-
-def _inspector(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    by_class = np.linspace(1, 2, 10)
-    bars = marks.Bars(title="By class", values=by_class, labels=tuple(training.classes), colours=tuple(range(10)))
-    best = marks.Tiles(title="Fires most for", images=training.digits[:9], limits=colour.magnitude(training.digits, scale="grey"),
-                       columns=3, size=72, keys=tuple(f"example:{i}" for i in range(9)))  # fmt: skip
-    return marks.Group(children=(best, bars)), str(chosen.a[-1]) if chosen.a else "Inspector", "Most for 9."
-
-
-def _answer(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    receives = marks.Image(title="the net receives", pixels=training.digits[0], size=44,
-                           limits=colour.magnitude(training.digits[0], scale="grey"))  # fmt: skip
-    values = np.array([0.01] * 3 + [0.91] + [0.01] * 6)
-    bars = marks.Bars(title="answer", values=values, labels=tuple(training.classes), colours=tuple(range(10)), horizontal=False)
-    return marks.Group(children=(receives, bars), direction="row"), "Answer", ""
-
-
-_BODIES = {
-    "curves": _curves, "findings": _findings, "activations": _activations, "weights": _weights, "confusion": _confusion,
-    "examples": _examples, "structure": _structure, "inspector": _inspector, "answer": _answer,
-}  # fmt: skip
 
 
 class Server:
@@ -227,9 +40,11 @@ class Server:
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
         routes = [
-            Route("/", self._index), Route("/export", self._export, methods=["POST"]), WebSocketRoute("/socket", self._socket),
+            Route("/", self._index),
+            Route("/export", self._export, methods=["POST"]),
+            WebSocketRoute("/socket", self._socket),
             Mount("/", StaticFiles(directory=static)),
-        ]  # fmt: skip
+        ]
         config = uvicorn.Config(Starlette(routes=routes), log_level="error", ws="websockets-sansio", lifespan="off")
         self._server = uvicorn.Server(config)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -251,13 +66,19 @@ class Server:
         self._listener.close()
 
     async def _index(self, request: Any) -> Response:
-        return FileResponse(self.static / "index.html", headers={"Content-Security-Policy": CSP, "Cache-Control": "no-store"})
+        return FileResponse(
+            self.static / "index.html", headers={"Content-Security-Policy": CSP, "Cache-Control": "no-store"}
+        )
 
     async def _export(self, request: Any) -> Response:
         wanted = await request.json()
         if wanted["suffix"] == "pdf":
             return Response(json.dumps({"message": "no printer here; save a svg"}), 422, media_type="application/json")
         return Response(json.dumps(wanted["request"]), media_type="application/octet-stream")
+
+    def asked(self, view: str) -> list[dict[str, Any]]:
+        """What pages have asked of a view so far."""
+        return [request for request in self.training.requests if request["view"] == view]
 
     def push(self) -> None:
         """Tell every page the state again."""
@@ -280,9 +101,16 @@ class Server:
         await ws.accept()
         self._sockets.add(ws)
         hello = {
-            "event": "hello", "version": "0", "runs": self.training.runs, "rooms": ROOMS, "views": VIEWS, "commands": COMMANDS,
-            "methods": [], "demos": [], "glossary": {"filter": "a small picture that a unit looks for", "batch": "some examples"},
-        }  # fmt: skip
+            "event": "hello",
+            "version": "0",
+            "runs": self.training.runs,
+            "rooms": ROOMS,
+            "views": VIEWS,
+            "commands": COMMANDS,
+            "methods": [],
+            "demos": [],
+            "glossary": {"filter": "a small picture that a unit looks for", "batch": "some examples"},
+        }
         await ws.send_json(hello)
         jobs: dict[int, asyncio.Task[None]] = {}
         with contextlib.suppress(WebSocketDisconnect):
@@ -336,7 +164,7 @@ class Server:
                 await asyncio.sleep(0.3)
             return
         data = await asyncio.to_thread(lambda: picture(self.training, request).to_bytes())
-        await ws.send_bytes(struct.pack("<II", channel, math.floor(0)) + data)
+        await ws.send_bytes(struct.pack("<II", channel, 0) + data)
         await ws.send_json({"event": "done", "channel": channel, "seconds": 0.01})
 
 

@@ -21,15 +21,42 @@ const say = (key) => { const k = parseKey(key); return k && { ...k, text: keyTex
 console.log(JSON.stringify({ hashes: lines.hashes.map(read), keys: lines.keys.map(say) }));
 """
 KEYS = (
-    "run:a", "run:runs%2Fa b", "layer:features.3", "layer:act#2", "layer:rnn.l1.reverse", "layer:h%2Bx%7Cy", "unit:features.3/17",
-    "unit:features.3/17@5,8", "head:block.2.attn/4", "weight:fc/3,1", "op:layer1.0.add", "direction:smiling", "example:4",
-    "example:4-90", "class:7", "step:120", "token:12", "unit:a/b/3", "direction:größe%21%27%28%29%2A~",
-    "nonsense", "unit:features.3", "unit:/3", "example:x", "example:9-4", "example:1-2-3", "layer:", "unit:a/1@", "star:3", "unit:a/01",
-)  # fmt: skip
+    "run:a",
+    "run:runs%2Fa b",
+    "layer:features.3",
+    "layer:act#2",
+    "layer:rnn.l1.reverse",
+    "layer:h%2Bx%7Cy",
+    "unit:features.3/17",
+    "unit:features.3/17@5,8",
+    "head:block.2.attn/4",
+    "weight:fc/3,1",
+    "op:layer1.0.add",
+    "direction:smiling",
+    "example:4",
+    "example:4-90",
+    "class:7",
+    "step:120",
+    "token:12",
+    "unit:a/b/3",
+    "direction:größe%21%27%28%29%2A~",
+    "nonsense",
+    "unit:features.3",
+    "unit:/3",
+    "example:x",
+    "example:9-4",
+    "example:1-2-3",
+    "layer:",
+    "unit:a/1@",
+    "star:3",
+    "unit:a/01",
+)
 ADDRESSES = (
     Address(),
     Address(run="runs/digits", step="120", room="training", view="weights", mode="input"),
-    Address(run="a&b=c#d %", selection=Selection.of("unit:features.3/17@5,8", "example:4", against=("run:b", "step:3"))),
+    Address(
+        run="a&b=c#d %", selection=Selection.of("unit:features.3/17@5,8", "example:4", against=("run:b", "step:3"))
+    ),
     Address(knobs={"weights": {"layer": "features.3", "limit": "0.5"}, "weights~2": {"layer": "größe!'()*~ +"}}),
     Address(selection=Selection.of("layer:a%2Bb%7Cc", "direction:x%26y")),
 )
@@ -50,8 +77,12 @@ def test_addresses_agree() -> None:
     for address, text, read in zip(ADDRESSES, hashes, _page(hashes, [])["hashes"], strict=True):
         assert read["again"] == text
         assert [read[name] for name in ("run", "step", "room", "view", "mode")] == [
-            address.run, address.step, address.room, address.view, address.mode,
-        ]  # fmt: skip
+            address.run,
+            address.step,
+            address.room,
+            address.view,
+            address.mode,
+        ]
         assert read["selection"] == {"a": list(map(str, address.selection.a)), "b": list(map(str, address.selection.b))}
         assert read["knobs"] == {view: dict(values) for view, values in address.knobs.items()}
 
@@ -66,8 +97,11 @@ def test_keys_agree() -> None:
             continue
         assert said is not None, text
         assert (said["kind"], said["name"], said["index"], said["place"]) == (
-            key.kind, key.name, list(key.index), list(key.place),
-        )  # fmt: skip
+            key.kind,
+            key.name,
+            list(key.index),
+            list(key.place),
+        )
         assert said["text"] == str(key)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import re
 from typing import Any
 
 import pytest
-from conftest import Visit
 from fake_server import Server
-from PIL import Image
 from playwright.sync_api import expect
+from visits import Visit
 
 
-def _asked(server: Server, view: str) -> list[dict[str, Any]]:
+def asked(server: Server, view: str) -> list[dict[str, Any]]:
+    """What the page has asked of a view so far."""
     return [request for request in server.training.requests if request["view"] == view]
 
 
@@ -23,7 +23,9 @@ def test_everything_stands_on_one_screen(visit: Visit, server: Server) -> None:
         expect(page.locator(f"[data-view={name}] .drawn")).to_be_in_viewport()
     for name in ("Network", "Inspector", "Input"):
         expect(page.get_by_role("complementary", name=name)).to_be_in_viewport()
-    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight && document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(
+        "document.documentElement.scrollHeight <= innerHeight && document.documentElement.scrollWidth <= innerWidth"
+    )
 
 
 def test_rooms_without_views_are_hidden(visit: Visit, server: Server) -> None:
@@ -60,11 +62,11 @@ def test_only_views_that_follow_ask_again(visit: Visit, server: Server) -> None:
     page = visit.open(server.url)
     expect(page.locator("[data-view=confusion] .drawn")).to_be_visible()
     page.wait_for_timeout(500)
-    before = {view: len(_asked(server, view)) for view in ("activations", "weights", "confusion", "curves")}
+    before = {view: len(server.asked(view)) for view in ("activations", "weights", "confusion", "curves")}
     page.locator(".examples [data-key='example:5']").click()
     expect(page.get_by_role("heading", name="Activations of example 5")).to_be_visible()
     page.wait_for_timeout(300)
-    after = {view: len(_asked(server, view)) for view in before}
+    after = {view: len(server.asked(view)) for view in before}
     assert after == {**before, "activations": before["activations"] + 1}
 
 
@@ -96,8 +98,8 @@ def test_time_by_keyboard(visit: Visit, server: Server) -> None:
     expect(page.get_by_text("step 710 of 812")).to_be_visible()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_text("step 720 of 812")).to_be_visible()
-    page.wait_for_function("document.querySelector('[data-view=weights]').ariaBusy === 'false'")
-    assert _asked(server, "weights")[-1]["step"] == 720
+    expect(page.locator("[data-view=weights]")).to_have_attribute("aria-busy", "false")
+    assert server.asked("weights")[-1]["step"] == 720
     page.keyboard.press("l")
     expect(page.get_by_role("button", name="live", exact=True)).to_have_attribute("aria-pressed", "true")
 
@@ -111,12 +113,12 @@ def test_playing_runs_to_the_live_end(visit: Visit, server: Server) -> None:
     expect(page.get_by_role("button", name="Stop playing")).to_be_visible()
     expect(page.get_by_role("button", name="Play over")).to_be_visible()
     expect(page.get_by_text("step 60 of 60")).to_be_visible()
-    steps = [request["step"] for request in _asked(server, "weights")]
+    steps = [request["step"] for request in server.asked("weights")]
     assert {0, 10, 20, 30, 40, 50} <= set(steps)
 
 
 def test_steering(visit: Visit, server: Server) -> None:
-    """Pause, one step, the learning rate, another value and stop (asked once more) reach the training and are acknowledged."""
+    """Pause, one step, the learning rate, another value and stop reach the training and are acknowledged."""
     page = visit.open(server.url)
     page.get_by_role("button", name="Pause", exact=True).click()
     expect(page.get_by_role("log")).to_contain_text("pause at step 812")
@@ -134,9 +136,14 @@ def test_steering(visit: Visit, server: Server) -> None:
     page.get_by_role("button", name="Stop for good").click()
     expect(page.get_by_role("log")).to_contain_text("stop at step 812")
     assert server.training.commands == [
-        ("pause", {}), ("step", {}), ("learning_rate", {"factor": 0.5}), ("learning_rate", {"value": 0.02}),
-        ("optimizer_value", {"setting": "momentum", "value": 0.8}), ("snapshot", {}), ("stop", {}),
-    ]  # fmt: skip
+        ("pause", {}),
+        ("step", {}),
+        ("learning_rate", {"factor": 0.5}),
+        ("learning_rate", {"value": 0.02}),
+        ("optimizer_value", {"setting": "momentum", "value": 0.8}),
+        ("snapshot", {}),
+        ("stop", {}),
+    ]
 
 
 def test_an_action_of_a_finding(visit: Visit, server: Server) -> None:
@@ -152,11 +159,11 @@ def test_the_connection_comes_back(visit: Visit, server: Server) -> None:
     page = visit.open(server.url)
     page.locator("[data-view=weights] .drawn").wait_for()
     page.wait_for_timeout(300)
-    before = len(_asked(server, "weights"))
+    before = len(server.asked("weights"))
     server.cut()
     expect(page.get_by_role("button", name="live", exact=True)).to_be_visible()
-    page.wait_for_function("document.querySelector('[data-view=weights]').ariaBusy === 'false'")
-    assert len(_asked(server, "weights")) == before + 1
+    expect(page.locator("[data-view=weights]")).to_have_attribute("aria-busy", "false")
+    assert len(server.asked("weights")) == before + 1
     server.training.last = 820
     server.push()
     expect(page.get_by_text("step 820 of 820")).to_be_visible()
@@ -243,44 +250,6 @@ def test_how_it_is_made_and_saving(visit: Visit, server: Server) -> None:
     visit.wrong = [line for line in visit.wrong if "422" not in line]
 
 
-def test_drawing_asks_no_faster_than_answered(visit: Visit, server: Server) -> None:
-    """What is drawn reaches the views that look at the input while it is drawn, coalesced; undo and clear work."""
-    page = visit.open(server.url)
-    page.locator("[data-view=weights] .drawn").wait_for()
-    before, weights = len(_asked(server, "activations")), len(_asked(server, "weights"))
-    box = page.get_by_label("Drawing pad").bounding_box()
-    assert box
-    page.mouse.move(box["x"] + 20, box["y"] + 20)
-    page.mouse.down()
-    for step in range(40):
-        page.mouse.move(box["x"] + 20 + step, box["y"] + 20 + step)
-    page.mouse.up()
-    expect(page.get_by_role("heading", name="Activations of the drawing")).to_be_visible()
-    drawn = [request["input"] for request in _asked(server, "activations")[before:]]
-    assert 1 <= len(drawn) <= 45
-    assert drawn[-1]["kind"] == "drawing"
-    assert drawn[-1]["width"] == drawn[-1]["height"]
-    assert len(_asked(server, "weights")) == weights
-    page.get_by_role("button", name="Undo").click()
-    page.get_by_role("button", name="Clear").click()
-    expect(page.get_by_role("heading", name="Activations of example 0")).to_be_visible()
-    assert _asked(server, "activations")[-1]["input"] is None
-
-
-def test_a_file_as_input(visit: Visit, server: Server) -> None:
-    """An uploaded picture becomes the input; a file that holds none says what could be."""
-    page = visit.open(server.url)
-    red = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(red, "png")
-    page.locator("input[type=file]").set_input_files({"name": "red.png", "mimeType": "image/png", "buffer": red.getvalue()})
-    expect(page.get_by_text("looking at your own image")).to_be_visible()
-    assert _asked(server, "activations")[-1]["input"]["kind"] == "image"
-    page.locator("input[type=file]").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
-    expect(page.get_by_role("log")).to_contain_text("a.txt holds no row of numbers")
-    page.get_by_role("button", name="back to the examples").click()
-    expect(page.get_by_role("heading", name="Activations of example 0")).to_be_visible()
-
-
 def test_panels_fold_and_are_resized(visit: Visit, server: Server) -> None:
     """Panels fold by key and are resized by their edge with the pointer and by keyboard; both are remembered."""
     page = visit.open(server.url)
@@ -339,11 +308,11 @@ def test_comparing_with_a_second_run(visit: Visit, server: Server) -> None:
     page.get_by_label("compare with run").select_option("older/digits")
     page.get_by_role("dialog").get_by_label("step").fill("40")
     page.get_by_role("dialog").get_by_label("step").press("Enter")
-    page.wait_for_function("location.hash.includes('step%3A40')")
-    page.wait_for_function("document.querySelector('[data-view=weights]').ariaBusy === 'false'")
+    expect(page).to_have_url(re.compile("step%3A40"))
+    expect(page.locator("[data-view=weights]")).to_have_attribute("aria-busy", "false")
     page.wait_for_timeout(200)
-    assert _asked(server, "weights")[-1]["other"] == {"run": "older/digits", "step": 40}
-    assert _asked(server, "weights")[-1]["selection"] == ""
+    assert server.asked("weights")[-1]["other"] == {"run": "older/digits", "step": 40}
+    assert server.asked("weights")[-1]["selection"] == ""
 
 
 def test_long_selections_are_kept_by_the_server(visit: Visit, server: Server) -> None:
@@ -352,7 +321,7 @@ def test_long_selections_are_kept_by_the_server(visit: Visit, server: Server) ->
     tiles = page.locator(".examples [data-key]")
     tiles.first.click()
     tiles.nth(63).click(modifiers=["Shift"])
-    page.wait_for_function("location.hash.includes('select=%40')")
+    expect(page).to_have_url(re.compile("select=%40"))
     address = page.url
     visit.page.goto("about:blank")
     page = visit.open(address)
@@ -387,7 +356,7 @@ def test_hostile_names_are_text(visit: Visit, server: Server) -> None:
 
 
 def test_keys_and_glossary(visit: Visit, server: Server) -> None:
-    """"?" lists the keys, Escape closes them; a term explains itself on hover."""
+    """ "?" lists the keys, Escape closes them; a term explains itself on hover."""
     page = visit.open(server.url)
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")

@@ -1,0 +1,172 @@
+"""The page on real trainings: live, at every snapshot, with everything that a person does to them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from visits import Visit
+
+import diorama
+from diorama.server.serve import Page as Served
+
+PATIENCE = 150_000
+"""Milliseconds: a busy machine computes slowly, and no test asserts a time."""
+
+
+def _demo(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "diorama", "demo", *arguments]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page on a network that learns digits at this moment."""
+    folder = tmp_path_factory.mktemp("live") / "digits"
+    command = _demo("digits", "--no-browser", "--port", "0", "--run", str(folder))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout is not None
+        yield training.stdout.readline().strip()
+        training.terminate()
+        training.wait(30)
+
+
+@pytest.fixture
+def learning(browser: Browser, live: str) -> Iterator[Page]:
+    """A visitor of the live page, who waited until it shows the network."""
+    visit = Visit(browser)
+    visit.page.set_default_timeout(PATIENCE)
+    page = visit.open(live)
+    page.locator("[data-view=activations] .drawn").wait_for()
+    yield page
+    visit.context.close()
+    assert not visit.wrong, visit.wrong
+
+
+def _drawn(card: Locator) -> None:
+    expect(card.locator(".drawn").first).to_be_visible(timeout=PATIENCE)
+    expect(card.locator(".failure")).to_have_count(0)
+
+
+def _draw_a_three(page: Page) -> None:
+    box = page.get_by_label("Drawing pad").bounding_box()
+    assert box
+    x, y, side = box["x"], box["y"], box["width"]
+    page.mouse.move(x + 0.3 * side, y + 0.25 * side)
+    page.mouse.down()
+    for across, down in ((0.5, 0.15), (0.7, 0.3), (0.5, 0.48), (0.72, 0.65), (0.5, 0.85), (0.28, 0.75)):
+        page.mouse.move(x + across * side, y + down * side, steps=4)
+    page.mouse.up()
+
+
+def test_every_view_of_the_room_is_drawn_live(learning: Page) -> None:
+    """While the network learns, every view of the room shows a picture, none an error, and the steps go on."""
+    cards = learning.locator("main article")
+    for index in range(cards.count()):
+        cards.nth(index).scroll_into_view_if_needed()
+        _drawn(cards.nth(index))
+    for panel in ("map", "answer"):
+        _drawn(learning.locator(f"[data-view={panel}]"))
+    step = learning.locator("header .step b")
+    before = step.inner_text()
+    expect(step).not_to_have_text(before, timeout=PATIENCE)
+
+
+def test_a_drawing_is_seen_while_the_training_runs(learning: Page) -> None:
+    """A drawn three reaches the activations, the map and the answer, and the network says three once it has learned."""
+    learned = re.compile(r"^([3-9]\d\d|\d+,\d+)$")
+    expect(learning.locator("header .step b")).to_have_text(learned, timeout=PATIENCE)
+    _draw_a_three(learning)
+    for text in ("Activations of your drawing", "your drawing"):
+        expect(learning.get_by_text(text).first).to_be_visible(timeout=PATIENCE)
+    expect(learning.locator("[data-view=answer] .strong")).to_contain_text("3", timeout=PATIENCE)
+
+
+def test_the_past_is_one_key_away(learning: Page) -> None:
+    """At step 0 and half-way every view in sight is drawn as the network was then."""
+    slider = learning.get_by_role("slider", name="Step of the training")
+    slider.press("Home")
+    expect(learning.get_by_text(re.compile("step 0 of"))).to_be_visible()
+    weights = learning.locator("[data-view=weights]")
+    _drawn(weights)
+    learning.keyboard.press("Shift+ArrowRight")
+    expect(learning.get_by_text(re.compile("step 0 of"))).to_be_hidden()
+    for view in ("curves", "activations", "weights", "confusion"):
+        card = learning.locator(f"[data-view={view}]")
+        expect(card).to_have_attribute("aria-busy", "false", timeout=PATIENCE)
+        _drawn(card)
+
+
+def test_pausing_halving_and_resuming(learning: Page) -> None:
+    """Pause holds the training, the halved rate is acknowledged and marked on the time axis, resume lets it go on."""
+    step = learning.locator("header .step b")
+    marked = learning.locator(".event.command")
+    before = marked.count()
+    learning.get_by_role("button", name="Pause", exact=True).click()
+    expect(learning.get_by_role("button", name="Resume", exact=True)).to_be_visible(timeout=PATIENCE)
+    learning.wait_for_timeout(1200)
+    held = step.inner_text()
+    learning.get_by_role("button", name="Steer the training").click()
+    learning.get_by_role("button", name="× 0.5").click()
+    expect(learning.get_by_role("log")).to_contain_text("learning rate", timeout=PATIENCE)
+    learning.keyboard.press("Escape")
+    expect(marked).not_to_have_count(before, timeout=PATIENCE)
+    expect(step).to_have_text(held)
+    learning.get_by_role("button", name="Resume", exact=True).click()
+    expect(step).not_to_have_text(held, timeout=PATIENCE)
+
+
+def test_a_map_becomes_the_selected_unit(learning: Page) -> None:
+    """A clicked map is told about in the inspector, and lit in the weights too."""
+    learning.locator("[data-view=activations] [data-key='unit:conv2/3']").click()
+    _drawn(learning.locator("[data-view=inspector]"))
+    expect(learning.locator("[data-view=inspector]")).to_contain_text("conv2/3", timeout=PATIENCE)
+    expect(learning.locator("[data-view=weights] [data-key='unit:conv2/3']")).to_have_class(
+        re.compile("selected"), timeout=PATIENCE
+    )
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A page on one short run of every demo, each named like its demo."""
+    folder = tmp_path_factory.mktemp("demos")
+    for name in diorama.demos:
+        subprocess.run(_demo(name, "--headless", "--steps", "12", "--run", str(folder / name)), check=True)
+    page = diorama.serve(folder)
+    yield page
+    page.close()
+
+
+@pytest.mark.timeout(900)
+def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -> None:
+    """Each entry opens on its own demo with a picture, from its address alone."""
+    visit = Visit(browser)
+    page = visit.open(demos.url)
+    opened = set()
+    for name in diorama.demos:
+        page.goto(demos.url.split("?")[0] + f"#run={name}&room=catalogue")
+        page.reload()
+        page.locator("[data-entry]").first.wait_for()
+        expect(page.locator("[data-entry] a").nth(3)).to_be_visible(timeout=PATIENCE)
+        for entry in page.locator("[data-entry]").all():
+            identity = str(entry.get_attribute("data-entry"))
+            view = diorama.views.get(identity.removeprefix("view-"))
+            link = entry.get_by_role("link")
+            if view is None or view.demo != name:
+                continue
+            expect(link, f"{identity} should open on {name}").to_have_count(1)
+            address = str(link.get_attribute("href"))
+            other = visit.context.new_page()
+            other.goto(demos.url.split("?")[0] + address)
+            if view.panel == "inspector":
+                expect(other.get_by_text("Nothing is selected")).to_be_visible(timeout=PATIENCE)
+            else:
+                _drawn(other.locator(f"[data-view={view.name}]"))
+            other.close()
+            opened.add(view.name)
+    visit.context.close()
+    assert opened == set(diorama.views)
+    assert not visit.wrong, visit.wrong

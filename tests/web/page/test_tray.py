@@ -1,0 +1,50 @@
+"""Inputs of one's own: drawn and uploaded. The training is made up."""
+
+from __future__ import annotations
+
+import io
+
+from fake_server import Server
+from PIL import Image
+from playwright.sync_api import expect
+from visits import Visit
+
+
+def test_drawing_asks_no_faster_than_answered(visit: Visit, server: Server) -> None:
+    """What is drawn reaches the views that look at the input while it is drawn, coalesced; undo and clear work."""
+    page = visit.open(server.url)
+    page.locator("[data-view=weights] .drawn").wait_for()
+    before, weights = len(server.asked("activations")), len(server.asked("weights"))
+    box = page.get_by_label("Drawing pad").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    for step in range(40):
+        page.mouse.move(box["x"] + 20 + step, box["y"] + 20 + step)
+    page.mouse.up()
+    expect(page.get_by_role("heading", name="Activations of the drawing")).to_be_visible()
+    drawn = [request["input"] for request in server.asked("activations")[before:]]
+    assert 1 <= len(drawn) <= 45
+    assert drawn[-1]["kind"] == "drawing"
+    assert drawn[-1]["width"] == drawn[-1]["height"]
+    assert len(server.asked("weights")) == weights
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("heading", name="Activations of example 0")).to_be_visible()
+    assert server.asked("activations")[-1]["input"] is None
+
+
+def test_a_file_as_input(visit: Visit, server: Server) -> None:
+    """An uploaded picture becomes the input; a file that holds none says what could be."""
+    page = visit.open(server.url)
+    red = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(red, "png")
+    page.locator("input[type=file]").set_input_files(
+        {"name": "red.png", "mimeType": "image/png", "buffer": red.getvalue()}
+    )
+    expect(page.get_by_text("looking at your own image")).to_be_visible()
+    assert server.asked("activations")[-1]["input"]["kind"] == "image"
+    page.locator("input[type=file]").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    expect(page.get_by_role("log")).to_contain_text("a.txt holds no row of numbers")
+    page.get_by_role("button", name="back to the examples").click()
+    expect(page.get_by_role("heading", name="Activations of example 0")).to_be_visible()
