@@ -137,7 +137,8 @@ def _between(scene: Scene, layers: list[Shown]) -> Iterator[Edge]:
                 word += f" → {node.shape[1]} × {node.shape[2]}" if node.kind.startswith("adaptive") else ""
                 word += f" {side // node.shape[-1]}" if not node.kind.startswith("adaptive") else ""
             words += [word] if word else []
-        side = node.shape[-1] if len(node.shape) == 3 else side
+        if len(node.shape) == 3 and (node.is_op or not node.key):
+            side = node.shape[-1]
 
 
 def _inside(node: str, parents: dict[str, str], cards: dict[str, str]) -> bool:

@@ -1,0 +1,107 @@
+"""Scores, tasks, answers and losses read from what models return."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from diorama.core.errors import NotApplicable, NotFound
+from diorama.model.outputs import Reading, pick
+
+
+@pytest.mark.parametrize(
+    ("shape", "y", "task"),
+    [
+        ((8, 3), torch.arange(8) % 3, "classification"),
+        ((8, 3), F.one_hot(torch.arange(8) % 3), "classification"),
+        ((8, 3), F.one_hot(torch.arange(8) % 3).float(), "classification"),
+        ((8, 3), torch.tensor([[1, 1, 0]] * 8), "multi_label"),
+        ((8, 1), torch.arange(8) % 2, "classification"),
+        ((8,), torch.arange(8) % 2, "classification"),
+        ((8, 1), torch.randn(8), "regression"),
+        ((8, 2), torch.randn(8, 2), "regression"),
+        ((8, 5, 7), torch.randint(0, 7, (8, 5)), "next_token"),
+        ((8, 3), None, "classification"),
+        ((8, 3), torch.randn(8, 4), ""),
+    ],
+)
+def test_the_task_is_guessed_and_said(shape: tuple[int, ...], y: Tensor | None, task: str) -> None:
+    """The task follows from the shapes of scores and truth, and a sentence says why."""
+    reading = Reading.of(torch.randn(shape), y)
+    assert reading.task == task
+    assert any("task" in sentence for sentence in reading.guessed)
+
+
+def test_a_told_task_is_not_guessed() -> None:
+    """What the user says is taken, and nothing is stated as a guess; an unknown word is refused."""
+    assert Reading.of(torch.randn(4, 3), task="multi_label").guessed == ()
+    with pytest.raises(NotFound, match="classification"):
+        Reading.of(torch.randn(4, 3), task="clasification")
+
+
+def test_scores_are_found_in_nested_outputs() -> None:
+    """The scores are taken from logits, else the first floating-point tensor, and the choice is stated."""
+    scores, other = torch.randn(2, 3), torch.randn(2, 9)
+    found, said = pick({"hidden": other, "logits": scores})
+    assert found is scores
+    assert "logits" in said
+    assert pick((torch.tensor([1, 2]), scores))[0] is scores
+    assert pick({"a": (other, scores)}, "a.1") == (scores, "")
+    with pytest.raises(NotFound, match="a.1"):
+        pick({"a": (other, scores)}, "a.2")
+    with pytest.raises(NotApplicable):
+        pick({"a": 1})
+
+
+def test_probabilities_are_read_in_every_form() -> None:
+    """Raw scores, probabilities and log-probabilities give the same probabilities and the same losses."""
+    scores, y = torch.randn(6, 4), torch.arange(6) % 4
+    wanted = scores.softmax(1)
+    for form in (scores, scores.softmax(1), scores.log_softmax(1)):
+        reading = Reading.of(form, y)
+        assert torch.allclose(reading.probabilities(form), wanted, atol=1e-6)
+        assert torch.allclose(reading.losses(form, y), F.cross_entropy(scores, y, reduction="none"), atol=1e-5)
+
+
+def test_a_single_score_means_two_classes() -> None:
+    """A classifier with one score answers with two probabilities that add up to one."""
+    scores, y = torch.tensor([[2.0], [-1.0]]), torch.tensor([1, 1])
+    reading = Reading.of(scores, y)
+    assert reading.width(scores) == 2
+    assert torch.allclose(reading.probabilities(scores)[:, 1], scores[:, 0].sigmoid())
+    assert reading.predictions(scores).tolist() == [1, 0]
+    assert reading.right(scores, y).tolist() == [1, 0]
+    wanted = F.binary_cross_entropy_with_logits(scores[:, 0], y.float(), reduction="none")
+    assert torch.allclose(reading.losses(scores, y), wanted, atol=1e-6)
+
+
+def test_losses_of_the_other_tasks() -> None:
+    """Texts lose the mean cross-entropy of their tokens, regressions the squared error, labels binary cross-entropy."""
+    text, y = torch.randn(3, 5, 7), torch.randint(0, 7, (3, 5))
+    wanted = F.cross_entropy(text.transpose(1, 2), y, reduction="none").mean(1)
+    assert torch.allclose(Reading.of(text, y).losses(text, y), wanted, atol=1e-6)
+    values, truth = torch.randn(4, 1), torch.randn(4)
+    assert torch.allclose(Reading.of(values, truth).losses(values, truth), (values[:, 0] - truth) ** 2)
+    labels = torch.tensor([[1, 1, 0], [0, 1, 1]])
+    scores = torch.randn(2, 3)
+    wanted = F.binary_cross_entropy_with_logits(scores, labels.float(), reduction="none").mean(1)
+    assert torch.allclose(Reading.of(scores, labels).losses(scores, labels), wanted, atol=1e-5)
+
+
+def test_a_criterion_that_averages_is_called_for_each_example() -> None:
+    """A user's loss gives one number an example, also where it returns the mean of a batch."""
+    scores, y = torch.randn(5, 3), torch.arange(5) % 3
+    for how in ("none", "mean"):
+        reading = Reading.of(scores, y, criterion=lambda a, b, how=how: F.cross_entropy(a, b, reduction=how))
+        assert torch.allclose(reading.losses(scores, y), F.cross_entropy(scores, y, reduction="none"), atol=1e-6)
+
+
+def test_a_regression_is_neither_probable_nor_right() -> None:
+    """Asking a regression for probabilities or right answers says what to look at instead."""
+    reading = Reading.of(torch.randn(4, 1), torch.randn(4))
+    with pytest.raises(NotApplicable, match="classifier"):
+        reading.probabilities(torch.randn(4, 1))
+    with pytest.raises(NotApplicable, match="losses"):
+        reading.right(torch.randn(4, 1), torch.randn(4))

@@ -1,0 +1,225 @@
+"""A scene: what it knows, what it guesses, what it refuses, and that it leaves the model alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.errors import NotApplicable, NotFound, UsageError
+from diorama.core.selection import Selection
+from diorama.scene import Scene
+from diorama.scene_probe import Store
+
+
+def _net() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3))
+
+
+def _scene(model: nn.Module | None = None) -> Scene:
+    x = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    return Scene(model or _net(), x, torch.arange(20) % 3)
+
+
+def test_guesses_are_stated_everywhere() -> None:
+    """What was guessed about inputs and outputs stands in the scene and in the provenance of a picture."""
+    scene = _scene()
+    assert scene.task == "classification"
+    assert scene.classes == ("0", "1", "2")
+    assert any("grey images" in sentence for sentence in scene.guessed)
+    made = scene.view("answer").provenance
+    assert made is not None
+    assert made.guessed == scene.guessed
+
+
+def test_an_unnamed_class_has_its_number() -> None:
+    """Classes beyond the given names are called by their numbers."""
+    scene = Scene(_net(), torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.long), classes=("only",))
+    assert scene.classes == ("only", "1", "2")
+
+
+def test_activations_equal_the_plain_computation() -> None:
+    """The activations of the probe set and of a single input are those of the bare layer."""
+    model = _net()
+    scene = _scene(model)
+    wanted = model[0](scene.examples.x)
+    assert torch.equal(scene.activations("0")["0"], wanted)
+    assert torch.allclose(scene.activations("0", scene.examples.x[3:4])["0"], wanted[3:4], atol=1e-6)
+
+
+def test_responses_sum_up_the_activations() -> None:
+    """The summaries are the highest, lowest and mean value of each unit's map, and of what a ReLU lets through."""
+    scene = _scene()
+    raw = scene.activations("0")["0"].flatten(2)
+    found = scene.responses(["0"])["0"]
+    assert torch.equal(found.high, raw.amax(2))
+    assert torch.equal(found.low, raw.amin(2))
+    assert torch.allclose(found.mean, raw.mean(2))
+    assert torch.allclose(found.positive, raw.clamp_min(0).mean(2))
+
+
+def test_a_unit_that_never_fires_is_dead() -> None:
+    """A unit whose bias holds it below zero for the whole probe set is dead; the others are not."""
+    model = _net()
+    with torch.no_grad():
+        model[0].bias[2] = -100
+    assert _scene(model).responses(["0"])["0"].dead(True).tolist() == [False, False, True, False]
+
+
+def test_training_on_makes_the_scene_look_again() -> None:
+    """After an optimizer step on the user's own model nothing computed before is shown."""
+    model = _net()
+    scene = _scene(model)
+    before, named = scene.answers().losses, scene.fingerprint
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    nn.functional.cross_entropy(model(scene.examples.x), scene.examples.y).backward()
+    optimizer.step()
+    assert not torch.equal(before, scene.answers().losses)
+    assert scene.fingerprint != named
+
+
+def test_the_current_input_follows_the_selection() -> None:
+    """A drawn input comes before the chosen example, the chosen example before the first."""
+    scene = _scene()
+    assert scene.current().key == "example:0"
+    assert scene.current(Selection.of("example:4")).index == 4
+    drawn = scene.with_input(torch.zeros(1, 8, 8))
+    assert drawn.current(Selection.of("example:4")).label == "your input"
+    assert drawn.current(Selection.of("example:4"), example=2).index == 2
+    assert scene.current().key == "example:0"
+    with pytest.raises(UsageError, match="0 to 19"):
+        scene.current(example=20)
+
+
+def test_an_input_of_another_shape_is_refused() -> None:
+    """A tensor that is not one example, and raw input of another kind, say what was wanted."""
+    with pytest.raises(UsageError, match="shape"):
+        _scene().with_input(torch.zeros(3))
+    with pytest.raises(UsageError, match="image"):
+        _scene().with_input("a text")
+
+
+def test_an_edit_changes_the_look_and_not_the_model() -> None:
+    """A silenced unit is silent in the edited scene only, and answers are computed anew."""
+    model = _net()
+    scene = _scene(model)
+    weights = model[0].weight.detach().clone()
+    edited = scene.edit("unit:0/1", lesion=True)
+    assert edited.activations("0")["0"][:, 1].abs().max() == 0
+    assert scene.activations("0")["0"][:, 1].abs().max() > 0
+    assert not torch.equal(edited.scores(), scene.scores())
+    assert torch.equal(weights, model[0].weight)
+
+
+def test_parameters_cannot_be_written_through() -> None:
+    """The arrays of the weights are read-only, as they may share memory with the model."""
+    array = _scene().parameters()["0.weight"]
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 1
+
+
+def test_what_does_not_exist_is_refused_by_name() -> None:
+    """Views, knobs, layers, units and examples that do not exist name the nearest that do."""
+    scene = _scene()
+    with pytest.raises(NotFound, match="activations"):
+        scene.view("activation")
+    with pytest.raises(NotFound, match="sort"):
+        scene.view("weights", sorted="norm")
+    with pytest.raises(NotFound, match="layer"):
+        scene.view("weights", select=["layer:nope"])
+    with pytest.raises(UsageError, match="units 0 to 3"):
+        scene.view("inspector", unit="0/4")
+    with pytest.raises(UsageError, match="examples 0 to 19"):
+        scene.view("answer", example=20)
+
+
+def test_options_become_knobs_or_keys() -> None:
+    """A name that is a knob sets it; unit=, example= and class_= choose a key."""
+    scene = _scene()
+    assert scene.view("activations", layer="0", example=3).title == "Activations of example 3"
+    assert scene.view("inspector", class_=1).title == "1"
+    made = scene.view("inspector", unit="0/2").provenance
+    assert made is not None
+    assert made.selection == "unit:0/2"
+
+
+def test_without_examples_weights_can_still_be_seen() -> None:
+    """A scene of a model alone shows its weights, and says what is missing for the rest."""
+    scene = Scene(_net())
+    assert scene.view("weights").title == "Weights of 0"
+    with pytest.raises(NotApplicable, match="pass x"):
+        scene.view("activations")
+
+
+def test_a_scene_follows_the_type_of_the_model() -> None:
+    """A double-precision model is given double-precision inputs, whatever came."""
+    scene = _scene(_net().double())
+    assert scene.scores().dtype == torch.float64
+
+
+def test_a_saved_scene_opens_as_a_run(tmp_path: Path) -> None:
+    """A run of one snapshot holds the same weights, examples and answers, and the same views."""
+    scene = Scene(_net(), torch.rand(6, 1, 8, 8), torch.arange(6) % 3, classes=("a", "b", "c"))
+    run = diorama.open(scene.save(tmp_path / "mine"))
+    assert len(run.snapshots) == 1
+    again = run.scene()
+    assert again.classes == ("a", "b", "c")
+    assert again.fingerprint == scene.fingerprint
+    assert torch.allclose(again.scores(), scene.scores(), atol=1e-6)
+    assert again.view("examples").step == run.snapshots[0]
+
+
+def test_the_store_forgets_what_was_used_longest_ago() -> None:
+    """Beyond its cap the store lets the oldest go, and never keeps what alone exceeds it."""
+    store = Store(cap=100)
+    store.put("a", torch.zeros(10))
+    store.put("b", torch.zeros(10))
+    assert store.get("a") is not None
+    store.put("c", torch.zeros(10))
+    assert store.get("b") is None
+    assert store.get("a") is not None
+    store.put("big", torch.zeros(100))
+    assert store.get("big") is None
+    assert store.size <= 100
+
+
+def test_a_layer_is_resolved_from_knob_selection_and_fit() -> None:
+    """A named layer must fit; else the chosen one is taken when it fits, else the first that does."""
+    scene = _scene()
+
+    def dense(layer: object) -> bool:
+        return getattr(layer, "kind", "") == "Linear"
+
+    assert scene.layer(None, Selection.of("unit:0/1"), dense).name == "3"
+    assert scene.layer(None, Selection.of("unit:0/1")).name == "0"
+    assert scene.layer("3").name == "3"
+    with pytest.raises(NotApplicable, match="Conv2d"):
+        scene.layer("0", fits=dense)
+    with pytest.raises(NotFound):
+        scene.layer("7")
+
+
+def test_several_inputs_are_taken_by_name() -> None:
+    """A model with a dict of inputs is looked at with one of them replaced by name."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(2, 3), nn.Linear(4, 3)
+
+        def forward(self, left: Tensor, right: Tensor) -> Tensor:
+            return self.a(left) + self.b(right)
+
+    x = {"left": torch.randn(6, 2), "right": torch.randn(6, 4)}
+    scene = Scene(Two(), x, torch.arange(6) % 3)
+    changed = scene.with_input({"left": {"kind": "row", "values": [1.0, 2.0]}}).current()
+    assert np.allclose(changed.shown["left"], [1, 2])
+    assert np.allclose(changed.shown["right"], x["right"][0].numpy())
+    with pytest.raises(NotFound, match="left"):
+        scene.with_input({"lift": {"kind": "row", "values": [1.0, 2.0]}})

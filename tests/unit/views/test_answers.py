@@ -1,0 +1,206 @@
+"""Views of answers: examples, confusion, the answer to one input, the decision boundary, cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nets import images, letters
+from torch import nn
+
+import diorama
+from diorama.core.errors import NotApplicable, UsageError
+from diorama.core.marks import Bars, Field, Heatmap, Table, Text, Tiles
+from diorama.core.picture import Picture
+from diorama.scene import Scene
+from diorama.views.reading import PROPERTIES, properties
+from diorama.views.view import rooms
+
+
+def _mark(picture: Picture, kind: type) -> object:
+    return next(mark for mark in picture.marks() if isinstance(mark, kind))
+
+
+def _column(table: Table, name: str) -> np.ndarray:
+    found = next(column for column in table.columns if column.name == name)
+    assert found.numbers is not None
+    return found.numbers
+
+
+def test_examples_come_worst_first() -> None:
+    """Rows are sorted by loss, carry their examples' keys, and wrong ones are flagged."""
+    scene = images()
+    table = _mark(scene.view("examples", limit=30), Table)
+    losses = scene.losses().numpy()
+    assert table.row_keys == tuple(f"example:{k}" for k in np.argsort(-losses, kind="stable"))
+    assert np.allclose(_column(table, "loss"), np.sort(losses)[::-1])
+    wrong = _column(table, "answer") != _column(table, "truth")
+    assert np.array_equal(table.flagged, wrong)
+
+
+def test_examples_of_a_class_can_be_chosen() -> None:
+    """A chosen class leaves its own examples."""
+    table = _mark(images().view("examples", class_=2), Table)
+    assert set(_column(table, "truth")) == {2}
+
+
+def test_examples_say_what_changed_between_two_scenes() -> None:
+    """Against another model, examples whose answer differs are flagged, and the caption counts them."""
+    scene, other = images(), images(dead=0)
+    picture = scene.view("examples", other=other, limit=30, sort="index")
+    table = _mark(picture, Table)
+    changed = scene.predictions() != other.predictions()
+    assert np.array_equal(table.flagged, changed.numpy())
+    assert f"{int(changed.sum())} answers changed" in picture.caption
+    assert np.allclose(_column(table, "change"), (scene.losses() - other.losses()).numpy(), atol=1e-6)
+
+
+def test_examples_become_a_strip() -> None:
+    """The strip for the tray has one picture an example."""
+    tiles = _mark(images().view("examples", layout="strip", sort="index", limit=7), Tiles)
+    assert tiles.images.shape == (7, 8, 8)
+    assert tiles.keys[3] == "example:3"
+
+
+def test_confusion_counts_every_example_once() -> None:
+    """Rows add up to the examples of each class, the diagonal to the right answers."""
+    scene = images()
+    heat = _mark(scene.view("confusion", share=False), Heatmap)
+    assert heat.values.sum(1).tolist() == [10, 10, 10]
+    assert np.trace(heat.values) == float(scene.answers().right.sum())
+    assert heat.row_labels == ("zero", "one", "two")
+
+
+def test_the_answer_is_the_models_own() -> None:
+    """Bars are the softmax of the bare model's scores, with a tick at the truth."""
+    scene = images()
+    bars = _mark(scene.view("answer", example=4), Bars)
+    with torch.no_grad():
+        wanted = scene.model(scene.examples.x[4:5]).softmax(1)[0]
+    assert np.allclose(bars.values, wanted, atol=1e-6)
+    assert bars.reference.tolist() == [0, 1, 0]
+    assert bars.strong == int(wanted.argmax())
+
+
+def test_a_drawn_input_is_answered() -> None:
+    """A tensor that is not in the probe set is looked at instead of an example, without a truth."""
+    picture = images().view("answer", input=torch.zeros(1, 8, 8))
+    assert "your input" in picture.caption
+    assert _mark(picture, Bars).reference is None
+
+
+def _plane(weights: list[list[float]], task: str | None = None) -> Scene:
+    model = nn.Linear(2, len(weights))
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor(weights))
+        model.bias.zero_()
+    x = torch.tensor([[-1.0, -2.0], [1.0, 2.0], [1.0, -2.0], [-1.0, 2.0]])
+    y = torch.tensor([0, 1, 1, 0]) if task is None else x[:, 1].clone()
+    return Scene(model, x, y, inputs=diorama.Table(columns=("across", "up")))
+
+
+def test_the_boundary_lies_where_the_classes_meet() -> None:
+    """Class 1 rules the right half for a model that looks at the first input alone."""
+    field = _mark(_plane([[-3.0, 0.0], [3.0, 0.0]]).view("boundary", resolution=40), Field)
+    assert (field.values[:, :20, 0] > 0.5).all()
+    assert (field.values[:, 20:, 1] > 0.5).all()
+    assert (field.x_title, field.y_title) == ("across", "up")
+    assert not field.wrong.any()
+
+
+def test_the_plane_of_a_regression_rises_upwards() -> None:
+    """Row 0 is the lowest y, and values follow the model."""
+    field = _mark(_plane([[0.0, 1.0]], "regression").view("boundary", resolution=30), Field)
+    assert field.values[0].max() < field.values[-1].min()
+    assert field.extent[2] == pytest.approx(-2 - 0.6, abs=1e-5)
+    assert np.allclose(field.values[:, 0], np.linspace(field.extent[2], field.extent[3], 30), atol=1e-4)
+
+
+def test_a_plane_of_chosen_columns_is_a_slice() -> None:
+    """With more inputs than two, the others are held at those of the chosen example."""
+    model = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0, 0.0, 1.0]]))
+    x = torch.tensor([[0.0, 0.0, 5.0], [1.0, 1.0, -7.0]])
+    scene = Scene(model, x, torch.zeros(2), task="regression")
+    field = _mark(scene.view("boundary", resolution=9, example=1), Field)
+    assert np.allclose(field.values, -7)
+    with pytest.raises(LookupError, match="x3"):
+        scene.view("boundary", x="x4")
+
+
+def test_a_cell_that_keeps_digits_is_offered_for_digits() -> None:
+    """The cell that was built to fire for digits matches that property wholly, and is shown first."""
+    picture = letters().view("cells", property="digit")
+    assert picture.title == "Cell 0 of rnn.l0"
+    assert picture.checks[0].name == "correlation with digit"
+    assert picture.checks[0].value > 0.99
+    table = _mark(picture, Table)
+    assert table.row_keys[0] == "unit:rnn.l0/0"
+
+
+def test_a_text_of_ones_own_is_coloured_letter_by_letter() -> None:
+    """Typed text goes through the cell: positive at the digits, nothing elsewhere; guesses stand below each letter."""
+    scene = letters()
+    text = _mark(scene.view("cells", unit="rnn.l0/0", input="ab7c7"), Text)
+    assert text.tokens == (*"ab7c7", "…")
+    assert (text.values[[2, 4]] > 0.7).all()
+    assert np.abs(text.values[[0, 1, 3]]).max() < 0.01
+    chance = scene.with_input("ab7c7").current()
+    likely = scene.probabilities(chance.x)[0]
+    assert text.alternatives[0] == ()
+    assert [each.probability for each in text.alternatives[1]] == pytest.approx(
+        likely[0].topk(5).values.tolist(), abs=1e-5
+    )
+    assert len(text.alternatives[5]) == 5
+    with pytest.raises(UsageError, match="0 to 2"):
+        scene.view("cells", cell="3")
+
+
+def test_properties_of_a_text_are_read_rightly() -> None:
+    """Quotes, positions, indentation and brackets of a line are found letter by letter."""
+    found = dict(zip(PROPERTIES, properties(list('  f("a")\nx')), strict=True))
+    assert found["inside quotes"].tolist() == [0, 0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert found["position in the line"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 0]
+    assert found["indentation"].tolist() == [1, 2, 2, 2, 2, 2, 2, 2, 0, 0]
+    assert found["open brackets"].tolist() == [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    assert found["blank"].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 1, 0]
+
+
+def test_cells_need_a_recurrent_layer() -> None:
+    """A network without one says what the view would show."""
+    with pytest.raises(NotApplicable, match="tokens"):
+        images().view("cells")
+
+
+def test_a_film_keeps_its_scale(tmp_path: Path) -> None:
+    """The frames of the weights' film are one a snapshot, in order, on one scale that holds them all."""
+    model = nn.Sequential(nn.Linear(4, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 5.0)
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    with diorama.watch(model, tmp_path / "run", probe=(x, y), optimizer=optimizer, snapshots=1) as recorder:
+        for _ in range(4):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            recorder.step()
+    picture = diorama.open(tmp_path / "run").scene().view("weights")
+    assert picture.frames is not None
+    frames = list(picture.frames())
+    assert [frame.step for frame in frames] == [0, 1, 2, 3, 4]
+    heats = [_mark(frame, Heatmap) for frame in frames]
+    assert len({heat.limits.high for heat in heats}) == 1
+    assert all(heat.limits.clipped == 0 for heat in heats)
+
+
+def test_rooms_come_in_order_with_views_that_exist() -> None:
+    """Every place of a room names a view, fits the grid, and starts with knobs that the view has."""
+    found = rooms()
+    assert [room.order for room in found] == sorted(room.order for room in found)
+    for room in found:
+        for place in (*room.training, *room.input):
+            assert place.view in diorama.views
+            assert 1 <= place.columns <= 12
+            diorama.views[place.view](**place.knobs)
