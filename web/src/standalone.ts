@@ -4,24 +4,26 @@
 
 import { drawFramed } from "./frame.ts";
 import type { Drawn } from "./marks/index.ts";
-import { OwnContext, followTheme } from "./own.ts";
+import { OwnContext, followTheme, type Outside } from "./own.ts";
 import { decode } from "./picture.ts";
 import { adoptStyles } from "./styles.ts";
 import type { Picture } from "./types.ts";
 
-/** Draw a picture from its bytes into an element; all pictures of a file share one selection. */
-export function draw(element: HTMLElement, bytes: ArrayBuffer): Drawn<Picture> {
+/** Draw a picture from its bytes into an element; all pictures of a file share one selection. `told` hears of handles and commands. */
+export function draw(element: HTMLElement, bytes: ArrayBuffer, told: Outside = {}): Drawn<Picture> {
   adoptStyles(element);
+  Object.assign(outside, told);
   const drawn = drawFramed(element, decode(bytes), context);
   shown.push(drawn);
   return drawn;
 }
 
 const shown: Drawn<Picture>[] = [];
+const outside: Outside = {};
 const context = new OwnContext(followTheme((theme) => {
   context.theme = theme;
   context.changed();
-}));
+}), outside);
 context.changed = () => {
   for (const drawn of shown) drawn.refresh();
 };

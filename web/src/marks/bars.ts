@@ -17,7 +17,7 @@ interface Bar extends HTMLDivElement {
 }
 
 export const bars: Draw<Bars> = (element, first, context) => {
-  const frame = head(element, "bars");
+  const frame = head(element, "bars", context);
   const list = make("div", "bars");
   list.setAttribute("role", "listbox");
   frame.body.append(list);
@@ -94,7 +94,8 @@ function fill(bar: Bar, mark: Bars, i: number, scale: { low: number; high: numbe
   bar.track.classList.toggle("nan", Number.isNaN(value));
   bar.track.classList.toggle("clipped", Number.isFinite(value) && (value > scale.high * 1.000001 || value < scale.low * 1.000001));
   const other = mark.reference?.data[i];
-  bar.tick.hidden = other === undefined || Number.isNaN(other);
+  // A probability of nothing needs no tick: the truth has one class, and the others would all be ticked at zero.
+  bar.tick.hidden = other === undefined || Number.isNaN(other) || (other === 0 && mark.limits?.scale === "probability");
   bar.tick.removeAttribute("style");
   if (other !== undefined) bar.tick.style[along[0]] = `${share(other) * 100}%`;
   bar.classList.toggle("strong", mark.strong === i);

@@ -21,7 +21,7 @@ interface Plan {
 }
 
 export const field: Draw<Field> = (element, first, context) => {
-  const frame = head(element, "field");
+  const frame = head(element, "field", context);
   let mark = first;
   let plan: Plan = { x: new Scale([0, 1], [0, 1]), y: new Scale([0, 1], [1, 0]) };
   const plate = make("canvas");
@@ -40,7 +40,7 @@ export const field: Draw<Field> = (element, first, context) => {
     paint(pen, plate, borders, plan, mark, context, inks(element, context.theme));
   });
   const touch = hits(surface.element, context, {
-    at: (x, y) => pointAt(mark, plan, x, y) ?? planeAt(mark, plan, x, y),
+    at: (x, y) => pointAt(mark, plan, x, y) ?? settable(planeAt(mark, plan, x, y), x, y),
     from(current, dx, dy) {
       const count = mark.points?.shape[0] ?? 0;
       if (!count) return planeAt(mark, plan, (plan.x.from + plan.x.to) / 2, (plan.y.from + plan.y.to) / 2);
@@ -48,6 +48,14 @@ export const field: Draw<Field> = (element, first, context) => {
       return point(mark, plan, dx || dy ? towards(mark, plan, at, dx, dy) : at);
     },
   });
+
+  /** A plane with a point handle takes a click anywhere. */
+  function settable(hit: Hit | null, x: number, y: number): Hit | null {
+    const knob = mark.handle?.kind === "point" ? mark.handle.knob : null;
+    if (!hit || !knob) return hit;
+    const text = [plan.x.value(x), plan.y.value(y)].map((value) => Number(value.toPrecision(6))).join(",");
+    return { ...hit, act: () => context.set(knob, text) };
+  }
 
   function show(): void {
     plated = "";
@@ -292,5 +300,6 @@ function planeAt(mark: Field, plan: Plan, x: number, y: number): Hit | null {
     ? Array.from({ length: classes }, (_, i) => ({ name: mark.classes[i] ?? `class ${i}`, share: mark.values.data[cell * classes + i] as number }))
         .sort((a, b) => b.share - a.share).slice(0, 3).map(({ name, share }) => `${name}: ${percent(share)}`)
     : [withUnit(mark.values.data[cell] as number, mark.limits?.unit ?? "")];
-  return { id: "0", keys: [], lines: [`at ${format(plan.x.value(x))}, ${format(plan.y.value(y))}`, ...told], x, y, width: 0, height: 0 };
+  const lines = [`at ${format(plan.x.value(x))}, ${format(plan.y.value(y))}`, ...told];
+  return { id: "0", keys: [], lines, x, y, width: 0, height: 0 };
 }

@@ -1,19 +1,21 @@
 // What stands round every mark: its title, its legend (scale and what it could not show) and its caption.
 
 import { lut, type Theme } from "../colour.ts";
-import type { Limits } from "../types.ts";
+import type { Handle, Limits } from "../types.ts";
 import { context2d } from "./cells.ts";
+import type { Context } from "./context.ts";
 import { make, setText } from "./elements.ts";
 import { counted, format } from "./format.ts";
+import { handleIn } from "./handle.ts";
 
 export interface Head {
   /** Where the mark draws itself. */
   readonly body: HTMLElement;
-  update(mark: { title: string; caption: string }, limits: Limits | null, theme: Theme): void;
+  update(mark: { title: string; caption: string; handle: Handle | null }, limits: Limits | null, theme: Theme): void;
 }
 
-/** Build the frame in an element. */
-export function head(element: HTMLElement, name: string): Head {
+/** Build the frame in an element; with a context, a mark's slider or field is shown beside its title. */
+export function head(element: HTMLElement, name: string, context?: Context): Head {
   element.classList.add("mark", `mark-${name}`);
   const top = make("div", "mark-head");
   const title = make("span", "mark-title");
@@ -23,6 +25,7 @@ export function head(element: HTMLElement, name: string): Head {
   top.append(title, legend);
   element.replaceChildren(top, body, caption);
   const draw = legendIn(legend);
+  const hold = context && handleIn(top, context);
   return {
     body,
     update(mark, limits, theme) {
@@ -31,7 +34,8 @@ export function head(element: HTMLElement, name: string): Head {
       title.hidden = !mark.title;
       caption.hidden = !mark.caption;
       draw(limits, theme);
-      top.hidden = !mark.title && !limits;
+      hold?.(mark.handle);
+      top.hidden = !mark.title && !limits && !(hold && mark.handle);
     },
   };
 }

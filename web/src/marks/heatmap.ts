@@ -23,7 +23,7 @@ interface Plan {
 }
 
 export const heatmap: Draw<Heatmap> = (element, first, context) => {
-  const frame = head(element, "heatmap");
+  const frame = head(element, "heatmap", context);
   let mark = first;
   let drawn = "";
   let plan: Plan = arrange(mark, 1);

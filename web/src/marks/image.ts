@@ -11,7 +11,7 @@ import { keyed, type Part } from "./keyed.ts";
 import { valueAt } from "./tiles.ts";
 
 export const image: Draw<Image> = (element, first, context) => {
-  const frame = head(element, "image");
+  const frame = head(element, "image", context);
   const holder = make("div", "image");
   const plate = make("div", "image-plate");
   const pixels = make("canvas", "pixels");
@@ -35,7 +35,22 @@ export const image: Draw<Image> = (element, first, context) => {
     paint();
   });
 
+  const stop = new AbortController();
+  let last = "";
+  const drag = (event: PointerEvent): void => {
+    const box = pixels.getBoundingClientRect();
+    if (mark.handle?.kind !== "point" || !(event.buttons & 1) || !box.width) return;
+    const [height = 1, width = 1] = mark.pixels.shape;
+    const inside = (share: number, count: number): number => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
+    const text = `${inside((event.clientX - box.left) / box.width, width)},${inside((event.clientY - box.top) / box.height, height)}`;
+    if (text !== last) context.set(mark.handle.knob, text);
+    last = text;
+  };
+  plate.addEventListener("pointerdown", drag, { signal: stop.signal });
+  plate.addEventListener("pointermove", drag, { signal: stop.signal });
+
   function paint(): void {
+    plate.classList.toggle("draggable", mark.handle?.kind === "point");
     theme = context.theme;
     const [height = 1, width = 1] = mark.pixels.shape;
     frame.update(mark, mark.heat ? mark.heat_limits : mark.limits, theme);
@@ -79,6 +94,7 @@ export const image: Draw<Image> = (element, first, context) => {
       else paint();
     },
     destroy() {
+      stop.abort();
       keys.destroy();
       element.replaceChildren();
     },

@@ -10,7 +10,7 @@ import { keyed } from "./keyed.ts";
 const TONES = { plain: "", good: "good: ", warn: "warning: ", bad: "problem: " } as const;
 
 export const number: Draw<NumberMark> = (element, first, context) => {
-  const frame = head(element, "number");
+  const frame = head(element, "number", context);
   const item = make("div", "number");
   const dot = make("span", "dot");
   const label = make("span", "number-label");

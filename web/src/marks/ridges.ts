@@ -25,7 +25,7 @@ interface Plan {
 }
 
 export const ridges: Draw<Ridges> = (element, first, context) => {
-  const frame = head(element, "ridges");
+  const frame = head(element, "ridges", context);
   let mark = first;
   let layout: Plan | null = null;
   let pointed = -1;

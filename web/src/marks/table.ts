@@ -17,7 +17,7 @@ interface Row extends HTMLTableRowElement {
 }
 
 export const table: Draw<Table> = (element, first, context) => {
-  const frame = head(element, "table");
+  const frame = head(element, "table", context);
   const scroller = make("div", "table-scroller");
   const sheet = make("table", "table");
   const top = make("thead");

@@ -14,7 +14,7 @@ interface Token extends HTMLDivElement {
 }
 
 export const text: Draw<Text> = (element, first, context) => {
-  const frame = head(element, "text");
+  const frame = head(element, "text", context);
   const flow = make("div", "text");
   flow.setAttribute("role", "listbox");
   frame.body.append(flow);

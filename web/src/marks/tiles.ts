@@ -18,7 +18,7 @@ interface Tile extends HTMLDivElement {
 }
 
 export const tiles: Draw<Tiles> = (element, first, context) => {
-  const frame = head(element, "tiles");
+  const frame = head(element, "tiles", context);
   const grid = make("div", "tiles");
   grid.setAttribute("role", "listbox");
   grid.setAttribute("aria-multiselectable", "true");
