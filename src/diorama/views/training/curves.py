@@ -110,7 +110,9 @@ class Curves(View):
             steps, values = one.run.series(member.name)
             if len(values):
                 where = "on the probe set" if member.label == "probe set" else "on the batch it learns from"
-                last = recorded.smoothed(steps, values, self.smooth)[-1]
+                # What lies further back than some windows no longer counts.
+                recent = np.searchsorted(steps, steps[-1] - 20 * self.smooth)
+                last = recorded.smoothed(steps[recent:], values[recent:], self.smooth)[-1]
                 told.append(f"{member.chart.replace('_', ' ')} {last:.3g} {where}")
         now = f"At step {one.run.last_step}: {', '.join(told)}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
