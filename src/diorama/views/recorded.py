@@ -116,10 +116,8 @@ def smoothed(steps: Steps, values: Floats, window: float) -> Floats:
         return values
     finite = np.isfinite(values)
     total = _running(np.where(finite, values, 0.0), keep)
-    if finite.all():
-        weight = -np.expm1(np.arange(1, len(values) + 1) * np.log(keep))
-    else:
-        weight = _running(finite.astype(np.float64), keep)
+    counted = np.arange(1, len(values) + 1)
+    weight = -np.expm1(counted * np.log(keep)) if finite.all() else _running(finite.astype(np.float64), keep)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(finite, total / weight, values)
 
