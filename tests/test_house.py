@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,3 +177,11 @@ def test_nothing_is_left_undone() -> None:
     """No source file holds a reminder of something unfinished."""
     words = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|NotImplemented" + r"Error")
     assert not [str(p.relative_to(ROOT)) for p in _sources() if words.search(p.read_text())]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run(path: Path, tmp_path: Path) -> None:
+    """Every example runs as it stands."""
+    arguments = {"watch_a_training": ["run", "60"], "a_view_of_your_own": ["norms.svg"]}.get(path.stem, ["out"])
+    done = subprocess.run([sys.executable, str(path), *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -115,6 +115,10 @@ class _PackageMapping(ModuleType, Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self.__dict__["_registry"]
 
+    def register(self, name: str, plugin: Any) -> None:
+        """Add a plug-in made in this process, as the registry does."""
+        self.__dict__["_registry"].register(name, plugin)
+
     def __hash__(self) -> int:
         return id(self)
 
