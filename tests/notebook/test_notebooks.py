@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,15 +20,6 @@ import diorama
 from diorama.notebook import widget
 
 NEEDED = "pip install -e '.[notebook-test]' brings it"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NETWORK = """import torch, diorama
 from torch import nn
 torch.manual_seed(0)
@@ -40,17 +30,6 @@ VIEWS = ('scene.view("activations")', 'scene.view("weights")')
 pytestmark = pytest.mark.skipif(
     not (widget.STATIC / "widget.js").exists(), reason="the page is not built: run python hatch_build.py"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
