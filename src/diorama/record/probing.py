@@ -24,8 +24,10 @@ from .step import LayerReading, ProbeReading
 MOST = 512
 """Examples that are looked at: the first ones."""
 BATCH = 128
-SHARE = 0.01
+SHARE = 0.02
 """The part of the training's time that looking may take."""
+LAYERS_EVERY = 4
+"""Only one look in so many reads the layers too: loss and accuracy alone cost a fraction of it, and are wanted more often."""
 _CHEAP = 0.1
 """Seconds that a look may cost to be taken a few times early in a short run all the same."""
 _EARLY = 6
@@ -45,8 +47,16 @@ class Prober:
         self._began = time.monotonic()
         self._looks = self._next = 0
         self._spent = 0.0
-        self.cost = 0.0
-        """Seconds that the last look took."""
+        self._costs = {True: 0.0, False: 0.0}
+
+    @property
+    def cost(self) -> float:
+        """Seconds that the next look is expected to take, from the last one of its kind."""
+        return self._costs[self._whole] or self._costs[True]
+
+    @property
+    def _whole(self) -> bool:
+        return self._looks % LAYERS_EVERY == 0
 
     def start(self) -> None:
         """The training begins: what was spent before does not count."""
@@ -61,14 +71,14 @@ class Prober:
 
     def look(self) -> ProbeReading:
         """Look once."""
-        began = time.monotonic()
+        began, whole = time.monotonic(), self._whole
         self._enter()
         try:
-            found = self._look()
+            found = self._look(whole)
         finally:
             self.leave()
-            self.cost = time.monotonic() - began
-            self._spent += self.cost
+            self._costs[whole] = time.monotonic() - began
+            self._spent += self._costs[whole]
             self._looks += 1
         return found
 
@@ -85,10 +95,11 @@ class Prober:
             self._undo.pop()
         self._reader.disarm()
 
-    def _look(self) -> ProbeReading:
+    def _look(self, whole: bool) -> ProbeReading:
         examples, y = self._examples, self._examples.y
         scores: list[Tensor] = []
-        self._reader.arm(only_training=False)
+        if whole:
+            self._reader.arm(only_training=False)
         kinds = {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.no_grad())
@@ -96,10 +107,11 @@ class Prober:
                 stack.enter_context(torch.autocast(kind, enabled=False))
             for start in range(0, len(examples), BATCH):
                 stop = min(start + BATCH, len(examples))
-                self._reader.again()
+                if whole:
+                    self._reader.again()
                 x = fed(self._model, nesting.select(examples.x, slice(start, stop)))
                 scores.append(self._reading.scores(nesting.call(self._model, x)).detach().cpu())
-            layers: dict[str, LayerReading] = self._reader.finish()
+            layers: dict[str, LayerReading] = self._reader.finish() if whole else {}
             if y is None:
                 return ProbeReading(None, None, layers)
             return ProbeReading(*self._judged(torch.cat(scores), y), layers)

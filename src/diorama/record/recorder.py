@@ -218,6 +218,7 @@ class Recorder:
     def _step(self, scalars: Mapping[str, Any]) -> None:
         number, now = self.number, time.monotonic()
         self.controls.number = number
+        self.controls.factors.restore()  # an optimizer's step that raised left them on
         rates = dict(self.controls.learning_rates())
         due = self._observer.due(number)
         step = self._observer.collect(number, self._numbers(scalars), rates)

@@ -96,6 +96,7 @@ def _alone(tensor: Tensor, sample: int) -> HistogramValue:
     return from_bins(counts, row)
 
 
+@np.errstate(all="ignore")
 def _of_finite(row: np.ndarray, values: np.ndarray) -> None:
     """Statistics where something is not finite, or too large for float32 sums."""
     values = values.astype(np.float64)
@@ -105,5 +106,4 @@ def _of_finite(row: np.ndarray, values: np.ndarray) -> None:
         row[0], row[1], row[2], row[3] = finite.min(), finite.max(), finite.mean(), finite.std()
     else:
         row[:4] = np.nan
-    with np.errstate(over="ignore", invalid="ignore"):
-        row[7] = np.sqrt(np.square(values).sum())
+    row[7] = np.sqrt(np.square(values).sum())

@@ -1,0 +1,158 @@
+"""What recording costs: scalars and histograms beside TensorBoard's SummaryWriter, and the default settings on a ResNet-18."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from bench.nets import ResNet18
+from diorama.record.recorder import watch
+
+warnings.filterwarnings("ignore")
+from torch.utils.tensorboard import SummaryWriter  # noqa: E402 - it warns when it is imported
+
+
+def middle(values: list[float]) -> str:
+    """Median with the middle half."""
+    low, _, high = statistics.quantiles(values, n=4)
+    return f"{statistics.median(values):.4f} (middle half {low:.4f}–{high:.4f})"
+
+
+def cpu(work: Callable[[], None]) -> float:
+    """CPU seconds of all threads."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def scalars(folder: Path, rounds: int) -> float:
+    """CPU time a step: recorder.step(loss=, accuracy=) against two add_scalar calls, files closed included."""
+    ratios, ours, theirs = [], [], []
+    steps = 3000
+    for number in range(rounds):
+        values = torch.rand(steps)
+
+        def diorama_way(number: int = number, values: torch.Tensor = values) -> None:
+            with watch(nn.Linear(1, 1), folder / f"d{number}", every=10**6, snapshots=10**6) as recorder:
+                for k in range(steps):
+                    recorder.step(loss=values[k], accuracy=0.5)
+
+        def tensorboard_way(number: int = number, values: torch.Tensor = values) -> None:
+            writer = SummaryWriter(str(folder / f"t{number}"))
+            for k in range(steps):
+                writer.add_scalar("loss", values[k], k)
+                writer.add_scalar("accuracy", 0.5, k)
+            writer.close()
+
+        ours.append(cpu(diorama_way) / steps * 1e6)
+        theirs.append(cpu(tensorboard_way) / steps * 1e6)
+        ratios.append(ours[-1] / theirs[-1])
+    print(f"two scalars a step: {statistics.median(ours):.0f} µs, SummaryWriter {statistics.median(theirs):.0f} µs;"
+          f" ratio {middle(ratios)}, goal ≤ 0.33")  # fmt: skip
+    return statistics.median(ratios)
+
+
+def network(small: bool) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A network with a batch."""
+    torch.manual_seed(0)
+    if small:
+        model: nn.Module = nn.Sequential(
+            nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 16, 64), nn.ReLU(),
+            nn.Linear(64, 10),
+        )  # fmt: skip
+        return model, torch.randn(16, 1, 8, 8), torch.randint(0, 10, (16,))
+    return ResNet18(), torch.randn(4, 3, 224, 224), torch.randint(0, 10, (4,))
+
+
+def histograms(folder: Path, rounds: int, small: bool) -> float:
+    """CPU time that histograms of all weights, gradients and updates add to a step."""
+    model, x, y = network(small)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    name = "small CNN" if small else "ResNet-18"
+    steps = 20 if small else 2
+
+    def advance() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+
+    only = {"activations": None, "probe": None}
+    recorder = watch(model, folder / f"h{name}", optimizer=optimizer, every=1, snapshots=10**9, signals=only)
+    writer = SummaryWriter(str(folder / f"th{name}"))
+    ratios = []
+    for number in range(rounds + 1):
+        recorded = compared = bare = 0.0
+        for k in range(steps):
+            advance()
+            recorder._observer._needs, needs = frozenset(), recorder._observer._needs
+            bare += cpu(optimizer.step)
+            recorder._observer._needs = needs
+            recorded += cpu(optimizer.step) + cpu(lambda: recorder.step(loss=0.0))
+            compared += cpu(lambda k=k: _tensorboard(writer, model, optimizer, number * steps + k))  # type: ignore[misc]
+        if number:
+            ratios.append((recorded - bare) / compared)
+    recorder.close()
+    writer.close()
+    print(f"histograms of weights, gradients, updates every step, {name}: ratio to add_histogram {middle(ratios)}, goal ≤ 0.1")
+    return statistics.median(ratios)
+
+
+def _tensorboard(writer: SummaryWriter, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    for name, parameter in model.named_parameters():
+        writer.add_histogram(f"weights/{name}", parameter, step)
+        writer.add_histogram(f"gradients/{name}", parameter.grad, step)
+        writer.add_histogram(f"updates/{name}", parameter.grad, step)
+
+
+def defaults(folder: Path, rounds: int) -> float:
+    """CPU time that the default settings add to a ResNet-18 step at batch 4, in interleaved stretches of ten steps."""
+    shares = []
+    plain, x, y = network(False)
+    watched, _, _ = network(False)
+    optimizers = {id(m): torch.optim.SGD(m.parameters(), 0.01, momentum=0.9) for m in (plain, watched)}
+    recorder = watch(watched, folder / "defaults", probe=(x, y), optimizer=optimizers[id(watched)])
+
+    def stretch(model: nn.Module, record: bool) -> float:
+        def work() -> None:
+            for _ in range(10):
+                optimizers[id(model)].zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                optimizers[id(model)].step()
+                if record:
+                    recorder.step(loss=loss)
+
+        return cpu(work)
+
+    stretch(plain, False)
+    for _ in range(rounds):
+        bare = stretch(plain, False)
+        shares.append(stretch(watched, True) / bare - 1)
+    recorder.close()
+    print(f"default settings on a ResNet-18 step (batch 4, 224 × 224): adds {middle(shares)} of a step, goal ≤ 0.05")
+    return statistics.median(shares)
+
+
+def main() -> int:
+    """Measure; 1 when a goal is missed."""
+    torch.set_num_threads(1)
+    quick = "--quick" in sys.argv
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        good = scalars(folder, 3 if quick else 7) <= 1 / 3
+        good &= histograms(folder, 3 if quick else 10, small=True) <= 0.1
+        good &= histograms(folder, 3 if quick else 10, small=False) <= 0.1
+        good &= defaults(folder, 4 if quick else 12) <= 0.05
+    return int(not good)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

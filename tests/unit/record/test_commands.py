@@ -1,0 +1,190 @@
+"""Commands reach a running training, are applied between two steps, and are answered."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from diorama.core.errors import NotFound, Unavailable, UsageError
+from diorama.record import controls, requests
+from diorama.record.recorder import Stopped, watch
+from diorama.run import Run, open_run
+
+
+class _Training:
+    """A loop on a thread of its own, whose scheduler halves the learning rate every ten steps."""
+
+    def __init__(self, path: Path, optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD) -> None:
+        model = nn.Linear(3, 2)
+        self.optimizer = optimizer(model.parameters(), lr=0.1)
+        self.used: list[float] = []
+        self.scheduled: list[float] = []
+        self.recorder = watch(model, path, optimizer=self.optimizer)
+        self.ended = threading.Event()
+        self.quit = False
+        self.error: BaseException | None = None
+        self.model = model
+        self.thread = threading.Thread(target=self._loop, daemon=True)
+        self.thread.start()
+
+    def _loop(self) -> None:
+        scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 10, 0.5)
+        x = torch.randn(4, 3)
+        self.optimizer.register_step_pre_hook(lambda o, *_: self.used.append(float(o.param_groups[0]["lr"])))
+        try:
+            with self.recorder as recorder:
+                while not self.quit:
+                    self.optimizer.zero_grad()
+                    loss = self.model(x).square().mean()
+                    loss.backward()
+                    self.optimizer.step()
+                    scheduler.step()
+                    self.scheduled.append(scheduler.get_last_lr()[0])
+                    recorder.step(loss=loss)
+                    time.sleep(0.005)
+        except BaseException as error:
+            self.error = error
+        self.ended.set()
+
+    def end(self) -> None:
+        """Let it end."""
+        self.quit = True
+        if not self.recorder.stopped and not self.recorder.closed:
+            self.recorder.controls.resume()
+        assert self.ended.wait(30)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[_Training]:
+    running = _Training(tmp_path / "run")
+    yield running
+    running.end()
+
+
+def _run(training: _Training) -> Run:
+    return open_run(training.recorder.path)
+
+
+def test_a_learning_rate_factor_survives_the_scheduler_which_never_sees_it(training: _Training) -> None:
+    """After factor=0.5 each step uses half of what the schedule says, and the schedule is as without it."""
+    run = _run(training)
+    answer = run.command("learning_rate", factor=0.5, wait=30)
+    assert float(answer.new) == pytest.approx(float(answer.old) / 2, rel=1e-4)
+    until = answer.step + 25
+    while training.recorder.number < until and not training.ended.is_set():
+        time.sleep(0.01)
+    training.end()
+    steps, rates = run.series("learning_rate")
+    for step in range(answer.step + 1, until):
+        assert training.scheduled[step - 1] == pytest.approx(0.1 * 0.5 ** (step // 10))
+        assert training.used[step - 1] == pytest.approx(0.5 * training.scheduled[step - 2])
+    assert rates[steps == until - 1][0] == pytest.approx(0.5 * training.scheduled[until - 2])
+    assert [event.name for event in run.events if event.kind == "command"] == ["learning_rate"]
+
+
+def test_pause_step_and_resume(training: _Training) -> None:
+    """A paused training does exactly the steps it is allowed, and goes on when resumed."""
+    run = _run(training)
+    paused = run.command("pause", wait=30)
+    assert (paused.old, paused.new) == ("running", "paused")
+    time.sleep(0.2)
+    assert training.recorder.number == paused.step
+    assert run.paused
+    run.command("step", count=3, wait=30)
+    _until(lambda: training.recorder.number == paused.step + 3)
+    time.sleep(0.2)
+    assert training.recorder.number == paused.step + 3
+    assert run.command("resume", wait=30).new == "running"
+    _until(lambda: training.recorder.number > paused.step + 5)
+
+
+def _until(true: Callable[[], Any]) -> None:
+    until = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_stop_ends_the_with_block_quietly(training: _Training) -> None:
+    """The block ends without an exception, and the run says that it was stopped."""
+    run = _run(training)
+    run.command("stop", wait=30)
+    assert training.ended.wait(30)
+    assert training.error is None
+    assert run.meta["ended"]["how"] == "stopped"
+    with pytest.raises(Unavailable, match="no training"):
+        run.command("pause")
+
+
+def test_stop_outside_a_with_block_raises_from_step(tmp_path: Path) -> None:
+    """Without the block step() raises Stopped, the only exception that it raises."""
+    recorder = watch(nn.Linear(2, 2), tmp_path / "run")
+    recorder.controls.stop()
+    with pytest.raises(Stopped):
+        recorder.step(loss=1.0)
+    recorder.close()
+
+
+def test_wrong_commands_are_refused_with_a_reason(training: _Training) -> None:
+    """Unknown names and knobs are refused at once, impossible values by the training; nothing changes."""
+    run = _run(training)
+    with pytest.raises(NotFound, match="pause"):
+        run.command("paus")
+    with pytest.raises(NotFound, match="factor"):
+        run.command("learning_rate", facter=1)
+    with pytest.raises(UsageError, match="momentum"):
+        run.command("optimizer_value", setting="momentun", value=0.5, wait=30)
+    with pytest.raises(UsageError, match="below 1"):
+        run.command("optimizer_value", setting="momentum", value=1.5, wait=30)
+    assert training.optimizer.param_groups[0]["momentum"] == 0
+    assert run.command("optimizer_value", setting="momentum", value=0.5, wait=30).new == "0.5"
+    assert training.optimizer.param_groups[0]["momentum"] == 0.5
+
+
+def test_a_snapshot_on_command_is_kept_with_a_checkpoint(training: _Training) -> None:
+    """The weights and the optimizer of that step can be read back."""
+    from diorama.record import checkpoints
+
+    run = _run(training)
+    answer = run.command("snapshot", wait=30)
+    _until(lambda: answer.step in run.snapshots and answer.step in run.checkpoints)
+    assert set(run.state(answer.step)) == {"weight", "bias"}
+    assert checkpoints.load(run.path, answer.step)["optimizers"][0]["param_groups"][0]["initial_lr"] == 0.1
+    training.end()
+    assert run.check() == []
+
+
+def test_a_pause_whose_page_is_gone_ends_by_itself(training: _Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When nobody looks any more, a pause made by the page is over, and an event says so."""
+    monkeypatch.setattr(controls, "PATIENCE", 0.5)
+    run = _run(training)
+    (run.path / requests.WATCHING).touch()
+    paused = run.command("pause", wait=30, sender="page")
+    old = time.time() - 60
+    os.utime(run.path / requests.WATCHING, (old, old))
+    _until(lambda: training.recorder.number > paused.step)
+    _until(lambda: any(event.kind == "resumed" and "by itself" in event.text for event in run.events))
+
+
+def test_an_optimizer_step_that_raises_leaves_the_learning_rate(tmp_path: Path) -> None:
+    """A factor is taken off again also when the optimizer's step failed."""
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, tmp_path / "run", optimizer=optimizer) as recorder:
+        recorder.controls.groups()[0].factor = 0.5
+
+        def broken() -> torch.Tensor:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            optimizer.step(broken)
+        recorder.step(loss=0.0)
+        assert optimizer.param_groups[0]["lr"] == 0.1
