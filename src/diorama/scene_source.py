@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import dataclasses
 import weakref
@@ -33,7 +34,7 @@ class Shared:
     """What views keep about the whole run, such as a scale that stays fixed over time."""
 
 
-class Source:
+class Source(abc.ABC):
     """A model at one moment; what is missing is said, not raised, until it is needed."""
 
     run: Run | None = None
@@ -46,9 +47,9 @@ class Source:
         """Why there is no model, with the way out; None when there is one."""
         return None
 
+    @abc.abstractmethod
     def module(self) -> nn.Module:
         """The model; raises what :meth:`missing` says."""
-        raise NotImplementedError
 
     def state(self) -> dict[str, Tensor]:
         """Weights and buffers by name, without the model where possible."""

@@ -6,6 +6,7 @@ refinement of the last. It never draws: pictures are made of marks.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import importlib
 import pkgutil
@@ -26,7 +27,7 @@ Family = Literal["features", "relationships", "process"]
 Panel = Literal["", "map", "inspector", "answer", "probe"]
 
 
-class View(Plugin):
+class View(Plugin, abc.ABC):
     """Base of all views: knobs, what the page must know about the view, and the pictures it yields."""
 
     room: ClassVar[str] = ""
@@ -59,9 +60,9 @@ class View(Plugin):
             return scene.missing
         return None
 
+    @abc.abstractmethod
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """Yield pictures, each better than the last; closing the iterator stops the work."""
-        raise NotImplementedError
 
     def picture(
         self,
