@@ -52,7 +52,7 @@ class Prober:
     @property
     def cost(self) -> float:
         """Seconds that the next look is expected to take, from the last one of its kind."""
-        return self._costs[self._whole] or self._costs[True]
+        return self._costs[self._whole] or self._costs[True] / 4
 
     @property
     def _whole(self) -> bool:
@@ -60,11 +60,12 @@ class Prober:
 
     def start(self) -> None:
         """The training begins: what was spent before does not count."""
-        self._began, self._looks, self._next, self._spent = time.monotonic(), 0, 0, 0.0
+        # The look at step 0 read the layers, so the next ones need not.
+        self._began, self._looks, self._next, self._spent = time.monotonic(), 1, 0, 0.0
 
     def affordable(self, number: int) -> bool:
         """Whether a look at a step fits into the share of the time, or is one of the few that every run has."""
-        if self._looks < _EARLY and number >= self._next and self.cost < _CHEAP:
+        if self._looks <= _EARLY and number >= self._next and self.cost < _CHEAP:
             self._next = 2 * number
             return True
         return self._spent + self.cost <= SHARE * (time.monotonic() - self._began)
