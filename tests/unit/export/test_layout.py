@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import itertools
 
+import numpy as np
 import pytest
 from paper import PICTURES, with_checks
 
-from diorama.core.marks import MARKS
+from diorama.core.marks import MARKS, Lines, Series
+from diorama.core.picture import Picture
 from diorama.export import typeset
 from diorama.export.figure import compose
 from diorama.export.sheet import Sheet, Words
@@ -111,3 +113,14 @@ def test_each_mark_file_has_one_draw() -> None:
     """The static half of a mark is the function draw in the file that bears its name."""
     for name in MARKS:
         assert callable(importlib.import_module(f"diorama.export.marks.{name}").draw)
+
+
+def test_names_of_lines_that_end_together_stand_apart() -> None:
+    """Lines that end at one value have their names below each other, each inside the plot's height."""
+    x = np.arange(5.0)
+    series = tuple(Series(name=f"line {k}", x=x, y=x, colour=k) for k in range(5))
+    boxes = [
+        box for text, box in _texts(compose(Picture(title="", body=Lines(series=series)), Style())) if "line" in text
+    ]
+    assert len(boxes) == 5
+    assert not any(_overlap(a, b) for a, b in itertools.combinations(boxes, 2))
