@@ -34,14 +34,10 @@ FLOORS: list[tuple[str, ...]] = [
     ("core",),
 ]
 APART = {"gallery": {"training", "record", "data", "core"}, "integrations": {"run", "record", "model", "data", "core"}}
-MODULES_OF_A_ROOM = dict.fromkeys(
-    ("scene_source", "scene_looking", "scene_probe", "scene_input", "scene_asking"), "scene"
-)
 
 
 def _room(module: str) -> str:
-    name = module.split(".")[1] if "." in module else ""
-    return MODULES_OF_A_ROOM.get(name, name)
+    return module.split(".")[1] if "." in module else ""
 
 
 def _module(path: Path) -> str:
@@ -81,7 +77,7 @@ def _allowed(room: str) -> set[str]:
         return APART[room] | {room}
     floor = next(k for k, rooms in enumerate(FLOORS) if room in rooms)
     below = {name for rooms in FLOORS[floor + 1 :] for name in rooms}
-    return below | {room} | ({"gallery"} if room in ("cli", "__main__") else set())
+    return below | {room} | ({"gallery", "cli"} if room in ("cli", "__main__") else set())
 
 
 @pytest.mark.parametrize("path", [p for p in PYTHON if p != SOURCE / "__init__.py"], ids=_module)

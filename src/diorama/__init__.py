@@ -23,6 +23,7 @@ from .core.errors import (
 from .core.picture import Picture
 from .core.registry import commands, demos, findings, projections, signals
 from .core.selection import Key, Selection
+from .core.version import VERSION
 
 if TYPE_CHECKING:
     from . import methods, views
@@ -49,7 +50,7 @@ _LAZY = {
     "methods": "methods",
 }
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "Cancelled", "Damaged", "DioramaError", "Image", "Key", "NotApplicable", "NotFound", "Picture", "Run", "Scene",
     "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "commands", "demos",

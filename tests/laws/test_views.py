@@ -23,7 +23,7 @@ from diorama.core.registry import views
 from diorama.core.selection import KINDS, Key
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.scene_looking import Looking
+from diorama.scene.looking import Looking
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),

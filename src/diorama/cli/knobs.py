@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import click
@@ -80,9 +81,9 @@ class NamedGroup(click.Group):
         kept = kept_catalogue(installation_stamp())
         return kept and next((entry for entry in kept[self.kind] if entry["name"] == name), None)
 
+    @abstractmethod
     def made(self, name: str, described: dict[str, Any]) -> click.Command:
         """The subcommand of one plug-in."""
-        raise NotImplementedError
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put in the name that is meant when none is given."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from .. import __version__
 from ..core.errors import DioramaError, UsageError
+from ..core.version import VERSION
 from .knobs import NamedGroup, knob_options, knobs_from
 
 PLACE, PORT, FACTORY = click.Path(path_type=Path), click.IntRange(0, 65535), "PACKAGE.MODULE:FACTORY"
@@ -20,7 +20,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(context_settings=CONTEXT)
-@click.version_option(__version__, message="diorama %(version)s")
+@click.version_option(VERSION, message="diorama %(version)s")
 def diorama() -> None:
     """See inside any PyTorch network, from every side, at every moment of its training."""
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from .. import __version__
 from ..core.errors import DioramaError
 from ..core.glossary import TERMS
 from ..core.knobs import describe
 from ..core.registry import Registry, commands, demos, findings, methods, projections, signals, views
+from ..core.version import VERSION
 
 REGISTRIES = (methods, projections, views, signals, findings, commands, demos)
 
@@ -24,7 +24,7 @@ def describe_installation() -> dict[str, Any]:
     from ..views.view import describe as describe_view
     from ..views.view import rooms
 
-    found: dict[str, Any] = {"version": __version__, "rooms": [room.describe() for room in rooms()], "glossary": TERMS}
+    found: dict[str, Any] = {"version": VERSION, "rooms": [room.describe() for room in rooms()], "glossary": TERMS}
     for registry in REGISTRIES:
         found[registry.kind] = _described(registry, describe_view if registry is views else describe)
     return found

@@ -10,7 +10,7 @@ from ..core.knobs import sentence
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance, versions
 from ..core.selection import Selection
-from ..scene_asking import pictures
+from ..scene.asking import pictures
 from .requests import Moment, Request
 from .scenes import Scenes
 

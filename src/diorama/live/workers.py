@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -36,17 +37,17 @@ class Worker:
             self.recent.remove(affinity)
         self.recent = [*self.recent[-5:], affinity]
 
+    @abstractmethod
     def start(self, message: dict[str, Any]) -> None:
         """Give it a job."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self, number: int) -> None:
         """Ask it to stop a job."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kill(self) -> None:
         """End it at once."""
-        raise NotImplementedError
 
 
 class ProcessWorker(Worker):

@@ -11,7 +11,7 @@ from ..core.marks import Bars, Column, Group, Image, Lines, Node, Number, Ridges
 from ..core.selection import Key, Selection, number_key, unit_key
 from ..data.kinds import Tokens
 from ..scene import Scene
-from ..scene_input import pictured
+from ..scene.input import pictured
 from . import answers, inputs, kernels
 from .units import Shown, look, maps, responses, shown
 

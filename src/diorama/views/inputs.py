@@ -13,7 +13,7 @@ from ..core.colour import Limits, magnitude, symmetric
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
 from ..data.kinds import Kind, Table, Tokens
 from ..scene import Scene
-from ..scene_input import Current, parts, pictured
+from ..scene.input import Current, parts, pictured
 
 THUMBNAIL = 112
 """Pictures in tables and strips have at most so many pixels a side."""

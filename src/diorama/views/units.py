@@ -14,7 +14,7 @@ from ..data.nesting import Nested
 from ..model.layers import Layer
 from ..model.untouched import Mode
 from ..scene import Scene
-from ..scene_probe import Responses
+from ..scene.probe import Responses
 
 LARGEST = 64
 """Maps are averaged down to so many pixels a side: tiles are no larger on screen."""

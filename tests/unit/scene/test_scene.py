@@ -13,7 +13,7 @@ import diorama
 from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.selection import Selection
 from diorama.scene import Scene
-from diorama.scene_probe import Store
+from diorama.scene.probe import Store
 
 
 def _net() -> nn.Module:

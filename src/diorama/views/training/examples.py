@@ -15,7 +15,7 @@ from ...core.marks import Column, Node, Table, Tiles
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection, number_key
 from ...scene import Scene
-from ...scene_input import pictured
+from ...scene.input import pictured
 from .. import inputs
 from ..view import View
 

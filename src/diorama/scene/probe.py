@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .data.examples import Examples
-from .data.nesting import Nested
-from .model.layers import Layer, by_unit
-from .model.outputs import Reading
-from .model.untouched import Mode
+from ..data.examples import Examples
+from ..data.nesting import Nested
+from ..model.layers import Layer, by_unit
+from ..model.outputs import Reading
+from ..model.untouched import Mode
 
 BATCH = 64
 MEMORY = 256_000_000

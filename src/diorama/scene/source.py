@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .core.errors import DioramaError, NotApplicable
-from .model.fingerprint import fingerprint
-from .model.unwrap import unwrap
+from ..core.errors import DioramaError, NotApplicable
+from ..model.fingerprint import fingerprint
+from ..model.unwrap import unwrap
 
 if TYPE_CHECKING:
-    from .model.graph import Graph
-    from .model.layers import LayerTable
-    from .model.outputs import Reading
-    from .run import Run
+    from ..model.graph import Graph
+    from ..model.layers import LayerTable
+    from ..model.outputs import Reading
+    from ..run import Run
 
 
 @dataclasses.dataclass

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .core import registry
-from .core.errors import NotApplicable, UsageError, not_found
-from .core.knobs import Knob, build, knobs_of
-from .core.picture import Picture, Progress
-from .core.selection import KINDS, Key, Selection, as_key
+from ..core import registry
+from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.knobs import Knob, build, knobs_of
+from ..core.picture import Picture, Progress
+from ..core.selection import KINDS, Key, Selection, as_key
 
 if TYPE_CHECKING:
     from .scene import Scene

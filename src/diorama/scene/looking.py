@@ -9,25 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .core.errors import NotApplicable, UsageError, not_found
-from .core.selection import Selection
-from .data.examples import Examples
-from .data.kinds import Kind
-from .data.nesting import Nested
-from .model.capture import Capture
-from .model.edits import Edit
-from .model.graph import Graph, graph
-from .model.layers import Layer, LayerTable, by_unit, layers
-from .model.ops import recurrent
-from .model.outputs import Reading
-from .model.untouched import Mode
-from .model.unwrap import device_of, fed
-from .scene_input import Current, decoded, kinds_of
-from .scene_probe import Answers, Probe, Responses
-from .scene_source import Source
+from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.selection import Selection
+from ..data.examples import Examples
+from ..data.kinds import Kind
+from ..data.nesting import Nested
+from ..model.capture import Capture
+from ..model.edits import Edit
+from ..model.graph import Graph, graph
+from ..model.layers import Layer, LayerTable, by_unit, layers
+from ..model.ops import recurrent
+from ..model.outputs import Reading
+from ..model.untouched import Mode
+from ..model.unwrap import device_of, fed
+from .input import Current, decoded, kinds_of
+from .probe import Answers, Probe, Responses
+from .source import Source
 
 if TYPE_CHECKING:
-    from .run import Run
+    from ..run import Run
     from .scene import Scene
 
 LIVE = 512

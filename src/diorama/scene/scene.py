@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from .core.errors import Cancelled, NotApplicable
-from .core.knobs import sentence
-from .core.picture import Picture, Progress
-from .core.provenance import Provenance, versions
-from .core.selection import Key, Selection
-from .data.examples import Examples
-from .model.edits import Edit
-from .model.unwrap import fed
-from .scene_asking import pictures
-from .scene_input import encoded
-from .scene_looking import NOTHING, Looking
-from .scene_probe import Probe
-from .scene_source import Given, Recorded
+from ..core.errors import Cancelled, NotApplicable
+from ..core.knobs import sentence
+from ..core.picture import Picture, Progress
+from ..core.provenance import Provenance, versions
+from ..core.selection import Key, Selection
+from ..data.examples import Examples
+from ..model.edits import Edit
+from ..model.unwrap import fed
+from .asking import pictures
+from .input import encoded
+from .looking import NOTHING, Looking
+from .probe import Probe
+from .source import Given, Recorded
 
 if TYPE_CHECKING:
-    from .run import Run
+    from ..run import Run
 
 
 class Scene(Looking):
@@ -147,7 +147,7 @@ class Scene(Looking):
 
     def save(self, path: str | Path) -> Path:
         """Write a run of one snapshot, for the page and for others."""
-        from .record.recorder import watch
+        from ..record.recorder import watch
 
         told = {name: value for name, value in self._told.items() if value is not None}
         watch(self.model, path, probe=self._examples, every=10, name=Path(path).name, **told).close()

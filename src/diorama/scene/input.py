@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from .core.errors import UsageError, not_found
-from .data.examples import Examples
-from .data.kinds import Kind, Kinds
-from .data.nesting import Nested, as_tensors, each, first
+from ..core.errors import UsageError, not_found
+from ..data.examples import Examples
+from ..data.kinds import Kind, Kinds
+from ..data.nesting import Nested, as_tensors, each, first
 
 _LABELS = {"drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row"}
 
