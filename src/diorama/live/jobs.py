@@ -77,11 +77,16 @@ class Pool:
         self._closed = False
 
     def start(self) -> None:
-        """Start the first worker of each process lane; the others follow when those are ready, the spares last."""
+        """Start the first worker of the first lane; the others follow one after the other, the spares last."""
         with self._lock:
-            for lane in self._lanes.values():
-                if not lane.thread and not self._workers[lane.name]:
-                    self._add(lane)
+            self._open_next()
+
+    def _open_next(self) -> None:
+        """Give the next lane its first worker: start-up must not crowd the processor, and records come first."""
+        for lane in self._lanes.values():
+            if not lane.thread and not self._workers[lane.name] and not self._closed:
+                self._add(lane)
+                return
 
     def submit(
         self,
@@ -177,6 +182,7 @@ class Pool:
                 if lane is not None:
                     self._failures[lane.name] = 0
                     self._assign()
+                    self._open_next()
                     self._fill(lane)
             return
         if kind == "ended":

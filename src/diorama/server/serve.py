@@ -39,17 +39,18 @@ class Page:
         local: Mapping[str, Any] | None = None,
         folder: tempfile.TemporaryDirectory[str] | None = None,
     ) -> None:
+        self._listener = _listen(host, port)
+        self.port = int(self._listener.getsockname()[1])
+        self._folder = folder
+        self.hub = Hub(roots, trust=trust, model=model, local=local)
+        self.hub.start()
+        # The workers start while the server's own modules are imported.
         import uvicorn
 
         from .app import make_app
         from .protocols import GuardedHttp, GuardedSocket
         from .socket import LONGEST_MESSAGE
 
-        self._listener = _listen(host, port)
-        self.port = int(self._listener.getsockname()[1])
-        self._folder = folder
-        self.hub = Hub(roots, trust=trust, model=model, local=local)
-        self.hub.start()
         app = make_app(self.hub, port=self.port, host=host)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.port}/?token={app.token}"
