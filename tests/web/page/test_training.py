@@ -144,11 +144,11 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -> None:
     """Each entry opens on its own demo with a picture, from its address alone."""
     visit = Visit(browser)
+    visit.page.set_default_timeout(PATIENCE)
     page = visit.open(demos.url)
     opened = set()
     for name in diorama.demos:
         page.goto(demos.url.split("?")[0] + f"#run={name}&room=catalogue")
-        page.reload()
         page.locator("[data-entry]").first.wait_for()
         expect(page.locator("[data-entry] a").nth(3)).to_be_visible(timeout=PATIENCE)
         for entry in page.locator("[data-entry]").all():

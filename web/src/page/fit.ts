@@ -19,11 +19,13 @@ const HEAD = 23;
 const CAPTION = 20;
 const LABEL = 14;
 const NAMES = 76;
-const FACTORS = Array.from({ length: 60 }, (_, i) => 4 * 0.965 ** i).filter((factor) => factor >= 0.55);
+const FACTORS = Array.from({ length: 80 }, (_, i) => 4 * 0.965 ** i).filter((factor) => factor >= 0.25);
 const LEAST_CHART = 84;
 const LEAST_WIDTH = 240;
 /** Below this share of their wanted size, tiles are too small to read. */
 const COMFORT = 0.75;
+/** Tiles and pictures shrink no further; a matrix may have thinner rows. */
+const LEAST = 0.55;
 
 /** Fit a body to its place; bodies whose height follows from their content stay as they are, and scroll. */
 export function fit(body: Node, space: Space): Fitted {
@@ -45,7 +47,7 @@ export function fit(body: Node, space: Space): Fitted {
     if (factor < COMFORT && !space.enlarged && heightOf(terse, space.width, factor) <= space.height)
       return { body: scaled(terse, factor), width: null };
   }
-  return { body: scaled(space.enlarged ? body : terse, space.enlarged ? FACTORS.at(-1)! : COMFORT), width: null };
+  return { body: scaled(space.enlarged ? body : terse, space.enlarged ? LEAST : COMFORT), width: null };
 }
 
 /** Charts share the height; where that is too little, they stand side by side. */
@@ -108,16 +110,17 @@ function heightOf(node: Node, width: number, factor: number): number {
       return Math.max(LEAST_CHART, node.height * factor) + around(node);
     case "field": {
       const [low, high, bottom, top] = node.extent;
-      const ratio = Math.min(1.5, Math.max(0.5, (top - bottom) / (high - low) || 1));
-      return Math.min(node.size * factor, width - 50) * ratio + 44 + around(node);
+      const aspect = Math.abs((top - bottom) / (high - low));
+      const ratio = aspect > 0.4 && aspect < 1.6 ? aspect : 0.8;
+      return Math.min(node.size * factor, width - 50) * ratio + 44 + (node.classes.length ? HEAD : 0) + around(node);
     }
     case "image": {
       const [rows = 1, columns = 1] = node.pixels.shape;
-      return (Math.min(width, node.size * factor) * rows) / columns + (node.label ? 18 : 0) + around(node);
+      return (Math.min(width, node.size * Math.max(LEAST, factor)) * rows) / columns + (node.label ? 18 : 0) + around(node);
     }
     case "heatmap": {
       const below = (node.column_labels.length ? 18 : 0) + (node.column_title ? 16 : 0) + 4;
-      return (node.values.shape[0] ?? 1) * node.size * factor + below + around(node);
+      return (node.values.shape[0] ?? 1) * Math.max(3, node.size * factor) + below + around(node);
     }
     case "bars":
       return (node.horizontal ? node.values.data.length * 19 : 74) + around(node);
@@ -128,7 +131,7 @@ function heightOf(node: Node, width: number, factor: number): number {
 
 function tilesHeight(node: Tiles, width: number, factor: number): number {
   const [count = 0, rows = 1, columns = 1] = node.images.shape;
-  const wanted = Math.round(node.size * factor);
+  const wanted = Math.round(node.size * Math.max(LEAST, factor));
   // A few pixels less than there are: a scroll bar may come between.
   const across = node.columns ?? Math.max(1, Math.floor((width - 8) / (wanted + 4)));
   const side = Math.min(wanted, (width - 4 * (across - 1)) / across);
@@ -164,7 +167,9 @@ function scaled(node: Node, factor: number): Node {
   if (node.mark === "group") return { ...node, children: node.children.map((child) => scaled(child, factor)) };
   if (node.mark === "lines" || node.mark === "ridges")
     return { ...node, height: Math.max(LEAST_CHART, Math.round(node.height * factor)) };
-  if ("size" in node) return { ...node, size: Math.max(6, Math.round(node.size * factor)) };
+  if (node.mark === "field") return { ...node, size: Math.max(60, Math.round(node.size * factor)) };
+  if (node.mark === "heatmap") return { ...node, size: Math.max(3, node.size * factor) };
+  if ("size" in node) return { ...node, size: Math.round(node.size * Math.max(LEAST, factor)) };
   return node;
 }
 
