@@ -193,20 +193,7 @@ class Reader:
 
         NaN counts only where a column has nothing else. *Error* none: a spike of one step is always in it.
         """
-        steps, values = self.series(name)
-        first = 0 if start is None else int(np.searchsorted(steps, start, "left"))
-        last = len(steps) if stop is None else int(np.searchsorted(steps, stop, "right"))
-        steps, values = steps[first:last], values[first:last]
-        if len(steps) <= pixels:
-            return Envelope(steps, values, values, values)
-        edges = np.linspace(steps[0], steps[-1] + 1, pixels + 1)
-        starts = np.unique(np.searchsorted(steps, edges[:-1], "left"))
-        starts = starts[starts < len(steps)]
-        low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
-        counts = np.diff(np.append(starts, len(values)))
-        with np.errstate(invalid="ignore", over="ignore"):
-            mean = np.add.reduceat(values, starts) / counts
-        return Envelope(steps[starts], mean, low, high)
+        return enveloped(*self.series(name), start, stop, pixels)
 
     def histograms(self, name: str) -> Histograms:
         """How a tensor's values were distributed at each step that was looked at; raises NotFound with the nearest
@@ -307,3 +294,18 @@ class Reader:
         return checking.damages(self.path)
 
 
+def enveloped(steps: Steps, values: Floats, start: float | None, stop: float | None, pixels: int) -> Envelope:
+    """The envelope of a series that was read already: see :meth:`Reader.envelope`."""
+    first = 0 if start is None else int(np.searchsorted(steps, start, "left"))
+    last = len(steps) if stop is None else int(np.searchsorted(steps, stop, "right"))
+    steps, values = steps[first:last], values[first:last]
+    if len(steps) <= pixels:
+        return Envelope(steps, values, values, values)
+    edges = np.linspace(steps[0], steps[-1] + 1, pixels + 1)
+    starts = np.unique(np.searchsorted(steps, edges[:-1], "left"))
+    starts = starts[starts < len(steps)]
+    low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+    counts = np.diff(np.append(starts, len(values)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = np.add.reduceat(values, starts) / counts
+    return Envelope(steps[starts], mean, low, high)

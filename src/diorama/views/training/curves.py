@@ -15,6 +15,7 @@ from ...core.knobs import knob
 from ...core.marks import Event, Group, Handle, Lines, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
+from ...record.reader import enveloped
 from ...run import Run
 from .. import recorded
 from ..recorded import Floats, Recorded, Steps
@@ -156,7 +157,8 @@ class _Overlaid:
     def drawn(self, member: Recorded, colour: int, group: str, weak: bool) -> list[Series]:
         """A series as lines: what was recorded with its envelope, and smoothed on top of it."""
         steps, values = self.run.series(member.name)
-        at, mean, low, high = self._columns(member.name, steps)
+        # One reading for all: a run that is still written grows between two.
+        at, mean, low, high = self._columns(steps, values)
         if not len(at):
             return []
         line = partial(
@@ -186,19 +188,19 @@ class _Overlaid:
         low, high = np.interp(found, times[known], steps[known])
         return float(low), float(high)
 
-    def _columns(self, name: str, steps: Steps) -> tuple[Steps, Floats, Floats, Floats]:
+    def _columns(self, steps: Steps, values: Floats) -> tuple[Steps, Floats, Floats, Floats]:
         """The envelope at the asked width; on a logarithmic axis each octave gets its share of the columns."""
         shown = self._range()
         low, high = shown if shown is not None else (None, None)
         pixels = self.knobs.pixels
         if not self.knobs.log_x or self.knobs.axis == "time" or len(steps) <= pixels:
-            return self.run.envelope(name, low, high, pixels)
+            return enveloped(steps, values, low, high, pixels)
         first, last = max(1.0, low or 1.0), float(high if high is not None else steps[-1])
         edges = np.geomspace(first, max(last, 2 * first), max(2, int(np.log2(max(last / first, 2))) + 1))
         share = max(2, pixels // (len(edges) - 1))
         parts = [
-            self.run.envelope(
-                name, float(np.ceil(start)), float(np.ceil(stop) - 1) if k < len(edges) - 2 else last, share
+            enveloped(
+                steps, values, float(np.ceil(start)), float(np.ceil(stop) - 1) if k < len(edges) - 2 else last, share
             )
             for k, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True))
         ]
