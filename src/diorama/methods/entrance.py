@@ -1,0 +1,142 @@
+"""Where an input enters a model: as floating-point numbers, or as tokens through an embedding."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ..core.errors import NotApplicable
+from ..data import nesting
+from ..data.nesting import Nested
+from ..model.mode import Rule
+
+
+class _Enough(BaseException):
+    """All embeddings are found; not an Exception, so that the model's own error handling lets it through."""
+
+
+class Entrance:
+    """The points at which an input can be differentiated, and a pass that takes other points in their place.
+
+    *Meaning* a floating-point part is a point itself. A part of whole numbers is a point where an embedding op reads
+    it: the embeddings are the point; the first such op counts, also inside an embedding bag. Parts of whole numbers
+    that no embedding reads (masks, lengths) have none.
+    """
+
+    def __init__(self, x: Nested, points: Sequence[Tensor] | None = None) -> None:
+        self._parts = list(nesting.tensors(x))
+        self._whole = [k for k, part in enumerate(self._parts) if not part.is_floating_point()]
+        self._given: dict[int, Tensor] = {}
+        self._found: dict[int, Tensor] = {}
+        self._structure = x
+        self.waits = bool(self._whole)
+        if points is not None:
+            self._place(points)
+        fresh = iter([self._given[k] if k in self._given and k not in self._whole else part
+                      for k, part in enumerate(self._parts)])  # fmt: skip
+        self.x: Nested = nesting.each(x, lambda part: next(fresh)) if points is not None else x
+
+    def _place(self, points: Sequence[Tensor]) -> None:
+        """Give each part its point: floating-point parts always have one, tokens have one with an axis more."""
+        waiting = list(points)
+        for k, part in enumerate(self._parts):
+            embedded = bool(waiting) and waiting[0].shape[:-1] == part.shape
+            if k not in self._whole or embedded:
+                self._given[k] = waiting.pop(0)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """What puts given embeddings in their place; nothing for an input without tokens."""
+        return (self.find,) if any(k in self._given for k in self._whole) else ()
+
+    def find(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The rule that sees embeddings: it notes them, and answers with those that were given."""
+        read = _reading(name, func, args, kwargs)
+        if read is None:
+            return NotImplemented
+        indices, rows, finish = read
+        for k in self._whole:
+            if k in self._found:
+                continue
+            turned = _turned(self._parts[k], indices)
+            if turned is None:
+                continue
+            given = self._given.get(k)
+            fresh = rows() if given is None else given.transpose(0, 1) if turned else given
+            self._found[k] = fresh.transpose(0, 1) if turned else fresh
+            if not self._given and len(self._found) == len(self._whole):
+                raise _Enough
+            return finish(fresh)
+        return NotImplemented
+
+    def search(self, look: Callable[[Nested], Any]) -> None:
+        """Run the model until every part of whole numbers has met its embedding."""
+        with contextlib.suppress(_Enough):
+            look(self._structure)
+
+    def points(self) -> tuple[Tensor, ...]:
+        """New leaves at the input's points.
+
+        *Raises* NotApplicable when there are none.
+        """
+        found = [part if k not in self._whole else self._found.get(k) for k, part in enumerate(self._parts)]
+        leaves = tuple(part.detach().clone().requires_grad_() for part in found if part is not None)
+        if not leaves:
+            raise NotApplicable(
+                "the input is whole numbers that no embedding reads, so it has no gradients; use occlusion or lime"
+            )
+        return leaves
+
+    def shaped(self, numbers: Sequence[Tensor]) -> Nested:
+        """Numbers at the points in the input's structure, summed over the embedding for tokens."""
+        self._place(numbers)
+        made = []
+        for k, part in enumerate(self._parts):
+            if k not in self._given:
+                made.append(torch.zeros(part.shape, device=part.device))
+            else:
+                made.append(self._given[k].sum(-1) if k in self._whole else self._given[k])
+        fresh = iter(made)
+        return nesting.each(self._structure, lambda part: next(fresh))
+
+
+def _turned(part: Tensor, indices: Tensor) -> bool | None:
+    """Whether an op's indices are this part with its first two axes exchanged; None when they are another tensor."""
+    if indices.shape == part.shape and torch.equal(indices.long(), part.long()):
+        return False
+    if part.ndim == 2 and indices.shape == part.T.shape and torch.equal(indices.long(), part.T.long()):
+        return True
+    return None
+
+
+def _reading(
+    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, Callable[[], Tensor], Callable[[Tensor], Tensor]] | None:
+    """For an op that looks rows up in a table: the indices, what reads the rows, and what follows; None for others."""
+    if name == "embedding":
+        given = inspect.signature(F.embedding).bind(*args, **kwargs).arguments if func is F.embedding else {}
+        indices: Tensor = given["input"] if given else kwargs.get("indices", args[-1])
+        return indices, lambda: func(*args, **kwargs), lambda rows: rows
+    if name == "embedding_bag" and func is F.embedding_bag:
+        given = inspect.signature(F.embedding_bag).bind(*args, **kwargs).arguments
+        if given["input"].ndim != 2 or given.get("per_sample_weights") is not None:
+            return None
+        return given["input"], lambda: F.embedding(given["input"], given["weight"]), _BAGS[given.get("mode", "mean")]
+    if name == "getitem" and len(args) == 2 and isinstance(args[0], nn.Parameter) and isinstance(args[1], Tensor):
+        if args[1].is_floating_point() or args[1].dtype == torch.bool:
+            return None
+        return args[1], lambda: func(*args, **kwargs), lambda rows: rows
+    return None
+
+
+_BAGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda rows: rows.mean(1),
+    "sum": lambda rows: rows.sum(1),
+    "max": lambda rows: rows.amax(1),
+}

@@ -1,0 +1,343 @@
+"""What an attribution method is, what it is given to look with, and what it hands back."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import NotApplicable
+from ..core.knobs import Plugin, sentence
+from ..core.picture import Picture
+from ..core.provenance import Provenance, versions
+from ..data import nesting
+from ..data.kinds import Kind
+from ..data.nesting import Nested
+from ..model.capture import Capture
+from ..model.edits import Edit
+from ..model.fingerprint import fingerprint
+from ..model.layers import LayerTable, layers
+from ..model.mode import OpMode, Rule
+from ..model.outputs import Reading
+from ..model.targets import Target
+from .entrance import Entrance
+
+Group = Literal["gradient", "relevance", "class activation", "input modification", "black box", "transformers"]
+
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]] = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """How many forward and backward passes over the whole input a method needs, known before it starts."""
+
+    forward: int = 1
+    backward: int = 0
+
+    def seconds(self, one: float) -> float:
+        """The expected time, from that of one forward pass; a backward pass to the input takes about as long again."""
+        return one * (self.forward + self.backward)
+
+
+class FunctionModule(nn.Module):
+    """A plain function as a module, for methods that only ask it for answers."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; arrays that it returns become tensors."""
+        output = self.function(*args, **kwargs)
+        return output if isinstance(output, Tensor | tuple | dict) else torch.as_tensor(output)
+
+
+@dataclasses.dataclass
+class Pass:
+    """One forward pass: the model's output, the scores in it, the target's values, and the layers that were kept."""
+
+    output: Any
+    scores: Tensor
+    values: Tensor | None
+    kept: Capture
+
+    @property
+    def value(self) -> Tensor:
+        """The target for each example, (n,)."""
+        assert self.values is not None, "the pass was made without a target"
+        return self.values
+
+    def __getitem__(self, layer: str) -> Tensor:
+        found: Tensor = self.kept[layer]
+        return found
+
+
+class Looking:
+    """All that a method looks with: the model, and what is known about it; the model is left as it was found.
+
+    *Meaning* ``points`` are what gradients are taken at: the floating-point parts of an input and, for tokens, their
+    embeddings (as the first embedding op that reads them returns them). ``run`` makes a pass in which the given points
+    take their place; ``gradients`` differentiates it; ``shaped`` puts numbers at the points back into the input's
+    shape, summed over the embedding for tokens.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        x: Nested,
+        kind: Kind | dict[str, Kind] | None = None,
+        reading: Reading | None = None,
+        table: LayerTable | None = None,
+        classes: Sequence[str] = (),
+        generator: torch.Generator | None = None,
+        cancel: Callable[[], object] | None = None,
+        progress: Callable[[int, int, str], object] | None = None,
+        baseline: Nested | None = None,
+        edits: Sequence[Edit] = (),
+        seed: int = 0,
+    ) -> None:
+        self.model, self.kind, self.classes, self.baseline, self.seed = model, kind, tuple(classes), baseline, seed
+        self.generator = generator if generator is not None else torch.Generator().manual_seed(seed)
+        self.cancel, self.edits = cancel, tuple(edits)
+        self._progress, self._reading, self._table, self._x = progress, reading, table, x
+
+    # What is known about the model.
+
+    @property
+    def function(self) -> bool:
+        """Whether the model is a plain function, which can only be asked for answers."""
+        return isinstance(self.model, FunctionModule)
+
+    @property
+    def fingerprint(self) -> str:
+        """The short name of the weights, worked out anew only when they have changed."""
+        now = tuple((name, id(part), part._version) for name, part in self.model.named_parameters())
+        now += tuple((name, id(part), part._version) for name, part in self.model.named_buffers())
+        if _KNOWN.get(self.model, ((), ""))[0] != now:
+            _KNOWN[self.model] = (now, fingerprint(self.model.state_dict()))
+        return _KNOWN[self.model][1]
+
+    @property
+    def layers(self) -> LayerTable:
+        """The layers in call order, found when first asked for."""
+        if self._table is None:
+            self._table = layers(self.model, self._x)
+        return self._table
+
+    @property
+    def reading(self) -> Reading:
+        """How the outputs are read."""
+        if self._reading is None:
+            with self.opened() as look:
+                self._reading = Reading.of(look(nesting.select(self._x, slice(0, 2))))
+        return self._reading
+
+    @property
+    def task(self) -> str:
+        """What the model answers: classification, multi_label, regression, next_token, or nothing known."""
+        return self.reading.task
+
+    # Passes.
+
+    def opened(
+        self, keep: Sequence[str] = (), *, grad: bool = False, until: str | None = None, **options: Any
+    ) -> Capture:
+        """A capture with the edits and the way to cancel of this look."""
+        return Capture(self.model, keep, grad=grad, until=until, edits=self.edits, cancel=self.cancel, **options)
+
+    def run(
+        self,
+        x: Nested,
+        target: Target | None = None,
+        points: Sequence[Tensor] | None = None,
+        *,
+        keep: Sequence[str] = (),
+        rules: Sequence[Rule] = (),
+        grad: bool = False,
+        check: Callable[[Any], object] | None = None,
+    ) -> Pass:
+        """One forward pass: ``points`` stand in for the input's own, ``rules`` replace ops, ``keep`` keeps layers.
+
+        With ``grad`` the target can be differentiated by the points and by the kept layers.
+        """
+        names = tuple(dict.fromkeys((*keep, *(target.keep if target is not None else ()))))
+        entrance = Entrance(x, points)
+        mode = OpMode()
+        for rule in (*entrance.rules, *rules):
+            mode.replace(rule)
+        with self.opened(names, grad=grad) as look, torch.backends.cudnn.flags(enabled=not grad):
+            if entrance.rules or rules:
+                with mode:
+                    output = look(entrance.x)
+            else:
+                output = look(entrance.x)
+            with torch.set_grad_enabled(grad):
+                values = target(output, look) if target is not None else None
+                return Pass(output, self.reading.scores(output), values, look)
+
+    def scores(self, x: Nested) -> Tensor:
+        """The model's scores, (n, classes)."""
+        return self.run(x).scores.detach()
+
+    def target(self, x: Nested, target: Target) -> Tensor:
+        """The target's value for each example, (n,), without gradients."""
+        return self.run(x, target).value.detach()
+
+    def points(self, x: Nested) -> tuple[Tensor, ...]:
+        """What gradients are taken at, as new leaves: floating-point inputs and the embeddings of tokens.
+
+        *Raises* NotApplicable for a plain function, and for whole numbers that go into no embedding.
+        """
+        if self.function:
+            raise NotApplicable("a plain function has no gradients; use occlusion, lime or kernel_shap")
+        entrance = Entrance(x)
+        if entrance.waits:
+            with self.opened() as look, OpMode().replace(entrance.find):
+                entrance.search(look)
+        return entrance.points()
+
+    def gradients(self, value: Tensor, points: Sequence[Tensor], *, keep_graph: bool = False) -> tuple[Tensor, ...]:
+        """The gradient of each example's value at its points; zero where the value does not depend on them.
+
+        *Raises* NotApplicable when nothing differentiable leads from the points to the value.
+        """
+        if not value.requires_grad:
+            raise NotApplicable(
+                "the target does not depend on the input in a differentiable way; use occlusion or lime"
+            )
+        found = torch.autograd.grad(value.sum(), tuple(points), allow_unused=True, retain_graph=keep_graph)
+        return tuple(torch.zeros_like(at) if part is None else part for at, part in zip(points, found, strict=True))
+
+    def shaped(self, x: Nested, parts: Sequence[Tensor]) -> Nested:
+        """Numbers at the points in the input's structure: (n, t) for tokens, zeros for parts without points."""
+        return Entrance(x).shaped(parts)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Say how far the work is."""
+        if self._progress is not None:
+            self._progress(done, total, note)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribution:
+    """How much each part of an input speaks for the target, with how it was found and how far to believe it.
+
+    *Meaning* positive parts speak for the target, negative ones against it, where the method is signed.
+    *Shapes* ``values`` as the input (n, …); (n, tokens) for tokens; ``scores`` (n,): the target's value.
+    """
+
+    values: Nested
+    scores: Tensor
+    checks: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Measured numbers: ``completeness`` is the largest gap between the sum and the score, as a share of the score."""
+    method: str = ""
+    knobs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    target: str = ""
+    note: str = ""
+    provenance: Provenance = dataclasses.field(default_factory=lambda: Provenance(method=""))
+    maps: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """More maps that the method makes by the way, by name."""
+    signed: bool = True
+    x: Nested | None = dataclasses.field(default=None, repr=False)
+    kind: Kind | dict[str, Kind] | None = dataclasses.field(default=None, repr=False)
+
+    def picture(self, example: int = 0) -> Picture:
+        """The map of one example as a picture: a heat map of an image, bars of a table's row, coloured words of a text."""
+        from .picturing import picture
+
+        return picture(self, example)
+
+    def __repr__(self) -> str:
+        shape = tuple(nesting.first(self.values).shape)
+        checks = ", ".join(f"{name} {value:.3g}" for name, value in self.checks.items())
+        return f"<Attribution of {self.target} by {self.method}: {shape}{'; ' + checks if checks else ''}>"
+
+
+class Method(Plugin):
+    """Base of every attribution method: one file in ``methods/attribution``, whose name is the method's name."""
+
+    group: ClassVar[Group] = "gradient"
+    source: ClassVar[str] = ""
+    """The paper and its equation."""
+    signed: ClassVar[bool] = True
+    """False: its values are magnitudes."""
+    completeness: ClassVar[bool] = False
+    """Its values should sum to the target (minus a baseline's), and ``checks["completeness"]`` says how nearly."""
+    function: ClassVar[bool] = False
+    """It also explains a plain function."""
+
+    def cost(self, look: Looking, x: Nested) -> Cost:
+        """How many passes it will take."""
+        return Cost(1, 1)
+
+    @classmethod
+    def fits(cls, look: Looking, x: Nested) -> str | None:
+        """None where the method can be used; else one sentence that says why not and what to use instead."""
+        if look.function and not cls.function:
+            return f"{cls.name} looks inside a model, and this is a plain function; use occlusion, lime or kernel_shap"
+        return None
+
+    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+        """Attribute each example's target to its input; each attribution refines the one before, the last is final."""
+        raise NotApplicable(f"{type(self).__name__} attributes nothing by itself")
+
+    def found(
+        self,
+        look: Looking,
+        x: Nested,
+        target: Target,
+        values: Nested,
+        scores: Tensor,
+        *,
+        checks: dict[str, float] | None = None,
+        note: str = "",
+        maps: dict[str, Any] | None = None,
+    ) -> Attribution:
+        """Hand a result back, with a note where its numbers need one, and how it was made."""
+        notes = [part for part in (note, numbers_note(x, values)) if part]
+        knobs = {name: value for name, value in self.knobs().items() if value is not None}
+        provenance = Provenance(
+            method=self.name, sentence=sentence(type(self)), knobs=knobs, selection=str(target), seed=look.seed,
+            model=look.fingerprint, source=self.source, guessed=look.reading.guessed,
+            versions=versions(),
+        )  # fmt: skip
+        values = nesting.each(values, Tensor.detach)
+        return Attribution(
+            values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
+            maps or {}, self.signed, x, look.kind,
+        )  # fmt: skip
+
+
+def numbers_note(x: Nested, values: Nested) -> str:
+    """What a reader must know about an input or a map that is constant, zero or not finite; mostly nothing."""
+    said = []
+    parts = [part for part in nesting.tensors(x) if part.is_floating_point()]
+    if any(not bool(torch.isfinite(part).all()) for part in parts):
+        said.append("The input holds numbers that are not finite.")
+    elif parts and all(not bool(part.any()) for part in parts):
+        said.append("The input is zero everywhere.")
+    elif parts and all(part.numel() > len(part) and _constant(part) for part in parts):
+        said.append("The input is the same everywhere.")
+    maps = list(nesting.tensors(values))
+    if any(not bool(torch.isfinite(part).all()) for part in maps):
+        said.append("The map holds numbers that are not finite.")
+    elif all(not bool(part.any()) for part in maps):
+        said.append("The map is zero everywhere: the target does not depend on this input here.")
+    return " ".join(said)
+
+
+def _constant(part: Tensor) -> bool:
+    rows = part.reshape(len(part), -1)
+    return bool((rows == rows[:, :1]).all())
+
+
+def completeness(values: Nested, wanted: Tensor) -> float:
+    """The largest gap of any example between the sum of its values and what they should sum to, as a share of it."""
+    sums = sum(part.double().reshape(len(part), -1).sum(1) for part in nesting.tensors(values))
+    gap = (sums - wanted.double()).abs() / wanted.double().abs().clamp_min(1e-12)
+    return float(gap.max())

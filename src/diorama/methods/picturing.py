@@ -1,0 +1,79 @@
+"""An attribution as a picture: heat over an image, bars of a row, coloured words, a strip of a series."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from ..core import marks
+from ..core.colour import Limits, magnitude, symmetric
+from ..core.errors import NotFound
+from ..core.picture import Check, Picture
+from ..data import kinds, nesting
+
+if TYPE_CHECKING:
+    from .method import Attribution
+
+_SENTENCES = {"completeness": "largest gap between the sum of the values and what they should sum to, as a share of it"}
+
+
+def picture(heat: Attribution, example: int = 0) -> Picture:
+    """The map of one example, each part of a nested input below the other."""
+    count = nesting.size(heat.values)
+    if not 0 <= example < count:
+        raise NotFound(f"the attribution has examples 0 to {count - 1}, got {example}")
+    children = [
+        _mark(name, values[example], x[example : example + 1] if x is not None else None, kind, heat.signed)
+        for name, values, x, kind in _parts(heat)
+    ]
+    body = children[0] if len(children) == 1 else marks.Group(children=tuple(children))
+    title = f"{heat.method.replace('_', ' ').capitalize()} for {heat.target}"
+    checks = tuple(
+        Check(name=name, value=value, sentence=_SENTENCES.get(name, "")) for name, value in heat.checks.items()
+    )
+    return Picture(title=title, body=body, provenance=heat.provenance, checks=checks, note=heat.note)
+
+
+def _parts(heat: Attribution) -> list[tuple[str, Tensor, Tensor | None, kinds.Kind | None]]:
+    """The tensors of the values with their names, inputs and kinds."""
+    values = list(nesting.tensors(heat.values))
+    names = list(heat.values) if isinstance(heat.values, dict) else [str(k) for k in range(len(values))]
+    given = list(nesting.tensors(heat.x)) if heat.x is not None else []
+    rows = []
+    for k, (name, part) in enumerate(zip(names, values, strict=True)):
+        kind = heat.kind.get(name) if isinstance(heat.kind, dict) else heat.kind
+        rows.append((name if len(values) > 1 else "", part, given[k] if given else None, kind))
+    return rows
+
+
+def channels_summed(values: np.ndarray, kind: kinds.Kind | None) -> np.ndarray:
+    """An image's values (channels first or last, or in a row) as one number a place."""
+    if isinstance(kind, kinds.Image):
+        if kind.layout == "NCHW" and values.ndim == 3:
+            return np.asarray(values.sum(0))
+        if kind.layout == "NHWC" and values.ndim == 3:
+            return np.asarray(values.sum(-1))
+        if kind.layout == "flat" and values.ndim == 1 and kind.height and kind.width:
+            return np.asarray(values.reshape(-1, kind.height, kind.width).sum(0))
+    return np.asarray(values.sum(0)) if values.ndim == 3 else values
+
+
+def _mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | None, signed: bool) -> marks.Node:
+    numbers = channels_summed(values.detach().float().cpu().numpy(), kind)
+    limits: Limits = symmetric(numbers) if signed else magnitude(numbers)
+    if isinstance(kind, kinds.Tokens) and numbers.ndim == 1 and x is not None:
+        words = tuple(kind.decode(x)[0])
+        return marks.Text(title=title, tokens=words, values=numbers, limits=limits)
+    if numbers.ndim == 1:
+        columns = tuple(getattr(kind, "columns", ()) or ())
+        labels = columns if len(columns) == len(numbers) else tuple(str(k) for k in range(len(numbers)))
+        if len(numbers) <= 64:
+            return marks.Bars(title=title, values=numbers, labels=labels, limits=limits)
+        return marks.Heatmap(title=title, values=numbers[None], limits=limits)
+    if isinstance(kind, kinds.Image) and numbers.ndim == 2 and x is not None:
+        pixels = np.asarray(kind.decode(x)[0])
+        if pixels.shape[:2] == numbers.shape:
+            return marks.Image(title=title, pixels=numbers, limits=limits, size=240)
+    return marks.Heatmap(title=title, values=numbers.reshape(len(numbers), -1), limits=limits)
