@@ -14,9 +14,15 @@ from .units import Shown
 SAMPLED = 12
 """A limit over time is taken from at most so many snapshots of the run, the first and the newest among them."""
 
+QUANTILE = 0.995
+"""The part of a layer's activations (other than zero) that the scale over the training holds."""
+
 
 def activation(scene: Scene, one: Shown) -> float | None:
-    """The largest magnitude that a layer reached at any recorded step; None when nothing was recorded."""
+    """The magnitude below which nearly all activations of a layer lay over all recorded steps; None without a record.
+
+    A single spike would dim every map: the few values beyond are clipped, marked and counted.
+    """
     run = scene.run
     if run is None:
         return None
@@ -25,15 +31,19 @@ def activation(scene: Scene, one: Shown) -> float | None:
     if name is None:
         return None
 
-    def largest() -> float | None:
+    def reached() -> float | None:
         found = run.histograms(name)
-        values = np.concatenate([np.asarray(found.high, float), -np.asarray(found.low, float)])
-        values = values[: len(found.high)] if one.rectified else values
-        finite = values[np.isfinite(values)]
-        return _round_up(float(finite.max())) if finite.size and finite.max() > 0 else None
+        middles = (found.edges[1:] + found.edges[:-1]) / 2
+        counts = found.counts.sum(0, dtype=np.float64)
+        on = np.isfinite(middles) & (middles > 0 if one.rectified else middles != 0) & (counts > 0)
+        if not on.any():
+            return None
+        order = np.argsort(np.abs(middles[on]))
+        share = np.cumsum(counts[on][order]) / counts[on].sum()
+        return _round_up(float(np.abs(middles[on][order][np.searchsorted(share, QUANTILE)])))
 
     # A new snapshot may widen the scale; between snapshots it stands still.
-    limit: float | None = scene.keep(f"activation/{one.source.name}/{len(scene.steps)}", largest)
+    limit: float | None = scene.keep(f"activation/{one.source.name}/{len(scene.steps)}", reached)
     return limit
 
 
