@@ -26,7 +26,7 @@ from .state import Tracker
 BEAT = 0.25
 """Seconds between two looks at the followed runs; twice that lies between two states of one run."""
 _SEARCH = 1.0
-_FIRST_WAIT = 60.0
+_FIRST_WAIT = 600.0
 
 
 class Hub:
