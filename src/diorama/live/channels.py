@@ -38,6 +38,9 @@ class Stage(Protocol):
     def pause(self, request: Request) -> float:
         """Seconds to wait between two live pictures of this view."""
 
+    def grows(self, request: Request) -> bool:
+        """Whether the picture shows the whole record, and so changes with the run wherever the slider stands."""
+
 
 @dataclasses.dataclass(eq=False)
 class _Channel:
@@ -153,7 +156,7 @@ class Channels:
         self._stop(channel)
         channel.request, channel.quiet, channel.delivered = request, quiet, False
         channel.started = time.monotonic()
-        channel.seen = self._stage.pulse(request) if request.live else None
+        channel.seen = self._stage.pulse(request) if self._moves(request) else None
         if not quiet:
             channel.told = ""
             self._send({"event": "busy", "channel": channel.number})
@@ -230,9 +233,13 @@ class Channels:
             ended, channel.ended = channel.ended, None
             self._send(ended)
 
+    def _moves(self, request: Request) -> bool:
+        """Whether its picture changes as the run goes on: at the live end, and for a record at any step (its curves grow)."""
+        return request.live or self._stage.grows(request)
+
     def _refresh(self, channel: _Channel) -> None:
         idle = channel.job is None and channel.in_flight is None and channel.pending is None
-        if not idle or not channel.request.live:
+        if not idle or not self._moves(channel.request):
             return
         due = time.monotonic() - channel.started >= self._stage.pause(channel.request)
         if due and self._stage.pulse(channel.request) != channel.seen:

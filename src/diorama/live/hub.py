@@ -244,6 +244,10 @@ class Hub:
 
         return PAUSE if self._is_record(request) else 0.0
 
+    def grows(self, request: Request) -> bool:
+        """Whether the picture shows the whole record, and so changes with the run wherever the slider stands."""
+        return self._is_record(request)
+
     # Touching.
 
     def command(self, run: str, name: str, knobs: dict[str, Any]) -> str:

@@ -44,6 +44,7 @@ class Bench:
         self.jobs: list[FakeJob] = []
         self.now: object = 0
         self.wait = 0.0
+        self.whole = False
         self.sent: list[dict[str, Any]] = []
         self.frames: list[tuple[int, int, bytes]] = []
         self.channels = Channels(self, self.sent.append, lambda *frame: self.frames.append(frame))
@@ -60,6 +61,10 @@ class Bench:
     def pause(self, request: Request) -> float:
         """What the test set."""
         return self.wait
+
+    def grows(self, request: Request) -> bool:
+        """What the test set."""
+        return self.whole
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """What was said of a kind."""
@@ -90,6 +95,22 @@ def test_one_frame_is_in_flight_and_the_newest_goes_next(bench: Bench) -> None:
     assert [frame[2] for frame in bench.frames] == [b"1", b"3"]
     assert bench.events("done")
     assert bench.frames[1][1] > bench.frames[0][1]
+
+
+def test_curves_grow_wherever_the_slider_stands(bench: Bench) -> None:
+    """A picture of the whole record is made again as the run goes on, also while the slider stands at an old step."""
+    bench.channels.show(1, look(step=10))
+    bench.jobs[0].done()
+    bench.now = 1
+    bench.channels.tick()
+    assert len(bench.jobs) == 1
+    bench.whole = True
+    bench.channels.show(2, look(step=10))
+    bench.jobs[1].done()
+    bench.now = 2
+    bench.channels.tick()
+    assert len(bench.jobs) == 3
+    assert not bench.events("error")
 
 
 def test_an_old_ack_lets_nothing_go(bench: Bench) -> None:
