@@ -104,6 +104,7 @@ def test_curves_grow_wherever_the_slider_stands(bench: Bench) -> None:
     bench.now = 1
     bench.channels.tick()
     assert len(bench.jobs) == 1
+    bench.channels.hide(1)
     bench.whole = True
     bench.channels.show(2, look(step=10))
     bench.jobs[1].done()
