@@ -28,6 +28,7 @@ from .core.version import VERSION
 if TYPE_CHECKING:
     from . import methods, views
     from .data.kinds import Image, Series, Sound, Table, Tokens
+    from .methods.attribute import attribute
     from .record.recorder import watch
     from .run import Run
     from .run import open_run as open  # noqa: A004 - the interface's word
@@ -46,6 +47,7 @@ _LAZY = {
     "Tokens": "data.kinds:Tokens",
     "Series": "data.kinds:Series",
     "Sound": "data.kinds:Sound",
+    "attribute": "methods.attribute:attribute",
     "views": "views",
     "methods": "methods",
 }
@@ -53,8 +55,8 @@ _LAZY = {
 __version__ = VERSION
 __all__ = [
     "Cancelled", "Damaged", "DioramaError", "Image", "Key", "NotApplicable", "NotFound", "Picture", "Run", "Scene",
-    "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "commands", "demos",
-    "findings", "methods", "open", "projections", "serve", "signals", "views", "watch",
+    "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "attribute",
+    "commands", "demos", "findings", "methods", "open", "projections", "serve", "signals", "views", "watch",
 ]  # fmt: skip
 
 

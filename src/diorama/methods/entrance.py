@@ -40,7 +40,8 @@ class Entrance:
             self._place(points)
         fresh = iter([self._given[k] if k in self._given and k not in self._whole else part
                       for k, part in enumerate(self._parts)])  # fmt: skip
-        self.x: Nested = nesting.each(x, lambda part: next(fresh)) if points is not None else x
+        # Copies, so that a model that writes into its input changes neither the user's tensors nor the leaves.
+        self.x: Nested = nesting.each(x, lambda part: next(fresh).clone())
 
     def _place(self, points: Sequence[Tensor]) -> None:
         """Give each part its point: floating-point parts always have one, tokens have one with an axis more."""
@@ -68,7 +69,7 @@ class Entrance:
             if turned is None:
                 continue
             given = self._given.get(k)
-            fresh = rows() if given is None else given.transpose(0, 1) if turned else given
+            fresh = rows() if given is None else given.transpose(0, 1).clone() if turned else given.clone()
             self._found[k] = fresh.transpose(0, 1) if turned else fresh
             if not self._given and len(self._found) == len(self._whole):
                 raise _Enough

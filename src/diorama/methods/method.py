@@ -22,7 +22,7 @@ from ..model.edits import Edit
 from ..model.fingerprint import fingerprint
 from ..model.layers import LayerTable, layers
 from ..model.mode import OpMode, Rule
-from ..model.outputs import Reading
+from ..model.outputs import Reading, Wanted
 from ..model.targets import Target
 from .entrance import Entrance
 
@@ -92,6 +92,8 @@ class Looking:
         x: Nested,
         kind: Kind | dict[str, Kind] | None = None,
         reading: Reading | None = None,
+        outputs: Wanted = None,
+        task: str | None = None,
         table: LayerTable | None = None,
         classes: Sequence[str] = (),
         generator: torch.Generator | None = None,
@@ -104,6 +106,7 @@ class Looking:
         self.model, self.kind, self.classes, self.baseline, self.seed = model, kind, tuple(classes), baseline, seed
         self.generator = generator if generator is not None else torch.Generator().manual_seed(seed)
         self.cancel, self.edits = cancel, tuple(edits)
+        self._outputs, self._task = outputs, task
         self._progress, self._reading, self._table, self._x = progress, reading, table, x
 
     # What is known about the model.
@@ -134,7 +137,12 @@ class Looking:
         """How the outputs are read."""
         if self._reading is None:
             with self.opened() as look:
-                self._reading = Reading.of(look(nesting.select(self._x, slice(0, 2))))
+                return self._read(look(nesting.select(self._x, slice(0, 2))))
+        return self._reading
+
+    def _read(self, output: Any) -> Reading:
+        if self._reading is None:
+            self._reading = Reading.of(output, outputs=self._outputs, task=self._task)
         return self._reading
 
     @property
@@ -176,9 +184,9 @@ class Looking:
                     output = look(entrance.x)
             else:
                 output = look(entrance.x)
+            scores = self._read(output).scores(output)
             with torch.set_grad_enabled(grad):
-                values = target(output, look) if target is not None else None
-                return Pass(output, self.reading.scores(output), values, look)
+                return Pass(output, scores, target(output, look) if target is not None else None, look)
 
     def scores(self, x: Nested) -> Tensor:
         """The model's scores, (n, classes)."""

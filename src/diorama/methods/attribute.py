@@ -1,0 +1,159 @@
+"""Asking a method for an attribution: ``diorama.attribute``."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import NotApplicable, UsageError
+from ..core.knobs import build
+from ..core.registry import methods
+from ..data import nesting
+from ..data.examples import Examples
+from ..data.kinds import Kind
+from ..data.nesting import Nested
+from ..model.capture import Capture
+from ..model.outputs import Wanted
+from ..model.targets import Target
+from ..model.unwrap import device_of, fed, unwrap
+from .method import Attribution, FunctionModule, Looking, Method
+
+
+def attribute(
+    model: nn.Module | Callable[..., Any],
+    x: Any,
+    target: Any = None,
+    *,
+    method: str | Method = "gradient",
+    device: Any = None,
+    inputs: Kind | dict[str, Kind] | None = None,
+    outputs: Wanted = None,
+    task: str | None = None,
+    classes: Sequence[str] = (),
+    baseline: Any = None,
+    seed: int = 0,
+    cancel: Callable[[], object] | None = None,
+    progress: Callable[[int, int, str], object] | None = None,
+    **knobs: Any,
+) -> Attribution:
+    """Why this answer? How much each part of an input speaks for or against a target, by any method of ``methods``.
+
+    *Meaning* ``target`` is a class (its index or name), a key (``"unit:features.3/17@5,8"``, ``"layer:fc"``), a pair
+    (the first minus the second), a callable from the model's output to (n,) numbers, or a tensor of one class an
+    example; by default each example's predicted class. ``method`` is a name or a method with its knobs set. ``baseline``
+    is what methods that compare use instead of their own: one input, one for each example, or many (expected_gradients).
+    Other keywords are the method's knobs. Black-box methods also take a plain function for the model. The model is
+    left exactly as it was.
+    *Shapes* ``x`` a tensor, an array, a tuple (``model(*x)``) or a dict (``model(**x)``) with the example as dimension
+    0; ``values`` of the result likewise, (n, tokens) for tokens.
+    *Cost* ``method.cost``: one forward and one backward pass for ``gradient``; one more forward pass where the target
+    is left out.
+    *Raises* NotFound for a method, knob, class or layer that does not exist; NotApplicable where the method does not
+    fit the model or input, naming one that does.
+    """
+    module = unwrap(model) if isinstance(model, nn.Module) else _function(model)
+    if device is not None and device_of(module) != torch.device(device):
+        # A copy is moved, so that the user's model stays where it is.
+        module = copy.deepcopy(module).to(device)
+    ready = fed(module, nesting.to(nesting.as_tensors(x), device))
+    if nesting.size(ready) == 0:
+        raise UsageError("an attribution wants at least one example, got none")
+    look = Looking(
+        module, x=ready, kind=Examples.of(ready, inputs=inputs).kind, outputs=outputs, task=task,
+        classes=classes, seed=seed, cancel=cancel, progress=progress,
+        baseline=None if baseline is None else fed(module, nesting.as_tensors(baseline)),
+    )  # fmt: skip
+    chosen = method if isinstance(method, Method) else None
+    if chosen is None:
+        chosen = build(methods[str(method)], knobs)
+    elif knobs:
+        chosen = dataclasses.replace(chosen, **knobs)
+    *_, last = attributions(look, ready, target, chosen)
+    return last
+
+
+def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Iterator[Attribution]:
+    """Every attribution of a method as it refines; for views, which have a :class:`Looking` at hand.
+
+    *Raises* NotApplicable where the method does not fit.
+    """
+    reason = method.fits(look, x)
+    if reason is not None:
+        raise NotApplicable(reason)
+    yield from method.attribute(look, x, aim(look, x, target))
+
+
+def aim(look: Looking, x: Nested, target: Any = None) -> Target:
+    """The target that a person means; None is each example's predicted class (of a regression, its first number)."""
+    if isinstance(target, Tensor) and target.ndim == 1 and not target.is_floating_point():
+        return each_class(look, tuple(int(number) for number in target))
+    if target is None:
+        scores = look.scores(x)
+        if look.task in ("regression", "multi_label", "") and scores.ndim == 2 and scores.shape[1] == 1:
+            return _first(look)
+        last = scores[:, -1] if scores.ndim == 3 else scores
+        if last.ndim > 2:
+            last = last.flatten(2).mean(2)
+        if look.task == "regression":
+            return _first(look) if last.ndim == 1 else each_class(look, (0,) * len(last))
+        answers = look.reading.predictions(last) if last.ndim == 1 or last.shape[1] == 1 else last.argmax(1)
+        return each_class(look, tuple(int(number) for number in answers.reshape(-1)))
+    if isinstance(target, int) and not isinstance(target, bool) and target == 0 and look.task == "regression":
+        return _first(look)
+    named = isinstance(target, str) and ("/" in target or ":" in target)
+    return Target.of(target, look.classes, outputs=look.reading.outputs, layers=look.layers if named else None)
+
+
+def _first(look: Looking) -> Target:
+    """The first (mostly the only) number of a regression."""
+    return Target(
+        "the answer", (), lambda output, kept: look.reading.scores(output).reshape(_rows(look, output), -1)[:, 0]
+    )
+
+
+def _rows(look: Looking, output: Any) -> int:
+    return len(look.reading.scores(output))
+
+
+def each_class(look: Looking, numbers: Sequence[int]) -> Target:
+    """One class for each example. A batch may hold the examples several times over, all of them in each turn."""
+    own = [Target.of(number, look.classes, outputs=look.reading.outputs) for number in numbers]
+    distinct = list(dict.fromkeys(numbers))
+    if len(distinct) == 1:
+        return own[0]
+
+    def take(output: Any, kept: Capture) -> Tensor:
+        rows = len(look.reading.scores(output))
+        if rows % len(numbers):
+            raise UsageError(f"targets are for {len(numbers)} examples, and the batch holds {rows}")
+        places = torch.tensor([distinct.index(number) for number in numbers]).repeat(rows // len(numbers))
+        columns = [own[numbers.index(number)](output, kept) for number in distinct]
+        return torch.stack(columns, 1).gather(1, places.to(columns[0].device)[:, None])[:, 0]
+
+    return EachClass("the predicted class", (), take, numbers=tuple(numbers), look=look)
+
+
+@dataclasses.dataclass(frozen=True)
+class EachClass(Target):
+    """A class of its own for each example."""
+
+    numbers: tuple[int, ...] = ()
+    look: Looking | None = dataclasses.field(default=None, repr=False, compare=False)
+
+
+def only(target: Target, index: int) -> Target:
+    """The target of one example alone."""
+    if isinstance(target, EachClass) and target.look is not None:
+        return each_class(target.look, target.numbers[index : index + 1])
+    return target
+
+
+def _function(model: Any) -> nn.Module:
+    if not callable(model):
+        raise UsageError(f"a model is a torch.nn.Module or a function, got {type(model).__name__}")
+    return FunctionModule(model).eval()
