@@ -43,7 +43,9 @@ class _Bar:
     """How far the training is, on a terminal; nothing anywhere else."""
 
     def __init__(self, steps: int) -> None:
-        self._steps, self._bar, self._task = steps, None, None  # type: ignore[var-annotated]
+        self._steps = steps
+        self._bar: Any = None
+        self._task: Any = None
 
     def __enter__(self) -> _Bar:
         if sys.stderr.isatty():
@@ -108,10 +110,10 @@ class _Training:
         arguments = [sys.executable, "-m", "diorama", "demo", name, "--headless", "--run", str(path), *flags]
         nothing = subprocess.DEVNULL
         # In a group of its own: Ctrl-C reaches this process alone, which then asks the training once to end.
-        group = {"process_group": 0} if os.name == "posix" else {}
+        group = 0 if os.name == "posix" else None
         self._child = subprocess.Popen(
-            arguments, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, text=True, **group
-        )  # fmt: skip
+            arguments, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, text=True, process_group=group
+        )
         self._path, self._said = path, ""
         self.failed = threading.Event()
         """It ended before anything was recorded: there is nothing to look at."""

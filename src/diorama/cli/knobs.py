@@ -14,7 +14,7 @@ from ..core.registry import Registry
 from ..live.catalogue import REGISTRIES, installation_stamp, kept_catalogue
 
 
-class KnobType(click.ParamType):
+class KnobType(click.ParamType):  # type: ignore[type-arg] # generic in the newest click only
     """A flag's value, checked as the knob checks it everywhere else."""
 
     def __init__(self, knob: Knob) -> None:

@@ -267,7 +267,7 @@ class CommandGroup(NamedGroup):
             run = open_run(click.get_current_context().obj)
             print(run.command(name, **knobs_from(described, values)).text)
 
-        return click.Command(name, params=knob_options(described, set()), callback=send, help=described["sentence"])
+        return click.Command(name, params=[*knob_options(described, set())], callback=send, help=described["sentence"])
 
 
 @diorama.command(cls=CommandGroup, context_settings=CONTEXT)

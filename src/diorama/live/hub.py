@@ -316,7 +316,7 @@ class Hub:
 
     def _tell(self, tracker: Tracker, sessions: list[Session]) -> None:
         try:
-            told = {"event": "run", "run": tracker.name, "state": tracker.state()}
+            told: dict[str, Any] = {"event": "run", "run": tracker.name, "state": tracker.state()}
         except (DioramaError, OSError) as error:
             kind, message = type(error).__name__, str(error)
             told = {"event": "error", "channel": None, "run": tracker.name, "kind": kind, "message": message}

@@ -17,6 +17,7 @@ from .scenes import Scenes
 
 if TYPE_CHECKING:
     from ..scene import Scene
+    from .record_scene import RecordScene
 
 Emit = Callable[..., None]
 
@@ -63,7 +64,7 @@ class Looking:
         self, request: Request, sources: Mapping[str, Mapping[str, Any]], emit: Emit, cancelled: Callable[[], bool]
     ) -> Iterator[Picture]:
         view = views[request.view]
-        scene: Scene
+        scene: Scene | RecordScene
         if view.needs == "record" and request.input is None and not request.edits:
             from .record_scene import record_scene
 

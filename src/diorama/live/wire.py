@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import msgspec
 
@@ -11,7 +11,7 @@ _LENGTHS = struct.Struct("<IQ")
 _LIMIT = 1 << 32
 
 
-def send(stream: BinaryIO, header: dict[str, Any], body: bytes = b"") -> None:
+def send(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:
     """Write one message."""
     head = msgspec.json.encode(header)
     stream.write(_LENGTHS.pack(len(head), len(body)) + head)
@@ -20,7 +20,7 @@ def send(stream: BinaryIO, header: dict[str, Any], body: bytes = b"") -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     """Read one message; None at the end of the stream."""
     lengths = _read(stream, _LENGTHS.size)
     if lengths is None:
@@ -35,6 +35,6 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     return msgspec.json.decode(head), body
 
 
-def _read(stream: BinaryIO, count: int) -> bytes | None:
+def _read(stream: IO[bytes], count: int) -> bytes | None:
     data = stream.read(count)
     return data if data is not None and len(data) == count else None
