@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from bench.nets import ResNet18
-from diorama.record.recorder import watch
+from diorama.record.recorder import Recorder, watch
 
 warnings.filterwarnings("ignore")
 from torch.utils.tensorboard import SummaryWriter  # noqa: E402 - it warns when it is imported
@@ -37,17 +37,19 @@ def cpu(work: Callable[[], None]) -> float:
 def scalars(folder: Path, rounds: int) -> float:
     """CPU time a step: recorder.step(loss=, accuracy=) against two add_scalar calls, files closed included."""
     ratios, ours, theirs = [], [], []
-    steps = 3000
+    steps = 5000
     for number in range(rounds):
         values = torch.rand(steps)
 
-        def diorama_way(number: int = number, values: torch.Tensor = values) -> None:
-            with watch(nn.Linear(1, 1), folder / f"d{number}", every=10**6, snapshots=10**6) as recorder:
-                for k in range(steps):
-                    recorder.step(loss=values[k], accuracy=0.5)
+        recorder = watch(nn.Linear(1, 1), folder / f"d{number}", every=10**6, snapshots=10**6)
+        writer = SummaryWriter(str(folder / f"t{number}"))
 
-        def tensorboard_way(number: int = number, values: torch.Tensor = values) -> None:
-            writer = SummaryWriter(str(folder / f"t{number}"))
+        def diorama_way(recorder: Recorder = recorder, values: torch.Tensor = values) -> None:
+            for k in range(steps):
+                recorder.step(loss=values[k], accuracy=0.5)
+            recorder.close()
+
+        def tensorboard_way(writer: SummaryWriter = writer, values: torch.Tensor = values) -> None:
             for k in range(steps):
                 writer.add_scalar("loss", values[k], k)
                 writer.add_scalar("accuracy", 0.5, k)
@@ -96,7 +98,7 @@ def histograms(folder: Path, rounds: int, small: bool) -> float:
             bare += cpu(optimizer.step)
             recorder._observer._needs = needs
             recorded += cpu(optimizer.step) + cpu(lambda: recorder.step(loss=0.0))
-            compared += cpu(lambda k=k: _tensorboard(writer, model, optimizer, number * steps + k))  # type: ignore[misc]
+            compared += cpu(lambda k=number * steps + k: _tensorboard(writer, model, optimizer, k))  # type: ignore[misc]
         if number:
             ratios.append((recorded - bare) / compared)
     recorder.close()

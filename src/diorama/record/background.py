@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from .histogram import HistogramValue
 from .writer import Value, Writer
@@ -64,7 +64,7 @@ class Background:
             self.close_gap()
         self._bytes_in += size
         self._steps.append((step, moment, values))
-        if len(self._steps) >= GROUP:
+        if len(self._steps) >= GROUP and not self._wake.is_set():
             self._wake.set()
         return True
 
@@ -196,17 +196,19 @@ class Background:
 
 def _size(values: Pending) -> int:
     """What a step takes in memory, roughly."""
-    size = 200 + 16 * len(values)
-    for value in values.values():
-        if isinstance(value, HistogramValue):
-            size += 150 + 4 * len(value.counts)
-    return size
+    if len(values) < 8:
+        return 512
+    return 200 + sum(150 + 4 * len(v.counts) if isinstance(v, HistogramValue) else 16 for v in values.values())
 
 
-def _plain(values: Pending) -> dict[str, Value]:
+def _plain(values: Pending) -> Mapping[str, Value]:
     """Numbers that were left on an accelerator are fetched here, not on the training's time."""
+    for value in values.values():
+        if type(value) is not float and type(value) is not HistogramValue:
+            break
+    else:
+        return values
     return {
-        name: value if isinstance(value, float | HistogramValue) else float(value.double())
+        name: value if isinstance(value, HistogramValue) else float(value.double() if isinstance(value, Tensor) else value)
         for name, value in values.items()
-        if isinstance(value, float | HistogramValue | torch.Tensor)
     }

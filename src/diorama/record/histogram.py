@@ -53,22 +53,38 @@ class HistogramValue:
 def from_bins(full: NDArray[np.integer], statistics: Array) -> HistogramValue:
     """Compress the counts of all 4096 bit patterns: positive magnitudes first, then negative ones."""
     positive, negative = full[:MAGNITUDES], full[BINS // 2 : BINS // 2 + MAGNITUDES]
-    top = max(_last(positive), _last(negative))
+    top = -1
+    for side in (positive, negative):
+        used = side.nonzero()[0]
+        if used.size:
+            top = max(top, int(used[-1]))
+    return _compressed(positive, negative, top, statistics)
+
+
+def from_many_bins(full: NDArray[np.integer], statistics: Array) -> list[HistogramValue]:
+    """The same for many tensors at once: (tensors, 4096) counts and (tensors, 9) statistics."""
+    positive, negative = full[:, :MAGNITUDES], full[:, BINS // 2 : BINS // 2 + MAGNITUDES]
+    filled = (positive + negative)[:, ::-1] > 0
+    tops = np.where(filled.any(1), MAGNITUDES - 1 - filled.argmax(1), -1).tolist()
+    return [_compressed(*each) for each in zip(positive, negative, tops, statistics, strict=True)]
+
+
+def _compressed(
+    positive: NDArray[np.integer], negative: NDArray[np.integer], top: int, statistics: Array
+) -> HistogramValue:
     if top < 0:
         return HistogramValue(np.zeros(0, np.uint32), 0, 0, statistics)
     floor = max(0, -(-(top + 1) // PER_OCTAVE) * PER_OCTAVE - OCTAVES * PER_OCTAVE)
     width = top - floor
-    counts = np.empty(2 * width + 1, np.uint32)
-    counts[width] = positive[: floor + 1].sum() + negative[: floor + 1].sum()
-    counts[width + 1 :] = positive[floor + 1 : top + 1]
-    counts[:width] = negative[floor + 1 : top + 1][::-1]
-    used = np.flatnonzero(counts)
-    return HistogramValue(counts[used[0] : used[-1] + 1].copy(), int(used[0]) - width, floor, statistics)
-
-
-def _last(counts: NDArray[np.integer]) -> int:
-    used = np.flatnonzero(counts)
-    return int(used[-1]) if len(used) else -1
+    below = negative[floor + 1 : top + 1]
+    # Nothing negative (behind a ReLU, say): the window begins at zero.
+    left = width if width and below.any() else 0
+    counts = np.empty(left + 1 + width, np.uint32)
+    counts[left] = positive[: floor + 1].sum() + negative[: floor + 1].sum()
+    counts[left + 1 :] = positive[floor + 1 : top + 1]
+    if left:
+        counts[:left] = below[::-1]
+    return HistogramValue(counts, -left, floor, statistics)
 
 
 def edge(magnitude: NDArray[np.int64]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 from .controls import Factors
 from .histogram import HistogramValue
 from .layer_reader import LayerReader
-from .reduction import reduce
+from .reduction import copies, reduce
 from .signals import Signal
 from .step import LayerReading, Step
 
@@ -29,13 +30,21 @@ class Observer:
         factors: Factors | None, reader: LayerReader | None, report: Report,
     ) -> None:  # fmt: skip
         self._parameters = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
-        self._signals, self._every, self._report = signals, every, report
+        self._periods = [(signal, signal.period(every)) for signal in signals]
+        self._always = tuple(signal for signal, period in self._periods if period == 1)
+        self._stride = math.gcd(*(period for _, period in self._periods if period > 1))
+        self._always_needs = frozenset[str]().union(*(signal.needs for signal in self._always))
+        # Where every step is read, the memory of the copies is used again.
+        self._keeps = "updates" in self._always_needs
+        self._report = report
         self._factors, self._reader = factors or Factors(()), reader
         self._number = 0
         self._needs: frozenset[str] = frozenset()
         self._before: dict[str, Tensor] = {}
         self._norms: dict[str, float] = {}
         self._changes: dict[str, Tensor] = {}
+        self._updates: dict[str, HistogramValue] = {}
+        self._spare: dict[str, Tensor] = {}
         self._gradients: dict[str, HistogramValue] = {}
         self._by_hooks = bool(optimizers)
         self._handles: list[Any] = []
@@ -43,18 +52,23 @@ class Observer:
             self._handles.append(optimizer.register_step_pre_hook(self._pre))
             self._handles.append(optimizer.register_step_post_hook(self._post))
 
-    def due(self, number: int) -> list[Signal]:
+    def due(self, number: int) -> Sequence[Signal]:
         """The signals that are read at a step."""
-        return [signal for signal in self._signals if signal.due(number, self._every)]
+        if not self._stride or number % self._stride:
+            return self._always
+        return [signal for signal, period in self._periods if number % period == 0]
 
     def needs(self, number: int) -> frozenset[str]:
         """What they read."""
-        return frozenset().union(*(signal.needs for signal in self.due(number)))
+        due = self.due(number)
+        if due is self._always:
+            return self._always_needs
+        return frozenset().union(*(signal.needs for signal in due))
 
     def prepare(self, number: int) -> None:
         """Get ready for a step that is about to begin."""
         self._number = number
-        self._before, self._changes, self._gradients, self._norms = {}, {}, {}, {}
+        self._before, self._changes, self._updates, self._gradients, self._norms = {}, {}, {}, {}, {}
         self._needs = self.needs(number)
         if "activations" in self._needs and self._reader is not None:
             self._reader.arm()
@@ -63,10 +77,10 @@ class Observer:
 
     def _remember(self) -> None:
         with torch.no_grad():
-            values = [p.detach() for p in self._parameters.values()]
-            self._before = dict(zip(self._parameters, (v.clone() for v in values), strict=True))
-            if not self._norms:
-                self._norms = norms(self._before)
+            self._before, norms = copies(self._parameters, self._spare)
+        self._spare = {}
+        if not self._changes:
+            self._norms = norms
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         try:
@@ -95,10 +109,14 @@ class Observer:
     def _after_step(self) -> None:
         before, self._before = self._before, {}
         with torch.no_grad():
+            if not self._changes:
+                self._updates = reduce(self._parameters, before=before)
+                self._changes = before
+                return
+            # Several optimizers, or several of their steps, within one recorded step add up.
             for name, parameter in self._parameters.items():
-                change = torch.sub(parameter.detach(), before[name], out=before[name])
-                # Several optimizers, or several of their steps, within one recorded step add up.
-                self._changes[name] = self._changes[name] + change if name in self._changes else change
+                self._changes[name] += parameter.detach() - before[name]
+            self._updates = {}
 
     def collect(self, number: int, scalars: Mapping[str, float | Tensor], rates: Mapping[str, float]) -> Step:
         """Everything that was seen of the step that has just ended."""
@@ -110,7 +128,8 @@ class Observer:
         if "updates" in self._needs:
             if self._before and not self._by_hooks:
                 self._after_step()
-            step.updates, step.before = reduce(self._changes), self._norms
+            step.updates, step.before = self._updates or reduce(self._changes), self._norms
+            self._spare = self._changes if self._keeps else {}
         if "activations" in self._needs and self._reader is not None:
             step.activations = self.activations()
         return step
@@ -128,7 +147,7 @@ class Observer:
         self._factors.restore()
         if self._reader is not None:
             self._reader.disarm()
-        self._before, self._changes, self._gradients = {}, {}, {}
+        self._before, self._changes, self._updates, self._gradients, self._spare = {}, {}, {}, {}, {}
 
     def remove(self) -> None:
         """Take all hooks off."""
@@ -137,11 +156,3 @@ class Observer:
             self._reader.disarm()
         while self._handles:
             self._handles.pop().remove()
-
-
-def norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """The Euclidean norm of each tensor."""
-    if not tensors:
-        return {}
-    found = torch.stack([n.double().cpu() for n in torch._foreach_norm(list(tensors.values()))]).tolist()
-    return dict(zip(tensors, found, strict=True))

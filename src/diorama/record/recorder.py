@@ -115,7 +115,7 @@ class Recorder:
         observer = Observer(content.model, (), self._setup.signals, self._setup.every, None, None, self._mishap)
         step = Step(0, {}, {}, observer.weights)
         step.probe = self._prober.look() if self._prober is not None else None
-        return _values(self._setup.signals, step, self._guarded)
+        return _values(self._setup.signals, step, self._mishap)
 
     def _start(self, begun: Begun, told: Watched) -> None:
         setup = self._setup
@@ -222,10 +222,9 @@ class Recorder:
         rates = dict(self.controls.learning_rates())
         due = self._observer.due(number)
         step = self._observer.collect(number, self._numbers(scalars), rates)
-        probing = self._prober is not None and any("probe" in signal.needs for signal in due)
-        if probing and self._prober is not None and self._prober.affordable(number):
+        if self._prober is not None and "probe" in self._observer.needs(number) and self._prober.affordable(number):
             step.probe, self._last_probe = self._prober.look(), number
-        self._background.put(number, time.time(), _values(due, step, self._guarded))
+        self._background.put(number, time.time(), _values(due, step, self._mishap))
         if self._plan.due(number, now - self._began) and not self._background.busy:
             self._snapshot(anchor=False)
         if self._checkpoints.due(now):
@@ -324,7 +323,7 @@ class Recorder:
             step = Step(self.number, {})
             step.probe = self._prober.look()
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
-            self._background.put(self.number, time.time(), _values(probe, step, self._guarded))
+            self._background.put(self.number, time.time(), _values(probe, step, self._mishap))
         self._snapshot(anchor=False)
 
     # What goes wrong.
@@ -371,11 +370,14 @@ class Recorder:
         })  # fmt: skip
 
 
-def _values(signals: Any, step: Step, guarded: Callable[[Callable[[], None]], None]) -> dict[str, Any]:
+def _values(signals: Any, step: Step, report: Callable[[Exception], None]) -> dict[str, Any]:
     """The numbers of several signals; one that fails does not take the others with it."""
     found: dict[str, Any] = {}
     for signal in signals:
-        guarded(lambda signal=signal: found.update(signal(step)))  # type: ignore[misc]
+        try:
+            found.update(signal(step))
+        except Exception as error:
+            report(error)
     return found
 
 

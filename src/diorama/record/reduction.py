@@ -8,19 +8,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .histogram import BINS, SHIFT, STATISTICS, HistogramValue, from_bins
+from .histogram import BINS, SHIFT, STATISTICS, HistogramValue, from_bins, from_many_bins
 
-SAMPLE = 2**18
+SAMPLE = 2**16
 """Elements that are counted at most; of larger tensors every n-th is."""
-_SMALL = 8192
+_SMALL = 4096
+_CHUNK = 2**17
+"""Elements whose statistics are taken at once, so that they are fetched from memory only once."""
 
 
-def reduce(tensors: Mapping[str, Tensor], sample: int = SAMPLE) -> dict[str, HistogramValue]:
+def reduce(
+    tensors: Mapping[str, Tensor], sample: int = SAMPLE, before: Mapping[str, Tensor] | None = None
+) -> dict[str, HistogramValue]:
     """Histogram and statistics of each tensor.
 
     *Error* counts of tensors with more than ``sample`` elements are of every n-th element; low, high, mean, std and
     norm are always of all elements, to the rounding of float32 sums.
+
+    With ``before`` (contiguous copies of earlier values) the differences are reduced; they take the place of the copies.
     """
+    if before is not None:
+        return _differences(tensors, before, sample)
     flat = {name: flattened(tensor) for name, tensor in tensors.items()}
     small = {name: tensor for name, tensor in flat.items() if 0 < tensor.numel() <= _SMALL}
     found = _together(small) if small else {}
@@ -44,52 +52,99 @@ def flattened(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1)
 
 
+def _differences(
+    tensors: Mapping[str, Tensor], before: Mapping[str, Tensor], sample: int
+) -> dict[str, HistogramValue]:
+    """Subtract and reduce large tensors piece by piece, so that each piece is fetched from memory only once."""
+    small, found = {}, {}
+    for name, tensor in tensors.items():
+        now, old = tensor.detach(), before[name]
+        if now.numel() <= _SMALL or not now.is_contiguous() or now.dtype != torch.float32:
+            small[name] = torch.sub(now, old, out=old)
+        else:
+            found[name] = _alone(now.reshape(-1), sample, old.reshape(-1))
+    found |= reduce(small, sample)
+    return {name: found[name] for name in tensors}
+
+
+def copies(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Contiguous copies with the tensors' norms, in the memory of earlier copies where there is some."""
+    found, squares = {}, []
+    for name, tensor in tensors.items():
+        tensor = tensor.detach()
+        copy = into.get(name)
+        if copy is None:
+            copy = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+        if tensor.numel() <= _CHUNK or not tensor.is_contiguous():
+            squares.append(torch.linalg.vector_norm(copy.copy_(tensor)).square().double())
+        else:
+            parts = zip(torch.split(tensor.reshape(-1), _CHUNK), torch.split(copy.reshape(-1), _CHUNK), strict=True)
+            squares.append(torch.stack([torch.dot(old.copy_(now), old) for now, old in parts]).double().sum())
+        found[name] = copy
+    norms = torch.stack([square.cpu() for square in squares]).sqrt().tolist() if squares else []
+    return found, dict(zip(found, norms, strict=True))
+
+
 def _together(tensors: Mapping[str, Tensor]) -> dict[str, HistogramValue]:
-    values = torch.cat([tensor.double() for tensor in tensors.values()]).cpu().numpy()
+    single = torch.cat(list(tensors.values())).cpu().numpy()
     sizes = np.array([tensor.numel() for tensor in tensors.values()])
     starts = np.cumsum(sizes) - sizes
     owner = np.repeat(np.arange(len(sizes)) * BINS, sizes)
-    full = np.bincount(_patterns(values) + owner, minlength=BINS * len(sizes)).reshape(-1, BINS)
+    owner += _patterns(single)
+    full = np.bincount(owner, minlength=BINS * len(sizes)).reshape(-1, BINS)
     statistics = np.zeros((len(sizes), STATISTICS))
     with np.errstate(all="ignore"):
-        statistics[:, 0] = np.minimum.reduceat(values, starts)
-        statistics[:, 1] = np.maximum.reduceat(values, starts)
-        statistics[:, 2] = np.add.reduceat(values, starts) / sizes
-        statistics[:, 7] = np.sqrt(np.add.reduceat(np.square(values), starts))
-        apart = values - np.repeat(statistics[:, 2], sizes)
-        statistics[:, 3] = np.sqrt(np.add.reduceat(np.square(apart), starts) / sizes)
+        double = single.astype(np.float64)
+        statistics[:, 0] = np.minimum.reduceat(single, starts)
+        statistics[:, 1] = np.maximum.reduceat(single, starts)
+        statistics[:, 2] = np.add.reduceat(double, starts) / sizes
+        squares = np.add.reduceat(np.square(double, out=double), starts)
+        variance = squares / sizes - statistics[:, 2] ** 2
+        # What is left of equal numbers is rounding.
+        statistics[:, 3] = np.sqrt(np.where(variance > 1e-14 * statistics[:, 2] ** 2, variance, 0.0))
+        statistics[:, 7] = np.sqrt(squares)
     statistics[:, 4], statistics[:, 8] = sizes, 1
-    found = {}
-    for name, counts, row, start, size in zip(tensors, full, statistics, starts, sizes, strict=True):
-        if not np.isfinite(row[7]):
-            _of_finite(row, values[start : start + size])
-        found[name] = from_bins(counts, row)
-    return found
+    for k in np.flatnonzero(~np.isfinite(statistics[:, 7])):
+        _of_finite(statistics[k], single[starts[k] : starts[k] + sizes[k]])
+    return dict(zip(tensors, from_many_bins(full, statistics), strict=True))
 
 
 def _patterns(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):
-        single = np.ascontiguousarray(values, np.float32)
-    return (single.view(np.uint32) >> SHIFT).astype(np.intp)
+    if values.dtype != np.float32 or not values.flags.c_contiguous:
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.ascontiguousarray(values, np.float32)
+    return values.view(np.uint32) >> SHIFT
 
 
-def _alone(tensor: Tensor, sample: int) -> HistogramValue:
+def _alone(tensor: Tensor, sample: int, before: Tensor | None = None) -> HistogramValue:
     size = tensor.numel()
     stride = -(-size // sample) | 1 if size > sample else 1
     row = np.zeros(STATISTICS)
     row[4], row[8] = size, stride
     if not size:
         return from_bins(np.zeros(BINS, np.int64), row)
-    part = tensor[::stride].cpu().numpy()
-    counts = np.bincount(_patterns(part), minlength=BINS)
-    low, high = torch.aminmax(tensor)
-    total, norm = tensor.sum(), torch.linalg.vector_norm(tensor)
-    row[0], row[1], row[2], row[7] = torch.stack([low, high, total, norm]).double().cpu().numpy()
-    row[2] /= size
+    samples, lows, highs, sums, squares = [], [], [], [], []
+    pieces = torch.split(tensor, _CHUNK)
+    olds = torch.split(before, _CHUNK) if before is not None else pieces
+    for chunk, old in zip(pieces, olds, strict=True):
+        if before is not None:
+            chunk = torch.sub(chunk, old, out=old)
+        samples.append(chunk[::stride])
+        lows.append(chunk.amin())
+        highs.append(chunk.amax())
+        sums.append(chunk.sum())
+        squares.append(torch.dot(chunk, chunk))
+    tensor = tensor if before is None else before
+    sampled = samples[0].contiguous() if len(samples) == 1 else torch.cat(samples)
+    counts = np.bincount(_patterns(sampled.cpu().numpy()), minlength=BINS)
+    found = torch.stack(lows + highs + sums + squares).double().cpu().numpy().reshape(4, -1)
+    row[0], row[1] = found[0].min(), found[1].max()
+    total, square = found[2].sum(), found[3].sum()
+    row[2], row[7] = total / size, np.sqrt(square)
     if not np.isfinite(row[7]) or not np.isfinite(row[2]):
         _of_finite(row, tensor.cpu().numpy())
         return from_bins(counts, row)
-    variance = row[7] ** 2 / size - row[2] ** 2
+    variance = square / size - row[2] ** 2
     if variance < 0.1 * row[2] ** 2:  # too much would cancel
         variance = float(torch.linalg.vector_norm(tensor - row[2])) ** 2 / size
     row[3] = np.sqrt(max(variance, 0.0))

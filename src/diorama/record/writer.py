@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import struct
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ class Writer:
         self._database = database.open_for_writing(self.folder)
         rows = self._database.execute("SELECT id, name, kind FROM names")
         self._numbers = {(name, kind): number for number, name, kind in rows}
+        self._layouts: dict[tuple[str, ...], tuple[bytes, struct.Struct]] = {}
         self._waiting = int(self._one("SELECT count(*) FROM tail"))
         self.last_step = last_step(self._database)
 
@@ -59,11 +61,11 @@ class Writer:
         numbers = dict(self._numbers)
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            for step, moment, values in steps:
-                data = self._packed(moment, values)
-                self._database.execute(
-                    "INSERT INTO tail (step, data, crc) VALUES (?, ?, ?)", (step, data, zlib.crc32(data))
-                )
+            rows = [(step, self._packed(moment, values)) for step, moment, values in steps]
+            self._database.executemany(
+                "INSERT INTO tail (step, data, crc) VALUES (?, ?, ?)",
+                [(step, data, zlib.crc32(data)) for step, data in rows],
+            )
             for event in events:
                 self._database.execute(
                     "INSERT INTO events (step, kind, name, text, old, new, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -80,6 +82,7 @@ class Writer:
             self._database.execute("COMMIT")
         except BaseException:
             self._numbers = numbers
+            self._layouts.clear()
             self._undo()
             raise
         self._waiting += len(steps)
@@ -91,6 +94,10 @@ class Writer:
             self._database.execute("ROLLBACK")
 
     def _packed(self, moment: float, values: Mapping[str, Value]) -> bytes:
+        names = tuple(values)
+        layout = self._layouts.get(names)
+        if layout is not None and HistogramValue not in map(type, values.values()):
+            return layout[0] + layout[1].pack(moment, *values.values())
         scalars = {self._number(TIME, SCALAR): moment}
         histograms = {}
         for name, value in values.items():
@@ -98,7 +105,11 @@ class Writer:
                 histograms[self._number(name, HISTOGRAM)] = value
             else:
                 scalars[self._number(name, SCALAR)] = value
-        return pack_record(scalars, histograms)
+        data = pack_record(scalars, histograms)
+        if not histograms and len(self._layouts) < 64:
+            # Most steps carry the same few names: their head is made once.
+            self._layouts[names] = (data[: len(data) - 8 * len(scalars)], struct.Struct(f"<{len(scalars)}d"))
+        return data
 
     def _number(self, name: str, kind: int) -> int:
         number = self._numbers.get((name, kind))
@@ -214,12 +225,18 @@ def _columns(
     records: Sequence[tuple[int, Record]],
 ) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, HistogramBlock]]:
     """Turn steps into one column a series."""
-    counts = [len(record.numbers) for _, record in records]
-    numbers = np.concatenate([record.numbers for _, record in records])
-    values = np.concatenate([record.values for _, record in records])
-    steps = np.repeat(np.array([step for step, _ in records], np.int64), counts)
-    order = np.argsort(numbers, kind="stable")
-    numbers, values, steps = numbers[order], values[order], steps[order]
+    alike: dict[bytes, tuple[list[int], list[np.ndarray]]] = {}
+    for step, record in records:
+        held = alike.setdefault(record.numbers.tobytes(), ([], []))
+        held[0].append(step)
+        held[1].append(record.values)
+    parts = [
+        (np.tile(np.frombuffer(head, "<u4"), len(held[0])), np.repeat(held[0], len(head) // 4), np.concatenate(held[1]))
+        for head, held in alike.items()
+    ]
+    numbers, steps, values = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    order = np.lexsort((steps, numbers))
+    numbers, steps, values = numbers[order].astype(np.int64), steps[order].astype(np.int64), values[order]
     starts = np.flatnonzero(np.diff(numbers, prepend=-1 if len(numbers) else 0))
     scalars = {
         int(numbers[start]): (steps[start:stop], values[start:stop])
@@ -230,7 +247,7 @@ def _columns(
         for number in record.histograms:
             value = record.histogram(number)
             if value is not None:
-                held = gathered.setdefault(number, ([], []))
-                held[0].append(step)
-                held[1].append(value)
+                columns = gathered.setdefault(number, ([], []))
+                columns[0].append(step)
+                columns[1].append(value)
     return scalars, {number: HistogramBlock.of(*columns) for number, columns in gathered.items()}

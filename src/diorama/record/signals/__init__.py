@@ -28,9 +28,9 @@ class Signal(Plugin):
         None, "Steps between two readings; as watch(every=) says when left out.", kind="integer", low=1, unit="steps"
     )
 
-    def due(self, number: int, every: int) -> bool:
-        """Whether the signal is read at a step; ``every`` is the recorder's own pace."""
-        return number % (self.every or every) == 0
+    def period(self, every: int) -> int:
+        """Steps between two readings; ``every`` is the recorder's own pace."""
+        return self.every or every
 
     @abstractmethod
     def __call__(self, step: Step) -> Values:

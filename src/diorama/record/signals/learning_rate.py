@@ -17,9 +17,9 @@ class LearningRate(Signal):
     *Meaning* further parameter groups are ``learning_rate/1`` and so on.
     """
 
-    def due(self, number: int, every: int) -> bool:
+    def period(self, every: int) -> int:
         """Every step, unless the knob says otherwise."""
-        return number % (self.every or 1) == 0
+        return self.every or 1
 
     def __call__(self, step: Step) -> Values:
         """The learning rates by group."""

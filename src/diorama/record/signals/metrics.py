@@ -17,9 +17,9 @@ class Metrics(Signal):
     *Units* the loop's own.
     """
 
-    def due(self, number: int, every: int) -> bool:
+    def period(self, every: int) -> int:
         """Every step, unless the knob says otherwise."""
-        return number % (self.every or 1) == 0
+        return self.every or 1
 
     def __call__(self, step: Step) -> Values:
         """The numbers as they came."""

@@ -16,7 +16,7 @@ class Weights(Signal):
 
     *Meaning* a norm that grows without end says that the training diverges or lacks weight decay; one that never
     changes, that the parameter does not learn.
-    *Error* histograms count every n-th element of tensors with more than 2^18; norms are over all elements.
+    *Error* histograms count every n-th element of tensors with more than 2^16; norms are over all elements.
     """
 
     needs = frozenset({"weights"})

@@ -1,0 +1,169 @@
+"""What is written can be read: while it is written, after merges, from a read-only folder, and when it is damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diorama.core.errors import Damaged, NotFound, Unavailable
+from diorama.record import database
+from diorama.record.reader import Reader
+from diorama.record.reduction import reduce
+from diorama.record.writer import Writer
+
+
+def _written(folder: Path, steps: int, merge: bool = True) -> Writer:
+    folder.mkdir(exist_ok=True)
+    database.create(folder)
+    writer = Writer(folder)
+    for start in range(0, steps, 20):
+        rows = []
+        for step in range(start, min(start + 20, steps)):
+            values = {"loss": 1.0 / (step + 1)}
+            if step % 10 == 0:
+                values |= {"probe/loss": float(step), "weights": reduce({"w": torch.arange(100.0) * step})["w"]}
+            rows.append((step, 1000.0 + step, values))
+        writer.write(rows)
+        if merge:
+            writer.merge()
+    return writer
+
+
+@pytest.mark.parametrize("steps", [1, 19, 256, 300, 5000, 9000])
+def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, steps: int) -> None:
+    """However much was merged, each series has all its steps once, in order."""
+    writer = _written(tmp_path / "run", steps)
+    with Reader(tmp_path / "run") as reader:
+        for _ in range(2):
+            found, values = reader.series("loss")
+            assert np.array_equal(found, np.arange(steps))
+            assert np.array_equal(values, 1 / np.arange(1.0, steps + 1))
+            assert np.array_equal(reader.series("probe/loss")[0], np.arange(0, steps, 10))
+            assert np.array_equal(reader.times([0]), [1000.0])
+            histograms = reader.histograms("weights")
+            assert np.array_equal(histograms.steps, np.arange(0, steps, 10))
+            assert np.array_equal(histograms.high, 99.0 * np.arange(0, steps, 10))
+            assert reader.last_step == steps - 1
+            assert reader.check() == []
+            writer.merge(all_of_it=True)
+    writer.close()
+    assert not (tmp_path / "run" / "run.db-wal").exists()
+
+
+def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
+    """A reader that is kept open sees each commit, also across merges."""
+    writer = _written(tmp_path / "run", 10)
+    with Reader(tmp_path / "run") as reader:
+        for step in range(10, 700):
+            writer.write([(step, 0.0, {"loss": float(step)})])
+            writer.merge()
+            if step % 97 == 0:
+                steps, _ = reader.series("loss")
+                assert np.array_equal(steps, np.arange(step + 1))
+    writer.close()
+
+
+def test_the_envelope_never_loses_a_spike(tmp_path: Path) -> None:
+    """One odd step among thousands is in the envelope exactly, at every width."""
+    (tmp_path / "run").mkdir()
+    database.create(tmp_path / "run")
+    writer = Writer(tmp_path / "run")
+    values = np.random.default_rng(0).random(5000)
+    values[1234], values[4321] = 1e6, -7.0
+    values[77] = np.nan
+    writer.write([(step, 0.0, {"loss": float(value)}) for step, value in enumerate(values)])
+    writer.close()
+    with Reader(tmp_path / "run") as reader:
+        for pixels in (1, 10, 333, 4999):
+            found = reader.envelope("loss", pixels=pixels)
+            assert len(found.steps) <= pixels
+            assert np.nanmax(found.high) == 1e6
+            assert np.nanmin(found.low) == -7.0
+        part = reader.envelope("loss", 1000, 1299, 10)
+        starts = [*part.steps, 1300]
+        for k, (start, stop) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+            assert (part.low[k], part.high[k]) == (values[start:stop].min(), values[start:stop].max())
+        assert np.array_equal(reader.envelope("loss", 10, 19, 100).mean, values[10:20])
+
+
+def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path) -> None:
+    """A misspelt series names those that exist."""
+    _written(tmp_path / "run", 5).close()
+    with Reader(tmp_path / "run") as reader:
+        with pytest.raises(NotFound, match="'loss'"):
+            reader.series("los")
+        with pytest.raises(NotFound, match="weights"):
+            reader.histograms("weight")
+    with pytest.raises(Unavailable, match="no run"):
+        Reader(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("left_open", [False, True])
+def test_a_read_only_folder_opens(tmp_path: Path, left_open: bool) -> None:
+    """A run that can't be written to is read as it is, or from a private copy where a WAL was left."""
+    writer = _written(tmp_path / "run", 50, merge=False)
+    if not left_open:
+        writer.close()
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    (tmp_path / "copy" / "run.db-shm").unlink(missing_ok=True)
+    original = sqlite3.connect
+
+    def refused(address: object, *rest: object, **options: object) -> sqlite3.Connection:
+        # Whoever runs the tests may write anywhere, so the system's refusal is played.
+        if "copy" in str(address) and str(address).endswith("mode=ro"):
+            raise sqlite3.OperationalError("unable to open database file")
+        return original(address, *rest, **options)  # type: ignore[call-overload,no-any-return]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database.sqlite3, "connect", refused)
+        with Reader(tmp_path / "copy") as reader:
+            assert reader.last_step == 49
+    if left_open:
+        writer.close()
+
+
+def test_a_flipped_byte_anywhere_is_noticed(tmp_path: Path) -> None:
+    """check() names a damaged block, and reading it raises Damaged instead of giving wrong numbers."""
+    _written(tmp_path / "run", 600).close()
+    connection = sqlite3.connect(tmp_path / "run" / "run.db")
+    data, number = connection.execute("SELECT data, id FROM blocks ORDER BY length(data) DESC LIMIT 1").fetchone()
+    broken = bytearray(data)
+    broken[len(broken) // 2] ^= 4
+    connection.execute("UPDATE blocks SET data = ? WHERE id = ?", (bytes(broken), number))
+    connection.commit()
+    connection.close()
+    with Reader(tmp_path / "run") as reader:
+        assert len(reader.check()) == 1
+        with pytest.raises(Damaged, match="checksum"):
+            for name in reader.series_names:
+                reader.series(name)
+            reader.histograms("weights")
+
+
+def test_a_refused_transaction_leaves_nothing(tmp_path: Path) -> None:
+    """A group that could not be committed is not half there, and can be written again."""
+    writer = _written(tmp_path / "run", 5)
+    with pytest.raises(struct.error):
+        writer.write([(5, 0.0, {"loss": 1.0}), (6, 0.0, {"other": object()})])  # type: ignore[dict-item]
+    with Reader(tmp_path / "run") as reader:
+        assert reader.last_step == 4
+        writer.write([(5, 0.0, {"loss": 1.0, "other": 2.0})])
+        assert reader.series("other")[1].tolist() == [2.0]
+    writer.close()
+
+
+def test_a_forked_reader_opens_its_own_connection(tmp_path: Path) -> None:
+    """A child process may go on with its parent's reader."""
+    _written(tmp_path / "run", 5).close()
+    with Reader(tmp_path / "run") as reader:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if reader.last_step == 4 else 1)
+        assert os.waitpid(child, 0)[1] == 0
