@@ -1,0 +1,120 @@
+"""Each finding sees what was planted, and is silent on a healthy training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from diorama.core.registry import findings
+from diorama.record.findings import Found
+from diorama.record.recorder import watch
+from diorama.run import open_run
+
+
+def _train(
+    path: Path, model: nn.Module, rate: float = 0.05, steps: int = 300, fit: int = 256,
+    disturb: Callable[[int, nn.Module], None] = lambda step, model: None,
+) -> dict[str, Found]:  # fmt: skip
+    """Train on a task that can be learned, and return the findings by name."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(fit + 256, 6, generator=generator)
+    y = (x[:, 0] > 0).long() + 2 * (x[:, 1] > 0).long()
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    with watch(model, path, probe=(x[fit:], y[fit:]), optimizer=optimizer, signals={"probe": {"every": 10}}) as recorder:
+        recorder._prober.affordable = lambda number: True  # type: ignore[union-attr,method-assign]
+        for step in range(1, steps + 1):
+            loss = nn.functional.cross_entropy(model(x[:fit]), y[:fit])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            disturb(step, model)
+            recorder.step(loss=loss)
+    return {found.finding: found for found in open_run(path).findings()}
+
+
+def _network(act: type[nn.Module] = nn.ReLU, width: int = 16, depth: int = 1) -> nn.Module:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [nn.Linear(6, width), act()]
+    for _ in range(depth - 1):
+        layers += [nn.Linear(width, width), act()]
+    return nn.Sequential(*layers, nn.Linear(width, 4))
+
+
+def test_a_healthy_training_has_no_findings(tmp_path: Path) -> None:
+    """Nothing is told of a training that goes well."""
+    assert _train(tmp_path / "run", _network(), 0.1) == {}
+
+
+def test_dead_units_are_found_where_they_begin(tmp_path: Path) -> None:
+    """Units silenced at step 100 are told, with the layer, the share and the step."""
+
+    def silence(step: int, model: nn.Module) -> None:
+        if step == 100:
+            with torch.no_grad():
+                model[0].bias[:8] = -1e4
+
+    found = _train(tmp_path / "run", _network(), 0.1, disturb=silence)["dead_units"]
+    assert found.keys == ("layer:0",)
+    assert "50%" in found.title
+    assert 100 <= found.step <= 120
+    assert found.action == ("learning_rate", {"factor": 0.5})
+
+
+def test_exploding_updates_are_found(tmp_path: Path) -> None:
+    """A learning rate that throws the weights about is told, with a factor that would tame it."""
+    found = _train(tmp_path / "run", _network(nn.Tanh), 2000.0, 100)["exploding_updates"]
+    assert found.action is not None
+    assert found.action[1]["factor"] < 0.5
+
+
+def test_what_is_not_finite_is_found_at_its_first_step(tmp_path: Path) -> None:
+    """NaN planted into a weight at step 40 is told as of the next reading, and is the worst."""
+
+    def poison(step: int, model: nn.Module) -> None:
+        if step == 40:
+            with torch.no_grad():
+                model[0].weight[0, 0] = float("nan")
+
+    found = _train(tmp_path / "run", _network(), steps=80, disturb=poison)
+    assert next(iter(found)) == "not_finite"
+    assert found["not_finite"].step == 40
+    assert found["not_finite"].severity == 1.0
+
+
+def test_vanishing_gradients_are_found(tmp_path: Path) -> None:
+    """Many sigmoid layers starve the first ones of gradient."""
+    found = _train(tmp_path / "run", _network(nn.Sigmoid, 8, 10), steps=60)["vanishing_gradients"]
+    assert "layer:0" in found.keys  # noqa: SIM118 - the finding's keys
+
+
+def test_saturated_units_are_found(tmp_path: Path) -> None:
+    """Tanh units that are driven to their ends are told."""
+    model = _network(nn.Tanh)
+    with torch.no_grad():
+        model[0].weight.mul_(100)
+    found = _train(tmp_path / "run", model, 0.001, 60)["saturated_units"]
+    assert found.keys == ("layer:1",)
+
+
+def test_overfitting_is_found(tmp_path: Path) -> None:
+    """A wide network on a dozen examples is told at the step where the probe loss was lowest."""
+    found = _train(tmp_path / "run", _network(width=256), 0.5, 600, fit=12)["overfitting"]
+    assert found.step < 300
+    assert found.keys == (f"step:{found.step}",)
+
+
+def test_a_training_that_does_not_learn_is_found(tmp_path: Path) -> None:
+    """With a learning rate of almost nothing the loss stays, and that is told."""
+    assert "stalled_learning" in _train(tmp_path / "run", _network(), 1e-9, 250)
+
+
+@pytest.mark.parametrize("name", list(findings))
+def test_a_run_without_any_record_has_no_findings(tmp_path: Path, name: str) -> None:
+    """No finding fails on an empty run."""
+    with watch(nn.Linear(2, 2), tmp_path / "run"):
+        pass
+    assert findings[name]()(open_run(tmp_path / "run")) == []

@@ -1,0 +1,282 @@
+"""watch() refuses what is wrong before the first step, and records without a trace in the training."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.core.errors import NotFound, Unavailable, Untrusted, UsageError
+from diorama.record import models, snapshots, trust
+from diorama.record.recorder import watch
+from diorama.record.snapshots import Plan
+from diorama.record.weights import load_weights
+from diorama.run import open_run
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
+
+
+def _data() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 4, generator=generator)
+    return x, x[:, :3].argmax(1)
+
+
+def _train(model: nn.Module, steps: int, **options: Any) -> Any:
+    """Train; with a path= in the options, recorded."""
+    path = options.pop("path", None)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    x, y = _data()
+    recorder = watch(model, path, probe=(x, y), optimizer=optimizer, **options) if path is not None else None
+    for _ in range(steps):
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if recorder is not None:
+            recorder.step(loss=loss)
+    if recorder is not None:
+        recorder.close()
+    return recorder
+
+
+def test_recording_leaves_the_training_bitwise_as_it_was(tmp_path: Path) -> None:
+    """Weights, buffers, modes and all random generators are those of the unrecorded training; no hook is left."""
+    plain, recorded = _network(), _network()
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(1)
+    _train(plain, 30)
+    states = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(1)
+    _train(recorded, 30, path=tmp_path / "run", every=3)
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, recorded.state_dict()[name]), name
+    assert all(module.training for module in recorded.modules())
+    assert not any(module._forward_hooks for module in recorded.modules())
+
+
+def test_signals_are_what_they_say(tmp_path: Path) -> None:
+    """Gradients, updates and their ratios are those that the optimizer used and made, with and without its hooks."""
+    for given in (True, False):
+        model = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        x, y = _data()
+        path = tmp_path / f"run{given}"
+        with watch(model, path, optimizer=optimizer if given else None, every=1) as recorder:
+            for _ in range(3):
+                before = copy.deepcopy(model.state_dict())
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                recorder.step()
+        run = open_run(path)
+        update = model.weight.detach() - before["weight"]
+        values = {name: run.series(name)[1][-1] for name in run.series_names}
+        assert values["updates/weight/norm"] == pytest.approx(float(update.norm()), rel=1e-5)
+        assert values["updates/weight/ratio"] == pytest.approx(float(update.norm() / before["weight"].norm()), rel=1e-5)
+        assert values["gradients/weight/norm"] == pytest.approx(float(model.weight.grad.norm()), rel=1e-5)
+        assert values["weights/weight/norm"] == pytest.approx(float(model.weight.detach().norm()), rel=1e-5)
+        assert run.histograms("updates/weight").high[-1] == pytest.approx(float(update.max()), rel=1e-5)
+
+
+def test_dead_units_are_seen(tmp_path: Path) -> None:
+    """Units that a ReLU silences are counted, on the batch that is trained on."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        model[0].bias[:2] = -1000.0
+    _train(model, 5, path=tmp_path / "run", every=1)
+    run = open_run(tmp_path / "run")
+    assert (run.series("activations/0/dead")[1] >= 0.25).all()
+    assert run.histograms("activations/1").low.min() == 0
+    assert "activations/1/probe" in run.histogram_names
+
+
+def test_step_zero_and_the_end_are_always_there(tmp_path: Path) -> None:
+    """The first snapshot is before any training and the last one after it; the probe is looked at in both."""
+    model = _network()
+    before = copy.deepcopy(model.state_dict())
+    _train(model, 37, path=tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert (run.snapshots[0], run.snapshots[-1]) == (0, 37)
+    assert all(torch.equal(run.state(0)[name], before[name]) for name in before)
+    assert all(torch.equal(run.state(37)[name], value) for name, value in model.state_dict().items())
+    steps, _ = run.series("probe/accuracy")
+    assert (steps[0], steps[-1]) == (0, 37)
+    assert len(steps) >= 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"probe": (torch.randn(4, 7), torch.zeros(4).long())}, "cannot take the probe set"),
+        ({"probe": (torch.randn(4, 4), torch.zeros(3).long())}, "same number of examples"),
+        ({"probe": (torch.randn(4, 4), torch.full((4,), 9)), "task": "classification"}, "do not go with y"),
+        ({"every": 0}, "every wants"),
+        ({"snapshots": "often"}, "snapshots wants"),
+        ({"budget": -1}, "budget wants"),
+        ({"optimizer": "sgd"}, "optimizer wants"),
+        ({"ranks": "some"}, "ranks wants"),
+        ({"classes": ["a"]}, "describe the probe set"),
+        ({"data": "/no/such/file"}, "data wants"),
+        ({"signals": {"weights": {"evry": 2}}}, "evry"),
+        ({"signals": 3}, "signals wants"),
+        ({"scheduler": object()}, "scheduler wants"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_wrong_use_is_refused_before_the_first_step(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    """Each mistake raises at once, says what is wrong, and leaves no run behind."""
+    with pytest.raises(UsageError, match=message):
+        watch(_network(), tmp_path / "run", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    """A folder with other things in it is refused; one that cannot be made says why."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(UsageError, match="is no run"):
+        watch(_network(), tmp_path / "mine")
+    with pytest.raises(Unavailable, match="cannot be written"):
+        watch(_network(), tmp_path / "mine" / "thesis.txt" / "run")
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_only_the_wanted_rank_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process of a distributed training gets a recorder that does nothing."""
+    monkeypatch.setenv("RANK", "1")
+    with watch(_network(), tmp_path / "run") as recorder:
+        recorder.step(loss=1.0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tied_weights_and_the_stored_model_come_back(tmp_path: Path) -> None:
+    """A model whose layers share a weight is opened from its run with the weight still shared."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+            self.b.weight = self.a.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x).relu())
+
+    model = Tied()
+    with watch(model, tmp_path / "run", probe=_data()[0]):
+        pass
+    run = open_run(tmp_path / "run")
+    found = run.module()
+    assert found.a.weight is found.b.weight
+    found.load_state_dict(run.state(0))
+    x = _data()[0]
+    assert torch.equal(found(x), model(x))
+
+
+def test_a_model_of_someone_else_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this user's signature the pickle's code does not run; the record still opens, and trust= loads it."""
+    with watch(_network(), tmp_path / "run"):
+        pass
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "other"))
+    run = open_run(tmp_path / "run")
+    with pytest.raises(Untrusted, match="--trust"):
+        run.module()
+    assert run.series_names
+    assert isinstance(open_run(tmp_path / "run", trust=True).module(), nn.Sequential)
+    assert open_run(tmp_path / "run", model=_network).module()[0].in_features == 4
+    data = models.file_of(tmp_path / "run", 0).read_bytes()
+    signature = trust.sign(data)
+    assert trust.verify(data, signature)
+    assert not trust.verify(data + b"x", signature)
+    key = trust.key_file()
+    assert key.stat().st_mode & 0o777 == 0o600
+    os.chmod(key, 0o644)
+    assert not trust.verify(data, signature)
+
+
+def test_a_model_that_cannot_be_pickled_still_records(tmp_path: Path) -> None:
+    """The run says why its model is missing and what to do."""
+    model = _network()
+    model.handle = threading.Lock()  # type: ignore[assignment]
+    with watch(model, tmp_path / "run") as recorder:
+        recorder.step(loss=1.0)
+    run = open_run(tmp_path / "run")
+    with pytest.raises(Unavailable, match="could not be stored"):
+        run.module()
+    assert run.series("loss")[1].tolist() == [1.0]
+
+
+def test_snapshots_are_dense_at_first_then_even_and_within_budget() -> None:
+    """600 steps give at least 20; a long run keeps at most 240, its first and last, and those kept by hand."""
+    plan, kept = Plan("auto", 10**12), [(0, 1, True)]
+    for step in range(1, 100_001):
+        if plan.due(step, 1e9):
+            plan.taken(step)
+            kept.append((step, 1, step == kept[5][0] if len(kept) > 5 else False))
+            gone = set(plan.superfluous(kept))
+            kept = [each for each in kept if each[0] not in gone]
+        if step == 600:
+            assert len(kept) >= 20
+            assert [each[0] for each in kept[:4]] == [0, 1, 2, 3]
+    steps = [each[0] for each in kept]
+    assert 100 < len(steps) <= snapshots.MOST
+    assert steps[0] == 0
+    late = np.diff([step for step in steps if step > 20_000])
+    assert late.max() <= 4 * np.median(late)
+    small = Plan("auto", 10)
+    assert len([s for s in range(50) if s not in small.superfluous([(s, 2, False) for s in range(50)])]) == 5
+
+
+def test_weights_load_from_safe_files_only(tmp_path: Path) -> None:
+    """safetensors and tensor-only .pt load; a .pt with code and other files are refused with the way out."""
+    state = _network().state_dict()
+    torch.save({"state_dict": state}, tmp_path / "safe.pt")
+    assert torch.equal(load_weights(tmp_path / "safe.pt")["0.weight"], state["0.weight"])
+    torch.save(_network(), tmp_path / "code.pt")
+    with pytest.raises(Untrusted, match="safetensors"):
+        load_weights(tmp_path / "code.pt")
+    with pytest.raises(UsageError, match="ending in"):
+        load_weights(tmp_path / "weights.pkl")
+    with pytest.raises(Unavailable):
+        load_weights(tmp_path / "none.pt")
+
+
+def test_signals_can_be_changed(tmp_path: Path) -> None:
+    """A signal can be left out or read at its own pace."""
+    _train(_network(), 12, path=tmp_path / "run", every=2, signals={"weights": None, "gradients": {"every": 6}})
+    run = open_run(tmp_path / "run")
+    assert not any(name.startswith("weights/") for name in run.series_names)
+    assert run.series("gradients/0.weight/norm")[0].tolist() == [6, 12]
+    assert run.series("updates/0.weight/norm")[0].tolist() == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_flipped_byte_in_a_snapshot_is_told(tmp_path: Path) -> None:
+    """check() names the file; the scene's state refuses it."""
+    _train(_network(), 5, path=tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    file = sorted((tmp_path / "run" / "snapshots").glob("*"))[-1]
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    assert run.check() == [f"snapshots/{file.name} does not match its checksum"]
+    with pytest.raises(diorama.Damaged):
+        run.state(5)
+    with pytest.raises(NotFound):
+        run.state(3333)
