@@ -274,10 +274,10 @@ class Incremental:
 
     def _last(self, weight: Tensor) -> Tensor:
         """A convolution's weight with the channels last, as its windows are."""
-        known = self._weights.get(id(weight))
+        known = self._weights.get(self._count)
         if known is None or known[0] is not weight or known[1] != weight._version:
             made = weight.detach().contiguous(memory_format=torch.channels_last)
-            known = self._weights[id(weight)] = (weight, weight._version, made)
+            known = self._weights[self._count] = (weight, weight._version, made)
         return known[2]
 
     def _counted(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:

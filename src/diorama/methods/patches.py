@@ -1,0 +1,253 @@
+"""Parts of an input covered or changed, one after the other: where they lie, what covers them, what the model then says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ..core.errors import NotApplicable, UsageError
+from ..data import nesting
+from ..data.kinds import Image, Kind
+from ..data.nesting import Nested
+from ..model.incremental import Incremental
+from ..model.targets import Target
+from .method import Looking
+
+FILLS = ("constant", "mean", "blur", "random")
+BATCH = 32
+"""Changed inputs in one pass."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Laid:
+    """One tensor of an input laid out as an image (n, channels, rows, columns), and the way back.
+
+    A table's row, a text or a series is an image of one row.
+    """
+
+    number: int
+    """Which tensor of the input it is."""
+    image: Tensor
+    back: Callable[[Tensor], Tensor]
+    pixels: bool
+    """Its places form a plane."""
+
+    @property
+    def whole(self) -> bool:
+        """It holds whole numbers: tokens."""
+        return not self.image.is_floating_point()
+
+
+def laid_out(x: Nested, kind: Kind | dict[str, Kind] | None) -> list[Laid]:
+    """All tensors of an input as images; those of whole numbers only where they look like tokens (n, t)."""
+    names = list(x) if isinstance(x, dict) else [str(k) for k in range(len(x))] if isinstance(x, tuple) else [""]
+    found = []
+    for k, part in enumerate(nesting.tensors(x)):
+        name = names[k] if k < len(names) else ""
+        own = kind.get(name) if isinstance(kind, dict) else kind
+        made = _laid(k, part, own)
+        if made is not None:
+            found.append(made)
+    if not found:
+        raise NotApplicable("nothing in this input can be covered part by part: no image, row, text or series")
+    return found
+
+
+def _laid(number: int, part: Tensor, kind: Kind | None) -> Laid | None:
+    n = len(part)
+    if isinstance(kind, Image) and kind.layout == "NHWC" and part.ndim == 4:
+        return Laid(number, part.permute(0, 3, 1, 2), lambda image: image.permute(0, 2, 3, 1).contiguous(), True)
+    if isinstance(kind, Image) and part.ndim == 2 and kind.height and kind.width:
+        return Laid(number, part.reshape(n, -1, kind.height, kind.width), lambda image: image.flatten(1), True)
+    if part.ndim == 4:
+        return Laid(number, part, lambda image: image, True)
+    if part.ndim == 3 and isinstance(kind, Image):
+        return Laid(number, part[:, None], lambda image: image[:, 0], True)
+    if part.ndim == 3:
+        return Laid(number, part[:, :, None], lambda image: image[:, :, 0], False)
+    if part.ndim == 2:
+        return Laid(number, part[:, None, None], lambda image: image[:, 0, 0], False)
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Windows of one size at regular steps over rows and columns; the last ones end at the border.
+
+    *Meaning* window (i, j) covers rows i·stride to i·stride + size, cut at the border, as in Captum's occlusion.
+    """
+
+    rows: int
+    columns: int
+    size: tuple[int, int]
+    stride: tuple[int, int]
+
+    @classmethod
+    def over(cls, laid: Laid, size: int | None, stride: int | None) -> Grid:
+        """The windows over one tensor; sizes left open are an eighth of an image's shorter side, or one column."""
+        rows, columns = laid.image.shape[2:]
+        own = size if size is not None else max(1, min(rows, columns) // 8) if laid.pixels else 1
+        step = stride if stride is not None else max(1, own // 2)
+        size2 = (min(own, rows), min(own, columns))
+        return cls(rows, columns, size2, (min(step, size2[0]) if rows == 1 else step, step))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many windows lie down and across."""
+        return (
+            math.ceil((self.rows - self.size[0]) / self.stride[0]) + 1,
+            math.ceil((self.columns - self.size[1]) / self.stride[1]) + 1,
+        )
+
+    @property
+    def count(self) -> int:
+        """How many windows there are."""
+        return self.shape[0] * self.shape[1]
+
+    def span(self, number: int) -> tuple[slice, slice]:
+        """The rows and columns of one window."""
+        row, column = divmod(number, self.shape[1])
+        top, left = row * self.stride[0], column * self.stride[1]
+        return (
+            slice(top, min(top + self.size[0], self.rows)),
+            slice(left, min(left + self.size[1], self.columns)),
+        )
+
+    def levels(self) -> Iterator[tuple[int, list[int]]]:
+        """The windows from coarse to fine: every eighth in both directions, every fourth, every second, the rest."""
+        down, across = self.shape
+        done: set[int] = set()
+        for step in (8, 4, 2, 1):
+            if step > 1 and (self.count <= 64 or self.count < 16 * step):
+                continue
+            part = [r * across + c for r in range(0, down, step) for c in range(0, across, step)]
+            part = [number for number in part if number not in done]
+            done.update(part)
+            yield step, part
+
+    def spread(self, numbers: Tensor) -> Tensor:
+        """One number a window (…, windows) as one a place (…, rows, columns): the mean of the windows that cover it."""
+        total = numbers.new_zeros(*numbers.shape[:-1], self.rows, self.columns)
+        times = numbers.new_zeros(self.rows, self.columns)
+        for k in range(self.count):
+            down, across = self.span(k)
+            total[..., down, across] += numbers[..., k, None, None]
+            times[down, across] += 1
+        return torch.where(times > 0, total / times.clamp_min(1), total.new_zeros(()))
+
+    def nearest(self, numbers: Tensor, step: int) -> Tensor:
+        """Numbers known at every ``step``-th window only, with each other window's taken from the nearest before it."""
+        down, across = self.shape
+        rows, columns = torch.arange(down) // step * step, torch.arange(across) // step * step
+        index = (rows[:, None] * across + columns).reshape(-1)
+        return numbers[..., index.to(numbers.device)]
+
+
+class Covers:
+    """What covers a window of one example (1, channels, rows, columns), for each draw."""
+
+    def __init__(
+        self, fill: str, image: Tensor, *, value: float = 0.0, sigma: float = 1.0, draws: int = 1,
+        generator: torch.Generator | None = None, baseline: Tensor | None = None, pixels: bool = True,
+    ) -> None:  # fmt: skip
+        self._image = image
+        self.draws = draws if fill == "random" else 1
+        if fill != "constant" and not pixels and image.shape[1] == 1 and image.is_floating_point():
+            raise NotApplicable(f"fill={fill!r} mixes the places of an image; a row's columns take fill='constant'")
+        if fill == "random":
+            places = image.shape[2] * image.shape[3]
+            index = torch.randint(places, (self.draws, places), generator=generator).to(image.device)
+            self._covers = image[0].flatten(1)[:, index].transpose(0, 1).reshape(self.draws, *image.shape[1:])
+        elif fill == "mean":
+            self._covers = image.float().mean((2, 3), keepdim=True).to(image.dtype).expand_as(image)
+        elif fill == "blur":
+            self._covers = blurred(image.float(), sigma).to(image.dtype)
+        elif baseline is not None:
+            self._covers = baseline.to(image).expand_as(image)
+        else:
+            self._covers = torch.full_like(image, value if image.is_floating_point() else int(value))
+
+    def patches(self, grid: Grid, numbers: Sequence[int], draw: int) -> tuple[Tensor, list[int], list[int]]:
+        """The changed patches (n, channels, size) with their tops and lefts; at the border they keep what is outside."""
+        height, width = grid.size
+        made, tops, lefts = [], [], []
+        for number in numbers:
+            down, across = grid.span(number)
+            top, left = min(down.start, grid.rows - height), min(across.start, grid.columns - width)
+            patch = self._image[0, :, top : top + height, left : left + width].clone()
+            inner = (slice(None), slice(down.start - top, None), slice(across.start - left, None))
+            patch[inner] = self._covers[draw][:, down, across]
+            made.append(patch)
+            tops.append(top)
+            lefts.append(left)
+        return torch.stack(made), tops, lefts
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    """An image (n, channels, rows, columns) under a Gaussian blur, its border continued."""
+    reach = max(1, math.ceil(3 * sigma))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=image.device) / sigma) ** 2).to(image)
+    weights = weights / weights.sum()
+    rows, columns = image.shape[2:]
+    flat = image.reshape(-1, 1, rows, columns)
+    if columns > 1:
+        flat = F.conv2d(F.pad(flat, (reach, reach, 0, 0), mode="replicate"), weights[None, None, None])
+    if rows > 1:
+        flat = F.conv2d(F.pad(flat, (0, 0, reach, reach), mode="replicate"), weights[None, None, :, None])
+    return flat.reshape(image.shape)
+
+
+class Changed:
+    """A function's answers for one example of which one tensor is changed patch by patch.
+
+    *Meaning* images of a network run through the incremental engine; texts, rows, series and plain functions run in
+    batches of whole inputs.
+    """
+
+    def __init__(self, look: Looking, x: Nested, example: int, laid: Laid, answer: Callable[[Nested], Any]) -> None:
+        self._laid, self._answer = laid, answer
+        self._x = nesting.select(x, [example])
+        self.image = laid.image[example : example + 1]
+        incremental = laid.pixels and not laid.whole and not look.function
+        self.engine = Incremental(self._run, self.image, cancel=look.cancel) if incremental else None
+        self._cancel = look.cancel
+
+    def _run(self, images: Tensor) -> Any:
+        parts = [part.expand(len(images), *part.shape[1:]) for part in nesting.tensors(self._x)]
+        parts[self._laid.number] = self._laid.back(images)
+        fresh = iter(parts)
+        return self._answer(nesting.each(self._x, lambda part: next(fresh)))
+
+    def __call__(self, patches: Tensor, tops: Sequence[int], lefts: Sequence[int]) -> Any:
+        """The answers with each patch (n, channels, rows, columns) in its place."""
+        if self.engine is not None:
+            return self.engine(patches, tops, lefts)
+        if self._cancel is not None:
+            self._cancel()
+        images = self.image.repeat(len(patches), 1, 1, 1)
+        for k, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+            images[k, :, top : top + patches.shape[2], left : left + patches.shape[3]] = patches[k]
+        with torch.no_grad():
+            return self._run(images)
+
+
+def answers(look: Looking, target: Target) -> Callable[[Nested], tuple[Tensor, Tensor]]:
+    """What a pass says of each changed input: the target's value and the scores."""
+
+    def answer(changed: Nested) -> tuple[Tensor, Tensor]:
+        run = look.run(changed, target)
+        return run.value, run.scores
+
+    return answer
+
+
+def affordable(passes: int, limit: int, way_out: str) -> None:
+    """Refuse a request that needs more forward passes than were allowed."""
+    if passes > limit:
+        raise UsageError(f"this needs {passes:,} forward passes, more than the limit of {limit:,}; {way_out}")
