@@ -20,13 +20,13 @@ from .core.errors import (
     Untrusted,
     UsageError,
 )
-from .core.picture import Picture
 from .core.registry import commands, demos, findings, projections, signals
 from .core.selection import Key, Selection
 from .core.version import VERSION
 
 if TYPE_CHECKING:
     from . import methods, views
+    from .core.picture import Picture
     from .data.kinds import Image, Series, Sound, Table, Tokens
     from .methods.attribute import attribute
     from .record.recorder import watch
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 # What needs torch is imported when it is first used, so that `diorama list` and `diorama --help` answer at once.
 _LAZY = {
+    "Picture": "core.picture:Picture",
     "watch": "record.recorder:watch",
     "open": "run:open_run",
     "Run": "run:Run",

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Unavailable, UsageError
-from ..live.hub import Hub
+from ..live.jobs import Pool
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -42,15 +42,18 @@ class Page:
         self._listener = _listen(host, port)
         self.port = int(self._listener.getsockname()[1])
         self._folder = folder
-        self.hub = Hub(roots, trust=trust, model=model, local=local)
-        self.hub.start()
-        # The workers start while the server's own modules are imported.
+        pool = Pool()
+        pool.start()
+        # The first worker starts while the server's own modules are imported.
         import uvicorn
 
+        from ..live.hub import Hub
         from .app import make_app
         from .protocols import GuardedHttp, GuardedSocket
         from .socket import LONGEST_MESSAGE
 
+        self.hub = Hub(roots, trust=trust, model=model, local=local, pool=pool)
+        self.hub.start()
         app = make_app(self.hub, port=self.port, host=host)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.port}/?token={app.token}"
