@@ -1,0 +1,109 @@
+"""What a worker keeps loaded: runs, scenes at steps, the live end, scenes with edits and inputs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.core.errors import UsageError
+from diorama.live.looking import Looking, anatomy
+from diorama.live.requests import Request
+from diorama.live.scenes import KEPT, Scenes
+from diorama.record import snapshots
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A recorded run."""
+    folder = tmp_path_factory.mktemp("scenes") / "tiny"
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    probe = (torch.rand(6, 1, 8, 8), torch.arange(6) % 3)
+    with diorama.watch(model, folder, probe=probe, optimizer=optimizer, snapshots=4) as recorder:
+        for _ in range(9):
+            optimizer.step()
+            recorder.step(loss=1.0)
+    return {"path": str(folder), "trust": False, "model": None}
+
+
+def look(**values: Any) -> Request:
+    """A request for the run."""
+    return Request.parse({"run": "tiny", "view": "weights", **values})
+
+
+def test_steps_with_the_same_snapshot_share_a_scene(source: dict[str, Any]) -> None:
+    """A scene is made once for a snapshot, and the newest one is the one without a step."""
+    scenes = Scenes()
+    assert scenes.at(source, 4) is scenes.at(source, 5)
+    assert scenes.at(source, 4) is not scenes.at(source, 8)
+    assert scenes.at(source, None).step == scenes.at(source, 10_000).step
+
+
+def test_few_scenes_are_kept(source: dict[str, Any]) -> None:
+    """Scrubbing through a run does not fill the memory, and drawing does not push out what it draws for."""
+    scenes = Scenes()
+    base = scenes.of(look(), {"tiny": source})
+    for k in range(3 * KEPT):
+        scenes.of(look(edits=[{"key": f"unit:1/{k % 3}", "scale": 1.0 + k}]), {"tiny": source})
+    assert len(scenes._changed) == KEPT
+    assert scenes.of(look(), {"tiny": source}) is base
+
+
+def test_the_live_end_is_read_again_only_when_it_was_written(source: dict[str, Any]) -> None:
+    """A live scene stays the same object until the training writes newer weights."""
+    scenes = Scenes()
+    first = scenes.at(source, "live")
+    assert scenes.at(source, "live") is first
+    state = {name: tensor + 1 for name, tensor in first.model.state_dict().items()}
+    written = Path(source["path"]) / snapshots.LIVE
+    from safetensors.torch import save_file
+
+    save_file(state, written, metadata={"step": "99"})
+    try:
+        second = scenes.at(source, "live")
+        assert second is not first
+        assert scenes.at(source, "live") is second
+    finally:
+        os.unlink(written)
+
+
+def test_edits_without_a_key_are_refused(source: dict[str, Any]) -> None:
+    """An edit says what it changes."""
+    with pytest.raises(UsageError, match="key"):
+        Scenes().of(look(edits=[{"lesion": True}]), {"tiny": source})
+
+
+def test_anatomy_tells_layers_kind_and_what_fits(source: dict[str, Any]) -> None:
+    """The page learns the layers and, for each view that does not fit, why."""
+    found = anatomy(Scenes(), source)
+    assert found["model"] is None
+    assert [layer["name"] for layer in found["layers"]] == ["0", "1"]
+    assert found["fits"]["weights"] is None
+    assert isinstance(found["fits"]["cells"], str)
+
+
+def test_anatomy_of_a_model_that_cannot_be_loaded_says_why(source: dict[str, Any], tmp_path: Path) -> None:
+    """Without its model a run still tells what fits, and how to enable the rest."""
+    import shutil
+
+    copy = shutil.copytree(source["path"], tmp_path / "copy")
+    for file in copy.glob("model-*"):
+        file.unlink()
+    found = anatomy(Scenes(), {**source, "path": str(copy)})
+    assert found["model"]
+    assert found["fits"]["curves"] is None
+    assert found["fits"]["activations"]
+
+
+def test_only_declared_knobs_become_arguments(source: dict[str, Any]) -> None:
+    """A request cannot pass arguments of the program's own functions as knobs."""
+    job = {"kind": "view", "sources": {"tiny": source}}
+    for name in ("select", "cancel", "other", "input", "example", "nope"):
+        with pytest.raises(LookupError, match="no knob"):
+            Looking().perform({**job, "request": look(knobs={name: 1}).plain()}, lambda *_: None, lambda: False)
