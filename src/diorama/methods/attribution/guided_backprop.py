@@ -1,0 +1,31 @@
+"""The gradient through ReLUs that pass back only positive signals where they were open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from ...data.nesting import Nested
+from ...model.targets import Target
+from ..method import Attribution, Group, Looking, Method
+from ..rectifying import rectified
+
+
+class GuidedBackprop(Method):
+    """The gradient, with every ReLU passing back only positive signals, and only where its own input was positive.
+
+    *Meaning* sharp pictures of what the network's filters respond to; they say little about the class, which the
+    randomization test shows. ReLU and ReLU6 count, as modules, functions, in place or written as clamps.
+    *Shapes* as the input; (n, tokens) for tokens.
+    *Cost* one forward and one backward pass.
+    *Raises* NotApplicable for a model without ReLUs.
+    *Source* Springenberg, Dosovitskiy, Brox, Riedmiller 2015, figure 1.
+    """
+
+    group: ClassVar[Group] = "gradient"
+    source: ClassVar[str] = "Springenberg, Dosovitskiy, Brox, Riedmiller 2015 (arXiv:1412.6806), figure 1"
+
+    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+        """One pass there and back."""
+        values, scores = rectified(look, x, target, "guided", self.name)
+        yield self.found(look, x, target, values, scores)

@@ -1,0 +1,138 @@
+"""ReLUs that pass back something else than their gradient, wherever and however they are called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ..core.errors import NotApplicable
+from ..data.nesting import Nested
+from ..model.targets import Target
+from .method import Looking
+
+Passing = Literal["guided", "deconvnet"]
+
+
+class Rectifying:
+    """A rule for ops: ReLU, ReLU6 and what equals them pass back only positive signals.
+
+    *Meaning* ``guided`` passes a signal back where it and the ReLU's input are positive; ``deconvnet`` wherever it is
+    positive. ``count`` says how many ReLUs ran.
+    """
+
+    def __init__(self, passing: Passing) -> None:
+        self.passing: Passing = passing
+        self.count = 0
+
+    def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        read = rectifier(name, func, args, kwargs)
+        if read is None:
+            return NotImplemented
+        x, top, inplace = read
+        self.count += 1
+        return _Rectified.apply(x, top, inplace, self.passing == "guided")  # type: ignore[no-untyped-call]
+
+
+def rectifier(
+    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, float | None, bool] | None:
+    """The input of a ReLU, the highest value that it lets through, and whether it writes in place; None for others."""
+    plain = name.removesuffix("_")
+    x = args[0] if args else kwargs.get("input")
+    if not isinstance(x, Tensor) or not x.is_floating_point() or plain not in _BOUNDS:
+        return None
+    bounds = _BOUNDS[plain](args[1:], {**kwargs, "func": func})
+    if bounds is None or bounds[0] != 0:
+        return None
+    return x, bounds[1], name.endswith("_") or bool(_named(func, args, kwargs).get("inplace"))
+
+
+def _named(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(inspect.signature(func).bind(*args, **kwargs).arguments)
+    except (TypeError, ValueError):
+        return dict(kwargs)
+
+
+Bounds = tuple[Any, Any] | None
+
+
+def _threshold(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
+    """A threshold at zero that puts zero in its place is a ReLU."""
+    given = {**dict(zip(("threshold", "value"), rest, strict=False)), **kwargs}
+    return (0, None) if given.get("threshold") == 0 and given.get("value") == 0 else None
+
+
+def _clamp(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
+    """A clamp from zero up, perhaps to a highest value."""
+    given = {**dict(zip(("min", "max"), rest, strict=False)), **kwargs}
+    if isinstance(given.get("min"), Tensor) or isinstance(given.get("max"), Tensor):
+        return None
+    return given.get("min"), given.get("max")
+
+
+def _hardtanh(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
+    """A hardtanh between zero and a highest value is a ReLU6."""
+    given = {"min_val": -1.0, "max_val": 1.0, **dict(zip(("min_val", "max_val"), rest, strict=False)), **kwargs}
+    return given["min_val"], given["max_val"]
+
+
+def _maximum(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
+    """The maximum with a tensor of zeros."""
+    other = rest[0] if len(rest) == 1 else kwargs.get("other")
+    scalar = isinstance(other, Tensor) and other.ndim == 0 and not other.requires_grad
+    return (float(other), None) if scalar else None  # type: ignore[arg-type]
+
+
+_BOUNDS: dict[str, Callable[[tuple[Any, ...], dict[str, Any]], Bounds]] = {
+    "relu": lambda rest, kwargs: (0, None),
+    "relu6": lambda rest, kwargs: (0, 6),
+    "threshold": _threshold,
+    "clamp": _clamp,
+    "clip": _clamp,
+    "clamp_min": _clamp,
+    "hardtanh": _hardtanh,
+    "maximum": _maximum,
+}
+
+
+class _Rectified(torch.autograd.Function):
+    """A ReLU with a highest value, whose backward pass lets positive signals through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, top: float | None, inplace: bool, guided: bool) -> Tensor:
+        open_ = (x > 0) if guided else None
+        if open_ is not None and top is not None:
+            open_ &= x < top
+        if inplace:
+            ctx.mark_dirty(x)
+            y = x.clamp_(0, top)
+        else:
+            y = F.relu(x) if top is None else x.clamp(0, top)
+        ctx.save_for_backward(*(() if open_ is None else (open_,)))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *signals: Any) -> Any:
+        passed = signals[0].clamp_min(0)
+        for open_ in ctx.saved_tensors:
+            passed = passed * open_
+        return passed, None, None, None
+
+
+def rectified(look: Looking, x: Nested, target: Target, passing: Passing, name: str) -> tuple[Nested, Tensor]:
+    """What comes back at the input through such ReLUs, and the target.
+
+    *Raises* NotApplicable for a model without ReLUs.
+    """
+    rule = Rectifying(passing)
+    points = look.points(x)
+    there = look.run(x, target, points, rules=(rule,), grad=True)
+    if not rule.count:
+        raise NotApplicable(f"{name} changes what ReLUs pass back, and none runs in this model; use gradient")
+    return look.shaped(x, look.gradients(there.value, points)), there.value
