@@ -1,0 +1,1 @@
+"""Relevance carried backward through any model, op by op: rules for weighted layers, and what all other ops do."""

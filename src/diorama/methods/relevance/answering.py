@@ -1,0 +1,47 @@
+"""What rules for ops have in common: only what depends on the input concerns them, and writing in place is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .flow import dependents, put
+from .inplace import out_of_place
+from .opnames import MOVED, PASSED
+
+
+class Answers:
+    """A rule for an OpMode that answers each op on the way from the input, as if no op wrote into what it reads."""
+
+    def answer(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of an op that depends on the input and writes into nothing."""
+        return func(*args, **kwargs)
+
+    def copied(self, source: Tensor, into: Tensor) -> None:
+        """A tensor now holds the value of another."""
+
+    def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not torch.is_grad_enabled() or not dependents([args, kwargs]):
+            return NotImplemented
+        base, plain, given, named, writes = out_of_place(name, func, args, kwargs)
+        if base in MOVED and (writes or name == "setitem"):
+            return func(*args, **kwargs)
+        if writes:
+            return self._written(base, plain, given, named)
+        return self.answer(base, plain, given, named)
+
+    def _written(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """An op that writes into its first argument: as one that does not, whose result is then written."""
+        into: Tensor = args[0]
+        if into.requires_grad and name not in PASSED:
+            # What it held is read again when relevance comes back.
+            copy = into.clone()
+            self.copied(into, copy)
+            args = put(args, {id(into): copy})
+        value = self.answer(name, func, args, kwargs)
+        into.copy_(value)
+        self.copied(value, into)
+        return into

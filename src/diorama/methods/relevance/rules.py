@@ -1,0 +1,166 @@
+"""The rules of layer-wise relevance propagation for one weighted layer.
+
+Each takes the layer, its input ``x``, its result ``z`` and the relevance ``r`` of the result, and returns that of the
+input. Bach et al. 2015 (zero, epsilon, alpha-beta, z-plus), Montavon et al. 2017 (w-square, z-box), Montavon et al.
+2019 (gamma), Lapuschkin et al. 2019 (flat).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .affine import Affine
+
+TINY = 1e-9
+"""What keeps a division from being one by zero, in all rules but epsilon."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The numbers that rules read."""
+
+    epsilon: float = 1e-6
+    gamma: float = 0.25
+    alpha: float = 2.0
+    low: Tensor | float | None = None
+    """Smallest value of the input, for z-box; None takes each example's own."""
+    high: Tensor | float | None = None
+    bias: bool = True
+    """Biases take their share, which no input gets."""
+
+
+Rule = Callable[[Affine, Tensor, Tensor, Tensor, Settings], Tensor]
+
+
+def stable(z: Tensor, epsilon: float) -> Tensor:
+    """A denominator pushed away from zero, on its own side (zero itself upward)."""
+    return z + torch.where(z < 0, -epsilon, epsilon).to(z.dtype)
+
+
+def shares(r: Tensor, z: Tensor) -> Tensor:
+    """Relevance over what it is shared out by; zero where there is nothing to share it out by."""
+    return torch.where(z == 0, torch.zeros_like(z), r / torch.where(z == 0, torch.ones_like(z), z))
+
+
+def zero(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
+    """Each input gets its share of the result: x·w / z."""
+    z = z if set_.bias else layer.without_bias(z)
+    return x * layer.adjoint(shares(r, z), layer.weight, x)
+
+
+def epsilon(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
+    """The same with a denominator pushed from zero, which takes relevance from weak results."""
+    z = z if set_.bias else layer.without_bias(z)
+    return x * layer.adjoint(r / stable(z, set_.epsilon), layer.weight, x)
+
+
+def gamma(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
+    """Contributions that speak for the result count 1 + gamma times."""
+    g = set_.gamma
+    bias = _bias(layer, set_)
+    bias = bias + g * bias.clamp(min=0) if bias is not None else None
+    if _positive(x):
+        weight = layer.weight + g * layer.weight.clamp(min=0)
+        s = r / stable(layer.forward(x, weight, bias), TINY)
+        return x * layer.adjoint(s, weight, x)
+    half = g / 2
+    size, strength = x.abs(), layer.weight.abs()
+    total = (1 + half) * layer.without_bias(z) + half * layer.forward(size, strength)
+    total = total if bias is None else total + layer.along(bias, total)
+    s = r / stable(total, TINY)
+    plain, strong = layer.adjoint(s, layer.weight, x), layer.adjoint(s, strength, x)
+    return (1 + half) * x * plain + half * size * strong
+
+
+def alpha_beta(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
+    """What speaks for the result gets alpha times the relevance, what speaks against it gets 1 − alpha times."""
+    found = set_.alpha * _one_sign(layer, x, r, set_, 1)
+    if set_.alpha != 1:
+        found = found - (set_.alpha - 1) * _one_sign(layer, x, r, set_, -1)
+    return found
+
+
+def z_plus(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
+    """Only what speaks for the result gets relevance."""
+    return _one_sign(layer, x, r, set_, 1)
+
+
+def _one_sign(layer: Affine, x: Tensor, r: Tensor, set_: Settings, sign: int) -> Tensor:
+    """Relevance shared among the contributions x·w of one sign alone."""
+    bias = _bias(layer, set_)
+    up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    same, other = (up, down) if sign > 0 else (down, up)
+    bias = (bias.clamp(min=0) if sign > 0 else bias.clamp(max=0)) if bias is not None else None
+    if _positive(x):
+        s = _safe(r, layer.forward(x, same, bias), sign)
+        return x * layer.adjoint(s, same, x)
+    above, below = x.clamp(min=0), x.clamp(max=0)
+    s = _safe(r, layer.forward(above, same, bias) + layer.forward(below, other), sign)
+    return above * layer.adjoint(s, same, x) + below * layer.adjoint(s, other, x)
+
+
+def _safe(r: Tensor, z: Tensor, sign: int) -> Tensor:
+    return r / (z + sign * TINY)
+
+
+def w_square(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
+    """Shares by the squared weights, whatever the input is."""
+    return _blind(layer, layer.weight.square(), x, r)
+
+
+def flat(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
+    """Equal shares for all inputs of a unit."""
+    if layer.kind != "convolution" or layer.options[5] != 1 or layer.options[3]:
+        return _blind(layer, torch.ones_like(layer.weight), x, r)
+    one = torch.ones_like(layer.weight[:1, :1])
+    channel = x[:, :1]
+    places = layer.forward(torch.ones_like(channel[:1]), one) * x.shape[1]
+    return layer.adjoint(shares(r.sum(1, keepdim=True), places.expand(len(r), *places.shape[1:])), one, channel).expand(
+        x.shape
+    )
+
+
+def _blind(layer: Affine, weight: Tensor, x: Tensor, r: Tensor) -> Tensor:
+    z = layer.forward(torch.ones_like(x[:1]), weight)
+    return layer.adjoint(shares(r, z.expand(r.shape)), weight, x)
+
+
+def z_box(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
+    """For inputs between two bounds: shares by how far each lies from the bound that speaks least for the result."""
+    low, high = _bound(x, set_.low, torch.amin), _bound(x, set_.high, torch.amax)
+    up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    total = layer.without_bias(z) - layer.forward(low, up) - layer.forward(high, down)
+    s = r / stable(total, TINY)
+    return x * layer.adjoint(s, layer.weight, x) - low * layer.adjoint(s, up, x) - high * layer.adjoint(s, down, x)
+
+
+def _bound(x: Tensor, given: Tensor | float | None, own: Callable[..., Tensor]) -> Tensor:
+    if given is None:
+        return own(x, list(range(1, x.ndim)), keepdim=True).expand(x.shape).contiguous()
+    return torch.as_tensor(given, dtype=x.dtype, device=x.device).expand(x.shape).contiguous()
+
+
+def _bias(layer: Affine, set_: Settings) -> Tensor | None:
+    return layer.bias if set_.bias else None
+
+
+def _positive(x: Tensor) -> bool:
+    return not x.numel() or bool(x.min() >= 0)
+
+
+RULES: dict[str, Rule] = {
+    "zero": zero,
+    "epsilon": epsilon,
+    "gamma": gamma,
+    "alpha_beta": alpha_beta,
+    "z_plus": z_plus,
+    "w_square": w_square,
+    "flat": flat,
+    "z_box": z_box,
+}
+READ_RESULT = frozenset({"zero", "epsilon", "z_box", "gamma"})
+"""Rules that need the layer's result kept."""
