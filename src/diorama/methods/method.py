@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -107,6 +108,8 @@ class Looking:
         self.generator = generator if generator is not None else torch.Generator().manual_seed(seed)
         self.cancel, self.edits = cancel, tuple(edits)
         self._outputs, self._task = outputs, task
+        self.passing: Capture | None = None
+        """The capture of the pass that is running, for rules that need what was kept so far."""
         self._progress, self._reading, self._table, self._x = progress, reading, table, x
 
     # What is known about the model.
@@ -121,7 +124,7 @@ class Looking:
         """The short name of the weights, worked out anew only when they have changed."""
         now = tuple((name, id(part), part._version) for name, part in self.model.named_parameters())
         now += tuple((name, id(part), part._version) for name, part in self.model.named_buffers())
-        if _KNOWN.get(self.model, ((), ""))[0] != now:
+        if self.model not in _KNOWN or _KNOWN[self.model][0] != now:
             _KNOWN[self.model] = (now, fingerprint(self.model.state_dict()))
         return _KNOWN[self.model][1]
 
@@ -167,7 +170,6 @@ class Looking:
         keep: Sequence[str] = (),
         rules: Sequence[Rule] = (),
         grad: bool = False,
-        check: Callable[[Any], object] | None = None,
     ) -> Pass:
         """One forward pass: ``points`` stand in for the input's own, ``rules`` replace ops, ``keep`` keeps layers.
 
@@ -178,7 +180,7 @@ class Looking:
         mode = OpMode()
         for rule in (*entrance.rules, *rules):
             mode.replace(rule)
-        with self.opened(names, grad=grad) as look, torch.backends.cudnn.flags(enabled=not grad):
+        with self.opened(names, grad=grad) as look, self._during(look), torch.backends.cudnn.flags(enabled=not grad):
             if entrance.rules or rules:
                 with mode:
                     output = look(entrance.x)
@@ -187,6 +189,14 @@ class Looking:
             scores = self._read(output).scores(output)
             with torch.set_grad_enabled(grad):
                 return Pass(output, scores, target(output, look) if target is not None else None, look)
+
+    @contextlib.contextmanager
+    def _during(self, look: Capture) -> Iterator[None]:
+        self.passing = look
+        try:
+            yield
+        finally:
+            self.passing = None
 
     def scores(self, x: Nested) -> Tensor:
         """The model's scores, (n, classes)."""
@@ -307,7 +317,7 @@ class Method(Plugin):
         maps: dict[str, Any] | None = None,
     ) -> Attribution:
         """Hand a result back, with a note where its numbers need one, and how it was made."""
-        notes = [part for part in (note, numbers_note(x, values)) if part]
+        notes = [part for part in (note, numbers_note(x, values, self.signed)) if part]
         knobs = {name: value for name, value in self.knobs().items() if value is not None}
         provenance = Provenance(
             method=self.name, sentence=sentence(type(self)), knobs=knobs, selection=str(target), seed=look.seed,
@@ -321,7 +331,7 @@ class Method(Plugin):
         )  # fmt: skip
 
 
-def numbers_note(x: Nested, values: Nested) -> str:
+def numbers_note(x: Nested, values: Nested, signed: bool = True) -> str:
     """What a reader must know about an input or a map that is constant, zero or not finite; mostly nothing."""
     said = []
     parts = [part for part in nesting.tensors(x) if part.is_floating_point()]
@@ -335,7 +345,8 @@ def numbers_note(x: Nested, values: Nested) -> str:
     if any(not bool(torch.isfinite(part).all()) for part in maps):
         said.append("The map holds numbers that are not finite.")
     elif all(not bool(part.any()) for part in maps):
-        said.append("The map is zero everywhere: the target does not depend on this input here.")
+        why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
+        said.append(f"The map is zero everywhere: {why}.")
     return " ".join(said)
 
 

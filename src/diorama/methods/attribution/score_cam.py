@@ -1,0 +1,83 @@
+"""The last feature maps, each weighted by the target's answer to the input seen through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...data import nesting
+from ...data.nesting import Nested
+from ...model.targets import Target
+from ..maps import candidates, mapped, missing, resized, spread
+from ..method import Attribution, Cost, Group, Looking, Method
+from ..paths import BATCH
+
+
+class ScoreCam(Method):
+    """The last feature maps, each weighted by the target when only what the map marks is left of the input.
+
+    *Meaning* no gradients: every map, scaled to 0..1 and interpolated to the input, masks it; the weights are the
+    softmax over the maps of the target's values; the weighted sum is cut off at zero. Constant maps get no weight.
+    The layer is found as for ``grad_cam``; ``maps["map"]`` is its map as it is.
+    *Shapes* as the input: the map is interpolated to it, and shared evenly by the channels of a place.
+    *Cost* one forward pass for each unit of the layer.
+    *Raises* NotApplicable for a model without maps.
+    *Source* Wang et al. 2020, algorithm 1.
+    """
+
+    group: ClassVar[Group] = "class activation"
+    title: ClassVar[str] = "Score-CAM"
+    source: ClassVar[str] = "Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu 2020 (arXiv:1910.01279), algorithm 1"
+    signed: ClassVar[bool] = False
+
+    layer: str | None = knob(
+        None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
+    )
+
+    def cost(self, look: Looking, x: Nested) -> Cost:
+        """A forward pass a unit."""
+        tried = (look.layers[self.layer],) if self.layer is not None else candidates(look, x)
+        return Cost(1 + (tried[0].units if tried else 0), 1)
+
+    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+        """Ask the model about the input seen through each map."""
+        reason = missing(look, x, self.name, self.layer)
+        if reason is not None:
+            raise NotApplicable(reason)
+        maps = mapped(look, x, target, self.layer)
+        points = tuple(point.detach() for point in look.points(x))
+        a = maps.activations
+        low, high = (
+            end(a.flatten(2), 2).reshape(*a.shape[:2], *[1] * (a.ndim - 2)) for end in (torch.amin, torch.amax)
+        )
+        masks = (a - low) / (high - low).where(high > low, 1)
+        units = a.shape[1]
+        together = max(1, BATCH // len(a))
+        answers = []
+        for first in range(0, units, together):
+            chunk = range(first, min(first + together, units))
+            seen = tuple(torch.cat([_through(part, masks[:, k]) for k in chunk]) for part in points)
+            answers.append(
+                look.run(nesting.join([x] * len(chunk)), target, seen).value.detach().reshape(len(chunk), -1)
+            )
+            look.progress(chunk[-1] + 1, units, f"{chunk[-1] + 1} of {units} maps")
+        flat = (high <= low).flatten(1)
+        weights = torch.cat(answers).T.masked_fill(flat, -torch.inf).softmax(1)
+        weights = torch.nan_to_num(weights) if bool(flat.all(1).any()) else weights
+        heat = (weights.reshape(*weights.shape, *[1] * (a.ndim - 2)) * a).sum(1).clamp_min(0)
+        yield self.found(look, x, target, spread(look, x, heat), maps.value, note=maps.note, maps={"map": heat})
+
+
+def _through(part: Tensor, mask: Tensor) -> Tensor:
+    """A part of the input seen through a mask (n, places); parts with other places are left as they are."""
+    places = mask.ndim - 1
+    if part.ndim != places + 2:
+        return part
+    if places == 1 and mask.shape[1] == part.shape[1]:
+        return part * mask[..., None]
+    return part * resized(mask, tuple(part.shape[2:]))[:, None]

@@ -1,0 +1,208 @@
+"""The feature maps that class activation maps are made of: which layer, and its activations and slopes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ..core.errors import NotApplicable
+from ..data import kinds, nesting
+from ..data.nesting import Nested
+from ..model.layers import Layer, by_unit
+from ..model.targets import Target
+from .method import Looking
+from .rectifying import rectifier
+
+_PASSING = ("Pool", "Dropout", "Identity", "Upsample", "Unflatten", "Pad")
+"""Layers that only choose from or copy the maps before them, by a part of their kind."""
+_EXTRA = 8
+"""A transformer may put so many tokens (class, registers) before those of the picture's patches."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Maps:
+    """What a layer answered and how the target changes with it: units on axis 1, places after it."""
+
+    layer: Layer
+    activations: Tensor
+    slopes: Tensor
+    value: Tensor
+    note: str = ""
+
+
+def candidates(look: Looking, x: Nested) -> tuple[Layer, ...]:
+    """The layers that hold maps of the input, the last first: feature maps, else tokens on a grid, else steps.
+
+    Where tokens of a picture follow the last feature map (a vision transformer), those come first.
+    """
+    table = look.layers
+    maps = [layer for layer in table if layer.spatial and _places(layer) > 1 and _whole(layer)]
+    after = maps[-1].order if maps else -1
+    grids = [layer for layer in table if layer.order > after and _grid(look, x, layer) is not None]
+    if grids:
+        return tuple(reversed(grids))
+    return tuple(reversed(maps or [layer for layer in table if _steps(x, layer)]))
+
+
+def _whole(layer: Layer) -> bool:
+    """Whether a layer makes maps of its own, rather than handing on those of the layer before or inside it."""
+    return layer.kind != "Sequential" and not any(word in layer.kind for word in _PASSING)
+
+
+def _places(layer: Layer) -> int:
+    return math.prod(layer.shape) // max(layer.units, 1)
+
+
+def _steps(x: Nested, layer: Layer) -> bool:
+    """Whether a layer's places are steps of a sequence."""
+    if not layer.sequence or _places(layer) < 2 or not _whole(layer):
+        return False
+    return any(part.ndim in (2, 3) for part in nesting.tensors(x))
+
+
+def _grid(look: Looking, x: Nested, layer: Layer) -> tuple[int, int, int] | None:
+    """Tokens before the patches, rows and columns of patches, for a layer that answers with a picture's tokens."""
+    if not layer.sequence or len(layer.shape) != 2 or layer.unit_axis != 2:
+        return None
+    if not any(part.ndim == 4 for part in nesting.tensors(x)):
+        return None
+    tokens = layer.shape[0]
+    for known in look.layers.spatial:
+        sides = tuple(side for axis, side in enumerate(known.shape, 1) if axis != known.unit_axis)
+        if len(sides) == 2 and sides[0] * sides[1] > 1 and 0 <= tokens - sides[0] * sides[1] <= _EXTRA:
+            return tokens - sides[0] * sides[1], sides[0], sides[1]
+    for extra in range(_EXTRA + 1):
+        side = math.isqrt(max(tokens - extra, 0))
+        if side > 1 and side * side == tokens - extra:
+            return extra, side, side
+    return None
+
+
+def missing(look: Looking, x: Nested, name: str, layer: str | None) -> str | None:
+    """Why there is no map for a method, with what to use instead; None when there is one."""
+    if look.function:
+        return f"{name} looks at a model's maps, and this is a plain function; use occlusion or lime"
+    if layer is not None:
+        wanted = look.layers[layer]
+        if wanted.spatial or wanted.sequence:
+            return None
+        nearest = candidates(look, x)
+        hint = f"use {nearest[0].name}" if nearest else "use input_x_gradient"
+        return f"{name} needs a layer with maps, and {layer} answers with {wanted.units} plain numbers; {hint}"
+    if candidates(look, x):
+        return None
+    return f"{name} needs a layer with maps, and this model has none; use input_x_gradient"
+
+
+def mapped(look: Looking, x: Nested, target: Target, layer: str | None) -> Maps:
+    """Run the model, and differentiate the target by the chosen layer, or by the last one that it depends on at several places.
+
+    *Meaning* where a ReLU follows at once, the maps are what it lets through, as if it were part of the layer.
+    *Cost* one forward pass, and a backward pass down to that layer alone.
+    """
+    tried = (look.layers[layer],) if layer is not None else candidates(look, x)
+    keep = tried[:1] if tried[0].spatial else tried
+    taps = [_Tap(found) for found in keep]
+    there = look.run(x, target, keep=[found.name for found in keep], rules=_tapping(taps, look), grad=True)
+    if not there.value.requires_grad:
+        raise NotApplicable("the target does not depend on the maps in a differentiable way; use occlusion")
+    for tap in taps:
+        at = tap.caught if tap.caught is not None else there[tap.layer.name]
+        slopes = torch.autograd.grad(there.value.sum(), at, retain_graph=tap is not taps[-1], allow_unused=True)[0]
+        slopes = torch.zeros_like(at) if slopes is None else slopes
+        grid = _grid(look, x, tap.layer)
+        a, g = (_on_grid(by_unit(tap.layer, part.detach()), grid) for part in (at, slopes))
+        touched = int(g.ne(0).any(1).any(0).sum())
+        # What only the last step or the class token reads holds no map yet: the layers before it do.
+        if touched > 1 or tap is taps[-1] or (tap.layer.spatial and touched):
+            return Maps(tap.layer, a, g, there.value.detach(), f"Made from the maps of {tap.layer.name}.")
+    raise AssertionError("the last layer is always taken")
+
+
+def _on_grid(tensor: Tensor, grid: tuple[int, int, int] | None) -> Tensor:
+    if grid is None:
+        return tensor
+    extra, rows, columns = grid
+    return tensor[:, :, extra:].reshape(*tensor.shape[:2], rows, columns)
+
+
+class _Tap:
+    """Waits for the ReLU that follows a layer at once, and holds what it lets through."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.caught: Tensor | None = None
+
+
+def _tapping(taps: list[_Tap], look: Looking) -> list[Callable[..., Any]]:
+    """Rules that catch the outputs of ReLUs that follow the tapped layers."""
+    waiting = [tap for tap in taps if tap.layer.rectified]
+    if not waiting:
+        return []
+
+    def rule(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        read = rectifier(name, func, args, kwargs)
+        kept = look.passing
+        if read is None or kept is None:
+            return NotImplemented
+        for tap in waiting:
+            if tap.caught is None and tap.layer.name in kept:
+                before = kept[tap.layer.name]
+                if before.shape == read[0].shape and torch.equal(before.detach(), read[0].detach()):
+                    tap.caught = func(*args, **kwargs).clone()
+                    return tap.caught.clone()
+        return NotImplemented
+
+    return [rule]
+
+
+def spread(look: Looking, x: Nested, heat: Tensor) -> Nested:
+    """A map (n, places) over the input: interpolated to its size, and shared evenly by the channels of each place.
+
+    Parts of the input that have no such places (a row beside a picture) get zeros.
+    """
+    parts = list(nesting.tensors(x))
+    places = heat.ndim - 1
+    kind = look.kind if not isinstance(look.kind, dict) else None
+    last = isinstance(kind, kinds.Image) and kind.layout == "NHWC"
+    main = next((k for k, part in enumerate(parts) if part.ndim == places + 2), None)
+    if main is None:
+        main = next((k for k, part in enumerate(parts) if part.ndim == places + 1), 0)
+    made = [torch.zeros(part.shape, device=heat.device) for part in parts]
+    made[main] = _over(heat, parts[main], places, last)
+    fresh: Iterator[Tensor] = iter(made)
+    return nesting.each(x, lambda part: next(fresh))
+
+
+def _over(heat: Tensor, part: Tensor, places: int, last: bool) -> Tensor:
+    shape = tuple(part.shape[1:])
+    if part.ndim == places + 1:
+        return resized(heat, shape)
+    steps_first = places == 1 and heat.shape[1] == shape[0] != shape[1]
+    if last or steps_first:
+        return (resized(heat, shape[:-1])[..., None] / shape[-1]).expand(part.shape)
+    return (resized(heat, shape[1:])[:, None] / shape[0]).expand(part.shape)
+
+
+def resized(heat: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """Maps (n, places) interpolated to other sides, linearly."""
+    if tuple(heat.shape[1:]) == sides:
+        return heat
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(sides)]
+    return F.interpolate(heat[:, None].float(), sides, mode=mode, align_corners=False)[:, 0].to(heat.dtype)
+
+
+def places_of(maps: Tensor) -> tuple[int, ...]:
+    """The axes of the places in maps (n, units, places)."""
+    return tuple(range(2, maps.ndim))
+
+
+def halved(x: Nested) -> Nested:
+    """Another input like this one: numbers at half their size, tokens in reverse order."""
+    return nesting.each(x, lambda part: part / 2 if part.is_floating_point() else part.flip(1 if part.ndim > 1 else 0))
