@@ -173,6 +173,10 @@ class Covers:
         else:
             self._covers = torch.full_like(image, value if image.is_floating_point() else int(value))
 
+    def whole(self, draw: int) -> Tensor:
+        """What covers every place, (channels, rows, columns)."""
+        return self._covers[draw]
+
     def patches(self, grid: Grid, numbers: Sequence[int], draw: int) -> tuple[Tensor, list[int], list[int]]:
         """The changed patches (n, channels, size) with their tops and lefts; at the border they keep what is outside."""
         height, width = grid.size

@@ -1,0 +1,41 @@
+"""LIME: a sparse linear model around one input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from torch import Tensor
+
+from ...core.knobs import knob
+from ..black_box import BlackBox
+from ..patches import BATCH
+
+
+class Lime(BlackBox):
+    """The weights of a sparse linear model fitted to the answers for random sets of parts, near sets counting more.
+
+    *Meaning* nearness is exp(−d² / width²), d the cosine distance between which parts are present, as in the paper.
+    *Cost* one forward pass a sample.
+    """
+
+    source: ClassVar[str] = "Ribeiro, Singh and Guestrin, “Why Should I Trust You?”, KDD 2016, algorithm 1; Captum"
+
+    samples: int = knob(500, "Random sets of parts that are asked for.", low=2, high=100000, log=True, main=True)
+    width: float = knob(0.5, "How quickly far sets lose weight, as a cosine distance.", low=0.01, high=100.0)
+    alpha: float = knob(0.001, "The lasso's penalty: larger leaves fewer parts.", low=0.0, high=100.0)
+
+    def passes(self, parts: int) -> int:
+        """One a sample."""
+        return self.samples
+
+    def explain(self, run: Callable[[Tensor], Tensor], present: Tensor) -> Tensor:
+        """Fit the weighted lasso."""
+        from captum._utils.models.linear_model import SkLearnLasso
+        from captum.attr import Lime as Captum
+        from captum.attr._core.lime import get_exp_kernel_similarity_function
+
+        near = get_exp_kernel_similarity_function("cosine", kernel_width=self.width)
+        fitted = Captum(run, interpretable_model=SkLearnLasso(alpha=self.alpha), similarity_func=near)
+        found: Tensor = fitted.attribute(present, n_samples=self.samples, perturbations_per_eval=BATCH)
+        return found

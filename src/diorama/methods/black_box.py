@@ -1,0 +1,162 @@
+"""Methods that only ask a model for answers, on inputs of which parts are present or covered; computed by Captum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.knobs import knob
+from ..data import nesting
+from ..data.nesting import Nested
+from ..model.mode import OpMode
+from ..model.targets import Target
+from .attribute import only
+from .method import Attribution, Cost, Group, Looking, Method
+from .patches import BATCH, Covers, Laid, laid_out
+
+_DRAWS = frozenset((
+    "rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "random_", "bernoulli_", "uniform_",
+    "normal_", "exponential_",
+))  # fmt: skip
+
+
+class BlackBox(Method):
+    """Base of the black-box methods: which parts of an input matter, from answers alone.
+
+    *Meaning* the parts are segments of similar pixels of an image (SLIC), spans of a series, columns of a row, or words;
+    every pixel of a segment has its segment's value.
+    """
+
+    group: ClassVar[Group] = "black box"
+    function: ClassVar[bool] = True
+    sums: ClassVar[bool] = False
+    """The parts' values should sum to the target's change from nothing to everything present."""
+
+    segments: int = knob(50, "Into about how many parts an image or a series is cut.", low=2, high=2000, main=True)
+    fill: str = knob("constant", "What stands in the place of a part that is left out: one number, or an image's mean "
+                     "colour or blur.", choices=("constant", "mean", "blur"))  # fmt: skip
+    value: float = knob(0.0, "The number (or token) of the constant fill.")
+
+    def passes(self, parts: int) -> int:
+        """How many forward passes one example with so many parts takes."""
+        return parts + 1
+
+    def explain(self, run: Callable[[Tensor], Tensor], present: Tensor) -> Tensor:
+        """One value a part, (1, parts): ``run`` answers for rows of zeros and ones, ``present`` is a row of ones."""
+        raise AssertionError("each method explains in its own way")
+
+    def cost(self, look: Looking, x: Nested) -> Cost:
+        """From the parts that the first example has."""
+        parts = Parts(self, look, x, 0).count
+        return Cost(nesting.size(x) * (self.passes(parts) + 2))
+
+    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+        """Explain one example after the other."""
+        look.reading  # noqa: B018 - found out on the input as it is
+        scores = look.run(x, target).value.detach()
+        values: list[Nested] = []
+        gaps = []
+        for k in range(nesting.size(x)):
+            parts = Parts(self, look, x, k)
+            asked = _Asked(look, parts, only(target, k), self.passes(parts.count), k, nesting.size(x))
+            present = torch.ones(1, parts.count, device=scores.device)
+            with torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(look.generator)):
+                numbers = self.explain(asked, present).detach().reshape(-1)
+            values.append(parts.spread(numbers))
+            if self.sums:
+                change = float(scores[k] - asked(torch.zeros_like(present))[0])
+                gaps.append(abs(float(numbers.sum()) - change) / max(abs(change), 1e-12))
+        checks = {"completeness": max(gaps)} if gaps else {}
+        yield self.found(look, x, target, nesting.join(values), scores, checks=checks)
+
+
+def _drawing(generator: torch.Generator) -> Callable[..., Any]:
+    """A rule by which random numbers come from a generator of our own, not from the user's."""
+
+    def rule(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name not in _DRAWS or kwargs.get("generator") is not None:
+            return NotImplemented
+        if any(isinstance(part, Tensor) and part.device != generator.device for part in args):
+            return NotImplemented
+        return func(*args, **{**kwargs, "generator": generator})
+
+    return rule
+
+
+class _Asked:
+    """The target's value for rows that say which parts are present; says how far it is."""
+
+    def __init__(self, look: Looking, parts: Parts, target: Target, passes: int, turn: int, turns: int) -> None:
+        self._look, self._parts, self._target = look, parts, target
+        self._done, self._total = turn * passes, turns * passes
+
+    def __call__(self, present: Tensor) -> Tensor:
+        found = []
+        for start in range(0, len(present), BATCH):
+            rows = present[start : start + BATCH]
+            found.append(self._look.run(self._parts.covered(rows), self._target).value.detach())
+            self._done = min(self._done + len(rows), self._total)
+            self._look.progress(self._done, self._total, "forward passes")
+        return torch.cat(found)
+
+
+class Parts:
+    """The parts into which one example is cut, and the example with some of them covered."""
+
+    def __init__(self, method: BlackBox, look: Looking, x: Nested, example: int) -> None:
+        self._x = nesting.select(x, [example])
+        self._laid = laid_out(self._x, look.kind)
+        given = laid_out(nesting.select(look.baseline, [0]), look.kind) if look.baseline is not None else []
+        self._ids: list[Tensor] = []
+        self._covers: list[Tensor] = []
+        self.count = 0
+        for k, laid in enumerate(self._laid):
+            ids = _segments(laid, method.segments)
+            self._ids.append((ids + self.count).to(laid.image.device))
+            self.count += int(ids.max()) + 1
+            cover = Covers(
+                method.fill, laid.image, value=method.value, sigma=max(1.0, min(laid.image.shape[2:]) / 8),
+                baseline=given[k].image if given else None, pixels=laid.pixels,
+            )  # fmt: skip
+            self._covers.append(cover.whole(0))
+
+    def covered(self, present: Tensor) -> Nested:
+        """The example once a row (n, parts), with the parts covered whose number is zero."""
+        parts = [part.expand(len(present), *part.shape[1:]) for part in nesting.tensors(self._x)]
+        for laid, ids, cover in zip(self._laid, self._ids, self._covers, strict=True):
+            there = present.to(ids.device)[:, ids][:, None] > 0.5
+            parts[laid.number] = laid.back(torch.where(there, laid.image, cover))
+        fresh = iter(parts)
+        return nesting.each(self._x, lambda part: next(fresh))
+
+    def spread(self, numbers: Tensor) -> Nested:
+        """One number a part as one a place, in the input's structure."""
+        made = [torch.zeros(part.shape, device=part.device) for part in nesting.tensors(self._x)]
+        for laid, ids in zip(self._laid, self._ids, strict=True):
+            image = numbers.to(ids.device).float()[ids].expand(1, laid.image.shape[1], *ids.shape)
+            made[laid.number] = laid.back(image).contiguous()
+        fresh = iter(made)
+        return nesting.each(self._x, lambda part: next(fresh))
+
+
+def _segments(laid: Laid, count: int) -> Tensor:
+    """The number of the part in which each place (rows, columns) lies."""
+    rows, columns = laid.image.shape[2:]
+    if not laid.pixels:
+        parts = columns if laid.image.shape[1] == 1 else min(columns, count)
+        return (torch.arange(columns) * parts // columns)[None].expand(rows, -1)
+    from skimage.segmentation import slic
+
+    pixels = np.nan_to_num(laid.image[0].detach().float().cpu().numpy().transpose(1, 2, 0))
+    low, high = float(pixels.min()), float(pixels.max())
+    if high == low or rows * columns <= count:
+        across = max(1, min(columns, round((count * columns / rows) ** 0.5)))
+        down = max(1, min(rows, round(count / across)))
+        return (torch.arange(rows) * down // rows)[:, None] * across + torch.arange(columns) * across // columns
+    labels = slic((pixels - low) / (high - low), n_segments=count, start_label=0, channel_axis=-1)
+    numbers: Tensor = torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(rows, columns))
+    return numbers
