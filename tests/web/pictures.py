@@ -3,52 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.datasets import load_digits, make_moons
+from pictures_of_words import cells, findings, handles, network, structure, table
+from samples import DIGITS, HOSTILE, NAMES, picture, random_maps
+from sklearn.datasets import make_moons
 
 from diorama.core import marks
 from diorama.core.colour import Limits, magnitude, symmetric
-from diorama.core.picture import Check, Picture
-from diorama.core.provenance import Provenance
-
-DIGITS = load_digits()
-NAMES = tuple(str(i) for i in range(10))
-HOSTILE = '<img src=x onerror="document.title=1">'
-
-
-def all_pictures() -> dict[str, Picture]:
-    """Every picture by its name."""
-    return {name: make() for name, make in MAKERS.items()}
-
-
-def _picture(title: str, body: marks.Node, caption: str = "", **rest: object) -> Picture:
-    made = Provenance(method=title, sentence="Made for the tests.", knobs={"smoothing": 16}, seed=0, source="none")
-    return Picture(title=title, body=body, caption=caption, provenance=made, step=495, **rest)  # type: ignore[arg-type]
-
-
-def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    return np.kron(image, np.ones((factor, factor), image.dtype))
-
-
-def _maps(count: int, size: int, seed: int) -> np.ndarray:
-    """Rectified responses of random 3 × 3 filters to a digit, strongest first."""
-    generator = np.random.default_rng(seed)
-    image = DIGITS.images[3] / 16
-    padded = np.pad(_enlarge(image, max(1, size // 8)), 1)
-    height = padded.shape[0] - 2
-    found = []
-    for _ in range(count):
-        kernel = generator.normal(size=(3, 3))
-        shifted = [padded[i : i + height, j : j + height] * kernel[i, j] for i in range(3) for j in range(3)]
-        found.append(np.maximum(sum(shifted), 0))
-    maps = np.stack(found).astype(np.float32)
-    return maps[np.argsort(-maps.max((1, 2)))]
+from diorama.core.picture import Picture
 
 
 def activations() -> Picture:
     """Maps of three layers, a dead one and the chosen digit."""
     groups = []
     for layer, count, size, shown in (("conv1", 12, 24, 44), ("conv2", 24, 16, 40), ("conv3", 24, 8, 36)):
-        maps = _maps(count, size, size)
+        maps = random_maps(count, size, size)
         maps[-1] = 0
         order = np.random.default_rng(size).permutation(count)
         groups.append(
@@ -64,7 +32,7 @@ def activations() -> Picture:
             )
         )
     caption = "Each square is one unit's map: bright where it responds. Faded squares are off for this input."
-    return _picture("Activations of the drawn 3", marks.Group(children=tuple(groups)), caption)
+    return picture("Activations of the drawn 3", marks.Group(children=tuple(groups)), caption)
 
 
 def weights() -> Picture:
@@ -81,7 +49,7 @@ def weights() -> Picture:
         keys=tuple(f"unit:conv1/{i}" for i in range(12)),
         caption="Each square is one 3 × 3 filter. The scale stays fixed while you scrub.",
     )
-    return _picture("Weights", tiles)
+    return picture("Weights", tiles)
 
 
 def examples() -> Picture:
@@ -97,7 +65,7 @@ def examples() -> Picture:
         keys=tuple(f"example:{i}" for i in range(9)),
         boxes=tuple(marks.Box(x=i % 3, y=2, width=4, height=4) for i in range(9)),
     )
-    return _picture("Top examples", tiles)
+    return picture("Top examples", tiles)
 
 
 def image() -> Picture:
@@ -117,11 +85,11 @@ def image() -> Picture:
         label="a picture",
         size=220,
     )
-    maps = _maps(1, 24, 3)[0]
+    maps = random_maps(1, 24, 3)[0]
     second = marks.Image(
         title="conv2/7", pixels=maps, limits=magnitude(maps), place_key="unit:conv2/7", label="on the drawn 3", size=130
     )
-    return _picture("Images", marks.Group(children=(first, second), direction="grid"))
+    return picture("Images", marks.Group(children=(first, second), direction="grid"))
 
 
 def curves() -> Picture:
@@ -155,7 +123,7 @@ def curves() -> Picture:
         height=210,
         handle=marks.Handle(knob="steps", kind="range", low=0, high=899),
     )
-    return _picture(
+    return picture(
         "Loss",
         lines,
         "Training loss of each batch and held-out loss every 10 steps. The learning rate was halved at step 297.",
@@ -196,7 +164,7 @@ def envelope() -> Picture:
         for i, (g, r) in enumerate((("a", 40), ("b", 70), ("c", 75)))
     )
     compared = marks.Lines(title="Three runs", series=runs, height=170, y_title="accuracy")
-    return _picture("Envelopes", marks.Group(children=(wide, percentiles, compared), direction="row"))
+    return picture("Envelopes", marks.Group(children=(wide, percentiles, compared), direction="row"))
 
 
 def distributions() -> Picture:
@@ -217,7 +185,7 @@ def distributions() -> Picture:
         title="Weights of conv2 over training", sets=(one,), cursor=480.0, height=220, x_title="value"
     )
     both = marks.Ridges(title="Two runs", sets=(one, other), cursor=480.0, height=220)
-    return _picture("Distributions", marks.Group(children=(single, both), direction="row"))
+    return picture("Distributions", marks.Group(children=(single, both), direction="row"))
 
 
 def bars() -> Picture:
@@ -250,7 +218,7 @@ def bars() -> Picture:
         limits=Limits(low=0, high=1, scale="probability"),
         keys=tuple(f"class:{i}" for i in range(10)),
     )
-    return _picture("Bars", marks.Group(children=(by_class, columns, standing), direction="row"))
+    return picture("Bars", marks.Group(children=(by_class, columns, standing), direction="row"))
 
 
 def confusion() -> Picture:
@@ -290,7 +258,7 @@ def confusion() -> Picture:
         column_keys=tuple(f"unit:hidden/{i}" for i in range(64)),
         size=18,
     )
-    return _picture("Matrices", marks.Group(children=(square, odd, dense), direction="row"))
+    return picture("Matrices", marks.Group(children=(square, odd, dense), direction="row"))
 
 
 def boundary() -> Picture:
@@ -321,204 +289,12 @@ def boundary() -> Picture:
         extent=(-1.8, 2.8, -1.2, 1.8),
         size=260,
     )
-    return _picture("Boundary", marks.Group(children=(regions, surface), direction="row"))
+    return picture("Boundary", marks.Group(children=(regions, surface), direction="row"))
 
 
-def structure() -> Picture:
-    """A residual block opened to its ops, coloured by a signal."""
-    names = [
-        ("input", "", "input", "1 × 24 × 24"),
-        ("conv1", "", "Conv2d", "12 × 24 × 24 · 120"),
-        ("layer1", "", "Sequential", "24 × 12 × 12"),
-        ("layer1.0", "layer1", "BasicBlock", "24 × 12 × 12"),
-        ("layer1.0.conv1", "layer1.0", "Conv2d", "24 × 12 × 12 · 2,592"),
-        ("layer1.0.bn1", "layer1.0", "BatchNorm2d", "24 × 12 × 12 · 48"),
-        ("op:layer1.0.relu", "layer1.0", "relu", ""),
-        ("layer1.0.conv2", "layer1.0", "Conv2d", "24 × 12 × 12 · 5,184"),
-        ("op:layer1.0.add", "layer1.0", "add", ""),
-        ("op:layer1.0.relu#2", "layer1.0", "relu", ""),
-        ("layer1.1", "layer1", "BasicBlock", "24 × 12 × 12"),
-        ("fc", "", "Linear", "10 · 970"),
-    ]
-    flows = [
-        ("input", "conv1", "1 × 24 × 24"),
-        ("conv1", "layer1.0.conv1", "12 × 24 × 24"),
-        ("conv1", "op:layer1.0.add", "12 × 24 × 24"),
-        ("layer1.0.conv1", "layer1.0.bn1", ""),
-        ("layer1.0.bn1", "op:layer1.0.relu", ""),
-        ("op:layer1.0.relu", "layer1.0.conv2", ""),
-        ("layer1.0.conv2", "op:layer1.0.add", ""),
-        ("op:layer1.0.add", "op:layer1.0.relu#2", ""),
-        ("op:layer1.0.relu#2", "layer1.1", "24 × 12 × 12"),
-        ("layer1.1", "fc", "96"),
-    ]
-    values = {"conv1": 8.4e-4, "layer1.0.conv1": 1.4e-3, "layer1.0.conv2": 2e-3, "fc": 1.3e-3}
-    openable = {"layer1", "layer1.0", "layer1.1"}
-    blocks = tuple(
-        marks.Block(
-            id=name,
-            label=name.rsplit(".", 1)[-1].removeprefix("op:"),
-            parent=parent,
-            kind=kind,
-            detail=detail,
-            key=name if ":" in name else f"layer:{name}",
-            value=values.get(name),
-            expandable=name in openable,
-            open=name in {"layer1", "layer1.0"},
-            warning="3 units never fire" if name == "layer1.0.conv2" else "",
-        )
-        for name, parent, kind, detail in names
-    )
-    edges = tuple(marks.Edge(source=a, target=b, label=label) for a, b, label in flows)
-    limits = magnitude(np.array(list(values.values())), unit="Δw/w")
-    body = marks.Blocks(
-        blocks=blocks,
-        edges=edges,
-        limits=limits,
-        value_title="update ratio",
-        handle=marks.Handle(knob="open", kind="type"),
-    )
-    return _picture("Structure", body)
-
-
-def network() -> Picture:
-    """The network map: cards with maps, curves and facts."""
-    generator = np.random.default_rng(0)
-    layers = [
-        ("conv1", "12 × 24 × 24", "1→12, 3×3"),
-        ("conv2", "24 × 12 × 12", "12→24, 3×3"),
-        ("conv3", "24 × 6 × 6", "24→24, 3×3"),
-        ("hidden", "64", "96→64"),
-        ("out", "10", "64→10"),
-    ]
-    blocks = []
-    for i, (name, shape, wiring) in enumerate(layers):
-        maps = (
-            _maps(11, (24, 16, 8)[min(i, 2)], i)
-            if i < 3
-            else np.maximum(generator.normal(size=(1, 1, (64, 10)[i - 3])), 0)
-        )
-        spark = 1 / (1 + np.arange(40) / 6) + generator.normal(0, 0.03, 40)
-        blocks.append(
-            marks.Block(
-                id=name,
-                label=name,
-                detail=shape,
-                kind="Conv2d" if i < 3 else "Linear",
-                key=f"layer:{name}",
-                maps=maps.astype(np.float32),
-                maps_limits=magnitude(maps),
-                spark=spark,
-                notes=(wiring, "Δw/w 8.4e-04", f"{i * 9} % off"),
-                warning="3 units never fire" if name == "conv2" else "",
-            )
-        )
-    flows = ("ReLU · max-pool 2", "ReLU · max-pool 2", "ReLU · average-pool → 2 × 2", "ReLU")
-    edges = tuple(
-        marks.Edge(source=a[0], target=b[0], label=flow) for a, b, flow in zip(layers, layers[1:], flows, strict=False)
-    )
-    return _picture("Network", marks.Blocks(blocks=tuple(blocks), edges=edges, layout="list"))
-
-
-def cells() -> Picture:
-    """Text by one cell, with the five likeliest next characters below each."""
-    passage = 'def open(path, mode="r"):\n    """Open a file."""\n    return _io.open(path, mode)\n'
-    generator = np.random.default_rng(2)
-    inside, values = 0.0, []
-    for character in passage:
-        inside = 1.0 if character == "(" else -0.6 if character == ")" else inside * 0.96 + generator.normal(0, 0.05)
-        values.append(np.tanh(inside))
-    letters = "etaoinsr ("
-    others = []
-    for character in passage:
-        shares = np.sort(generator.dirichlet(np.full(5, 0.6)))[::-1]
-        guesses = [character, *generator.permutation([c for c in letters if c != character])[:4]]
-        if generator.random() < 0.3:
-            guesses[0], guesses[1] = guesses[1], guesses[0]
-        others.append(tuple(marks.Alternative(str(c), float(p)) for c, p in zip(guesses, shares, strict=True)))
-    array = np.array(values, np.float32)
-    text = marks.Text(
-        title="rnn.l1/37",
-        tokens=tuple(passage),
-        values=array,
-        limits=symmetric(array, 1),
-        alternatives=tuple(others),
-        characters=True,
-        keys=tuple(f"token:{i}" for i in range(len(passage))),
-    )
-    words = ("The", "cat", "sat", "on", "the", "mat", "because", "it", "was", HOSTILE)
-    signed = np.linspace(-1, 1, len(words))
-    plain = marks.Text(title="What pushes", tokens=words, values=signed, limits=symmetric(signed))
-    return _picture("Cells", marks.Group(children=(text, plain)))
-
-
-def table() -> Picture:
-    """Examples with picture, truth, answer, loss and confidence."""
-    generator = np.random.default_rng(3)
-    count = 24
-    truth = DIGITS.target[:count]
-    answer = np.where(generator.random(count) < 0.2, generator.integers(0, 10, count), truth)
-    columns = (
-        marks.Column(
-            name="example",
-            kind="image",
-            images=(255 - DIGITS.images[:count] * 15.9).astype(np.uint8),
-            limits=Limits(low=0, high=255, scale="grey"),
-        ),
-        marks.Column(name="true", kind="class", numbers=truth, texts=tuple(NAMES[i] for i in truth)),
-        marks.Column(name="answer", kind="class", numbers=answer, texts=tuple(NAMES[i] for i in answer)),
-        marks.Column(name="certainty", kind="share", numbers=generator.beta(8, 2, count)),
-        marks.Column(name="loss", numbers=np.where(truth == answer, 0.05, 2.4) * generator.random(count)),
-        marks.Column(name="change", numbers=generator.normal(0, 0.1, count), signed=True),
-        marks.Column(name="note", kind="text", texts=(HOSTILE, *[""] * (count - 1))),
-    )
-    body = marks.Table(
-        columns=columns,
-        row_keys=tuple(f"example:{i}" for i in range(count)),
-        sort="loss",
-        descending=True,
-        flagged=truth != answer,
-    )
-    return _picture("Examples", body)
-
-
-def handles() -> Picture:
-    """A slider, a point on an image and a point on a plane: what dragging sets."""
-    maps = _maps(4, 24, 5)
-    slide = marks.Handle(knob="strength", kind="slide", low=0, high=2, value="1")
-    tiles = marks.Tiles(title="Slide", images=maps, limits=magnitude(maps), handle=slide)
-    point = marks.Handle(knob="patch", kind="point")
-    image = marks.Image(title="Drag", pixels=maps[0], limits=magnitude(maps), handle=point, size=120)
-    plane = np.add.outer(np.linspace(-1, 1, 20), np.linspace(-1, 1, 30))
-    box = (0.0, 3.0, 0.0, 2.0)
-    field = marks.Field(title="Click", values=plane, limits=symmetric(plane), extent=box, handle=point, size=160)
-    return _picture("Handles", marks.Group(children=(tiles, image, field), direction="row"))
-
-
-def findings() -> Picture:
-    """Findings with actions, and numbers with units."""
-    notes = (
-        marks.Number(
-            label="3 units of conv2 never fire",
-            tone="warn",
-            note="units 4, 11, 19 are off for all 256 examples since step 120.",
-            key="layer:conv2",
-            actions=(
-                marks.Action(command="snapshot", label="Snapshot"),
-                marks.Action(command="learning_rate", label="Halve the rate", knobs={"factor": 0.5}),
-            ),
-        ),
-        marks.Number(label="8 is often read as 1", note="6 % of the eights, falling."),
-        marks.Number(label="conv1 has settled", tone="good", note="It moved 0.4 % in the last 200 steps."),
-        marks.Number(label="Loss is not finite", tone="bad", value=float("nan")),
-        marks.Number(label="weights", value=14802.0),
-        marks.Number(label=HOSTILE, value=0.00084, unit="Δw/w"),
-    )
-    return _picture(
-        "Findings",
-        marks.Group(children=notes),
-        checks=(Check(name="completeness gap", value=0.003, sentence="the closer to 0 the better"),),
-    )
+def all_pictures() -> dict[str, Picture]:
+    """Every picture by its name."""
+    return {name: make() for name, make in MAKERS.items()}
 
 
 MAKERS = {
