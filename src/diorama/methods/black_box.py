@@ -13,6 +13,7 @@ from ..core.knobs import knob
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.mode import OpMode
+from ..model.randomness import RandomKept
 from ..model.targets import Target
 from .attribute import only
 from .method import Attribution, Cost, Group, Looking, Method
@@ -64,7 +65,7 @@ class BlackBox(Method):
             parts = Parts(self, look, x, k)
             asked = _Asked(look, parts, only(target, k), self.passes(parts.count), k, nesting.size(x))
             present = torch.ones(1, parts.count, device=scores.device)
-            with torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(look.generator)):
+            with RandomKept(), torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(look.generator)):
                 numbers = self.explain(asked, present).detach().reshape(-1)
             values.append(parts.spread(numbers))
             if self.sums:
@@ -148,7 +149,8 @@ def _segments(laid: Laid, count: int) -> Tensor:
     rows, columns = laid.image.shape[2:]
     if not laid.pixels:
         parts = columns if laid.image.shape[1] == 1 else min(columns, count)
-        return (torch.arange(columns) * parts // columns)[None].expand(rows, -1)
+        spans: Tensor = torch.arange(columns) * parts // columns
+        return spans[None].expand(rows, -1)
     from skimage.segmentation import slic
 
     pixels = np.nan_to_num(laid.image[0].detach().float().cpu().numpy().transpose(1, 2, 0))
@@ -156,7 +158,10 @@ def _segments(laid: Laid, count: int) -> Tensor:
     if high == low or rows * columns <= count:
         across = max(1, min(columns, round((count * columns / rows) ** 0.5)))
         down = max(1, min(rows, round(count / across)))
-        return (torch.arange(rows) * down // rows)[:, None] * across + torch.arange(columns) * across // columns
+        blocks: Tensor = (torch.arange(rows) * down // rows)[:, None] * across + torch.arange(
+            columns
+        ) * across // columns
+        return blocks
     labels = slic((pixels - low) / (high - low), n_segments=count, start_label=0, channel_axis=-1)
     numbers: Tensor = torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(rows, columns))
     return numbers
