@@ -10,11 +10,14 @@ from torch import Tensor
 
 from .flow import dependents, put
 from .inplace import out_of_place
-from .opnames import MOVED, PASSED
+from .opnames import MOVED
 
 
 class Answers:
     """A rule for an OpMode that answers each op on the way from the input, as if no op wrote into what it reads."""
+
+    forgetful: frozenset[str] = frozenset()
+    """Ops whose answers do not read again what they were given."""
 
     def answer(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of an op that depends on the input and writes into nothing."""
@@ -36,7 +39,7 @@ class Answers:
     def _written(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """An op that writes into its first argument: as one that does not, whose result is then written."""
         into: Tensor = args[0]
-        if into.requires_grad and name not in PASSED:
+        if into.requires_grad and name not in self.forgetful:
             # What it held is read again when relevance comes back.
             copy = into.clone()
             self.copied(into, copy)

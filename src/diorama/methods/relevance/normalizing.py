@@ -13,8 +13,27 @@ from .affine import bound
 
 def held(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Tensor]:
     """A normalization as a function of its input alone, in which the deviation is a constant."""
+    x, centred, factor, finished = _parts(name, func, args, kwargs)
+    constant = factor(centred(x.detach()))
+    return lambda at: finished(centred(at) * constant)
+
+
+def opened(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """A normalization as the sums, products and roots that it is made of."""
+    x, centred, factor, finished = _parts(name, func, args, kwargs)
+    parts = centred(x)
+    return finished(parts * factor(parts))
+
+
+Step = Callable[[Tensor], Tensor]
+
+
+def _parts(
+    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, Step, Step, Step]:
+    """The input; what takes its means away; one over the deviation of that; weight and bias at the end."""
     call = _call(name, func, args, kwargs)
-    x, weight, bias = call["input"].detach(), call.get("weight"), call.get("bias")
+    x, weight, bias = call["input"], call.get("weight"), call.get("bias")
     if name == "layer_norm" or name == "rms_norm":
         axes = list(range(-len(call["normalized_shape"]), 0))
         groups, shape = 0, None
@@ -31,17 +50,18 @@ def held(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dic
         parts = grouped(at)
         return parts if name == "rms_norm" else parts - parts.mean(axes, keepdim=True)
 
-    factor = (centred(x).square().mean(axes, keepdim=True) + eps).rsqrt()
+    def factor(parts: Tensor) -> Tensor:
+        return ((parts * parts).mean(axes, keepdim=True) + eps).rsqrt()
 
-    def run(at: Tensor) -> Tensor:
-        z = (centred(at) * factor).reshape(at.shape)
+    def finished(parts: Tensor) -> Tensor:
+        z = parts.reshape(x.shape)
         if weight is not None:
             z = z * (weight if shape is None else weight.reshape(shape))
         if bias is not None:
             z = z + (bias if shape is None else bias.reshape(shape))
         return z
 
-    return run
+    return x, centred, factor, finished
 
 
 _WORDS = {

@@ -44,3 +44,8 @@ MOVED = _names(
 NORMALIZED = frozenset({"layer_norm", "group_norm", "instance_norm", "rms_norm"})
 SOFTMAX = frozenset({"softmax"})
 PRODUCTS = frozenset({"matmul", "mm", "bmm", "mv", "dot", "inner", "einsum"})
+LINEAR = _names(
+    """linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d add sub subtract rsub neg addmm
+    batch_norm native_batch_norm"""
+)
+"""Linear where their weights are constants."""

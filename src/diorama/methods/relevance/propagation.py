@@ -29,6 +29,8 @@ class Propagation(Answers):
     before it. Attention and recurrent kernels are opened. Any other op is refused by name where relevance reaches it.
     """
 
+    forgetful = PASSED
+
     def __init__(
         self,
         composite: Composite,
@@ -115,7 +117,8 @@ class Propagation(Answers):
             with OpMode().replace(self):
                 signal, gate = args[0].chunk(2, axis)
                 return signal * gate.sigmoid()
-        return applied(Refused, name, run, *parts)
+        result = run()
+        return applied(Refused, name, run, *parts) if dependents([result]) else result
 
     # What ops do.
 
