@@ -27,7 +27,7 @@ MOST = 240
 """Snapshots that a run keeps at most."""
 SHARE = 0.01
 """The part of the training's time that automatic snapshots may take …"""
-FREE = 0.4
+FREE = 0.2
 """… and seconds that they may take besides, so that short runs have some."""
 _SPACING = 25
 _TYPES = {
