@@ -29,6 +29,7 @@ from .entrance import Entrance
 
 Group = Literal["gradient", "relevance", "class activation", "input modification", "black box", "transformers"]
 
+_TABLES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], LayerTable]] = weakref.WeakKeyDictionary()
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]] = weakref.WeakKeyDictionary()
 
 
@@ -132,7 +133,11 @@ class Looking:
     def layers(self) -> LayerTable:
         """The layers in call order, found when first asked for."""
         if self._table is None:
-            self._table = layers(self.model, self._x)
+            shapes = tuple((part.shape[1:], part.dtype) for part in nesting.tensors(self._x))
+            now = (shapes, tuple((name, id(module)) for name, module in self.model.named_modules()))
+            if self.model not in _TABLES or _TABLES[self.model][0] != now:
+                _TABLES[self.model] = (now, layers(self.model, self._x))
+            self._table = _TABLES[self.model][1]
         return self._table
 
     @property

@@ -37,6 +37,11 @@ class GradCamPlusPlus(Method):
         None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
     )
 
+    @classmethod
+    def fits(cls, look: Looking, x: Nested) -> str | None:
+        """It needs a layer with maps."""
+        return missing(look, x, cls.name, None)
+
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """Weigh each map by its weighted positive slopes."""
         reason = missing(look, x, self.name, self.layer)

@@ -34,6 +34,11 @@ class LayerCam(Method):
         None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
     )
 
+    @classmethod
+    def fits(cls, look: Looking, x: Nested) -> str | None:
+        """It needs a layer with maps."""
+        return missing(look, x, cls.name, None)
+
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """Weigh each place by its positive slope."""
         reason = missing(look, x, self.name, self.layer)

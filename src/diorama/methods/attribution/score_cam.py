@@ -44,6 +44,11 @@ class ScoreCam(Method):
         tried = (look.layers[self.layer],) if self.layer is not None else candidates(look, x)
         return Cost(1 + (tried[0].units if tried else 0), 1)
 
+    @classmethod
+    def fits(cls, look: Looking, x: Nested) -> str | None:
+        """It needs a layer with maps."""
+        return missing(look, x, cls.name, None)
+
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """Ask the model about the input seen through each map."""
         reason = missing(look, x, self.name, self.layer)
