@@ -14,6 +14,8 @@ from .workers import ProcessWorker, ThreadWorker, Worker
 Callback = Callable[..., None]
 GRACE = 1.5
 """Seconds that a cancelled job has before its worker is replaced."""
+HEADWAY = 0.7
+"""Seconds that the first pictures of a record have before the next kind of worker starts, unless it is asked for."""
 _FAILED_STARTS = 3
 
 
@@ -78,15 +80,14 @@ class Pool:
 
     def start(self) -> None:
         """Start the first worker of the first lane; the others follow one after the other, the spares last."""
-        with self._lock:
-            self._open_next()
+        self._open_next()
 
     def _open_next(self) -> None:
         """Give the next lane its first worker: start-up must not crowd the processor, and records come first."""
-        for lane in self._lanes.values():
-            if not lane.thread and not self._workers[lane.name] and not self._closed:
-                self._add(lane)
-                return
+        with self._lock:
+            empty = [lane for lane in self._lanes.values() if not lane.thread and not self._workers[lane.name]]
+            if empty and not self._closed:
+                self._add(empty[0])
 
     def submit(
         self,
@@ -161,9 +162,7 @@ class Pool:
             worker = job.worker
             if worker is None or worker.job is not job:
                 return
-            timer = threading.Timer(GRACE, self._replace, (worker, job))
-            timer.daemon = True
-            timer.start()
+            _later(GRACE, self._replace, worker, job)
         worker.cancel(job.number)
 
     def _replace(self, worker: Worker, job: Job) -> None:
@@ -182,7 +181,7 @@ class Pool:
                 if lane is not None:
                     self._failures[lane.name] = 0
                     self._assign()
-                    self._open_next()
+                    _later(HEADWAY, self._open_next)
                     self._fill(lane)
             return
         if kind == "ended":
@@ -246,6 +245,12 @@ class Pool:
 
     def _lane_of(self, worker: Worker) -> Lane | None:
         return next((self._lanes[name] for name, group in self._workers.items() if worker in group), None)
+
+
+def _later(seconds: float, act: Callable[..., None], *values: Any) -> None:
+    timer = threading.Timer(seconds, act, values)
+    timer.daemon = True
+    timer.start()
 
 
 def _ended(code: int | None) -> str:
