@@ -1,0 +1,194 @@
+"""Class activation methods against their papers' formulas, number by number, and Captum."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.core.errors import NotApplicable
+
+
+class _Net(nn.Module):
+    """Two convolutions, pooling over all places, and one linear layer, or two."""
+
+    def __init__(self, deep: bool) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 4, 3)
+        self.head = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)) if deep else nn.Linear(4, 3)
+
+    def maps(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv2(F.max_pool2d(F.relu(self.conv1(x)), 2)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.maps(x).mean((2, 3)))
+
+
+def _net(deep: bool = True) -> _Net:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        return _Net(deep).double().eval()
+
+
+def _images() -> Tensor:
+    return torch.randn(2, 1, 12, 10, generator=torch.Generator().manual_seed(10)).double()
+
+
+def _slopes(net: _Net, maps: Tensor, number: int) -> Tensor:
+    """The slopes of a score along every number of the maps, by small differences in both directions."""
+    slopes, step = torch.zeros_like(maps), 1e-5
+    flat = maps.reshape(len(maps), -1)
+    for k in range(flat.shape[1]):
+        change = torch.zeros_like(flat)
+        change[:, k] = step
+        up, down = (net.head((flat + sign * change).reshape(maps.shape).mean((2, 3)))[:, number] for sign in (1, -1))
+        slopes.reshape(len(maps), -1)[:, k] = (up - down).detach() / (2 * step)
+    return slopes
+
+
+def _weight(method: str, slopes: list[float], values: list[float]) -> list[float]:
+    """A map's weight at each of its places."""
+    if method == "grad_cam":
+        return [sum(slopes) / len(slopes)] * len(slopes)
+    if method == "layer_cam":
+        return [max(slope, 0.0) for slope in slopes]
+    total, weight = sum(values), 0.0
+    for slope in slopes:
+        below = 2 * slope**2 + total * slope**3
+        weight += (slope**2 / below if below else 0.0) * max(slope, 0.0)
+    return [weight] * len(slopes)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "grad_cam_plus_plus", "layer_cam"])
+def test_maps_are_weighted_as_in_the_papers(method: str) -> None:
+    """The map is the sum of the feature maps after their ReLU, weighted as the paper says, cut off at zero."""
+    net, x = _net(), _images()
+    maps = net.maps(x).detach()
+    slopes = _slopes(net, maps, 2)
+    heat = diorama.attribute(net, x, 2, method=method).maps["map"]
+    assert heat.shape == (2, *maps.shape[2:])
+    for n in range(len(x)):
+        places = [0.0] * maps[n, 0].numel()
+        for unit in range(maps.shape[1]):
+            values = maps[n, unit].flatten().tolist()
+            weights = _weight(method, slopes[n, unit].flatten().tolist(), values)
+            places = [a + w * v for a, w, v in zip(places, weights, values, strict=True)]
+        wanted = torch.tensor([max(place, 0.0) for place in places]).double()
+        assert wanted.any()
+        assert torch.allclose(heat[n].flatten(), wanted, atol=1e-8)
+
+
+def test_score_cam_asks_what_each_map_leaves() -> None:
+    """The weights are the softmax over the scores of the input seen through each map."""
+    net, x = _net(), _images()
+    heat = diorama.attribute(net, x, 2, method="score_cam").maps["map"]
+    maps = net.maps(x).detach()
+    for n in range(len(x)):
+        answers = []
+        for unit in range(maps.shape[1]):
+            one = maps[n, unit]
+            if not one.any():
+                answers.append(-math.inf)
+                continue
+            mask = (one - one.min()) / (one.max() - one.min())
+            mask = F.interpolate(mask[None, None].float(), x.shape[2:], mode="bilinear", align_corners=False).double()
+            answers.append(float(net(x[n : n + 1] * mask)[0, 2].detach()))
+        powers = [math.exp(answer) for answer in answers]
+        wanted = sum(power / sum(powers) * maps[n, unit] for unit, power in enumerate(powers))
+        assert torch.allclose(heat[n], wanted.clamp_min(0), atol=1e-6)
+
+
+def test_eigen_cam_projects_on_the_strongest_direction() -> None:
+    """The direction is the strongest eigenvector of the uncentred products, found by repeated multiplication."""
+    net, x = _net(), _images()
+    heat = diorama.attribute(net, x, 2, method="eigen_cam").maps["map"]
+    for n, maps in enumerate(net.maps(x).detach()):
+        rows = maps.flatten(1).T
+        direction = torch.ones(rows.shape[1]).double()
+        for _ in range(500):
+            direction = rows.T @ (rows @ direction)
+            direction /= direction.norm()
+        wanted = rows @ direction
+        wanted = (wanted * wanted.sum().sign()).clamp_min(0)
+        assert torch.allclose(heat[n].flatten(), wanted, atol=1e-5)
+    other = diorama.attribute(net, x, 0, method="eigen_cam").maps["map"]
+    assert torch.equal(heat, other)
+
+
+def test_cam_is_exact_for_a_linear_head() -> None:
+    """The map is the head's weights times the maps; it sums to the score without the bias, and measures that."""
+    net, x = _net(deep=False), _images()
+    maps = net.maps(x).detach()
+    heat = diorama.attribute(net, x, 2, method="cam")
+    wanted = torch.einsum("k,nkhw->nhw", net.head.weight[2].detach(), maps) / maps[0, 0].numel()
+    assert torch.allclose(heat.maps["map"], wanted, atol=1e-10)
+    assert torch.allclose(heat.maps["map"].sum((1, 2)), (net(x)[:, 2] - net.head.bias[2]).detach(), atol=1e-10)
+    assert heat.checks["completeness"] < 1e-9
+
+
+def test_cam_is_refused_for_another_head() -> None:
+    """Where it would not be exact, the sentence names Grad-CAM."""
+    with pytest.raises(NotApplicable, match="use grad_cam"):
+        diorama.attribute(_net(), _images(), 2, method="cam")
+
+
+def test_captum_finds_the_same_at_a_layer() -> None:
+    """Grad-CAM equals Captum's at the same layer to 1e-5."""
+    attr = pytest.importorskip("captum.attr")
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(192, 3))
+    x = _images().float()
+    wanted = attr.LayerGradCam(net, net[3]).attribute(x, target=1, relu_attributions=True).detach()
+    heat = diorama.attribute(net, x, 1, method="grad_cam")
+    assert "3" in heat.note
+    assert torch.allclose(heat.maps["map"], wanted[:, 0], atol=1e-5)
+
+
+class _Tokens(nn.Module):
+    """A small vision transformer that reads its answer from a class token, or from the mean of all."""
+
+    def __init__(self, token: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 8, 4, 4)
+        self.start = nn.Parameter(torch.ones(1, 1, 8)) if token else None
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.body = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        if self.start is None:
+            return self.head(self.body(tokens).mean(1))
+        return self.head(self.body(torch.cat([self.start.expand(len(x), -1, -1), tokens], 1))[:, 0])
+
+
+@pytest.mark.parametrize("token", [False, True])
+@pytest.mark.parametrize("method", ["grad_cam", "layer_cam", "grad_cam_plus_plus", "score_cam", "eigen_cam"])
+def test_a_vision_transformers_tokens_lie_on_their_grid(method: str, token: bool) -> None:
+    """The map has the patches' rows and columns, of a layer whose patches the answer depends on."""
+    net, x = _Tokens(token).eval(), torch.randn(2, 1, 12, 20, generator=torch.Generator().manual_seed(11))
+    heat = diorama.attribute(net, x, 1, method=method)
+    assert heat.maps["map"].shape == (2, 3, 5)
+    assert heat.values.shape == x.shape
+    assert ("body.layers.0" if token else "body") in heat.note
+
+
+def test_the_map_is_shared_by_the_channels() -> None:
+    """Summed over the channels, the values are the map at the input's size."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(12))
+    heat = diorama.attribute(net, x, 1, method="grad_cam")
+    assert torch.allclose(heat.values.sum(1), heat.maps["map"], atol=1e-6)
+
+
+def test_a_layer_can_be_chosen_and_must_have_maps() -> None:
+    """An early layer gives a finer map; a layer of plain numbers is refused with a nearer one."""
+    net, x = _net(), _images()
+    assert diorama.attribute(net, x, 1, method="layer_cam", layer="conv1").maps["map"].shape == (2, 12, 10)
+    with pytest.raises(NotApplicable, match="use conv2"):
+        diorama.attribute(net, x, 1, method="layer_cam", layer="head.0")
