@@ -208,6 +208,11 @@ class Looking:
         return Current(x, f"example {index}", f"example:{index}", index, decoded(self.kind, x))
 
     @property
+    def cancel(self) -> Callable[[], None] | None:
+        """What long work calls at every op: it raises once nobody wants the result any more."""
+        return self._cancel
+
+    @property
     def custom(self) -> bool:
         """Whether a drawn, uploaded or typed input is looked at."""
         return self._input is not None

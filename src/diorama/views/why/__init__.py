@@ -1,0 +1,12 @@
+"""The room in which one asks why the network gave its answer."""
+
+from ..view import Place, Room
+
+ROOM = Room(
+    name="why",
+    title="Why this answer?",
+    question="Which parts of the input speak for this answer, and which against it?",
+    order=1,
+    training=(Place("attribution", columns=12, rows=6), Place("examples", columns=12, rows=3)),
+    input=(Place("attribution", columns=12, rows=9),),
+)
