@@ -45,3 +45,26 @@ class ResNet18(nn.Module):
         for k in range(1, 5):
             x = getattr(self, f"layer{k}")(x)
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+class VGG16(nn.Module):
+    """VGG-16 for 224 × 224 pictures: 138 million weights."""
+
+    def __init__(self, classes: int = 1000) -> None:
+        super().__init__()
+        parts: list[nn.Module] = []
+        inputs = 3
+        for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+            for _ in range(count):
+                parts += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
+                inputs = width
+            parts.append(nn.MaxPool2d(2, 2))
+        self.features = nn.Sequential(*parts)
+        self.avgpool = nn.AdaptiveAvgPool2d(7)
+        self.classifier = nn.Sequential(
+            nn.Linear(512 * 49, 4096), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(4096, 4096),
+            nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(4096, classes),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
