@@ -103,6 +103,12 @@ class Registry(Mapping[str, Any]):
 class _PackageMapping(ModuleType, Mapping[str, Any]):
     """A package that answers as the registry of the plug-ins in it."""
 
+    @property
+    def kind(self) -> str:
+        """What the registry holds."""
+        kind: str = self.__dict__["_registry"].kind
+        return kind
+
     def __getitem__(self, name: str) -> Any:
         return self.__dict__["_registry"][name]
 
