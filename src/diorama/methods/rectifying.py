@@ -106,23 +106,24 @@ class _Rectified(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, top: float | None, inplace: bool, guided: bool) -> Tensor:
-        open_ = (x > 0) if guided else None
-        if open_ is not None and top is not None:
-            open_ &= x < top
+        ctx.top, ctx.guided = top, guided
         if inplace:
             ctx.mark_dirty(x)
             y = x.clamp_(0, top)
         else:
             y = F.relu(x) if top is None else x.clamp(0, top)
-        ctx.save_for_backward(*(() if open_ is None else (open_,)))
+        if guided:
+            ctx.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, *signals: Any) -> Any:
-        passed = signals[0].clamp_min(0)
-        for open_ in ctx.saved_tensors:
-            passed = passed * open_
-        return passed, None, None, None
+        if not ctx.guided:
+            return signals[0].clamp_min(0), None, None, None
+        # Where the result is above zero, the input was; what reached the top is closed too.
+        (y,) = ctx.saved_tensors
+        passed = torch.ops.aten.threshold_backward(signals[0], y, 0).clamp_min_(0)
+        return (passed if ctx.top is None else passed * (y < ctx.top)), None, None, None
 
 
 def rectified(look: Looking, x: Nested, target: Target, passing: Passing, name: str) -> tuple[Nested, Tensor]:
