@@ -131,7 +131,7 @@ def test_every_mark_has_both_halves() -> None:
 @pytest.mark.parametrize(
     ("registry", "name"),
     [(r, n) for r in (views, signals, findings, commands, demos, diorama.methods) for n in r],
-    ids=lambda value: value if isinstance(value, str) else value.kind,
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "kind", "methods"),
 )
 def test_plugins_say_what_they_are(registry: object, name: str) -> None:
     """Every plug-in has a docstring whose first paragraph is one sentence, and every knob a sentence of its own."""

@@ -17,7 +17,7 @@ from ..model.randomness import RandomKept
 from ..model.targets import Target
 from .attribute import only
 from .method import Attribution, Cost, Group, Looking, Method
-from .patches import BATCH, Covers, Laid, laid_out
+from .patches import BATCH, Covers, Laid, draws_of, laid_out
 
 _DRAWS = frozenset((
     "rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "random_", "bernoulli_", "uniform_",
@@ -65,7 +65,7 @@ class BlackBox(Method):
             parts = Parts(self, look, x, k)
             asked = _Asked(look, parts, only(target, k), self.passes(parts.count), k, nesting.size(x))
             present = torch.ones(1, parts.count, device=scores.device)
-            with RandomKept(), torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(look.generator)):
+            with RandomKept(), torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(draws_of(look))):
                 numbers = self.explain(asked, present).detach().reshape(-1)
             values.append(parts.spread(numbers))
             if self.sums:

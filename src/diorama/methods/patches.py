@@ -251,6 +251,11 @@ def answers(look: Looking, target: Target) -> Callable[[Nested], tuple[Tensor, T
     return answer
 
 
+def draws_of(look: Looking) -> torch.Generator:
+    """The random numbers of one example: the same for each, so that a batch is explained as its examples are."""
+    return torch.Generator().manual_seed(look.seed)
+
+
 def affordable(passes: int, limit: int, way_out: str) -> None:
     """Refuse a request that needs more forward passes than were allowed."""
     if passes > limit:

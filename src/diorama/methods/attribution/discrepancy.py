@@ -16,7 +16,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..attribute import only
 from ..method import Attribution, Cost, Group, Looking, Method
-from ..patches import BATCH, Changed, Covers, Grid, affordable, answers, laid_out
+from ..patches import BATCH, Changed, Covers, Grid, affordable, answers, draws_of, laid_out
 
 
 class Discrepancy(Method):
@@ -80,7 +80,7 @@ class Discrepancy(Method):
         moved = torch.zeros(n, grid.count)
         for k in range(n):
             changed = Changed(look, x, k, laid, answers(look, only(target, k)))
-            covers = Covers("random", changed.image, draws=self.draws, generator=look.generator)
+            covers = Covers("random", changed.image, draws=self.draws, generator=draws_of(look))
             for start in range(0, grid.count, BATCH):
                 part = range(start, min(start + BATCH, grid.count))
                 for draw in range(self.draws):

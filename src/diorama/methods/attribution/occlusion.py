@@ -14,7 +14,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..attribute import only
 from ..method import Attribution, Cost, Group, Looking, Method
-from ..patches import BATCH, FILLS, Changed, Covers, Grid, Laid, affordable, answers, laid_out
+from ..patches import BATCH, FILLS, Changed, Covers, Grid, Laid, affordable, answers, draws_of, laid_out
 
 
 class Occlusion(Method):
@@ -96,7 +96,7 @@ class _Sweep:
         sigma = max(1.0, max(self.grid.size) / 2)
         self._covers = [
             Covers(method.fill, self._changed[k].image, value=method.value, sigma=sigma, draws=method.draws,
-                   generator=look.generator, baseline=baseline, pixels=laid.pixels) for k in range(n)
+                   generator=draws_of(look), baseline=baseline, pixels=laid.pixels) for k in range(n)
         ]  # fmt: skip
 
     def advance(self, step: int) -> None:
