@@ -22,6 +22,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors"),
 ]
 EVERY_METHOD = pytest.mark.parametrize("name", list(diorama.methods))
+ON_PICTURES = pytest.mark.parametrize(
+    "name", [name for name in diorama.methods if diorama.methods[name].group != "transformers"]
+)
+"""Methods that a convolutional network can be explained by: those that show attention need some."""
 NETS = ("functional", "reused", "residual", "dict_out", "in_training", "lstm_all", "custom_attention", "several_dict",
         "restless", "encoder_late", "conv1d")  # fmt: skip
 SPECIMENS = [specimen for specimen in ZOO if specimen.name in NETS]
@@ -133,7 +137,7 @@ def _images() -> Tensor:
     return torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(5))
 
 
-@EVERY_METHOD
+@ON_PICTURES
 @pytest.mark.parametrize("way", ["functional", "in place", "reused"])
 def test_however_relus_are_written_the_map_is_the_same(name: str, way: str) -> None:
     """Functional, in-place and reused ReLUs give the map of the same network written with separate modules."""
@@ -148,7 +152,7 @@ def test_clamps_from_zero_count_as_relus(name: str) -> None:
     assert apart(ask(nets["clamp"], x, name, 1).values, ask(nets["module"], x, name, 1).values) < 1e-6
 
 
-@EVERY_METHOD
+@ON_PICTURES
 def test_completeness_is_measured_where_it_is_promised(name: str) -> None:
     """A method that says its values sum to the target carries how nearly they do."""
     heat = ask(_ways()["functional"], _images(), name, 1)
@@ -156,7 +160,7 @@ def test_completeness_is_measured_where_it_is_promised(name: str) -> None:
         assert heat.checks["completeness"] >= 0
 
 
-@EVERY_METHOD
+@ON_PICTURES
 @pytest.mark.parametrize("what", ["zero", "constant", "nan"])
 def test_strange_inputs_get_a_map_that_says_so(name: str, what: str) -> None:
     """Zeros, one number everywhere and NaN give a map with a note, not an error."""

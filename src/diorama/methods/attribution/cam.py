@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+import torch
+
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
+from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..maps import halved, mapped, missing, places_of, spread
@@ -50,13 +53,15 @@ class Cam(Method):
         if reason is not None:
             raise NotApplicable(reason)
         maps = mapped(look, x, target, self.layer)
-        other = mapped(look, halved(x), target, self.layer)
-        places = places_of(maps.slopes)
-        even = maps.slopes.mean(places, keepdim=True)
-        scale = float(maps.slopes.abs().max())
+        # The head is measured on finite numbers, also where the input holds others.
+        fine = nesting.each(x, lambda part: torch.nan_to_num(part, 0.0, 0.0, 0.0))
+        here = maps if bool(torch.isfinite(maps.activations).all()) else mapped(look, fine, target, self.layer)
+        other = mapped(look, halved(fine), target, self.layer)
+        even = here.slopes.mean(places_of(here.slopes), keepdim=True)
+        scale = float(here.slopes.abs().max())
         bias = other.value - (even * other.activations).flatten(1).sum(1)
-        gap = completeness((even * maps.activations).sum(1), maps.value - bias)
-        apart = max(float((found - even).abs().max()) for found in (maps.slopes, other.slopes))
+        gap = completeness((even * here.activations).sum(1), here.value - bias)
+        apart = max(float((found - even).abs().max()) for found in (here.slopes, other.slopes))
         if apart > _ALIKE * scale or gap > _LARGEST_GAP:
             raise NotApplicable("cam is exact only where pooling and one linear layer follow the maps; use grad_cam")
         heat = (even * maps.activations).sum(1)
