@@ -51,7 +51,8 @@ def shares(contributions: np.ndarray, bias: float, r: float, rule: str) -> np.nd
         epsilon = 0.01 * (1 if z >= 0 else -1) if rule == "epsilon" else 0.0
         return contributions / (z + epsilon) * r
     if rule == "gamma":
-        return (contributions + 0.25 * above) / (z + 0.25 * plus) * r
+        own, total = (above, plus) if z >= 0 else (below, minus)
+        return (contributions + 0.25 * own) / (z + 0.25 * total) * r
     if rule == "z_plus":
         return above / plus * r if plus else np.zeros_like(above)
     found = 2 * above / plus * r if plus else np.zeros_like(above)
@@ -133,6 +134,8 @@ def test_equals_captum(rule: str) -> None:
         "z_plus": lambda: lrp_rules.Alpha1_Beta0_Rule(set_bias_to_zero=True),
     }[rule]
     net, x = Small(bias=rule == "epsilon").eval(), torch.rand(3, 2, 8, 8)
+    # Captum's gamma is meant for positive results.
+    net.fc.weight.data.abs_()
     found = attribute(net, x, 1, method="lrp", rule=rule, epsilon=1e-9).values
     assert (found - captum_map(net, x, made)).abs().max() < 1e-5
 

@@ -59,21 +59,32 @@ def epsilon(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> T
 
 
 def gamma(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
-    """Contributions that speak for the result count 1 + gamma times."""
-    g = set_.gamma
-    bias = _bias(layer, set_)
-    bias = bias + g * bias.clamp(min=0) if bias is not None else None
+    """Contributions of the result's own sign count 1 + gamma times, so that no denominator comes near zero."""
+    negative = (z if set_.bias else layer.without_bias(z)) < 0
+    found = _boosted(layer, x, z, r.masked_fill(negative, 0), set_, 1)
+    below = r.masked_fill(~negative, 0)
+    return found + _boosted(layer, x, z, below, set_, -1) if bool(below.any()) else found
+
+
+def _boosted(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings, sign: int) -> Tensor:
+    """Relevance shared among contributions x·w, those of one sign counting more."""
+    g, bias = set_.gamma, _bias(layer, set_)
+    bias = bias + g * _half(bias, sign) if bias is not None else None
     if _positive(x):
-        weight = layer.weight + g * layer.weight.clamp(min=0)
+        weight = layer.weight + g * _half(layer.weight, sign)
         s = r / stable(layer.forward(x, weight, bias), TINY)
         return x * layer.adjoint(s, weight, x)
     half = g / 2
     size, strength = x.abs(), layer.weight.abs()
-    total = (1 + half) * layer.without_bias(z) + half * layer.forward(size, strength)
+    total = (1 + half) * layer.without_bias(z) + sign * half * layer.forward(size, strength)
     total = total if bias is None else total + layer.along(bias, total)
     s = r / stable(total, TINY)
     plain, strong = layer.adjoint(s, layer.weight, x), layer.adjoint(s, strength, x)
-    return (1 + half) * x * plain + half * size * strong
+    return (1 + half) * x * plain + sign * half * size * strong
+
+
+def _half(values: Tensor, sign: int) -> Tensor:
+    return values.clamp(min=0) if sign > 0 else values.clamp(max=0)
 
 
 def alpha_beta(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
