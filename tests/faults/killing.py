@@ -77,15 +77,17 @@ def _judge(run: Path, committed: int, result: dict[str, int]) -> None:
         result["damaged"] += 1
 
 
-def _whole(reader: Reader) -> bool:
-    """Every step is there once, with all its numbers."""
+def _whole(reader: Reader, live: bool = False) -> bool:
+    """Every step is there once, with all its numbers; while it is written, up to what the first look saw."""
     steps, values = reader.series("step")
     twice_steps, twice = reader.series("twice")
-    loss_steps, _ = reader.series("loss")
+    loss_steps, loss = reader.series("loss")
+    if live:
+        twice_steps, twice, loss_steps = twice_steps[: len(steps)], twice[: len(steps)], loss_steps[: len(steps)]
     alone = np.arange(1, len(steps) + 1)
     return (
         np.array_equal(steps, alone) and np.array_equal(steps, twice_steps) and np.array_equal(steps, loss_steps)
-        and np.array_equal(values, steps) and np.array_equal(twice, 2.0 * steps)
+        and np.array_equal(values, steps) and np.array_equal(twice, 2.0 * steps) and bool(np.isfinite(loss).all())
     )  # fmt: skip
 
 
@@ -108,11 +110,12 @@ class _Follower:
                         continue
                     reader = Reader(self._run)
                 now = reader.last_step
-                if now < last or ("step" in reader.series_names and not _whole(reader)):
+                if now < last or ("step" in reader.series_names and not _whole(reader, live=True)):
                     self.errors += 1
                 last = now
-            except Exception:
+            except Exception as error:
                 self.errors += 1
+                print(f"live reader: {type(error).__name__}: {error}", flush=True)
         if reader is not None:
             reader.close()
 

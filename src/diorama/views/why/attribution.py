@@ -64,7 +64,7 @@ class Attribution(View):
         )  # fmt: skip
         target = _target(selection)
         done: list[Node] = []
-        told, refused = "", []
+        told, refused = "", list[str]()
         for number, name in enumerate(names):
             chosen = registry.methods[name]()
             try:
