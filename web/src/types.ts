@@ -24,7 +24,7 @@ export interface Limits {
 /** What dragging or typing sets: the knob's name, how it is moved, and its range. */
 export interface Handle {
   readonly knob: string;
-  readonly kind: "point" | "range" | "slide" | "type";
+  readonly kind: "point" | "range" | "slide" | "type" | "path";
   readonly low: number;
   readonly high: number;
   readonly value: string;

@@ -93,7 +93,9 @@ class Image(Kind):
         return pixels[:, 0] if pixels.shape[1] == 1 else np.rint(pixels.mean(1)).astype(np.uint8)
 
     def encode(self, raw: Any) -> Tensor:
-        """A drawing, an uploaded picture or an array of pixels (height, width[, 3]) as a batch of one."""
+        """A drawing, an uploaded picture, exact pixels or an array of pixels (height, width[, 3]) as a batch of one."""
+        if isinstance(raw, Mapping) and raw.get("kind") == "pixels":
+            return self.of_pixels(self._exact(raw))
         if isinstance(raw, Mapping) and raw.get("kind") == "drawing":
             return self.of_pixels(self._drawn(_pixels(raw, 1)))
         if isinstance(raw, Mapping) and raw.get("kind") == "image":
@@ -107,6 +109,17 @@ class Image(Kind):
             array = array * 255 if array.max(initial=0) <= 1 else array
         array = array[:, :, None] if array.ndim == 2 else array
         return self.of_pixels(self._sized(array[:, :, :3].astype(np.float32)))
+
+    def edited(self, raw: Mapping[str, Any], of: Tensor) -> Tensor:
+        """Exact pixels that a person made out of an example, as a batch of one.
+
+        *Meaning* a pixel that still looks as it did keeps the example's own number, beyond what 256 levels can say, so
+        that an example nobody has changed comes back as it is; *of* is the example as a batch of one.
+        """
+        mine, own = self.encode(raw), of.detach().to("cpu")
+        seen = np.atleast_3d(self.decode(own)[0]).astype(np.float32)
+        again = self.of_pixels(seen)
+        return torch.where(mine == again, own, mine) if mine.shape == own.shape == again.shape else mine
 
     def of_pixels(self, pixels: NDArray[np.floating]) -> Tensor:
         """Pixels (height, width, 1 or 3) of 0 to 255 as the model receives them."""
@@ -126,6 +139,21 @@ class Image(Kind):
             batch = batch.flatten(1)
         dtype: torch.dtype = getattr(torch, self.dtype)
         return batch.to(dtype) if dtype.is_floating_point else batch.round().clamp(*self.valid_range()).to(dtype)
+
+    def _exact(self, raw: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Pixels that were painted at the data's own size: they are taken as they are, or refused."""
+        channels = raw.get("channels")
+        if channels not in (1, 3) or (self.channels is not None and channels != self.channels):
+            wanted = self.channels if self.channels in (1, 3) else "1 or 3"
+            raise UsageError(f"exact pixels want the data's own {wanted} channels, got {channels!r}")
+        pixels = _pixels(raw, int(channels))
+        size = self.height or pixels.shape[0], self.width or pixels.shape[1]
+        if pixels.shape[:2] != size:
+            raise UsageError(
+                f"exact pixels want the data's own size {size[0]} × {size[1]}, got {pixels.shape[0]} × "
+                f"{pixels.shape[1]}; send a picture to have it scaled"
+            )
+        return pixels.astype(np.float32)
 
     def _drawn(self, canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self.drawing is not None:

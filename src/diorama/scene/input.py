@@ -10,10 +10,13 @@ from torch import Tensor
 
 from ..core.errors import UsageError, not_found
 from ..data.examples import Examples
-from ..data.kinds import Kind, Kinds
+from ..data.kinds import Image, Kind, Kinds
 from ..data.nesting import Nested, as_tensors, each, first
 
-_LABELS = {"drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row"}
+_LABELS = {
+    "drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row",
+    "pixels": "your edited picture",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,8 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
     word = str(raw.get("kind")) if isinstance(raw, Mapping) else "text" if isinstance(raw, str) else ""
     label = _LABELS.get(word, "your input")
     if not isinstance(examples.kind, dict):
-        return examples.kind.encode(raw), label
+        number = _edited(examples, raw)
+        return _encoded(examples, "", raw), label if number is None else f"your edit of example {number}"
     if not isinstance(raw, Mapping):
         raise UsageError(f"this model has several inputs; give them by name: {', '.join(examples.kind)}")
     # The given inputs replace those of the first example.
@@ -77,8 +81,27 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
     for name, part in raw.items():
         if name not in examples.kind:
             raise not_found("input", name, examples.kind)
-        found[name] = examples.kind[name].encode(part)
+        found[name] = _encoded(examples, name, part)
     return (tuple(found.values()) if isinstance(whole, tuple) else found), label
+
+
+def _edited(examples: Examples, raw: Any) -> int | None:
+    """The example that edited pixels were made from; None where they were made from something else."""
+    number = raw.get("example") if isinstance(raw, Mapping) and raw.get("kind") == "pixels" else None
+    if number is None:
+        return None
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(examples):
+        raise UsageError(f"an edited example is one of 0 to {len(examples) - 1}, got {number!r}")
+    return number
+
+
+def _encoded(examples: Examples, name: str, raw: Any) -> Tensor:
+    kind, number = kinds_of(examples.kind)[name], _edited(examples, raw)
+    if number is None or not isinstance(kind, Image):
+        return kind.encode(raw)
+    batch = examples.batch([number])
+    own = parts(batch)[name] if name else first(batch)
+    return kind.edited(raw, first(own))
 
 
 def _batched(x: Nested, like: Nested) -> Nested:

@@ -45,6 +45,8 @@ class View(Plugin, abc.ABC):
     """The kinds of keys that it reads from the selection: nothing else makes the page ask again."""
     input: ClassVar[bool] = False
     """It looks at the current input, so that a drawn one makes the page ask again."""
+    hovers: ClassVar[tuple[str, ...]] = ()
+    """The kinds of keys among those it follows that the page may try out while the pointer rests on one."""
     panel: ClassVar[Panel] = ""
     """Where the page's shell shows it, for views that are not in a room's grid."""
     demo: ClassVar[str] = "digits"
@@ -151,6 +153,7 @@ def describe(view: type[View]) -> dict[str, Any]:
         "rows": list(view.rows),
         "needs": view.needs,
         "follows": list(view.follows),
+        "hovers": list(view.hovers),
         "input": view.input,
         "panel": view.panel,
         "demo": view.demo,

@@ -213,3 +213,54 @@ def test_wrong_options_are_named() -> None:
         Image(range=(1, 0))
     with pytest.raises(UsageError, match="height"):
         Image().fitted(torch.zeros(5, 17))
+
+
+def _painted(kind: Image, batch: torch.Tensor) -> dict[str, object]:
+    """An example's pixels as the page's editor sends them."""
+    shown = kind.decode(batch)[0]
+    channels = 1 if shown.ndim == 2 else 3
+    pixels = base64.b64encode(shown.tobytes()).decode()
+    return {"kind": "pixels", "height": shown.shape[0], "width": shown.shape[1], "channels": channels, "pixels": pixels}
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        _smooth(20, 1, 12, 10), _smooth(20, 3, 12, 12), _smooth(20, 3, 12, 12).permute(0, 2, 3, 1),
+        _smooth(20, 1, 12, 12)[:, 0] * 2 - 1, _smooth(20, 3, 12, 12).flatten(1) * 16,
+        (_smooth(20, 1, 12, 12) * 255).to(torch.uint8), (_smooth(20, 1, 9, 9) * 255).to(torch.uint8)[:, 0],
+    ],
+)  # fmt: skip
+def test_exact_pixels_reach_the_model_as_they_are(x: torch.Tensor) -> None:
+    """An example that was only sent through the editor comes back within 1/255 of the range, in any layout and type."""
+    kind = guess(x)[0]
+    assert isinstance(kind, Image)
+    again = kind.encode(_painted(kind, x[3:4]))
+    low, high = kind.valid_range()
+    assert again.shape == x[3:4].shape
+    assert again.dtype == x.dtype
+    assert float((again.double() - x[3:4].double()).abs().max()) <= (high - low) / 255
+
+
+def test_an_unchanged_pixel_keeps_the_examples_own_number() -> None:
+    """What was not painted over is bitwise the example's, also where its numbers lie beyond the range; the rest is new."""
+    x = _smooth(20, 3, 8, 8) * 4 - 2
+    x[3, 0, 0, 0] = 9.0
+    kind = Image(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)).fitted(x)
+    sent = _painted(kind, x[3:4])
+    assert torch.equal(kind.edited(sent, x[3:4]), x[3:4])
+    pixels = bytearray(base64.b64decode(str(sent["pixels"])))
+    at = 3 * (2 * 8 + 5) + 1  # row 2, column 5, green
+    pixels[at] = 255 if pixels[at] < 128 else 0
+    changed = kind.edited({**sent, "pixels": base64.b64encode(bytes(pixels)).decode()}, x[3:4])
+    assert (changed != x[3:4]).nonzero().tolist() == [[0, 1, 2, 5]]
+
+
+@pytest.mark.parametrize("wrong", [{"width": 7}, {"channels": 3}, {"channels": 2}, {"channels": None}, {"pixels": "AAAA"}])
+def test_exact_pixels_of_another_shape_are_refused(wrong: dict[str, object]) -> None:
+    """Exact pixels are never scaled, cut or coloured: another size or number of channels is refused."""
+    x = _smooth(20, 1, 8, 8)
+    kind = guess(x)[0]
+    assert isinstance(kind, Image)
+    with pytest.raises(UsageError, match=r"exact pixels|wants width, height"):
+        kind.encode({**_painted(kind, x[:1]), **wrong})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.selection import Selection
+from diorama.data.nesting import first
 from diorama.scene import Scene
 from diorama.scene.probe import Store
 
@@ -203,6 +205,23 @@ def test_a_layer_is_resolved_from_knob_selection_and_fit() -> None:
         scene.layer("0", fits=dense)
     with pytest.raises(NotFound):
         scene.layer("7")
+
+
+def test_edited_pixels_start_from_an_example() -> None:
+    """Pixels edited from an example are that example until something is painted, and are named after it."""
+    scene = _scene()
+    shown = np.asarray(scene.current(Selection.of("example:5")).shown)
+    pixels = {"kind": "pixels", "height": shown.shape[0], "width": shown.shape[1], "channels": 1}
+    sent = {**pixels, "pixels": base64.b64encode(shown.tobytes()).decode(), "example": 5}
+    current = scene.with_input(sent).current()
+    assert current.label == "your edit of example 5"
+    assert current.index is None
+    assert torch.equal(first(current.x)[0], first(scene.examples.batch([5]))[0])
+    painted = np.where(np.arange(shown.size).reshape(shown.shape) == 0, 255 - shown, shown).astype(np.uint8)
+    changed = scene.with_input({**sent, "pixels": base64.b64encode(painted.tobytes()).decode()}).current()
+    assert int((first(changed.x) != first(current.x)).sum()) == 1
+    with pytest.raises(UsageError, match="0 to"):
+        scene.with_input({**sent, "example": 10_000})
 
 
 def test_several_inputs_are_taken_by_name() -> None:
