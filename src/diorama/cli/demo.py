@@ -22,16 +22,26 @@ def fresh_folder(name: str) -> Path:
     return path
 
 
-def train(name: str, path: Path | None, data: Path | None, knobs: dict[str, Any]) -> None:
-    """Train and record in this process, with a progress bar on a terminal; Ctrl-C ends the training as it ends."""
+def train(name: str, path: Path | None, data: Path | None, knobs: dict[str, Any], page: int | None = None) -> None:
+    """Train and record in this process, with a progress bar on a terminal; Ctrl-C ends the training as it ends.
+
+    Nobody watches a headless training, so it does not rest between its steps unless a pace is given. ``page`` is the
+    process that serves the page on it, if there is one: the training rests as the demo says, and ends with that process.
+    """
     from ..core.knobs import build
     from ..core.registry import demos
 
     path = path or fresh_folder(name)
-    made = build(demos[name], knobs)
+    made = build(demos[name], knobs if page is not None else {"pace": 0.0, **knobs})
     with _Bar(made.steps) as bar:
+
+        def on_step(step: int, scalars: Mapping[str, float]) -> None:
+            bar.show(step, scalars)
+            if page is not None and os.getppid() != page:
+                raise KeyboardInterrupt  # the page was killed: nobody can steer or end this training any more
+
         try:
-            made.run(path, data=data, on_step=bar.show)
+            made.run(path, data=data, on_step=on_step)
         except KeyboardInterrupt:
             bar.close()
             print(f"stopped; what was recorded is in {path}", file=sys.stderr)
@@ -108,6 +118,7 @@ class _Training:
 
     def __init__(self, name: str, path: Path, flags: list[str]) -> None:
         arguments = [sys.executable, "-m", "diorama", "demo", name, "--headless", "--run", str(path), *flags]
+        arguments += ["--page", str(os.getpid())]
         nothing = subprocess.DEVNULL
         # In a group of its own: Ctrl-C reaches this process alone, which then asks the training once to end.
         group = 0 if os.name == "posix" else None

@@ -37,10 +37,11 @@ class DemoGroup(NamedGroup):
             click.Option(["--steps"], type=click.IntRange(min=1), help=_help_of(described, "steps")),
             click.Option(["--port"], type=PORT, default=0, help="The page's port; 0 takes a free one."),
             click.Option(["--no-browser"], is_flag=True, help="Do not open a browser."),
-            click.Option(["--headless"], is_flag=True, help="Train and record only, then exit."),
+            click.Option(["--headless"], is_flag=True, help="Train and record only, at full pace, then exit."),
+            click.Option(["--page"], type=int, hidden=True),
             click.Option(["--data"], type=PLACE, help="Train on your own data instead."),
         ]
-        options = knob_options(described, {"run", "steps", "port", "data"})
+        options = knob_options(described, {"run", "steps", "port", "data", "page"})
 
         def run(**values: Any) -> None:
             from .demo import flags_of, show, train
@@ -49,7 +50,7 @@ class DemoGroup(NamedGroup):
             if values["steps"] is not None:
                 knobs["steps"] = values["steps"]
             if values["headless"]:
-                train(name, values["run"], values["data"], knobs)
+                train(name, values["run"], values["data"], knobs, values["page"])
             else:
                 show(name, values["run"], values["data"], flags_of(knobs), values["port"], not values["no_browser"])
 

@@ -179,7 +179,7 @@ class Recorder:
         return 0 if self._quiet else self._background.dropped
 
     def close(self) -> None:
-        """Write what waits, with a last look at the probe set and a last snapshot, and let go of the run."""
+        """Write what waits, with a last look at the probe set, a last snapshot and checkpoint, and let go of the run."""
         if self.closed or self._quiet or self._process != os.getpid():
             self.closed = True
             return
@@ -325,6 +325,7 @@ class Recorder:
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
             self._background.put(self.number, time.time(), _values(probe, step, self._mishap))
         self._snapshot(anchor=False)
+        self._checkpoint(anchor=False)  # so that the training can go on exactly where it ended
 
     # What goes wrong.
 

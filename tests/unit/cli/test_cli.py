@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 import diorama
 from diorama.cli import main
 from diorama.cli.demo import flags_of, fresh_folder
+from diorama.record.store import Reader
 
 
 class Said:
@@ -249,3 +251,20 @@ def test_fresh_folders_and_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert flags_of({"learning_rate": 0.1, "quick": True, "slow_start": False}) == [
         "--learning-rate", "0.1", "--quick", "--no-slow-start",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems do not tell a process that its parent is gone")
+def test_a_training_ends_with_the_page_that_was_killed(tmp_path: Path) -> None:
+    """When the page's process is killed, its training does not stay behind: it closes its record and ends."""
+    line = [sys.executable, "-m", "diorama", "demo", "moons", "--no-browser", "--steps", "100000", "--run", "r"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        while not (tmp_path / "r" / "run.db").is_file():
+            assert process.poll() is None
+        process.kill()
+    with Reader(tmp_path / "r") as run:
+        until = time.monotonic() + 60
+        while run.alive and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not run.alive
+        assert run.last_step < 100_000
+        assert run.snapshots[-1] == run.last_step

@@ -132,6 +132,16 @@ def test_a_folder_is_taken_up_again(tmp_path: Path) -> None:
         _demo("moons", hidden=5).run(tmp_path / "run", steps=9)
 
 
+@pytest.mark.parametrize("name", registry.demos)
+def test_a_training_in_two_parts_is_the_training_in_one(name: str, tmp_path: Path) -> None:
+    """Taken up where it ended, with its optimizer's memory, a training ends with bitwise the same weights."""
+    whole = _demo(name).run(tmp_path / "whole", steps=9)
+    _demo(name).run(tmp_path / "parts", steps=4)
+    parts = _demo(name).run(tmp_path / "parts", steps=9)
+    for one, other in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_users_data_takes_the_place_of_the_demos(tmp_path: Path) -> None:
     """Images, tables and texts of a user's own are trained on, whatever their sizes and classes."""
     generator = np.random.default_rng(0)
