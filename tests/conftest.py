@@ -31,9 +31,12 @@ def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         os.environ["XDG_CONFIG_HOME"] = before
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """The machine's own Chromium: one for all tests of a process, for Playwright allows no second driver beside it."""
+    """The machine's own Chromium, for the tests of one file.
+
+    No longer: while Playwright is open, its event loop counts as running, and other tests could not run their own.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:

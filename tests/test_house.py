@@ -152,6 +152,12 @@ def test_every_test_states_a_behaviour(path: Path) -> None:
             assert ast.get_docstring(node), f"{path.name}:{node.name} says nothing"
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    """No two test files share a name: pytest could not tell them apart."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted({name for name in names if names.count(name) > 1})
+
+
 def test_docs_cover_the_public_names() -> None:
     """Every public name stands in the reference, and has a docstring."""
     reference = (ROOT / "docs" / "reference.md").read_text()

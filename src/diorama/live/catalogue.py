@@ -26,8 +26,15 @@ def describe_installation() -> dict[str, Any]:
 
     found: dict[str, Any] = {"version": VERSION, "rooms": [room.describe() for room in rooms()], "glossary": TERMS}
     for registry in REGISTRIES:
-        found[registry.kind] = _described(registry, describe_view if registry is views else describe)
+        how = describe_view if registry is views else _describe_method if registry is methods else describe
+        found[registry.kind] = _described(registry, how)
     return found
+
+
+def _describe_method(method: type[Any]) -> dict[str, Any]:
+    """A method as plain data, with where the catalogue shows it."""
+    about = {"papers": [method.source] if method.source else [], "rows": list(method.rows)}
+    return {**describe(method), **about, "view": method.view, "demo": method.demo}
 
 
 def installed() -> dict[str, Any]:

@@ -203,6 +203,8 @@ class Pool:
         with self._lock:
             told, job.ended = job.ended, True
             worker.job = None
+            # A worker whose memory ran out ends now, and is replaced: what waits must not be given to it any more.
+            worker.dead = worker.dead or event.get("leaving", False)
             if not self._closed:
                 self._assign()
         if told:

@@ -55,6 +55,7 @@ def run_job(performer: Performer, job: dict[str, Any], emit: Emit, cancelled: Ca
             "event": "error",
             "kind": "MemoryError",
             "message": f"the memory was not enough for {what}; look at a smaller layer or fewer examples",
+            "leaving": True,
         })
         return False
     except (KeyboardInterrupt, GeneratorExit):

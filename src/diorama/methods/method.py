@@ -293,6 +293,12 @@ class Method(Plugin):
     """Its values should sum to the target (minus a baseline's), and ``checks["completeness"]`` says how nearly."""
     function: ClassVar[bool] = False
     """It also explains a plain function."""
+    rows: ClassVar[tuple[str, ...]] = ()
+    """The numbered features that it serves."""
+    view: ClassVar[str] = "attribution"
+    """The catalogue opens it in this view, by the view's knob ``method``."""
+    demo: ClassVar[str] = "digits"
+    """The demo that the catalogue opens it on; empty where no demo's network is of the kind that it explains."""
 
     def cost(self, look: Looking, x: Nested) -> Cost:
         """How many passes it will take."""

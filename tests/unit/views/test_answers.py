@@ -189,7 +189,9 @@ def test_a_film_keeps_its_scale(tmp_path: Path) -> None:
     picture = diorama.open(tmp_path / "run").scene().view("weights")
     assert picture.frames is not None
     frames = list(picture.frames())
-    assert [frame.step for frame in frames] == [0, 1, 2, 3, 4]
+    steps = [frame.step for frame in frames]
+    assert steps == diorama.open(tmp_path / "run").snapshots  # a busy writer leaves some out: a training never waits
+    assert (steps[0], steps[-1]) == (0, 4)
     heats = [_mark(frame, Heatmap) for frame in frames]
     assert len({heat.limits.high for heat in heats}) == 1
     assert all(heat.limits.clipped == 0 for heat in heats)

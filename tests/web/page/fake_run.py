@@ -233,7 +233,7 @@ def _activations(training: Training, request: dict[str, Any], step: int, chosen:
             )
         )
     of = (
-        "the drawing" if request["input"] else f"example {chosen.one('example').number if chosen.one('example') else 0}"
+        f"the {request['input']['kind']}" if request["input"] else f"example {chosen.one('example').number if chosen.one('example') else 0}"
     )
     return marks.Group(children=tuple(rows)), f"Activations of {of}", "Each square is one unit's map."
 

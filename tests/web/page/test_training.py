@@ -153,10 +153,12 @@ def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -
         expect(page.locator("[data-entry] a").nth(3)).to_be_visible(timeout=PATIENCE)
         for entry in page.locator("[data-entry]").all():
             identity = str(entry.get_attribute("data-entry"))
-            view = diorama.views.get(identity.removeprefix("view-"))
+            kind, _, which = identity.partition("-")
+            shown = diorama.views[which] if kind == "view" else diorama.methods[which]
             link = entry.get_by_role("link")
-            if view is None or view.demo != name:
+            if shown.demo != name:
                 continue
+            view = shown if kind == "view" else diorama.views[shown.view]
             expect(link, f"{identity} should open on {name}").to_have_count(1)
             address = str(link.get_attribute("href"))
             other = visit.context.new_page()
@@ -166,7 +168,8 @@ def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -
             else:
                 _drawn(other.locator(f"[data-view={view.name}]"))
             other.close()
-            opened.add(view.name)
+            opened.add(identity)
     visit.context.close()
-    assert opened == set(diorama.views)
+    methods = {f"method-{name}" for name, method in diorama.methods.items() if method.demo}
+    assert opened == {f"view-{name}" for name in diorama.views} | methods
     assert not visit.wrong, visit.wrong

@@ -43,6 +43,7 @@ def test_a_file_as_input(visit: Visit, server: Server) -> None:
         {"name": "red.png", "mimeType": "image/png", "buffer": red.getvalue()}
     )
     expect(page.get_by_text("looking at your own image")).to_be_visible()
+    expect(page.get_by_role("heading", name="Activations of the image")).to_be_visible()
     assert server.asked("activations")[-1]["input"]["kind"] == "image"
     page.locator("input[type=file]").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
     expect(page.get_by_role("log")).to_contain_text("a.txt holds no row of numbers")

@@ -52,9 +52,9 @@ function entryOf(view: View): Entry {
   return { id: `view-${view.name}`, title, sentence, question, family, papers, rows, demo, view, knobs };
 }
 
-/** A method is opened in the view that has a knob for choosing it. */
+/** A method is opened in the view that it names, whose knob `method` chooses it. */
 function methodEntry(method: Method, views: readonly View[]): Entry {
-  const view = views.find((other) => other.knobs.some((knob) => knob.name === "method" && knob.choices.includes(method.name)));
+  const view = views.find((other) => other.name === method.view && other.knobs.some((knob) => knob.name === "method"));
   return {
     id: `method-${method.name}`,
     title: method.title,

@@ -48,6 +48,8 @@ export interface Method extends Described {
   papers?: string[];
   rows?: string[];
   demo?: string;
+  /** The view that shows it, by its knob `method`. */
+  view?: string;
 }
 
 export interface Place {

@@ -23,6 +23,7 @@ class Deconvnet(Method):
     """
 
     group: ClassVar[Group] = "gradient"
+    rows: ClassVar[tuple[str, ...]] = ("A10",)
     source: ClassVar[str] = "Zeiler, Fergus 2014 (arXiv:1311.2901), section 2.1"
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:

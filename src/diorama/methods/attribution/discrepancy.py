@@ -32,6 +32,7 @@ class Discrepancy(Method):
     """
 
     group: ClassVar[Group] = "input modification"
+    rows: ClassVar[tuple[str, ...]] = ("A8",)
     source: ClassVar[str] = (
         "Zhou, Khosla, Lapedriza, Oliva and Torralba, Object Detectors Emerge in Deep Scene CNNs, ICLR 2015, section 3.2"
     )

@@ -27,6 +27,7 @@ class GradCam(Method):
 
     group: ClassVar[Group] = "class activation"
     title: ClassVar[str] = "Grad-CAM"
+    rows: ClassVar[tuple[str, ...]] = ("A15",)
     source: ClassVar[str] = (
         "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017 (arXiv:1610.02391), equations 1 and 2"
     )

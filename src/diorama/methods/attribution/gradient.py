@@ -22,6 +22,7 @@ class Gradient(Method):
     """
 
     group: ClassVar[Group] = "gradient"
+    rows: ClassVar[tuple[str, ...]] = ("A11",)
     source: ClassVar[str] = "Simonyan, Vedaldi, Zisserman 2014 (arXiv:1312.6034), equation 3"
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:

@@ -23,6 +23,7 @@ class GuidedBackprop(Method):
     """
 
     group: ClassVar[Group] = "gradient"
+    rows: ClassVar[tuple[str, ...]] = ("A12",)
     source: ClassVar[str] = "Springenberg, Dosovitskiy, Brox, Riedmiller 2015 (arXiv:1412.6806), figure 1"
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:

@@ -23,6 +23,7 @@ class InputXGradient(Method):
 
     group: ClassVar[Group] = "gradient"
     title: ClassVar[str] = "Input × gradient"
+    rows: ClassVar[tuple[str, ...]] = ("A14",)
     source: ClassVar[str] = "Shrikumar, Greenside, Shcherbina, Kundaje 2016 (arXiv:1605.01713), section 2"
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:

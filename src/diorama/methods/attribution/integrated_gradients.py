@@ -27,6 +27,7 @@ class IntegratedGradients(Method):
     """
 
     group: ClassVar[Group] = "gradient"
+    rows: ClassVar[tuple[str, ...]] = ("A14",)
     source: ClassVar[str] = "Sundararajan, Taly, Yan 2017 (arXiv:1703.01365), equation 1"
     completeness: ClassVar[bool] = True
 

@@ -20,6 +20,7 @@ class KernelShap(BlackBox):
     *Cost* one forward pass a sample.
     """
 
+    rows: ClassVar[tuple[str, ...]] = ("A18",)
     source: ClassVar[str] = (
         "Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017, theorem 2; Captum"
     )

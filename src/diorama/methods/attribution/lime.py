@@ -19,6 +19,7 @@ class Lime(BlackBox):
     *Cost* one forward pass a sample.
     """
 
+    rows: ClassVar[tuple[str, ...]] = ("A18",)
     source: ClassVar[str] = "Ribeiro, Singh and Guestrin, “Why Should I Trust You?”, KDD 2016, algorithm 1; Captum"
 
     samples: int = knob(500, "Random sets of parts that are asked for.", low=2, high=100000, log=True, main=True)

@@ -30,6 +30,7 @@ class LayerwiseRelevance(Method):
 
     title = "Layer-wise relevance propagation"
     group: ClassVar[Group] = "relevance"
+    rows: ClassVar[tuple[str, ...]] = ("A13",)
     source: ClassVar[str] = (
         "Bach et al. 2015, On pixel-wise explanations, equations 56–62; Montavon et al. 2019, section 10.2"
     )

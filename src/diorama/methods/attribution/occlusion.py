@@ -28,6 +28,7 @@ class Occlusion(Method):
     """
 
     group: ClassVar[Group] = "input modification"
+    rows: ClassVar[tuple[str, ...]] = ("A7",)
     source: ClassVar[str] = (
         "Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2"
     )
