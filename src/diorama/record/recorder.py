@@ -179,7 +179,7 @@ class Recorder:
         return 0 if self._quiet else self._background.dropped
 
     def close(self) -> None:
-        """Write what waits, with a last look at the probe set, a last snapshot and checkpoint, and let go of the run."""
+        """Write what waits, with a last look at the probe set and a last checkpoint, and let go of the run."""
         if self.closed or self._quiet or self._process != os.getpid():
             self.closed = True
             return
@@ -244,8 +244,7 @@ class Recorder:
 
     def _tell_optimizer(self) -> None:
         """Write down the optimizer's values when they have changed."""
-        values = self.controls.optimizer_values()
-        if values != self._told_values:
+        if (values := self.controls.optimizer_values()) != self._told_values:
             self._told_values = values
             self._background.note("meta", {"optimizer": values})
 
@@ -318,14 +317,14 @@ class Recorder:
             self._live_at = now + max(_LIVE_PERIOD, max(copied, self._live_cost) / _LIVE_SHARE)
 
     def _last_reading(self) -> None:
-        """At the end: the probe set once more, and the last weights."""
+        """At the end: the probe set once more, the last weights, and what training on from here needs."""
         if self._prober is not None and self._last_probe != self.number and self._prober.cost < 10.0:
             step = Step(self.number, {})
             step.probe = self._prober.look()
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
             self._background.put(self.number, time.time(), _values(probe, step, self._mishap))
         self._snapshot(anchor=False)
-        self._checkpoint(anchor=False)  # so that the training can go on exactly where it ended
+        self._checkpoint(anchor=False)
 
     # What goes wrong.
 
