@@ -194,47 +194,110 @@ class ClassMeans:
         return ClassMeans(self.sums + other.sums, self.count + other.count)
 
 
+_OCTAVES = (-16, 14)
+_ARM = 8 * (_OCTAVES[1] - _OCTAVES[0])
+"""Bins of one sign: eight an octave from 2^-16 to 2^14."""
+BINS = 2 * _ARM + 3
+SAMPLE = 32
+"""A histogram takes at most so many places of each example."""
+
+
 @functools.cache
-def _edges() -> Floats:
-    """Edges that fit any activation: 20 a decade from 1e-8 to 1e8 on both sides of zero."""
-    arm = 10.0 ** np.linspace(-8, 8, 321)
+def edges() -> Floats:
+    """The edges between the bins of every histogram: eight an octave from 2^-16 to 2^14 on both sides of zero."""
+    powers = 2.0 ** np.arange(*_OCTAVES)
+    arm = np.append((powers[:, None] * (1 + np.arange(8) / 8)).reshape(-1), 2.0 ** _OCTAVES[1])
     return np.concatenate([-arm[::-1], arm])
 
 
-@dataclasses.dataclass
-class Histogram:
-    """How often values of each size came, over fixed edges (20 a decade), so that any two can be merged.
+@functools.lru_cache(maxsize=64)
+def _order(places: int) -> Whole:
+    """Places in an order that is the same everywhere and follows nothing in the picture."""
+    return np.random.default_rng(places).permutation(places)
 
-    *Shapes* ``counts`` (len(edges) + 1,): below the first edge, between each two, above the last.
-    *Error* of a quantile: at most 12 %, the width of a bin.
+
+def sampled(units: Tensor, start: int, at_most: int = SAMPLE) -> Tensor:
+    """At most so many places of each unit and example, (n, units, places).
+
+    Which places depends on the number of the example alone, so that parts of a data set can be scanned apart; one
+    example after the other goes on where the last one stopped.
+    """
+    count = units.shape[2]
+    if count <= at_most:
+        return units
+    turns = (np.arange(start, start + len(units))[:, None] * at_most + np.arange(at_most)) % count
+    chosen = torch.from_numpy(_order(count)[turns]).to(units.device)
+    return units.gather(2, chosen[:, None].expand(-1, units.shape[1], -1))
+
+
+@dataclasses.dataclass
+class Histograms:
+    """How often each unit's values had each size, over fixed edges, so that any two can be merged exactly.
+
+    *Meaning* the middle bin holds zero and all that is smaller than 2^-16; the outermost bins hold infinities too.
+    Counted are at most 32 places of each example.
+    *Shapes* ``counts`` (units, bins), ``nan`` (units,); between bin k - 1 and bin k lies ``edges()[k - 1]``.
+    *Error* of a quantile: at most 13 %, the width of a bin.
     """
 
-    counts: Whole = dataclasses.field(default_factory=lambda: np.zeros(len(_edges()) + 1, np.int64))
-    nan: int = 0
+    counts: NDArray[np.int32]
+    nan: Whole
 
-    @property
-    def edges(self) -> Floats:
-        """The edges between the bins."""
-        return _edges()
+    @classmethod
+    def empty(cls, units: int) -> Histograms:
+        """No values yet."""
+        return cls(np.zeros((units, BINS), np.int32), np.zeros(units, np.int64))
 
-    def add(self, tensor: Tensor, at_most: int = 100_000) -> Histogram:
-        """With the values of a tensor, evenly sampled when there are more than ``at_most``."""
-        flat = tensor.detach().reshape(-1)
-        values = _double(flat[:: max(1, -(-flat.numel() // at_most))])
-        real = values[~np.isnan(values)]
-        bins = np.searchsorted(self.edges, real, side="right")
-        counts = self.counts + np.bincount(bins, minlength=len(self.counts))
-        return Histogram(counts, self.nan + len(values) - len(real))
+    def add(self, units: Tensor, start: int = 0) -> Histograms:
+        """With a batch (n, units, places) whose first example has the number ``start``."""
+        values = sampled(units, start).detach().float().contiguous()
+        count = values.shape[1]
+        # The first bits of a number are its octave and its eighth of the octave.
+        bits = values.view(torch.int32)
+        first = (127 + _OCTAVES[0]) * 8
+        bins = ((bits & 0x7FFFFFFF) >> 20).clamp_(first - 1, first + _ARM).sub_(first - 1)
+        bins = torch.where(bits < 0, -bins, bins).add_(_ARM + 1)
+        lost = values.isnan()
+        if bool(lost.any()):
+            bins = bins.masked_fill(lost, BINS)
+        width = BINS + 1
+        bins += (torch.arange(count, device=bins.device, dtype=bins.dtype) * width)[:, None]
+        found = torch.bincount(bins.reshape(-1), minlength=count * width).reshape(count, width).cpu().numpy()
+        # Written in place: a copy for each batch would cost more than the counting.
+        self.counts += found[:, :BINS].astype(np.int32)
+        self.nan += found[:, BINS]
+        return self
 
-    def merge(self, other: Histogram) -> Histogram:
+    def merge(self, other: Histograms) -> Histograms:
         """The counts of both parts together."""
-        return Histogram(self.counts + other.counts, self.nan + other.nan)
+        return Histograms(self.counts + other.counts, self.nan + other.nan)
 
-    def quantile(self, share: float) -> float:
-        """The value below which a share of all values lies; not a number without values."""
-        total = np.cumsum(self.counts)
+    def share_beyond(self, size: float) -> Floats:
+        """The share of each unit's values whose magnitude is larger than ``size`` (to within a bin), (units,)."""
+        outside = np.flatnonzero(np.abs(_middles()) > size)
+        total = np.maximum(self.counts.sum(1), 1)
+        found: Floats = self.counts[:, outside].sum(1) / total
+        return found
+
+    def quantile(self, unit: int, share: float) -> float:
+        """The value below which a share of a unit's values lies; not a number without values."""
+        total = np.cumsum(self.counts[unit], dtype=np.int64)
         if not total[-1]:
             return float("nan")
-        k = int(np.searchsorted(total, share * total[-1], side="left"))
-        low, high = self.edges[max(k - 1, 0)], self.edges[min(k, len(self.edges) - 1)]
-        return float((low + high) / 2)
+        return float(_middles()[int(np.searchsorted(total, share * total[-1], side="left"))])
+
+    def density(self, unit: int, low: float, high: float, bins: int) -> Floats:
+        """The share of a unit's values by equal bins from ``low`` to ``high``, each log bin spread evenly."""
+        lines = np.concatenate([[min(low, edges()[0])], edges(), [max(high, edges()[-1])]])
+        steps = np.linspace(low, high, bins + 1)
+        # Zeros are counted where they are, in the bin that begins with zero.
+        steps[np.abs(steps) < 2.0 ** _OCTAVES[0]] = -(2.0 ** _OCTAVES[0])
+        inside = np.interp(steps, lines, np.concatenate([[0], np.cumsum(self.counts[unit], dtype=np.int64)]))
+        found: Floats = np.diff(inside) / max(int(self.counts[unit].sum()), 1)
+        return found
+
+
+@functools.cache
+def _middles() -> Floats:
+    line = edges()
+    return np.concatenate([line[:1], (line[1:] + line[:-1]) / 2, line[-1:]])

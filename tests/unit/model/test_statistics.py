@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from zoo import ZOO, Functional, Specimen
 
-from diorama.core.errors import UsageError
+from diorama.core.errors import Damaged, UsageError
 from diorama.model.capture import Capture
 from diorama.model.layers import by_unit, layers
-from diorama.model.scan import Statistics, batches, scan
-from diorama.model.statistics import Histogram, Moments, TopK
+from diorama.model.scan import Scan, Statistics, batches, scan
+from diorama.model.statistics import BINS, Histograms, Moments, TopK, edges, sampled
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
@@ -43,7 +45,7 @@ def data() -> tuple[Functional, Tensor, Tensor]:
         return Functional().eval().double(), torch.randn(40, 1, 8, 8).double(), torch.randint(0, 4, (40,))
 
 
-def _scan(model: Functional, x: Tensor, y: Tensor, size: int, start: int = 0) -> dict[str, Statistics]:
+def _scan(model: Functional, x: Tensor, y: Tensor, size: int, start: int = 0) -> Scan:
     return scan(model, batches(x, y, size=size), k=5, classes=4, bottom=True, histogram=True, start=start)
 
 
@@ -133,15 +135,117 @@ def test_moments_of_nothing_change_nothing() -> None:
 
 
 def test_histograms_count_everything_and_know_quantiles() -> None:
-    """Every value is counted, infinities at the ends and not-a-numbers apart, and quantiles lie within a bin."""
-    values = torch.randn(5000, generator=torch.Generator().manual_seed(0))
-    histogram = Histogram().add(values).add(torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0]))
-    assert histogram.counts.sum() == 5003
-    assert histogram.nan == 1
-    assert histogram.counts[0] == 1
-    assert histogram.counts[-1] == 1
-    for share in (0.05, 0.3, 0.9):
-        assert histogram.quantile(share) == pytest.approx(float(values.quantile(share)), rel=0.13)
+    """Every value of a unit is counted, infinities at the ends and not-a-numbers apart; quantiles lie within a bin."""
+    values = torch.randn(5000, 2, 1, generator=torch.Generator().manual_seed(0))
+    odd = torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0]).reshape(4, 1, 1).expand(-1, 2, -1)
+    histogram = Histograms.empty(2).add(values).add(odd)
+    assert histogram.counts.shape == (2, BINS)
+    np.testing.assert_array_equal(histogram.counts.sum(1), 5003)
+    np.testing.assert_array_equal(histogram.nan, 1)
+    np.testing.assert_array_equal(histogram.counts[:, [0, -1]], 1)
+    for unit in (0, 1):
+        for share in (0.05, 0.3, 0.9):
+            wanted = float(values[:, unit].quantile(share))
+            assert histogram.quantile(unit, share) == pytest.approx(wanted, rel=0.13, abs=0.01)
+        beyond = float((values[:, unit].abs() > 1).float().mean())
+        assert histogram.share_beyond(1.0)[unit] == pytest.approx(beyond, abs=0.02)
+
+
+def test_histograms_count_each_value_between_its_edges() -> None:
+    """The bin of a value is the one whose edges hold it, on both sides of zero and over all sizes."""
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(1)) * 10.0 ** torch.linspace(-7, 6, 4000)
+    histogram = Histograms.empty(1).add(values.reshape(-1, 1, 1))
+    real = values.double().numpy()
+    bins = np.where(real > 0, np.searchsorted(edges(), real, "right"), np.searchsorted(edges(), real, "left"))
+    np.testing.assert_array_equal(histogram.counts[0], np.bincount(bins, minlength=BINS))
+
+
+def test_a_histogram_can_be_drawn_in_equal_bins() -> None:
+    """Shares by equal bins add up to one, and zeros are counted in the bin that begins with zero."""
+    histogram = Histograms.empty(1).add(torch.tensor([0.0, 0.0, 0.0, 0.55, -0.3]).reshape(-1, 1, 1))
+    np.testing.assert_allclose(histogram.density(0, -1, 1, 4), [0, 0.2, 0.6, 0.2], atol=1e-12)
+    np.testing.assert_allclose(histogram.density(0, 0, 1, 2), [0.6, 0.2], atol=1e-12)
+
+
+def test_a_histogram_samples_by_the_example_alone() -> None:
+    """Which places of a large map are counted depends on the example's number, and in turn all places come."""
+    units = torch.arange(100.0).repeat(8, 1, 1)
+    whole = sampled(units, 5)
+    assert whole.shape == (8, 1, 32)
+    np.testing.assert_array_equal(whole[3:], sampled(units[3:], 8))
+    assert len(torch.unique(whole[:4])) == 100
+
+
+def test_scans_go_on_where_they_stopped_and_merge_bitwise(data: tuple[Functional, Tensor, Tensor]) -> None:
+    """Cut between two batches, halves merged in either order and a scan taken up again have the counts, strongest
+    examples and extremes of the whole to the bit, the sums to rounding.
+    """
+    model, x, y = data
+    options = {"k": 5, "classes": 4, "bottom": True, "histogram": True}
+    whole = _scan(model, x, y, 8)
+    first, second = _scan(model, x[:16], y[:16], 8), _scan(model, x[16:], y[16:], 8, start=16)
+    again = scan(model, batches(x[:16], y[:16], size=8), **options)  # type: ignore[arg-type]
+    again = scan(model, batches(x, y, size=8, start=16), into=again, **options)  # type: ignore[arg-type]
+    for other in (first.merge(second), second.merge(first), again):
+        assert other.examples == 40
+        assert other.start == 0
+        for name, part in whole.items():
+            for top in ("top", "bottom"):
+                for field in ("values", "examples", "places"):
+                    np.testing.assert_array_equal(getattr(getattr(other[name], top), field), getattr(getattr(part, top), field))
+            np.testing.assert_array_equal(other[name].on, part.on)
+            np.testing.assert_array_equal(other[name].moments.low, part.moments.low)
+            assert other[name].histogram is not None
+            assert part.histogram is not None
+            np.testing.assert_array_equal(other[name].histogram.counts, part.histogram.counts)
+            np.testing.assert_allclose(other[name].moments.mean, part.moments.mean, rtol=1e-12, atol=1e-12)
+            assert (other[name].positive is None) == (part.positive is None)
+            if part.positive is not None and other[name].positive is not None:
+                np.testing.assert_allclose(other[name].positive.mean, part.positive.mean, rtol=1e-12, atol=1e-12)
+
+
+def test_what_a_relu_lets_through_is_averaged_by_class(data: tuple[Functional, Tensor, Tensor]) -> None:
+    """Behind a layer that a ReLU follows, the class means of the positive part, and the examples that turn it on."""
+    model, x, y = data
+    found, table = _scan(model, x, y, 7), layers(model, x)
+    assert table["norm"].rectified
+    with Capture(model, keep=["norm", "conv1"]) as look:
+        look(x)
+    units = look["norm"].flatten(2)
+    part = found["norm"]
+    assert part.positive is not None
+    assert found["conv1"].positive is None
+    for label in range(4):
+        wanted = units[y == label].clamp_min(0).mean((0, 2)).numpy()
+        np.testing.assert_allclose(part.positive.mean[label], wanted, atol=1e-12)
+    np.testing.assert_array_equal(part.on, (units.amax(2) > 0).sum(0).numpy())
+    assert part.position(int(part.top.places[0, 0])) == np.unravel_index(int(part.top.places[0, 0]), (8, 8))
+
+
+def test_a_saved_scan_is_the_same_scan(data: tuple[Functional, Tensor, Tensor], tmp_path: Path) -> None:
+    """What is read back equals what was written, and another file is refused."""
+    model, x, y = data
+    whole = _scan(model, x, y, 8)
+    whole.about["source"] = "probe"
+    again = Scan.load(whole.save(tmp_path / "deep" / "one.safetensors"))
+    assert (again.examples, again.start, again.about) == (40, 0, {"source": "probe"})
+    assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / "one.safetensors"]
+    for name, part in whole.items():
+        _same(part, again[name])
+        assert again[name].places == part.places
+    (tmp_path / "bad").write_bytes(b"nothing")
+    with pytest.raises(Damaged, match="does not hold a scan"):
+        Scan.load(tmp_path / "bad")
+
+
+def test_only_what_belongs_together_is_merged(data: tuple[Functional, Tensor, Tensor]) -> None:
+    """Scans of other layers, and statistics of layers of another size, are refused."""
+    model, x, y = data
+    whole = _scan(model, x, y, 8)
+    with pytest.raises(UsageError, match="same layers"):
+        whole.merge(scan(model, batches(x), ["conv1"]))
+    with pytest.raises(UsageError, match="one layer"):
+        whole["conv1"].merge(whole["conv2"])
 
 
 def test_wrong_scans_say_what_was_wanted(data: tuple[Functional, Tensor, Tensor]) -> None:
