@@ -36,6 +36,7 @@ class Cam(Method):
     group: ClassVar[Group] = "class activation"
     title: ClassVar[str] = "CAM"
     rows: ClassVar[tuple[str, ...]] = ("A15",)
+    demo: ClassVar[str] = ""
     source: ClassVar[str] = "Zhou, Khosla, Lapedriza, Oliva, Torralba 2016 (arXiv:1512.04150), equation 2"
     completeness: ClassVar[bool] = True
 
