@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .run import Run
     from .run import open_run as open  # noqa: A004 - the interface's word
     from .scene import Scene
+    from .scene.scanning import scan
     from .server.serve import serve
 
 # What needs torch is imported when it is first used, so that `diorama list` and `diorama --help` answer at once.
@@ -42,6 +43,7 @@ _LAZY = {
     "open": "run:open_run",
     "Run": "run:Run",
     "Scene": "scene:Scene",
+    "scan": "scene.scanning:scan",
     "serve": "server.serve:serve",
     "Image": "data.kinds:Image",
     "Table": "data.kinds:Table",
@@ -57,7 +59,7 @@ __version__ = VERSION
 __all__ = [
     "Cancelled", "Damaged", "DioramaError", "Image", "Key", "NotApplicable", "NotFound", "Picture", "Run", "Scene",
     "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "attribute",
-    "commands", "demos", "findings", "methods", "open", "projections", "serve", "signals", "views", "watch",
+    "commands", "demos", "findings", "methods", "open", "projections", "scan", "serve", "signals", "views", "watch",
 ]  # fmt: skip
 
 

@@ -250,6 +250,24 @@ def check(run: Path) -> None:
     print(f"{run}: everything is as it was written")
 
 
+@diorama.command()
+@click.argument("run", type=PLACE, metavar="[RUN]", required=False)
+@click.option("--data", type=PLACE, help="A data set to scan instead of the probe set: .npz, idx, a folder, .csv, .txt.")
+@click.option("--step", type=int, help="The snapshot at or before this step; default: the newest.")
+@click.option("--k", type=click.IntRange(min=1), default=9, help="Strongest and weakest examples kept of each unit. [9]")
+@click.option("--layer", "layers", multiple=True, metavar="NAME", help="Only this layer; may be given several times.")
+@click.option("--histogram/--no-histogram", default=True, help="Keep a histogram of each unit. [yes]")
+@click.option("--model", metavar=FACTORY, help="A function that returns a module or a Scene, instead of a run.")
+@click.option("--weights", type=PLACE, help="Weights for the model: .safetensors or .pt.")
+@click.option("--trust", is_flag=True, help="Load a model that another user stored.")
+@click.option("-o", "--output", type=PLACE, help="A file to write the statistics to, besides the run's folder.")
+def scan(run: Path | None, **values: Any) -> None:
+    """Run a data set through a model once, and keep for every unit what drives it; stopped, it goes on where it was."""
+    from .scan import scan_run
+
+    scan_run(run, **values)
+
+
 class CommandGroup(NamedGroup):
     """``diorama command RUN NAME``: one subcommand a command."""
 

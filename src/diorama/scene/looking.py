@@ -242,6 +242,14 @@ class Looking:
         """Something computed from the probe set at these weights, made when it is first asked for."""
         return self._on_probe().once(name, make)
 
+    def remember(self, name: str, value: Any) -> None:
+        """Keep something computed at these weights, for :meth:`once`."""
+        self._on_probe().remember(name, value)
+
+    def has(self, name: str) -> bool:
+        """Whether :meth:`once` would come at once."""
+        return self._on_probe().has(name)
+
     def knows(self, names: Iterable[str]) -> bool:
         """Whether :meth:`responses` of the layers would come at once."""
         return self._on_probe().knows(names)

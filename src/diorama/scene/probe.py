@@ -160,6 +160,14 @@ class Probe:
             self._once[name] = make()
         return self._once[name]
 
+    def remember(self, name: str, value: Any) -> None:
+        """Keep something computed at these weights."""
+        self._once[name] = value
+
+    def has(self, name: str) -> bool:
+        """Whether something of that name is there already."""
+        return name in self._once
+
     def knows(self, names: Iterable[str]) -> bool:
         """Whether the layers' summaries are there already."""
         return all(name in self._responses for name in names)
