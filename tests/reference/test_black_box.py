@@ -111,3 +111,44 @@ def test_words_and_several_inputs(name: str) -> None:
     assert found.values["row"].shape == (2, 2)
     assert found.values["words"].any()
     assert found.values["row"].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_that_is_not_a_number_is_left_out(name: str) -> None:
+    """A column that holds NaN has no value; the others get those of the row in which it is covered."""
+    model, x = _bent(), torch.tensor([[1.5, torch.nan, 0.5, 1.0]])
+    found = diorama.attribute(model, x, 1, method=name)
+    assert bool(torch.isnan(found.values[0, 1]))
+    assert "left out" in found.note
+    covered = nn.Sequential(_Without(1), model)
+    wanted = diorama.attribute(covered, torch.nan_to_num(x), 1, method=name)
+    others = [0, 2, 3]
+    assert found.values[0, others].tolist() == pytest.approx(wanted.values[0, others].tolist(), abs=0.06)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_that_answers_no_numbers_gets_a_map_that_says_so(name: str) -> None:
+    """Where the model itself answers NaN, every part's value is NaN, and a note says so."""
+    found = diorama.attribute(lambda rows: rows.log()[:, :2], -torch.ones(1, 4), 1, method=name)
+    assert bool(torch.isnan(found.values).all())
+    assert "not finite" in found.note
+
+
+@pytest.mark.parametrize("fill", ["mean", "blur"])
+def test_what_covers_a_part_is_made_of_finite_numbers(fill: str) -> None:
+    """The mean or blur that covers a part of an image leaves its NaN out."""
+    model, x = Functional().eval(), torch.rand(1, 1, 12, 12)
+    x[..., 2, 2] = torch.nan
+    found = diorama.attribute(model, x, 1, method="feature_ablation", fill=fill, segments=9)
+    assert 0 < int(torch.isnan(found.values).sum()) < 72
+
+
+class _Without(nn.Module):
+    """A row with zero in one column."""
+
+    def __init__(self, column: int) -> None:
+        super().__init__()
+        self.column = column
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.index_fill(1, torch.tensor(self.column), 0)

@@ -60,19 +60,28 @@ class BlackBox(Method):
         look.reading  # noqa: B018 - found out on the input as it is
         scores = look.run(x, target).value.detach()
         values: list[Nested] = []
-        gaps = []
+        gaps, left_out = [], 0
         for k in range(nesting.size(x)):
             parts = Parts(self, look, x, k)
-            asked = _Asked(look, parts, only(target, k), self.passes(parts.count), k, nesting.size(x))
-            present = torch.ones(1, parts.count, device=scores.device)
+            asked = _Asked(look, parts, only(target, k), self.passes(parts.fine), k, nesting.size(x))
+            present = torch.ones(1, parts.fine, device=scores.device)
             with RandomKept(), torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(draws_of(look))):
-                numbers = self.explain(asked, present).detach().reshape(-1)
+                numbers = self._numbers(asked, present)
             values.append(parts.spread(numbers))
+            left_out += parts.count - parts.fine
             if self.sums:
-                change = float(scores[k] - asked(torch.zeros_like(present))[0])
+                change = float(asked(present)[0] - asked(torch.zeros_like(present))[0])
                 gaps.append(abs(float(numbers.sum()) - change) / max(abs(change), 1e-12))
         checks = {"completeness": max(gaps)} if gaps else {}
-        yield self.found(look, x, target, nesting.join(values), scores, checks=checks)
+        note = "Parts that hold numbers that are not finite are left out, and have no value." if left_out else ""
+        yield self.found(look, x, target, nesting.join(values), scores, checks=checks, note=note)
+
+    def _numbers(self, asked: _Asked, present: Tensor) -> Tensor:
+        """One value a part; not a number where the model's own answers are none, which no method can explain."""
+        if not present.numel() or not bool(torch.isfinite(asked(present)).all()):
+            return torch.full_like(present[0], torch.nan)
+        numbers = self.explain(asked, present).detach().reshape(-1)
+        return numbers if asked.finite else torch.full_like(numbers, torch.nan)
 
 
 def _drawing(generator: torch.Generator) -> Callable[..., Any]:
@@ -94,6 +103,8 @@ class _Asked:
     def __init__(self, look: Looking, parts: Parts, target: Target, passes: int, turn: int, turns: int) -> None:
         self._look, self._parts, self._target = look, parts, target
         self._done, self._total = turn * passes, turns * passes
+        self.finite = True
+        """Every answer so far was a finite number; zeros stand for those that were not."""
 
     def __call__(self, present: Tensor) -> Tensor:
         found = []
@@ -102,11 +113,17 @@ class _Asked:
             found.append(self._look.run(self._parts.covered(rows), self._target).value.detach())
             self._done = min(self._done + len(rows), self._total)
             self._look.progress(self._done, self._total, "forward passes")
-        return torch.cat(found)
+        answers = torch.cat(found)
+        fine = torch.isfinite(answers)
+        self.finite &= bool(fine.all())
+        return torch.where(fine, answers, 0)
 
 
 class Parts:
-    """The parts into which one example is cut, and the example with some of them covered."""
+    """The parts into which one example is cut, and the example with some of them covered.
+
+    *Meaning* parts that hold numbers that are not finite are always covered: nothing could be asked with them there.
+    """
 
     def __init__(self, method: BlackBox, look: Looking, x: Nested, example: int) -> None:
         self._x = nesting.select(x, [example])
@@ -115,18 +132,27 @@ class Parts:
         self._ids: list[Tensor] = []
         self._covers: list[Tensor] = []
         self.count = 0
+        broken: list[Tensor] = []
         for k, laid in enumerate(self._laid):
             ids = _segments(laid, method.segments)
             self._ids.append((ids + self.count).to(laid.image.device))
             self.count += int(ids.max()) + 1
+            broken.append(self._ids[-1][~laid.image.isfinite().all(1)[0]])
             cover = Covers(
                 method.fill, laid.image, value=method.value, sigma=max(1.0, min(laid.image.shape[2:]) / 8),
                 baseline=given[k].image if given else None, pixels=laid.pixels,
             )  # fmt: skip
             self._covers.append(cover.whole(0))
+        kept = torch.ones(self.count, dtype=torch.bool)
+        kept[torch.cat([ids.cpu() for ids in broken])] = False
+        self._kept = kept.nonzero()[:, 0]
+        self.fine = len(self._kept)
+        """How many parts hold finite numbers only."""
 
-    def covered(self, present: Tensor) -> Nested:
-        """The example once a row (n, parts), with the parts covered whose number is zero."""
+    def covered(self, fine: Tensor) -> Nested:
+        """The example once a row (n, fine parts), with the parts covered whose number is zero."""
+        present = fine.new_zeros(len(fine), self.count)
+        present[:, self._kept] = fine
         parts = [part.expand(len(present), *part.shape[1:]) for part in nesting.tensors(self._x)]
         for laid, ids, cover in zip(self._laid, self._ids, self._covers, strict=True):
             there = present.to(ids.device)[:, ids][:, None] > 0.5
@@ -134,8 +160,10 @@ class Parts:
         fresh = iter(parts)
         return nesting.each(self._x, lambda part: next(fresh))
 
-    def spread(self, numbers: Tensor) -> Nested:
-        """One number a part as one a place, in the input's structure."""
+    def spread(self, fine: Tensor) -> Nested:
+        """One number a fine part as one a place, in the input's structure; none for the places of the others."""
+        numbers = fine.new_full((self.count,), torch.nan)
+        numbers[self._kept] = fine
         made = [torch.zeros(part.shape, device=part.device) for part in nesting.tensors(self._x)]
         for laid, ids in zip(self._laid, self._ids, strict=True):
             image = numbers.to(ids.device).float()[ids].expand(1, laid.image.shape[1], *ids.shape)

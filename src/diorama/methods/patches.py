@@ -161,13 +161,14 @@ class Covers:
         if fill != "constant" and not pixels and image.shape[1] == 1 and image.is_floating_point():
             raise NotApplicable(f"fill={fill!r} mixes the places of an image; a row's columns take fill='constant'")
         if fill == "random":
+            pool = _finite_places(image)
             places = image.shape[2] * image.shape[3]
-            index = torch.randint(places, (self.draws, places), generator=generator).to(image.device)
-            self._covers = image[0].flatten(1)[:, index].transpose(0, 1).reshape(self.draws, *image.shape[1:])
+            index = torch.randint(pool.shape[1], (self.draws, places), generator=generator).to(image.device)
+            self._covers = pool[:, index].transpose(0, 1).reshape(self.draws, *image.shape[1:])
         elif fill == "mean":
-            self._covers = image.float().mean((2, 3), keepdim=True).to(image.dtype).expand_as(image)
+            self._covers = _mean(image).to(image.dtype).expand_as(image)
         elif fill == "blur":
-            self._covers = blurred(image.float(), sigma).to(image.dtype)
+            self._covers = blurred(torch.where(image.isfinite(), image.float(), _mean(image)), sigma).to(image.dtype)
         elif baseline is not None:
             self._covers = baseline.to(image).expand_as(image)
         else:
@@ -191,6 +192,20 @@ class Covers:
             tops.append(top)
             lefts.append(left)
         return torch.stack(made), tops, lefts
+
+
+def _mean(image: Tensor) -> Tensor:
+    """The mean of each channel's finite numbers; zero where there are none."""
+    fine = image.isfinite()
+    total = torch.where(fine, image.float(), 0).sum((2, 3), keepdim=True)
+    return total / fine.sum((2, 3), keepdim=True).clamp_min(1)
+
+
+def _finite_places(image: Tensor) -> Tensor:
+    """The places of one image (channels, places) that hold finite numbers only; all where none does."""
+    flat = image[0].flatten(1)
+    fine = flat.isfinite().all(0)
+    return flat[:, fine] if bool(fine.any()) and not bool(fine.all()) else flat
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
