@@ -1,0 +1,247 @@
+"""The one loop of every synthesis: a step up the slope of an objective, as long as somebody wants to see it form."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import NotApplicable
+from ...data import nesting
+from ...data.nesting import Nested
+from ...model.capture import Capture
+from ...model.mode import OpMode
+from ..method import Looking
+from .canvases import Canvas
+from .objectives import Objective, Seen
+from .priors import Priors, slope
+from .transforms import Transforms
+
+FIRST, EVERY = 0.1, 0.12
+"""Seconds until the first look at what forms, and between looks."""
+_BLUR_EVERY = 4
+_STEPS_BACK = 12
+_KICKS = 8
+_LARGE = 64 * 64
+"""From so many pixels on a forward pass can be stopped at each op; below it is over sooner."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Formed:
+    """What has formed so far.
+
+    *Shapes* ``x`` as the model takes it (n, …); ``values`` (n,) the objective of ``x`` as it was looked at in the last
+    step; ``curve`` (steps, n).
+    """
+
+    x: Nested
+    values: Tensor
+    curve: Tensor
+    step: int
+    steps: int
+    note: str = ""
+    final: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Ascent:
+    """How a synthesis climbs.
+
+    *Meaning* steps are Adam's (Kingma & Ba 2015); their size starts at ``rate`` times what suits the canvas and falls
+    to a tenth of it along a cosine. A step that leads to a value or slope that is not finite is taken back, and that
+    input goes on with half the step.
+    """
+
+    steps: int = 160
+    rate: float = 1.0
+    transforms: Transforms = dataclasses.field(default_factory=Transforms)
+    priors: Priors = dataclasses.field(default_factory=Priors)
+    every: float = EVERY
+    first: float = FIRST
+
+
+def form(
+    look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator
+) -> Iterator[Formed]:
+    """What forms, again and again until the last step; closing the iterator stops the work.
+
+    *Meaning* between two looks the model is as it was found: hooks and modes are set only while steps are made.
+    *Cost* a forward pass, down to the objective's layer, and a backward pass a step.
+    *Raises* NotApplicable where the objective does not depend on the input in a differentiable way.
+    """
+    climb = _Climb(look, canvas, objective, ascent, generator)
+    until = ascent.first
+    while climb.step < ascent.steps and not climb.stuck:
+        began = time.monotonic()
+        with climb.opened() as capture:
+            while climb.step < ascent.steps and not climb.stuck:
+                climb.advance(capture)
+                if time.monotonic() - began >= until:
+                    break
+        until = ascent.every
+        yield climb.formed(climb.step >= ascent.steps or climb.stuck)
+    if climb.step == 0:
+        yield climb.formed(True)
+
+
+def values_of(look: Looking, objective: Objective, x: Nested) -> Tensor:
+    """The objective's value for each input, as it is, without any change, (n,)."""
+    with look.opened(objective.keep, until=objective.until(look.layers)) as capture:
+        output = capture(x)
+        return objective(Seen(output, capture, look.layers, look.reading)).detach()
+
+
+class _Climb:
+    """The state of one synthesis."""
+
+    def __init__(
+        self, look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator
+    ) -> None:
+        self.look, self.canvas, self.objective, self.ascent, self.generator = look, canvas, objective, ascent, generator
+        self.until = objective.until(look.layers)
+        self.step, count = 0, len(canvas)
+        self.first, self.second = torch.zeros_like(canvas.z), torch.zeros_like(canvas.z)
+        self.good = canvas.z.clone()
+        device = canvas.z.device
+        self.size = torch.ones(count, device=device)
+        self.taken = torch.zeros(count, device=device)
+        self.back = torch.zeros(count, dtype=torch.long, device=device)
+        self.kicks = torch.zeros(count, dtype=torch.long, device=device)
+        self.values = torch.full((count,), math.nan, device=device)
+        self.curve: list[Tensor] = []
+        pixels = math.prod(canvas.z.shape[2:]) if canvas.z.ndim > 2 else 1
+        self.cancel_inside = pixels >= _LARGE
+        self.recurrent = any(isinstance(module, nn.RNNBase) for module in look.model.modules())
+
+    def opened(self) -> Capture:
+        """A look at the model for some steps."""
+        return Capture(
+            self.look.model, self.objective.keep, grad=True, until=self.until, edits=self.look.edits,
+            cancel=self.look.cancel if self.cancel_inside else None,
+        )  # fmt: skip
+
+    @property
+    def stuck(self) -> bool:
+        """No input can go on."""
+        return bool((self.back >= _STEPS_BACK).all())
+
+    def advance(self, capture: Capture) -> None:
+        """One step."""
+        if self.look.cancel is not None:
+            self.look.cancel()
+        z = self.canvas.z.detach().requires_grad_()
+        with torch.enable_grad():
+            made = self.canvas.made(z)
+        planes = made.detach().requires_grad_()
+        values, way = self._slope(capture, planes)
+        with torch.no_grad():
+            total, size = self._balanced(planes, way)
+        if made is not z:
+            (total,) = torch.autograd.grad(made, z, total)
+        with torch.no_grad():
+            self._move(values, total, size)
+        self.step += 1
+
+    def _slope(self, capture: Capture, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective's values and its slope at the planes."""
+        with torch.enable_grad(), ExitStack() as stack:
+            if self.recurrent:
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            moved = self.ascent.transforms(planes, self.generator)
+            rules = self.canvas.rules(moved)
+            x = self.canvas.fed(moved)
+            if rules:
+                mode = OpMode()
+                for rule in rules:
+                    mode.replace(rule)
+                with mode:
+                    output = capture(x)
+            else:
+                output = capture(x)
+            values = self.objective(Seen(output, capture, self.look.layers, self.look.reading))
+            way = None
+            if values.requires_grad:
+                (way,) = torch.autograd.grad(values.sum(), planes, allow_unused=True)
+        if way is None:
+            raise NotApplicable(
+                f"{self.objective} does not depend on the input in a differentiable way; look at its examples instead"
+            )
+        return values.detach(), way
+
+    def _balanced(self, planes: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
+        """The slope with that of the priors, and the size that the objective's alone has."""
+        size = way.flatten(1).square().mean(1).sqrt()
+        if not self.objective.absolute:
+            way = way / size.clamp_min(1e-30).reshape(-1, *[1] * (way.ndim - 1))
+        priors = self.ascent.priors
+        if priors.any:
+            held = slope(priors, planes, self.canvas.middle, self.canvas.gaussian)
+            # An absolute objective is a mean itself, so its priors are means too.
+            way = way - (held / planes[0].numel() if self.objective.absolute else held)
+        return way, size
+
+    def _move(self, values: Tensor, way: Tensor, size: Tensor) -> None:
+        """Adam's step for the inputs whose numbers are finite; the others go back."""
+        z = self.canvas.z
+        broad = (-1, *[1] * (z.ndim - 1))
+        fine = torch.isfinite(values) & torch.isfinite(way.flatten(1).sum(1)) & torch.isfinite(size)
+        if not bool(fine.all()):
+            self._step_back(fine, broad)
+            way = torch.where(fine.reshape(broad), way, torch.zeros_like(way))
+        self.values = torch.where(fine, values, self.values)
+        self.curve.append(torch.where(fine, values, torch.full_like(values, math.nan)))
+        self.good.copy_(z)
+        self.taken += fine
+        self.first.mul_(0.9).add_(way, alpha=0.1)
+        self.second.mul_(0.999).addcmul_(way, way, value=0.001)
+        turns = self.taken.clamp_min(1)
+        left = 0.1 + 0.9 * (1 + math.cos(math.pi * min(self.step / self.ascent.steps, 1.0))) / 2
+        length = self.size * fine * (self.ascent.rate * self.canvas.rate * left) / (1 - 0.9**turns)
+        deep = (self.second / (1 - 0.999**turns).reshape(broad)).sqrt_().add_(1e-8)
+        z.addcdiv_(self.first * length.reshape(broad), deep)
+        flat = fine & (size == 0) & (self.kicks < _KICKS)
+        if bool(flat.any()):
+            self.kicks += flat
+            self.canvas.noise(1.0, self.generator, flat)
+        blur = self.ascent.priors.blur
+        if blur and self.step % _BLUR_EVERY == _BLUR_EVERY - 1:
+            self.canvas.blur(blur)
+        self.canvas.hold()
+
+    def _step_back(self, fine: Tensor, broad: Sequence[int]) -> None:
+        """Bring the inputs whose numbers are not finite back to where they were, and halve their steps."""
+        wrong = (~fine).reshape(tuple(broad))
+        for part in (self.first, self.second):
+            part.masked_fill_(wrong, 0.0)
+        self.canvas.z.copy_(torch.where(wrong, self.good, self.canvas.z))
+        self.taken *= fine
+        self.size = torch.where(fine, self.size, self.size / 2)
+        self.back += ~fine
+
+    def formed(self, final: bool) -> Formed:
+        """What stands now."""
+        curve = torch.stack(self.curve) if self.curve else torch.zeros(0, len(self.canvas))
+        return Formed(
+            nesting.each(self.canvas.shown(), Tensor.clone), self.values.clone().cpu(), curve.cpu(), self.step,
+            self.ascent.steps, self._note(), final,
+        )  # fmt: skip
+
+    def _note(self) -> str:
+        said = []
+        back = int(self.back.sum())
+        never = int(((self.taken == 0) & (self.back > 0)).sum())
+        if never and self.stuck:
+            said.append("The objective is not a finite number for any start, so nothing could form.")
+        elif back:
+            said.append(
+                f"{back} step{'s' * (back > 1)} led to numbers that are not finite: taken back, and the step halved."
+            )
+        still = int((self.kicks >= _KICKS).sum())
+        if still:
+            said.append(f"{still} of {len(self.canvas)} do not respond to any change of the input that was tried.")
+        return " ".join(said)

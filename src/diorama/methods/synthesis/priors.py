@@ -1,0 +1,147 @@
+"""What is asked of a synthesized picture beside its objective, so that it looks like pictures do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+ALPHA, BETA = 6.0, 2.0
+"""The powers of Mahendran & Vedaldi's two priors."""
+_BOUND = 80 / 255
+"""The length of a colour, from the middle, that their norm allows."""
+_EDGE = _BOUND / 6.5
+"""The step between neighbours that their variation allows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Priors:
+    """How much each prior weighs; 0 leaves it out.
+
+    *Meaning* planes are numbers from 0 to 1; the slope of the objective is brought to one size first, so that a weight
+    means the same for every unit. ``total_variation`` smooths, ``norm`` keeps colours near the middle, ``blur`` is the
+    deviation (pixels) of a blur after every fourth step, ``gaussian`` keeps the picture about as likely as the examples
+    under a Gaussian of their mean and spectrum, ``natural`` weighs Mahendran & Vedaldi's two priors.
+    """
+
+    total_variation: float = 0.0
+    norm: float = 0.0
+    blur: float = 0.0
+    gaussian: float = 0.0
+    natural: float = 0.0
+
+    @property
+    def any(self) -> bool:
+        """Whether one of them needs the slope of a penalty."""
+        return bool(self.total_variation or self.norm or self.gaussian or self.natural)
+
+
+def total_variation(planes: Tensor, beta: float = 1.0) -> Tensor:
+    """The mean over all numbers of (Δx² + Δy²)^(β/2), one an example; Δ is the step to the next pixel, 0 at the edge.
+
+    *Shapes* (n, channels, height, width) or, for series, (n, channels, steps), to (n,).
+    *Source* Mahendran & Vedaldi 2015, section 2.2.
+    """
+    squares = torch.zeros_like(planes)
+    if planes.ndim == 4:
+        down = planes[:, :, 1:] - planes[:, :, :-1]
+        squares[:, :, :-1] += down.square()
+    over = planes[..., 1:] - planes[..., :-1]
+    squares[..., :-1] += over.square()
+    if beta == 2:
+        return squares.flatten(1).mean(1)
+    return (squares + 1e-8).pow(beta / 2).flatten(1).mean(1)
+
+
+def norm(planes: Tensor, middle: Tensor) -> Tensor:
+    """Half the mean square of the distance from the middle colour, one an example."""
+    return (planes - middle).flatten(1).square().mean(1) / 2
+
+
+def natural(planes: Tensor, middle: Tensor) -> Tensor:
+    """Mahendran & Vedaldi's priors: the α-norm of the colours from the middle, and the variation, both near 1 or below
+    for photographs.
+
+    *Source* Mahendran & Vedaldi 2016, "Visualizing deep convolutional neural networks using natural pre-images",
+    equations 3 to 5.
+    """
+    lengths = (planes - middle).square().sum(1)
+    bounded: Tensor = (lengths / _BOUND**2).pow(ALPHA / 2).flatten(1).mean(1)
+    varied: Tensor = total_variation(planes, BETA) * planes.shape[1] / _EDGE**2
+    return bounded + varied
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """The examples' mean and power spectrum: under a Gaussian of these a picture is more or less likely.
+
+    *Shapes* ``mean`` (channels, height, width), ``power`` (channels, height, width // 2 + 1).
+    """
+
+    mean: Tensor
+    power: Tensor
+
+    @classmethod
+    def of(cls, planes: Tensor) -> Gaussian:
+        """Measure it on pictures (n, channels, height, width): the power is averaged over rings of equal frequency."""
+        mean = planes.mean(0)
+        found = torch.fft.rfft2(planes - mean, norm="ortho").abs().square().mean(0)
+        height, width = planes.shape[2:]
+        y = torch.fft.fftfreq(height, device=planes.device)[:, None] * height
+        x = torch.fft.rfftfreq(width, device=planes.device)[None] * width
+        ring = (y.square() + x.square()).sqrt().round().long().flatten()
+        count = torch.bincount(ring).clamp_min(1)
+        flat = found.flatten(1)
+        sums = torch.zeros(len(flat), len(count), dtype=flat.dtype, device=flat.device).index_add_(1, ring, flat)
+        smooth = (sums / count)[:, ring].reshape(found.shape)
+        return cls(mean, smooth.clamp_min(float(smooth.max()) * 1e-5 + 1e-12))
+
+    def __call__(self, planes: Tensor) -> Tensor:
+        """How unlikely each picture is: about 1 for one like the examples."""
+        spectrum = torch.fft.rfft2(planes - self.mean, norm="ortho")
+        squares = (spectrum.real.square() + spectrum.imag.square()) / self.power
+        return squares.flatten(1).mean(1)
+
+
+def slope(priors: Priors, planes: Tensor, middle: Tensor, gaussian: Gaussian | None) -> Tensor:
+    """The slope of all penalties at each pixel; a penalty counts as a sum over pixels, so that it does not fade with
+    size."""
+    at = planes.detach().requires_grad_()
+    pixels = planes[0].numel()
+    total = torch.zeros(len(planes), device=planes.device, dtype=planes.dtype)
+    with torch.enable_grad():
+        if priors.total_variation:
+            total = total + priors.total_variation * total_variation(at)
+        if priors.norm:
+            total = total + priors.norm * norm(at, middle)
+        if priors.natural and planes.ndim == 4:
+            total = total + priors.natural * natural(at, middle)
+        found = torch.zeros_like(at)
+        if total.requires_grad:
+            found = torch.autograd.grad(total.sum(), at)[0] * pixels
+        if priors.gaussian and gaussian is not None and planes.ndim == 4:
+            unlikely = gaussian(at)
+            way = torch.autograd.grad(unlikely.sum(), at)[0]
+            size = way.flatten(1).square().mean(1).sqrt().clamp_min(1e-20)
+            # It holds back only what is less likely than the examples are.
+            strength = priors.gaussian * (unlikely.detach() - 1).clamp(0, 2) / size
+            found = found + way * strength.reshape(-1, *[1] * (way.ndim - 1))
+    return found
+
+
+def blurred(planes: Tensor, deviation: float) -> Tensor:
+    """Planes (n, channels, height, width) or series blurred by a Gaussian of so many pixels; edges are repeated."""
+    if deviation <= 0:
+        return planes
+    reach = max(1, round(3 * deviation))
+    at = torch.arange(-reach, reach + 1, device=planes.device, dtype=planes.dtype)
+    kernel = torch.exp(-0.5 * (at / deviation) ** 2)
+    kernel = kernel / kernel.sum()
+    flat = planes.reshape(-1, 1, *planes.shape[2:])
+    if planes.ndim == 3:
+        padded = torch.nn.functional.pad(flat, (reach, reach), mode="replicate")
+        return torch.nn.functional.conv1d(padded, kernel[None, None]).reshape(planes.shape)
+    padded = torch.nn.functional.pad(flat, (reach,) * 4, mode="replicate")
+    rows = torch.nn.functional.conv2d(padded, kernel[None, None, :, None])
+    return torch.nn.functional.conv2d(rows, kernel[None, None, None]).reshape(planes.shape)

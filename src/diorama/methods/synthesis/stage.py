@@ -1,0 +1,142 @@
+"""What a synthesis starts with: which input of the model is made, how its kind is measured, and from what it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...core.errors import NotApplicable, UsageError
+from ...data import nesting
+from ...data.kinds import Image, Kind, Kinds, Series, Sound, Table
+from ...data.nesting import Nested
+from ...model.unwrap import fed
+from ..method import Looking
+from .canvases import Canvas, Fourier, Frame, Pixels, Row
+from .colours import Colours
+from .engine import Ascent
+from .priors import Gaussian
+from .transforms import Transforms
+from .words import Words
+
+Parametrization = Literal["fourier", "pixels"]
+MEASURED = 64
+"""Examples from which colours, spectra and ranges are measured."""
+START = 0.1
+"""The contrast of the noise that a synthesis starts from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """The input that is made, with what the examples say of its kind.
+
+    *Meaning* of several inputs, the first image is made, else the first numbers, else the first tokens; the others stay
+    as they are in the example at hand.
+    """
+
+    look: Looking
+    frame: Frame
+    kind: object
+    examples: Tensor
+    """The made input of some examples."""
+    colours: Colours
+    gaussian: Gaussian | None
+    note: str = ""
+
+    @classmethod
+    def of(cls, look: Looking, kind: Kinds, examples: Nested, x: Nested) -> Stage:
+        """Choose the input and measure it; ``x`` is the example that lends the other inputs."""
+        examples = fed(look.model, nesting.select(examples, slice(0, MEASURED)))
+        x = fed(look.model, nesting.select(x, slice(0, 1)))
+        kinds: list[Kind | None] = list(kind.values()) if isinstance(kind, dict) else [kind]
+        parts = list(nesting.tensors(x))
+        if len(kinds) != len(parts):
+            kinds = [*kinds, *[None] * len(parts)][: len(parts)]
+        ranks = [_rank(part, one) for part, one in zip(parts, kinds, strict=True)]
+        chosen = min(range(len(parts)), key=lambda k: ranks[k])
+        own = list(nesting.tensors(examples))[chosen]
+        frame = Frame(x, chosen, kinds[chosen])
+        note = f"The other {len(parts) - 1} inputs are those of the example." if len(parts) > 1 else ""
+        if not isinstance(kinds[chosen], Image):
+            return cls(look, frame, kinds[chosen], own, Colours.identity(1, "no picture"), None, note)
+        planes = frame.planes(own)
+        return cls(look, frame, kinds[chosen], own, Colours.measure(planes), Gaussian.of(planes), note)
+
+    @property
+    def image(self) -> bool:
+        """Whether a picture is made."""
+        return isinstance(self.kind, Image)
+
+    @property
+    def tokens(self) -> bool:
+        """Whether a text is made."""
+        return not self.image and not self.frame.own.is_floating_point()
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Channels, height and width of the pictures; the shape of other inputs."""
+        return tuple(self.frame.planes(self.frame.own).shape[1:]) if self.image else tuple(self.frame.own.shape[1:])
+
+    def canvas(
+        self,
+        count: int,
+        generator: torch.Generator,
+        *,
+        parametrization: Parametrization = "fourier",
+        start: Tensor | None = None,
+        noise: float = START,
+    ) -> Canvas:
+        """A canvas for so many inputs, from noise about the mean colour or (planes ``start``) from given pictures.
+
+        *Shapes* ``start`` (n, channels, height, width) from 0 to 1, or inputs (n, …) of other kinds.
+        """
+        canvas = self._canvas(count, parametrization, start)
+        if noise:
+            canvas.noise(noise, generator)
+        return canvas
+
+    def _canvas(self, count: int, parametrization: str, start: Tensor | None) -> Canvas:
+        if start is not None and len(start) not in (1, count):
+            raise UsageError(f"{count} inputs want as many starts, got {len(start)}")
+        if start is not None and len(start) != count:
+            start = start.expand(count, *start.shape[1:])
+        if self.image:
+            if start is None:
+                mean = self.colours.mean[None, :, None, None]
+                start = mean.expand(count, *self.size).to(self._floats())
+            make = Pixels if parametrization == "pixels" else Fourier
+            return make(self.frame, start, self.colours, self.gaussian)
+        if self.tokens:
+            return Words(self.look, self.frame, count)
+        series = isinstance(self.kind, Series | Sound) or (not isinstance(self.kind, Table) and self.frame.own.ndim > 2)
+        if start is None:
+            start = self.examples.float().nan_to_num(0, 0, 0).mean(0, keepdim=True)
+            start = start.expand(count, *start.shape[1:]).to(self._floats())
+        return Row(self.frame, start, self.examples, series=series and self.examples.ndim > 2)
+
+    def _floats(self) -> Tensor:
+        """A tensor of the type and place that the model computes with."""
+        own = self.frame.own
+        return own if own.is_floating_point() else torch.zeros((), device=own.device)
+
+    def suited(self, ascent: Ascent, *, jitter: int | None, scale: float, rotate: float, crop: float) -> Ascent:
+        """The ascent with transforms that suit the pictures' size; None is a twentieth of the shorter side."""
+        if not self.image:
+            return dataclasses.replace(ascent, transforms=Transforms())
+        side = min(self.size[1:])
+        by = max(0, round(side / 20)) if jitter is None else jitter
+        return dataclasses.replace(ascent, transforms=Transforms(by, scale, rotate, crop))
+
+
+def _rank(part: Tensor, kind: object) -> int:
+    if isinstance(kind, Image):
+        return 0
+    return 1 if part.is_floating_point() else 2
+
+
+def image_only(stage: Stage, what: str) -> None:
+    """Refuse what only pictures have."""
+    if not stage.image:
+        raise NotApplicable(f"{what} works on pictures, and the inputs are none; use synthesis")

@@ -1,0 +1,127 @@
+"""Texts: embeddings are optimised in the place of tokens, and the nearest tokens are shown."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ...core.errors import NotApplicable
+from ...data.nesting import Nested, each, tensors
+from ...model.mode import OpMode, Rule
+from ..entrance import Entrance
+from ..method import Looking
+from .canvases import Canvas, Frame
+
+
+class _Enough(BaseException):
+    """The embedding is found; not an Exception, so that the model's own error handling lets it through."""
+
+
+class _Finder:
+    """Waits for the op that reads the tokens' embeddings from a table."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens = tokens
+        self.table: Tensor | None = None
+
+    def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        read = _read(name, func, args, kwargs)
+        if read is None:
+            return NotImplemented
+        table, indices = read
+        turned = indices.T if indices.ndim == 2 and indices.shape != self.tokens.shape else indices
+        if turned.shape != self.tokens.shape or not torch.equal(turned.long(), self.tokens.long()):
+            return NotImplemented
+        self.table = table.detach()
+        raise _Enough
+
+
+def _read(
+    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, Tensor] | None:
+    """The table and the indices of an op that looks rows up."""
+    if name == "embedding" and func is F.embedding or name == "embedding_bag" and func is F.embedding_bag:
+        given = inspect.signature(func).bind(*args, **kwargs).arguments
+        return given["weight"], given["input"]
+    if name == "embedding" and len(args) == 2:
+        return args[0], args[1]
+    if name == "getitem" and len(args) == 2 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor):
+        whole = not args[1].is_floating_point() and args[1].dtype != torch.bool
+        return (args[0], args[1]) if whole and args[0].ndim == 2 and args[0].is_floating_point() else None
+    return None
+
+
+def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> Tensor:
+    """The table (tokens, numbers) from which a model reads its tokens.
+
+    *Raises* NotApplicable where it reads them from none.
+    """
+    found = _Finder(tokens)
+    with look.opened() as capture, OpMode().replace(found), contextlib.suppress(_Enough):
+        capture(x)
+    if found.table is None:
+        raise NotApplicable(
+            "the input is whole numbers that no embedding reads, so nothing can be optimised; look at its examples"
+        )
+    return found.table
+
+
+class Words(Canvas):
+    """The embeddings of a text's tokens, each number within the range that it has in the table."""
+
+    rate = 0.05
+
+    def __init__(self, look: Looking, frame: Frame, count: int) -> None:
+        self.frame = frame
+        self.table = embedding_table(look, frame.x, frame.own)
+        self.low, self.high = self.table.amin(0), self.table.amax(0)
+        width = self.high - self.low
+        self.width = torch.where(width > 0, width, torch.ones_like(width))
+        tokens = frame.own[:1].expand(count, *frame.own.shape[1:])
+        self.tokens = tokens.contiguous()
+        middle = (self.table.mean(0) - self.low) / self.width
+        self.z = middle.expand(*tokens.shape, len(middle)).clone()
+        self.middle = middle
+        self.note = f"embeddings within the range of the {len(self.table)} tokens'"
+
+    def _whole(self, tokens: Tensor) -> Nested:
+        return self.frame.around(tokens)
+
+    def fed(self, planes: Tensor) -> Nested:
+        """Tokens that stand for the embeddings: the rules put these in their place."""
+        return self._whole(self.tokens[: len(planes)])
+
+    def rules(self, planes: Tensor) -> tuple[Rule, ...]:
+        """What answers the embedding op with the optimised embeddings."""
+        return Entrance(self.fed(planes), (*self._floats(len(planes)), self.embeddings(planes))).rules
+
+    def _floats(self, count: int) -> list[Tensor]:
+        before = list(tensors(self.frame.x))[: self.frame.part]
+        return [part[:1].expand(count, *part.shape[1:]) for part in before if part.is_floating_point()]
+
+    def embeddings(self, planes: Tensor) -> Tensor:
+        """Embeddings (n, tokens, numbers) in the table's own numbers."""
+        return planes * self.width + self.low
+
+    def hold(self) -> None:
+        """Cut at the ends of each number's range."""
+        self.z.clamp_(0, 1)
+
+    def nearest(self, count: int = 1) -> tuple[Tensor, Tensor]:
+        """The nearest tokens of each place by Euclidean distance, and the distances, (n, tokens, count)."""
+        with torch.no_grad():
+            flat = self.embeddings(self.z).flatten(0, -2)
+            far = torch.cdist(flat.float(), self.table.float())
+            found = far.topk(min(count, len(self.table)), largest=False)
+            shape = (*self.z.shape[:-1], found.indices.shape[1])
+            return found.indices.reshape(shape), found.values.reshape(shape)
+
+    def shown(self) -> Nested:
+        """The text of nearest tokens: what the network can really be given."""
+        return each(self._whole(self.nearest()[0][..., 0].to(self.frame.own.dtype)), Tensor.detach)
