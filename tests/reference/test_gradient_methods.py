@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
+from diorama.methods.method import Looking
 
 ORACLES = Path(__file__).parents[2].parent / "shared" / "data" / "oracles"
 
@@ -196,3 +197,18 @@ def test_the_oracles_are_reproduced(oracle: str, method: str, knobs: dict[str, A
     assert np.allclose(output.numpy(), stored[f"{layer}.output"], atol=1e-4)
     heat = diorama.attribute(model, x, output.argmax(1), method=method, task="classification", **knobs)
     assert np.allclose(heat.values.numpy(), stored[f"{layer}.attribution"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["guided_backprop", "deconvnet"])
+def test_methods_of_relus_say_beforehand_that_there_is_none(name: str) -> None:
+    """``fits`` names another method for a network without a ReLU, and says yes to one written as a clamp."""
+
+    class Clamped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1).clamp(min=0)
+
+    for net, fits in ((nn.Sequential(nn.Flatten(), nn.Linear(128, 3), nn.Tanh()), False), (Clamped(), True)):
+        look = Looking(net, x=_images())
+        said = diorama.methods[name].fits(look, _images())
+        assert (said is None) == fits
+        assert fits or (said or "").endswith("use gradient")

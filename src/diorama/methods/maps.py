@@ -16,7 +16,7 @@ from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..model.layers import Layer, by_unit
 from ..model.targets import Target
-from .method import Looking
+from .method import Cost, Looking
 from .rectifying import rectifier
 
 _PASSING = ("Pool", "Dropout", "Identity", "Upsample", "Unflatten", "Pad")
@@ -32,6 +32,7 @@ class Maps:
     layer: Layer
     activations: Tensor
     slopes: Tensor
+    """Zeros where they were not asked for."""
     value: Tensor
     note: str = ""
 
@@ -100,21 +101,26 @@ def missing(look: Looking, x: Nested, name: str, layer: str | None) -> str | Non
     return f"{name} needs a layer with maps, and this model has none; use input_x_gradient"
 
 
-def mapped(look: Looking, x: Nested, target: Target, layer: str | None) -> Maps:
+def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, sloping: bool = True) -> Maps:
     """Run the model, and differentiate the target by the chosen layer, or by the last one that it depends on at several places.
 
     *Meaning* where a ReLU follows at once, the maps are what it lets through, as if it were part of the layer.
-    *Cost* one forward pass, and a backward pass down to that layer alone.
+    *Cost* one forward pass, and a backward pass down to that layer alone; none where the layer is known and
+    ``sloping`` is False.
     """
     tried = (look.layers[layer],) if layer is not None else candidates(look, x)
     keep = tried[:1] if tried[0].spatial else tried
+    grad = sloping or len(keep) > 1
     taps = [_Tap(found) for found in keep]
-    there = look.run(x, target, keep=[found.name for found in keep], rules=_tapping(taps, look), grad=True)
-    if not there.value.requires_grad:
+    there = look.run(x, target, keep=[found.name for found in keep], rules=_tapping(taps, look), grad=grad)
+    if grad and not there.value.requires_grad:
         raise NotApplicable("the target does not depend on the maps in a differentiable way; use occlusion")
     for tap in taps:
         at = tap.caught if tap.caught is not None else there[tap.layer.name]
-        slopes = torch.autograd.grad(there.value.sum(), at, retain_graph=tap is not taps[-1], allow_unused=True)[0]
+        slopes = None
+        if grad:
+            last = tap is taps[-1]
+            slopes = torch.autograd.grad(there.value.sum(), at, retain_graph=not last, allow_unused=True)[0]
         slopes = torch.zeros_like(at) if slopes is None else slopes
         grid = _grid(look, x, tap.layer)
         a, g = (_on_grid(by_unit(tap.layer, part.detach()), grid) for part in (at, slopes))
@@ -123,6 +129,12 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None) -> Maps:
         if touched > 1 or tap is taps[-1] or (tap.layer.spatial and touched):
             return Maps(tap.layer, a, g, there.value.detach(), f"Made from the maps of {tap.layer.name}.")
     raise AssertionError("the last layer is always taken")
+
+
+def passes(look: Looking, x: Nested, layer: str | None, sloping: bool = True) -> Cost:
+    """What :func:`mapped` costs."""
+    tried = (look.layers[layer],) if layer is not None else candidates(look, x)
+    return Cost(1, int(sloping or (len(tried) > 1 and not tried[0].spatial)))
 
 
 def _on_grid(tensor: Tensor, grid: tuple[int, int, int] | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,11 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable
+from ..data import nesting
 from ..data.nesting import Nested
+from ..model.layers import LayerTable
+from ..model.mode import OpMode
 from ..model.targets import Target
 from .method import Looking
 
 Passing = Literal["guided", "deconvnet"]
+_RUNNING: weakref.WeakKeyDictionary[LayerTable, bool] = weakref.WeakKeyDictionary()
+"""Whether a ReLU runs in the model that has these layers."""
 
 
 class Rectifying:
@@ -36,6 +42,11 @@ class Rectifying:
         x, top, inplace = read
         self.count += 1
         return _Rectified.apply(x, top, inplace, self.passing == "guided")  # type: ignore[no-untyped-call]
+
+    def counted(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A rule that changes nothing, and counts the ReLUs."""
+        self.count += rectifier(name, func, args, kwargs) is not None
+        return NotImplemented
 
 
 def rectifier(
@@ -124,6 +135,20 @@ class _Rectified(torch.autograd.Function):
         (y,) = ctx.saved_tensors
         passed = torch.ops.aten.threshold_backward(signals[0], y, 0).clamp_min_(0)
         return (passed if ctx.top is None else passed * (y < ctx.top)), None, None, None
+
+
+def unrectified(look: Looking, x: Nested, name: str) -> str | None:
+    """None for a model in which a ReLU runs; else why a method that changes ReLUs does not apply.
+
+    *Cost* one forward pass of one example for a model that was not asked about before.
+    """
+    table = look.layers
+    if table not in _RUNNING:
+        rule = Rectifying("guided")
+        with look.opened() as inside, OpMode().replace(rule.counted):
+            inside(nesting.select(x, slice(0, 1)))
+        _RUNNING[table] = bool(rule.count)
+    return None if _RUNNING[table] else f"{name} changes what ReLUs pass back, and none runs in this model; use gradient"
 
 
 def rectified(look: Looking, x: Nested, target: Target, passing: Passing, name: str) -> tuple[Nested, Tensor]:

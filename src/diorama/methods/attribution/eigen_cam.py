@@ -11,8 +11,8 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..maps import mapped, missing, spread
-from ..method import Attribution, Group, Looking, Method
+from ..maps import mapped, missing, passes, spread
+from ..method import Attribution, Cost, Group, Looking, Method
 
 
 class EigenCam(Method):
@@ -23,7 +23,8 @@ class EigenCam(Method):
     The layer is the last one with maps, found from shapes: feature maps, a vision transformer's tokens on their grid, or
     the steps of a sequence; ``maps["map"]`` is its map as it is.
     *Shapes* as the input: the map is interpolated to it, and shared evenly by the channels of a place.
-    *Cost* one forward pass, a backward pass down to the layer alone, and a decomposition of its maps.
+    *Cost* one forward pass and a decomposition of the maps; a backward pass more where tokens of several layers could be
+    the maps.
     *Raises* NotApplicable for a model without maps.
     *Source* Muhammad and Yeasin 2020, equations 3 and 4.
     """
@@ -37,6 +38,10 @@ class EigenCam(Method):
         None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
     )
 
+    def cost(self, look: Looking, x: Nested) -> Cost:
+        """No way back where the layer is known."""
+        return passes(look, x, self.layer, sloping=False)
+
     @classmethod
     def fits(cls, look: Looking, x: Nested) -> str | None:
         """It needs a layer with maps."""
@@ -47,7 +52,7 @@ class EigenCam(Method):
         reason = missing(look, x, self.name, self.layer)
         if reason is not None:
             raise NotApplicable(reason)
-        maps = mapped(look, x, target, self.layer)
+        maps = mapped(look, x, target, self.layer, sloping=False)
         rows = maps.activations.flatten(2).transpose(1, 2)
         fine = torch.nan_to_num(rows.float())
         direction = torch.linalg.svd(fine, full_matrices=False)[2][:, :1]

@@ -8,7 +8,7 @@ from typing import ClassVar
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..method import Attribution, Group, Looking, Method
-from ..rectifying import rectified
+from ..rectifying import rectified, unrectified
 
 
 class GuidedBackprop(Method):
@@ -25,6 +25,11 @@ class GuidedBackprop(Method):
     group: ClassVar[Group] = "gradient"
     rows: ClassVar[tuple[str, ...]] = ("A12",)
     source: ClassVar[str] = "Springenberg, Dosovitskiy, Brox, Riedmiller 2015 (arXiv:1412.6806), figure 1"
+
+    @classmethod
+    def fits(cls, look: Looking, x: Nested) -> str | None:
+        """Models in which a ReLU runs."""
+        return super().fits(look, x) or unrectified(look, x, cls.name)
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """One pass there and back."""

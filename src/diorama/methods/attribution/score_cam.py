@@ -13,7 +13,7 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..maps import candidates, mapped, missing, resized, spread
+from ..maps import candidates, mapped, missing, passes, resized, spread
 from ..method import Attribution, Cost, Group, Looking, Method
 from ..paths import BATCH
 
@@ -42,7 +42,8 @@ class ScoreCam(Method):
     def cost(self, look: Looking, x: Nested) -> Cost:
         """A forward pass a unit."""
         tried = (look.layers[self.layer],) if self.layer is not None else candidates(look, x)
-        return Cost(1 + (tried[0].units if tried else 0), 1)
+        one = passes(look, x, self.layer, sloping=False) if tried else Cost(1)
+        return Cost(one.forward + (tried[0].units if tried else 0), one.backward)
 
     @classmethod
     def fits(cls, look: Looking, x: Nested) -> str | None:
@@ -54,7 +55,7 @@ class ScoreCam(Method):
         reason = missing(look, x, self.name, self.layer)
         if reason is not None:
             raise NotApplicable(reason)
-        maps = mapped(look, x, target, self.layer)
+        maps = mapped(look, x, target, self.layer, sloping=False)
         points = tuple(point.detach() for point in look.points(x))
         a = maps.activations
         low, high = (
