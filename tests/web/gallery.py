@@ -37,7 +37,9 @@ window.drawn = {};
 window.pictures = {};
 window.told = [];
 addEventListener("DOMContentLoaded", async () => {
-  const wanted = new URLSearchParams(location.search).get("only");
+  const asked = new URLSearchParams(location.search);
+  const wanted = asked.get("only");
+  const told_of = asked.has("deaf") ? {} : { set: (knob, value) => told.push([knob, value]) };
   const names = wanted ? wanted.split(",") : await (await fetch("/names")).json();
   for (const name of names) {
     const place = document.createElement("section");
@@ -45,7 +47,7 @@ addEventListener("DOMContentLoaded", async () => {
     document.body.append(place);
     const bytes = await (await fetch("/picture/" + name)).arrayBuffer();
     pictures[name] = diorama.decode(bytes);
-    drawn[name] = diorama.draw(place, bytes, { set: (knob, value) => told.push([knob, value]) });
+    drawn[name] = diorama.draw(place, bytes, told_of);
   }
   document.body.dataset.ready = "yes";
 });

@@ -35,6 +35,22 @@ def activations() -> Picture:
     return picture("Activations of the drawn 3", marks.Group(children=tuple(groups)), caption)
 
 
+def maps() -> Picture:
+    """Maps of several methods side by side on one input, and one of another size."""
+    found = random_maps(3, 24, 11)
+    pixels = np.kron(DIGITS.images[3] / 16, np.ones((3, 3))).astype(np.float32)
+    grey = Limits(low=0, high=1, scale="grey")
+    over = [
+        marks.Image(
+            title=f"method {i}", pixels=pixels, limits=grey, heat=heat - heat.mean(), heat_limits=symmetric(heat), size=120
+        )
+        for i, heat in enumerate(found[:2])
+    ]
+    alone = marks.Image(title="alone", pixels=found[2], limits=magnitude(found[2]), size=120)
+    other = marks.Image(title="another size", pixels=pixels[:12, :12], limits=grey, size=120)
+    return picture("Why a 3", marks.Group(children=(*over, alone, other), direction="grid"))
+
+
 def weights() -> Picture:
     """Signed 3 × 3 filters with NaN, infinite and clipped values."""
     values = np.random.default_rng(1).normal(0, 0.3, (12, 3, 3)).astype(np.float32)
@@ -315,6 +331,7 @@ MAKERS = {
         cells,
         table,
         handles,
+        maps,
         findings,
     )
 }

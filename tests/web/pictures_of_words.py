@@ -169,7 +169,7 @@ def table() -> Picture:
 
 
 def handles() -> Picture:
-    """A slider, a point on an image and a point on a plane: what dragging sets."""
+    """A slider, a place on an image, a place on a plane and a line over one: what dragging sets."""
     maps = random_maps(4, 24, 5)
     slide = marks.Handle(knob="strength", kind="slide", low=0, high=2, value="1")
     tiles = marks.Tiles(title="Slide", images=maps, limits=magnitude(maps), handle=slide)
@@ -178,7 +178,9 @@ def handles() -> Picture:
     plane = np.add.outer(np.linspace(-1, 1, 20), np.linspace(-1, 1, 30))
     box = (0.0, 3.0, 0.0, 2.0)
     field = marks.Field(title="Click", values=plane, limits=symmetric(plane), extent=box, handle=point, size=160)
-    return picture("Handles", marks.Group(children=(tiles, image, field), direction="row"))
+    line = marks.Handle(knob="way", kind="path", value="0.5,0.5;1.5,1.5;2.5,1")
+    drawn = marks.Field(title="Draw", values=plane, limits=symmetric(plane), extent=box, handle=line, size=160)
+    return picture("Handles", marks.Group(children=(tiles, image, field, drawn), direction="row"))
 
 
 def findings() -> Picture:

@@ -181,15 +181,15 @@ def test_odd_values_are_counted(page: sync_api.Page, address: str) -> None:
 
 
 def test_handles_set_knobs(page: sync_api.Page, address: str) -> None:
-    """A slider, a place dragged to on an image, and a click on a plane each set their knob."""
+    """A slider under a mark, a place dragged to on an image, and a click on a plane each set their knob."""
     place = _show(page, address, "handles")
-    place.get_by_role("slider").fill("1.5")
+    place.get_by_role("slider", name="strength").fill("1.5")
     plate = place.locator(".image-plate")
     plate.click(position={"x": 62, "y": 32})
-    place.locator(".mark-field .sheet").click(position={"x": 60, "y": 40})
+    place.locator(".mark-field .sheet").first.click(position={"x": 60, "y": 40})
     told = page.evaluate("told")
     assert ["strength", 1.5] in told
-    assert ["patch", "12,6"] in told
+    assert ["patch", "6,12"] in told
     assert told[-1][0] == "patch"
     assert 0 < float(told[-1][1].split(",")[0]) < 3
 
@@ -210,3 +210,105 @@ def test_dragging_over_curves_sets_the_range(page: sync_api.Page, address: str) 
     assert 0 < first < last < 900
     place.locator(".sheet").dblclick(position={"x": 300, "y": 100})
     assert page.evaluate("told.at(-1)") == ["steps", ""]
+
+
+def test_a_place_is_dragged_live_and_moved_by_arrows(page: sync_api.Page, address: str) -> None:
+    """The handle on an image sets "row,column" all along the way, follows the pointer, and moves by arrow keys."""
+    place = _show(page, address, "handles")
+    box = place.locator(".image-plate").bounding_box()
+    assert box is not None
+    pixel = box["width"] / 24
+    page.mouse.move(box["x"] + 3.5 * pixel, box["y"] + 2.5 * pixel)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 10.5 * pixel, box["y"] + 20.5 * pixel, steps=6)
+    page.mouse.up()
+    told = page.evaluate("told")
+    assert told[0] == ["patch", "2,3"]
+    assert told[-1] == ["patch", "20,10"]
+    assert len({value for _, value in told}) > 4
+    handle = place.get_by_role("slider", name="patch")
+    assert handle.get_attribute("aria-valuetext") == "row 20, column 10"
+    handle.press("ArrowLeft")
+    handle.press("Shift+ArrowUp")
+    assert page.evaluate("told.at(-1)") == ["patch", "15,9"]
+    for _ in range(12):
+        handle.press("Shift+ArrowUp")
+    assert handle.get_attribute("aria-valuetext") == "row 0, column 9"
+
+
+def test_a_line_is_drawn_over_a_plane(page: sync_api.Page, address: str) -> None:
+    """A stroke over a plane sets at most 64 places of it in the plane's own numbers; keys add to it, Escape clears it."""
+    place = _show(page, address, "handles")
+    pad = place.get_by_role("application", name="way")
+    assert pad.locator("polyline").first.get_attribute("points")
+    box = pad.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.9 * box["height"])
+    page.mouse.down()
+    for step in range(81):
+        page.mouse.move(box["x"] + (0.1 + 0.01 * step) * box["width"], box["y"] + (0.9 - 0.01 * step) * box["height"])
+    page.mouse.up()
+    knob, value = page.evaluate("told.at(-1)")
+    points = [tuple(map(float, point.split(","))) for point in value.split(";")]
+    assert knob == "way"
+    assert 2 < len(points) <= 64
+    assert points[0] == pytest.approx((0.3, 0.2), abs=0.05)
+    assert points[-1] == pytest.approx((2.7, 1.8), abs=0.05)
+    pad.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    assert len(page.evaluate("told.at(-1)")[1].split(";")) == len(points) + 1
+    page.keyboard.press("Escape")
+    assert page.evaluate("told.at(-1)") == ["way", ""]
+
+
+def test_handles_of_a_file_stay_still(page: sync_api.Page, address: str) -> None:
+    """Where nobody hears of knobs, handles are shown, do not move, and nothing goes wrong."""
+    page.goto(f"{address}/?only=handles&deaf=1")
+    page.wait_for_selector("body[data-ready]")
+    place = page.locator("#handles")
+    assert place.get_by_role("slider", name="strength").is_disabled()
+    handle = place.get_by_role("slider", name="patch")
+    before = handle.get_attribute("aria-valuetext")
+    place.locator(".image-plate").click(position={"x": 10, "y": 10})
+    place.locator(".path-pad.free").wait_for(state="detached")
+    box = place.locator(".path-pad:not([hidden])").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 30, steps=4)
+    page.mouse.up()
+    assert handle.get_attribute("aria-valuetext") == before
+    assert page.evaluate("told") == []
+
+
+def test_the_same_pixel_is_shown_in_all_pictures_of_a_grid(page: sync_api.Page, address: str) -> None:
+    """The pointer on a pixel of one map shows a cross and the value there in every other map of that shape."""
+    place = _show(page, address, "maps")
+    plates = place.locator(".image-plate")
+    plates.nth(1).hover(position={"x": 32, "y": 22})
+    crosses = place.locator(".cross:not([hidden])")
+    values = place.locator(".cross-value")
+    assert crosses.count() == 3
+    shown = [float(text.replace("\u2212", "-")) for text in values.all_inner_texts()]
+    maps = page.evaluate(
+        "pictures.maps.body.children.map((child) => (child.heat ?? child.pixels).data[4 * 24 + 6])"
+    )
+    assert shown == pytest.approx(maps[:3], rel=0.02)
+    assert plates.nth(3).locator(".cross:not([hidden])").count() == 0
+    page.mouse.move(2, 2)
+    assert crosses.count() == 0
+
+
+def test_alt_chooses_what_to_compare_with(page: sync_api.Page, address: str) -> None:
+    """A click with Alt puts a class into set B beside the chosen one; a second one lets it go."""
+    place = _show(page, address, "bars")
+    place.locator('[data-key="class:7"]').first.click()
+    two = place.locator('[data-key="class:2"]').first
+    two.click(modifiers=["Alt"])
+    assert "against" in (two.get_attribute("class") or "")
+    assert "dimmed" not in (two.get_attribute("class") or "")
+    assert "selected" in (place.locator('[data-key="class:7"]').first.get_attribute("class") or "")
+    two.focus()
+    page.keyboard.press("Alt+Enter")
+    assert "against" not in (two.get_attribute("class") or "")

@@ -6,13 +6,14 @@ import type { Context, How, Value } from "./marks/index.ts";
 /** What the outside is told; a picture in a file has nobody to tell. */
 export interface Outside {
   selected?(keys: readonly string[]): void;
-  set?(knob: string, value: Value): void;
+  set?(knob: string, value: Value, moving: boolean): void;
   act?(command: string, knobs: Readonly<Record<string, Value>>): void;
   step?(step: number): void;
 }
 
 export class OwnContext implements Context {
   selection: readonly string[] = [];
+  against: readonly string[] = [];
   hovered: string | null = null;
   theme: Theme;
   classes: readonly string[] = [];
@@ -25,7 +26,16 @@ export class OwnContext implements Context {
     this.outside = outside;
   }
 
+  get fixed(): boolean {
+    return !this.outside.set;
+  }
+
   select(keys: string[], how: How): void {
+    if (how === "against") {
+      this.against = choose(this.against, keys, "one");
+      this.changed();
+      return;
+    }
     this.selection = choose(this.selection, keys, how);
     this.outside.selected?.(this.selection);
     this.changed();
@@ -36,8 +46,8 @@ export class OwnContext implements Context {
     this.changed();
   }
 
-  set(knob: string, value: Value): void {
-    this.outside.set?.(knob, value);
+  set(knob: string, value: Value, moving = false): void {
+    this.outside.set?.(knob, value, moving);
   }
 
   act(command: string, knobs: Readonly<Record<string, Value>>): void {

@@ -187,7 +187,7 @@ class Image(Kind):
         draw = self.drawing is not None
         return {
             **super().describe(), "height": self.height, "width": self.width, "channels": self.channels,
-            "range": [low, high], "draw": draw,
+            "range": [low, high], "receives": list(self.valid_range()), "draw": draw,
         }  # fmt: skip
 
 

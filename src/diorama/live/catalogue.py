@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,21 @@ from ..core.version import VERSION
 REGISTRIES = (methods, projections, views, signals, findings, commands, demos)
 
 
-def describe_installation() -> dict[str, Any]:
-    """Rooms, every plug-in of every registry, and the glossary as plain data. Imports all of them."""
+def describe_installation(told: Callable[[int, int, str], None] = lambda *_: None) -> dict[str, Any]:
+    """Rooms, every plug-in of every registry, and the glossary as plain data. Imports all of them.
+
+    *told* hears how many are described, of how many, and which kind comes now.
+    """
     from ..views.view import describe as describe_view
     from ..views.view import rooms
 
     found: dict[str, Any] = {"version": VERSION, "rooms": [room.describe() for room in rooms()], "glossary": TERMS}
+    total, done = sum(len(registry) for registry in REGISTRIES), 0
     for registry in REGISTRIES:
+        told(done, total, f"reading the {registry.kind}")
         how = describe_view if registry is views else _describe_method if registry is methods else describe
         found[registry.kind] = _described(registry, how)
+        done += len(registry)
     return found
 
 

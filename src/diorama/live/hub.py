@@ -25,6 +25,7 @@ from .state import Tracker
 
 BEAT = 0.25
 """Seconds between two looks at the followed runs; twice that lies between two states of one run."""
+NO_CATALOGUE = "the views could not be listed; the log tells why"
 _SEARCH = 1.0
 _FIRST_WAIT = 600.0
 
@@ -59,6 +60,7 @@ class Hub:
         self._catalogue: dict[str, Any] | None = None
         self._described = threading.Event()
         self._stamp = ""
+        self._preparing: dict[str, Any] = {"done": 0, "total": 0, "note": "PyTorch is being imported"}
 
     def start(self) -> None:
         """Start the workers and begin to look at the runs."""
@@ -71,7 +73,7 @@ class Hub:
         else:
             self.pool.submit(
                 {"kind": "catalogue", "what": "the catalogue"}, priority=0,
-                on_done=self._take_catalogue, on_error=self._no_catalogue,
+                on_progress=self._say_preparing, on_done=self._take_catalogue, on_error=self._no_catalogue,
             )  # fmt: skip
         threading.Thread(target=self._beat, name="diorama-hub", daemon=True).start()
 
@@ -95,17 +97,33 @@ class Hub:
         """What this installation offers. *Raises* Unavailable when no worker could tell."""
         self._described.wait(_FIRST_WAIT)
         if self._catalogue is None:
-            raise Unavailable("the views could not be listed; the log tells why")
+            raise Unavailable(NO_CATALOGUE)
         return self._catalogue
 
+    def _say_preparing(self, event: dict[str, Any]) -> None:
+        """Tell who waits for the catalogue how far it is: on the very first start everything is imported once."""
+        with self._lock:
+            self._preparing = {name: event[name] for name in ("done", "total", "note")}
+            waiting = [] if self._described.is_set() else list(self._sessions)
+        for session in waiting:
+            session.send({"event": "preparing", **self._preparing})
+
     def _take_catalogue(self, result: dict[str, Any], _: bytes) -> None:
-        self._catalogue = result
         kept.keep_catalogue(self._stamp, result)
-        self._described.set()
+        with self._lock:
+            self._catalogue = result
+            self._described.set()
+            waiting = list(self._sessions)
+        for session in waiting:
+            self._greet(session)
 
     def _no_catalogue(self, kind: str, message: str) -> None:
         write_log(Unavailable(f"{kind}: {message}"), "while listing the views")
-        self._described.set()
+        with self._lock:
+            self._described.set()
+            waiting = list(self._sessions)
+        for session in waiting:
+            session.send({"event": "error", "channel": None, "kind": "Unavailable", "message": NO_CATALOGUE})
 
     def view(self, name: str) -> dict[str, Any]:
         """What is known of a view. *Raises* NotFound."""
@@ -138,10 +156,17 @@ class Hub:
     # Sessions.
 
     def join(self, session: Session) -> None:
-        """A connection came: greet it."""
-        session.send({"event": "hello", **self.catalogue, "runs": self.runs()})
+        """A connection came: greet it, at once or as soon as the catalogue is there. *Raises* Unavailable without one."""
         with self._lock:
+            known = self._described.is_set()
             self._sessions.append(session)
+        if known:
+            self._greet(session)
+        else:
+            session.send({"event": "preparing", **self._preparing})
+
+    def _greet(self, session: Session) -> None:
+        session.send({"event": "hello", **self.catalogue, "runs": self.runs()})
 
     def leave(self, session: Session) -> None:
         """A connection went."""

@@ -47,7 +47,9 @@ class Looking:
         """Do one job by its kind: view, export, anatomy or catalogue."""
         kind = job["kind"]
         if kind == "catalogue":
-            return describe_installation()
+            return describe_installation(
+                lambda done, total, note: emit({"event": "progress", "done": done, "total": total, "note": note})
+            )
         if kind == "anatomy":
             return anatomy(self._scenes, job["source"])
         request = Request.parse(job["request"])

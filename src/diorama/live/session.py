@@ -35,7 +35,7 @@ class Session:
         }  # fmt: skip
 
     def open(self) -> None:
-        """Greet: what there is to see. Waits for the catalogue on the very first start."""
+        """Greet: what there is to see, or on the very first start how far the list of it is."""
         self.hub.join(self)
 
     def close(self) -> None:

@@ -2,25 +2,38 @@
 
 import type { Theme } from "../colour.ts";
 
-export type How = "one" | "toggle" | "range";
+/** "against" puts keys into set B, which a view compares with: a 7 rather than a 2. */
+export type How = "one" | "toggle" | "range" | "against";
 export type Value = string | number | boolean;
 
 /** The page, the notebook widget and the exported file each bring one of these. Its fields may change; `refresh` follows. */
 export interface Context {
   /** The chosen keys, such as "unit:features.3/17". */
   readonly selection: readonly string[];
+  /** The keys of set B. */
+  readonly against: readonly string[];
   /** The key under the pointer, in whichever mark it is. */
   readonly hovered: string | null;
   readonly theme: Theme;
   readonly classes: readonly string[];
+  /** Nobody hears of knobs: handles are shown, and do not move. */
+  readonly fixed: boolean;
   select(keys: string[], how: How): void;
   hover(key: string | null): void;
-  /** Set a knob of the view: a handle was dragged, a block was opened. */
-  set(knob: string, value: Value): void;
+  /** Set a knob of the view: a handle was dragged, a block was opened. `moving` while more of it is to come. */
+  set(knob: string, value: Value, moving?: boolean): void;
   /** Send a command to the training. */
   act(command: string, knobs: Readonly<Record<string, Value>>): void;
   /** Move the time slider. */
   step(step: number): void;
+}
+
+/** A pixel that the pointer is on, in an image of that size. */
+export interface Pixel {
+  readonly row: number;
+  readonly column: number;
+  readonly height: number;
+  readonly width: number;
 }
 
 /** A mark on the screen. */
@@ -29,6 +42,8 @@ export interface Drawn<M> {
   update(mark: M): void;
   /** The context changed: selection, hover or theme. */
   refresh(): void;
+  /** The pointer is on a pixel of a picture beside this one; null when it has left. */
+  point?(at: Pixel | null): void;
   destroy(): void;
 }
 
@@ -67,7 +82,7 @@ export class Chosen {
 
 /** What a mark's look depends on besides its data; when it is the same as before, there is nothing to paint. */
 export function stateOf(context: Context, hover = false): string {
-  return `${context.theme} ${context.selection.join("+")} ${hover ? context.hovered : ""}`;
+  return `${context.theme} ${context.selection.join("+")}|${context.against.join("+")} ${hover ? context.hovered : ""}`;
 }
 
 /** The kind of a key: the word before its colon. */
@@ -86,7 +101,7 @@ function withoutPlace(key: string): string {
   return at < 0 ? key : key.slice(0, at);
 }
 
-/** How a click or key press chooses: plainly one, with Ctrl or ⌘ one more or less, with Shift a range. */
+/** How a click or key press chooses: plainly one, with Ctrl or ⌘ one more or less, with Shift a range, with Alt or ⌥ against it. */
 export function howOf(event: MouseEvent | KeyboardEvent): How {
-  return event.shiftKey ? "range" : event.ctrlKey || event.metaKey ? "toggle" : "one";
+  return event.altKey ? "against" : event.shiftKey ? "range" : event.ctrlKey || event.metaKey ? "toggle" : "one";
 }

@@ -9,6 +9,7 @@ import { make } from "./elements.ts";
 import { counted, format, percent, withUnit } from "./format.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
+import { pathOn } from "./path.ts";
 import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
 
 const LEFT = 34;
@@ -38,7 +39,9 @@ export const field: Draw<Field> = (element, first, context) => {
     }
     plated = context.theme;
     paint(pen, plate, borders, plan, mark, context, inks(element, context.theme));
+    path.update(mark.handle);
   });
+  const path = pathOn(surface.element, context, () => plan);
   const touch = hits(surface.element, context, {
     at: (x, y) => pointAt(mark, plan, x, y) ?? settable(planeAt(mark, plan, x, y), x, y),
     from(current, dx, dy) {
@@ -51,7 +54,7 @@ export const field: Draw<Field> = (element, first, context) => {
 
   /** A plane with a point handle takes a click anywhere. */
   function settable(hit: Hit | null, x: number, y: number): Hit | null {
-    const knob = mark.handle?.kind === "point" ? mark.handle.knob : null;
+    const knob = mark.handle?.kind === "point" && !context.fixed ? mark.handle.knob : null;
     if (!hit || !knob) return hit;
     const text = [plan.x.value(x), plan.y.value(y)].map((value) => Number(value.toPrecision(6))).join(",");
     return { ...hit, act: () => context.set(knob, text) };
@@ -80,6 +83,7 @@ export const field: Draw<Field> = (element, first, context) => {
     },
     destroy() {
       touch.destroy();
+      path.destroy();
       surface.destroy();
       element.replaceChildren();
     },
@@ -220,6 +224,7 @@ function paintTicks(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, 
 function paintPoints(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, context: Context, ink: Ink): void {
   const total = mark.points?.shape[0] ?? 0;
   const chosen = new Chosen(context.selection);
+  const against = new Chosen(context.against);
   const radius = total > 800 ? 2 : total > 300 ? 2.75 : RADIUS;
   for (let i = 0; i < total; i++) {
     const [x, y] = where(mark, plan, i);
@@ -232,13 +237,16 @@ function paintPoints(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, con
     pen.stroke();
   }
   mark.point_keys.forEach((key, i) => {
-    if (!chosen.has(key) && context.hovered !== key) return;
+    const opposed = against.has(key);
+    if (!chosen.has(key) && !opposed && context.hovered !== key) return;
     const [x, y] = where(mark, plan, i);
     pen.beginPath();
     pen.arc(x, y, radius + 3, 0, 7);
-    pen.lineWidth = chosen.has(key) ? 2 : 1;
-    pen.strokeStyle = chosen.has(key) ? ink.accent : ink.ink;
+    pen.lineWidth = chosen.has(key) || opposed ? 2 : 1;
+    pen.strokeStyle = chosen.has(key) || opposed ? ink.accent : ink.ink;
+    pen.setLineDash(opposed && !chosen.has(key) ? [3, 2] : []);
     pen.stroke();
+    pen.setLineDash([]);
   });
 }
 

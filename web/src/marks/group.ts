@@ -1,7 +1,8 @@
 // Marks side by side, one below the other, or in a wrapping grid.
 
 import type { Group, Node } from "../types.ts";
-import type { Context, Draw, Drawn } from "./context.ts";
+import type { Context, Draw, Drawn, Pixel } from "./context.ts";
+import { PIXEL } from "./crosshair.ts";
 import { make } from "./elements.ts";
 
 type DrawNode = (element: HTMLElement, node: Node, context: Context) => Drawn<Node>;
@@ -15,6 +16,15 @@ export function group(drawNode: DrawNode): Draw<Group> {
     const caption = make("div", "mark-caption");
     element.replaceChildren(title, list, caption);
     const children: { element: HTMLElement; drawn: Drawn<Node> }[] = [];
+    const point = (at: Pixel | null): void => {
+      for (const child of children) child.drawn.point?.(at);
+    };
+    // Where the pointer is in one picture is shown in all: the outermost group tells them.
+    const heard = (event: Event): void => {
+      if (element.parentElement?.closest(".mark-group")) return;
+      point((event as CustomEvent<Pixel | null>).detail);
+    };
+    list.addEventListener(PIXEL, heard);
 
     function update(mark: Group): void {
       title.textContent = mark.title;
@@ -45,10 +55,12 @@ export function group(drawNode: DrawNode): Draw<Group> {
     update(first);
     return {
       update,
+      point,
       refresh() {
         for (const child of children) child.drawn.refresh();
       },
       destroy() {
+        list.removeEventListener(PIXEL, heard);
         for (const child of children) child.drawn.destroy();
         element.replaceChildren();
       },

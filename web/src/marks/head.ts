@@ -6,7 +6,7 @@ import { context2d } from "./cells.ts";
 import type { Context } from "./context.ts";
 import { make, setText } from "./elements.ts";
 import { counted, format } from "./format.ts";
-import { handleIn } from "./handle.ts";
+import { fieldIn, sliderIn } from "./handle.ts";
 
 export interface Head {
   /** Where the mark draws itself. */
@@ -14,7 +14,7 @@ export interface Head {
   update(mark: { title: string; caption: string; handle: Handle | null }, limits: Limits | null, theme: Theme): void;
 }
 
-/** Build the frame in an element; with a context, a mark's slider or field is shown beside its title. */
+/** Build the frame in an element; with a context, a mark's field is shown beside its title and its slider under it. */
 export function head(element: HTMLElement, name: string, context?: Context): Head {
   element.classList.add("mark", `mark-${name}`);
   const top = make("div", "mark-head");
@@ -25,7 +25,8 @@ export function head(element: HTMLElement, name: string, context?: Context): Hea
   top.append(title, legend);
   element.replaceChildren(top, body, caption);
   const draw = legendIn(legend);
-  const hold = context && handleIn(top, context);
+  const typed = context && fieldIn(top, context);
+  const slid = context && sliderIn(body, context);
   return {
     body,
     update(mark, limits, theme) {
@@ -34,8 +35,9 @@ export function head(element: HTMLElement, name: string, context?: Context): Hea
       title.hidden = !mark.title;
       caption.hidden = !mark.caption;
       draw(limits, theme);
-      hold?.(mark.handle);
-      top.hidden = !mark.title && !limits && !(hold && mark.handle);
+      typed?.(mark.handle);
+      slid?.(mark.handle);
+      top.hidden = !mark.title && !limits && !(typed && mark.handle?.kind === "type");
     },
   };
 }

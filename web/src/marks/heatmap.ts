@@ -91,6 +91,9 @@ function paint(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, context
   if (odd) drawSpecials(pen, odd, columns, right, down, cellWidth - gap, cellHeight - gap, context.theme);
   if (mark.limits.scale === "diverging" || large) outline(pen, plan, ink);
   paintLabels(pen, mark, plan, ink);
+  pen.setLineDash([3, 2]);
+  paintChosen(pen, mark, plan, new Chosen(context.against), ink);
+  pen.setLineDash([]);
   paintChosen(pen, mark, plan, new Chosen(context.selection), ink);
 }
 

@@ -81,7 +81,7 @@ export function hits(surface: HTMLElement, context: Context, places: Places): Hi
     if (hit.keys.length) {
       const keys = how === "range" && anchor && places.between ? places.between(anchor, hit) : [...hit.keys];
       context.select(keys, how);
-      if (how !== "range") anchor = hit;
+      if (how === "one" || how === "toggle") anchor = hit;
     }
     hit.act?.();
   }

@@ -4,10 +4,12 @@ import { colourBytes, colourNumbers, lut, place, type Theme } from "../colour.ts
 import type { Box, Image, Limits, NdArray } from "../types.ts";
 import { context2d, paintImage } from "./cells.ts";
 import { outline } from "./contour.ts";
-import type { Draw } from "./context.ts";
+import type { Draw, Pixel } from "./context.ts";
+import { crosshair, tellPixel } from "./crosshair.ts";
 import { make, setText, svg } from "./elements.ts";
 import { head } from "./head.ts";
 import { keyed, type Part } from "./keyed.ts";
+import { placeOn } from "./place.ts";
 import { valueAt } from "./tiles.ts";
 
 export const image: Draw<Image> = (element, first, context) => {
@@ -35,22 +37,20 @@ export const image: Draw<Image> = (element, first, context) => {
     paint();
   });
 
+  const place = placeOn(plate, pixels, context);
+  const cross = crosshair(plate);
   const stop = new AbortController();
-  let last = "";
-  const drag = (event: PointerEvent): void => {
-    const box = pixels.getBoundingClientRect();
-    if (mark.handle?.kind !== "point" || !(event.buttons & 1) || !box.width) return;
-    const [height = 1, width = 1] = mark.pixels.shape;
-    const inside = (share: number, count: number): number => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
-    const text = `${inside((event.clientX - box.left) / box.width, width)},${inside((event.clientY - box.top) / box.height, height)}`;
-    if (text !== last) context.set(mark.handle.knob, text);
-    last = text;
+  const listen = { signal: stop.signal };
+  let pointed: Pixel | null = null;
+  const tell = (next: Pixel | null): void => {
+    if (next?.row === pointed?.row && next?.column === pointed?.column) return;
+    pointed = next;
+    tellPixel(element, next);
   };
-  plate.addEventListener("pointerdown", drag, { signal: stop.signal });
-  plate.addEventListener("pointermove", drag, { signal: stop.signal });
+  plate.addEventListener("pointermove", (event) => tell(pixelUnder(event, [pixels, heat], mark)), listen);
+  plate.addEventListener("pointerleave", () => tell(null), listen);
 
   function paint(): void {
-    plate.classList.toggle("draggable", mark.handle?.kind === "point");
     theme = context.theme;
     const [height = 1, width = 1] = mark.pixels.shape;
     frame.update(mark, mark.heat ? mark.heat_limits : mark.limits, theme);
@@ -66,6 +66,7 @@ export const image: Draw<Image> = (element, first, context) => {
     apart.hidden = !mark.heat;
     setText(apart, separate ? "show together" : "show apart");
     placeBoxes(boxes, mark.boxes, width, height);
+    place.update(mark.handle, height, width);
     keys.set([plate, ...boxes.children] as HTMLElement[], [part(mark), ...mark.boxes.map(boxPart)]);
   }
 
@@ -93,13 +94,37 @@ export const image: Draw<Image> = (element, first, context) => {
       if (theme === context.theme) keys.refresh();
       else paint();
     },
+    point(at) {
+      const [height, width] = mark.pixels.shape;
+      if (!at || separate || at.height !== height || at.width !== width) cross.hide();
+      else cross.show(at, told(mark, at));
+    },
     destroy() {
       stop.abort();
+      place.destroy();
       keys.destroy();
       element.replaceChildren();
     },
   };
 };
+
+/** The pixel under the pointer, on whichever of the canvases it is. */
+function pixelUnder(event: PointerEvent, canvases: readonly HTMLElement[], mark: Image): Pixel | null {
+  const [height = 1, width = 1] = mark.pixels.shape;
+  for (const canvas of canvases) {
+    const box = canvas.getBoundingClientRect();
+    const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    if (x >= 0 && x < 1 && y >= 0 && y < 1) return { row: Math.floor(y * height), column: Math.floor(x * width), height, width };
+  }
+  return null;
+}
+
+/** The number at a pixel: the heat's where there is heat, else the picture's own. */
+function told(mark: Image, at: Pixel): string {
+  const shown = mark.heat ?? mark.pixels;
+  const unit = (mark.heat ? mark.heat_limits : mark.limits)?.unit ?? "";
+  return valueAt(shown, { x: (at.column + 0.5) / at.width, y: (at.row + 0.5) / at.height }, unit).split(": ")[1] ?? "";
+}
 
 function part(mark: Image): Part {
   const key = mark.key || mark.place_key;

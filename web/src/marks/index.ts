@@ -15,7 +15,7 @@ import { table } from "./table.ts";
 import { text } from "./text.ts";
 import { tiles } from "./tiles.ts";
 
-export type { Context, Drawn, How, Value } from "./context.ts";
+export type { Context, Drawn, How, Pixel, Value } from "./context.ts";
 
 /** Every mark by its name. */
 export const MARKS: Readonly<Record<MarkName, Draw<never>>> = {
@@ -57,6 +57,7 @@ function drawNode(element: HTMLElement, first: Node, context: Context): Drawn<No
       drawn = start(element, next, context);
     },
     refresh: () => drawn.refresh(),
+    point: (at) => drawn.point?.(at),
     destroy() {
       drawn.destroy();
       element.className = plain;

@@ -66,7 +66,7 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
     } else {
       context.select([...keys], how);
     }
-    anchor = element;
+    if (how !== "against") anchor = element;
     moveTabStop(element);
   }
 
@@ -122,10 +122,13 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
     },
     refresh() {
       const chosen = new Chosen(context.selection);
+      const against = new Chosen(context.against);
       for (const [element, part] of parts) {
         const selected = part.keys.some((key) => chosen.has(key));
-        const dimmed = options.dim === true && !selected && part.keys.some((key) => chosen.hasKind(kindOf(key)));
+        const opposed = !selected && part.keys.some((key) => against.has(key));
+        const dimmed = options.dim === true && !selected && !opposed && part.keys.some((key) => chosen.hasKind(kindOf(key)));
         element.classList.toggle("selected", selected);
+        element.classList.toggle("against", opposed);
         element.classList.toggle("hovered", context.hovered !== null && part.keys.includes(context.hovered));
         element.classList.toggle("dimmed", dimmed);
         if (part.keys.length) element.setAttribute("aria-selected", String(selected));

@@ -16,14 +16,18 @@ export interface Failure {
   message: string;
 }
 
-/** A moving slider or pen waits this long for the picture under way before it is given up for the newer one. */
+/** A moving slider or pen waits this long for the first picture under way before it is given up for the newer one. */
 const PATIENCE = 1500;
+/** A look that has given a first picture may refine it so long, counted from the question, while a newer one waits. */
+const REFINING = 300;
 
 let numbers = 0;
 
 export class Channel {
   readonly number = ++numbers;
   picture = $state.raw<Picture | null>(null);
+  /** Parts of the picture, by number, that are still the last picture's: a refining look has not come to them yet. */
+  stale = $state.raw<readonly number[]>([]);
   /** What the picture on show was asked with. */
   shown = $state.raw<Request | null>(null);
   busy = $state(false);
@@ -33,10 +37,19 @@ export class Channel {
   /** Milliseconds from the request to the first picture. */
   delay = $state(0);
 
+  /** Told of each picture as it comes, and of failures. */
+  onpicture: ((picture: Picture) => void) | null = null;
+  onfailure: ((failure: Failure) => void) | null = null;
+
   private line: Line;
   private asked: Request | null = null;
   private next: Request | null = null;
   private askedAt = 0;
+  private given = false;
+  /** The last picture that stands whole; a refining one is laid into it part by part. */
+  private whole: { picture: Picture; view: string } | null = null;
+  /** What was on show before something was tried out, to come back to at once. */
+  private before: { request: Request; picture: Picture } | null = null;
   private answered = true;
   private timer = 0;
 
@@ -44,24 +57,40 @@ export class Channel {
     this.line = line;
   }
 
-  /** Ask for a picture; null stops asking and keeps what is shown. */
-  want(request: Request | null): void {
+  /**
+   * Ask for a picture; null stops asking and keeps what is shown.
+   *
+   * `moving` while a handle is dragged: one question is in flight, the newest waits. `trying` while the pointer rests on
+   * something: what is on show is kept, and comes back at once.
+   */
+  want(request: Request | null, { moving = false, trying = false } = {}): void {
     if (request === null) {
       this.stop();
       return;
     }
     const before = this.next ?? this.asked;
     if (before && same(before, request)) return;
-    if (!this.answered && this.asked && flows(this.asked, request)) {
-      const left = PATIENCE - (performance.now() - this.askedAt);
-      if (left > 0) {
-        this.next = request;
-        clearTimeout(this.timer);
-        this.timer = window.setTimeout(() => this.follow(), left);
-        return;
-      }
+    if (trying && !this.before && this.picture?.final && this.shown) this.before = { request: this.shown, picture: this.picture };
+    if (!trying && this.before) this.comeBack(request);
+    if (!this.answered && this.asked && (moving ? this.asked.view === request.view : flows(this.asked, request))) {
+      this.next = request;
+      if (this.wait() > 0) return;
     }
     this.ask(request);
+  }
+
+  private comeBack(request: Request): void {
+    const { request: asked, picture } = this.before!;
+    this.before = null;
+    if (same(asked, request)) [this.picture, this.shown, this.stale] = [picture, asked, []];
+  }
+
+  /** Go on to what waits when the picture under way has had its time; returns what is left of that. */
+  private wait(): number {
+    const left = (this.given ? REFINING : PATIENCE) - (performance.now() - this.askedAt);
+    clearTimeout(this.timer);
+    if (left > 0) this.timer = window.setTimeout(() => this.follow(), left);
+    return left;
   }
 
   /** Ask the same again: after a failure, a cancel or a reconnection. */
@@ -83,6 +112,11 @@ export class Channel {
     this.settle();
   }
 
+  /** Whether it looks at an input of the person's own. */
+  get asking(): boolean {
+    return Boolean(this.asked?.input);
+  }
+
   get settled(): boolean {
     return this.answered && !this.next;
   }
@@ -96,7 +130,10 @@ export class Channel {
         seconds: message.seconds ?? null,
       };
     else if (message.event === "error") {
-      if (message.kind !== "Cancelled") this.failure = { kind: message.kind, message: message.message };
+      if (message.kind !== "Cancelled") {
+        this.failure = { kind: message.kind, message: message.message };
+        this.onfailure?.(this.failure);
+      }
       this.settle();
       this.follow();
     } else if (message.event === "done") {
@@ -109,7 +146,7 @@ export class Channel {
   frame(sequence: number, bytes: ArrayBuffer, start: number): void {
     if (!this.asked) return;
     try {
-      this.picture = decode(bytes, start);
+      this.take(decode(bytes, start), this.asked);
       this.shown = this.asked;
       this.failure = null;
       this.cancelled = false;
@@ -117,7 +154,9 @@ export class Channel {
       this.failure = { kind: "Damaged", message: String(error) };
     }
     this.delay = performance.now() - this.askedAt;
+    this.given = true;
     if (this.picture?.final !== false) this.settle();
+    else if (this.next) this.wait();
     // Acknowledge once it is on the screen: a hidden tab asks for nothing more.
     requestAnimationFrame(() => {
       this.line.ack(this.number, sequence);
@@ -125,8 +164,19 @@ export class Channel {
     });
   }
 
+  /** Show a picture; what a refining one has not come to yet stays from the last one, in its place. */
+  private take(picture: Picture, asked: Request): void {
+    const before = this.whole?.view === asked.view ? this.whole.picture : null;
+    const laid = picture.final || !before ? null : overlaid(before, picture);
+    this.picture = laid?.picture ?? picture;
+    this.stale = laid?.stale ?? [];
+    if (picture.final || laid) this.whole = { picture: this.picture, view: asked.view };
+    this.onpicture?.(picture);
+  }
+
   private ask(request: Request): void {
     clearTimeout(this.timer);
+    this.given = false;
     this.next = null;
     this.asked = request;
     this.askedAt = performance.now();
@@ -159,4 +209,16 @@ function same(one: Request, two: Request): boolean {
 function flows(one: Request, two: Request): boolean {
   const rest = (r: Request): string => JSON.stringify([r.run, r.other, r.view, r.knobs, r.selection]);
   return rest(one) === rest(two);
+}
+
+/** A refining picture's parts laid over those of the last whole one, by their titles; null where they do not match. */
+export function overlaid(whole: Picture, next: Picture): { picture: Picture; stale: number[] } | null {
+  const [old, fresh] = [whole.body, next.body];
+  if (old.mark !== "group" || fresh.mark !== "group" || fresh.children.length >= old.children.length) return null;
+  const parts = new Map(fresh.children.map((child) => [`${child.mark} ${child.title}`, child]));
+  const names = old.children.map((child) => `${child.mark} ${child.title}`);
+  const told = fresh.children.every((child) => child.title) && parts.size === fresh.children.length;
+  if (!told || new Set(names).size !== names.length || [...parts.keys()].some((name) => !names.includes(name))) return null;
+  const children = old.children.map((child, i) => parts.get(names[i]!) ?? child);
+  return { picture: { ...next, body: { ...fresh, children } }, stale: names.flatMap((name, i) => (parts.has(name) ? [] : [i])) };
 }

@@ -18,6 +18,7 @@ export interface Fitted {
 const HEAD = 23;
 const CAPTION = 20;
 const LABEL = 14;
+const SLIDE = 24;
 const NAMES = 76;
 const FACTORS = Array.from({ length: 80 }, (_, i) => 4 * 0.965 ** i).filter((factor) => factor >= 0.25);
 const LEAST_CHART = 84;
@@ -96,7 +97,7 @@ function around(node: Node): number {
   const scale = "limits" in node && node.limits && "scale" in node.limits ? node.limits.scale : "grey";
   const detail = node.mark === "lines" && (node.y_title || node.y_log || node.series.length > 1);
   const head = node.title || scale !== "grey" || detail ? HEAD : 0;
-  return head + (node.caption ? CAPTION : 0);
+  return head + (node.caption ? CAPTION : 0) + (node.handle?.kind === "slide" ? SLIDE : 0);
 }
 
 function heightOf(node: Node, width: number, factor: number): number {

@@ -1,5 +1,6 @@
 /** The keys of the page, everywhere but in fields where one types. */
 
+import type { RunState } from "./protocol.ts";
 import { page } from "./store.svelte.ts";
 
 export const KEYS: readonly (readonly [string, string])[] = [
@@ -16,6 +17,8 @@ export const KEYS: readonly (readonly [string, string])[] = [
   ["I", "fold the inspector"],
   ["T", "fold the input tray"],
   ["Tab, arrows, Enter", "walk through a picture, choose a part; Ctrl one more, Shift a range"],
+  ["Alt click, Alt Enter", "choose what to compare with: a 7 rather than a 2"],
+  ["E", "edit the input: paint, shift, warp"],
   ["Esc", "close what floats, leave an enlarged view, choose nothing"],
   ["?", "these keys"],
 ];
@@ -69,8 +72,15 @@ function letter(key: string, panels: Panels): boolean {
   else if (key === "m") panels.map();
   else if (key === "i") panels.inspector();
   else if (key === "t") panels.tray();
+  else if (key === "e" && editable(state)) page.editing = !page.editing;
   else return false;
   return true;
+}
+
+/** Whether inputs are pictures whose pixels can be painted on one by one. */
+export function editable(state: RunState | null): boolean {
+  const input = state?.input;
+  return input?.kind === "image" && (input.channels === 1 || input.channels === 3);
 }
 
 function example(by: number): void {

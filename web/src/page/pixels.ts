@@ -1,10 +1,12 @@
 /** Pixels on their way to the server: as base64, in the forms that the kinds of input take. */
 
-import type { RawInput } from "./protocol.ts";
+import type { InputKind, RawInput } from "./protocol.ts";
 
 const CHUNK = 0x8000;
 /** The longest side of a picture that is sent; no model here looks at more. */
 const LARGEST = 256;
+/** A picture is sent with so many times the pixels a side that the model looks at: the rest would be thrown away. */
+const FINER = 2;
 
 export function base64(bytes: Uint8Array): string {
   let text = "";
@@ -21,9 +23,16 @@ export function drawing(canvas: HTMLCanvasElement): RawInput {
   return { kind: "drawing", width, height, pixels: base64(grey) };
 }
 
-/** A picture, from anything a canvas can draw; large ones are made smaller. */
-export function picture(source: CanvasImageSource, width: number, height: number): RawInput {
-  const scale = Math.min(1, LARGEST / Math.max(width, height));
+/** Exact pixels of the data's own size, made out of an example or of another input. */
+export function exact(bytes: Uint8Array, width: number, height: number, channels: 1 | 3, example: number | null): RawInput {
+  const of = example === null ? {} : { example };
+  return { kind: "pixels", width, height, channels, pixels: base64(bytes), ...of };
+}
+
+/** A picture, from anything a canvas can draw; large ones are made smaller. `wanted` is the model's own size. */
+export function picture(source: CanvasImageSource, width: number, height: number, wanted?: { width?: number; height?: number }): RawInput {
+  const enough = wanted?.width && wanted.height ? FINER * Math.max(wanted.width / width, wanted.height / height) : 1;
+  const scale = Math.min(1, LARGEST / Math.max(width, height), enough);
   const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
   const canvas = new OffscreenCanvas(w, h);
   const context = canvas.getContext("2d", { willReadFrequently: true })!;
@@ -40,10 +49,10 @@ export function picture(source: CanvasImageSource, width: number, height: number
 }
 
 /** An uploaded file as an input: a picture, a text, or the first row of numbers of a table. */
-export async function fromFile(file: File, wants: string): Promise<RawInput> {
+export async function fromFile(file: File, wants: string, kind: InputKind): Promise<RawInput> {
   if (file.type.startsWith("image/")) {
     const bitmap = await createImageBitmap(file);
-    const input = picture(bitmap, bitmap.width, bitmap.height);
+    const input = picture(bitmap, bitmap.width, bitmap.height, kind);
     bitmap.close();
     return input;
   }

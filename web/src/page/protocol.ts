@@ -36,6 +36,8 @@ export interface View extends Described {
   rows: string[];
   needs: "model" | "record" | "snapshot";
   follows: string[];
+  /** The kinds of keys that it tries out while the pointer rests on one. */
+  hovers?: string[];
   input: boolean;
   panel: "" | "map" | "inspector" | "answer" | "probe";
   demo: string;
@@ -100,6 +102,8 @@ export interface InputKind {
   width?: number;
   channels?: number;
   draw?: boolean;
+  /** What the model receives for black and for white, over all channels. */
+  receives?: [number, number];
   columns?: string[];
   vocabulary?: number;
   length?: number;
@@ -147,6 +151,7 @@ export interface RunState {
 export type RawInput =
   | { kind: "drawing"; width: number; height: number; pixels: string }
   | { kind: "image"; width: number; height: number; pixels: string }
+  | { kind: "pixels"; width: number; height: number; channels: 1 | 3; pixels: string; example?: number }
   | { kind: "text"; text: string }
   | { kind: "row"; values: number[] };
 
@@ -173,6 +178,7 @@ export type ToServer =
   | { do: "recall"; id: number; name: string };
 
 export type FromServer =
+  | { event: "preparing"; done: number; total: number; note: string }
   | ({ event: "hello" } & Hello)
   | { event: "run"; run: string; state: RunState }
   | { event: "runs"; runs: RunEntry[] }

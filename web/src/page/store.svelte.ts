@@ -10,6 +10,10 @@ import type {
 } from "./protocol.ts";
 import type { Picture } from "../types.ts";
 import { knobText, otherOf, type Situation } from "./requests.ts";
+import type { How } from "../marks/context.ts";
+
+/** Keys of these kinds in set B name a second run and step. */
+const ASIDE = ["run", "step"];
 
 export interface Message {
   id: number;
@@ -20,10 +24,17 @@ export interface Message {
 /** A selection longer than this is stored by the server and named in the address. */
 const LONG = 600;
 const SHORT_LIFE = 5000;
+/** So long the pointer rests on something before it is tried out, and is gone before that ends. */
+const RESTS = 120;
+const LEAVES = 80;
+/** Milliseconds between two spellings of the address while something is dragged. */
+const SPELLING = 250;
 
 export class Page {
   status = $state<"connecting" | "open" | "lost">("connecting");
   hello = $state.raw<Hello | null>(null);
+  /** Before the greeting of the very first start: what the server is busy with. */
+  preparing = $state.raw<{ done: number; total: number; note: string } | null>(null);
   runs = $state.raw<RunEntry[]>([]);
   states = $state.raw<Record<string, RunState>>({});
   address = $state.raw<Address>(emptyAddress());
@@ -32,6 +43,12 @@ export class Page {
   playing = $state(false);
   messages = $state.raw<Message[]>([]);
   hovered = $state.raw<string | null>(null);
+  /** What the pointer rests on: views that can show it as if it were chosen. */
+  tried = $state.raw<string | null>(null);
+  /** The input is being edited in the tray. */
+  editing = $state(false);
+  /** Takes a chosen example instead of the selection: a tool of the editor that wants one. */
+  taker: ((example: number) => void) | null = null;
   /** The last picture of each view, for the catalogue. */
   readonly lastPictures = new Map<string, Picture>();
   /** Answers to what was asked by number: commands, kept and recalled selections. */
@@ -39,6 +56,8 @@ export class Page {
   private channels = new Map<number, Channel>();
   private ids = 0;
   private connection: Connection | null = null;
+  private resting = 0;
+  private spelling = 0;
 
   readonly run = $derived(this.address.run || (this.runs.find((run) => run.alive) ?? this.runs[0])?.name || "");
   readonly state = $derived<RunState | null>(this.states[this.run] ?? null);
@@ -94,6 +113,9 @@ export class Page {
 
   private receive(message: FromServer): void {
     switch (message.event) {
+      case "preparing":
+        this.preparing = message;
+        break;
       case "hello":
         this.hello = message;
         this.runs = message.runs;
@@ -167,14 +189,25 @@ export class Page {
     return [...this.channels.values()].every((channel) => channel.settled);
   }
 
+  /** Whether any view that looks at the person's input has its picture: a stream of inputs goes as fast as the fastest of them. */
+  get someSettled(): boolean {
+    const asking = [...this.channels.values()].filter((channel) => channel.asking);
+    return !asking.length || asking.some((channel) => channel.settled);
+  }
+
   // --- the address --------------------------------------------------------------------------------------------------
 
   /** Go somewhere. Places worth returning to make an entry in the browser's history. */
-  go(change: Partial<Address>, { remember = false } = {}): void {
+  go(change: Partial<Address>, { remember = false, moving = false } = {}): void {
     const kept = "selection" in change ? "" : this.address.kept;
     this.address = { ...this.address, ...change, kept };
     if ("selection" in change) void this.keep();
-    this.write(remember);
+    if (!moving) this.write(remember);
+    else if (!this.spelling)
+      this.spelling = window.setTimeout(() => {
+        this.spelling = 0;
+        this.write();
+      }, SPELLING);
   }
 
   private write(remember = false): void {
@@ -233,9 +266,9 @@ export class Page {
     this.go({ view: slot }, { remember: true });
   }
 
-  setKnob(slot: string, name: string, value: KnobValue): void {
+  setKnob(slot: string, name: string, value: KnobValue, moving = false): void {
     const knobs = { ...this.address.knobs, [slot]: { ...this.address.knobs[slot], [name]: knobText(value) } };
-    this.go({ knobs });
+    this.go({ knobs }, { moving });
   }
 
   resetKnobs(slot: string): void {
@@ -245,10 +278,13 @@ export class Page {
 
   // --- the selection ------------------------------------------------------------------------------------------------
 
-  /** Choose keys: "one" instead of the others of their kind, "toggle" one more or one less, "range" these too. */
-  select(keys: string[], how: "one" | "toggle" | "range" = "one"): void {
+  /** Choose keys: "one" instead of the others of their kind, "toggle" one more or one less, "range" these too, "against" into set B. */
+  select(keys: string[], how: How = "one"): void {
     const clean = keys.map((key) => parseKey(key)).filter((key) => key !== null).map(keyText);
     if (!clean.length) return;
+    if (how === "against") return this.selectAgainst(clean);
+    const taken = this.taker && clean.length === 1 ? parseKey(clean[0]!) : null;
+    if (taken?.kind === "example") return this.taker!(taken.index[0]!);
     const steps = clean.filter((key) => kindOf(key) === "step");
     if (steps.length === clean.length && how === "one") return this.goTo(Number(clean.at(-1)!.slice(5)));
     let a = [...this.address.selection.a];
@@ -267,8 +303,40 @@ export class Page {
     this.go({ selection: { a, b: this.address.selection.b } });
   }
 
+  /** Choose keys to compare with, instead of the others of their kind; a second time lets them go. A run or step has its own place. */
+  private selectAgainst(keys: string[]): void {
+    const mine = keys.filter((key) => !ASIDE.includes(kindOf(key)));
+    if (!mine.length) return;
+    const kinds = new Set(mine.map(kindOf));
+    const { a, b } = this.address.selection;
+    const before = b.filter((key) => kinds.has(kindOf(key))).join();
+    const rest = b.filter((key) => !kinds.has(kindOf(key)));
+    this.go({ selection: { a, b: before === mine.join() ? rest : [...rest, ...mine] } });
+  }
+
+  /** What is compared with, in set B; the second run and step stand there too, and are chosen elsewhere. */
+  readonly against = $derived(this.address.selection.b.filter((key) => !ASIDE.includes(kindOf(key))));
+
   clearSelection(): void {
-    this.go({ selection: { a: [], b: this.address.selection.b } });
+    const b = this.address.selection.b.filter((key) => ASIDE.includes(kindOf(key)));
+    this.go({ selection: { a: [], b } });
+  }
+
+  /** The pointer is on something, or on nothing more. */
+  hover(key: string | null): void {
+    this.hovered = key;
+    clearTimeout(this.resting);
+    const wanted = key && [...this.views.values()].some((view) => view.hovers?.includes(kindOf(key))) ? key : null;
+    if (wanted === this.tried) return;
+    this.resting = window.setTimeout(() => (this.tried = wanted), wanted ? RESTS : LEAVES);
+  }
+
+  /** Where a view stands: as everything does, or as if what the pointer rests on were chosen. */
+  situationOf(view: View): Situation {
+    const key = this.tried;
+    if (!key || !view.hovers?.includes(kindOf(key))) return this.situation;
+    const { a, b } = this.situation.selection;
+    return { ...this.situation, selection: { a: [...a.filter((other) => kindOf(other) !== kindOf(key)), key], b } };
   }
 
   chosen(kind: string, selection: Selection = this.address.selection): string | null {

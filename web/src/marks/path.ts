@@ -1,0 +1,200 @@
+// A line drawn by hand over a plane, by pointer or keys: "x,y;x,y;…" in the plane's own numbers, at most 64 places.
+
+import type { Handle } from "../types.ts";
+import type { Scale } from "./axis.ts";
+import type { Context } from "./context.ts";
+import { make, setAttribute, setText, svg } from "./elements.ts";
+
+type Point = readonly [number, number];
+
+export interface Path {
+  update(handle: Handle | null): void;
+  destroy(): void;
+}
+
+const MOST = 64;
+const APART = 2; // CSS pixels between two places of a stroke
+const CLICK = 6; // a shorter stroke is a click
+const ARROWS: Readonly<Record<string, Point>> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** Lay a pad over a plane that takes strokes while the mark has a handle of this kind. */
+export function pathOn(surface: HTMLElement, context: Context, plane: () => { x: Scale; y: Scale }): Path {
+  const pad = make("div", "path-pad");
+  const sheet = svg("svg", { class: "path-sheet", "aria-hidden": "true" });
+  const [under, line, start, end, here] = [
+    svg("polyline", { class: "path-under" }), svg("polyline", { class: "path-line" }),
+    svg("circle", { class: "path-start", r: 3.5 }), svg("circle", { class: "path-end", r: 3.5 }), svg("circle", { class: "path-here", r: 5 }),
+  ];
+  const away = make("button", "link path-away", "clear");
+  away.type = "button";
+  sheet.append(under, line, start, end, here);
+  pad.append(sheet, away);
+  pad.setAttribute("role", "application");
+  pad.hidden = true;
+  surface.append(pad);
+  const stop = new AbortController();
+  const listen = { signal: stop.signal };
+  let handle: Handle | null = null;
+  let points: Point[] = []; // in the plane's own numbers
+  let stroke: Point[] | null = null; // on the screen, while it is drawn
+  let cursor: Point | null = null;
+  let drawn = false;
+  let sent: string | null = null;
+
+  const free = (): boolean => handle !== null && !context.fixed;
+  const onScreen = ([x, y]: Point): Point => [plane().x.at(x) - plane().x.from, plane().y.at(y) - plane().y.to];
+  const inPlane = ([x, y]: Point): Point => [plane().x.value(x + plane().x.from), plane().y.value(y + plane().y.to)];
+  const sides = (): Point => [plane().x.to - plane().x.from, plane().y.from - plane().y.to];
+  const within = ([x, y]: Point): Point => [Math.max(0, Math.min(sides()[0], x)), Math.max(0, Math.min(sides()[1], y))];
+
+  function place(event: PointerEvent): Point {
+    const box = pad.getBoundingClientRect();
+    return within([event.clientX - box.left, event.clientY - box.top]);
+  }
+
+  function send(next: Point[]): void {
+    points = next;
+    sent = pathText(next);
+    show();
+    if (handle) context.set(handle.knob, sent);
+  }
+
+  function show(): void {
+    const shown = stroke ?? points.map(onScreen);
+    const text = shown.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ");
+    for (const part of [under, line]) part.setAttribute("points", text);
+    for (const [dot, at] of [[start, shown[0]], [end, shown.at(-1)], [here, cursor]] as const) {
+      dot!.toggleAttribute("hidden", !at);
+      if (at) [dot!.setAttribute("cx", String(at[0])), dot!.setAttribute("cy", String(at[1]))];
+    }
+    away.hidden = !points.length || stroke !== null || !free();
+  }
+
+  pad.addEventListener("pointerdown", (event) => {
+    drawn = false;
+    if (!free() || event.button !== 0 || event.target === away) return;
+    pad.setPointerCapture(event.pointerId);
+    stroke = [place(event)];
+    cursor = null;
+  }, listen);
+  pad.addEventListener("pointermove", (event) => {
+    if (!stroke) return;
+    const next = place(event);
+    const last = stroke.at(-1)!;
+    if (Math.hypot(next[0] - last[0], next[1] - last[1]) < APART) return;
+    stroke.push(next);
+    if (pathLength(stroke) > CLICK) show();
+  }, listen);
+  pad.addEventListener("pointerup", () => {
+    const done = stroke;
+    stroke = null;
+    drawn = done !== null && pathLength(done) > CLICK;
+    if (drawn && done) send(evenly(done, MOST).map(inPlane));
+    else show();
+  }, listen);
+  pad.addEventListener("pointercancel", () => {
+    stroke = null;
+    show();
+  }, listen);
+  // A stroke ends where it ends: it does not choose the point that lies there.
+  pad.addEventListener("click", (event) => {
+    if (drawn || event.target === away) event.stopPropagation();
+  }, listen);
+  away.addEventListener("click", () => send([]), listen);
+  pad.addEventListener("keydown", (event) => {
+    if (!free() || event.target !== pad || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!key(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, listen);
+  pad.addEventListener("blur", () => {
+    cursor = null;
+    show();
+  }, listen);
+
+  function key(event: KeyboardEvent): boolean {
+    const way = ARROWS[event.key];
+    const [wide, tall] = sides();
+    if (way) {
+      const from = cursor ?? (points.length ? onScreen(points.at(-1)!) : [wide / 2, tall / 2]);
+      const by = event.shiftKey ? 32 : 8;
+      cursor = within([from[0] + by * way[0], from[1] + by * way[1]]);
+      setAttribute(pad, "aria-valuetext", inPlane(cursor).map((value) => Number(value.toPrecision(3))).join(", "));
+      show();
+    } else if (event.key === "Enter" || event.key === " ") {
+      cursor ??= [wide / 2, tall / 2];
+      if (points.length < MOST) send([...points, inPlane(cursor)]);
+    } else if (event.key === "Backspace" && points.length) send(points.slice(0, -1));
+    else if (event.key === "Escape" && (points.length || stroke)) {
+      stroke = null;
+      send([]);
+    } else return false;
+    return true;
+  }
+
+  return {
+    update(next) {
+      handle = next?.kind === "path" ? next : null;
+      pad.hidden = !handle;
+      if (!handle) return;
+      const [wide, tall] = sides();
+      pad.style.left = `${plane().x.from}px`;
+      pad.style.top = `${plane().y.to}px`;
+      pad.style.width = `${wide}px`;
+      pad.style.height = `${tall}px`;
+      pad.tabIndex = free() ? 0 : -1;
+      pad.classList.toggle("free", free());
+      const name = handle.knob.replaceAll("_", " ");
+      pad.setAttribute("aria-label", `${name}: draw a line over the plane; or arrows move, Enter adds a place, Backspace takes one away, Escape clears`);
+      setText(away, "clear");
+      if (sent === null || sent === handle.value) {
+        points = readPath(handle.value);
+        sent = null;
+      }
+      show();
+    },
+    destroy() {
+      stop.abort();
+      pad.remove();
+    },
+  };
+}
+
+/** The places of a path from its text; what is no pair of numbers is left out. */
+export function readPath(text: string): Point[] {
+  return text.split(";").map((part) => part.split(",").map(Number))
+    .filter((pair) => pair.length === 2 && pair.every(Number.isFinite)).map(([x, y]) => [x!, y!] as const);
+}
+
+export function pathText(points: readonly Point[]): string {
+  return points.map((point) => point.map((value) => Number(value.toPrecision(5))).join(",")).join(";");
+}
+
+function pathLength(points: readonly Point[]): number {
+  let sum = 0;
+  for (let i = 1; i < points.length; i++) sum += Math.hypot(points[i]![0] - points[i - 1]![0], points[i]![1] - points[i - 1]![1]);
+  return sum;
+}
+
+/** The same line by at most so many places, evenly far apart along it. */
+export function evenly(points: readonly Point[], most: number): Point[] {
+  const whole = pathLength(points);
+  const count = Math.max(2, Math.min(most, Math.ceil(whole / 4)));
+  const found: Point[] = [points[0]!];
+  let walked = 0;
+  let at = 1;
+  for (let i = 1; i < count - 1; i++) {
+    const wanted = (whole * i) / (count - 1);
+    let piece = Math.hypot(points[at]![0] - points[at - 1]![0], points[at]![1] - points[at - 1]![1]);
+    while (walked + piece < wanted && at < points.length - 1) {
+      walked += piece;
+      at++;
+      piece = Math.hypot(points[at]![0] - points[at - 1]![0], points[at]![1] - points[at - 1]![1]);
+    }
+    const share = piece ? Math.min(1, (wanted - walked) / piece) : 0;
+    const [from, to] = [points[at - 1]!, points[at]!];
+    found.push([from[0] + (to[0] - from[0]) * share, from[1] + (to[1] - from[1]) * share]);
+  }
+  found.push(points.at(-1)!);
+  return found;
+}
