@@ -1,0 +1,246 @@
+"""What is gathered along one way from an input to another: answers, flips, activity, read-outs, units, maps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import NotApplicable
+from ...data import nesting
+from ...methods.attribute import attributions
+from ...methods.method import Looking, Method
+from ...methods.perturbation.morph import Flip, LayerWay, Way, answers, decided, effects, flips, put_back, walk
+from ...methods.readout import ReadOut, fit, pooled
+from ...model.layers import Layer, by_unit
+from ...model.targets import Target
+from ...model.unwrap import fed
+from ...scene import Scene
+from ..units import Shown, main_layers
+
+Floats = NDArray[np.float64]
+DEEP = 10
+"""So many layers are read out; of more, evenly spread ones."""
+UNITS = 10
+STRIP = 9
+BATCH = 64
+
+
+@dataclasses.dataclass
+class Told:
+    """One way, with whatever has been found out about it so far."""
+
+    way: Way
+    places: list[float]
+    answers: Floats
+    decisions: Tensor
+    flips: list[Flip]
+    active: dict[str, Floats] = dataclasses.field(default_factory=dict)
+    means: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    depth: dict[str, tuple[Floats, ReadOut]] = dataclasses.field(default_factory=dict)
+    units: list[Unit] = dataclasses.field(default_factory=list)
+    margins: tuple[float, float] = (0.0, 0.0)
+    """The target just before and just behind the flip."""
+    accounted: tuple[str, float] | None = None
+    """The deepest layer, and the share of the target's change that its units sum to."""
+    maps: tuple[Any, Any] | None = None
+    """The inputs on both sides of the flip, and their attributions."""
+    embedded: Tensor | None = None
+    """For tokens: slope times embedding on both sides, (2, tokens)."""
+    strip: Tensor | None = None
+    """Inputs at evenly spread places and on both sides of the flip."""
+    strip_gaps: Tensor | None = None
+    """How far their codes are from the mixed ones, for a way through a layer's space."""
+    known: list[int] = dataclasses.field(default_factory=list)
+    """The classes that the read-outs know."""
+
+    @property
+    def flip(self) -> float | None:
+        """Where the answer first changes."""
+        return self.flips[0].place if self.flips else None
+
+    def sides(self, window: float) -> tuple[float, float]:
+        """The places on both sides of the flip; start and end where nothing flips."""
+        if self.flip is None:
+            return 0.0, 1.0
+        return max(0.0, self.flip - window), min(1.0, self.flip + window)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """What a unit did across the flip."""
+
+    layer: str
+    number: int
+    before: float
+    after: float
+    effect: float
+    alone: float
+    """The target behind the flip, with this unit alone set back."""
+
+
+def travelled(way: Way, count: int) -> Told:
+    """The answers along a way and the places where they flip."""
+    places = [k / (count - 1) for k in range(count)]
+    scores = torch.cat([there.scores.detach() for _, there in walk(way, places, ())])
+    decisions = decided(way.look, scores).cpu()
+    found = answers(way.look, scores).double().cpu().numpy()
+    return Told(way, places, found, decisions, flips(way, places, decisions))
+
+
+def followed(scene: Scene) -> list[Shown]:
+    """The layers that are looked into: those that learn something, without embeddings and the one that answers."""
+    found = [one for one in main_layers(scene) if "Embedding" not in one.layer.kind and one.layer.weight is not None]
+    if len(found) > 1:
+        found = found[:-1]
+    if len(found) <= DEEP:
+        return found
+    return [found[round(k * (len(found) - 1) / (DEEP - 1))] for k in range(DEEP)]
+
+
+def look_inside(told: Told, layers: Sequence[Shown], reads: dict[str, ReadOut]) -> None:
+    """Activity, mean activations and read-outs along a way; one more walk."""
+    chosen = [one for one in layers if told.way.after(one.source)]
+    found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {one.name: [] for one in chosen}
+    for _, there in walk(told.way, told.places, [one.source for one in chosen]):
+        for one in chosen:
+            values = _units(one, there[one.source.name])
+            active = (values > 0).float().flatten(1).mean(1)
+            means = values.flatten(2).mean(2) if values.ndim > 2 else values
+            found[one.name].append((active, means, pooled(values)))
+    for name, parts in found.items():
+        active, means, rows = (torch.cat(part) for part in zip(*parts, strict=True))
+        told.active[name], told.means[name] = active.double().numpy(), means
+        if name in reads:
+            told.depth[name] = reads[name](rows).double().numpy(), reads[name]
+
+
+def _units(one: Shown, raw: Tensor) -> Tensor:
+    """A captured activation with its units at 1, as the next layer gets it."""
+    return one.values(by_unit(one.source, raw.detach())).cpu()
+
+
+def read_outs(scene: Scene, layers: Sequence[Shown], without: Sequence[int]) -> tuple[dict[str, ReadOut], list[int]]:
+    """A linear read-out of each layer, fitted on the live examples but those in ``without``; and the classes it knows."""
+    if scene.task not in ("classification", "regression"):
+        return {}, []
+    y = scene.reading.truth(scene.live.y) if scene.live.y is not None else scene.predictions()
+    if y.reshape(len(y), -1).shape[1] != 1:
+        return {}, []
+    y = y.reshape(len(y))
+    known: list[int] = []
+    if scene.task == "classification":
+        known = sorted({int(k) for k in y})
+        y = torch.searchsorted(torch.tensor(known), y.long())
+        if len(known) < 2:
+            return {}, known
+    leave = torch.zeros(len(y), dtype=torch.bool)
+    leave[[k for k in without if k < len(y)]] = True
+    names = tuple(one.name for one in layers)
+    rows = scene.once(f"journey/rows/{names}", lambda: _rows(scene, layers))
+    made = {name: fit(rows[name], y, len(known), leave) for name in names}
+    return {name: read for name, read in made.items() if read is not None}, known
+
+
+def _rows(scene: Scene, layers: Sequence[Shown]) -> dict[str, Tensor]:
+    table = {one.source.name: one for one in layers}
+    parts: dict[str, list[Tensor]] = {name: [] for name in table}
+    for first in range(0, len(scene.live), BATCH):
+        chosen = list(range(first, min(first + BATCH, len(scene.live))))
+        x = fed(scene.model, scene.live.batch(chosen))
+        kept = scene.look(x, table, reduce=lambda name, tensor: pooled(_units(table[name], tensor)))[1]
+        for name, value in kept.items():
+            parts[name].append(value)
+    return {table[name].name: torch.cat(value) for name, value in parts.items()}
+
+
+def weigh_units(told: Told, layers: Sequence[Shown], target: Target, window: float) -> None:
+    """The units that did most to the target across the flip, and what each of them does alone."""
+    chosen = [one for one in layers if told.way.after(one.source)]
+    sources = [one.source for one in chosen]
+    low, high = told.sides(window)
+    ends = told.way.run([low, high], target, keep=[layer.name for layer in sources])
+    before, after = (float(value) for value in ends.value.detach())
+    told.margins = before, after
+    if not chosen:
+        return
+    done = effects(told.way, sources, target, low, high)
+    ranked = sorted(
+        ((float(value), one, unit) for one in chosen for unit, value in enumerate(done[one.source.name])),
+        key=lambda row: -abs(np.nan_to_num(row[0])),
+    )[:UNITS]
+    if after != before:
+        told.accounted = chosen[-1].name, float(done[sources[-1].name].sum()) / (after - before)
+    told.units = []
+    for effect, one, unit in ranked:
+        values = _units(one, ends[one.source.name])[:, unit].double().reshape(2, -1).mean(1)
+        alone = put_back(told.way, one.source, unit, low, high, target)
+        told.units.append(Unit(one.name, unit, float(values[0]), float(values[1]), effect, alone))
+
+
+def map_sides(told: Told, target: Target, method: Method, window: float) -> None:
+    """The attributions of the target to the inputs on both sides of the flip.
+
+    *Raises* NotApplicable where the method does not fit.
+    """
+    x = told.strip[-2:] if isinstance(told.way, LayerWay) and told.strip is not None else None
+    if x is None:
+        x = told.way.inputs(told.sides(window))
+    if x is None:
+        return
+    *_, last = attributions(told.way.look, x, target, method)
+    told.maps = x, last
+
+
+def embedded_sides(told: Told, target: Target, window: float) -> Tensor | None:
+    """For tokens: slope times embedding at both sides of the flip, summed over the embedding, (2, tokens)."""
+    if isinstance(told.way, LayerWay):
+        return None
+    points = tuple(point.requires_grad_() for point in told.way.points(told.sides(window)))
+    there = told.way.run([0.0, 0.0], target, points=points, grad=True)
+    slopes = told.way.look.gradients(there.value, points)
+    found = [(slope * point.detach()).sum(-1) for slope, point in zip(slopes, points, strict=True)]
+    return found[0].detach().cpu() if found and found[0].ndim == 2 else None
+
+
+def strip_places(told: Told, window: float) -> list[float]:
+    """Evenly spread places, and the two sides of the flip."""
+    return [k / (STRIP - 1) for k in range(STRIP)] + list(told.sides(window))
+
+
+def nearest_tokens(look: Looking, points: Tensor, like: Tensor, size: int) -> list[int]:
+    """The tokens whose embeddings lie nearest to given ones (tokens, width)."""
+    length = like.shape[1]
+    rows = -(-size // length)
+    numbers = torch.arange(rows * length).clamp_max(size - 1).reshape(rows, length).to(like)
+    table = look.points(numbers)[0].detach().reshape(rows * length, -1)[:size]
+    return [int(k) for k in torch.cdist(points.float(), table.float()).argmin(1)]
+
+
+def carried(look: Looking, start: Any, end: Any, layer: Layer | None, table: Sequence[Layer]) -> LayerWay:
+    """The way through the named layer, else through the one nearest the middle that everything goes through.
+
+    *Raises* NotApplicable where there is none.
+    """
+    if layer is not None:
+        return LayerWay(look, start, end, layer.name)
+    last = max((one.order for one in table), default=0)
+    fitting = [one for one in table if not one.part and one.order < last and "Embedding" not in one.kind]
+    middle = (len(fitting) - 1) / 2
+    weighty = sorted(range(len(fitting)), key=lambda k: (fitting[k].weight is None, abs(k - middle)))
+    for k in weighty:
+        try:
+            return LayerWay(look, start, end, fitting[k].name)
+        except NotApplicable:
+            continue
+    raise NotApplicable("no layer of this network carries the whole answer, so there is no way through a layer's space")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two inputs are equal."""
+    return all(torch.equal(x, y) for x, y in zip(nesting.tensors(a), nesting.tensors(b), strict=True))

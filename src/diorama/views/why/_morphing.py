@@ -1,0 +1,171 @@
+"""What a morph goes between, and all that has been gathered about it so far."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.selection import number_key
+from ...data import nesting
+from ...data.kinds import Tokens
+from ...methods.method import Looking
+from ...methods.perturbation.morph import LayerWay
+from ...methods.perturbation.morph import answers as answered
+from ...methods.perturbation.morph_plane import Plane
+from ...model.capture import Capture
+from ...model.targets import Target
+from ...scene import Scene
+from ...scene.input import Current
+from .. import answers
+from . import _journey as journey
+from ._journey import Told
+
+
+@dataclasses.dataclass(frozen=True)
+class Stops:
+    """Start and end, perhaps a third input, and the two answers that are followed."""
+
+    scene: Scene
+    look: Looking
+    start: Current
+    end: Current
+    third: Current | None
+    found: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+    @cached_property
+    def pair(self) -> tuple[int, int]:
+        """The answers at start and end: classes or tokens; for labels and numbers the one that changes most, twice."""
+        first, last = (np.nan_to_num(part) for part in self.found)
+        if self.scene.task in ("classification", "next_token"):
+            return int(first.argmax()), int(last.argmax())
+        most = int(np.abs(last - first).argmax())
+        return most, most
+
+    def name(self, number: int) -> str:
+        """An answer in words."""
+        if self.scene.task == "next_token":
+            return answers.token(self.scene, number)
+        if self.scene.task in ("classification", "multi_label") and number < len(self.scene.classes):
+            return self.scene.classes[number]
+        return f"output {number}" if len(self.found[0]) > 1 else "the answer"
+
+    def key(self, number: int) -> str:
+        """The key of an answer that is a class."""
+        return number_key("class", number) if self.scene.task in ("classification", "multi_label") else ""
+
+    @property
+    def chances(self) -> bool:
+        """Whether answers are probabilities."""
+        return self.scene.task != "regression"
+
+    @cached_property
+    def target(self) -> Target:
+        """The score of the end's answer minus that of the start's; where they are the same, its score."""
+        a, b = self.pair
+        text = f"{self.name(b)} − {self.name(a)}" if a != b else self.name(b)
+
+        def score(output: Any, number: int) -> Tensor:
+            scores = self.look.reading.scores(output)
+            if self.scene.task == "next_token":
+                scores = scores[:, -1]
+            rows = scores.reshape(len(scores), -1)
+            if self.scene.task == "classification" and rows.shape[1] == 1:
+                return rows[:, 0] if number == 1 else -rows[:, 0]
+            return rows[:, number]
+
+        def take(output: Any, kept: Capture) -> Tensor:
+            return score(output, b) - score(output, a) if a != b else score(output, b)
+
+        return Target(text, (), take)
+
+    @cached_property
+    def mark(self) -> str:
+        """A short name of start, end and third: equal inputs have equal names."""
+        made = hashlib.blake2b(digest_size=12)
+        for one in (self.start, self.end, *([self.third] if self.third is not None else [])):
+            for part in nesting.tensors(one.x):
+                made.update(np.ascontiguousarray(part.detach().cpu().float().numpy()).tobytes())
+        return made.hexdigest()
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The kind of the input where it is tokens alone."""
+        return self.scene.kind if isinstance(self.scene.kind, Tokens) else None
+
+    def said(self, found: NDArray[np.float64]) -> str:
+        """An answer in words, with its probability: "5 (97 %)"."""
+        if not np.isfinite(found).any():
+            return "nothing that is a number"
+        if self.scene.task in ("classification", "next_token"):
+            best = int(np.nan_to_num(found).argmax())
+            return f"{self.name(best)} ({100 * found[best]:.0f} %)"
+        number = self.pair[0]
+        return f"{self.name(number)} {found[number]:.3g}"
+
+
+@dataclasses.dataclass
+class Standing:
+    """Where the slider stands on one way: the answer, and the input where there is one."""
+
+    found: NDArray[np.float64]
+    x: Tensor | None = None
+    gap: float | None = None
+    words: tuple[str, ...] = ()
+
+
+class Drawing:
+    """Everything that has been gathered so far."""
+
+    def __init__(self, view: Any, scene: Scene, stops: Stops) -> None:
+        self.view, self.scene, self.stops = view, scene, stops
+        self.told: list[Told] = []
+        self.notes: list[str] = []
+        self.standing: list[Standing] = []
+        self.plane: Plane | None = None
+        self.field: NDArray[np.float32] | None = None
+        self.extent = (0.0, 1.0, 0.0, 1.0)
+
+    @property
+    def title(self) -> str:
+        """From what to what."""
+        a, b = self.stops.pair
+        return f"From {self.stops.name(a)} to {self.stops.name(b)}" if a != b else "From start to end"
+
+    @cached_property
+    def others(self) -> list[int]:
+        """The answers whose curves are drawn beside those of start and end: those that rise highest on the way."""
+        most = np.nan_to_num(np.stack([told.answers for told in self.told])).max((0, 1))
+        most[list(self.stops.pair)] = -np.inf
+        room = 1 if self.stops.pair[0] != self.stops.pair[1] else 2
+        return [int(k) for k in np.argsort(-most, kind="stable")[:room] if most[k] > -np.inf]
+
+    def stand(self, at: float, window: float, pictures: bool) -> bool:
+        """Find what stands at the slider, and the strips of inputs; True where a search was needed."""
+        self.standing, searched = [], False
+        for told in self.told:
+            scores = told.way.run([at]).scores.detach()
+            place = Standing(answered(self.stops.look, scores)[0].double().cpu().numpy())
+            self.standing.append(place)
+            if isinstance(told.way, LayerWay) and pictures:
+                if told.strip is None and (found := told.way.found(journey.strip_places(told, window))) is not None:
+                    told.strip, told.strip_gaps = found
+                    searched = True
+                one = told.way.found([at])
+                if one is not None:
+                    place.x, place.gap = one[0], float(one[1][0])
+            else:
+                place.x = told.way.inputs([at])
+                if told.strip is None:
+                    told.strip = told.way.inputs(journey.strip_places(told, window))
+                kind = self.stops.tokens
+                if kind is not None and kind.size and kind.size <= 20_000 and not isinstance(told.way, LayerWay):
+                    points = told.way.points([at])[0][0]
+                    near = journey.nearest_tokens(self.stops.look, points, nesting.first(self.stops.start.x), kind.size)
+                    place.words = tuple(kind.token(number) for number in near)
+        return searched
