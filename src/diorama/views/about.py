@@ -67,12 +67,13 @@ class Unit:
     def quick(self) -> list[Node]:
         """Its map on the current input, and its weights."""
         values = look(self.scene, [self.shown], self.current.x)[self.layer][0]
-        marks = [self._response(values)]
-        weights = self._weights()
+        marks = [self.response(values)]
+        weights = self.weights()
         marks += [weights] if weights is not None else []
         return [Group(children=tuple(marks), direction="row")]
 
-    def _response(self, values: Tensor) -> Node:
+    def response(self, values: Tensor) -> Node:
+        """Its map on the current input, its course over steps, or its number."""
         own = values[self.number]
         title = f"on {self.current.label}"
         key = unit_key(self.layer, self.number)
@@ -93,7 +94,8 @@ class Unit:
             return Lines(series=(line,), x_title="step", x_kind="number", title=title, height=120)
         return Number(label=title, value=float(own), key=key)
 
-    def _weights(self) -> Node | None:
+    def weights(self) -> Node | None:
+        """Its incoming weights as a picture, where they can be one."""
         try:
             found = kernels.kernel(self.scene, self.layer, Selection())
         except (NotApplicable, LookupError):

@@ -1,0 +1,244 @@
+"""What a unit sees of a picture: receptive-field boxes, the crops inside them, and signals sent back to the pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.colour import Limits, symmetric
+from ..core.errors import NotApplicable
+from ..core.marks import Box, Tiles
+from ..data.kinds import Image
+from ..data.nesting import Nested, size
+from ..methods.method import Looking
+from ..methods.rectifying import Passing, rectified
+from ..model.capture import Capture
+from ..model.fields import Field, fields
+from ..model.layers import Layer, by_unit
+from ..model.targets import Target
+from ..scene import Scene
+from ..scene.scanning import Seen
+
+Pixels = np.ndarray
+Place = tuple[int, ...]
+GREY = 128
+"""What stands where a receptive field reaches beyond the picture."""
+SMALLEST = 3
+"""A crop of fewer pixels a side shows nothing."""
+
+
+def field_of(scene: Scene, layer: Layer) -> Field | None:
+    """What each place of a layer sees of the picture; None for inputs that are no pictures with rows and columns."""
+    kind = scene.kind
+    axes = {"NCHW": (2, 3), "NHWC": (1, 2), "NHW": (1, 2)}.get(kind.layout) if isinstance(kind, Image) else None
+    if axes is None:
+        return None
+    found: dict[str, Field] = scene.keep(
+        "fields", lambda: fields(scene.model, scene.examples.batch([0], scene.device), scene.layers, axes)
+    )
+    return found.get(layer.name)
+
+
+def box_of(field: Field | None, place: Place, label: str = "") -> Box | None:
+    """The box of pixels that a place sees; None where it sees nothing, or where there are no places."""
+    if field is None or (not place and not field.whole):
+        return None
+    (top, bottom), (left, right) = field.box(place)
+    if bottom <= top:
+        return None
+    return Box(x=left, y=top, width=right - left, height=bottom - top, label=label)
+
+
+NOWHERE = Box(x=0, y=0, width=0, height=0)
+
+
+def crop(pixels: Pixels, box: Box | None, shape: tuple[int, ...]) -> Pixels:
+    """What lies in the box, on a canvas of the size of the largest field; grey where the field leaves the picture."""
+    height, width = shape
+    canvas = np.full((height, width, *pixels.shape[2:]), GREY if pixels.dtype == np.uint8 else 0, pixels.dtype)
+    if box is None:
+        return canvas
+    top, left, rows, columns = int(box.y), int(box.x), int(box.height), int(box.width)
+    down = height - rows if top == 0 and top + rows < pixels.shape[0] else 0
+    over = width - columns if left == 0 and left + columns < pixels.shape[1] else 0
+    canvas[down : down + rows, over : over + columns] = pixels[top : top + rows, left : left + columns]
+    return canvas
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """Some examples of a unit, strongest first: their numbers, values, places and what the unit sees of them."""
+
+    examples: list[int]
+    values: list[float]
+    places: list[Place]
+    pixels: Pixels | None
+    boxes: list[Box | None]
+    shape: tuple[int, ...]
+    """Of the largest field."""
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def local(self) -> bool:
+        """The unit sees a part of the picture alone, and it is large enough to be shown."""
+        if self.pixels is None or not self.examples:
+            return False
+        rows, columns = self.pixels.shape[1:3]
+        return (self.shape[0] < rows or self.shape[1] < columns) and max(self.shape) >= SMALLEST
+
+    def crops(self, of: Pixels | None = None) -> Pixels:
+        """The crops of the pictures, or of other planes of their size."""
+        whole = self.pixels if of is None else of
+        assert whole is not None
+        found = [crop(picture, box, self.shape) for picture, box in zip(whole, self.boxes, strict=True)]
+        return np.stack(found)
+
+
+def chosen(scene: Scene, seen: Seen, layer: Layer, unit: int, largest: bool = True, count: int = 9) -> Chosen:
+    """A unit's strongest (or most suppressing) examples, with what it sees of them."""
+    found = seen.statistics.top if largest else seen.statistics.bottom
+    assert found is not None
+    there = [k for k in range(min(found.k, count)) if found.examples[unit, k] >= 0]
+    examples = [int(found.examples[unit, k]) for k in there]
+    places = [seen.statistics.position(int(found.places[unit, k])) for k in there]
+    field = field_of(scene, layer)
+    pixels = seen.pictures(examples) if examples else None
+    boxes = [box_of(field, place) for place in places]
+    values = [float(found.values[unit, k]) for k in there]
+    return Chosen(examples, values, places, pixels, boxes, field.largest if field is not None else (1, 1))
+
+
+def limits_of(pixels: Pixels) -> Limits | None:
+    """Grey pixels go through limits, coloured ones are as they are."""
+    return Limits(low=0, high=255, scale="grey") if pixels.ndim == 3 else None
+
+
+def boxed(scene: Scene, seen: Seen, found: Chosen, title: str, side: int = 62, columns: int | None = 9) -> Tiles:
+    """The whole pictures, with a box round what the unit sees."""
+    assert found.pixels is not None
+    boxes = [box or NOWHERE for box in found.boxes] if found.local else []
+    return Tiles(
+        images=found.pixels, limits=limits_of(found.pixels), labels=seen.names(scene, found.examples),
+        notes=tuple(f"{value:.3g}" for value in found.values), keys=seen.keys(found.examples), boxes=tuple(boxes),
+        title=title, size=side, columns=columns,
+    )  # fmt: skip
+
+
+def sent_back(
+    scene: Scene, layer: Layer, x: Nested, units: Sequence[int], places: Sequence[Place], passing: Passing | None
+) -> tuple[np.ndarray, bool]:
+    """The activation of each example's unit at its place, sent back to the pixels: (n, height, width[, 3]).
+
+    ``passing`` says what ReLUs let through on the way back; None is the plain gradient, which is also used (the second
+    result is then False) where no ReLU runs. *Raises* NotApplicable for inputs that are no pictures.
+    """
+    kind = scene.kind
+    if not isinstance(kind, Image):
+        raise NotApplicable("signals are sent back to pictures, and this model takes none; use the view attribution")
+    look = Looking(
+        scene.model, x=x, kind=kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
+        cancel=scene.cancel, edits=scene.edits,
+    )  # fmt: skip
+    target = Target("the units", (layer.name,), _each_unit(layer, units, places))
+    rules = passing is not None
+    if passing is not None:
+        try:
+            values, _ = rectified(look, x, target, passing, passing)
+        except NotApplicable:
+            rules = False
+    if not rules:
+        points = look.points(x)
+        values = look.shaped(x, look.gradients(look.run(x, target, points, grad=True).value, points))
+    assert isinstance(values, Tensor)
+    planes = kind.planes(values)
+    found = np.moveaxis(planes, 1, 3) if planes.shape[1] == 3 else planes.mean(1)
+    return np.ascontiguousarray(found), rules
+
+
+def _each_unit(layer: Layer, units: Sequence[int], places: Sequence[Place]):  # type: ignore[no-untyped-def]
+    """One number an example: its own unit at its own place."""
+
+    def take(output: object, look: Capture) -> Tensor:
+        values = by_unit(layer, look[layer.name])
+        rows = torch.arange(len(values), device=values.device)
+        own = values[rows, torch.as_tensor(list(units), device=values.device)]
+        if own.ndim == 1:
+            return own
+        flat = torch.tensor([int(np.ravel_multi_index(place, own.shape[1:])) for place in places], device=own.device)
+        return own.flatten(1)[rows, flat]
+
+    return take
+
+
+def relief(signals: np.ndarray) -> tuple[np.ndarray, Limits | None]:
+    """Signals (n, height, width[, 3]) as pictures, each in its own range: coloured on grey, or blue and orange."""
+    flat = np.nan_to_num(signals.reshape(len(signals), -1))
+    top = np.abs(flat).max(1, initial=0).reshape(-1, *(1,) * (signals.ndim - 1))
+    scaled = np.nan_to_num(signals) / np.where(top > 0, top, 1)
+    if signals.ndim == 3:
+        return scaled.astype(np.float32), symmetric(scaled, 1.0)
+    return np.rint(scaled * 127 + GREY).clip(0, 255).astype(np.uint8), None
+
+
+def strongest_place(values: Tensor) -> Place:
+    """The place of a unit's map at which it responds most."""
+    if not values.ndim:
+        return ()
+    flat = torch.nan_to_num(values.reshape(-1), -torch.inf, -torch.inf, -torch.inf)
+    return tuple(int(k) for k in np.unravel_index(int(flat.argmax()), tuple(values.shape)))
+
+
+def repeated(x: Nested, count: int) -> Nested:
+    """One example several times over."""
+    from ..data.nesting import each
+
+    assert size(x) == 1
+    return each(x, lambda tensor: tensor.expand(count, *tensor.shape[1:]).clone())
+
+
+def only_pictures(scene: Scene, what: str, instead: str) -> str | None:
+    """Why a view of pictures does not fit, for models that take something else."""
+    if not scene.kinds:
+        return f"{what}, and the scene has no examples; pass x to Scene or probe= to watch"
+    if isinstance(scene.kind, dict) or scene.kind.word != "image":
+        return f"{what}, and this model takes none; use the view {instead}"
+    return None
+
+
+def montages(scene: Scene, seen: Seen, layer: Layer, units: Sequence[int], count: int = 9, side: int = 32) -> Pixels:
+    """For each unit what it sees of its strongest examples, in one square picture of three by three."""
+    across = max(1, round(count**0.5))
+    tiles = []
+    for unit in units:
+        found = chosen(scene, seen, layer, unit, count=count)
+        pixels = (found.crops() if found.local else found.pixels) if len(found) else None
+        tiles.append(None if pixels is None else smaller(pixels, side))
+    first = next((tile for tile in tiles if tile is not None), np.full((1, side, side), GREY, np.uint8))
+    rows, columns = first.shape[1:3]
+    # One pixel of grey tells the pictures apart.
+    shape = (across * (rows + 1) - 1, across * (columns + 1) - 1)
+    whole = np.full((len(tiles), *shape, *first.shape[3:]), GREY, np.uint8)
+    for k, tile in enumerate(tiles):
+        for n in range(0 if tile is None else min(len(tile), across**2)):
+            top, left = n // across * (rows + 1), n % across * (columns + 1)
+            whole[k, top : top + rows, left : left + columns] = tile[n]  # type: ignore[index]
+    return whole
+
+
+def smaller(pixels: Pixels, side: int) -> Pixels:
+    """Pictures (n, height, width[, 3]) averaged down to about ``side`` pixels where they are larger."""
+    step = -(-max(pixels.shape[1:3]) // side)
+    if step <= 1:
+        return pixels
+    height, width = pixels.shape[1] // step * step, pixels.shape[2] // step * step
+    cut = pixels[:, :height, :width].reshape(
+        len(pixels), height // step, step, width // step, step, *pixels.shape[3:]
+    )
+    found: Pixels = cut.mean((2, 4)).round().astype(pixels.dtype)
+    return found

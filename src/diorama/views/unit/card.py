@@ -1,0 +1,373 @@
+"""All that is known of one unit, on one card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from torch import Tensor
+
+from ...core.colour import magnitude, symmetric
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
+from ...core.picture import Picture, Progress
+from ...core.selection import Key, Selection, number_key, unit_key
+from ...data.nesting import join
+from ...model.statistics import ClassMeans
+from ...scene import Scene
+from ...scene.scanning import Seen, known, seen
+from .. import about, answers, crops, wiring
+from ..crops import Chosen, Place
+from ..units import Shown, look, main_layers, shown, strength
+from ..view import View
+
+SATURATING = {"Tanh": 2.65, "Sigmoid": 4.6, "Hardtanh": 1.0, "Softsign": 99.0}
+"""Beyond these inputs the activation is within 1 % of its end."""
+BINS = 40
+WIRES = 8
+
+
+class Card(View):
+    """What one unit responds to: its map here, the examples that drive it most and least, and what it is made of.
+
+    *Meaning* a box marks what the unit can see (its receptive field) at the place where it responds; crops show just
+    that. The deconvnet and guided pictures send the activation back to the pixels: they show which pattern in the crop
+    excites the unit, each in its own range. Believe the strongest examples first: nine alike tell what the unit looks
+    for, nine unlike tell that it has several facets. *Selectivity* compares the class it speaks for most with the mean
+    of the others: 1 is one class alone, 0 none in particular.
+    *Units* activations in the layer's own; the examples that suppress it are ranked before the ReLU.
+    *Cost* one forward pass of one example; one pass over the live examples up to the layer (none, when a scan is
+    stored); two forward and backward passes of some twenty examples.
+    """
+
+    title = "Unit card"
+    question = "What does this unit respond to, and what is it made of?"
+    family = "features"
+    papers = (
+        "Yosinski et al. 2015, arXiv:1506.06579", "Zeiler & Fergus 2014, arXiv:1311.2901",
+        "Girshick et al. 2014, arXiv:1311.2524", "Morcos et al. 2018, arXiv:1803.06959 (selectivity)",
+    )  # fmt: skip
+    rows = ("A2", "A9", "A10", "B7")
+    follows = ("unit", "layer", "example")
+    input = True
+
+    count: int = knob(9, "Examples shown that drive the unit most, and that suppress it most.", low=1, high=25)
+    back: str = knob(
+        "both", "Signals sent back to the pixels: by deconvnet, by guided backprop, by both, or none.",
+        choices=("both", "deconvnet", "guided", "none"), main=True,
+    )  # fmt: skip
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """First what one forward pass tells, then the strongest examples, then what excites the unit in them."""
+        card = _Card(scene, selection, self)
+        yield self._picture(scene, selection, card, final=False)
+        if not known(scene, card.one.source):
+            yield Progress(done=0, total=2, note="one pass over the examples, for the strongest")
+        card.probed()
+        yield self._picture(scene, selection, card, final=self.back == "none" or not card.pictured)
+        if self.back != "none" and card.pictured:
+            yield Progress(done=1, total=2, note="activations sent back to the pixels")
+            card.sent_back()
+            yield self._picture(scene, selection, card, final=True)
+
+    def _picture(self, scene: Scene, selection: Selection, card: _Card, final: bool) -> Picture:
+        return self.picture(
+            scene, selection, card.title, Group(children=tuple(card.marks())), card.caption(), final=final,
+            note=card.note,
+        )  # fmt: skip
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways in which signals are sent back."""
+        return {"both": ("deconvnet", "guided"), "none": ()}.get(self.back, (self.back,))
+
+
+def unit_of(scene: Scene, selection: Selection) -> Key:
+    """The chosen unit, else the one of the chosen (or of the last layer with maps) that responds most to the input."""
+    key = next((key for key in reversed(selection.a) if key.kind in ("unit", "layer")), None)
+    if key is not None and key.kind == "unit":
+        return key
+    if key is not None:
+        one = shown(scene, scene.layers[key.name])
+    else:
+        layers = main_layers(scene)
+        if not layers:
+            raise NotApplicable("the model has no layer with units to look at")
+        one = next((one for one in reversed(layers) if one.layer.spatial), layers[-1])
+    values = look(scene, [one], scene.current(selection).x)[one.name][0]
+    if not values.ndim:
+        raise NotApplicable(f"{one.name} puts out one number, which has no units; choose a unit of another layer")
+    return Key("unit", one.name, (int(strength(values).argmax()),))
+
+
+class _Card:
+    """What is known so far of the unit."""
+
+    def __init__(self, scene: Scene, selection: Selection, view: Card) -> None:
+        self.scene, self.view = scene, view
+        self.key = unit_of(scene, selection)
+        self.unit = self.key.number
+        self.about = about.Unit(scene, self.key, selection)
+        self.one: Shown = self.about.shown
+        self.current = self.about.current
+        self.title = f"{self.key.name}/{self.unit}"
+        self.chosen = self.key in selection.a
+        self.values: Tensor = look(scene, [self.one], self.current.x)[self.one.name][0]
+        own = self.values[self.unit]
+        self.field = crops.field_of(scene, self.one.source)
+        self.place: Place = crops.strongest_place(own)
+        if self.key.place and len(self.key.place) == own.ndim:
+            self.place = tuple(min(k, n - 1) for k, n in zip(self.key.place, own.shape, strict=True))
+        self.here = float(own[self.place])
+        self.box = crops.box_of(self.field, self.place)
+        self.pictured = bool(scene.kinds) and len(scene.kinds) == 1 and scene.kinds.get("") is not None
+        self.pictured &= next(iter(scene.kinds.values())).word == "image"
+        self.seen: Seen | None = None
+        self.top: Chosen | None = None
+        self.low: Chosen | None = None
+        self.back: dict[str, np.ndarray] = {}
+        self.note = ""
+
+    # Finding out.
+
+    def probed(self) -> None:
+        """The examples that drive and suppress the unit."""
+        self.seen = seen(self.scene, self.one.source)
+        self.top = crops.chosen(self.scene, self.seen, self.one.source, self.unit, count=self.view.count)
+        self.low = crops.chosen(
+            self.scene, self.seen, self.one.source, self.unit, largest=False, count=self.view.count
+        )
+
+    def sent_back(self) -> None:
+        """The activations here and in the strongest examples, sent back to the pixels in one batch."""
+        assert self.seen is not None
+        assert self.top is not None
+        strong = self.top.examples
+        x = join([self.current.x, self.seen.inputs(self.scene, strong)]) if strong else self.current.x
+        places = [self.place, *self.top.places]
+        for way in self.view.ways:
+            found, ruled = crops.sent_back(
+                self.scene, self.one.source, x, [self.unit] * len(places), places, way  # type: ignore[arg-type]
+            )
+            if not ruled:
+                self.back = {"gradient": found}
+                self.note = "No ReLU runs in this model, so the plain gradient is shown in place of deconvnet."
+                return
+            self.back[way] = found
+
+    # Drawing.
+
+    def marks(self) -> Iterator[Node]:
+        """The card, as far as it is known."""
+        yield Group(children=tuple(self._here()), direction="row", title=f"On {self.current.label}")
+        yield from self._examples()
+        facts = tuple(self._facts())
+        if facts:
+            yield Group(children=facts, direction="row")
+        wires = tuple(self._wires())
+        if wires:
+            yield Group(children=wires, direction="row")
+
+    def _here(self) -> Iterator[Node]:
+        if self.pictured:
+            pixels = np.asarray(self.current.shown)
+            box = (_labelled(self.box, f"{self.here:.3g}"),) if self.box is not None and not self._all() else ()
+            yield Image(
+                pixels=pixels, limits=crops.limits_of(pixels[None]), boxes=box, title="input", key=self.current.key, size=128
+            )
+        response = self.about.response(self.values)
+        yield response
+        if self.pictured and self.back and self.box is not None and not self._all():
+            pixels = np.asarray(self.current.shown)
+            cut = crops.crop(pixels, self.box, self.field.largest if self.field else (1, 1))
+            yield Image(pixels=cut, limits=crops.limits_of(cut[None]), title="what it sees there", size=96)
+        for way, signals in self.back.items():
+            pixels, limits = crops.relief(signals[:1])
+            if self.box is not None and not self._all():
+                pixels = crops.crop(pixels[0], self.box, self.field.largest if self.field else (1, 1))[None]
+            yield Image(pixels=pixels[0], limits=limits, title=_WAYS[way], size=96)
+        weights = self.about.weights()
+        if weights is not None:
+            yield weights
+
+    def _all(self) -> bool:
+        return self.field is not None and self.field.whole
+
+    def _examples(self) -> Iterator[Node]:
+        if self.seen is None or self.top is None or self.low is None:
+            return
+        title = f"Fires most for: top {len(self.top)} of {self.seen.words}"
+        if self.top.pixels is None:
+            if len(self.top):
+                notes = tuple(f"{value:.3g}" for value in self.top.values)
+                if self.seen.probe:
+                    yield about.gallery(self.scene, np.array(self.top.examples), title, notes)
+                    yield self._suppressed()
+            return
+        yield crops.boxed(self.scene, self.seen, self.top, title)
+        if self.top.local:
+            pixels = self.top.crops()
+            yield Tiles(
+                images=pixels, limits=crops.limits_of(pixels), title="what it sees of them", size=62, columns=9,
+                keys=self.seen.keys(self.top.examples),
+            )  # fmt: skip
+        for way, signals in self.back.items():
+            cut = self.top.crops(signals[1:]) if self.top.local else signals[1:]
+            if len(cut):
+                pictures, limits = crops.relief(cut)
+                yield Tiles(images=pictures, limits=limits, title=f"what excites it there: {_WAYS[way]}", size=62, columns=9)
+        yield self._suppressed()
+
+    def _suppressed(self) -> Node:
+        assert self.seen is not None
+        assert self.low is not None
+        never = bool(self.seen.statistics.moments.low[self.unit] >= 0) and self.one.source.kind in ("ReLU", "ReLU6")
+        if never or not len(self.low):
+            return Number(label="suppressed by", note="nothing can push it below zero here; choose the layer before its ReLU")
+        title = f"Suppressed most by: lowest {len(self.low)}"
+        title += ", before the ReLU" if self.one.rectified else ""
+        if self.low.pixels is not None:
+            tiles = crops.boxed(self.scene, self.seen, self.low, title, side=56)
+            if not self.low.local:
+                return tiles
+            pixels = self.low.crops()
+            cut = Tiles(images=pixels, limits=crops.limits_of(pixels), title="what it sees of them", size=56, columns=9)
+            return Group(children=(tiles, cut))
+        notes = tuple(f"{value:.3g}" for value in self.low.values)
+        return about.gallery(self.scene, np.array(self.low.examples), title, notes)
+
+    def _facts(self) -> Iterator[Node]:
+        if self.seen is None:
+            return
+        part, unit = self.seen.statistics, self.unit
+        profile = part.positive if self.one.rectified and part.positive is not None else part.classes
+        numbers: list[Node] = []
+        if profile is not None and profile.count.any():
+            yield _profile(self.scene, profile, unit)
+            numbers.append(_selectivity(self.scene, profile, unit))
+        if part.histogram is not None:
+            yield self._distribution()
+        if self.one.rectified or self.one.source.kind in ("ReLU", "ReLU6"):
+            numbers.append(_off(int(part.on[unit]), part.examples))
+        elif part.moments.low[unit] == part.moments.high[unit] and part.examples > 1:
+            numbers.append(Number(label="dead", tone="bad", note="it says the same for every example"))
+        saturated = self._saturated()
+        if saturated is not None:
+            numbers.append(
+                Number(label="saturated", value=100 * saturated, unit="%", tone="warn" if saturated > 0.5 else "plain",
+                       note="of its values lie within 1 % of an end of the activation")
+            )  # fmt: skip
+        if numbers:
+            yield Group(children=tuple(numbers))
+
+    def _saturated(self) -> float | None:
+        """The share of the unit's values at which a bounded activation that follows is at its end."""
+        assert self.seen is not None
+        after = next((one for one in self.scene.layers.leaves if one.order > self.one.source.order), None)
+        histogram = self.seen.statistics.histogram
+        if after is None or after.kind not in SATURATING or histogram is None:
+            return None
+        return float(histogram.share_beyond(SATURATING[after.kind])[self.unit])
+
+    def _distribution(self) -> Ridges:
+        assert self.seen is not None
+        part = self.seen.statistics
+        assert part.histogram is not None
+        low, high = float(part.moments.low[self.unit]), float(part.moments.high[self.unit])
+        if not (np.isfinite(low) and np.isfinite(high) and high > low):
+            low, high = (low - 0.5, low + 0.5) if np.isfinite(low) else (0.0, 1.0)
+        width = (high - low) / BINS
+        ridge = RidgeSet(
+            name=self.title, steps=np.array([self.scene.step or 0]), edges=np.linspace(low, high, BINS + 1),
+            density=part.histogram.density(self.unit, low, high, BINS)[None] / width,
+        )  # fmt: skip
+        words = "Its values before the ReLU" if self.one.rectified else "Its values"
+        return Ridges(sets=(ridge,), title=f"{words}, at up to 32 places an example", height=110)
+
+    def _wires(self) -> Iterator[Node]:
+        layer = self.one.layer
+        for words, wires in (
+            ("Fed most by", wiring.before(self.scene, layer, self.unit)),
+            ("Feeds most", wiring.after(self.scene, layer, self.unit)),
+        ):
+            if wires is None:
+                continue
+            order = np.argsort(-np.abs(np.nan_to_num(wires.strengths)), kind="stable")[:WIRES]
+            values = wires.strengths[order]
+            names = [f"{wires.layer}/{int(k)}" for k in order]
+            last = max(one.order for one in self.scene.layers.leaves if one.weight is not None)
+            output = self.scene.layers[wires.layer].order == last
+            if output and self.scene.layers[wires.layer].units == len(self.scene.classes):
+                names = [self.scene.classes[int(k)] for k in order]
+            yield Bars(
+                values=values, labels=tuple(names), keys=tuple(unit_key(wires.layer, int(k)) for k in order),
+                limits=symmetric(values), title=f"{words}: weights of {wires.layer}",
+            )  # fmt: skip
+
+    def caption(self) -> str:
+        """What is seen, for a newcomer."""
+        said = f"Unit {self.unit} of {self.one.layer.units} in {self.key.name}"
+        said += f", {self.one.words}" if self.one.words else ""
+        said += f": {self.here:.3g} on {self.current.label}"
+        if self.place:
+            where = "at the chosen place" if self.key.place else "where it responds most"
+            said += f" {where}"
+        said += "." if self.chosen else "; it is the strongest unit here, choose any other."
+        if self.pictured and self.box is not None and not self._all():
+            said += " The box is all that it can see; click its map to move it."
+        if self.back:
+            said += " The pictures sent back show which pixels excite it, each in its own range; blue excites, orange inhibits."
+            if self.scene.kinds[""].describe().get("channels") == 3:
+                said = said.replace("; blue excites, orange inhibits", ", on grey")
+        return said
+
+
+_WAYS = {"deconvnet": "deconvnet", "guided": "guided backprop", "gradient": "gradient"}
+
+
+def _labelled(box: Box, label: str) -> Box:
+    return msgspec.structs.replace(box, label=label)
+
+
+def selectivity(means: np.ndarray) -> tuple[float, int]:
+    """How far the best class's mean is ahead of the mean of the others, as a share of their sum; and which it is.
+
+    *Source* Morcos, Barrett, Rabinowitz, Botvinick 2018, equation 1.
+    """
+    known = np.flatnonzero(np.isfinite(means))
+    if len(known) < 2:
+        return float("nan"), -1
+    best = int(known[np.argmax(means[known])])
+    rest = float(means[known[known != best]].mean())
+    total = float(means[best]) + rest
+    return (float(means[best]) - rest) / total if total > 0 and rest >= 0 else float("nan"), best
+
+
+def _selectivity(scene: Scene, profile: ClassMeans, unit: int) -> Number:
+    value, best = selectivity(profile.mean[:, unit])
+    if not np.isfinite(value):
+        return Number(label="selectivity", note="is defined for units that are never negative and not always off")
+    return Number(label="selectivity", value=value, note=f"for {scene.classes[best]}; 1 is one class alone")
+
+
+def _off(on: int, examples: int) -> Number:
+    share = 100 * (1 - on / max(examples, 1))
+    if on == 0:
+        return Number(label="off", value=100, unit="%", tone="bad", note="dead: it never responds")
+    return Number(label="off", value=share, unit="%", note=f"of {examples:,} examples nowhere turn it on")
+
+
+def _profile(scene: Scene, profile: ClassMeans, unit: int) -> Bars:
+    means = profile.mean[:, unit]
+    present = np.flatnonzero(np.isfinite(means))
+    if len(present) > answers.MOST:
+        present = present[np.argsort(-means[present], kind="stable")][: answers.MOST]
+    values = means[present]
+    limits = magnitude(values, 0) if (values >= 0).all() else symmetric(values)
+    return Bars(
+        values=values, labels=tuple(scene.classes[int(k)] for k in present), limits=limits,
+        keys=tuple(number_key("class", int(k)) for k in present), colours=tuple(int(k) for k in present),
+        title="By class: mean activation",
+    )  # fmt: skip

@@ -1,0 +1,179 @@
+"""All maps of a layer on the input that is looked at now: which of them follows the object?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.colour import Limits
+from ...core.knobs import knob
+from ...core.marks import Group, Image, Node, Tiles
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection, unit_key
+from ...scene import Scene
+from ...scene.input import Current
+from ...scene.scanning import known, seen
+from .. import crops, scales
+from ..units import Shown, look, main_layers, maps, off, shown, strength
+from ..view import View
+
+TOGETHER = 16
+"""So many units are sent back to the pixels in one batch."""
+
+
+class Scan(View):
+    """The picture from the webcam, the pad or the probe set under all maps of a layer, for finding what a map follows.
+
+    *Meaning* each square is one unit: its map, the examples that drive it most (three by three, what it sees of them),
+    or what in this picture excites it where it responds most. Show the camera an object, move it, and look for the map
+    that moves with it; click the map to keep it in sight, large, beside the picture. Faded units are off here.
+    *Units* the value under a square is the unit's strongest response to this picture; colours keep one scale for all
+    units, and over pictures where it is known.
+    *Cost* one forward pass a picture, up to a hundred a second on a small network; deconvnet one backward pass a unit.
+    """
+
+    title = "Live scan"
+    question = "Which map follows the object in the picture?"
+    family = "features"
+    papers = ("Yosinski et al. 2015, arXiv:1506.06579", "Zeiler & Fergus 2014, arXiv:1311.2901")
+    rows = ("A2", "A3")
+    follows = ("unit", "layer", "example")
+    input = True
+
+    layer: str | None = knob(None, "The layer; by itself the chosen one, else the first with maps.", kind="layer", main=True)
+    show: str = knob(
+        "activations", "What stands for a unit: its map, its strongest examples, or what excites it in this picture.",
+        choices=("activations", "top", "deconvnet"), main=True,
+    )  # fmt: skip
+    sort: str = knob(
+        "index", "Order of the units: each in its place, or by their response to this picture.",
+        choices=("index", "response"), main=True,
+    )  # fmt: skip
+    limit: int = knob(64, "The most units that are shown; the strongest of them when there are more.", low=1, high=512)
+
+    @classmethod
+    def fits(cls, scene: Scene) -> str | None:
+        """Pictures only."""
+        return super().fits(scene) or crops.only_pictures(scene, "the live scan looks at pictures", "activations")
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture; strongest examples need a pass over the examples the first time."""
+        one = self._layer(scene, selection)
+        current = scene.current(selection)
+        values = look(scene, [one], current.x)[one.name][0]
+        strong = strength(values)
+        order = strong.argsort(descending=True, stable=True)[: self.limit]
+        order = order if self.sort == "response" else order.sort().values
+        if self.show == "top" and not known(scene, one.source):
+            yield Progress(done=0, total=1, note="one pass over the examples, for the strongest")
+        grid = self._grid(scene, one, current, values, order)
+        locked = next((key.number for key in reversed(selection.a) if key.kind == "unit" and key.name == one.name), None)
+        large = tuple(self._large(scene, one, current, values, locked))
+        body = Group(children=(Group(children=large, direction="row"), grid))
+        total = len(values)
+        caption = f"{len(order)} of {total} units" if len(order) < total else f"All {total} units"
+        caption += f" of {one.name}" + (f", {one.words}" if one.words else "") + f", on {current.label}."
+        caption += _MEANINGS[self.show]
+        caption += " Click one to keep it in sight." if locked is None else " The chosen one is shown large."
+        yield self.picture(scene, selection, f"{one.name} on {current.label}", body, caption)
+
+    def _layer(self, scene: Scene, selection: Selection) -> Shown:
+        if self.layer is not None:
+            return shown(scene, scene.layers[self.layer])
+        for key in reversed(selection.a):
+            if key.kind in ("layer", "unit"):
+                return shown(scene, scene.layers[key.name])
+        layers = main_layers(scene)
+        return next((one for one in layers if one.layer.spatial), layers[0])
+
+    def _grid(self, scene: Scene, one: Shown, current: Current, values: Tensor, order: Tensor) -> Tiles:
+        units = [int(unit) for unit in order]
+        images, limits = self._images(scene, one, current, values, units)
+        quiet = off(values) if one.rectified else strength(values) == 0
+        high = values.reshape(len(values), -1).amax(1)
+        size = 96 if self.show == "top" else 72 if len(units) <= 32 else 52
+        return Tiles(
+            images=images, limits=limits, labels=tuple(map(str, units)),
+            notes=tuple(f"{float(high[unit]):.3g}" for unit in units), keys=tuple(unit_key(one.name, u) for u in units),
+            faded=quiet[order].numpy(), size=size,
+        )  # fmt: skip
+
+    def _images(
+        self, scene: Scene, one: Shown, current: Current, values: Tensor, units: list[int]
+    ) -> tuple[np.ndarray, Limits | None]:
+        if self.show == "top":
+            found = seen(scene, one.source)
+            images = scene.once(
+                f"montages/{one.source.name}",
+                lambda: crops.montages(scene, found, one.source, range(one.layer.units)),
+            )[units]
+            return images, crops.limits_of(images)
+        if self.show == "deconvnet":
+            parts = []
+            for start in range(0, len(units), TOGETHER):
+                part = units[start : start + TOGETHER]
+                places = [crops.strongest_place(values[unit]) for unit in part]
+                x = crops.repeated(current.x, len(part))
+                signals = crops.sent_back(scene, one.source, x, part, places, "deconvnet")[0]
+                parts.append(_seen_part(scene, one, signals, places))
+            return crops.relief(np.concatenate(parts))
+        return maps(values[units]), one.limits(values.numpy(), self._scale(scene, one))
+
+    def _scale(self, scene: Scene, one: Shown) -> float | None:
+        """A scale that stands still while the picture moves, where the layer's range is known."""
+        limit = scales.activation(scene, one)
+        if limit is None and known(scene, one.source):
+            moments = seen(scene, one.source).statistics.moments
+            high = np.maximum(moments.high, 0 if one.rectified else -moments.low)
+            limit = float(np.nanmax(high)) if np.isfinite(high).any() else None
+        return limit if limit else None
+
+    def _large(
+        self, scene: Scene, one: Shown, current: Current, values: Tensor, locked: int | None
+    ) -> Iterator[Node]:
+        pixels = np.asarray(current.shown)
+        boxes = ()
+        if locked is not None:
+            place = crops.strongest_place(values[locked])
+            field = crops.field_of(scene, one.source)
+            box = crops.box_of(field, place, f"{one.name}/{locked}")
+            boxes = (box,) if box is not None and field is not None and not field.whole else ()  # type: ignore[assignment]
+        yield Image(
+            pixels=pixels, limits=crops.limits_of(pixels[None]), boxes=boxes, title=current.label, key=current.key, size=180
+        )
+        if locked is None:
+            return
+        key = unit_key(one.name, locked)
+        own = maps(values[locked : locked + 1])[0]
+        limits = one.limits(values.numpy(), self._scale(scene, one))
+        exact = own.shape == tuple(values[locked].shape)
+        yield Image(
+            pixels=own, limits=limits, title=f"{one.name}/{locked}", key=key, place_key=key if exact else "", size=180
+        )
+        if pixels.shape[:2] != own.shape and min(own.shape) > 1 and bool(torch.isfinite(values[locked]).all()):
+            heat = np.repeat(np.repeat(own, -(-pixels.shape[0] // own.shape[0]), 0), -(-pixels.shape[1] // own.shape[1]), 1)
+            rows = np.arange(pixels.shape[0]) * heat.shape[0] // pixels.shape[0]
+            columns = np.arange(pixels.shape[1]) * heat.shape[1] // pixels.shape[1]
+            yield Image(
+                pixels=pixels, limits=crops.limits_of(pixels[None]), heat=heat[rows][:, columns], heat_limits=limits,
+                title="its map over the picture", key=key, size=180,
+            )  # fmt: skip
+
+
+def _seen_part(scene: Scene, one: Shown, signals: np.ndarray, places: list[crops.Place]) -> np.ndarray:
+    """Of what was sent back, what the units see from their places: nothing else can differ from zero."""
+    field = crops.field_of(scene, one.source)
+    if field is None or field.whole or max(field.largest) < crops.SMALLEST:
+        return signals
+    parts = [crops.crop(s, crops.box_of(field, place), field.largest) for s, place in zip(signals, places, strict=True)]
+    return np.stack(parts)
+
+
+_MEANINGS = {
+    "activations": " Each square is one unit's map, bright where it responds; the number is its strongest response.",
+    "top": " Each square holds what the unit sees of the nine examples that drive it most.",
+    "deconvnet": " Each square shows which pixels excite the unit where it responds most in this picture, in its own range.",
+}
