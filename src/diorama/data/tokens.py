@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -117,7 +118,8 @@ class Tokens(Kind):
 def _split(text: str, table: Mapping[str, int], separator: str) -> list[str]:
     """A text's tokens: cut at the separator, or the longest that fits at each place."""
     if separator:
-        return [word for word in text.split(separator) if word]
+        words = [word for word in text.split(None if separator == " " else separator) if word]
+        return [token for word in words for token in ([word] if word in table else _apart(word, table))]
     longest = max(map(len, table), default=1)
     if longest <= 1:
         return list(text)
@@ -127,3 +129,12 @@ def _split(text: str, table: Mapping[str, int], separator: str) -> list[str]:
         found.append(token)
         at += len(token)
     return found
+
+
+def _apart(word: str, table: Mapping[str, int]) -> list[str]:
+    """A typed word that the vocabulary lacks: in lower case, and without the marks that stand at it."""
+    if (small := word.lower()) in table:
+        return [small]
+    parts = re.findall(r"\w+|[^\w\s]", word)
+    found = [part if part in table else part.lower() for part in parts]
+    return found if any(part in table for part in found) else [word]

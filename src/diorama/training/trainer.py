@@ -22,8 +22,7 @@ Change = Callable[[Nested, torch.Generator], Nested]
 class Trainer:
     """One step after another on shuffled batches; knows where it stands, and can stand there again.
 
-    ``loss`` maps the model's output and the labels to one number; ``metrics`` are further numbers by name, computed
-    from
+    ``loss`` maps the model's output and the labels to one number; ``metrics`` are further numbers by name, computed from
     the same output; ``augment`` changes a batch of inputs with a generator that follows from seed and step.
     Put the trainer into ``diorama.watch(…, state=[trainer])`` and its position goes into every checkpoint.
     """
@@ -66,7 +65,10 @@ class Trainer:
         device = next((parameter.device for parameter in self.model.parameters()), first(x).device)
         x, y = to(x, device), y.to(device)
         self.model.train()
-        output = call(self.model, x)
+        # What dropout draws follows from seed and step too, and the process's own random state stays as it was.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed * 1_000_003 + self.step)
+            output = call(self.model, x)
         loss = self.loss(output, y)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

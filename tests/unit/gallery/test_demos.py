@@ -62,7 +62,7 @@ def test_held_out_examples_are_never_trained_on(name: str) -> None:
         assert not mine & {tuple(row.flatten().tolist()) for row in first.held_out.x}
 
 
-@pytest.mark.parametrize(("name", "steps", "least"), [("digits", 300, 0.9), ("moons", 400, 0.88), ("text", 60, 0.15)])
+@pytest.mark.parametrize(("name", "steps", "least"), [("digits", 300, 0.9), ("moons", 400, 0.88), ("text", 60, 0.15), ("topics", 250, 0.4)])
 def test_a_demo_learns(name: str, steps: int, least: float) -> None:
     """After a short training the held-out examples are answered far better than by chance."""
     demo = _demo(name)
@@ -164,12 +164,20 @@ def test_users_data_takes_the_place_of_the_demos(tmp_path: Path) -> None:
                 assert run.last_step == 2
 
 
+def test_a_typed_sentence_is_read_as_the_topics_were() -> None:
+    """Capitals and marks that stand at a word do not make it unknown; the words are those of the examples."""
+    kind = _demo("topics").prepare().kind
+    assert isinstance(kind, Tokens)
+    typed = kind.encode({"kind": "text", "text": "Return the SOCKET, please!"})
+    assert kind.decode(typed)[0][:4] == ["return", "the", "socket", ","]
+
+
 def test_data_of_another_kind_is_refused() -> None:
     """A demo that cannot learn from the data says which one can; data without labels is refused."""
     table = Examples.of(torch.randn(20, 3), torch.arange(20) % 2)
     text = Examples.of(torch.randint(0, 5, (20, 9)), torch.randint(0, 5, (20, 9)), inputs=Tokens("abcde"))
     images = Examples.of(torch.rand(20, 1, 8, 8), torch.arange(20) % 2, inputs=Image())
-    for name, wrong in (("digits", table), ("moons", images), ("regression", text), ("text", table)):
+    for name, wrong in (("digits", table), ("moons", images), ("regression", text), ("text", table), ("topics", images)):
         with pytest.raises(NotApplicable, match="demo"):
             _demo(name).prepare(wrong)
     with pytest.raises(UsageError, match="labels"):

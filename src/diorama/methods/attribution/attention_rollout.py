@@ -28,7 +28,7 @@ class AttentionRollout(Method):
 
     group: ClassVar[Group] = "transformers"
     source: ClassVar[str] = "Abnar, Zuidema 2020 (arXiv:2005.00928), equation 1"
-    demo: ClassVar[str] = ""
+    demo: ClassVar[str] = "topics"
     signed: ClassVar[bool] = False
 
     heads: str = knob("mean", "How the heads of a layer are joined.", choices=("mean", "max", "min"))
