@@ -135,27 +135,44 @@ def scan(
 
 def seen(scene: Scene, layer: Layer) -> Seen:
     """A layer's statistics: of the stored scan where there is one, else of the live examples, in one pass."""
+    return seen_each(scene, [layer])[layer.name]
+
+
+def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, Seen]:
+    """The statistics of several layers by name: of the stored scan, else of the live examples, all in one pass."""
     found = stored(scene)
+    names = [layer.name for layer in layers]
     if found is not None:
         made, examples, source = found
-        if layer.name in made.layers:
-            name = "the probe set" if source == PROBE else Path(source).name if source else "the scanned data"
-            return Seen(made[layer.name], examples, source == PROBE, f"{made.examples:,} examples of {name}", True)
+        if all(name in made.layers for name in names):
+            words = "the probe set" if source == PROBE else Path(source).name if source else "the scanned data"
+            told = f"{made.examples:,} examples of {words}"
+            return {name: Seen(made[name], examples, source == PROBE, told, True) for name in names}
+    missing = [name for name in names if not scene.has(f"statistics/{name}")]
+    if missing:
+        for name, part in _live(scene, missing).items():
+            scene.remember(f"statistics/{name}", part)
+    told = f"{len(scene.live):,} examples"
+    return {
+        name: Seen(scene.once(f"statistics/{name}", lambda: None), scene.live, True, told, False) for name in names
+    }
 
-    def live() -> Statistics:
-        classes = len(scene.classes) if scene.task == "classification" else 0
-        truth = _truth(scene, scene.live.y)
-        parts = (
-            (fed(scene.model, nesting.to(x, scene.device)), t) for x, t in batches(scene.live.x, truth)
-        )
-        until = layer.name if not layer.part and layer.name in dict(scene.model.named_modules()) else None
-        return run_through(
-            scene.model, parts, [layer.name], classes=classes, bottom=True, histogram=True, until=until,
-            table=scene.layers, edits=scene.edits, cancel=scene.cancel,
-        )[layer.name]  # fmt: skip
 
-    made = scene.once(f"statistics/{layer.name}", live)
-    return Seen(made, scene.live, True, f"{len(scene.live):,} examples", False)
+def _live(scene: Scene, names: Sequence[str]) -> Scan:
+    """A scan of the live examples, no further into the network than to the last of the layers."""
+    classes = len(scene.classes) if scene.task == "classification" else 0
+    truth = _truth(scene, scene.live.y)
+    parts = ((fed(scene.model, nesting.to(x, scene.device)), t) for x, t in batches(scene.live.x, truth))
+    last = max((scene.layers[name] for name in names), key=lambda layer: layer.order)
+    until = last.name if not last.part and last.name in dict(scene.model.named_modules()) else None
+    made = run_through(
+        scene.model, parts, names, classes=classes, bottom=True, histogram=True, until=until, table=scene.layers,
+        edits=scene.edits, cancel=scene.cancel,
+    )  # fmt: skip
+    for name in names:
+        if name not in made.layers:
+            raise NotApplicable(f"{name} does not answer once for each example, so nothing can be said of its units")
+    return made
 
 
 def known(scene: Scene, layer: Layer) -> bool:

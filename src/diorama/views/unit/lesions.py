@@ -1,0 +1,232 @@
+"""Which units can be lost: what silencing each of them costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Column, Group, Lines, Node, Series, Table
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Key, Selection, unit_key
+from ...data.nesting import Nested
+from ...model.capture import Capture
+from ...model.edits import Edit
+from ...model.unwrap import fed
+from ...scene import Scene
+from ...scene.scanning import seen_each
+from ..units import Shown, main_layers, shown
+from ..view import View
+
+POINTS = 10
+"""Numbers of units that are lost together, for the curve."""
+SHOWN_EVERY = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Probe:
+    """What is asked with units silenced: some live examples and their truth."""
+
+    x: Nested
+    y: Tensor | None
+    count: int
+
+
+class Lesions(View):
+    """Which bits can be lost: every unit silenced in turn, ranked by how much worse the network then answers.
+
+    *Meaning* a unit that costs nothing by itself may still be needed once others are gone: the curve silences the
+    cheapest units together, more and more of them, in the order of what each costs alone. A negative cost means that
+    the network answers better without the unit. Without a truth the cost is how far the answers move.
+    *Units* the loss's own (nats for a classifier), over the same examples; *changed* is the share of answers that change.
+    *Cost* one forward pass of the examples for each unit; what it will take is said first.
+    """
+
+    title = "Which bits can be lost"
+    question = "Which units does the network need, and which can be lost?"
+    family = "features"
+    papers = ("Morcos et al. 2018, arXiv:1803.06959", "LeCun, Denker & Solla 1990, Optimal Brain Damage")
+    rows = ("D10",)
+    follows = ("layer",)
+
+    layer: str | None = knob(
+        None, "The layer whose units are silenced; by itself the chosen one, else all but the last.", kind="layer", main=True
+    )
+    by: str = knob("zero", "What stands in for a silenced unit: zero, or its mean over the examples.",
+                   choices=("zero", "mean"), main=True)  # fmt: skip
+    examples: int = knob(128, "How many of the live examples are asked.", low=1, high=512)
+    limit: int = knob(1024, "The most units that are silenced.", low=1, high=100_000)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """A picture every second, and the curve of units that are lost together at the end."""
+        layers = self._layers(scene, selection)
+        if self.by == "mean":
+            yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples, for the means")
+        standing = self._standing(scene, layers)
+        units = [(one, unit) for one in layers for unit in range(one.layer.units)][: self.limit]
+        probe = self._probe(scene)
+        began = time.perf_counter()
+        base = _Answer.of(scene, probe, ())
+        one_pass = time.perf_counter() - began
+        costs: list[_Cost] = []
+        shown_at = time.perf_counter()
+        for k, (one, unit) in enumerate(units):
+            left = one_pass * (len(units) - k)
+            if k % 8 == 0:
+                note = f"{len(units)} units silenced one by one, {probe.count} examples each: about {left:.0f} s"
+                yield Progress(done=k, total=len(units), note=note, seconds=left)
+            edit = _silenced(one, unit, standing)
+            costs.append(_Answer.of(scene, probe, (edit,)).against(base))
+            if time.perf_counter() - shown_at > SHOWN_EVERY and len(costs) > 1:
+                yield self._picture(scene, selection, units[: len(costs)], costs, base, probe, None)
+                shown_at = time.perf_counter()
+        together = self._together(scene, units, costs, base, probe, standing)
+        yield self._picture(scene, selection, units, costs, base, probe, together, total=sum(o.layer.units for o in layers))
+
+    def _layers(self, scene: Scene, selection: Selection) -> list[Shown]:
+        name = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer"), None)
+        if name is not None:
+            return [shown(scene, scene.layers[name])]
+        layers = main_layers(scene)
+        if not layers:
+            raise NotApplicable("the model has no layer whose units could be silenced")
+        return layers[:-1] if len(layers) > 1 else layers
+
+    def _standing(self, scene: Scene, layers: Sequence[Shown]) -> dict[str, np.ndarray]:
+        if self.by == "zero":
+            return {}
+        found = seen_each(scene, [one.source for one in layers])
+        return {name: each.statistics.moments.mean for name, each in found.items()}
+
+    def _probe(self, scene: Scene) -> _Probe:
+        count = min(self.examples, len(scene.live))
+        y = scene.live.y
+        x = fed(scene.model, scene.live.batch(list(range(count)), scene.device))
+        return _Probe(x, y[:count] if y is not None and scene.task else None, count)
+
+    def _together(
+        self, scene: Scene, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost], base: _Answer, probe: _Probe,
+        standing: dict[str, np.ndarray],
+    ) -> tuple[np.ndarray, list[_Cost]]:  # fmt: skip
+        """The cheapest units silenced together: how many, and what it costs."""
+        order = np.argsort(np.nan_to_num([cost.loss for cost in costs], nan=np.inf), kind="stable")
+        counts = np.unique(np.linspace(0, len(units), min(POINTS, len(units)) + 1).round().astype(int))
+        found = []
+        for count in counts:
+            edits = [_silenced(*units[int(k)], standing) for k in order[:count]]
+            found.append(_Answer.of(scene, probe, edits).against(base))
+        return counts, found
+
+    def _picture(
+        self, scene: Scene, selection: Selection, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost],
+        base: _Answer, probe: _Probe, together: tuple[np.ndarray, list[_Cost]] | None, total: int = 0,
+    ) -> Picture:  # fmt: skip
+        loss = np.array([cost.loss for cost in costs])
+        order = np.argsort(-np.nan_to_num(loss, nan=np.inf), kind="stable")
+        marks: list[Node] = [] if together is None else [_curve(*together, probe)]
+        marks.append(_table(scene, units, costs, order))
+        bar = 0.01 * (abs(base.loss) or 1.0)
+        free = int((loss <= bar).sum())
+        what = "loss" if probe.y is not None else "answer"
+        caption = (
+            f"Each of {len(costs)} units silenced in turn, on {probe.count} examples: {free} of them can each be lost for less "
+            f"than a hundredth of the {what}, {int((loss > bar).sum())} cost more, first the dearest."
+        )
+        checks: tuple[Check, ...] = ()
+        if together is not None:
+            caption += " The curve silences the cheapest together."
+            at = int(np.searchsorted(together[0], free, side="right") - 1)
+            checks = (
+                Check(
+                    name="together", value=together[1][at].loss,
+                    sentence=f"cost when {int(together[0][at])} of the {free} cheap units are silenced at once.",
+                ),
+            )  # fmt: skip
+        note = f"{len(units)} of {total} units were silenced; choose a layer for the others" if total > len(units) else ""
+        return self.picture(
+            scene, selection, "Which bits can be lost", Group(children=tuple(marks)), caption, checks=checks, note=note,
+            final=together is not None,
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cost:
+    """What a lesion changes: the loss (or how far the answers move), and the share of answers that change."""
+
+    loss: float
+    changed: float
+    right: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    """What the network answers with some units silenced."""
+
+    scores: Tensor
+    predictions: Tensor | None
+    loss: float
+    right: float
+    told: bool
+
+    @classmethod
+    def of(cls, scene: Scene, probe: _Probe, edits: Sequence[Edit]) -> _Answer:
+        """One forward pass."""
+        with Capture(scene.model, edits=(*scene.edits, *edits), cancel=scene.cancel) as look:
+            scores = scene.reading.scores(look(probe.x)).detach().cpu()
+        reading = scene.reading
+        named = scene.task in ("classification", "next_token", "multi_label")
+        predictions = reading.predictions(scores) if named else None
+        told = probe.y is not None
+        loss = float(reading.losses(scores, probe.y).double().mean()) if probe.y is not None else float("nan")
+        right = float(reading.right(scores, probe.y).mean()) if probe.y is not None and named else float("nan")
+        return cls(scores, predictions, loss if told else 0.0, right, told)
+
+    def against(self, base: _Answer) -> _Cost:
+        """What differs from the answers of the whole network."""
+        moved = float((self.scores.double() - base.scores.double()).abs().mean())
+        changed = float("nan")
+        if self.predictions is not None and base.predictions is not None:
+            rows = (self.predictions != base.predictions).reshape(len(self.predictions), -1)
+            changed = float(rows.float().mean())
+        return _Cost(self.loss - base.loss if self.told else moved, changed, self.right - base.right)
+
+
+def _silenced(one: Shown, unit: int, standing: dict[str, np.ndarray]) -> Edit:
+    key = Key("unit", one.source.name, (unit,))
+    mean = standing.get(one.source.name)
+    value = float(mean[unit]) if mean is not None else 0.0
+    return Edit(key, value=value) if value and np.isfinite(value) else Edit(key, lesion=True)
+
+
+def _curve(counts: np.ndarray, found: Sequence[_Cost], probe: _Probe) -> Lines:
+    share = 100 * counts / max(1, counts[-1])
+    told = probe.y is not None and np.isfinite([cost.right for cost in found]).all()
+    y = np.array([100 * cost.right if told else cost.loss for cost in found])
+    title = "right answers, percentage points" if told else "cost"
+    line = Series(name="the cheapest together", x=share.astype(np.float64), y=y)
+    return Lines(
+        series=(line,), x_title="% of units silenced", x_kind="number", y_title=title, height=150,
+        title="What is lost together",
+    )  # fmt: skip
+
+
+def _table(scene: Scene, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost], order: np.ndarray) -> Table:
+    best = [int(k) for k in order]
+    columns = [
+        Column(name="unit", kind="text", texts=tuple(f"{units[k][0].name}/{units[k][1]}" for k in best)),
+        Column(name="cost", numbers=np.array([costs[k].loss for k in best]), signed=True),
+    ]
+    for name, field in (("changed", "changed"), ("right", "right")):
+        values = np.array([getattr(costs[k], field) for k in best])
+        if np.isfinite(values).any():
+            kind = {"kind": "share"} if field == "changed" else {"signed": True}
+            columns.append(Column(name=name, numbers=values if field == "changed" else 100 * values, **kind))  # type: ignore[arg-type]
+    return Table(
+        columns=tuple(columns), row_keys=tuple(unit_key(units[k][0].name, units[k][1]) for k in best), sort="cost",
+        descending=True, title="What silencing one unit costs",
+    )  # fmt: skip
