@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,8 @@ VIEWS = [
     _view("structure", "Network", ("layer",), panel="map"),
     _view("inspector", "Inspector", ("layer", "unit", "example", "class"), panel="inspector", input=True),
     _view("answer", "Answer", ("example",), panel="answer", input=True),
+    _view("why", "Why this answer?", ("class", "example"), room="why", input=True, hovers=["class"]),
+    _view("moved", "Moved by hand", room="play", knobs=[_knob("at", "text", ""), _knob("share", "number", 0.5)]),
     _view("broken", "Broken", room="relate", family="relationships"),
     _view("slow", "Slow", room="relate", family="relationships"),
     _view("misfit", "Misfit", room="relate", family="relationships", demo="text"),
@@ -117,7 +120,8 @@ ROOMS = [
         ],
         "input": [_place("activations", 12, 5), _place("weights", 12, 4)],
     },
-    {"name": "why", "title": "Why this answer?", "question": "Why?", "training": [], "input": []},
+    {"name": "why", "title": "Why this answer?", "question": "Why?", "training": [_place("why", 12, 6)], "input": []},
+    {"name": "unit", "title": "What does this unit see?", "question": "What?", "training": [], "input": []},
     {
         "name": "relate",
         "title": "How do they relate?",
@@ -125,6 +129,7 @@ ROOMS = [
         "input": [],
         "training": [_place("broken", 6, 3), _place("slow", 6, 3), _place("misfit", 6, 3)],
     },
+    {"name": "play", "title": "Play", "question": "What if?", "training": [_place("moved", 12, 6)], "input": []},
 ]
 COMMANDS = [
     {"name": name, "title": name.replace("_", " ").capitalize(), "sentence": f"{name} the training.", "knobs": []}
@@ -150,7 +155,10 @@ class Training:
         self.commands: list[tuple[str, dict[str, Any]]] = []
         self.kept: dict[str, str] = {}
         rng = np.random.default_rng(0)
-        self.digits = rng.random((64, 8, 8)).astype(np.float32)
+        self.digits = rng.integers(0, 256, (64, 8, 8), np.uint8)
+        self.coloured = False
+        self.slow: dict[str, float] = {}
+        """Seconds that a view takes, by name."""
         self.maps = {name: rng.random((units, *size)).astype(np.float32) for name, units, size in LAYERS}
 
     def state(self) -> dict[str, Any]:
@@ -170,8 +178,9 @@ class Training:
                 "kind": "image",
                 "height": 8,
                 "width": 8,
-                "channels": 1,
-                "draw": True,
+                "channels": 3 if self.coloured else 1,
+                "receives": [-1.0, 1.0],
+                "draw": not self.coloured,
                 "sentence": "guessed: images",
             },
             "examples": 64,
@@ -303,18 +312,50 @@ def _inspector(training: Training, request: dict[str, Any], step: int, chosen: S
     return marks.Group(children=(best, bars)), str(chosen.a[-1]) if chosen.a else "Inspector", "Most for 9."
 
 
+def received(training: Training, request: dict[str, Any], chosen: Selection) -> np.ndarray:
+    """What the made-up network receives: edited pixels as they are, else the example's."""
+    sent = request["input"]
+    if sent is not None and sent["kind"] == "pixels":
+        shape = (sent["height"], sent["width"], 3) if sent["channels"] == 3 else (sent["height"], sent["width"])
+        return np.frombuffer(base64.b64decode(sent["pixels"]), np.uint8).reshape(shape)
+    example = chosen.one("example")
+    pixels = training.digits[example.number if example else 0]
+    return np.stack([pixels, 255 - pixels, pixels // 2], 2) if training.coloured else pixels
+
+
 def _answer(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
-    receives = marks.Image(
-        title="the net receives",
-        pixels=training.digits[0],
-        size=44,
-        limits=colour.magnitude(training.digits[0], scale="grey"),
-    )
+    pixels = received(training, request, chosen)
+    limits = colour.magnitude(pixels, scale="grey") if pixels.ndim == 2 else None
+    receives = marks.Image(title="the net receives", pixels=pixels, size=44, limits=limits)
     values = np.array([0.01] * 3 + [0.91] + [0.01] * 6)
     bars = marks.Bars(
-        title="answer", values=values, labels=tuple(training.classes), colours=tuple(range(10)), horizontal=False
-    )
+        title="answer", values=values, labels=tuple(training.classes), colours=tuple(range(10)), horizontal=False,
+        keys=tuple(f"class:{i}" for i in range(10)),
+    )  # fmt: skip
     return marks.Group(children=(receives, bars), direction="row"), "Answer", ""
+
+
+def _why(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
+    pixels = training.digits[0]
+    heat = np.random.default_rng(3).normal(size=(8, 8))
+    grey = colour.magnitude(pixels, scale="grey")
+    maps = tuple(
+        marks.Image(title=name, pixels=pixels, limits=grey, heat=heat * k, heat_limits=colour.symmetric(heat * k), size=120)
+        for k, name in enumerate(("gradient", "occlusion"), 1)
+    )
+    asked, against = chosen.one("class"), [str(key) for key in chosen.b]
+    of = f"for {asked.number}" if asked else "for the predicted class"
+    words = f"Why {of}" + (f" rather than {', '.join(against)}" if against else "")
+    return marks.Group(children=maps, direction="grid"), words, "What speaks for it."
+
+
+def _moved(training: Training, request: dict[str, Any], step: int, chosen: Selection) -> tuple[Any, str, str]:
+    at, share = request["knobs"].get("at", ""), request["knobs"].get("share", 0.5)
+    pixels = training.digits[0]
+    place = marks.Handle(knob="at", kind="point", value=at)
+    image = marks.Image(pixels=pixels, limits=colour.magnitude(pixels, scale="grey"), handle=place, size=160)
+    slide = marks.Handle(knob="share", kind="slide", low=0, high=1, value=str(share))
+    return marks.Group(children=(image, marks.Number(label="share", value=share, handle=slide))), f"At {at}", ""
 
 
 _BODIES = {
@@ -327,4 +368,6 @@ _BODIES = {
     "structure": _structure,
     "inspector": _inspector,
     "answer": _answer,
+    "why": _why,
+    "moved": _moved,
 }

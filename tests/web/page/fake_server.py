@@ -35,6 +35,8 @@ class Server:
     def __init__(self, port: int = 0, training: Training | None = None, static: Path = STATIC) -> None:
         self.training, self.static = training or Training(), static
         self.violations: list[str] = []
+        self.preparing = False
+        """Whether the list of views is still being made, as on the very first start."""
         self._sockets: set[WebSocket] = set()
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
@@ -111,6 +113,11 @@ class Server:
             "demos": [],
             "glossary": {"filter": "a small picture that a unit looks for", "batch": "some examples"},
         }
+        if self.preparing:
+            told = {"event": "preparing", "done": 40, "total": 80, "note": "reading the views"}
+            await ws.send_json(told)
+            while self.preparing:  # noqa: ASYNC110 - the test's thread ends it
+                await asyncio.sleep(0.05)
         await ws.send_json(hello)
         jobs: dict[int, asyncio.Task[None]] = {}
         with contextlib.suppress(WebSocketDisconnect):
@@ -163,6 +170,7 @@ class Server:
                 await ws.send_json({"event": "progress", "channel": channel, **left})
                 await asyncio.sleep(0.3)
             return
+        await asyncio.sleep(self.training.slow.get(request["view"], 0))
         data = await asyncio.to_thread(lambda: picture(self.training, request).to_bytes())
         await ws.send_bytes(struct.pack("<II", channel, 0) + data)
         await ws.send_json({"event": "done", "channel": channel, "seconds": 0.01})

@@ -40,6 +40,7 @@ export function group(drawNode: DrawNode): Draw<Group> {
       }
       mark.children.forEach((node, i) => {
         const child = children[i];
+        if (child) child.element.style.setProperty("--cell", sizeOf(node));
         if (child) {
           child.drawn.update(node);
           child.element.dataset["mark"] = node.mark;
@@ -47,6 +48,7 @@ export function group(drawNode: DrawNode): Draw<Group> {
         }
         const place = make("div", "group-item");
         place.dataset["mark"] = node.mark;
+        place.style.setProperty("--cell", sizeOf(node));
         list.append(place);
         children.push({ element: place, drawn: drawNode(place, node, context) });
       });
@@ -66,6 +68,11 @@ export function group(drawNode: DrawNode): Draw<Group> {
       },
     };
   };
+}
+
+/** The width that a picture wants. */
+function sizeOf(node: Node): string {
+  return node.mark === "image" ? `${node.size}px` : "auto";
 }
 
 /** A column of pictures with short names reads best with the names in a column of their own. */

@@ -19,7 +19,7 @@ export const TOOLS: readonly (readonly [Tool, string, string])[] = [
   ["warp", "Warp", "Press where it should move, and drag; a click alone holds a place. A double click takes a handle away."],
   ["shift", "Shift", "Drag the whole picture."],
   ["turn", "Rotate", "Drag round the middle, or set the angle."],
-  ["light", "Light", "Brightness and contrast of all pixels."],
+  ["light", "Brightness", "Brightness and contrast of all pixels."],
   ["patch", "Patch", "Choose a part of another example, then press where it should go."],
 ];
 

@@ -18,6 +18,9 @@ export interface Fitted {
 const HEAD = 23;
 const CAPTION = 20;
 const LABEL = 14;
+/** The least widths in a grid, as in the style sheet. */
+const LEAST_CELL = 132;
+const CHART_CELL = 240;
 const SLIDE = 24;
 const NAMES = 76;
 const FACTORS = Array.from({ length: 80 }, (_, i) => 4 * 0.965 ** i).filter((factor) => factor >= 0.25);
@@ -117,7 +120,11 @@ function heightOf(node: Node, width: number, factor: number): number {
     }
     case "image": {
       const [rows = 1, columns = 1] = node.pixels.shape;
-      return (Math.min(width, node.size * Math.max(LEAST, factor)) * rows) / columns + (node.label ? 18 : 0) + around(node);
+      const apart = node.heat ? 17 : 0;
+      const second = node.title.length * 6.8 + (node.heat || node.limits ? 110 : 0) > width ? 17 : 0;
+      const told = node.caption ? 16 * (Math.ceil((node.caption.length * 5.7) / width) - 1) : 0;
+      const tall = (Math.min(width, node.size * Math.max(LEAST, factor)) * rows) / columns;
+      return tall + (node.label ? 18 : 0) + apart + second + told + around(node);
     }
     case "heatmap": {
       const below = (node.column_labels.length ? 18 : 0) + (node.column_title ? 16 : 0) + 4;
@@ -148,12 +155,39 @@ function groupHeight(node: Group, width: number, factor: number): number {
     const heights = children.map((child) => heightOf(child, width - (named ? NAMES : 0), factor) - (named ? HEAD : 0));
     return own + sum(heights.map((height) => (named ? Math.max(40, height) : height))) + (children.length - 1) * (named ? 8 : 12);
   }
-  const across = node.direction === "row" ? Math.max(1, Math.min(children.length, Math.floor((width + 16) / 196))) : children.length;
+  if (node.direction === "grid") return own + wrapped(children, width, factor);
+  const across = Math.max(1, Math.min(children.length, Math.floor((width + 16) / 196)));
   const each = (width - 16 * (across - 1)) / across;
   let total = own;
   for (let i = 0; i < children.length; i += across)
     total += 12 + Math.max(...children.slice(i, i + across).map((child) => heightOf(child, each, factor)));
   return total - 12;
+}
+
+/** The height of a grid: as many side by side as the width takes. */
+function wrapped(children: readonly Node[], width: number, factor: number): number {
+  let total = 0;
+  let across = 0;
+  let tallest = 0;
+  for (const child of children) {
+    const wide = Math.min(width, widthOf(child, factor));
+    if (across && across + wide > width) {
+      total += tallest + 12;
+      across = tallest = 0;
+    }
+    tallest = Math.max(tallest, heightOf(child, wide, factor));
+    across += wide + 16;
+  }
+  return total + tallest;
+}
+
+/** How wide a mark stands in a grid; the style sheet gives pictures at least so much that their titles can be read. */
+function widthOf(node: Node, factor: number): number {
+  if (node.mark === "image") return Math.max(LEAST_CELL, Math.round(node.size * Math.max(LEAST, factor)));
+  if (node.mark === "field") return node.size * factor + 50;
+  if (node.mark !== "group") return CHART_CELL;
+  const widths = node.children.map((child) => widthOf(child, factor));
+  return node.direction === "column" ? Math.max(0, ...widths) : sum(widths) + 16 * (widths.length - 1);
 }
 
 /** Names stand in a column of their own, as the marks lay out such a group. */
