@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import not_found
-from ..core.selection import Key, Selection
+from ..core.selection import Selection
 from ..scene import Scene
 
 
@@ -36,6 +36,25 @@ def confused(scene: Scene) -> tuple[int, int, str]:
     """The two classes that are taken for one another most often, or share most probability; and why these."""
     found: tuple[int, int, str] = scene.once("pairs/confused", lambda: _confused(scene))
     return found
+
+
+def nearest(scene: Scene, number: int) -> int:
+    """The class that a class is confused with most, or shares most probability with."""
+    found: int = scene.once(f"pairs/nearest/{number}", lambda: _nearest(scene, number))
+    return found
+
+
+def _nearest(scene: Scene, number: int) -> int:
+    own, count = members(scene), max(2, len(scene.classes))
+    given = scene.predictions().reshape(-1).numpy()
+    mixed = np.bincount(given[own == number], minlength=count) + np.bincount(own[given == number], minlength=count)
+    mixed = mixed[:count].astype(np.float64)
+    chance = np.nan_to_num(scene.probabilities().numpy().astype(np.float64))
+    shared = chance[own == number].sum(0) / max(1, len(own))
+    # Mix-ups count first; among as many the shared probability decides.
+    total = mixed + np.clip(shared, 0, 1) / 2
+    total[number] = -1
+    return int(total.argmax())
 
 
 def _confused(scene: Scene) -> tuple[int, int, str]:
@@ -127,10 +146,3 @@ def _typical(scene: Scene, number: int) -> int | None:
     right = own[scene.predictions().reshape(-1).numpy()[own] == number]
     best = right if len(right) else own
     return int(best[0]) if len(best) else None
-
-
-def example(scene: Scene, value: int) -> Key:
-    """The key of an example that is there."""
-    if value >= len(scene.examples):
-        raise not_found("example", value, [str(k) for k in (0, len(scene.examples) - 1)])
-    return Key("example", "", (value,))

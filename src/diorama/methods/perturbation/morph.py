@@ -113,7 +113,7 @@ class LayerWay(Way):
 
     def after(self, layer: Layer) -> bool:
         """Layers behind the mixed one."""
-        return layer.order > self.layer.order
+        return layer.order > self.layer.order and layer.path != self.layer.path
 
     def found(
         self, places: Sequence[float], steps: int = 60, progress: Callable[[int, int], object] = lambda *_: None

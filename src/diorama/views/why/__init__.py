@@ -7,6 +7,17 @@ ROOM = Room(
     title="Why this answer?",
     question="Which parts of the input speak for this answer, and which against it?",
     order=1,
-    training=(Place("attribution", columns=12, rows=6), Place("morph", columns=12, rows=6), Place("examples", columns=12, rows=3)),
-    input=(Place("attribution", columns=12, rows=9), Place("morph", columns=12, rows=6)),
+    training=(
+        Place("attribution", columns=12, rows=6),
+        Place("contrast", columns=6, rows=4),
+        Place("morph", columns=6, rows=4),
+        Place("words", columns=12, rows=4),
+        Place("examples", columns=12, rows=3),
+    ),
+    input=(
+        Place("attribution", columns=12, rows=9),
+        Place("words", columns=12, rows=4),
+        Place("morph", columns=6, rows=4),
+        Place("contrast", columns=6, rows=4),
+    ),
 )

@@ -175,7 +175,10 @@ def weigh_units(told: Told, layers: Sequence[Shown], target: Target, window: flo
         key=lambda row: -abs(np.nan_to_num(row[0])),
     )[:UNITS]
     if after != before:
-        told.accounted = chosen[-1].name, float(done[sources[-1].name].sum()) / (after - before)
+        # Both directions of a recurrent layer count as one.
+        deepest = [layer for layer in sources if layer.path == sources[-1].path]
+        whole = sum(float(done[layer.name].sum()) for layer in deepest)
+        told.accounted = deepest[-1].path, whole / (after - before)
     told.units = []
     for effect, one, unit in ranked:
         values = _units(one, ends[one.source.name])[:, unit].double().reshape(2, -1).mean(1)

@@ -296,7 +296,9 @@ def caption(drawing: Drawing) -> str:
             said += _decision(drawing, first.after)
             said += f", and {len(told.flips) - 1} more times. " if len(told.flips) > 1 else ". "
     if any(isinstance(told.way, LayerWay) for told in drawing.told):
-        said += "Through a layer's space only activations are mixed; its pictures are inputs that a search found for them. "
+        said += "Through a layer's space only activations are mixed"
+        there = any(told.strip_gaps is not None for told in drawing.told)
+        said += "; its pictures are inputs that a search found for them. " if there else ", so there are no inputs on it. "
     return said.rstrip()
 
 
@@ -307,8 +309,9 @@ def checks(drawing: Drawing) -> tuple[Check, ...]:
         if told.accounted is not None:
             layer, share = told.accounted
             found.append(Check(
-                name=f"accounted for, {told.way.title}", value=share, good=bool(abs(share - 1) < 0.1),
-                sentence=f"The share of the target's change across the flip that the units of {layer} sum to; 1 is all of it.",
+                name=f"accounted for, {told.way.title}", value=share, good=True if abs(share - 1) < 0.1 else None,
+                sentence=f"The share of the target's change across the flip that the units of {layer} sum to; 1 is all of it, "
+                "another number says that part of the answer goes round them.",
             ))  # fmt: skip
         if told.strip_gaps is not None:
             worst = float(told.strip_gaps.max())

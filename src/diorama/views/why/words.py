@@ -1,0 +1,383 @@
+"""Which words made the answer: a text coloured by what each word speaks for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core import registry
+from ...core.colour import Limits, magnitude, symmetric
+from ...core.errors import NotApplicable, UsageError
+from ...core.knobs import knob, title_of
+from ...core.marks import Bars, Column, Group, Node, Table, Text
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, number_key
+from ...data import nesting
+from ...data.kinds import Tokens
+from ...methods.attribute import attributions
+from ...methods.method import Attribution, Looking
+from ...model.capture import Capture
+from ...model.targets import Target
+from ...scene import Scene
+from ...scene.input import Current, parts
+from .. import answers
+from ..view import View
+from ._wording import Word, grouped
+
+TOP = 3
+NEAR = 7
+"""So many tokens on both sides of a listed one are shown."""
+DRAWS = 8
+"""The check hides so many random choices of words."""
+
+
+class Words(View):
+    """Which words made this answer: each coloured by how much it speaks for or against, and listed with its value.
+
+    *Meaning* blue words speak for the chosen answer, orange ones against it; where a network writes on, the words
+    before a token are coloured by how much they made that token likely (choose a token to ask about it). Tokens that
+    are parts of a word are put together, and their values added.
+    *Units* those of the score, for methods whose values sum to it; else the method's own.
+    *Error* the check replaces the embeddings of the strongest tenth of the words by zeros, and for comparison those of
+    random words: the answer's score should fall much further. Methods disagree; look at more than one.
+    *Cost* the method's, and eleven forward passes for the check.
+    *Source* Arras et al. 2017, "What is relevant in a text document?".
+    """
+
+    title = "Words"
+    question = "Which words made this answer?"
+    family = "features"
+    papers = ("Arras et al. 2017, doi:10.1371/journal.pone.0181142", "Li et al. 2016, arXiv:1506.01066")
+    rows = ("A17",)
+    follows = ("example", "class", "token")
+    input = True
+    demo = "text"
+
+    method: str = knob(
+        "auto", "The method that says how much each word matters; auto takes integrated gradients, and for a network that "
+        "writes on input × gradient, as integrals along long texts are rough.",
+        choices=("auto", *sorted(registry.methods)), main=True,
+    )  # fmt: skip
+    group: str = knob(
+        "auto", "Colour words, or single tokens; auto takes tokens where the network writes on, else words.",
+        choices=("auto", "words", "tokens"), main=True,
+    )  # fmt: skip
+    place: int | None = knob(
+        None, "For a network that writes on: the token that is explained; the chosen one, or the one that comes next.",
+        kind="integer", low=1,
+    )  # fmt: skip
+    listed: int = knob(10, "How many words each list holds.", low=1, high=100)
+    limit: int = knob(600, "The most tokens that are shown.", low=1, high=4000)
+
+    @classmethod
+    def fits(cls, scene: Scene) -> str | None:
+        """It needs tokens, and an answer to explain."""
+        reason = super().fits(scene)
+        if reason is not None:
+            return reason
+        if not any(isinstance(kind, Tokens) for kind in scene.kinds.values()):
+            return "it colours the words of a text, and the inputs are no tokens"
+        return None if scene.task else "what the network answers is not known; say it with task="
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """A picture for each refinement of the method, then the check."""
+        if scene.cancel is not None:
+            scene.cancel()
+        current = scene.current(selection)
+        look = Looking(
+            scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes,
+            table=scene.layers, cancel=scene.cancel, edits=scene.edits,
+        )  # fmt: skip
+        scores = look.scores(current.x).cpu()
+        asked = self._asked(scene, selection, current, look, scores)
+        quick = "input_x_gradient" if scene.task == "next_token" else "integrated_gradients"
+        method = registry.methods[quick if self.method == "auto" else self.method]()
+        found: Attribution | None = None
+        for found in attributions(look, current.x, asked.target, method):
+            if np.nan_to_num(_values(scene, current, found)[asked.until :]).any():
+                # A network that reads both ways has heard what comes later too.
+                asked = dataclasses.replace(asked, until=len(_ids(scene, current)))
+            yield self._picture(scene, selection, current, scores, asked, found, None, final=False)
+        if found is None:
+            raise NotApplicable(f"{title_of(type(method))} gave no values")
+        yield Progress(done=1, total=2, note="hiding words")
+        check = _hidden(look, current, asked, found, self._words(scene, current, asked, found))
+        yield self._picture(scene, selection, current, scores, asked, found, check, final=True)
+
+    def _asked(
+        self, scene: Scene, selection: Selection, current: Current, look: Looking, scores: Tensor
+    ) -> Asked:
+        ids = _ids(scene, current)
+        chosen = selection.one("class")
+        if scene.task != "next_token":
+            number = chosen.number if chosen is not None else None
+            flat = scores.reshape(1, -1) if scores.ndim < 3 else scores[:, -1]
+            if number is None:
+                number = 0 if scene.task == "regression" else int(_best(scene, flat))
+            if number >= max(2, flat.shape[1]):
+                raise UsageError(f"the model has answers 0 to {flat.shape[1] - 1}, got {number}")
+            if scene.task == "regression":
+                return Asked(_output(look, number), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
+            target = Target.of(number, scene.classes, outputs=look.reading.outputs)
+            return Asked(target, scene.classes[number] if number < len(scene.classes) else str(number), len(ids))
+        place = self._place(selection, len(ids), scores.shape[1])
+        row = scores[0, place - 1]
+        number = chosen.number if chosen is not None else int(row.nan_to_num(0).argmax()) if place == len(ids) else ids[place]
+        if number >= scores.shape[-1]:
+            raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
+        return Asked(_next(look, place - 1, number), answers.token(scene, number), place, place)
+
+    def _place(self, selection: Selection, length: int, answered: int) -> int:
+        key = selection.one("token")
+        last = min(length, answered)
+        place = self.place if self.place is not None else key.number if key is not None else last
+        # Nothing comes before the first token.
+        return min(max(1, place), last)
+
+    def _words(self, scene: Scene, current: Current, asked: Asked, found: Attribution) -> list[Word]:
+        kind = _kind(scene)
+        tokens = [kind.token(number) for number in _ids(scene, current)]
+        return grouped(tokens, _values(scene, current, found), None if self._single(scene) else kind)
+
+    def _single(self, scene: Scene) -> bool:
+        return self.group == "tokens" or (self.group == "auto" and scene.task == "next_token")
+
+    def _picture(
+        self, scene: Scene, selection: Selection, current: Current, scores: Tensor, asked: Asked, found: Attribution,
+        check: tuple[float, float, float] | None, *, final: bool,
+    ) -> Picture:  # fmt: skip
+        words = self._words(scene, current, asked, found)
+        before = [word for word in words if word.first < asked.until]
+        values = np.array([word.value for word in before])
+        limits = symmetric(values) if found.signed else magnitude(values)
+        text, cut = self._text(scene, words, asked, limits)
+        single = self._single(scene)
+        listed = [
+            _listed(before, self.listed, signed=found.signed, least=least, single=single) for least in (False, True)
+        ]
+        speaks = f"Speak most for {asked.name}" if found.signed else f"Matter most for {asked.name}"
+        against = f"Speak most against {asked.name}" if found.signed else "Matter least"
+        lists: list[Node] = [
+            _table(rows, title) for rows, title in zip(listed, (speaks, against), strict=True) if rows
+        ]
+        top = _top(scene, scores, asked)
+        body = Group(children=(text, Group(children=(top, *lists), direction="row")))
+        note = " ".join(part for part in (found.note, cut) if part)
+        return self.picture(
+            scene, selection, f"Which {'tokens' if single else 'words'} made “{asked.name}”?", body,
+            _caption(current, asked, found, before, "token" if single else "word"),
+            checks=_checks(found, check), note=note, final=final,
+        )  # fmt: skip
+
+    def _text(self, scene: Scene, words: Sequence[Word], asked: Asked, limits: Limits) -> tuple[Text, str]:
+        tokens = [word.text for word in words]
+        told = [(word.value, word.first) for word in words]
+        keys = [number_key("token", *dict.fromkeys((word.first, word.last))) for word in words]
+        if asked.place is not None and asked.place >= words[-1].last + 1:
+            # One place more, for what is expected after the end.
+            tokens, told = [*tokens, f"→ {asked.name}"], [*told, (0.0, asked.until)]
+            keys = [*keys, number_key("token", asked.place)]
+        behind = next((k for k, word in enumerate(words) if word.first >= asked.until), len(tokens))
+        # The words before what is asked about, and a few behind it.
+        stop = min(len(tokens), max(behind + 20, self.limit))
+        start = max(0, stop - self.limit)
+        cut = f"{stop - start} of {len(tokens)} words or tokens shown." if stop - start < len(tokens) else ""
+        # Words behind what is asked about have no say in it.
+        shown = np.array([value if word_first < asked.until else 0.0 for value, word_first in told[start:stop]])
+        single = all(len(token) == 1 for token in tokens[start:stop])
+        text = Text(
+            tokens=tuple(tokens[start:stop]), values=shown, limits=limits, keys=tuple(keys[start:stop]),
+            characters=single and scene.task == "next_token",
+        )  # fmt: skip
+        return text, cut
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What is explained: a target, what to call it, and before which token it is decided."""
+
+    target: Target
+    name: str
+    until: int
+    place: int | None = None
+    """Of a network that writes on: the token that is explained."""
+
+
+def _kind(scene: Scene) -> Tokens:
+    return next(kind for kind in scene.kinds.values() if isinstance(kind, Tokens))
+
+
+def _part(scene: Scene, x: nesting.Nested) -> Tensor:
+    """The part of an input that holds the tokens."""
+    name = next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens))
+    found = parts(x)[name]
+    assert isinstance(found, Tensor)
+    return found
+
+
+def _ids(scene: Scene, current: Current) -> list[int]:
+    return [int(number) for number in _part(scene, current.x)[0].reshape(-1)]
+
+
+def _values(scene: Scene, current: Current, found: Attribution) -> NDArray[np.float64]:
+    values = _part(scene, found.values)[0].detach().double().cpu().reshape(-1).numpy()
+    return np.asarray(values, np.float64)
+
+
+def _best(scene: Scene, scores: Tensor) -> int:
+    if scene.task == "multi_label":
+        return int(scores[0].nan_to_num(0).argmax())
+    return int(scene.reading.predictions(scores).reshape(-1)[0])
+
+
+def _output(look: Looking, number: int) -> Target:
+    def take(output: Any, kept: Capture) -> Tensor:
+        scores = look.reading.scores(output)
+        return scores.reshape(len(scores), -1)[:, number]
+
+    return Target("the answer", (), take)
+
+
+def _next(look: Looking, row: int, number: int) -> Target:
+    """The score of a token at one place of the output."""
+
+    def take(output: Any, kept: Capture) -> Tensor:
+        return look.reading.scores(output)[:, row, number]
+
+    return Target(f"token {number} after place {row}", (), take)
+
+
+def _top(scene: Scene, scores: Tensor, asked: Asked) -> Bars:
+    """The likeliest answers with their scores."""
+    if scene.task == "regression":
+        return answers.bars(scene, scores)
+    row = scores[0, asked.place - 1] if asked.place is not None else scores[0]
+    chance = scene.reading.probabilities(row[None, None] if asked.place is not None else row[None]).reshape(-1)
+    count = min(TOP, len(chance))
+    order = [int(k) for k in chance.nan_to_num(0).argsort(descending=True, stable=True)[:count]]
+    name = (lambda k: answers.token(scene, k)) if asked.place is not None else (lambda k: scene.classes[k])
+    plain = row.reshape(-1)
+    notes = tuple(f"score {float(plain[k]):.3g}" for k in order) if len(plain) == len(chance) else ()
+    return Bars(
+        values=chance[order].double().numpy(), labels=tuple(name(k) for k in order),
+        keys=tuple(number_key("class", k) for k in order), colours=() if asked.place is not None else tuple(order),
+        limits=magnitude(chance.numpy(), 0, 1, "probability"), unit="probability", notes=notes,
+        strong=order.index(next((k for k in order if name(k) == asked.name), order[0])), title=f"Likeliest {count}",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a list: a word with the sum of its values, or one token where it stands."""
+
+    text: str
+    value: float
+    words: list[Word]
+    near: str = ""
+
+
+def _listed(words: Sequence[Word], count: int, *, signed: bool, least: bool, single: bool) -> list[Row]:
+    """The words with the largest (or smallest) values, all occurrences together; single tokens one by one."""
+    if single:
+        found = [Row(word.text, word.value, [word], _near(words, k)) for k, word in enumerate(words)]
+    else:
+        same: dict[str, list[Word]] = {}
+        for word in words:
+            if word.text.strip():
+                same.setdefault(word.text.strip().lower(), []).append(word)
+        found = [Row(text, float(sum(word.value for word in group)), group) for text, group in same.items()]
+    found = [row for row in found if np.isfinite(row.value)]
+    found.sort(key=lambda row: row.value if least else -row.value)
+    if signed:
+        found = [row for row in found if (row.value < 0 if least else row.value > 0)]
+    return found[:count]
+
+
+def _near(words: Sequence[Word], index: int) -> str:
+    """What stands around a token: "mouth[s] be c"."""
+    before, behind = words[max(0, index - NEAR) : index], words[index + 1 : index + 1 + NEAR]
+    joined = ["".join(word.text for word in part) for part in (before, behind)]
+    return f"{joined[0]}[{words[index].text}]{joined[1]}".replace("\n", "↵").replace("\t", "⇥")
+
+
+def _table(rows: Sequence[Row], title: str) -> Table:
+    strongest = [max(row.words, key=lambda word: abs(word.value)) for row in rows]
+    single = any(row.near for row in rows)
+    last = (
+        Column(name="where", kind="text", texts=tuple(row.near for row in rows))
+        if single
+        else Column(name="times", numbers=np.array([float(len(row.words)) for row in rows]))
+    )
+    columns = (
+        Column(name="token" if single else "word", kind="text", texts=tuple(answers.visible(row.text) for row in rows)),
+        Column(name="value", numbers=np.array([row.value for row in rows]), signed=True),
+        last,
+    )
+    keys = tuple(number_key("token", *dict.fromkeys((word.first, word.last))) for word in strongest)
+    return Table(columns=columns, row_keys=keys, title=title)
+
+
+def _hidden(
+    look: Looking, current: Current, asked: Asked, found: Attribution, words: Sequence[Word]
+) -> tuple[float, float, float] | None:
+    """How far the target falls when the embeddings of the words that speak most for it are zeros, and random ones.
+
+    The fall, the mean of the random falls, and the largest of them; None where the input is more than one text.
+    """
+    x = current.x
+    before = [word for word in words if word.first < asked.until]
+    if not isinstance(x, Tensor) or look.function or len(before) < 4:
+        return None
+    try:
+        points = [point.detach() for point in look.points(x)]
+    except NotApplicable:
+        return None
+    values = np.nan_to_num(np.array([word.value for word in before]))
+    count = max(1, round(len(before) / 10))
+    generator = np.random.default_rng(0)
+    chosen = [np.argsort(-values, kind="stable")[:count]]
+    chosen += [generator.choice(len(before), count, replace=False) for _ in range(DRAWS)]
+    rows = points[0].repeat(1 + len(chosen), *[1] * (points[0].ndim - 1))
+    for k, places in enumerate(chosen):
+        for place in places:
+            rows[k + 1, before[place].first : before[place].last + 1] = 0
+    whole = look.run(nesting.select(x, [0] * len(rows)), asked.target, [rows]).value.detach().double().cpu()
+    falls = (whole[0] - whole[1:]).numpy()
+    return float(falls[0]), float(falls[1:].mean()), float(falls[1:].max())
+
+
+def _checks(found: Attribution, hidden: tuple[float, float, float] | None) -> tuple[Check, ...]:
+    made = []
+    gap = found.checks.get("completeness")
+    if gap is not None and np.isfinite(gap):
+        made.append(Check(
+            name="completeness", value=gap, good=gap < 0.05,
+            sentence="The gap between the sum of all values and what they should sum to, as a share of it.",
+        ))  # fmt: skip
+    if hidden is not None and all(np.isfinite(hidden)):
+        fall, random, most = hidden
+        made.append(Check(
+            name="hiding the strongest tenth", value=fall, good=fall > most,
+            sentence=f"How far the score falls without the words that speak most for it; without random ones {random:.3g} "
+            f"on the average, {most:.3g} at most.",
+        ))  # fmt: skip
+    return tuple(made)
+
+
+def _caption(current: Current, asked: Asked, found: Attribution, before: Sequence[Word], noun: str) -> str:
+    name = title_of(registry.methods[found.method])
+    what = f"Each {noun} of {current.label} is coloured by what it says for (blue) or against (orange) {asked.name}"
+    if not found.signed:
+        what = f"Each {noun} of {current.label} is the brighter the more it matters for {asked.name}"
+    if asked.place is not None:
+        what += f", the token at place {asked.place}"
+    said = f"{what}, by {name}. "
+    values = np.array([word.value for word in before])
+    if found.signed and np.isfinite(values).all() and np.abs(values).sum() > 0:
+        said += f"{100 * values[values > 0].sum() / np.abs(values).sum():.0f} % of all that is said speaks for it. "
+    return said + ("The lists put all occurrences of a word together." if noun == "word" else "The lists show tokens where they stand.")

@@ -1,0 +1,161 @@
+"""Words coloured by what they speak for, on networks in which the words that count are planted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nets import letters
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.core.marks import Bars, Table, Text
+from diorama.core.picture import Picture
+from diorama.data.kinds import Tokens
+from diorama.scene import Scene
+from diorama.views.answers import visible
+from diorama.views.why._wording import grouped
+
+WORDS = ("the", "sun", "rain", "day", "of")
+
+
+class Bag(nn.Module):
+    """Scores are sums over the words: sun +3 and day +0.5 for dry, rain +2 for wet; nothing else counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(5, 2), nn.Linear(2, 2, bias=False)
+        with torch.no_grad():
+            self.embed.weight.copy_(torch.tensor([[0.0, 0.0], [3.0, 0.0], [-1.0, 2.0], [0.5, 0.0], [0.0, 0.0]]))
+            self.out.weight.copy_(torch.eye(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.embed(x).sum(1))
+
+
+def _bag() -> Scene:
+    x = torch.tensor([[0, 1, 4, 2, 0, 3, 1, 0, 0, 4], [2, 2, 0, 0, 0, 0, 0, 0, 0, 2]])
+    kind = diorama.Tokens(vocabulary=WORDS, separator=" ")
+    return Scene(Bag(), x, torch.tensor([0, 1]), classes=("dry", "wet"), inputs=kind)
+
+
+def _marks(picture: Picture, kind: type) -> list[Any]:
+    return [mark for mark in picture.marks() if isinstance(mark, kind)]
+
+
+def _rows(table: Table) -> dict[str, tuple[float, float]]:
+    words, values, times = (table.columns[k] for k in range(3))
+    return {word: (float(v), float(n)) for word, v, n in zip(words.texts, values.numbers, times.numbers, strict=True)}
+
+
+@pytest.mark.parametrize("method", ["auto", "input_x_gradient", "feature_ablation"])
+def test_words_have_the_values_that_they_add(method: str) -> None:
+    """Each word's colour is what it adds to the score; the lists put occurrences together and are sorted."""
+    picture = _bag().view("words", example=0, method=method)
+    text = _marks(picture, Text)[0]
+    assert text.tokens == ("the", "sun", "of", "rain", "the", "day", "sun", "the", "the", "of")
+    speaks, against = _marks(picture, Table)
+    if method != "feature_ablation":
+        # Leaving a word out puts another in its place, so its values are differences.
+        assert text.values == pytest.approx([0, 3, 0, -1, 0, 0.5, 3, 0, 0, 0], abs=1e-5)
+        assert _rows(speaks) == {"sun": (pytest.approx(6), 2), "day": (pytest.approx(0.5), 1)}
+        assert _rows(against) == {"rain": (pytest.approx(-1), 1)}
+    assert speaks.columns[0].texts[0] == "sun"
+    assert picture.title == "Which words made “dry”?"
+
+
+def test_the_likeliest_answers_stand_beside() -> None:
+    """The bars are the model's probabilities, likeliest first, with their scores and keys to ask about them."""
+    scene = _bag()
+    picture = scene.view("words", example=0)
+    bars = _marks(picture, Bars)[0]
+    scores = scene.model(scene.examples.x[:1])[0].detach()
+    assert bars.labels == ("dry", "wet")
+    assert bars.values == pytest.approx(scores.softmax(0).numpy())
+    assert bars.notes == tuple(f"score {float(score):.3g}" for score in scores)
+    assert bars.keys == ("class:0", "class:1")
+    other = scene.view("words", example=0, class_=1)
+    assert _rows(_marks(other, Table)[0]) == {"rain": (pytest.approx(2), 1)}
+
+
+def test_hiding_the_words_lowers_the_score_by_what_they_add() -> None:
+    """The check is the fall of the score when the strongest tenth of the words are zeros."""
+    check = next(check for check in _bag().view("words", example=0).checks if check.name.startswith("hiding"))
+    assert check.value == pytest.approx(3)
+
+
+def test_typed_text_is_coloured() -> None:
+    """A text that is not in the probe set is read and coloured."""
+    picture = _bag().view("words", input="rain of sun")
+    assert _marks(picture, Text)[0].tokens == ("rain", "of", "sun")
+    assert "your text" in picture.caption
+
+
+def test_earlier_letters_made_the_next() -> None:
+    """Where a network writes on, only letters before the chosen one have a value, as a slow gradient finds them."""
+    scene = letters()
+    picture = scene.view("words", example=2, token=12, method="gradient")
+    ids = scene.examples.x[2]
+    embedded = scene.model.embed(ids[None]).detach().requires_grad_()
+    score = scene.model.out(scene.model.rnn(embedded)[0])[0, 11, int(ids[12])]
+    slow = torch.autograd.grad(score, embedded)[0][0].sum(-1).numpy()
+    text = _marks(picture, Text)[0]
+    assert text.values[:20] == pytest.approx(slow, abs=1e-6)
+    assert not text.values[12:].any()
+    assert text.keys[:3] == ("token:0", "token:1", "token:2")
+    assert "place 12" in picture.caption
+
+
+def test_what_comes_next_is_explained_when_nothing_is_chosen() -> None:
+    """Without a chosen token the likeliest next one is explained; a chosen class asks about another token."""
+    scene = letters()
+    picture = scene.view("words", example=1)
+    scores = scene.model(scene.examples.x[1:2])[0, -1]
+    best = visible(scene.kind.token(int(scores.argmax())))
+    assert f"“{best}”" in picture.title
+    assert _marks(picture, Text)[0].tokens[-1].startswith("→")
+    asked = scene.view("words", example=1, class_=6)
+    assert "“7”" in asked.title
+
+
+def test_single_tokens_are_listed_where_they_stand() -> None:
+    """The lists of a text that is read letter by letter show each letter with its neighbours, the strongest first."""
+    scene = letters()
+    tables = _marks(scene.view("words", example=2, token=12, method="input_x_gradient"), Table)
+    for table in tables:
+        values = np.abs(table.columns[1].numbers)
+        assert (np.diff(values) <= 1e-9).all()
+        for key, near, token in zip(table.row_keys, table.columns[2].texts, table.columns[0].texts, strict=True):
+            place = int(key.removeprefix("token:"))
+            assert "[" in near
+            assert diorama.Key.parse(key).number < 12
+            letter = scene.kind.token(int(scene.examples.x[2, place]))
+            assert token in (letter, {" ": "␣", "\n": "↵"}.get(letter))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kind", "words"),
+    [
+        (list("a bad7 day!"), Tokens(vocabulary=tuple("abdy7 !")), ["a", " ", "bad7", " ", "day", "!"]),
+        (["un", "##lucky", "day", "##s", "."], Tokens(size=9, separator=" "), ["unlucky", "days", "."]),
+        (["The", "Ġun", "lucky", ",", "Ġday"], Tokens(size=9), ["The", "unlucky", ",", "day"]),
+        (["good", "day"], Tokens(vocabulary=("good", "day"), separator=" "), ["good", "day"]),
+    ],
+)
+def test_tokens_make_words(tokens: list[str], kind: Tokens, words: list[str]) -> None:
+    """Characters, word pieces and byte pairs are put together as their vocabulary writes them, values added."""
+    values = np.arange(1.0, len(tokens) + 1)
+    found = grouped(tokens, values, kind)
+    assert [word.text for word in found] == words
+    assert sum(word.value for word in found) == values.sum()
+    assert [word.value for word in found] == [values[word.first : word.last + 1].sum() for word in found]
+    assert [word.text for word in grouped(tokens, values, None)] == tokens
+
+
+def test_a_model_without_tokens_is_refused() -> None:
+    """A table has no words."""
+    with pytest.raises(NotApplicable, match="no tokens"):
+        Scene(nn.Linear(2, 2), torch.rand(4, 2), torch.tensor([0, 1, 0, 1])).view("words")
