@@ -207,7 +207,7 @@ def _curve(counts: np.ndarray, found: Sequence[_Cost], probe: _Probe) -> Lines:
     share = 100 * counts / max(1, counts[-1])
     told = probe.y is not None and np.isfinite([cost.right for cost in found]).all()
     y = np.array([100 * cost.right if told else cost.loss for cost in found])
-    title = "right answers, percentage points" if told else "cost"
+    title = "change in % right" if told else "cost"
     line = Series(name="the cheapest together", x=share.astype(np.float64), y=y)
     return Lines(
         series=(line,), x_title="% of units silenced", x_kind="number", y_title=title, height=150,

@@ -38,8 +38,16 @@ class _Evidence:
     def score(self) -> np.ndarray:
         """All three together, 0 to 1."""
         strong = np.clip(np.nan_to_num(self.strength) / STRONG, 0, 1)
-        found: np.ndarray = strong * np.clip(np.nan_to_num(self.likeness), 0, 1) * np.nan_to_num(self.unlabelled)
+        usual = self.usual
+        alike = np.clip((np.nan_to_num(self.likeness, nan=usual) - usual) / max(1 - usual, 1e-9), 0, 1)
+        found: np.ndarray = strong * alike * np.nan_to_num(self.unlabelled)
         return found
+
+    @property
+    def usual(self) -> float:
+        """The mean likeness over all units: examples that drive any unit are somewhat alike."""
+        known = self.likeness[np.isfinite(self.likeness)]
+        return min(float(known.mean()), 1.0) if len(known) > 1 else 0.0
 
 
 class Surprises(View):
@@ -47,8 +55,8 @@ class Surprises(View):
 
     *Meaning* three numbers, and their product as the score. *Strong*: how many standard deviations the unit's nine
     strongest examples lie above its mean (counted up to five). *Alike*: how similar all the other units of the layer
-    find those nine places (correlation, 0 for places taken at random). *Unlabelled*: how evenly the nine spread over
-    the classes (1: all of different ones; 0: all of one). Look at the examples: what they share is what the unit saw.
+    find those nine places (correlation), of which the score counts what is above the mean of all units. *Unlabelled*:
+    how evenly the nine spread over the classes (1: all of different ones; 0: all of one). Look at the examples: what they share is what the unit saw.
     *Cost* one pass over the live examples, and one forward pass for each unit's nine strongest.
     """
 
@@ -68,10 +76,9 @@ class Surprises(View):
         one = self._layer(scene, selection)
         yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
         found = seen(scene, one.source)
-        top = found.statistics.top
-        strength = _strength(found)
+        strength = _strength(one, found)
         order = np.argsort(-np.nan_to_num(strength, nan=-1), kind="stable")[: self.limit]
-        order = np.array([unit for unit in order if (top.examples[unit] >= 0).sum() >= 3], np.int64)
+        order = order[((_counted(one, found)).sum(1) >= 3)[order]]
         if not len(order):
             raise NotApplicable(f"no unit of {one.name} responds to three examples; choose another layer")
         likeness = np.full(len(strength), np.nan)
@@ -81,7 +88,7 @@ class Surprises(View):
             likeness[part] = _likeness(scene, one, found, part)
         evidence = _Evidence(strength, likeness, _unlabelled(scene, found))
         ranked = order[np.argsort(-evidence.score[order], kind="stable")]
-        marks = [self._table(one, evidence, ranked), *self._galleries(scene, one, found, evidence, ranked)]
+        marks = [*self._galleries(scene, one, found, evidence, ranked), self._table(one, evidence, ranked)]
         best = int(ranked[0])
         total = len(strength)
         caption = (
@@ -92,7 +99,7 @@ class Surprises(View):
         if len(order) < total:
             note += f" {len(order)} of {total} units were looked at."
         sentence = "mean likeness of all looked at: what a unit that stands out must be well above."
-        check = Check(name="alike", value=float(np.nanmean(likeness[order])), sentence=sentence)
+        check = Check(name="alike", value=evidence.usual, sentence=sentence)
         yield self.picture(
             scene, selection, f"Surprises in {one.name}", Group(children=tuple(marks)), caption, checks=(check,),
             note=note.strip(),
@@ -142,12 +149,19 @@ class Surprises(View):
             yield Group(children=(tiles, cut))
 
 
-def _strength(found: Seen) -> np.ndarray:
+def _counted(one: Shown, found: Seen) -> np.ndarray:
+    """Which of the strongest examples drive a unit at all: behind a ReLU above zero."""
+    top = found.statistics.top
+    counted: np.ndarray = (top.examples >= 0) & ((top.values > 0) | (not one.rectified))
+    return counted
+
+
+def _strength(one: Shown, found: Seen) -> np.ndarray:
     """How many standard deviations the strongest examples lie above a unit's mean."""
-    part = found.statistics
+    part, counted = found.statistics, _counted(one, found)
     std = np.where(part.moments.std > 0, part.moments.std, np.nan)
-    values = np.where(part.top.examples >= 0, part.top.values, np.nan)
-    there = (part.top.examples >= 0).any(1)
+    values = np.where(counted, part.top.values, np.nan)
+    there = counted.any(1)
     means = np.full(len(values), np.nan)
     means[there] = np.nanmean(values[there], 1)
     strength: np.ndarray = (means - part.moments.mean) / std
@@ -191,5 +205,5 @@ def _unlabelled(scene: Scene, found: Seen) -> np.ndarray:
             shares.append(np.nan)
             continue
         part = np.unique(there, return_counts=True)[1] / len(there)
-        shares.append(float(-(part * np.log(part)).sum() / np.log(most)))
+        shares.append(abs(float((part * np.log(part)).sum())) / np.log(most))
     return np.array(shares)
