@@ -77,15 +77,15 @@ class Frame:
     *Meaning* for images planes are (n, channels, height, width) from 0 to 1; for other kinds they are the input itself.
     """
 
-    def __init__(self, x: Nested, part: int, kind: object) -> None:
-        self.x, self.part, self.kind = x, part, kind
+    def __init__(self, x: Nested, part: int, kind: object, dtype: torch.dtype = torch.float32) -> None:
+        self.x, self.part, self.kind, self.dtype = x, part, kind, dtype
         self.tensors = list(nesting.tensors(x))
         self.own = self.tensors[part]
         self._affine: tuple[Tensor, Tensor] | None = None
 
     def around(self, own: Tensor) -> Nested:
-        """The whole input with this part's values, the others repeated."""
-        count = len(own)
+        """The whole input with this part's values in the model's type, the others repeated."""
+        count, own = len(own), own.to(self.dtype) if own.is_floating_point() else own
         fresh = iter([
             own if k == self.part else part[:1].expand(count, *part.shape[1:]) for k, part in enumerate(self.tensors)
         ])  # fmt: skip
@@ -191,7 +191,8 @@ def frequencies(size: Sequence[int]) -> Tensor:
     """The frequency, in cycles a pixel, of each place of a half spectrum (height, width // 2 + 1)."""
     y = torch.fft.fftfreq(size[0])[:, None]
     x = torch.fft.rfftfreq(size[1])[None]
-    return (y.square() + x.square()).sqrt()
+    squares: Tensor = y.square() + x.square()
+    return squares.sqrt()
 
 
 def spectrum_scale(size: Sequence[int], decay: float = 1.0) -> Tensor:
@@ -217,7 +218,7 @@ class Row(Canvas):
     def __init__(self, frame: Frame, start: Tensor, examples: Tensor, *, series: bool = False) -> None:
         self.frame = frame
         axes = (0, *range(2, examples.ndim)) if series else (0,)
-        values = examples.detach().to(start)
+        values = examples.detach().float()
         clean = torch.where(torch.isfinite(values), values, torch.zeros_like(values))
         self.low, self.high = clean.amin(axes, keepdim=True), clean.amax(axes, keepdim=True)
         width = self.high - self.low

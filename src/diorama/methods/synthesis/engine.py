@@ -163,7 +163,7 @@ class _Climb:
                     output = capture(x)
             else:
                 output = capture(x)
-            values = self.objective(Seen(output, capture, self.look.layers, self.look.reading))
+            values = self.objective(Seen(output, capture, self.look.layers, self.look.reading)).float()
             way = None
             if values.requires_grad:
                 (way,) = torch.autograd.grad(values.sum(), planes, allow_unused=True)

@@ -72,8 +72,8 @@ def _codes(look: Looking, layer: str, x: Nested) -> Tensor:
         capture(x)
         units = by_unit(look.layers[layer], capture[layer]).float().cpu()
     if units.ndim == 4:
-        sides = tuple(min(4, side) for side in units.shape[2:])
-        units = torch.nn.functional.adaptive_avg_pool2d(units, sides)
+        sides = [min(4, side) for side in units.shape[2:]]
+        units = torch.nn.functional.adaptive_avg_pool2d(units, (sides[0], sides[1]))
     return units.flatten(1).nan_to_num(0, 0, 0)
 
 

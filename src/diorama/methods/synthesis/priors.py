@@ -13,6 +13,8 @@ _BOUND = 80 / 255
 """The length of a colour, from the middle, that their norm allows."""
 _EDGE = _BOUND / 6.5
 """The step between neighbours that their variation allows."""
+_SMALL = 1e-8
+"""Where neighbours are equal, the variation's slope stays finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ def total_variation(planes: Tensor, beta: float = 1.0) -> Tensor:
     squares[..., :-1] += over.square()
     if beta == 2:
         return squares.flatten(1).mean(1)
-    return (squares + 1e-8).pow(beta / 2).flatten(1).mean(1)
+    return (squares + _SMALL).pow(beta / 2).flatten(1).mean(1)
 
 
 def norm(planes: Tensor, middle: Tensor) -> Tensor:
@@ -100,34 +102,62 @@ class Gaussian:
     def __call__(self, planes: Tensor) -> Tensor:
         """How unlikely each picture is: about 1 for one like the examples."""
         spectrum = torch.fft.rfft2(planes - self.mean, norm="ortho")
-        squares = (spectrum.real.square() + spectrum.imag.square()) / self.power
+        squares: Tensor = (spectrum.real.square() + spectrum.imag.square()) / self.power
         return squares.flatten(1).mean(1)
 
 
 def slope(priors: Priors, planes: Tensor, middle: Tensor, gaussian: Gaussian | None) -> Tensor:
-    """The slope of all penalties at each pixel; a penalty counts as a sum over pixels, so that it does not fade with
-    size."""
-    at = planes.detach().requires_grad_()
-    pixels = planes[0].numel()
-    total = torch.zeros(len(planes), device=planes.device, dtype=planes.dtype)
-    with torch.enable_grad():
-        if priors.total_variation:
-            total = total + priors.total_variation * total_variation(at)
-        if priors.norm:
-            total = total + priors.norm * norm(at, middle)
-        if priors.natural and planes.ndim == 4:
-            total = total + priors.natural * natural(at, middle)
-        found = torch.zeros_like(at)
-        if total.requires_grad:
-            found = torch.autograd.grad(total.sum(), at)[0] * pixels
-        if priors.gaussian and gaussian is not None and planes.ndim == 4:
-            unlikely = gaussian(at)
-            way = torch.autograd.grad(unlikely.sum(), at)[0]
-            size = way.flatten(1).square().mean(1).sqrt().clamp_min(1e-20)
-            # It holds back only what is less likely than the examples are.
-            strength = priors.gaussian * (unlikely.detach() - 1).clamp(0, 2) / size
-            found = found + way * strength.reshape(-1, *[1] * (way.ndim - 1))
+    """The slope of all penalties at each number; a penalty counts as a sum over pixels, so that it does not fade with
+    size.
+    """
+    found = torch.zeros_like(planes)
+    if priors.total_variation:
+        found += priors.total_variation * variation_slope(planes, 1.0)
+    if priors.norm:
+        found += priors.norm * (planes - middle)
+    if planes.ndim != 4:
+        return found
+    if priors.natural:
+        found += priors.natural * natural_slope(planes, middle)
+    if priors.gaussian and gaussian is not None:
+        spectrum = torch.fft.rfft2(planes - gaussian.mean, norm="ortho")
+        weighed = spectrum / gaussian.power
+        way = torch.fft.irfft2(weighed, s=planes.shape[2:], norm="ortho")
+        size = way.flatten(1).square().mean(1).sqrt().clamp_min(1e-20)
+        unlikely = (weighed.real * spectrum.real + weighed.imag * spectrum.imag).flatten(1).mean(1)
+        # It holds back only what is less likely than the examples are.
+        strength = priors.gaussian * (unlikely - 1).clamp(0, 2) / size
+        found += way * strength.reshape(-1, 1, 1, 1)
     return found
+
+
+def variation_slope(planes: Tensor, beta: float) -> Tensor:
+    """The slope of the sum over all numbers of (Δx² + Δy²)^(β/2)."""
+    squares = torch.zeros_like(planes)
+    over = planes[..., 1:] - planes[..., :-1]
+    squares[..., :-1] += over.square()
+    down = planes[:, :, 1:] - planes[:, :, :-1] if planes.ndim == 4 else None
+    if down is not None:
+        squares[:, :, :-1] += down.square()
+    pull = beta * (squares + (0.0 if beta == 2 else _SMALL)).pow(beta / 2 - 1)
+    found = torch.zeros_like(planes)
+    along = pull[..., :-1] * over
+    found[..., 1:] += along
+    found[..., :-1] -= along
+    if down is not None:
+        across = pull[:, :, :-1] * down
+        found[:, :, 1:] += across
+        found[:, :, :-1] -= across
+    return found
+
+
+def natural_slope(planes: Tensor, middle: Tensor) -> Tensor:
+    """The slope of :func:`natural`, summed over pixels."""
+    away = planes - middle
+    lengths = away.square().sum(1, keepdim=True) / _BOUND**2
+    channels = planes.shape[1]
+    bounded = (ALPHA * channels / _BOUND**2) * lengths.pow(ALPHA / 2 - 1) * away
+    return bounded + variation_slope(planes, BETA) * channels / _EDGE**2
 
 
 def blurred(planes: Tensor, deviation: float) -> Tensor:

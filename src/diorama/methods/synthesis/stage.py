@@ -12,7 +12,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...data import nesting
 from ...data.kinds import Image, Kind, Kinds, Series, Sound, Table
 from ...data.nesting import Nested
-from ...model.unwrap import fed
+from ...model.unwrap import dtype_of, fed
 from ..method import Looking
 from .canvases import Canvas, Fourier, Frame, Pixels, Row
 from .colours import Colours
@@ -57,7 +57,8 @@ class Stage:
         ranks = [_rank(part, one) for part, one in zip(parts, kinds, strict=True)]
         chosen = min(range(len(parts)), key=lambda k: ranks[k])
         own = list(nesting.tensors(examples))[chosen]
-        frame = Frame(x, chosen, kinds[chosen])
+        model_type = parts[chosen].dtype if parts[chosen].is_floating_point() else dtype_of(look.model)
+        frame = Frame(x, chosen, kinds[chosen], model_type or torch.float32)
         note = f"The other {len(parts) - 1} inputs are those of the example." if len(parts) > 1 else ""
         if not isinstance(kinds[chosen], Image):
             return cls(look, frame, kinds[chosen], own, Colours.identity(1, "no picture"), None, note)
@@ -105,7 +106,7 @@ class Stage:
         if self.image:
             if start is None:
                 mean = self.colours.mean[None, :, None, None]
-                start = mean.expand(count, *self.size).to(self._floats())
+                start = mean.expand(count, *self.size).to(self.frame.own.device)
             make = Pixels if parametrization == "pixels" else Fourier
             return make(self.frame, start, self.colours, self.gaussian)
         if self.tokens:
@@ -113,13 +114,8 @@ class Stage:
         series = isinstance(self.kind, Series | Sound) or (not isinstance(self.kind, Table) and self.frame.own.ndim > 2)
         if start is None:
             start = self.examples.float().nan_to_num(0, 0, 0).mean(0, keepdim=True)
-            start = start.expand(count, *start.shape[1:]).to(self._floats())
-        return Row(self.frame, start, self.examples, series=series and self.examples.ndim > 2)
-
-    def _floats(self) -> Tensor:
-        """A tensor of the type and place that the model computes with."""
-        own = self.frame.own
-        return own if own.is_floating_point() else torch.zeros((), device=own.device)
+            start = start.expand(count, *start.shape[1:])
+        return Row(self.frame, start.float(), self.examples, series=series and self.examples.ndim > 2)
 
     def suited(self, ascent: Ascent, *, jitter: int | None, scale: float, rotate: float, crop: float) -> Ascent:
         """The ascent with transforms that suit the pictures' size; None is a twentieth of the shorter side."""

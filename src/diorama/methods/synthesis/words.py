@@ -79,7 +79,7 @@ class Words(Canvas):
 
     def __init__(self, look: Looking, frame: Frame, count: int) -> None:
         self.frame = frame
-        self.table = embedding_table(look, frame.x, frame.own)
+        self.table = embedding_table(look, frame.x, frame.own).float()
         self.low, self.high = self.table.amin(0), self.table.amax(0)
         width = self.high - self.low
         self.width = torch.where(width > 0, width, torch.ones_like(width))
@@ -99,7 +99,8 @@ class Words(Canvas):
 
     def rules(self, planes: Tensor) -> tuple[Rule, ...]:
         """What answers the embedding op with the optimised embeddings."""
-        return Entrance(self.fed(planes), (*self._floats(len(planes)), self.embeddings(planes))).rules
+        rows = self.embeddings(planes).to(self.frame.dtype)
+        return Entrance(self.fed(planes), (*self._floats(len(planes)), rows)).rules
 
     def _floats(self, count: int) -> list[Tensor]:
         before = list(tensors(self.frame.x))[: self.frame.part]

@@ -1,0 +1,121 @@
+"""Pictures from a layer's code: what the layer keeps of an example, and what it lets go."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ...data import nesting
+from ...data.nesting import Nested
+from ...model.layers import by_unit
+from ..method import Looking
+from .engine import Ascent, Formed, form
+from .objectives import match
+from .stage import Stage
+
+NATURAL = 0.01
+"""How much Mahendran & Vedaldi's priors weigh beside the code's distance."""
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Inverted:
+    """Pictures with nearly the code of an example, each from a noise of its own.
+
+    *Meaning* errors are distances as a share of the mean distance between two examples: 0 is the same, 1 as unlike as
+    any two. ``spread`` is how far the pictures lie from each other: what the layer ignores.
+    *Shapes* ``planes`` (starts, channels, height, width), errors (starts,).
+    """
+
+    layer: str
+    planes: Tensor
+    pixel_error: Tensor
+    code_error: Tensor
+    spread: float
+    step: int
+    final: bool
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Yardstick:
+    """The mean distance between two examples, in pixels and in each layer's code."""
+
+    pixels: float
+    codes: dict[str, float]
+
+    @classmethod
+    def of(cls, stage: Stage, layers: list[str], x: Nested) -> Yardstick:
+        """Measure it on examples."""
+        own = list(nesting.tensors(x))[stage.frame.part]
+        found = codes(stage.look, layers, x)
+        return cls(_apart(stage.frame.planes(own)), {name: _apart(code) for name, code in found.items()})
+
+
+def codes(look: Looking, layers: list[str], x: Nested) -> dict[str, Tensor]:
+    """The activations of some layers for examples, as the layers answer, on the CPU."""
+    parts: dict[str, list[Tensor]] = {name: [] for name in layers}
+    last = max(layers, key=lambda name: look.layers[name].order)
+    for start in range(0, nesting.size(x), _BATCH):
+        with look.opened(layers, until=last) as capture:
+            capture(nesting.select(x, slice(start, start + _BATCH)))
+            for name in layers:
+                parts[name].append(capture[name].detach().float().cpu())
+    return {name: torch.cat(found) for name, found in parts.items()}
+
+
+def _apart(rows: Tensor) -> float:
+    """The mean distance of two different rows; 1 where there is none."""
+    flat = rows.float().flatten(1).cpu()
+    if len(flat) < 2:
+        return 1.0
+    mean = float(torch.pdist(flat).nan_to_num(0).mean())
+    return mean if mean > 0 else 1.0
+
+
+def distances(rows: Tensor, wanted: Tensor, yard: float) -> Tensor:
+    """The distance of each row from the wanted one, as a share of the yardstick."""
+    far: Tensor = (rows.float().cpu() - wanted.float().cpu()).flatten(1).norm(dim=1)
+    return far / yard
+
+
+def invert(
+    stage: Stage, layer: str, x: Nested, yard: Yardstick, ascent: Ascent, *, starts: int = 5, seed: int = 0
+) -> Iterator[Inverted]:
+    """Pictures from the code of one example (a batch of one) in a layer, as they form.
+
+    *Source* Mahendran & Vedaldi 2015, "Understanding deep image representations by inverting them"; the picture is
+    parametrized as a spectrum.
+    """
+    code = codes(stage.look, [layer], x)[layer].to(stage.frame.own.device)
+    wanted = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part])
+    generator = torch.Generator().manual_seed(seed)
+    canvas = stage.canvas(starts, generator, noise=0.5)
+    for formed in form(stage.look, canvas, match(layer, code), ascent, generator):
+        yield _inverted(stage, layer, formed, code, wanted, yard)
+
+
+def _inverted(
+    stage: Stage, layer: str, formed: Formed, code: Tensor, wanted: Tensor, yard: Yardstick
+) -> Inverted:
+    planes = stage.frame.planes(list(nesting.tensors(formed.x))[stage.frame.part]).cpu()
+    found = codes(stage.look, [layer], formed.x)[layer]
+    return Inverted(
+        layer, planes, distances(planes, wanted, yard.pixels), distances(found, code, yard.codes[layer]),
+        spread(planes, yard.pixels), formed.step, formed.final, formed.note,
+    )  # fmt: skip
+
+
+def spread(planes: Tensor, yard: float) -> float:
+    """The mean distance of the pictures from each other, as a share of the yardstick."""
+    pairs = [float((a - b).norm()) for a, b in itertools.combinations(planes, 2)]
+    return sum(pairs) / len(pairs) / yard if pairs else 0.0
+
+
+def unit_first(look: Looking, layer: str, code: Tensor) -> Tensor:
+    """A code with the units on axis 1."""
+    return by_unit(look.layers[layer], code)

@@ -1,0 +1,293 @@
+"""What a layer keeps of a picture: pictures made from its code, from several starts, and by a trained decoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.knobs import knob
+from ...core.marks import Column, Group, Image, Lines, Node, Series, Table, Tiles
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, layer_key
+from ...data import nesting
+from ...data.kinds import Image as ImageKind
+from ...data.nesting import Nested
+from ...methods.synthesis import decoder as decoding
+from ...methods.synthesis.decoder import Decoder, Taught
+from ...methods.synthesis.engine import Ascent
+from ...methods.synthesis.inverting import Inverted, Yardstick, codes, distances, invert, unit_first
+from ...methods.synthesis.priors import Priors
+from ...methods.synthesis.stage import Stage
+from ...scene import Scene
+from ...scene.scanning import FOLDER
+from .. import inputs
+from ..units import main_layers
+from ..view import View
+from . import _made
+
+EXAMPLES = 2000
+"""A decoder learns from at most so many examples."""
+MEMORY = 300_000_000
+"""Bytes of codes that it learns from at most."""
+_YARD = 64
+_HELD = 8
+"""Every eighth example is held out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """What a decoder made of the example's code."""
+
+    planes: Tensor
+    pixel_error: float
+    code_error: float
+    words: str
+
+
+class Inversion(View):
+    """What each layer keeps of the picture: pictures that have the same code, from several starts, layer by layer.
+
+    *Meaning* each column is a layer; every picture in it was made from noise until the layer answers to it as to the
+    original. Where they all look like the original, the layer keeps everything; what differs between them is what the
+    layer does not care about. The decoder is a network trained to draw the picture from the code at once: it shows what
+    the code tells on average.
+    *Units* errors are distances as a share of the mean distance between two examples: 0 % is the same, 100 % as unlike
+    as any two.
+    *Cost* a forward and a backward pass for each step and layer; a decoder takes the seconds it is given, for each layer.
+    """
+
+    title = "What layers keep"
+    question = "How much of the picture is still there in each layer?"
+    family = "features"
+    papers = ("Mahendran & Vedaldi 2015, arXiv:1412.0035", "Dosovitskiy & Brox 2016, arXiv:1506.02753")
+    rows = ("A28", "A29")
+    follows = ("example", "layer", "unit")
+    input = True
+
+    starts: int = knob(5, "So many pictures for each layer, each from a noise of its own.", low=1, high=12, main=True)
+    decoder: bool = knob(False, "Also train a decoder for each layer, or load one that was trained before.", main=True)
+    layers: int = knob(5, "So many layers, spread from the first to the last.", low=1, high=24)
+    steps: int = knob(100, "Steps for each layer.", low=1, high=4000)
+    rate: float = knob(1.0, "The size of a step, relative to what suits pictures.", low=0.01, high=20.0, log=True)
+    natural: float = knob(0.002, "Mahendran & Vedaldi's two priors of natural pictures, beside the code.", low=0.0, high=1.0)
+    total_variation: float = knob(0.0, "How much neighbours are pulled together.", low=0.0, high=10.0)
+    decoder_seconds: float = knob(20.0, "How long a decoder is trained for a layer.", low=1.0, high=3600.0, unit="s", log=True)
+    decoder_steps: int = knob(2000, "After so many steps it ends even earlier.", low=10, high=1_000_000, log=True)
+    seed: int = knob(0, "What the starts and the decoder's first weights are drawn from.", low=0)
+
+    @classmethod
+    def fits(cls, scene: Scene) -> str | None:
+        """It needs pictures."""
+        reason = super().fits(scene)
+        if reason is not None:
+            return reason
+        if not any(isinstance(kind, ImageKind) for kind in scene.kinds.values()):
+            return "it makes pictures from codes, and the inputs are no pictures"
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """Layer by layer, each as it forms; then the decoders."""
+        stage = _made.staged(scene, selection, self.seed)
+        current = scene.current(selection)
+        chosen = self._layers(scene, selection)
+        few = nesting.to(scene.live.batch(list(range(min(_YARD, len(scene.live))))), scene.device)
+        yard = Yardstick.of(stage, chosen, few)
+        ascent = Ascent(self.steps, self.rate, priors=Priors(self.total_variation, natural=self.natural))
+        done: dict[str, Inverted] = {}
+        drawn: dict[str, _Drawn] = {}
+        total = len(chosen) * (1 + self.decoder)
+        for number, layer in enumerate(chosen):
+            last = number == len(chosen) - 1 and not self.decoder
+            for made in invert(stage, layer, current.x, yard, ascent, starts=self.starts, seed=self.seed):
+                yield Progress(done=number + made.step / self.steps, total=total, note=layer)
+                done[layer] = made
+                yield self._pictured(scene, selection, stage, current.x, chosen, done, drawn, last and made.final)
+        if not self.decoder:
+            return
+        for number, layer in enumerate(chosen):
+            for taught in self._taught(scene, stage, layer, current.index):
+                share = min(1.0, taught.step / taught.steps)
+                yield Progress(done=len(chosen) + number + share, total=total, note=f"decoder of {layer}")
+                drawn[layer] = self._decode(stage, layer, current.x, yard, taught)
+                final = taught.final and number == len(chosen) - 1
+                yield self._pictured(scene, selection, stage, current.x, chosen, done, drawn, final)
+
+    def _layers(self, scene: Scene, selection: Selection) -> list[str]:
+        """Layers spread over the depth, the chosen one among them."""
+        names = [one.name for one in main_layers(scene) if math.prod(one.layer.shape) > 0]
+        at = np.unique(np.linspace(0, len(names) - 1, min(self.layers, len(names))).round().astype(int))
+        found = [names[k] for k in at]
+        for key in selection.a:
+            if key.kind in ("layer", "unit") and key.name in scene.layers and key.name not in found:
+                found.append(key.name)
+        return sorted(found, key=lambda name: scene.layers[name].order)
+
+    # Decoders.
+
+    def _taught(self, scene: Scene, stage: Stage, layer: str, index: int | None) -> Iterator[Taught]:
+        """A decoder as it learns, or at once one that was kept for these weights."""
+        keep = f"inversion/{layer}/{self.decoder_seconds:g}/{self.decoder_steps}/{self.seed}/{index}"
+        path = self._path(scene, layer, index)
+        kept: list[Taught] = scene.once(keep, list)
+        if not kept and path is not None and (found := decoding.load(path)) is not None:
+            decoder, told = found
+            held = told.get("held_out", math.nan)
+            kept.append(Taught(decoder, int(told.get("step", 0)), max(1, int(told.get("step", 1))), 0.0, held, True))
+        if kept:
+            yield kept[0]
+            return
+        learn, planes, held = self._lessons(scene, stage, layer, index)
+        generator = torch.Generator().manual_seed(self.seed)
+        for taught in decoding.teach(
+            learn, planes, held, steps=self.decoder_steps, seconds=self.decoder_seconds, generator=generator
+        ):
+            if scene.cancel is not None:
+                scene.cancel()
+            if taught.final:
+                kept.append(taught)
+                self._keep(path, taught, len(learn))
+            yield taught
+
+    def _lessons(
+        self, scene: Scene, stage: Stage, layer: str, index: int | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Codes and planes to learn from, and those held out; the example at hand is never learned from."""
+        shape = scene.layers[layer].shape
+        most = max(16, min(EXAMPLES, MEMORY // max(1, 4 * math.prod(shape)), MEMORY // max(1, 4 * math.prod(stage.size))))
+        x = scene.examples.first(most).x
+        found = codes(stage.look, [layer], nesting.to(x, scene.device))[layer].nan_to_num(0, 0, 0)
+        code = unit_first(stage.look, layer, found)
+        planes = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part]).float().cpu()
+        number = torch.arange(len(code))
+        unseen = number % _HELD == _HELD - 1
+        if index is not None:
+            unseen = unseen | (number == index)
+        if bool(unseen.all()):
+            unseen = torch.zeros_like(unseen)
+        return code[~unseen], planes[~unseen], (code[unseen][:128], planes[unseen][:128])
+
+    def _path(self, scene: Scene, layer: str, index: int | None) -> Path | None:
+        if scene.run is None or scene.edits:
+            return None
+        safe = re.sub(r"[^\w.-]", "_", layer)
+        told = f"{safe}-{scene.fingerprint}-{self.decoder_seconds:g}-{self.decoder_steps}-{self.seed}-{index}"
+        return Path(scene.run.path) / FOLDER / f"decoder-{told}.safetensors"
+
+    def _keep(self, path: Path | None, taught: Taught, examples: int) -> None:
+        if path is None:
+            return
+        try:
+            decoding.save(
+                taught.decoder, path, {"held_out": taught.held_out, "step": taught.step, "examples": examples}
+            )
+        except OSError:
+            # A run on a disk that cannot be written to: the decoder is learned again next time.
+            return
+
+    def _decode(self, stage: Stage, layer: str, x: Nested, yard: Yardstick, taught: Taught) -> _Drawn:
+        code = codes(stage.look, [layer], x)[layer].nan_to_num(0, 0, 0)
+        with torch.no_grad():
+            planes = _answer(taught.decoder, unit_first(stage.look, layer, code))
+        wanted = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part])
+        again = stage.frame.around(stage.frame.as_input(planes.to(stage.frame.own.device)))
+        far = distances(codes(stage.look, [layer], again)[layer], code, yard.codes[layer])
+        words = f"step {taught.step}" + ("" if taught.final else f" of {taught.steps}")
+        return _Drawn(planes, float(distances(planes, wanted, yard.pixels)[0]), float(far[0]), words)
+
+    # The picture.
+
+    def _pictured(
+        self, scene: Scene, selection: Selection, stage: Stage, x: Nested, chosen: list[str],
+        done: dict[str, Inverted], drawn: dict[str, _Drawn], final: bool,
+    ) -> Picture:  # fmt: skip
+        original = np.asarray(_made.shown(stage, x)[0])
+        limits = inputs.grey(original) if original.ndim == 2 else None
+        current = scene.current(selection)
+        columns: list[Node] = [Image(pixels=original, limits=limits, title=current.label, key=current.key, size=104)]
+        columns += [self._column(stage, made, drawn.get(layer)) for layer, made in done.items()]
+        body: list[Node] = [Group(children=tuple(columns), direction="row"), _table(chosen, done, drawn)]
+        if len(done) > 1:
+            body.append(_depth(done, drawn))
+        caption = f"What each layer keeps of {current.label}: pictures to which it answers nearly as to the original, each "
+        caption += "from a noise of its own. Errors are shares of the distance between two examples."
+        notes = [made.note for made in done.values() if made.note] + [stage.note]
+        if drawn:
+            notes.append("Each decoder learned from the probe set without this example.")
+        return self.picture(
+            scene, selection, "What layers keep", Group(children=tuple(body)), caption, checks=_checks(done),
+            note=" ".join(dict.fromkeys(filter(None, notes))), final=final,
+        )  # fmt: skip
+
+    def _column(self, stage: Stage, made: Inverted, drawn: _Drawn | None) -> Node:
+        planes = made.planes if drawn is None else torch.cat([made.planes, drawn.planes.cpu()])
+        pixels = _pixels(planes)
+        labels = [f"start {k + 1}" for k in range(len(made.planes))]
+        notes = [f"pixels {100 * float(error):.0f} %" for error in made.pixel_error]
+        if drawn is not None:
+            labels.append("decoder" if drawn.words.count(" ") == 1 else f"decoder, {drawn.words}")
+            notes.append(f"pixels {100 * drawn.pixel_error:.0f} %")
+        limits = inputs.grey(pixels) if pixels.ndim == 3 else None
+        layer = stage.look.layers[made.layer]
+        return Tiles(
+            images=pixels, limits=limits, labels=tuple(labels), notes=tuple(notes), columns=1, size=96,
+            title=layer.name, caption=f"{' × '.join(map(str, layer.shape))} numbers",
+        )  # fmt: skip
+
+
+def _answer(decoder: Decoder, code: Tensor) -> Tensor:
+    found: Tensor = decoder(code)
+    return found
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean())
+
+
+def _table(chosen: list[str], done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Table:
+    names = [name for name in chosen if name in done]
+    columns = [
+        Column(name="layer", kind="text", texts=tuple(names)),
+        Column(name="pixel error", unit="%", numbers=np.array([100 * _mean(done[n].pixel_error) for n in names])),
+        Column(name="code error", unit="%", numbers=np.array([100 * _mean(done[n].code_error) for n in names])),
+        Column(name="between starts", unit="%", numbers=np.array([100 * done[n].spread for n in names])),
+    ]
+    if drawn:
+        for title, field in (("decoder: pixel error", "pixel_error"), ("decoder: code error", "code_error")):
+            numbers = [100 * getattr(drawn[n], field) if n in drawn else math.nan for n in names]
+            columns.append(Column(name=title, unit="%", numbers=np.array(numbers)))
+    return Table(columns=tuple(columns), row_keys=tuple(layer_key(name) for name in names))
+
+
+def _depth(done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Lines:
+    at = np.arange(1, len(done) + 1, dtype=np.float64)
+    rows = [("pixel error", [_mean(one.pixel_error) for one in done.values()], 0, False),
+            ("code error", [_mean(one.code_error) for one in done.values()], 1, False)]  # fmt: skip
+    if drawn:
+        rows.append(("decoder: pixel error", [drawn[n].pixel_error if n in drawn else math.nan for n in done], 0, True))
+        rows.append(("decoder: code error", [drawn[n].code_error if n in drawn else math.nan for n in done], 1, True))
+    lines = tuple(
+        Series(name=name, x=at, y=100 * np.array(values), colour=colour, dash=dash) for name, values, colour, dash in rows
+    )
+    return Lines(series=lines, x_title="layer, from first to last", x_kind="number", y_title="error, %", height=120)
+
+
+def _checks(done: dict[str, Inverted]) -> tuple[Check, ...]:
+    worst = max((_mean(made.code_error) for made in done.values() if made.final), default=math.nan)
+    if not math.isfinite(worst):
+        return ()
+    sentence = "How far the pictures' codes still are from the original's, at worst: 0 % means that nothing more could be read."
+    return (Check(name="largest code error", value=100 * worst, unit="%", sentence=sentence, good=worst < 0.2),)
+
+
+def _pixels(planes: Tensor) -> np.ndarray:
+    array = np.rint(planes.clamp(0, 1).nan_to_num(0.5).numpy() * 255).astype(np.uint8)
+    if array.shape[1] == 3:
+        return np.ascontiguousarray(np.moveaxis(array, 1, 3))
+    return array[:, 0] if array.shape[1] == 1 else np.rint(array.mean(1)).astype(np.uint8)
