@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from zoo import ZOO, Functional, Outputs, Reused, Specimen
 
 from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
+from diorama.core.selection import Key
 from diorama.data import nesting
 from diorama.model.axes import first_tensor
 from diorama.model.capture import Capture
+from diorama.model.edits import Edit
 from diorama.model.layers import by_unit, layers
 from diorama.model.ops import OpMode
 from diorama.model.unwrap import named_modules, unwrap
@@ -230,6 +232,29 @@ def test_second_call_of_a_module_has_its_own_name() -> None:
         look(x)
     assert look.names == ("act", "act#2", "twice#2")
     assert not torch.equal(look["act"], look["act#2"])
+
+
+def test_a_number_sign_in_a_modules_own_name_is_no_call() -> None:
+    """A module that its user named with ``#`` is kept, edited and read like any other, also at its second call."""
+    inner = nn.ModuleDict({"c#1": nn.Linear(4, 4), "d#x": nn.Linear(4, 3)})
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.parts["d#x"](self.parts["c#1"](self.parts["c#1"](x)))
+            return result
+
+    model, x = Named(), torch.randn(5, 4)
+    with Capture(model, keep=["parts.c#1", "parts.c#1#2", "parts.d#x"]) as look:
+        output = look(x)
+    assert torch.equal(look["parts.d#x"], output)
+    assert torch.equal(look["parts.c#1#2"], inner["c#1"](look["parts.c#1"]))
+    with Capture(model, keep=["parts.c#1"], edits=[Edit(Key.parse("unit:parts.c#1/2"), lesion=True)]) as look:
+        look(x)
+    assert not look["parts.c#1"][:, 2].any()
 
 
 def test_until_stops_the_forward_pass() -> None:

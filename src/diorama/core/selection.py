@@ -15,6 +15,7 @@ INDEXED = ("unit", "head", "weight")
 NUMBERED = ("example", "class", "step", "token")
 KINDS = NAMED + INDEXED + NUMBERED
 _SAFE = ".#_- "
+_CALL = re.compile(r"#\d+$")
 _NUMBERS = re.compile(r"\d+(,\d+)*")
 
 
@@ -108,6 +109,11 @@ def unit_key(layer: str, unit: int, place: Iterable[int] = ()) -> str:
 def layer_key(layer: str) -> str:
     """The text of a layer's key."""
     return str(Key("layer", layer))
+
+
+def without_call(layer: str) -> str:
+    """The module that a layer's name means: ``act`` for ``act#2``, its second call."""
+    return _CALL.sub("", layer)
 
 
 def number_key(kind: str, *numbers: int) -> str:

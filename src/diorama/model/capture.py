@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.selection import without_call
 from ..data import nesting
 from ..data.nesting import Nested
 from .axes import example_axis, first_tensor, holds_packed, time_major, unit_axis, with_tensor
@@ -78,7 +79,7 @@ class Capture:
         for edit in edits:
             self._sort(Edit.of(edit))
         self._paths = {name: self._path(name) for name in {*self._keep, *self._edits, *filter(None, [until])}}
-        if until is not None and until not in self._modules and "#" not in until:
+        if until is not None and until not in self._modules and without_call(until) == until:
             self._until = self._paths[until]
         self._opaque = self._open(gates, attention)
 
@@ -91,7 +92,7 @@ class Capture:
             if key.name != "attention":
                 self._path(key.name)
             self._inner.setdefault(key.name, []).append(edit)
-        elif key.name not in self._modules and "#" not in key.name:
+        elif key.name not in self._modules and without_call(key.name) == key.name:
             self._path(key.name)
             self._inner.setdefault(key.name, []).append(edit)
         elif key.kind == "unit" and isinstance(self._modules.get(key.name), nn.RNNBase):
@@ -109,7 +110,7 @@ class Capture:
 
     def _open(self, gates: bool, attention: bool) -> Opaque | None:
         """What opens recurrent kernels and attention, when something inside them is asked for."""
-        parts = {name for name, path in self._paths.items() if name != path and "#" not in name}
+        parts = {name for name, path in self._paths.items() if name != path and without_call(name) == name}
         if self._all:
             parts = {f"{p}.{part}" for p, module in self._modules.items() for part in recurrent_parts(module)}
         if not (parts or self._inner or gates or attention):
@@ -126,8 +127,7 @@ class Capture:
 
     def _path(self, name: str) -> str:
         """The path of the module in which a named layer runs."""
-        path, _, call = name.rpartition("#") if "#" in name else (name, "", "")
-        if path in self._modules and (not call or call.isdecimal()):
+        if (path := name if name in self._modules else without_call(name)) in self._modules:
             return path
         for owner, module in self._modules.items():
             if name.startswith(owner + ".") and name[len(owner) + 1 :] in recurrent_parts(module):

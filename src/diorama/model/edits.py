@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import UsageError, not_found
-from ..core.selection import Key
+from ..core.selection import Key, without_call
 from .layers import main_weight
 
 _ACTIONS = ("lesion", "value", "scale", "patch")
@@ -164,7 +164,7 @@ def parameter_name(name: str, modules: Mapping[str, nn.Module], model: nn.Module
     known = dict(model.named_parameters(remove_duplicate=False))
     if name in known:
         return name
-    path = name.partition("#")[0]
+    path = name if name in modules else without_call(name)
     if path in modules:
         weight = main_weight(path, modules[path])
         if weight is not None:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..core.selection import without_call
+
 Callback = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any], Any], None]
 Rule = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
@@ -139,7 +141,7 @@ class Trail:
             # Calls that an exception ended (and that the model caught) are still open: they end here.
             while self.open:
                 name = self.open.pop()
-                if name.partition("#")[0] == path:
+                if path in (name, without_call(name)):
                     if self._closed is not None:
                         self._closed(name, module, (args, kwargs), output)
                     return

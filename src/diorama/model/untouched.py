@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -47,6 +48,19 @@ class Untouched:
         self._stack.close()
 
 
+@contextmanager
+def weights_held(model: nn.Module) -> Iterator[None]:
+    """Within, a model's weights are constants, so that what needs gradients is what depends on the input."""
+    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in free:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in free:
+            parameter.requires_grad_(True)
+
+
 def _switch(module: nn.Module, training: bool) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         module.train(training)
@@ -63,9 +77,8 @@ def _lend(module: nn.Module) -> Any:
     own = module.__dict__
     attributes = dict(own)
     held = {name: dict(own[name]) for name in ("_buffers", "_parameters", "_modules")}
-    contents = {
-        name: value.copy() for name, value in own.items() if type(value) in _CONTAINERS and name not in _INTERNAL
-    }
+    added = [(name, value) for name, value in own.items() if name not in _INTERNAL]
+    contents = {name: value.copy() for name, value in added if type(value) in _CONTAINERS}
 
     def restore() -> None:
         for name in [name for name in own if name not in attributes]:
@@ -77,6 +90,9 @@ def _lend(module: nn.Module) -> Any:
         for name, value in contents.items():
             _refill(own[name], value)
 
+    for name, value in added:
+        if isinstance(value, Tensor):
+            own[name] = value.clone()
     _copies(module, own)
     return restore
 
@@ -86,10 +102,8 @@ def _copies(module: nn.Module, own: dict[str, Any]) -> None:
     for name, buffer in own["_buffers"].items():
         if buffer is not None:
             own["_buffers"][name] = buffer.clone()
-    for name, value in list(own.items()):
-        if isinstance(value, Tensor):
-            own[name] = value.clone()
-    own["_modules"].update(wrapped_children(module))
+    if own["_modules"]:
+        own["_modules"].update(wrapped_children(module))
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
         # Such a table shortens its rows while it is read.
         own["_parameters"]["weight"] = nn.Parameter(module.weight.detach().clone(), module.weight.requires_grad)

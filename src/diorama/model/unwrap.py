@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -74,16 +75,24 @@ def _walk(module: nn.Module, prefix: str, seen: set[int]) -> Iterator[tuple[str,
         yield from _walk(child, f"{prefix}{name}.", seen)
 
 
+def held(model: nn.Module) -> Iterator[Tensor]:
+    """Every parameter and buffer of a model, one that stands in two places twice."""
+    for module in model.modules():
+        for own in (module._parameters, module._buffers):
+            for tensor in own.values():
+                if tensor is not None:
+                    yield tensor
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where a model's weights lie; the CPU for a model without any."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        return tensor.device
-    return torch.device("cpu")
+    return next((tensor.device for tensor in itertools.chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 def dtype_of(model: nn.Module) -> torch.dtype | None:
     """The one floating-point type of a model's weights; None when they have several or none."""
-    kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    every = {tensor.dtype for module in model.modules() for tensor in module._parameters.values() if tensor is not None}
+    kinds = {dtype for dtype in every if dtype.is_floating_point}
     return kinds.pop() if len(kinds) == 1 else None
 
 

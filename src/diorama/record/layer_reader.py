@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.selection import without_call
 from ..model.axes import first_tensor, likely_unit_axis, unit_axis
 from ..model.layers import LayerTable
 from ..model.unwrap import named_modules
@@ -144,7 +145,7 @@ class LayerReader:
         }
 
     def _ends(self, name: str) -> tuple[float, float] | None:
-        module = self._modules[name.partition("#")[0]]
+        module = self._modules[name if name in self._modules else without_call(name)]
         return next(((low, high) for kinds, low, high in _ENDS if isinstance(module, kinds)), None)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import NotApplicable, not_found
-from ..core.selection import Key, Selection
+from ..core.selection import Key, Selection, without_call
 from ..scene import Scene
 
 Floats = NDArray[np.floating]
@@ -74,7 +74,7 @@ def kernel(scene: Scene, wanted: str | None, selection: Selection) -> Kernel:
         keys: list[Key] = [key for key in reversed(selection.a) if key.kind in ("layer", "unit")]
         chosen = next((key.name for key in keys if key.name in found), next(iter(found)))
     if chosen not in found:
-        chosen = chosen.partition("#")[0]
+        chosen = without_call(chosen)
     if chosen not in found:
         if scene.table is not None and chosen in scene.table.names:
             raise NotApplicable(f"{chosen!r} is a {scene.table[chosen].kind}, which has no weights to show as pictures")

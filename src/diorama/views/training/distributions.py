@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
 from ...core.marks import Lines, Ridges, RidgeSet, Series
 from ...core.picture import Picture, Progress
-from ...core.selection import Selection
+from ...core.selection import Selection, without_call
 from ...record.histogram import Histograms
 from ...run import Run
 from .. import recorded
@@ -200,7 +200,7 @@ def _of_layer(names: Sequence[str], kind: str, layer: str) -> str | None:
     """The tensor of a layer: its activations, or its weight before its bias; of a part of an RNN that part's own."""
     if kind == "activations":
         return next((name for name in names if name == f"{kind}/{layer}"), None)
-    path = layer.partition("#")[0]
+    path = without_call(layer)
     own = [name for name in names if _layer(name) == path]
     if not own and ".l" in path:
         module, _, part = path.rpartition(".l")
