@@ -64,13 +64,14 @@ export function legendIn(element: HTMLElement): (limits: Limits | null, theme: T
     odd.replaceChildren(
       ...(limits.nan ? [swatch("nan", `${format(limits.nan)} NaN`)] : []),
       ...(limits.infinite ? [swatch("infinite", `${format(limits.infinite)} infinite`)] : []),
-      ...(limits.clipped ? [swatch("clipped", `${counted(limits.clipped, "value")} beyond the scale`)] : []),
+      ...(limits.clipped ? [swatch("clipped", `${format(limits.clipped)} beyond`, `${counted(limits.clipped, "value")} beyond the scale`)] : []),
     );
   };
 }
 
-function swatch(name: string, text: string): HTMLElement {
+function swatch(name: string, text: string, sentence = text): HTMLElement {
   const element = make("span", "legend-count", text);
+  element.title = sentence;
   element.prepend(make("span", `swatch swatch-${name}`));
   return element;
 }
