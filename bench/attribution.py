@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.capture import spread
-from bench.nets import VGG16, ResNet18
+from bench.nets import VGG16, ResNet18, scaled
 from diorama.core.registry import methods
 from diorama.methods.attribute import aim
 from diorama.methods.method import Looking
@@ -54,7 +54,7 @@ def main() -> int:
     torch.manual_seed(0)
     passed = True
     x = torch.randn(1, 3, 224, 224)
-    for model in (ResNet18().eval(), VGG16().eval()):
+    for model in (scaled(ResNet18()), scaled(VGG16())):
         taken: dict[str, list[float]] = {name: [] for name in GOALS}
         for number in range(rounds + 1):
             for name, run in ways(model, x).items():

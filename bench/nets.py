@@ -7,6 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 
+def scaled(model: nn.Module) -> nn.Module:
+    """The model in eval mode with weights that keep the size of what passes (He et al. 2015), so that scores depend on the input."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return model.eval()
+
+
 class BasicBlock(nn.Module):
     """Two convolutions and a way round them."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.capture import spread
-from bench.nets import ResNet18
+from bench.nets import VGG16, ResNet18, scaled
 from diorama.methods.method import Looking
 from diorama.methods.relevance.composites import COMPOSITES
 from diorama.methods.relevance.propagation import Propagation
@@ -21,21 +21,6 @@ from diorama.model.outputs import Reading
 from diorama.model.targets import Target
 
 GOAL = 2.0
-_WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
-
-
-def vgg16() -> nn.Module:
-    """VGG-16 for 224 × 224 pictures: 138 million weights."""
-    layers: list[nn.Module] = []
-    inputs = 3
-    for width in _WIDTHS:
-        if width:
-            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
-            inputs = width
-        else:
-            layers.append(nn.MaxPool2d(2))
-    head = (nn.Linear(25088, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 1000))
-    return nn.Sequential(*layers, nn.Flatten(), *head)
 
 
 def main() -> int:
@@ -43,7 +28,7 @@ def main() -> int:
     rounds = 3 if "--quick" in sys.argv else 9
     torch.manual_seed(0)
     x, target, passed = torch.randn(1, 3, 224, 224), Target.of(3), True
-    for name, model in (("ResNet-18", ResNet18().eval()), ("VGG-16", vgg16().eval())):
+    for name, model in (("ResNet-18", scaled(ResNet18())), ("VGG-16", scaled(VGG16()))):
         model.requires_grad_(False)
         look = Looking(model, x=x, reading=Reading("classification"))
 

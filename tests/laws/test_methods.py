@@ -69,7 +69,10 @@ def test_a_model_is_left_as_found_and_the_map_has_the_inputs_shape(name: str, sp
     model, x = specimen()
     state, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
     given, dice = copy.deepcopy(x), torch.get_rng_state()
+    next(model.parameters()).requires_grad_(False)
+    trained = [parameter.requires_grad for parameter in model.parameters()]
     heat = asked(model, x, name)
+    assert trained == [parameter.requires_grad for parameter in model.parameters()]
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
     assert modes == [module.training for module in model.modules()]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -25,6 +25,8 @@ from ..model.layers import LayerTable, layers
 from ..model.mode import OpMode, Rule
 from ..model.outputs import Reading, Wanted
 from ..model.targets import Target
+from ..model.untouched import weights_held
+from ..model.unwrap import held
 from .entrance import Entrance
 
 Group = Literal["gradient", "relevance", "class activation", "input modification", "black box", "transformers"]
@@ -123,8 +125,7 @@ class Looking:
     @property
     def fingerprint(self) -> str:
         """The short name of the weights, worked out anew only when they have changed."""
-        now = tuple((name, id(part), part._version) for name, part in self.model.named_parameters())
-        now += tuple((name, id(part), part._version) for name, part in self.model.named_buffers())
+        now = tuple((id(part), part._version) for part in held(self.model))
         if self.model not in _KNOWN or _KNOWN[self.model][0] != now:
             _KNOWN[self.model] = (now, fingerprint(self.model.state_dict()))
         return _KNOWN[self.model][1]
@@ -178,14 +179,17 @@ class Looking:
     ) -> Pass:
         """One forward pass: ``points`` stand in for the input's own, ``rules`` replace ops, ``keep`` keeps layers.
 
-        With ``grad`` the target can be differentiated by the points and by the kept layers.
+        With ``grad`` the target can be differentiated by the points and by the kept layers; weights are constants, so
+        that nothing is remembered of what does not depend on those.
         """
         names = tuple(dict.fromkeys((*keep, *(target.keep if target is not None else ()))))
         entrance = Entrance(x, points)
         mode = OpMode()
         for rule in (*entrance.rules, *rules):
             mode.replace(rule)
-        with self.opened(names, grad=grad) as look, self._during(look), torch.backends.cudnn.flags(enabled=not grad):
+        constant = weights_held(self.model) if grad else contextlib.nullcontext()
+        cudnn = torch.backends.cudnn.flags(enabled=not grad)
+        with constant, self.opened(names, grad=grad) as look, self._during(look), cudnn:
             if entrance.rules or rules:
                 with mode:
                     output = look(entrance.x)
@@ -345,25 +349,30 @@ class Method(Plugin):
 def numbers_note(x: Nested, values: Nested, signed: bool = True) -> str:
     """What a reader must know about an input or a map that is constant, zero or not finite; mostly nothing."""
     said = []
-    parts = [part for part in nesting.tensors(x) if part.is_floating_point()]
-    if any(not bool(torch.isfinite(part).all()) for part in parts):
+    given = [part for part in nesting.tensors(x) if part.is_floating_point() and part.numel()]
+    parts = [_bounds(part) for part in given]
+    if any(not bool(torch.isfinite(torch.cat(ends)).all()) for ends in parts):
         said.append("The input holds numbers that are not finite.")
-    elif parts and all(not bool(part.any()) for part in parts):
+    elif parts and not any(bool(end.any()) for ends in parts for end in ends):
         said.append("The input is zero everywhere.")
-    elif parts and all(part.numel() > len(part) and _constant(part) for part in parts):
+    elif parts and all(torch.equal(*ends) for ends in parts) and all(part[0].numel() > 1 for part in given):
         said.append("The input is the same everywhere.")
-    maps = list(nesting.tensors(values))
-    if any(not bool(torch.isfinite(part).all()) for part in maps):
+    maps = [_bounds(part) for part in nesting.tensors(values) if part.numel()]
+    if any(not bool(torch.isfinite(torch.cat(ends)).all()) for ends in maps):
         said.append("The map holds numbers that are not finite.")
-    elif all(not bool(part.any()) for part in maps):
+    elif not any(bool(end.any()) for ends in maps for end in ends):
         why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
         said.append(f"The map is zero everywhere: {why}.")
     return " ".join(said)
 
 
-def _constant(part: Tensor) -> bool:
-    rows = part.reshape(len(part), -1)
-    return bool((rows == rows[:, :1]).all())
+def _bounds(part: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest number of each example; both not-a-number where any is."""
+    if len(part) == 1:
+        low, high = part.detach().aminmax()
+        return low[None], high[None]
+    low, high = part.detach().reshape(len(part), -1).aminmax(dim=1)
+    return low, high
 
 
 def completeness(values: Nested, wanted: Tensor) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any, Literal
@@ -57,17 +56,11 @@ def rectifier(
     x = args[0] if args else kwargs.get("input")
     if not isinstance(x, Tensor) or not x.is_floating_point() or plain not in _BOUNDS:
         return None
-    bounds = _BOUNDS[plain](args[1:], {**kwargs, "func": func})
+    bounds = _BOUNDS[plain](args[1:], kwargs)
     if bounds is None or bounds[0] != 0:
         return None
-    return x, bounds[1], name.endswith("_") or bool(_named(func, args, kwargs).get("inplace"))
-
-
-def _named(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return dict(inspect.signature(func).bind(*args, **kwargs).arguments)
-    except (TypeError, ValueError):
-        return dict(kwargs)
+    place = _INPLACE.get(plain, len(args))
+    return x, bounds[1], name.endswith("_") or bool(kwargs.get("inplace", place < len(args) and args[place]))
 
 
 Bounds = tuple[Any, Any] | None
@@ -100,6 +93,8 @@ def _maximum(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
     return (float(other), None) if scalar else None  # type: ignore[arg-type]
 
 
+_INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "threshold": 3}
+"""Which argument says that it writes in place."""
 _BOUNDS: dict[str, Callable[[tuple[Any, ...], dict[str, Any]], Bounds]] = {
     "relu": lambda rest, kwargs: (0, None),
     "relu6": lambda rest, kwargs: (0, 6),

@@ -8,10 +8,11 @@ from typing import ClassVar
 from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...model.targets import Target
+from ...model.untouched import weights_held
 from ..method import Attribution, Cost, Group, Looking, Method, completeness
 from ..paths import BASELINES, baseline_points
 from ..relevance.differences import Differences
-from ..relevance.tracing import forward, weights_held
+from ..relevance.tracing import forward
 
 
 class DeepLift(Method):

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.errors import NotApplicable
 from ...data.nesting import Nested
 from ...model.mode import OpMode, Rule
 from ...model.targets import Target
+from ...model.untouched import weights_held
 from ..method import Looking
-
-
-@contextmanager
-def weights_held(model: nn.Module) -> Iterator[None]:
-    """Within, a model's weights are constants, so that what needs gradients is what depends on the input."""
-    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        for parameter in free:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in free:
-            parameter.requires_grad_(True)
 
 
 def forward(look: Looking, x: Nested, target: Target, points: Sequence[Tensor], rules: Sequence[Rule]) -> Tensor:
