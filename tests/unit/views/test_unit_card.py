@@ -1,0 +1,214 @@
+"""The card of a unit and the live scan, on networks in which the truth is planted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from planted import BOTH, DEAD, HORIZONTAL, VERTICAL, edges
+from torch import nn
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.core.marks import Bars, Image, Number, Ridges, Tiles
+from diorama.core.picture import Picture
+from diorama.model.layers import by_unit
+from diorama.scene import Scene
+from diorama.views.unit.card import selectivity
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """The network that sees edges."""
+    return edges()
+
+
+def _of(picture: Picture, kind: type, start: str) -> Any:
+    return next(mark for mark in picture.marks() if isinstance(mark, kind) and mark.title.startswith(start))
+
+
+def _numbers(picture: Picture) -> dict[str, Number]:
+    return {mark.label: mark for mark in picture.marks() if isinstance(mark, Number)}
+
+
+def test_the_card_shows_an_edge_detector_for_what_it_is(scene: Scene) -> None:
+    """A unit wired to upright edges: nine of them drive it most, its crops hold the edge, lying ones suppress nothing."""
+    picture = scene.view("card", unit=f"0/{VERTICAL}")
+    top = _of(picture, Tiles, "Fires most")
+    assert set(top.labels) == {"vertical"}
+    assert list(map(float, top.notes)) == sorted(map(float, top.notes), reverse=True)
+    assert all((box.width, box.height) == (3, 3) for box in top.boxes)
+    crops = _of(picture, Tiles, "what it sees").images.astype(float)
+    assert crops.shape[1:] == (3, 3)
+    assert (crops[:, :, 2].mean(1) - crops[:, :, 0].mean(1) > 150).all()
+    for title in ("what excites it there: deconvnet", "what excites it there: guided"):
+        back = _of(picture, Tiles, title).images
+        np.testing.assert_allclose(back, np.tile([[-1, 0, 1]] * 3, (9, 1, 1)), atol=1e-6)
+    profile = _of(picture, Bars, "By class")
+    assert profile.labels[int(np.argmax(profile.values))] == "vertical"
+    assert _numbers(picture)["selectivity"].value == pytest.approx(1, abs=0.1)
+    assert _numbers(picture)["off"].value == pytest.approx(0, abs=40)
+    feeds = _of(picture, Bars, "Feeds most")
+    assert feeds.keys[0] == f"unit:2/{BOTH}"
+
+
+def test_the_card_says_that_a_dead_unit_is_dead(scene: Scene) -> None:
+    """A unit that never turns on is called dead, and the examples shown are those nearest to turning it on."""
+    picture = scene.view("card", unit=f"0/{DEAD}")
+    off = _numbers(picture)["off"]
+    assert off.value == 100
+    assert off.tone == "bad"
+    assert "dead" in off.note
+    assert all(float(note) < 0 for note in _of(picture, Tiles, "Fires most").notes)
+
+
+def test_the_card_shows_both_facets_of_a_unit(scene: Scene) -> None:
+    """A unit that two detectors feed is driven by both kinds of edges, and is not selective."""
+    picture = scene.view("card", unit=f"2/{BOTH}")
+    assert set(_of(picture, Tiles, "Fires most").labels) == {"vertical", "horizontal"}
+    assert _numbers(picture)["selectivity"].value < 0.5
+    fed = _of(picture, Bars, "Fed most")
+    assert set(fed.keys[:2]) == {f"unit:0/{VERTICAL}", f"unit:0/{HORIZONTAL}"}
+
+
+def test_what_suppresses_a_unit_is_the_opposite(scene: Scene) -> None:
+    """The lowest values before the ReLU come first, with the crops in which the edge goes the other way or is missing."""
+    picture = scene.view("card", unit=f"0/{DEAD}")
+    low = _of(picture, Tiles, "Suppressed most")
+    values = list(map(float, low.notes))
+    assert values == sorted(values)
+    with torch.no_grad():
+        raw = scene.model[0](scene.examples.x)[:, DEAD].flatten(1).amin(1)  # type: ignore[index,operator]
+    np.testing.assert_allclose(values, raw.sort().values[:9], rtol=0.01)
+
+
+def test_a_chosen_place_is_sent_back_as_the_method_does(scene: Scene) -> None:
+    """With a place of the map chosen, box, crop and deconvnet are those of that place."""
+    picture = scene.view("card", select=[f"unit:2/{BOTH}@4,5", "example:0"])
+    (box,) = _of(picture, Image, "input").boxes
+    assert (box.y, box.x, box.height, box.width) == (4, 5, 3, 3)
+    crop = _of(picture, Image, "what it sees there")
+    np.testing.assert_array_equal(crop.pixels, scene.examples.shown([0])[0][4:7, 5:8])
+    wanted = diorama.attribute(
+        scene.model, scene.examples.x[:1], f"unit:2/{BOTH}@4,5", method="deconvnet"
+    ).values[0, 0, 4:7, 5:8].numpy()  # fmt: skip
+    got = _of(picture, Image, "deconvnet").pixels
+    np.testing.assert_allclose(got, wanted / np.abs(wanted).max(), atol=1e-6)
+
+
+def test_the_card_comes_in_parts(scene: Scene) -> None:
+    """First the map and the wires, then the examples, then what was sent back; only the last is final."""
+    pictures = list(edges().stream("card", unit=f"0/{VERTICAL}"))
+    assert [picture.final for picture in pictures] == [False, False, True]
+    counts = [sum(isinstance(mark, Tiles) for mark in picture.marks()) for picture in pictures]
+    assert counts[0] == 0
+    assert 0 < counts[1] < counts[2]
+    assert list(edges().stream("card", unit=f"0/{VERTICAL}", back="none"))[-1].final
+
+
+def test_the_card_is_of_all_examples_where_a_scan_is_there() -> None:
+    """After a scan the strongest examples are those of the scan, and the card says of how many."""
+    scene = edges()
+    diorama.scan(scene, scene.examples.x[:12], scene.examples.y[:12])
+    top = _of(scene.view("card", unit=f"0/{VERTICAL}"), Tiles, "Fires most")
+    assert "12 examples" in top.title
+    assert all(not key for key in top.keys)
+
+
+def test_a_histogram_holds_the_units_values(scene: Scene) -> None:
+    """The distribution on the card has the mean of the unit's own values."""
+    (ridge,) = _of(scene.view("card", unit=f"0/{VERTICAL}"), Ridges, "Its values").sets
+    middles = (ridge.edges[1:] + ridge.edges[:-1]) / 2
+    share = ridge.density[0] * np.diff(ridge.edges)
+    assert share.sum() == pytest.approx(1, abs=0.01)
+    with torch.no_grad():
+        mean = float(scene.model[0](scene.examples.x)[:, VERTICAL].mean())  # type: ignore[index,operator]
+    assert (share * middles).sum() == pytest.approx(mean, abs=0.1)
+
+
+def test_selectivity_is_the_papers() -> None:
+    """The best class against the mean of the others, over their sum; undefined for a unit that is always off."""
+    assert selectivity(np.array([3.0, 1.0, 1.0])) == (0.5, 0)
+    assert selectivity(np.array([0.0, 2.0, 0.0])) == (1.0, 1)
+    assert np.isnan(selectivity(np.zeros(3))[0])
+    assert selectivity(np.array([np.nan, 2.0, 2.0]))[0] == 0
+
+
+def test_saturated_units_are_called_so() -> None:
+    """A unit in front of a tanh that is always at its end is saturated, one in the middle is not."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
+    with torch.no_grad():
+        model[0].weight[0], model[0].weight[1] = 100, 0.1
+        model[0].bias.zero_()
+    scene = Scene(model, torch.rand(40, 2) + 0.5, torch.arange(40) % 2)
+    assert _numbers(scene.view("card", unit="0/0"))["saturated"].value == 100
+    assert _numbers(scene.view("card", unit="0/1"))["saturated"].value == 0
+
+
+def test_the_scan_shows_every_map_in_its_own_order(scene: Scene) -> None:
+    """Maps stand in their places, or by response; units that are off here are faded; the chosen one is shown large."""
+    grid = _of(scene.view("scan", layer="0", example=0), Tiles, "")
+    with torch.no_grad():
+        maps = torch.relu(scene.model[0](scene.examples.x[:1]))[0]  # type: ignore[index,operator]
+    np.testing.assert_allclose(grid.images, maps, rtol=1e-5)
+    assert grid.labels == ("0", "1", "2", "3")
+    np.testing.assert_array_equal(grid.faded, maps.amax((1, 2)) == 0)
+    ordered = _of(scene.view("scan", layer="0", example=0, sort="response"), Tiles, "")
+    assert ordered.labels[0] == str(int(maps.amax((1, 2)).argmax()))
+    large = [mark for mark in scene.view("scan", unit=f"0/{VERTICAL}", example=0).marks() if isinstance(mark, Image)]
+    assert [image.title for image in large] == ["example 0", f"0/{VERTICAL}", "its map over the picture"]
+
+
+def test_the_scan_follows_an_object(scene: Scene) -> None:
+    """When the edge in the picture moves, the brightest column of the edge detector's map moves with it."""
+    for at in (4, 7):
+        x = torch.zeros(1, 12, 12)
+        x[:, :, at:] = 1
+        grid = _of(scene.with_input(x).view("scan", layer="0"), Tiles, "")
+        assert int(grid.images[VERTICAL].sum(0).argmax()) in (at - 2, at - 1)
+
+
+def test_the_scan_shows_strongest_examples_and_signals_sent_back(scene: Scene) -> None:
+    """Top shows three by three crops of each unit; deconvnet what excites it here, as the method gives it."""
+    top = _of(scene.view("scan", layer="0", show="top"), Tiles, "")
+    assert top.images.shape == (4, 11, 11)
+    crops = _of(scene.view("card", unit=f"0/{VERTICAL}"), Tiles, "what it sees").images
+    np.testing.assert_array_equal(top.images[VERTICAL][:3, :3], crops[0])
+    np.testing.assert_array_equal(top.images[VERTICAL][4:7, 8:], crops[5])
+    back = _of(scene.view("scan", layer="2", show="deconvnet", example=0), Tiles, "")
+    values = scene.activations("2", scene.examples.x[:1])["2"][0, BOTH]
+    place = np.unravel_index(int(values.argmax()), values.shape)
+    wanted = diorama.attribute(
+        scene.model, scene.examples.x[:1], f"unit:2/{BOTH}@{place[0]},{place[1]}", method="deconvnet"
+    ).values[0, 0, place[0] : place[0] + 3, place[1] : place[1] + 3].numpy()  # fmt: skip
+    np.testing.assert_allclose(back.images[BOTH], wanted / np.abs(wanted).max(), atol=1e-6)
+
+
+def test_the_scan_wants_pictures() -> None:
+    """A model of rows is refused with a way out."""
+    scene = Scene(nn.Linear(3, 2), torch.rand(4, 3), torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(NotApplicable, match="activations"):
+        scene.view("scan")
+
+
+def test_a_network_without_relus_shows_the_gradient() -> None:
+    """Where no ReLU runs, the card sends the plain gradient back and says so."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.LazyLinear(2))
+    x = torch.rand(12, 1, 8, 8)
+    model(x)
+    picture = Scene(model, x, torch.arange(12) % 2).view("card", unit="0/1")
+    assert "gradient" in picture.note
+    assert _of(picture, Image, "gradient").pixels.shape == (3, 3)
+
+
+def test_units_of_any_axis_have_a_card() -> None:
+    """The card of a unit counted on the last axis shows that unit's own values."""
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
+    x = torch.randint(0, 5, (10, 6))
+    scene = Scene(model, x, inputs=diorama.Tokens(vocabulary=tuple("abcde")))
+    picture = scene.view("card", unit="1/2")
+    values = by_unit(scene.layers["1"], model(x).detach())[:, 2].amax(1)
+    best = [mark for mark in picture.marks() if mark.title.startswith("Fires most")][0]
+    assert best.row_keys[0] == f"example:{int(values.argmax())}"
