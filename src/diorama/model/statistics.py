@@ -50,14 +50,16 @@ class Moments:
         count = self.count + other.count
         if count == 0:
             return self
-        away = other.mean - self.mean
-        return Moments(
-            count,
-            self.mean + away * (other.count / count),
-            self.squares + other.squares + away**2 * (self.count * other.count / count),
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
-        )
+        # Infinities among the values make the moments not-a-number, which is no news to be warned of.
+        with np.errstate(invalid="ignore", over="ignore"):
+            away = other.mean - self.mean
+            return Moments(
+                count,
+                self.mean + away * (other.count / count),
+                self.squares + other.squares + away**2 * (self.count * other.count / count),
+                np.minimum(self.low, other.low),
+                np.maximum(self.high, other.high),
+            )
 
     @classmethod
     def of(cls, units: Tensor) -> Moments:
@@ -69,9 +71,10 @@ class Moments:
         """The moments of a batch from each example's mean, norm and extremes, each (n, units)."""
         if not len(means):
             return cls.empty(means.shape[1])
-        mean = means.mean(0)
-        inside = np.maximum(norms**2 - places * means**2, 0).sum(0) if places > 1 else 0.0
-        squares = inside + places * ((means - mean) ** 2).sum(0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = means.mean(0)
+            inside = np.maximum(norms**2 - places * means**2, 0).sum(0) if places > 1 else 0.0
+            squares = inside + places * ((means - mean) ** 2).sum(0)
         return cls(float(len(means) * places), mean, squares, low.min(0), high.max(0))
 
 
@@ -187,7 +190,14 @@ class ClassMeans:
         # A product with the one-hot classes adds up all units at once.
         hot = np.zeros((len(self.count), len(y)))
         hot[y, np.arange(len(y))] = 1
-        return dataclasses.replace(self, sums=self.sums + hot @ means, count=self.count + hot.sum(1).astype(np.int64))
+        if np.isfinite(means).all():
+            sums = self.sums + hot @ means
+        else:
+            # A product would carry what is not finite from one class to all others.
+            sums = self.sums.copy()
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.add.at(sums, y, means)
+        return dataclasses.replace(self, sums=sums, count=self.count + hot.sum(1).astype(np.int64))
 
     def merge(self, other: ClassMeans) -> ClassMeans:
         """The means of both parts together."""

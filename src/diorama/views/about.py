@@ -102,7 +102,7 @@ class Unit:
             return None
         if found.tokens or found.units != self.shown.layer.units:
             return None
-        own, limit = found.values[self.number], float(np.nanmax(np.abs(found.values)))
+        own, limit = found.values[self.number], symmetric(found.values).high
         title = "weights"
         if found.form == "filters":
             plane = own.mean(0)

@@ -22,7 +22,8 @@ class Sets:
 
 
 def two_sets(scene: Scene, selection: Selection, most: int = 10_000) -> Sets:
-    """Set A against set B; two chosen classes against each other; one against the rest; else the first two classes.
+    """Set A against set B; two chosen classes against each other; one against the rest; else the first two classes,
+    or what the network finds easy and hard.
 
     *Raises* NotApplicable where nothing is chosen and no classes are known.
     """
@@ -33,6 +34,10 @@ def two_sets(scene: Scene, selection: Selection, most: int = 10_000) -> Sets:
         a, b = a[:1], a[1:]
     if not a and not b:
         present = _present(scene)
+        if len(present) < 2 and scene.live.y is not None and scene.task and len(scene.live) > 1:
+            order = np.argsort(np.nan_to_num(scene.losses().numpy(), nan=np.inf), kind="stable")
+            half = len(order) // 2
+            return Sets(order[:half][:most], order[half:][:most], ("the half with small losses", "the half with large ones"))
         if len(present) < 2:
             raise NotApplicable(
                 "two sets of examples are compared, and no two classes are known: choose examples for set A and set B, "

@@ -14,7 +14,7 @@ from diorama.core.errors import Damaged, UsageError
 from diorama.model.capture import Capture
 from diorama.model.layers import by_unit, layers
 from diorama.model.scan import Scan, Statistics, batches, scan
-from diorama.model.statistics import BINS, Histograms, Moments, TopK, edges, sampled
+from diorama.model.statistics import BINS, ClassMeans, Histograms, Moments, TopK, edges, sampled
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
@@ -246,6 +246,13 @@ def test_only_what_belongs_together_is_merged(data: tuple[Functional, Tensor, Te
         whole.merge(scan(model, batches(x), ["conv1"]))
     with pytest.raises(UsageError, match="one layer"):
         whole["conv1"].merge(whole["conv2"])
+
+
+def test_what_is_not_finite_stays_in_its_class() -> None:
+    """An infinite mean of one example makes its class infinite, and leaves the other classes as they are."""
+    means = np.array([[1.0, np.inf], [3.0, 5.0]])
+    found = ClassMeans.empty(2, 2).add(means, np.array([0, 1]))
+    np.testing.assert_array_equal(found.mean, [[1, np.inf], [3, 5]])
 
 
 def test_wrong_scans_say_what_was_wanted(data: tuple[Functional, Tensor, Tensor]) -> None:

@@ -21,6 +21,9 @@ CLUSTERED = 600
 """Beyond so many rows they are put in order by their first principal component instead of a tree."""
 
 
+HUGE = 1e100
+
+
 class Features(View):
     """The data set as features: one row an example, one column a unit of a layer, put in order so that alike is together.
 
@@ -66,7 +69,7 @@ class Features(View):
         rows, columns = rows[: self.limit], columns[: self.limit]
         cells = values[np.ix_(rows, columns)]
         if self.scale == "unit":
-            top = np.nan_to_num(np.abs(values[:, columns])).max(0)
+            top = np.nan_to_num(np.abs(values[:, columns]), posinf=0).max(0)
             cells = cells / np.where(top > 0, top, 1)
         names = about.names(scene, rows) if truth is not None else tuple(str(int(k)) for k in rows)
         unit = "of the unit's largest" if self.scale == "unit" else ""
@@ -89,7 +92,8 @@ class Features(View):
         return self.sort == "class" and truth is not None
 
     def _order(self, values: np.ndarray, truth: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        plain = np.nan_to_num(values)
+        # Infinities are put in order as the largest numbers are.
+        plain = np.nan_to_num(values, posinf=HUGE, neginf=-HUGE).clip(-HUGE, HUGE)
         spread = plain.std(0)
         kept = np.argsort(-spread, kind="stable")[: self.limit]
         if not self._grouped(truth):
@@ -110,6 +114,8 @@ class Features(View):
 
 
 def _alike(rows: np.ndarray) -> np.ndarray:
+    if not rows.std(0).any():
+        return np.arange(len(rows))
     if len(rows) <= CLUSTERED:
         return grouping.alike(rows)
     left = np.linalg.svd(rows - rows.mean(0), full_matrices=False)[0]
@@ -120,7 +126,7 @@ def _checks(values: np.ndarray, truth: np.ndarray | None) -> tuple[Check, ...]:
     """How often the nearest other example by these features has the same class."""
     if truth is None or len(np.unique(truth)) < 2 or len(values) < 3:
         return ()
-    plain = np.nan_to_num(values)
+    plain = np.nan_to_num(values, posinf=HUGE, neginf=-HUGE).clip(-HUGE, HUGE)
     plain = plain / np.where(plain.std(0) > 0, plain.std(0), 1)
     squares = (plain**2).sum(1)
     away = squares[:, None] + squares[None] - 2 * plain @ plain.T

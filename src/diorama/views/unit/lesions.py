@@ -141,7 +141,7 @@ class Lesions(View):
         if together is not None:
             caption += " The curve silences the cheapest together."
             at = int(np.searchsorted(together[0], free, side="right") - 1)
-            checks = (
+            checks = () if not np.isfinite(together[1][at].loss) else (
                 Check(
                     name="together", value=together[1][at].loss,
                     sentence=f"cost when {int(together[0][at])} of the {free} cheap units are silenced at once.",

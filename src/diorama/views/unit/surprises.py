@@ -10,7 +10,7 @@ import torch
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from ...core.marks import Column, Group, Node, Table, Tiles
+from ...core.marks import Column, Group, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, unit_key
 from ...data.nesting import Nested
@@ -80,7 +80,10 @@ class Surprises(View):
         order = np.argsort(-np.nan_to_num(strength, nan=-1), kind="stable")[: self.limit]
         order = order[((_counted(one, found)).sum(1) >= 3)[order]]
         if not len(order):
-            raise NotApplicable(f"no unit of {one.name} responds to three examples; choose another layer")
+            said = f"No unit of {one.name} responds to three examples by finite numbers; choose another layer."
+            body = Number(label="surprises", value=0, note="none")
+            yield self.picture(scene, selection, f"Surprises in {one.name}", body, said)
+            return
         likeness = np.full(len(strength), np.nan)
         for done in range(0, len(order), TOGETHER):
             yield Progress(done=done, total=len(order), note="each unit's strongest examples looked at again")
