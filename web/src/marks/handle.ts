@@ -49,7 +49,7 @@ export function sliderIn(after: HTMLElement, context: Context): Show {
   const tell = (moving: boolean): void => {
     heldUntil = performance.now() + HELD;
     setText(now, format(control.valueAsNumber, 3));
-    context.set(knob, control.valueAsNumber, moving);
+    context.set(knob, Number(control.valueAsNumber.toPrecision(4)), moving);
   };
   control.addEventListener("input", () => tell(true));
   control.addEventListener("change", () => tell(false));
@@ -63,7 +63,7 @@ export function sliderIn(after: HTMLElement, context: Context): Show {
     setText(low, format(handle.low, 3));
     setText(high, format(handle.high, 3));
     const asked = Number(handle.value);
-    const arrived = Math.abs(control.valueAsNumber - asked) <= 1e-6 * Math.abs(handle.high - handle.low);
+    const arrived = Math.abs(control.valueAsNumber - asked) <= 1e-3 * Math.abs(handle.high - handle.low);
     if (arrived) heldUntil = 0;
     // The answer to an earlier place does not pull the slider back from where it has been moved to since.
     else if (handle.value !== "" && performance.now() > heldUntil) control.value = handle.value;

@@ -11,7 +11,7 @@ import { inks, sheet } from "./sheet.ts";
 import { hideTip, showTip } from "./tooltip.ts";
 
 export const lines: Draw<Lines> = (element, first, context) => {
-  const frame = head(element, "lines");
+  const frame = head(element, "lines", context);
   const detail = make("span", "mark-detail");
   element.querySelector(".mark-head")?.append(detail);
   let mark = first;
@@ -43,7 +43,7 @@ export const lines: Draw<Lines> = (element, first, context) => {
     keyed = mark.series.some((series) => series.key);
     const words = [mark.y_title, mark.y_log ? "log scale" : "", mark.x_log ? "log x" : "", ...(layout?.notes ?? [])];
     setText(detail, words.filter(Boolean).join(" · "));
-    (detail.parentElement as HTMLElement).hidden = !mark.title && !detail.textContent;
+    (detail.parentElement as HTMLElement).hidden = !mark.title && !detail.textContent && mark.handle?.kind !== "type";
     setAttribute(area, "aria-label", describe(mark));
     if (reading !== null) read(reading, null);
   }
@@ -105,12 +105,14 @@ export const lines: Draw<Lines> = (element, first, context) => {
     if (x < layout.x.from || x > layout.x.to) return;
     pressed = x;
     area.setPointerCapture(event.pointerId);
+    if (slides()) slideTo(x, true);
   }, listen);
   area.addEventListener("pointerup", (event) => {
     const start = pressed;
     pressed = null;
     brush.hidden = true;
     const { x, y } = inside(event);
+    if (start !== null && slides()) return slideTo(x, false);
     const label = layout?.labels.find((item) => x >= item.x - 2 && Math.abs(y - item.y) < 8);
     if (label?.key) return context.select([label.key], howOf(event));
     if (start === null || !layout) return;
@@ -123,8 +125,20 @@ export const lines: Draw<Lines> = (element, first, context) => {
   }, listen);
   area.addEventListener("dblclick", reset, listen);
 
+  /** A slider's place is also where one points in the curves. */
+  function slides(): boolean {
+    return mark.handle?.kind === "slide" && !context.fixed;
+  }
+
+  function slideTo(x: number, moving: boolean): void {
+    if (!layout || !mark.handle) return;
+    const value = Math.max(mark.handle.low, Math.min(mark.handle.high, layout.x.value(x)));
+    context.set(mark.handle.knob, Number(value.toPrecision(4)), moving);
+  }
+
   function drag(x: number): void {
     if (!layout || pressed === null) return;
+    if (slides()) return slideTo(x, true);
     const [left, right] = [Math.max(layout.x.from, Math.min(pressed, x)), Math.min(layout.x.to, Math.max(pressed, x))];
     brush.hidden = right - left < 6;
     brush.style.left = `${left}px`;

@@ -167,7 +167,7 @@ export function readPath(text: string): Point[] {
 }
 
 export function pathText(points: readonly Point[]): string {
-  return points.map((point) => point.map((value) => Number(value.toPrecision(5))).join(",")).join(";");
+  return points.map((point) => point.map((value) => Number(value.toPrecision(4))).join(",")).join(";");
 }
 
 function pathLength(points: readonly Point[]): number {
@@ -179,7 +179,7 @@ function pathLength(points: readonly Point[]): number {
 /** The same line by at most so many places, evenly far apart along it. */
 export function evenly(points: readonly Point[], most: number): Point[] {
   const whole = pathLength(points);
-  const count = Math.max(2, Math.min(most, Math.ceil(whole / 4)));
+  const count = Math.max(2, Math.min(most, Math.ceil(whole / 8)));
   const found: Point[] = [points[0]!];
   let walked = 0;
   let at = 1;

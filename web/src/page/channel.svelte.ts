@@ -1,6 +1,7 @@
 /** One view's way to the server: asks, keeps the last picture while the next is computed, and never asks faster than it is answered. */
 
 import { decode } from "../picture.ts";
+import { overlaid } from "./overlay.ts";
 import type { Picture } from "../types.ts";
 import type { FromServer, Request } from "./protocol.ts";
 
@@ -26,8 +27,8 @@ let numbers = 0;
 export class Channel {
   readonly number = ++numbers;
   picture = $state.raw<Picture | null>(null);
-  /** Parts of the picture, by number, that are still the last picture's: a refining look has not come to them yet. */
-  stale = $state.raw<readonly number[]>([]);
+  /** Parts of the picture that are still the last picture's: a refining look has not come to them yet. */
+  stale = $state.raw<readonly number[][]>([]);
   /** What the picture on show was asked with. */
   shown = $state.raw<Request | null>(null);
   busy = $state(false);
@@ -209,16 +210,4 @@ function same(one: Request, two: Request): boolean {
 function flows(one: Request, two: Request): boolean {
   const rest = (r: Request): string => JSON.stringify([r.run, r.other, r.view, r.knobs, r.selection]);
   return rest(one) === rest(two);
-}
-
-/** A refining picture's parts laid over those of the last whole one, by their titles; null where they do not match. */
-export function overlaid(whole: Picture, next: Picture): { picture: Picture; stale: number[] } | null {
-  const [old, fresh] = [whole.body, next.body];
-  if (old.mark !== "group" || fresh.mark !== "group" || fresh.children.length >= old.children.length) return null;
-  const parts = new Map(fresh.children.map((child) => [`${child.mark} ${child.title}`, child]));
-  const names = old.children.map((child) => `${child.mark} ${child.title}`);
-  const told = fresh.children.every((child) => child.title) && parts.size === fresh.children.length;
-  if (!told || new Set(names).size !== names.length || [...parts.keys()].some((name) => !names.includes(name))) return null;
-  const children = old.children.map((child, i) => parts.get(names[i]!) ?? child);
-  return { picture: { ...next, body: { ...fresh, children } }, stale: names.flatMap((name, i) => (parts.has(name) ? [] : [i])) };
 }

@@ -121,7 +121,7 @@ function heightOf(node: Node, width: number, factor: number): number {
     case "image": {
       const [rows = 1, columns = 1] = node.pixels.shape;
       const apart = node.heat ? 17 : 0;
-      const second = node.title.length * 6.8 + (node.heat || node.limits ? 110 : 0) > width ? 17 : 0;
+      const second = node.title && (node.heat || (node.limits && node.limits.scale !== "grey")) ? 17 : 0;
       const told = node.caption ? 16 * (Math.ceil((node.caption.length * 5.7) / width) - 1) : 0;
       const tall = (Math.min(width, node.size * Math.max(LEAST, factor)) * rows) / columns;
       return tall + (node.label ? 18 : 0) + apart + second + told + around(node);

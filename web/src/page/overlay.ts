@@ -1,0 +1,48 @@
+/** A picture that is still being refined, laid over the last whole one part by part, so that nothing jumps meanwhile. */
+
+import type { Group, Node, Picture } from "../types.ts";
+
+export interface Overlaid {
+  picture: Picture;
+  /** The parts that are still the old ones: the numbers that lead to each from the outermost group. */
+  stale: number[][];
+}
+
+/** The new picture's parts over the old one's, found by their titles; null where they do not belong together. */
+export function overlaid(whole: Picture, next: Picture): Overlaid | null {
+  const stale: number[][] = [];
+  const body = laidOver(whole.body, next.body, [], stale);
+  return body && stale.length ? { picture: { ...next, body }, stale } : null;
+}
+
+function laidOver(old: Node, next: Node, path: number[], stale: number[][]): Node | null {
+  if (old.mark !== "group" || next.mark !== "group") return null;
+  const pairs = matched(old, next);
+  if (!pairs) return null;
+  const children = old.children.map((child, i): Node => {
+    const fresh = pairs.get(i);
+    if (fresh) return laidOver(child, fresh, [...path, i], stale) ?? fresh;
+    stale.push([...path, i]);
+    return child;
+  });
+  return { ...next, children };
+}
+
+/** For each old part the new one of its name; null when a new part has no old one, or names are not told apart. */
+function matched(old: Group, next: Group): Map<number, Node> | null {
+  if (next.children.length > old.children.length) return null;
+  // "At 0.5" is the same part as "at 0.7", unless there are several of them.
+  for (const name of [(node: Node) => nameOf(node).replace(/[\d.]+/g, "#"), nameOf]) {
+    const [before, after] = [old.children.map(name), next.children.map(name)];
+    if (new Set(before).size < before.length || new Set(after).size < after.length) continue;
+    const found = new Map(after.map((one, i) => [before.indexOf(one), next.children[i]!]));
+    return found.has(-1) ? null : found;
+  }
+  return null;
+}
+
+/** A part's kind and title; a group without a title is known by its first part. */
+function nameOf(node: Node): string {
+  if (node.title || node.mark !== "group") return `${node.mark} ${node.title}`;
+  return `group of ${node.children[0] ? nameOf(node.children[0]) : ""}`;
+}
