@@ -34,6 +34,8 @@ class Randomization:
     """The weighted layers, from the top down."""
     correlations: np.ndarray
     method: str
+    maps: tuple[Nested, ...] = dataclasses.field(default=(), repr=False)
+    """The values at each stage."""
 
     @property
     def insensitive(self) -> bool:
@@ -43,8 +45,12 @@ class Randomization:
     @property
     def score(self) -> float:
         """The mean rank correlation at the first stage with at least half of the layers randomized."""
-        stage = next(k for k, count in enumerate(self.counts) if 2 * count >= len(self.layers))
-        return float(self.correlations[stage].mean())
+        return float(self.correlations[self.half].mean())
+
+    @property
+    def half(self) -> int:
+        """The first stage with at least half of the layers randomized."""
+        return next(k for k, count in enumerate(self.counts) if 2 * count >= len(self.layers))
 
     @property
     def sentence(self) -> str:
@@ -82,7 +88,7 @@ def randomization(look: Looking, x: Nested, target: Target, method: Method) -> R
     *_, before = method.attribute(_again(look, look.model, x), x, target)
     other = copy.deepcopy(look.model)
     modules = named_modules(other)
-    rows, done = [], 0
+    rows, maps, done = [], list[Nested](), 0
     counts = stages(len(layers))
     for number, count in enumerate(counts):
         for path in layers[done:count]:
@@ -90,8 +96,9 @@ def randomization(look: Looking, x: Nested, target: Target, method: Method) -> R
         done = count
         *_, after = method.attribute(_again(look, other, x), x, target)
         rows.append(_correlations(before.values, after.values))
+        maps.append(after.values)
         look.progress(number + 1, len(counts), "stages")
-    return Randomization(counts, layers, np.stack(rows), type(method).name)
+    return Randomization(counts, layers, np.stack(rows), type(method).name, tuple(maps))
 
 
 def _again(look: Looking, model: nn.Module, x: Nested) -> Looking:

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
-import msgspec
-import numpy as np
-
-from ...core import registry
-from ...core.colour import magnitude, symmetric
-from ...core.errors import NotApplicable, not_found
-from ...core.knobs import knob, title_of
-from ...core.marks import Group, Image, Node
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
-from ...data.kinds import Image as ImageKind
 from ...methods.attribute import attributions
-from ...methods.method import Attribution as Found
-from ...methods.method import Looking
-from ...methods.picturing import channels_summed, picture
+from ...methods.method import Cost
 from ...scene import Scene
-from ...scene.input import Current
 from ..view import View
+from ._asked import GROUPS, Asked, Chosen, currents, named, of_group, told, total
+from ._believing import Believing
+from ._bench import Bench, Style, caption
 
-FIRST = (
-    "gradient", "input_x_gradient", "guided_backprop", "integrated_gradients", "smooth_grad", "lrp", "grad_cam",
-    "occlusion",
-)  # fmt: skip
-"""One or two of each family, from the cheapest on; what does not fit the model is told apart."""
+PACE = 0.15
+"""Seconds between two pictures, so that maps that come at once appear at once."""
+LONG = 2.0
+"""Work that is expected to take longer, in seconds, says so before it begins."""
 
 
 class Attribution(View):
     """Which parts of the input speak for this answer, and which against it, by several methods side by side.
 
     *Meaning* blue speaks for the target, orange against it; methods that only know magnitudes go from dark to bright.
-    The target is the chosen class (click a bar of the answer), the chosen unit, or what the network predicts. Methods
-    disagree: believe what several of them show, and mind the gap between a map's sum and the score where it is told.
-    *Cost* one forward and one backward pass for the gradient methods, some tens to hundreds for the others; the maps
-    appear one by one.
+    The target is what was chosen last: a class (click a bar of the answer; with another class in set B, the first
+    rather than the second), a unit, one place of its map, a layer; else what the network answers. Several chosen
+    examples make several rows. Methods disagree: believe what several of them show, mind the gap between a map's sum
+    and the score, and let ``checks`` measure the rest.
+    *Cost* one forward and one backward pass for the gradient methods, some tens to thousands for the others; the maps
+    appear one by one. Deletion and insertion take 42 passes a map, randomization each method four times more.
+    *Source* the checks: Petsiuk et al. 2018 (deletion and insertion), Adebayo et al. 2018 (randomization).
     """
 
     title = "Why this answer?"
@@ -47,97 +43,135 @@ class Attribution(View):
         "Simonyan et al. 2013", "Zeiler & Fergus 2014", "Springenberg et al. 2014", "Bach et al. 2015",
         "Selvaraju et al. 2017", "Sundararajan et al. 2017",
     )  # fmt: skip
-    rows = ("A7", "A11", "A12", "A13", "A14", "A16", "A18")
-    follows = ("example", "class", "unit")
+    rows = ("A7", "A10", "A11", "A12", "A13", "A14", "A15", "A16", "A18")
+    follows = ("example", "class", "unit", "layer")
+    hovers = ("class",)
     input = True
 
-    method: str | None = knob(None, "Methods to show, with commas between them; empty for one or two of each family.")
-    overlay: bool = knob(True, "Lay the map over the input, or show it alone.", main=True)
+    group: str = knob(
+        "few", "Which methods: one or two of each family, the quick ones (a few passes each), or a family.",
+        choices=GROUPS, main=True,
+    )  # fmt: skip
+    checks: str = knob(
+        "none", "Measure how far to believe each map: cover and show its places in its own order, or randomize the "
+        "upper half of the network.", choices=("none", "deletion and insertion", "randomization", "all"), main=True,
+    )  # fmt: skip
+    overlay: bool = knob(True, "Lay the map over the input, or show it alone.")
+    method: str | None = knob(
+        None, "Methods by name with commas between them, knobs in brackets: gradient, lrp(rule=epsilon); empty for the group."
+    )
+    inputs: int = knob(1, "How many inputs: the chosen examples, and the next ones up to this number.", low=1, high=16)
+    sign: str = knob("signed", "All of the map, or only what speaks for the target.", choices=("signed", "positive"))
+    scale: str = knob(
+        "own", "Each map its own scale, one for all inputs of a method, or one for all signed maps and one for the others.",
+        choices=("own", "method", "all"),
+    )  # fmt: skip
+    contour: float | None = knob(
+        None, "Draw a line where the map reaches this share of its scale.", kind="number", low=0.01, high=1.0
+    )
+    fill: str = knob(
+        "auto", "What covers places in the check: zeros, an image's mean colour or its blur; auto takes the mean colour "
+        "of images and zeros of all else.", choices=("auto", "constant", "mean", "blur"),
+    )  # fmt: skip
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """A picture more for each method that is done."""
-        names = self._names()
-        current = scene.current(selection)
-        look = Looking(
-            scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes,
-            table=scene.layers, cancel=scene.cancel, edits=scene.edits,
-        )  # fmt: skip
-        target = _target(selection)
-        done: list[Node] = []
-        told, refused = "", list[str]()
-        for number, name in enumerate(names):
-            chosen = registry.methods[name]()
-            try:
-                for found in attributions(look, current.x, target, chosen):
-                    told = told or found.target
-                    marked = self._mark(scene, current, name, found)
-                    last = number == len(names) - 1
-                    yield self._picture(scene, selection, current, [*done, marked], told, refused, final=False)
-                done.append(marked)
-            except NotApplicable as error:
-                if len(names) == 1:
-                    raise
-                refused.append(f"{title_of(registry.methods[name])}: {error}")
-                last = number == len(names) - 1
-            yield Progress(done=number + 1, total=len(names), note=title_of(registry.methods[name]))
-            if last:
-                break
-        if not done:
-            raise NotApplicable("none of these methods fits the model: " + "; ".join(refused))
-        yield self._picture(scene, selection, current, done, told, refused, final=True)
-
-    def _names(self) -> list[str]:
-        asked = [part.strip() for part in (self.method or "").split(",") if part.strip()]
-        for name in asked:
-            if name not in registry.methods:
-                raise not_found("attribution method", name, registry.methods)
-        return asked or [name for name in FIRST if name in registry.methods]
-
-    def _mark(self, scene: Scene, current: Current, name: str, found: Found) -> Node:
-        title = title_of(registry.methods[name])
-        caption = _checks(found)
-        if isinstance(scene.kind, ImageKind) and not isinstance(found.values, dict | tuple):
-            numbers = channels_summed(found.values[0].detach().float().cpu().numpy(), scene.kind)
-            pixels = np.asarray(current.shown)
-            limits = symmetric(numbers) if found.signed else magnitude(numbers)
-            if numbers.ndim == 2 and pixels.shape[:2] == numbers.shape:
-                if not self.overlay:
-                    return Image(pixels=numbers, limits=limits, title=title, caption=caption, size=200)
-                grey = magnitude(pixels, 0, 255, "grey") if pixels.ndim == 2 else None
-                return Image(
-                    pixels=pixels, limits=grey, heat=numbers, heat_limits=limits, title=title, caption=caption, size=200
-                )
-        return msgspec.structs.replace(picture(found).body, title=title, caption=caption)
+        """The maps as they are done, then the same with what was measured of them."""
+        if scene.cancel is not None:
+            scene.cancel()
+        rows = [Asked(scene, selection, current) for current in currents(scene, selection, self.inputs)]
+        chosen = named(self.method) if self.method else of_group(self.group, rows[0])
+        refused: dict[str, str] = {}
+        for one in chosen:
+            reason = rows[0].refused(one.method)
+            if reason is not None:
+                refused[one.title] = reason
+        if refused and len(chosen) == 1:
+            raise NotApplicable(next(iter(refused.values())))
+        fitting = [one for one in chosen if one.title not in refused]
+        style = Style(self.overlay, self.sign == "positive", self.scale, self.contour)
+        bench = Bench(rows, [Believing(row, self.checks, self.fill) for row in rows], style)
+        work = _Work(bench, fitting, refused, self.checks != "none")
+        if work.whole.seconds(rows[0].seconds) > LONG:
+            yield Progress(
+                done=0, total=work.total, note=told(work.whole, rows[0].seconds),
+                seconds=work.whole.seconds(rows[0].seconds),
+            )  # fmt: skip
+        for at in work.steps():
+            if at.ready:
+                yield self._picture(scene, selection, bench, refused, final=False)
+            yield Progress(done=work.done, total=work.total, note=at.note)
+        if not bench.cells:
+            raise NotApplicable("none of these methods fits the model: " + "; ".join(refused.values()))
+        yield self._picture(scene, selection, bench, refused, final=True)
 
     def _picture(
-        self, scene: Scene, selection: Selection, current: Current, done: list[Node], told: str, refused: list[str],
-        *, final: bool,
-    ) -> Picture:  # fmt: skip
-        caption = (
-            f"What in {current.label} speaks for {told} (blue) and what against it (orange), by {len(done)} methods; each "
-            "map has its own scale. Choose a class or a unit to ask about that instead."
-        )
-        note = "Not shown: " + "; ".join(refused) + "." if refused else ""
-        body = Group(children=tuple(done), direction="grid")
-        return self.picture(scene, selection, "Why this answer?", body, caption, note=note, final=final)
+        self, scene: Scene, selection: Selection, bench: Bench, refused: dict[str, str], *, final: bool
+    ) -> Picture:
+        note = "Not shown: " + "; ".join(f"{title}: {why}" for title, why in refused.items()) + "." if refused else ""
+        said = caption(bench, len({title for title, _ in bench.cells}))
+        return self.picture(scene, selection, "Why this answer?", bench.body(), said, note=note, final=final)
 
 
-def _target(selection: Selection) -> str | int | None:
-    """What is explained: the unit or class that was chosen last, else the predicted class."""
-    for key in reversed(selection.a):
-        if key.kind == "class":
-            return key.number
-        if key.kind == "unit":
-            return str(key)
-    return None
+class _Step:
+    """Something is done: what, and whether it is time for a picture."""
+
+    def __init__(self, note: str, ready: bool) -> None:
+        self.note, self.ready = note, ready
 
 
-def _checks(found: Found) -> str:
-    """The numbers that say how far to believe a map, in words."""
-    parts = []
-    gap = found.checks.get("completeness")
-    if gap is not None:
-        parts.append(f"sums to the score within {100 * gap:.2g} %")
-    if found.note:
-        parts.append(found.note)
-    return "; ".join(parts)
+class _Work:
+    """The maps and then the checks, counted in passes."""
+
+    def __init__(self, bench: Bench, methods: list[Chosen], refused: dict[str, str], checked: bool) -> None:
+        self._bench, self._methods, self._refused, self._checked = bench, methods, refused, checked
+        first, times = bench.rows[0], len(bench.rows)
+        self._costs = {one.title: _sum(first.cost(one.method)) for one in methods}
+        costs = [first.cost(one.method) for one in methods]
+        self._checks: dict[str, int] = {}
+        if checked:
+            believing = bench.believing[0]
+            measured = {one.title: believing.cost(one) for one in methods}
+            self._checks = {title: _sum(cost) for title, cost in measured.items()}
+            costs += [*measured.values(), believing.first_cost()]
+        one = total(costs)
+        self.whole = Cost(one.forward * times, one.backward * times)
+        self.total, self.done = max(1, times * (sum(self._costs.values()) + sum(self._checks.values()))), 0
+        self._last = time.monotonic() - PACE
+
+    def steps(self) -> Iterator[_Step]:
+        """Do it all; what turns out not to fit is told apart."""
+        rows = self._bench.rows
+        for one in self._methods:
+            for number, asked in enumerate(rows):
+                try:
+                    for found in attributions(asked.looking_for(one.method), asked.current.x, asked.target, one.method):
+                        self._bench.add(one, number, found)
+                        yield self._step(one.title)
+                except NotApplicable as error:
+                    if len(self._methods) == 1 and not self._refused:
+                        raise
+                    self._refused[one.title] = str(error)
+                self.done += self._costs[one.title]
+                yield self._step(one.title)
+        if not self._checked:
+            return
+        # The maps alone first: what is measured of them takes longer.
+        yield _Step("measuring", bool(self._bench.cells))
+        for one in self._methods:
+            for number in range(len(rows)):
+                cell = self._bench.cells.get((one.title, number))
+                if cell is not None:
+                    self._bench.beliefs[one.title, number] = self._bench.believing[number].of(one, cell.found)
+                self.done += self._checks[one.title]
+                yield self._step(f"{one.title}: measuring")
+
+    def _step(self, note: str) -> _Step:
+        now = time.monotonic()
+        ready = bool(self._bench.cells) and now - self._last >= PACE
+        if ready:
+            self._last = now
+        return _Step(note, ready)
+
+
+def _sum(cost: Cost) -> int:
+    return cost.forward + cost.backward

@@ -1,0 +1,245 @@
+"""What is explained and by what: the target in the selection, the inputs, and the methods with their knobs."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ...core import registry
+from ...core.errors import UsageError, not_found
+from ...core.knobs import build, title_of
+from ...core.selection import Key, Selection
+from ...methods.attribute import EachClass, aim
+from ...methods.method import Cost, Looking, Method
+from ...model.targets import Target
+from ...model.unwrap import fed
+from ...scene import Scene
+from ...scene.input import Current
+from .. import answers
+
+FEW = (
+    "gradient", "input_x_gradient", "guided_backprop", "integrated_gradients", "smooth_grad", "lrp", "grad_cam",
+    "occlusion",
+)  # fmt: skip
+"""One or two of each family, from the cheapest on; what does not fit the model is told apart."""
+GROUPS = (
+    "few", "quick", "gradient", "relevance", "class activation", "input modification", "black box", "transformers", "all",
+)  # fmt: skip
+QUICK = 4
+"""A quick method takes so many passes at most."""
+RULES = ("epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "alpha_beta", "deep_taylor")
+"""The rules of relevance propagation that its group shows side by side."""
+MOST = 16
+"""So many chosen examples are explained at most."""
+COMPARED = 64
+"""Methods that compare with other inputs get so many examples of the probe set."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A method with its knobs, and what to call it."""
+
+    method: Method
+    title: str
+
+    @property
+    def name(self) -> str:
+        """The method's own name."""
+        return self.method.name
+
+
+class Asked:
+    """One input, and what is asked about it."""
+
+    def __init__(self, scene: Scene, selection: Selection, current: Current) -> None:
+        self.scene, self.current = scene, current
+        self.look = looking(scene, current)
+        begun = time.perf_counter()
+        self.scores: Tensor = self.look.scores(current.x).cpu()
+        self.seconds = time.perf_counter() - begun
+        """What one forward pass took."""
+        self.target = aim(self.look, current.x, wanted(selection))
+        self.number = self._class(selection)
+        self.words = words(scene, selection, self.target, self.number)
+
+    def _class(self, selection: Selection) -> int | None:
+        """The class that is explained, where it is one."""
+        if self.scene.task != "classification" or isinstance(wanted(selection), tuple | str):
+            return None
+        chosen = wanted(selection)
+        if isinstance(chosen, int):
+            return chosen
+        return int(self.scene.reading.predictions(self.scores).reshape(-1)[0])
+
+    def looking_for(self, method: Method) -> Looking:
+        """What a method looks with: other inputs beside this one where it cannot do without."""
+        if method.fits(self.look, self.current.x) is None:
+            return self.look
+        compared = looking(self.scene, self.current, compared=True)
+        return compared if method.fits(compared, self.current.x) is None else self.look
+
+    def refused(self, method: Method) -> str | None:
+        """Why a method does not apply; None when it does."""
+        return method.fits(self.looking_for(method), self.current.x)
+
+    def cost(self, method: Method) -> Cost:
+        """What a method takes here."""
+        return method.cost(self.looking_for(method), self.current.x)
+
+    @property
+    def chance(self) -> Target | None:
+        """The probability of the explained class, as a target."""
+        if self.number is None:
+            return None
+        reading, number = self.scene.reading, self.number
+        return Target(
+            f"the probability of {self.words}", (),
+            lambda output, kept: reading.probabilities(reading.scores(output))[:, number],
+        )  # fmt: skip
+
+    @property
+    def answered(self) -> str:
+        """The network's answer in words."""
+        return answers.said(self.scene, self.scores)
+
+
+def looking(scene: Scene, current: Current, *, compared: bool = False) -> Looking:
+    """What methods look with; ``compared`` gives them examples of the probe set to compare with."""
+    live = scene.live
+    others = fed(scene.model, live.batch(list(range(min(COMPARED, len(live)))))) if compared else None
+    return Looking(
+        scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
+        cancel=scene.cancel, edits=scene.edits, baseline=others,
+    )  # fmt: skip
+
+
+def wanted(selection: Selection) -> Any:
+    """What is explained: the class, unit or layer that was chosen last, a class rather than one of set B, else the answer."""
+    key = next((key for key in reversed(selection.a) if key.kind in ("class", "unit", "layer")), None)
+    if key is None:
+        return None
+    if key.kind != "class":
+        return str(key)
+    against = next((other for other in reversed(selection.b) if other.kind == "class"), None)
+    if against is not None and against.number != key.number:
+        return (key.number, against.number)
+    return key.number
+
+
+def words(scene: Scene, selection: Selection, target: Target, number: int | None) -> str:
+    """What is explained, as a person says it."""
+    chosen = wanted(selection)
+    if isinstance(chosen, tuple):
+        a, b = (_named(scene, k) for k in chosen)
+        return f"{a} rather than {b}"
+    if isinstance(chosen, str):
+        key = Key.parse(chosen)
+        if key.kind == "layer":
+            return f"layer {key.name} (the mean of all its units)"
+        if key.place:
+            return f"unit {key.number} of {key.name} at place {', '.join(map(str, key.place))}"
+        return f"unit {key.number} of {key.name}"
+    if number is not None:
+        return _named(scene, number)
+    if isinstance(target, EachClass) and target.numbers:
+        return answers.token(scene, target.numbers[0]) if scene.task == "next_token" else _named(scene, target.numbers[0])
+    return str(target)
+
+
+def _named(scene: Scene, number: int) -> str:
+    return scene.classes[number] if number < len(scene.classes) else f"class {number}"
+
+
+def currents(scene: Scene, selection: Selection, count: int) -> list[Current]:
+    """The inputs: the drawn one or all chosen examples, and the next ones of the probe set up to ``count``."""
+    chosen = list(dict.fromkeys(number for key in selection.all("example") for number in key.numbers))[:MOST]
+    found = [scene.current(selection)] if scene.custom else []
+    if scene.custom and count == 1:
+        return found
+    start = (chosen[-1] if chosen else -1) + 1
+    after = (k % len(scene.examples) for k in range(start, start + len(scene.examples)))
+    more = [k for k in after if k not in chosen][: max(0, count - len(chosen) - len(found))]
+    return found + [scene.current(selection, k) for k in (*chosen, *more)]
+
+
+_PART = re.compile(r"\s*([A-Za-z_][\w]*)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
+
+
+def named(text: str) -> list[Chosen]:
+    """The methods that a text names, with commas between them and knobs in brackets: ``lrp(rule=epsilon), cam``."""
+    found, at = [], 0
+    while at < len(text):
+        part = _PART.match(text, at)
+        if part is None:
+            raise UsageError(f"methods are named as in 'gradient, lrp(rule=epsilon)', got {text!r}")
+        name, given = part.group(1), part.group(2)
+        if name not in registry.methods:
+            raise not_found("attribution method", name, registry.methods)
+        values = dict(_pair(pair) for pair in (given or "").split(",") if pair.strip())
+        found.append(Chosen(build(registry.methods[name], values), _titled(name, values)))
+        at = part.end()
+    return found
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"a method's knob is set as in 'lrp(rule=epsilon)', got {text.strip()!r}")
+    return name.strip(), value.strip()
+
+
+def _titled(name: str, values: Mapping[str, Any]) -> str:
+    told = ", ".join(str(value).replace("_", " ") if key == "rule" else f"{key} {value}" for key, value in values.items())
+    return f"{_short(name)} ({told})" if told else _short(name)
+
+
+def _short(name: str) -> str:
+    title = title_of(registry.methods[name])
+    return "LRP" if name == "lrp" else title
+
+
+def of_group(group: str, asked: Asked) -> list[Chosen]:
+    """The methods of a group, in the order of their families and from the cheapest on."""
+    if group == "few":
+        return [Chosen(registry.methods[name](), _short(name)) for name in FEW if name in registry.methods]
+    if group == "relevance":
+        rules = [Chosen(registry.methods["lrp"](rule=rule), _titled("lrp", {"rule": rule})) for rule in RULES]
+        return [*rules, *(one for one in _all() if one.method.group == group and one.name != "lrp")]
+    if group == "quick":
+        return [one for one in _all() if asked.refused(one.method) is not None or _quick(asked.cost(one.method))]
+    return [one for one in _all() if group in ("all", one.method.group)]
+
+
+def _all() -> list[Chosen]:
+    order = list(GROUPS)
+    found = [Chosen(registry.methods[name](), _short(name)) for name in registry.methods]
+    return sorted(found, key=lambda one: (order.index(one.method.group), one.name not in FEW))
+
+
+def _quick(cost: Cost) -> bool:
+    return cost.forward + cost.backward <= QUICK
+
+
+def total(costs: Sequence[Cost]) -> Cost:
+    """Several costs in one."""
+    return Cost(sum(cost.forward for cost in costs), sum(cost.backward for cost in costs))
+
+
+def told(cost: Cost, seconds: float) -> str:
+    """A cost in words: passes, and about how long they take."""
+    parts = [f"{cost.forward:,} forward"] + ([f"{cost.backward:,} backward"] if cost.backward else [])
+    return f"{' and '.join(parts)} passes, about {lasting(cost.seconds(seconds))}"
+
+
+def lasting(seconds: float) -> str:
+    """A time in words, of as many digits as an estimate deserves."""
+    if seconds < 1:
+        return "a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,194 @@
+"""Why this answer: what is explained, by which methods, and how far each map is to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nets import images, letters
+from torch import nn
+
+from diorama.core import registry
+from diorama.core.errors import NotApplicable, NotFound, UsageError
+from diorama.core.marks import Bars, Group, Image, Lines, Table
+from diorama.core.picture import Picture, Progress
+from diorama.core.selection import Selection
+from diorama.methods.method import Attribution, Looking, Method
+from diorama.scene import Scene
+
+
+def _of(picture: Picture, kind: type) -> list[Any]:
+    return [mark for mark in picture.marks() if isinstance(mark, kind)]
+
+
+def _linear() -> tuple[Scene, torch.Tensor]:
+    """A linear classifier of 4 × 4 images: its gradient is its weights, whatever the input."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    weights = torch.randn(3, 16, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        model[1].weight.copy_(weights)
+        model[1].bias.zero_()
+    x = torch.rand(9, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+    return Scene(model, x, torch.arange(9) % 3, classes=("a", "b", "c")), weights.reshape(3, 4, 4)
+
+
+def test_what_was_chosen_last_is_explained() -> None:
+    """A class, one class rather than that of set B, and nothing chosen give the gradients of just these scores."""
+    scene, weights = _linear()
+    answer = int(scene.scores(scene.examples.x[:1]).argmax())
+    asked = {
+        "": (weights[answer], scene.classes[answer]), "class:2": (weights[2], "c"),
+        "class:2|class:1": (weights[2] - weights[1], "c rather than b"),
+    }  # fmt: skip
+    for selection, (wanted, name) in asked.items():
+        picture = scene.view("attribution", method="gradient", select=Selection.parse(selection))
+        assert np.allclose(_of(picture, Image)[0].heat, wanted.numpy(), atol=1e-6)
+        assert f"speaks for {name}," in picture.caption
+
+
+def test_units_places_and_layers_are_explained() -> None:
+    """A unit, one place of its map and a whole layer are targets, told in words."""
+    scene = images()
+    x = scene.examples.x[:1].clone().requires_grad_()
+    hidden = scene.model[0](x)
+    wanted = {
+        "unit:0/3": (hidden[0, 3].mean(), "unit 3 of 0,"), "unit:0/3@2,5": (hidden[0, 3, 2, 5], "unit 3 of 0 at place 2, 5"),
+        "layer:0": (hidden.mean(), "layer 0 (the mean of all its units)"),
+    }  # fmt: skip
+    for key, (value, told) in wanted.items():
+        picture = scene.view("attribution", method="gradient", select=key)
+        slope = torch.autograd.grad(value, x, retain_graph=True)[0][0, 0]
+        assert np.allclose(_of(picture, Image)[0].heat, slope.numpy(), atol=1e-6)
+        assert told in picture.caption
+
+
+def test_a_grid_of_methods_and_inputs() -> None:
+    """Several chosen examples make rows of the same methods, each titled with its answer; the count fills them up."""
+    scene = images()
+    picture = scene.view("attribution", select=["example:4", "example:7"], group="gradient")
+    rows = [mark for mark in picture.body.children if isinstance(mark, Group)]
+    titles = [[child.title for child in row.children] for row in rows]
+    assert len(rows) == 2
+    assert titles[0] == titles[1]
+    assert {"the input", "Gradient", "Guided backprop", "SmoothGrad"} < set(titles[0])
+    assert rows[1].title.startswith("example 7: ")
+    more = scene.view("attribution", example=28, inputs=3, method="gradient")
+    assert [row.title.split(":")[0] for row in more.body.children] == ["example 28", "example 29", "example 0"]
+
+
+def test_methods_are_named_with_their_knobs() -> None:
+    """Relevance by several rules stands side by side, each with how far its sum misses the score."""
+    scene = images()
+    picture = scene.view("attribution", method="lrp(rule=epsilon), lrp(rule=alpha_beta, bias=left out)")
+    assert [mark.title for mark in _of(picture, Image)] == ["LRP (epsilon)", "LRP (alpha beta, bias left out)"]
+    assert all(mark.caption.startswith("sum ") and mark.caption.endswith("off") for mark in _of(picture, Image))
+    with pytest.raises(NotFound, match="rul"):
+        scene.view("attribution", method="lrp(rul=epsilon)")
+    with pytest.raises(NotFound, match="gradientt"):
+        scene.view("attribution", method="gradientt")
+    with pytest.raises(UsageError, match="named as in"):
+        scene.view("attribution", method="lrp(rule=epsilon")
+
+
+def test_every_group_shows_what_fits_and_says_what_does_not() -> None:
+    """Each group gives maps on a CNN or says why none fits; what is left out is told apart."""
+    scene = images()
+    for group in ("quick", "gradient", "relevance", "class activation", "black box"):
+        picture = scene.view("attribution", group=group)
+        assert _of(picture, Image), group
+    with pytest.raises(NotApplicable, match="attention"):
+        scene.view("attribution", group="transformers")
+    # Other inputs to compare with come from the probe set.
+    assert "Expected gradients" in {mark.title for mark in _of(scene.view("attribution", group="gradient"), Image)}
+
+
+def test_scales_and_signs() -> None:
+    """One scale over all inputs of a method, one over all signed maps, or each its own; positive parts alone."""
+    scene = images()
+    ask = {"method": "gradient, input_x_gradient, smooth_grad", "inputs": 2}
+
+    def ends(**knobs: Any) -> dict[str, set[float]]:
+        found: dict[str, set[float]] = {}
+        for mark in _of(scene.view("attribution", **ask, **knobs), Image):
+            if mark.heat is not None:
+                found.setdefault(mark.title, set()).add(round(mark.heat_limits.high, 9))
+        return found
+
+    assert len(ends()["Gradient"]) == 2
+    assert {len(values) for values in ends(scale="method").values()} == {1}
+    assert len(set.union(*ends(scale="all").values())) == 1
+    positive = [mark.heat for mark in _of(scene.view("attribution", method="gradient", sign="positive"), Image)]
+    whole = [mark.heat for mark in _of(scene.view("attribution", method="gradient"), Image)]
+    assert np.array_equal(positive[0], whole[0].clip(0))
+    assert _of(scene.view("attribution", method="gradient", contour=0.5), Image)[0].contour == 0.5
+
+
+def test_deletion_is_a_plain_loop() -> None:
+    """The area told of a map is that of covering its places one share after the other, by hand."""
+    scene, weights = _linear()
+    picture = scene.view("attribution", method="gradient", checks="deletion and insertion", fill="constant", class_=1)
+    x, heat = scene.examples.x[0].clone(), weights[1].reshape(-1)
+    order = sorted(range(16), key=lambda k: -float(heat[k]))
+    values = []
+    for step in range(21):
+        covered = x.reshape(-1).clone()
+        covered[order[: round(step / 20 * 16)]] = 0
+        values.append(float(scene.model(covered.reshape(1, 1, 4, 4)).softmax(1)[0, 1].detach()))
+    area = sum((a + b) / 2 / 20 for a, b in zip(values, values[1:], strict=False))
+    lines = _of(picture, Lines)[0]
+    assert np.allclose(lines.series[0].y, values, atol=1e-6)
+    table = {column.name: column.numbers for column in _of(picture, Table)[0].columns}
+    assert table["probability, covered"][0] == pytest.approx(area, abs=1e-6)
+    assert table["probability, shown"][0] > table["probability, covered"][0]
+
+
+class _Ink(Method):
+    """The input itself, whatever the network."""
+
+    def attribute(self, look: Looking, x: Any, target: Any) -> Iterator[Attribution]:
+        yield self.found(look, x, target, x.clone(), look.target(x, target))
+
+
+def test_a_map_that_ignores_the_network_is_called_insensitive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that shows the input alone is named insensitive and marked in the table; the gradient is not."""
+    monkeypatch.setitem(registry.methods._loaded, "ink", _Ink)
+    monkeypatch.setattr(_Ink, "name", "ink")
+    scene = images()
+    picture = scene.view("attribution", method="ink, gradient", checks="randomization")
+    assert list(_of(picture, Table)[0].flagged) == [True, False]
+    doubles = [mark for mark in _of(picture, Image) if "randomized" in mark.title]
+    assert doubles[0].caption.startswith("insensitive")
+    assert doubles[0].title == "top 2 of 3 layers randomized"
+    assert np.array_equal(doubles[0].heat, scene.examples.x[0, 0].numpy())
+    assert not doubles[1].caption.startswith("insensitive")
+
+
+def test_long_work_says_its_passes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it begins, the number of passes is told, and progress ends at its total."""
+    monkeypatch.setattr("diorama.views.why.attribution.LONG", 0.0)
+    scene = images()
+    told: list[Progress] = []
+    scene.view("attribution", method="gradient, occlusion", checks="all", progress=told.append)
+    assert "forward" in told[0].note
+    assert "backward passes" in told[0].note
+    assert told[0].seconds is not None
+    assert told[-1].done == told[-1].total
+
+
+def test_rows_and_texts_are_explained_too() -> None:
+    """A table's row gives bars and a text coloured words, with their checks."""
+    x = torch.rand(12, 4, generator=torch.Generator().manual_seed(1))
+    scene = Scene(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)), x, torch.arange(12) % 2)
+    picture = scene.view("attribution", method="gradient, occlusion", checks="all")
+    assert len(_of(picture, Bars)) == 4
+    assert len(_of(picture, Lines)) == 2
+    assert letters().view("attribution", method="gradient, input_x_gradient").final
+
+
+def test_one_method_that_does_not_fit_says_so() -> None:
+    """Asked for alone, a method that cannot be used is refused with what to use instead."""
+    with pytest.raises(NotApplicable, match="attention"):
+        images().view("attribution", method="attention_rollout")
