@@ -17,8 +17,8 @@ from .engine import Ascent, Formed, form
 from .objectives import match
 from .stage import Stage
 
-NATURAL = 0.01
-"""How much Mahendran & Vedaldi's priors weigh beside the code's distance."""
+RATE = 4.0
+"""Steps are so much longer than for a unit: a code pulls at all of the picture at once."""
 _BATCH = 32
 
 

@@ -22,7 +22,7 @@ from ...data.nesting import Nested
 from ...methods.synthesis import decoder as decoding
 from ...methods.synthesis.decoder import Decoder, Taught
 from ...methods.synthesis.engine import Ascent
-from ...methods.synthesis.inverting import Inverted, Yardstick, codes, distances, invert, unit_first
+from ...methods.synthesis.inverting import RATE, Inverted, Yardstick, codes, distances, invert, unit_first
 from ...methods.synthesis.priors import Priors
 from ...methods.synthesis.stage import Stage
 from ...scene import Scene
@@ -76,7 +76,7 @@ class Inversion(View):
     layers: int = knob(5, "So many layers, spread from the first to the last.", low=1, high=24)
     steps: int = knob(100, "Steps for each layer.", low=1, high=4000)
     rate: float = knob(1.0, "The size of a step, relative to what suits pictures.", low=0.01, high=20.0, log=True)
-    natural: float = knob(0.002, "Mahendran & Vedaldi's two priors of natural pictures, beside the code.", low=0.0, high=1.0)
+    natural: float = knob(0.001, "Mahendran & Vedaldi's two priors of natural pictures, beside the code.", low=0.0, high=1.0)
     total_variation: float = knob(0.0, "How much neighbours are pulled together.", low=0.0, high=10.0)
     decoder_seconds: float = knob(20.0, "How long a decoder is trained for a layer.", low=1.0, high=3600.0, unit="s", log=True)
     decoder_steps: int = knob(2000, "After so many steps it ends even earlier.", low=10, high=1_000_000, log=True)
@@ -99,7 +99,7 @@ class Inversion(View):
         chosen = self._layers(scene, selection)
         few = nesting.to(scene.live.batch(list(range(min(_YARD, len(scene.live))))), scene.device)
         yard = Yardstick.of(stage, chosen, few)
-        ascent = Ascent(self.steps, self.rate, priors=Priors(self.total_variation, natural=self.natural))
+        ascent = Ascent(self.steps, RATE * self.rate, priors=Priors(self.total_variation, natural=self.natural))
         done: dict[str, Inverted] = {}
         drawn: dict[str, _Drawn] = {}
         total = len(chosen) * (1 + self.decoder)
@@ -125,7 +125,7 @@ class Inversion(View):
         at = np.unique(np.linspace(0, len(names) - 1, min(self.layers, len(names))).round().astype(int))
         found = [names[k] for k in at]
         for key in selection.a:
-            if key.kind in ("layer", "unit") and key.name in scene.layers and key.name not in found:
+            if key.kind in ("layer", "unit") and key.name in scene.layers.names and key.name not in found:
                 found.append(key.name)
         return sorted(found, key=lambda name: scene.layers[name].order)
 
@@ -143,10 +143,10 @@ class Inversion(View):
         if kept:
             yield kept[0]
             return
-        learn, planes, held = self._lessons(scene, stage, layer, index)
+        learn, planes, unseen = self._lessons(scene, stage, layer, index)
         generator = torch.Generator().manual_seed(self.seed)
         for taught in decoding.teach(
-            learn, planes, held, steps=self.decoder_steps, seconds=self.decoder_seconds, generator=generator
+            learn, planes, unseen, steps=self.decoder_steps, seconds=self.decoder_seconds, generator=generator
         ):
             if scene.cancel is not None:
                 scene.cancel()
@@ -198,7 +198,7 @@ class Inversion(View):
         wanted = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part])
         again = stage.frame.around(stage.frame.as_input(planes.to(stage.frame.own.device)))
         far = distances(codes(stage.look, [layer], again)[layer], code, yard.codes[layer])
-        words = f"step {taught.step}" + ("" if taught.final else f" of {taught.steps}")
+        words = "" if taught.final else f"{taught.step} of {taught.steps}"
         return _Drawn(planes, float(distances(planes, wanted, yard.pixels)[0]), float(far[0]), words)
 
     # The picture.
@@ -211,7 +211,7 @@ class Inversion(View):
         limits = inputs.grey(original) if original.ndim == 2 else None
         current = scene.current(selection)
         columns: list[Node] = [Image(pixels=original, limits=limits, title=current.label, key=current.key, size=104)]
-        columns += [self._column(stage, made, drawn.get(layer)) for layer, made in done.items()]
+        columns.append(self._columns(stage, done, drawn))
         body: list[Node] = [Group(children=tuple(columns), direction="row"), _table(chosen, done, drawn)]
         if len(done) > 1:
             body.append(_depth(done, drawn))
@@ -219,25 +219,33 @@ class Inversion(View):
         caption += "from a noise of its own. Errors are shares of the distance between two examples."
         notes = [made.note for made in done.values() if made.note] + [stage.note]
         if drawn:
-            notes.append("Each decoder learned from the probe set without this example.")
+            notes.append("Each decoder (top row) learned from the probe set without this example.")
         return self.picture(
             scene, selection, "What layers keep", Group(children=tuple(body)), caption, checks=_checks(done),
             note=" ".join(dict.fromkeys(filter(None, notes))), final=final,
         )  # fmt: skip
 
-    def _column(self, stage: Stage, made: Inverted, drawn: _Drawn | None) -> Node:
-        planes = made.planes if drawn is None else torch.cat([made.planes, drawn.planes.cpu()])
-        pixels = _pixels(planes)
-        labels = [f"start {k + 1}" for k in range(len(made.planes))]
-        notes = [f"pixels {100 * float(error):.0f} %" for error in made.pixel_error]
-        if drawn is not None:
-            labels.append("decoder" if drawn.words.count(" ") == 1 else f"decoder, {drawn.words}")
-            notes.append(f"pixels {100 * drawn.pixel_error:.0f} %")
-        limits = inputs.grey(pixels) if pixels.ndim == 3 else None
-        layer = stage.look.layers[made.layer]
+    def _columns(self, stage: Stage, done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Tiles:
+        """A column a layer: the decoder's picture, where there is one, and below it the starts."""
+        rows: list[list[tuple[Tensor, str, str]]] = []
+        if drawn:
+            middle = torch.full(stage.size, 0.5)
+            rows.append([
+                (drawn[name].planes[0].cpu(), "decoder " + drawn[name].words, f"{100 * drawn[name].pixel_error:.0f} %")
+                if name in drawn else (middle, "", "") for name in done
+            ])  # fmt: skip
+        rows += [
+            [(made.planes[k], "", f"{100 * float(made.pixel_error[k]):.0f} %") for made in done.values()]
+            for k in range(min(len(made.planes) for made in done.values()))
+        ]
+        rows[0] = [(planes, f"{name} {label}".strip(), note) for (planes, label, note), name in zip(rows[0], done, strict=True)]
+        cells = [cell for row in rows for cell in row]
+        pixels = _pixels(torch.stack([planes for planes, _, _ in cells]))
         return Tiles(
-            images=pixels, limits=limits, labels=tuple(labels), notes=tuple(notes), columns=1, size=96,
-            title=layer.name, caption=f"{' × '.join(map(str, layer.shape))} numbers",
+            images=pixels, limits=inputs.grey(pixels) if pixels.ndim == 3 else None,
+            labels=tuple(label for _, label, _ in cells), notes=tuple(note for _, _, note in cells),
+            keys=tuple(layer_key(name) for _ in rows for name in done), columns=len(done), size=88,
+            title="A column for each layer, a row for each start",
         )  # fmt: skip
 
 
@@ -290,4 +298,5 @@ def _pixels(planes: Tensor) -> np.ndarray:
     array = np.rint(planes.clamp(0, 1).nan_to_num(0.5).numpy() * 255).astype(np.uint8)
     if array.shape[1] == 3:
         return np.ascontiguousarray(np.moveaxis(array, 1, 3))
-    return array[:, 0] if array.shape[1] == 1 else np.rint(array.mean(1)).astype(np.uint8)
+    pixels: np.ndarray = array[:, 0] if array.shape[1] == 1 else np.rint(array.mean(1)).astype(np.uint8)
+    return pixels
