@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from zoo import ZOO, Specimen
 
 import diorama
-from diorama.core.errors import NotApplicable
+from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.knobs import knobs_of
 from diorama.data import nesting
 from diorama.methods.method import Attribution
@@ -224,3 +225,39 @@ def test_differences_units_places_and_functions_can_be_explained() -> None:
     assert int(place[0].ne(0).sum()) == 9
     assert apart(ask(net, x, "gradient", lambda output: output[:, 1]).values, ask(net, x, "gradient", 1).values) == 0
     assert nesting.first(ask(net, x, "gradient", "layer:conv2").values).shape == x.shape
+    joint = ask(net, x, "gradient", "layer:conv1@4,4").values
+    assert torch.allclose(joint[0, 0, 3:6, 3:6], net.conv1.weight[:, 0].mean(0))
+    assert int(joint[0].ne(0).sum()) == 9
+
+
+def test_classes_come_in_any_form_of_number() -> None:
+    """NumPy's and torch's numbers are classes, an array is one class an example, one number will do for one example."""
+    net, x = _ways()["module"].eval(), _images()
+    wanted = ask(net, x, "gradient", 1).values
+    for one in (np.int64(1), torch.tensor(1), "1", "class:1"):
+        assert apart(ask(net, x, "gradient", one).values, wanted) == 0
+    both = ask(net, x, "gradient", np.array([1, 2])).values
+    assert apart(both[:1], wanted[:1]) < 1e-6
+    assert apart(both[1:], ask(net, x[1:], "gradient", 2).values) < 1e-6
+    assert apart(ask(net, x[:1], "gradient", lambda output: output[0, 1]).values, wanted[:1]) < 1e-6
+    with pytest.raises(UsageError, match="1 number.* for 2 examples"):
+        ask(net, x, "gradient", lambda output: output[0, 1])
+    with pytest.raises(UsageError, match="wants 2 classes, got 3"):
+        ask(net, x, "gradient", np.array([0, 1, 2]))
+
+
+def test_pixels_and_texts_are_read_as_their_kind_says() -> None:
+    """One picture's pixels and one text become a batch of one; a model that is no function is told what to pass."""
+    net = _ways()["module"].eval()
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    found = ask(net, pixels, "gradient", 1, inputs=diorama.Image(height=8, width=8, channels=1))
+    assert apart(found.values, ask(net, torch.from_numpy(pixels / 255).float()[None, None], "gradient", 1).values) < 1e-5
+    reader = nn.Sequential(nn.Embedding(3, 4), nn.Flatten(), nn.Linear(20, 2))
+    assert nesting.first(ask(reader, "abcab", "gradient", 1, inputs=diorama.Tokens(vocabulary="abc")).values).shape == (1, 5)
+
+    class Fitted:
+        def predict_proba(self, rows: Any) -> Any:
+            raise AssertionError
+
+    with pytest.raises(UsageError, match="predict_proba"):
+        diorama.attribute(Fitted(), torch.zeros(1, 2), 1, method="lime")  # type: ignore[arg-type]

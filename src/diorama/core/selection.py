@@ -24,7 +24,8 @@ class Key:
     """A reference to one thing, such as ``unit:features.3/17@5,8``.
 
     ``name`` is the run, layer, op or direction; ``index`` the unit, head, weight position, or the number(s) of examples,
-    classes, steps and tokens (two numbers mean an inclusive range); ``place`` a position in the unit's map (row, column).
+    classes, steps and tokens (two numbers mean an inclusive range); ``place`` a position in the unit's map (row, column),
+    of a layer that of all its units together.
     """
 
     kind: str
@@ -55,6 +56,9 @@ class Key:
     @classmethod
     def _parts(cls, kind: str, rest: str) -> Key:
         if kind in NAMED:
+            front, at, place = rest.rpartition("@")
+            if kind == "layer" and at and front and _NUMBERS.fullmatch(place):
+                return cls(kind, unquote(front), (), _numbers(place))
             if not rest:
                 raise ValueError
             return cls(kind, unquote(rest))
@@ -71,11 +75,11 @@ class Key:
         return cls(kind, "", span)
 
     def __str__(self) -> str:
+        place = "@" + ",".join(map(str, self.place)) if self.place else ""
         if self.kind in NAMED:
-            return f"{self.kind}:{quote(self.name, safe=_SAFE)}"
+            return f"{self.kind}:{quote(self.name, safe=_SAFE)}{place}"
         index = ",".join(map(str, self.index))
         if self.kind in INDEXED:
-            place = "@" + ",".join(map(str, self.place)) if self.place else ""
             return f"{self.kind}:{quote(self.name, safe=_SAFE)}/{index}{place}"
         return f"{self.kind}:{'-'.join(map(str, self.index))}"
 

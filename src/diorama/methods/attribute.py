@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,19 +45,23 @@ def attribute(
     """Why this answer? How much each part of an input speaks for or against a target, by any method of ``methods``.
 
     *Meaning* ``target`` is a class (its index or name), a key (``"unit:features.3/17@5,8"``, ``"layer:fc"``), a pair
-    (the first minus the second), a callable from the model's output to (n,) numbers, or a tensor of one class an
-    example; by default each example's predicted class. ``method`` is a name or a method with its knobs set. ``baseline``
+    (the first minus the second; a place of all a layer's units is ``"layer:features.3@5,8"``), a callable from the
+    model's output to (n,) numbers, or a tensor or array of one class an example; by default each example's predicted
+    class. ``method`` is a name or a method with its knobs set. ``baseline``
     is what methods that compare use instead of their own: one input, one for each example, or many (expected_gradients).
     Other keywords are the method's knobs. Black-box methods also take a plain function for the model. The model is
     left exactly as it was.
     *Shapes* ``x`` a tensor, an array, a tuple (``model(*x)``) or a dict (``model(**x)``) with the example as dimension
-    0; ``values`` of the result likewise, (n, tokens) for tokens.
+    0; where ``inputs`` says what it is, also one text, or one picture's pixels (height, width[, 3]) of 0 to 255.
+    ``values`` of the result have the shape of ``x``, (n, tokens) for tokens.
     *Cost* ``method.cost``: one forward and one backward pass for ``gradient``; one more forward pass where the target
     is left out.
     *Raises* NotFound for a method, knob, class or layer that does not exist; NotApplicable where the method does not
     fit the model or input, naming one that does.
     """
     module = unwrap(model) if isinstance(model, nn.Module) else _function(model)
+    if isinstance(inputs, Kind) and _raw(x):
+        x = inputs.encode(x)
     if device is not None and device_of(module) != torch.device(device):
         # A copy is moved, so that the user's model stays where it is.
         module = copy.deepcopy(module).to(device)
@@ -90,8 +95,10 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
 
 def aim(look: Looking, x: Nested, target: Any = None) -> Target:
     """The target that a person means; None is each example's predicted class (of a regression, its first number)."""
-    if isinstance(target, Tensor) and target.ndim == 1 and not target.is_floating_point():
-        return each_class(look, tuple(int(number) for number in target))
+    if isinstance(target, Tensor | np.ndarray) and target.ndim == 1 and not torch.as_tensor(target).is_floating_point():
+        if len(target) != nesting.size(x):
+            raise UsageError(f"one class an example wants {nesting.size(x)} classes, got {len(target)}")
+        return each_class(look, tuple(int(number) for number in target), "each example's class")
     if target is None:
         scores = look.scores(x)
         if look.task in ("regression", "multi_label", "") and scores.ndim == 2 and scores.shape[1] == 1:
@@ -120,7 +127,7 @@ def _rows(look: Looking, output: Any) -> int:
     return len(look.reading.scores(output))
 
 
-def each_class(look: Looking, numbers: Sequence[int]) -> Target:
+def each_class(look: Looking, numbers: Sequence[int], text: str = "the predicted class") -> Target:
     """One class for each example. A batch may hold the examples several times over, all of them in each turn."""
     own = [Target.of(number, look.classes, outputs=look.reading.outputs) for number in numbers]
     distinct = list(dict.fromkeys(numbers))
@@ -135,7 +142,7 @@ def each_class(look: Looking, numbers: Sequence[int]) -> Target:
         columns = [own[numbers.index(number)](output, kept) for number in distinct]
         return torch.stack(columns, 1).gather(1, places.to(columns[0].device)[:, None])[:, 0]
 
-    return EachClass("the predicted class", (), take, numbers=tuple(numbers), look=look)
+    return EachClass(text, (), take, numbers=tuple(numbers), look=look)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +160,14 @@ def only(target: Target, index: int) -> Target:
     return target
 
 
+def _raw(x: Any) -> bool:
+    """Whether an input is a text, or a picture's pixels, which its kind makes a batch of one from."""
+    return isinstance(x, str) or (isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim in (2, 3))
+
+
 def _function(model: Any) -> nn.Module:
     if not callable(model):
-        raise UsageError(f"a model is a torch.nn.Module or a function, got {type(model).__name__}")
+        way = next((name for name in ("predict_proba", "decision_function", "predict") if hasattr(model, name)), "")
+        hint = f"; pass its function: model.{way}" if way else ""
+        raise UsageError(f"a model is a torch.nn.Module or a function, got {type(model).__name__}{hint}")
     return FunctionModule(model).eval()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import NotApplicable
+from ..core.errors import NotApplicable, UsageError
 from ..core.knobs import Plugin, sentence
 from ..core.picture import Picture
 from ..core.provenance import Provenance, versions
@@ -197,7 +197,13 @@ class Looking:
                 output = look(entrance.x)
             scores = self._read(output).scores(output)
             with torch.set_grad_enabled(grad):
-                return Pass(output, scores, target(output, look) if target is not None else None, look)
+                values = target(output, look) if target is not None else None
+                if values is not None and len(values) != nesting.size(x):
+                    raise UsageError(
+                        f"{target} answers with {len(values)} number(s) for {nesting.size(x)} examples; a target is one number "
+                        "an example, shape (n,)"
+                    )
+                return Pass(output, scores, values, look)
 
     @contextlib.contextmanager
     def _during(self, look: Capture) -> Iterator[None]:

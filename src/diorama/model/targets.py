@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..core.errors import UsageError, not_found
@@ -21,8 +22,8 @@ class Target:
     """One number an example, taken from a model's output and from what a capture kept.
 
     *Meaning* a class is its score (at the last step of a sequence, the mean over the places of a map); a unit is its
-    mean over all its places, or its value at one (``@5,8``); a layer is the mean of all its activations; a pair is the
-    first minus the second.
+    mean over all its places, or its value at one (``@5,8``); a layer is the mean of all its activations, or of all its
+    units at one place; a pair is the first minus the second.
     *Shapes* (n,).
     """
 
@@ -68,6 +69,8 @@ class Target:
 
 
 def _key(value: Any, classes: Sequence[str]) -> Key:
+    if isinstance(value, Tensor | np.generic) and not np.ndim(value):
+        value = value.item()
     if isinstance(value, Key):
         key = value
     elif isinstance(value, int) and not isinstance(value, bool):
@@ -92,6 +95,9 @@ def _key(value: Any, classes: Sequence[str]) -> Key:
 
 
 def _numbers(value: Any) -> Tensor:
+    if isinstance(value, Tensor) and value.ndim == 0:
+        # One number is one for one example; where there are more, who asked sees that they are too few.
+        return value[None]
     if not isinstance(value, Tensor) or value.ndim != 1:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise UsageError(f"a target's callable returns one number an example, shape (n,), got {got}")
@@ -121,14 +127,14 @@ def _inside(activation: Tensor, key: Key, layers: LayerTable | None) -> Tensor:
         units = activation[:, None]
     else:
         units = activation.movedim(likely_unit_axis(tuple(activation.shape), {}), 1)
-    if key.kind == "layer":
-        return units.flatten(1).mean(1)
-    if key.number >= units.shape[1]:
+    whole = key.kind == "layer"
+    if not whole and key.number >= units.shape[1]:
         raise UsageError(f"{key.name} has units 0 to {units.shape[1] - 1}, got {key.number}")
-    unit = units[:, key.number]
+    places = units.shape[2:]
+    unit = units if whole else units[:, key.number]
     if not key.place:
         return unit.flatten(1).mean(1) if unit.ndim > 1 else unit
-    if len(key.place) != unit.ndim - 1 or any(k >= n for k, n in zip(key.place, unit.shape[1:], strict=True)):
-        raise UsageError(f"the places of {key.name} have shape {tuple(unit.shape[1:])}, got {str(key)!r}")
-    where: tuple[Any, ...] = (slice(None), *key.place)
-    return unit[where]
+    if len(key.place) != len(places) or any(k >= n for k, n in zip(key.place, places, strict=True)):
+        raise UsageError(f"the places of {key.name} have shape {tuple(places)}, got {str(key)!r}")
+    where: tuple[Any, ...] = (..., *key.place)
+    return unit[where].mean(1) if whole else unit[where]

@@ -82,3 +82,13 @@ def test_a_wrong_kind_names_the_nearest() -> None:
     with pytest.raises(NotFound, match="'unit'"):
         Key.parse("units:a/3")
     assert len(KINDS) == len(set(KINDS))
+
+
+def test_a_place_of_all_a_layers_units_has_a_key() -> None:
+    """A layer's key may end with a place; an at sign in a layer's own name is quoted, so that neither is taken for the other."""
+    key = Key.parse("layer:features.3@5,8")
+    assert (key.name, key.place) == ("features.3", (5, 8))
+    assert str(key) == "layer:features.3@5,8"
+    odd = Key("layer", "a@1,2")
+    assert Key.parse(str(odd)) == odd
+    assert Key.parse("layer:a@b").name == "a@b"

