@@ -6,11 +6,11 @@ import numpy as np
 
 from ...core.colour import CLASSES, Limits
 from ...core.marks import Field
-from ..axes import Axis, frame
+from ..axes import Axis, Frame, frame
 from ..cells import Cells, bytes_of, colour, table
 from ..legend import class_dots, legend
 from ..sheet import Sheet
-from ..style import INK, LABEL, MUTED, PAPER, Style
+from ..style import ACCENT, INK, LABEL, MUTED, PAPER, Style
 
 
 def regions(values: np.ndarray) -> Cells:
@@ -46,6 +46,7 @@ def draw(mark: Field, style: Style) -> Sheet:
     sheet.place(base, 0, 0)
     if mark.points is not None:
         _points(sheet, mark, plot.x(mark.points[:, 0]), plot.y(mark.points[:, 1]), plot.clip)
+    _drawn(sheet, mark, plot)
     y = sheet.height + 4
     if mark.values.ndim == 2 and mark.limits is not None:
         sheet.place(legend(mark.limits, style), 0, y)
@@ -66,6 +67,14 @@ def _points(sheet: Sheet, mark: Field, x: np.ndarray, y: np.ndarray, clip: tuple
             reach = radius + 1.5
             sheet.line([px - reach, px + reach], [py - reach, py + reach], INK, 1.0)
             sheet.line([px - reach, px + reach], [py + reach, py - reach], INK, 1.0)
+
+
+def _drawn(sheet: Sheet, mark: Field, plot: Frame) -> None:
+    """The line that was drawn by hand over the plane, where there is one."""
+    if mark.handle is None or mark.handle.kind != "path" or not mark.handle.value:
+        return
+    places = np.array([[float(number) for number in part.split(",")] for part in mark.handle.value.split(";") if part])
+    sheet.line(plot.x(places[:, 0]), plot.y(places[:, 1]), ACCENT, 1.8, clip=plot.clip)
 
 
 def _inks(mark: Field, count: int) -> list[tuple[str, np.ndarray]]:

@@ -46,8 +46,6 @@ class Gathered:
         self.own: list[int] = []
         self.rows: list[Floats] = []
         self.scores: list[float] = []
-        self.gap: float | None = None
-        """The largest gap between a map's sum and the difference it should sum to, where the method promises that."""
         self.hidden: tuple[float, float, float] | None = None
         """How the difference of the scores falls when the strongest tenth is hidden, and random tenths: mean, spread."""
 
@@ -56,8 +54,6 @@ class Gathered:
         self.indices += indices
         self.own += [int(k) for k in own]
         self.scores += [float(value) for value in found.scores]
-        if "completeness" in found.checks:
-            self.gap = max(self.gap or 0.0, found.checks["completeness"])
         x = self.scene.live.batch(indices)
         self.rows += [self.row(part, nesting.first(x)[k]) for k, part in enumerate(nesting.first(found.values))]
 
@@ -307,11 +303,6 @@ def checks(gathered: Gathered) -> tuple[Check, ...]:
         found.append(Check(
             name="median agreement", value=half, good=half > 0.5,
             sentence="The cosine of an example's own map with the mean map of the others; 1 is the same pattern.",
-        ))  # fmt: skip
-    if gathered.gap is not None and np.isfinite(gathered.gap):
-        found.append(Check(
-            name="largest gap", value=gathered.gap, good=gathered.gap < 0.05,
-            sentence="Between the sum of one example's map and the difference that it should sum to, as a share of it.",
         ))  # fmt: skip
     if gathered.hidden is not None and all(np.isfinite(gathered.hidden)):
         own, random, most = gathered.hidden

@@ -226,7 +226,7 @@ def nearest_tokens(look: Looking, points: Tensor, like: Tensor, size: int) -> li
 
 
 def carried(look: Looking, start: Any, end: Any, layer: Layer | None, table: Sequence[Layer]) -> LayerWay:
-    """The way through the named layer, else through the one nearest the middle that everything goes through.
+    """The way through the named layer, else through an early one that everything goes through.
 
     *Raises* NotApplicable where there is none.
     """
@@ -234,11 +234,13 @@ def carried(look: Looking, start: Any, end: Any, layer: Layer | None, table: Seq
         return LayerWay(look, start, end, layer.name)
     last = max((one.order for one in table), default=0)
     fitting = [one for one in table if not one.part and one.order < last and "Embedding" not in one.kind]
-    middle = (len(fitting) - 1) / 2
-    weighty = sorted(range(len(fitting)), key=lambda k: (fitting[k].weight is None, abs(k - middle)))
-    for k in weighty:
+    weighty = [one for one in fitting if one.leaf and one.weight is not None]
+    # One that others with something to say come after: a third of the way in.
+    middle = (len(weighty) - 2) / 3
+    ranked = sorted(range(len(weighty)), key=lambda k: abs(k - middle))
+    for one in (*(weighty[k] for k in ranked), *fitting):
         try:
-            return LayerWay(look, start, end, fitting[k].name)
+            return LayerWay(look, start, end, one.name)
         except NotApplicable:
             continue
     raise NotApplicable("no layer of this network carries the whole answer, so there is no way through a layer's space")

@@ -76,7 +76,11 @@ def _here(drawing: Drawing, at: float) -> list[Node]:
         else:
             continue
         made.insert(-1, msgspec.structs.replace(mark, title=title, caption=caption))
-    return [_row(made)]
+    bars = [mark for mark in made if isinstance(mark, Bars)]
+    if len(bars) == len(made):
+        limits = symmetric(np.concatenate([mark.values for mark in bars]))
+        return [Group(children=tuple(msgspec.structs.replace(mark, limits=limits) for mark in bars), direction="grid")]
+    return [Group(children=tuple(made), direction="column" if isinstance(made[0], Text) else "row")]
 
 
 def _curve(drawing: Drawing, told: Told, at: float, *, first: bool) -> Node:
@@ -173,7 +177,9 @@ def _depth(drawing: Drawing, told: Told) -> Node | None:
     names.append("the network's answer")
     values = np.stack(rows)
     classes = drawing.scene.task == "classification"
-    limits = symmetric(values, 1.0) if classes and a != b else magnitude(values, 0.0, 1.0) if classes else symmetric(values)
+    limits = magnitude(values, 0.0, 1.0) if classes else magnitude(values)
+    if (classes and a != b) or not bool((values >= 0).all()):
+        limits = symmetric(values, 1.0 if classes else None)
     said = f"blue: {stops.name(b)}, orange: {stops.name(a)}" if classes and a != b else f"how much of {stops.name(b)}"
     return Heatmap(
         values=values, limits=limits, row_labels=tuple(names), column_labels=_ticks(told), column_title="place on the way",
@@ -261,7 +267,7 @@ def _field(drawing: Drawing) -> Node:
     aside = "towards the third example" if plane.third is not None else "where examples differ most"
     caption = "Every place of the plane is an input; its colour is the answer there, strong where it is sure."
     if any(isinstance(found.way, DrawnWay) for found in drawing.told):
-        caption += " The line is the way that was drawn."
+        caption += " The line was drawn by hand: the way goes from the start to it, along it, and on to the end."
     return marks.Field(
         values=values, extent=drawing.extent, limits=limits, classes=names, points=np.array(places), point_values=told,
         point_keys=tuple(keys), x_title="from start (0) to end (1)", y_title=f"aside, {aside}", size=420,
@@ -325,6 +331,7 @@ def checks(drawing: Drawing) -> tuple[Check, ...]:
         worst_read = min(reads, key=lambda read: read.held_out)
         found.append(Check(
             name="poorest read-out", value=worst_read.held_out,
-            sentence=f"Of {worst_read.measured} examples that it was not fitted on; {worst_read.chance:.2f} without looking.",
+            sentence=f"The share of {worst_read.measured} examples that it was not fitted on; {worst_read.chance:.2f} without "
+            "looking." if worst_read.classes else f"R² on {worst_read.measured} examples that it was not fitted on.",
         ))  # fmt: skip
     return tuple(check for check in found if np.isfinite(check.value))

@@ -69,7 +69,7 @@ class Morph(View):
     start: int | None = knob(None, "The example to go from; the chosen one when left open.", kind="example")
     end: int | None = knob(None, "The example to go to; that of set B when left open.", kind="example")
     layer: str | None = knob(
-        None, "The layer whose activations are mixed; one in the middle when left open.", kind="layer"
+        None, "The layer whose activations are mixed; an early one when left open.", kind="layer"
     )
     path: str = knob("", "A way drawn by hand, as x,y;x,y;…: x from start (0) to end (1), y aside.")
     third: int | None = knob(
