@@ -47,10 +47,8 @@ export class Channel {
   private next: Request | null = null;
   private askedAt = 0;
   private given = false;
-  /** The last picture that stands whole; a refining one is laid into it part by part. */
-  private whole: { picture: Picture; view: string } | null = null;
   /** What was on show before something was tried out, to come back to at once. */
-  private before: { request: Request; picture: Picture } | null = null;
+  private before: { request: Request; picture: Picture; stale: readonly number[][] } | null = null;
   private answered = true;
   private timer = 0;
 
@@ -71,7 +69,7 @@ export class Channel {
     }
     const before = this.next ?? this.asked;
     if (before && same(before, request)) return;
-    if (trying && !this.before && this.picture?.final && this.shown) this.before = { request: this.shown, picture: this.picture };
+    if (trying && !this.before && this.picture && this.shown) this.before = { request: this.shown, picture: this.picture, stale: this.stale };
     if (!trying && this.before) this.comeBack(request);
     if (!this.answered && this.asked && (moving ? this.asked.view === request.view : flows(this.asked, request))) {
       this.next = request;
@@ -81,9 +79,9 @@ export class Channel {
   }
 
   private comeBack(request: Request): void {
-    const { request: asked, picture } = this.before!;
+    const { request: asked, picture, stale } = this.before!;
     this.before = null;
-    if (same(asked, request)) [this.picture, this.shown, this.stale] = [picture, asked, []];
+    if (same(asked, request)) [this.picture, this.shown, this.stale] = [picture, asked, stale];
   }
 
   /** Go on to what waits when the picture under way has had its time; returns what is left of that. */
@@ -167,11 +165,10 @@ export class Channel {
 
   /** Show a picture; what a refining one has not come to yet stays from the last one, in its place. */
   private take(picture: Picture, asked: Request): void {
-    const before = this.whole?.view === asked.view ? this.whole.picture : null;
+    const before = this.shown?.view === asked.view ? this.picture : null;
     const laid = picture.final || !before ? null : overlaid(before, picture);
     this.picture = laid?.picture ?? picture;
     this.stale = laid?.stale ?? [];
-    if (picture.final || laid) this.whole = { picture: this.picture, view: asked.view };
     this.onpicture?.(picture);
   }
 
