@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .core.picture import Picture
     from .data.kinds import Image, Series, Sound, Table, Tokens
     from .methods.attribute import attribute
+    from .methods.synthesis.synthesize import synthesize
     from .record.recorder import watch
     from .run import Run
     from .run import open_run as open  # noqa: A004 - the interface's word
@@ -51,6 +52,7 @@ _LAZY = {
     "Series": "data.kinds:Series",
     "Sound": "data.kinds:Sound",
     "attribute": "methods.attribute:attribute",
+    "synthesize": "methods.synthesis.synthesize:synthesize",
     "views": "views",
     "methods": "methods",
 }
@@ -59,7 +61,8 @@ __version__ = VERSION
 __all__ = [
     "Cancelled", "Damaged", "DioramaError", "Image", "Key", "NotApplicable", "NotFound", "Picture", "Run", "Scene",
     "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "attribute",
-    "commands", "demos", "findings", "methods", "open", "projections", "scan", "serve", "signals", "views", "watch",
+    "commands", "demos", "findings", "methods", "open", "projections", "scan", "serve", "signals", "synthesize",
+    "views", "watch",
 ]  # fmt: skip
 
 

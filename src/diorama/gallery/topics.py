@@ -35,7 +35,7 @@ LENGTH, WORDS, MOST = 28, 3000, 1300
 
 
 class Topics(Demo):
-    """A small transformer learns what a sentence of Python's own documentation is about: the network, files, numbers …"""
+    """A small transformer learns what a sentence of Python's own documentation is about, such as files or numbers."""
 
     title: ClassVar[str] = "What a sentence is about"
     question: ClassVar[str] = "Which words make a network decide what a sentence is about?"

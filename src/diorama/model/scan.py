@@ -19,7 +19,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .capture import Capture
 from .edits import Edit
-from .layers import Layer, LayerTable, by_unit
+from .layers import LayerTable, by_unit
 from .layers import layers as find_layers
 from .statistics import ClassMeans, Histograms, Moments, TopK, Whole, rows
 
@@ -252,7 +252,7 @@ def scan(
     labels: Whole | None = None
 
     def take(name: str, tensor: Tensor) -> None:
-        layer = _layer(name)
+        layer = table[name] if table is not None and name in table.names else None
         if layer is None or tensor.ndim == 0 or len(tensor) != count:
             return
         units = by_unit(layer, tensor)
@@ -262,18 +262,12 @@ def scan(
             )
         found.layers[name].add(units, labels, done)
 
-    def _layer(name: str) -> Layer | None:
-        assert table is not None
-        return table[name] if name in table.names else None
-
     with Capture(model, layers, reduce=take, edits=edits, cancel=cancel, until=until) as look:
         for x, y in data:
             if table is None:
                 table = find_layers(look.model, x)
             count = nesting.size(x)
-            labels = (
-                None if y is None or not classes else np.asarray(y.detach().cpu().reshape(len(y), -1)[:, 0], np.int64)
-            )
+            labels = _labels(y) if classes else None
             look(x)
             done += count
             found.examples += count
@@ -282,3 +276,7 @@ def scan(
     if found.examples == 0 or (into is None and found.examples == began):
         raise UsageError("a scan wants at least one batch, got none")
     return found
+
+
+def _labels(y: Tensor | None) -> Whole | None:
+    return None if y is None else np.asarray(y.detach().cpu().reshape(len(y), -1)[:, 0], np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class Flip:
     *Meaning* ``flipped`` is the certificate: each changed input was run once more by itself, and its answer is
     ``after``, not ``before``. Where no change was found, ``x`` is the input itself, and its norm is infinite.
     *Shapes* x as the input; before, after, norms and flipped (n,).
-    *Units* norms are Euclidean, in the model's own numbers.
+    *Units* norms (Euclidean, or the largest change of a number) are in the model's own numbers.
     """
 
     x: Tensor
@@ -51,13 +52,17 @@ def cost(steps: int = 100) -> Cost:
 _HALVINGS = 12
 
 
-def flip(look: Looking, x: Nested, *, to: int | None = None, steps: int = 100) -> Flip:
-    """Search the smallest change, in the Euclidean norm, that makes the model answer otherwise (or ``to`` a class).
+Norm = Literal["L2", "Linf"]
+"""How the size of a change is measured: its Euclidean length, or the most that any number changes."""
+
+
+def flip(look: Looking, x: Nested, *, to: int | None = None, norm: Norm = "L2", steps: int = 100) -> Flip:
+    """Search the smallest change that makes the model answer otherwise (or ``to`` a class).
 
     *Meaning* decoupling direction and norm: each step moves along the gradient of the difference between the old
-    answer's score and the best other one, then the change's norm shrinks when the answer has flipped and grows when it
-    has not. At the end the way back to the input is halved until the answer just stays flipped. Inputs stay in their
-    valid range.
+    answer's score and the best other one (along its signs for ``Linf``), then the change's norm shrinks when the answer
+    has flipped and grows when it has not. At the end the way back to the input is halved until the answer just stays
+    flipped. Inputs stay in their valid range.
     *Error* an upper bound of the smallest change: that it flips is certain, that none is smaller is not.
     *Cost* see :func:`cost`.
     *Raises* NotApplicable for models that do not classify, inputs that are not one tensor of floating-point numbers,
@@ -73,12 +78,13 @@ def flip(look: Looking, x: Nested, *, to: int | None = None, steps: int = 100) -
         raise NotApplicable("the smallest change wants one input of floating-point numbers; cover words by occlusion")
     if look.task != "classification":
         raise NotApplicable("only the answer of a classifier flips; this model's outputs are other numbers")
-    return _Search(look, x, to, steps).run()
+    return _Search(look, x, to, norm, steps).run()
 
 
 class _Search:
-    def __init__(self, look: Looking, x: Tensor, to: int | None, steps: int) -> None:
+    def __init__(self, look: Looking, x: Tensor, to: int | None, norm: Norm, steps: int) -> None:
         self._look, self._x, self._to, self._steps = look, x.detach(), to, steps
+        self._largest = norm == "Linf"
         scores = _two(look.scores(x))
         if to is not None and not 0 <= to < scores.shape[1]:
             raise UsageError(f"the model has classes 0 to {scores.shape[1] - 1}, got {to}")
@@ -120,10 +126,10 @@ class _Search:
             margin = self._margin(point, grad=True)
             slope = torch.nan_to_num(self._look.gradients(margin, [point])[0])
             margin = margin.detach()
-            size = _norm(slope).clamp_min(1e-20)
+            slope, size = self._direction(slope)
             if step == 0:
                 first = radius = (margin.abs() / size).clamp(1e-8, 1e8)
-            now = _norm(change)
+            now = self._norm(change)
             flipped = margin > 0
             nearer = flipped & (now < norms)
             best = torch.where(_wide(nearer, x), x + change, best)
@@ -131,11 +137,27 @@ class _Search:
             if step:
                 radius = torch.where(flipped, now * 0.95, radius.maximum(now) * 1.05)
             pace = first * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self._steps)) / 2)
-            moved = change + slope * _wide(pace / size, x)
-            moved = moved * _wide(radius / _norm(moved).clamp_min(1e-20), x)
+            moved = self._sized(change + slope * _wide(pace, x), radius)
             change = (x + moved).clamp(self._low, self._high) - x
             self._look.progress(step + 1, self._steps, "steps")
         return best, norms
+
+    def _direction(self, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """The change of norm one that moves the margin most, and how fast it moves it."""
+        if self._largest:
+            return slope.sign(), slope.flatten(1).abs().sum(1).clamp_min(1e-20)
+        size = _norm(slope).clamp_min(1e-20)
+        return slope / _wide(size, slope), size
+
+    def _sized(self, change: Tensor, radius: Tensor) -> Tensor:
+        """A change brought to a norm."""
+        if self._largest:
+            wide = _wide(radius, change)
+            return torch.minimum(torch.maximum(change, -wide), wide)
+        return change * _wide(radius / _norm(change).clamp_min(1e-20), change)
+
+    def _norm(self, change: Tensor) -> Tensor:
+        return change.flatten(1).abs().amax(1) if self._largest else _norm(change)
 
     def _shrunk(self, best: Tensor, found: Tensor) -> Tensor:
         """Halve the way between the last point that flips and the input, while the answer stays flipped."""
@@ -154,7 +176,8 @@ class _Search:
         wanted = after != self._before if self._to is None else (after == self._to) & (after != self._before)
         flipped = found & wanted
         change = best - self._x
-        norms = torch.where(flipped, _norm(change), torch.full_like(_norm(change), math.inf))
+        norms = self._norm(change)
+        norms = torch.where(flipped, norms, torch.full_like(norms, math.inf))
         margins = scores.gather(1, after[:, None])[:, 0] - scores.gather(1, self._before[:, None])[:, 0]
         return Flip(best, change, norms, self._before, after, flipped, margins, self._steps)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -116,12 +116,12 @@ class LayerWay(Way):
         return layer.order > self.layer.order and layer.path != self.layer.path
 
     def found(
-        self, places: Sequence[float], steps: int = 60, progress: Callable[[int, int], object] = lambda *_: None
+        self, places: Sequence[float], steps: int = 60, begin: Tensor | None = None
     ) -> tuple[Tensor, Tensor] | None:
         """Inputs whose codes come as near as a search finds to the mixed ones, and how far off they are.
 
-        *Meaning* the search goes down the squared distance of the codes from the straight mix of the inputs on, within
-        the inputs' valid range. The distance is a share of that between the codes of start and end.
+        *Meaning* the search goes down the squared distance of the codes from the straight mix of the inputs (or from
+        ``begin``) on, within the inputs' valid range. The distance is a share of that between the codes of start and end.
         *Cost* ``steps`` forward and backward passes of all places. *Source* Mahendran & Vedaldi 2015, without a prior.
         """
         if super().inputs([0.0]) is None:
@@ -130,7 +130,7 @@ class LayerWay(Way):
         kind = self.look.kind
         valid = None if kind is None or isinstance(kind, dict) else kind.valid_range()
         low, high = valid if valid is not None else (-math.inf, math.inf)
-        x = super().points(places)[0].detach().clone()
+        x = (super().points(places)[0] if begin is None else begin).detach().clone()
         best, nearest = x.clone(), torch.full((len(x),), math.inf, device=x.device)
         for step in range(steps + 1):
             point = x.detach().requires_grad_()
@@ -145,7 +145,6 @@ class LayerWay(Way):
             # Polyak's step: as far as the slope says that the distance lasts. It changes no pixel without need.
             far = gaps.detach().square() / slope.flatten(1).square().sum(1).clamp_min(1e-20)
             x = (x - _wide(far, x) * slope).clamp(low, high)
-            progress(step + 1, steps)
         return best, nearest
 
 

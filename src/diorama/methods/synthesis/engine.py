@@ -110,6 +110,7 @@ class _Climb:
         device = canvas.z.device
         self.size = torch.ones(count, device=device)
         self.taken = torch.zeros(count, device=device)
+        self.ever = torch.zeros(count, dtype=torch.bool, device=device)
         self.back = torch.zeros(count, dtype=torch.long, device=device)
         self.kicks = torch.zeros(count, dtype=torch.long, device=device)
         self.values = torch.full((count,), math.nan, device=device)
@@ -197,6 +198,7 @@ class _Climb:
         self.curve.append(torch.where(fine, values, torch.full_like(values, math.nan)))
         self.good.copy_(z)
         self.taken += fine
+        self.ever |= fine
         self.first.mul_(0.9).add_(way, alpha=0.1)
         self.second.mul_(0.999).addcmul_(way, way, value=0.001)
         turns = self.taken.clamp_min(1)
@@ -234,8 +236,7 @@ class _Climb:
     def _note(self) -> str:
         said = []
         back = int(self.back.sum())
-        never = int(((self.taken == 0) & (self.back > 0)).sum())
-        if never and self.stuck:
+        if back and not bool(self.ever.any()):
             said.append("The objective is not a finite number for any start, so nothing could form.")
         elif back:
             said.append(

@@ -17,7 +17,7 @@ from .engine import Ascent, Formed, form
 from .objectives import match
 from .stage import Stage
 
-RATE = 4.0
+RATE = 3.0
 """Steps are so much longer than for a unit: a code pulls at all of the picture at once."""
 _BATCH = 32
 
@@ -88,13 +88,12 @@ def invert(
 ) -> Iterator[Inverted]:
     """Pictures from the code of one example (a batch of one) in a layer, as they form.
 
-    *Source* Mahendran & Vedaldi 2015, "Understanding deep image representations by inverting them"; the picture is
-    parametrized as a spectrum.
+    *Source* Mahendran & Vedaldi 2015, "Understanding deep image representations by inverting them".
     """
     code = codes(stage.look, [layer], x)[layer].to(stage.frame.own.device)
     wanted = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part])
     generator = torch.Generator().manual_seed(seed)
-    canvas = stage.canvas(starts, generator, noise=0.5)
+    canvas = stage.canvas(starts, generator, parametrization="pixels", noise=0.5)
     for formed in form(stage.look, canvas, match(layer, code), ascent, generator):
         yield _inverted(stage, layer, formed, code, wanted, yard)
 

@@ -114,7 +114,7 @@ class Objective:
             return norm(key.name)
         if key is not None and key.kind == "unit":
             check_unit(table[key.name], key)
-            return unit(key.name, key.number, key.place or None)
+            return woken(unit(key.name, key.number, key.place or None), key.name, [key.number], table)
         if key is not None and key.kind == "class":
             return class_(key.number, classes)
         target = Target.of(value, classes, outputs=reading.outputs, layers=table)
@@ -206,6 +206,31 @@ def units(layer: str, numbers: Sequence[int], place: Sequence[int] | None = None
 
     at = "@" + ",".join(map(str, place)) if place is not None else ""
     return Objective(said + at, (layer,), take)
+
+
+def woken(objective: Objective, layer: str, numbers: Sequence[int], table: LayerTable) -> Objective:
+    """The same objective of units behind a ReLU, with the slope that lies before the ReLU where a unit is off at all
+    places: its value stays what it is, but what would switch it on is followed.
+
+    *Source* after the redirected ReLU of Olah, Mordvintsev & Schubert 2017.
+    """
+    here = table[layer]
+    source = next((one.name for one in reversed(table.leaves) if one.order < here.order), None)
+    if here.kind not in ("ReLU", "ReLU6") or source is None or table[source].shape != here.shape:
+        return objective
+    if not table[source].rectified:
+        return objective
+    index = torch.tensor(list(numbers))
+
+    def take(seen: Seen) -> Tensor:
+        value, after, before = objective(seen), seen.units(layer), seen.units(source)
+        rows = torch.arange(len(value), device=value.device)
+        own = index.to(value.device).expand(len(value))
+        off = (after[rows, own].flatten(1) if after.ndim > 2 else after[rows, own][:, None]).amax(1) <= 0
+        follow = _mean(before[rows, own])
+        return value + torch.where(off, follow - follow.detach(), torch.zeros_like(follow))
+
+    return dataclasses.replace(objective, keep=tuple(dict.fromkeys((*objective.keep, source))), take=take)
 
 
 def norm(layer: str) -> Objective:

@@ -101,13 +101,13 @@ def synthesize(
     start: Any = None,
     noise: float | None = None,
     jitter: int | None = None,
-    scale: float = 0.05,
-    rotate: float = 5.0,
-    crop: float = 0.0,
-    total_variation: float = 0.0,
+    scale: float = 0.1,
+    rotate: float = 8.0,
+    crop: float = 0.1,
+    total_variation: float = 0.15,
     norm: float = 0.0,
     blur: float = 0.0,
-    gaussian: float = 0.0,
+    gaussian: float = 0.3,
     natural: float = 0.0,
     inputs: Kind | dict[str, Kind] | None = None,
     outputs: Wanted = None,
@@ -144,13 +144,11 @@ def synthesize(
     for last in form(look, canvas, wanted, ascent, look.generator):
         if on_form is not None:
             on_form(last)
-    assert last is not None
-    number = _class(objective, classes) if wanted.answers else None
-    said = verdict(stage, wanted, last.x, ascent.transforms, seed, None if number is None else [number] * count)
-    knobs = {
-        "count": count, "steps": steps, "rate": rate, "parametrization": parametrization, "noise": noise,
-        **dataclasses.asdict(ascent.transforms), **dataclasses.asdict(priors),
-    }  # fmt: skip
+    assert last is not None, "an ascent forms at least once"
+    own = None if not wanted.answers or (number := _class(objective, classes)) is None else [number] * count
+    said = verdict(stage, wanted, last.x, ascent.transforms, seed, own)
+    knobs = {"count": count, "steps": steps, "rate": rate, "parametrization": parametrization, "noise": noise}
+    knobs |= dataclasses.asdict(ascent.transforms) | dataclasses.asdict(priors)
     return _result(stage, wanted, last, said, canvas, knobs, seed)
 
 

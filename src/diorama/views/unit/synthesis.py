@@ -79,7 +79,7 @@ class Synthesis(View):
         "fourier", "A picture as a spectrum of independent colours, or each pixel on its own.",
         choices=("fourier", "pixels"),
     )  # fmt: skip
-    total_variation: float = knob(0.3, "How much neighbours are pulled together.", low=0.0, high=10.0)
+    total_variation: float = knob(0.15, "How much neighbours are pulled together.", low=0.0, high=10.0)
     norm: float = knob(0.0, "How much colours are pulled to the middle.", low=0.0, high=10.0)
     blur: float = knob(0.0, "Blur after every fourth step.", low=0.0, high=4.0, unit="px")
     gaussian: float = knob(0.3, "How much it is held to the examples' mean and spectrum.", low=0.0, high=4.0)
@@ -88,9 +88,9 @@ class Synthesis(View):
         None, "Moved by at most so many pixels before each look; left open: a twentieth of its side.", kind="integer",
         low=0, high=64, unit="px",
     )  # fmt: skip
-    scale: float = knob(0.05, "Resized by at most this share before each look.", low=0.0, high=0.5)
-    rotate: float = knob(5.0, "Turned by at most so many degrees before each look.", low=0.0, high=45.0, unit="°")
-    crop: float = knob(0.0, "A window that leaves out at most this share of each side.", low=0.0, high=0.6)
+    scale: float = knob(0.1, "Resized by at most this share before each look.", low=0.0, high=0.5)
+    rotate: float = knob(8.0, "Turned by at most so many degrees before each look.", low=0.0, high=45.0, unit="°")
+    crop: float = knob(0.1, "A window that leaves out at most this share of each side.", low=0.0, high=0.6)
     variants: int = knob(1, "Several inputs that are to differ from each other.", low=1, high=9)
     diversity: float = knob(1.0, "How much variants are pushed apart.", low=0.0, high=100.0)
     units: int = knob(36, "The most units or classes of a grid.", low=1, high=1024)
@@ -307,7 +307,8 @@ def _for_all(keys: list[Key], scene: Scene) -> Objective:
     numbers = [key.number for key in keys]
     if keys[0].kind == "class":
         return objectives.answers(numbers, scene.classes)
-    return objectives.units(keys[0].name, numbers)
+    name = keys[0].name
+    return objectives.woken(objectives.units(name, numbers), name, numbers, scene.layers)
 
 
 def _layer_of(scene: Scene, key: Key) -> str:

@@ -151,7 +151,7 @@ def _ranked(a: Nested, b: Nested) -> float:
 
 
 def _numbers(curve: Curve) -> Floats:
-    return curve.values[0].astype(np.float64)
+    return np.asarray(curve.values[0], np.float64)
 
 
 def _colours(asked: Asked) -> bool:

@@ -27,7 +27,9 @@ Floats = NDArray[np.float64]
 DEEP = 10
 """So many layers are read out; of more, evenly spread ones."""
 UNITS = 10
-STRIP = 9
+STRIP = 6
+QUICK = 20
+"""Steps of a search that begins between two inputs that were found already."""
 BATCH = 64
 
 
@@ -214,6 +216,13 @@ def embedded_sides(told: Told, target: Target, window: float) -> Tensor | None:
 def strip_places(told: Told, window: float) -> list[float]:
     """Evenly spread places, and the two sides of the flip."""
     return [k / (STRIP - 1) for k in range(STRIP)] + list(told.sides(window))
+
+
+def between(strip: Tensor, at: float) -> Tensor:
+    """The mix of the two inputs of a strip that stand next to a place, as a batch of one."""
+    left = min(int(at * (STRIP - 1)), STRIP - 2)
+    share = at * (STRIP - 1) - left
+    return (1 - share) * strip[left : left + 1] + share * strip[left + 1 : left + 2]
 
 
 def nearest_tokens(look: Looking, points: Tensor, like: Tensor, size: int) -> list[int]:

@@ -156,8 +156,9 @@ class Drawing:
                 if told.strip is None and (found := told.way.found(journey.strip_places(told, window))) is not None:
                     told.strip, told.strip_gaps = found
                     searched = True
-                one = told.way.found([at])
-                if one is not None:
+                if told.strip is not None:
+                    one = told.way.found([at], journey.QUICK, journey.between(told.strip, at))
+                    assert one is not None
                     place.x, place.gap = one[0], float(one[1][0])
             else:
                 place.x = told.way.inputs([at])

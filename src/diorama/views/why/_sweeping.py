@@ -41,7 +41,7 @@ class Occluded:
     def __init__(self, scene: Scene, current: Current, look: Looking, patch: Patch, layer: Shown) -> None:
         self.scene, self.current, self.look, self.patch, self.layer = scene, current, look, patch, layer
         self.laid: Laid = laid_out(current.x, look.kind)[0]
-        self.shape: tuple[int, int] = tuple(self.laid.image.shape[2:])
+        self.shape: tuple[int, int] = (self.laid.image.shape[2], self.laid.image.shape[3])
         self._covers = Covers(
             patch.fill, self.laid.image, value=patch.value, sigma=max(1.0, patch.size / 2), draws=patch.draws,
             generator=draws_of(look),

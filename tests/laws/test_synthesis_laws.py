@@ -1,0 +1,430 @@
+"""Laws of synthesis: objectives rise, classes are recognised, planted units are found, the model is left as it was."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.errors import Cancelled, NotApplicable, UsageError
+from diorama.methods.method import Looking
+from diorama.methods.synthesis import objectives
+from diorama.methods.synthesis.dreaming import Dreaming, dream
+from diorama.methods.synthesis.engine import Ascent, form, values_of
+from diorama.methods.synthesis.facets import facets
+from diorama.methods.synthesis.inverting import Yardstick, codes, invert
+from diorama.methods.synthesis.objectives import Objective
+from diorama.methods.synthesis.priors import Priors
+from diorama.methods.synthesis.stage import Stage
+from diorama.methods.synthesis.synthesize import synthesize
+
+PICTURES = torch.rand(40, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+def _cnn() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(288, 10), nn.ReLU(), nn.Linear(10, 4),
+        )  # fmt: skip
+
+
+def _stage(model: nn.Module, x: Tensor, inputs: Any = None) -> Stage:
+    examples = diorama.Scene(model, x, inputs=inputs).examples
+    look = Looking(model, x=x, kind=examples.kind)
+    return Stage.of(look, examples.kind, x, x)
+
+
+CODE = torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(5))
+EVERY = {
+    "unit": objectives.unit("3", 2),
+    "unit at a place": objectives.unit("3", 2, (1, 4)),
+    "channel": objectives.channel("0", 4),
+    "neuron": objectives.neuron("3", 5),
+    "dense unit": objectives.unit("6", 3),
+    "rectified unit": objectives.unit("7", 3),
+    "layer": objectives.norm("3"),
+    "class": objectives.class_(2),
+    "direction": objectives.direction("3", torch.arange(8.0) - 3.5),
+    "direction by angle": objectives.direction("3", torch.arange(8.0) - 3.5, cosine=1.0),
+    "difference": objectives.difference(objectives.unit("3", 1), objectives.unit("3", 2)),
+    "sum": objectives.unit("3", 1) + 0.5 * objectives.class_(1),
+    "negative": -objectives.unit("3", 2),
+    "diversity": objectives.diversity("3"),
+    "code": objectives.match("3", CODE),
+    "own for each": objectives.each([objectives.unit("3", 1), objectives.class_(1), objectives.norm("0")]),
+    "units": objectives.units("3", [0, 3, 5]),
+    "classes": objectives.answers([0, 1, 3]),
+}
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+@pytest.mark.parametrize("parametrization", ["fourier", "pixels"])
+def test_every_objective_rises(name: str, parametrization: Any) -> None:
+    """From noise each objective of each input rises, as it is measured on the plain input."""
+    stage = _stage(_cnn(), PICTURES)
+    generator = torch.Generator().manual_seed(7)
+    canvas = stage.canvas(3, generator, parametrization=parametrization)
+    before = values_of(stage.look, EVERY[name], canvas.shown())
+    *_, last = form(stage.look, canvas, EVERY[name], Ascent(50), generator)
+    after = values_of(stage.look, EVERY[name], last.x)
+    assert bool((after > before).all()), (before, after)
+    assert last.curve.shape == (50, 3)
+
+
+@pytest.mark.parametrize("value", [2, "two", "3/5", "unit:3/5@1,1", "layer:3", "3", (1, 2), "class:1"])
+def test_objectives_are_read_from_what_people_write(value: Any) -> None:
+    """Classes by index or name, keys, layers and pairs make an input whose objective is higher than any example's."""
+    model = _cnn()
+    made = synthesize(model, value, PICTURES, steps=60, classes=("zero", "one", "two", "three"))
+    stage = _stage(model, PICTURES)
+    wanted = Objective.of(value, stage.look.layers, stage.look.reading, ("zero", "one", "two", "three"))
+    best = float(values_of(stage.look, wanted, PICTURES).max())
+    assert float(made.values[0]) > best
+    assert made.checks["value"] == pytest.approx(float(made.values[0]))
+
+
+@pytest.mark.parametrize("kind", [
+    diorama.Image(range=(0.0, 1.0)), diorama.Image(mean=0.5, std=0.25), diorama.Image(range=(-1.0, 1.0)),
+])  # fmt: skip
+def test_pictures_stay_in_their_range(kind: Any) -> None:
+    """Even with long steps every number stays within the range of the kind."""
+    low, high = kind.valid_range()
+    for parametrization in ("fourier", "pixels"):
+        made = synthesize(
+            _cnn(), "3/2", PICTURES * (high - low) + low, steps=40, rate=20.0, inputs=kind,
+            parametrization=parametrization,  # type: ignore[arg-type]
+        )  # fmt: skip
+        assert float(made.x.min()) >= low - 1e-5  # type: ignore[union-attr]
+        assert float(made.x.max()) <= high + 1e-5  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NHW", "flat"])
+def test_every_layout_is_made(layout: str) -> None:
+    """Pictures whose channels lie last, that have none, or that are flat rows form as well."""
+
+    class Laid(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = _cnn()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x.reshape(len(x), 1, 12, 12))
+
+    shapes = {"NHWC": (40, 12, 12, 1), "NHW": (40, 12, 12), "flat": (40, 144)}
+    kind = diorama.Image(layout=layout, height=12, width=12, channels=1, range=(0.0, 1.0))
+    made = synthesize(Laid(), 1, PICTURES.reshape(shapes[layout]), steps=40, inputs=kind)
+    assert made.x.shape == (1, *shapes[layout][1:])  # type: ignore[union-attr]
+    assert float(made.curve[-1]) > float(made.curve[0])
+
+
+def _stripes(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pictures of one bar: lying, standing or slanted, at any place."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.zeros(count, 1, 12, 12), torch.randint(0, 3, (count,), generator=generator)
+    for k in range(count):
+        at = int(torch.randint(2, 9, (1,), generator=generator))
+        if y[k] == 0:
+            x[k, 0, at : at + 2] = 1
+        elif y[k] == 1:
+            x[k, 0, :, at : at + 2] = 1
+        else:
+            x[k, 0] = torch.eye(12).roll(at - 5, 0)
+    return (x + 0.1 * torch.randn(x.shape, generator=generator)).clamp(0, 1), y
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[nn.Module, Tensor]:
+    """A small network that tells bars apart, trained within seconds."""
+    x, y = _stripes(300, 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, 3),
+        )  # fmt: skip
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for k in range(150):
+            part = slice(k * 30 % 300, k * 30 % 300 + 30)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[part]), y[part]).backward()
+            optimizer.step()
+    unseen, truth = _stripes(100, 1)
+    assert float((model(unseen).argmax(1) == truth).float().mean()) > 0.95
+    return model.eval(), x
+
+
+@pytest.mark.parametrize("seed", [101, 202, 303])
+def test_a_class_is_recognised_by_the_network(trained: tuple[nn.Module, Tensor], seed: int) -> None:
+    """On seeds that nothing was tuned on, the network gives each class's picture to that class, also when it is moved."""
+    model, x = trained
+    for number in range(3):
+        made = synthesize(model, number, x, steps=80, seed=seed, total_variation=0.3, gaussian=0.3)
+        with torch.no_grad():
+            chance = model(made.x).softmax(1)[0]
+        assert int(chance.argmax()) == number
+        assert made.checks["probability"] == pytest.approx(float(chance[number]), abs=1e-4)
+        assert made.checks["probability, moved"] > 0.8
+
+
+def _edges() -> nn.Module:
+    """Unit 0 of the first layer looks for a vertical edge, dark at the left; unit 1 for a horizontal one."""
+    conv = nn.Conv2d(1, 2, 3, padding=1)
+    with torch.no_grad():
+        conv.weight[0, 0] = torch.tensor([[-1.0, 0.0, 1.0]] * 3)
+        conv.weight[1, 0] = conv.weight[0, 0].T
+        conv.bias.zero_()
+    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
+
+
+def test_a_planted_edge_is_drawn() -> None:
+    """A unit wired to a vertical edge gets a picture with that edge at its place, and the negative the opposite one."""
+    model = _edges()
+    for sign, parametrization in ((1, "fourier"), (-1, "fourier"), (1, "pixels"), (-1, "pixels")):
+        stage = _stage(model, PICTURES)
+        canvas = stage.canvas(1, torch.Generator().manual_seed(0), parametrization=parametrization)  # type: ignore[arg-type]
+        wanted = sign * objectives.neuron("0", 0, (6, 6))
+        *_, last = form(stage.look, canvas, wanted, Ascent(120), torch.Generator().manual_seed(1))
+        patch = last.x[0, 0, 5:8, 5:8]  # type: ignore[index]
+        across = float(patch[:, 2].mean() - patch[:, 0].mean()) * sign
+        along = float((patch[2] - patch[0]).abs().mean())
+        assert across > 0.6
+        assert along < 0.5 * across
+
+
+class _TwoFacets(nn.Module):
+    """A unit that responds to a bright top left or to a bright bottom right corner, whichever is brighter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.corners = nn.Conv2d(1, 2, 12, bias=False)
+        self.both = nn.Linear(2, 1, bias=False)
+        with torch.no_grad():
+            weight = torch.full((2, 1, 12, 12), -0.02)
+            weight[0, 0, :5, :5] = 0.1
+            weight[1, 0, 7:, 7:] = 0.1
+            self.corners.weight.copy_(weight)
+            self.both.weight.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.both(torch.relu(self.corners(x)[:, :, 0, 0]))
+
+
+def test_two_facets_are_told_apart() -> None:
+    """A unit with two planted facets gets one picture of each, which each excite their own half of it."""
+    model, generator = _TwoFacets(), torch.Generator().manual_seed(0)
+    x = torch.rand(120, 1, 12, 12, generator=generator) * 0.3
+    x[:40, :, :5, :5] += 0.6
+    x[40:80, :, 7:, 7:] += 0.6
+    stage = _stage(model, x)
+    wanted = objectives.unit("both", 0)
+    found = facets(stage.look, wanted, x, 0, 2, "corners")
+    assert len(found.members) == 2
+    assert {int(group[0] >= 40) for group in found.members} == {0, 1}
+    assert all(len({k // 40 for k in group}) == 1 for group in found.members)
+    start = stage.frame.planes(found.starts)
+    canvas = stage.canvas(2, generator, start=start, noise=0.05)
+    *_, last = form(stage.look, canvas, wanted, Ascent(60, priors=Priors(total_variation=0.1)), generator)
+    with torch.no_grad():
+        halves = model.corners(last.x)[:, :, 0, 0]
+    assert bool((halves[0] > halves[0].flip(0)).any())
+    assert int(halves[0].argmax()) != int(halves[1].argmax())
+    assert bool((halves.amax(1) > 2 * halves.amin(1).clamp_min(0)).all())
+
+
+def _as_it_is(model: nn.Module) -> list[Any]:
+    found: list[Any] = [torch.get_rng_state().tolist(), torch.is_grad_enabled(), torch.get_num_threads()]
+    for name, module in model.named_modules():
+        found.append((name, module.training, len(module._forward_hooks), len(module._forward_pre_hooks)))
+    for name, part in (*model.named_parameters(), *model.named_buffers()):
+        found.append((name, id(part), part.tolist(), part.requires_grad, part.grad, part._version))
+    return found
+
+
+def test_the_model_is_left_as_found_also_between_looks() -> None:
+    """While a synthesis waits to be asked for more, and after it was left half-way, the model is as it was."""
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(300, 3)).train()
+    before = _as_it_is(model)
+    stage = _stage(model, PICTURES)
+    canvas = stage.canvas(2, torch.Generator().manual_seed(0))
+    stream = form(stage.look, canvas, objectives.class_(1), Ascent(200, first=0.0, every=0.0), torch.Generator())
+    for _ in range(3):
+        next(stream)
+        assert _as_it_is(model) == before
+    stream.close()
+    assert _as_it_is(model) == before
+
+
+def test_a_seed_makes_the_same_picture_again() -> None:
+    """The same seed gives the same picture however often it is looked at; another seed another one."""
+    model = _cnn()
+    first = synthesize(model, 1, PICTURES, steps=30, seed=3)
+    again = synthesize(model, 1, PICTURES, steps=30, seed=3)
+    other = synthesize(model, 1, PICTURES, steps=30, seed=4)
+    assert torch.equal(first.x, again.x)  # type: ignore[arg-type]
+    assert not torch.equal(first.x, other.x)  # type: ignore[arg-type]
+
+
+def test_a_batch_is_its_pictures_one_by_one() -> None:
+    """All units of a layer made in one batch are what each makes alone from the same start."""
+    stage = _stage(_cnn(), PICTURES)
+    start = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    units, ascent = [1, 4, 6], Ascent(25, priors=Priors(total_variation=0.2, gaussian=0.2))
+    canvas = stage.canvas(3, torch.Generator(), start=start, noise=0.0)
+    *_, whole = form(stage.look, canvas, objectives.units("3", units), ascent, torch.Generator().manual_seed(1))
+    for k, unit in enumerate(units):
+        alone = stage.canvas(1, torch.Generator(), start=start[k : k + 1], noise=0.0)
+        *_, one = form(stage.look, alone, objectives.unit("3", unit), ascent, torch.Generator().manual_seed(1))
+        torch.testing.assert_close(one.x[0], whole.x[k], atol=2e-3, rtol=1e-3)  # type: ignore[index]
+
+
+class _Steep(nn.Module):
+    """Its answer overflows where the input is bright."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = x.flatten(1).mean(1, keepdim=True)
+        return torch.cat([bright + torch.exp((bright - 0.6) * 1e4), bright * 0], 1)
+
+
+def test_divergence_is_taken_back_and_said() -> None:
+    """Steps to infinite values are taken back with half the step, the picture stays finite, and the note says so."""
+    made = synthesize(_Steep(), 0, PICTURES, steps=80, rate=4.0, task="regression", jitter=0)
+    assert bool(torch.isfinite(made.x).all())  # type: ignore[arg-type]
+    assert "taken back" in made.note
+    assert 0.5 < float(made.x.mean()) <= 0.61  # type: ignore[union-attr]
+
+
+def test_a_network_of_nothing_but_nan_says_so() -> None:
+    """Where no start gives a finite number the synthesis ends soon and says that nothing could form."""
+    model = _cnn()
+    with torch.no_grad():
+        model[0].weight.fill_(math.nan)  # type: ignore[union-attr]
+    made = synthesize(model, "3/2", PICTURES, steps=200)
+    assert "nothing could form" in made.note
+    assert len(made.curve) < 30
+
+
+def test_rows_stay_within_the_columns_ranges() -> None:
+    """The row made for a table raises its class within what each column has among the examples; constants stay."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 10.0, 0.1, 0.0])
+    made = synthesize(model, 2, x, steps=80)
+    row = made.x[0]  # type: ignore[index]
+    assert bool((row >= x.amin(0) - 1e-5).all())
+    assert bool((row <= x.amax(0) + 1e-5).all())
+    assert float(made.values[0]) > float(values_of(_stage(model, x).look, objectives.class_(2), x).max()) - 1e-4
+    assert "ranges" in made.note
+
+
+def test_texts_are_their_nearest_tokens() -> None:
+    """For tokens embeddings are made; the text shown consists of tokens, and the network answers the wanted class to it."""
+
+    class Bag(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.out = nn.Embedding(12, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.embed(x).mean(1))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = Bag()
+    x = torch.randint(0, 12, (20, 6), generator=torch.Generator().manual_seed(0))
+    y = torch.arange(20) % 3
+    assert len(y) == 20
+    made = synthesize(model, 2, x, steps=120, task="classification")
+    assert made.x.dtype == x.dtype  # type: ignore[union-attr]
+    assert made.x.shape == (1, 6)  # type: ignore[union-attr]
+    with torch.no_grad():
+        scores = model(made.x)
+        plain = model(x)[:, 2].max()
+    assert int(scores.argmax()) == 2
+    assert float(scores[0, 2]) >= float(plain) - 0.5
+
+
+def test_what_cannot_be_followed_is_refused() -> None:
+    """Whole numbers without an embedding, units and layers that do not exist, and too few inputs are refused in words."""
+
+    class Counts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.one_hot(x, 5).float().mean(1)
+
+    with pytest.raises(NotApplicable, match="no embedding"):
+        synthesize(Counts(), 1, torch.randint(0, 5, (4, 3)), task="classification")
+    with pytest.raises(UsageError, match="units 0 to 7"):
+        synthesize(_cnn(), "3/8", PICTURES)
+    with pytest.raises(UsageError, match="no layer named"):
+        synthesize(_cnn(), "conv/1", PICTURES)
+    with pytest.raises(UsageError, match="classes 0 to 3"):
+        synthesize(_cnn(), 4, PICTURES)
+    with pytest.raises(UsageError, match="count=0"):
+        synthesize(_cnn(), 1, PICTURES, count=0)
+
+
+def test_a_synthesis_can_be_stopped() -> None:
+    """Once nobody wants it any more it raises at the next step."""
+    steps = iter(range(5))
+
+    def cancel() -> None:
+        if next(steps, None) is None:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        synthesize(_cnn(), 1, PICTURES, cancel=cancel)
+
+
+def test_a_rectified_unit_that_starts_off_is_woken() -> None:
+    """A unit behind a ReLU that is off in the noise is shaken until it responds."""
+    conv = nn.Conv2d(1, 1, 12)
+    with torch.no_grad():
+        conv.weight.fill_(-0.2)
+        conv.weight[0, 0, :, :6] = 0.2
+        conv.bias.fill_(-1.0)
+    model = nn.Sequential(conv, nn.ReLU())
+    made = synthesize(model, "1/0", PICTURES, steps=120)
+    assert float(made.values[0]) > 3
+
+
+def test_inversion_keeps_in_early_layers_what_late_ones_lose(trained: tuple[nn.Module, Tensor]) -> None:
+    """Several starts agree with the picture in the first layer, and differ from it and each other in the answer."""
+    model, x = trained
+    stage = _stage(model, x)
+    yard = Yardstick.of(stage, ["0", "7"], x[:40])
+    found = {}
+    for layer in ("0", "7"):
+        *_, found[layer] = invert(stage, layer, x[3:4], yard, Ascent(150, 3.0), starts=5)
+    assert len(found["0"].planes) == 5
+    assert float(found["0"].pixel_error.mean()) < 0.3
+    assert float(found["7"].pixel_error.mean()) > 2 * float(found["0"].pixel_error.mean())
+    assert found["7"].spread > 2 * found["0"].spread
+    for layer, made in found.items():
+        assert float(made.code_error.max()) < 0.35, layer
+        code = codes(stage.look, [layer], x[3:4])[layer]
+        again = codes(stage.look, [layer], made.planes)[layer]
+        wanted = (again - code).flatten(1).norm(dim=1) / yard.codes[layer]
+        torch.testing.assert_close(made.code_error, wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_a_dream_raises_what_it_amplifies_frame_by_frame() -> None:
+    """Each dreamed frame responds more than the picture that it began with, stays in range, and moves when zoomed."""
+    stage = _stage(_cnn(), PICTURES)
+    wanted, planes = objectives.norm("3"), PICTURES[:1]
+    first = float(values_of(stage.look, wanted, planes)[0])
+    frames = [
+        made for made in dream(stage, wanted, planes, Dreaming(2, steps=4), torch.Generator().manual_seed(0), 3)
+        if made.done
+    ]  # fmt: skip
+    assert [made.frame for made in frames] == [0, 1, 2]
+    for made in frames:
+        assert made.value > 1.05 * first
+        assert made.planes.shape == planes.shape
+        assert 0 <= float(made.planes.min()) <= float(made.planes.max()) <= 1
+    assert float((frames[1].planes - frames[0].planes).abs().mean()) > 0.01
