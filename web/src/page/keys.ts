@@ -50,9 +50,9 @@ function escape(target: Element): void {
 function act(event: KeyboardEvent, panels: Panels): boolean {
   const { key } = event;
   const far = event.shiftKey ? 10 : 1;
-  if (key === "ArrowLeft") page.move(-far);
-  else if (key === "ArrowRight") page.move(far);
-  else if (key === " ") page.play();
+  if (key === "ArrowLeft") page.time.move(-far);
+  else if (key === "ArrowRight") page.time.move(far);
+  else if (key === " ") page.time.play();
   else if (key === "[") example(-1);
   else if (key === "]") example(1);
   else if (key === "?") document.querySelector<HTMLElement>("button:has([data-keys])")?.click();
@@ -65,7 +65,7 @@ function act(event: KeyboardEvent, panels: Panels): boolean {
 
 function letter(key: string, panels: Panels): boolean {
   const { state } = page;
-  if (key === "l") page.goLive();
+  if (key === "l") page.time.goLive();
   else if (key === "p" && state?.alive) void page.command(state.paused ? "resume" : "pause");
   else if (key === "c") page.openRoom("catalogue");
   else if (key === "v") page.go({ mode: page.mode === "training" ? "input" : "" });

@@ -10,6 +10,7 @@ import type {
 } from "./protocol.ts";
 import type { Picture } from "../types.ts";
 import { knobText, otherOf, type Situation } from "./requests.ts";
+import { Time } from "./time.svelte.ts";
 import type { How } from "../marks/context.ts";
 
 /** Keys of these kinds in set B name a second run and step. */
@@ -40,7 +41,7 @@ export class Page {
   address = $state.raw<Address>(emptyAddress());
   /** The drawn, uploaded or typed input; null looks at the chosen probe example. */
   input = $state.raw<RawInput | null>(null);
-  playing = $state(false);
+  readonly time = new Time(this);
   messages = $state.raw<Message[]>([]);
   hovered = $state.raw<string | null>(null);
   /** What the pointer rests on: views that can show it as if it were chosen. */
@@ -243,7 +244,7 @@ export class Page {
   openRun(name: string): void {
     this.go({ run: name, step: "", selection: { a: [], b: [] } }, { remember: true });
     this.input = null;
-    this.playing = false;
+    this.time.playing = false;
     this.follow();
   }
 
@@ -286,7 +287,7 @@ export class Page {
     const taken = this.taker && clean.length === 1 ? parseKey(clean[0]!) : null;
     if (taken?.kind === "example") return this.taker!(taken.index[0]!);
     const steps = clean.filter((key) => kindOf(key) === "step");
-    if (steps.length === clean.length && how === "one") return this.goTo(Number(clean.at(-1)!.slice(5)));
+    if (steps.length === clean.length && how === "one") return this.time.goTo(Number(clean.at(-1)!.slice(5)));
     let a = [...this.address.selection.a];
     const kinds = new Set(clean.map(kindOf));
     if (how === "toggle") {
@@ -345,66 +346,6 @@ export class Page {
 
   setInput(input: RawInput | null): void {
     this.input = input;
-  }
-
-  // --- time ---------------------------------------------------------------------------------------------------------
-
-  /** Go to the snapshot nearest to a step; the newest while it grows is the live end. */
-  goTo(step: number): void {
-    const snapshots = this.state?.snapshots ?? [];
-    if (!snapshots.length) return;
-    const nearest = snapshots.reduce((best, s) => (Math.abs(s - step) < Math.abs(best - step) ? s : best));
-    this.go({ step: String(nearest) });
-  }
-
-  goLive(): void {
-    this.playing = false;
-    this.go({ step: "" });
-  }
-
-  /** Move by a number of snapshots; false when there are no more in that direction. */
-  move(by: number): boolean {
-    const snapshots = this.state?.snapshots ?? [];
-    if (!snapshots.length) return false;
-    const here = this.step;
-    const at = snapshots.findLastIndex((step) => step <= here);
-    const between = snapshots[at] !== here;
-    const target = at + by + (by < 0 && between ? 1 : 0);
-    if (target >= snapshots.length - 1 && by > 0 && this.state?.alive) {
-      const there = this.address.step === "";
-      this.go({ step: "" });
-      return !there;
-    }
-    const clamped = Math.max(0, Math.min(snapshots.length - 1, target));
-    this.go({ step: String(snapshots[clamped]) });
-    return clamped === target && snapshots[clamped] !== here;
-  }
-
-  /** Play over the training from here; from the beginning when at the end. */
-  play(): void {
-    if (this.playing) {
-      this.playing = false;
-      return;
-    }
-    const snapshots = this.state?.snapshots ?? [];
-    if (snapshots.length < 2) return;
-    if (this.address.step === "" || this.step >= snapshots.at(-1)!) this.go({ step: String(snapshots[0]) });
-    this.playing = true;
-    let shownAt = performance.now();
-    const tick = (now: number): void => {
-      if (!this.playing) return;
-      const waited = now - shownAt;
-      // A frame stays at least 90 ms, and until its pictures are there, but never longer than 1.5 s.
-      if ((this.settled && waited > 90) || waited > 1500) {
-        shownAt = now;
-        if (!this.move(1)) {
-          this.playing = false;
-          return;
-        }
-      }
-      requestAnimationFrame(tick);
-    };
-    requestAnimationFrame(tick);
   }
 
   // --- touching -----------------------------------------------------------------------------------------------------
