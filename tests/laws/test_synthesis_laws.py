@@ -13,10 +13,8 @@ import diorama
 from diorama.core.errors import Cancelled, NotApplicable, UsageError
 from diorama.methods.method import Looking
 from diorama.methods.synthesis import objectives
-from diorama.methods.synthesis.dreaming import Dreaming, dream
 from diorama.methods.synthesis.engine import Ascent, form, values_of
 from diorama.methods.synthesis.facets import facets
-from diorama.methods.synthesis.inverting import Yardstick, codes, invert
 from diorama.methods.synthesis.objectives import Objective
 from diorama.methods.synthesis.priors import Priors
 from diorama.methods.synthesis.stage import Stage
@@ -391,40 +389,3 @@ def test_a_rectified_unit_that_starts_off_is_woken() -> None:
     model = nn.Sequential(conv, nn.ReLU())
     made = synthesize(model, "1/0", PICTURES, steps=120)
     assert float(made.values[0]) > 3
-
-
-def test_inversion_keeps_in_early_layers_what_late_ones_lose(trained: tuple[nn.Module, Tensor]) -> None:
-    """Several starts agree with the picture in the first layer, and differ from it and each other in the answer."""
-    model, x = trained
-    stage = _stage(model, x)
-    yard = Yardstick.of(stage, ["0", "7"], x[:40])
-    found = {}
-    for layer in ("0", "7"):
-        *_, found[layer] = invert(stage, layer, x[3:4], yard, Ascent(150, 3.0), starts=5)
-    assert len(found["0"].planes) == 5
-    assert float(found["0"].pixel_error.mean()) < 0.3
-    assert float(found["7"].pixel_error.mean()) > 2 * float(found["0"].pixel_error.mean())
-    assert found["7"].spread > 2 * found["0"].spread
-    for layer, made in found.items():
-        assert float(made.code_error.max()) < 0.35, layer
-        code = codes(stage.look, [layer], x[3:4])[layer]
-        again = codes(stage.look, [layer], made.planes)[layer]
-        wanted = (again - code).flatten(1).norm(dim=1) / yard.codes[layer]
-        torch.testing.assert_close(made.code_error, wanted, atol=1e-4, rtol=1e-3)
-
-
-def test_a_dream_raises_what_it_amplifies_frame_by_frame() -> None:
-    """Each dreamed frame responds more than the picture that it began with, stays in range, and moves when zoomed."""
-    stage = _stage(_cnn(), PICTURES)
-    wanted, planes = objectives.norm("3"), PICTURES[:1]
-    first = float(values_of(stage.look, wanted, planes)[0])
-    frames = [
-        made for made in dream(stage, wanted, planes, Dreaming(2, steps=4), torch.Generator().manual_seed(0), 3)
-        if made.done
-    ]  # fmt: skip
-    assert [made.frame for made in frames] == [0, 1, 2]
-    for made in frames:
-        assert made.value > 1.05 * first
-        assert made.planes.shape == planes.shape
-        assert 0 <= float(made.planes.min()) <= float(made.planes.max()) <= 1
-    assert float((frames[1].planes - frames[0].planes).abs().mean()) > 0.01

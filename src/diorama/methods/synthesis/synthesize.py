@@ -140,11 +140,9 @@ def synthesize(
     priors = Priors(total_variation, norm, blur, gaussian, natural)
     ascent = stage.suited(Ascent(steps, rate, priors=priors), jitter=jitter, scale=scale, rotate=rotate, crop=crop)
     canvas = _canvas(stage, count, look.generator, parametrization, start, noise)
-    last: Formed | None = None
     for last in form(look, canvas, wanted, ascent, look.generator):
         if on_form is not None:
             on_form(last)
-    assert last is not None, "an ascent forms at least once"
     own = None if not wanted.answers or (number := _class(objective, classes)) is None else [number] * count
     said = verdict(stage, wanted, last.x, ascent.transforms, seed, own)
     knobs = {"count": count, "steps": steps, "rate": rate, "parametrization": parametrization, "noise": noise}

@@ -1,0 +1,105 @@
+"""Laws of inversion and dream: early layers keep what late ones lose, and what is amplified grows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diorama
+from diorama.methods.method import Looking
+from diorama.methods.synthesis import objectives
+from diorama.methods.synthesis.dreaming import Dreaming, dream
+from diorama.methods.synthesis.engine import Ascent, values_of
+from diorama.methods.synthesis.inverting import Yardstick, codes, invert
+from diorama.methods.synthesis.stage import Stage
+
+PICTURES = torch.rand(40, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+def _cnn() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(288, 10), nn.ReLU(), nn.Linear(10, 4),
+        )  # fmt: skip
+
+
+def _stage(model: nn.Module, x: Tensor) -> Stage:
+    examples = diorama.Scene(model, x).examples
+    look = Looking(model, x=x, kind=examples.kind)
+    return Stage.of(look, examples.kind, x, x)
+
+
+def _stripes(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pictures of one bar: lying, standing or slanted, at any place."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.zeros(count, 1, 12, 12), torch.randint(0, 3, (count,), generator=generator)
+    for k in range(count):
+        at = int(torch.randint(2, 9, (1,), generator=generator))
+        if y[k] == 0:
+            x[k, 0, at : at + 2] = 1
+        elif y[k] == 1:
+            x[k, 0, :, at : at + 2] = 1
+        else:
+            x[k, 0] = torch.eye(12).roll(at - 5, 0)
+    return (x + 0.1 * torch.randn(x.shape, generator=generator)).clamp(0, 1), y
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[nn.Module, Tensor]:
+    """A small network that tells bars apart, trained within seconds."""
+    x, y = _stripes(300, 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, 3),
+        )  # fmt: skip
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for k in range(150):
+            part = slice(k * 30 % 300, k * 30 % 300 + 30)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[part]), y[part]).backward()
+            optimizer.step()
+    unseen, truth = _stripes(100, 1)
+    assert float((model(unseen).argmax(1) == truth).float().mean()) > 0.95
+    return model.eval(), x
+
+
+def test_inversion_keeps_in_early_layers_what_late_ones_lose(trained: tuple[nn.Module, Tensor]) -> None:
+    """Several starts agree with the picture in the first layer, and differ from it and each other in the answer."""
+    model, x = trained
+    stage = _stage(model, x)
+    yard = Yardstick.of(stage, ["0", "7"], x[:40])
+    found = {}
+    for layer in ("0", "7"):
+        *_, found[layer] = invert(stage, layer, x[3:4], yard, Ascent(150, 3.0), starts=5)
+    assert len(found["0"].planes) == 5
+    assert float(found["0"].pixel_error.mean()) < 0.3
+    assert float(found["7"].pixel_error.mean()) > 2 * float(found["0"].pixel_error.mean())
+    assert found["7"].spread > 2 * found["0"].spread
+    for layer, made in found.items():
+        assert float(made.code_error.max()) < 0.35, layer
+        code = codes(stage.look, [layer], x[3:4])[layer]
+        again = codes(stage.look, [layer], made.planes)[layer]
+        wanted = (again - code).flatten(1).norm(dim=1) / yard.codes[layer]
+        torch.testing.assert_close(made.code_error, wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_a_dream_raises_what_it_amplifies_frame_by_frame() -> None:
+    """Each dreamed frame responds more than the picture that it began with, stays in range, and moves when zoomed."""
+    stage = _stage(_cnn(), PICTURES)
+    wanted, planes = objectives.norm("3"), PICTURES[:1]
+    first = float(values_of(stage.look, wanted, planes)[0])
+    frames = [
+        made for made in dream(stage, wanted, planes, Dreaming(2, steps=4), torch.Generator().manual_seed(0), 3)
+        if made.done
+    ]  # fmt: skip
+    assert [made.frame for made in frames] == [0, 1, 2]
+    for made in frames:
+        assert made.value > 1.05 * first
+        assert made.planes.shape == planes.shape
+        assert 0 <= float(made.planes.min()) <= float(made.planes.max()) <= 1
+    assert float((frames[1].planes - frames[0].planes).abs().mean()) > 0.01
