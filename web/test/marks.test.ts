@@ -21,7 +21,6 @@ test("a unit is chosen when a place of it is, and a range of examples holds each
   assert.ok(chosen.has("unit:conv2/7"));
   assert.ok(chosen.has("example:4") && chosen.has("example:9"));
   assert.ok(!chosen.has("example:10") && !chosen.has("unit:conv2/8") && !chosen.has(""));
-  assert.ok(chosen.hasKind("unit") && !chosen.hasKind("class"));
   assert.deepEqual([kindOf("step:12"), numberOf("step:12"), numberOf("layer:12")], ["step", 12, null]);
 });
 

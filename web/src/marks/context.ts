@@ -53,13 +53,11 @@ export type Draw<M> = (element: HTMLElement, mark: M, context: Context) => Drawn
 export class Chosen {
   private readonly keys = new Set<string>();
   private readonly ranges: { kind: string; low: number; high: number }[] = [];
-  private readonly kinds = new Set<string>();
 
   constructor(selection: readonly string[]) {
     for (const key of selection) {
       this.keys.add(key);
       this.keys.add(withoutPlace(key));
-      this.kinds.add(kindOf(key));
       const range = /^(\w+):(\d+)-(\d+)$/.exec(key);
       if (range) this.ranges.push({ kind: range[1] ?? "", low: Number(range[2]), high: Number(range[3]) });
     }
@@ -72,11 +70,6 @@ export class Chosen {
       const number = numberOf(key);
       return kindOf(key) === kind && number !== null && number >= low && number <= high;
     });
-  }
-
-  /** Whether anything of the key's kind is chosen, so that the others step back. */
-  hasKind(kind: string): boolean {
-    return this.kinds.has(kind);
   }
 }
 

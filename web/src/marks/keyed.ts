@@ -1,6 +1,6 @@
 // Choosing by pointer and keyboard, the same for every mark whose parts are elements: one tab stop, arrows move, Enter chooses.
 
-import { Chosen, howOf, kindOf, type Context } from "./context.ts";
+import { Chosen, howOf, type Context } from "./context.ts";
 import { hideTip, showTip } from "./tooltip.ts";
 
 export interface Part {
@@ -19,7 +19,7 @@ export interface Keyed {
   destroy(): void;
 }
 
-/** Make the parts of a mark choosable. `dim` lets the others step back while one of their kind is chosen. */
+/** Make the parts of a mark choosable. `dim` lets the others step back while one of them is chosen. */
 export function keyed(root: HTMLElement, context: Context, options: { dim?: boolean; role?: string } = {}): Keyed {
   const parts = new Map<Element, Part>();
   let order: HTMLElement[] = [];
@@ -123,10 +123,12 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
     refresh() {
       const chosen = new Chosen(context.selection);
       const against = new Chosen(context.against);
+      // Others step back only beside what is chosen: where it is not among the parts, all of them matter alike.
+      const some = options.dim === true && [...parts.values()].some((part) => part.keys.some((key) => chosen.has(key)));
       for (const [element, part] of parts) {
         const selected = part.keys.some((key) => chosen.has(key));
         const opposed = !selected && part.keys.some((key) => against.has(key));
-        const dimmed = options.dim === true && !selected && !opposed && part.keys.some((key) => chosen.hasKind(kindOf(key)));
+        const dimmed = some && !selected && !opposed && part.keys.length > 0;
         element.classList.toggle("selected", selected);
         element.classList.toggle("against", opposed);
         element.classList.toggle("hovered", context.hovered !== null && part.keys.includes(context.hovered));

@@ -4,7 +4,7 @@ import { classColour, readable } from "../colour.ts";
 import { INFINITE, NAN_INK, type Lines, type Series } from "../types.ts";
 import { extent, Scale, tickText } from "./axis.ts";
 import { hatch } from "./cells.ts";
-import { Chosen, kindOf, type Context } from "./context.ts";
+import { Chosen, type Context } from "./context.ts";
 import { counted } from "./format.ts";
 import { face, fit, type Ink } from "./sheet.ts";
 
@@ -48,7 +48,7 @@ export function plan(pen: CanvasRenderingContext2D, mark: Lines, zoom: [number, 
   const longest = Math.max(0, ...named.map((item) => pen.measureText(item.name).width));
   const right = named.length ? Math.min(width * 0.3, longest + 12) : 8;
   const x = new Scale(xRange, [left, Math.max(left + 20, width - right)], mark.x_log);
-  const xTicks = x.ticks(Math.max(2, Math.round((x.to - x.from) / 90)), mark.x_kind);
+  const xTicks = x.ticks(Math.max(2, Math.round((x.to - x.from) / 90)), isWhole(mark) ? "step" : mark.x_kind);
   const labels = spread(named.flatMap((item) => endOf(item, x, y, top, bottom)), top, bottom).map((label) => ({
     ...label, text: fit(pen, label.text, right - 8), colour: readable(label.colour, context.theme), x: x.to + 8,
   }));
@@ -105,6 +105,11 @@ function rangeY(mark: Lines, [from, to]: [number, number]): [number, number] {
   return extent(low, high, 0.05, mark.y_log);
 }
 
+/** Layers and frames are counted: between two of them there is no place for a tick. */
+function isWhole(mark: Lines): boolean {
+  return mark.x_kind === "number" && mark.series.every(({ x }) => x.data.every((at: number) => Number.isInteger(at)));
+}
+
 function spacing(series: Series): number {
   const { data } = series.x;
   return data.length > 1 ? Math.abs((data.at(-1) ?? 0) - (data[0] ?? 0)) / (data.length - 1) : Infinity;
@@ -157,6 +162,7 @@ export function spread<T extends { y: number }>(labels: T[], top: number, bottom
 export function paint(pen: CanvasRenderingContext2D, layout: Plan, mark: Lines, context: Context, ink: Ink): void {
   const { x, top, bottom } = layout;
   const chosen = new Chosen(context.selection);
+  const some = layout.shown.some(({ series }) => chosen.has(series.key));
   paintAxes(pen, layout, mark, ink);
   pen.save();
   pen.beginPath();
@@ -164,7 +170,7 @@ export function paint(pen: CanvasRenderingContext2D, layout: Plan, mark: Lines, 
   pen.clip();
   for (const event of mark.events) if (event.kind === "gap") paintGap(pen, layout, event.x, event.end ?? event.x);
   for (const item of layout.shown) {
-    const dimmed = item.series.key && context.hovered !== item.series.key && !chosen.has(item.series.key) && chosen.hasKind(kindOf(item.series.key));
+    const dimmed = item.series.key && context.hovered !== item.series.key && some && !chosen.has(item.series.key);
     paintSeries(pen, layout, item, dimmed ? 0.35 : 1, context.hovered === item.series.key && item.series.key !== "");
   }
   paintCursor(pen, layout, mark.cursor, ink);
