@@ -21,6 +21,7 @@ ROOM = Room(
         Place("scan", columns=7, rows=6),
         Place("card", columns=5, rows=6),
         Place("active", columns=6, rows=4),
+        Place("replacement", columns=6, rows=4),
         Place("cells", columns=12, rows=6),
     ),
 )
