@@ -210,6 +210,7 @@ class Controls:
     def _apply(self, request: Request) -> None:
         self._sender = request.sender
         old = new = ""
+        grads = torch.is_grad_enabled()
         try:
             command = build(registry.commands[request.name], request.knobs)
             with torch.no_grad():
@@ -219,6 +220,7 @@ class Controls:
             good, text = False, str(error)
         except Exception as error:
             good, text = False, f"{request.name} failed: {type(error).__name__}: {error}"
+        torch.set_grad_enabled(grads)  # also where the command broke off
         if good:
             self._event("command", request.name, text, old, new)
         self.note("acknowledged", {

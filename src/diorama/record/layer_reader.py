@@ -85,10 +85,14 @@ class LayerReader:
 
     def _hook(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def seen(module: nn.Module, args: Any, output: Any) -> None:
+            grads = None
             try:
-                if torch.is_grad_enabled() or not self._only_training:
+                grads = torch.is_grad_enabled()
+                if grads or not self._only_training:
                     self._read(path, module, output)
             except Exception as error:
+                if grads is not None:
+                    torch.set_grad_enabled(grads)  # what was interrupted may have switched them off
                 self._report(error)
 
         return seen

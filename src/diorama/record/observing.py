@@ -83,17 +83,25 @@ class Observer:
             self._norms = norms
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        grads = None
         try:
+            grads = torch.is_grad_enabled()
             self._before_step(optimizer)
         except Exception as error:
+            if grads is not None:
+                torch.set_grad_enabled(grads)
             self._report(error)
 
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        grads = None
         try:
+            grads = torch.is_grad_enabled()
             self._factors.restore()
             if self._before:
                 self._after_step()
         except Exception as error:
+            if grads is not None:
+                torch.set_grad_enabled(grads)
             self._report(error)
 
     def _before_step(self, optimizer: Optimizer) -> None:

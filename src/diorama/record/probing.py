@@ -85,6 +85,7 @@ class Prober:
 
     def _enter(self) -> None:
         self._undo.append(_random_state())
+        self._undo.append(_modes(self._kinds()))
         untouched = Untouched(self._model, "eval")
         self._undo.append(lambda: untouched.__exit__(None, None, None))
         untouched.__enter__()
@@ -101,10 +102,9 @@ class Prober:
         scores: list[Tensor] = []
         if whole:
             self._reader.arm(only_training=False)
-        kinds = {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.no_grad())
-            for kind in kinds:
+            for kind in self._kinds():
                 stack.enter_context(torch.autocast(kind, enabled=False))
             for start in range(0, len(examples), BATCH):
                 stop = min(start + BATCH, len(examples))
@@ -117,6 +117,9 @@ class Prober:
                 return ProbeReading(None, None, layers)
             return ProbeReading(*self._judged(torch.cat(scores), y), layers)
 
+    def _kinds(self) -> set[str]:
+        return {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}
+
     def _judged(self, scores: Tensor, y: Tensor) -> tuple[float | None, float | None]:
         loss = accuracy = None
         with contextlib.suppress(DioramaError):
@@ -124,6 +127,19 @@ class Prober:
         with contextlib.suppress(DioramaError):
             accuracy = float(self._reading.right(scores, y.cpu()).double().mean())
         return loss, accuracy
+
+
+def _modes(kinds: set[str]) -> Callable[[], None]:
+    """Remember what is switched on for this thread; the result puts it back."""
+    grads = torch.is_grad_enabled()
+    casts = {kind: torch.is_autocast_enabled(kind) for kind in kinds}
+
+    def back() -> None:
+        torch.set_grad_enabled(grads)
+        for kind, on in casts.items():
+            torch.set_autocast_enabled(kind, on)
+
+    return back
 
 
 def _random_state() -> Callable[[], None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -27,7 +28,7 @@ from .probing import Prober
 from .requests import watched
 from .setting_up import Watched, prepared
 from .snapshots import Plan
-from .step import Step
+from .step import Step, values_of
 
 _LIVE_PERIOD = 1.0
 _LIVE_SHARE = 0.02
@@ -115,7 +116,7 @@ class Recorder:
         observer = Observer(content.model, (), self._setup.signals, self._setup.every, None, None, self._mishap)
         step = Step(0, {}, {}, observer.weights)
         step.probe = self._prober.look() if self._prober is not None else None
-        return _values(self._setup.signals, step, self._mishap)
+        return values_of(self._setup.signals, step, self._mishap)
 
     def _start(self, begun: Begun, told: Watched) -> None:
         setup = self._setup
@@ -210,13 +211,14 @@ class Recorder:
     # One step.
 
     _failed = ""
+    _grads: bool | None = None
 
     def _end(self) -> dict[str, Any]:
         how = self._failed or ("stopped" if self.stopped else "finished")
         return {"how": how, "step": self.number, "time": time.time()}
 
     def _step(self, scalars: Mapping[str, Any]) -> None:
-        number, now = self.number, time.monotonic()
+        number, now, self._grads = self.number, time.monotonic(), torch.is_grad_enabled()
         self.controls.number = number
         self.controls.factors.restore()  # an optimizer's step that raised left them on
         rates = dict(self.controls.learning_rates())
@@ -224,7 +226,7 @@ class Recorder:
         step = self._observer.collect(number, self._numbers(scalars), rates)
         if self._prober is not None and "probe" in self._observer.needs(number) and self._prober.affordable(number):
             step.probe, self._last_probe = self._prober.look(), number
-        self._background.put(number, time.time(), _values(due, step, self._mishap))
+        self._background.put(number, time.time(), values_of(due, step, self._mishap))
         if self._plan.due(number, now - self._began) and not self._background.busy:
             self._snapshot(anchor=False)
         if self._checkpoints.due(now):
@@ -322,7 +324,7 @@ class Recorder:
             step = Step(self.number, {})
             step.probe = self._prober.look()
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
-            self._background.put(self.number, time.time(), _values(probe, step, self._mishap))
+            self._background.put(self.number, time.time(), values_of(probe, step, self._mishap))
         self._snapshot(anchor=False)
         self._checkpoint(anchor=False)
 
@@ -330,6 +332,7 @@ class Recorder:
 
     def _guarded(self, task: Callable[[], object]) -> None:
         try:
+            self._grads = torch.is_grad_enabled()
             task()
         except Exception as error:
             self._mishap(error)
@@ -349,6 +352,8 @@ class Recorder:
         self._warn(f"{type(error).__name__}: {error}")
 
     def _recover(self) -> None:
+        if self._grads is not None:
+            torch.set_grad_enabled(self._grads)  # what was interrupted may have switched them off
         prober, observer = getattr(self, "_prober", None), getattr(self, "_observer", None)
         if prober is not None:
             prober.leave()
@@ -368,17 +373,6 @@ class Recorder:
         self._background.note("events", {
             "step": self.number, "kind": kind, "name": name, "text": text, "time": time.time(), "old": "", "new": "",
         })  # fmt: skip
-
-
-def _values(signals: Any, step: Step, report: Callable[[Exception], None]) -> dict[str, Any]:
-    """The numbers of several signals; one that fails does not take the others with it."""
-    found: dict[str, Any] = {}
-    for signal in signals:
-        try:
-            found.update(signal(step))
-        except Exception as error:
-            report(error)
-    return found
 
 
 @atexit.register

@@ -73,3 +73,14 @@ class Step:
             self._kept["weights"] = self.weights_of()
         found: Mapping[str, HistogramValue] = self._kept["weights"]
         return found
+
+
+def values_of(signals: Any, step: Step, report: Callable[[Exception], None]) -> dict[str, Any]:
+    """The numbers of several signals; one that fails does not take the others with it."""
+    found: dict[str, Any] = {}
+    for signal in signals:
+        try:
+            found.update(signal(step))
+        except Exception as error:
+            report(error)
+    return found
