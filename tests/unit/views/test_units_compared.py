@@ -66,7 +66,7 @@ def test_apart_is_the_chance_to_be_higher(scene: Scene) -> None:
 
 
 def test_two_sets_are_what_was_chosen(scene: Scene) -> None:
-    """Examples, classes, one class against the rest; by itself the first two classes; never an example twice."""
+    """Examples, classes, one class against the rest; by itself two classes, or small losses and large; never one twice."""
     sets = two_sets(scene, Selection.parse("example:0-3|example:2-9"))
     assert sets.a.tolist() == [0, 1, 2, 3]
     assert sets.b.tolist() == [4, 5, 6, 7, 8, 9]
@@ -75,9 +75,12 @@ def test_two_sets_are_what_was_chosen(scene: Scene) -> None:
     assert set(scene.examples.y[sets.b].tolist()) == {0, 2}
     assert sets.names == ("horizontal", "the others")
     assert two_sets(scene, Selection.parse("example:4+unit:0/1")).names == ("vertical", "horizontal")
-    rows = Scene(nn.Linear(2, 1), torch.rand(6, 2), torch.rand(6))
+    rows, truth = torch.rand(6, 2), torch.rand(6)
+    sets = two_sets(easy := Scene(nn.Linear(2, 1), rows, truth), Selection())
+    assert easy.losses()[sets.a].max() <= easy.losses()[sets.b].min()
+    assert sorted([*sets.a, *sets.b]) == list(range(6))
     with pytest.raises(NotApplicable, match="set A and set B"):
-        two_sets(rows, Selection())
+        two_sets(Scene(nn.Linear(2, 1), rows), Selection())
 
 
 def test_the_units_that_are_on_are_counted(scene: Scene) -> None:
