@@ -20,6 +20,10 @@ PATIENCE = 0.4
 """Seconds that a look may go on after the slider or the pen has moved on: its first picture is still worth showing."""
 PAUSE = 0.5
 """Seconds between two live pictures of a record."""
+REST = 2.0
+"""A live picture is made again no sooner than after so many times what it took: what is slow must not crowd out the rest."""
+QUICK = 0.1
+"""What took less seconds needs no rest."""
 _PROGRESS = 0.1
 
 Send = Callable[[dict[str, Any]], None]
@@ -29,8 +33,8 @@ SendFrame = Callable[[int, int, bytes], None]
 class Stage(Protocol):
     """What channels need of the hub: where looks are run, and what moves under them."""
 
-    def submit(self, request: Request, callbacks: dict[str, Callable[..., None]]) -> Job | None:
-        """Run a look; None when its picture was already there (its callbacks have been called)."""
+    def submit(self, request: Request, callbacks: dict[str, Callable[..., None]], quiet: bool) -> Job | None:
+        """Run a look; None when its picture was already there (its callbacks have been called). Nobody waits for a quiet one."""
 
     def pulse(self, request: Request) -> object:
         """What changes when a live request has something new to show; None for what does not live."""
@@ -60,6 +64,8 @@ class _Channel:
     seen: object = None
     told: str = ""
     progressed: float = 0.0
+    took: float = 0.0
+    """Seconds that its last look took."""
     hurry: threading.Timer | None = None
 
 
@@ -175,7 +181,7 @@ class Channels:
             "on_done": of_this(self._done), "on_error": of_this(self._failed),
         }  # fmt: skip
         try:
-            job = self._stage.submit(request, callbacks)
+            job = self._stage.submit(request, callbacks, quiet)
         except DioramaError as error:
             self._failed(channel, type(error).__name__, str(error))
             return
@@ -206,6 +212,7 @@ class Channels:
 
     def _done(self, channel: _Channel, *_: Any) -> None:
         channel.job = None
+        channel.took = time.monotonic() - channel.started
         if channel.waiting is not None:
             self._start_waiting(channel)
             return
@@ -241,6 +248,8 @@ class Channels:
         idle = channel.job is None and channel.in_flight is None and channel.pending is None
         if not idle or not self._moves(channel.request):
             return
-        due = time.monotonic() - channel.started >= self._stage.pause(channel.request)
+        rest = REST * channel.took if channel.took > QUICK else 0.0
+        pause = max(self._stage.pause(channel.request), rest)
+        due = time.monotonic() - channel.started >= pause
         if due and self._stage.pulse(channel.request) != channel.seen:
             self._start(channel, channel.request, quiet=True)

@@ -12,10 +12,10 @@ import msgspec
 
 from ..core.errors import DioramaError, Unavailable, not_found
 from ..record.lock import held
-from . import catalogue as kept
+from . import catalogue as installation
 from . import scenes
 from .cache import Frames
-from .jobs import Job, Pool
+from .jobs import BACKGROUND, Job, Pool
 from .log import write_log
 from .notes import Notes
 from .requests import Request, digest
@@ -66,8 +66,8 @@ class Hub:
         """Start the workers and begin to look at the runs."""
         self.pool.start()
         self._runs = find_runs(self.roots)
-        self._stamp = kept.installation_stamp()
-        self._catalogue = kept.kept_catalogue(self._stamp)
+        self._stamp = installation.installation_stamp()
+        self._catalogue = installation.kept_catalogue(self._stamp)
         if self._catalogue is not None:
             self._described.set()
         else:
@@ -109,7 +109,7 @@ class Hub:
             session.send({"event": "preparing", **self._preparing})
 
     def _take_catalogue(self, result: dict[str, Any], _: bytes) -> None:
-        kept.keep_catalogue(self._stamp, result)
+        installation.keep_catalogue(self._stamp, result)
         with self._lock:
             self._catalogue = result
             self._described.set()
@@ -190,7 +190,7 @@ class Hub:
             request = msgspec.structs.replace(request, selection=self.notes.recall(request.selection))
         return request.following(tuple(self.view(request.view)["follows"]))
 
-    def submit(self, request: Request, callbacks: dict[str, Callable[..., None]]) -> Job | None:
+    def submit(self, request: Request, callbacks: dict[str, Callable[..., None]], quiet: bool = False) -> Job | None:
         """Run a look in a worker, or answer it with the picture that was already made."""
         name = self._cache_name(request)
         frame = self._frames.get(name) if name else None
@@ -210,7 +210,8 @@ class Hub:
             callbacks["on_done"](*result)
 
         message = {"kind": "view", "what": f"the view {request.view}"}
-        return self._send(request, message, {**callbacks, "on_picture": on_picture, "on_done": on_done})
+        kept = {**callbacks, "on_picture": on_picture, "on_done": on_done}
+        return self._send(request, message, kept, BACKGROUND if quiet else None)
 
     def export(self, request: Request, suffix: str, options: dict[str, Any], callbacks: Mapping[str, Any]) -> Job:
         """Save a look's last picture as a file, in a worker."""

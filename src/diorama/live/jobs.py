@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ GRACE = 1.5
 """Seconds that a cancelled job has before its worker is replaced."""
 HEADWAY = 0.7
 """Seconds that the first pictures of a record have before the next kind of worker starts, unless it is asked for."""
+BACKGROUND = 3
+"""Jobs of this priority or later nobody waits for: live pictures made again. They leave a worker free for what is asked."""
+STUCK = 0.3
+"""Seconds after which a job that someone waits for takes the spare, when all other workers are in the middle of something."""
 _FAILED_STARTS = 3
 
 
@@ -140,16 +145,35 @@ class Pool:
     def _assign(self) -> None:
         """Give waiting jobs to free workers (the lock is held)."""
         for job in sorted(self._waiting, key=lambda job: (job.priority, job.number)):
-            lane, group = self._lanes[job.lane], self._workers[job.lane]
+            group = self._workers[job.lane]
             free = [worker for worker in group if worker.ready and not worker.dead and worker.job is None]
-            busy = sum(worker.job is not None for worker in group)
-            if not free or busy >= lane.size:
+            if not free or not self._may_start(job, [worker for worker in group if worker.job is not None]):
                 continue
             worker = next((w for w in free if job.affinity in w.recent), free[0])
             self._waiting.remove(job)
-            worker.job, job.worker = job, worker
+            worker.job, job.worker, worker.since = job, worker, time.monotonic()
             worker.remember(job.affinity)
             worker.start({**job.message, "do": "job", "job": job.number})
+
+    def _may_start(self, job: Job, busy: list[Worker]) -> bool:
+        """Whether a job may start beside what runs: a click must not wait for what only refreshes, nor long for anything."""
+        lane = self._lanes[job.lane]
+        if job.priority >= BACKGROUND:
+            quiet = sum(worker.job.priority >= BACKGROUND for worker in busy)
+            return len(busy) < lane.size and quiet < max(1, lane.size - 1)
+        if len(busy) < lane.size:
+            return True
+        if len(busy) >= lane.size + lane.spare:
+            return False
+        left = max(worker.since for worker in busy) + STUCK - time.monotonic()
+        if left > 0:
+            _later(left, self._assign_again)
+        return left <= 0
+
+    def _assign_again(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._assign()
 
     def _cancel(self, job: Job) -> None:
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Cancelled, DioramaError, UsageError, not_found
 from ..core.picture import Picture, Progress
-from ..core.registry import savers, views
+from ..core.registry import methods, savers, views
 from ..core.selection import Selection
 from .catalogue import describe_installation
 from .requests import Request
@@ -42,6 +44,15 @@ class Looking:
                 _importable(name)
         else:
             _importable("curves")
+
+    def idle(self, level: str) -> None:
+        """Import what the first backward pass and the first map need: it takes longer than they do."""
+        if level == "model":
+            with contextlib.suppress(ImportError):  # no name of torch's public ones: other versions may not have it
+                importlib.import_module("torch.fx.experimental.symbolic_shapes")
+            for name in methods:
+                with contextlib.suppress(Exception):  # it is reported when it is asked for
+                    methods[name]
 
     def perform(self, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> dict[str, Any] | None:
         """Do one job by its kind: view, export, anatomy or catalogue."""

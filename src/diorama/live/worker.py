@@ -19,6 +19,9 @@ from ..core.errors import Cancelled, DioramaError
 from . import wire
 from .log import write_log
 
+REST = 0.5
+"""Seconds without a job after which a worker imports what it may need later."""
+
 Emit = Callable[..., None]
 """Send an event of the running job: ``emit({"event": …}, body)``."""
 
@@ -28,6 +31,9 @@ class Performer(Protocol):
 
     def warm(self, level: str) -> None:
         """Import and load ahead what jobs will need."""
+
+    def idle(self, level: str) -> None:
+        """Import what some jobs will need, in a thread of its own, while there is nothing to do yet."""
 
     def perform(self, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> dict[str, Any] | None:
         """Do one job; what it returns goes into its ``done`` event."""
@@ -120,8 +126,14 @@ def main() -> None:
     performer = make_performer(first["performer"])
     performer.warm(first["level"])
     send({"event": "ready"})
+    rested = False
     while True:
-        job = commands.jobs.get()
+        try:
+            job = commands.jobs.get(timeout=None if rested else REST)
+        except queue.Empty:
+            rested = True
+            threading.Thread(target=performer.idle, args=(first["level"],), name="diorama-idle", daemon=True).start()
+            continue
         number = job["job"]
 
         def emit(header: dict[str, Any], body: bytes = b"", number: int = number) -> None:

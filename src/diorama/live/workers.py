@@ -28,6 +28,8 @@ class Worker:
         self.ready = False
         self.dead = False
         self.job: Any = None
+        self.since = 0.0
+        """When its job began."""
         self.recent: list[str] = []
         """What it has loaded, by the affinity of its last jobs; the newest last."""
 

@@ -20,6 +20,9 @@ class FakeLooking:
         if level == "broken":
             raise RuntimeError("this worker never starts")
 
+    def idle(self, level: str) -> None:
+        """Nothing to import later either."""
+
     def perform(self, job: dict[str, Any], emit: Callable[..., None], cancelled: Callable[[], bool]) -> Any:
         """Do what the job's ``act`` says."""
         act = getattr(self, job["act"])

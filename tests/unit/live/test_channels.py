@@ -18,7 +18,7 @@ class FakeJob:
     """A job that the test drives."""
 
     def __init__(self, request: Request, callbacks: dict[str, Callable[..., None]]) -> None:
-        self.request, self.callbacks, self.cancelled = request, callbacks, False
+        self.request, self.callbacks, self.cancelled, self.quiet = request, callbacks, False, False
 
     def cancel(self) -> None:
         """Note it."""
@@ -49,9 +49,10 @@ class Bench:
         self.frames: list[tuple[int, int, bytes]] = []
         self.channels = Channels(self, self.sent.append, lambda *frame: self.frames.append(frame))
 
-    def submit(self, request: Request, callbacks: dict[str, Callable[..., None]]) -> Any:
+    def submit(self, request: Request, callbacks: dict[str, Callable[..., None]], quiet: bool) -> Any:
         """Note the job."""
         self.jobs.append(FakeJob(request, callbacks))
+        self.jobs[-1].quiet = quiet
         return self.jobs[-1]
 
     def pulse(self, request: Request) -> object:
@@ -183,6 +184,7 @@ def test_live_pictures_follow_the_run_and_wait_for_the_page(bench: Bench) -> Non
     bench.channels.tick()
     assert len(bench.jobs) == 2, "nothing is new"
     assert len(bench.events("busy")) == 1, "a live picture made again is not announced"
+    assert [job.quiet for job in bench.jobs] == [False, True], "and gives way to what is asked"
 
 
 def test_live_records_are_not_made_more_often_than_their_pause(bench: Bench) -> None:
@@ -195,6 +197,21 @@ def test_live_records_are_not_made_more_often_than_their_pause(bench: Bench) -> 
     bench.channels.ack(1, bench.frames[0][1])
     bench.channels.tick()
     assert len(bench.jobs) == 1
+
+
+def test_a_slow_live_picture_rests(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What took long is not made again at once, however fast the run goes on."""
+    now = [100.0]
+    monkeypatch.setattr(channels_module.time, "monotonic", lambda: now[0])
+    bench.channels.show(1, look(step="live"))
+    now[0] += 5.0
+    bench.jobs[0].done()
+    bench.now = 1
+    bench.channels.tick()
+    assert len(bench.jobs) == 1
+    now[0] += 5.0
+    bench.channels.tick()
+    assert len(bench.jobs) == 2
 
 
 def test_a_live_error_is_said_once(bench: Bench) -> None:

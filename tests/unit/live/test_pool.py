@@ -11,7 +11,7 @@ from fake_looking import NAME
 from heard import Heard
 
 from diorama.core.errors import Unavailable
-from diorama.live.jobs import Lane, Pool
+from diorama.live.jobs import BACKGROUND, STUCK, Lane, Pool
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,38 @@ def test_a_waiting_job_is_cancelled_without_starting(pool: Pool) -> None:
     pool.submit({"act": "echo"}, **after.callbacks())
     assert after.end()[0] == "on_done"
     assert waiting.all.empty()
+
+
+def test_what_is_asked_does_not_wait_for_what_refreshes(pool: Pool) -> None:
+    """Live pictures made again take one worker of two; the other is there for a click."""
+    live = [Heard(), Heard()]
+    running = [pool.submit({"act": "count"}, **heard.callbacks(), priority=BACKGROUND) for heard in live]
+    live[0].next("on_progress")
+    asked = Heard()
+    pool.submit({"act": "echo"}, **asked.callbacks())
+    assert asked.end()[0] == "on_done"
+    assert live[1].all.empty()
+    for each in running:
+        each.cancel()
+
+
+def test_a_click_takes_the_spare_when_all_are_long_at_work() -> None:
+    """While every worker is in the middle of something long, the warm spare does what is asked; a third one waits."""
+    spared = Pool(NAME, (Lane("model", 1, "", spare=True),))
+    try:
+        heard, asked = Heard(), Heard()
+        running = spared.submit({"act": "count"}, **heard.callbacks())
+        heard.next("on_progress")
+        spared.submit({"act": "echo"}, **asked.callbacks())
+        assert asked.end()[0] == "on_done"
+        quiet = Heard()
+        spared.submit({"act": "echo"}, **quiet.callbacks(), priority=BACKGROUND)
+        time.sleep(2 * STUCK)
+        assert quiet.all.empty()
+        running.cancel()
+        assert quiet.end()[0] == "on_done"
+    finally:
+        spared.close()
 
 
 def test_a_closed_pool_refuses() -> None:
