@@ -33,6 +33,7 @@ export function group(drawNode: DrawNode): Draw<Group> {
       caption.hidden = !mark.caption;
       list.dataset["direction"] = mark.direction;
       list.dataset["labelled"] = String(labelled(mark));
+      list.dataset["pictures"] = String(isPictures(mark));
       while (children.length > mark.children.length) {
         const child = children.pop();
         child?.drawn.destroy();
@@ -73,6 +74,11 @@ export function group(drawNode: DrawNode): Draw<Group> {
 /** The width that a picture wants. */
 function sizeOf(node: Node): string {
   return node.mark === "image" ? `${node.size}px` : "auto";
+}
+
+/** Pictures stand as close as their own sizes let them, not in columns of equal width. */
+export function isPictures(mark: Group): boolean {
+  return mark.direction === "grid" || (mark.direction === "row" && mark.children.length > 1 && mark.children.every((child) => child.mark === "image"));
 }
 
 /** A column of pictures with short names reads best with the names in a column of their own. */

@@ -168,7 +168,8 @@ export class Channel {
     const before = this.shown?.view === asked.view ? this.picture : null;
     const laid = picture.final || !before ? null : overlaid(before, picture);
     this.picture = laid?.picture ?? picture;
-    this.stale = laid?.stale ?? [];
+    // At the live end the same question is answered anew each second: what stands there is hardly older, and is not dimmed.
+    this.stale = laid && !(this.shown && same(this.shown, asked)) ? laid.stale : [];
     this.onpicture?.(picture);
   }
 

@@ -1,5 +1,6 @@
 /** Give a picture's marks the sizes that fill the place it has, so that nothing is cut off and no room is wasted. */
 
+import { isPictures } from "../marks/group.ts";
 import type { Group, Heatmap, Lines, Node, Ridges, Tiles } from "../types.ts";
 
 export interface Space {
@@ -155,7 +156,7 @@ function groupHeight(node: Group, width: number, factor: number): number {
     const heights = children.map((child) => heightOf(child, width - (named ? NAMES : 0), factor) - (named ? HEAD : 0));
     return own + sum(heights.map((height) => (named ? Math.max(40, height) : height))) + (children.length - 1) * (named ? 8 : 12);
   }
-  if (node.direction === "grid") return own + wrapped(children, width, factor);
+  if (isPictures(node)) return own + wrapped(children, width, factor);
   const across = Math.max(1, Math.min(children.length, Math.floor((width + 16) / 196)));
   const each = (width - 16 * (across - 1)) / across;
   let total = own;
