@@ -16,6 +16,7 @@ import diorama
 from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.knobs import knobs_of
 from diorama.data import nesting
+from diorama.methods import batches
 from diorama.methods.method import Attribution
 
 pytestmark = [
@@ -100,6 +101,30 @@ def test_a_batch_is_explained_as_its_examples_are(name: str, net: str) -> None:
     alone = ask(model, nesting.select(x, slice(1, 2)), name, **shared)
     assert apart(nesting.select(whole.values, slice(1, 2)), alone.values) < 1e-4
     assert apart(ask(model, x, name, **shared).values, whole.values) < 1e-6
+
+
+@pytest.mark.parametrize("name", [name for name in diorama.methods if not diorama.methods[name].singly])
+def test_more_than_the_memory_holds_is_explained_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not all examples fit into one pass, fewer go through the model together, and the maps stay the same."""
+    model, x = next(specimen for specimen in ZOO if specimen.name == "functional")()
+    shared: dict[str, Any] = {"baseline": x.flip(0)} if name == "integrated_gradients" else {}
+    if name == "expected_gradients":
+        shared["baseline"] = x[:2]
+    try:
+        whole = ask(model, x, name, **shared)
+    except NotApplicable:
+        return
+    sizes: list[int] = []
+    model.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(batches, "HELD", 1)
+    monkeypatch.setattr(batches, "LARGEST", 1)
+    parts = ask(model, x, name, **shared)
+    # The layers are found on two examples.
+    assert max(sizes) <= 2 < len(x)
+    assert apart(parts.values, whole.values) < 1e-4
+    assert apart(parts.scores, whole.scores) < 1e-5
+    assert (parts.note, parts.target, set(parts.maps)) == (whole.note, whole.target, set(whole.maps))
+    assert parts.provenance == whole.provenance
 
 
 class _Net(nn.Module):

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,8 @@ from ..model.capture import Capture
 from ..model.outputs import Wanted
 from ..model.targets import Target
 from ..model.unwrap import device_of, fed, unwrap
-from .method import Attribution, FunctionModule, Looking, Method
+from .batches import pieces
+from .method import Attribution, FunctionModule, Looking, Method, numbers_note
 
 
 def attribute(
@@ -85,12 +87,39 @@ def attribute(
 def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Iterator[Attribution]:
     """Every attribution of a method as it refines; for views, which have a :class:`Looking` at hand.
 
+    *Meaning* more examples than a gigabyte holds a pass of are explained in parts, one after the other.
     *Raises* NotApplicable where the method does not fit.
     """
     reason = method.fits(look, x)
     if reason is not None:
         raise NotApplicable(reason)
-    yield from method.attribute(look, x, aim(look, x, target))
+    aimed = aim(look, x, target)
+    parts = list(pieces(look, x, grad=True))
+    if len(parts) == 1 or method.singly or (callable(target) and not isinstance(target, Target)):
+        yield from method.attribute(look, x, aimed)
+    else:
+        yield _in_parts(look, x, aimed, method, parts)
+
+
+def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: list[slice]) -> Attribution:
+    """The examples explained part by part, as if they had gone through the model together."""
+    dice, said = look.generator.get_state(), []
+    found: list[Attribution] = []
+    for part in parts:
+        own, own_look = nesting.select(x, part), look.on(x, part, pooled=method.pooled)
+        look.generator.set_state(dice)
+        *_, last = method.attribute(own_look, own, only(target, part))
+        found.append(last)
+        said.append(last.note.removesuffix(numbers_note(own, last.values, method.signed)).strip())
+        look.progress(part.stop, nesting.size(x), "examples")
+    values = nesting.join([one.values for one in found])
+    maps = {name: torch.cat([one.maps[name] for one in found]) for name in found[0].maps}
+    notes = dict.fromkeys(note for note in (*said, numbers_note(x, values, method.signed)) if note)
+    return dataclasses.replace(
+        found[0], values=values, scores=torch.cat([one.scores for one in found]), x=x, maps=maps, note=" ".join(notes),
+        checks={name: max(one.checks[name] for one in found) for name in found[0].checks}, target=str(target),
+        provenance=msgspec.structs.replace(found[0].provenance, selection=str(target)),
+    )  # fmt: skip
 
 
 def aim(look: Looking, x: Nested, target: Any = None) -> Target:
@@ -153,10 +182,10 @@ class EachClass(Target):
     look: Looking | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
-def only(target: Target, index: int) -> Target:
-    """The target of one example alone."""
+def only(target: Target, which: int | slice) -> Target:
+    """The target of one example alone, or of some in a row."""
     if isinstance(target, EachClass) and target.look is not None:
-        return each_class(target.look, target.numbers[index : index + 1])
+        return each_class(target.look, target.numbers[slice(which, which + 1) if isinstance(which, int) else which])
     return target
 
 

@@ -16,7 +16,9 @@ from ..model.mode import OpMode
 from ..model.randomness import RandomKept
 from ..model.targets import Target
 from .attribute import only
-from .method import Attribution, Cost, Group, Looking, Method
+from .batches import together
+from .cost import Cost
+from .method import Attribution, Group, Looking, Method
 from .patches import BATCH, Covers, Laid, draws_of, laid_out
 
 _DRAWS = frozenset((
@@ -34,6 +36,7 @@ class BlackBox(Method):
 
     group: ClassVar[Group] = "black box"
     function: ClassVar[bool] = True
+    singly: ClassVar[bool] = True
     sums: ClassVar[bool] = False
     """The parts' values should sum to the target's change from nothing to everything present."""
 
@@ -108,8 +111,8 @@ class _Asked:
 
     def __call__(self, present: Tensor) -> Tensor:
         found = []
-        for start in range(0, len(present), BATCH):
-            rows = present[start : start + BATCH]
+        for start in range(0, len(present), self._parts.together):
+            rows = present[start : start + self._parts.together]
             found.append(self._look.run(self._parts.covered(rows), self._target).value.detach())
             self._done = min(self._done + len(rows), self._total)
             self._look.progress(self._done, self._total, "forward passes")
@@ -128,6 +131,8 @@ class Parts:
     def __init__(self, method: BlackBox, look: Looking, x: Nested, example: int) -> None:
         self._x = nesting.select(x, [example])
         self._laid = laid_out(self._x, look.kind)
+        self.together = together(look, self._x, BATCH)
+        """How many times it goes through the model in one pass."""
         given = laid_out(nesting.select(look.baseline, [0]), look.kind) if look.baseline is not None else []
         self._ids: list[Tensor] = []
         self._covers: list[Tensor] = []

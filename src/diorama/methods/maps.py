@@ -16,7 +16,8 @@ from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..model.layers import Layer, by_unit
 from ..model.targets import Target
-from .method import Cost, Looking
+from .cost import Cost
+from .method import Looking
 from .rectifying import rectifier
 
 _PASSING = ("Pool", "Dropout", "Identity", "Upsample", "Unflatten", "Pad")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
@@ -27,24 +29,14 @@ from ..model.outputs import Reading, Wanted
 from ..model.targets import Target
 from ..model.untouched import weights_held
 from ..model.unwrap import held
+from .batches import pieces
+from .cost import Cost
 from .entrance import Entrance
 
 Group = Literal["gradient", "relevance", "class activation", "input modification", "black box", "transformers"]
 
 _TABLES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], LayerTable]] = weakref.WeakKeyDictionary()
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]] = weakref.WeakKeyDictionary()
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """How many forward and backward passes over the whole input a method needs, known before it starts."""
-
-    forward: int = 1
-    backward: int = 0
-
-    def seconds(self, one: float) -> float:
-        """The expected time, from that of one forward pass; a backward pass to the input takes about as long again."""
-        return one * (self.forward + self.backward)
 
 
 class FunctionModule(nn.Module):
@@ -215,11 +207,26 @@ class Looking:
 
     def scores(self, x: Nested) -> Tensor:
         """The model's scores, (n, classes)."""
-        return self.run(x).scores.detach()
+        parts = [self.run(nesting.select(x, part)).scores.detach() for part in pieces(self, x)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def target(self, x: Nested, target: Target) -> Tensor:
         """The target's value for each example, (n,), without gradients."""
         return self.run(x, target).value.detach()
+
+    def timed(self, x: Nested) -> float:
+        """Seconds that one forward pass of one example takes here."""
+        begun = time.perf_counter()
+        self.run(nesting.select(x, slice(0, 1)))
+        return time.perf_counter() - begun
+
+    def on(self, x: Nested, part: slice, *, pooled: bool = False) -> Looking:
+        """The same look at some examples of an input; each takes its own baseline along, unless that is a pool for all."""
+        other = copy.copy(self)
+        other._x, other._progress = nesting.select(x, part), None
+        if self.baseline is not None and not pooled and nesting.size(self.baseline) == nesting.size(x) > 1:
+            other.baseline = nesting.select(self.baseline, part)
+        return other
 
     def points(self, x: Nested) -> tuple[Tensor, ...]:
         """What gradients are taken at, as new leaves: floating-point inputs and the embeddings of tokens.
@@ -303,6 +310,10 @@ class Method(Plugin):
     """Its values should sum to the target (minus a baseline's), and ``checks["completeness"]`` says how nearly."""
     function: ClassVar[bool] = False
     """It also explains a plain function."""
+    singly: ClassVar[bool] = False
+    """It explains one example after the other; else all go through the model together, as many as the memory holds."""
+    pooled: ClassVar[bool] = False
+    """Its baseline is a pool of inputs for all examples, not one for each."""
     rows: ClassVar[tuple[str, ...]] = ()
     """The numbered features that it serves."""
     view: ClassVar[str] = "attribution"

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from ..core.errors import NotApplicable, UsageError
+from ..core.errors import NotApplicable
 from ..data import nesting
 from ..data.kinds import Image, Kind
 from ..data.nesting import Nested
 from ..model.incremental import Incremental
 from ..model.targets import Target
+from .batches import LARGEST, together
 from .method import Looking
 
 FILLS = ("constant", "mean", "blur", "random")
 BATCH = 32
-"""Changed inputs in one pass."""
+"""Changed inputs in one pass, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +237,14 @@ class Changed:
         incremental = laid.pixels and not laid.whole and not look.function
         self.engine = Incremental(self._run, self.image, cancel=look.cancel) if incremental else None
         self._cancel = look.cancel
+        self._together = together(look, self._x, BATCH)
+
+    @property
+    def batch(self) -> int:
+        """How many patches fit into one pass; where only windows are computed, that is known after the first."""
+        if self.engine is None or not self.engine.largest:
+            return self._together
+        return max(1, min(BATCH, LARGEST // self.engine.largest))
 
     def _run(self, images: Tensor) -> Any:
         parts = [part.expand(len(images), *part.shape[1:]) for part in nesting.tensors(self._x)]
@@ -269,9 +278,3 @@ def answers(look: Looking, target: Target) -> Callable[[Nested], tuple[Tensor, T
 def draws_of(look: Looking) -> torch.Generator:
     """The random numbers of one example: the same for each, so that a batch is explained as its examples are."""
     return torch.Generator().manual_seed(look.seed)
-
-
-def affordable(passes: int, limit: int, way_out: str) -> None:
-    """Refuse a request that needs more forward passes than were allowed."""
-    if passes > limit:
-        raise UsageError(f"this needs {passes:,} forward passes, more than the limit of {limit:,}; {way_out}")

@@ -13,6 +13,7 @@ from ..core.errors import UsageError
 from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..model.targets import Target
+from .batches import together
 from .method import Looking
 
 Baseline = Literal["zero", "low", "high", "mean"]
@@ -81,10 +82,10 @@ def averaged(
     """
     turns = len(weights)
     count = nesting.size(x)
-    together = max(1, BATCH // count)
+    at_once = max(1, together(look, x, BATCH, grad=True) // count)
     total: list[Tensor] = []
-    for first in range(0, turns, together):
-        chunk = range(first, min(first + together, turns))
+    for first in range(0, turns, at_once):
+        chunk = range(first, min(first + at_once, turns))
         parts = [place(turn) for turn in chunk]
         points = tuple(torch.cat(part).requires_grad_() for part in zip(*parts, strict=True))
         repeated = nesting.join([x] * len(chunk))

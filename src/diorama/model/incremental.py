@@ -63,7 +63,7 @@ class Incremental:
     called, on tensors that stand for the changed maps: convolutions, pooling, batch normalization, activations, sums
     and joins compute only the windows that the patches reach. From the first other op on, the whole maps are computed.
     ``operations`` and ``operations_in_full`` count multiplications of convolutions and linear layers;
-    ``uncovered`` names the ops that asked for whole maps.
+    ``uncovered`` names the ops that asked for whole maps, ``largest`` is how many numbers an op made of one patch at most.
     *Shapes* x (1, channels, rows, columns).
     *Error* differs from running each changed input in full by rounding alone, below 1e-5 of the scores' size.
     *Cost* one forward pass for the first call; then the windows only. Memory for all maps of one pass, twice.
@@ -83,6 +83,7 @@ class Incremental:
         self.operations = 0
         self.operations_in_full = 0
         self.uncovered: list[str] = []
+        self.largest = 0
 
     def __call__(self, values: Tensor, tops: Sequence[int], lefts: Sequence[int]) -> Any:
         """What the function returns for the input with each patch (n, channels, rows, columns) at its place."""
@@ -96,7 +97,7 @@ class Incremental:
                 f"{base.height} × {base.width}, got {tuple(values.shape)} with {len(tops)} and {len(lefts)} places"
             )
         values = values.to(base.tensor).contiguous(memory_format=torch.channels_last)
-        self._count, self.uncovered = 0, []
+        self._count, self.uncovered, self._patches = 0, [], len(values)
         self._windows.clear()
         with torch.no_grad():
             x = self._stand_in(Window(base, values, [int(t) for t in tops], [int(left) for left in lefts]))
@@ -281,11 +282,15 @@ class Incremental:
         return known[2]
 
     def _counted(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        if name not in ("conv2d", "linear") or not isinstance(result, Tensor):
+        if not isinstance(result, Tensor) or name in _ABOUT:
+            return
+        window = self._windows.get(result)
+        made = (window.values if isinstance(window, Window) else result).numel()
+        self.largest = max(self.largest, made // self._patches)
+        if name not in ("conv2d", "linear"):
             return
         weight = args[1] if len(args) > 1 else kwargs["weight"]
-        window = self._windows.get(result)
-        self.operations += (window.values if isinstance(window, Window) else result).numel() * weight[0].numel()
+        self.operations += made * weight[0].numel()
         self.operations_in_full += result.numel() * weight[0].numel()
 
 

@@ -11,7 +11,8 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Cost, Group, Looking, Method
+from ..cost import Cost
+from ..method import Attribution, Group, Looking, Method
 from ..relevance.heads import Heads, placed, stacked, without
 
 

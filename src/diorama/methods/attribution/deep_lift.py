@@ -9,7 +9,8 @@ from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ...model.untouched import weights_held
-from ..method import Attribution, Cost, Group, Looking, Method, completeness
+from ..cost import Cost
+from ..method import Attribution, Group, Looking, Method, completeness
 from ..paths import BASELINES, baseline_points
 from ..relevance.differences import Differences
 from ..relevance.tracing import forward

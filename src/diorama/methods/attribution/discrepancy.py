@@ -15,8 +15,9 @@ from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..attribute import only
-from ..method import Attribution, Cost, Group, Looking, Method
-from ..patches import BATCH, Changed, Covers, Grid, affordable, answers, draws_of, laid_out
+from ..cost import Cost, affordable
+from ..method import Attribution, Group, Looking, Method
+from ..patches import Changed, Covers, Grid, answers, draws_of, laid_out
 
 
 class Discrepancy(Method):
@@ -37,6 +38,7 @@ class Discrepancy(Method):
         "Zhou, Khosla, Lapedriza, Oliva and Torralba, Object Detectors Emerge in Deep Scene CNNs, ICLR 2015, section 3.2"
     )
     signed: ClassVar[bool] = False
+    singly: ClassVar[bool] = True
 
     size: int | None = knob(None, "Side of the window; by itself an eleventh of the shorter side, as in the paper.",
                             kind="integer", low=1, high=4096, unit="pixels", main=True)  # fmt: skip
@@ -71,7 +73,7 @@ class Discrepancy(Method):
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """Change window after window, then measure the field."""
-        affordable(self.cost(look, x).forward, self.limit, "take a larger stride, or raise limit=")
+        affordable(self.cost(look, x), self.limit, lambda: look.timed(x), "take a larger stride, or raise limit=")
         laid, grid = laid_out(x, look.kind)[0], self._grid(look, x)
         if not laid.pixels:
             raise NotApplicable("discrepancy changes windows of an image, and this input is none; use occlusion")
@@ -82,11 +84,13 @@ class Discrepancy(Method):
         for k in range(n):
             changed = Changed(look, x, k, laid, answers(look, only(target, k)))
             covers = Covers("random", changed.image, draws=self.draws, generator=draws_of(look))
-            for start in range(0, grid.count, BATCH):
-                part = range(start, min(start + BATCH, grid.count))
+            start = 0
+            while start < grid.count:
+                part = range(start, min(start + changed.batch, grid.count))
+                start = part.stop
                 for draw in range(self.draws):
                     value = changed(*covers.patches(grid, part, draw))[0].detach()
-                    moved[k, start : part.stop] += (value - before[k]).abs().float().cpu() / self.draws
+                    moved[k, part.start : part.stop] += (value - before[k]).abs().float().cpu() / self.draws
                 look.progress(k * grid.count + part.stop, n * grid.count, "windows")
         image = grid.spread(moved)
         maps, checks = self._field(look, x, target, image)

@@ -11,8 +11,9 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...model.targets import Target
+from ..cost import Cost
 from ..maps import mapped, missing, passes, spread
-from ..method import Attribution, Cost, Group, Looking, Method
+from ..method import Attribution, Group, Looking, Method
 
 
 class EigenCam(Method):

@@ -13,7 +13,8 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Cost, Group, Looking, Method, completeness
+from ..cost import Cost
+from ..method import Attribution, Group, Looking, Method, completeness
 
 
 class ExpectedGradients(Method):
@@ -32,6 +33,7 @@ class ExpectedGradients(Method):
     group: ClassVar[Group] = "gradient"
     source: ClassVar[str] = "Erion, Janizek, Sturmfels, Lundberg, Lee 2021 (arXiv:1906.10670), equation 3"
     completeness: ClassVar[bool] = True
+    pooled: ClassVar[bool] = True
 
     draws: int = knob(64, "How many pairs of another input and a place on the way.", low=1, high=10000, log=True, main=True)  # fmt: skip
 

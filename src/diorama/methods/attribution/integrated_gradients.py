@@ -8,7 +8,8 @@ from typing import ClassVar
 from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Cost, Group, Looking, Method, completeness
+from ..cost import Cost
+from ..method import Attribution, Group, Looking, Method, completeness
 from ..paths import BASELINES, RULES, averaged, baseline_points, nodes
 
 _LARGE_GAP = 0.05
@@ -57,5 +58,5 @@ class IntegratedGradients(Method):
         gap = completeness(values, scores - look.run(x, target, starts).value.detach())
         note = ""
         if gap > _LARGE_GAP:
-            note = f"The values miss what they should sum to by {gap:.0%}: more steps come nearer."
+            note = f"The values miss what they should sum to by more than {_LARGE_GAP:.0%}: more steps come nearer."
         yield self.found(look, x, target, values, scores, checks={"completeness": gap}, note=note)

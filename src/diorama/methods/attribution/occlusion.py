@@ -13,8 +13,9 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..attribute import only
-from ..method import Attribution, Cost, Group, Looking, Method
-from ..patches import BATCH, FILLS, Changed, Covers, Grid, Laid, affordable, answers, draws_of, laid_out
+from ..cost import Cost, affordable
+from ..method import Attribution, Group, Looking, Method
+from ..patches import FILLS, Changed, Covers, Grid, Laid, answers, draws_of, laid_out
 
 
 class Occlusion(Method):
@@ -33,6 +34,7 @@ class Occlusion(Method):
         "Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2"
     )
     function: ClassVar[bool] = True
+    singly: ClassVar[bool] = True
 
     size: int | None = knob(None, "Side of the window; by itself an eighth of the image, or one column or word.",
                             kind="integer", low=1, high=4096, unit="pixels", main=True)  # fmt: skip
@@ -51,7 +53,7 @@ class Occlusion(Method):
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """Sweep the windows from coarse to fine."""
-        affordable(self.cost(look, x).forward, self.limit, "take a larger stride, or raise limit=")
+        affordable(self.cost(look, x), self.limit, lambda: look.timed(x), "take a larger stride, or raise limit=")
         parts = laid_out(x, look.kind)
         look.reading  # noqa: B018 - found out before the sweep, on the input as it is
         found = look.run(x, target)
@@ -108,8 +110,10 @@ class _Sweep:
         done, total = 0, len(numbers) * len(self._changed)
         for k, changed in enumerate(self._changed):
             covers = self._covers[k]
-            for start in range(0, len(numbers), BATCH):
-                part = numbers[start : start + BATCH]
+            start = 0
+            while start < len(numbers):
+                part = numbers[start : start + changed.batch]
+                start += len(part)
                 sums = torch.zeros(2, len(part))
                 chances: Tensor | float = 0.0
                 for draw in range(covers.draws):

@@ -13,9 +13,11 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
+from ..batches import together
+from ..cost import Cost
 from ..maps import candidates, mapped, missing, passes, resized, spread
-from ..method import Attribution, Cost, Group, Looking, Method
-from ..paths import BATCH
+from ..method import Attribution, Group, Looking, Method
+from ..patches import BATCH
 
 
 class ScoreCam(Method):
@@ -63,10 +65,10 @@ class ScoreCam(Method):
         )
         masks = (a - low) / (high - low).where(high > low, 1)
         units = a.shape[1]
-        together = max(1, BATCH // len(a))
+        at_once = max(1, together(look, x, BATCH) // len(a))
         answers = []
-        for first in range(0, units, together):
-            chunk = range(first, min(first + together, units))
+        for first in range(0, units, at_once):
+            chunk = range(first, min(first + at_once, units))
             seen = tuple(torch.cat([_through(part, masks[:, k]) for k in chunk]) for part in points)
             answers.append(
                 look.run(nesting.join([x] * len(chunk)), target, seen).value.detach().reshape(len(chunk), -1)

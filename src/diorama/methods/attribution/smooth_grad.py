@@ -11,7 +11,8 @@ from torch import Tensor
 from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Cost, Group, Looking, Method
+from ..cost import Cost
+from ..method import Attribution, Group, Looking, Method
 from ..paths import averaged
 
 

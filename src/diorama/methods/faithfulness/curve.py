@@ -13,7 +13,9 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..attribute import only
-from ..method import Cost, Looking
+from ..batches import together
+from ..cost import Cost
+from ..method import Looking
 from ..patches import BATCH, Covers, laid_out
 
 Fill = Literal["constant", "mean", "blur"]
@@ -74,8 +76,9 @@ def _one(
     ]
     counts = torch.tensor(np.round(shares * len(order)), device=order.device)
     found = []
-    for start in range(0, len(counts), BATCH):
-        changed_places = rank < counts[start : start + BATCH, None]
+    batch = together(look, own, BATCH)
+    for start in range(0, len(counts), batch):
+        changed_places = rank < counts[start : start + batch, None]
         there = changed_places if insert else ~changed_places
         parts = [part.expand(len(there), *part.shape[1:]) for part in nesting.tensors(own)]
         first = 0

@@ -15,7 +15,8 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ...model.unwrap import named_modules
-from ..method import Cost, Looking, Method
+from ..cost import Cost
+from ..method import Looking, Method
 
 INSENSITIVE = 0.9
 """A rank correlation above this, with half of the layers randomized, means that the map hardly changed."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
 from ...data.nesting import Nested
-from ..method import Cost, Looking
+from ..cost import Cost
+from ..method import Looking
 
 
 @dataclasses.dataclass(frozen=True)

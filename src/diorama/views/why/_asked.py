@@ -15,7 +15,8 @@ from ...core.errors import UsageError, not_found
 from ...core.knobs import build, title_of
 from ...core.selection import Key, Selection
 from ...methods.attribute import EachClass, aim
-from ...methods.method import Cost, Looking, Method
+from ...methods.cost import Cost
+from ...methods.method import Looking, Method
 from ...model.targets import Target
 from ...model.unwrap import fed
 from ...scene import Scene

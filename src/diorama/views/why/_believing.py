@@ -17,12 +17,13 @@ from ...core.marks import Column, Lines, Node, Series, Table
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested
+from ...methods.cost import Cost
 from ...methods.faithfulness import randomization as shuffled
 from ...methods.faithfulness.curve import Curve
 from ...methods.faithfulness.deletion import deletion
 from ...methods.faithfulness.insertion import insertion
 from ...methods.faithfulness.randomization import Randomization, randomization
-from ...methods.method import Attribution, Cost
+from ...methods.method import Attribution
 from ...model.targets import Target
 from ._asked import Asked, Chosen, total
 

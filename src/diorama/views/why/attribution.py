@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...methods.attribute import attributions
-from ...methods.method import Cost
+from ...methods.cost import Cost
 from ...scene import Scene
 from ..view import View
 from ._asked import GROUPS, Asked, Chosen, currents, named, of_group, told, total
@@ -44,7 +44,7 @@ class Attribution(View):
         "Selvaraju et al. 2017", "Sundararajan et al. 2017",
     )  # fmt: skip
     rows = ("A7", "A10", "A11", "A12", "A13", "A14", "A15", "A16", "A18")
-    follows = ("example", "class", "unit", "layer")
+    follows = ("example", "class", "unit", "layer", "direction")
     hovers = ("class",)
     input = True
 

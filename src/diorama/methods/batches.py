@@ -1,0 +1,46 @@
+"""How many inputs go through a model together: enough to be quick, few enough for the memory and for a wish to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..data import nesting
+from ..data.nesting import Nested
+
+if TYPE_CHECKING:
+    from .method import Looking
+
+LARGEST = 1 << 26
+"""Numbers that one op may answer with: a quarter of a gigabyte, which a convolution makes in about a second."""
+HELD = 1 << 28
+"""Numbers that a pass may hold for its way back: a gigabyte."""
+_LARGER, _MORE = 24, 128
+"""Where a network's layers are not known: its largest one has at most so many numbers for each of the input's, all have
+at most so many."""
+
+
+def together(look: Looking, x: Nested, most: int, *, grad: bool = False) -> int:
+    """How many inputs like these go through the model in one pass, at least 1 and at most ``most``.
+
+    *Meaning* with ``grad`` all layers' answers are held for the way back, else the largest counts.
+    *Cost* nothing for small inputs; for large ones the layers are found out, one forward pass for a new model.
+    """
+    own = sum(math.prod(part.shape[1:]) for part in nesting.tensors(x))
+    room = HELD if grad else LARGEST
+    if most * own * (_MORE if grad else _LARGER) <= room:
+        return most
+    if look.function:
+        return max(1, min(most, room // (own * _LARGER)))
+    sizes = [math.prod(layer.shape) for layer in look.layers.leaves]
+    needed = own + (sum(sizes) if grad else max(sizes, default=0))
+    return max(1, min(most, room // needed))
+
+
+def pieces(look: Looking, x: Nested, *, grad: bool = False) -> Iterator[slice]:
+    """The examples in parts that go through the model together; mostly one part that holds all."""
+    count = nesting.size(x)
+    size = together(look, x, count, grad=grad)
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
