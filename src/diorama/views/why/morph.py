@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +32,8 @@ KEPT = 8
 """So many ways are kept per set of weights, so that a slider moves without a new computation."""
 
 
+SECONDS = 3.0
+"""A plane is so fine that it takes no longer, where its resolution is left open."""
 NUMBERS = 50_000_000
 """The direction aside is found from examples of at most so many numbers in all."""
 
@@ -46,7 +50,8 @@ class Morph(View):
     not seen. What a layer "knows" is what a linear read-out of a coarse grid of it finds; its accuracy on examples that
     it was not fitted on stands beside it. Mixed inputs are unlike anything the network was trained on.
     *Cost* two walks of ``places`` forward passes a way, some dozens of passes at the flip, sixty forward and backward
-    passes for the inputs behind mixed activations, and resolution² forward passes for the plane.
+    passes for the inputs behind mixed activations, and resolution² forward passes for the plane: when that is left
+    open, as many as three seconds allow.
     *Source* Alain & Bengio 2016 (read-outs); Dhamdhere, Sundararajan & Yan 2018 (what units do along a way).
     """
 
@@ -85,7 +90,10 @@ class Morph(View):
     )  # fmt: skip
     places: int = knob(41, "At how many places of the way the network is asked.", low=3, high=1001)
     window: float = knob(0.05, "How far from the flip its two sides are taken.", low=0.001, high=0.5)
-    resolution: int = knob(36, "Places along each side of the plane.", low=6, high=200)
+    resolution: int | None = knob(
+        None, "Places along each side of the plane; left open: what three seconds allow, at most 36.", kind="integer",
+        low=6, high=200,
+    )  # fmt: skip
 
     @classmethod
     def fits(cls, scene: Scene) -> str | None:
@@ -250,15 +258,24 @@ class Morph(View):
             drawing.notes.append(f"There is no plane: {error}.")
             return
         extent = _extent(plane, parsed(self.path))
-        for size in dict.fromkeys((max(6, self.resolution // 3), self.resolution)):
+        size = 8 if self.resolution is None else max(6, self.resolution // 3)
+        last = self.resolution
+        while True:
             known = ("plane", stops.mark, size, self.third, extent)
-            values = kept.pop(known, None)
+            values, seconds = kept.pop(known, (None, 0.0))
             fresh = values is None
             if values is None:
+                began = time.perf_counter()
                 values = _values(stops.look, plane, extent, size)
-            kept[known] = values
+                seconds = time.perf_counter() - began
+            kept[known] = values, seconds
+            if last is None:
+                last = max(size, min(36, int(size * math.sqrt(SECONDS / max(seconds, 1e-6))) // 4 * 4))
             drawing.plane, drawing.field, drawing.extent = plane, values, extent
             yield fresh, f"the plane, {size * size:,} places"
+            if size >= last:
+                return
+            size = last
 
 
 def _extent(plane: Plane, drawn: list[tuple[float, float]]) -> tuple[float, float, float, float]:
