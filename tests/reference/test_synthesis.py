@@ -59,6 +59,20 @@ def test_slopes_of_priors_are_their_derivatives(name: str) -> None:
     torch.testing.assert_close(slope(Priors(**{name: 1.0}), planes, middle, None), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_likeness_is_that_of_the_examples(channels: int) -> None:
+    """Independent colours have unit deviation, the examples are as unlike as themselves, and the slope is the derivative."""
+    planes = _planes(8, (30, channels, 6, 5)) * 0.5
+    planes[:, -1] = 0.7 * planes[:, 0] + 0.1 * planes[:, -1]
+    like = priors.Likeness.of(planes)
+    flat = like.unmixed(planes).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(flat @ flat.T / flat.shape[1], torch.eye(channels), atol=1e-3, rtol=1e-3)
+    assert float(like(planes).mean()) == pytest.approx(1.5, rel=1e-3)
+    at = planes[:3].clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(like(at).sum(), at)
+    torch.testing.assert_close(like.slope(planes[:3]), wanted, rtol=1e-3, atol=1e-5)
+
+
 def test_mahendrans_norm_is_its_formula() -> None:
     """The α-norm sums the sixth powers of the colours' lengths over B, B = 80/255; the variation is over V = B/6.5."""
     planes, middle = _planes(1, (1, 3, 4, 4)), torch.full((1, 3, 1, 1), 0.5)

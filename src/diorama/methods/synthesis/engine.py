@@ -19,7 +19,7 @@ from ...model.mode import OpMode
 from ..method import Looking
 from .canvases import Canvas
 from .objectives import Objective, Seen
-from .priors import Priors, slope
+from .priors import Likeness, Priors, slope
 from .transforms import Transforms
 
 FIRST, EVERY = 0.1, 0.12
@@ -54,7 +54,10 @@ class Ascent:
 
     *Meaning* steps are Adam's (Kingma & Ba 2015); their size starts at ``rate`` times what suits the canvas and falls
     to a tenth of it along a cosine. A step that leads to a value or slope that is not finite is taken back, and that
-    input goes on with half the step.
+    input goes on with half the step. ``memory`` is how much of the slopes' mean square stays from step to step.
+    ``likeness`` holds pictures to what the examples are like, by a weight that falls from the first to the second number
+    of ``held`` over the first four fifths of the steps, so that what the objective leaves open stays as it was when the
+    weight was large.
     """
 
     steps: int = 160
@@ -63,6 +66,14 @@ class Ascent:
     priors: Priors = dataclasses.field(default_factory=Priors)
     every: float = EVERY
     first: float = FIRST
+    memory: float = 0.999
+    likeness: Likeness | None = None
+    held: tuple[float, float] = (0.0, 0.0)
+
+    def weight(self, step: int) -> float:
+        """The weight of the likeness in a step."""
+        first, last = self.held
+        return 0.0 if first <= 0 else first * (last / first) ** min(1.0, step / (0.8 * self.steps))
 
 
 def form(
@@ -184,6 +195,9 @@ class _Climb:
             held = slope(priors, planes, self.canvas.middle, self.canvas.gaussian)
             # An absolute objective is a mean itself, so its priors are means too.
             way = way - (held / planes[0].numel() if self.objective.absolute else held)
+        weight = self.ascent.weight(self.step)
+        if weight and self.ascent.likeness is not None:
+            way = way - self.ascent.likeness.slope(planes) * weight
         return way, size
 
     def _move(self, values: Tensor, way: Tensor, size: Tensor) -> None:
@@ -200,11 +214,12 @@ class _Climb:
         self.taken += fine
         self.ever |= fine
         self.first.mul_(0.9).add_(way, alpha=0.1)
-        self.second.mul_(0.999).addcmul_(way, way, value=0.001)
+        memory = self.ascent.memory
+        self.second.mul_(memory).addcmul_(way, way, value=1 - memory)
         turns = self.taken.clamp_min(1)
         left = 0.1 + 0.9 * (1 + math.cos(math.pi * min(self.step / self.ascent.steps, 1.0))) / 2
         length = self.size * fine * (self.ascent.rate * self.canvas.rate * left) / (1 - 0.9**turns)
-        deep = (self.second / (1 - 0.999**turns).reshape(broad)).sqrt_().add_(1e-8)
+        deep = (self.second / (1 - memory**turns).reshape(broad)).sqrt_().add_(1e-8)
         z.addcdiv_(self.first * length.reshape(broad), deep)
         flat = fine & (size == 0) & (self.kicks < _KICKS)
         if bool(flat.any()):

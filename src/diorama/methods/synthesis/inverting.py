@@ -15,10 +15,14 @@ from ...model.layers import by_unit
 from ..method import Looking
 from .engine import Ascent, Formed, form
 from .objectives import match
+from .priors import Likeness, Priors
 from .stage import Stage
 
-RATE = 3.0
-"""Steps are so much longer than for a unit: a code pulls at all of the picture at once."""
+RATE, MEMORY = 6.0, 0.99
+"""Steps are so much longer than for a unit, and slopes so much sooner forgotten: a code pulls at all of the picture at
+once, and less and less."""
+HELD = (0.5, 0.0015)
+"""The weights of likeness to the examples, at first and at last, against the code's distance as a share of its size."""
 _BATCH = 32
 
 
@@ -83,12 +87,26 @@ def distances(rows: Tensor, wanted: Tensor, yard: float) -> Tensor:
     return far / yard
 
 
+def climb(stage: Stage, steps: int, *, rate: float = 1.0, held: float = 1.0, priors: Priors | None = None) -> Ascent:
+    """How pictures are made from a code: held to be like the examples at first, and let go more and more.
+
+    *Meaning* what the code tells wins in the end; what it does not tell stays as smooth and as coloured as the examples
+    are. ``held`` and ``rate`` are relative to what suits most pictures.
+    """
+    like = Likeness.of(stage.frame.planes(stage.examples)) if stage.image else None
+    return Ascent(
+        steps, RATE * rate, priors=priors or Priors(), memory=MEMORY, likeness=like,
+        held=(HELD[0] * held, HELD[1] * held),
+    )  # fmt: skip
+
+
 def invert(
     stage: Stage, layer: str, x: Nested, yard: Yardstick, ascent: Ascent, *, starts: int = 5, seed: int = 0
 ) -> Iterator[Inverted]:
     """Pictures from the code of one example (a batch of one) in a layer, as they form.
 
-    *Source* Mahendran & Vedaldi 2015, "Understanding deep image representations by inverting them".
+    *Source* Mahendran & Vedaldi 2015, "Understanding deep image representations by inverting them"; their prior's
+    weight, chosen for each layer by hand, is here one that falls.
     """
     code = codes(stage.look, [layer], x)[layer].to(stage.frame.own.device)
     wanted = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part])

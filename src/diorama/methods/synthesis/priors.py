@@ -106,6 +106,48 @@ class Gaussian:
         return squares.flatten(1).mean(1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Likeness:
+    """How much the examples vary from pixel to pixel and about their mean colour, in colours made independent.
+
+    *Meaning* planes are counted in deviations of the examples' independent colours, u = unmixing (planes − mean); a
+    picture's unlikeness is its total variation of u as a share of the examples' own, and half the mean square of u.
+    """
+
+    unmixing: Tensor
+    mean: Tensor
+    variation: float
+
+    @classmethod
+    def of(cls, planes: Tensor) -> Likeness:
+        """Measure it on pictures (n, channels, height, width)."""
+        pixels = planes.detach().double().transpose(0, 1).flatten(1)
+        mean = pixels.mean(1)
+        centred = pixels - mean[:, None]
+        values, vectors = torch.linalg.eigh(centred @ centred.T / max(1, centred.shape[1]))
+        # Colours that never go that way are taken to go there a hundredth as far as the others.
+        least = (values.max() * 1e-4).clamp_min(1e-6)
+        unmixing = (vectors / values.clamp_min(least).sqrt()).T.float()
+        whole = cls(unmixing, mean.float()[:, None, None], 1.0)
+        return dataclasses.replace(whole, variation=max(float(total_variation(whole.unmixed(planes)).mean()), 1e-6))
+
+    def unmixed(self, planes: Tensor) -> Tensor:
+        """Planes in deviations of independent colours."""
+        return torch.einsum("dc,nchw->ndhw", self.unmixing.to(planes), planes - self.mean.to(planes))
+
+    def __call__(self, planes: Tensor) -> Tensor:
+        """How unlike the examples each picture is: about 1.5 for one of them."""
+        own = self.unmixed(planes)
+        unlike: Tensor = total_variation(own) / self.variation + own.flatten(1).square().mean(1) / 2
+        return unlike
+
+    def slope(self, planes: Tensor) -> Tensor:
+        """The slope of the unlikeness."""
+        own = self.unmixed(planes)
+        way = (variation_slope(own, 1.0) / self.variation + own) / own[0].numel()
+        return torch.einsum("dc,ndhw->nchw", self.unmixing.to(planes), way)
+
+
 def slope(priors: Priors, planes: Tensor, middle: Tensor, gaussian: Gaussian | None) -> Tensor:
     """The slope of all penalties at each number; a penalty counts as a sum over pixels, so that it does not fade with
     size.

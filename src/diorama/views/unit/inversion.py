@@ -21,8 +21,7 @@ from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested
 from ...methods.synthesis import decoder as decoding
 from ...methods.synthesis.decoder import Decoder, Taught
-from ...methods.synthesis.engine import Ascent
-from ...methods.synthesis.inverting import RATE, Inverted, Yardstick, codes, distances, invert, unit_first
+from ...methods.synthesis.inverting import Inverted, Yardstick, climb, codes, distances, invert, unit_first
 from ...methods.synthesis.priors import Priors
 from ...methods.synthesis.stage import Stage
 from ...scene import Scene
@@ -56,7 +55,8 @@ class Inversion(View):
 
     *Meaning* each column is a layer; every picture in it was made from noise until the layer answers to it as to the
     original. Where they all look like the original, the layer keeps everything; what differs between them is what the
-    layer does not care about. The decoder is a network trained to draw the picture from the code at once: it shows what
+    layer does not care about. At first they are held to be as smooth and as coloured as the examples; that hold is let go
+    until nearly only the code counts. The decoder is a network trained to draw the picture from the code at once: it shows what
     the code tells on average.
     *Units* errors are distances as a share of the mean distance between two examples: 0 % is the same, 100 % as unlike
     as any two.
@@ -74,10 +74,12 @@ class Inversion(View):
     starts: int = knob(5, "So many pictures for each layer, each from a noise of its own.", low=1, high=12, main=True)
     decoder: bool = knob(False, "Also train a decoder for each layer, or load one that was trained before.", main=True)
     layers: int = knob(5, "So many layers, spread from the first to the last.", low=1, high=24)
-    steps: int = knob(100, "Steps for each layer.", low=1, high=4000)
+    steps: int = knob(120, "Steps for each layer.", low=1, high=4000)
     rate: float = knob(1.0, "The size of a step, relative to what suits pictures.", low=0.01, high=20.0, log=True)
-    natural: float = knob(0.001, "Mahendran & Vedaldi's two priors of natural pictures, beside the code.", low=0.0, high=1.0)
-    total_variation: float = knob(0.0, "How much neighbours are pulled together.", low=0.0, high=10.0)
+    likeness: float = knob(
+        1.0, "How much pictures are held to be as smooth and as coloured as the examples, at first.", low=0.0, high=20.0
+    )
+    natural: float = knob(0.0, "Also Mahendran & Vedaldi's two priors of natural pictures.", low=0.0, high=1.0)
     decoder_seconds: float = knob(20.0, "How long a decoder is trained for a layer.", low=1.0, high=3600.0, unit="s", log=True)
     decoder_steps: int = knob(2000, "After so many steps it ends even earlier.", low=10, high=1_000_000, log=True)
     seed: int = knob(0, "What the starts and the decoder's first weights are drawn from.", low=0)
@@ -99,7 +101,7 @@ class Inversion(View):
         chosen = self._layers(scene, selection)
         few = nesting.to(scene.live.batch(list(range(min(_YARD, len(scene.live))))), scene.device)
         yard = Yardstick.of(stage, chosen, few)
-        ascent = Ascent(self.steps, RATE * self.rate, priors=Priors(self.total_variation, natural=self.natural))
+        ascent = climb(stage, self.steps, rate=self.rate, held=self.likeness, priors=Priors(natural=self.natural))
         done: dict[str, Inverted] = {}
         drawn: dict[str, _Drawn] = {}
         total = len(chosen) * (1 + self.decoder)
