@@ -21,7 +21,7 @@ from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.outputs import Wanted
-from ..model.targets import Target
+from ..model.targets import Pointing, Target
 from ..model.unwrap import device_of, fed, unwrap
 from .batches import pieces
 from .method import Attribution, FunctionModule, Looking, Method, numbers_note
@@ -141,7 +141,7 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         return each_class(look, tuple(int(number) for number in answers.reshape(-1)))
     if isinstance(target, int) and not isinstance(target, bool) and target == 0 and look.task == "regression":
         return _first(look)
-    named = isinstance(target, str) and ("/" in target or ":" in target)
+    named = isinstance(target, Pointing) or (isinstance(target, str) and ("/" in target or ":" in target))
     return Target.of(target, look.classes, outputs=look.reading.outputs, layers=look.layers if named else None)
 
 

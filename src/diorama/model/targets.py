@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,14 @@ from .axes import likely_unit_axis
 from .capture import Capture
 from .layers import LayerTable, by_unit
 from .outputs import Wanted, pick
+
+
+@runtime_checkable
+class Pointing(Protocol):
+    """What can be a target itself, such as a direction among units."""
+
+    def target(self, table: LayerTable | None = None) -> Target:
+        """Its value as a target."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +44,8 @@ class Target:
     def of(
         cls, value: Any, classes: Sequence[str] = (), *, outputs: Wanted = None, layers: LayerTable | None = None
     ) -> Target:
-        """Read a target: a class's index or name, a key, a pair of targets, or a callable from output to numbers.
+        """Read a target: a class's index or name, a key, a pair of targets, a direction, or a callable from
+        the output to numbers.
 
         ``outputs`` picks the scores from a tuple or dict. ``layers`` says where the units of a layer lie; without it,
         the place is guessed from the activation's shape.
@@ -44,6 +53,8 @@ class Target:
         """
         if isinstance(value, Target):
             return value
+        if isinstance(value, Pointing):
+            return value.target(layers)
         if callable(value):
             return cls(getattr(value, "__name__", "a function"), (), lambda output, look: _numbers(value(output)))
         if isinstance(value, tuple | list):
@@ -121,12 +132,7 @@ def _class(scores: Tensor, number: int) -> Tensor:
 
 def _inside(activation: Tensor, key: Key, layers: LayerTable | None) -> Tensor:
     """A unit, one of its places, or a whole layer for each example."""
-    if layers is not None:
-        units = by_unit(layers[key.name], activation)
-    elif activation.ndim == 1:
-        units = activation[:, None]
-    else:
-        units = activation.movedim(likely_unit_axis(tuple(activation.shape), {}), 1)
+    units = units_of(activation, key.name, layers)
     whole = key.kind == "layer"
     if not whole and key.number >= units.shape[1]:
         raise UsageError(f"{key.name} has units 0 to {units.shape[1] - 1}, got {key.number}")
@@ -138,3 +144,12 @@ def _inside(activation: Tensor, key: Key, layers: LayerTable | None) -> Tensor:
         raise UsageError(f"the places of {key.name} have shape {tuple(places)}, got {str(key)!r}")
     where: tuple[Any, ...] = (..., *key.place)
     return unit[where].mean(1) if whole else unit[where]
+
+
+def units_of(activation: Tensor, layer: str, layers: LayerTable | None) -> Tensor:
+    """A layer's activation (n, units, …); without a table the units' axis is guessed from the shape."""
+    if layers is not None:
+        return by_unit(layers[layer], activation)
+    if activation.ndim == 1:
+        return activation[:, None]
+    return activation.movedim(likely_unit_axis(tuple(activation.shape), {}), 1)

@@ -95,6 +95,8 @@ def _check(scene: Scene, selection: Selection, follows: Iterable[str]) -> None:
                 raise not_found("layer", key.name, known)
             if key.kind == "unit":
                 _check_unit(scene, key)
+        elif key.kind == "direction":
+            scene.direction(key.name)
         elif key.kind == "example":
             _check_number(key, len(scene.examples), "the probe set has examples")
         elif key.kind == "class" and scene.classes:

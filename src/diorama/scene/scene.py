@@ -24,6 +24,7 @@ from .probe import Probe
 from .source import Given, Recorded
 
 if TYPE_CHECKING:
+    from ..model.directions import Direction
     from ..run import Run
 
 
@@ -111,6 +112,23 @@ class Scene(Looking):
         scene: Scene = self.run.scene(step)
         scene.edits, scene.other, scene._input, scene._cancel = self.edits, self.other, self._input, self._cancel
         return scene
+
+    def direction(
+        self, name: str, a: Any = None, b: Any = (), *, layer: str | None = None, how: str = "means"
+    ) -> Direction:
+        """A direction among a layer's units: ``direction("round", a="class:0", b="class:1")`` fits one and keeps it.
+
+        *Meaning* it leads to the examples A from the examples B (left out: all others), each keys (``"class:0"``,
+        ``"example:0-9"``) or numbers of examples; ``how`` is the difference of ``"means"`` or a linear ``"probe"``.
+        It is kept under its name with the run, found again by ``direction("round")`` at any step, where it is fitted
+        anew, and may be a target of attribution and synthesis. ``"pca/conv2/0"`` and ``"nmf/conv2/0"`` are there always.
+        *Raises* NotFound for a name that was not kept; UsageError for one that is kept already, fitted otherwise.
+        """
+        from . import directions
+
+        if a is None:
+            return directions.direction(self, name)
+        return directions.keep(self, name, a, b, layer=layer, how=how)  # type: ignore[arg-type]
 
     # Asking for views.
 

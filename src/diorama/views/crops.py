@@ -213,10 +213,14 @@ def only_pictures(scene: Scene, what: str, instead: str) -> str | None:
 
 def montages(scene: Scene, seen: Seen, layer: Layer, units: Sequence[int], count: int = 9, side: int = 32) -> Pixels:
     """For each unit what it sees of its strongest examples, in one square picture of three by three."""
+    return mosaic([chosen(scene, seen, layer, unit, count=count) for unit in units], count, side)
+
+
+def mosaic(groups: Sequence[Chosen], count: int = 9, side: int = 32) -> Pixels:
+    """For each group of examples what is seen of them, in one square picture of so many."""
     across = max(1, round(count**0.5))
     tiles = []
-    for unit in units:
-        found = chosen(scene, seen, layer, unit, count=count)
+    for found in groups:
         pixels = (found.crops() if found.local else found.pixels) if len(found) else None
         tiles.append(None if pixels is None else smaller(pixels, side))
     first = next((tile for tile in tiles if tile is not None), np.full((1, side, side), GREY, np.uint8))

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...core.errors import NotApplicable, UsageError
 from ...core.selection import Key
 from ...model.capture import Capture
+from ...model.directions import Direction
 from ...model.layers import Layer, LayerTable, by_unit
 from ...model.outputs import Reading
 from ...model.targets import Target
@@ -101,6 +102,8 @@ class Objective:
         """
         if isinstance(value, Objective):
             return value
+        if isinstance(value, Direction):
+            return dataclasses.replace(direction(value.layer, torch.from_numpy(value.vector)), text=value.name)
         if isinstance(value, tuple | list):
             if len(value) != 2:
                 raise UsageError(f"a difference wants two objectives, got {len(value)}")
@@ -283,16 +286,17 @@ def direction(layer: str, vector: Tensor, cosine: float = 0.0, place: Sequence[i
 
     *Meaning* with ``cosine`` above 0 the projection is weighted by that power of the angle's cosine, so that going
     far in the direction counts only while going nowhere else.
-    *Shapes* ``vector`` (units,).
+    *Shapes* ``vector`` (units,), or (n, units) for a direction of its own for each input.
     """
-    way = vector.detach().float() / vector.float().norm().clamp_min(1e-12)
+    way = vector.detach().float()
+    way = way / way.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
     def take(seen: Seen) -> Tensor:
         values = seen.units(layer)
-        if len(way) != values.shape[1]:
-            raise UsageError(f"a direction in {layer} has {values.shape[1]} numbers, got {len(way)}")
+        if way.shape[-1] != values.shape[1]:
+            raise UsageError(f"a direction in {layer} has {values.shape[1]} numbers, got {way.shape[-1]}")
         values = at_place(values, 2, place) if place is not None else values
-        along = torch.einsum("nu...,u->n...", values, way.to(values))
+        along = torch.einsum("nu...,nu->n...", values, way.to(values).expand(len(values), -1))
         if cosine:
             shares = along / values.norm(dim=1).clamp_min(1e-6)
             along = along * shares.clamp_min(0.1) ** cosine

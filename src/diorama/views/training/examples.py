@@ -15,11 +15,12 @@ from ...core.marks import Column, Node, Table, Tiles
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection, number_key
 from ...scene import Scene
+from ...scene.directions import codes
 from ...scene.input import pictured
 from .. import inputs
 from ..view import View
 
-SORTS = ("index", "loss", "margin", "class", "change")
+SORTS = ("index", "loss", "margin", "class", "change", "direction")
 
 
 class Examples(View):
@@ -34,10 +35,11 @@ class Examples(View):
     title = "Examples"
     question = "Which examples does the network get wrong, and which changed?"
     family = "process"
-    follows = ("class", "example")
+    follows = ("class", "example", "direction")
 
     sort: str = knob(
-        "loss", "Order: by number, worst loss first, least sure first, by class, or most changed first.",
+        "loss", "Order: by number, worst loss first, least sure first, by class, most changed first, or along the chosen "
+        "direction.",
         choices=SORTS, main=True,
     )  # fmt: skip
     since: int | None = knob(None, "Compare with the answers at this earlier step.", kind="step", main=True)
@@ -52,7 +54,7 @@ class Examples(View):
             yield self._plain(scene, selection)
             return
         before = self._before(scene)
-        facts = _Facts(scene, before)
+        facts = _Facts(scene, before, self._along(scene, selection))
         order = self._order(facts, selection)
         total = len(order)
         order = order[: self.limit]
@@ -68,6 +70,18 @@ class Examples(View):
         table = Table(columns=(inputs.column(scene, order.tolist()),), row_keys=keys)
         caption = "The examples that every view looks at; what the network answers is not known: say it with task=."
         return self.picture(scene, selection, "Examples", table, caption)
+
+    def _along(self, scene: Scene, selection: Selection) -> NDArray[np.float64] | None:
+        """How far each example lies along the chosen direction."""
+        key = selection.one("direction")
+        if key is None and self.sort == "direction":
+            raise NotApplicable(
+                "sorting along a direction wants one: choose it in the view directions, or direction='pca/LAYER/0'"
+            )
+        if key is None:
+            return None
+        chosen = scene.direction(key.name)
+        return chosen.values(codes(scene, chosen.layer))
 
     def _before(self, scene: Scene) -> Scene | None:
         if self.since is not None and self.since != scene.step:
@@ -93,6 +107,8 @@ class Examples(View):
             if facts.change is None:
                 raise NotApplicable("sorting by change wants two steps; set since to an earlier one")
             return _worst_first(-np.abs(facts.change))
+        if self.sort == "direction" and facts.along is not None:
+            return _worst_first(-facts.along)
         if self.sort == "class":
             told = facts.truth.numpy() if facts.truth is not None and facts.flat_truth else facts.answer
             return told.astype(float)
@@ -122,11 +138,11 @@ class Examples(View):
 
     def _table(self, scene: Scene, facts: _Facts, order: NDArray[np.int64]) -> Table:
         columns = [inputs.column(scene, order.tolist()), *facts.columns(order)]
-        by = {"loss": "loss", "margin": "margin", "class": "truth", "change": "change"}.get(self.sort, "")
+        by = {"loss": "loss", "margin": "margin", "class": "truth", "change": "change", "direction": "along"}.get(self.sort, "")
         names = {column.name for column in columns}
         return Table(
             columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in order),
-            sort=by if by in names else "", descending=self.sort in ("loss", "change"),
+            sort=by if by in names else "", descending=self.sort in ("loss", "change", "direction"),
             flagged=(facts.flipped if facts.before is not None else facts.wrong)[order],
         )  # fmt: skip
 
@@ -146,8 +162,8 @@ class Examples(View):
 class _Facts:
     """What is known of each live example, as arrays."""
 
-    def __init__(self, scene: Scene, before: Scene | None) -> None:
-        self.scene, self.before = scene, before
+    def __init__(self, scene: Scene, before: Scene | None, along: NDArray[np.float64] | None = None) -> None:
+        self.scene, self.before, self.along = scene, before, along
         now = scene.answers()
         then = before.answers() if before is not None else None
         self.count = len(scene.live)
@@ -193,6 +209,8 @@ class _Facts:
             found.append(Column(name="loss", numbers=self.loss[order], unit=_unit(self.scene)))
         if self.margin is not None:
             found.append(Column(name="margin", numbers=self.margin[order]))
+        if self.along is not None:
+            found.append(Column(name="along", numbers=self.along[order], signed=True))
         if self.named and self.answer_before is not None:
             found.append(self._class("answer before", self.answer_before.numpy()[order]))
         if self.change is not None:

@@ -15,6 +15,7 @@ ROOM = Room(
         Place("features", columns=6, rows=4),
         Place("surprises", columns=6, rows=4),
         Place("lesions", columns=6, rows=4),
+        Place("directions", columns=6, rows=5),
         Place("cells", columns=12, rows=6),
     ),
     input=(

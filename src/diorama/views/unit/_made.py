@@ -17,6 +17,7 @@ from ...data.kinds import Image as ImageKind
 from ...data.kinds import Kind, Table, Tokens
 from ...data.nesting import Nested
 from ...methods.method import Looking
+from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.stage import Stage
 from ...model.layers import Layer
 from ...scene import Scene
@@ -38,9 +39,9 @@ def staged(scene: Scene, selection: Selection, seed: int) -> Stage:
 
 
 def chosen(scene: Scene, selection: Selection) -> Key:
-    """The unit, class or layer that was chosen last; else the first class, else a unit of the last layer."""
+    """The unit, class, layer or direction that was chosen last; else the first class, else a unit of the last layer."""
     for key in reversed(selection.a):
-        if key.kind in ("class", "layer", "unit"):
+        if key.kind in ("class", "layer", "unit", "direction"):
             return key
     if scene.task in ("classification", "multi_label"):
         return Key("class", "", (0,))
@@ -52,9 +53,20 @@ def before(scene: Scene, key: Key) -> str | None:
     names = [one.name for one in main_layers(scene)]
     if key.kind == "class":
         return names[-2] if len(names) > 1 else None
-    order = scene.layers[key.name].order
+    order = scene.layers[layer_of(scene, key)].order
     earlier = [name for name in names if scene.layers[name].order < order]
     return earlier[-1] if earlier else None
+
+
+def objective(scene: Scene, stage: Stage, key: Key) -> Objective:
+    """What a chosen unit, class, layer or direction asks for."""
+    wanted = scene.direction(key.name) if key.kind == "direction" else key
+    return Objective.of(wanted, stage.look.layers, stage.look.reading, scene.classes)
+
+
+def layer_of(scene: Scene, key: Key) -> str:
+    """The layer in which a chosen unit or direction lies; empty for a class."""
+    return scene.direction(key.name).layer if key.kind == "direction" else key.name
 
 
 def own_part(stage: Stage, x: Nested) -> Tensor:

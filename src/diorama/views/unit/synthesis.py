@@ -65,7 +65,7 @@ class Synthesis(View):
         "Olah, Mordvintsev & Schubert 2017, Feature Visualization",
     )  # fmt: skip
     rows = ("A24", "A25", "A26", "C19")
-    follows = ("class", "layer", "unit")
+    follows = ("class", "layer", "unit", "direction")
 
     show: str = knob(
         "chosen", "The chosen unit or class alone, all units of its layer, or all classes.",
@@ -103,7 +103,7 @@ class Synthesis(View):
         if self.show == "classes" and scene.task in ("classification", "multi_label"):
             yield from self._grid(scene, selection, stage, [Key("class", "", (k,)) for k in range(len(scene.classes))])
         elif key.kind == "layer" or self.show == "layer":
-            name = key.name or main_layers(scene)[-1].name
+            name = _made.layer_of(scene, key) or main_layers(scene)[-1].name
             keys = [Key("unit", name, (k,)) for k in range(scene.layers[name].units)]
             yield from self._grid(scene, selection, stage, keys)
         else:
@@ -117,8 +117,8 @@ class Synthesis(View):
     # One unit or class.
 
     def _one(self, scene: Scene, selection: Selection, stage: Stage, key: Key) -> Iterator[Picture | Progress]:
-        objective = Objective.of(key, stage.look.layers, stage.look.reading, scene.classes)
-        name = str(objective) if key.kind == "class" else f"{key.name}/{key.number}"
+        objective = _made.objective(scene, stage, key)
+        name = str(objective) if key.kind in ("class", "direction") else f"{key.name}/{key.number}"
         wishes = [_Wish(f"for {name}" + (f", variant {k + 1}" if k else ""), key=str(key)) for k in range(self.variants)]
         wishes += [_Wish(f"against {name}", -1.0)] if self.negative else []
         grouped = self._facets(scene, stage, key, objective)
@@ -194,7 +194,8 @@ class Synthesis(View):
 
     def _caption(self, stage: Stage, key: Key, name: str, made: str) -> str:
         what = "picture" if stage.image else "text of nearest tokens" if stage.tokens else "row of numbers"
-        noun = f"the class {name}" if key.kind == "class" else f"unit {key.number} of {key.name}"
+        nouns = {"class": f"the class {name}", "direction": f"the direction {name}"}
+        noun = nouns.get(key.kind) or f"unit {key.number} of {key.name}"
         told = f"The {what} that {noun} asks for, made from noise by following the network's own slope"
         told += ", and the one that silences it" if self.negative else ""
         return f"{told}; below, how its response grew. Made {'as ' * stage.image}{made}."
@@ -314,7 +315,7 @@ def _for_all(keys: list[Key], scene: Scene) -> Objective:
 def _layer_of(scene: Scene, key: Key) -> str:
     """The layer in which variants are to differ: a unit's own, or the last with maps before the answer."""
     if key.name:
-        return key.name
+        return _made.layer_of(scene, key)
     spatial = [one.name for one in main_layers(scene) if one.layer.spatial]
     return spatial[-1] if spatial else main_layers(scene)[0].name
 

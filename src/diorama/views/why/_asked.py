@@ -23,6 +23,8 @@ from ...scene import Scene
 from ...scene.input import Current
 from .. import answers
 
+KINDS = ("class", "unit", "layer", "direction")
+"""The kinds of keys that can be explained."""
 FEW = (
     "gradient", "input_x_gradient", "guided_backprop", "integrated_gradients", "smooth_grad", "lrp", "grad_cam",
     "occlusion",
@@ -64,7 +66,7 @@ class Asked:
         self.scores: Tensor = self.look.scores(current.x).cpu()
         self.seconds = time.perf_counter() - begun
         """What one forward pass took."""
-        self.target = aim(self.look, current.x, wanted(selection))
+        self.target = aim(self.look, current.x, _aimed(scene, wanted(selection)))
         self.number = self._class(selection)
         self.words = words(scene, selection, self.target, self.number)
 
@@ -120,8 +122,8 @@ def looking(scene: Scene, current: Current, *, compared: bool = False) -> Lookin
 
 
 def wanted(selection: Selection) -> Any:
-    """What is explained: the class, unit or layer that was chosen last, a class rather than one of set B, else the answer."""
-    key = next((key for key in reversed(selection.a) if key.kind in ("class", "unit", "layer")), None)
+    """What is explained: the class, unit, layer or direction that was chosen last, a class rather than one of set B, else the answer."""
+    key = next((key for key in reversed(selection.a) if key.kind in KINDS), None)
     if key is None:
         return None
     if key.kind != "class":
@@ -132,6 +134,12 @@ def wanted(selection: Selection) -> Any:
     return key.number
 
 
+def _aimed(scene: Scene, chosen: Any) -> Any:
+    """What is explained, with a direction's name as the direction itself."""
+    key = Key.parse(chosen) if isinstance(chosen, str) else None
+    return scene.direction(key.name) if key is not None and key.kind == "direction" else chosen
+
+
 def words(scene: Scene, selection: Selection, target: Target, number: int | None) -> str:
     """What is explained, as a person says it."""
     chosen = wanted(selection)
@@ -140,6 +148,8 @@ def words(scene: Scene, selection: Selection, target: Target, number: int | None
         return f"{a} rather than {b}"
     if isinstance(chosen, str):
         key = Key.parse(chosen)
+        if key.kind == "direction":
+            return f"the direction {key.name}"
         if key.kind == "layer":
             return f"layer {key.name} (the mean of all its units)"
         if key.place:

@@ -1,0 +1,197 @@
+"""The directions of a scene: fitted from two sets of examples, named, kept with the run, and fitted anew at each step."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.selection import Key, number_key
+from ..model.directions import BASES, FITTED, Direction, How, based, fitted
+from ..model.layers import Layer, by_unit
+from ..model.statistics import sampled
+from .scanning import FOLDER
+from .sets import members, words
+
+if TYPE_CHECKING:
+    from .scene import Scene
+
+PLACES = 16
+"""A base is found from at most so many places of each example."""
+COUNT = 12
+"""So many directions a base has at most."""
+LONGEST = 80
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a named direction is fitted, so that it can be fitted at other weights too: keys of both sets, as texts."""
+
+    name: str
+    layer: str
+    how: How
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+
+    def fit(self, scene: Scene) -> Direction:
+        """The direction at the scene's weights."""
+        keys = [[Key.parse(text) for text in each] for each in (self.a, self.b)]
+        first = members(scene, keys[0])
+        second = members(scene, keys[1]) if keys[1] else np.setdiff1d(np.arange(len(scene.live)), first)
+        second = np.setdiff1d(second, first)
+        if not len(first) or not len(second):
+            raise NotApplicable(f"the direction {self.name!r} wants at least one of the live examples in both sets")
+        told = words(scene, keys[0]), words(scene, keys[1])
+        rows = codes(scene, self.layer)
+        return fitted(self.name, self.layer, rows[first], rows[second], self.how, told)
+
+
+def codes(scene: Scene, layer: str) -> np.ndarray:
+    """What a layer's units say of each live example, (n, units): their means over all places."""
+    found: np.ndarray = scene.responses([layer])[layer].mean.double().numpy()
+    return found
+
+
+def direction(scene: Scene, name: str) -> Direction:
+    """A direction by its name: one that was kept, or a base's, such as ``pca/conv2/0``; at the scene's own weights.
+
+    *Raises* NotFound for a name that is not there.
+    """
+    how, _, rest = name.partition("/")
+    layer, _, number = rest.rpartition("/")
+    if how in BASES and layer in scene.layers.names and number.isdecimal():
+        found, _ = base(scene, layer, how)  # type: ignore[arg-type]
+        if int(number) >= len(found):
+            raise UsageError(f"the base {how}/{layer} has directions 0 to {len(found) - 1}, got {number}")
+        return found[int(number)]
+    known = recipes(scene)
+    if name not in known:
+        raise not_found("direction", name, known)
+    fit: Direction = scene.once(f"direction/{name}", lambda: known[name].fit(scene))
+    return fit
+
+
+def keep(
+    scene: Scene, name: str, a: Any, b: Any = (), *, layer: str | None = None, how: How = "means"
+) -> Direction:
+    """Fit a direction that leads to the examples A from the examples B, and keep it under its name with the run.
+
+    *Raises* UsageError for a name that stands for something else already.
+    """
+    if not name.strip() or len(name) > LONGEST or name.partition("/")[0] in BASES:
+        raise UsageError(f"a direction wants a name of 1 to {LONGEST} characters that is no base's, got {name!r}")
+    if how not in FITTED:
+        raise UsageError(f"a direction between two sets is fitted by {' or '.join(FITTED)}, got {how!r}")
+    where = scene.layers[layer].name if layer is not None else default_layer(scene).name
+    made = Recipe(name, where, how, _texts(a), _texts(b))
+    old = recipes(scene).get(name)
+    if old is not None and old != made:
+        raise UsageError(f"a direction named {name!r} is kept already, fitted otherwise; choose another name")
+    found = scene.once(f"direction/{name}", lambda: made.fit(scene))
+    if old is None:
+        _write(scene, made)
+    return found  # type: ignore[no-any-return]
+
+
+def base(scene: Scene, layer: str, how: How) -> tuple[list[Direction], str]:
+    """A layer's base, and a note on it: PCA or NMF of its activations at some places of all live examples."""
+
+    def find() -> tuple[list[Direction], str]:
+        return based(layer, _rows(scene, scene.layers[layer]), how, COUNT)
+
+    found: tuple[list[Direction], str] = scene.once(f"base/{how}/{layer}", find)
+    return found
+
+
+def recipes(scene: Scene) -> dict[str, Recipe]:
+    """The directions that were kept, by name, in order of their names."""
+    kept: dict[str, Recipe] = scene.keep("directions", dict)
+    found = dict(kept)
+    folder = scene.run.path / FOLDER if scene.run is not None else None
+    if folder is not None and folder.is_dir():
+        for path in folder.glob("direction-*.json"):
+            recipe = _read(path)
+            if recipe is not None and recipe.layer in scene.layers.names:
+                found[recipe.name] = recipe
+    return dict(sorted(found.items()))
+
+
+def default_layer(scene: Scene) -> Layer:
+    """The layer whose units say most of an example: the last with weights before the answer."""
+    leaves = [one for one in scene.layers.leaves if one.weight is not None and "Norm" not in one.kind and one.shape]
+    leaves = leaves or [one for one in scene.layers.leaves if one.shape]
+    if not leaves:
+        raise NotApplicable("the model has no layer with units, so there are no directions among them")
+    return leaves[-2] if len(leaves) > 1 else leaves[-1]
+
+
+def _rows(scene: Scene, layer: Layer) -> np.ndarray:
+    """Activations (places of examples, units) of a layer."""
+    parts: list[Tensor] = []
+    for chosen, x in scene._batches():
+
+        def take(name: str, tensor: Tensor, start: int = chosen.start) -> Tensor:
+            units = by_unit(layer, tensor).float()
+            flat = units.flatten(2) if units.ndim > 2 else units[:, :, None]
+            return sampled(flat, start, PLACES).transpose(1, 2).flatten(0, 1).cpu()
+
+        parts.append(scene.look(x, [layer.name], reduce=take)[1][layer.name])
+    return torch.cat(parts).double().numpy()
+
+
+def _texts(keys: Any) -> tuple[str, ...]:
+    """Keys as texts, from keys, their texts (``"class:0+class:1"``), or the numbers of examples."""
+    if isinstance(keys, str | Key):
+        keys = str(keys).split("+") if keys else ()
+    if isinstance(keys, Tensor | np.ndarray):
+        keys = keys.tolist()
+    found = []
+    for key in _listed(keys):
+        parsed = Key.parse(number_key("example", key)) if isinstance(key, int) else Key.parse(str(key))
+        if parsed.kind not in ("class", "example"):
+            raise UsageError(f"a set of examples is made of classes and examples, got {str(parsed)!r}")
+        found.append(str(parsed))
+    return tuple(found)
+
+
+def _listed(keys: Any) -> Sequence[Any]:
+    if isinstance(keys, Iterable):
+        return list(keys)
+    raise UsageError(f"a set of examples is given as keys or numbers, got {type(keys).__name__}")
+
+
+def _write(scene: Scene, recipe: Recipe) -> None:
+    """Keep a recipe with the run, beside and then renamed; without a run, with the scene's model."""
+    scene.keep("directions", dict)[recipe.name] = recipe
+    if scene.run is None:
+        return
+    folder = scene.run.path / FOLDER
+    name = hashlib.blake2b(recipe.name.encode(), digest_size=8).hexdigest()
+    beside = folder / f".direction-{name}.{id(recipe):x}"
+    try:
+        folder.mkdir(exist_ok=True)
+        beside.write_text(json.dumps(dataclasses.asdict(recipe)))
+        beside.replace(folder / f"direction-{name}.json")
+    except PermissionError:
+        return  # in a folder that only allows reading it lasts as long as the scene
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Recipe | None:
+    """A kept recipe; None for a file that holds none, as it can always be made again."""
+    try:
+        told = json.loads(path.read_text())
+        recipe = Recipe(str(told["name"]), str(told["layer"]), told["how"], tuple(told["a"]), tuple(told["b"]))
+        [Key.parse(text) for text in (*recipe.a, *recipe.b)]
+    except (OSError, ValueError, KeyError, TypeError, UsageError):
+        return None
+    return recipe if recipe.how in FITTED else None

@@ -1,0 +1,48 @@
+"""The live examples that keys name: classes, and examples by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.errors import NotApplicable
+from ..core.selection import Key
+
+if TYPE_CHECKING:
+    from .scene import Scene
+
+
+def classes_of(scene: Scene) -> np.ndarray | None:
+    """The true classes of the live examples, else the given answers; None for other tasks."""
+    if scene.task != "classification":
+        return None
+    y = scene.live.y
+    return np.asarray((scene.reading.truth(y) if y is not None else scene.predictions()).numpy())
+
+
+def members(scene: Scene, keys: Iterable[Key]) -> np.ndarray:
+    """The live examples that keys name, in order of their numbers."""
+    parts = [np.zeros(0, np.int64)]
+    for key in keys:
+        if key.kind == "example":
+            parts.append(np.array([k for k in key.numbers if k < len(scene.live)], np.int64))
+            continue
+        classes = classes_of(scene)
+        if classes is None:
+            raise NotApplicable("a class can be chosen where a classifier's truth is known; choose examples instead")
+        parts.append(np.flatnonzero(np.isin(classes, list(key.numbers))))
+    return np.unique(np.concatenate(parts))
+
+
+def words(scene: Scene, keys: Iterable[Key]) -> str:
+    """What keys name, as a person says it."""
+    chosen = tuple(keys)
+    if not chosen:
+        return "the others"
+    names = [
+        scene.classes[key.number] if key.kind == "class" and key.number < len(scene.classes) else str(key).replace(":", " ")
+        for key in chosen
+    ]
+    return ", ".join(names[:4]) + ("…" if len(names) > 4 else "")
