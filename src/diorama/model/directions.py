@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -80,6 +81,12 @@ class Direction:
         return f"<Direction {self.name} in {self.layer} ({self.how}{said})>"
 
 
+def finite(codes: Any) -> Floats:
+    """Codes of which what is not a finite number counts as nothing."""
+    found: Floats = np.nan_to_num(np.asarray(codes, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return found
+
+
 def fitted(name: str, layer: str, a: Floats, b: Floats, how: How = "means", sets: tuple[str, str] = ("A", "B")) -> Direction:
     """The direction from set B to set A, each (n, units): the difference of their means, or a linear probe.
 
@@ -90,7 +97,7 @@ def fitted(name: str, layer: str, a: Floats, b: Floats, how: How = "means", sets
     """
     if how not in FITTED:
         raise UsageError(f"a direction between two sets is fitted by {' or '.join(FITTED)}, got {how!r}")
-    a, b = (np.nan_to_num(np.asarray(part, np.float64)) for part in (a, b))
+    a, b = (finite(part) for part in (a, b))
     if not len(a) or not len(b):
         raise UsageError("a direction wants at least one example in both sets")
     vector = _way(a, b, how)
@@ -108,15 +115,13 @@ def _way(a: Floats, b: Floats, how: How) -> Floats:
     if how == "means":
         difference: Floats = a.mean(0) - b.mean(0)
         return difference
-    from sklearn.linear_model import LogisticRegression
-
     x, y = np.concatenate([a, b]), np.arange(len(a) + len(b)) < len(a)
     spread = x.std(0)
     spread[spread == 0] = 1
     with warnings.catch_warnings():
         # Sets that can be told apart have no end of the fit; the penalty decides where it stops.
         warnings.simplefilter("ignore")
-        probe = LogisticRegression(class_weight="balanced", max_iter=500).fit((x - x.mean(0)) / spread, y)
+        probe = _scikit_learn()[0].LogisticRegression(class_weight="balanced", max_iter=500).fit((x - x.mean(0)) / spread, y)
     weights: Floats = probe.coef_[0] / spread
     return weights
 
@@ -146,7 +151,7 @@ def based(layer: str, rows: Floats, how: How, count: int = 8, seed: int = 0) -> 
     """
     if how not in BASES:
         raise UsageError(f"a base is found by {' or '.join(BASES)}, got {how!r}")
-    rows = np.nan_to_num(np.asarray(rows, np.float64))
+    rows = finite(rows)
     if len(rows) > ROWS:
         rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:ROWS])]
     count = min(count, rows.shape[1], len(rows))
@@ -164,21 +169,17 @@ def based(layer: str, rows: Floats, how: How, count: int = 8, seed: int = 0) -> 
 
 
 def _pca(rows: Floats, count: int) -> tuple[Floats, str]:
-    from sklearn.decomposition import PCA
-
-    found = PCA(count, svd_solver="full").fit(rows)
+    found = _scikit_learn()[1].PCA(count, svd_solver="full").fit(rows)
     share = 100 * float(found.explained_variance_ratio_.sum())
     return found.components_, f"The {count} directions hold {share:.3g} % of the variance of {rows.shape[1]} units."
 
 
 def _nmf(layer: str, rows: Floats, count: int, seed: int) -> tuple[Floats, str]:
-    from sklearn.decomposition import NMF
-
     if (rows < 0).any():
         raise NotApplicable(f"{layer} has negative activations, and parts are found of positive ones; use pca, or a ReLU's layer")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = NMF(count, init="nndsvda", random_state=seed, max_iter=300)
+        made = _scikit_learn()[1].NMF(count, init="nndsvda", random_state=seed, max_iter=300)
         weights = made.fit_transform(rows)
     sizes = np.linalg.norm(made.components_, axis=1)
     order = np.argsort(-(weights.mean(0) * sizes), kind="stable")
@@ -186,3 +187,13 @@ def _nmf(layer: str, rows: Floats, count: int, seed: int) -> tuple[Floats, str]:
     left = float(np.linalg.norm(rows - weights @ made.components_) / np.linalg.norm(rows))
     note = f"The {len(order)} parts leave {100 * left:.3g} % of the activations' length unexplained."
     return made.components_[order] / sizes[order][:, None], note
+
+
+def _scikit_learn() -> tuple[Any, Any]:
+    # Importing it draws from Python's random numbers, which belong to the user; and it takes a second.
+    state = random.getstate()
+    try:
+        from sklearn import decomposition, linear_model
+    finally:
+        random.setstate(state)
+    return linear_model, decomposition

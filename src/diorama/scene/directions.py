@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import Key, number_key
-from ..model.directions import BASES, FITTED, Direction, How, based, fitted
+from ..model.directions import BASES, FITTED, Direction, How, based, finite, fitted
 from ..model.layers import Layer, by_unit
 from ..model.statistics import sampled
 from .scanning import FOLDER
@@ -56,8 +56,7 @@ class Recipe:
 
 def codes(scene: Scene, layer: str) -> np.ndarray:
     """What a layer's units say of each live example, (n, units): their means over all places."""
-    found: np.ndarray = scene.responses([layer])[layer].mean.double().numpy()
-    return found
+    return finite(scene.responses([layer])[layer].mean.double().numpy())
 
 
 def direction(scene: Scene, name: str) -> Direction:

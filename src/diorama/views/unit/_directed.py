@@ -11,7 +11,7 @@ from torch import Tensor
 from ...core.colour import symmetric
 from ...core.marks import Bars, Column, Event, Group, Lines, Node, Number, Ridges, RidgeSet, Series, Table
 from ...core.selection import Key, layer_key, unit_key
-from ...model.directions import Direction
+from ...model.directions import Direction, finite
 from ...model.layers import by_unit
 from ...scene import Scene
 from ...scene.directions import codes, recipes
@@ -35,7 +35,7 @@ class Moved:
         layer = scene.layers[direction.layer]
         raw: Tensor = scene.look(current.x, [direction.layer])[1][direction.layer]
         code = by_unit(layer, raw)[0].double()
-        self.code = (code.reshape(len(code), -1).mean(1) if code.ndim else code.reshape(1)).cpu().numpy()
+        self.code = finite((code.reshape(len(code), -1).mean(1) if code.ndim else code.reshape(1)).cpu().numpy())
         self.at = float(direction.values(self.code[None])[0])
         far = max(FARTHEST, abs(by))
         self.steps = np.unique(np.append(np.linspace(-far, far, PLACES), [0.0, by]))
@@ -89,7 +89,7 @@ class Moved:
             away = np.linalg.norm(rows - (self.code + by * self.direction.step * self.direction.vector), axis=1)
             if self.current.index is not None and self.current.index < len(away):
                 away[self.current.index] = np.inf
-            found.append(int(np.argmin(np.nan_to_num(away, nan=np.inf))))
+            found.append(int(np.argmin(away)))
         notes = tuple("where it is" if by == 0 else _signed(by) for by in wanted)
         return about.gallery(self.scene, np.array(found), "The examples nearest to where it has moved", notes)
 

@@ -72,10 +72,18 @@ class Directions(View):
                 if selection.a or selection.b:
                     raise
                 how = "pca"
-        if chosen is None and how in BASES:
-            yield from self._base(scene, selection, how)
+        try:
+            if chosen is None and how in BASES:
+                yield from self._base(scene, selection, how)
+                return
+            direction = scene.direction(chosen.name) if chosen is not None else self._fitted(scene, selection, sets)
+        except NotApplicable as error:
+            if how == "nmf":
+                raise
+            # A layer that is dead, or not a number, is a moment of a training like any other.
+            body = Number(label="no direction", tone="warn", note=str(error))
+            yield self.picture(scene, selection, "Directions", body, "In this layer, at this moment, there is none to be found.")
             return
-        direction = scene.direction(chosen.name) if chosen is not None else self._fitted(scene, selection, sets)
         yield from self._one(scene, selection, direction, sets)
 
     def _chosen(self, selection: Selection) -> Key | None:
