@@ -17,11 +17,12 @@ from diorama.scene import Scene
 
 FEWER = {
     "steps": 2, "draws": 1, "samples": 24, "examples": 3, "count": 3, "points": 5, "size": 24, "resolution": 6,
-    "places": 5, "method": "gradient,grad_cam",
+    "places": 5, "units": 4, "method": "gradient,grad_cam",
 }  # fmt: skip
 """Knobs by which a view that searches, samples or sweeps does little: whether it draws does not depend on them."""
 
 
+FEW_LESIONS = {"limit": 12}
 BASIC = {"answer", "examples", "structure", "weights"}
 """Views that draw every network."""
 
@@ -72,6 +73,8 @@ def _drawn(scene: Scene, name: str) -> Picture | None:
     for knob, value in FEWER.items():
         if knob in known and known[knob].kind in (("text",) if isinstance(value, str) else ("integer", "number")):
             fewer[knob] = max(value, known[knob].low or 0) if isinstance(value, int) else value
+    if name == "lesions":
+        fewer |= FEW_LESIONS
     try:
         return scene.view(name, **fewer)
     except NotApplicable:

@@ -183,14 +183,16 @@ class Work:
     def neighbours(self) -> Tiles:
         """Where the patches of the middle place come from."""
         at = self.grid.middle
-        found = self.numbers[at][self.numbers[at] >= 0][:9]
+        there = self.numbers[at] >= 0
+        found = self.numbers[at][there][:9]
         examples = [int(k) // self.count for k in found]
         pixels = np.asarray(self.examples.shown(examples))
         return Tiles(
             images=pixels, limits=crops.limits_of(pixels), size=64, columns=9,
             boxes=tuple(self.grid.box(int(k) % self.count) for k in found),
             keys=tuple(number_key("example", k) for k in examples) if self.probe else (),
-            title="The nearest to the boxed patch, and where they lie", notes=tuple(f"{float(v):.3f}" for v in self.near[at][:9]),
+            title="The nearest to the boxed patch, and where they lie",
+            notes=tuple(f"{float(v):.3f}" for v in self.near[at][there][:9]),
         )  # fmt: skip
 
     def checks(self, rebuilt: np.ndarray) -> tuple[Check, ...]:
