@@ -37,7 +37,7 @@ export class Scale {
     if (kind === "time") return stepTicks(this.low, this.high, timeStep((this.high - this.low) / Math.max(1, count)));
     let found: number[] = [];
     // One tick alone says nothing about the scale.
-    for (let wanted = Math.max(1, count); found.length < 3 && wanted <= count + 4; wanted++) {
+    for (let wanted = Math.max(1, count); found.length < 2 && wanted <= count + 4; wanted++) {
       const step = niceStep((this.high - this.low) / wanted);
       found = stepTicks(this.low, this.high, kind === "step" ? Math.max(1, step) : step);
     }

@@ -18,6 +18,7 @@ export const KEYS: readonly (readonly [string, string])[] = [
   ["T", "fold the input tray"],
   ["Tab, arrows, Enter", "walk through a picture, choose a part; Ctrl one more, Shift a range"],
   ["Alt click, Alt Enter", "choose what to compare with: a 7 rather than a 2"],
+  ["G", "the next choice of what the view under the pointer shows; with Shift the one before"],
   ["E", "edit the input: paint, shift, warp"],
   ["Esc", "close what floats, leave an enlarged view, choose nothing"],
   ["?", "these keys"],
@@ -59,11 +60,11 @@ function act(event: KeyboardEvent, panels: Panels): boolean {
   else if (key >= "1" && key <= "9") {
     const room = page.rooms[Number(key) - 1];
     if (room) page.openRoom(room.name);
-  } else return letter(key.toLowerCase(), panels);
+  } else return letter(key.toLowerCase(), event, panels);
   return true;
 }
 
-function letter(key: string, panels: Panels): boolean {
+function letter(key: string, event: KeyboardEvent, panels: Panels): boolean {
   const { state } = page;
   if (key === "l") page.time.goLive();
   else if (key === "p" && state?.alive) void page.command(state.paused ? "resume" : "pause");
@@ -72,9 +73,17 @@ function letter(key: string, panels: Panels): boolean {
   else if (key === "m") panels.map();
   else if (key === "i") panels.inspector();
   else if (key === "t") panels.tray();
+  else if (key === "g") turn(event.shiftKey ? -1 : 1);
   else if (key === "e" && editable(state)) page.editing = !page.editing;
   else return false;
   return true;
+}
+
+/** Let the view under the pointer, else the one with the focus, else the first that can, show its next choice. */
+function turn(by: number): void {
+  const ways = ["article[data-turns]:hover", "article[data-turns]:focus-within", "article[data-turns]"];
+  const card = ways.map((way) => document.querySelector(way)).find((found) => found !== null);
+  card?.dispatchEvent(new CustomEvent("turn", { detail: by }));
 }
 
 /** Whether inputs are pictures whose pixels can be painted on one by one. */

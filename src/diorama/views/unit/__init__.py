@@ -8,7 +8,8 @@ ROOM = Room(
     question="What has one unit of the network learned to respond to?",
     order=2,
     training=(
-        Place("card", columns=7, rows=6),
+        Place("card", columns=7, rows=9),
+        Place("synthesis", columns=5, rows=3),
         Place("scan", columns=5, rows=3, knobs={"show": "top"}),
         Place("weights", columns=5, rows=3),
         Place("selectivity", columns=6, rows=4),
@@ -20,8 +21,8 @@ ROOM = Room(
     ),
     input=(
         Place("scan", columns=7, rows=6),
-        Place("card", columns=5, rows=6),
-        Place("active", columns=6, rows=4),
+        Place("card", columns=5, rows=9),
+        Place("active", columns=7, rows=3),
         Place("replacement", columns=6, rows=4),
         Place("cells", columns=12, rows=6),
     ),
