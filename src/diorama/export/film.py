@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import Cancelled, NotApplicable
+from ..core.knobs import Plugin, knob
 from ..core.picture import Picture, Progress
 from .figure import compose, raster
 from .hold import Held
+from .place import beside
 from .sheet import PER_INCH
 from .style import Style
 
@@ -108,6 +112,37 @@ class Film:
     def close(self) -> None:
         """Let the gathered frames go."""
         self._spool.close()
+
+
+class Moving(Plugin):
+    """A format that moves; one that is made of it says how the frames are written.
+
+    ``progress`` is called with a Progress after each frame; ``cancel`` is asked between frames.
+    """
+
+    fps: float = knob(8.0, "snapshots a second", low=0.5, high=60.0)
+    seconds: float = knob(60.0, "the longest that the film may be; snapshots are left out evenly", low=1.0, high=3600.0)
+    width: float = knob(7.0, "the room for the marks, margins apart", low=1.0, high=30.0, unit="inches")
+    dpi: float = knob(200.0, "pixels an inch", low=50.0, high=600.0)
+    footer: bool = knob(False, "write below how the picture was made")
+    progress: Report | None = dataclasses.field(default=None, compare=False)
+    cancel: Callable[[], bool] | None = dataclasses.field(default=None, compare=False)
+
+    def save(self, picture: Picture, path: Path) -> None:
+        """Write the film."""
+        film = Film(
+            picture, Style(self.width * PER_INCH, self.dpi / PER_INCH), most=max(2, int(self.seconds * self.fps)),
+            footer=self.footer, progress=self.progress, cancel=self.cancel,
+        )  # fmt: skip
+        try:
+            with beside(path) as draft:
+                self.write(film, picture, draft)
+        finally:
+            film.close()
+
+    def write(self, film: Film, picture: Picture, path: Path) -> None:
+        """Write all frames of the film of a picture."""
+        raise NotImplementedError
 
 
 def _frame_count(picture: Picture) -> int:

@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ...core.knobs import Plugin, knob
-from ...core.picture import Picture, Progress
+from ...core.knobs import knob
+from ...core.picture import Picture
 from ..cells import bytes_of
 from ..figure import metadata
-from ..film import Film
-from ..place import beside
-from ..sheet import PER_INCH
-from ..style import INK, PAPER, Style
+from ..film import Film, Moving
+from ..style import INK, PAPER
 
 SAMPLES = 6
 """How many frames the shared palette is chosen from."""
 
 
-class Gif(Plugin):
+class Gif(Moving):
     """A film over all snapshots of the run in 256 colours shared by all frames, repeating; without a run, a still.
 
-    ``progress`` is called with a Progress after each frame; ``cancel`` is asked between frames.
+    ``progress`` and ``cancel`` as :class:`Moving` has them.
     """
 
     fps: float = knob(8.0, "snapshots a second", low=0.5, high=50.0)
     seconds: float = knob(30.0, "the longest that the film may be; snapshots are left out evenly", low=1.0, high=600.0)
-    width: float = knob(7.0, "the room for the marks, margins apart", low=1.0, high=30.0, unit="inches")
     dpi: float = knob(100.0, "pixels an inch", low=50.0, high=300.0)
-    footer: bool = knob(False, "write below how the picture was made")
-    progress: Callable[[Progress], None] | None = dataclasses.field(default=None, compare=False)
-    cancel: Callable[[], bool] | None = dataclasses.field(default=None, compare=False)
 
-    def save(self, picture: Picture, path: Path) -> None:
-        """Write the film."""
-        style = Style(self.width * PER_INCH, self.dpi / PER_INCH)
-        film = Film(
-            picture,
-            style,
-            most=max(2, int(self.seconds * self.fps)),
-            footer=self.footer,
-            progress=self.progress,
-            cancel=self.cancel,
-        )
-        try:
-            with beside(path) as draft:
-                self._write(film, draft, _comment(picture, film))
-        finally:
-            film.close()
-
-    def _write(self, film: Film, path: Path, comment: bytes) -> None:
+    def write(self, film: Film, picture: Picture, path: Path) -> None:
+        """Write all frames, in colours that they share."""
         palette = _palette(film)
         frames = (_few(pixels, palette) for pixels in film.frames())
         each = max(20, round(1000 / self.fps / 10) * 10)
@@ -66,7 +43,7 @@ class Gif(Plugin):
             append_images=frames,
             duration=durations if len(film) > 1 else 1000,
             loop=0,
-            comment=comment,
+            comment=_comment(picture, film),
             optimize=False,
         )
 

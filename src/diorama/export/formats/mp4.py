@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,49 +10,25 @@ import av
 import numpy as np
 
 from ...core.errors import Unavailable
-from ...core.knobs import Plugin, knob
-from ...core.picture import Picture, Progress
+from ...core.picture import Picture
 from ..figure import metadata
-from ..film import Film
-from ..place import beside
-from ..sheet import PER_INCH
-from ..style import Style
+from ..film import Film, Moving
 
 CODECS = (("libx264", {"crf": "16", "preset": "medium"}), ("libopenh264", {}), ("mpeg4", {"qscale": "3"}))
 """The first one that the installed PyAV has is used: H.264, else MPEG-4 part 2."""
 
 
-class Mp4(Plugin):
+class Mp4(Moving):
     """A film over all snapshots of the run; a picture without a run becomes a still of one second, and says so.
 
-    ``progress`` is called with a Progress after each frame; ``cancel`` is asked between frames.
+    ``progress`` and ``cancel`` as :class:`Moving` has them.
     """
 
-    fps: float = knob(8.0, "snapshots a second", low=0.5, high=60.0)
-    seconds: float = knob(60.0, "the longest that the film may be; snapshots are left out evenly", low=1.0, high=3600.0)
-    width: float = knob(7.0, "the room for the marks, margins apart", low=1.0, high=30.0, unit="inches")
-    dpi: float = knob(200.0, "pixels an inch", low=50.0, high=600.0)
-    footer: bool = knob(False, "write below how the picture was made")
-    progress: Callable[[Progress], None] | None = dataclasses.field(default=None, compare=False)
-    cancel: Callable[[], bool] | None = dataclasses.field(default=None, compare=False)
-
-    def save(self, picture: Picture, path: Path) -> None:
-        """Write the film."""
-        style = Style(self.width * PER_INCH, self.dpi / PER_INCH)
-        film = Film(
-            picture,
-            style,
-            most=max(2, int(self.seconds * self.fps)),
-            footer=self.footer,
-            progress=self.progress,
-            cancel=self.cancel,
-        )
-        try:
-            with beside(path) as draft, av.open(str(draft), "w", format="mp4") as container:
-                _describe(container, picture, film)
-                self._write(container, film)
-        finally:
-            film.close()
+    def write(self, film: Film, picture: Picture, path: Path) -> None:
+        """Write all frames as a video."""
+        with av.open(str(path), "w", format="mp4") as container:
+            _describe(container, picture, film)
+            self._write(container, film)
 
     def _write(self, container: Any, film: Film) -> None:
         stream = _stream(container, Fraction(self.fps).limit_denominator(1000), film)
