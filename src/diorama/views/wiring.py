@@ -84,15 +84,20 @@ def _feeding(scene: Scene, layer: Layer) -> Layer | None:
 
 
 def _origin(scene: Scene, layer: Layer) -> Layer:
-    """The layer with weights whose units a normalization, an activation or a pooling hands on."""
+    """The layer with weights whose units a normalization, an activation, a pooling or a flattening hands on."""
     found = layer
     leaves = list(scene.layers.leaves)
     while found.leaf and (found.weight is None or is_normalisation(found)):
         earlier = [one for one in leaves if one.order < found.order]
-        if not earlier or earlier[-1].units != layer.units:
+        if not earlier or not (earlier[-1].units == found.units or _flattened(earlier[-1], found)):
             break
         found = earlier[-1]
     return found if found.weight is not None and not is_normalisation(found) else layer
+
+
+def _flattened(before: Layer, after: Layer) -> bool:
+    """Whether a layer only puts another's maps in a row, one unit after the other."""
+    return after.kind == "Flatten" and before.unit_axis == 1 and int(np.prod(before.shape)) == after.units
 
 
 def _wires(source: Layer, own: np.ndarray, layer: Layer, unit: int) -> Wires | None:

@@ -16,7 +16,7 @@ from diorama.core.marks import Bars, Image, Number, Ridges, Tiles
 from diorama.core.picture import Picture
 from diorama.model.layers import by_unit
 from diorama.scene import Scene
-from diorama.views.unit.card import selectivity
+from diorama.views.unit._facts import selectivity
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_chosen_place_is_sent_back_as_the_method_does(scene: Scene) -> None:
 
 def test_the_card_comes_in_parts(scene: Scene) -> None:
     """First the map and the wires, then the examples, then what was sent back; only the last is final."""
-    pictures = list(edges().stream("card", unit=f"0/{VERTICAL}"))
+    pictures = list(edges().stream("card", unit=f"0/{VERTICAL}", synthesize=False))
     assert [picture.final for picture in pictures] == [False, False, True]
     counts = [sum(isinstance(mark, Tiles) for mark in picture.marks()) for picture in pictures]
     assert counts[0] == 0
@@ -212,3 +212,77 @@ def test_units_of_any_axis_have_a_card() -> None:
     values = by_unit(scene.layers["1"], model(x).detach())[:, 2].amax(1)
     best = [mark for mark in picture.marks() if mark.title.startswith("Fires most")][0]
     assert best.row_keys[0] == f"example:{int(values.argmax())}"
+
+
+def test_the_card_shows_what_the_unit_asks_for(scene: Scene) -> None:
+    """Last comes a picture made from noise, to which the unit responds as to the edges of its own kind alone."""
+    pictures = list(scene.stream("card", unit=f"0/{VERTICAL}"))
+    first, last = (_of(picture, Image, "what it asks for") for picture in (pictures[0], pictures[-1]))
+    assert first.caption == "forming"
+    assert [picture.final for picture in pictures] == [False] * (len(pictures) - 1) + [True]
+    made = torch.from_numpy(last.pixels.astype(np.float32) / 255)[None, None]
+    with torch.no_grad():
+        mine = scene.model[0](made)[0, VERTICAL].mean()  # type: ignore[index,operator]
+        others = scene.model[0](scene.examples.x)[:, VERTICAL].mean((1, 2))  # type: ignore[index,operator]
+    assert float(mine) > 0.5 * float(others.max())
+    assert float(mine) > 10 * float(others[scene.examples.y != 0].max())
+    assert len(list(scene.stream("card", unit=f"0/{VERTICAL}"))) <= len(pictures)
+    assert not any(mark.title == "what it asks for" for mark in scene.view("card", unit="0/0", synthesize=False).marks())
+
+
+def test_the_card_of_a_row_asks_for_a_row() -> None:
+    """For a model of tables what the unit asks for is a row within the columns' ranges."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.rand(40, 3)
+    scene = Scene(model, x, torch.arange(40) % 2, inputs=diorama.Table(columns=("a", "b", "c")))
+    bars = _of(scene.view("card", unit="0/1"), Bars, "what it asks for")
+    assert bars.labels == ("a", "b", "c")
+    weight = model[0].weight[1].detach()
+    wanted = torch.where(weight > 0, x.amax(0), x.amin(0)).numpy()
+    np.testing.assert_allclose(bars.values, wanted, atol=0.1)
+
+
+def test_a_dense_layer_is_fed_by_the_maps_that_were_put_in_a_row() -> None:
+    """Behind flattened maps, a unit is fed by the channels, and a channel feeds it, by the length of the weights between."""
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 2))
+    with torch.no_grad():
+        model[4].weight.zero_()
+        model[4].weight[1, 9:18] = 2.0
+    scene = Scene(model, torch.rand(12, 1, 8, 8), torch.arange(12) % 2)
+    fed = _of(scene.view("card", unit="4/1", synthesize=False), Bars, "Fed most")
+    assert fed.keys[0] == "unit:0/1"
+    assert fed.values[0] == pytest.approx(6)
+    feeds = _of(scene.view("card", unit="0/1", synthesize=False), Bars, "Feeds most")
+    assert feeds.keys[0] == "unit:4/1"
+
+
+def test_the_scan_shows_what_every_unit_asks_for(scene: Scene) -> None:
+    """The pictures form together and are kept: another input shows the same at once, in the order of its responses."""
+    formed = list(scene.stream("scan", layer="0", show="synthesized", example=0))
+    last = _of(formed[-1], Tiles, "")
+    assert last.images.shape == (4, 12, 12)
+    with torch.no_grad():
+        raw = scene.model[0](torch.from_numpy(last.images.astype(np.float32) / 255)[:, None])  # type: ignore[index,operator]
+    for unit, other in ((VERTICAL, HORIZONTAL), (HORIZONTAL, VERTICAL)):
+        assert float(raw[unit, unit].mean()) > 0.3
+        assert float(raw[unit, unit].mean()) > 3 * float(raw[unit, other].mean())
+    (again,) = scene.stream("scan", layer="0", show="synthesized", example=1, sort="response")
+    tiles = _of(again, Tiles, "")
+    for label, image in zip(tiles.labels, tiles.images, strict=True):
+        np.testing.assert_array_equal(image, last.images[int(label)])
+
+
+def test_what_was_left_forming_is_gone_on_with() -> None:
+    """A stream that is closed half-way leaves its work behind, and the next one goes on from there."""
+    fresh = edges()
+    stream = fresh.stream("scan", layer="2", show="synthesized", example=0)
+    first = next(stream)
+    stream.close()
+    second = next(iter(fresh.stream("scan", layer="2", show="synthesized", example=0)))
+    assert not first.final
+    one, two = (_of(picture, Tiles, "").images.astype(float) for picture in (first, second))
+    blank = np.full_like(one, 128)
+    assert np.abs(two - blank).mean() > 0
+    whole = _of(list(fresh.stream("scan", layer="2", show="synthesized", example=0))[-1], Tiles, "").images
+    straight = _of(list(edges().stream("scan", layer="2", show="synthesized", example=0))[-1], Tiles, "").images
+    np.testing.assert_array_equal(whole, straight)

@@ -1,10 +1,10 @@
-"""What many units or directions would like to see, formed once for a snapshot and gone on with where it was left."""
+"""What units or directions would like to see: formed once for a snapshot, kept, and gone on with where it was left."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,106 +24,133 @@ from . import _made
 
 STEPS = 96
 PRIORS = Priors(total_variation=0.15, gaussian=0.3)
+ROWS_AT_ONCE = 32
+
+Wanted = Callable[[list[Any]], Objective]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """One input that was asked for: what is shown of it, and the objective's value."""
+
+    shown: Any
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Preferred:
-    """Inputs that form, one for each unit or direction; those that have not begun are None."""
+    """The inputs that units or directions ask for, as far as they have formed; those that have not begun are None."""
 
     stage: Stage
-    shown: list[Any]
-    values: list[float]
-    step: int = 0
-    steps: int = STEPS
+    inputs: tuple[Made | None, ...]
+    step: int
+    steps: int
 
     @property
     def done(self) -> bool:
         """Nothing more will change."""
         return self.step >= self.steps
 
-    def pictures(self, chosen: Sequence[int]) -> np.ndarray:
-        """Some of them as pictures (n, height, width[, 3]); grey where they have not begun."""
-        first = next((one for one in self.shown if one is not None), None)
-        side = tuple(self.stage.size[1:])
-        blank = np.full_like(first, crops.GREY) if first is not None else np.full(side, crops.GREY, np.uint8)
-        return np.stack([blank if self.shown[k] is None else np.asarray(self.shown[k]) for k in chosen])
+    def pictures(self) -> np.ndarray:
+        """All of them as pictures (n, height, width[, 3]); grey where they have not begun."""
+        first = next((one.shown for one in self.inputs if one is not None), None)
+        shape = tuple(self.stage.size[1:]) if first is None else np.shape(first)
+        blank = np.full(shape, crops.GREY, np.uint8)
+        return np.stack([blank if one is None else np.asarray(one.shown) for one in self.inputs])
 
     def limits(self, pictures: np.ndarray) -> Limits | None:
         """The scale of grey pictures."""
         return crops.limits_of(pictures)
 
     def note(self, k: int) -> str:
-        """The value of one of them, as the network answers to it."""
-        return f"{self.values[k]:.3g}" if math.isfinite(self.values[k]) else ""
+        """What the network answers to one of them."""
+        one = self.inputs[k]
+        return f"{one.value:.3g}" if one is not None and math.isfinite(one.value) else ""
 
 
 class _Forming:
     """A synthesis that may be left and gone on with."""
 
-    def __init__(self, stage: Stage, count: int, wanted: Callable[[list[int]], Objective]) -> None:
-        self.now = Preferred(stage, [None] * count, [math.nan] * count)
-        self._parts = self._made(stage, count, wanted)
+    def __init__(self, stage: Stage, names: Sequence[Hashable], wanted: Wanted) -> None:
+        self.stage, self.names = stage, list(names)
+        self.now: dict[Hashable, Made] = {}
+        self.done: set[Hashable] = set()
+        size = _made.at_once(stage) if stage.image else ROWS_AT_ONCE
+        self._waves = [self.names[k : k + size] for k in range(0, len(self.names), size)]
+        self.step, self.steps = 0, STEPS * len(self._waves)
+        self._parts = self._made(wanted)
 
-    def advance(self) -> None:
-        """A few steps more."""
-        next(self._parts, None)
+    def advance(self) -> bool:
+        """A few steps more; False when there are none."""
+        return next(self._parts, None) is not None
 
-    def _made(self, stage: Stage, count: int, wanted: Callable[[list[int]], Objective]) -> Iterator[None]:
-        size = _made.at_once(stage) if stage.image else 32
-        waves = [list(range(k, min(k + size, count))) for k in range(0, count, size)]
-        self.now.steps = STEPS * len(waves)
+    def _made(self, wanted: Wanted) -> Iterator[bool]:
+        stage = self.stage
         ascent = stage.suited(Ascent(STEPS, priors=PRIORS), jitter=None, scale=0.1, rotate=8.0, crop=0.1)
-        for number, wave in enumerate(waves):
+        for number, wave in enumerate(self._waves):
             canvas = stage.canvas(len(wave), stage.look.generator)
             for formed in form(stage.look, canvas, wanted(wave), ascent, stage.look.generator):
-                for k, value, told in zip(wave, _made.shown(stage, formed.x), formed.values.tolist(), strict=True):
-                    self.now.shown[k], self.now.values[k] = value, told
-                self.now.step = STEPS * number + (STEPS if formed.final else formed.step)
-                yield
+                shown = _made.shown(stage, formed.x)
+                self.now |= {name: Made(shown[k], float(formed.values[k])) for k, name in enumerate(wave)}
+                self.done |= set(wave) if formed.final else set()
+                self.step = STEPS * number + (STEPS if formed.final else formed.step)
+                yield True
+
+
+class _Kept:
+    """What has formed for one layer at one snapshot, and what is forming."""
+
+    def __init__(self) -> None:
+        self.made: dict[Hashable, Made] = {}
+        self.forming: _Forming | None = None
+        self.stage: Stage | None = None
 
 
 def of_units(scene: Scene, selection: Selection, layer: str, units: Sequence[int]) -> Iterator[Preferred]:
     """What units of a layer ask for, as it forms; those that have formed before come at once."""
-    chosen = list(units)
 
-    def wanted(wave: list[int]) -> Objective:
-        numbers = [chosen[k] for k in wave]
+    def wanted(numbers: list[int]) -> Objective:
         return objectives.woken(objectives.units(layer, numbers), layer, numbers, scene.layers)
 
-    return _forming(scene, selection, f"units/{layer}/{chosen}", len(chosen), wanted)
+    return _forming(scene, selection, f"units/{layer}", units, wanted)
 
 
 def of_directions(scene: Scene, selection: Selection, directions: Sequence[Direction]) -> Iterator[Preferred]:
     """What directions of one layer ask for."""
-    layer, vectors = directions[0].layer, torch.from_numpy(np.stack([one.vector for one in directions]))
-    names = [f"{one.name}/{float(one.vector[0]):.6g}/{float(one.vector.sum()):.6g}" for one in directions]
+    layer = directions[0].layer
+    known = {one.vector.tobytes(): one for one in directions}
 
-    def wanted(wave: list[int]) -> Objective:
-        return objectives.direction(layer, vectors[wave], cosine=1.0)
+    def wanted(names: list[bytes]) -> Objective:
+        vectors = np.stack([known[name].vector for name in names])
+        return objectives.direction(layer, torch.from_numpy(vectors), cosine=1.0)
 
-    return _forming(scene, selection, f"directions/{layer}/{names}", len(directions), wanted)
-
-
-def begun(scene: Scene, layer: str, units: Sequence[int]) -> bool:
-    """Whether the units' pictures are there, or on their way."""
-    return scene.has(f"preferred/units/{layer}/{list(units)}")
+    return _forming(scene, selection, f"directions/{layer}", list(known), wanted)
 
 
 def _forming(
-    scene: Scene, selection: Selection, name: str, count: int, wanted: Callable[[list[int]], Objective]
+    scene: Scene, selection: Selection, name: str, names: Sequence[Hashable], wanted: Wanted
 ) -> Iterator[Preferred]:
+    kept: _Kept = scene.once(f"preferred/{name}", _Kept)
     # The work outlives the request that began it, so the request's cancelling is asked about between its parts.
-    def start() -> _Forming:
-        return _Forming(_made.staged(scene.cancelled_by(None), selection, 0), count, wanted)
-
-    forming: _Forming = scene.once(f"preferred/{name}", start)
-    while not forming.now.done:
+    kept.stage = kept.stage or _made.staged(scene.cancelled_by(None), selection, 0)
+    while missing := [one for one in names if one not in kept.made]:
         if scene.cancel is not None:
             scene.cancel()
-        before = forming.now.step
-        forming.advance()
-        if forming.now.step == before:
+        forming = kept.forming
+        if forming is None or not set(missing) <= set(forming.names):
+            kept.stage.look.generator.manual_seed(0)
+            forming = kept.forming = _Forming(kept.stage, missing, wanted)
+        try:
+            went_on = forming.advance()
+        except BaseException:
+            kept.forming = None
+            raise
+        kept.made |= {one: forming.now[one] for one in forming.done}
+        if not went_on:
+            kept.forming = None
             break
-        yield forming.now
-    if forming.now.done:
-        yield forming.now
+        if set(names) <= kept.made.keys():
+            break
+        found = tuple(kept.made.get(one) or forming.now.get(one) for one in names)
+        yield Preferred(kept.stage, found, min(forming.step, forming.steps - 1), forming.steps)
+    yield Preferred(kept.stage, tuple(kept.made.get(one) for one in names), 1, 1)

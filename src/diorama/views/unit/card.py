@@ -8,20 +8,22 @@ import msgspec
 import numpy as np
 from torch import Tensor
 
-from ...core.colour import magnitude, symmetric
+from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
 from ...core.picture import Picture, Progress
-from ...core.selection import Key, Selection, number_key, unit_key
+from ...core.selection import Key, Selection, unit_key
 from ...data.nesting import join
-from ...model.statistics import ClassMeans
 from ...scene import Scene
 from ...scene.scanning import Seen, known, seen
-from .. import about, answers, crops, wiring
+from .. import about, crops, wiring
 from ..crops import Chosen, Place
 from ..units import Shown, look, main_layers, shown, strength
 from ..view import View
+from . import _made, _preferred
+from ._facts import off, profiled, selective
+from ._preferred import Preferred
 
 SATURATING = {"Tanh": 2.65, "Sigmoid": 4.6, "Hardtanh": 1.0, "Softsign": 99.0}
 """Beyond these inputs the activation is within 1 % of its end."""
@@ -39,7 +41,7 @@ class Card(View):
     of the others: 1 is one class alone, 0 none in particular.
     *Units* activations in the layer's own; the examples that suppress it are ranked before the ReLU.
     *Cost* one forward pass of one example; one pass over the live examples up to the layer (none, when a scan is
-    stored); two forward and backward passes of some twenty examples.
+    stored); two forward and backward passes of some twenty examples; 96 steps of synthesis, once for a snapshot.
     """
 
     title = "Unit card"
@@ -58,19 +60,35 @@ class Card(View):
         "both", "Signals sent back to the pixels: by deconvnet, by guided backprop, by both, or none.",
         choices=("both", "deconvnet", "guided", "none"), main=True,
     )  # fmt: skip
+    synthesize: bool = knob(True, "Also the picture that the unit asks for, formed from noise.")
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """First what one forward pass tells, then the strongest examples, then what excites the unit in them."""
+        """What one forward pass tells, then the strongest examples, what excites the unit in them, what it asks for."""
         card = _Card(scene, selection, self)
         yield self._picture(scene, selection, card, final=False)
         if not known(scene, card.one.source):
             yield Progress(done=0, total=2, note="one pass over the examples, for the strongest")
         card.probed()
-        yield self._picture(scene, selection, card, final=self.back == "none" or not card.pictured)
         if self.back != "none" and card.pictured:
+            yield self._picture(scene, selection, card, final=False)
             yield Progress(done=1, total=2, note="activations sent back to the pixels")
             card.sent_back()
-            yield self._picture(scene, selection, card, final=True)
+        card.hold()
+        yield self._picture(scene, selection, card, final=not self.synthesize)
+        if self.synthesize:
+            yield from self._asked(scene, selection, card)
+
+    def _asked(self, scene: Scene, selection: Selection, card: _Card) -> Iterator[Picture | Progress]:
+        """The picture that the unit asks for, as it forms."""
+        try:
+            for formed in _preferred.of_units(scene, selection, card.key.name, [card.unit]):
+                card.formed = formed
+                if not formed.done:
+                    yield Progress(done=formed.step, total=formed.steps, note="what the unit asks for forms")
+                    yield self._picture(scene, selection, card, final=False)
+        except NotApplicable as error:
+            card.formed, card.note = None, f"{card.note} {str(error)[:1].upper()}{str(error)[1:]}.".strip()
+        yield self._picture(scene, selection, card, final=True)
 
     def _picture(self, scene: Scene, selection: Selection, card: _Card, final: bool) -> Picture:
         return self.picture(
@@ -128,7 +146,9 @@ class _Card:
         self.top: Chosen | None = None
         self.low: Chosen | None = None
         self.back: dict[str, np.ndarray] = {}
+        self.formed: Preferred | None = None
         self.note = ""
+        self._held: tuple[Node, ...] | None = None
 
     # Finding out.
 
@@ -162,6 +182,16 @@ class _Card:
     def marks(self) -> Iterator[Node]:
         """The card, as far as it is known."""
         yield Group(children=tuple(self._here()), direction="row", title=f"On {self.current.label}")
+        asked = self._asked_for()
+        if asked is not None and not self.pictured:
+            yield asked
+        yield from self._held if self._held is not None else self._rest()
+
+    def hold(self) -> None:
+        """Nothing but what the unit asks for will change any more."""
+        self._held = tuple(self._rest())
+
+    def _rest(self) -> Iterator[Node]:
         yield from self._examples()
         facts = tuple(self._facts())
         if facts:
@@ -188,9 +218,22 @@ class _Card:
             if self.box is not None and not self._all():
                 pixels = crops.crop(pixels[0], self.box, self.field.largest if self.field else (1, 1))[None]
             yield Image(pixels=pixels[0], limits=limits, title=_WAYS[way], size=96)
+        asked = self._asked_for() if self.pictured else None
+        if asked is not None:
+            yield asked
         weights = self.about.weights()
         if weights is not None:
             yield weights
+
+    def _asked_for(self) -> Node | None:
+        """What the unit asks for; a grey square while nothing has formed."""
+        one = self.formed.inputs[0] if self.formed is not None else None
+        if one is not None and self.formed is not None:
+            return _made.mark(self.formed.stage, one.shown, "what it asks for", f"{'mean ' * bool(self.place)}response {one.value:.3g}", size=96)
+        if not self.pictured or not self.view.synthesize:
+            return None
+        blank = np.full(np.asarray(self.current.shown).shape[:2], crops.GREY, np.uint8)
+        return Image(pixels=blank, limits=crops.limits_of(blank[None]), title="what it asks for", caption="forming", size=96)
 
     def _all(self) -> bool:
         return self.field is not None and self.field.whole
@@ -245,12 +288,12 @@ class _Card:
         profile = part.positive if self.one.rectified and part.positive is not None else part.classes
         numbers: list[Node] = []
         if profile is not None and profile.count.any():
-            yield _profile(self.scene, profile, unit)
-            numbers.append(_selectivity(self.scene, profile, unit))
+            yield profiled(self.scene, profile, unit)
+            numbers.append(selective(self.scene, profile, unit))
         if part.histogram is not None:
             yield self._distribution()
         if self.one.rectified or self.one.source.kind in ("ReLU", "ReLU6"):
-            numbers.append(_off(int(part.on[unit]), part.examples))
+            numbers.append(off(int(part.on[unit]), part.examples))
         elif part.moments.low[unit] == part.moments.high[unit] and part.examples > 1:
             numbers.append(Number(label="dead", tone="bad", note="it says the same for every example"))
         saturated = self._saturated()
@@ -284,7 +327,7 @@ class _Card:
             density=part.histogram.density(self.unit, low, high, BINS)[None] / width,
         )  # fmt: skip
         words = "Its values before the ReLU" if self.one.rectified else "Its values"
-        return Ridges(sets=(ridge,), title=f"{words}, at up to 32 places an example", height=110)
+        return Ridges(sets=(ridge,), title=words, caption="at up to 32 places an example" * bool(self.place), height=110)
 
     def _wires(self) -> Iterator[Node]:
         layer = self.one.layer
@@ -329,45 +372,3 @@ _WAYS = {"deconvnet": "deconvnet", "guided": "guided backprop", "gradient": "gra
 
 def _labelled(box: Box, label: str) -> Box:
     return msgspec.structs.replace(box, label=label)
-
-
-def selectivity(means: np.ndarray) -> tuple[float, int]:
-    """How far the best class's mean is ahead of the mean of the others, as a share of their sum; and which it is.
-
-    *Source* Morcos, Barrett, Rabinowitz, Botvinick 2018, equation 1.
-    """
-    known = np.flatnonzero(np.isfinite(means))
-    if len(known) < 2:
-        return float("nan"), -1
-    best = int(known[np.argmax(means[known])])
-    rest = float(means[known[known != best]].mean())
-    total = float(means[best]) + rest
-    return (float(means[best]) - rest) / total if total > 0 and rest >= 0 else float("nan"), best
-
-
-def _selectivity(scene: Scene, profile: ClassMeans, unit: int) -> Number:
-    value, best = selectivity(profile.mean[:, unit])
-    if not np.isfinite(value):
-        return Number(label="selectivity", note="is defined for units that are never negative and not always off")
-    return Number(label="selectivity", value=value, note=f"for {scene.classes[best]}; 1 is one class alone")
-
-
-def _off(on: int, examples: int) -> Number:
-    share = 100 * (1 - on / max(examples, 1))
-    if on == 0:
-        return Number(label="off", value=100, unit="%", tone="bad", note="dead: it never responds")
-    return Number(label="off", value=share, unit="%", note=f"of {examples:,} examples nowhere turn it on")
-
-
-def _profile(scene: Scene, profile: ClassMeans, unit: int) -> Bars:
-    means = profile.mean[:, unit]
-    present = np.flatnonzero(np.isfinite(means))
-    if len(present) > answers.MOST:
-        present = present[np.argsort(-means[present], kind="stable")][: answers.MOST]
-    values = means[present]
-    limits = magnitude(values, 0) if (values >= 0).all() else symmetric(values)
-    return Bars(
-        values=values, labels=tuple(scene.classes[int(k)] for k in present), limits=limits,
-        keys=tuple(number_key("class", int(k)) for k in present), colours=tuple(int(k) for k in present),
-        title="By class: mean activation",
-    )  # fmt: skip

@@ -146,11 +146,11 @@ class Directions(View):
     ) -> Picture:  # fmt: skip
         first: list[Node] = []
         current = inputs.drawn(scene, moved.current, 120)
-        if formed is not None and formed.shown[0] is not None:
+        if formed is not None and formed.inputs[0] is not None:
             titles = ("what it asks for", "what its opposite asks for")
             first = [
-                _made.mark(formed.stage, value, title, "", size=120)
-                for value, title in zip(formed.shown, titles, strict=True) if value is not None
+                _made.mark(formed.stage, one.shown, title, "", size=120)
+                for one, title in zip(formed.inputs, titles, strict=True) if one is not None
             ]  # fmt: skip
         elif self.synthesize and not note and isinstance(current, Image):
             first = [Image(pixels=np.full(current.pixels.shape[:2], crops.GREY, np.uint8), limits=inputs.grey(np.zeros(1)),
@@ -256,8 +256,8 @@ def _tiles(
 ) -> tuple[Node, ...]:
     labels = tuple(one.name.rpartition("/")[2] for one in found)
     first = []
-    if formed is not None and formed.shown[0] is not None:
-        pixels = formed.pictures(range(len(found)))
+    if formed is not None and formed.inputs[0] is not None:
+        pixels = formed.pictures()
         first.append(
             Tiles(images=pixels, limits=formed.limits(pixels), labels=labels, keys=_keys(found), notes=_shares(found),
                   title="What each asks for", size=80, columns=8)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.colour import Limits
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Image, Node, Tiles
 from ...core.picture import Picture, Progress
@@ -19,6 +20,7 @@ from ...scene.scanning import known, seen
 from .. import crops, scales
 from ..units import Shown, look, main_layers, maps, off, shown, strength
 from ..view import View
+from . import _preferred
 
 TOGETHER = 16
 """So many units are sent back to the pixels in one batch."""
@@ -27,12 +29,14 @@ TOGETHER = 16
 class Scan(View):
     """The picture from the webcam, the pad or the probe set under all maps of a layer, for finding what a map follows.
 
-    *Meaning* each square is one unit: its map, the examples that drive it most (three by three, what it sees of them),
-    or what in this picture excites it where it responds most. Show the camera an object, move it, and look for the map
-    that moves with it; click the map to keep it in sight, large, beside the picture. Faded units are off here.
+    *Meaning* each square is one unit: its map, the picture that it asks for, the examples that drive it most (three by
+    three, what it sees of them), or what in this picture excites it where it responds most. Show the camera an object,
+    move it, and look for the map that moves with it; click the map to keep it in sight, large, beside the picture.
+    Faded units are off here.
     *Units* the value under a square is the unit's strongest response to this picture; colours keep one scale for all
     units, and over pictures where it is known.
-    *Cost* one forward pass a picture, up to a hundred a second on a small network; deconvnet one backward pass a unit.
+    *Cost* one forward pass a picture, up to a hundred a second on a small network; deconvnet one backward pass a unit;
+    the pictures that units ask for 96 steps of synthesis for all of them together, once for a snapshot.
     """
 
     title = "Live scan"
@@ -45,8 +49,8 @@ class Scan(View):
 
     layer: str | None = knob(None, "The layer; by itself the chosen one, else the first with maps.", kind="layer", main=True)
     show: str = knob(
-        "activations", "What stands for a unit: its map, its strongest examples, or what excites it in this picture.",
-        choices=("activations", "top", "deconvnet"), main=True,
+        "activations", "What stands for a unit: its map, the picture that it asks for, its strongest examples, or what excites "
+        "it in this picture.", choices=("activations", "synthesized", "top", "deconvnet"), main=True,
     )  # fmt: skip
     sort: str = knob(
         "index", "Order of the units: each in its place, or by their response to this picture.",
@@ -69,16 +73,18 @@ class Scan(View):
         order = order if self.sort == "response" else order.sort().values
         if self.show == "top" and not known(scene, one.source):
             yield Progress(done=0, total=1, note="one pass over the examples, for the strongest")
-        grid = self._grid(scene, one, current, values, order)
         locked = next((key.number for key in reversed(selection.a) if key.kind == "unit" and key.name == one.name), None)
         large = tuple(self._large(scene, one, current, values, locked))
-        body = Group(children=(Group(children=large, direction="row"), grid))
         total = len(values)
         caption = f"{len(order)} of {total} units" if len(order) < total else f"All {total} units"
         caption += f" of {one.name}" + (f", {one.words}" if one.words else "") + f", on {current.label}."
         caption += _MEANINGS[self.show]
         caption += " Click one to keep it in sight." if locked is None else " The chosen one is shown large."
-        yield self.picture(scene, selection, f"{one.name} on {current.label}", body, caption)
+        for images, limits, note, final in self._images(scene, selection, one, current, values, order):
+            grid = self._grid(one, values, order, images, limits)
+            body = Group(children=(Group(children=large, direction="row"), grid))
+            title = f"{one.name} on {current.label}"
+            yield self.picture(scene, selection, title, body, caption, note=note, final=final)
 
     def _layer(self, scene: Scene, selection: Selection) -> Shown:
         if self.layer is not None:
@@ -89,9 +95,10 @@ class Scan(View):
         layers = main_layers(scene)
         return next((one for one in layers if one.layer.spatial), layers[0])
 
-    def _grid(self, scene: Scene, one: Shown, current: Current, values: Tensor, order: Tensor) -> Tiles:
+    def _grid(
+        self, one: Shown, values: Tensor, order: Tensor, images: np.ndarray, limits: Limits | None
+    ) -> Tiles:
         units = [int(unit) for unit in order]
-        images, limits = self._images(scene, one, current, values, units)
         quiet = off(values) if one.rectified else strength(values) == 0
         high = values.reshape(len(values), -1).amax(1)
         size = 96 if self.show == "top" else 72 if len(units) <= 32 else 52
@@ -102,6 +109,21 @@ class Scan(View):
         )  # fmt: skip
 
     def _images(
+        self, scene: Scene, selection: Selection, one: Shown, current: Current, values: Tensor, order: Tensor
+    ) -> Iterator[tuple[np.ndarray, Limits | None, str, bool]]:
+        """The squares with their scale, a note, and whether they stay: those that form come several times."""
+        units = [int(unit) for unit in order]
+        if self.show != "synthesized":
+            yield *self._still(scene, one, current, values, units), "", True
+            return
+        try:
+            for formed in _preferred.of_units(scene, selection, one.name, units):
+                images = formed.pictures()
+                yield images, formed.limits(images), "", formed.done
+        except NotApplicable as error:
+            yield maps(values[units]), one.limits(values.numpy(), self._scale(scene, one)), str(error), True
+
+    def _still(
         self, scene: Scene, one: Shown, current: Current, values: Tensor, units: list[int]
     ) -> tuple[np.ndarray, Limits | None]:
         if self.show == "top":
@@ -174,6 +196,7 @@ def _seen_part(scene: Scene, one: Shown, signals: np.ndarray, places: list[crops
 
 _MEANINGS = {
     "activations": " Each square is one unit's map, bright where it responds; the number is its strongest response.",
+    "synthesized": " Each square is the picture that the unit asks for, made from noise; the number is its response here.",
     "top": " Each square holds what the unit sees of the nine examples that drive it most.",
     "deconvnet": " Each square shows which pixels excite the unit where it responds most in this picture, in its own range.",
 }

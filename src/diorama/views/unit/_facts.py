@@ -1,0 +1,57 @@
+"""Facts about a unit as numbers and bars: what it speaks for, and how often it is off."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...core.colour import magnitude, symmetric
+from ...core.marks import Bars, Number
+from ...core.selection import number_key
+from ...model.statistics import ClassMeans
+from ...scene import Scene
+from .. import answers
+
+
+def selectivity(means: np.ndarray) -> tuple[float, int]:
+    """How far the best class's mean is ahead of the mean of the others, as a share of their sum; and which it is.
+
+    *Source* Morcos, Barrett, Rabinowitz, Botvinick 2018, equation 1.
+    """
+    known = np.flatnonzero(np.isfinite(means))
+    if len(known) < 2:
+        return float("nan"), -1
+    best = int(known[np.argmax(means[known])])
+    rest = float(means[known[known != best]].mean())
+    total = float(means[best]) + rest
+    return (float(means[best]) - rest) / total if total > 0 and rest >= 0 else float("nan"), best
+
+
+def selective(scene: Scene, profile: ClassMeans, unit: int) -> Number:
+    """How selective a unit is, and for which class."""
+    value, best = selectivity(profile.mean[:, unit])
+    if not np.isfinite(value):
+        return Number(label="selectivity", note="is defined for units that are never negative and not always off")
+    return Number(label="selectivity", value=value, note=f"for {scene.classes[best]}; 1 is one class alone")
+
+
+def off(on: int, examples: int) -> Number:
+    """How many examples leave a unit off."""
+    share = 100 * (1 - on / max(examples, 1))
+    if on == 0:
+        return Number(label="off", value=100, unit="%", tone="bad", note="dead: it never responds")
+    return Number(label="off", value=share, unit="%", note=f"of {examples:,} examples nowhere turn it on")
+
+
+def profiled(scene: Scene, profile: ClassMeans, unit: int) -> Bars:
+    """A unit's mean for each class, the largest of many."""
+    means = profile.mean[:, unit]
+    present = np.flatnonzero(np.isfinite(means))
+    if len(present) > answers.MOST:
+        present = present[np.argsort(-means[present], kind="stable")][: answers.MOST]
+    values = means[present]
+    limits = magnitude(values, 0) if (values >= 0).all() else symmetric(values)
+    return Bars(
+        values=values, labels=tuple(scene.classes[int(k)] for k in present), limits=limits,
+        keys=tuple(number_key("class", int(k)) for k in present), colours=tuple(int(k) for k in present),
+        title="By class: mean activation",
+    )  # fmt: skip
