@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import Unavailable, UsageError
+from .bar import Bar
 
 
 def fresh_folder(name: str) -> Path:
@@ -33,10 +34,13 @@ def train(name: str, path: Path | None, data: Path | None, knobs: dict[str, Any]
 
     path = path or fresh_folder(name)
     made = build(demos[name], knobs if page is not None else {"pace": 0.0, **knobs})
-    with _Bar(made.steps) as bar:
+    if page is not None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin deaf to it
+    with Bar("training", made.steps, stay=True) as bar:
 
         def on_step(step: int, scalars: Mapping[str, float]) -> None:
-            bar.show(step, scalars)
+            loss = scalars.get("loss")
+            bar.show(step, text="training" if loss is None else f"training, loss {loss:.3g}")
             if page is not None and os.getppid() != page:
                 raise KeyboardInterrupt  # the page was killed: nobody can steer or end this training any more
 
@@ -47,42 +51,6 @@ def train(name: str, path: Path | None, data: Path | None, knobs: dict[str, Any]
             print(f"stopped; what was recorded is in {path}", file=sys.stderr)
             raise
     print(path)
-
-
-class _Bar:
-    """How far the training is, on a terminal; nothing anywhere else."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> _Bar:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True))
-            self._bar.start()
-            self._task = self._bar.add_task("training", total=self._steps)
-        return self
-
-    def show(self, step: int, scalars: Mapping[str, float]) -> None:
-        """One step is done."""
-        if self._bar is not None:
-            loss = scalars.get("loss")
-            text = "training" if loss is None else f"training, loss {loss:.3g}"
-            self._bar.update(self._task, completed=step, description=text)
-
-    def close(self) -> None:
-        """Let go of the terminal."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def flags_of(knobs: Mapping[str, Any]) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import UsageError
+from .bar import Bar
 
 
 def scan_run(
@@ -32,10 +31,12 @@ def scan_run(
 
         scene = scene_of_model(str(model), weights, data)
         data = None
-    with _Bar() as bar:
-        found = scan(
-            scene, data, layers=layers or "all", k=k, histogram=histogram, step=step, progress=bar.show
-        )
+    with Bar("scanning") as bar:
+
+        def progress(done: int, total: int | None) -> None:
+            bar.show(done, total, f"scanning {done:,} examples")
+
+        found = scan(scene, data, layers=layers or "all", k=k, histogram=histogram, step=step, progress=progress)
     if output is not None:
         found.save(output)
     units = sum(len(part.on) for part in found.values())
@@ -43,30 +44,3 @@ def scan_run(
     print(f"{found.examples} examples, {units} units in {len(found)} layers, {dead} of them never change")
     if output is not None or run is not None:
         print(output if output is not None else Path(run or "") / FOLDER)
-
-
-class _Bar:
-    """A progress bar on a terminal; nothing anywhere else."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> _Bar:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("scanning", total=None)
-        return self
-
-    def show(self, done: int, total: int | None) -> None:
-        """How many examples are done."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, description=f"scanning {done:,} examples")
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import UsageError, not_found
 from ..core.picture import Progress
 from ..core.registry import savers
+from .bar import Bar
 
 if TYPE_CHECKING:
     from ..scene import Scene
@@ -87,41 +88,12 @@ def save_view(
         scene = scene_of_model(str(model), weights, data)
     from ..core.selection import Selection
 
-    with _Bar() as bar:
-        picture = scene.view(name, select=Selection.of(*select), progress=bar.show, **knobs)
-        bar.say(f"writing {output.name}")
+    with Bar("looking") as bar:
+
+        def progress(told: Progress) -> None:
+            bar.show(told.done, told.total, told.note)
+
+        picture = scene.view(name, select=Selection.of(*select), progress=progress, **knobs)
+        bar.show(None, text=f"writing {output.name}")
         picture.save(output)
     print(output)
-
-
-class _Bar:
-    """A progress bar on a terminal; nothing anywhere else."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> _Bar:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress as Rich
-
-            self._bar = Rich(console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("looking", total=None)
-        return self
-
-    def show(self, progress: Progress) -> None:
-        """How far it is."""
-        if self._bar is not None:
-            text = progress.note or "looking"
-            self._bar.update(self._task, completed=progress.done, total=progress.total, description=text)
-
-    def say(self, text: str) -> None:
-        """What it does now."""
-        if self._bar is not None:
-            self._bar.update(self._task, description=text, total=None)
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
