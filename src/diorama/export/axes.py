@@ -23,6 +23,8 @@ class Axis:
     stop: float
     log: bool = False
     time: bool = False
+    whole: bool = False
+    """Only whole numbers mean something on it."""
 
     def __call__(self, values: np.ndarray | float) -> np.ndarray:
         """Where the values lie on the paper; what a logarithm cannot show becomes NaN."""
@@ -40,11 +42,12 @@ class Axis:
             return _decades(self.low, self.high, wanted)
         if self.time:
             return _times(self.low, self.high, wanted)
-        return _round(self.low, self.high, wanted)
+        return _round(self.low, self.high, wanted, self.whole)
 
 
-def _round(low: float, high: float, wanted: int) -> list[tuple[float, str]]:
+def _round(low: float, high: float, wanted: int, whole: bool = False) -> list[tuple[float, str]]:
     step = nice((high - low) / max(1, wanted))
+    step = max(step, 1.0) if whole else step
     if step <= 0 or not math.isfinite(step):
         return [(low, short(low))]
     first = math.ceil(low / step - 1e-9)

@@ -29,7 +29,7 @@ def draw(mark: Lines, style: Style) -> Sheet:
     y_low, y_high = mark.y_range or y_span(mark)
     plot = frame(
         sheet, width, top + max(60.0, mark.height) + 20,
-        lambda start, stop: Axis(x_low, x_high, start, stop, mark.x_log, mark.x_kind == "time"),
+        lambda start, stop: Axis(x_low, x_high, start, stop, mark.x_log, mark.x_kind == "time", _whole(mark)),
         lambda start, stop: Axis(y_low, y_high, start, stop, mark.y_log),
         "time" if (mark.x_kind, mark.x_title) == ("time", "step") else mark.x_title, mark.y_title, top=top, right=right,
     )  # fmt: skip
@@ -47,6 +47,11 @@ def draw(mark: Lines, style: Style) -> Sheet:
     if below.width:
         sheet.place(below, 0, sheet.height + 4)
     return sheet
+
+
+def _whole(mark: Lines) -> bool:
+    """Steps, and numbers of which every one is whole, have no ticks between them."""
+    return mark.x_kind == "step" or (mark.x_kind == "number" and all(bool((s.x % 1 == 0).all()) for s in mark.series))
 
 
 def y_span(mark: Lines) -> tuple[float, float]:
