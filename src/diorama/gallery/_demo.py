@@ -34,6 +34,8 @@ class Demo(Plugin, abc.ABC):
     question: ClassVar[str] = ""
     """What a newcomer can find out with it."""
     task: ClassVar[str] = "classification"
+    outputs: ClassVar[str | None] = None
+    """Which piece of the network's outputs is its answer, where there are several."""
     probe: ClassVar[int] = 512
     """How many held-out examples every view looks at."""
 
@@ -145,7 +147,7 @@ class Demo(Plugin, abc.ABC):
         held_out = examples.held_out if examples.held_out is not None else examples.first(self.probe)
         return watch(
             model, path, probe=(held_out.x, held_out.y), classes=examples.classes, optimizer=trainer.optimizer,
-            inputs=examples.kind, task=self.task, state=[trainer], name=type(self).name,
+            inputs=examples.kind, outputs=self.outputs, task=self.task, state=[trainer], name=type(self).name,
         )  # fmt: skip
 
 

@@ -129,6 +129,11 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
             raise UsageError(f"one class an example wants {nesting.size(x)} classes, got {len(target)}")
         return each_class(look, tuple(int(number) for number in target), "each example's class")
     if target is None:
+        if look.task == "reconstruction":
+            raise NotApplicable(
+                "the network answers with what it was given, and no single number is its answer; choose what is "
+                "explained, such as a unit of its code: target='unit:code/0'"
+            )
         scores = look.scores(x)
         if look.task in ("regression", "multi_label", "") and scores.ndim == 2 and scores.shape[1] == 1:
             return _first(look)

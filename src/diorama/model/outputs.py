@@ -12,9 +12,9 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable, UsageError, not_found
 
-Task = Literal["classification", "multi_label", "regression", "next_token", ""]
+Task = Literal["classification", "multi_label", "regression", "next_token", "reconstruction", ""]
 """What the model answers; empty when the outputs do not tell."""
-TASKS = ("classification", "multi_label", "regression", "next_token")
+TASKS = ("classification", "multi_label", "regression", "next_token", "reconstruction")
 Form = Literal["scores", "probabilities", "log_probabilities", "values"]
 Wanted = str | int | Callable[[Any], Tensor] | None
 
@@ -44,8 +44,12 @@ class Reading:
         outputs: Wanted = None,
         task: str | None = None,
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
+        x: Any = None,
     ) -> Reading:
         """Find out how to read an output of a few examples, from it and from the truth (of these or of more examples).
+
+        ``x`` is what the model was given: an output of its very shape, with no truth that says otherwise, is a
+        reconstruction.
 
         *Raises* UsageError when ``outputs`` or ``task`` names what is not there.
         """
@@ -55,6 +59,8 @@ class Reading:
         guessed = [said] if said else []
         if task is None:
             found, why = guess_task(scores, y)
+            if _same(scores, x, y, found):
+                found, why = "reconstruction", _SAME
             guessed.append(why)
         else:
             found = task  # type: ignore[assignment]
@@ -101,6 +107,10 @@ class Reading:
             return scores > (0.5 if self.form == "probabilities" else 0)
         return scores
 
+    def wanted(self, x: Any, y: Tensor | None) -> Tensor | None:
+        """What the outputs are held against: the truth, or for a reconstruction the input itself."""
+        return x if self.task == "reconstruction" and isinstance(x, Tensor) else y
+
     def truth(self, y: Tensor) -> Tensor:
         """The truth in the form of the predictions: class indices also where it came as one-hot rows."""
         if self.task == "classification":
@@ -112,7 +122,9 @@ class Reading:
         return y
 
     def losses(self, scores: Tensor, y: Tensor) -> Tensor:
-        """One loss an example, (n,): cross-entropy in nats, or the mean squared error of a regression.
+        """One loss an example, (n,): cross-entropy in nats, or the mean squared error of plain numbers.
+
+        ``y`` is what :meth:`wanted` says: of a reconstruction it is the input.
 
         A ``criterion`` that the user gave is used instead; one that averages is called for each example.
         """
@@ -127,7 +139,7 @@ class Reading:
         if self.task == "multi_label":
             chance = self.probabilities(scores).clamp(1e-12, 1 - 1e-7)
             return F.binary_cross_entropy(chance, y.to(chance), reduction="none").flatten(1).mean(1)
-        if self.task == "regression":
+        if self.task in ("regression", "reconstruction"):
             values = scores.float()
             return (values - y.to(values).reshape(values.shape)).square().reshape(len(values), -1).mean(1)
         raise NotApplicable("there is no loss to show: the task is unknown; say it with task=")
@@ -135,7 +147,7 @@ class Reading:
     def right(self, scores: Tensor, y: Tensor) -> Tensor:
         """For each example the share answered rightly: 0 or 1 for a class, in between for labels and texts, (n,)."""
         if self.task not in ("classification", "multi_label", "next_token"):
-            raise NotApplicable("a regression is not right or wrong; look at its losses")
+            raise NotApplicable(f"a {self.task or 'number'} is not right or wrong; look at its losses")
         same = self.predictions(scores) == self.truth(y).to(scores.device)
         return same.reshape(len(same), -1).float().mean(1)
 
@@ -229,6 +241,16 @@ def guess_task(scores: Tensor, y: Tensor | None) -> tuple[Task, str]:
         f"the task is unknown: outputs of shape {shape[1:]} do not go with a truth of shape "
         f"{tuple(y.shape[1:])}; say it with task=",
     )
+
+
+_SAME = "task guessed: reconstruction, as the outputs have the shape of the inputs"
+
+
+def _same(scores: Tensor, x: Any, y: Tensor | None, guess: Task) -> bool:
+    """Whether outputs stand for the inputs: of their shape, which rows of a few numbers may have by chance."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or scores.shape[1:] != x.shape[1:]:
+        return False
+    return guess == "" or (y is None and scores.ndim > 2)
 
 
 def _form(scores: Tensor, task: str) -> tuple[Form, str]:

@@ -113,9 +113,10 @@ class Prober:
                 x = fed(self._model, nesting.select(examples.x, slice(start, stop)))
                 scores.append(self._reading.scores(nesting.call(self._model, x)).detach().cpu())
             layers: dict[str, LayerReading] = self._reader.finish() if whole else {}
-            if y is None:
+            wanted = self._reading.wanted(examples.x, y)
+            if wanted is None:
                 return ProbeReading(None, None, layers)
-            return ProbeReading(*self._judged(torch.cat(scores), y), layers)
+            return ProbeReading(*self._judged(torch.cat(scores), wanted), layers)
 
     def _kinds(self) -> set[str]:
         return {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}

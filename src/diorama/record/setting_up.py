@@ -152,12 +152,12 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
         shapes = ", ".join(str(tuple(tensor.shape[1:])) for tensor in nesting.tensors(examples.x))
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"the model cannot take the probe set, with examples of shape {shapes}: {reason}") from error
-    reading = Reading.of(output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion)
+    reading = Reading.of(output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=few.x)
     if few.y is not None and len(examples) > 2 and told.task is None:
         # Two labels may not show what all of them do.
         scores = reading.scores(output)
         wide = scores[:1].expand(len(examples), *scores.shape[1:])
-        reading = Reading.of(wide, examples.y, outputs=None, task=None, criterion=told.criterion)
+        reading = Reading.of(wide, examples.y, outputs=None, task=None, criterion=told.criterion, x=examples.x)
         reading = Reading(reading.task, reading.form, told.outputs, told.criterion, reading.guessed)
     scores = reading.scores(output)
     if not scores.ndim or len(scores) != len(few):
@@ -165,9 +165,10 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
             f"the model answers {len(few)} examples with scores of shape {tuple(scores.shape)}; "
             "its first axis must count the examples (pick another output with outputs=)"
         )
-    if few.y is not None and reading.task:
+    wanted = reading.wanted(few.x, few.y)
+    if wanted is not None and few.y is not None and reading.task:
         try:
-            reading.losses(scores, few.y.to(scores.device))
+            reading.losses(scores, wanted.to(scores.device))
         except DioramaError:
             raise
         except Exception as error:

@@ -173,7 +173,7 @@ class Looking:
             x = self._few()
             with Capture(self.model) as look:
                 output = look(x)
-            shared.reading = Reading.of(output, self.examples.y, **self._told)
+            shared.reading = Reading.of(output, self.examples.y, x=x, **self._told)
             shared.width = shared.reading.width(shared.reading.scores(output))
         return shared.reading
 

@@ -120,7 +120,7 @@ class Probe:
     def read(self, look: Look, batches: Iterable[tuple[range, Nested]], reading: Reading) -> Answers:
         """The model's answers to all examples, one pass."""
         if self.answers is None:
-            parts = [_answer(reading, look(x)[0].detach(), self._truth(chosen)) for chosen, x in batches]
+            parts = [_answer(reading, look(x)[0].detach(), reading.wanted(x, self._truth(chosen))) for chosen, x in batches]
             joined: dict[str, Any] = {
                 field.name: _joined([getattr(part, field.name) for part in parts])
                 for field in dataclasses.fields(Answers)
@@ -200,7 +200,7 @@ def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:
         margin = gap.reshape(len(top), -1).mean(1)
     if y is not None and reading.task:
         losses = reading.losses(scores, y.cpu()).float()
-        if reading.task != "regression":
+        if reading.task not in ("regression", "reconstruction"):
             right = reading.right(scores, y.cpu())
     return Answers(predictions, confidence, margin, losses, right)
 

@@ -205,8 +205,10 @@ def of_example(scene: Scene, selection: Selection) -> tuple[str, list[Node], str
     if y is not None and current.index is not None and scene.task:
         own = y[current.index : current.index + 1]
         truth = scene.reading.truth(own)[0]
-        loss = float(scene.reading.losses(scores, own)[0])
-    marks.append(answers.bars(scene, scores, truth if scene.task != "next_token" else None, horizontal=True))
+        wanted = scene.reading.wanted(current.x, own)
+        loss = None if wanted is None else float(scene.reading.losses(scores, wanted)[0])
+    told = truth if scene.task not in ("next_token", "reconstruction") else None
+    marks.append(answers.drawn(scene, scores, told, horizontal=True, size=160))
     if loss is not None:
         marks.append(Number(label="loss", value=loss))
     caption = f"The network answers {answers.said(scene, scores)}"

@@ -9,13 +9,47 @@ import torch
 from torch import Tensor
 
 from ..core.colour import magnitude, symmetric
-from ..core.marks import Bars
+from ..core.marks import Bars, Image, Node
 from ..core.selection import number_key
+from ..data import kinds
 from ..data.kinds import Tokens
 from ..scene import Scene
 
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""
+
+
+def drawn(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = False, size: int = 96) -> Node:
+    """The answer to one input as a mark: a picture where the network answers with pictures, else bars."""
+    pixels = pictures(scene, scores)
+    if pixels is None:
+        return bars(scene, scores, truth, horizontal=horizontal)
+    limits = magnitude(pixels[0], 0, 255, "grey") if pixels.ndim == 3 else None
+    return Image(pixels=pixels[0], limits=limits, title="answer", size=size)
+
+
+def pictures(scene: Scene, scores: Tensor) -> np.ndarray | None:
+    """Answers as pictures, (n, height, width[, 3]) uint8; None where the network does not answer with pictures."""
+    kind = picturing(scene)
+    return None if kind is None else kind.decode(scores)
+
+
+def picturing(scene: Scene) -> kinds.Image | None:
+    """How the answers are pictures: like the inputs for a reconstruction, else by their shape and range; or None."""
+    own = scene.kind
+    if scene.task == "reconstruction":
+        return own if isinstance(own, kinds.Image) else None
+    if scene.task in ("classification", "multi_label", "next_token"):
+        return None
+    found: kinds.Image | None = scene.keep("answers/kind", lambda: _kind(scene.scores(scene.live.batch([0]))))
+    return found
+
+
+def _kind(scores: Tensor) -> kinds.Image | None:
+    if scores.ndim != 4 or scores.shape[1] not in (1, 3) or min(scores.shape[2:]) < 2:
+        return None
+    low, high = float(scores.nan_to_num(0).min()), float(scores.nan_to_num(0).max())
+    return kinds.Image(range=(-1.0, 1.0) if low < -0.05 else (0.0, 255.0) if high > 2 else (0.0, 1.0))
 
 
 def bars(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = False) -> Bars:
@@ -86,4 +120,6 @@ def said(scene: Scene, scores: Tensor) -> str:
         chance = scene.reading.probabilities(scores)[0, -1]
         best = int(chance.nan_to_num(0).argmax())
         return f"{token(scene, best)} next ({100 * float(chance[best]):.0f} %)"
+    if picturing(scene) is not None:
+        return "with a picture"
     return ", ".join(f"{float(value):.4g}" for value in scores[0].reshape(-1)[:4])

@@ -200,3 +200,31 @@ def test_mnist_takes_the_place_of_the_digits() -> None:
     assert examples.held_out.kind == examples.kind
     assert isinstance(examples.kind, Image)
     assert examples.kind.drawing is not None
+
+
+@pytest.mark.parametrize(("model", "most"), [("variational", 0.8), ("plain", 0.8)])
+def test_digits_are_drawn_again_from_a_few_numbers(model: str, most: float) -> None:
+    """After a short training digits that were never seen are drawn better from four numbers than by the mean digit."""
+    demo = _demo("autoencoder", model=model, latent=4)
+    examples = demo.prepare()
+    coder = demo.build(examples)
+    told = list(demo.trainer(coder, examples).run(200))
+    assert ("divergence" in told[-1]) == (model == "variational")
+    assert told[-1]["loss"] < 0.2 * told[0]["loss"]
+    held_out = examples.held_out
+    assert held_out is not None
+    x = held_out.x
+    assert isinstance(x, torch.Tensor)
+    with torch.no_grad():
+        answer, again = coder.eval()(x), coder(x)
+    assert torch.equal(answer["picture"], again["picture"]), "what is looked at is not drawn at random"
+    assert answer["mean"].shape == (len(x), 4)
+    assert float((answer["picture"] - x).square().mean()) < most * float((x - x.mean(0)).square().mean())
+
+
+def test_the_autoencoder_wants_sides_it_can_halve_twice() -> None:
+    """Pictures whose sides cannot be halved twice are refused in words."""
+    demo = _demo("autoencoder")
+    examples = demo.prepare(Examples.of(torch.rand(20, 1, 10, 10), torch.arange(20) % 2))
+    with pytest.raises(UsageError, match="multiples of 4"):
+        demo.build(examples)

@@ -105,3 +105,19 @@ def test_a_regression_is_neither_probable_nor_right() -> None:
         reading.probabilities(torch.randn(4, 1))
     with pytest.raises(NotApplicable, match="losses"):
         reading.right(torch.randn(4, 1), torch.randn(4))
+
+
+def test_outputs_of_the_inputs_shape_are_a_reconstruction() -> None:
+    """Pictures answered with pictures are read as a reconstruction, whose truth is the input itself, also with classes."""
+    x, y = torch.rand(4, 1, 6, 6), torch.arange(4)
+    for truth in (y, None):
+        reading = Reading.of(x + 0.5, truth, x=x)
+        assert reading.task == "reconstruction"
+        wanted = reading.wanted(x, truth)
+        assert wanted is x
+        torch.testing.assert_close(reading.losses(x + 0.5, wanted), torch.full((4,), 0.25))
+    with pytest.raises(NotApplicable, match="reconstruction is not right or wrong"):
+        reading.right(x, x)
+    assert Reading.of(torch.rand(4, 2), y % 2, x=torch.rand(4, 2)).task == "classification"
+    assert Reading.of(torch.rand(4, 2), None, x=torch.rand(4, 2)).task == "classification"
+    assert Reading.of(x, x + 1, x=x).task == "regression"

@@ -36,10 +36,10 @@ class Answer(View):
         scores = scene.scores(current.x)
         y = scene.examples.y
         truth = None
-        if y is not None and current.index is not None and scene.task != "next_token":
+        if y is not None and current.index is not None and scene.task not in ("next_token", "reconstruction"):
             truth = scene.reading.truth(y[current.index : current.index + 1])[0]
         body = Group(
-            children=(inputs.drawn(scene, current, self.size), answers.bars(scene, scores, truth)), direction="row"
+            children=(inputs.drawn(scene, current, self.size), answers.drawn(scene, scores, truth, size=self.size)), direction="row"
         )
         told = (
             f"; the truth is {scene.classes[int(truth)]}"

@@ -107,7 +107,8 @@ class Lesions(View):
         count = min(self.examples, len(scene.live))
         y = scene.live.y
         x = fed(scene.model, scene.live.batch(list(range(count)), scene.device))
-        return _Probe(x, y[:count] if y is not None and scene.task else None, count)
+        wanted = scene.reading.wanted(x, y[:count]) if y is not None and scene.task else None
+        return _Probe(x, wanted, count)
 
     def _together(
         self, scene: Scene, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost], base: _Answer, probe: _Probe,

@@ -78,6 +78,8 @@ class Occluder(View):
             return reason
         if not isinstance(scene.kind, ImageKind):
             return "it covers a part of a picture, and this model takes none; use the view attribution with occlusion"
+        if scene.task == "reconstruction":
+            return "it follows an answer of a few numbers, and this network answers with a whole picture; use the view latent"
         return None if scene.task else "it follows the answer, and what the network answers is not known; say it with task="
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
