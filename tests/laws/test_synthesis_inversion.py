@@ -13,6 +13,7 @@ from diorama.methods.synthesis.dreaming import Dreaming, dream
 from diorama.methods.synthesis.engine import values_of
 from diorama.methods.synthesis.inverting import Yardstick, climb, codes, invert
 from diorama.methods.synthesis.stage import Stage
+from diorama.methods.synthesis.synthesize import synthesize
 
 PICTURES = torch.rand(40, 1, 12, 12, generator=torch.Generator().manual_seed(0))
 
@@ -103,3 +104,24 @@ def test_a_dream_raises_what_it_amplifies_frame_by_frame() -> None:
         assert made.planes.shape == planes.shape
         assert 0 <= float(made.planes.min()) <= float(made.planes.max()) <= 1
     assert float((frames[1].planes - frames[0].planes).abs().mean()) > 0.01
+
+
+def test_a_network_that_reads_memory_as_it_lies_is_batched_too() -> None:
+    """A batch of coloured pictures forms also in a network that flattens by a view, which pictures laid out with their
+    channels last do not allow.
+    """
+
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.out = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(400, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.relu(self.conv(x)).view(len(x), -1))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Views()
+    x = torch.rand(20, 3, 10, 10, generator=torch.Generator().manual_seed(0))
+    made = synthesize(model, 1, x, count=3, steps=20)
+    assert bool((made.curve[-1] > made.curve[0]).all())

@@ -28,6 +28,7 @@ class Canvas(abc.ABC):
     """
 
     z: Tensor
+    frame: Frame
     rate: float = 0.05
     """The size of a step that suits the numbers."""
     contrast: float = 0.3

@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...core.errors import NotApplicable
 from ...data import nesting
+from ...data.kinds import Image
 from ...data.nesting import Nested
 from ...model.capture import Capture
 from ...model.mode import OpMode
@@ -107,6 +109,10 @@ def values_of(look: Looking, objective: Objective, x: Nested) -> Tensor:
         return objective(Seen(output, capture, look.layers, look.reading)).detach()
 
 
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 and x.is_floating_point() else x
+
+
 class _Climb:
     """The state of one synthesis."""
 
@@ -128,6 +134,9 @@ class _Climb:
         self.curve: list[Tensor] = []
         pixels = math.prod(canvas.z.shape[2:]) if canvas.z.ndim > 2 else 1
         self.cancel_inside = pixels >= _LARGE
+        # Convolutions of several pictures are faster with the channels last; a model that cannot read them so says it.
+        kind = canvas.frame.kind
+        self.channels_last = count > 1 and isinstance(kind, Image) and kind.layout == "NCHW"
         self.recurrent = any(isinstance(module, nn.RNNBase) for module in look.model.modules())
 
     def opened(self) -> Capture:
@@ -166,15 +175,9 @@ class _Climb:
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             moved = self.ascent.transforms(planes, self.generator)
             rules = self.canvas.rules(moved)
-            x = self.canvas.fed(moved)
-            if rules:
-                mode = OpMode()
-                for rule in rules:
-                    mode.replace(rule)
-                with mode:
-                    output = capture(x)
-            else:
-                output = capture(x)
+            for rule in rules:
+                stack.enter_context(OpMode().replace(rule))
+            output = self._answer(capture, self.canvas.fed(moved))
             values = self.objective(Seen(output, capture, self.look.layers, self.look.reading)).float()
             way = None
             if values.requires_grad:
@@ -184,6 +187,17 @@ class _Climb:
                 f"{self.objective} does not depend on the input in a differentiable way; look at its examples instead"
             )
         return values.detach(), way
+
+    def _answer(self, capture: Capture, x: Nested) -> Any:
+        """The model's answer, to pictures laid out as suits it."""
+        if self.channels_last:
+            try:
+                return capture(nesting.each(x, _channels_last))
+            except RuntimeError:
+                if self.step:
+                    raise
+                self.channels_last = False
+        return capture(x)
 
     def _balanced(self, planes: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
         """The slope with that of the priors, and the size that the objective's alone has."""

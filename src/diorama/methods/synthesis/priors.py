@@ -7,6 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from .colours import FEW
+
 ALPHA, BETA = 6.0, 2.0
 """The powers of Mahendran & Vedaldi's two priors."""
 _BOUND = 80 / 255
@@ -87,7 +89,8 @@ class Gaussian:
     @classmethod
     def of(cls, planes: Tensor) -> Gaussian:
         """Measure it on pictures (n, channels, height, width): the power is averaged over rings of equal frequency."""
-        mean = planes.mean(0)
+        # The mean of a few pictures still shows each of them.
+        mean = planes.mean(0) if len(planes) >= FEW else planes.mean((0, 2, 3))[:, None, None].expand(planes.shape[1:])
         found = torch.fft.rfft2(planes - mean, norm="ortho").abs().square().mean(0)
         height, width = planes.shape[2:]
         y = torch.fft.fftfreq(height, device=planes.device)[:, None] * height
@@ -164,24 +167,26 @@ def slope(priors: Priors, planes: Tensor, middle: Tensor, gaussian: Gaussian | N
     if priors.gaussian and gaussian is not None:
         spectrum = torch.fft.rfft2(planes - gaussian.mean, norm="ortho")
         weighed = spectrum / gaussian.power
-        way = torch.fft.irfft2(weighed, s=planes.shape[2:], norm="ortho")
-        size = way.flatten(1).square().mean(1).sqrt().clamp_min(1e-20)
-        unlikely = (weighed.real * spectrum.real + weighed.imag * spectrum.imag).flatten(1).mean(1)
+        flat = torch.view_as_real(weighed).flatten(1)
+        unlikely = (flat * torch.view_as_real(spectrum).flatten(1)).mean(1) * 2
         # It holds back only what is less likely than the examples are.
-        strength = priors.gaussian * (unlikely - 1).clamp(0, 2) / size
-        found += way * strength.reshape(-1, 1, 1, 1)
+        excess = (unlikely - 1).clamp(0, 2)
+        if bool((excess > 0).any()):
+            way = torch.fft.irfft2(weighed, s=planes.shape[2:], norm="ortho")
+            strength = priors.gaussian * excess / way.flatten(1).square().mean(1).sqrt().clamp_min(1e-20)
+            found += way * strength.reshape(-1, 1, 1, 1)
     return found
 
 
 def variation_slope(planes: Tensor, beta: float) -> Tensor:
     """The slope of the sum over all numbers of (Δx² + Δy²)^(β/2)."""
-    squares = torch.zeros_like(planes)
     over = planes[..., 1:] - planes[..., :-1]
-    squares[..., :-1] += over.square()
     down = planes[:, :, 1:] - planes[:, :, :-1] if planes.ndim == 4 else None
+    pull = torch.full_like(planes, 0.0 if beta == 2 else _SMALL)
+    pull[..., :-1].addcmul_(over, over)
     if down is not None:
-        squares[:, :, :-1] += down.square()
-    pull = beta * (squares + (0.0 if beta == 2 else _SMALL)).pow(beta / 2 - 1)
+        pull[:, :, :-1].addcmul_(down, down)
+    pull = pull.rsqrt_() if beta == 1 else pull.pow_(beta / 2 - 1).mul_(beta)
     found = torch.zeros_like(planes)
     along = pull[..., :-1] * over
     found[..., 1:] += along

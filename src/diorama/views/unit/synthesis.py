@@ -74,7 +74,7 @@ class Synthesis(View):
     facets: int = knob(0, "Also so many facets, each from the mean of a group of top examples.", low=0, high=8, main=True)
     negative: bool = knob(True, "Also what silences it most.")
     steps: int = knob(128, "Steps of the synthesis.", low=1, high=4000)
-    rate: float = knob(1.0, "The size of a step, relative to what suits the input.", low=0.01, high=20.0, log=True)
+    rate: float = knob(1.5, "The size of a step, relative to what suits the input.", low=0.01, high=20.0, log=True)
     parametrization: str = knob(
         "fourier", "A picture as a spectrum of independent colours, or each pixel on its own.",
         choices=("fourier", "pixels"),
@@ -82,7 +82,7 @@ class Synthesis(View):
     total_variation: float = knob(0.15, "How much neighbours are pulled together.", low=0.0, high=10.0)
     norm: float = knob(0.0, "How much colours are pulled to the middle.", low=0.0, high=10.0)
     blur: float = knob(0.0, "Blur after every fourth step.", low=0.0, high=4.0, unit="px")
-    gaussian: float = knob(0.3, "How much it is held to the examples' mean and spectrum.", low=0.0, high=4.0)
+    gaussian: float = knob(0.1, "How much it is held to the examples' mean and spectrum.", low=0.0, high=4.0)
     natural: float = knob(0.0, "Mahendran & Vedaldi's two priors of natural pictures.", low=0.0, high=1.0)
     jitter: int | None = knob(
         None, "Moved by at most so many pixels before each look; left open: a twentieth of its side.", kind="integer",
