@@ -119,5 +119,6 @@ function shown(mark: Bars, i: number): string {
 
 function reference(mark: Bars, i: number): string {
   const other = mark.reference?.data[i];
+  if (mark.limits?.scale === "probability" && (other === 0 || other === 1)) return other ? "tick: the truth" : "";
   return other === undefined ? "" : `tick: ${format(other)}${mark.unit ? ` ${mark.unit}` : ""}`;
 }

@@ -172,7 +172,7 @@ function paintGrey(canvas: HTMLCanvasElement, mark: Image, theme: Theme): void {
   const bytes = sheet.data;
   for (let i = 0; i < bytes.length; i += 4) {
     const light = 0.2126 * (bytes[i] ?? 0) + 0.7152 * (bytes[i + 1] ?? 0) + 0.0722 * (bytes[i + 2] ?? 0);
-    bytes[i] = bytes[i + 1] = bytes[i + 2] = theme === "light" ? 110 + light * 0.57 : 20 + light * 0.57;
+    bytes[i] = bytes[i + 1] = bytes[i + 2] = theme === "light" ? 140 + light * 0.45 : 20 + light * 0.57;
   }
   context2d(canvas).putImageData(sheet, 0, 0);
 }

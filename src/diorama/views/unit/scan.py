@@ -18,7 +18,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from ...scene.scanning import known, seen
 from .. import crops, scales
-from ..units import Shown, look, main_layers, maps, off, shown, strength
+from ..units import Shown, look, main_layers, maps, off, responses, shown, strength
 from ..view import View
 from . import _preferred
 
@@ -53,8 +53,8 @@ class Scan(View):
         "it in this picture.", choices=("activations", "synthesized", "top", "deconvnet"), main=True,
     )  # fmt: skip
     sort: str = knob(
-        "index", "Order of the units: each in its place, or by their response to this picture.",
-        choices=("index", "response"), main=True,
+        "index", "Order of the units: each in its place, by their response to this picture, or by how unusual that is for "
+        "them: the detector of what is in the picture comes first.", choices=("index", "response", "unusual"), main=True,
     )  # fmt: skip
     limit: int = knob(64, "The most units that are shown; the strongest of them when there are more.", low=1, high=512)
 
@@ -68,23 +68,34 @@ class Scan(View):
         one = self._layer(scene, selection)
         current = scene.current(selection)
         values = look(scene, [one], current.x)[one.name][0]
-        strong = strength(values)
+        if self.sort == "unusual" and not scene.knows([one.source.name]):
+            yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples, for what is usual")
+        strong = self._unusual(scene, one, values) if self.sort == "unusual" else strength(values)
         order = strong.argsort(descending=True, stable=True)[: self.limit]
-        order = order if self.sort == "response" else order.sort().values
+        order = order.sort().values if self.sort == "index" else order
         if self.show == "top" and not known(scene, one.source):
             yield Progress(done=0, total=1, note="one pass over the examples, for the strongest")
         locked = next((key.number for key in reversed(selection.a) if key.kind == "unit" and key.name == one.name), None)
-        large = tuple(self._large(scene, one, current, values, locked))
+        alone = self.show in ("top", "synthesized")  # they are the same for every picture, which need not stand beside them
+        large = () if alone else tuple(self._large(scene, one, current, values, locked))
         total = len(values)
         caption = f"{len(order)} of {total} units" if len(order) < total else f"All {total} units"
         caption += f" of {one.name}" + (f", {one.words}" if one.words else "") + f", on {current.label}."
         caption += _MEANINGS[self.show]
-        caption += " Click one to keep it in sight." if locked is None else " The chosen one is shown large."
+        if not alone:
+            caption += " Click one to keep it in sight." if locked is None else " The chosen one is shown large."
         for images, limits, note, final in self._images(scene, selection, one, current, values, order):
             grid = self._grid(one, values, order, images, limits)
-            body = Group(children=(Group(children=large, direction="row"), grid))
+            body: Node = grid if alone else Group(children=(Group(children=large, direction="row"), grid))
             title = f"{one.name} on {current.label}"
             yield self.picture(scene, selection, title, body, caption, note=note, final=final)
+
+    def _unusual(self, scene: Scene, one: Shown, values: Tensor) -> Tensor:
+        """How far each unit's largest value lies above its usual one, in standard deviations over the live examples."""
+        usual = responses(scene, [one])[one.name].high.nan_to_num(0, 0, 0)
+        spread = usual.std(0, correction=0)
+        here = values.reshape(len(values), -1).amax(1).nan_to_num(0, 0, 0)
+        return torch.where(spread > 0, (here - usual.mean(0)) / spread.clamp_min(1e-12), torch.full_like(here, -torch.inf))
 
     def _layer(self, scene: Scene, selection: Selection) -> Shown:
         if self.layer is not None:

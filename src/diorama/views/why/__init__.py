@@ -17,6 +17,7 @@ ROOM = Room(
     input=(
         Place("attribution", columns=12, rows=9),
         Place("words", columns=12, rows=4),
+        Place("occluder", columns=12, rows=6),
         Place("morph", columns=6, rows=4),
         Place("contrast", columns=6, rows=4),
     ),
