@@ -37,7 +37,7 @@ def main() -> int:
             return torch.autograd.grad(model(at)[:, 3].sum(), at)[0]
 
         def lrp(look: Looking = look) -> Tensor:
-            rule = Propagation(COMPOSITES["epsilon_plus_flat"], Settings())
+            rule = Propagation(COMPOSITES["epsilon_plus_flat"], Settings(), layout=look.layout)
             return relevance(look, x, target, rule)[0][0]
 
         ratios = []

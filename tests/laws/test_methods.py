@@ -116,8 +116,8 @@ def test_more_than_the_memory_holds_is_explained_in_parts(name: str, monkeypatch
         return
     sizes: list[int] = []
     model.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
-    monkeypatch.setattr(batches, "HELD", 1)
-    monkeypatch.setattr(batches, "LARGEST", 1)
+    for size in ("HELD", "LARGEST", "QUICK"):
+        monkeypatch.setattr(batches, size, 1)
     parts = ask(model, x, name, **shared)
     # The layers are found on two examples.
     assert max(sizes) <= 2 < len(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -205,3 +206,38 @@ def test_what_needs_no_slopes_runs_no_backward_pass(name: str, monkeypatch: pyte
     heat = diorama.attribute(net, x, 1, method=name)
     assert bool(heat.values.any())
     assert diorama.methods[name]().cost(Looking(net, x=x), x).backward == 0
+
+
+class _Barred(torch.autograd.Function):
+    """Hands its input on; nothing may come back through it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """The same numbers."""
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        """Never."""
+        raise AssertionError("a backward pass ran below the layer")
+
+
+class _BarredNet(_Net):
+    """No slope may go below the last maps."""
+
+    def maps(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv2(_Barred.apply(F.max_pool2d(F.relu(self.conv1(x)), 2))))
+
+
+@pytest.mark.parametrize("name", ["cam", "grad_cam", "grad_cam_plus_plus", "layer_cam"])
+def test_slopes_go_back_to_the_layer_alone(name: str) -> None:
+    """No backward pass runs below the layer whose maps are used, and the weights get no slopes."""
+    net, plain = _BarredNet(name != "cam").double().eval(), _net(name != "cam")
+    net.load_state_dict(plain.state_dict())
+    x = _images()
+    assert torch.allclose(
+        diorama.attribute(net, x, 1, method=name).values, diorama.attribute(plain, x, 1, method=name).values
+    )
+    assert all(part.grad is None for part in net.parameters())
+    with pytest.raises(AssertionError, match="below the layer"):
+        diorama.attribute(net, x, 1, method="gradient")

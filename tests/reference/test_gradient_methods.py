@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
+from diorama.methods import batches
 from diorama.methods.method import Looking
 
 ORACLES = Path(__file__).parents[2].parent / "shared" / "data" / "oracles"
@@ -95,6 +96,21 @@ def test_integrated_gradients_follow_the_paper() -> None:
     for row, found in zip(x, heat.values, strict=True):
         slopes = [torch.tensor(_back(weights, base[0] + (k + 1) / 20 * (row - base[0]), "gradient")) for k in range(20)]
         assert torch.allclose(found, (row - base[0]) * torch.stack(slopes).double().mean(0), atol=1e-12)
+
+
+def test_steps_go_through_the_model_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight steps share a pass; large maps begin with one, and go on with as many as are quick, to the same values."""
+    net, x = _net(), _images()[:1]
+    sizes: list[int] = []
+    net.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    whole = diorama.attribute(net, x, 1, method="integrated_gradients", steps=20).values
+    assert sorted(sizes)[-3:] == [4, 8, 8]
+    # The first convolution answers with 256 numbers, of which three examples fit.
+    monkeypatch.setattr(batches, "QUICK", 3 * 256)
+    sizes.clear()
+    parts = diorama.attribute(net, x, 1, method="integrated_gradients", steps=20).values
+    assert (max(sizes), sizes.count(3)) == (3, 6)
+    assert torch.allclose(parts, whole, atol=1e-6)
 
 
 def test_integrated_gradients_measure_their_gap() -> None:

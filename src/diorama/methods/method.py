@@ -24,6 +24,7 @@ from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.fingerprint import fingerprint
 from ..model.layers import LayerTable, layers
+from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule
 from ..model.outputs import Reading, Wanted
 from ..model.targets import Target
@@ -106,6 +107,8 @@ class Looking:
         self.passing: Capture | None = None
         """The capture of the pass that is running, for rules that need what was kept so far."""
         self._progress, self._reading, self._table, self._x = progress, reading, table, x
+        self.layout = ChannelsLast()
+        """How large maps lie in memory while the model runs."""
 
     # What is known about the model.
 
@@ -168,21 +171,24 @@ class Looking:
         keep: Sequence[str] = (),
         rules: Sequence[Rule] = (),
         grad: bool = False,
+        plain: bool = False,
     ) -> Pass:
         """One forward pass: ``points`` stand in for the input's own, ``rules`` replace ops, ``keep`` keeps layers.
 
         With ``grad`` the target can be differentiated by the points and by the kept layers; weights are constants, so
-        that nothing is remembered of what does not depend on those.
+        that nothing is remembered of what does not depend on those. With ``plain`` the model's maps lie in memory as
+        the model has them, for a mode outside that replaces its convolutions.
         """
         names = tuple(dict.fromkeys((*keep, *(target.keep if target is not None else ()))))
         entrance = Entrance(x, points)
         mode = OpMode()
-        for rule in (*entrance.rules, *rules):
+        answering = (*entrance.rules, *rules, *(() if plain else (self.layout,)))
+        for rule in answering:
             mode.replace(rule)
         constant = weights_held(self.model) if grad else contextlib.nullcontext()
         cudnn = torch.backends.cudnn.flags(enabled=not grad)
         with constant, self.opened(names, grad=grad) as look, self._during(look), cudnn:
-            if entrance.rules or rules:
+            if answering:
                 with mode:
                     output = look(entrance.x)
             else:
@@ -356,7 +362,7 @@ class Method(Plugin):
             model=look.fingerprint, source=self.source, guessed=look.reading.guessed,
             versions=versions(),
         )  # fmt: skip
-        values = nesting.each(values, Tensor.detach)
+        values = nesting.each(values, lambda part: part.detach().contiguous())
         return Attribution(
             values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
             maps or {}, self.signed, x, look.kind,

@@ -13,7 +13,7 @@ from ..core.errors import UsageError
 from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..model.targets import Target
-from .batches import together
+from .batches import Sizes, small
 from .method import Looking
 
 Baseline = Literal["zero", "low", "high", "mean"]
@@ -82,20 +82,23 @@ def averaged(
     """
     turns = len(weights)
     count = nesting.size(x)
-    at_once = max(1, together(look, x, BATCH, grad=True) // count)
+    at_once = max(1, BATCH // count) if small(x, BATCH) else 1
     total: list[Tensor] = []
-    for first in range(0, turns, at_once):
-        chunk = range(first, min(first + at_once, turns))
+    done = 0
+    while done < turns:
+        chunk = range(done, min(done + at_once, turns))
+        done, sizes = chunk.stop, Sizes(len(chunk) * count)
         parts = [place(turn) for turn in chunk]
         points = tuple(torch.cat(part).requires_grad_() for part in zip(*parts, strict=True))
         repeated = nesting.join([x] * len(chunk))
-        there = look.run(repeated, target, points, grad=True)
+        there = look.run(repeated, target, points, rules=(sizes,), grad=True)
         found = [
             (reduce(slopes).reshape(len(chunk), count, -1) * _column(weights, chunk, slopes)).sum(0)
             for slopes in look.gradients(there.value, points)
         ]
         total = [a + b for a, b in zip(total, found, strict=True)] if total else found
-        look.progress(chunk[-1] + 1, turns, f"{chunk[-1] + 1} of {turns} steps")
+        look.progress(done, turns, f"{done} of {turns} steps")
+        at_once = max(1, sizes.together(BATCH) // count)
     shapes: Iterator[Tensor] = iter(place(0))
     return tuple(part.reshape(next(shapes).shape) for part in total)
 

@@ -26,13 +26,27 @@ class Affine:
     """
 
     kind: Literal["dense", "convolution", "product"]
-    weight: Tensor
+    raw: Tensor
+    """The weight as the call got it."""
     bias: Tensor | None
     out_axis: int
     bias_axis: int
     options: tuple[Any, ...] = ()
     flipped: bool = False
     """The weight stands at the left of a product."""
+    scale: Tensor | None = None
+    """What each output's weights are multiplied by."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight with its scale, which is multiplied when it is asked for: a whole network's would take its memory twice."""
+        return self.raw if self.scale is None else self.raw * self.scale
+
+    def half(self, sign: int) -> Tensor:
+        """The weights of one sign; zero in the place of the others."""
+        if self.scale is None:
+            return self.raw.clamp(min=0) if sign > 0 else self.raw.clamp(max=0)
+        return self.weight.clamp_(min=0) if sign > 0 else self.weight.clamp_(max=0)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """The layer's result for another input, weight and bias."""
@@ -70,10 +84,11 @@ class Affine:
         """This layer and a scale and shift of each of its outputs, as one layer; None where that is not one."""
         if self.kind == "product" or (self.options and self.options[3] and self.options[5] > 1):
             return None
-        shape = [1] * self.weight.ndim
+        shape = [1] * self.raw.ndim
         shape[self.out_axis] = -1
         bias = shift if self.bias is None else self.bias * scale + shift
-        return dataclasses.replace(self, weight=self.weight * scale.reshape(shape), bias=bias)
+        own = scale.reshape(shape)
+        return dataclasses.replace(self, scale=own if self.scale is None else self.scale * own, bias=bias)
 
 
 def dense(weight: Tensor, bias: Tensor | None) -> Affine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ...model import attention, recurrent
+from ...model.layout import ChannelsLast
 from ...model.mode import OpMode
 from . import affine, normalizing
 from .affine import Affine
@@ -38,8 +40,10 @@ class Propagation(Answers):
         *,
         hold: bool = True,
         fold: bool = True,
+        layout: ChannelsLast | None = None,
     ) -> None:
         self._composite, self._settings, self._hold, self._fold = composite, settings, hold, fold
+        self._layout = layout
         self._gates: Any = WeakIdKeyDictionary()
         self._deep: Any = WeakIdKeyDictionary()
         self._layers: Any = WeakIdKeyDictionary()
@@ -139,6 +143,10 @@ class Propagation(Answers):
             x, layer = affine.convolution(name, given, (given, *args[1:]), rest)
         if len(parts) > 1 or not x.requires_grad:
             return applied(Refused, f"{name} with weights that depend on the input", run, *parts)
+        arranged = self._layout.arranged(x, layer.raw) if self._layout is not None and name == "conv2d" else None
+        if arranged is not None:
+            x, layer = arranged[0], dataclasses.replace(layer, raw=arranged[1])
+            return self._follow(x, layer, lambda *_: layer.forward(x, layer.raw, layer.bias))
         return self._follow(x, layer, run)
 
     def _follow(self, x: Tensor, layer: Affine, run: Callable[..., Any]) -> Tensor:

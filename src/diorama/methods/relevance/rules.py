@@ -49,13 +49,13 @@ def shares(r: Tensor, z: Tensor) -> Tensor:
 def zero(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
     """Each input gets its share of the result: x·w / z."""
     z = z if set_.bias else layer.without_bias(z)
-    return x * layer.adjoint(shares(r, z), layer.weight, x)
+    return layer.adjoint(shares(r, z), layer.weight, x).mul_(x)
 
 
 def epsilon(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
     """The same with a denominator pushed from zero, which takes relevance from weak results."""
     z = z if set_.bias else layer.without_bias(z)
-    return x * layer.adjoint(r / stable(z, set_.epsilon), layer.weight, x)
+    return layer.adjoint(r / stable(z, set_.epsilon), layer.weight, x).mul_(x)
 
 
 def gamma(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
@@ -71,15 +71,15 @@ def _boosted(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings, sig
     g, bias = set_.gamma, _bias(layer, set_)
     bias = bias + g * _half(bias, sign) if bias is not None else None
     if _positive(x):
-        weight = layer.weight + g * _half(layer.weight, sign)
+        weight = layer.half(sign).mul_(g).add_(layer.weight)
         s = r / stable(layer.forward(x, weight, bias), TINY)
-        return x * layer.adjoint(s, weight, x)
-    half = g / 2
-    size, strength = x.abs(), layer.weight.abs()
+        return layer.adjoint(s, weight, x).mul_(x)
+    half, own = g / 2, layer.weight
+    size, strength = x.abs(), own.abs()
     total = (1 + half) * layer.without_bias(z) + sign * half * layer.forward(size, strength)
     total = total if bias is None else total + layer.along(bias, total)
     s = r / stable(total, TINY)
-    plain, strong = layer.adjoint(s, layer.weight, x), layer.adjoint(s, strength, x)
+    plain, strong = layer.adjoint(s, own, x), layer.adjoint(s, strength, x)
     return (1 + half) * x * plain + sign * half * size * strong
 
 
@@ -103,19 +103,20 @@ def z_plus(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Te
 def _one_sign(layer: Affine, x: Tensor, r: Tensor, set_: Settings, sign: int) -> Tensor:
     """Relevance shared among the contributions x·w of one sign alone."""
     bias = _bias(layer, set_)
-    up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-    same, other = (up, down) if sign > 0 else (down, up)
-    bias = (bias.clamp(min=0) if sign > 0 else bias.clamp(max=0)) if bias is not None else None
+    same = layer.half(sign)
+    bias = _half(bias, sign) if bias is not None else None
     if _positive(x):
         s = _safe(r, layer.forward(x, same, bias), sign)
-        return x * layer.adjoint(s, same, x)
+        return layer.adjoint(s, same, x).mul_(x)
+    other = layer.half(-sign)
     above, below = x.clamp(min=0), x.clamp(max=0)
-    s = _safe(r, layer.forward(above, same, bias) + layer.forward(below, other), sign)
-    return above * layer.adjoint(s, same, x) + below * layer.adjoint(s, other, x)
+    s = _safe(r, layer.forward(above, same, bias).add_(layer.forward(below, other)), sign)
+    return layer.adjoint(s, same, x).mul_(above).add_(layer.adjoint(s, other, x).mul_(below))
 
 
 def _safe(r: Tensor, z: Tensor, sign: int) -> Tensor:
-    return r / (z + sign * TINY)
+    """Relevance over a denominator, in whose own memory it is put."""
+    return torch.div(r, z.add_(sign * TINY), out=z)
 
 
 def w_square(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
@@ -126,8 +127,8 @@ def w_square(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> 
 def flat(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
     """Equal shares for all inputs of a unit."""
     if layer.kind != "convolution" or layer.options[5] != 1 or layer.options[3]:
-        return _blind(layer, torch.ones_like(layer.weight), x, r)
-    one = torch.ones_like(layer.weight[:1, :1])
+        return _blind(layer, torch.ones_like(layer.raw), x, r)
+    one = torch.ones_like(layer.raw[:1, :1])
     channel = x[:, :1]
     places = layer.forward(torch.ones_like(channel[:1]), one) * x.shape[1]
     return layer.adjoint(shares(r.sum(1, keepdim=True), places.expand(len(r), *places.shape[1:])), one, channel).expand(
@@ -143,10 +144,10 @@ def _blind(layer: Affine, weight: Tensor, x: Tensor, r: Tensor) -> Tensor:
 def z_box(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: Settings) -> Tensor:
     """For inputs between two bounds: shares by how far each lies from the bound that speaks least for the result."""
     low, high = _bound(x, set_.low, torch.amin), _bound(x, set_.high, torch.amax)
-    up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    own, up, down = layer.weight, layer.half(1), layer.half(-1)
     total = layer.without_bias(z) - layer.forward(low, up) - layer.forward(high, down)
     s = r / stable(total, TINY)
-    return x * layer.adjoint(s, layer.weight, x) - low * layer.adjoint(s, up, x) - high * layer.adjoint(s, down, x)
+    return x * layer.adjoint(s, own, x) - low * layer.adjoint(s, up, x) - high * layer.adjoint(s, down, x)
 
 
 def _bound(x: Tensor, given: Tensor | float | None, own: Callable[..., Tensor]) -> Tensor:
