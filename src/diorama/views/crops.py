@@ -53,6 +53,34 @@ def box_of(field: Field | None, place: Place, label: str = "") -> Box | None:
     return Box(x=left, y=top, width=right - left, height=bottom - top, label=label)
 
 
+def centres(field: Field, axis: int, places: int) -> np.ndarray:
+    """The pixel in the middle of what each place sees along an axis, as if the picture went on beyond its border."""
+    low, high, size = field.low[axis], field.high[axis], field.sizes[axis]
+    whole = np.flatnonzero((low > 0) & (high < size - 1))
+    if len(whole) < 2:
+        found: np.ndarray = (np.arange(places) + 0.5) * size / places - 0.5
+        return found
+    middle = (low + high) / 2
+    step = (middle[whole[-1]] - middle[whole[0]]) / (whole[-1] - whole[0])
+    return np.asarray(middle[whole[0]] + step * (np.arange(places) - whole[0]))
+
+
+def laid_over(own: Pixels, field: Field | None, shape: tuple[int, ...]) -> Pixels:
+    """A unit's map as large as the picture: each place about the middle of what it sees; nothing beyond the last one."""
+    chosen, inside = [], []
+    for axis, (count, side) in enumerate(zip(own.shape, shape, strict=True)):
+        if field is None or field.ways[axis] is None or len(field.low[axis]) != count:
+            middles = (np.arange(count) + 0.5) * side / count - 0.5
+        else:
+            middles = centres(field, axis, count)
+        away = np.abs(np.arange(side)[:, None] - middles)
+        chosen.append(away.argmin(1))
+        step = abs(float(middles[-1] - middles[0])) / max(count - 1, 1)
+        inside.append(away.min(1) <= step / 2 + 0.5)
+    found: Pixels = own[np.ix_(*chosen)] * np.outer(*inside)
+    return found
+
+
 NOWHERE = Box(x=0, y=0, width=0, height=0)
 
 

@@ -233,12 +233,13 @@ def test_the_card_shows_what_the_unit_asks_for(scene: Scene) -> None:
 def test_the_card_of_a_row_asks_for_a_row() -> None:
     """For a model of tables what the unit asks for is a row within the columns' ranges."""
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    x = torch.rand(40, 3)
+    with torch.no_grad():
+        model[0].weight[1], model[0].bias[1] = torch.tensor([1.0, -1.5, 2.0]), 0
+    x = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
     scene = Scene(model, x, torch.arange(40) % 2, inputs=diorama.Table(columns=("a", "b", "c")))
     bars = _of(scene.view("card", unit="0/1"), Bars, "what it asks for")
     assert bars.labels == ("a", "b", "c")
-    weight = model[0].weight[1].detach()
-    wanted = torch.where(weight > 0, x.amax(0), x.amin(0)).numpy()
+    wanted = [float(x[:, 0].max()), float(x[:, 1].min()), float(x[:, 2].max())]
     np.testing.assert_allclose(bars.values, wanted, atol=0.1)
 
 
@@ -286,3 +287,11 @@ def test_what_was_left_forming_is_gone_on_with() -> None:
     whole = _of(list(fresh.stream("scan", layer="2", show="synthesized", example=0))[-1], Tiles, "").images
     straight = _of(list(edges().stream("scan", layer="2", show="synthesized", example=0))[-1], Tiles, "").images
     np.testing.assert_array_equal(whole, straight)
+
+
+def test_the_scan_puts_what_is_unusual_first(scene: Scene) -> None:
+    """Of units whose responses differ in size, the one that is farthest above its own usual response leads."""
+    for example, unit in ((0, VERTICAL), (1, HORIZONTAL)):
+        grid = _of(scene.view("scan", layer="0", example=example, sort="unusual"), Tiles, "")
+        assert grid.labels[0] == str(unit)
+        assert grid.labels[-1] == str(DEAD)

@@ -29,24 +29,12 @@ ROOM = 16_000_000
 BATCH = 64
 
 
-def centres(field: Field, axis: int, places: int) -> np.ndarray:
-    """The pixel in the middle of what each place sees along an axis, as if the picture went on beyond its border."""
-    low, high, size = field.low[axis], field.high[axis], field.sizes[axis]
-    whole = np.flatnonzero((low > 0) & (high < size - 1))
-    if len(whole) < 2:
-        found: np.ndarray = (np.arange(places) + 0.5) * size / places - 0.5
-        return found
-    middle = (low + high) / 2
-    step = (middle[whole[-1]] - middle[whole[0]]) / (whole[-1] - whole[0])
-    return np.asarray(middle[whole[0]] + step * (np.arange(places) - whole[0]))
-
-
 class Grid:
     """Where the places of a layer lie in a picture: a patch about each, blended where patches overlap."""
 
     def __init__(self, field: Field, shape: tuple[int, int], size: int | None) -> None:
         self.shape, self.sizes, self.count = shape, field.sizes, shape[0] * shape[1]
-        self.rows, self.columns = centres(field, 0, shape[0]), centres(field, 1, shape[1])
+        self.rows, self.columns = crops.centres(field, 0, shape[0]), crops.centres(field, 1, shape[1])
         apart = max(
             abs(float(np.diff(at).mean())) if len(at) > 1 else side
             for at, side in zip((self.rows, self.columns), field.sizes, strict=True)

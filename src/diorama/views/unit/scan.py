@@ -187,11 +187,9 @@ class Scan(View):
             pixels=own, limits=limits, title=f"{one.name}/{locked}", key=key, place_key=key if exact else "", size=180
         )
         if pixels.shape[:2] != own.shape and min(own.shape) > 1 and bool(torch.isfinite(values[locked]).all()):
-            heat = np.repeat(np.repeat(own, -(-pixels.shape[0] // own.shape[0]), 0), -(-pixels.shape[1] // own.shape[1]), 1)
-            rows = np.arange(pixels.shape[0]) * heat.shape[0] // pixels.shape[0]
-            columns = np.arange(pixels.shape[1]) * heat.shape[1] // pixels.shape[1]
+            heat = crops.laid_over(own, crops.field_of(scene, one.source) if exact else None, pixels.shape[:2])
             yield Image(
-                pixels=pixels, limits=crops.limits_of(pixels[None]), heat=heat[rows][:, columns], heat_limits=limits,
+                pixels=pixels, limits=crops.limits_of(pixels[None]), heat=heat, heat_limits=limits,
                 title="its map over the picture", key=key, size=180,
             )  # fmt: skip
 
