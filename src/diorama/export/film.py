@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import tempfile
@@ -115,7 +116,7 @@ class Film:
 
 
 class Moving(Plugin):
-    """A format that moves; one that is made of it says how the frames are written.
+    """What the formats that move share: how fast and how large a film is, and how it is gathered.
 
     ``progress`` is called with a Progress after each frame; ``cancel`` is asked between frames.
     """
@@ -128,21 +129,18 @@ class Moving(Plugin):
     progress: Report | None = dataclasses.field(default=None, compare=False)
     cancel: Callable[[], bool] | None = dataclasses.field(default=None, compare=False)
 
-    def save(self, picture: Picture, path: Path) -> None:
-        """Write the film."""
+    @contextlib.contextmanager
+    def film(self, picture: Picture, path: Path) -> Iterator[tuple[Film, Path]]:
+        """The film of a picture, and a draft beside a file that takes the file's place at the end."""
         film = Film(
             picture, Style(self.width * PER_INCH, self.dpi / PER_INCH), most=max(2, int(self.seconds * self.fps)),
             footer=self.footer, progress=self.progress, cancel=self.cancel,
         )  # fmt: skip
         try:
             with beside(path) as draft:
-                self.write(film, picture, draft)
+                yield film, draft
         finally:
             film.close()
-
-    def write(self, film: Film, picture: Picture, path: Path) -> None:
-        """Write all frames of the film of a picture."""
-        raise NotImplementedError
 
 
 def _frame_count(picture: Picture) -> int:

@@ -29,23 +29,24 @@ class Gif(Moving):
     seconds: float = knob(30.0, "the longest that the film may be; snapshots are left out evenly", low=1.0, high=600.0)
     dpi: float = knob(100.0, "pixels an inch", low=50.0, high=300.0)
 
-    def write(self, film: Film, picture: Picture, path: Path) -> None:
-        """Write all frames, in colours that they share."""
-        palette = _palette(film)
-        frames = (_few(pixels, palette) for pixels in film.frames())
+    def save(self, picture: Picture, path: Path) -> None:
+        """Write the film."""
         each = max(20, round(1000 / self.fps / 10) * 10)
-        durations = [each] * (len(film) - 1) + [each + 1000]
-        first = next(frames)
-        first.save(
-            path,
-            "gif",
-            save_all=True,
-            append_images=frames,
-            duration=durations if len(film) > 1 else 1000,
-            loop=0,
-            comment=_comment(picture, film),
-            optimize=False,
-        )
+        with self.film(picture, path) as (film, draft):
+            palette = _palette(film)
+            frames = (_few(pixels, palette) for pixels in film.frames())
+            durations = [each] * (len(film) - 1) + [each + 1000]
+            first = next(frames)
+            first.save(
+                draft,
+                "gif",
+                save_all=True,
+                append_images=frames,
+                duration=durations if len(film) > 1 else 1000,
+                loop=0,
+                comment=_comment(picture, film),
+                optimize=False,
+            )
 
 
 def _comment(picture: Picture, film: Film) -> bytes:

@@ -24,9 +24,9 @@ class Mp4(Moving):
     ``progress`` and ``cancel`` as :class:`Moving` has them.
     """
 
-    def write(self, film: Film, picture: Picture, path: Path) -> None:
-        """Write all frames as a video."""
-        with av.open(str(path), "w", format="mp4") as container:
+    def save(self, picture: Picture, path: Path) -> None:
+        """Write the film."""
+        with self.film(picture, path) as (film, draft), av.open(str(draft), "w", format="mp4") as container:
             _describe(container, picture, film)
             self._write(container, film)
 

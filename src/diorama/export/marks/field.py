@@ -22,7 +22,8 @@ def regions(values: np.ndarray) -> Cells:
     even = 1 / max(count, 2)
     sure = np.clip((clean.max(-1) - even) / (1 - even), 0, 1)[..., None]
     inks = np.stack([bytes_of(CLASSES[k % len(CLASSES)]) for k in range(count)]).astype(np.float32)
-    share = 0.12 + 0.5 * sure
+    # Nothing is known where all classes are alike: that is the paper.
+    share = 0.12 * np.minimum(1, 20 * sure) + 0.5 * sure
     mixed = bytes_of(PAPER) * (1 - share) + inks[best] * share
     mixed[nan] = bytes_of(PAPER)
     return Cells(np.rint(mixed).astype(np.uint8), nan if nan.any() else None)
@@ -70,8 +71,15 @@ def _points(sheet: Sheet, mark: Field, x: np.ndarray, y: np.ndarray, clip: tuple
 
 
 def _drawn(sheet: Sheet, mark: Field, plot: Frame) -> None:
-    """The line that was drawn by hand over the plane, where there is one."""
-    if mark.handle is None or mark.handle.kind != "path" or not mark.handle.value:
+    """The place or the line that was put by hand over the plane, where there is one."""
+    if mark.handle is None or mark.handle.kind not in ("path", "point") or not mark.handle.value:
+        return
+    if mark.handle.kind == "point":
+        x, y = (float(number) for number in mark.handle.value.split(","))
+        at_x, at_y = float(plot.x(x)), float(plot.y(y))
+        for ink, width in ((PAPER, 4.0), (ACCENT, 2.0)):
+            sheet.line([at_x - 8, at_x + 8], [at_y, at_y], ink, width, clip=plot.clip)
+            sheet.line([at_x, at_x], [at_y - 8, at_y + 8], ink, width, clip=plot.clip)
         return
     places = np.array([[float(number) for number in part.split(",")] for part in mark.handle.value.split(";") if part])
     sheet.line(plot.x(places[:, 0]), plot.y(places[:, 1]), ACCENT, 1.8, clip=plot.clip)
