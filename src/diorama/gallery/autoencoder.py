@@ -16,8 +16,8 @@ from ..data.nesting import first
 from ..training.trainer import Trainer
 from .digits import Digits
 
-NOISE = 0.15
-"""The pixels of a drawn digit are taken to be off by so much; it weighs the error against the pull."""
+NOISE = 0.3
+"""Pixels are taken to be off by so much, as neighbours are off together; it weighs the error against the pull."""
 
 
 class Autoencoder(Digits):

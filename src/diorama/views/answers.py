@@ -121,5 +121,5 @@ def said(scene: Scene, scores: Tensor) -> str:
         best = int(chance.nan_to_num(0).argmax())
         return f"{token(scene, best)} next ({100 * float(chance[best]):.0f} %)"
     if picturing(scene) is not None:
-        return "with a picture"
+        return "a picture"
     return ", ".join(f"{float(value):.4g}" for value in scores[0].reshape(-1)[:4])

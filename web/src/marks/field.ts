@@ -127,7 +127,9 @@ function paintPlate(canvas: HTMLCanvasElement, mark: Field, theme: Theme): void 
       }
       const best = likeliest(mark, from, classes);
       const certain = ((mark.values.data[from * classes + best] as number) - 1 / classes) / (1 - 1 / classes);
-      const share = 0.12 + 0.5 * Math.max(0, Math.min(1, certain));
+      const sure = Math.max(0, Math.min(1, certain));
+      // Nothing is known where all classes are alike: that is the paper.
+      const share = 0.12 * Math.min(1, 20 * sure) + 0.5 * sure;
       const hue = hues[best] ?? paper;
       pixels[to] = Number.isNaN(certain) ? 0 : pack([blend(paper[0], hue[0], share), blend(paper[1], hue[1], share), blend(paper[2], hue[2], share)]);
     }
@@ -160,6 +162,26 @@ function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, borders:
   pen.strokeRect(x.from - 0.5, y.to - 0.5, wide + 1, tall + 1);
   paintTicks(pen, plan, mark, ink);
   paintPoints(pen, plan, mark, context, ink);
+  paintPlace(pen, plan, mark, ink);
+}
+
+/** A cross where a point handle stands. */
+function paintPlace(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, ink: Ink): void {
+  if (mark.handle?.kind !== "point") return;
+  const [across, up] = mark.handle.value.split(",").map(Number);
+  if (across === undefined || up === undefined || !Number.isFinite(across) || !Number.isFinite(up)) return;
+  const [atX, atY] = [x.at(across), y.at(up)];
+  if (atX < x.from || atX > x.to || atY < y.to || atY > y.from) return;
+  for (const [colour, width] of [[ink.paper, 4], [ink.accent, 2]] as const) {
+    pen.beginPath();
+    pen.moveTo(atX - 8, atY);
+    pen.lineTo(atX + 8, atY);
+    pen.moveTo(atX, atY - 8);
+    pen.lineTo(atX, atY + 8);
+    pen.strokeStyle = colour;
+    pen.lineWidth = width;
+    pen.stroke();
+  }
 }
 
 /** Where the likeliest class changes: pieces of lines, in cells from the lower left corner. */

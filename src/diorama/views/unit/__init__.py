@@ -17,13 +17,18 @@ ROOM = Room(
         Place("surprises", columns=6, rows=4),
         Place("lesions", columns=6, rows=4),
         Place("directions", columns=6, rows=5),
+        Place("inversion", columns=6, rows=5),
+        Place("latent", columns=12, rows=6),
         Place("cells", columns=12, rows=6),
     ),
     input=(
         Place("scan", columns=7, rows=6),
         Place("card", columns=5, rows=9),
         Place("active", columns=7, rows=3),
+        Place("inversion", columns=7, rows=5),
+        Place("dream", columns=5, rows=5),
         Place("replacement", columns=6, rows=4),
+        Place("latent", columns=12, rows=6),
         Place("cells", columns=12, rows=6),
     ),
 )
