@@ -1,4 +1,4 @@
-"""Laws of inversion and dream: early layers keep what late ones lose, and what is amplified grows."""
+"""Laws of inversion and dream, and of batches: early layers keep what late ones lose, and what is amplified grows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import diorama
 from diorama.methods.method import Looking
 from diorama.methods.synthesis import objectives
 from diorama.methods.synthesis.dreaming import Dreaming, dream
-from diorama.methods.synthesis.engine import values_of
+from diorama.methods.synthesis.engine import Ascent, form, values_of
 from diorama.methods.synthesis.inverting import Yardstick, climb, codes, invert
 from diorama.methods.synthesis.stage import Stage
 from diorama.methods.synthesis.synthesize import synthesize
@@ -125,3 +125,19 @@ def test_a_network_that_reads_memory_as_it_lies_is_batched_too() -> None:
     x = torch.rand(20, 3, 10, 10, generator=torch.Generator().manual_seed(0))
     made = synthesize(model, 1, x, count=3, steps=20)
     assert bool((made.curve[-1] > made.curve[0]).all())
+
+
+def test_a_silenced_unit_is_left_in_peace() -> None:
+    """What has no slope any more because it is fully silenced is not shaken, and nobody is told that it does not respond."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 2, 5), nn.ReLU())
+    stage = _stage(model, PICTURES)
+    generator = torch.Generator().manual_seed(0)
+    canvas = stage.canvas(1, generator, start=PICTURES[:1], noise=0.0)
+    wanted = -1 * objectives.unit("1", 0)
+    first = float(values_of(stage.look, wanted, canvas.shown())[0])
+    *_, last = form(stage.look, canvas, wanted, Ascent(120, 2.0), generator)
+    assert first < -0.001
+    assert float(last.curve[-1]) == 0
+    assert last.note == ""

@@ -127,7 +127,7 @@ class _Climb:
         device = canvas.z.device
         self.size = torch.ones(count, device=device)
         self.taken = torch.zeros(count, device=device)
-        self.ever = torch.zeros(count, dtype=torch.bool, device=device)
+        self.ever, self.awake = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
         self.back = torch.zeros(count, dtype=torch.long, device=device)
         self.kicks = torch.zeros(count, dtype=torch.long, device=device)
         self.values = torch.full((count,), math.nan, device=device)
@@ -235,7 +235,9 @@ class _Climb:
         length = self.size * fine * (self.ascent.rate * self.canvas.rate * left) / (1 - 0.9**turns)
         deep = (self.second / (1 - memory**turns).reshape(broad)).sqrt_().add_(1e-8)
         z.addcdiv_(self.first * length.reshape(broad), deep)
-        flat = fine & (size == 0) & (self.kicks < _KICKS)
+        # What once responded is at its end, as a unit that was to be silenced; it is not shaken.
+        self.awake |= fine & (size > 0)
+        flat = fine & ~self.awake & (self.kicks < _KICKS)
         if bool(flat.any()):
             self.kicks += flat
             self.canvas.noise(1.0, self.generator, flat)

@@ -35,6 +35,11 @@ class Verdict:
     moved_probability: Tensor | None = None
     answer: Tensor | None = None
 
+    @property
+    def still(self) -> bool:
+        """There was nothing to move."""
+        return self.moved is self.value
+
 
 def verdict(
     stage: Stage, objective: Objective, x: Nested, transforms: Transforms, seed: int, numbers: list[int] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,7 @@ EXAMPLES = 2000
 """A decoder learns from at most so many examples."""
 MEMORY = 300_000_000
 """Bytes of codes that it learns from at most."""
+_LISTS = ("ModuleList", "Sequential")
 _YARD = 64
 _HELD = 8
 """Every eighth example is held out."""
@@ -123,7 +125,7 @@ class Inversion(View):
 
     def _layers(self, scene: Scene, selection: Selection) -> list[str]:
         """Layers spread over the depth, the chosen one among them."""
-        names = [one.name for one in main_layers(scene) if math.prod(one.layer.shape) > 0]
+        names = _stations(scene)
         at = np.unique(np.linspace(0, len(names) - 1, min(self.layers, len(names))).round().astype(int))
         found = [names[k] for k in at]
         for key in selection.a:
@@ -221,7 +223,7 @@ class Inversion(View):
         caption += "from a noise of its own. Errors are shares of the distance between two examples."
         notes = [made.note for made in done.values() if made.note] + [stage.note]
         if drawn:
-            notes.append("Each decoder (top row) learned from the probe set without this example.")
+            caption += " Each decoder (top row) learned from the probe set without this example."
         return self.picture(
             scene, selection, "What layers keep", Group(children=tuple(body)), caption, checks=_checks(done),
             note=" ".join(dict.fromkeys(filter(None, notes))), final=final,
@@ -249,6 +251,21 @@ class Inversion(View):
             keys=tuple(layer_key(name) for _ in rows for name in done), columns=len(done), size=88,
             title="A column for each layer, a row for each start",
         )  # fmt: skip
+
+
+def _stations(scene: Scene) -> list[str]:
+    """The layers in their order, with blocks that come again and again taken whole: only what leaves a block with a way
+    round is all that the network goes on with.
+    """
+    wholes = [one for one in scene.layers if not one.leaf and one.kind not in _LISTS and one.path and one.shape]
+    often = Counter(one.kind for one in wholes)
+    blocks = sorted((one for one in wholes if often[one.kind] > 1), key=lambda one: len(one.path))
+    found: dict[str, None] = {}
+    for one in main_layers(scene):
+        block = next((block for block in blocks if one.layer.path.startswith(f"{block.path}.")), one.layer)
+        if math.prod(block.shape) > 0:
+            found[block.name] = None
+    return list(found)
 
 
 def _answer(decoder: Decoder, code: Tensor) -> Tensor:

@@ -173,23 +173,23 @@ class Synthesis(View):
         ]
         body: list[Node] = [Group(children=tuple(marks), direction="row" if stage.image else "column")]
         curve = formed.curve * signs.cpu()
-        body.append(_made.curves(curve, [wish.title for wish in wishes], str(objective)))
+        body.append(_made.curves(curve, [wish.title for wish in wishes], f"response of {objective}"))
         checks: tuple[Check, ...] = ()
-        notes = [formed.note, stage.note]
+        caption = self._caption(stage, key, str(objective), made)
         if said is not None:
             best = self._strongest(scene, stage, key, objective)
             checks = (*self._checks(said, key, objective), *self._beside(best, said, objective))
             checks = tuple(check for check in checks if math.isfinite(check.value))
         if grouped is not None:
             sizes = ", ".join(str(len(group)) for group in grouped.members)
-            notes.append(
-                f"The facets' groups hold {sizes} of the top examples, told apart by {grouped.code}; their middles lie "
+            caption += (
+                f" The facets' groups hold {sizes} of the top examples, told apart by {grouped.code}; their middles lie "
                 f"{grouped.apart:.2g} times as far from each other as the examples from them."
             )
-        caption = self._caption(stage, key, str(objective), made)
+        name = f"class {objective}" if key.kind == "class" else str(objective)
         return self.picture(
-            scene, selection, f"What {objective} would like to see", Group(children=tuple(body)), caption,
-            checks=checks, note=" ".join(filter(None, notes)), final=said is not None,
+            scene, selection, f"What {name} would like to see", Group(children=tuple(body)), caption,
+            checks=checks, note=" ".join(filter(None, (formed.note, stage.note))), final=said is not None,
         )  # fmt: skip
 
     def _caption(self, stage: Stage, key: Key, name: str, made: str) -> str:
@@ -206,19 +206,18 @@ class Synthesis(View):
         if said is None:
             return f"{float(formed.values[k] * signs[k].cpu()):.3g}" if bool(formed.values[k].isfinite()) else ""
         if said.probability is not None and said.moved_probability is not None:
-            return (
-                f"{objective}: {100 * float(said.probability[k]):.3g} %; "
-                f"moved at random: {100 * float(said.moved_probability[k]):.3g} %"
-            )
+            told = f"{objective}: {_share(said.probability[k])}"
+            return told if said.still else f"{told}; moved at random: {_share(said.moved_probability[k])}"
         told = f"activation {float(said.value[k]):.3g}"
-        return told if said.moved is said.value else f"{told}; moved at random: {float(said.moved[k]):.3g}"
+        return told if said.still else f"{told}; moved at random: {float(said.moved[k]):.3g}"
 
     def _checks(self, said: Verdict, key: Key, objective: Objective) -> tuple[Check, ...]:
+        moved = "" if said.still else ", moved and resized by a held-out seed"
         if said.moved_probability is not None:
             value = 100 * float(said.moved_probability[0])
-            sentence = "The network's probability for the first input, moved and resized by a held-out seed."
+            sentence = f"The network's probability for the first input{moved}."
             return (Check(name=f"probability of {objective}", value=value, unit="%", sentence=sentence, good=value > 50),)
-        sentence = "The response to the first input, moved and resized by a held-out seed."
+        sentence = f"The response to the first input{moved}."
         return (Check(name="response", value=float(said.moved[0]), sentence=sentence),)
 
     def _beside(self, best: float, said: Verdict, objective: Objective) -> tuple[Check, ...]:
@@ -299,8 +298,14 @@ def _notes(formed: Formed, said: Verdict | None) -> list[str]:
     if said is None:
         return [f"{float(value):.3g}" if bool(value.isfinite()) else "" for value in formed.values]
     if said.probability is not None:
-        return [f"{100 * float(value):.3g} %" for value in said.probability]
+        return [_share(value) for value in said.probability]
     return [f"{float(value):.3g}" for value in said.value]
+
+
+def _share(value: Tensor) -> str:
+    """A probability in per cent, with as many digits as it deserves."""
+    share = 100 * float(value)
+    return "under 0.01 %" if share < 0.01 else f"{share:.3g} %"
 
 
 def _for_all(keys: list[Key], scene: Scene) -> Objective:
