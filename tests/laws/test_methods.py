@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,38 @@ def test_more_than_the_memory_holds_is_explained_in_parts(name: str, monkeypatch
     assert apart(parts.scores, whole.scores) < 1e-5
     assert (parts.note, parts.target, set(parts.maps)) == (whole.note, whole.target, set(whole.maps))
     assert parts.provenance == whole.provenance
+
+
+@ON_PICTURES
+def test_what_it_takes_is_said_first_and_it_can_be_stopped(name: str) -> None:
+    """Progress begins with passes and seconds; a wish to stop is met within a few ops, wherever it comes."""
+
+    class Stop(Exception):
+        pass
+
+    said: list[tuple[int, int, str]] = []
+    net, x = _ways()["functional"].eval(), _images()
+    ask(net, x, name, 1, progress=lambda *told: said.append(told))
+    assert said[0][0] == 0
+    assert re.fullmatch(r"[\d,]+ forward( and [\d,]+ backward)? passes, about .+", said[0][2])
+    calls = [0]
+
+    def counted() -> None:
+        calls[0] += 1
+
+    ask(net, x, name, 1, cancel=counted)
+    for at in (1, calls[0] // 2, calls[0] - 1):
+        left = [at]
+
+        def stop(left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] <= 0:
+                raise Stop
+
+        with pytest.raises(Stop):
+            ask(net, x, name, 1, cancel=stop)
+        assert left[0] <= 0
+    assert not any(module._forward_hooks for module in net.modules())
 
 
 class _Net(nn.Module):

@@ -24,7 +24,8 @@ from ..model.outputs import Wanted
 from ..model.targets import Pointing, Target
 from ..model.unwrap import device_of, fed, unwrap
 from .batches import pieces
-from .method import Attribution, FunctionModule, Looking, Method, numbers_note
+from .method import Attribution, FunctionModule, Looking, Method
+from .notes import numbers_note
 
 
 def attribute(
@@ -57,7 +58,8 @@ def attribute(
     0; where ``inputs`` says what it is, also one text, or one picture's pixels (height, width[, 3]) of 0 to 255.
     ``values`` of the result have the shape of ``x``, (n, tokens) for tokens.
     *Cost* ``method.cost``: one forward and one backward pass for ``gradient``; one more forward pass where the target
-    is left out.
+    is left out. ``progress(done, total, note)`` first hears of the passes and the seconds, then how far it is; ``cancel``
+    is called at every op and may raise.
     *Raises* NotFound for a method, knob, class or layer that does not exist; NotApplicable where the method does not
     fit the model or input, naming one that does.
     """
@@ -80,6 +82,10 @@ def attribute(
         chosen = build(methods[str(method)], knobs)
     elif knobs:
         chosen = dataclasses.replace(chosen, **knobs)
+    if progress is not None and chosen.fits(look, ready) is None:
+        cost = chosen.cost(look, ready)
+        one = look.timed(ready) * (1 if chosen.singly else nesting.size(ready))
+        progress(0, cost.forward + cost.backward, cost.said(one))
     *_, last = attributions(look, ready, target, chosen)
     return last
 
