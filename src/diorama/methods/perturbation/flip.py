@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
+from ...data.kinds import Image, Kind
 from ...data.nesting import Nested
 from ..cost import Cost
 from ..method import Looking
@@ -71,36 +74,39 @@ def flip(look: Looking, x: Nested, *, to: int | None = None, norm: Norm = "L2", 
     *Source* Rony et al., Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and
     Defenses, CVPR 2019, algorithm 1; the first norm is DeepFool's step (Moosavi-Dezfooli et al. 2016, equation 7).
     """
-    if look.function:
-        raise NotApplicable(
-            "a plain function has no gradients to follow; cover parts of its input by occlusion instead"
-        )
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise NotApplicable("the smallest change wants one input of floating-point numbers; cover words by occlusion")
-    if look.task != "classification":
-        raise NotApplicable("only the answer of a classifier flips; this model's outputs are other numbers")
-    return _Search(look, x, to, norm, steps).run()
+    search = Search(look, x, to, norm, steps)
+    for _ in search.advance():
+        pass
+    return search.found()
 
 
-class _Search:
-    def __init__(self, look: Looking, x: Tensor, to: int | None, norm: Norm, steps: int) -> None:
+class Search:
+    """The search step by step, for those who want to see how far it is; what it takes and raises is that of ``flip``."""
+
+    def __init__(self, look: Looking, x: Nested, to: int | None = None, norm: Norm = "L2", steps: int = 100) -> None:
+        if look.function:
+            raise NotApplicable(
+                "a plain function has no gradients to follow; cover parts of its input by occlusion instead"
+            )
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise NotApplicable("the smallest change wants one input of floating-point numbers; cover words by occlusion")
+        if look.task != "classification":
+            raise NotApplicable("only the answer of a classifier flips; this model's outputs are other numbers")
         self._look, self._x, self._to, self._steps = look, x.detach(), to, steps
         self._largest = norm == "Linf"
         scores = _two(look.scores(x))
         if to is not None and not 0 <= to < scores.shape[1]:
             raise UsageError(f"the model has classes 0 to {scores.shape[1] - 1}, got {to}")
         self._before = scores.argmax(1)
-        valid = None if look.kind is None or isinstance(look.kind, dict) else look.kind.valid_range()
-        low, high = valid if valid is not None else (-math.inf, math.inf)
+        low, high = _ends(look.kind, self._x)
         # An input that already leaves the range is not pulled back by more than the search itself does.
-        self._low, self._high = self._x.clamp(max=low), self._x.clamp(min=high)
+        self._low, self._high = self._x.minimum(low), self._x.maximum(high)
+        self._best, self._norms = self._x.clone(), self._x.new_full((len(self._x),), math.inf)
 
-    def run(self) -> Flip:
-        """Search, shrink, and certify."""
-        best, norms = self._searched()
-        found = torch.isfinite(norms)
-        best = self._shrunk(best, found)
-        return self._certified(best, found)
+    def found(self) -> Flip:
+        """The nearest changed inputs met so far, their way shrunk and certified."""
+        found = torch.isfinite(self._norms)
+        return self._certified(self._shrunk(self._best, found), found)
 
     def _margin(self, x: Tensor, grad: bool = False) -> Tensor:
         """The best other score (or the wanted one) minus the old answer's, (n,); positive once flipped."""
@@ -115,13 +121,11 @@ class _Search:
         rest = scores.scatter(1, torch.full_like(self._before[:, None], self._to), -math.inf).amax(1)
         return wanted - rest - 1e-5 * rest.detach().abs().clamp_min(1)
 
-    def _searched(self) -> tuple[Tensor, Tensor]:
-        """The nearest changed input met, with its norm: infinite where none flipped."""
-        n, x = len(self._x), self._x
+    def advance(self) -> Iterator[int]:
+        """Go through the steps; says how many are done after each."""
+        x = self._x
         change = torch.zeros_like(x)
-        best, norms = x.clone(), x.new_full((n,), math.inf)
-        radius = x.new_zeros(n)
-        first = radius
+        first = radius = x.new_zeros(len(x))
         for step in range(self._steps):
             point = (x + change).detach().requires_grad_()
             margin = self._margin(point, grad=True)
@@ -132,16 +136,16 @@ class _Search:
                 first = radius = (margin.abs() / size).clamp(1e-8, 1e8)
             now = self._norm(change)
             flipped = margin > 0
-            nearer = flipped & (now < norms)
-            best = torch.where(_wide(nearer, x), x + change, best)
-            norms = torch.where(nearer, now, norms)
+            nearer = flipped & (now < self._norms)
+            self._best = torch.where(_wide(nearer, x), x + change, self._best)
+            self._norms = torch.where(nearer, now, self._norms)
             if step:
                 radius = torch.where(flipped, now * 0.95, radius.maximum(now) * 1.05)
             pace = first * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self._steps)) / 2)
             moved = self._sized(change + slope * _wide(pace, x), radius)
             change = (x + moved).clamp(self._low, self._high) - x
             self._look.progress(step + 1, self._steps, "steps")
-        return best, norms
+            yield step + 1
 
     def _direction(self, slope: Tensor) -> tuple[Tensor, Tensor]:
         """The change of norm one that moves the margin most, and how fast it moves it."""
@@ -181,6 +185,19 @@ class _Search:
         norms = torch.where(flipped, norms, torch.full_like(norms, math.inf))
         margins = scores.gather(1, after[:, None])[:, 0] - scores.gather(1, self._before[:, None])[:, 0]
         return Flip(best, change, norms, self._before, after, flipped, margins, self._steps)
+
+
+def _ends(kind: Kind | dict[str, Kind] | None, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest numbers that an input may have; of an image each channel's own."""
+    if isinstance(kind, Image):
+        rows, columns = kind.planes(x[:1]).shape[2:]
+        black = np.zeros((rows, columns, 3 if kind.channels == 3 else 1), np.float32)
+        ends = [kind.of_pixels(black + level).to(x) for level in (0, 255)]
+        if ends[0].shape[1:] == x.shape[1:]:
+            return ends[0].minimum(ends[1]), ends[0].maximum(ends[1])
+    valid = None if kind is None or isinstance(kind, dict) else kind.valid_range()
+    low, high = valid if valid is not None else (-math.inf, math.inf)
+    return x.new_tensor(low), x.new_tensor(high)
 
 
 def _two(scores: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class Words(View):
     rows = ("A17",)
     follows = ("example", "class", "token")
     input = True
-    demo = "text"
+    demo = "topics"
 
     method: str = knob(
         "auto", "The method that says how much each word matters; auto takes integrated gradients, and for a network that "
