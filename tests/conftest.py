@@ -47,6 +47,7 @@ def browser() -> Iterator[Any]:
         pytest.fail("the browser tests need Chromium: tests/install_browser.sh installs it on Debian")
     flags = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
     flags += ("disable-component-update", "disable-sync")
+    flags += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")  # a camera that films a moving shape
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=found, args=[f"--{flag}" for flag in flags])
         yield started

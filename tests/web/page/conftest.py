@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 from fake_server import STATIC, Server
-from playwright.sync_api import Browser
-from visits import Visit
+from playwright.sync_api import Browser, Page
+from visits import PATIENCE, Visit, demo
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,3 +32,27 @@ def server() -> Iterator[Server]:
     """The stand-in server, with a made-up training."""
     with Server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page on a network that learns digits at this moment."""
+    folder = tmp_path_factory.mktemp("live") / "digits"
+    command = demo("digits", "--no-browser", "--port", "0", "--run", str(folder))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout is not None
+        yield training.stdout.readline().strip()
+        training.terminate()
+        training.wait(30)
+
+
+@pytest.fixture
+def learning(browser: Browser, live: str) -> Iterator[Page]:
+    """A visitor of the live page, who waited until it shows the network."""
+    visit = Visit(browser)
+    visit.page.set_default_timeout(PATIENCE)
+    page = visit.open(live)
+    page.locator("[data-view=activations] .drawn").wait_for()
+    yield page
+    visit.context.close()
+    assert not visit.wrong, visit.wrong

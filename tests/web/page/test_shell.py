@@ -203,6 +203,7 @@ def test_views_are_taken_out_and_added(visit: Visit, server: Server) -> None:
     page = visit.open(server.url)
     confusion = page.locator("[data-view=confusion]")
     confusion.hover()
+    confusion.get_by_role("button", name="All about Confusion").click()
     confusion.get_by_role("button", name="Take out Confusion").click()
     expect(confusion).to_have_count(0)
     page.get_by_role("button", name="Add a view").click()
@@ -236,18 +237,24 @@ def test_a_view_is_enlarged(visit: Visit, server: Server) -> None:
 
 
 def test_how_it_is_made_and_saving(visit: Visit, server: Server) -> None:
-    """A view tells how it was made, and is saved as a file; a format that fails says why."""
+    """A view tells how it was made and is saved as a file, also where it is narrow; a format that fails says why."""
     page = visit.open(server.url)
     card = page.locator("[data-view=weights]")
     card.locator(".drawn").wait_for()
     card.hover()
+    card.get_by_role("button", name="All about Weights").click()
+    about = page.get_by_role("dialog", name="All about Weights")
+    expect(about.get_by_label("layer")).to_be_visible()
+    about.get_by_text("How is it made?").click()
+    expect(about.locator("dl")).to_contain_text("step")
+    about.get_by_text("Save it as a file").click()
+    with page.expect_download() as download:
+        about.get_by_role("button", name="png").click()
+    assert download.value.suggested_filename == "digits-weights.png"
+    card.get_by_role("button", name="Enlarge Weights").click()
     card.get_by_role("button", name="How is Weights made?").click()
     expect(page.get_by_role("dialog", name="How is Weights made?")).to_contain_text("step")
     page.keyboard.press("Escape")
-    card.get_by_role("button", name="Save Weights").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="png").click()
-    assert download.value.suggested_filename == "digits-weights.png"
     card.get_by_role("button", name="Save Weights").click()
     page.get_by_role("button", name="pdf").click()
     expect(page.get_by_role("log")).to_contain_text("no printer here; save a svg")

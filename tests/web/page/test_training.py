@@ -4,51 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
-from visits import Visit
+from playwright.sync_api import Browser, Page, expect
+from visits import PATIENCE, Visit, demo, drawn
 
 import diorama
 from diorama.server.serve import Page as Served
-
-PATIENCE = 150_000
-"""Milliseconds: a busy machine computes slowly, and no test asserts a time."""
-
-
-def _demo(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "diorama", "demo", *arguments]
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a page on a network that learns digits at this moment."""
-    folder = tmp_path_factory.mktemp("live") / "digits"
-    command = _demo("digits", "--no-browser", "--port", "0", "--run", str(folder))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
-        assert training.stdout is not None
-        yield training.stdout.readline().strip()
-        training.terminate()
-        training.wait(30)
-
-
-@pytest.fixture
-def learning(browser: Browser, live: str) -> Iterator[Page]:
-    """A visitor of the live page, who waited until it shows the network."""
-    visit = Visit(browser)
-    visit.page.set_default_timeout(PATIENCE)
-    page = visit.open(live)
-    page.locator("[data-view=activations] .drawn").wait_for()
-    yield page
-    visit.context.close()
-    assert not visit.wrong, visit.wrong
-
-
-def _drawn(card: Locator) -> None:
-    expect(card.locator(".drawn").first).to_be_visible(timeout=PATIENCE)
-    expect(card.locator(".failure")).to_have_count(0)
 
 
 def _draw_a_three(page: Page) -> None:
@@ -67,9 +30,9 @@ def test_every_view_of_the_room_is_drawn_live(learning: Page) -> None:
     cards = learning.locator("main article")
     for index in range(cards.count()):
         cards.nth(index).scroll_into_view_if_needed()
-        _drawn(cards.nth(index))
+        drawn(cards.nth(index))
     for panel in ("map", "answer"):
-        _drawn(learning.locator(f"[data-view={panel}]"))
+        drawn(learning.locator(f"[data-view={panel}]"))
     step = learning.locator("header .step b")
     before = step.inner_text()
     expect(step).not_to_have_text(before, timeout=PATIENCE)
@@ -91,13 +54,13 @@ def test_the_past_is_one_key_away(learning: Page) -> None:
     slider.press("Home")
     expect(learning.get_by_text(re.compile("step 0 of"))).to_be_visible()
     weights = learning.locator("[data-view=weights]")
-    _drawn(weights)
+    drawn(weights)
     learning.keyboard.press("Shift+ArrowRight")
     expect(learning.get_by_text(re.compile("step 0 of"))).to_be_hidden()
     for view in ("curves", "activations", "weights", "confusion"):
         card = learning.locator(f"[data-view={view}]")
         expect(card).to_have_attribute("aria-busy", "false", timeout=PATIENCE)
-        _drawn(card)
+        drawn(card)
 
 
 def test_pausing_halving_and_resuming(learning: Page) -> None:
@@ -122,7 +85,7 @@ def test_pausing_halving_and_resuming(learning: Page) -> None:
 def test_a_map_becomes_the_selected_unit(learning: Page) -> None:
     """A clicked map is told about in the inspector, and lit in the weights too."""
     learning.locator("[data-view=activations] [data-key='unit:conv2/3']").click()
-    _drawn(learning.locator("[data-view=inspector]"))
+    drawn(learning.locator("[data-view=inspector]"))
     expect(learning.locator("[data-view=inspector]")).to_contain_text("conv2/3", timeout=PATIENCE)
     expect(learning.locator("[data-view=weights] [data-key='unit:conv2/3']")).to_have_class(
         re.compile("selected"), timeout=PATIENCE
@@ -134,7 +97,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A page on one short run of every demo, each named like its demo."""
     folder = tmp_path_factory.mktemp("demos")
     for name in diorama.demos:
-        subprocess.run(_demo(name, "--headless", "--steps", "12", "--run", str(folder / name)), check=True)
+        subprocess.run(demo(name, "--headless", "--steps", "12", "--run", str(folder / name)), check=True)
     page = diorama.serve(folder)
     yield page
     page.close()
@@ -166,7 +129,7 @@ def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -
             if view.panel == "inspector":
                 expect(other.get_by_text("Nothing is selected")).to_be_visible(timeout=PATIENCE)
             else:
-                _drawn(other.locator(f"[data-view={view.name}]"))
+                drawn(other.locator(f"[data-view={view.name}]"))
             other.close()
             opened.add(identity)
     visit.context.close()

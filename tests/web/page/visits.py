@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
+
+PATIENCE = 150_000
+"""Milliseconds: a busy machine computes slowly, and no test asserts a time."""
+
+
+def demo(*arguments: str) -> list[str]:
+    """The command that trains a demo."""
+    return [sys.executable, "-m", "diorama", "demo", *arguments]
+
+
+def drawn(card: Locator) -> None:
+    """Wait until a view shows a picture and no error."""
+    expect(card.locator(".drawn").first).to_be_visible(timeout=PATIENCE)
+    expect(card.locator(".failure")).to_have_count(0)
 
 
 class Visit:
@@ -13,7 +28,7 @@ class Visit:
     def __init__(self, browser: Browser, **options: Any) -> None:
         options.setdefault("viewport", {"width": 1440, "height": 900})
         self.context = browser.new_context(reduced_motion="reduce", accept_downloads=True, **options)
-        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(15_000)
         self.wrong: list[str] = []
