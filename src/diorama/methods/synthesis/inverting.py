@@ -21,6 +21,8 @@ from .stage import Stage
 RATE, MEMORY = 6.0, 0.99
 """Steps are so much longer than for a unit, and slopes so much sooner forgotten: a code pulls at all of the picture at
 once, and less and less."""
+_EVERY = 0.3
+"""Seconds between looks, each of which asks for the pictures' codes."""
 HELD = (0.5, 0.0015)
 """The weights of likeness to the examples, at first and at last, against the code's distance as a share of its size."""
 _BATCH = 32
@@ -96,7 +98,7 @@ def climb(stage: Stage, steps: int, *, rate: float = 1.0, held: float = 1.0, pri
     like = Likeness.of(stage.frame.planes(stage.examples)) if stage.image else None
     return Ascent(
         steps, RATE * rate, priors=priors or Priors(), memory=MEMORY, likeness=like,
-        held=(HELD[0] * held, HELD[1] * held),
+        held=(HELD[0] * held, HELD[1] * held), every=_EVERY,
     )  # fmt: skip
 
 
@@ -105,14 +107,15 @@ def invert(
 ) -> Iterator[Inverted]:
     """Pictures from the code of one example (a batch of one) in a layer, as they form.
 
-    *Source* Mahendran & Vedaldi 2015, "Understanding deep image representations by inverting them"; their prior's
-    weight, chosen for each layer by hand, is here one that falls.
+    *Source* Mahendran & Vedaldi 2015, "Understanding deep image representations by inverting them". Their distance is
+    a share of the code's length, which a constant makes as long as it likes: here it is one of the distance between two
+    examples. Their prior's weight, chosen for each layer by hand, is here one that falls.
     """
     code = codes(stage.look, [layer], x)[layer].to(stage.frame.own.device)
     wanted = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part])
     generator = torch.Generator().manual_seed(seed)
     canvas = stage.canvas(starts, generator, parametrization="pixels", noise=0.5)
-    for formed in form(stage.look, canvas, match(layer, code), ascent, generator):
+    for formed in form(stage.look, canvas, match(layer, code, yard.codes[layer]), ascent, generator):
         yield _inverted(stage, layer, formed, code, wanted, yard)
 
 

@@ -332,20 +332,22 @@ def diversity(layer: str) -> Objective:
     return Objective(f"diversity in {layer}", (layer,), take)
 
 
-def match(layer: str, code: Tensor) -> Objective:
-    """Nearness to another input's code: minus the squared distance, as a share of the code's own square.
+def match(layer: str, code: Tensor, size: float | None = None) -> Objective:
+    """Nearness to another input's code: minus the squared distance, as a share of the square of ``size``, left open of
+    the code's own length.
 
     *Shapes* ``code`` (1, …) or (n, …) as the layer answers, without the units moved.
     *Source* Mahendran & Vedaldi 2015, equation 2.
     """
     wanted = code.detach()
-    size = wanted.float().flatten(1).square().sum(1).clamp_min(1e-12)
+    own = wanted.float().flatten(1).square().sum(1) if size is None else torch.tensor([size**2])
+    share = own.clamp_min(1e-12)
 
     def take(seen: Seen) -> Tensor:
         got = seen.look[layer]
         if got.shape[1:] != wanted.shape[1:]:
             raise NotApplicable(f"the code has shape {tuple(wanted.shape[1:])}, and {layer} answers {got.shape[1:]}")
-        far: Tensor = (got - wanted.to(got)).flatten(1).square().sum(1) / size.to(got)
+        far: Tensor = (got - wanted.to(got)).flatten(1).square().sum(1) / share.to(got)
         return -far
 
     return Objective(f"the code in {layer}", (layer,), take, absolute=True)
