@@ -44,7 +44,6 @@ def test_resnet_keeps_content_in_early_layers_and_loses_it_in_late_ones() -> Non
     from the answer.
     """
     picture = networks.resnet20(64).view("inversion", example=3, layers=4, starts=2, steps=60)
-
     table = next(mark for mark in picture.marks() if isinstance(mark, Table))
     columns = {column.name: column.numbers for column in table.columns}
     pixel, between = columns["pixel error"], columns["between starts"]
