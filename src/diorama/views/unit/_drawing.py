@@ -171,7 +171,7 @@ def places(looked: Looked) -> Node:
     if looked.there is not None and looked.place is not None:
         title = f"from {looked.place[0]:.3g}, {looked.place[1]:.3g}"
         marks.append(_answer(looked, code.decode(looked.there[None]), title))
-    return Group(children=tuple(marks))
+    return Group(children=tuple(marks), direction="row")
 
 
 def _answer(looked: Looked, scores: Tensor, title: str) -> Node:
@@ -209,15 +209,14 @@ def traversals(looked: Looked, drawn: Drawn) -> list[Node]:
             key = looked.code.key(number)
             found.append(Tiles(
                 images=shown, limits=limits, labels=labels, keys=(key,) * len(shown) if key else (), columns=len(STEPS),
-                faded=np.full(len(shown), number in idle), size=36, title=title,
+                faded=np.full(len(shown), number in idle), size=25, title=title,
             ))  # fmt: skip
             continue
         values = _numbers(looked, scores).T
         found.append(Heatmap(
             values=values, limits=symmetric(values), row_labels=_names(looked, len(values)), column_labels=labels, title=title,
         ))  # fmt: skip
-    pairs = [Group(children=tuple(found[k : k + 2]), direction="row") for k in range(0, len(found), 2)]
-    return list(pairs)
+    return found
 
 
 def _signed(value: float, plus: str = "") -> str:

@@ -19,8 +19,8 @@ from . import _drawing as drawing
 from ._coding import ROUND, Code, generates, kept, reason
 from ._drawing import STEPS, Looked
 
-ROWS = 8
-"""So many of a code's numbers are moved, those that vary most."""
+ROWS, BESIDE = 8, 3
+"""So many of a code's numbers are moved, those that vary most; of so few each stands beside the plane."""
 
 
 class Latent(View):
@@ -138,10 +138,13 @@ class Latent(View):
         first: list[Node] = [drawing.plane(looked, drawn)]
         if drawn is not None and drawn.board is not None:
             first.append(drawing.board(looked, drawn))
-        first.append(drawing.places(looked))
+        moved = drawing.traversals(looked, drawn) if drawn is not None else []
+        # A few rows stand beside the plane, many below it.
+        beside = moved if len(moved) <= BESIDE else []
+        first.append(Group(children=(drawing.places(looked), *beside)))
         body: list[Node] = [Group(children=tuple(first), direction="row")]
-        if drawn is not None:
-            body += drawing.traversals(looked, drawn)
+        if not beside:
+            body += [Group(children=tuple(moved[k : k + 2]), direction="row") for k in range(0, len(moved), 2)]
         unused = drawing.unused(drawn) if drawn is not None else []
         note = ""
         if unused:
@@ -164,9 +167,9 @@ class Latent(View):
             told = f"Every example goes through {numbers} in {code.place}. Each point is an example at its code"
         told += ", coloured by its class." if looked.labels is not None else "."
         if looked.pictures:
-            told += " The board shows what the network draws from each place of the plane; below, from each number moved alone."
+            told += " The board shows what the network draws from each place of the plane; the rows, from each number moved alone."
         else:
-            told += " Below, what the network answers when each number is moved alone."
+            told += " The rows show what the network answers when each number is moved alone."
         if count > 2:
             where = "their mean" if self.others == "mean" else f"those of {looked.current.label}"
             told += f" The other {count - 2} numbers stay at {where}."
