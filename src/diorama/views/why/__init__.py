@@ -12,6 +12,7 @@ ROOM = Room(
         Place("contrast", columns=6, rows=4),
         Place("morph", columns=6, rows=4),
         Place("flip", columns=6, rows=4),
+        Place("regions", columns=6, rows=4),
         Place("words", columns=12, rows=4),
         Place("examples", columns=12, rows=3),
     ),
@@ -22,5 +23,6 @@ ROOM = Room(
         Place("flip", columns=12, rows=5),
         Place("morph", columns=6, rows=4),
         Place("contrast", columns=6, rows=4),
+        Place("regions", columns=12, rows=5, knobs={"where": "this input"}),
     ),
 )
