@@ -39,7 +39,7 @@ def two_sets(scene: Scene, selection: Selection, most: int = 10_000) -> Sets:
         if len(present) < 2 and scene.live.y is not None and scene.task and len(scene.live) > 1:
             order = np.argsort(np.nan_to_num(scene.losses().numpy(), nan=np.inf), kind="stable")
             easy, hard = order[: len(order) // 2][:most], order[len(order) // 2 :][:most]
-            names = ("the half with small losses", "the half with large ones")
+            names = ("the half with small losses", "the half with large losses")
             return Sets(easy, hard, names, _numbered(easy, hard))
         if len(present) < 2:
             raise NotApplicable(

@@ -12,7 +12,7 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import NotApplicable
-from diorama.core.marks import Bars, Image, Number, Ridges, Tiles
+from diorama.core.marks import Bars, Image, Number, Ridges, Table, Tiles
 from diorama.core.picture import Picture
 from diorama.model.layers import by_unit
 from diorama.scene import Scene
@@ -220,12 +220,12 @@ def test_the_card_shows_what_the_unit_asks_for(scene: Scene) -> None:
     first, last = (_of(picture, Image, "what it asks for") for picture in (pictures[0], pictures[-1]))
     assert first.caption == "forming"
     assert [picture.final for picture in pictures] == [False] * (len(pictures) - 1) + [True]
-    made = torch.from_numpy(last.pixels.astype(np.float32) / 255)[None, None]
+    assert last.pixels.shape == (3, 3)
     with torch.no_grad():
-        mine = scene.model[0](made)[0, VERTICAL].mean()  # type: ignore[index,operator]
-        others = scene.model[0](scene.examples.x)[:, VERTICAL].mean((1, 2))  # type: ignore[index,operator]
-    assert float(mine) > 0.5 * float(others.max())
-    assert float(mine) > 10 * float(others[scene.examples.y != 0].max())
+        made = scene.model[0](torch.from_numpy(last.pixels.astype(np.float32) / 255)[None, None])[0, :, 0, 0]  # type: ignore[index,operator]
+    assert float(made[VERTICAL]) > 2
+    assert float(made[VERTICAL]) > 5 * abs(float(made[HORIZONTAL]))
+    assert float(last.caption.removeprefix("response ")) == pytest.approx(float(made[VERTICAL]), abs=0.1)
     assert len(list(scene.stream("card", unit=f"0/{VERTICAL}"))) <= len(pictures)
     assert not any(mark.title == "what it asks for" for mark in scene.view("card", unit="0/0", synthesize=False).marks())
 
@@ -239,8 +239,24 @@ def test_the_card_of_a_row_asks_for_a_row() -> None:
     scene = Scene(model, x, torch.arange(40) % 2, inputs=diorama.Table(columns=("a", "b", "c")))
     bars = _of(scene.view("card", unit="0/1"), Bars, "what it asks for")
     assert bars.labels == ("a", "b", "c")
-    wanted = [float(x[:, 0].max()), float(x[:, 1].min()), float(x[:, 2].max())]
-    np.testing.assert_allclose(bars.values, wanted, atol=0.1)
+    wanted = np.array([float(x[:, 0].max()), float(x[:, 1].min()), float(x[:, 2].max())])
+    np.testing.assert_allclose(list(map(float, bars.notes)), wanted, atol=0.05)
+    np.testing.assert_allclose(bars.values, (wanted - x.mean(0).numpy()) / x.std(0, correction=0).numpy(), atol=0.2)
+
+
+def test_the_card_of_a_text_shows_where_the_unit_responds() -> None:
+    """Its strongest texts are shown about the token at which it responds, which is marked."""
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
+    x = torch.randint(0, 5, (10, 6), generator=torch.Generator().manual_seed(0))
+    scene = Scene(model, x, inputs=diorama.Tokens(vocabulary=tuple("abcde")))
+    table = _of(scene.view("card", unit="1/2", synthesize=False), Table, "Fires most")
+    best = "abcde"[int(model[1](model[0].weight)[:, 2].argmax())]
+    texts = dict(zip(table.row_keys, table.columns[0].texts, strict=True))
+    for key, text in texts.items():
+        row = "".join("abcde"[k] for k in x[int(key.partition(":")[2])])
+        assert text.replace("‹", "").replace("›", "") == row
+    (first, *_) = texts.values()
+    assert f"‹{best}›" in first
 
 
 def test_a_dense_layer_is_fed_by_the_maps_that_were_put_in_a_row() -> None:
@@ -261,12 +277,12 @@ def test_the_scan_shows_what_every_unit_asks_for(scene: Scene) -> None:
     """The pictures form together and are kept: another input shows the same at once, in the order of its responses."""
     formed = list(scene.stream("scan", layer="0", show="synthesized", example=0))
     last = _of(formed[-1], Tiles, "")
-    assert last.images.shape == (4, 12, 12)
+    assert last.images.shape == (4, 3, 3)
     with torch.no_grad():
         raw = scene.model[0](torch.from_numpy(last.images.astype(np.float32) / 255)[:, None])  # type: ignore[index,operator]
     for unit, other in ((VERTICAL, HORIZONTAL), (HORIZONTAL, VERTICAL)):
-        assert float(raw[unit, unit].mean()) > 0.3
-        assert float(raw[unit, unit].mean()) > 3 * float(raw[unit, other].mean())
+        assert float(raw[unit, unit, 0, 0]) > 2
+        assert float(raw[unit, unit, 0, 0]) > 5 * abs(float(raw[unit, other, 0, 0]))
     (again,) = scene.stream("scan", layer="0", show="synthesized", example=1, sort="response")
     tiles = _of(again, Tiles, "")
     for label, image in zip(tiles.labels, tiles.images, strict=True):

@@ -44,7 +44,8 @@ class Moved:
         edited = scene.edit(layer_key(direction.layer), patch=patch)
         scores = edited.look(batch)[0].detach().cpu()
         self.scores = scores[:, -1] if scores.ndim == 3 else scores.flatten(2).mean(2) if scores.ndim > 3 else scores
-        self.answers = self.scores.argmax(1).tolist() if self.classes and self.scores.shape[-1] > 1 else []
+        told = scene.task in ("classification", "next_token") and self.scores.ndim == 2 and self.scores.shape[1] > 1
+        self.answers = self.scores.argmax(1).tolist() if told else []
 
     @property
     def classes(self) -> bool:
@@ -58,26 +59,26 @@ class Moved:
             values, unit = 100 * self.scene.reading.probabilities(self.scores).reshape(len(self.steps), -1), "probability, %"
         top = values.nan_to_num(0).amax(0).argsort(descending=True, stable=True)[:TOLD]
         series = tuple(
-            Series(name=self._name(int(k)), x=self.steps, y=values[:, int(k)].double().numpy(), colour=int(k) % 10)
-            for k in top.sort().values
+            Series(name=self._name(int(k)), x=self.steps, y=values[:, int(k)].double().numpy(),
+                   colour=int(k) if values.shape[1] <= 10 else n)
+            for n, k in enumerate(top.sort().values)
         )
         events = tuple(
             Event(x=float(self.steps[k - 1 : k + 1].mean()), label=self._name(self.answers[k]), kind="flip")
             for k in range(1, len(self.answers)) if self.answers[k] != self.answers[k - 1]
         )  # fmt: skip
         return Lines(
-            series=series, x_title=f"steps of {self.direction.name}", x_kind="number", y_title=unit, events=events,
+            series=series, x_title="steps along the direction", x_kind="number", y_title=unit, events=events,
             cursor=self.by, height=170, title=f"{self.current.label.capitalize()} moved along it: what the network answers",
         )  # fmt: skip
 
     def answered(self) -> Node:
         """The answer where the knob stands, beside that to the example as it is."""
         at = int(np.flatnonzero(self.steps == self.by)[0])
-        if self.classes:
-            return Group(
-                children=(answers.bars(self.scene, self.scores[at : at + 1], horizontal=True),),
-                title=f"Moved by {self.by:g}",
-            )
+        own = self.scores[at : at + 1, None] if self.scene.task == "next_token" else self.scores[at : at + 1]
+        if self.classes or self.scene.task == "next_token":
+            bars = answers.bars(self.scene, own, horizontal=True)
+            return Group(children=(bars,), title=f"Moved by {self.by:g}")
         return Number(label=f"moved by {self.by:g}", value=float(self.scores[at].reshape(-1)[0]))
 
     def neighbours(self) -> Node:

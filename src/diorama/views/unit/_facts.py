@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.colour import magnitude, symmetric
-from ...core.marks import Bars, Number
+from ...core.marks import Bars, Column, Node, Number, Table
 from ...core.selection import number_key
+from ...data.kinds import Tokens
 from ...model.statistics import ClassMeans
 from ...scene import Scene
-from .. import answers
+from .. import about, answers
+from ..crops import Chosen
+
+AROUND = 28
+"""So many tokens before the place are shown."""
 
 
 def selectivity(means: np.ndarray) -> tuple[float, int]:
@@ -55,3 +60,21 @@ def profiled(scene: Scene, profile: ClassMeans, unit: int) -> Bars:
         keys=tuple(number_key("class", int(k)) for k in present), colours=tuple(int(k) for k in present),
         title="By class: mean activation",
     )  # fmt: skip
+
+
+def listed(scene: Scene, found: Chosen, title: str) -> Node:
+    """A unit's strongest examples that are no pictures; of texts what stands round the place where it responds."""
+    notes = tuple(f"{value:.3g}" for value in found.values)
+    kind = scene.kind
+    if not isinstance(kind, Tokens) or not all(len(place) == 1 for place in found.places):
+        return about.gallery(scene, np.array(found.examples), title, notes)
+    texts = []
+    for words, (at,) in zip(scene.live.shown(found.examples), found.places, strict=True):
+        before, after = words[max(0, at - AROUND) : at], words[at + 1 : at + 1 + AROUND // 2]
+        join = kind.separator.join if kind.vocabulary is not None else " ".join
+        texts.append(f"{'…' * (at > AROUND)}{join(before)}‹{words[at]}›{join(after)}".replace("\n", "↵"))
+    columns = (
+        Column(name="where it responds", kind="text", texts=tuple(texts)), Column(name="value", kind="text", texts=notes),
+    )  # fmt: skip
+    keys = tuple(number_key("example", k) for k in found.examples)
+    return Table(columns=columns, row_keys=keys, title=title)

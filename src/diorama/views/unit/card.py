@@ -21,8 +21,8 @@ from .. import about, crops, wiring
 from ..crops import Chosen, Place
 from ..units import Shown, look, main_layers, shown, strength
 from ..view import View
-from . import _made, _preferred
-from ._facts import off, profiled, selective
+from . import _preferred
+from ._facts import listed, off, profiled, selective
 from ._preferred import Preferred
 
 SATURATING = {"Tanh": 2.65, "Sigmoid": 4.6, "Hardtanh": 1.0, "Softsign": 99.0}
@@ -81,7 +81,7 @@ class Card(View):
     def _asked(self, scene: Scene, selection: Selection, card: _Card) -> Iterator[Picture | Progress]:
         """The picture that the unit asks for, as it forms."""
         try:
-            for formed in _preferred.of_units(scene, selection, card.key.name, [card.unit]):
+            for formed in _preferred.of_units(scene, selection, card.one.source.name, [card.unit]):
                 card.formed = formed
                 if not formed.done:
                     yield Progress(done=formed.step, total=formed.steps, note="what the unit asks for forms")
@@ -222,14 +222,16 @@ class _Card:
         if asked is not None:
             yield asked
         weights = self.about.weights()
-        if weights is not None:
+        # A row of very many weights is no picture; the strongest of them stand below.
+        if weights is not None and not (isinstance(weights, Image) and weights.pixels.shape[1] > 32 * weights.pixels.shape[0]):
             yield weights
 
     def _asked_for(self) -> Node | None:
         """What the unit asks for; a grey square while nothing has formed."""
         one = self.formed.inputs[0] if self.formed is not None else None
         if one is not None and self.formed is not None:
-            return _made.mark(self.formed.stage, one.shown, "what it asks for", f"{'mean ' * bool(self.place)}response {one.value:.3g}", size=96)
+            told = f"response {one.value:.3g}"
+            return _preferred.mark(self.formed.stage, one.shown, "what it asks for", told)
         if not self.pictured or not self.view.synthesize:
             return None
         blank = np.full(np.asarray(self.current.shown).shape[:2], crops.GREY, np.uint8)
@@ -243,11 +245,9 @@ class _Card:
             return
         title = f"Fires most for: top {len(self.top)} of {self.seen.words}"
         if self.top.pixels is None:
-            if len(self.top):
-                notes = tuple(f"{value:.3g}" for value in self.top.values)
-                if self.seen.probe:
-                    yield about.gallery(self.scene, np.array(self.top.examples), title, notes)
-                    yield self._suppressed()
+            if len(self.top) and self.seen.probe:
+                yield listed(self.scene, self.top, title)
+                yield self._suppressed()
             return
         yield crops.boxed(self.scene, self.seen, self.top, title)
         if self.top.local:
@@ -278,8 +278,7 @@ class _Card:
             pixels = self.low.crops()
             cut = Tiles(images=pixels, limits=crops.limits_of(pixels), title="what it sees of them", size=56, columns=9)
             return Group(children=(tiles, cut))
-        notes = tuple(f"{value:.3g}" for value in self.low.values)
-        return about.gallery(self.scene, np.array(self.low.examples), title, notes)
+        return listed(self.scene, self.low, title)
 
     def _facts(self) -> Iterator[Node]:
         if self.seen is None:

@@ -12,6 +12,7 @@ from ...core.knobs import knob
 from ...core.marks import Column, Group, Image, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, number_key
+from ...data.kinds import Table as TableKind
 from ...model.directions import BASES, Direction, fitted
 from ...scene import Scene
 from ...scene.directions import base, codes, default_layer
@@ -19,7 +20,7 @@ from ...scene.directions import keep as keep_direction
 from .. import crops, inputs
 from ..sets import Sets, two_sets
 from ..view import View
-from . import _made, _preferred
+from . import _preferred
 from ._directed import Moved, along, crops_of, ends, kept, parts, spread
 from ._preferred import Preferred
 
@@ -145,18 +146,21 @@ class Directions(View):
         formed: Preferred | None, note: str = "", *, final: bool = False,
     ) -> Picture:  # fmt: skip
         first: list[Node] = []
+        stage = formed.stage if formed is not None else None
         current = inputs.drawn(scene, moved.current, 120)
+        if stage is not None and isinstance(stage.kind, TableKind):
+            current = _preferred.mark(stage, moved.current.shown, moved.current.label)
         if formed is not None and formed.inputs[0] is not None:
             titles = ("what it asks for", "what its opposite asks for")
             first = [
-                _made.mark(formed.stage, one.shown, title, "", size=120)
+                _preferred.mark(formed.stage, one.shown, title, size=120)
                 for one, title in zip(formed.inputs, titles, strict=True) if one is not None
             ]  # fmt: skip
         elif self.synthesize and not note and isinstance(current, Image):
             first = [Image(pixels=np.full(current.pixels.shape[:2], crops.GREY, np.uint8), limits=inputs.grey(np.zeros(1)),
                            title=title, size=120) for title in ("what it asks for", "what its opposite asks for")]  # fmt: skip
         row = [current, *first, *([_accuracy(direction)] if direction.accuracy is not None else [])]
-        several = scene.kinds and next(iter(scene.kinds.values())).word == "image"
+        several = scene.kinds and next(iter(scene.kinds.values())).word in ("image", "table")
         body: list[Node] = [Group(children=tuple(row), direction="row" if several else "column"), *rest]
         caption = f"The direction {_between(direction)} in {direction.layer}, by {_WAYS[direction.how]}"
         caption += f"; {_held_out(direction)}" if direction.accuracy is not None else ""

@@ -128,7 +128,7 @@ class Scan(View):
             yield *self._still(scene, one, current, values, units), "", True
             return
         try:
-            for formed in _preferred.of_units(scene, selection, one.name, units):
+            for formed in _preferred.of_units(scene, selection, one.source.name, units):
                 images = formed.pictures()
                 yield images, formed.limits(images), "", formed.done
         except NotApplicable as error:
@@ -205,7 +205,7 @@ def _seen_part(scene: Scene, one: Shown, signals: np.ndarray, places: list[crops
 
 _MEANINGS = {
     "activations": " Each square is one unit's map, bright where it responds; the number is its strongest response.",
-    "synthesized": " Each square is the picture that the unit asks for, made from noise; the number is its response here.",
+    "synthesized": " Each square is what the unit asks to see, made from noise; the number is its response to this picture.",
     "top": " Each square holds what the unit sees of the nine examples that drive it most.",
     "deconvnet": " Each square shows which pixels excite the unit where it responds most in this picture, in its own range.",
 }
