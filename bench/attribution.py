@@ -16,7 +16,8 @@ from diorama.core.registry import methods
 from diorama.methods.attribute import aim
 from diorama.methods.method import Looking
 
-STEPS = 16
+STEPS = 32
+"""Of integrated gradients: as many as by default."""
 GOALS = {
     "gradient": 1.05, "input_x_gradient": 1.05, "guided_backprop": 1.05, "deconvnet": 1.05, "grad_cam": 0.50,
     "grad_cam_plus_plus": 0.50, "layer_cam": 0.50, "integrated_gradients": 0.80,

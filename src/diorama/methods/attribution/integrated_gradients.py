@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+import torch
+
 from ...core.knobs import knob
+from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..cost import Cost
@@ -54,8 +57,9 @@ class IntegratedGradients(Method):
             lambda turn: tuple(start + places[turn] * way for start, way in zip(starts, ways, strict=True)), weights,
         )  # fmt: skip
         values = look.shaped(x, [way * slope for way, slope in zip(ways, slopes, strict=True)])
-        scores = look.run(x, target, ends).value.detach()
-        gap = completeness(values, scores - look.run(x, target, starts).value.detach())
+        both = tuple(torch.cat([end, start]) for end, start in zip(ends, starts, strict=True))
+        scores, before = look.run(nesting.join([x, x]), target, both).value.detach().chunk(2)
+        gap = completeness(values, scores - before)
         note = ""
         if gap > _LARGE_GAP:
             note = f"The values miss what they should sum to by more than {_LARGE_GAP:.0%}: more steps come nearer."
