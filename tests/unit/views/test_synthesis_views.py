@@ -130,8 +130,9 @@ def test_layers_keep_less_and_less(scene: Scene) -> None:
     tiles, table = _all(stream[-1], Tiles)[0], _all(stream[-1], Table)[0]
     columns = {column.name: column for column in table.columns}
     assert columns["layer"].texts == ("0", "2", "5")
-    assert tiles.columns == 3
-    assert len(tiles.images) == 3 * 3
+    assert tiles.columns == 4
+    assert len(tiles.images) == 3 * 4
+    assert (tiles.images[::4] == tiles.images[0]).all()
     pixel = columns["pixel error"].numbers
     assert pixel[0] < 15 < pixel[2]
     assert np.isfinite(columns["decoder: pixel error"].numbers).all()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...core.knobs import knob
-from ...core.marks import Column, Group, Image, Lines, Node, Series, Table, Tiles
+from ...core.marks import Column, Group, Lines, Node, Series, Table, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, layer_key
 from ...data import nesting
@@ -211,12 +211,10 @@ class Inversion(View):
         self, scene: Scene, selection: Selection, stage: Stage, x: Nested, chosen: list[str],
         done: dict[str, Inverted], drawn: dict[str, _Drawn], final: bool,
     ) -> Picture:  # fmt: skip
-        original = np.asarray(_made.shown(stage, x)[0])
-        limits = inputs.grey(original) if original.ndim == 2 else None
         current = scene.current(selection)
-        columns: list[Node] = [Image(pixels=original, limits=limits, title=current.label, key=current.key, size=104)]
-        columns.append(self._columns(stage, done, drawn))
-        body: list[Node] = [Group(children=tuple(columns), direction="row"), _table(chosen, done, drawn)]
+        original = stage.frame.planes(_made.own_part(stage, x))[0].cpu()
+        body: list[Node] = [self._columns(stage, original, current.label, current.key, done, drawn)]
+        body.append(_table(chosen, done, drawn))
         if len(done) > 1:
             body.append(_depth(done, drawn))
         caption = f"What each layer keeps of {current.label}: pictures to which it answers nearly as to the original, each "
@@ -229,8 +227,10 @@ class Inversion(View):
             note=" ".join(dict.fromkeys(filter(None, notes))), final=final,
         )  # fmt: skip
 
-    def _columns(self, stage: Stage, done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Tiles:
-        """A column a layer: the decoder's picture, where there is one, and below it the starts."""
+    def _columns(
+        self, stage: Stage, original: Tensor, label: str, key: str, done: dict[str, Inverted], drawn: dict[str, _Drawn]
+    ) -> Tiles:
+        """The original, then a column a layer: the decoder's picture, where there is one, and below it the starts."""
         rows: list[list[tuple[Tensor, str, str]]] = []
         if drawn:
             middle = torch.full(stage.size, 0.5)
@@ -243,13 +243,16 @@ class Inversion(View):
             for k in range(min(len(made.planes) for made in done.values()))
         ]
         rows[0] = [(planes, f"{name} {label}".strip(), note) for (planes, label, note), name in zip(rows[0], done, strict=True)]
+        rows = [[(original, "" if number else label, ""), *row] for number, row in enumerate(rows)]
         cells = [cell for row in rows for cell in row]
         pixels = _pixels(torch.stack([planes for planes, _, _ in cells]))
+        # The original stands at the head of each row, to compare with, and only once in full.
+        faded = np.array([number > 0 and place == 0 for number, row in enumerate(rows) for place in range(len(row))])
         return Tiles(
             images=pixels, limits=inputs.grey(pixels) if pixels.ndim == 3 else None,
             labels=tuple(label for _, label, _ in cells), notes=tuple(note for _, _, note in cells),
-            keys=tuple(layer_key(name) for _ in rows for name in done), columns=len(done), size=88,
-            title="A column for each layer, a row for each start",
+            keys=tuple(name for _ in rows for name in (key, *map(layer_key, done))), columns=len(done) + 1, size=88,
+            faded=faded, title="The picture, then a column for each layer and a row for each start",
         )  # fmt: skip
 
 
