@@ -113,7 +113,7 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
         else delete element.dataset["key"];
         element.classList.toggle("choosable", part.keys.length > 0);
         element.setAttribute("role", focusable ? options.role ?? "option" : "img");
-        element.setAttribute("aria-label", part.describe(null).join(", "));
+        element.setAttribute("aria-label", part.describe(null).filter(Boolean).join(", "));
       });
       order = focusable ? [...elements] : [];
       if (order.length) moveTabStop(before && order.includes(before) ? before : (order[0] as HTMLElement));
