@@ -21,6 +21,10 @@ from ._asked import Asked, Chosen
 from ._believing import Belief, Believing, gap, table
 
 Floats = NDArray[np.floating]
+SIDE = 120
+"""Of a map on screen: four stand side by side."""
+MANY = 4096
+"""A map of more pixels than this may hold a few numbers so large that at their scale nothing else is seen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Bench:
     def _row(self, row: int) -> Node:
         asked = self.rows[row]
         several = len(self.rows) > 1
-        size = 132 if several else 200
+        size = 132 if several else SIDE
         maps = [self.mark(cell, size) for _, cell in self.of_row(row)]
         if several or not self.style.overlay:
             maps.insert(0, _named(inputs.drawn(asked.scene, asked.current, size), "the input"))
@@ -90,7 +94,7 @@ class Bench:
         lines: list[Node] = []
         for title, cell in self.of_row(row):
             belief = self.beliefs.get((title, row), Belief())
-            parts: list[Node] = [self.mark(cell, 200, belief.note)]
+            parts: list[Node] = [self.mark(cell, SIDE, belief.note)]
             double = self._double(cell, belief)
             curves = self.believing[row].lines(belief)
             parts += [part for part in (double, curves) if part is not None]
@@ -104,7 +108,7 @@ class Bench:
         count = test.counts[test.half]
         values = test.maps[test.half]
         found = dataclasses.replace(cell.found, values=values, checks={}, note="")
-        drawn = self.mark(Cell(cell.row, cell.one, found), 200)
+        drawn = self.mark(Cell(cell.row, cell.one, found), SIDE)
         title = f"top {count} of {len(test.layers)} layers randomized"
         return msgspec.structs.replace(drawn, title=title, caption=belief.sensitivity)
 
@@ -160,7 +164,7 @@ class Bench:
     def _top(self, cell: Cell) -> float | None:
         """The end of the scale that a map shares with others; None for a scale of its own."""
         if self.style.scale == "own":
-            return None
+            return _bulk(self.numbers(cell))
         alike = [
             other for other in self.cells.values()
             if (other.one.title == cell.one.title if self.style.scale == "method" else other.found.signed == cell.found.signed)
@@ -188,6 +192,15 @@ class Bench:
 
 def _named(node: Node, title: str, caption: str = "") -> Node:
     return msgspec.structs.replace(node, title=title, caption=caption)
+
+
+def _bulk(numbers: Floats | None) -> float | None:
+    """Where a few pixels of a large map are far beyond all others, a scale for the others: the rest is told as beyond it."""
+    if numbers is None or numbers.size < MANY:
+        return None
+    sizes = np.abs(numbers[np.isfinite(numbers)])
+    top = float(np.percentile(sizes, 99.5)) if sizes.size else 0.0
+    return top if 0 < 2 * top < float(sizes.max()) else None
 
 
 def _largest(values: Floats) -> float:

@@ -22,7 +22,7 @@ from ...scene.input import Current, decoded
 from .. import answers, inputs
 
 Floats = NDArray[np.floating]
-SIDE = 200
+SIDE = 130
 RANDOM = 32
 """So many random changes of the same size are tried."""
 FAR = 2.0

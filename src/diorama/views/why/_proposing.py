@@ -26,8 +26,8 @@ from ..crops import Place, box_of, field_of, limits_of, strongest_place
 from ..units import Shown
 from ._asked import looking
 
-SIDE = 150
-SMALL = 96
+SIDE = 130
+SMALL = 84
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ def body(scored: Scored, best: Sequence[Found]) -> Node:
             Tiles(
                 images=pixels, limits=limits_of(pixels), size=SMALL, title="What the network received",
                 labels=tuple(f"{one.value:.3g}" for one in best),
-                notes=tuple(f"{one.whole:.3g} for all of it" for one in best), keys=tuple(one.current.key for one in best),
+                notes=tuple(f"whole: {one.whole:.3g}" for one in best), keys=tuple(one.current.key for one in best),
             )
         )  # fmt: skip
     return Group(children=tuple(rows))

@@ -81,7 +81,7 @@ class Words(View):
         if reason is not None:
             return reason
         if not any(isinstance(kind, Tokens) for kind in scene.kinds.values()):
-            return "it colours the words of a text, and the inputs are no tokens"
+            return "it colours the words of a text, and the inputs are no tokens; use the view attribution"
         return None if scene.task else "what the network answers is not known; say it with task="
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
