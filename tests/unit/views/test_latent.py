@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.errors import NotApplicable, UsageError
-from diorama.core.marks import Bars, Field, Heatmap, Image, Tiles
+from diorama.core.marks import Bars, Field, Heatmap, Image, Lines, Tiles
 from diorama.core.picture import Picture
 from diorama.scene import Scene
 from diorama.views.unit._coding import Code
@@ -190,6 +190,31 @@ def test_rows_and_series_are_moved_too() -> None:
     assert moved.row_labels == ("a", "b", "c")
     there = next(mark for mark in _marks(picture, Bars) if mark.title.startswith("from"))
     np.testing.assert_allclose(there.values, [12.0, -2.0, 0.5], rtol=1e-4)
+
+
+def test_series_are_drawn_as_lines_and_what_most_goes_through_is_taken() -> None:
+    """A code of a series is moved as lines; of a layer that nearly all goes through, the rest is stated."""
+    scene, _ = _squeezed(2, way_round=0.1)
+    assert 1 < {check.name: check.value for check in scene.view("latent").checks}["goes round"] < 25
+    model = nn.Sequential(nn.Conv1d(2, 1, 4, 4), nn.ConvTranspose1d(1, 2, 4, 4))
+    x = torch.randn(12, 2, 16, generator=torch.Generator().manual_seed(0))
+    picture = Scene(model, x, inputs=diorama.Series(rate=1.0)).view("latent", board=3, example=1)
+    moved = [mark for mark in _marks(picture, Lines) if ": " in mark.title]
+    assert len(moved) == 4
+    assert [line.name for line in moved[0].series] == ["−3", "−2", "−1", "0", "+1", "+2", "+3"]
+    again = next(mark for mark in _marks(picture, Lines) if mark.title == "drawn again")
+    np.testing.assert_allclose(again.series[1].y, model(x[1:2])[0, 1].detach(), rtol=1e-5)
+
+
+def test_a_network_that_broke_says_so() -> None:
+    """Where answers are no numbers nothing is drawn, and the sentence says why; one example alone is looked at too."""
+    scene, _ = _squeezed(2)
+    one = Scene(scene.model, scene.examples.take([3]), task="reconstruction")
+    assert one.view("latent", board=3).checks == ()
+    with torch.no_grad():
+        scene.model.up.weight[0, 0] = float("nan")  # type: ignore[index, union-attr]
+    with pytest.raises(NotApplicable, match="no numbers"):
+        scene.view("latent")
 
 
 def test_codes_with_places_are_named_by_unit_and_place() -> None:

@@ -22,6 +22,8 @@ from .. import answers
 
 ROUND = 1e-3
 """A layer carries the whole code when nothing that goes round it changes the answers by more than this share."""
+MOST = 0.25
+"""Where no layer carries all of it, the one that most of the answer goes through is taken, if no more goes round it."""
 TRIED = 12
 """So many of the narrowest layers are tried."""
 BATCH = 64
@@ -154,12 +156,13 @@ class Code:
 
 
 def kept(scene: Scene) -> float:
-    """The share of the inputs' variance over the live examples that comes back."""
+    """The share of the inputs' variance over the live examples that comes back; not a number for a single example."""
 
     def measure() -> float:
         x = nesting.first(scene.live.x).detach().cpu().double().flatten(1)
         off = (scene.scores().double().flatten(1) - x).square().sum()
-        return float(1 - off / (x - x.mean(0)).square().sum().clamp_min(1e-300))
+        whole = (x - x.mean(0)).square().sum()
+        return float(1 - off / whole) if whole > 0 else float("nan")
 
     return float(scene.once("latent/kept", measure))
 
@@ -175,10 +178,13 @@ def _chosen(scene: Scene, name: str | None) -> tuple[Layer | None, float]:
         return None, 0.0
     tried = [(layer, _gap(scene, layer)) for layer in _narrow(scene)[:TRIED]]
     whole = next((found for found in tried if found[1] <= ROUND), None)
-    if whole is not None:
-        return whole
+    nearest = min(tried, key=lambda found: found[1])
+    if whole is not None or nearest[1] <= MOST:
+        return whole or nearest
+    if not bool(scene.scores(scene.live.batch([0])).isfinite().all()):
+        raise NotApplicable("the network answers with what are no numbers, so nothing can be drawn; choose another step")
     raise NotApplicable(
-        "part of the answer goes round every narrow layer (a skip, or layers side by side), so there is no code from "
+        "part of the answer goes round every narrow layer (a skip, layers side by side, or codes drawn at random), so there is no code from "
         "which all of it is made; name the layer to look into with layer="
     )
 

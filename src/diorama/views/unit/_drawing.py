@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.colour import magnitude, symmetric
-from ...core.marks import Bars, Box, Field, Group, Handle, Heatmap, Image, Node, Tiles
+from ...core.marks import Bars, Box, Field, Group, Handle, Heatmap, Image, Lines, Node, Tiles
+from ...core.marks import Series as Line
 from ...core.selection import number_key
-from ...data.kinds import Table
+from ...data.kinds import Series, Sound, Table
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import Current, decoded
 from .. import answers, inputs
 from ._coding import Code, generates
 
@@ -106,11 +107,17 @@ def plane(looked: Looked, drawn: Drawn | None) -> Node:
             point_values=labels.astype(np.float64), point_keys=keys, x_title=titles[0], y_title=titles[1], size=SIDE,
             handle=handle, title="Examples at their codes",
         )  # fmt: skip
-    values = _speed(drawn) if drawn is not None and drawn.board is not None else np.zeros((2, 2))
-    title = "Examples at their codes; the ground is bright where pictures change fast"
+    if drawn is None or drawn.board is None:
+        return Field(
+            values=np.full((2, 2, 1), 0.5), extent=looked.extent, classes=("examples",), points=both,
+            point_values=np.zeros(len(both)), point_keys=keys, x_title=titles[0], y_title=titles[1], size=SIDE,
+            handle=handle, title="Examples at their codes",
+        )  # fmt: skip
+    values = _speed(drawn)
     return Field(
         values=values, extent=looked.extent, limits=magnitude(values, 0), points=both, point_keys=keys, x_title=titles[0],
-        y_title=titles[1], size=SIDE, handle=handle, title=title if values.any() else "Examples at their codes",
+        y_title=titles[1], size=SIDE, handle=handle, title="Examples at their codes",
+        caption="The ground is bright where pictures change fast.",
     )  # fmt: skip
 
 
@@ -177,6 +184,9 @@ def places(looked: Looked) -> Node:
 def _answer(looked: Looked, scores: Tensor, title: str) -> Node:
     if looked.pictures:
         return msgspec.structs.replace(answers.drawn(looked.scene, scores, size=72), title=title)
+    if looked.scene.task == "reconstruction":
+        shown = decoded(looked.scene.kind, scores)
+        return inputs.drawn(looked.scene, Current(scores, title, shown=shown), 72)
     values = _numbers(looked, scores)[0]
     return Bars(values=values, labels=_names(looked, len(values)), limits=symmetric(values), title=title)
 
@@ -211,6 +221,13 @@ def traversals(looked: Looked, drawn: Drawn) -> list[Node]:
                 images=shown, limits=limits, labels=labels, keys=(key,) * len(shown) if key else (), columns=len(STEPS),
                 faded=np.full(len(shown), number in idle), size=25, title=title,
             ))  # fmt: skip
+            continue
+        if isinstance(looked.scene.kind, Series | Sound) and scores.ndim == 3:
+            lines = tuple(
+                Line(name=label, x=np.arange(scores.shape[2], dtype=np.float64), y=row, colour=k)
+                for k, (label, row) in enumerate(zip(labels, scores[:, 0].double().numpy(), strict=True))
+            )
+            found.append(Lines(series=lines, x_title="step", x_kind="number", height=120, title=title))
             continue
         values = _numbers(looked, scores).T
         found.append(Heatmap(

@@ -152,7 +152,8 @@ class Latent(View):
             note = f"Moving {named} changes next to nothing: the network does not use {'them' if len(unused) > 1 else 'it'}."
         if drawn is not None and len(drawn.moved) < looked.code.count:
             note += f" {len(drawn.moved)} of {looked.code.count} numbers are moved, those that vary most."
-        title = "The code" if looked.code.place == "code" else f"The code in {looked.code.place}"
+        apart = looked.code.layer is not None and looked.code.place != "code"
+        title = f"The code in layer {looked.code.place}" if apart else "The code"
         return self.picture(
             scene, selection, title, Group(children=tuple(body)), self._caption(looked),
             checks=self._checks(looked), note=note.strip(), final=final,
@@ -178,9 +179,11 @@ class Latent(View):
     def _checks(self, looked: Looked) -> tuple[Check, ...]:
         found: list[Check] = []
         if not generates(looked.scene):
-            sentence = "The share of the examples' variance that comes back through the code; 100 % is all of it."
+            sentence = "The share of the examples' variance that comes back through the code; 0 is no better than their mean."
             share = kept(looked.scene)
-            found.append(Check(name="comes back", value=100 * share, unit="%", sentence=sentence, good=share > 0.5))
+            if math.isfinite(share):
+                value = 100 * max(0.0, share)
+                found.append(Check(name="comes back", value=value, unit="%", sentence=sentence, good=share > 0.5))
         gap = looked.code.gap
         if gap > ROUND:
             sentence = "The share of the answer that goes round this layer, so that its codes alone do not make it."
