@@ -101,7 +101,7 @@ def main() -> int:
     few, resnet = staged(digits(), small), staged(scaled(ResNet18()), large)
     rounds = 3 if quick else 7
     passed = [
-        against_bare("ResNet-18", resnet, large, rounds, 4, STEP),
+        against_bare("ResNet-18", resnet, large, rounds, 12, STEP),
         against_bare("digits net", few, small, rounds, 40, None),
         against_one_by_one("digits net", few, "conv3", 24, rounds, 40, DIGITS),
         against_one_by_one("ResNet-18", resnet, "layer4.0.conv1", 8 if quick else 16, 3, 2, RESNET),

@@ -26,6 +26,8 @@ from ..units import main_layers
 
 BATCH = 64 * 64 * 64
 """So many pixels are synthesized at a time."""
+_LARGEST = 240
+"""Pictures of many pixels are shown as large as they are, up to this."""
 
 
 def staged(scene: Scene, selection: Selection, seed: int) -> Stage:
@@ -85,6 +87,7 @@ def mark(stage: Stage, value: Any, title: str, caption: str, *, key: str = "", s
     if isinstance(stage.kind, ImageKind):
         pixels = np.asarray(value)
         limits = inputs.grey(pixels) if pixels.ndim == 2 else None
+        size = max(size, min(pixels.shape[0], _LARGEST))
         return Image(pixels=pixels, limits=limits, title=title, caption=caption, key=key, size=size)
     if isinstance(stage.kind, Tokens):
         words = stage.kind.describe()
