@@ -140,7 +140,7 @@ def _columns(turned: Turned, kind: Table) -> Node:
     names = kind.columns if len(kind.columns) == len(change) else tuple(f"column {k}" for k in range(len(change)))
     return Bars(
         values=change[order], labels=tuple(names[int(k)] for k in order), limits=symmetric(change),
-        notes=tuple(f"{before[k]:.3g} → {after[k]:.3g}" for k in order),
+        notes=tuple(f"{before[k]:.4g} → {after[k]:.4g}" for k in order),
         title=f"The change of {turned.current.label}" + (f" ({MOST} largest)" if len(order) < len(change) else ""),
     )  # fmt: skip
 

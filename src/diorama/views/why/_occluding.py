@@ -18,7 +18,7 @@ from ...data import nesting
 from .. import answers, inputs
 from ._sweeping import Floats, Occluded, Sweep, answered
 
-SIDE = 190
+SIDE = 160
 COLOURED = 10
 """So many classes have colours of their own."""
 LISTED = 6
@@ -119,7 +119,7 @@ def _maps(place: Place) -> tuple[Node, ...]:
     sums = both.reshape(2, -1).sum(1)
     return tuple(
         Image(
-            pixels=values, limits=limits, title=f"{name} {word}", label=f"sum {total:.3g}", place_key=key, size=132,
+            pixels=values, limits=limits, title=f"{name} {word}", label=f"sum {total:.3g}", place_key=key, size=110,
         )
         for values, word, total in zip(both, ("without", "with"), sums, strict=True)
     )  # fmt: skip
