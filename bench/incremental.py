@@ -15,7 +15,7 @@ import diorama
 from bench.nets import VGG16, ResNet18, scaled
 from diorama.model.incremental import Incremental
 
-SIZE, PATCH, BATCH = 224, 16, 32
+SIZE, PATCH, BATCH = 224, 16, 64
 LOOP = 4
 """Whole images in a batch of the loop: the quickest of 4, 8 and 16."""
 EVERY = 4

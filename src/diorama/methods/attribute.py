@@ -147,6 +147,11 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         if last.ndim > 2:
             last = last.flatten(2).mean(2)
         if look.task == "regression":
+            if scores.ndim > 2:
+                raise NotApplicable(
+                    f"the network answers with {scores[0].numel()} numbers, and no single one is its answer; choose what is "
+                    "explained, such as a unit: target='unit:conv1/0'"
+                )
             return _first(look) if last.ndim == 1 else each_class(look, (0,) * len(last))
         answers = look.reading.predictions(last) if last.ndim == 1 or last.shape[1] == 1 else last.argmax(1)
         return each_class(look, tuple(int(number) for number in answers.reshape(-1)))

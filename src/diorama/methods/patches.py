@@ -23,6 +23,8 @@ from .method import Looking
 FILLS = ("constant", "mean", "blur", "random")
 BATCH = 32
 """Changed inputs in one pass, at most."""
+SWEPT = 64
+"""Patches in one pass where only windows are computed: the more, the less the large weights of dense layers cost."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +246,7 @@ class Changed:
         """How many patches fit into one pass; where only windows are computed, that is known after the first."""
         if self.engine is None or not self.engine.largest:
             return self._together
-        return max(1, min(BATCH, LARGEST // self.engine.largest))
+        return max(1, min(SWEPT, LARGEST // self.engine.largest))
 
     def _run(self, images: Tensor) -> Any:
         parts = [part.expand(len(images), *part.shape[1:]) for part in nesting.tensors(self._x)]

@@ -243,13 +243,15 @@ def guess_task(scores: Tensor, y: Tensor | None) -> tuple[Task, str]:
     )
 
 
-_SAME = "task guessed: reconstruction, as the outputs have the shape of the inputs"
+_SAME = "task guessed: reconstruction, as the outputs have the shape of the inputs, and no truth says otherwise"
 
 
 def _same(scores: Tensor, x: Any, y: Tensor | None, guess: Task) -> bool:
     """Whether outputs stand for the inputs: of their shape, which rows of a few numbers may have by chance."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or scores.shape[1:] != x.shape[1:]:
         return False
+    if y is not None and y.shape[1:] == x.shape[1:] and len(y) >= len(x) and torch.equal(y[: len(x)].to(x), x):
+        return True
     return guess == "" or (y is None and scores.ndim > 2)
 
 

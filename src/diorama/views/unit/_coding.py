@@ -167,6 +167,11 @@ def kept(scene: Scene) -> float:
     return float(scene.once("latent/kept", measure))
 
 
+def broken(scene: Scene) -> bool:
+    """Whether the network's answers are no numbers."""
+    return not bool(scene.scores(scene.live.batch([0])).isfinite().all())
+
+
 def _chosen(scene: Scene, name: str | None) -> tuple[Layer | None, float]:
     """The layer that holds the code, and the share of the answer that goes round it."""
     if name is not None:
@@ -181,8 +186,8 @@ def _chosen(scene: Scene, name: str | None) -> tuple[Layer | None, float]:
     nearest = min(tried, key=lambda found: found[1])
     if whole is not None or nearest[1] <= MOST:
         return whole or nearest
-    if not bool(scene.scores(scene.live.batch([0])).isfinite().all()):
-        raise NotApplicable("the network answers with what are no numbers, so nothing can be drawn; choose another step")
+    if broken(scene):
+        return tried[0][0], 0.0  # nothing can be measured, and the wreck is shown all the same
     raise NotApplicable(
         "part of the answer goes round every narrow layer (a skip, layers side by side, or codes drawn at random), so there is no code from "
         "which all of it is made; name the layer to look into with layer="

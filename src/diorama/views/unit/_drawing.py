@@ -158,10 +158,10 @@ def board(looked: Looked, drawn: Drawn) -> Node:
     joined = np.concatenate([np.concatenate(list(row), 1) for row in cells], 0)
     low_x, high_x, low_y, high_y = looked.extent
     at = looked.place or tuple(float(looked.own[number]) for number in looked.pair)
-    column = math.floor((at[0] - low_x) / (high_x - low_x) * side)
-    row = math.floor((high_y - at[1]) / (high_y - low_y) * side)
-    inside = 0 <= column < side and 0 <= row < side
-    boxes = (Box(x=column * wide, y=row * high, width=wide, height=high),) if inside else ()
+    across, down = (at[0] - low_x) / (high_x - low_x) * side, (high_y - at[1]) / (high_y - low_y) * side
+    # The code of a broken network is no number and has no place.
+    inside = 0 <= across < side and 0 <= down < side
+    boxes = (Box(x=int(across) * wide, y=int(down) * high, width=wide, height=high),) if inside else ()
     return Image(
         pixels=np.ascontiguousarray(joined), limits=inputs.grey(joined) if joined.ndim == 2 else None, boxes=boxes,
         size=SIDE, title="Drawn from each place",

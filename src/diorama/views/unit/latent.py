@@ -16,7 +16,7 @@ from ...core.selection import Selection
 from ...scene import Scene
 from ..view import View
 from . import _drawing as drawing
-from ._coding import ROUND, Code, generates, kept, reason
+from ._coding import ROUND, Code, broken, generates, kept, reason
 from ._drawing import STEPS, Looked
 
 ROWS, BESIDE = 8, 3
@@ -146,10 +146,10 @@ class Latent(View):
         if not beside:
             body += [Group(children=tuple(moved[k : k + 2]), direction="row") for k in range(0, len(moved), 2)]
         unused = drawing.unused(drawn) if drawn is not None else []
-        note = ""
+        note = "The network answers with what are no numbers at this step: choose another one." if broken(scene) else ""
         if unused:
             named = ", ".join(looked.code.name(number) for number in unused)
-            note = f"Moving {named} changes next to nothing: the network does not use {'them' if len(unused) > 1 else 'it'}."
+            note += f" Moving {named} changes next to nothing: the network does not use {'them' if len(unused) > 1 else 'it'}."
         if drawn is not None and len(drawn.moved) < looked.code.count:
             note += f" {len(drawn.moved)} of {looked.code.count} numbers are moved, those that vary most."
         apart = looked.code.layer is not None and looked.code.place != "code"
@@ -185,7 +185,7 @@ class Latent(View):
                 value = 100 * max(0.0, share)
                 found.append(Check(name="comes back", value=value, unit="%", sentence=sentence, good=share > 0.5))
         gap = looked.code.gap
-        if gap > ROUND:
+        if ROUND < gap < math.inf:
             sentence = "The share of the answer that goes round this layer, so that its codes alone do not make it."
             found.append(Check(name="goes round", value=100 * gap, unit="%", sentence=sentence, good=False))
         return tuple(found)
