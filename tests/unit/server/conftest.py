@@ -84,7 +84,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
         x, y = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with diorama.watch(model, folder / "tiny", probe=(x, y), optimizer=optimizer, every=2) as recorder:
+    with diorama.watch(model, folder / "tiny", probe=(x, y), optimizer=optimizer, every=2, snapshots=1) as recorder:
         for _ in range(12):
             loss = functional.cross_entropy(model(x), y)
             optimizer.zero_grad()

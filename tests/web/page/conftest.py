@@ -19,19 +19,19 @@ def _built() -> None:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
+def server() -> Iterator[Server]:
+    """The stand-in server, with a made-up training."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def visit(browser: Browser, server: Server) -> Iterator[Visit]:  # noqa: ARG001 - the visitor goes before the server does
     """A fresh visitor at 1440 × 900; a script error or a policy violation fails the test."""
     visit = Visit(browser)
     yield visit
     visit.context.close()
     assert not visit.wrong, visit.wrong
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """The stand-in server, with a made-up training."""
-    with Server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
