@@ -9,12 +9,15 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from bench.nets import ResNet18
+from diorama.record import checkpoints, probing, snapshots
+from diorama.record import recorder as recording
 from diorama.record.recorder import Recorder, watch
 
 warnings.filterwarnings("ignore")
@@ -129,9 +132,26 @@ def _tensorboard(writer: SummaryWriter, model: nn.Module, step: int) -> None:
         writer.add_histogram(f"updates/{name}", parameter.grad, step)
 
 
+class Clock:
+    """The time as the recorder sees it: it stands still while the other network trains, else that would count as its training's."""
+
+    def __init__(self) -> None:
+        self.away = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def monotonic(self) -> float:
+        """Seconds of the watched training."""
+        return time.monotonic() - self.away
+
+
 def defaults(folder: Path, rounds: int) -> float:
-    """CPU time that the default settings add to a ResNet-18 step at batch 4, in interleaved stretches of ten steps."""
-    shares = []
+    """CPU time that the default settings add to ResNet-18 steps at batch 4, in interleaved stretches of ten steps."""
+    clock = Clock()
+    for module in (recording, probing, snapshots, checkpoints):
+        module.time = clock  # type: ignore[attr-defined]
+    plainly, watchedly = [], []
     plain, x, y = network(False)
     watched, _, _ = network(False)
     optimizers = {id(m): torch.optim.SGD(m.parameters(), 0.01, momentum=0.9) for m in (plain, watched)}
@@ -151,11 +171,18 @@ def defaults(folder: Path, rounds: int) -> float:
 
     stretch(plain, False)
     for _ in range(rounds):
-        bare = stretch(plain, False)
-        shares.append(stretch(watched, True) / bare - 1)
+        began = time.monotonic()
+        plainly.append(stretch(plain, False))
+        clock.away += time.monotonic() - began
+        watchedly.append(stretch(watched, True))
     recorder.close()
-    print(f"default settings on a ResNet-18 step (batch 4, 224 × 224): adds {middle(shares)} of a step, goal ≤ 0.05")
-    return statistics.median(shares)
+    shares = [more / bare - 1 for more, bare in zip(watchedly, plainly, strict=True)]
+    added = sum(watchedly) / sum(plainly) - 1
+    print(
+        f"default settings on a ResNet-18 step (batch 4, 224 × 224): adds {added:.4f} of a step; stretches of ten steps: "
+        f"{middle(shares)}, goal ≤ 0.05"
+    )
+    return added
 
 
 def main() -> int:

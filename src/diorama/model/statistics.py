@@ -15,6 +15,10 @@ from ..core.errors import UsageError
 
 _UNKNOWN = -2
 """A place that is still to be looked up."""
+PART = 2**19
+"""So many values are copied at once."""
+LARGE = 1024
+"""Maps of so many places are searched where they lie; smaller ones are gathered first."""
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
@@ -91,6 +95,13 @@ def rows(units: Tensor) -> tuple[Floats, Floats, Floats, Floats]:
     )
 
 
+def positives(units: Tensor) -> Floats:
+    """Mean of what is above zero, with zero for the rest, of each unit in each example, from (n, units, places)."""
+    # A copy that stays in the cache costs half of a norm of magnitudes, and a quarter of a copy of everything.
+    many = max(1, PART // max(1, units[:1].numel()))
+    return np.concatenate([_double(units[k : k + many].clamp_min(0).mean(-1)) for k in range(0, len(units), many)])
+
+
 def _double(tensor: Tensor) -> Floats:
     return tensor.detach().double().cpu().numpy()
 
@@ -142,11 +153,19 @@ class TopK:
         merged = self._join(added)
         new = merged.places == _UNKNOWN
         owners, _ = np.nonzero(new)
-        maps = units[torch.from_numpy(merged.examples[new] - start), torch.from_numpy(owners)]
-        # NumPy finds the place of an extreme ten times as fast as torch does on a CPU.
-        found_maps = maps.detach().float().cpu().numpy()
-        merged.places[new] = found_maps.argmax(-1) if self.largest else found_maps.argmin(-1)
+        merged.places[new] = self._extremes(units.detach(), merged.examples[new] - start, owners)
         return merged
+
+    def _extremes(self, units: Tensor, examples: Whole, owners: Whole) -> Whole:
+        """The place of the extreme in the map of each of some examples and units."""
+        # NumPy finds the place of an extreme ten times as fast as torch does on a CPU.
+        if units.device.type == "cpu" and units.dtype == torch.float32 and units.shape[2] >= LARGE:
+            whole = units.numpy()
+            seek = np.argmax if self.largest else np.argmin
+            return np.array([seek(whole[n, unit]) for n, unit in zip(examples, owners, strict=True)], np.int64)
+        maps = units[torch.from_numpy(examples), torch.from_numpy(owners)].float().cpu().numpy()
+        found: Whole = maps.argmax(-1) if self.largest else maps.argmin(-1)
+        return found
 
     def merge(self, other: TopK) -> TopK:
         """The best of both parts."""
