@@ -67,8 +67,10 @@ def main() -> int:
     for name, ratios in taken.items():
         passed &= statistics.median(ratios) <= LIMITS[name]
         print(f"{name}: {spread(ratios)}; goal ≤ {LIMITS[name]} ×, CPU time of one thread, ResNet-18, 2 batches of 32 × 3 × 224 × 224")
+    # Once first, as the allocator keeps some memory of its own.
+    scan(model, data * 2, classes=10)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scan(model, data * 4, classes=10)
+    scan(model, data * 8, classes=10)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak memory grows by {(after - before) / 1024:.1f} MB when four times as many examples are scanned; goal 0")
     return int(not passed)
