@@ -239,18 +239,3 @@ def _quick(cost: Cost) -> bool:
 def total(costs: Sequence[Cost]) -> Cost:
     """Several costs in one."""
     return Cost(sum(cost.forward for cost in costs), sum(cost.backward for cost in costs))
-
-
-def told(cost: Cost, seconds: float) -> str:
-    """A cost in words: passes, and about how long they take."""
-    parts = [f"{cost.forward:,} forward"] + ([f"{cost.backward:,} backward"] if cost.backward else [])
-    return f"{' and '.join(parts)} passes, about {lasting(cost.seconds(seconds))}"
-
-
-def lasting(seconds: float) -> str:
-    """A time in words, of as many digits as an estimate deserves."""
-    if seconds < 1:
-        return "a second"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -13,7 +13,7 @@ from ...methods.attribute import attributions
 from ...methods.cost import Cost
 from ...scene import Scene
 from ..view import View
-from ._asked import GROUPS, Asked, Chosen, currents, named, of_group, told, total
+from ._asked import GROUPS, Asked, Chosen, currents, named, of_group, total
 from ._believing import Believing
 from ._bench import Bench, Style, caption
 
@@ -93,7 +93,7 @@ class Attribution(View):
         work = _Work(bench, fitting, refused, self.checks != "none")
         if work.whole.seconds(rows[0].seconds) > LONG:
             yield Progress(
-                done=0, total=work.total, note=told(work.whole, rows[0].seconds),
+                done=0, total=work.total, note=work.whole.said(rows[0].seconds),
                 seconds=work.whole.seconds(rows[0].seconds),
             )  # fmt: skip
         for at in work.steps():

@@ -12,11 +12,11 @@ from ...core.knobs import knob, title_of
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...methods.attribute import attributions
-from ...methods.method import Looking
 from ...model.unwrap import fed
 from ...scene import Scene
 from .. import pairs
 from ..view import View
+from ._asked import looking
 from ._contrasting import Gathered, body, caption, checks, hidden
 
 BATCH = 16
@@ -75,10 +75,7 @@ class Contrast(View):
             scene.cancel()
         a, b, why = self._pair(scene, selection)
         current = scene.current(selection)
-        look = Looking(
-            scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes,
-            table=scene.layers, cancel=scene.cancel, edits=scene.edits,
-        )  # fmt: skip
+        look = looking(scene, current)
         kind = registry.methods[self.method]
         steps = {"steps": self.steps} if self.method == "integrated_gradients" else {}
         method, target = kind(**steps), (a, b)

@@ -13,11 +13,12 @@ from ...core.knobs import knob
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...data.kinds import Tokens
+from ...methods.cost import lasting
 from ...methods.perturbation.flip import Search, cost
 from ...scene import Scene
 from .. import pairs
 from ..view import View
-from ._asked import lasting, looking
+from ._asked import looking
 from ._flipping import Turned, body, caption, checks
 
 PACE = 0.5

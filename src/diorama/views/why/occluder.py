@@ -16,12 +16,13 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
+from ...methods.cost import lasting
 from ...methods.maps import candidates
 from ...methods.patches import FILLS, Grid, laid_out
 from ...scene import Scene
 from ..units import shown
 from ..view import View
-from ._asked import lasting, looking
+from ._asked import looking
 from ._occluding import Place, body, caption, checks
 from ._sweeping import Occluded, Patch, Sweep, answered
 

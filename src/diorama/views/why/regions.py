@@ -12,12 +12,13 @@ from ...core.knobs import knob
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...data.kinds import Image as ImageKind
+from ...methods.cost import lasting
 from ...methods.maps import candidates
 from ...scene import Scene
 from ...scene.input import Current
 from ..units import responses, shown
 from ..view import View
-from ._asked import lasting, looking
+from ._asked import looking
 from ._proposing import Found, Picked, Scored, body, checks, proposed
 
 PACE = 0.4
