@@ -19,9 +19,10 @@ LIMIT = 2048
 """Steps that may wait; more are dropped whole, and counted."""
 BYTES = 256_000_000
 """What waiting steps may take in memory."""
+JOB_BYTES = 256_000_000
+"""What waiting snapshots and checkpoints may take; one may always wait."""
 GROUP = 20
 PERIOD = 0.25
-_JOBS = 4
 
 Pending = Mapping[str, Any]
 Job = Callable[[Writer], None]
@@ -34,13 +35,14 @@ class Background:
         self._writer = writer
         self._steps: deque[tuple[int, float, Pending]] = deque()
         self._notes: deque[tuple[str, Any]] = deque()
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[tuple[Job, int]] = deque()
+        self._jobs_in = self._jobs_out = 0
         self._group: list[tuple[int, float, Pending]] = []
         self._told: list[tuple[str, Any]] = []
         self._bytes_in = self._bytes_out = 0
         self._wake = threading.Event()
         self._ending = False
-        self._gap: tuple[int, int, int] | None = None
+        self._gaps: dict[str, tuple[int, int, int]] = {}
         self.dropped = 0
         self.committed = writer.last_step
         self.trouble: str | None = None
@@ -57,27 +59,38 @@ class Background:
         waiting = len(self._steps) + len(self._group)
         if waiting >= LIMIT or self._bytes_in - self._bytes_out + size > BYTES:
             self.dropped += 1
-            first, _, count = self._gap or (step, step, 0)
-            self._gap = (first, step, count + 1)
+            self.miss("records", step)
             return False
-        if self._gap is not None:
-            self.close_gap()
+        if "records" in self._gaps:
+            self._close_gap("records")
         self._bytes_in += size
         self._steps.append((step, moment, values))
         if len(self._steps) >= GROUP and not self._wake.is_set():
             self._wake.set()
         return True
 
-    def close_gap(self) -> None:
-        """Tell of steps that were dropped, once they are over."""
-        gap, self._gap = self._gap, None
-        if gap is None:
+    def miss(self, what: str, step: int) -> None:
+        """Remember that something of a step is not written; told as one span once it is over."""
+        first, _, count = self._gaps.get(what, (step, step, 0))
+        self._gaps[what] = (first, step, count + 1)
+
+    def met(self, what: str, step: int) -> None:
+        """Something is written again: tell of what was missed before it, which this step is no part of any more."""
+        if what not in self._gaps:
             return
-        first, last, count = gap
-        span = f"step {first}" if first == last else f"steps {first} to {last}"
+        first, last, count = self._gaps[what]
+        if last == step:
+            self._gaps[what] = (first, step - 1, count - 1)
+        self._close_gap(what)
+
+    def _close_gap(self, what: str) -> None:
+        first, last, count = self._gaps.pop(what)
+        if not count:
+            return
+        span = f"at step {first}" if first == last else f"between steps {first} and {last}"
         self.note("events", {
             "step": first, "kind": "gap", "name": "dropped", "time": time.time(), "old": str(first), "new": str(last),
-            "text": f"{count} records between {span} are missing: the store could not keep up",
+            "text": f"{count} {what} {span} are missing: the store could not keep up",
         })  # fmt: skip
         self.note("meta", {"dropped": self.dropped})
 
@@ -86,11 +99,13 @@ class Background:
         self._notes.append((kind, value))
         self._wake.set()
 
-    def do(self, job: Job, sure: bool = False) -> bool:
-        """Hand over other writing, such as a snapshot; False when too much waits already."""
-        if len(self._jobs) >= _JOBS and not sure:
+    def do(self, job: Job, size: int, sure: bool = False) -> bool:
+        """Hand over other writing, such as a snapshot of ``size`` bytes; False when too much waits already."""
+        waiting = self._jobs_in - self._jobs_out
+        if waiting and waiting + size > JOB_BYTES and not sure:
             return False
-        self._jobs.append(job)
+        self._jobs_in += size
+        self._jobs.append((job, size))
         self._wake.set()
         return True
 
@@ -101,7 +116,8 @@ class Background:
 
     def close(self, patience: float = 60.0) -> bool:
         """Write everything and end; False when the store did not let it within the patience."""
-        self.close_gap()
+        for what in [*self._gaps]:
+            self._close_gap(what)
         self._ending = True
         self._wake.set()
         if self._thread.is_alive():
@@ -190,8 +206,11 @@ class Background:
 
     def _work(self) -> None:
         while self._jobs:
-            job = self._jobs.popleft()
-            job(self._writer)
+            job, size = self._jobs.popleft()
+            try:
+                job(self._writer)
+            finally:
+                self._jobs_out += size
 
 
 def _size(values: Pending) -> int:

@@ -227,7 +227,8 @@ class Recorder:
         if self._prober is not None and "probe" in self._observer.needs(number) and self._prober.affordable(number):
             step.probe, self._last_probe = self._prober.look(), number
         self._background.put(number, time.time(), values_of(due, step, self._mishap))
-        if self._plan.due(number, now - self._began) and not self._background.busy:
+        # Snapshots that the plan chooses itself wait for the writer; one that was asked for at this step cannot.
+        if self._plan.due(number, now - self._began) and (self._plan.asked or not self._background.busy):
             self._snapshot(anchor=False)
         if self._checkpoints.due(now):
             self._checkpoint(anchor=False)
@@ -266,7 +267,7 @@ class Recorder:
                     self._warn(f"step({name}=…) wants a number, got {type(value).__name__}: {error}")
         return found
 
-    def _snapshot(self, anchor: bool) -> None:
+    def _snapshot(self, anchor: bool, sure: bool = False) -> None:
         began, number, architecture = time.monotonic(), self.number, self._architecture
         tensors, shared = snapshots.copied(self._setup.content.model)
         plan = self._plan
@@ -277,8 +278,11 @@ class Recorder:
             self._thin(writer)
             plan.taken(number, time.thread_time() - start)
 
-        if self._background.do(job, sure=anchor):
+        if self._background.do(job, snapshots.size_of(tensors), sure=anchor or sure):
             plan.taken(number, time.monotonic() - began)
+            self._background.met("snapshots", number)
+        else:
+            self._background.miss("snapshots", number)
 
     def _thin(self, writer: Any) -> None:
         kept = {step: (file, size, anchor) for step, file, size, anchor in writer.snapshots()}
@@ -289,9 +293,10 @@ class Recorder:
                 with contextlib.suppress(OSError):
                     os.unlink(writer.folder / kept[step][0])
 
-    def _checkpoint(self, anchor: bool) -> None:
+    def _checkpoint(self, anchor: bool, sure: bool = False) -> None:
         number, data = self.number, self._checkpoints.pack(self.number)
-        self._background.do(lambda writer: checkpoints.write(writer, number, data, anchor), sure=anchor)
+        sure = anchor or sure
+        self._background.do(lambda writer: checkpoints.write(writer, number, data, anchor), len(data), sure=sure)
 
     def _keep(self) -> None:
         self._snapshot(anchor=True)
@@ -314,7 +319,7 @@ class Recorder:
             self._live_cost = time.thread_time() - start + copied
 
         copied = time.monotonic() - began
-        if self._background.do(job):
+        if self._background.do(job, snapshots.size_of(tensors)):
             self._live_step = number
             self._live_at = now + max(_LIVE_PERIOD, max(copied, self._live_cost) / _LIVE_SHARE)
 
@@ -325,8 +330,8 @@ class Recorder:
             step.probe = self._prober.look()
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
             self._background.put(self.number, time.time(), values_of(probe, step, self._mishap))
-        self._snapshot(anchor=False)
-        self._checkpoint(anchor=False)
+        self._snapshot(anchor=False, sure=True)
+        self._checkpoint(anchor=False, sure=True)
 
     # What goes wrong.
 

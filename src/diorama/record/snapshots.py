@@ -49,6 +49,8 @@ class Plan:
         if every != "auto" and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise UsageError(f"snapshots wants 'auto' or a number of steps of at least 1, got {every!r}")
         self._every = 0 if every == "auto" else int(every)
+        self.asked = every != "auto"
+        """Whether someone said at which steps."""
         self._budget = budget
         self._spacing = _SPACING
         self._last = 0
@@ -116,6 +118,11 @@ def copied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
         first[place] = name
         copies[name] = value.to("cpu", copy=True).contiguous()
     return copies, shared
+
+
+def size_of(tensors: Mapping[str, Tensor]) -> int:
+    """What copies take in memory, in bytes."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def write(

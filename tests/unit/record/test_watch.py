@@ -17,6 +17,7 @@ from torch import nn
 import diorama
 from diorama.core.errors import NotFound, Unavailable, Untrusted, UsageError
 from diorama.record import models, snapshots, trust
+from diorama.record import recorder as recorder_module
 from diorama.record.recorder import watch
 from diorama.record.snapshots import Plan
 from diorama.record.weights import load_weights
@@ -280,3 +281,44 @@ def test_a_flipped_byte_in_a_snapshot_is_told(tmp_path: Path) -> None:
         run.state(5)
     with pytest.raises(NotFound):
         run.state(3333)
+
+
+def _held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let no snapshot but the first be written until the event is set."""
+    go, take = threading.Event(), recorder_module.take_snapshot
+
+    def waiting(*what: Any, **how: Any) -> int:
+        go.wait(60)
+        return take(*what, **how)
+
+    monkeypatch.setattr(recorder_module, "take_snapshot", waiting)
+    return go
+
+
+def test_snapshots_at_asked_steps_are_all_written_however_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a number of steps every multiple is there, though the writer stands still while the training runs on."""
+    go = _held(monkeypatch)
+    model = _network()
+    with watch(model, tmp_path / "run", probe=_data(), snapshots=2) as recorder:
+        for _ in range(21):
+            recorder.step()
+        go.set()
+    assert open_run(tmp_path / "run").snapshots == [0, *range(2, 21, 2), 21]
+
+
+def test_snapshots_that_find_no_room_are_told_and_the_last_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is bounded: too many snapshots are given up, told as one span, and the last step has its own."""
+    go = _held(monkeypatch)
+    model = _network()
+    with watch(model, tmp_path / "run", probe=_data(), snapshots=1) as recorder:
+        monkeypatch.setattr("diorama.record.background.JOB_BYTES", 2 * snapshots.size_of(model.state_dict()))
+        for _ in range(9):
+            recorder.step()
+        go.set()
+    run = open_run(tmp_path / "run")
+    assert run.snapshots == [0, 1, 2, 9]
+    told = [event for event in run.events if event.kind == "gap"]
+    assert [(event.old, event.new) for event in told] == [("3", "8")]
+    assert told[0].text == "6 snapshots between steps 3 and 8 are missing: the store could not keep up"
