@@ -6,9 +6,10 @@ import contextlib
 import http.client
 import json
 import shutil
-import signal
+import socket
+import subprocess
+import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from conftest import Client
 from torch import nn
 
 import diorama
-from diorama.core.errors import Unavailable, UsageError
+from diorama.core.errors import UsageError
 from diorama.core.picture import Picture
 from diorama.server.serve import Page, importable_name
 
@@ -211,23 +212,45 @@ def test_a_picture_is_saved_as_a_file(page: Page) -> None:
         assert json.loads(body)["message"]
 
 
+SCRIPT = """
+import signal, sys, threading, time
+import psutil
+import diorama
+from diorama.core.errors import Unavailable
+
+handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+before = set(threading.enumerate())
+page = diorama.serve(sys.argv[1])
+assert page.url.startswith(f"http://127.0.0.1:{page.port}/?token=")
+try:
+    diorama.serve(sys.argv[1], port=page.port)
+except Unavailable as error:
+    assert "can't be used" in str(error)
+else:
+    raise AssertionError("the port was taken twice")
+page.close()
+page.close()
+assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+until = time.monotonic() + 60
+def left():
+    threads = [thread.name for thread in set(threading.enumerate()) - before]
+    return threads + [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+while left() and time.monotonic() < until:
+    time.sleep(0.02)
+print(page.port, left())
+"""
+
+
 def test_serving_leaves_the_process_as_it_was(recorded: Path) -> None:
     """Serving from a script changes no signal handler and leaves no thread, process or port behind."""
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    before = threading.active_count()
-    page = diorama.serve(recorded / "tiny")
-    assert page.url.startswith(f"http://127.0.0.1:{page.port}/?token=")
-    with pytest.raises(Unavailable, match="can't be used"):
-        diorama.serve(recorded, port=page.port)
-    page.close()
-    page.close()
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    until = time.monotonic() + 30
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
+    line = [sys.executable, "-c", SCRIPT, str(recorded / "tiny")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    port, left = done.stdout.split(maxsplit=1)
+    assert left.strip() == "[]"
     with pytest.raises(ConnectionRefusedError):
-        ask(page, "GET", "/")
+        socket.create_connection(("127.0.0.1", int(port)), timeout=20)
+
 
 
 class Gated(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from fake_server import Server
 from playwright.sync_api import Locator, Page, expect
-from visits import Visit
+from visits import Visit, settled
 
 
 def _easel(page: Page) -> Locator:
@@ -18,6 +18,10 @@ def _easel(page: Page) -> Locator:
     pad = page.get_by_role("application", name="The input")
     pad.locator("canvas").wait_for()
     return pad
+
+
+def _settled(page: Page, server: Server) -> None:
+    settled(page, lambda: len(server.training.requests))
 
 
 def _sent(server: Server) -> np.ndarray:
@@ -51,7 +55,7 @@ def test_painting_reaches_the_views_pixel_by_pixel(visit: Visit, server: Server)
     _drag(page, pad, (1.5, 2.5), (6.5, 2.5))
     expect(page.get_by_role("heading", name="Activations of the pixels")).to_be_visible()
     expect(page.get_by_text("differ from example 0")).to_be_visible()
-    page.wait_for_timeout(300)
+    _settled(page, server)
     sent = _sent(server)[..., 0]
     assert server.asked("answer")[-1]["input"]["example"] == 0
     assert (sent[2, 1:7] == 255).all()
@@ -81,7 +85,7 @@ def test_every_tool_does_its_work(visit: Visit, server: Server) -> None:
         page.get_by_role("button", name=tool, exact=True).click()
         act()
         expect(page.get_by_text("differ from example 0")).to_be_visible()
-        page.wait_for_timeout(250)
+        _settled(page, server)
         return _sent(server)
 
     def back() -> None:
@@ -119,7 +123,7 @@ def test_a_warp_handle_is_moved_and_taken_away_by_keys(visit: Visit, server: Ser
     handle.press("ArrowRight")
     handle.press("ArrowRight")
     expect(page.get_by_text("differ from example 0")).to_be_visible()
-    page.wait_for_timeout(250)
+    _settled(page, server)
     assert abs(int(_sent(server)[3, 5, 0]) - int(server.training.digits[0][3, 3])) <= 2
     handle.press("Delete")
     expect(page.get_by_text("Nothing is changed yet.")).to_be_visible()
@@ -139,7 +143,7 @@ def test_a_patch_of_another_example(visit: Visit, server: Server) -> None:
     expect(page.get_by_text("3 × 4 pixels")).to_be_visible()
     _drag(page, pad, (2.5, 3.0), (2.5, 3.0))
     expect(page.get_by_text("differ from example 0")).to_be_visible()
-    page.wait_for_timeout(250)
+    _settled(page, server)
     assert (_sent(server)[1:5, 1:4, 0] == server.training.digits[9][1:5, 2:5]).all()
     page.get_by_role("button", name="Pen", exact=True).click()
     page.locator(".examples [data-key='example:9']").click()
@@ -160,7 +164,7 @@ def test_painting_by_keys(visit: Visit, server: Server) -> None:
     pad.press("Shift+ArrowUp")
     pad.press("Shift+ArrowUp")
     expect(page.get_by_text("differ from example 0")).to_be_visible()
-    page.wait_for_timeout(250)
+    _settled(page, server)
     assert (_sent(server)[2:5, 3, 0] == _sent(server)[4, 3, 0]).all()
     pad.press("Escape")
     expect(pad).to_have_count(0)
@@ -180,7 +184,7 @@ def test_a_slow_view_is_asked_no_faster_than_it_answers(visit: Visit, server: Se
         page.mouse.move(box["x"] + 10 + 5 * step, box["y"] + 10 + 5 * step)
         page.wait_for_timeout(20)
     page.mouse.up()
-    page.wait_for_timeout(1200)
+    _settled(page, server)
     asked = server.asked("answer")[before:]
     # However slow this machine is: each answer takes a quarter of a second, and the next question waits for it.
     assert 2 <= len(asked) <= (time.monotonic() - began) / 0.25 + 1

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from fake_server import Server
 from playwright.sync_api import expect
-from visits import Visit
+from visits import Visit, settled, until
 
 
 def test_a_class_under_the_pointer_is_tried_out(visit: Visit, server: Server) -> None:
@@ -27,7 +27,7 @@ def test_a_class_under_the_pointer_is_tried_out(visit: Visit, server: Server) ->
     assert box
     page.mouse.move(box["x"] + 3, box["y"] + 3)
     page.mouse.move(700, 300)
-    page.wait_for_timeout(300)
+    settled(page, lambda: len(server.training.requests))
     assert all(request["selection"] != "class:4" for request in server.asked("why"))
     assert len(server.asked("activations")) == asked
 
@@ -81,8 +81,7 @@ def test_a_dragged_handle_asks_one_at_a_time(visit: Visit, server: Server) -> No
     asked = server.asked("moved")[before:]
     assert 2 <= len(asked) <= (time.monotonic() - began) / 0.15 + 1
     assert asked[-1]["knobs"]["at"] == f"{row},{column}"
-    page.wait_for_timeout(400)
-    assert f"k.moved.at={row}%2C{column}" in page.url
+    until(page, lambda: f"k.moved.at={row}%2C{column}" in page.url)
     card.get_by_role("slider", name="share").fill("0.25")
     expect(card.locator(".number-value")).to_have_text("0.25")
 

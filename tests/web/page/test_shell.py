@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_server import Server
 from playwright.sync_api import expect
-from visits import Visit
+from visits import Visit, settled, until
 
 
 def asked(server: Server, view: str) -> list[dict[str, Any]]:
@@ -61,11 +61,11 @@ def test_only_views_that_follow_ask_again(visit: Visit, server: Server) -> None:
     """A chosen example makes the views ask that follow examples, and no other."""
     page = visit.open(server.url)
     expect(page.locator("[data-view=confusion] .drawn")).to_be_visible()
-    page.wait_for_timeout(500)
+    settled(page, lambda: len(server.training.requests))
     before = {view: len(server.asked(view)) for view in ("activations", "weights", "confusion", "curves")}
     page.locator(".examples [data-key='example:5']").click()
     expect(page.get_by_role("heading", name="Activations of example 5")).to_be_visible()
-    page.wait_for_timeout(300)
+    settled(page, lambda: len(server.training.requests))
     after = {view: len(server.asked(view)) for view in before}
     assert after == {**before, "activations": before["activations"] + 1}
 
@@ -158,7 +158,7 @@ def test_the_connection_comes_back(visit: Visit, server: Server) -> None:
     """A lost connection says so, comes back by itself, and every view is asked for again."""
     page = visit.open(server.url)
     page.locator("[data-view=weights] .drawn").wait_for()
-    page.wait_for_timeout(300)
+    settled(page, lambda: len(server.training.requests))
     before = len(server.asked("weights"))
     server.cut()
     for _ in range(100):  # it may not have noticed yet
@@ -321,8 +321,7 @@ def test_comparing_with_a_second_run(visit: Visit, server: Server) -> None:
     page.get_by_role("dialog").get_by_label("step").press("Enter")
     expect(page).to_have_url(re.compile("step%3A40"))
     expect(page.locator("[data-view=weights]")).to_have_attribute("aria-busy", "false")
-    page.wait_for_timeout(200)
-    assert server.asked("weights")[-1]["other"] == {"run": "older/digits", "step": 40}
+    until(page, lambda: server.asked("weights")[-1]["other"] == {"run": "older/digits", "step": 40})
     assert server.asked("weights")[-1]["selection"] == ""
 
 

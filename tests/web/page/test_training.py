@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from visits import PATIENCE, Visit, demo, drawn
+from visits import PATIENCE, Visit, demo, drawn, settled
 
 import diorama
 from diorama.server.serve import Page as Served
@@ -70,7 +70,7 @@ def test_pausing_halving_and_resuming(learning: Page) -> None:
     before = marked.count()
     learning.get_by_role("button", name="Pause", exact=True).click()
     expect(learning.get_by_role("button", name="Resume", exact=True)).to_be_visible(timeout=PATIENCE)
-    learning.wait_for_timeout(1200)
+    settled(learning, step.inner_text, 30)
     held = step.inner_text()
     learning.get_by_role("button", name="Steer the training").click()
     learning.get_by_role("button", name="× 0.5").click()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
 PATIENCE = 150_000
 """Milliseconds: a busy machine computes slowly, and no test asserts a time."""
+SOON = 60_000
+"""Milliseconds for what the page does by itself, on a machine that has other things to do."""
+
+expect.set_options(timeout=SOON)
 
 
 def demo(*arguments: str) -> list[str]:
@@ -22,6 +27,25 @@ def drawn(card: Locator) -> None:
     expect(card.locator(".failure")).to_have_count(0)
 
 
+def until(page: Page, true: Callable[[], object]) -> None:
+    """Wait until something holds that no element of the page tells."""
+    for _ in range(SOON // 50):
+        if true():
+            return
+        page.wait_for_timeout(50)
+    assert true()
+
+
+def settled(page: Page, asked: Callable[[], object], tenths: int = 6) -> None:
+    """Wait until no view is at work and nothing new was asked for some tenths of a second."""
+    before, quiet = asked(), 0
+    while quiet < tenths:
+        page.wait_for_timeout(100)
+        now = asked()
+        busy = page.locator("[data-view][aria-busy=true]").count()
+        before, quiet = now, quiet + 1 if now == before and not busy else 0
+
+
 class Visit:
     """A page that is looked at, and everything that went wrong in it."""
 
@@ -30,7 +54,7 @@ class Visit:
         self.context = browser.new_context(reduced_motion="reduce", accept_downloads=True, **options)
         self.context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(SOON)
         self.wrong: list[str] = []
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("console", self._heard)
