@@ -108,7 +108,7 @@ def test_opened_attention_equals_the_kernel(specimen: Specimen) -> None:
     for name, weights in opened.attention.items():
         assert weights.ndim == 4, name
         assert weights.shape[:2] == (4, 2), name
-        assert torch.allclose(weights.sum(-1), torch.ones(weights.shape[:3]), atol=1e-5), name
+        assert torch.allclose(weights.sum(-1), torch.ones_like(weights[..., 0]), atol=1e-5), name
     assert attention(model, x).keys() == opened.attention.keys()
 
 

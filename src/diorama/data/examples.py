@@ -74,6 +74,12 @@ class Examples:
         y = None if self.y is None else self.y[:count]
         return dataclasses.replace(self, x=each(self.x, lambda tensor: tensor[:count]), y=y, held_out=None)
 
+    def to(self, device: Any) -> Examples:
+        """The examples on a device; these themselves where they are there already."""
+        if all(part.device == torch.device(device) for part in (*tensors(self.x), *([] if self.y is None else [self.y]))):
+            return self
+        return dataclasses.replace(self, x=to(self.x, device), y=None if self.y is None else self.y.to(device))
+
     def batch(self, indices: Any, device: Any = None) -> Nested:
         """The inputs at the indices, in the structure that the model takes, on a device."""
         return to(select(self.x, indices), device)

@@ -39,6 +39,8 @@ class Looking:
     """The looking half of a scene."""
 
     def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any) -> None:
+        # Views read examples and truth as arrays; what the model sees goes to its device batch by batch.
+        examples = examples.to("cpu") if examples is not None else None
         self._source, self._examples = source, examples
         self._told = {"outputs": outputs, "task": task, "criterion": criterion}
         self.edits: tuple[Edit, ...] = ()

@@ -160,8 +160,9 @@ class Flip:
 def decided(look: Looking, scores: Tensor) -> Tensor:
     """What the network answers at each place: a row that changes where the answer flips, (n, numbers).
 
-    The class, the likeliest next token, the labels; nothing for plain numbers.
+    The class, the likeliest next token, the labels; nothing for plain numbers. On the CPU.
     """
+    scores = scores.detach().cpu()
     if look.task == "next_token":
         return scores[:, -1].argmax(-1)[:, None]
     if look.task in ("classification", "multi_label"):

@@ -1,0 +1,42 @@
+"""Networks that live on an accelerator: the laws, and a recorded training, on a stand-in that every machine has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+LAWS = HERE.parent / "laws"
+PARTS = {
+    "capture": [LAWS / "test_capture.py", LAWS / "test_capture_inside.py"],
+    "methods": [LAWS / "test_methods.py"],
+    "views of networks": [LAWS / "test_views.py", "-k", "fits_any_network and (residual or lstm_all or dict_out or attention_late)"],
+    "views of examples": [LAWS / "test_views.py", "-k", "survives_weights"],
+    "recording": [HERE / "recording.py"],
+}  # fmt: skip
+ELSEWHERE = "not parallel and not compiled and not restless"
+"""Specimens that choose their devices themselves, or keep a tensor on the CPU."""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in for an accelerator is compiled, and there is no g++")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", PARTS)
+def test_it_holds_on_another_device(part: str) -> None:
+    """What holds on the CPU holds on a device that refuses tensors of another one."""
+    asked = [str(each) for each in PARTS[part]]
+    if "-k" in asked:
+        asked[-1] = f"({asked[-1]}) and {ELSEWHERE}"
+    else:
+        asked += ["-k", ELSEWHERE]
+    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    # A process of its own: a device is there for the whole life of a process.
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "accelerator", "-p", "no:cacheprovider", "--tb=short", *asked],
+        cwd=HERE.parents[1], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
