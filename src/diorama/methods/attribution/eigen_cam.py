@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
-from ...core.errors import NotApplicable
-from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..cost import Cost
-from ..maps import mapped, missing, passes, spread
-from ..method import Attribution, Group, Looking, Method
+from ..class_activation import ClassActivation
+from ..maps import Maps
+from ..method import Looking
 
 
-class EigenCam(Method):
+class EigenCam(ClassActivation):
     """Where the last feature maps agree: their activations projected on the direction that holds most of them.
 
     *Meaning* it asks no class: the map is the same for every target. The direction is the first right singular vector
@@ -30,34 +28,16 @@ class EigenCam(Method):
     *Source* Muhammad and Yeasin 2020, equations 3 and 4.
     """
 
-    group: ClassVar[Group] = "class activation"
     title: ClassVar[str] = "Eigen-CAM"
     source: ClassVar[str] = "Muhammad, Yeasin 2020 (arXiv:2008.00299), equations 3 and 4"
-    signed: ClassVar[bool] = False
+    sloping: ClassVar[bool] = False
 
-    layer: str | None = knob(
-        None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
-    )
-
-    def cost(self, look: Looking, x: Nested) -> Cost:
-        """No way back where the layer is known."""
-        return passes(look, x, self.layer, sloping=False)
-
-    @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
-        """It needs a layer with maps."""
-        return missing(look, x, cls.name, None)
-
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
         """Project on the first singular vector."""
-        reason = missing(look, x, self.name, self.layer)
-        if reason is not None:
-            raise NotApplicable(reason)
-        maps = mapped(look, x, target, self.layer, sloping=False)
         rows = maps.activations.flatten(2).transpose(1, 2)
         fine = torch.nan_to_num(rows.float())
         direction = torch.linalg.svd(fine, full_matrices=False)[2][:, :1]
         along = (fine * direction).sum(2)
         turned = along * along.sum(1, keepdim=True).sign()
-        heat = turned.clamp_min(0).reshape(len(rows), *maps.activations.shape[2:]).to(rows.dtype)
-        yield self.found(look, x, target, spread(look, x, heat), maps.value, note=maps.note, maps={"map": heat})
+        heat: Tensor = turned.clamp_min(0).reshape(len(rows), *maps.activations.shape[2:]).to(rows.dtype)
+        return heat

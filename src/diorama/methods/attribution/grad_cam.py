@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
-from ...core.errors import NotApplicable
-from ...core.knobs import knob
+from torch import Tensor
+
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..maps import mapped, missing, places_of, spread
-from ..method import Attribution, Group, Looking, Method
+from ..class_activation import ClassActivation
+from ..maps import Maps, places_of
+from ..method import Looking
 
 
-class GradCam(Method):
+class GradCam(ClassActivation):
     """Where the last feature maps speak for the target: each map weighted by the target's mean slope along it.
 
     *Meaning* the weighted sum of the maps, cut off at zero: what speaks against the target is left out.
@@ -25,29 +25,13 @@ class GradCam(Method):
     *Source* Selvaraju et al. 2017, equations 1 and 2.
     """
 
-    group: ClassVar[Group] = "class activation"
     title: ClassVar[str] = "Grad-CAM"
     rows: ClassVar[tuple[str, ...]] = ("A15",)
     source: ClassVar[str] = (
         "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017 (arXiv:1610.02391), equations 1 and 2"
     )
-    signed: ClassVar[bool] = False
 
-    layer: str | None = knob(
-        None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
-    )
-
-    @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
-        """It needs a layer with maps."""
-        return missing(look, x, cls.name, None)
-
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
         """Weigh each map by its mean slope."""
-        reason = missing(look, x, self.name, self.layer)
-        if reason is not None:
-            raise NotApplicable(reason)
-        maps = mapped(look, x, target, self.layer)
         weights = maps.slopes.mean(places_of(maps.slopes), keepdim=True)
-        heat = (weights * maps.activations).sum(1).clamp_min(0)
-        yield self.found(look, x, target, spread(look, x, heat), maps.value, note=maps.note, maps={"map": heat})
+        return (weights * maps.activations).sum(1).clamp_min(0)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
-from ...core.errors import NotApplicable
-from ...core.knobs import knob
+from torch import Tensor
+
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..maps import mapped, missing, places_of, spread
-from ..method import Attribution, Group, Looking, Method
+from ..class_activation import ClassActivation
+from ..maps import Maps, places_of
+from ..method import Looking
 
 
-class GradCamPlusPlus(Method):
+class GradCamPlusPlus(ClassActivation):
     """Where the last feature maps speak for the target, weighted so that several and small objects of a class count too.
 
     *Meaning* a map's weight is the sum of its positive slopes, each weighted by how much of the target it carries. The
@@ -26,32 +26,16 @@ class GradCamPlusPlus(Method):
     *Source* Chattopadhay et al. 2018, equations 5 and 19.
     """
 
-    group: ClassVar[Group] = "class activation"
     title: ClassVar[str] = "Grad-CAM++"
     source: ClassVar[str] = (
         "Chattopadhay, Sarkar, Howlader, Balasubramanian 2018 (arXiv:1710.11063), equations 5 and 19"
     )
-    signed: ClassVar[bool] = False
 
-    layer: str | None = knob(
-        None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
-    )
-
-    @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
-        """It needs a layer with maps."""
-        return missing(look, x, cls.name, None)
-
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
         """Weigh each map by its weighted positive slopes."""
-        reason = missing(look, x, self.name, self.layer)
-        if reason is not None:
-            raise NotApplicable(reason)
-        maps = mapped(look, x, target, self.layer)
         a, g = maps.activations, maps.slopes
         places = places_of(g)
         below = 2 * g**2 + a.sum(places, keepdim=True) * g**3
         share = g**2 / below.where(below != 0, 1)
         weights = (share * g.clamp_min(0)).sum(places, keepdim=True)
-        heat = (weights * a).sum(1).clamp_min(0)
-        yield self.found(look, x, target, spread(look, x, heat), maps.value, note=maps.note, maps={"map": heat})
+        return (weights * a).sum(1).clamp_min(0)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
-from ...core.errors import NotApplicable
-from ...core.knobs import knob
+from torch import Tensor
+
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..maps import mapped, missing, spread
-from ..method import Attribution, Group, Looking, Method
+from ..class_activation import ClassActivation
+from ..maps import Maps
+from ..method import Looking
 
 
-class LayerCam(Method):
+class LayerCam(ClassActivation):
     """Where the last feature maps speak for the target, each place of a map weighted by its own positive slope.
 
     *Meaning* sharper than one weight a map, and usable at early layers too.
@@ -25,25 +25,9 @@ class LayerCam(Method):
     *Source* Jiang et al. 2021, equations 4 and 5.
     """
 
-    group: ClassVar[Group] = "class activation"
     title: ClassVar[str] = "LayerCAM"
     source: ClassVar[str] = "Jiang, Zhang, Hou, Cheng, Wei 2021 (LayerCAM, IEEE TIP 30), equations 4 and 5"
-    signed: ClassVar[bool] = False
 
-    layer: str | None = knob(
-        None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
-    )
-
-    @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
-        """It needs a layer with maps."""
-        return missing(look, x, cls.name, None)
-
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
         """Weigh each place by its positive slope."""
-        reason = missing(look, x, self.name, self.layer)
-        if reason is not None:
-            raise NotApplicable(reason)
-        maps = mapped(look, x, target, self.layer)
-        heat = (maps.slopes.clamp_min(0) * maps.activations).sum(1).clamp_min(0)
-        yield self.found(look, x, target, spread(look, x, heat), maps.value, note=maps.note, maps={"map": heat})
+        return (maps.slopes.clamp_min(0) * maps.activations).sum(1).clamp_min(0)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...core.errors import NotApplicable
-from ...core.knobs import knob
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..batches import together
+from ..class_activation import ClassActivation
 from ..cost import Cost
-from ..maps import candidates, mapped, missing, passes, resized, spread
-from ..method import Attribution, Group, Looking, Method
+from ..maps import Maps, candidates, resized
+from ..method import Looking
 from ..patches import BATCH
 
 
-class ScoreCam(Method):
+class ScoreCam(ClassActivation):
     """The last feature maps, each weighted by the target when only what the map marks is left of the input.
 
     *Meaning* no gradients: every map, scaled to 0..1 and interpolated to the input, masks it; the weights are the
@@ -32,32 +30,18 @@ class ScoreCam(Method):
     *Source* Wang et al. 2020, algorithm 1.
     """
 
-    group: ClassVar[Group] = "class activation"
     title: ClassVar[str] = "Score-CAM"
     source: ClassVar[str] = "Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu 2020 (arXiv:1910.01279), algorithm 1"
-    signed: ClassVar[bool] = False
-
-    layer: str | None = knob(
-        None, "The layer whose maps are used; the last one that has maps by default.", kind="layer"
-    )
+    sloping: ClassVar[bool] = False
 
     def cost(self, look: Looking, x: Nested) -> Cost:
         """A forward pass a unit."""
         tried = (look.layers[self.layer],) if self.layer is not None else candidates(look, x)
-        one = passes(look, x, self.layer, sloping=False) if tried else Cost(1)
+        one = super().cost(look, x) if tried else Cost(1)
         return Cost(one.forward + (tried[0].units if tried else 0), one.backward)
 
-    @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
-        """It needs a layer with maps."""
-        return missing(look, x, cls.name, None)
-
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
         """Ask the model about the input seen through each map."""
-        reason = missing(look, x, self.name, self.layer)
-        if reason is not None:
-            raise NotApplicable(reason)
-        maps = mapped(look, x, target, self.layer, sloping=False)
         points = tuple(point.detach() for point in look.points(x))
         a = maps.activations
         low, high = (
@@ -77,8 +61,7 @@ class ScoreCam(Method):
         flat = (high <= low).flatten(1)
         weights = torch.cat(answers).T.masked_fill(flat, -torch.inf).softmax(1)
         weights = torch.nan_to_num(weights) if bool(flat.all(1).any()) else weights
-        heat = (weights.reshape(*weights.shape, *[1] * (a.ndim - 2)) * a).sum(1).clamp_min(0)
-        yield self.found(look, x, target, spread(look, x, heat), maps.value, note=maps.note, maps={"map": heat})
+        return (weights.reshape(*weights.shape, *[1] * (a.ndim - 2)) * a).sum(1).clamp_min(0)
 
 
 def _through(part: Tensor, mask: Tensor) -> Tensor:
