@@ -21,11 +21,10 @@ demo: page ## train a CNN on handwritten digits live and open the page on it
 browser:
 	@sh tests/install_browser.sh
 
-check: page ## lint, types, and the rules of the house
+check: page ## lint, types of both languages, and the rules of the house
 	$(BIN)/ruff check src tests bench examples hatch_build.py
 	$(BIN)/mypy src/diorama/core src/diorama/model src/diorama/record src/diorama/views
-	$(BIN)/python hatch_build.py check
-	$(BIN)/python -m pytest tests/test_house.py
+	$(BIN)/python -m pytest tests/test_house.py tests/web/test_node.py
 
 test: browser check ## everything that must hold
 	$(BIN)/python -m pytest -n 2 --dist loadscope

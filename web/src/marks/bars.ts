@@ -6,7 +6,7 @@ import type { Context, Draw } from "./context.ts";
 import { ensure, make, setText } from "./elements.ts";
 import { format, percent, withUnit } from "./format.ts";
 import { head } from "./head.ts";
-import { keyed } from "./keyed.ts";
+import { keyed, living } from "./keyed.ts";
 
 interface Bar extends HTMLDivElement {
   label: HTMLElement;
@@ -24,10 +24,8 @@ export const bars: Draw<Bars> = (element, first, context) => {
   const items: Bar[] = [];
   const keys = keyed(list, context, { dim: true });
   let mark = first;
-  let theme = context.theme;
 
   function paint(): void {
-    theme = context.theme;
     const colourful = mark.limits?.scale === "diverging" && !mark.colours.length ? mark.limits : null;
     frame.update(mark, colourful, context.theme);
     list.classList.toggle("standing", !mark.horizontal);
@@ -43,21 +41,9 @@ export const bars: Draw<Bars> = (element, first, context) => {
     })));
   }
 
-  paint();
-  return {
-    update(next) {
-      mark = next;
-      paint();
-    },
-    refresh() {
-      if (theme === context.theme) keys.refresh();
-      else paint();
-    },
-    destroy() {
-      keys.destroy();
-      element.replaceChildren();
-    },
-  };
+  return living(element, context, keys, paint, (next) => {
+    mark = next;
+  });
 };
 
 function makeBar(): Bar {

@@ -7,7 +7,7 @@ import type { Draw } from "./context.ts";
 import { ensure, make, setText, svg } from "./elements.ts";
 import { withUnit } from "./format.ts";
 import { head } from "./head.ts";
-import { keyed, type Part } from "./keyed.ts";
+import { keyed, living, type Part } from "./keyed.ts";
 import { layered, type Layout, type Route } from "./layered.ts";
 
 const SPACING = { across: 18, down: 30, padding: 10, title: 20 };
@@ -27,10 +27,9 @@ export const blocks: Draw<Blocks> = (element, first, context) => {
   let mark = first;
   let laid: Layout | null = null;
   let signature = "";
-  let theme = context.theme;
 
   function paint(): void {
-    theme = context.theme;
+    const theme = context.theme;
     frame.update(mark, mark.limits, theme);
     const graph = mark.layout === "graph";
     list.classList.toggle("graph", graph);
@@ -105,20 +104,14 @@ export const blocks: Draw<Blocks> = (element, first, context) => {
 
   const watch = new ResizeObserver(fitWidth);
   watch.observe(list);
-  paint();
+  const drawn = living<Blocks>(element, context, keys, paint, (next) => {
+    mark = next;
+  });
   return {
-    update(next) {
-      mark = next;
-      paint();
-    },
-    refresh() {
-      if (theme === context.theme) keys.refresh();
-      else paint();
-    },
+    ...drawn,
     destroy() {
       watch.disconnect();
-      keys.destroy();
-      element.replaceChildren();
+      drawn.destroy();
     },
   };
 };

@@ -8,7 +8,7 @@ import type { Draw, Pixel } from "./context.ts";
 import { crosshair, tellPixel } from "./crosshair.ts";
 import { make, setText, svg } from "./elements.ts";
 import { head } from "./head.ts";
-import { keyed, type Part } from "./keyed.ts";
+import { keyed, living, type Part } from "./keyed.ts";
 import { placeOn } from "./place.ts";
 import { valueAt } from "./tiles.ts";
 
@@ -31,7 +31,6 @@ export const image: Draw<Image> = (element, first, context) => {
   const keys = keyed(holder, context);
   let mark = first;
   let separate = false;
-  let theme = context.theme;
   apart.addEventListener("click", () => {
     separate = !separate;
     paint();
@@ -51,7 +50,7 @@ export const image: Draw<Image> = (element, first, context) => {
   plate.addEventListener("pointerleave", () => tell(null), listen);
 
   function paint(): void {
-    theme = context.theme;
+    const theme = context.theme;
     const [height = 1, width = 1] = mark.pixels.shape;
     frame.update(mark, mark.heat ? mark.heat_limits : mark.limits, theme);
     plate.style.setProperty("--wide", `${mark.size}px`);
@@ -75,8 +74,8 @@ export const image: Draw<Image> = (element, first, context) => {
     lines.toggleAttribute("hidden", mark.contour === null || !mark.heat);
     if (!mark.heat) return;
     const limits = mark.heat_limits ?? { low: -1, high: 1, scale: "diverging", nan: 0, infinite: 0, clipped: 0, unit: "" };
-    if (separate) paintImage(heat, mark.heat, limits, theme);
-    else paintOver(heat, mark.heat, limits, theme);
+    if (separate) paintImage(heat, mark.heat, limits, context.theme);
+    else paintOver(heat, mark.heat, limits, context.theme);
     if (mark.contour === null) return;
     const [height = 1, width = 1] = mark.heat.shape;
     const reach = Math.max(Math.abs(limits.low), Math.abs(limits.high));
@@ -84,16 +83,11 @@ export const image: Draw<Image> = (element, first, context) => {
     path.setAttribute("d", outline(mark.heat, mark.contour * reach));
   }
 
-  paint();
+  const drawn = living<Image>(element, context, keys, paint, (next) => {
+    mark = next;
+  });
   return {
-    update(next) {
-      mark = next;
-      paint();
-    },
-    refresh() {
-      if (theme === context.theme) keys.refresh();
-      else paint();
-    },
+    ...drawn,
     point(at) {
       const [height, width] = mark.pixels.shape;
       if (!at || separate || at.height !== height || at.width !== width) cross.hide();
@@ -102,8 +96,7 @@ export const image: Draw<Image> = (element, first, context) => {
     destroy() {
       stop.abort();
       place.destroy();
-      keys.destroy();
-      element.replaceChildren();
+      drawn.destroy();
     },
   };
 };

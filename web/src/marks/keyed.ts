@@ -1,6 +1,6 @@
 // Choosing by pointer and keyboard, the same for every mark whose parts are elements: one tab stop, arrows move, Enter chooses.
 
-import { Chosen, howOf, type Context } from "./context.ts";
+import { Chosen, howOf, type Context, type Drawn } from "./context.ts";
 import { hideTip, showTip } from "./tooltip.ts";
 
 export interface Part {
@@ -171,4 +171,30 @@ function neighbour(order: readonly HTMLElement[], from: HTMLElement, key: string
     if (distance < least) [best, least] = [item, distance];
   }
   return best;
+}
+
+/** A mark whose parts are choosable elements: `paint` draws what was taken last, and again when the theme has changed. */
+export function living<M>(element: HTMLElement, context: Context, keys: Keyed, paint: () => void, take: (mark: M) => void): Drawn<M> {
+  let theme = context.theme;
+
+  function draw(): void {
+    theme = context.theme;
+    paint();
+  }
+
+  draw();
+  return {
+    update(mark) {
+      take(mark);
+      draw();
+    },
+    refresh() {
+      if (theme === context.theme) keys.refresh();
+      else draw();
+    },
+    destroy() {
+      keys.destroy();
+      element.replaceChildren();
+    },
+  };
 }

@@ -8,7 +8,7 @@ import type { Draw } from "./context.ts";
 import { ensure, make, setAttribute, setText } from "./elements.ts";
 import { counted, format, percent, withUnit } from "./format.ts";
 import { head } from "./head.ts";
-import { keyed, type Part } from "./keyed.ts";
+import { keyed, living, type Part } from "./keyed.ts";
 
 const MANY = 200; // rows shown at first
 
@@ -33,7 +33,6 @@ export const table: Draw<Table> = (element, first, context) => {
   const rows: Row[] = [];
   const keys = keyed(body, context, { role: "row" });
   let mark = first;
-  let theme = context.theme;
   let sorted = { column: first.sort, descending: first.descending };
   let chosenSort = false;
   let limit = MANY;
@@ -43,7 +42,7 @@ export const table: Draw<Table> = (element, first, context) => {
   });
 
   function paint(): void {
-    theme = context.theme;
+    const theme = context.theme;
     frame.update(mark, null, theme);
     const all = order(mark, sorted.column, sorted.descending);
     const shown = all.slice(0, limit);
@@ -84,22 +83,10 @@ export const table: Draw<Table> = (element, first, context) => {
     setAttribute(header, "aria-sort", here ? (sorted.descending ? "descending" : "ascending") : null);
   }
 
-  paint();
-  return {
-    update(next) {
-      mark = next;
-      if (!chosenSort) sorted = { column: next.sort, descending: next.descending };
-      paint();
-    },
-    refresh() {
-      if (theme === context.theme) keys.refresh();
-      else paint();
-    },
-    destroy() {
-      keys.destroy();
-      element.replaceChildren();
-    },
-  };
+  return living(element, context, keys, paint, (next) => {
+    mark = next;
+    if (!chosenSort) sorted = { column: next.sort, descending: next.descending };
+  });
 };
 
 function makeRow(): Row {

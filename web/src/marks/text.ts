@@ -6,7 +6,7 @@ import type { Draw } from "./context.ts";
 import { ensure, make, setText } from "./elements.ts";
 import { percent, withUnit } from "./format.ts";
 import { head } from "./head.ts";
-import { keyed, type Part } from "./keyed.ts";
+import { keyed, living, type Part } from "./keyed.ts";
 
 interface Token extends HTMLDivElement {
   word: HTMLElement;
@@ -21,10 +21,9 @@ export const text: Draw<Text> = (element, first, context) => {
   const items: Token[] = [];
   const keys = keyed(flow, context);
   let mark = first;
-  let theme = context.theme;
 
   function paint(): void {
-    theme = context.theme;
+    const theme = context.theme;
     frame.update(mark, mark.limits, theme);
     flow.classList.toggle("characters", mark.characters);
     flow.classList.toggle("with-others", mark.alternatives.length > 0);
@@ -34,21 +33,9 @@ export const text: Draw<Text> = (element, first, context) => {
     keys.set(items, items.map((_, i) => part(mark, i)));
   }
 
-  paint();
-  return {
-    update(next) {
-      mark = next;
-      paint();
-    },
-    refresh() {
-      if (theme === context.theme) keys.refresh();
-      else paint();
-    },
-    destroy() {
-      keys.destroy();
-      element.replaceChildren();
-    },
-  };
+  return living(element, context, keys, paint, (next) => {
+    mark = next;
+  });
 };
 
 function makeToken(): Token {

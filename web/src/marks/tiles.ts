@@ -7,7 +7,7 @@ import type { Draw } from "./context.ts";
 import { ensure, make, setText } from "./elements.ts";
 import { counted, format } from "./format.ts";
 import { head } from "./head.ts";
-import { keyed, type Part } from "./keyed.ts";
+import { keyed, living, type Part } from "./keyed.ts";
 
 interface Tile extends HTMLDivElement {
   canvas: HTMLCanvasElement;
@@ -26,10 +26,9 @@ export const tiles: Draw<Tiles> = (element, first, context) => {
   const items: Tile[] = [];
   const keys = keyed(grid, context);
   let mark = first;
-  let theme = context.theme;
 
   function paint(): void {
-    theme = context.theme;
+    const theme = context.theme;
     frame.update(mark, mark.limits, theme);
     const [count = 0, height = 1, width = 1] = mark.images.shape;
     const enlarged = mark.size * devicePixelRatio >= width;
@@ -44,21 +43,9 @@ export const tiles: Draw<Tiles> = (element, first, context) => {
     keys.set(items, items.map((_, i) => part(mark, i)));
   }
 
-  paint();
-  return {
-    update(next) {
-      mark = next;
-      paint();
-    },
-    refresh() {
-      if (theme === context.theme) keys.refresh();
-      else paint();
-    },
-    destroy() {
-      keys.destroy();
-      element.replaceChildren();
-    },
-  };
+  return living(element, context, keys, paint, (next) => {
+    mark = next;
+  });
 };
 
 function makeTile(): Tile {

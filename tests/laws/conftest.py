@@ -1,0 +1,43 @@
+"""What several laws run over."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+
+def _stripes(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pictures of one bar: lying, standing or slanted, at any place."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.zeros(count, 1, 12, 12), torch.randint(0, 3, (count,), generator=generator)
+    for k in range(count):
+        at = int(torch.randint(2, 9, (1,), generator=generator))
+        if y[k] == 0:
+            x[k, 0, at : at + 2] = 1
+        elif y[k] == 1:
+            x[k, 0, :, at : at + 2] = 1
+        else:
+            x[k, 0] = torch.eye(12).roll(at - 5, 0)
+    return (x + 0.1 * torch.randn(x.shape, generator=generator)).clamp(0, 1), y
+
+
+@pytest.fixture(scope="session")
+def trained() -> tuple[nn.Module, Tensor]:
+    """A small network that tells bars apart, trained within seconds."""
+    x, y = _stripes(300, 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, 3),
+        )  # fmt: skip
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for k in range(150):
+            part = slice(k * 30 % 300, k * 30 % 300 + 30)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[part]), y[part]).backward()
+            optimizer.step()
+    unseen, truth = _stripes(100, 1)
+    assert float((model(unseen).argmax(1) == truth).float().mean()) > 0.95
+    return model.eval(), x
