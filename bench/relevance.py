@@ -26,6 +26,8 @@ GOAL = 2.0
 def main() -> int:
     """Interleave the two, and print the ratio for each network."""
     rounds = 3 if "--quick" in sys.argv else 9
+    # With more threads, those that wait for the others spin, and would be counted.
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     x, target, passed = torch.randn(1, 3, 224, 224), Target.of(3), True
     for name, model in (("ResNet-18", scaled(ResNet18())), ("VGG-16", scaled(VGG16()))):
@@ -46,7 +48,7 @@ def main() -> int:
             if number:
                 ratios.append(taken[1] / taken[0])
         passed &= statistics.median(ratios) <= GOAL
-        print(f"LRP epsilon-plus-flat, {name}, 1 × 3 × 224 × 224: {spread(ratios)}; goal ≤ {GOAL} ×, CPU time")
+        print(f"LRP epsilon-plus-flat, {name}, 1 × 3 × 224 × 224: {spread(ratios)}; goal ≤ {GOAL} ×, CPU time of one thread")
     return int(not passed)
 
 

@@ -92,6 +92,8 @@ class Attribution(View):
         bench = Bench(rows, [Believing(row, self.checks, self.fill) for row in rows], style)
         work = _Work(bench, fitting, refused, self.checks != "none")
         if work.whole.seconds(rows[0].seconds) > LONG:
+            rows[0].timed()
+        if work.whole.seconds(rows[0].seconds) > LONG:
             yield Progress(
                 done=0, total=work.total, note=work.whole.said(rows[0].seconds),
                 seconds=work.whole.seconds(rows[0].seconds),
