@@ -75,7 +75,7 @@ def size_of(found: Scan) -> int:
 
 def main() -> int:
     """Print the ratio of each way to the bare passes, what a tiny network pays, and how memory grows."""
-    rounds = 3 if "--quick" in sys.argv else 15
+    rounds = 3 if "--quick" in sys.argv else 9
     # With more threads, those that wait for the others spin, and would be counted.
     torch.set_num_threads(1)
     torch.manual_seed(0)
