@@ -101,18 +101,22 @@ class Background:
 
     def do(self, job: Job, size: int, sure: bool = False) -> bool:
         """Hand over other writing, such as a snapshot of ``size`` bytes; False when too much waits already."""
-        waiting = self._jobs_in - self._jobs_out
-        if waiting and waiting + size > JOB_BYTES and not sure:
+        if not sure and not self.room(size):
             return False
         self._jobs_in += size
         self._jobs.append((job, size))
         self._wake.set()
         return True
 
+    def room(self, size: int) -> bool:
+        """Whether so many bytes may wait beside what waits already; asked before they are copied."""
+        waiting = self._jobs_in - self._jobs_out
+        return waiting == 0 or waiting + size <= JOB_BYTES
+
     @property
     def busy(self) -> bool:
-        """Whether large writing waits."""
-        return len(self._jobs) > 0
+        """Whether large writing waits or goes on."""
+        return self._jobs_in > self._jobs_out
 
     def close(self, patience: float = 60.0) -> bool:
         """Write everything and end; False when the store did not let it within the patience."""

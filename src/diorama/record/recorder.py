@@ -269,8 +269,12 @@ class Recorder:
 
     def _snapshot(self, anchor: bool, sure: bool = False) -> None:
         began, number, architecture = time.monotonic(), self.number, self._architecture
-        tensors, shared = snapshots.copied(self._setup.content.model)
-        plan = self._plan
+        model, plan, sure = self._setup.content.model, self._plan, anchor or sure
+        size = snapshots.size_of(snapshots.state_of(model))
+        if not sure and not self._background.room(size):
+            self._background.miss("snapshots", number)
+            return
+        tensors, shared = snapshots.copied(model)
 
         def job(writer: Any) -> None:
             start = time.thread_time()
@@ -278,11 +282,9 @@ class Recorder:
             self._thin(writer)
             plan.taken(number, time.thread_time() - start)
 
-        if self._background.do(job, snapshots.size_of(tensors), sure=anchor or sure):
-            plan.taken(number, time.monotonic() - began)
-            self._background.met("snapshots", number)
-        else:
-            self._background.miss("snapshots", number)
+        self._background.do(job, size, sure=True)
+        plan.taken(number, time.monotonic() - began)
+        self._background.met("snapshots", number)
 
     def _thin(self, writer: Any) -> None:
         kept = {step: (file, size, anchor) for step, file, size, anchor in writer.snapshots()}
@@ -294,8 +296,7 @@ class Recorder:
                     os.unlink(writer.folder / kept[step][0])
 
     def _checkpoint(self, anchor: bool, sure: bool = False) -> None:
-        number, data = self.number, self._checkpoints.pack(self.number)
-        sure = anchor or sure
+        number, data, sure = self.number, self._checkpoints.pack(self.number), anchor or sure
         self._background.do(lambda writer: checkpoints.write(writer, number, data, anchor), len(data), sure=sure)
 
     def _keep(self) -> None:
