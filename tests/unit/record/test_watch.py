@@ -322,3 +322,20 @@ def test_snapshots_that_find_no_room_are_told_and_the_last_is_there(
     told = [event for event in run.events if event.kind == "gap"]
     assert [(event.old, event.new) for event in told] == [("3", "8")]
     assert told[0].text == "6 snapshots between steps 3 and 8 are missing: the store could not keep up"
+
+
+@pytest.mark.parametrize("every", ["auto", 1])
+def test_a_model_is_not_copied_for_a_snapshot_that_finds_no_room(
+    every: str | int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the writer stands still, weights are copied for what may wait and for the last step, and for nothing else."""
+    go = _held(monkeypatch)
+    model, copies, copied = _network(), [], snapshots.copied
+    with watch(model, tmp_path / "run", probe=_data(), snapshots=every) as recorder:
+        monkeypatch.setattr("diorama.record.background.JOB_BYTES", 1)
+        monkeypatch.setattr(snapshots, "copied", lambda model: copies.append(recorder.number) or copied(model))
+        for _ in range(9):
+            recorder.step()
+        go.set()
+    assert copies == [1, 9]
+    assert open_run(tmp_path / "run").snapshots == [0, 1, 9]
