@@ -20,7 +20,7 @@ from .capture import Capture
 from .edits import Edit
 from .layers import LayerTable, by_unit
 from .layers import layers as find_layers
-from .statistics import ClassMeans, Histograms, Moments, TopK, Whole, positives, rows
+from .statistics import ClassMeans, Histograms, Moments, TopK, Whole, rows
 
 Batch = tuple[Nested, Tensor | None]
 FORMAT = 1
@@ -66,7 +66,8 @@ class Statistics:
         """Take in a batch (n, units, …) whose first example has the number ``start``."""
         flat = units.reshape(units.shape[0], units.shape[1], -1)
         flat = flat if flat.is_floating_point() else flat.float()
-        means, norms, low, high = rows(flat)
+        by_class = self.positive is not None and y is not None
+        means, norms, low, high, *positives = rows(flat, positive=by_class)
         self.moments = self.moments.merge(Moments.from_rows(means, norms, low, high, flat.shape[2]))
         self.top = self.top.add(flat, start, high)
         self.on = self.on + (high > 0).sum(0)
@@ -75,7 +76,7 @@ class Statistics:
         if self.classes is not None and y is not None:
             self.classes = self.classes.add(means, y)
         if self.positive is not None and y is not None:
-            self.positive = self.positive.add(positives(flat), y)
+            self.positive = self.positive.add(positives[0], y)
         if self.histogram is not None:
             self.histogram = self.histogram.add(flat, start)
         self.examples += len(flat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..core.errors import UsageError
 _UNKNOWN = -2
 """A place that is still to be looked up."""
 PART = 2**19
-"""So many values are copied at once."""
+"""So many values are summarized at once."""
 LARGE = 1024
 """Maps of so many places are searched where they lie; smaller ones are gathered first."""
 Floats = NDArray[np.float64]
@@ -68,7 +69,8 @@ class Moments:
     @classmethod
     def of(cls, units: Tensor) -> Moments:
         """The moments of a batch (n, units, places)."""
-        return cls.from_rows(*rows(units), units.shape[2])
+        means, norms, low, high = rows(units)
+        return cls.from_rows(means, norms, low, high, units.shape[2])
 
     @classmethod
     def from_rows(cls, means: Floats, norms: Floats, low: Floats, high: Floats, places: int) -> Moments:
@@ -82,24 +84,32 @@ class Moments:
         return cls(float(len(means) * places), mean, squares, low.min(0), high.max(0))
 
 
-def rows(units: Tensor) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean, norm, lowest and highest value of each unit in each example, from (n, units, places)."""
+def rows(units: Tensor, *, positive: bool = False) -> tuple[Floats, ...]:
+    """Mean, norm, lowest and highest value of each unit in each example, from (n, units, places), each (n, units).
+
+    ``positive`` adds the mean of what is above zero, with zero for the rest.
+    """
     if units.shape[2] == 1:
         value = _double(units[:, :, 0])
-        return value, np.abs(value), value, value
-    return (
-        _double(units.mean(-1)),
-        _double(torch.linalg.vector_norm(units, dim=-1)),
-        _double(units.amin(-1)),
-        _double(units.amax(-1)),
-    )
-
-
-def positives(units: Tensor) -> Floats:
-    """Mean of what is above zero, with zero for the rest, of each unit in each example, from (n, units, places)."""
-    # A copy that stays in the cache costs half of a norm of magnitudes, and a quarter of a copy of everything.
+        found = (value, np.abs(value), value, value, np.maximum(value, 0))
+        return found if positive else found[:-1]
+    asked = _SUMMARIES if positive else _SUMMARIES[:-1]
+    # All that is asked of a part is asked while it is in the cache.
     many = max(1, PART // max(1, units[:1].numel()))
-    return np.concatenate([_double(units[k : k + many].clamp_min(0).mean(-1)) for k in range(0, len(units), many)])
+    parts = [units[k : k + many] for k in range(0, len(units), many)] or [units]
+    summaries = [[summary(part) for summary in asked] for part in parts]
+    if len(parts) == 1:
+        return tuple(_double(one) for one in summaries[0])
+    return tuple(_double(torch.cat(one)) for one in zip(*summaries, strict=True))
+
+
+_SUMMARIES: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda values: values.mean(-1),
+    lambda values: torch.linalg.vector_norm(values, dim=-1),
+    lambda values: values.amin(-1),
+    lambda values: values.amax(-1),
+    lambda values: values.clamp_min(0).mean(-1),
+)
 
 
 def _double(tensor: Tensor) -> Floats:

@@ -11,6 +11,7 @@ from torch import Tensor
 from zoo import ZOO, Functional, Specimen
 
 from diorama.core.errors import Damaged, UsageError
+from diorama.model import statistics
 from diorama.model.capture import Capture
 from diorama.model.layers import by_unit, layers
 from diorama.model.scan import Scan, Statistics, batches, scan
@@ -262,3 +263,16 @@ def test_wrong_scans_say_what_was_wanted(data: tuple[Functional, Tensor, Tensor]
         scan(model, [])
     with pytest.raises(UsageError, match="classes are numbered 0 to 1"):
         scan(model, batches(x, y), classes=2)
+
+
+def test_maps_summarized_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few maps are summarized at once, mean, norm, extremes and the mean above zero are the same to the bit."""
+    units = torch.randn(7, 5, 33, generator=torch.Generator().manual_seed(3))
+    whole = statistics.rows(units, positive=True)
+    monkeypatch.setattr(statistics, "PART", 2 * 5 * 33)
+    for one, other in zip(whole, statistics.rows(units, positive=True), strict=True):
+        np.testing.assert_array_equal(one, other)
+    plain = units.double().numpy()
+    expected = (plain.mean(-1), np.linalg.norm(plain, axis=-1), plain.min(-1), plain.max(-1), plain.clip(0).mean(-1))
+    for one, other in zip(whole, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
