@@ -318,7 +318,12 @@ function paintOdd(pen: CanvasRenderingContext2D, { x, top, shown }: Plan): void 
 function paintEvents(pen: CanvasRenderingContext2D, { x, top, bottom }: Plan, mark: Lines, ink: Ink): void {
   pen.font = face(10);
   pen.textBaseline = "alphabetic";
-  let free = -Infinity;
+  pen.textAlign = "left";
+  // What finds no room beside the label before it is counted there; the pointer tells each.
+  const labels: { text: string; at: number; more: number }[] = [];
+  const told = (label: { text: string; more: number }) => (label.more ? `${label.text} +${label.more}` : label.text);
+  const from = (label: { text: string; at: number; more: number }) =>
+    Math.max(x.from, Math.min(x.to - pen.measureText(told(label)).width, label.at - 2));
   for (const event of [...mark.events].sort((a, b) => a.x - b.x)) {
     if (event.kind === "gap" || event.x < x.low || event.x > x.high) continue;
     const at = Math.round(x.at(event.x)) + 0.5;
@@ -327,13 +332,11 @@ function paintEvents(pen: CanvasRenderingContext2D, { x, top, bottom }: Plan, ma
     pen.setLineDash(event.kind === "flip" ? [1, 4] : [2, 2]);
     stroke(pen, at, top - 4, at, bottom);
     pen.setLineDash([]);
-    const text = fit(pen, event.label, 110);
-    const width = pen.measureText(text).width;
-    const left = Math.max(x.from, Math.min(x.to - width, at - 2));
-    if (left < free + 8) continue; // no room: the tooltip still tells
-    pen.fillStyle = ink.muted;
-    pen.textAlign = "left";
-    pen.fillText(text, left, top - 7);
-    free = left + width;
+    const label = { text: fit(pen, event.label, 110), at, more: 0 };
+    const before = labels.at(-1);
+    if (before && from(label) < from(before) + pen.measureText(told(before)).width + 8) before.more += 1;
+    else labels.push(label);
   }
+  pen.fillStyle = ink.muted;
+  for (const label of labels) pen.fillText(told(label), from(label), top - 7);
 }
