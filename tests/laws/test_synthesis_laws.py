@@ -285,31 +285,55 @@ def test_rows_stay_within_the_columns_ranges() -> None:
     assert "ranges" in made.note
 
 
-def test_texts_are_their_nearest_tokens() -> None:
-    """For tokens embeddings are made; the text shown consists of tokens, and the network answers the wanted class to it."""
+class _Bag(nn.Module):
+    """Reads a text as the mean of its tokens' embeddings."""
 
-    class Bag(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed, self.out = nn.Embedding(12, 5), nn.Linear(5, 3)
+    def __init__(self, tokens: int = 12, width: int = 5) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            self.embed, self.out = nn.Embedding(tokens, width), nn.Linear(width, 3)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.out(self.embed(x).mean(1))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.embed(x).mean(1))
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model = Bag()
-    x = torch.randint(0, 12, (20, 6), generator=torch.Generator().manual_seed(0))
-    y = torch.arange(20) % 3
-    assert len(y) == 20
-    made = synthesize(model, 2, x, steps=120, task="classification")
-    assert made.x.dtype == x.dtype  # type: ignore[union-attr]
+
+TEXTS = torch.randint(0, 12, (20, 6), generator=torch.Generator().manual_seed(0))
+
+
+def test_texts_are_tokens_that_the_network_answers_to() -> None:
+    """The text made consists of tokens, and none of them could be better for a network that weighs each by itself."""
+    model = _Bag()
+    made = synthesize(model, 2, TEXTS, steps=120, task="classification")
+    assert made.x.dtype == TEXTS.dtype  # type: ignore[union-attr]
     assert made.x.shape == (1, 6)  # type: ignore[union-attr]
     with torch.no_grad():
-        scores = model(made.x)
-        plain = model(x)[:, 2].max()
+        scores, best = model(made.x), model.out(model.embed.weight)[:, 2].max()
     assert int(scores.argmax()) == 2
-    assert float(scores[0, 2]) >= float(plain) - 0.5
+    torch.testing.assert_close(scores[0, 2], best)
+
+
+def test_a_text_is_tokens_in_every_step() -> None:
+    """What the network reads in each step of a synthesis are rows of its table, so that its values are those of texts."""
+    model, read = _Bag(40, 6), []
+    model.embed.register_forward_hook(lambda module, args, rows: read.append(rows.detach()))
+    synthesize(model, 1, TEXTS, steps=20, task="classification")
+    assert len(read) >= 20
+    assert all(bool((rows[:, :, None] == model.embed.weight).all(-1).any(-1).all()) for rows in read)
+
+
+def test_columns_and_tokens_have_no_neighbours() -> None:
+    """Total variation pulls no columns of a table and no numbers of an embedding together."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        table = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    for model, x in ((table, rows), (_Bag(), TEXTS)):
+        free, pulled = (
+            synthesize(model, 2, x, steps=20, total_variation=weight, task="classification") for weight in (0.0, 9.0)
+        )
+        torch.testing.assert_close(free.x, pulled.x)
+        torch.testing.assert_close(free.curve, pulled.curve)
 
 
 def test_what_cannot_be_followed_is_refused() -> None:

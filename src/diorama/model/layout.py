@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LEAST = 1 << 17
 """Numbers that a map must have to be worth another order; those that are in it already stay so."""
@@ -18,7 +18,7 @@ class ChannelsLast:
 
     *Meaning* values, shapes and gradients are those of the model's own order, but for rounding; only strides differ. Where
     a model asks for a view that this order does not have, the map goes back to the usual one.
-    *Cost* one copy of each convolution's weight, kept as long as this rule.
+    *Cost* one copy of each convolution's weight, kept as long as this rule; weights that are no parameters are copied each time.
     """
 
     def __init__(self) -> None:
@@ -49,6 +49,9 @@ class ChannelsLast:
     def _turned(self, weight: Tensor) -> Tensor:
         if weight.is_contiguous(memory_format=_LAST) or (weight.requires_grad and torch.is_grad_enabled()):
             return weight
+        if not isinstance(weight, nn.Parameter):
+            # Made anew for each pass, as a parametrized weight is: to keep them all would fill the memory.
+            return weight.detach().contiguous(memory_format=_LAST)
         known = self._weights.get(id(weight))
         if known is None or known[0] is not weight or known[1] != weight._version:
             made = weight.detach().contiguous(memory_format=_LAST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -91,3 +92,21 @@ def test_weights_that_change_are_read_anew(model: nn.Module, x: Tensor, monkeypa
     with OpMode().replace(rule):
         model(x).sum().backward()
     assert model.first.weight.grad is not None
+
+
+def test_weights_made_anew_for_each_pass_are_not_kept(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parametrized network's weights are others in each pass: the rule that goes on keeps none of them."""
+    monkeypatch.setattr(layout, "LEAST", 1)
+    model = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 6, 3)).requires_grad_(False)
+    seen: list[weakref.ref[Tensor]] = []
+    real = nn.Conv2d._conv_forward
+
+    def forward(self: nn.Conv2d, given: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        seen.append(weakref.ref(weight))
+        return real(self, given, weight, bias)
+
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", forward)
+    rule = ChannelsLast()
+    for _ in range(3):
+        assert passed(model, x, rule)[2] == [True]
+    assert [ref() for ref in seen] == [None] * 3

@@ -34,6 +34,8 @@ class Canvas(abc.ABC):
     contrast: float = 0.3
     """The deviation of noise of full contrast, in the numbers."""
     note: str = ""
+    smooth: bool = True
+    """Whether numbers that lie beside each other belong together, so that what they vary counts."""
     middle: Tensor
     gaussian: Gaussian | None = None
 
@@ -130,7 +132,7 @@ class Pixels(Canvas):
         self.frame, self.gaussian = frame, gaussian
         self.z = start.clone().clamp(0, 1)
         self.middle = colours.mean.to(start)[None, :, None, None]
-        self.note = "each pixel on its own"
+        self.note = "with each pixel on its own"
 
     def fed(self, planes: Tensor) -> Nested:
         """The picture in the model's numbers."""
@@ -164,7 +166,7 @@ class Fourier(Canvas):
         self.scale = spectrum_scale(self.size, decay).to(start)
         self.middle = colours.mean.to(start)[None, :, None, None]
         self.offset = torch.logit(self.middle.clamp(0.1, 0.9))
-        self.note = f"a spectrum; {colours.sentence}"
+        self.note = f"as a spectrum; {colours.sentence}"
         self.z = self.spectrum(start)
 
     def spectrum(self, planes: Tensor) -> Tensor:
@@ -217,7 +219,7 @@ class Row(Canvas):
     rate = 0.05
 
     def __init__(self, frame: Frame, start: Tensor, examples: Tensor, *, series: bool = False) -> None:
-        self.frame = frame
+        self.frame, self.smooth = frame, series
         axes = (0, *range(2, examples.ndim)) if series else (0,)
         values = examples.detach().float()
         clean = torch.where(torch.isfinite(values), values, torch.zeros_like(values))

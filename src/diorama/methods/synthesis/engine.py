@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -18,6 +19,7 @@ from ...data.kinds import Image
 from ...data.nesting import Nested
 from ...model.capture import Capture
 from ...model.mode import OpMode
+from ...model.untouched import weights_held
 from ..method import Looking
 from .canvases import Canvas
 from .objectives import Objective, Seen
@@ -83,7 +85,8 @@ def form(
 ) -> Iterator[Formed]:
     """What forms, again and again until the last step; closing the iterator stops the work.
 
-    *Meaning* between two looks the model is as it was found: hooks and modes are set only while steps are made.
+    *Meaning* between two looks the model is as it was found: hooks and modes are set, and weights held, only while steps
+    are made.
     *Cost* a forward pass, down to the objective's layer, and a backward pass a step.
     *Raises* NotApplicable where the objective does not depend on the input in a differentiable way.
     """
@@ -91,7 +94,7 @@ def form(
     until = ascent.first
     while climb.step < ascent.steps and not climb.stuck:
         began = time.monotonic()
-        with climb.opened() as capture:
+        with weights_held(look.model), climb.opened() as capture:
             while climb.step < ascent.steps and not climb.stuck:
                 climb.advance(capture)
                 if time.monotonic() - began >= until:
@@ -121,6 +124,8 @@ class _Climb:
     ) -> None:
         self.look, self.canvas, self.objective, self.ascent, self.generator = look, canvas, objective, ascent, generator
         self.until = objective.until(look.layers)
+        smooth = canvas.smooth or not ascent.priors.total_variation
+        self.priors = ascent.priors if smooth else dataclasses.replace(ascent.priors, total_variation=0.0)
         self.step, count = 0, len(canvas)
         self.first, self.second = torch.zeros_like(canvas.z), torch.zeros_like(canvas.z)
         self.good = canvas.z.clone()
@@ -137,6 +142,8 @@ class _Climb:
         # Convolutions of several pictures are faster with the channels last; a model that cannot read them so says it.
         kind = canvas.frame.kind
         self.channels_last = count > 1 and isinstance(kind, Image) and kind.layout == "NCHW"
+        # So are those of large maps; for small ones the rule would cost more than it saves.
+        self.layout = OpMode().replace(look.layout) if pixels >= _LARGE else contextlib.nullcontext()
         self.recurrent = any(isinstance(module, nn.RNNBase) for module in look.model.modules())
 
     def opened(self) -> Capture:
@@ -197,14 +204,15 @@ class _Climb:
                 if self.step:
                     raise
                 self.channels_last = False
-        return capture(x)
+        with self.layout:
+            return capture(x)
 
     def _balanced(self, planes: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
         """The slope with that of the priors, and the size that the objective's alone has."""
         size = way.flatten(1).square().mean(1).sqrt()
         if not self.objective.absolute:
             way = way / size.clamp_min(1e-30).reshape(-1, *[1] * (way.ndim - 1))
-        priors = self.ascent.priors
+        priors = self.priors
         if priors.any:
             held = slope(priors, planes, self.canvas.middle, self.canvas.gaussian)
             # An absolute objective is a mean itself, so its priors are means too.

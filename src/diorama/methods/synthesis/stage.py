@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 import torch
@@ -22,6 +23,8 @@ from .transforms import Transforms
 from .words import Words
 
 Parametrization = Literal["fourier", "pixels"]
+TOGETHER = 64 * 64 * 64
+"""So many pixels are made in one batch: larger maps would take longer for each picture, not shorter."""
 MEASURED = 64
 """Examples from which colours, spectra and ranges are measured."""
 START = 0.1
@@ -79,6 +82,12 @@ class Stage:
     def size(self) -> tuple[int, ...]:
         """Channels, height and width of the pictures; the shape of other inputs."""
         return tuple(self.frame.planes(self.frame.own).shape[1:]) if self.image else tuple(self.frame.own.shape[1:])
+
+    @property
+    def together(self) -> int:
+        """How many inputs are best made in one batch."""
+        places = math.prod(self.size[1:] if self.image else self.size)
+        return max(1, TOGETHER // max(1, places))
 
     def canvas(
         self,

@@ -125,13 +125,14 @@ def synthesize(
     numbers, or an objective built with ``+ − *`` from ``diorama.methods.synthesis.objectives``. ``x`` are a few
     examples, which tell the shape, range and colours of inputs. Images form from noise as a spectrum of decorrelated
     colours, or as plain ``"pixels"``; rows of a table stay within the columns' ranges; of texts the embeddings are
-    made and the nearest tokens shown. ``start`` are inputs like x to start from. The weights of the priors are on the
+    made, of which the network reads the nearest tokens in each step. ``start`` are inputs like x to start from. The weights of the priors are on the
     scale of the objective's slope (0.1 is gentle, 1 strong). ``on_form`` is called with what has formed, ten times a
     second. The model is left exactly as it was.
     *Cost* a forward pass, down to the objective's layer, and a backward pass a step.
     *Raises* NotFound for a layer, unit or class that does not exist; NotApplicable where nothing differentiable leads
     from the input to the objective.
-    *Source* Erhan et al. 2009; Simonyan et al. 2013, section 2; Olah, Mordvintsev & Schubert 2017.
+    *Source* Erhan et al. 2009; Simonyan et al. 2013, section 2; Olah, Mordvintsev & Schubert 2017; for texts Wen et al.
+    2023, arXiv:2302.03668.
     """
     if count < 1:
         raise UsageError(f"a synthesis makes at least one input, got count={count}")
@@ -202,7 +203,7 @@ def _result(
         seed=seed, model=stage.look.fingerprint, source=SOURCE, guessed=stage.look.reading.guessed,
         versions=versions(),
     )  # fmt: skip
-    note = " ".join(part for part in (last.note, stage.note, f"Made as {canvas.note}.") if part)
+    note = " ".join(part for part in (last.note, stage.note, f"Made {canvas.note}.") if part)
     return Synthesis(
         last.x, said.value, last.curve, str(objective), checks, provenance, note, said.probability, stage.kind, stage
     )

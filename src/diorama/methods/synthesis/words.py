@@ -73,9 +73,15 @@ def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> Tensor:
 
 
 class Words(Canvas):
-    """The embeddings of a text's tokens, each number within the range that it has in the table."""
+    """The embeddings of a text's tokens, each number within the range that it has in the table.
+
+    *Meaning* the network is given the nearest tokens, never what lies between them, so that its answer is one to a real
+    text; the slope that it has there moves the embeddings.
+    *Source* Wen et al. 2023, "Hard Prompts Made Easy" (arXiv:2302.03668), algorithm 1.
+    """
 
     rate = 0.05
+    smooth = False
 
     def __init__(self, look: Looking, frame: Frame, count: int) -> None:
         self.frame = frame
@@ -88,7 +94,7 @@ class Words(Canvas):
         middle = (self.table.mean(0) - self.low) / self.width
         self.z = middle.expand(*tokens.shape, len(middle)).clone()
         self.middle = middle
-        self.note = f"embeddings within the range of the {len(self.table)} tokens'"
+        self.note = f"as embeddings, of which the network reads the nearest of its {len(self.table):,} tokens in each step"
 
     def _whole(self, tokens: Tensor) -> Nested:
         return self.frame.around(tokens)
@@ -98,8 +104,10 @@ class Words(Canvas):
         return self._whole(self.tokens[: len(planes)])
 
     def rules(self, planes: Tensor) -> tuple[Rule, ...]:
-        """What answers the embedding op with the optimised embeddings."""
-        rows = self.embeddings(planes).to(self.frame.dtype)
+        """What answers the embedding op with the nearest tokens' rows, whose slope is that of the embeddings."""
+        free = self.embeddings(planes)
+        # The difference is zero, and has a slope.
+        rows = (self.table[self.nearest(free.detach())] + (free - free.detach())).to(self.frame.dtype)
         return Entrance(self.fed(planes), (*self._floats(len(planes)), rows)).rules
 
     def _floats(self, count: int) -> list[Tensor]:
@@ -114,15 +122,11 @@ class Words(Canvas):
         """Cut at the ends of each number's range."""
         self.z.clamp_(0, 1)
 
-    def nearest(self, count: int = 1) -> tuple[Tensor, Tensor]:
-        """The nearest tokens of each place by Euclidean distance, and the distances, (n, tokens, count)."""
-        with torch.no_grad():
-            flat = self.embeddings(self.z).flatten(0, -2)
-            far = torch.cdist(flat.float(), self.table.float())
-            found = far.topk(min(count, len(self.table)), largest=False)
-            shape = (*self.z.shape[:-1], found.indices.shape[1])
-            return found.indices.reshape(shape), found.values.reshape(shape)
+    def nearest(self, embeddings: Tensor) -> Tensor:
+        """The nearest token of each place by Euclidean distance, (n, tokens)."""
+        far = torch.cdist(embeddings.flatten(0, -2), self.table)
+        return far.argmin(1).reshape(embeddings.shape[:-1])
 
     def shown(self) -> Nested:
         """The text of nearest tokens: what the network can really be given."""
-        return each(self._whole(self.nearest()[0][..., 0].to(self.frame.own.dtype)), Tensor.detach)
+        return each(self._whole(self.nearest(self.embeddings(self.z)).to(self.frame.own.dtype)), Tensor.detach)

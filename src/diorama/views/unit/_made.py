@@ -24,8 +24,6 @@ from ...scene import Scene
 from .. import inputs
 from ..units import main_layers
 
-BATCH = 64 * 64 * 64
-"""So many pixels are synthesized at a time."""
 _LARGEST = 240
 """Pictures of many pixels are shown as large as they are, up to this."""
 
@@ -123,14 +121,6 @@ def curves(curve: Tensor, names: Sequence[str], title: str, height: int = 120) -
         Series(name=names[k], x=steps, y=curve[:, k].double().numpy(), colour=k) for k in range(count)
     )
     return Lines(series=lines, x_title="step of the synthesis", x_kind="number", y_title=title, height=height)
-
-
-def at_once(stage: Stage) -> int:
-    """How many inputs are made in one batch, so that a step does not take too long."""
-    places = 1
-    for side in stage.size[1:] if stage.image else stage.size:
-        places *= side
-    return max(1, BATCH // max(1, places))
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

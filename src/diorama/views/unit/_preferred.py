@@ -105,7 +105,7 @@ class _Forming:
         self.stage, self.names, self.window = stage, list(names), window
         self.now: dict[Hashable, Made] = {}
         self.done: set[Hashable] = set()
-        size = _made.at_once(stage) if stage.image else ROWS_AT_ONCE
+        size = stage.together if stage.image else ROWS_AT_ONCE
         self._waves = [self.names[k : k + size] for k in range(0, len(self.names), size)]
         self.step, self.steps = 0, STEPS * len(self._waves)
         self._parts = self._made(wanted)

@@ -62,7 +62,7 @@ class Synthesis(View):
     papers = (
         "Erhan et al. 2009", "Simonyan et al. 2013, arXiv:1312.6034", "Yosinski et al. 2015, arXiv:1506.06579",
         "Mahendran & Vedaldi 2016, arXiv:1512.02017", "Nguyen et al. 2016, arXiv:1602.03616",
-        "Olah, Mordvintsev & Schubert 2017, Feature Visualization",
+        "Olah, Mordvintsev & Schubert 2017, Feature Visualization", "Wen et al. 2023, arXiv:2302.03668",
     )  # fmt: skip
     rows = ("A24", "A25", "A26", "C19")
     follows = ("class", "layer", "unit", "direction")
@@ -79,7 +79,7 @@ class Synthesis(View):
         "fourier", "A picture as a spectrum of independent colours, or each pixel on its own.",
         choices=("fourier", "pixels"),
     )  # fmt: skip
-    total_variation: float = knob(0.15, "How much neighbours are pulled together.", low=0.0, high=10.0)
+    total_variation: float = knob(0.15, "How much neighbouring pixels or moments are pulled together.", low=0.0, high=10.0)
     norm: float = knob(0.0, "How much colours are pulled to the middle.", low=0.0, high=10.0)
     blur: float = knob(0.0, "Blur after every fourth step.", low=0.0, high=4.0, unit="px")
     gaussian: float = knob(0.1, "How much it is held to the examples' mean and spectrum.", low=0.0, high=4.0)
@@ -198,7 +198,7 @@ class Synthesis(View):
         noun = nouns.get(key.kind) or f"unit {key.number} of {key.name}"
         told = f"The {what} that {noun} asks for, made from noise by following the network's own slope"
         told += ", and the one that silences it" if self.negative else ""
-        return f"{told}; below, how its response grew. Made {'as ' * stage.image}{made}."
+        return f"{told}; below, how its response grew. Made {made}."
 
     def _told(
         self, key: Key, objective: Objective, k: int, formed: Formed, signs: Tensor, said: Verdict | None
@@ -243,7 +243,7 @@ class Synthesis(View):
         keys = keys[: self.units]
         if not stage.image:
             keys = keys[: min(self.units, 12)]
-        size, done = _made.at_once(stage), list[tuple[Formed, Verdict | None]]()
+        size, done = stage.together, list[tuple[Formed, Verdict | None]]()
         waves = [keys[k : k + size] for k in range(0, len(keys), size)]
         ascent = self._ascent(stage)
         for number, wave in enumerate(waves):
@@ -286,7 +286,7 @@ class Synthesis(View):
             body = Group(children=tuple(marks), direction="grid")
         noun = "each class" if keys[0].kind == "class" else f"each unit of {layer}"
         caption = f"What {noun} asks for, all made in one go; the number is what the network answers to it."
-        caption += f" Made {'as ' * stage.image}{made}."
+        caption += f" Made {made}."
         said = [part.note for part, _ in done if part.note] + [f"{len(keys)} of {total} are shown."] * (len(keys) < total)
         return self.picture(
             scene, selection, f"What {what} would like to see", body, caption, note=" ".join(dict.fromkeys(said)),
