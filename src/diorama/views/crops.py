@@ -234,9 +234,10 @@ def only_pictures(scene: Scene, what: str, instead: str) -> str | None:
     """Why a view of pictures does not fit, for models that take something else."""
     if not scene.kinds:
         return f"{what}, and the scene has no examples; pass x to Scene or probe= to watch"
-    if isinstance(scene.kind, dict) or scene.kind.word != "image":
-        return f"{what}, and this model takes none; use the view {instead}"
-    return None
+    if isinstance(scene.kind, Image):
+        return None
+    takes = "several inputs" if isinstance(scene.kind, dict) else "none"
+    return f"{what}, and this model takes {takes}; use the view {instead}"
 
 
 def montages(scene: Scene, seen: Seen, layer: Layer, units: Sequence[int], count: int = 9, side: int = 32) -> Pixels:

@@ -137,9 +137,18 @@ def test_too_many_passes_are_refused_with_a_stride_that_goes() -> None:
 
 
 def test_what_is_no_picture_is_sent_elsewhere() -> None:
-    """Texts are refused with the view that covers them."""
-    with pytest.raises(NotApplicable, match="attribution"):
+    """Texts are refused with the view that covers them; a model that takes a picture and more is not told it takes none."""
+
+    class Two(nn.Module):
+        def forward(self, picture: Tensor, row: Tensor) -> Tensor:
+            return picture.flatten(1)[:, :3] + row
+
+    with pytest.raises(NotApplicable, match="takes none; use the view attribution"):
         letters().view("occluder")
+    two = Scene(Two(), (torch.rand(4, 1, 8, 8), torch.rand(4, 3)), task="classification")
+    for view in ("occluder", "regions", "replacement"):
+        with pytest.raises(NotApplicable, match="takes several inputs; use the view"):
+            two.view(view)
 
 
 def test_numbers_are_followed_too() -> None:

@@ -15,11 +15,11 @@ from ...core.marks import Node
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...data import nesting
-from ...data.kinds import Image as ImageKind
 from ...methods.cost import lasting
 from ...methods.maps import candidates
 from ...methods.patches import FILLS, Grid, laid_out
 from ...scene import Scene
+from ..crops import only_pictures
 from ..units import shown
 from ..view import View
 from ._asked import looking
@@ -74,11 +74,9 @@ class Occluder(View):
     @classmethod
     def fits(cls, scene: Scene) -> str | None:
         """It needs images and an answer."""
-        reason = super().fits(scene)
+        reason = super().fits(scene) or only_pictures(scene, "it covers a part of a picture", "attribution with occlusion")
         if reason is not None:
             return reason
-        if not isinstance(scene.kind, ImageKind):
-            return "it covers a part of a picture, and this model takes none; use the view attribution with occlusion"
         if scene.task == "reconstruction":
             return "it follows an answer of a few numbers, and this network answers with a whole picture; use the view latent"
         return None if scene.task else "it follows the answer, and what the network answers is not known; say it with task="

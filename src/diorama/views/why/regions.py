@@ -11,11 +11,11 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
-from ...data.kinds import Image as ImageKind
 from ...methods.cost import lasting
 from ...methods.maps import candidates
 from ...scene import Scene
 from ...scene.input import Current
+from ..crops import only_pictures
 from ..units import responses, shown
 from ..view import View
 from ._asked import looking
@@ -63,12 +63,7 @@ class Regions(View):
     @classmethod
     def fits(cls, scene: Scene) -> str | None:
         """It needs pictures, and an answer or maps."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
-        if not isinstance(scene.kind, ImageKind):
-            return "it boxes regions of pictures, and this model takes none; use the view attribution with occlusion"
-        return None
+        return super().fits(scene) or only_pictures(scene, "it boxes regions of pictures", "attribution with occlusion")
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The best so far as picture after picture is done."""
