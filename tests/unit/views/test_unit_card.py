@@ -16,6 +16,7 @@ from diorama.core.marks import Bars, Image, Number, Ridges, Table, Tiles
 from diorama.core.picture import Picture
 from diorama.model.layers import by_unit
 from diorama.scene import Scene
+from diorama.views.unit import card
 from diorama.views.unit._facts import selectivity
 
 
@@ -98,14 +99,26 @@ def test_a_chosen_place_is_sent_back_as_the_method_does(scene: Scene) -> None:
     np.testing.assert_allclose(got, wanted / np.abs(wanted).max(), atol=1e-6)
 
 
-def test_the_card_comes_in_parts(scene: Scene) -> None:
+def test_the_card_comes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """First the map and the wires, then the examples, then what was sent back; only the last is final."""
+    monkeypatch.setattr(card, "SOON", -1.0)
     pictures = list(edges().stream("card", unit=f"0/{VERTICAL}", synthesize=False))
     assert [picture.final for picture in pictures] == [False, False, True]
     counts = [sum(isinstance(mark, Tiles) for mark in picture.marks()) for picture in pictures]
     assert counts[0] == 0
     assert 0 < counts[1] < counts[2]
     assert list(edges().stream("card", unit=f"0/{VERTICAL}", back="none"))[-1].final
+
+
+def test_parts_that_follow_soon_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card that another follows at once is not sent: the second that comes holds all but what is to form."""
+    monkeypatch.setattr(card, "SOON", 60.0)
+    quick = list(edges().stream("card", unit=f"0/{VERTICAL}", synthesize=False))
+    assert [picture.final for picture in quick] == [False, True]
+    forming = list(edges().stream("card", unit=f"0/{VERTICAL}"))[1]
+    tiles = [sum(isinstance(mark, Tiles) for mark in picture.marks()) for picture in (quick[1], forming)]
+    assert tiles[0] == tiles[1] > 0
+    assert "response" in _of(forming, Image, "what it asks for").caption
 
 
 def test_the_card_is_of_all_examples_where_a_scan_is_there() -> None:

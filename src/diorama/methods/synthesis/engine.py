@@ -26,7 +26,7 @@ from .objectives import Objective, Seen
 from .priors import Likeness, Priors, slope
 from .transforms import Transforms
 
-FIRST, EVERY = 0.1, 0.12
+FIRST, EVERY = 0.03, 0.12
 """Seconds until the first look at what forms, and between looks."""
 _BLUR_EVERY = 4
 _STEPS_BACK = 12

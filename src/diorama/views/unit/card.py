@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -29,6 +30,8 @@ SATURATING = {"Tanh": 2.65, "Sigmoid": 4.6, "Hardtanh": 1.0, "Softsign": 99.0}
 """Beyond these inputs the activation is within 1 % of its end."""
 BINS = 40
 WIRES = 8
+SOON = 0.1
+"""Seconds: a picture that another follows sooner would only take the time to draw it."""
 
 
 class Card(View):
@@ -66,17 +69,22 @@ class Card(View):
         """What one forward pass tells, then the strongest examples, what excites the unit in them, what it asks for."""
         card = _Card(scene, selection, self)
         yield self._picture(scene, selection, card, final=False)
+        began = time.monotonic()
         if not known(scene, card.one.source):
             yield Progress(done=0, total=2, note="one pass over the examples, for the strongest")
         card.probed()
         if self.back != "none" and card.pictured:
-            yield self._picture(scene, selection, card, final=False)
+            if time.monotonic() - began > SOON:
+                yield self._picture(scene, selection, card, final=False)
             yield Progress(done=1, total=2, note="activations sent back to the pixels")
             card.sent_back()
         card.hold()
-        yield self._picture(scene, selection, card, final=not self.synthesize)
-        if self.synthesize:
-            yield from self._asked(scene, selection, card)
+        if not self.synthesize:
+            yield self._picture(scene, selection, card, final=True)
+            return
+        if time.monotonic() - began > SOON:
+            yield self._picture(scene, selection, card, final=False)
+        yield from self._asked(scene, selection, card)
 
     def _asked(self, scene: Scene, selection: Selection, card: _Card) -> Iterator[Picture | Progress]:
         """The picture that the unit asks for, as it forms."""
