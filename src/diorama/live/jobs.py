@@ -19,6 +19,8 @@ HEADWAY = 0.7
 """Seconds that the first pictures of a record have before the next kind of worker starts, unless it is asked for."""
 BACKGROUND = 3
 """Jobs of this priority or later nobody waits for: live pictures made again. They leave a worker free for what is asked."""
+REST, LONGEST_REST = 0.3, 1.0
+"""Seconds that what nobody waits for rests after a look at somebody's own input, so that a pen has the processor; and at most."""
 STUCK = 0.3
 """Seconds after which a job that someone waits for takes the spare, when all other workers are in the middle of something."""
 _FAILED_STARTS = 3
@@ -42,6 +44,7 @@ class Job:
     on_done: Callback
     on_error: Callback
     pool: Pool
+    since: float
     ended: bool = False
     worker: Worker | None = None
 
@@ -81,7 +84,8 @@ class Pool:
         self._waiting: list[Job] = []
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
-        self._closed = False
+        self._closed = self._waking = False
+        self._drawn = float("-inf")
 
     def start(self) -> None:
         """Start the first worker of the first lane; the others follow one after the other, the spares last."""
@@ -110,9 +114,11 @@ class Pool:
         with self._lock:
             if self._closed:
                 raise Unavailable("this server has been closed")
+            now = time.monotonic()
             job = Job(
-                next(self._numbers), message, lane, priority, affinity, on_picture, on_progress, on_done, on_error, self
+                next(self._numbers), message, lane, priority, affinity, on_picture, on_progress, on_done, on_error, self, now
             )
+            self._drawn = now if priority == 0 else self._drawn
             self._waiting.append(job)
             if not self._workers[lane]:
                 self._failures[lane] = 0
@@ -159,6 +165,8 @@ class Pool:
         """Whether a job may start beside what runs: a click must not wait for what only refreshes, nor long for anything."""
         lane = self._lanes[job.lane]
         if job.priority >= BACKGROUND:
+            if self._rests(job):
+                return False
             quiet = sum(worker.job.priority >= BACKGROUND for worker in busy)
             return len(busy) < lane.size and quiet < max(1, lane.size - 1)
         if len(busy) < lane.size:
@@ -169,6 +177,19 @@ class Pool:
         if left > 0:
             _later(left, self._assign_again)
         return left <= 0
+
+    def _rests(self, job: Job) -> bool:
+        """Whether a job that nobody waits for rests, because somebody draws."""
+        left = min(self._drawn + REST, job.since + LONGEST_REST) - time.monotonic()
+        if left > 0 and not self._waking:
+            self._waking = True
+            _later(left, self._wake)
+        return left > 0
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._waking = False
+            self._assign_again()
 
     def _assign_again(self) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from fake_looking import NAME
 from heard import Heard
 
 from diorama.core.errors import Unavailable
+from diorama.live import jobs
 from diorama.live.jobs import BACKGROUND, STUCK, Lane, Pool
 
 
@@ -119,6 +120,38 @@ def test_a_click_takes_the_spare_when_all_are_long_at_work() -> None:
         assert quiet.end()[0] == "on_done"
     finally:
         spared.close()
+
+
+def test_what_refreshes_rests_while_somebody_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a look at a person's own input a live picture waits, also with workers free; not for ever while the pen moves."""
+    monkeypatch.setattr(jobs, "REST", 1.5)
+    monkeypatch.setattr(jobs, "LONGEST_REST", 4.0)
+    made = Pool(NAME, (Lane("model", 2, ""),))
+    try:
+        first = Heard()
+        made.submit({"act": "echo"}, **first.callbacks())
+        assert first.end()[0] == "on_done"
+        drawn, live = Heard(), Heard()
+        made.submit({"act": "echo"}, **drawn.callbacks(), priority=0)
+        began = time.monotonic()
+        made.submit({"act": "echo"}, **live.callbacks(), priority=BACKGROUND)
+        assert drawn.end()[0] == "on_done"
+        assert live.end()[0] == "on_done"
+        assert time.monotonic() - began > 1.0
+
+        pen, rested = Heard(), Heard()
+        began = time.monotonic()
+        made.submit({"act": "echo"}, **pen.callbacks(), priority=0)
+        made.submit({"act": "echo"}, on_done=lambda *_: rested.all.put(time.monotonic()), priority=BACKGROUND)
+        strokes = 1
+        while rested.all.empty() and time.monotonic() - began < 60:
+            made.submit({"act": "echo"}, **pen.callbacks(), priority=0)
+            strokes += 1
+            time.sleep(0.1)
+        assert rested.all.get(timeout=1) - began > 3.0
+        assert strokes > 10
+    finally:
+        made.close()
 
 
 def test_a_closed_pool_refuses() -> None:
