@@ -9,7 +9,6 @@ nothing more comes. The room's other views follow the click too, and share the m
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import statistics
 import subprocess
@@ -19,13 +18,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
+
+from bench._browser import opened
 
 FORMED, WHOLE = 300, 1000
 """The goals, milliseconds: the first synthesized picture, and the whole card."""
 UNITS = {"conv3": 24, "conv2": 16}
 PATIENCE = 120_000
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 WATCH = """() => {
   const since = () => performance.now() - window.pressed;
   document.addEventListener("pointerdown", () => { window.pressed = performance.now(); window.seen = {}; }, true);
@@ -83,17 +83,10 @@ def told(name: str, taken: list[float], goal: float | None) -> bool:
 
 def main() -> int:
     """Click through two layers, and print the medians."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        print("a card is looked at in Chromium, which is not installed", file=sys.stderr)
-        return 1
     most = 7 if "--quick" in sys.argv else 24
-    with served(400) as address, sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=browser, args=list(FLAGS))
-        page = opened.new_page(viewport={"width": 1440, "height": 900})
+    with served(400) as address, opened() as page:
         page.goto(address)
         taken = [found for layer, units in UNITS.items() for found in clicked(page, layer, range(min(most, units)))]
-        opened.close()
     print(f"{len(taken)} units of the digits net, each clicked once, on {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f})")
     told("the card shows the unit", [one["shown"] for one in taken], None)
     passed = told("the first picture of what it asks for", [one["formed"] for one in taken], FORMED)
