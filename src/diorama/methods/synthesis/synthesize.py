@@ -125,9 +125,9 @@ def synthesize(
     numbers, or an objective built with ``+ − *`` from ``diorama.methods.synthesis.objectives``. ``x`` are a few
     examples, which tell the shape, range and colours of inputs. Images form from noise as a spectrum of decorrelated
     colours, or as plain ``"pixels"``; rows of a table stay within the columns' ranges; of texts the embeddings are
-    made, of which the network reads the nearest tokens in each step. ``start`` are inputs like x to start from. The weights of the priors are on the
-    scale of the objective's slope (0.1 is gentle, 1 strong). ``on_form`` is called with what has formed, ten times a
-    second. The model is left exactly as it was.
+    made, of which the network reads the nearest tokens in each step. ``start`` are inputs like x to start from. The
+    weights of the priors are on the scale of the objective's slope (0.1 is gentle, 1 strong). ``on_form`` is called
+    with what has formed, ten times a second. The model is left exactly as it was.
     *Cost* a forward pass, down to the objective's layer, and a backward pass a step.
     *Raises* NotFound for a layer, unit or class that does not exist; NotApplicable where nothing differentiable leads
     from the input to the objective.
