@@ -1,20 +1,28 @@
-"""The page's generated types follow the marks."""
+"""What is written from the marks and the messages follows them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from diorama.core import marks, typescript
 
+PAGE = Path(__file__).parents[2] / "web" / "src"
 
-def test_types_are_fresh() -> None:
-    """web/src/types.ts is what the generator writes now, so that the page's type check sees every change of a mark."""
-    stale = "web/src/types.ts is stale: run python -m diorama.core.typescript"
-    assert typescript.target().read_text(encoding="utf-8") == typescript.source(), stale
+
+@pytest.mark.parametrize("path", typescript.targets(), ids=lambda path: path.name)
+def test_what_is_written_is_fresh(path: Path) -> None:
+    """Each written file is what the generator writes now, so that a type check sees every change of a mark."""
+    stale = f"{path.name} is stale: run python -m diorama.core.typescript"
+    assert path.read_text(encoding="utf-8") == typescript.targets()[path](), stale
 
 
 def test_every_mark_has_an_interface() -> None:
-    """No mark of the vocabulary is missing from the page's types, nor from its folder of marks."""
-    text = typescript.source()
+    """No mark of the vocabulary is missing from the page's types, nor is what a mark is made of."""
+    text = typescript.types_source()
     for name, mark in marks.MARKS.items():
         assert f'readonly mark: "{name}";' in text
         assert f"export interface {mark.__name__} " in text
-        assert (typescript.target().parent / "marks" / f"{name}.ts").exists(), f"web/src/marks/{name}.ts is missing"
+    for part in ("Series", "Block", "Column", "Handle", "Limits", "Check", "Provenance"):
+        assert f"export interface {part} " in text

@@ -12,6 +12,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests 
 from gallery import STATIC, serving  # noqa: E402 - after the skip
 from pictures import HOSTILE, MAKERS  # noqa: E402
 
+from diorama.core.marks import MARKS  # noqa: E402
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
@@ -38,6 +40,12 @@ def page(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
     opened.close()
     assert errors == []
     assert violations == []
+
+
+def test_every_mark_is_in_some_picture() -> None:
+    """The pictures of these tests use the whole vocabulary."""
+    used = {type(mark).__name__.lower() for make in MAKERS.values() for mark in make().marks()}
+    assert not set(MARKS) - used, "a mark without a sample in tests/web/pictures.py is drawn by the browser in no test"
 
 
 def _show(page: sync_api.Page, address: str, only: str) -> sync_api.Locator:

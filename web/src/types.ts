@@ -1,4 +1,4 @@
-// Made by `python -m diorama.core.typescript` from core's marks, pictures, knobs and colours; not edited by hand.
+// Made by `python -m diorama.core.typescript`; not edited by hand.
 
 export type Numbers =
   Float32Array | Float64Array | Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array;
@@ -10,160 +10,16 @@ export interface NdArray {
   readonly data: Numbers;
 }
 
-/** The range that a colour scale spans, its kind, and how many values it cannot show. */
-export interface Limits {
-  readonly low: number;
-  readonly high: number;
-  readonly scale: "diverging" | "magnitude" | "grey" | "probability";
-  readonly nan: number;
-  readonly infinite: number;
-  readonly clipped: number;
-  readonly unit: string;
-}
-
-/** What dragging or typing sets: the knob's name, how it is moved, and its range. */
-export interface Handle {
-  readonly knob: string;
-  readonly kind: "point" | "range" | "slide" | "type" | "path";
-  readonly low: number;
-  readonly high: number;
-  readonly value: string;
-}
-
-/** A command that a click sends to the training. */
-export interface Action {
-  readonly command: string;
-  readonly label: string;
-  readonly knobs: Readonly<Record<string, string | number | boolean>>;
-}
-
-/** A rectangle over an image, in its pixels; ``x`` and ``y`` are the top left corner. */
-export interface Box {
-  readonly x: number;
-  readonly y: number;
-  readonly width: number;
-  readonly height: number;
-  readonly label: string;
-  readonly key: string;
-}
-
-/** One picture, perhaps with heat over it. */
-export interface Image {
-  readonly mark: "image";
+/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual. */
+export interface Picture {
   readonly title: string;
+  readonly body: Node;
   readonly caption: string;
-  readonly handle: Handle | null;
-  readonly pixels: NdArray;
-  readonly limits: Limits | null;
-  readonly heat: NdArray | null;
-  readonly heat_limits: Limits | null;
-  readonly contour: number | null;
-  readonly boxes: readonly Box[];
-  readonly label: string;
-  readonly key: string;
-  readonly place_key: string;
-  readonly size: number;
-}
-
-/** A grid of small pictures: weights, activation maps, examples. */
-export interface Tiles {
-  readonly mark: "tiles";
-  readonly title: string;
-  readonly caption: string;
-  readonly handle: Handle | null;
-  readonly images: NdArray;
-  readonly limits: Limits | null;
-  readonly labels: readonly string[];
-  readonly notes: readonly string[];
-  readonly keys: readonly string[];
-  readonly faded: NdArray | null;
-  readonly badges: readonly string[];
-  readonly boxes: readonly Box[];
-  readonly columns: number | null;
-  readonly size: number;
-}
-
-/** A labelled matrix: confusion, neuron by class, a dense layer's activations (one row). */
-export interface Heatmap {
-  readonly mark: "heatmap";
-  readonly title: string;
-  readonly caption: string;
-  readonly handle: Handle | null;
-  readonly values: NdArray;
-  readonly limits: Limits;
-  readonly row_labels: readonly string[];
-  readonly column_labels: readonly string[];
-  readonly row_keys: readonly string[];
-  readonly column_keys: readonly string[];
-  readonly row_title: string;
-  readonly column_title: string;
-  readonly numbers: boolean;
-  readonly square: boolean;
-  readonly size: number;
-}
-
-/** One line. ``low`` and ``high`` are its exact envelope or band. */
-export interface Series {
-  readonly name: string;
-  readonly x: NdArray;
-  readonly y: NdArray;
-  readonly low: NdArray | null;
-  readonly high: NdArray | null;
-  readonly key: string;
-  readonly colour: number;
-  readonly dash: boolean;
-  readonly faint: boolean;
-  readonly band: boolean;
-  readonly group: string;
-}
-
-/** A moment on the x axis: a command, a finding, a gap in the record. */
-export interface Event {
-  readonly x: number;
-  readonly label: string;
-  readonly kind: "command" | "finding" | "gap" | "flip";
-  readonly end: number | null;
-}
-
-/** Series over steps, time or another number, with bands and events. */
-export interface Lines {
-  readonly mark: "lines";
-  readonly title: string;
-  readonly caption: string;
-  readonly handle: Handle | null;
-  readonly series: readonly Series[];
-  readonly x_title: string;
-  readonly y_title: string;
-  readonly x_kind: "step" | "time" | "number";
-  readonly x_log: boolean;
-  readonly y_log: boolean;
-  readonly x_range: readonly [number, number] | null;
-  readonly y_range: readonly [number, number] | null;
-  readonly events: readonly Event[];
-  readonly cursor: number | null;
-  readonly height: number;
-}
-
-/** The distributions of one tensor in one run: one ridge a step. */
-export interface RidgeSet {
-  readonly name: string;
-  readonly steps: NdArray;
-  readonly edges: NdArray;
-  readonly density: NdArray;
-  readonly colour: number;
-}
-
-/** Distributions over steps; several sets share one axis. */
-export interface Ridges {
-  readonly mark: "ridges";
-  readonly title: string;
-  readonly caption: string;
-  readonly handle: Handle | null;
-  readonly sets: readonly RidgeSet[];
-  readonly x_title: string;
-  readonly x_range: readonly [number, number] | null;
-  readonly cursor: number | null;
-  readonly height: number;
+  readonly provenance: Provenance | null;
+  readonly checks: readonly Check[];
+  readonly note: string;
+  readonly step: number | null;
+  readonly final: boolean;
 }
 
 /** One bar a label; negative values go the other way. */
@@ -184,23 +40,37 @@ export interface Bars {
   readonly horizontal: boolean;
 }
 
-/** A plane of outputs with points on it. */
-export interface Field {
-  readonly mark: "field";
+/** What dragging or typing sets: the knob's name, how it is moved, and its range. */
+export interface Handle {
+  readonly knob: string;
+  readonly kind: "path" | "point" | "range" | "slide" | "type";
+  readonly low: number;
+  readonly high: number;
+  readonly value: string;
+}
+
+/** The range that a colour scale spans, its kind, and how many values it cannot show. */
+export interface Limits {
+  readonly low: number;
+  readonly high: number;
+  readonly scale: "diverging" | "grey" | "magnitude" | "probability";
+  readonly nan: number;
+  readonly infinite: number;
+  readonly clipped: number;
+  readonly unit: string;
+}
+
+/** A nested graph of blocks. Opening or closing a block sets the knob named by ``handle`` to the list of open blocks. */
+export interface Blocks {
+  readonly mark: "blocks";
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
-  readonly values: NdArray;
-  readonly extent: readonly [number, number, number, number];
+  readonly blocks: readonly Block[];
+  readonly edges: readonly Edge[];
   readonly limits: Limits | null;
-  readonly classes: readonly string[];
-  readonly points: NdArray | null;
-  readonly point_values: NdArray | null;
-  readonly point_keys: readonly string[];
-  readonly wrong: NdArray | null;
-  readonly x_title: string;
-  readonly y_title: string;
-  readonly size: number;
+  readonly layout: "graph" | "list";
+  readonly value_title: string;
 }
 
 /** A node of a nested graph. */
@@ -228,23 +98,191 @@ export interface Edge {
   readonly label: string;
 }
 
-/** A nested graph of blocks. Opening or closing a block sets the knob named by ``handle`` to the list of open blocks. */
-export interface Blocks {
-  readonly mark: "blocks";
+/** A plane of outputs with points on it. */
+export interface Field {
+  readonly mark: "field";
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
-  readonly blocks: readonly Block[];
-  readonly edges: readonly Edge[];
+  readonly values: NdArray;
+  readonly extent: readonly [number, number, number, number];
   readonly limits: Limits | null;
-  readonly layout: "graph" | "list";
-  readonly value_title: string;
+  readonly classes: readonly string[];
+  readonly points: NdArray | null;
+  readonly point_values: NdArray | null;
+  readonly point_keys: readonly string[];
+  readonly wrong: NdArray | null;
+  readonly x_title: string;
+  readonly y_title: string;
+  readonly size: number;
 }
 
-/** What could have come here, and how likely. */
-export interface Alternative {
-  readonly text: string;
-  readonly probability: number;
+/** Marks side by side, one below the other, or in a wrapping grid. */
+export interface Group {
+  readonly mark: "group";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly children: readonly Node[];
+  readonly direction: "column" | "grid" | "row";
+}
+
+/** A labelled matrix: confusion, neuron by class, a dense layer's activations (one row). */
+export interface Heatmap {
+  readonly mark: "heatmap";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly values: NdArray;
+  readonly limits: Limits;
+  readonly row_labels: readonly string[];
+  readonly column_labels: readonly string[];
+  readonly row_keys: readonly string[];
+  readonly column_keys: readonly string[];
+  readonly row_title: string;
+  readonly column_title: string;
+  readonly numbers: boolean;
+  readonly square: boolean;
+  readonly size: number;
+}
+
+/** One picture, perhaps with heat over it. */
+export interface Image {
+  readonly mark: "image";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly pixels: NdArray;
+  readonly limits: Limits | null;
+  readonly heat: NdArray | null;
+  readonly heat_limits: Limits | null;
+  readonly contour: number | null;
+  readonly boxes: readonly Box[];
+  readonly label: string;
+  readonly key: string;
+  readonly place_key: string;
+  readonly size: number;
+}
+
+/** A rectangle over an image, in its pixels; ``x`` and ``y`` are the top left corner. */
+export interface Box {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+  readonly label: string;
+  readonly key: string;
+}
+
+/** Series over steps, time or another number, with bands and events. */
+export interface Lines {
+  readonly mark: "lines";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly series: readonly Series[];
+  readonly x_title: string;
+  readonly y_title: string;
+  readonly x_kind: "number" | "step" | "time";
+  readonly x_log: boolean;
+  readonly y_log: boolean;
+  readonly x_range: readonly [number, number] | null;
+  readonly y_range: readonly [number, number] | null;
+  readonly events: readonly Event[];
+  readonly cursor: number | null;
+  readonly height: number;
+}
+
+/** One line. ``low`` and ``high`` are its exact envelope or band. */
+export interface Series {
+  readonly name: string;
+  readonly x: NdArray;
+  readonly y: NdArray;
+  readonly low: NdArray | null;
+  readonly high: NdArray | null;
+  readonly key: string;
+  readonly colour: number;
+  readonly dash: boolean;
+  readonly faint: boolean;
+  readonly band: boolean;
+  readonly group: string;
+}
+
+/** A moment on the x axis: a command, a finding, a gap in the record. */
+export interface Event {
+  readonly x: number;
+  readonly label: string;
+  readonly kind: "command" | "finding" | "flip" | "gap";
+  readonly end: number | null;
+}
+
+/** A number or a finding, with its unit, its warning and what can be done. */
+export interface Number {
+  readonly mark: "number";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly label: string;
+  readonly value: number | null;
+  readonly unit: string;
+  readonly tone: "bad" | "good" | "plain" | "warn";
+  readonly note: string;
+  readonly key: string;
+  readonly actions: readonly Action[];
+}
+
+/** A command that a click sends to the training. */
+export interface Action {
+  readonly command: string;
+  readonly label: string;
+  readonly knobs: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** Distributions over steps; several sets share one axis. */
+export interface Ridges {
+  readonly mark: "ridges";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly sets: readonly RidgeSet[];
+  readonly x_title: string;
+  readonly x_range: readonly [number, number] | null;
+  readonly cursor: number | null;
+  readonly height: number;
+}
+
+/** The distributions of one tensor in one run: one ridge a step. */
+export interface RidgeSet {
+  readonly name: string;
+  readonly steps: NdArray;
+  readonly edges: NdArray;
+  readonly density: NdArray;
+  readonly colour: number;
+}
+
+/** Rows that can be sorted by any column. */
+export interface Table {
+  readonly mark: "table";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly columns: readonly Column[];
+  readonly row_keys: readonly string[];
+  readonly sort: string;
+  readonly descending: boolean;
+  readonly flagged: NdArray | null;
+}
+
+/** One column of a table: numbers, texts or small images. */
+export interface Column {
+  readonly name: string;
+  readonly kind: "class" | "image" | "number" | "share" | "text";
+  readonly numbers: NdArray | null;
+  readonly texts: readonly string[];
+  readonly images: NdArray | null;
+  readonly limits: Limits | null;
+  readonly unit: string;
+  readonly signed: boolean;
 }
 
 /** Tokens, each coloured by a value, with likely alternatives under it. */
@@ -261,54 +299,28 @@ export interface Text {
   readonly characters: boolean;
 }
 
-/** One column of a table: numbers, texts or small images. */
-export interface Column {
-  readonly name: string;
-  readonly kind: "number" | "share" | "text" | "image" | "class";
-  readonly numbers: NdArray | null;
-  readonly texts: readonly string[];
-  readonly images: NdArray | null;
+/** What could have come here, and how likely. */
+export interface Alternative {
+  readonly text: string;
+  readonly probability: number;
+}
+
+/** A grid of small pictures: weights, activation maps, examples. */
+export interface Tiles {
+  readonly mark: "tiles";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly images: NdArray;
   readonly limits: Limits | null;
-  readonly unit: string;
-  readonly signed: boolean;
-}
-
-/** Rows that can be sorted by any column. */
-export interface Table {
-  readonly mark: "table";
-  readonly title: string;
-  readonly caption: string;
-  readonly handle: Handle | null;
-  readonly columns: readonly Column[];
-  readonly row_keys: readonly string[];
-  readonly sort: string;
-  readonly descending: boolean;
-  readonly flagged: NdArray | null;
-}
-
-/** A number or a finding, with its unit, its warning and what can be done. */
-export interface Number {
-  readonly mark: "number";
-  readonly title: string;
-  readonly caption: string;
-  readonly handle: Handle | null;
-  readonly label: string;
-  readonly value: number | null;
-  readonly unit: string;
-  readonly tone: "plain" | "good" | "warn" | "bad";
-  readonly note: string;
-  readonly key: string;
-  readonly actions: readonly Action[];
-}
-
-/** Marks side by side, one below the other, or in a wrapping grid. */
-export interface Group {
-  readonly mark: "group";
-  readonly title: string;
-  readonly caption: string;
-  readonly handle: Handle | null;
-  readonly children: readonly Node[];
-  readonly direction: "row" | "column" | "grid";
+  readonly labels: readonly string[];
+  readonly notes: readonly string[];
+  readonly keys: readonly string[];
+  readonly faded: NdArray | null;
+  readonly badges: readonly string[];
+  readonly boxes: readonly Box[];
+  readonly columns: number | null;
+  readonly size: number;
 }
 
 /** Everything needed to make a picture again. */
@@ -344,44 +356,7 @@ export interface Progress {
   readonly seconds: number | null;
 }
 
-/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual. */
-export interface Picture {
-  readonly title: string;
-  readonly body: Node;
-  readonly caption: string;
-  readonly provenance: Provenance | null;
-  readonly checks: readonly Check[];
-  readonly note: string;
-  readonly step: number | null;
-  readonly final: boolean;
-}
-
-export type Node = Image | Tiles | Heatmap | Lines | Ridges | Bars | Field | Blocks | Text | Table | Number | Group;
-
-export type MarkName = "image" | "tiles" | "heatmap" | "lines" | "ridges" | "bars" | "field" | "blocks" | "text" | "table" | "number" | "group";
-
-/** One declared parameter, as the page, the command line and the docs see it. */
-export interface Knob {
-  readonly name: string;
-  readonly kind: "number" | "integer" | "flag" | "choice" | "text" | "layer" | "unit" | "class" | "column" | "example" | "signal" | "series" | "step" | "run" | "cell";
-  readonly default: unknown;
-  readonly help: string;
-  readonly low: number | null;
-  readonly high: number | null;
-  readonly choices: readonly string[];
-  readonly unit: string;
-  readonly log: boolean;
-  readonly main: boolean;
-  readonly optional: boolean;
-}
-
-/** A plug-in as plain data. */
-export interface Description {
-  readonly name: string;
-  readonly title: string;
-  readonly sentence: string;
-  readonly knobs: readonly Knob[];
-}
+export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Ridges | Table | Text | Tiles;
 
 export type KeyKind = "run" | "layer" | "op" | "direction" | "unit" | "head" | "weight" | "example" | "class" | "step" | "token";
 
@@ -394,161 +369,19 @@ export interface Form {
 
 /** What fields hold when a header leaves them out, and which fields hold structs (null: one of the marks). */
 export const STRUCTS: Readonly<Record<string, Form>> = {
- "Limits": {
+ "Picture": {
   "defaults": {
-   "scale": "magnitude",
-   "nan": 0,
-   "infinite": 0,
-   "clipped": 0,
-   "unit": ""
-  },
-  "nested": {}
- },
- "Handle": {
-  "defaults": {
-   "low": 0.0,
-   "high": 1.0,
-   "value": ""
-  },
-  "nested": {}
- },
- "Action": {
-  "defaults": {
-   "knobs": {}
-  },
-  "nested": {}
- },
- "Box": {
-  "defaults": {
-   "label": "",
-   "key": ""
-  },
-  "nested": {}
- },
- "Image": {
-  "defaults": {
-   "title": "",
    "caption": "",
-   "handle": null,
-   "limits": null,
-   "heat": null,
-   "heat_limits": null,
-   "contour": null,
-   "boxes": [],
-   "label": "",
-   "key": "",
-   "place_key": "",
-   "size": 96
+   "provenance": null,
+   "checks": [],
+   "note": "",
+   "step": null,
+   "final": true
   },
   "nested": {
-   "handle": "Handle",
-   "limits": "Limits",
-   "heat_limits": "Limits",
-   "boxes": "Box"
-  }
- },
- "Tiles": {
-  "defaults": {
-   "title": "",
-   "caption": "",
-   "handle": null,
-   "limits": null,
-   "labels": [],
-   "notes": [],
-   "keys": [],
-   "faded": null,
-   "badges": [],
-   "boxes": [],
-   "columns": null,
-   "size": 44
-  },
-  "nested": {
-   "handle": "Handle",
-   "limits": "Limits",
-   "boxes": "Box"
-  }
- },
- "Heatmap": {
-  "defaults": {
-   "title": "",
-   "caption": "",
-   "handle": null,
-   "row_labels": [],
-   "column_labels": [],
-   "row_keys": [],
-   "column_keys": [],
-   "row_title": "",
-   "column_title": "",
-   "numbers": false,
-   "square": false,
-   "size": 16
-  },
-  "nested": {
-   "handle": "Handle",
-   "limits": "Limits"
-  }
- },
- "Series": {
-  "defaults": {
-   "low": null,
-   "high": null,
-   "key": "",
-   "colour": 0,
-   "dash": false,
-   "faint": false,
-   "band": false,
-   "group": ""
-  },
-  "nested": {}
- },
- "Event": {
-  "defaults": {
-   "kind": "command",
-   "end": null
-  },
-  "nested": {}
- },
- "Lines": {
-  "defaults": {
-   "title": "",
-   "caption": "",
-   "handle": null,
-   "x_title": "step",
-   "y_title": "",
-   "x_kind": "step",
-   "x_log": false,
-   "y_log": false,
-   "x_range": null,
-   "y_range": null,
-   "events": [],
-   "cursor": null,
-   "height": 180
-  },
-  "nested": {
-   "handle": "Handle",
-   "series": "Series",
-   "events": "Event"
-  }
- },
- "RidgeSet": {
-  "defaults": {
-   "colour": 0
-  },
-  "nested": {}
- },
- "Ridges": {
-  "defaults": {
-   "title": "",
-   "caption": "",
-   "handle": null,
-   "x_title": "",
-   "x_range": null,
-   "cursor": null,
-   "height": 200
-  },
-  "nested": {
-   "handle": "Handle",
-   "sets": "RidgeSet"
+   "body": null,
+   "provenance": "Provenance",
+   "checks": "Check"
   }
  },
  "Bars": {
@@ -570,23 +403,38 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "limits": "Limits"
   }
  },
- "Field": {
+ "Handle": {
+  "defaults": {
+   "low": 0.0,
+   "high": 1.0,
+   "value": ""
+  },
+  "nested": {}
+ },
+ "Limits": {
+  "defaults": {
+   "scale": "magnitude",
+   "nan": 0,
+   "infinite": 0,
+   "clipped": 0,
+   "unit": ""
+  },
+  "nested": {}
+ },
+ "Blocks": {
   "defaults": {
    "title": "",
    "caption": "",
    "handle": null,
+   "edges": [],
    "limits": null,
-   "classes": [],
-   "points": null,
-   "point_values": null,
-   "point_keys": [],
-   "wrong": null,
-   "x_title": "",
-   "y_title": "",
-   "size": 300
+   "layout": "graph",
+   "value_title": ""
   },
   "nested": {
    "handle": "Handle",
+   "blocks": "Block",
+   "edges": "Edge",
    "limits": "Limits"
   }
  },
@@ -615,72 +463,128 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
   },
   "nested": {}
  },
- "Blocks": {
+ "Field": {
   "defaults": {
    "title": "",
    "caption": "",
    "handle": null,
-   "edges": [],
    "limits": null,
-   "layout": "graph",
-   "value_title": ""
+   "classes": [],
+   "points": null,
+   "point_values": null,
+   "point_keys": [],
+   "wrong": null,
+   "x_title": "",
+   "y_title": "",
+   "size": 300
   },
   "nested": {
    "handle": "Handle",
-   "blocks": "Block",
-   "edges": "Edge",
    "limits": "Limits"
   }
  },
- "Alternative": {
-  "defaults": {},
-  "nested": {}
- },
- "Text": {
+ "Group": {
   "defaults": {
    "title": "",
    "caption": "",
    "handle": null,
-   "values": null,
+   "direction": "column"
+  },
+  "nested": {
+   "handle": "Handle",
+   "children": null
+  }
+ },
+ "Heatmap": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
+   "row_labels": [],
+   "column_labels": [],
+   "row_keys": [],
+   "column_keys": [],
+   "row_title": "",
+   "column_title": "",
+   "numbers": false,
+   "square": false,
+   "size": 16
+  },
+  "nested": {
+   "handle": "Handle",
+   "limits": "Limits"
+  }
+ },
+ "Image": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
    "limits": null,
-   "alternatives": [],
-   "keys": [],
-   "characters": false
+   "heat": null,
+   "heat_limits": null,
+   "contour": null,
+   "boxes": [],
+   "label": "",
+   "key": "",
+   "place_key": "",
+   "size": 96
   },
   "nested": {
    "handle": "Handle",
    "limits": "Limits",
-   "alternatives": "Alternative"
+   "heat_limits": "Limits",
+   "boxes": "Box"
   }
  },
- "Column": {
+ "Box": {
   "defaults": {
-   "kind": "number",
-   "numbers": null,
-   "texts": [],
-   "images": null,
-   "limits": null,
-   "unit": "",
-   "signed": false
+   "label": "",
+   "key": ""
   },
-  "nested": {
-   "limits": "Limits"
-  }
+  "nested": {}
  },
- "Table": {
+ "Lines": {
   "defaults": {
    "title": "",
    "caption": "",
    "handle": null,
-   "row_keys": [],
-   "sort": "",
-   "descending": false,
-   "flagged": null
+   "x_title": "step",
+   "y_title": "",
+   "x_kind": "step",
+   "x_log": false,
+   "y_log": false,
+   "x_range": null,
+   "y_range": null,
+   "events": [],
+   "cursor": null,
+   "height": 180
   },
   "nested": {
    "handle": "Handle",
-   "columns": "Column"
+   "series": "Series",
+   "events": "Event"
   }
+ },
+ "Series": {
+  "defaults": {
+   "low": null,
+   "high": null,
+   "key": "",
+   "colour": 0,
+   "dash": false,
+   "faint": false,
+   "band": false,
+   "group": ""
+  },
+  "nested": {}
+ },
+ "Event": {
+  "defaults": {
+   "kind": "command",
+   "end": null
+  },
+  "nested": {}
  },
  "Number": {
   "defaults": {
@@ -699,16 +603,102 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "actions": "Action"
   }
  },
- "Group": {
+ "Action": {
+  "defaults": {
+   "knobs": {}
+  },
+  "nested": {}
+ },
+ "Ridges": {
   "defaults": {
    "title": "",
    "caption": "",
    "handle": null,
-   "direction": "column"
+   "x_title": "",
+   "x_range": null,
+   "cursor": null,
+   "height": 200
   },
   "nested": {
    "handle": "Handle",
-   "children": null
+   "sets": "RidgeSet"
+  }
+ },
+ "RidgeSet": {
+  "defaults": {
+   "colour": 0
+  },
+  "nested": {}
+ },
+ "Table": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
+   "row_keys": [],
+   "sort": "",
+   "descending": false,
+   "flagged": null
+  },
+  "nested": {
+   "handle": "Handle",
+   "columns": "Column"
+  }
+ },
+ "Column": {
+  "defaults": {
+   "kind": "number",
+   "numbers": null,
+   "texts": [],
+   "images": null,
+   "limits": null,
+   "unit": "",
+   "signed": false
+  },
+  "nested": {
+   "limits": "Limits"
+  }
+ },
+ "Text": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
+   "values": null,
+   "limits": null,
+   "alternatives": [],
+   "keys": [],
+   "characters": false
+  },
+  "nested": {
+   "handle": "Handle",
+   "limits": "Limits",
+   "alternatives": "Alternative"
+  }
+ },
+ "Alternative": {
+  "defaults": {},
+  "nested": {}
+ },
+ "Tiles": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
+   "limits": null,
+   "labels": [],
+   "notes": [],
+   "keys": [],
+   "faded": null,
+   "badges": [],
+   "boxes": [],
+   "columns": null,
+   "size": 44
+  },
+  "nested": {
+   "handle": "Handle",
+   "limits": "Limits",
+   "boxes": "Box"
   }
  },
  "Provenance": {
@@ -741,21 +731,6 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "seconds": null
   },
   "nested": {}
- },
- "Picture": {
-  "defaults": {
-   "caption": "",
-   "provenance": null,
-   "checks": [],
-   "note": "",
-   "step": null,
-   "final": true
-  },
-  "nested": {
-   "body": null,
-   "provenance": "Provenance",
-   "checks": "Check"
-  }
  }
 };
 

@@ -1,136 +1,124 @@
-"""Writes ``web/src/types.ts``: the marks, the picture, the knobs and the colour tables as the page knows them.
+"""Writes what the page and a type checker know of the marks and the messages, from Python's own definitions.
 
-The page's types are made from Python's, so that a mark whose fields change breaks the page's type check, not the page.
-Run ``python -m diorama.core.typescript`` after changing a mark; a test fails while the file is stale.
+``web/src/types.ts`` holds the marks, the picture and the colour tables, ``web/src/marks/halves.ts`` the index of the marks'
+browser halves, and ``core/marks/__init__.pyi`` the names of the package. A mark whose fields change breaks a type check, not
+the page. Run ``python -m diorama.core.typescript`` after a change; a test fails while a file is stale.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import colour, knobs, marks, picture, provenance, selection
+from . import colour, marks, picture, selection
 
 PAPERS = {"light": "#fbfaf8", "dark": "#131417"}
 """The two papers of the page; zero of a signed scale is the paper itself."""
 
-STRUCTS: tuple[type[msgspec.Struct], ...] = (
-    colour.Limits,
-    marks.Handle, marks.Action, marks.Box,
-    marks.Image, marks.Tiles, marks.Heatmap,
-    marks.Series, marks.Event, marks.Lines,
-    marks.RidgeSet, marks.Ridges, marks.Bars, marks.Field,
-    marks.Block, marks.Edge, marks.Blocks,
-    marks.Alternative, marks.Text,
-    marks.Column, marks.Table, marks.Number, marks.Group,
-    provenance.Provenance, picture.Check, picture.Progress, picture.Picture,
-)  # fmt: skip
+_MADE = "Made by `python -m diorama.core.typescript`; not edited by hand."
 
-_HEAD = """\
-// Made by `python -m diorama.core.typescript` from core's marks, pictures, knobs and colours; not edited by hand.
+_HEAD = f"""\
+// {_MADE}
 
 export type Numbers =
   Float32Array | Float64Array | Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array;
 
 /** An array as Python sent it: rows first. */
-export interface NdArray {
+export interface NdArray {{
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly data: Numbers;
-}"""
+}}"""
 
-_PLAIN = {str: "string", int: "number", float: "number", bool: "boolean", type(None): "null", Any: "unknown"}
+_PLAIN = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
+
+Schema = dict[str, Any]
 
 
-def source() -> str:
+def types_source() -> str:
     """The whole text of ``types.ts``."""
+    schemas = components(picture.Picture, picture.Progress)
     parts = [
         _HEAD,
-        *map(_interface, STRUCTS),
-        f"export type Node = {_alternatives(marks.Node)};",
-        f"export type MarkName = {' | '.join(_text(name) for name in (*marks.MARKS, 'group'))};",
-        _knob(),
-        f"export type KeyKind = {' | '.join(map(_text, selection.KINDS))};",
+        *(interface(name, schema) for name, schema in schemas.items()),
+        f"export type Node = {' | '.join(mark.__name__ for mark in marks.MARKS.values())};",
+        f"export type KeyKind = {' | '.join(map(json.dumps, selection.KINDS))};",
         f"export const KEY_KINDS: readonly KeyKind[] = {json.dumps(selection.KINDS)};",
-        _defaults(),
+        _STRUCTS + json.dumps({name: _form(schema) for name, schema in schemas.items()}, indent=1) + ";",
         *_palettes(),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _interface(struct: type[msgspec.Struct]) -> str:
-    hints = get_type_hints(struct)
-    lines = [f"  readonly {name}: {_type(hints[name])};" for name in struct.__struct_fields__]
-    tag = struct.__struct_config__.tag
-    if tag is not None:
-        lines.insert(0, f"  readonly {struct.__struct_config__.tag_field}: {_text(str(tag))};")
-    return _comment(struct) + f"export interface {struct.__name__} {{\n" + "\n".join(lines) + "\n}"
+def halves_source() -> str:
+    """The whole text of ``halves.ts``."""
+    lines = [f"// {_MADE}", "", 'import type { Node } from "../types.ts";']
+    halves = [f'import * as {name} from "./{name}.ts";' for name in marks.MARKS]
+    halves += ['import type { Half } from "./half.ts";']
+    lines += [*sorted(halves, key=lambda line: line.rpartition("/")[2]), ""]
+    lines += ["/** The browser half of every mark by its name. */"]
+    lines += [f"export const HALVES: {{ readonly [M in Node as M[\"mark\"]]: Half<M> }} = {{ {', '.join(marks.MARKS)} }};"]
+    return "\n".join(lines) + "\n"
 
 
-def _comment(kind: type) -> str:
-    first = (kind.__doc__ or "").split("\n\n")[0]
-    return f"/** {' '.join(first.split())} */\n"
+def stub_source() -> str:
+    """The whole text of the marks' ``__init__.pyi``."""
+    named: dict[str, list[str]] = {"mark": ["Array", "Handle", "Mark"]}
+    for name, value in vars(marks).items():
+        if isinstance(value, type) and value.__module__.startswith(f"{marks.__name__}.") and name not in named["mark"]:
+            named.setdefault(value.__module__.rpartition(".")[2], []).append(name)
+    lines = [f"# {_MADE}", ""]
+    for module, names in sorted(named.items()):
+        lines += [f"from .{module} import {name} as {name}" for name in sorted(names, key=str.lower)]
+    nodes = " | ".join(mark.__name__ for mark in marks.MARKS.values())
+    return "\n".join([*lines, "", f"Node = {nodes}", "MARKS: dict[str, type[Mark]]"]) + "\n"
 
 
-def _type(hint: Any) -> str:
-    if hint in _PLAIN:
-        return _PLAIN[hint]
-    if hint is np.ndarray:
+def components(*kinds: type) -> dict[str, Schema]:
+    """The JSON schemas of structs and of all that they hold, by name; an array is ``{"array": True}``."""
+
+    def other(kind: type) -> Schema:
+        if kind is np.ndarray:
+            return {"array": True}
+        raise TypeError(f"no TypeScript for {kind!r}")
+
+    return msgspec.json.schema_components(kinds, schema_hook=other)[1]
+
+
+def interface(name: str, schema: Schema) -> str:
+    """A struct as an interface of TypeScript."""
+    first = " ".join(schema.get("description", "").split("\n\n")[0].split())
+    lines = [f"  readonly {field}: {text_of(inner)};" for field, inner in schema["properties"].items()]
+    return (f"/** {first} */\n" if first else "") + f"export interface {name} {{\n" + "\n".join(lines) + "\n}"
+
+
+def text_of(schema: Schema) -> str:
+    """A schema as a type of TypeScript."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "array" in schema:
         return "NdArray"
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint == marks.Node:
+    if schema.get("discriminator", {}).get("propertyName") == "mark":
         return "Node"
-    if origin is Literal:
-        return " | ".join(_text(str(value)) for value in arguments)
-    if origin in (Union, types.UnionType):
-        return " | ".join(dict.fromkeys(_type(argument) for argument in arguments))
-    if origin is tuple:
-        if arguments[-1] is ...:
-            return f"readonly {_wrapped(_type(arguments[0]))}[]"
-        return f"readonly [{', '.join(map(_type, arguments))}]"
-    if origin is dict:
-        return f"Readonly<Record<{_type(arguments[0])}, {_type(arguments[1])}>>"
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return hint.__name__
-    raise TypeError(f"no TypeScript for {hint!r}")
-
-
-def _wrapped(text: str) -> str:
-    return f"({text})" if " " in text else text
-
-
-def _text(value: str) -> str:
-    return json.dumps(value)
-
-
-def _alternatives(union: Any) -> str:
-    return " | ".join(kind.__name__ for kind in get_args(union))
-
-
-_DESCRIPTION = """
-
-/** A plug-in as plain data. */
-export interface Description {
-  readonly name: string;
-  readonly title: string;
-  readonly sentence: string;
-  readonly knobs: readonly Knob[];
-}"""
-
-
-def _knob() -> str:
-    hints = {**get_type_hints(knobs.Knob), "kind": knobs.Kind}
-    fields = [f"  readonly {field.name}: {_type(hints[field.name])};" for field in dataclasses.fields(knobs.Knob)]
-    return _comment(knobs.Knob) + "export interface Knob {\n" + "\n".join(fields) + "\n}" + _DESCRIPTION
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(map(text_of, schema["anyOf"])))
+    if "enum" in schema:
+        return " | ".join(map(json.dumps, schema["enum"]))
+    if schema.get("type") == "array":
+        if "prefixItems" in schema:
+            return f"readonly [{', '.join(map(text_of, schema['prefixItems']))}]"
+        inner = text_of(schema.get("items", {}))
+        return f"readonly {f'({inner})' if ' ' in inner else inner}[]"
+    if schema.get("type") == "object":
+        return f"Readonly<Record<string, {text_of(schema.get('additionalProperties', {}))}>>"
+    return _PLAIN[schema["type"]] if "type" in schema else "unknown"
 
 
 _STRUCTS = """\
@@ -143,35 +131,24 @@ export interface Form {
 export const STRUCTS: Readonly<Record<string, Form>> = """
 
 
-def _defaults() -> str:
-    table = {
-        struct.__name__: {"defaults": dict(_plain_defaults(struct)), "nested": dict(_nested(struct))}
-        for struct in STRUCTS
+def _form(schema: Schema) -> dict[str, Any]:
+    fields: dict[str, Schema] = schema["properties"]
+    nested = {name: next(_structs(inner), "") for name, inner in fields.items()}
+    return {
+        "defaults": {name: inner["default"] for name, inner in fields.items() if "default" in inner},
+        "nested": {name: found for name, found in nested.items() if found != ""},
     }
-    return _STRUCTS + json.dumps(table, indent=1) + ";"
 
 
-def _plain_defaults(struct: type[msgspec.Struct]) -> Iterator[tuple[str, Any]]:
-    for field in msgspec.structs.fields(struct):
-        if field.default is not msgspec.NODEFAULT:
-            yield field.name, list(field.default) if isinstance(field.default, tuple) else field.default
-        elif field.default_factory is not msgspec.NODEFAULT:
-            yield field.name, field.default_factory()
-
-
-def _nested(struct: type[msgspec.Struct]) -> Iterator[tuple[str, str | None]]:
-    hints = get_type_hints(struct)
-    for name in struct.__struct_fields__:
-        found = list(_structs(hints[name]))
-        if found:
-            yield name, found[0].__name__ if len(found) == 1 else None
-
-
-def _structs(hint: Any) -> Iterator[type[msgspec.Struct]]:
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        yield hint
-    for argument in get_args(hint):
-        yield from _structs(argument)
+def _structs(schema: Schema) -> Iterator[str | None]:
+    """The struct that a field holds, at whatever depth; None for one of the marks."""
+    if "$ref" in schema:
+        yield text_of(schema)
+    elif "discriminator" in schema:
+        yield None
+    else:
+        for inner in (*schema.get("anyOf", ()), *schema.get("prefixItems", ()), *filter(None, [schema.get("items")])):
+            yield from _structs(inner)
 
 
 def _palettes() -> Iterator[str]:
@@ -196,11 +173,18 @@ def viridis() -> NDArray[np.uint8]:
     return colour.ramp(_VIRIDIS)
 
 
-def target() -> Path:
-    """Where ``types.ts`` lies in a checkout."""
-    return Path(__file__).parents[3] / "web" / "src" / "types.ts"
+def targets() -> dict[Path, Callable[[], str]]:
+    """Every written file of a checkout, with what it holds."""
+    core = Path(__file__).parent
+    page = core.parents[2] / "web" / "src"
+    return {
+        core / "marks" / "__init__.pyi": stub_source,
+        page / "types.ts": types_source,
+        page / "marks" / "halves.ts": halves_source,
+    }
 
 
 if __name__ == "__main__":
-    target().write_text(source(), encoding="utf-8")
-    sys.stdout.write(f"wrote {target()}\n")
+    for path, source in targets().items():
+        path.write_text(source(), encoding="utf-8")
+        sys.stdout.write(f"wrote {path}\n")

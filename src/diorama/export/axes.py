@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -100,22 +100,6 @@ def _clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min" if whole % 60 == 0 else f"{whole // 60}:{whole % 60:02d}"
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
-
-
-def span(arrays: Sequence[np.ndarray], log: bool = False, zero: bool = False) -> tuple[float, float]:
-    """The range of the finite (for a logarithm: positive) values of several arrays."""
-    low, high = math.inf, -math.inf
-    for array in arrays:
-        good = array[np.isfinite(array) & (array > 0 if log else True)]
-        if good.size:
-            low, high = min(low, float(good.min())), max(high, float(good.max()))
-    if low > high:
-        return (0.1, 1.0) if log else (0.0, 1.0)
-    if zero:
-        low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
-        return (low / 2, high * 2) if log else (low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5))
-    return low, high
 
 
 @dataclasses.dataclass

@@ -8,11 +8,8 @@ from typing import Any
 import msgspec
 
 from ..core.colour import Limits
-from ..core.marks import Bars, Lines, Mark, Ridges
+from ..core.marks import Mark
 from ..core.picture import Picture
-from .axes import span
-from .marks.bars import extent
-from .marks.lines import y_span
 
 Path = tuple[int | str, ...]
 
@@ -37,13 +34,9 @@ class Held:
             elif isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
                 for index, child in enumerate(value):
                     self._see(child, (*here, index))
-        if isinstance(mark, Lines):
-            self._widen((*path, "x_range"), mark.x_range or span([s.x for s in mark.series], mark.x_log))
-            self._widen((*path, "y_range"), mark.y_range or y_span(mark))
-        elif isinstance(mark, Ridges) and mark.sets:
-            self._widen((*path, "x_range"), mark.x_range or span([s.edges for s in mark.sets]))
-        elif isinstance(mark, Bars) and mark.limits is None and len(mark.values):
-            self._widen((*path, "extent"), extent(mark))
+        if isinstance(mark, Mark):
+            for name, span in mark.ranges().items():
+                self._widen((*path, name), span)
 
     def _widen(self, path: Path, new: tuple[float, float]) -> None:
         low, high = self.ranges.get(path, new)
@@ -72,18 +65,8 @@ class Held:
                     # What a frame's own narrower limits clipped is inside the film's.
                     changes[name] = msgspec.structs.replace(value, low=wide.low, high=wide.high, clipped=0)
             elif isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
-                fixed = tuple(self._fix(child, (*here, index)) for index, child in enumerate(value))
-                if any(a is not b for a, b in zip(fixed, value, strict=True)):
-                    changes[name] = fixed
-        changes |= self._ranges(mark, path)
-        return msgspec.structs.replace(mark, **changes) if changes else mark
-
-    def _ranges(self, mark: Mark | msgspec.Struct, path: Path) -> dict[str, Any]:
-        if isinstance(mark, Lines):
-            return {name: self.ranges[(*path, name)] for name in ("x_range", "y_range")}
-        if isinstance(mark, Ridges) and mark.sets:
-            return {"x_range": self.ranges[(*path, "x_range")]}
-        if isinstance(mark, Bars) and mark.limits is None and len(mark.values):
-            low, high = self.ranges[(*path, "extent")]
-            return {"limits": Limits(low=low, high=high)}
-        return {}
+                parts = tuple(self._fix(child, (*here, index)) for index, child in enumerate(value))
+                if any(a is not b for a, b in zip(parts, value, strict=True)):
+                    changes[name] = parts
+        fixed = msgspec.structs.replace(mark, **changes) if changes else mark
+        return fixed.within({name: self.ranges[(*path, name)] for name in mark.ranges()}) if isinstance(mark, Mark) else fixed

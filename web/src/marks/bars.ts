@@ -2,9 +2,10 @@
 
 import { classColour, css } from "../colour.ts";
 import type { Bars } from "../types.ts";
-import type { Context, Draw } from "./context.ts";
+import type { Context } from "./context.ts";
 import { ensure, make, setText } from "./elements.ts";
 import { format, percent, withUnit } from "./format.ts";
+import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living } from "./keyed.ts";
 
@@ -16,7 +17,7 @@ interface Bar extends HTMLDivElement {
   value: HTMLElement;
 }
 
-export const bars: Draw<Bars> = (element, first, context) => {
+export const draw: Draw<Bars> = (element, first, context) => {
   const frame = head(element, "bars", context);
   const list = make("div", "bars");
   list.setAttribute("role", "listbox");
@@ -107,4 +108,8 @@ function reference(mark: Bars, i: number): string {
   const other = mark.reference?.data[i];
   if (mark.limits?.scale === "probability" && (other === 0 || other === 1)) return other ? "tick: the truth" : "";
   return other === undefined ? "" : `tick: ${format(other)}${mark.unit ? ` ${mark.unit}` : ""}`;
+}
+
+export function height(mark: Bars): number {
+  return mark.horizontal ? mark.values.data.length * 19 : 74;
 }

@@ -3,9 +3,9 @@
 import { css } from "../colour.ts";
 import type { Block, Blocks } from "../types.ts";
 import { card, measure, type Card } from "./card.ts";
-import type { Draw } from "./context.ts";
 import { ensure, make, setText, svg } from "./elements.ts";
 import { withUnit } from "./format.ts";
+import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
 import { layered, type Layout, type Route } from "./layered.ts";
@@ -13,7 +13,7 @@ import { layered, type Layout, type Route } from "./layered.ts";
 const SPACING = { across: 18, down: 30, padding: 10, title: 20 };
 const SMALLEST = 0.6; // a graph is made smaller to fit, but stays readable
 
-export const blocks: Draw<Blocks> = (element, first, context) => {
+export const draw: Draw<Blocks> = (element, first, context) => {
   const frame = head(element, "blocks");
   const list = make("div", "blocks");
   const plane = make("div", "blocks-plane");

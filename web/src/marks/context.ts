@@ -1,4 +1,4 @@
-// What a mark gets from whoever shows it, and what it gives back: the one contract of this folder.
+// What a mark gets from whoever shows it, and what it gives back when it is drawn.
 
 import type { Theme } from "../colour.ts";
 
@@ -46,8 +46,6 @@ export interface Drawn<M> {
   point?(at: Pixel | null): void;
   destroy(): void;
 }
-
-export type Draw<M> = (element: HTMLElement, mark: M, context: Context) => Drawn<M>;
 
 /** The selection, ready to be asked. */
 export class Chosen {

@@ -4,9 +4,10 @@ import { classColour, css, lut, pack, place, rgb, type Theme } from "../colour.t
 import { INFINITE, PAPERS, type Field } from "../types.ts";
 import { Scale, tickText } from "./axis.ts";
 import { context2d } from "./cells.ts";
-import { Chosen, stateOf, type Context, type Draw } from "./context.ts";
+import { Chosen, stateOf, type Context } from "./context.ts";
 import { make } from "./elements.ts";
 import { counted, format, percent, withUnit } from "./format.ts";
+import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
 import { pathOn } from "./path.ts";
@@ -21,7 +22,7 @@ interface Plan {
   y: Scale;
 }
 
-export const field: Draw<Field> = (element, first, context) => {
+export const draw: Draw<Field> = (element, first, context) => {
   const frame = head(element, "field", context);
   let mark = first;
   let plan: Plan = { x: new Scale([0, 1], [0, 1]), y: new Scale([0, 1], [1, 0]) };
@@ -332,4 +333,19 @@ function planeAt(mark: Field, plan: Plan, x: number, y: number): Hit | null {
     : [withUnit(mark.values.data[cell] as number, mark.limits?.unit ?? "")];
   const lines = [`at ${format(plan.x.value(x))}, ${format(plan.y.value(y))}`, ...told];
   return { id: "0", keys: [], lines, x, y, width: 0, height: 0 };
+}
+
+export function height(mark: Field, width: number, factor: number): number {
+  const [low, high, bottom, top] = mark.extent;
+  const aspect = Math.abs((top - bottom) / (high - low));
+  const ratio = aspect > 0.4 && aspect < 1.6 ? aspect : 0.8;
+  return Math.min(mark.size * factor, width - 50) * ratio + 44 + (mark.classes.length ? 23 : 0);
+}
+
+export function width(mark: Field, factor: number): number {
+  return mark.size * factor + 50;
+}
+
+export function scaled(mark: Field, factor: number): Field {
+  return { ...mark, size: Math.max(60, Math.round(mark.size * factor)) };
 }

@@ -1,75 +1,76 @@
 // Marks side by side, one below the other, or in a wrapping grid.
 
 import type { Group, Node } from "../types.ts";
-import type { Context, Draw, Drawn, Pixel } from "./context.ts";
+import type { Drawn, Pixel } from "./context.ts";
 import { PIXEL } from "./crosshair.ts";
 import { make } from "./elements.ts";
+import type { Draw, Measures } from "./half.ts";
 
-type DrawNode = (element: HTMLElement, node: Node, context: Context) => Drawn<Node>;
+/** The room that titles and captions take, and what stands between marks. */
+const HEAD = 23;
+const NAMES = 76;
+const GAP = 12;
 
-/** Built with the function that draws any mark, so that this file does not need to know the others. */
-export function group(drawNode: DrawNode): Draw<Group> {
-  return (element, first, context) => {
-    element.classList.add("mark", "mark-group");
-    const title = make("div", "mark-title");
-    const list = make("div", "group");
-    const caption = make("div", "mark-caption");
-    element.replaceChildren(title, list, caption);
-    const children: { element: HTMLElement; drawn: Drawn<Node> }[] = [];
-    const point = (at: Pixel | null): void => {
-      for (const child of children) child.drawn.point?.(at);
-    };
-    // Where the pointer is in one picture is shown in all: the outermost group tells them.
-    const heard = (event: Event): void => {
-      if (element.parentElement?.closest(".mark-group")) return;
-      point((event as CustomEvent<Pixel | null>).detail);
-    };
-    list.addEventListener(PIXEL, heard);
-
-    function update(mark: Group): void {
-      title.textContent = mark.title;
-      title.hidden = !mark.title;
-      caption.textContent = mark.caption;
-      caption.hidden = !mark.caption;
-      list.dataset["direction"] = mark.direction;
-      list.dataset["labelled"] = String(labelled(mark));
-      list.dataset["pictures"] = String(isPictures(mark));
-      while (children.length > mark.children.length) {
-        const child = children.pop();
-        child?.drawn.destroy();
-        child?.element.remove();
-      }
-      mark.children.forEach((node, i) => {
-        const child = children[i];
-        if (child) child.element.style.setProperty("--cell", sizeOf(node));
-        if (child) {
-          child.drawn.update(node);
-          child.element.dataset["mark"] = node.mark;
-          return;
-        }
-        const place = make("div", "group-item");
-        place.dataset["mark"] = node.mark;
-        place.style.setProperty("--cell", sizeOf(node));
-        list.append(place);
-        children.push({ element: place, drawn: drawNode(place, node, context) });
-      });
-    }
-
-    update(first);
-    return {
-      update,
-      point,
-      refresh() {
-        for (const child of children) child.drawn.refresh();
-      },
-      destroy() {
-        list.removeEventListener(PIXEL, heard);
-        for (const child of children) child.drawn.destroy();
-        element.replaceChildren();
-      },
-    };
+export const draw: Draw<Group> = (element, first, context, any) => {
+  element.classList.add("mark", "mark-group");
+  const title = make("div", "mark-title");
+  const list = make("div", "group");
+  const caption = make("div", "mark-caption");
+  element.replaceChildren(title, list, caption);
+  const children: { element: HTMLElement; drawn: Drawn<Node> }[] = [];
+  const point = (at: Pixel | null): void => {
+    for (const child of children) child.drawn.point?.(at);
   };
-}
+  // Where the pointer is in one picture is shown in all: the outermost group tells them.
+  const heard = (event: Event): void => {
+    if (element.parentElement?.closest(".mark-group")) return;
+    point((event as CustomEvent<Pixel | null>).detail);
+  };
+  list.addEventListener(PIXEL, heard);
+
+  function update(mark: Group): void {
+    title.textContent = mark.title;
+    title.hidden = !mark.title;
+    caption.textContent = mark.caption;
+    caption.hidden = !mark.caption;
+    list.dataset["direction"] = mark.direction;
+    list.dataset["labelled"] = String(labelled(mark));
+    list.dataset["pictures"] = String(isPictures(mark));
+    while (children.length > mark.children.length) {
+      const child = children.pop();
+      child?.drawn.destroy();
+      child?.element.remove();
+    }
+    mark.children.forEach((node, i) => {
+      const child = children[i];
+      if (child) child.element.style.setProperty("--cell", sizeOf(node));
+      if (child) {
+        child.drawn.update(node);
+        child.element.dataset["mark"] = node.mark;
+        return;
+      }
+      const place = make("div", "group-item");
+      place.dataset["mark"] = node.mark;
+      place.style.setProperty("--cell", sizeOf(node));
+      list.append(place);
+      children.push({ element: place, drawn: any(place, node, context, any) });
+    });
+  }
+
+  update(first);
+  return {
+    update,
+    point,
+    refresh() {
+      for (const child of children) child.drawn.refresh();
+    },
+    destroy() {
+      list.removeEventListener(PIXEL, heard);
+      for (const child of children) child.drawn.destroy();
+      element.replaceChildren();
+    },
+  };
+};
 
 /** The width that a picture wants. */
 function sizeOf(node: Node): string {
@@ -85,4 +86,51 @@ export function isPictures(mark: Group): boolean {
 export function labelled(mark: Group): boolean {
   return mark.direction === "column" && mark.children.length > 1 &&
     mark.children.every((child) => (child.mark === "tiles" || child.mark === "heatmap") && child.title.length > 0 && child.title.length <= 28);
+}
+
+export function height(mark: Group, width: number, factor: number, of: Measures): number {
+  const own = mark.title ? 4 : 0;
+  const { children } = mark;
+  if (mark.direction === "column") {
+    const named = labelled(mark);
+    const heights = children.map((child) => of.height(child, width - (named ? NAMES : 0), factor) - (named ? HEAD : 0));
+    return own + sum(heights.map((height) => (named ? Math.max(40, height) : height))) + (children.length - 1) * (named ? 8 : GAP);
+  }
+  if (isPictures(mark)) return own + wrapped(children, width, factor, of);
+  const across = Math.max(1, Math.min(children.length, Math.floor((width + 16) / 196)));
+  const each = (width - 16 * (across - 1)) / across;
+  let total = own;
+  for (let i = 0; i < children.length; i += across)
+    total += GAP + Math.max(...children.slice(i, i + across).map((child) => of.height(child, each, factor)));
+  return total - GAP;
+}
+
+export function width(mark: Group, factor: number, of: Measures): number {
+  const widths = mark.children.map((child) => of.width(child, factor));
+  return mark.direction === "column" ? Math.max(0, ...widths) : sum(widths) + 16 * (widths.length - 1);
+}
+
+export function scaled(mark: Group, factor: number, of: Measures): Group {
+  return { ...mark, children: mark.children.map((child) => of.scaled(child, factor)) };
+}
+
+/** The height of a grid: as many side by side as the width takes. */
+function wrapped(children: readonly Node[], width: number, factor: number, of: Measures): number {
+  let total = 0;
+  let across = 0;
+  let tallest = 0;
+  for (const child of children) {
+    const wide = Math.min(width, of.width(child, factor));
+    if (across && across + wide > width) {
+      total += tallest + GAP;
+      across = tallest = 0;
+    }
+    tallest = Math.max(tallest, of.height(child, wide, factor));
+    across += wide + 16;
+  }
+  return total + tallest;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

@@ -3,8 +3,9 @@
 import { css, specials, wantsDarkText } from "../colour.ts";
 import type { Heatmap, NdArray } from "../types.ts";
 import { drawScaled, drawSpecials, hatch } from "./cells.ts";
-import { Chosen, stateOf, type Context, type Draw } from "./context.ts";
+import { Chosen, stateOf, type Context } from "./context.ts";
 import { format, withUnit } from "./format.ts";
+import type { Draw, Space } from "./half.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
 import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
@@ -22,7 +23,7 @@ interface Plan {
   bottom: number;
 }
 
-export const heatmap: Draw<Heatmap> = (element, first, context) => {
+export const draw: Draw<Heatmap> = (element, first, context) => {
   const frame = head(element, "heatmap", context);
   let mark = first;
   let drawn = "";
@@ -232,4 +233,28 @@ function extent(values: NdArray): string {
 
 function clamp(at: number, count: number): number {
   return Math.max(0, Math.min(count - 1, at));
+}
+
+export function height(mark: Heatmap, _: number, factor: number): number {
+  return (mark.values.shape[0] ?? 1) * Math.max(3, mark.size * factor) + below(mark);
+}
+
+export function scaled(mark: Heatmap, factor: number): Heatmap {
+  return { ...mark, size: Math.max(3, mark.size * factor) };
+}
+
+/** A square matrix keeps its cells square: it takes the smaller of what height and width allow. */
+export function fitted(mark: Heatmap, space: Space, around: number): { mark: Heatmap; width: number } | null {
+  if (!mark.square) return null;
+  const [rows = 1, columns = 1] = mark.values.shape;
+  const longest = Math.max(0, ...mark.row_labels.map((label) => label.length));
+  const left = (longest ? 10 + longest * 6.4 : 0) + (mark.row_title ? 16 : 0) + 1;
+  const cell = Math.min((space.height - around - below(mark)) / rows, (space.width - left) / columns);
+  const size = Math.max(5, Math.min(cell, space.enlarged ? 64 : 28));
+  return { mark: { ...mark, size }, width: Math.ceil(left + columns * size) };
+}
+
+/** The labels and the title of the columns. */
+function below(mark: Heatmap): number {
+  return (mark.column_labels.length ? 18 : 0) + (mark.column_title ? 16 : 0) + 4;
 }

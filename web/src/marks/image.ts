@@ -4,15 +4,16 @@ import { colourBytes, colourNumbers, lut, place, type Theme } from "../colour.ts
 import type { Box, Image, Limits, NdArray } from "../types.ts";
 import { context2d, paintImage } from "./cells.ts";
 import { outline } from "./contour.ts";
-import type { Draw, Pixel } from "./context.ts";
+import type { Pixel } from "./context.ts";
 import { crosshair, tellPixel } from "./crosshair.ts";
 import { make, setText, svg } from "./elements.ts";
+import { LEAST, type Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
 import { placeOn } from "./place.ts";
 import { valueAt } from "./tiles.ts";
 
-export const image: Draw<Image> = (element, first, context) => {
+export const draw: Draw<Image> = (element, first, context) => {
   const frame = head(element, "image", context);
   const holder = make("div", "image");
   const plate = make("div", "image-plate");
@@ -192,4 +193,22 @@ function paintOver(canvas: HTMLCanvasElement, heat: NdArray, limits: Limits, the
     pixels[i] = ((colour & 0xffffff) | (Math.round(share * 235) << 24)) >>> 0;
   }
   context2d(canvas).putImageData(sheet, 0, 0);
+}
+
+export function height(mark: Image, width: number, factor: number): number {
+  const [rows = 1, columns = 1] = mark.pixels.shape;
+  const apart = mark.heat ? 17 : 0;
+  const second = mark.title && (mark.heat || (mark.limits && mark.limits.scale !== "grey")) ? 17 : 0;
+  const told = mark.caption ? 16 * (Math.ceil((mark.caption.length * 5.7) / width) - 1) : 0;
+  const tall = (Math.min(width, mark.size * Math.max(LEAST.scale, factor)) * rows) / columns;
+  return tall + (mark.label ? 18 : 0) + apart + second + told;
+}
+
+/** The style sheet gives pictures at least so much that their titles can be read. */
+export function width(mark: Image, factor: number): number {
+  return Math.max(LEAST.picture, Math.round(mark.size * Math.max(LEAST.scale, factor)));
+}
+
+export function scaled(mark: Image, factor: number): Image {
+  return { ...mark, size: Math.round(mark.size * Math.max(LEAST.scale, factor)) };
 }

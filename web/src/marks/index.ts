@@ -1,26 +1,11 @@
 // Draws pictures: the page, the notebook widget and exported files all come in here.
 
-import type { MarkName, Node, Picture } from "../types.ts";
-import { bars } from "./bars.ts";
-import { blocks } from "./blocks.ts";
-import type { Context, Draw, Drawn } from "./context.ts";
-import { field } from "./field.ts";
-import { group } from "./group.ts";
-import { heatmap } from "./heatmap.ts";
-import { image } from "./image.ts";
-import { lines } from "./lines.ts";
-import { number } from "./number.ts";
-import { ridges } from "./ridges.ts";
-import { table } from "./table.ts";
-import { text } from "./text.ts";
-import { tiles } from "./tiles.ts";
+import type { Node, Picture } from "../types.ts";
+import type { Context, Drawn } from "./context.ts";
+import type { Draw } from "./half.ts";
+import { HALVES } from "./halves.ts";
 
 export type { Context, Drawn, How, Pixel, Value } from "./context.ts";
-
-/** Every mark by its name. */
-export const MARKS: Readonly<Record<MarkName, Draw<never>>> = {
-  image, tiles, heatmap, lines, ridges, bars, field, blocks, text, table, number, group: group(drawNode),
-};
 
 /** Draw a picture's body into an element. The element keeps its other classes; its content is the picture's. */
 export function drawPicture(element: HTMLElement, picture: Picture, context: Context): Drawn<Picture> {
@@ -66,7 +51,7 @@ function drawNode(element: HTMLElement, first: Node, context: Context): Drawn<No
 }
 
 function start(element: HTMLElement, mark: Node, context: Context): Drawn<never> {
-  const draw = MARKS[mark.mark] as Draw<never> | undefined;
+  const draw = HALVES[mark.mark]?.draw as Draw<never> | undefined;
   if (!draw) throw new Error(`this page is older than the picture: it has no mark named '${mark.mark}'`);
-  return draw(element, mark as never, context);
+  return draw(element, mark as never, context, drawNode);
 }

@@ -2,15 +2,16 @@
 
 import type { Lines } from "../types.ts";
 import { nearest } from "./axis.ts";
-import { howOf, stateOf, type Draw } from "./context.ts";
+import { howOf, stateOf } from "./context.ts";
 import { make, setAttribute, setText } from "./elements.ts";
 import { counted, duration, format } from "./format.ts";
+import { LEAST, type Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { paint, plan, type Plan } from "./lineplan.ts";
 import { inks, sheet } from "./sheet.ts";
 import { hideTip, showTip } from "./tooltip.ts";
 
-export const lines: Draw<Lines> = (element, first, context) => {
+export const draw: Draw<Lines> = (element, first, context) => {
   const frame = head(element, "lines", context);
   const detail = make("span", "mark-detail");
   element.querySelector(".mark-head")?.append(detail);
@@ -253,4 +254,20 @@ function describe(mark: Lines): string {
   });
   const events = mark.events.length ? `; ${counted(mark.events.length, "event")}` : "";
   return `${mark.title || mark.y_title || "curves"} over ${mark.x_title}: ${told.join("; ")}${events}. Arrow keys read values, Enter goes to the step`;
+}
+
+export function height(mark: Lines, _: number, factor: number): number {
+  return Math.max(LEAST.chart, mark.height * factor);
+}
+
+export function scaled(mark: Lines, factor: number): Lines {
+  return { ...mark, height: Math.max(LEAST.chart, Math.round(mark.height * factor)) };
+}
+
+export function filling(mark: Lines, height: number): Lines {
+  return { ...mark, height: Math.max(LEAST.chart, height) };
+}
+
+export function detailed(mark: Lines): boolean {
+  return Boolean(mark.y_title) || mark.y_log || mark.series.length > 1;
 }

@@ -1,15 +1,15 @@
 // A number or a finding: a dot that says how it stands, the name, the value, a note, and what can be done.
 
 import type { Number as NumberMark } from "../types.ts";
-import type { Draw } from "./context.ts";
 import { make, setText } from "./elements.ts";
 import { withUnit } from "./format.ts";
+import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed } from "./keyed.ts";
 
 const TONES = { plain: "", good: "good: ", warn: "warning: ", bad: "problem: " } as const;
 
-export const number: Draw<NumberMark> = (element, first, context) => {
+export const draw: Draw<NumberMark> = (element, first, context) => {
   const frame = head(element, "number", context);
   const item = make("div", "number");
   const dot = make("span", "dot");

@@ -3,8 +3,9 @@
 import { classColour, readable } from "../colour.ts";
 import type { Ridges, RidgeSet } from "../types.ts";
 import { nearest, Scale, tickText } from "./axis.ts";
-import { Chosen, stateOf, type Context, type Draw } from "./context.ts";
+import { Chosen, stateOf, type Context } from "./context.ts";
 import { counted, format } from "./format.ts";
+import { LEAST, type Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
 import { face, inks, sheet, type Ink } from "./sheet.ts";
@@ -24,7 +25,7 @@ interface Plan {
   width: number;
 }
 
-export const ridges: Draw<Ridges> = (element, first, context) => {
+export const draw: Draw<Ridges> = (element, first, context) => {
   const frame = head(element, "ridges", context);
   let mark = first;
   let layout: Plan | null = null;
@@ -262,4 +263,16 @@ function tell(set: RidgeSet, step: number, value: number | null): string[] {
   const [low, high] = [set.edges.data[bin] as number, set.edges.data[bin + 1] as number];
   const share = (set.density.data[row * bins + bin] as number) * (high - low);
   return [`${name}${format(share * 100, 2)} % between ${format(low)} and ${format(high)}`];
+}
+
+export function height(mark: Ridges, _: number, factor: number): number {
+  return Math.max(LEAST.chart, mark.height * factor);
+}
+
+export function scaled(mark: Ridges, factor: number): Ridges {
+  return { ...mark, height: Math.max(LEAST.chart, Math.round(mark.height * factor)) };
+}
+
+export function filling(mark: Ridges, height: number): Ridges {
+  return { ...mark, height: Math.max(LEAST.chart, height) };
 }

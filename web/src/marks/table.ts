@@ -4,9 +4,9 @@ import { classColour, type Theme } from "../colour.ts";
 import { row } from "../picture.ts";
 import type { Column, Table } from "../types.ts";
 import { paintImage } from "./cells.ts";
-import type { Draw } from "./context.ts";
 import { ensure, make, setAttribute, setText } from "./elements.ts";
 import { counted, format, percent, withUnit } from "./format.ts";
+import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
 
@@ -16,7 +16,7 @@ interface Row extends HTMLTableRowElement {
   fields: HTMLTableCellElement[];
 }
 
-export const table: Draw<Table> = (element, first, context) => {
+export const draw: Draw<Table> = (element, first, context) => {
   const frame = head(element, "table", context);
   const scroller = make("div", "table-scroller");
   const sheet = make("table", "table");

@@ -2,9 +2,9 @@
 
 import { css, wantsDarkText, type Theme } from "../colour.ts";
 import type { Text } from "../types.ts";
-import type { Draw } from "./context.ts";
 import { ensure, make, setText } from "./elements.ts";
 import { percent, withUnit } from "./format.ts";
+import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
 
@@ -13,7 +13,7 @@ interface Token extends HTMLDivElement {
   others: HTMLElement[];
 }
 
-export const text: Draw<Text> = (element, first, context) => {
+export const draw: Draw<Text> = (element, first, context) => {
   const frame = head(element, "text", context);
   const flow = make("div", "text");
   flow.setAttribute("role", "listbox");

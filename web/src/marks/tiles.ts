@@ -3,11 +3,13 @@
 import { row } from "../picture.ts";
 import type { NdArray, Tiles } from "../types.ts";
 import { paintImage } from "./cells.ts";
-import type { Draw } from "./context.ts";
 import { ensure, make, setText } from "./elements.ts";
 import { counted, format } from "./format.ts";
+import { LEAST, type Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
+
+const LABEL = 14; // a line of words under a picture
 
 interface Tile extends HTMLDivElement {
   canvas: HTMLCanvasElement;
@@ -17,7 +19,7 @@ interface Tile extends HTMLDivElement {
   note: HTMLElement;
 }
 
-export const tiles: Draw<Tiles> = (element, first, context) => {
+export const draw: Draw<Tiles> = (element, first, context) => {
   const frame = head(element, "tiles", context);
   const grid = make("div", "tiles");
   grid.setAttribute("role", "listbox");
@@ -111,4 +113,18 @@ function range(image: NdArray): string {
     if (value > high) high = value;
   }
   return low <= high ? `from ${format(low)} to ${format(high)}` : "no numbers";
+}
+
+export function height(mark: Tiles, width: number, factor: number): number {
+  const [count = 0, rows = 1, columns = 1] = mark.images.shape;
+  const wanted = Math.round(mark.size * Math.max(LEAST.scale, factor));
+  // A few pixels less than there are: a scroll bar may come between.
+  const across = mark.columns ?? Math.max(1, Math.floor((width - 8) / (wanted + 4)));
+  const side = Math.min(wanted, (width - 4 * (across - 1)) / across);
+  const tall = (side * rows) / columns + (mark.labels.length ? LABEL : 0) + (mark.notes.length ? LABEL : 0) + 5;
+  return Math.ceil(count / across) * tall;
+}
+
+export function scaled(mark: Tiles, factor: number): Tiles {
+  return { ...mark, size: Math.round(mark.size * Math.max(LEAST.scale, factor)) };
 }

@@ -21,16 +21,6 @@ def draw(mark: Bars, style: Style) -> Sheet:
     return _lying(mark, style) if mark.horizontal else _standing(mark, style)
 
 
-def extent(mark: Bars) -> tuple[float, float]:
-    """The range that the bars span, zero included."""
-    if mark.limits is not None:
-        return min(0.0, mark.limits.low), max(0.0, mark.limits.high)
-    values = np.r_[mark.values.astype(float), mark.reference.astype(float) if mark.reference is not None else ()]
-    finite = values[np.isfinite(values)]
-    low, high = min(0.0, float(finite.min(initial=0.0))), max(0.0, float(finite.max(initial=0.0)))
-    return low, high if high > low else low + 1.0
-
-
 def _colour(mark: Bars, index: int) -> str:
     if mark.colours:
         return class_colour(mark.colours[index])
@@ -61,7 +51,7 @@ def _list(mark: Bars, indices: range, room: float) -> Sheet:
     after = max(typeset.width(_words(mark, i), LABEL, BOLD) for i in range(len(mark.values)))
     notes = min(room * 0.3, max((typeset.width(note, TINY) for note in mark.notes), default=-8.0)) + 8
     start, stop = labels + 8, room - after - 8 - notes
-    low, high = extent(mark)
+    low, high = mark.extent()
     scale = max(10.0, stop - start) / (high - low)
     zero = start - low * scale
     for row, index in enumerate(indices):
@@ -101,7 +91,7 @@ def _bar(sheet: Sheet, mark: Bars, index: int, zero: float, y: float, scale: flo
 def _standing(mark: Bars, style: Style) -> Sheet:
     sheet = Sheet()
     count = len(mark.values)
-    low, high = extent(mark)
+    low, high = mark.extent()
     pitch = min(44.0, style.width / count)
     longest = max(typeset.width(label, TINY) for label in mark.labels)
     values = pitch >= max(typeset.width(_words(mark, i), TINY) for i in range(count)) + 3

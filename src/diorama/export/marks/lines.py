@@ -9,7 +9,7 @@ import numpy as np
 from ...core.colour import INFINITE, class_colour
 from ...core.marks import Event, Lines, Series
 from .. import typeset
-from ..axes import Axis, Frame, frame, span
+from ..axes import Axis, Frame, frame
 from ..legend import swatches
 from ..sheet import Sheet
 from ..style import ACCENT, HAIRLINE, LABEL, MUTED, TINY, WARN, Style
@@ -24,9 +24,9 @@ def draw(mark: Lines, style: Style) -> Sheet:
     width = style.width
     names = _end_names(mark, width)
     right = max((typeset.width(name, LABEL) for name in names), default=0.0) + (14 if names else 10)
-    x_low, x_high = mark.x_range or span([s.x for s in mark.series], mark.x_log)
+    x_low, x_high = mark.x_span()
     top = 4.0 + _event_rows(mark, Axis(x_low, x_high, 60, width - right, mark.x_log), width) * 13.0
-    y_low, y_high = mark.y_range or y_span(mark)
+    y_low, y_high = mark.y_span()
     plot = frame(
         sheet, width, top + max(60.0, mark.height) + 20,
         lambda start, stop: Axis(x_low, x_high, start, stop, mark.x_log, mark.x_kind == "time", _whole(mark)),
@@ -52,16 +52,6 @@ def draw(mark: Lines, style: Style) -> Sheet:
 def _whole(mark: Lines) -> bool:
     """Steps, and numbers of which every one is whole, have no ticks between them."""
     return mark.x_kind == "step" or (mark.x_kind == "number" and all(bool((s.x % 1 == 0).all()) for s in mark.series))
-
-
-def y_span(mark: Lines) -> tuple[float, float]:
-    """The range that the y axis spans when the mark does not say."""
-    arrays = [a for s in mark.series for a in ((s.low, s.high) if s.band else (s.y, s.low, s.high)) if a is not None]
-    low, high = span(arrays, mark.y_log)
-    if mark.y_log:
-        return low / 1.08, high * 1.08
-    pad = (high - low) * 0.04
-    return (0.0 if 0 <= low < 4 * pad else low - pad), high + pad
 
 
 def _title(series: Series) -> str:

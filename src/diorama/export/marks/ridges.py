@@ -7,7 +7,7 @@ import numpy as np
 from ...core.colour import class_colour
 from ...core.marks import Ridges, RidgeSet
 from .. import typeset
-from ..axes import Axis, span, ticks_below
+from ..axes import Axis, ticks_below
 from ..legend import swatches
 from ..sheet import Sheet
 from ..style import ACCENT, HAIRLINE, INK, LABEL, MUTED, PAPER, TINY, Style
@@ -22,7 +22,7 @@ def draw(mark: Ridges, style: Style) -> Sheet:
     if not len(steps):
         return sheet
     shown = steps[np.unique(np.linspace(0, len(steps) - 1, min(MOST, len(steps))).astype(int))]
-    low, high = mark.x_range or span([s.edges for s in mark.sets])
+    low, high = mark.x_span()
     labels = {float(step): f"{step:,.0f}" for step in shown}
     left = max(typeset.width(word, TINY) for word in labels.values()) + 8
     height = max(90.0, float(mark.height))

@@ -1,0 +1,29 @@
+# Made by `python -m diorama.core.typescript`; not edited by hand.
+
+from .bars import Bars as Bars
+from .blocks import Block as Block
+from .blocks import Blocks as Blocks
+from .blocks import Edge as Edge
+from .field import Field as Field
+from .group import Group as Group
+from .heatmap import Heatmap as Heatmap
+from .image import Box as Box
+from .image import Image as Image
+from .lines import Event as Event
+from .lines import Lines as Lines
+from .lines import Series as Series
+from .mark import Array as Array
+from .mark import Handle as Handle
+from .mark import Mark as Mark
+from .number import Action as Action
+from .number import Number as Number
+from .ridges import Ridges as Ridges
+from .ridges import RidgeSet as RidgeSet
+from .table import Column as Column
+from .table import Table as Table
+from .text import Alternative as Alternative
+from .text import Text as Text
+from .tiles import Tiles as Tiles
+
+Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Ridges | Table | Text | Tiles
+MARKS: dict[str, type[Mark]]
