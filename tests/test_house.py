@@ -29,7 +29,8 @@ FLOORS: list[tuple[str, ...]] = [
     ("run",),
     ("scene",),
     ("methods",),
-    ("training", "record"),
+    ("record",),
+    ("training",),
     ("model",),
     ("data",),
     ("core",),
@@ -96,9 +97,9 @@ def _sources() -> list[Path]:
     return [*PYTHON, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py")), *sorted(web)]
 
 
-def test_files_stay_under_400_lines() -> None:
-    """No source file is longer than 400 lines."""
-    long = {str(p.relative_to(ROOT)): n for p in _sources() if (n := len(p.read_text().splitlines())) > 400}
+def test_files_stay_under_500_lines() -> None:
+    """No source file is longer than 500 lines; 400 are a reason to look."""
+    long = {str(p.relative_to(ROOT)): n for p in _sources() if (n := len(p.read_text().splitlines())) > 500}
     assert not long
 
 

@@ -88,12 +88,16 @@ class Run(Reader):
 
         *Raises* Untrusted for a model that this user did not store, Unavailable where there is none.
         """
-        found = self._contents(step)["model"]
-        module: nn.Module = found
+        return self.architecture(self.model_at(self.last_step if step is None else step))
+
+    def architecture(self, number: int) -> nn.Module:
+        """The stored model of an architecture, by its number; raises what :meth:`module` raises."""
+        module: nn.Module = self._contents(number)["model"]
         return module
 
-    def _contents(self, step: int | None = None) -> dict[str, Any]:
-        number = self.model_at(self.last_step if step is None else step)
+    def _contents(self, number: int | None = None) -> dict[str, Any]:
+        if number is None:
+            number = self.model_at(self.last_step)
         if number not in self._loaded:
             self._loaded[number] = self._made() if self._factory is not None else self._unpickled(number)
         return self._loaded[number]
@@ -101,7 +105,8 @@ class Run(Reader):
     def _unpickled(self, number: int) -> dict[str, Any]:
         from .record import models
 
-        reason = self.meta.get("model_error")
+        own = self.meta.get(f"architecture-{number}") or self.meta
+        reason = own.get("model_error")
         if reason and not models.file_of(self.path, number).is_file():
             raise Unavailable(
                 f"the model of {self.name!r} could not be stored ({reason}); to look into it, {models.WAY_OUT}"
@@ -138,9 +143,11 @@ class Run(Reader):
         from .scene import Scene
 
         if step == "live":
-            live = self.live()
+            from .record.snapshots import read_live
+
+            live = read_live(self.path)
             if live is not None and live[0] >= (self.snapshots or [0])[-1]:
-                return Scene.of_run(self, live[0], live[1])
+                return Scene.of_run(self, *live)
             step = None
         if isinstance(step, str):
             raise UsageError(f"step wants a number or 'live', got {step!r}")

@@ -59,7 +59,7 @@ class RecordScene:
     @property
     def layers(self) -> RecordedLayers:
         """The layers as the training wrote them down."""
-        return RecordedLayers(self.run.meta.get("layers") or [])
+        return RecordedLayers(self.run.structure(self.run.last_step if self.step is None else self.step)["layers"] or [])
 
     def stream(
         self,

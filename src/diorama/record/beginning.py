@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import sys
 import time
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,12 @@ from typing import Any
 from torch import nn
 
 from ..core.errors import Unavailable, UsageError
-from ..core.provenance import versions
-from ..data import kinds
 from ..data.examples import Examples
 from ..model.layers import LayerTable
 from ..model.outputs import Reading
 from . import checking, database, models, requests, snapshots
+from .architecture import kept
+from .architecture import write as write_architecture
 from .lock import RunLock
 from .lock import held as lock_held
 from .writer import Value, Writer
@@ -119,6 +117,7 @@ def _resume(folder: Path, content: Content) -> Begun:
             number, meta = max(writer.last_step, 0), writer.meta()
             architecture = int(meta.get("architecture", 0))
             if meta.get("parameters") != content.facts["parameters"]:
+                writer.write([], meta=kept(architecture, meta))
                 architecture += 1
             _describe(writer, content, architecture, "")
             known = {file for _, file, _, _ in writer.snapshots()}
@@ -147,16 +146,13 @@ def _describe(writer: Writer, content: Content, architecture: int, name: str) ->
         facts |= {"name": name, "created": time.time()}
     data, reason = models.pack(content.model, content.more)
     facts["model_error"] = reason
-    if data:
-        models.write(folder, architecture, data)
     if content.examples is not None:
         beside = folder / f".{PROBE}"
         content.examples.save(beside)
         size, crc = checking.checksum(beside)
         os.replace(beside, folder / PROBE)
         writer.index_file(PROBE, size, crc)
-    if data:
-        writer.index_file(models.file_of(folder, architecture).name, len(data), zlib.crc32(data))
+    write_architecture(writer, architecture, data)
     writer.write([], meta=facts)
 
 
@@ -167,29 +163,3 @@ def take_snapshot(writer: Writer, step: int, tensors: Any, shared: Any, *, ancho
     size, crc = snapshots.write(writer.folder / file, tensors, shared, about)
     writer.index_snapshot(step, file, size, crc, anchor=anchor, model=architecture)
     return size
-
-
-def facts_of(content: Content) -> dict[str, Any]:
-    """What the page and the command line may know without loading anything."""
-    examples, reading, table = content.examples, content.reading, content.table
-    return {
-        "model": type(content.model).__name__,
-        "parameters": [
-            [name, list(tensor.shape), str(tensor.dtype)] for name, tensor in snapshots.state_of(content.model).items()
-        ],
-        "classes": list(examples.classes) if examples is not None else [],
-        "task": reading.task if reading is not None else "",
-        "examples": len(examples) if examples is not None else 0,
-        "inputs": kinds.describe(examples.kind) if examples is not None else None,
-        "guessed": [*(examples.guessed if examples else ()), *(reading.guessed if reading else ())],
-        "layers": [
-            {
-                "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,
-                "parameters": layer.parameters, "weight": layer.weight, "order": layer.order, "leaf": layer.leaf,
-            }
-            for layer in table or ()
-        ],
-        "command": [sys.executable, *sys.argv],
-        "versions": versions(),
-        "process": os.getpid(),
-    }  # fmt: skip

@@ -8,15 +8,17 @@ import io
 import random
 import time
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import Damaged, Unavailable, Untrusted
 from . import trust
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from ..training.subject import Subject
 
 FOLDER = "checkpoints"
 KEPT = 3
@@ -29,8 +31,8 @@ SHARE = 0.01
 class Checkpoints:
     """Takes checkpoints: by hand, and automatically as often as a small share of the time allows."""
 
-    def __init__(self, optimizers: Sequence[Any], schedulers: Sequence[Any], state: Sequence[Any]) -> None:
-        self._optimizers, self._schedulers, self._state = optimizers, schedulers, state
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
         self._last = time.monotonic()
         self._cost = 0.0
 
@@ -47,9 +49,9 @@ class Checkpoints:
         torch.save(
             {
                 "step": step,
-                "optimizers": [each.state_dict() for each in self._optimizers],
-                "schedulers": [each.state_dict() for each in self._schedulers],
-                "state": [each.state_dict() if hasattr(each, "state_dict") else each for each in self._state],
+                "optimizers": [each.state_dict() for each in self._subject.optimizers],
+                "schedulers": [each.state_dict() for each in self._subject.schedulers],
+                "state": [each.state_dict() if hasattr(each, "state_dict") else each for each in self._subject.state],
                 "random": random_state(),
             },
             buffer,

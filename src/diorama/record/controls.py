@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ..core import registry
 from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import build
+from ..training.subject import Subject
 from .requests import Inbox, Request, watched
 
 PATIENCE = 10.0
@@ -75,8 +76,20 @@ class Factors:
     """Scales the learning rate within each optimizer step and takes it back after it, so that no scheduler sees it."""
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
-        self.groups = [Group(optimizer, k) for optimizer in optimizers for k in range(len(optimizer.param_groups))]
+        self.groups: list[Group] = []
         self._scaled: list[tuple[dict[str, Any], Any, Any]] = []
+        self.follow(optimizers)
+
+    def follow(self, optimizers: Sequence[Optimizer]) -> None:
+        """The optimizers are these from now on; a group keeps its factor, one of a new optimizer that of its number."""
+        self.restore()
+        kept = {(id(group.optimizer), group.index): group.factor for group in self.groups}
+        old = [group.factor for group in self.groups]
+        found = [Group(optimizer, k) for optimizer in optimizers for k in range(len(optimizer.param_groups))]
+        for number, group in enumerate(found):
+            same = old[number] if number < len(old) else 1.0
+            group.factor = kept.get((id(group.optimizer), group.index), same)
+        self.groups = found
 
     def before(self, optimizer: Optimizer) -> None:
         """Put the factors on."""
@@ -100,11 +113,14 @@ class Factors:
 class Controls:
     """What commands may do to the training."""
 
-    def __init__(self, folder: Path, optimizers: Sequence[Optimizer], keep: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, subject: Subject, keep: Callable[[], None]) -> None:
         self.number = 0
         self.stopped = False
         self.paused = False
-        self.factors = Factors(optimizers)
+        self.subject = subject
+        """What is trained."""
+        self.factors = Factors(subject.optimizers)
+        subject.tell(lambda another: self.factors.follow(subject.optimizers))
         self.note: Callable[[str, dict[str, Any]], None] = lambda kind, value: None
         self._folder = folder
         self._inbox = Inbox(folder)

@@ -46,6 +46,16 @@ class LayerReader:
 
     def __init__(self, model: nn.Module, table: LayerTable | None, report: Callable[[Exception], None]) -> None:
         self._report = report
+        self._handles: list[Any] = []
+        self._calls: dict[str, int] = {}
+        self._found: dict[str, Partial] = {}
+        self._only_training = True
+        self.follow(model, table)
+
+    def follow(self, model: nn.Module, table: LayerTable | None) -> None:
+        """Read these layers from now on."""
+        self.disarm()
+        self._found = {}
         self._modules = {
             path: module
             for path, module in named_modules(model).items()
@@ -54,11 +64,6 @@ class LayerReader:
         known = {layer.name: layer for layer in table} if table is not None else {}
         self._axes = {name: layer.unit_axis for name, layer in known.items()}
         self._rectified = {name for name, layer in known.items() if layer.rectified}
-        self._handles: list[Any] = []
-        self._calls: dict[str, int] = {}
-        self._found: dict[str, Partial] = {}
-        self._only_training = True
-        self.first_only = True
 
     @property
     def armed(self) -> bool:

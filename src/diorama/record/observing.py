@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
+from ..training.optimizers import hooked
+from ..training.subject import Subject
 from .controls import Factors
 from .histogram import HistogramValue
 from .layer_reader import LayerReader
@@ -26,10 +28,10 @@ class Observer:
     only."""
 
     def __init__(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], signals: Sequence[Signal], every: int,
-        factors: Factors | None, reader: LayerReader | None, report: Report,
+        self, subject: Subject, signals: Sequence[Signal], every: int, factors: Factors | None,
+        reader: LayerReader | None, report: Report,
     ) -> None:  # fmt: skip
-        self._parameters = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+        self._subject, self._parameters = subject, subject.parameters
         self._periods = [(signal, signal.period(every)) for signal in signals]
         self._always = tuple(signal for signal, period in self._periods if period == 1)
         self._stride = math.gcd(*(period for _, period in self._periods if period > 1))
@@ -46,11 +48,36 @@ class Observer:
         self._updates: dict[str, HistogramValue] = {}
         self._spare: dict[str, Tensor] = {}
         self._gradients: dict[str, HistogramValue] = {}
-        self._by_hooks = bool(optimizers)
+        self._by_hooks = False
+        self._hooked: tuple[Any, ...] = ()
         self._handles: list[Any] = []
-        for optimizer in optimizers:
-            self._handles.append(optimizer.register_step_pre_hook(self._pre))
-            self._handles.append(optimizer.register_step_post_hook(self._post))
+
+    def follow(self) -> None:
+        """Follow the optimizers' steps, and whatever the training becomes."""
+        self._hook()
+        self._subject.tell(lambda another: self._adopt())
+
+    def _hook(self) -> None:
+        self._hooked = self._subject.optimizers
+        self._by_hooks = False
+        for told in self._hooked:
+            optimizer = hooked(told)
+            if optimizer is not None:
+                self._by_hooks = True
+                self._handles.append(optimizer.register_step_pre_hook(self._pre))
+                self._handles.append(optimizer.register_step_post_hook(self._post))
+
+    def _adopt(self) -> None:
+        """The training changed: what was copied before does not go with its tensors any more."""
+        self._parameters = self._subject.parameters
+        self._before, self._changes, self._spare = {}, {}, {}
+        if self._hooked != self._subject.optimizers:
+            self._unhook()
+            self._hook()
+
+    def _unhook(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
 
     def due(self, number: int) -> Sequence[Signal]:
         """The signals that are read at a step."""
@@ -106,6 +133,8 @@ class Observer:
 
     def _before_step(self, optimizer: Optimizer) -> None:
         self._factors.before(optimizer)
+        if "gradients" in self._needs or "updates" in self._needs:
+            self._subject.look()
         if "gradients" in self._needs:
             self._gradients = {**self._gradients, **self._reduced_gradients()}
         if "updates" in self._needs:
@@ -131,6 +160,7 @@ class Observer:
         step = Step(number, scalars, rates, self.weights)
         if not self._needs or number != self._number:
             return step
+        self._subject.look()
         if "gradients" in self._needs:
             step.gradients = self._gradients or self._reduced_gradients()
         if "updates" in self._needs:
@@ -162,5 +192,4 @@ class Observer:
         self._factors.restore()
         if self._reader is not None:
             self._reader.disarm()
-        while self._handles:
-            self._handles.pop().remove()
+        self._unhook()

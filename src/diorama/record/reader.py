@@ -23,6 +23,9 @@ from .writer import TIME, last_step
 if TYPE_CHECKING:
     from torch import Tensor
 
+OWN = ("model", "parameters", "layers", "model_error")
+"""The facts that belong to one architecture; all others are the whole run's."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Event:
@@ -257,6 +260,12 @@ class Reader:
         rows = self._rows("SELECT model FROM snapshots WHERE step <= ? ORDER BY step DESC LIMIT 1", (step,))
         return int(rows[0][0]) if rows else 0
 
+    def structure(self, step: int) -> dict[str, Any]:
+        """What the network was made of at a step: ``model``, ``parameters``, ``layers``, ``model_error``."""
+        meta = self.meta
+        own = meta.get(f"architecture-{self.model_at(step)}") or {}
+        return {name: own.get(name, meta.get(name)) for name in OWN}
+
     def state(self, step: int) -> dict[str, Tensor]:
         """Weights and buffers at a snapshot; raises NotFound for a step without one, Damaged for a broken file."""
         from . import snapshots
@@ -270,7 +279,8 @@ class Reader:
         """Step and weights of the rolling snapshot that a running training writes while someone looks."""
         from . import snapshots
 
-        return snapshots.read_live(self.path)
+        found = snapshots.read_live(self.path)
+        return None if found is None else found[:2]
 
     def acknowledgement(self, command: int) -> dict[str, Any] | None:
         """What the training answered to a command; None while it has not."""

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..core.errors import DioramaError
-from . import checkpoints, snapshots
+from . import architecture, checkpoints, models, snapshots
 from .background import Background
 from .beginning import Begun, Content, begin, take_snapshot
 from .checkpoints import Checkpoints
 from .controls import Controls
 from .observing import Observer
 from .probing import Prober
+from .reader import OWN
 from .requests import watched
 from .setting_up import Watched, prepared
 from .snapshots import Plan
@@ -113,33 +114,36 @@ class Recorder:
 
     def _first_reading(self, content: Content) -> dict[str, Any]:
         """Step 0: the weights and the answers to the probe set before any training."""
-        observer = Observer(content.model, (), self._setup.signals, self._setup.every, None, None, self._mishap)
+        observer = Observer(self._setup.subject, self._setup.signals, self._setup.every, None, None, self._mishap)
         step = Step(0, {}, {}, observer.weights)
         step.probe = self._prober.look() if self._prober is not None else None
         return values_of(self._setup.signals, step, self._mishap)
 
     def _start(self, begun: Begun, told: Watched) -> None:
         setup = self._setup
-        self._lock, self._architecture = begun.lock, begun.architecture
+        self._lock, self._subject = begun.lock, setup.subject
+        self._subject.architecture = self._described = begun.architecture
         self.number = begun.number
         self._plan = Plan(told.snapshots, told.budget)
         self._plan.taken(begun.number)
         self._background = Background(begun.writer)
-        self.controls = Controls(begun.folder, setup.optimizers, self._keep)
+        self.controls = Controls(begun.folder, setup.subject, self._keep)
         self.controls.note = self._background.note
         self.controls.number = self.number
-        self._checkpoints = Checkpoints(setup.optimizers, setup.schedulers, setup.state)
+        self._checkpoints = Checkpoints(setup.subject)
         self._observer = Observer(
-            setup.content.model, setup.optimizers, setup.signals, setup.every, self.controls.factors, setup.reader,
-            self._mishap,
-        )  # fmt: skip
+            setup.subject, setup.signals, setup.every, self.controls.factors, setup.reader, self._mishap
+        )
+        self._observer.follow()
+        self._shapes = setup.subject.shapes()
+        setup.subject.tell(self._noticed)
         self._began = self._live_at = self._told_at = time.monotonic()
         self._live_step, self._live_cost = -1, 0.0
         self._last_probe = self.number
         if begun.resumed:
             text = f"taken up again after step {self.number}"
             self._event("resumed", "watch", text)
-        if setup.optimizers:
+        if setup.subject.optimizers:
             self.controls.tell_optimizer()
         if self._prober is not None:
             self._prober.start()
@@ -178,6 +182,17 @@ class Recorder:
     def dropped(self) -> int:
         """Steps that could not be recorded."""
         return 0 if self._quiet else self._background.dropped
+
+    def changed(self, *, optimizer: Any = None) -> None:
+        """Tell that the training was changed by hand: another shape, other modules, another optimizer from now on.
+
+        A changed network is noticed without being told, at the next reading or snapshot; this notices it at once. An
+        optimizer made anew has to be told, or its steps are not seen. Never raises: what is no optimizer is warned of.
+        """
+        if self.closed or self._quiet:
+            return
+        self._guarded(lambda: self._subject.trains_with(optimizer) if optimizer is not None else self._subject.look())
+        self._guarded(lambda: self._observer.prepare(self.number + 1))
 
     def close(self) -> None:
         """Write what waits, with a last look at the probe set and a last checkpoint, and let go of the run."""
@@ -222,14 +237,17 @@ class Recorder:
         self.controls.number = number
         self.controls.factors.restore()  # an optimizer's step that raised left them on
         rates = dict(self.controls.learning_rates())
-        due = self._observer.due(number)
+        signals = self._observer.due(number)
         step = self._observer.collect(number, self._numbers(scalars), rates)
+        if self._reshaped:
+            self._settle()
         if self._prober is not None and "probe" in self._observer.needs(number) and self._prober.affordable(number):
-            step.probe, self._last_probe = self._prober.look(), number
-        self._background.put(number, time.time(), values_of(due, step, self._mishap))
+            self._guarded(lambda: self._probe(step))
+        self._background.put(number, time.time(), values_of(signals, step, self._mishap))
         # Snapshots that the plan chooses itself wait for the writer; one that was asked for at this step cannot.
-        if self._plan.due(number, now - self._began) and (self._plan.asked or not self._background.busy):
-            self._snapshot(anchor=False)
+        due = self._plan.due(number, now - self._began) and (self._plan.asked or not self._background.busy)
+        if due or self._owed:
+            self._snapshot(anchor=False, sure=self._owed)
         if self._checkpoints.due(now):
             self._checkpoint(anchor=False)
         self._show_live(now)
@@ -242,6 +260,11 @@ class Recorder:
         self._observer.prepare(number + 1)
         if self._background.trouble is not None:
             self._warn(self._background.trouble)
+
+    def _probe(self, step: Step) -> None:
+        assert self._prober is not None
+        self._last_probe = step.number
+        step.probe = self._prober.look()
 
     _told_values: Any = None
 
@@ -268,8 +291,12 @@ class Recorder:
         return found
 
     def _snapshot(self, anchor: bool, sure: bool = False) -> None:
-        began, number, architecture = time.monotonic(), self.number, self._architecture
-        model, plan, sure = self._setup.content.model, self._plan, anchor or sure
+        self._subject.look()
+        if self._reshaped:
+            self._settle()
+        began, number, architecture = time.monotonic(), self.number, self._subject.architecture
+        model, plan, sure = self._subject.model, self._plan, anchor or sure or self._owed
+        self._owed = False
         size = snapshots.size_of(snapshots.state_of(model))
         if not sure and not self._background.room(size):
             self._background.miss("snapshots", number)
@@ -299,6 +326,33 @@ class Recorder:
         number, data, sure = self.number, self._checkpoints.pack(self.number), anchor or sure
         self._background.do(lambda writer: checkpoints.write(writer, number, data, anchor), len(data), sure=sure)
 
+    _reshaped = False
+    _owed = False
+    """A new architecture has no snapshot yet; it gets one at the end of a step that has none of the one before it."""
+
+    def _noticed(self, another: bool) -> None:
+        """The training changed. What follows of another architecture waits for the end of the step."""
+        self._reshaped = self._reshaped or another
+        if not another and self._setup.reader is not None:
+            self._setup.reader.follow(self._subject.model, self._subject.table)
+
+    def _settle(self) -> None:
+        """The network is another one: write down what it is made of, and soon its weights."""
+        self._reshaped, self._live_step, self._owed = False, -1, True
+        subject, content = self._subject, self._setup.content
+        before = architecture.kept(self._described, content.facts)
+        content.table = subject.table = self._setup.tabled()
+        for reader in filter(None, (self._setup.reader, self._setup.probe_reader)):
+            reader.follow(subject.model, subject.table)
+        data, reason = models.pack(content.model, content.more)
+        content.facts |= architecture.structure_of(content) | {"model_error": reason}
+        number, facts = subject.architecture, {name: content.facts[name] for name in OWN}
+        self._described = number
+        self._background.note("meta", {**before, **facts, "architecture": number})
+        self._background.do(lambda writer: architecture.write(writer, number, data), len(data), sure=True)
+        self._event("architecture", "changed", f"the network changed: {subject.differences(self._shapes)}")
+        self._shapes = subject.shapes()
+
     def _keep(self) -> None:
         self._snapshot(anchor=True)
         self._checkpoint(anchor=True)
@@ -310,9 +364,12 @@ class Recorder:
         self._live_at = now + 0.25
         if self._background.busy or not watched(self.path, _LIVE_WITHIN):
             return
+        self._subject.look()
+        if self._reshaped:
+            self._settle()
         began, number = time.monotonic(), self.number
-        tensors, shared = snapshots.copied(self._setup.content.model)
-        about = {"step": str(number), "model": str(self._architecture)}
+        tensors, shared = snapshots.copied(self._subject.model)
+        about = {"step": str(number), "model": str(self._subject.architecture)}
 
         def job(writer: Any) -> None:
             start = time.thread_time()
@@ -326,9 +383,12 @@ class Recorder:
 
     def _last_reading(self) -> None:
         """At the end: the probe set once more, the last weights, and what training on from here needs."""
+        self._subject.look()
+        if self._reshaped:
+            self._settle()
         if self._prober is not None and self._last_probe != self.number and self._prober.cost < 10.0:
             step = Step(self.number, {})
-            step.probe = self._prober.look()
+            self._guarded(lambda: self._probe(step))
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
             self._background.put(self.number, time.time(), values_of(probe, step, self._mishap))
         self._snapshot(anchor=False, sure=True)

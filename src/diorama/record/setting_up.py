@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from ..core import registry
 from ..core.errors import DioramaError, UsageError
@@ -20,7 +19,9 @@ from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.untouched import Untouched
 from ..model.unwrap import fed, unwrap
-from .beginning import Content, facts_of
+from ..training.subject import Subject
+from .architecture import facts_of
+from .beginning import Content
 from .layer_reader import LayerReader
 from .signals import Signal
 from .snapshots import Plan
@@ -57,13 +58,20 @@ class Setup(NamedTuple):
     content: Content
     examples: Examples | None
     reading: Reading | None
-    optimizers: tuple[Optimizer, ...]
-    schedulers: tuple[Any, ...]
-    state: tuple[Any, ...]
+    subject: Subject
     signals: tuple[Signal, ...]
     every: int
     reader: LayerReader | None
     probe_reader: LayerReader | None
+
+    def tabled(self) -> LayerTable | None:
+        """The layers as they are now; None where the model cannot take the probe set (any more)."""
+        if self.examples is None:
+            return None
+        try:
+            return layers(self.subject.model, self.examples.first(2).x)
+        except Exception:  # noqa: BLE001 - a network that was changed by hand may not run, which must not stop anything
+            return None
 
 
 def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None:
@@ -76,21 +84,15 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     if isinstance(told.budget, bool) or not isinstance(told.budget, int | float) or told.budget <= 0:
         raise UsageError(f"budget wants a number of bytes above 0, got {told.budget!r}")
     Plan(told.snapshots, int(told.budget))
-    optimizers = _several(told.optimizer)
-    for optimizer in optimizers:
-        if not isinstance(optimizer, Optimizer):
-            raise UsageError(f"optimizer wants a torch.optim.Optimizer or several, got {type(optimizer).__name__}")
-    schedulers, state = _several(told.scheduler), _several(told.state)
-    for scheduler in schedulers:
-        if not hasattr(scheduler, "state_dict"):
-            raise UsageError(f"scheduler wants an object with a state_dict(), got {type(scheduler).__name__}")
-    plain = unwrap(told.model)
+    subject = _subject(told)
+    plain = subject.model
     examples = _examples(told)
     reading = table = None
     if examples is not None:
         reading, table = _tried(plain, examples, told)
     elif told.classes is not None or told.inputs is not None:
         raise UsageError("classes= and inputs= describe the probe set; pass probe=(x, y) too")
+    subject.table = table
     content = Content(plain, examples, reading, table, {}, _beside(told, examples))
     content.facts = facts_of(content) | {"every": told.every, "data": _data(told.data)}
     compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
@@ -98,9 +100,17 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     reader = None if compiled else LayerReader(plain, table, report)
     probe_reader = LayerReader(plain, table, report) if examples is not None else None
     signals = chosen_signals(told.signals)
-    return Setup(
-        path, content, examples, reading, optimizers, schedulers, state, signals, told.every, reader, probe_reader
-    )
+    return Setup(path, content, examples, reading, subject, signals, told.every, reader, probe_reader)
+
+
+def _subject(told: Watched) -> Subject:
+    """What is trained."""
+    schedulers, state = _several(told.scheduler), _several(told.state)
+    for scheduler in schedulers:
+        if not hasattr(scheduler, "state_dict"):
+            raise UsageError(f"scheduler wants an object with a state_dict(), got {type(scheduler).__name__}")
+    together = isinstance(told.model, nn.parallel.DistributedDataParallel)
+    return Subject(unwrap(told.model), told.optimizer, schedulers, state, together=together)
 
 
 def _place(told: Watched) -> Path | None:

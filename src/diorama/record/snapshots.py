@@ -176,8 +176,8 @@ def read(file: Path, wanted: tuple[int, int] | None = None) -> dict[str, Tensor]
     return tensors
 
 
-def read_live(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
-    """Step and weights of the rolling snapshot, if one is there."""
+def read_live(folder: Path) -> tuple[int, dict[str, Tensor], int | None] | None:
+    """Step and weights of the rolling snapshot, if one is there, and the number of its architecture."""
     file = folder / LIVE
     for _ in range(3):
         try:
@@ -191,5 +191,5 @@ def read_live(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
             continue
         for name, same in json.loads(about.get("shared", "{}")).items():
             tensors[name] = tensors[same]
-        return int(about["step"]), tensors
+        return int(about["step"]), tensors, int(about["model"]) if "model" in about else None
     return None

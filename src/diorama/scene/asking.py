@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core import registry
-from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
 from ..core.knobs import Knob, build, knobs_of
 from ..core.picture import Picture, Progress
 from ..core.selection import KINDS, Key, Selection, as_key
@@ -60,7 +60,12 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
 
     def frames() -> Iterator[Picture]:
         for step in scene.steps:
-            for picture in _drawn(scene.at(step), view, selection, None):
+            moment = scene.at(step)
+            try:
+                _check(moment, selection, view.follows)
+            except DioramaError:
+                continue  # a network that grew: what is chosen is not there at every step
+            for picture in _drawn(moment, view, selection, None):
                 if picture.final:
                     yield picture
 

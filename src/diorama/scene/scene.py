@@ -55,12 +55,14 @@ class Scene(Looking):
         self._set(Given(model, device), examples, outputs, task, criterion)
 
     @classmethod
-    def of_run(cls, run: Run, step: int, state: dict[str, Tensor] | None = None) -> Scene:
+    def of_run(
+        cls, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None
+    ) -> Scene:
         """The scene of a run at a snapshot, or at the live end when the weights are handed in."""
         scene = cls.__new__(cls)
         told = run.reading
         scene._set(
-            Recorded(run, step, state), run.examples, told.get("outputs"), run.task or None, told.get("criterion")
+            Recorded(run, step, state, architecture), run.examples, told.get("outputs"), run.task or None, told.get("criterion")
         )
         return scene
 

@@ -98,18 +98,21 @@ _SHARED: weakref.WeakKeyDictionary[Any, dict[int, Shared]] = weakref.WeakKeyDict
 class Recorded(Source):
     """A snapshot of a run. The stored model is loaded when it is first needed, once for all snapshots."""
 
-    def __init__(self, run: Run, step: int, state: dict[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None
+    ) -> None:
         self.run: Run = run
+        self._architecture = run.model_at(step) if architecture is None else architecture
         self.step: int = step
         self.name = run.name
         self._state = state
         self._model: nn.Module | None = None
-        self.shared = _SHARED.setdefault(run, {}).setdefault(run.model_at(step), Shared())
+        self.shared = _SHARED.setdefault(run, {}).setdefault(self._architecture, Shared())
 
     def missing(self) -> str | None:
         """Why the run's model can't be used, with the way out."""
         try:
-            self.run.module(self.step)
+            self.run.architecture(self._architecture)
         except DioramaError as error:
             return str(error)
         return None
@@ -117,9 +120,11 @@ class Recorded(Source):
     def module(self) -> nn.Module:
         """The run's model with this snapshot's weights; the stored one stays as it is, for the other snapshots."""
         if self._model is None:
-            model = copy.deepcopy(unwrap(self.run.module(self.step)))
+            model = copy.deepcopy(unwrap(self.run.architecture(self._architecture)))
+            state = self.state()
+            _fit_buffers(model, state)
             try:
-                model.load_state_dict(self.state())
+                model.load_state_dict(state)
             except RuntimeError as error:
                 reason = " ".join(str(error).split())
                 raise NotApplicable(
@@ -133,3 +138,12 @@ class Recorded(Source):
         if self._state is None:
             self._state = self.run.state(self.step)
         return self._state
+
+
+def _fit_buffers(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Give buffers the shapes that a snapshot has: caches and statistics may grow while a network stays the same."""
+    for path, module in model.named_modules():
+        for name, own in list(module._buffers.items()):
+            kept = state.get(f"{path}.{name}" if path else name)
+            if kept is not None and (own is None or own.shape != kept.shape):
+                module._buffers[name] = torch.empty_like(kept, device=own.device if own is not None else None)

@@ -1,0 +1,64 @@
+"""What a network is made of, as a run keeps it: facts that the page may know without torch, and the signed pickle.
+
+A training that changes its shape has several, by number; each snapshot says which one it belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from ..core.provenance import versions
+from ..data import kinds
+from . import models, snapshots
+from .reader import OWN
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from .beginning import Content
+
+def facts_of(content: Content) -> dict[str, Any]:
+    """What the page and the command line may know without loading anything."""
+    examples, reading = content.examples, content.reading
+    return {
+        **structure_of(content),
+        "classes": list(examples.classes) if examples is not None else [],
+        "task": reading.task if reading is not None else "",
+        "examples": len(examples) if examples is not None else 0,
+        "inputs": kinds.describe(examples.kind) if examples is not None else None,
+        "guessed": [*(examples.guessed if examples else ()), *(reading.guessed if reading else ())],
+        "command": [sys.executable, *sys.argv],
+        "versions": versions(),
+        "process": os.getpid(),
+    }
+
+
+def structure_of(content: Content) -> dict[str, Any]:
+    """The facts of the architecture as it is now."""
+    return {
+        "model": type(content.model).__name__,
+        "parameters": [
+            [name, list(tensor.shape), str(tensor.dtype)] for name, tensor in snapshots.state_of(content.model).items()
+        ],
+        "layers": [
+            {
+                "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,
+                "parameters": layer.parameters, "weight": layer.weight, "order": layer.order, "leaf": layer.leaf,
+            }
+            for layer in content.table or ()
+        ],
+    }  # fmt: skip
+
+
+def write(writer: Writer, number: int, data: bytes) -> None:
+    """Write the pickle of an architecture and enter it into the index; empty bytes stand for none."""
+    if data:
+        models.write(writer.folder, number, data)
+        writer.index_file(models.file_of(writer.folder, number).name, len(data), zlib.crc32(data))
+
+
+def kept(number: int, meta: dict[str, Any]) -> dict[str, Any]:
+    """What must be written down of an architecture before the next one takes its place among the facts."""
+    return {f"architecture-{number}": {name: meta.get(name) for name in OWN}}

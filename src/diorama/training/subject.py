@@ -1,0 +1,140 @@
+"""A training as one thing: its model, optimizers, schedulers and layers, which the recorder and commands hold alike.
+
+A training may change its own shape: a layer grows by ``param.data``, a module is put in another's place, an optimizer
+is made anew. Nobody tells; so whoever reads the weights looks first (:meth:`Subject.look`), and who asked is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..model.layers import LayerTable
+from .optimizers import told_optimizers
+
+Told = Callable[[bool], object]
+"""Called after a change; true where the architecture is another one."""
+Children = dict[str, nn.Module | None]
+Tensors = list[tuple[str, Tensor | None, Any]]
+
+
+class Subject:
+    """What a training consists of, as it is now.
+
+    *Meaning* a change is told by shape and by identity: of modules, of parameters, of an optimizer's groups. Buffers
+    are none: many models replace theirs at each pass.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Any = None,
+        schedulers: Sequence[Any] = (),
+        state: Sequence[Any] = (),
+        table: LayerTable | None = None,
+        *,
+        together: bool = False,
+    ) -> None:
+        self.model = model
+        self.optimizers: tuple[Any, ...] = told_optimizers(optimizer)
+        self.schedulers, self.state = tuple(schedulers), tuple(state)
+        self.table = table
+        """The layers, where the model could be run."""
+        self.together = together
+        """Whether a wrapper of several processes waits for the gradient of every parameter."""
+        self.architecture = 0
+        """Raised with each change of the network's structure."""
+        self._listeners: list[Told] = []
+        self._learn()
+
+    def tell(self, listener: Told) -> None:
+        """Call somebody after each change from now on."""
+        self._listeners.append(listener)
+
+    def look(self) -> bool:
+        """Whether something has changed since the last look, whoever changed it; who asked is told before this returns.
+
+        *Cost* one comparison a tensor.
+        """
+        if self._same():
+            return False
+        before = self._structure
+        self._learn()
+        another = self._structure != before
+        self.architecture += another
+        for listener in self._listeners:
+            listener(another)
+        return True
+
+    def trains_with(self, optimizer: Any) -> None:
+        """Another optimizer, or several, from now on. *Raises* UsageError for what is none."""
+        self.optimizers = told_optimizers(optimizer)
+        if not self.look():
+            self._learn()
+            for listener in self._listeners:
+                listener(False)
+
+    def differences(self, before: dict[str, tuple[int, ...]], most: int = 4) -> str:
+        """What became of parameters, in words: ``fc.weight (8, 4) → (9, 4)``."""
+        now = self.shapes()
+        told = [
+            f"{name} {_shown(before.get(name))} → {_shown(now.get(name))}"
+            for name in dict.fromkeys([*now, *before])
+            if now.get(name) != before.get(name)
+        ]
+        more = f" and {len(told) - most} more" if len(told) > most else ""
+        return ", ".join(told[:most]) + more if told else "a module was replaced"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter."""
+        return {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
+
+    # What is known.
+
+    def _learn(self) -> None:
+        self.parameters = {name: p for name, p in self.model.named_parameters() if p.is_floating_point()}
+        """The parameters that can be trained, by name."""
+        self._modules: list[tuple[nn.Module, Children, Tensors]] = [
+            (
+                module,
+                dict(module._modules),
+                [(name, p, None if p is None else p.shape) for name, p in module._parameters.items()],
+            )
+            for module in self.model.modules()
+        ]
+        self._groups = self._grouped()
+        self._structure = _structure(self.model)
+
+    def _same(self) -> bool:
+        for module, children, tensors in self._modules:
+            own = module._parameters
+            if module._modules != children or len(own) != len(tensors):
+                return False
+            for name, tensor, shape in tensors:
+                now = own.get(name)
+                if now is not tensor or (now is not None and now.shape != shape):
+                    return False
+        return self._grouped() == self._groups
+
+    def _grouped(self) -> list[tuple[int, int]]:
+        return [(id(optimizer), len(optimizer.param_groups)) for optimizer in self.optimizers]
+
+
+def _structure(model: nn.Module) -> list[Any]:
+    """What makes one architecture, without the numbers in it: modules with their settings, parameters with shapes."""
+    modules = [(path, type(module), _settings(module)) for path, module in model.named_modules()]
+    tensors = [(name, tuple(p.shape), p.dtype) for name, p in model.named_parameters()]
+    return [*modules, *tensors]
+
+
+def _settings(module: nn.Module) -> str:
+    try:
+        return module.extra_repr()
+    except Exception:  # noqa: BLE001 - a user's own words about a module may fail, which must not matter here
+        return ""
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "nothing" if shape is None else str(shape)
