@@ -8,7 +8,7 @@ import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
 import { spread } from "../src/marks/lineplan.ts";
 import { order } from "../src/marks/table.ts";
-import { visible } from "../src/marks/text.ts";
+import { visible, wordStarts } from "../src/marks/text.ts";
 import { choose } from "../src/own.ts";
 import type { Bars, Blocks, NdArray, Table } from "../src/types.ts";
 
@@ -79,4 +79,11 @@ test("what flows between two cards is written between them", () => {
   const blocks = [{ id: "a" }, { id: "b" }, { id: "c" }];
   const edges = [{ source: "a", target: "b", label: "ReLU" }, { source: "a", target: "c", label: "skip" }];
   assert.deepEqual(flowsBetween({ blocks, edges } as unknown as Blocks), ["ReLU", "", ""]);
+});
+
+test("a text breaks between words", () => {
+  assert.deepEqual(wordStarts([..."to be\n  or"], true), [0, 3, 6, 8]);
+  assert.deepEqual(wordStarts(["The", " cat", "s", " sat"], false), [0, 1, 3]);
+  assert.deepEqual(wordStarts(["un", "##do", "it"], false), [0, 2]);
+  assert.deepEqual(wordStarts([], true), []);
 });

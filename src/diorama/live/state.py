@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DioramaError
+from ..record.nature import nature
 from ..record.reader import Reader
 from .scenes import live_mark
 
@@ -109,6 +110,9 @@ class Tracker:
         reader = self._open()
         meta, anatomy = reader.meta, self.anatomy or {}
         steps = self.snapshots = reader.snapshots
+        layers = anatomy.get("layers") or _layers(meta)
+        task = anatomy.get("task") or meta.get("task") or ""
+        inputs = anatomy.get("input") or meta.get("inputs") or {}
         events = [{"step": e.step, "kind": e.kind, "name": e.name, "text": e.text} for e in reader.events[-_EVENTS:]]
         return {
             "first": steps[0] if steps else 0,
@@ -120,10 +124,11 @@ class Tracker:
             "dropped": reader.dropped,
             "optimizer": meta.get("optimizer", []),
             "classes": anatomy.get("classes") or meta.get("classes") or [],
-            "task": anatomy.get("task") or meta.get("task") or "",
-            "input": anatomy.get("input") or meta.get("inputs") or {},
+            "task": task,
+            "input": inputs,
+            "nature": nature(inputs, task, (layer["kind"] for layer in layers)),
             "examples": meta.get("examples", 0),
-            "layers": anatomy.get("layers") or _layers(meta),
+            "layers": layers,
             "series": reader.series_names,
             "histograms": reader.histogram_names,
             "model": anatomy.get("model"),

@@ -12,6 +12,7 @@ from ..core.colour import Limits, magnitude, symmetric
 from ..core.errors import NotFound
 from ..core.picture import Check, Picture
 from ..data import kinds, nesting
+from ..data.padding import folded
 
 if TYPE_CHECKING:
     from .method import Attribution
@@ -64,8 +65,11 @@ def _mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | None,
     numbers = channels_summed(values.detach().float().cpu().numpy(), kind)
     limits: Limits = symmetric(numbers) if signed else magnitude(numbers)
     if isinstance(kind, kinds.Tokens) and numbers.ndim == 1 and x is not None:
-        words = tuple(kind.decode(x)[0])
-        return marks.Text(title=title, tokens=words, values=numbers, limits=limits)
+        words, numbers = folded(kind.decode(x)[0], numbers)
+        limits = symmetric(numbers) if signed else magnitude(numbers)
+        return marks.Text(
+            title=title, tokens=words, values=numbers, limits=limits, characters=all(len(word) <= 1 for word in words)
+        )
     if numbers.ndim == 1:
         columns = tuple(getattr(kind, "columns", ()) or ())
         labels = columns if len(columns) == len(numbers) else tuple(str(k) for k in range(len(numbers)))

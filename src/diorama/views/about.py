@@ -88,10 +88,11 @@ class Unit:
             if isinstance(kind, Tokens) and len(own) == len(self.current.shown):
                 limits = self.shown.limits(own.numpy())
                 return Text(
-                    tokens=tuple(self.current.shown), values=own.numpy(), limits=limits, title=title, characters=True
+                    tokens=tuple(self.current.shown), values=own.numpy(), limits=limits, title=title,
+                    characters=all(len(word) <= 1 for word in self.current.shown),
                 )
             line = Series(name=self.title, x=np.arange(len(own), dtype=np.float64), y=own.double().numpy())
-            return Lines(series=(line,), x_title="step", x_kind="number", title=title, height=120)
+            return Lines(series=(line,), x_title=inputs.along(kind), x_kind="number", title=title, height=120)
         return Number(label=title, value=float(own), key=key)
 
     def weights(self) -> Node | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
 from ..data.kinds import Kind, Table, Tokens
+from ..data.padding import stripped
 from ..scene import Scene
 from ..scene.input import Current, parts, pictured
 
@@ -36,7 +37,7 @@ def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node
         return Image(pixels=pixels, limits=limits, key=current.key, size=size, title=title)
     if isinstance(kind, Tokens):
         words = kind.describe()
-        return Text(tokens=tuple(value), characters=bool(words["characters"]), title=title)
+        return Text(tokens=tuple(stripped(value)) or tuple(value), characters=bool(words["characters"]), title=title)
     array = np.asarray(value, np.float64)
     if isinstance(kind, Table):
         return Bars(values=array.reshape(-1), labels=tuple(kind.columns), limits=symmetric(array), title=title)
@@ -44,7 +45,7 @@ def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node
         Series(name=f"channel {k}", x=np.arange(array.shape[1], dtype=np.float64), y=row, colour=k)
         for k, row in enumerate(array[:8])
     )
-    return Lines(series=lines, x_title="step", x_kind="number", title=title)
+    return Lines(series=lines, x_title=along(kind), x_kind="number", title=title)
 
 
 def column(scene: Scene, indices: Sequence[int]) -> Column:
@@ -74,13 +75,19 @@ def texts(scene: Scene, indices: Sequence[int]) -> tuple[str, ...]:
 
 def _line(kind: Kind, value: Any) -> str:
     if isinstance(kind, Tokens):
+        value = stripped(value)
         text = kind.separator.join(value) if kind.vocabulary is not None else " ".join(value)
         return text[:LETTERS] + ("…" if len(text) > LETTERS else "")
     array = np.asarray(value, np.float64)
     if isinstance(kind, Table):
         named = [f"{name} {number:.3g}" for name, number in zip(kind.columns, array.reshape(-1), strict=True)]
         return ", ".join(named[:6]) + (" …" if len(named) > 6 else "")
-    return f"{array.shape[-1]} steps from {np.nanmin(array):.3g} to {np.nanmax(array):.3g}"
+    return f"{array.shape[-1]} moments from {np.nanmin(array):.3g} to {np.nanmax(array):.3g}"
+
+
+def along(kind: object) -> str:
+    """What the places of a sequence are called: a training has steps, a text has places, a recording has time."""
+    return "place in the text" if isinstance(kind, Tokens) else "time"
 
 
 def grey(pixels: np.ndarray) -> Limits:

@@ -108,9 +108,35 @@ class Place:
         return {"view": self.view, "columns": self.columns, "rows": self.rows, "knobs": dict(self.knobs)}
 
 
+ROWS = 9
+"""So many rows of a room are in sight at 1440 × 900."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """The views on which a room opens where the data, the task and the network are of one nature: one screenful."""
+
+    when: tuple[str, ...] = ()
+    """Words of a run's nature, as :mod:`diorama.record.nature` says them; all must hold."""
+    training: tuple[Place, ...] = ()
+    input: tuple[Place, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """The opening as plain data for the page."""
+        return {
+            "when": list(self.when),
+            "training": [place.describe() for place in self.training],
+            "input": [place.describe() for place in self.input],
+        }
+
+
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """One room of the page: a question, and its views arranged for "this training" and for "this input"."""
+    """One room of the page: a question, and its views for "this training" and for "this input".
+
+    It shows the first opening that suits the run; its other views stand in a row of names, one click away. A room
+    without a suiting opening shows all its views.
+    """
 
     name: str
     title: str
@@ -118,6 +144,7 @@ class Room:
     order: int
     training: tuple[Place, ...] = ()
     input: tuple[Place, ...] = ()
+    openings: tuple[Opening, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """The room as plain data for the page."""
@@ -127,6 +154,7 @@ class Room:
             "question": self.question,
             "training": [place.describe() for place in self.training],
             "input": [place.describe() for place in self.input],
+            "openings": [opening.describe() for opening in self.openings],
         }
 
 

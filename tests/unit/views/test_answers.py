@@ -202,7 +202,8 @@ def test_rooms_come_in_order_with_views_that_exist() -> None:
     found = rooms()
     assert [room.order for room in found] == sorted(room.order for room in found)
     for room in found:
-        for place in (*room.training, *room.input):
+        opened = [place for opening in room.openings for place in (*opening.training, *opening.input)]
+        for place in (*room.training, *room.input, *opened):
             assert place.view in diorama.views
             assert 1 <= place.columns <= 12
             diorama.views[place.view](**place.knobs)

@@ -119,9 +119,10 @@ ROOMS = [
             _place("examples", 4, 3),
         ],
         "input": [_place("activations", 12, 5), _place("weights", 12, 4)],
+        "openings": [{"when": ["plane"], "training": [_place("curves", 12, 5), _place("confusion", 12, 4)], "input": []}],
     },
-    {"name": "why", "title": "Why this answer?", "question": "Why?", "training": [_place("why", 12, 6)], "input": []},
-    {"name": "unit", "title": "What does this unit see?", "question": "What?", "training": [], "input": []},
+    {"name": "why", "title": "Why", "question": "Why?", "training": [_place("why", 12, 6)], "input": []},
+    {"name": "unit", "title": "Unit", "question": "What?", "training": [], "input": []},
     {
         "name": "relate",
         "title": "How do they relate?",
@@ -157,6 +158,7 @@ class Training:
         rng = np.random.default_rng(0)
         self.digits = rng.integers(0, 256, (64, 8, 8), np.uint8)
         self.coloured = False
+        self.nature = ["classification", "image"]
         self.slow: dict[str, float] = {}
         """Seconds that a view takes, by name."""
         self.maps = {name: rng.random((units, *size)).astype(np.float32) for name, units, size in LAYERS}
@@ -174,6 +176,7 @@ class Training:
             "classes": self.classes,
             "known": True,
             "task": "classification",
+            "nature": self.nature,
             "input": {
                 "kind": "image",
                 "height": 8,

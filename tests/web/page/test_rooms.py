@@ -33,7 +33,7 @@ def _rested(card: Locator) -> None:
 def test_a_clicked_map_fills_the_card_and_time_brings_it_back_to_noise(there: Page) -> None:
     """A map clicked in one room is on the card of the next; at step 0 the same unit asks for something else."""
     there.locator("[data-view=activations] [data-key='unit:conv2/3']").click()
-    there.get_by_role("button", name="What does this unit see?").click()
+    there.get_by_role("button", name="Unit", exact=True).click()
     card = there.locator("[data-view=card]")
     for text in ("conv2/3", "what it sees there", "deconvnet", "Fires most for", "what it asks for"):
         expect(card).to_contain_text(text, timeout=PATIENCE)

@@ -19,6 +19,8 @@ export const draw: Draw<Text> = (element, first, context) => {
   flow.setAttribute("role", "listbox");
   frame.body.append(flow);
   const items: Token[] = [];
+  const words: HTMLElement[] = [];
+  let grouped = "";
   const keys = keyed(flow, context);
   let mark = first;
 
@@ -29,14 +31,37 @@ export const draw: Draw<Text> = (element, first, context) => {
     flow.classList.toggle("with-others", mark.alternatives.length > 0);
     flow.setAttribute("aria-label", `${mark.title || "text"}: ${mark.tokens.slice(0, 200).join(mark.characters ? "" : " ")}`);
     ensure(flow, items, mark.tokens.length, makeToken);
+    group();
     items.forEach((item, i) => fill(item, mark, i, theme));
     keys.set(items, items.map((_, i) => part(mark, i)));
+  }
+
+  /** Lines break between words: the tokens of one word stand in one span that does not break. */
+  function group(): void {
+    const starts = wordStarts(mark.tokens, mark.characters);
+    const now = `${mark.tokens.length} ${starts.join()}`;
+    if (now === grouped) return;
+    grouped = now;
+    ensure(flow, words, starts.length, () => make("span", "word"));
+    starts.forEach((start, k) => words[k]?.replaceChildren(...items.slice(start, starts[k + 1] ?? items.length)));
+    flow.replaceChildren(...words);
   }
 
   return living(element, context, keys, paint, (next) => {
     mark = next;
   });
 };
+
+/** The places where a new word starts: behind white space, before a token that brings its own, at every token that is a word. */
+export function wordStarts(tokens: readonly string[], characters: boolean): number[] {
+  const spaced = characters || tokens.some((token) => /^\s+\S/.test(token));
+  return [...tokens.keys()].filter((i) => {
+    const [last = "", token = ""] = [tokens[i - 1], tokens[i]];
+    if (i === 0) return true;
+    if (!spaced) return !token.startsWith("##");
+    return /^\s/.test(token) ? !characters || last.endsWith("\n") : /\s$/.test(last);
+  });
+}
 
 function makeToken(): Token {
   const item = make("div", "token") as Token;
@@ -48,8 +73,9 @@ function makeToken(): Token {
 
 function fill(item: Token, mark: Text, i: number, theme: Theme): void {
   const token = mark.tokens[i] ?? "";
-  setText(item.word, visible(token, mark.characters));
-  item.classList.toggle("ends-line", token.endsWith("\n"));
+  // A blank in a text is a blank; alone among guesses, or under the pointer, it gets its sign.
+  setText(item.word, token === " " && mark.characters ? "\u00a0" : visible(token, mark.characters));
+  item.classList.toggle("ends-line", token.endsWith("\n") && !mark.alternatives.length);
   const value = mark.values?.data[i];
   item.word.classList.toggle("nan", value !== undefined && Number.isNaN(value));
   if (value === undefined || !mark.limits || Number.isNaN(value)) {

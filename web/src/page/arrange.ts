@@ -1,6 +1,6 @@
 /** Where the views of a room stand on its grid of twelve columns, without holes. */
 
-import type { KnobValue, Place } from "./protocol.ts";
+import type { KnobValue, Mode, Opening, Place, Room } from "./protocol.ts";
 
 export const COLUMNS = 12;
 
@@ -30,6 +30,19 @@ export function slots(places: readonly Place[]): Slot[] {
     seen.set(place.view, count);
     return { ...place, slot: count === 1 ? place.view : `${place.view}~${count}` };
   });
+}
+
+/** How a room opens on a run of some nature: the first opening all whose words hold; null for a room that shows all its views. */
+export function opening(room: Room, nature: readonly string[]): Opening | null {
+  return room.openings?.find(({ when }) => when.every((word) => nature.includes(word))) ?? null;
+}
+
+/** All places of a room, those of a mode first, each view once. */
+export function places(room: Room, mode: Mode): Place[] {
+  const [mine, others] = mode === "input" && room.input.length ? [room.input, room.training] : [room.training, room.input];
+  const found = new Map<string, Place>();
+  for (const place of [...mine, ...others]) if (!found.has(place.view)) found.set(place.view, place);
+  return [...found.values()];
 }
 
 /** A free name for one more appearance of a view. */

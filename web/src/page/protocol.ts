@@ -63,12 +63,20 @@ export interface Place {
 
 export type Mode = "training" | "input";
 
+/** The views on which a room opens where all words of `when` hold of the run. */
+export interface Opening {
+  when: string[];
+  training: Place[];
+  input: Place[];
+}
+
 export interface Room {
   name: string;
   title: string;
   question: string;
   training: Place[];
   input: Place[];
+  openings?: Opening[];
 }
 
 export interface RunEntry {
@@ -136,6 +144,8 @@ export interface RunState {
   classes: string[];
   task: string;
   input: InputKind | null;
+  /** What data, task and network are, in words that rooms know. */
+  nature?: string[];
   examples: number;
   layers: LayerEntry[];
   series: string[];

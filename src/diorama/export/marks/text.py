@@ -11,22 +11,23 @@ from ..legend import legend
 from ..sheet import Sheet
 from ..style import HAIRLINE, INK, LABEL, MONO, MUTED, PAPER, TEXT, TINY, Style
 
-HIGH, UNDER, PAD = 20.0, 11.5, 5.0
+HIGH, UNDER, PAD, CLOSE = 20.0, 11.5, 5.0, 1.0
 
 
 def draw(mark: Text, style: Style) -> Sheet:
     """Tokens in reading order, broken where the width ends or the text breaks; alternatives below, likeliest first."""
     sheet = Sheet()
     count = len(mark.tokens)
-    words = [typeset.visible(token) for token in mark.tokens]
+    words = ["" if mark.characters and token == " " else typeset.visible(token) for token in mark.tokens]
     depth = max((len(found) for found in mark.alternatives), default=0)
     widths = _widths(mark, words)
     row = HIGH + (depth * UNDER + 8 if depth else 4)
     inks = _inks(mark)
     shown = inks.enlarged(count, 1, whole=False)[0, :, :3] / 255 if inks is not None and count else None
+    needed = _needed(mark, widths, style.width)
     x = y = 0.0
     for index, word in enumerate(words):
-        if x and x + widths[index] > style.width:
+        if x and x + needed[index] > style.width:
             x, y = 0.0, y + row
         if inks is not None:
             one = [None if a is None else a[:, index : index + 1] for a in (inks.colours, inks.nan, inks.clipped)]
@@ -63,10 +64,31 @@ def _widths(mark: Text, words: list[str]) -> list[float]:
         wide = typeset.width(word, TEXT, MONO)
         found = mark.alternatives[index] if mark.alternatives else ()
         under = max((typeset.width(typeset.visible(a.text), TINY, MONO) for a in found), default=0.0)
-        widths.append(min(max(wide, min(under, 70.0)) + PAD, 240.0))
+        pad = CLOSE if mark.characters and not mark.alternatives else PAD
+        widths.append(min(max(wide, min(under, 70.0)) + pad, 240.0))
     if mark.characters and widths:
         return [max(widths)] * len(widths)
     return widths
+
+
+def _needed(mark: Text, widths: list[float], line: float) -> list[float]:
+    """The room that must be left on a line for each token: a word's first asks for the whole word, if a line holds it."""
+    needed = list(widths)
+    starts = [index for index in range(len(widths)) if _starts(mark, index)]
+    for start, end in zip(starts, [*starts[1:], len(widths)], strict=True):
+        whole = sum(widths[start:end])
+        needed[start] = whole if whole <= line else widths[start]
+    return needed
+
+
+def _starts(mark: Text, index: int) -> bool:
+    """Whether a token starts a word: behind white space, or of itself where tokens are words."""
+    token, last = mark.tokens[index], mark.tokens[index - 1] if index else " "
+    if not mark.characters and not any(one[:1].isspace() and one.strip() for one in mark.tokens):
+        return not token.startswith("##")
+    if token[:1].isspace():
+        return not mark.characters or last.endswith("\n") or not index
+    return last[-1:].isspace() or not index
 
 
 def _inks(mark: Text) -> Cells | None:

@@ -66,7 +66,7 @@ class Synthesis:
             labels = tuple(f"{float(value):.3g}" for value in self.values)
             body = marks.Tiles(images=shown, limits=limits, labels=labels, size=160)
         elif isinstance(self.kind, Tokens):
-            body = marks.Group(children=tuple(marks.Text(tokens=tuple(row)) for row in shown))
+            body = marks.Group(children=tuple(marks.Text(tokens=tuple(row), characters=all(len(word) <= 1 for word in row)) for row in shown))
         else:
             rows = torch.as_tensor(shown).flatten(1).numpy()
             body = marks.Heatmap(values=rows, limits=symmetric(rows))

@@ -1,6 +1,6 @@
 """The room in which one watches the network learn."""
 
-from ..view import Place, Room
+from ..view import Opening, Place, Room
 
 ROOM = Room(
     name="training",
@@ -23,5 +23,92 @@ ROOM = Room(
         Place("structure", columns=8, rows=4),
         Place("weights", columns=4, rows=4),
         Place("examples", columns=12, rows=3),
+    ),
+    openings=(
+        # A text that is read with a memory is coloured by what the memory follows.
+        Opening(
+            when=("text", "recurrent"),
+            training=(
+                Place("cells", columns=8, rows=5),
+                Place("findings", columns=4, rows=5),
+                Place("curves", columns=8, rows=4),
+                Place("distributions", columns=4, rows=4),
+            ),
+            input=(
+                Place("cells", columns=12, rows=5),
+                Place("activations", columns=12, rows=4),
+            ),
+        ),
+        Opening(
+            when=("text",),
+            training=(
+                Place("words", columns=8, rows=5),
+                Place("findings", columns=4, rows=5),
+                Place("curves", columns=8, rows=4),
+                Place("confusion", columns=4, rows=4),
+            ),
+            input=(
+                Place("words", columns=12, rows=5),
+                Place("activations", columns=12, rows=4),
+            ),
+        ),
+        # Points in a plane: where the answer changes says more than any curve.
+        Opening(
+            when=("plane",),
+            training=(
+                Place("boundary", columns=6, rows=6),
+                Place("curves", columns=6, rows=3),
+                Place("findings", columns=6, rows=3),
+                Place("activations", columns=12, rows=3),
+            ),
+            input=(
+                Place("boundary", columns=6, rows=6),
+                Place("structure", columns=6, rows=6),
+                Place("activations", columns=12, rows=3),
+            ),
+        ),
+        Opening(
+            when=("table", "classification"),
+            training=(
+                Place("curves", columns=8, rows=4),
+                Place("findings", columns=4, rows=4),
+                Place("boundary", columns=6, rows=5),
+                Place("confusion", columns=6, rows=5),
+            ),
+            input=(
+                Place("activations", columns=12, rows=4),
+                Place("boundary", columns=6, rows=5),
+                Place("structure", columns=6, rows=5),
+            ),
+        ),
+        Opening(
+            when=("table",),
+            training=(
+                Place("curves", columns=8, rows=4),
+                Place("findings", columns=4, rows=4),
+                Place("boundary", columns=6, rows=5),
+                Place("distributions", columns=6, rows=5),
+            ),
+            input=(
+                Place("activations", columns=12, rows=4),
+                Place("boundary", columns=6, rows=5),
+                Place("structure", columns=6, rows=5),
+            ),
+        ),
+        Opening(
+            training=(
+                Place("curves", columns=8, rows=3),
+                Place("findings", columns=4, rows=3),
+                Place("activations", columns=12, rows=3),
+                Place("weights", columns=4, rows=3),
+                Place("distributions", columns=4, rows=3),
+                Place("confusion", columns=4, rows=3),
+            ),
+            input=(
+                Place("activations", columns=12, rows=5),
+                Place("structure", columns=8, rows=4),
+                Place("weights", columns=4, rows=4),
+            ),
+        ),
     ),
 )

@@ -14,7 +14,7 @@ from ...core.marks import Group, Heatmap, Node, Tiles
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection, unit_key
 from ...scene import Scene
-from .. import scales
+from .. import inputs, scales
 from ..units import Shown, look, main_layers, maps, off, responses, shown, strength
 from ..view import View
 
@@ -107,7 +107,8 @@ class Activations(View):
             )  # fmt: skip
         series = chosen.reshape(len(chosen), -1).numpy()
         return Heatmap(
-            values=series, limits=limits, row_labels=names, row_keys=keys, row_title="unit", column_title="step",
+            values=series, limits=limits, row_labels=names, row_keys=keys, row_title="unit",
+            column_title=inputs.along(next(iter(scene.kinds.values()), None)),
             title=one.name, caption=caption, size=6,
         )  # fmt: skip
 
@@ -145,7 +146,7 @@ def _words(marks: Sequence[Node]) -> str:
     if any(isinstance(mark, Heatmap) and len(mark.values) == 1 for mark in marks):
         said.append("Each cell is one unit.")
     if any(isinstance(mark, Heatmap) and len(mark.values) > 1 for mark in marks):
-        said.append("Each row is one unit, from the first step to the last.")
+        said.append("Each row is one unit, read from left to right as the input is.")
     if any(isinstance(mark, Tiles | Heatmap) and mark.limits and mark.limits.scale == "diverging" for mark in marks):
         said.append("Where no ReLU follows, blue is positive and orange negative.")
     return " ".join(said)

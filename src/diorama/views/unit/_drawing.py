@@ -227,7 +227,7 @@ def traversals(looked: Looked, drawn: Drawn) -> list[Node]:
                 Line(name=label, x=np.arange(scores.shape[2], dtype=np.float64), y=row, colour=k)
                 for k, (label, row) in enumerate(zip(labels, scores[:, 0].double().numpy(), strict=True))
             )
-            found.append(Lines(series=lines, x_title="step", x_kind="number", height=120, title=title))
+            found.append(Lines(series=lines, x_title="time", x_kind="number", height=120, title=title))
             continue
         values = _numbers(looked, scores).T
         found.append(Heatmap(

@@ -104,7 +104,7 @@ def mark(stage: Stage, value: Any, title: str, caption: str, *, key: str = "", s
         Series(name=f"channel {k}", x=np.arange(array.shape[-1], dtype=np.float64), y=row, colour=k)
         for k, row in enumerate(array.reshape(-1, array.shape[-1])[:8])
     )
-    return Lines(series=lines, x_title="step", x_kind="number", title=title, caption=caption)
+    return Lines(series=lines, x_title=inputs.along(stage.kind), x_kind="number", title=title, caption=caption)
 
 
 def shown_mean(stage: Stage) -> Any:

@@ -117,7 +117,7 @@ class Active(View):
         self, layers: Sequence[Shown], first: Current, second: Current, values: list[dict[str, Tensor]],
         bars: dict[str, float],
     ) -> Iterator[Lines]:  # fmt: skip
-        """How many units are on at each step of a sequence."""
+        """How many units are on at each place of a sequence."""
         for one in [one for one in layers if one.layer.sequence][:STEPPED]:
             series = []
             for k, (each, found) in enumerate(zip((first, second), values, strict=True)):
@@ -127,7 +127,8 @@ class Active(View):
                     series.append(Series(name=each.label, x=x, y=share, colour=k, dash=bool(k), key=each.key))
             if series:
                 yield Lines(
-                    series=tuple(series), x_title="step", x_kind="number", y_title="% of units on", title=one.name,
+                    series=tuple(series), x_title="place in the text" if isinstance(first.shown, list) else "time", x_kind="number",
+                    y_title="% of units on", title=one.name,
                     y_range=(0, 100), height=120,
                 )  # fmt: skip
 

@@ -111,7 +111,10 @@ class Card(View):
 
 
 def unit_of(scene: Scene, selection: Selection) -> Key:
-    """The chosen unit, else the one of the chosen (or of the last layer with maps) that responds most to the input."""
+    """The chosen unit, else the one of the chosen layer that responds most to the input.
+
+    With nothing chosen it is of the last recurrent layer (its memory cells), else of the last with maps, else of the last.
+    """
     key = next((key for key in reversed(selection.a) if key.kind in ("unit", "layer")), None)
     if key is not None and key.kind == "unit":
         return key
@@ -121,7 +124,11 @@ def unit_of(scene: Scene, selection: Selection) -> Key:
         layers = main_layers(scene)
         if not layers:
             raise NotApplicable("the model has no layer with units to look at")
-        one = next((one for one in reversed(layers) if one.layer.spatial), layers[-1])
+        cells = {layer.name for layer in scene.layers.recurrent}
+        one = next(
+            (one for one in reversed(layers) if one.layer.name in cells),
+            next((one for one in reversed(layers) if one.layer.spatial), layers[-1]),
+        )
     values = look(scene, [one], scene.current(selection).x)[one.name][0]
     if not values.ndim:
         raise NotApplicable(f"{one.name} puts out one number, which has no units; choose a unit of another layer")

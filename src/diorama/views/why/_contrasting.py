@@ -16,6 +16,7 @@ from ...core.selection import number_key
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.kinds import Table, Tokens
+from ...data.padding import folded, pads
 from ...methods.method import Attribution, Looking
 from ...methods.picturing import channels_summed
 from ...model.unwrap import fed
@@ -211,18 +212,21 @@ def _pair(gathered: Gathered) -> list[Node]:
 def _words(gathered: Gathered, title: str, own: str) -> list[Node]:
     kind, mean = gathered.scene.kind, gathered.mean
     assert isinstance(kind, Tokens)
-    order = np.argsort(-np.nan_to_num(mean), kind="stable")
+    # What fills a text up is no word of it.
+    order = [k for k in np.argsort(-np.nan_to_num(mean), kind="stable") if not pads(kind.token(int(k)))]
     chosen = [k for k in order[:WORDS] if mean[k] > 0] + [k for k in order[::-1][:WORDS][::-1] if mean[k] < 0]
     values = mean[chosen] if chosen else np.zeros(1)
     labels = tuple(kind.token(int(k)) or "∅" for k in chosen) if chosen else ("no word",)
     mine = nesting.first(gathered.mine.values)[0].detach().double().cpu().numpy().reshape(-1)
-    words = tuple(kind.decode(nesting.first(gathered.current.x))[0])
+    words, mine = folded(kind.decode(nesting.first(gathered.current.x))[0], mine)
     return [
         Bars(
             values=values, labels=labels, limits=symmetric(values), title=title,
             caption="What a word adds to an example on the average, all its occurrences together.",
         ),
-        Text(tokens=words, values=mine, limits=symmetric(mine), title=own),
+        Text(
+            tokens=words, values=mine, limits=symmetric(mine), title=own, characters=all(len(word) <= 1 for word in words)
+        ),
     ]  # fmt: skip
 
 

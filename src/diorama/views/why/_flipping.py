@@ -126,7 +126,7 @@ def _change(turned: Turned, kind: ImageKind | None) -> Node:
             Series(name=f"channel {k}", x=np.arange(values.shape[1], dtype=np.float64), y=row, colour=k)
             for k, row in enumerate(values.astype(np.float64))
         )
-        return Lines(series=lines, x_title="step", x_kind="number", title="the change")
+        return Lines(series=lines, x_title="time", x_kind="number", title="the change")
     return Heatmap(values=values, limits=symmetric(values), title="the change")
 
 

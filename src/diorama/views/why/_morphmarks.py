@@ -135,7 +135,10 @@ def _maps(drawing: Drawing, told: Told) -> Node | None:
         words = tuple(decoded(drawing.scene.kind, stops.start.x))
         limits = symmetric(told.embedded.numpy())
         made: list[Node] = [
-            Text(tokens=words, values=row.double().numpy(), limits=limits, title=f"slope × embedding at {place:.3g}")
+            Text(
+                tokens=words, values=row.double().numpy(), limits=limits, title=f"slope × embedding at {place:.3g}",
+                characters=all(len(word) <= 1 for word in words),
+            )
             for row, place in zip(told.embedded, (low, high), strict=True)
         ]
         return Group(children=tuple(made), title=f"What speaks for {stops.target}")

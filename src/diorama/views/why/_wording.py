@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...data.kinds import Tokens
+from ...data.padding import pads
 
 _STARTS = ("Ġ", "▁", " ", "\n", "\t", "Ċ")
 """A token that begins with one of these begins a word, in byte-pair and sentence-piece vocabularies."""
-_PADDING = re.compile(r"[<\[]\W*pad\W*[>\]]", re.IGNORECASE)
 _GOES_ON = "##"
 """A token that begins with this goes on with the word before it, in word-piece vocabularies."""
 
@@ -33,7 +32,7 @@ def grouped(tokens: Sequence[str], values: NDArray[np.float64], kind: Tokens | N
     starts = [True] * len(tokens) if kind is None else _starts(tokens, kind)
     found: list[Word] = []
     for index, (token, start, value) in enumerate(zip(tokens, starts, values, strict=True)):
-        if found and _PADDING.fullmatch(token) and token == tokens[index - 1]:
+        if found and pads(token) and token == tokens[index - 1]:
             # A text is filled up with the same token over and over: one word that says how often.
             last = found[-1]
             found[-1] = Word(f"{token} × {index - last.first + 1}", last.first, index, last.value + float(value))

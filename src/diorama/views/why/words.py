@@ -189,7 +189,7 @@ class Words(View):
         cut = f"{stop - start} of {len(tokens)} words or tokens shown." if stop - start < len(tokens) else ""
         # Words behind what is asked about have no say in it.
         shown = np.array([value if word_first < asked.until else 0.0 for value, word_first in told[start:stop]])
-        single = all(len(token) == 1 for token in tokens[start:stop])
+        single = all(len(word.text) <= 1 for word in words)
         text = Text(
             tokens=tuple(tokens[start:stop]), values=shown, limits=limits, keys=tuple(keys[start:stop]),
             characters=single and scene.task == "next_token",
