@@ -40,7 +40,7 @@ def scan_run(
     if output is not None:
         found.save(output)
     units = sum(len(part.on) for part in found.values())
-    dead = sum(int((part.moments.low == part.moments.high).sum()) for part in found.values())
+    dead = sum(int(part.moments.still.sum()) for part in found.values())
     print(f"{found.examples} examples, {units} units in {len(found)} layers, {dead} of them never change")
     if output is not None or run is not None:
         print(output if output is not None else Path(run or "") / FOLDER)

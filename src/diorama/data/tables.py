@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError
+from ..core.rounding import DOUBLE, deviations
 from .examples import Examples
 from .kinds import Table
 
@@ -35,7 +36,7 @@ def read_table(path: Path) -> Examples:
     if not wide:
         raise UsageError(f"{path.name!r} wants at least one column of numbers besides {names[target]!r}")
     raw = np.stack([values for _, values in wide], 1)
-    mean, std = raw.mean(0), raw.std(0)
+    mean, std = raw.mean(0), deviations(raw, DOUBLE)
     std[std == 0] = 1.0
     y, classes = _target(columns[target])
     x = torch.from_numpy(((raw - mean) / std).astype(np.float32))

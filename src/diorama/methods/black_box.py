@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.knobs import knob
+from ..core.rounding import SINGLE, rounding
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.mode import OpMode
@@ -19,7 +20,7 @@ from .attribute import only
 from .batches import together
 from .cost import Cost
 from .method import Attribution, Group, Looking, Method
-from .patches import BATCH, Covers, Laid, draws_of, laid_out
+from .patches import BATCH, Covers, Laid, draws_of, laid_out, largest
 
 _DRAWS = frozenset((
     "rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "random_", "bernoulli_", "uniform_",
@@ -84,6 +85,7 @@ class BlackBox(Method):
         if not present.numel() or not bool(torch.isfinite(asked(present)).all()):
             return torch.full_like(present[0], torch.nan)
         numbers = self.explain(asked, present).detach().reshape(-1)
+        numbers = torch.where(numbers.abs() <= asked.rounding, 0, numbers)
         return numbers if asked.finite else torch.full_like(numbers, torch.nan)
 
 
@@ -106,6 +108,8 @@ class _Asked:
     def __init__(self, look: Looking, parts: Parts, target: Target, passes: int, turn: int, turns: int) -> None:
         self._look, self._parts, self._target = look, parts, target
         self._done, self._total = turn * passes, turns * passes
+        self.rounding = 0.0
+        """Of the largest answer so far: a part that is worth no more is worth nothing."""
         self.finite = True
         """Every answer so far was a finite number; zeros stand for those that were not."""
 
@@ -119,7 +123,11 @@ class _Asked:
         answers = torch.cat(found)
         fine = torch.isfinite(answers)
         self.finite &= bool(fine.all())
-        return torch.where(fine, answers, 0)
+        answers = torch.where(fine, answers, 0)
+        # Captum's sums are single precision's at best.
+        eps = max(SINGLE, torch.finfo(answers.dtype).eps) if answers.is_floating_point() else SINGLE
+        self.rounding = max(self.rounding, rounding(float(largest(answers[None])[0]), eps))
+        return answers
 
 
 class Parts:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable
+from ..core.rounding import rounding
 from ..data import nesting
 from ..data.kinds import Image, Kind
 from ..data.nesting import Nested
@@ -265,6 +266,27 @@ class Changed:
             images[k, :, top : top + patches.shape[2], left : left + patches.shape[3]] = patches[k]
         with torch.no_grad():
             return self._run(images)
+
+    def before(self, value: Tensor) -> Tensor:
+        """The value of the example as it is, a number: from the windows' own kernels, so that what no window reaches
+        is no change at all; what a pass in full said, where there are no windows.
+        """
+        if self.engine is None:
+            return value
+        found: Tensor = self.engine(self.image[:, :, :1, :1], [0], [0])[0]
+        return found.detach().reshape(())
+
+
+def change(after: Tensor, before: Tensor, eps: float) -> Tensor:
+    """How far answers (n, changes) moved from those before (n,): nothing where it is no more than an answer's rounding."""
+    moved = after - before[:, None]
+    size = largest(torch.cat([after, before[:, None]], 1))
+    return torch.where(moved.abs() <= rounding(size, eps)[:, None], 0, moved)
+
+
+def largest(numbers: Tensor) -> Tensor:
+    """The largest finite magnitude in each row (n, …)."""
+    return torch.where(numbers.isfinite(), numbers, 0).abs().flatten(1).amax(1)
 
 
 def answers(look: Looking, target: Target) -> Callable[[Nested], tuple[Tensor, Tensor]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.errors import NotApplicable, UsageError
+from ..core.rounding import deviations
 from .axes import first_tensor
 from .capture import Capture
 from .layers import LayerTable
@@ -116,7 +117,7 @@ def _way(a: Floats, b: Floats, how: How) -> Floats:
         difference: Floats = a.mean(0) - b.mean(0)
         return difference
     x, y = np.concatenate([a, b]), np.arange(len(a) + len(b)) < len(a)
-    spread = x.std(0)
+    spread = deviations(x)
     spread[spread == 0] = 1
     with warnings.catch_warnings():
         # Sets that can be told apart have no end of the fit; the penalty decides where it stops.
@@ -155,7 +156,7 @@ def based(layer: str, rows: Floats, how: How, count: int = 8, seed: int = 0) -> 
     if len(rows) > ROWS:
         rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:ROWS])]
     count = min(count, rows.shape[1], len(rows))
-    if not rows.std(0).any():
+    if not deviations(rows).any():
         raise NotApplicable(f"{layer} answers the same to all examples, so it has no directions")
     vectors, note = _pca(rows, count) if how == "pca" else _nmf(layer, rows, count, seed)
     total = float(rows.var(0).sum())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.errors import UsageError
+from ..core.rounding import alike
 
 _UNKNOWN = -2
 """A place that is still to be looked up."""
@@ -47,8 +48,16 @@ class Moments:
 
     @property
     def std(self) -> Floats:
-        """Standard deviation of each unit; 0 for fewer than two values."""
-        return np.sqrt(np.maximum(self.squares, 0) / max(self.count - 1, 1))
+        """Standard deviation of each unit; 0 for fewer than two values, and for those that differ by rounding alone."""
+        found: Floats = np.where(self.still, 0, np.sqrt(np.maximum(self.squares, 0) / max(self.count - 1, 1)))
+        return found
+
+    @property
+    def still(self) -> NDArray[np.bool_]:
+        """The units that say the same for everything that was seen, but for rounding."""
+        with np.errstate(invalid="ignore"):
+            found: NDArray[np.bool_] = alike(self.low, self.high) & (self.count > 0)
+        return found
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both parts together."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.rounding import alike
 from ..core.selection import without_call
 from ..model.axes import first_tensor, likely_unit_axis, unit_axis
 from ..model.layers import LayerTable
@@ -185,7 +186,8 @@ def _dead(partial: Partial) -> float | None:
         return float((partial.peak <= 0).double().mean())
     if partial.trough is None:
         return None
-    return float((partial.peak == partial.trough).double().mean())
+    still: Tensor = alike(partial.trough, partial.peak, torch.finfo(partial.peak.dtype).eps)
+    return float(still.double().mean())
 
 
 def _saturated(samples: list[Tensor], ends: tuple[float, float] | None) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..core.rounding import alike
 from ..data.examples import Examples
 from ..data.nesting import Nested
 from ..model.layers import Layer, by_unit
@@ -66,7 +67,8 @@ class Responses:
         """Units that never respond, (units,) bool: never above zero behind a ReLU, else the same value everywhere."""
         if rectified:
             return ~((self.high > 0) | self.high.isnan()).any(0)
-        return (self.high.amax(0) == self.low.amin(0)) & (len(self.high) > 1)
+        still: Tensor = alike(self.low.amin(0), self.high.amax(0), torch.finfo(self.high.dtype).eps)
+        return still & (len(self.high) > 1)
 
 
 class Store:

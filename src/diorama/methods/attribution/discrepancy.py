@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
+from ...core.rounding import rounding
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..attribute import only
 from ..cost import Cost, affordable
 from ..method import Attribution, Group, Looking, Method
-from ..patches import Changed, Covers, Grid, answers, draws_of, laid_out
+from ..patches import Changed, Covers, Grid, answers, draws_of, laid_out, largest
 
 
 class Discrepancy(Method):
@@ -26,7 +27,8 @@ class Discrepancy(Method):
     *Meaning* a place's value is the mean size of the change over draws and the windows that cover it. With a unit at
     one place as the target, ``maps["field"]`` is its measured receptive field, the changes averaged over all examples
     around the place, as a share of the largest; ``maps["reach"]`` is the box (top, left, bottom, right) of places that
-    can reach the target at all, from the network itself; ``checks`` compares the two sides.
+    can reach the target at all, from the network itself; ``checks`` compares the two sides. A change that is no more
+    than rounding is none.
     *Units* the target's own.
     *Cost* one forward pass a window and draw for each example.
     *Raises* NotApplicable for inputs that are no images.
@@ -80,18 +82,21 @@ class Discrepancy(Method):
         look.reading  # noqa: B018 - found out on the input as it is
         before = look.run(x, target).value.detach()
         n = len(laid.image)
-        moved = torch.zeros(n, grid.count)
+        moved, size = torch.zeros(n, grid.count), largest(before[:, None].float()).cpu()
         for k in range(n):
             changed = Changed(look, x, k, laid, answers(look, only(target, k)))
             covers = Covers("random", changed.image, draws=self.draws, generator=draws_of(look))
+            still = changed.before(before[k])
             start = 0
             while start < grid.count:
                 part = range(start, min(start + changed.batch, grid.count))
                 start = part.stop
                 for draw in range(self.draws):
                     value = changed(*covers.patches(grid, part, draw))[0].detach()
-                    moved[k, part.start : part.stop] += (value - before[k]).abs().float().cpu() / self.draws
+                    moved[k, part.start : part.stop] += (value - still).abs().float().cpu() / self.draws
+                    size[k] = torch.maximum(size[k], largest(value[None].float()).cpu()[0])
                 look.progress(k * grid.count + part.stop, n * grid.count, "windows")
+        moved[moved <= rounding(size, torch.finfo(before.dtype).eps)[:, None]] = 0
         image = grid.spread(moved)
         maps, checks = self._field(look, x, target, image)
         values = laid.back(image[:, None].to(before.device).expand(-1, laid.image.shape[1], -1, -1)).contiguous()

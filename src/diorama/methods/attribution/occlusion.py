@@ -15,7 +15,7 @@ from ...model.targets import Target
 from ..attribute import only
 from ..cost import Cost, affordable
 from ..method import Attribution, Group, Looking, Method
-from ..patches import FILLS, Changed, Covers, Grid, Laid, answers, draws_of, laid_out
+from ..patches import FILLS, Changed, Covers, Grid, Laid, answers, change, draws_of, laid_out
 
 
 class Occlusion(Method):
@@ -24,6 +24,7 @@ class Occlusion(Method):
     *Meaning* a place's value is the mean drop over the windows that cover it, the same for all its channels; positive
     where covering hurts the target. ``maps`` holds the three maps of Zeiler and Fergus, one number a window: the target's
     ``response``, the ``probability`` of the class, and the likeliest ``label``. Refines from coarse to fine.
+    A drop that is no more than rounding is none.
     *Cost* one forward pass a window and draw; of images only what the window can reach is computed anew.
     *Raises* UsageError when more forward passes are needed than ``limit`` allows.
     """
@@ -90,6 +91,7 @@ class _Sweep:
         self._class = _classes(target, look, reading.predictions(scores)) if self._classes else None
         self._answers = torch.zeros(3, n, self.grid.count)
         self._step = 0
+        self._before = torch.zeros(n)
         baseline = None
         if look.baseline is not None:
             given = list(nesting.tensors(look.baseline))[laid.number][:1]
@@ -110,6 +112,8 @@ class _Sweep:
         done, total = 0, len(numbers) * len(self._changed)
         for k, changed in enumerate(self._changed):
             covers = self._covers[k]
+            if step == self.steps[0]:
+                self._before[k] = changed.before(self._whole[k]).float().cpu()
             start = 0
             while start < len(numbers):
                 part = numbers[start : start + changed.batch]
@@ -134,7 +138,7 @@ class _Sweep:
 
     def values(self) -> Tensor:
         """The mean drop at each place, in the tensor's own shape."""
-        drops = self._whole.float().cpu()[:, None] - self._filled()[0]
+        drops = -change(self._filled()[0], self._before, torch.finfo(self._whole.dtype).eps)
         image = self.grid.spread(drops)[:, None].to(self._whole.device)
         return self.laid.back(image.expand(-1, self.laid.image.shape[1], -1, -1)).contiguous()
 

@@ -12,6 +12,7 @@ import torch
 
 from ...core.colour import Limits, symmetric
 from ...core.marks import Bars, Box, Node
+from ...core.rounding import deviations
 from ...core.selection import Selection
 from ...data.kinds import Table
 from ...methods.synthesis import objectives
@@ -147,7 +148,8 @@ def mark(stage: Stage, value: Any, title: str, caption: str = "", *, size: int =
         return _made.mark(stage, value, title, caption, size=size)
     seen = np.asarray(stage.kind.decode(stage.examples), np.float64).reshape(len(stage.examples), -1)
     row = np.asarray(value, np.float64).reshape(-1)
-    spread = np.where(seen.std(0) > 0, seen.std(0), 1)
+    spread = deviations(seen)
+    spread[spread == 0] = 1
     away = np.nan_to_num((row - seen.mean(0)) / spread)
     order = np.argsort(-np.abs(away), kind="stable")[:COLUMNS]
     order = np.sort(order) if len(row) <= COLUMNS else order

@@ -308,7 +308,7 @@ class _Card:
             yield self._distribution()
         if self.one.rectified or self.one.source.kind in ("ReLU", "ReLU6"):
             numbers.append(off(int(part.on[unit]), part.examples))
-        elif part.moments.low[unit] == part.moments.high[unit] and part.examples > 1:
+        elif part.moments.still[unit] and part.examples > 1:
             numbers.append(Number(label="dead", tone="bad", note="it says the same for every example"))
         saturated = self._saturated()
         if saturated is not None:

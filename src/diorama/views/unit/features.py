@@ -11,6 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
+from ...core.rounding import deviations
 from ...core.selection import Selection, number_key, unit_key
 from ...scene import Scene
 from .. import about, grouping
@@ -94,7 +95,7 @@ class Features(View):
     def _order(self, values: np.ndarray, truth: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         # Infinities are put in order as the largest numbers are.
         plain = np.nan_to_num(values, posinf=HUGE, neginf=-HUGE).clip(-HUGE, HUGE)
-        spread = plain.std(0)
+        spread = deviations(plain)
         kept = np.argsort(-spread, kind="stable")[: self.limit]
         if not self._grouped(truth):
             return _alike(plain[: self.limit]), kept[_alike(plain[:, kept].T)]
@@ -114,7 +115,7 @@ class Features(View):
 
 
 def _alike(rows: np.ndarray) -> np.ndarray:
-    if not rows.std(0).any():
+    if not deviations(rows).any():
         return np.arange(len(rows))
     if len(rows) <= CLUSTERED:
         return grouping.alike(rows)
@@ -127,7 +128,8 @@ def _checks(values: np.ndarray, truth: np.ndarray | None) -> tuple[Check, ...]:
     if truth is None or len(np.unique(truth)) < 2 or len(values) < 3:
         return ()
     plain = np.nan_to_num(values, posinf=HUGE, neginf=-HUGE).clip(-HUGE, HUGE)
-    plain = plain / np.where(plain.std(0) > 0, plain.std(0), 1)
+    spread = deviations(plain)
+    plain = plain / np.where(spread > 0, spread, 1)
     squares = (plain**2).sum(1)
     away = squares[:, None] + squares[None] - 2 * plain @ plain.T
     np.fill_diagonal(away, np.inf)

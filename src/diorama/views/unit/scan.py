@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Image, Node, Tiles
 from ...core.picture import Picture, Progress
+from ...core.rounding import alike
 from ...core.selection import Selection, unit_key
 from ...scene import Scene
 from ...scene.input import Current
@@ -93,7 +94,7 @@ class Scan(View):
     def _unusual(self, scene: Scene, one: Shown, values: Tensor) -> Tensor:
         """How far each unit's largest value lies above its usual one, in standard deviations over the live examples."""
         usual = responses(scene, [one])[one.name].high.nan_to_num(0, 0, 0)
-        spread = usual.std(0, correction=0)
+        spread = usual.std(0, correction=0).masked_fill(alike(usual.amin(0), usual.amax(0)), 0)
         here = values.reshape(len(values), -1).amax(1).nan_to_num(0, 0, 0)
         return torch.where(spread > 0, (here - usual.mean(0)) / spread.clamp_min(1e-12), torch.full_like(here, -torch.inf))
 
