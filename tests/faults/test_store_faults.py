@@ -21,6 +21,7 @@ from diorama.core.errors import Unavailable
 from diorama.record import background
 from diorama.record.reader import Reader
 from diorama.record.recorder import watch
+from diorama.run import open_run
 
 SCRIPT = Path(__file__).with_name("training.py")
 
@@ -137,6 +138,19 @@ def test_a_training_is_taken_up_again_after_its_end(tmp_path: Path) -> None:
         assert [event.kind for event in reader.events].count("resumed") == 1
         assert reader.snapshots[0] == 0
         assert reader.snapshots[-1] == 60
+
+
+def test_another_network_in_the_same_run_is_another_architecture(tmp_path: Path) -> None:
+    """A run that goes on with other layers numbers their model anew, and every snapshot keeps the one that it goes with."""
+    for width in (4, 7, 7):
+        model = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.Linear(width, 2))
+        with watch(model, tmp_path / "run", snapshots=1) as recorder:
+            recorder.step(loss=1.0)
+    with Reader(tmp_path / "run") as reader:
+        assert [reader.model_at(step) for step in reader.snapshots] == [0, 0, 1, 1]
+        assert reader.check() == []
+    run = open_run(tmp_path / "run")
+    assert [run.module(step)[0].out_features for step in run.snapshots] == [4, 4, 7, 7]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -15), (signal.SIGINT, -2)])

@@ -65,6 +65,16 @@ def test_probabilities_are_read_in_every_form() -> None:
         assert torch.allclose(reading.losses(form, y), F.cross_entropy(scores, y, reduction="none"), atol=1e-5)
 
 
+def test_a_label_is_given_from_one_half_on() -> None:
+    """A label is answered where its probability is above one half, whatever form it comes in, and so is its truth."""
+    chances, y = torch.tensor([[0.1, 0.49, 0.51], [0.9, 0.2, 0.6]]), torch.tensor([[0.0, 1, 1], [0.9, 0.2, 0]])
+    for scores, form in ((chances, "probabilities"), (chances.logit(), "scores")):
+        reading = Reading(task="multi_label", form=form)
+        assert torch.allclose(reading.probabilities(scores), chances)
+        assert reading.predictions(scores).tolist() == [[False, False, True], [True, False, True]]
+        assert reading.truth(y).tolist() == [[False, True, True], [True, False, False]]
+
+
 def test_a_single_score_means_two_classes() -> None:
     """A classifier with one score answers with two probabilities that add up to one."""
     scores, y = torch.tensor([[2.0], [-1.0]]), torch.tensor([1, 1])

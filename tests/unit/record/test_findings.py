@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from diorama.core.registry import findings
@@ -105,6 +107,31 @@ def test_overfitting_is_found(tmp_path: Path) -> None:
     found = _train(tmp_path / "run", _network(width=256), 0.5, 600, fit=12)["overfitting"]
     assert found.step < 300
     assert found.keys == (f"step:{found.step}",)
+
+
+class _Recorded:
+    """Two series as a run would have them."""
+
+    series_names = ("loss", "probe/loss")
+
+    def __init__(self, train: NDArray[np.float64], probe: NDArray[np.float64], every: int) -> None:
+        self._found = {"loss": train, "probe/loss": probe}
+        self._steps = {"loss": np.arange(1, len(train) + 1), "probe/loss": np.arange(1, len(probe) + 1) * every}
+
+    def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Steps and values."""
+        return self._steps[name], self._found[name]
+
+
+@pytest.mark.parametrize("lowest", [3, 6])
+def test_overfitting_is_told_at_the_step_of_the_lowest_probe_loss(lowest: int) -> None:
+    """The step, its key and the sentence are those of the reading at which the probe loss was lowest."""
+    probe = 1 + 0.1 * np.abs(np.arange(1, 13) - lowest)
+    found = findings["overfitting"]()(_Recorded(np.linspace(2, 0.1, 120), probe, 10))  # type: ignore[arg-type]
+    assert [each.step for each in found] == [10 * lowest]
+    assert found[0].keys == (f"step:{10 * lowest}",)
+    assert f"at step {10 * lowest} (1)" in found[0].text
+    assert findings["overfitting"]()(_Recorded(np.linspace(2, 0.1, 120), probe[:lowest], 10)) == []  # type: ignore[arg-type]
 
 
 def test_a_training_that_does_not_learn_is_found(tmp_path: Path) -> None:

@@ -145,6 +145,22 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path: Path) -> None:
             _read_all(reader)
 
 
+def test_a_flipped_byte_in_the_newest_steps_is_noticed(tmp_path: Path) -> None:
+    """Steps that are not merged yet have a checksum of their own: a wrong number in one is Damaged, not drawn."""
+    _written(tmp_path / "run", 19, merge=False).abandon()
+    connection = sqlite3.connect(tmp_path / "run" / "run.db")
+    number, data = connection.execute("SELECT id, data FROM tail WHERE step = 7").fetchone()
+    loss = struct.pack("<d", 1 / 8)
+    assert loss in data
+    connection.execute("UPDATE tail SET data = ? WHERE id = ?", (data.replace(loss, struct.pack("<d", 1 / 9)), number))
+    connection.commit()
+    connection.close()
+    with Reader(tmp_path / "run") as reader:
+        assert reader.check() == ["step 7 does not match its checksum"]
+        with pytest.raises(Damaged, match="step 7 .*checksum"):
+            reader.series("loss")
+
+
 def _read_all(reader: Reader) -> None:
     for name in reader.series_names:
         reader.series(name)

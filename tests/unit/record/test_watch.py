@@ -208,8 +208,12 @@ def test_a_model_of_someone_else_is_not_loaded(tmp_path: Path, monkeypatch: pyte
     assert not trust.verify(data + b"x", signature)
     key = trust.key_file()
     assert key.stat().st_mode & 0o777 == 0o600
-    os.chmod(key, 0o644)
-    assert not trust.verify(data, signature)
+    for mode in (0o640, 0o660, 0o610, 0o604, 0o602):
+        os.chmod(key, mode)
+        assert trust.key() is None
+        assert not trust.verify(data, signature)
+    os.chmod(key, 0o400)
+    assert trust.verify(data, signature)
 
 
 def test_a_model_that_cannot_be_pickled_still_records(tmp_path: Path) -> None:
