@@ -10,7 +10,7 @@ from typing import Any
 import diorama
 from diorama.core.knobs import knobs_of, sentence, title_of
 from diorama.core.marks import MARKS
-from diorama.core.registry import commands, demos, findings, signals, views
+from diorama.core.registry import commands, demos, derivations, findings, projections, signals, views
 
 DOCS = Path(__file__).parent
 HEAD = """# Reference
@@ -26,6 +26,8 @@ def main() -> None:
     for title, registry in (
         ("Views", views),
         ("Attribution methods", diorama.methods),
+        ("Derivations", derivations),
+        ("Projections", projections),
         ("Signals", signals),
         ("Findings", findings),
         ("Commands", commands),

@@ -13,7 +13,7 @@ import pytest
 
 import diorama
 from diorama.core.marks import MARKS
-from diorama.core.registry import commands, demos, findings, signals, views
+from diorama.core.registry import commands, demos, derivations, findings, projections, signals, views
 
 ROOT = Path(__file__).parents[1]
 GENERATED = {"types.ts"}
@@ -27,6 +27,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("export",),
     ("views",),
     ("run",),
+    ("derive",),
     ("scene",),
     ("methods",),
     ("record",),
@@ -133,7 +134,7 @@ def test_every_mark_has_both_halves(mark: str) -> None:
 
 @pytest.mark.parametrize(
     ("registry", "name"),
-    [(r, n) for r in (views, signals, findings, commands, demos, diorama.methods) for n in r],
+    [(r, n) for r in (views, signals, findings, commands, demos, derivations, projections, diorama.methods) for n in r],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "kind", "methods"),
 )
 def test_plugins_say_what_they_are(registry: object, name: str) -> None:
@@ -171,9 +172,9 @@ def test_docs_cover_the_public_names() -> None:
 
 
 def test_docs_cover_every_plugin() -> None:
-    """Every view, signal, finding, command, demo and method stands in the reference."""
+    """Every plug-in stands in the reference."""
     reference = (ROOT / "docs" / "reference.md").read_text()
-    for registry in (views, signals, findings, commands, demos, diorama.methods):
+    for registry in (views, signals, findings, commands, demos, derivations, projections, diorama.methods):
         for name in registry:
             assert f"`{name}`" in reference, f"docs/reference.md does not mention {name!r}: run make docs"
 

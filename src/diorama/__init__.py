@@ -20,7 +20,7 @@ from .core.errors import (
     Untrusted,
     UsageError,
 )
-from .core.registry import commands, demos, findings, projections, signals
+from .core.registry import commands, demos, derivations, findings, projections, signals
 from .core.selection import Key, Selection
 from .core.version import VERSION
 
@@ -61,7 +61,7 @@ __version__ = VERSION
 __all__ = [
     "Cancelled", "Damaged", "DioramaError", "Image", "Key", "NotApplicable", "NotFound", "Picture", "Run", "Scene",
     "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "attribute",
-    "commands", "demos", "findings", "methods", "open", "projections", "scan", "serve", "signals", "synthesize",
+    "commands", "demos", "derivations", "findings", "methods", "open", "projections", "scan", "serve", "signals", "synthesize",
     "views", "watch",
 ]  # fmt: skip
 

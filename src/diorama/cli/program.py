@@ -173,7 +173,7 @@ def view() -> None:
     """Save one view of a run or a model as a file: .png .svg .pdf .html .json .npz .mp4 .gif"""
 
 
-KINDS = ("methods", "projections", "views", "signals", "findings", "commands", "demos", "marks")
+KINDS = ("methods", "derivations", "projections", "views", "signals", "findings", "commands", "demos", "marks")
 
 
 @diorama.command("list")

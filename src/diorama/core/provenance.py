@@ -14,7 +14,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything needed to make a picture again.
 
     ``model`` is a fingerprint of the weights, ``guessed`` lists what was guessed rather than told (the kind of input, the
-    output picked), ``source`` names the paper or formula, ``mode`` whether the model was looked at in eval or train mode.
+    output picked), ``source`` names the paper or formula, ``mode`` whether the model was looked at in eval or train mode,
+    ``maker`` who made what was read from a file: this user or another one.
     """
 
     method: str
@@ -29,6 +30,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str = ""
     guessed: tuple[str, ...] = ()
     versions: dict[str, str] = {}
+    maker: str = ""
 
 
 def versions() -> dict[str, str]:

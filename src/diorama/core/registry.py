@@ -161,6 +161,7 @@ def _plugin_in(module: ModuleType) -> Any:
 
 
 methods = Registry("methods", "diorama.methods.attribution", "attribution method")
+derivations = Registry("derivations", "diorama.derive.derivations", "derivation")
 projections = Registry("projections", "diorama.methods.projection", "projection")
 views = Registry("views", "diorama.views", "view", rooms=True)
 signals = Registry("signals", "diorama.record.signals", "signal")

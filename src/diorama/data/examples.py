@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..core.errors import Damaged, Unavailable, UsageError
 from . import kinds
+from .fingerprint import fingerprint
 from .nesting import Nested, as_tensors, each, first, select, size, tensors, to
 
 
@@ -58,6 +59,18 @@ class Examples:
         kind, guessed = _kind(x, inputs)
         names, more = _classes(labels, classes)
         return cls(x, labels, names, kind, (*guessed, *more))
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of inputs, labels and kind: equal examples have equal names. Found once for each version of them."""
+        parts = [*tensors(self.x), *([] if self.y is None else [self.y])]
+        now = tuple((part.data_ptr(), 0 if part.is_inference() else part._version) for part in parts)
+        kept: tuple[object, str] | None = self.__dict__.get("_named")
+        if kept is None or kept[0] != now:
+            flat: dict[str, Tensor] = {} if self.y is None else {"y": self.y}
+            about = {"shape": _flatten(self.x, "x", flat), "kind": kinds.to_json(self.kind), "classes": self.classes}
+            kept = self.__dict__["_named"] = now, fingerprint({**flat, "about": json.dumps(about, sort_keys=True)})
+        return kept[1]
 
     def take(self, indices: Any) -> Examples:
         """The examples at the indices, with everything else kept."""

@@ -14,10 +14,10 @@ import msgspec
 from ..core.errors import DioramaError
 from ..core.glossary import TERMS
 from ..core.knobs import describe
-from ..core.registry import Registry, commands, demos, findings, methods, projections, signals, views
+from ..core.registry import Registry, commands, demos, derivations, findings, methods, projections, signals, views
 from ..core.version import VERSION
 
-REGISTRIES = (methods, projections, views, signals, findings, commands, demos)
+REGISTRIES = (methods, derivations, projections, views, signals, findings, commands, demos)
 
 
 def describe_installation(told: Callable[[int, int, str], None] = lambda *_: None) -> dict[str, Any]:

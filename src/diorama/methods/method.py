@@ -18,11 +18,11 @@ from ..core.knobs import Plugin, sentence
 from ..core.picture import Picture
 from ..core.provenance import Provenance, versions
 from ..data import nesting
+from ..data.fingerprint import fingerprint
 from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
-from ..model.fingerprint import fingerprint
 from ..model.layers import LayerTable, layers
 from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule

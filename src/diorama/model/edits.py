@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UsageError, not_found
 from ..core.selection import Key, without_call
+from ..data.fingerprint import fingerprint
 from .layers import main_weight
 
 _ACTIONS = ("lesion", "value", "scale", "patch")
@@ -57,6 +58,12 @@ class Edit:
             raise UsageError(f"the patch of {self.key} holds activations and cannot be sent as text")
         chosen = {name: getattr(self, name) for name in ("lesion", "value", "scale")}
         return {"key": str(self.key), **{name: v for name, v in chosen.items() if v is not None and v is not False}}
+
+    def named(self) -> dict[str, Any]:
+        """All that the edit does, as plain data that tells it from any other."""
+        if self.patch is None:
+            return self.to_json()
+        return {"key": str(self.key), "patch": fingerprint({"patch": self.patch})}
 
     @classmethod
     def of(cls, edit: Edit | Mapping[str, Any]) -> Edit:

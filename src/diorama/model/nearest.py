@@ -63,6 +63,11 @@ class Index:
     def __len__(self) -> int:
         return len(self._graph)
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return int(self._graph.memory_usage)
+
     def add(self, codes: Tensor, first: int) -> None:
         """Take in codes (n, units) with the numbers from ``first`` on."""
         keys = np.arange(first, first + len(codes), dtype=np.uint64)

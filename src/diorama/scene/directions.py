@@ -112,8 +112,7 @@ def base(scene: Scene, layer: str, how: How) -> tuple[list[Direction], str]:
 
 def recipes(scene: Scene) -> dict[str, Recipe]:
     """The directions that were kept, by name, in order of their names."""
-    kept: dict[str, Recipe] = scene.keep("directions", dict)
-    found = dict(kept)
+    found: dict[str, Recipe] = dict(scene.named)
     folder = scene.run.path / FOLDER if scene.run is not None else None
     if folder is not None and folder.is_dir():
         for path in folder.glob("direction-*.json"):
@@ -169,7 +168,7 @@ def _listed(keys: Any) -> Sequence[Any]:
 
 def _write(scene: Scene, recipe: Recipe) -> None:
     """Keep a recipe with the run, beside and then renamed; without a run, with the scene's model."""
-    scene.keep("directions", dict)[recipe.name] = recipe
+    scene.named[recipe.name] = recipe
     if scene.run is None:
         return
     folder = scene.run.path / FOLDER

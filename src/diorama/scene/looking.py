@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from ..model.outputs import Reading
 from ..model.untouched import Mode
 from ..model.unwrap import device_of, fed
 from .input import Current, decoded, kinds_of
+from .memory import Memory
 from .probe import Answers, Probe, Responses
 from .source import Source
 
@@ -48,7 +51,7 @@ class Looking:
         self._input: tuple[Nested, str] | None = None
         self._cancel: Callable[[], None] | None = None
         self._live = examples.first(LIVE) if examples is not None else None
-        self._probe = Probe(self._live) if self._live is not None else None
+        self._memory = Memory()
 
     # What the scene is made of.
 
@@ -92,7 +95,9 @@ class Looking:
     @property
     def live(self) -> Examples:
         """The first 512 examples of the probe set, which views look at."""
-        return self.examples.first(LIVE)
+        self.examples  # noqa: B018 - raises, saying what is missing
+        assert self._live is not None
+        return self._live
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -153,10 +158,12 @@ class Looking:
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Something about the whole run or model, made once for all its moments."""
-        kept = self._source.shared.kept
-        if name not in kept:
-            kept[name] = make()
-        return kept[name]
+        return self._source.shared.memory.once(name, make)
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """How the directions that a person named are fitted, by name, as long as the model is kept."""
+        return self._source.shared.directions
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied."""
@@ -240,17 +247,23 @@ class Looking:
         found = {name: self.layers[name] for name in names}
         return self._on_probe().responses(self.look, self._batches(), found)
 
+    @property
+    def memory(self) -> Memory:
+        """What was computed at these weights, under one bound."""
+        # A model that was trained on since the last look: nothing computed before holds any more.
+        version = self._source.version()
+        if self._memory.version != version:
+            self._memory.forget(version)
+        return self._memory
+
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """Something computed from the probe set at these weights, made when it is first asked for."""
-        return self._on_probe().once(name, make)
+        """Something computed at these weights, made when it is first asked for, or when it had to go meanwhile."""
+        return self.memory.once(name, make)
 
-    def remember(self, name: str, value: Any) -> None:
-        """Keep something computed at these weights, for :meth:`once`."""
-        self._on_probe().remember(name, value)
-
-    def has(self, name: str) -> bool:
-        """Whether :meth:`once` would come at once."""
-        return self._on_probe().has(name)
+    @property
+    def told(self) -> dict[str, Any]:
+        """What was told of the outputs, as plain data; a function by its name and code."""
+        return {name: _named(value) for name, value in self._told.items() if value is not None}
 
     def knows(self, names: Iterable[str]) -> bool:
         """Whether :meth:`responses` of the layers would come at once."""
@@ -320,17 +333,20 @@ class Looking:
         return fed(self.model, self.examples.batch(list(range(min(8, len(self.examples))))))
 
     def _on_probe(self) -> Probe:
-        if self._probe is None:
-            self.examples  # noqa: B018 - raises, saying what is missing
-            raise AssertionError
-        # A model that was trained on since the last look: nothing computed before holds any more.
-        if self._probe.version != self._source.version():
-            self._probe.forget(self._source.version())
-        return self._probe
+        return Probe(self.live, self.memory)
 
     def _batches(self) -> Iterator[tuple[range, Nested]]:
         for chosen, x in self._on_probe().batches(self.device):
             yield chosen, fed(self.model, x)
+
+
+def _named(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
+    code = getattr(value, "__code__", None)
+    inside = hashlib.blake2b(code.co_code + repr(code.co_consts).encode(), digest_size=8).hexdigest() if code else ""
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return re.sub(r"0x[0-9a-f]+", "", f"{getattr(value, '__module__', '')}.{name} {inside}")
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -1,9 +1,8 @@
-"""What the network does on its probe set: answers, activations, summaries of units; in batches, kept under a cap."""
+"""What the network does on its probe set: answers, activations, summaries of units; in batches, kept in its memory."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -16,10 +15,9 @@ from ..data.nesting import Nested
 from ..model.layers import Layer, by_unit
 from ..model.outputs import Reading
 from ..model.untouched import Mode
+from .memory import Memory
 
 BATCH = 64
-MEMORY = 256_000_000
-"""Bytes of activations that a scene keeps."""
 
 
 class Look(Protocol):
@@ -71,47 +69,11 @@ class Responses:
         return still & (len(self.high) > 1)
 
 
-class Store:
-    """Tensors by name under a memory cap: what was used longest ago goes first."""
-
-    def __init__(self, cap: int = MEMORY) -> None:
-        self.cap, self.size = cap, 0
-        self._kept: OrderedDict[Any, Tensor] = OrderedDict()
-
-    def get(self, name: Any) -> Tensor | None:
-        """The tensor of that name, or None."""
-        found = self._kept.get(name)
-        if found is not None:
-            self._kept.move_to_end(name)
-        return found
-
-    def put(self, name: Any, tensor: Tensor) -> None:
-        """Keep a tensor, unless it alone is beyond the cap."""
-        size = tensor.numel() * tensor.element_size()
-        if size > self.cap:
-            return
-        old = self._kept.pop(name, None)
-        self.size += size - (old.numel() * old.element_size() if old is not None else 0)
-        self._kept[name] = tensor
-        while self.size > self.cap:
-            gone = self._kept.popitem(last=False)[1]
-            self.size -= gone.numel() * gone.element_size()
-
-
 class Probe:
     """Everything computed on a scene's live examples; the forward pass is handed in, so that it can be cancelled."""
 
-    def __init__(self, examples: Examples) -> None:
-        self.examples = examples
-        self.forget(None)
-
-    def forget(self, version: object) -> None:
-        """Start anew, for weights of another version."""
-        self.version = version
-        self.answers: Answers | None = None
-        self._responses: dict[str, Responses] = {}
-        self._store = Store()
-        self._once: dict[str, Any] = {}
+    def __init__(self, examples: Examples, memory: Memory) -> None:
+        self.examples, self.memory = examples, memory
 
     def batches(self, device: Any) -> Iterator[tuple[range, Nested]]:
         """The examples in batches on the model's device, with their indices."""
@@ -121,14 +83,17 @@ class Probe:
 
     def read(self, look: Look, batches: Iterable[tuple[range, Nested]], reading: Reading) -> Answers:
         """The model's answers to all examples, one pass."""
-        if self.answers is None:
+
+        def read() -> Answers:
             parts = [_answer(reading, look(x)[0].detach(), reading.wanted(x, self._truth(chosen))) for chosen, x in batches]
             joined: dict[str, Any] = {
                 field.name: _joined([getattr(part, field.name) for part in parts])
                 for field in dataclasses.fields(Answers)
             }
-            self.answers = Answers(**joined)
-        return self.answers
+            return Answers(**joined)
+
+        found: Answers = self.memory.once("answers", read)
+        return found
 
     def _truth(self, chosen: range) -> Tensor | None:
         y = self.examples.y
@@ -138,7 +103,8 @@ class Probe:
         self, look: Look, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
     ) -> dict[str, Responses]:
         """Summaries of the layers' units, one pass for all that are not there yet."""
-        missing = {name: layer for name, layer in layers.items() if name not in self._responses}
+        found = {name: kept for name in layers if (kept := self.memory.get(f"responses/{name}")) is not None}
+        missing = {name: layer for name, layer in layers.items() if name not in found}
         if missing:
 
             def summary(name: str, tensor: Tensor) -> Tensor:
@@ -153,32 +119,19 @@ class Probe:
                 for name, value in look(x, missing, reduce=summary)[1].items():
                     parts[name].append(value)
             for name, values in parts.items():
-                self._responses[name] = Responses(*torch.cat(values).unbind(1))
-        return {name: self._responses[name] for name in layers}
-
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """Something computed from the probe set at these weights, made when it is first asked for."""
-        if name not in self._once:
-            self._once[name] = make()
-        return self._once[name]
-
-    def remember(self, name: str, value: Any) -> None:
-        """Keep something computed at these weights."""
-        self._once[name] = value
-
-    def has(self, name: str) -> bool:
-        """Whether something of that name is there already."""
-        return name in self._once
+                found[name] = Responses(*torch.cat(values).unbind(1))
+                self.memory.put(f"responses/{name}", found[name])
+        return {name: found[name] for name in layers}
 
     def knows(self, names: Iterable[str]) -> bool:
         """Whether the layers' summaries are there already."""
-        return all(name in self._responses for name in names)
+        return all(self.memory.has(f"responses/{name}") for name in names)
 
     def activations(
         self, look: Look, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer], mode: Mode
     ) -> dict[str, Tensor]:
         """The layers' activations for all examples, (n, units, …), on the CPU; one pass for all that are not kept."""
-        found = {name: kept for name in layers if (kept := self._store.get((name, mode))) is not None}
+        found = {name: kept for name in layers if (kept := self.memory.get(f"activations/{mode}/{name}")) is not None}
         missing = {name: layer for name, layer in layers.items() if name not in found}
         if missing:
             parts: dict[str, list[Tensor]] = {name: [] for name in missing}
@@ -187,7 +140,7 @@ class Probe:
                     parts[name].append(by_unit(missing[name], value).cpu())
             for name, values in parts.items():
                 found[name] = torch.cat(values)
-                self._store.put((name, mode), found[name])
+                self.memory.put(f"activations/{mode}/{name}", found[name])
         return {name: found[name] for name in layers}
 
 

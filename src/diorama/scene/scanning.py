@@ -129,7 +129,7 @@ def scan(
     if kept is not None:
         kept.done(made)
     if examples is not None and not scene.edits:
-        scene.remember("scan", (made, examples, source))
+        scene.memory.put("scan", (made, examples, source))
     return made
 
 
@@ -148,14 +148,14 @@ def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, Seen]:
             words = "the probe set" if source == PROBE else Path(source).name if source else "the scanned data"
             told = f"{made.examples:,} examples of {words}"
             return {name: Seen(made[name], examples, source == PROBE, told, True) for name in names}
-    missing = [name for name in names if not scene.has(f"statistics/{name}")]
+    parts = {name: kept for name in names if (kept := scene.memory.get(f"statistics/{name}")) is not None}
+    missing = [name for name in names if name not in parts]
     if missing:
         for name, part in _live(scene, missing).items():
-            scene.remember(f"statistics/{name}", part)
+            parts[name] = part
+            scene.memory.put(f"statistics/{name}", part)
     told = f"{len(scene.live):,} examples"
-    return {
-        name: Seen(scene.once(f"statistics/{name}", lambda: None), scene.live, True, told, False) for name in names
-    }
+    return {name: Seen(parts[name], scene.live, True, told, False) for name in names}
 
 
 def _live(scene: Scene, names: Sequence[str]) -> Scan:
@@ -178,15 +178,15 @@ def _live(scene: Scene, names: Sequence[str]) -> Scan:
 def known(scene: Scene, layer: Layer) -> bool:
     """Whether :func:`seen` comes at once."""
     found = stored(scene)
-    return (found is not None and layer.name in found[0].layers) or scene.has(f"statistics/{layer.name}")
+    return (found is not None and layer.name in found[0].layers) or scene.memory.has(f"statistics/{layer.name}")
 
 
 def stored(scene: Scene) -> tuple[Scan, Examples, str] | None:
     """The largest scan that was made at these weights and whose examples can be read; None without one."""
     if scene.edits:
         return None
-    if scene.has("scan"):
-        found: tuple[Scan, Examples, str] = scene.once("scan", lambda: None)
+    found: tuple[Scan, Examples, str] | None = scene.memory.get("scan")
+    if found is not None:
         return found
     if scene.run is None or not (scene.run.path / FOLDER).is_dir():
         return None

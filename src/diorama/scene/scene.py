@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from ..core import registry
 from ..core.errors import Cancelled, NotApplicable
 from ..core.knobs import sentence
 from ..core.picture import Picture, Progress
@@ -20,10 +21,11 @@ from ..model.unwrap import fed
 from .asking import pictures
 from .input import encoded
 from .looking import NOTHING, Looking
-from .probe import Probe
+from .memory import Memory
 from .source import Given, Recorded
 
 if TYPE_CHECKING:
+    from ..derive.derivation import Derived
     from ..model.directions import Direction
     from ..run import Run
 
@@ -100,11 +102,17 @@ class Scene(Looking):
         scene._cancel = stop if cancel is not None else None
         return scene
 
+    def alone(self, check: Callable[[], None] | None = None) -> Scene:
+        """The same model, examples and edits, without an input of one's own or another scene; ``check`` raises to stop."""
+        scene = self._like()
+        scene.other, scene._input, scene._cancel = None, None, check
+        return scene
+
     def edit(self, key: str, **change: Any) -> Scene:
         """The same scene looked at with a change: ``edit("unit:features.3/17", lesion=True)``."""
         scene = self._like()
         scene.edits = (*self.edits, Edit(Key.parse(key), **change))
-        scene._probe = Probe(self._live) if self._live is not None else None
+        scene._memory = Memory()
         return scene
 
     def at(self, step: int) -> Scene:
@@ -132,7 +140,19 @@ class Scene(Looking):
             return directions.direction(self, name)
         return directions.keep(self, name, a, b, layer=layer, how=how)  # type: ignore[arg-type]
 
-    # Asking for views.
+    # Asking for derivations and views.
+
+    def derive(self, name: str, *, after: int | Derived | None = None, **knobs: Any) -> Derived:
+        """Long work that is kept, gone on with after a stop, and shared: ``derive("projection", layer="fc").value``.
+
+        *Meaning* the value is plain: arrays, or lists and dicts of them; it is made when it is first asked for, and kept
+        with the run under its ``key``. ``stream()`` yields the stages on the way, and stops when it is closed.
+        ``after`` is a step of the run, or the same derivation there, that this one starts from.
+        *Raises* NotFound for a derivation or knob that does not exist; NotApplicable when it does not fit.
+        """
+        found: Derived = registry.derivations[name].of(self, knobs, after)
+        return found
+
 
     def view(self, name: str, **options: Any) -> Picture:
         """The last picture of a view; takes what :meth:`stream` takes."""

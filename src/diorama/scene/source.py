@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import DioramaError, NotApplicable
-from ..model.fingerprint import fingerprint
+from ..data.fingerprint import fingerprint
 from ..model.unwrap import unwrap
+from .memory import Memory
 
 if TYPE_CHECKING:
     from ..model.graph import Graph
@@ -30,8 +31,10 @@ class Shared:
     graph: Graph | None = None
     reading: Reading | None = None
     width: int = 0
-    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
+    memory: Memory = dataclasses.field(default_factory=Memory)
     """What views keep about the whole run, such as a scale that stays fixed over time."""
+    directions: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """How the directions that a person named are fitted, by name: these never go."""
 
 
 class Source(abc.ABC):

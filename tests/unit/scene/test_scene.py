@@ -15,7 +15,7 @@ from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.selection import Selection
 from diorama.data.nesting import first
 from diorama.scene import Scene
-from diorama.scene.probe import Store
+from diorama.scene.memory import Memory
 
 
 def _net() -> nn.Module:
@@ -177,18 +177,22 @@ def test_a_saved_scene_opens_as_a_run(tmp_path: Path) -> None:
     assert again.view("examples").step == run.snapshots[0]
 
 
-def test_the_store_forgets_what_was_used_longest_ago() -> None:
-    """Beyond its cap the store lets the oldest go, and never keeps what alone exceeds it."""
-    store = Store(cap=100)
-    store.put("a", torch.zeros(10))
-    store.put("b", torch.zeros(10))
-    assert store.get("a") is not None
-    store.put("c", torch.zeros(10))
-    assert store.get("b") is None
-    assert store.get("a") is not None
-    store.put("big", torch.zeros(100))
-    assert store.get("big") is None
-    assert store.size <= 100
+def test_the_memory_forgets_what_was_used_longest_ago() -> None:
+    """Beyond its bound the memory lets the oldest go, never keeps what alone exceeds it, and weighs what lies inside."""
+    memory = Memory(bound=1000)
+    memory.put("a", torch.zeros(100))
+    memory.put("b", {"inside": [np.zeros(100, np.float32)]})
+    assert memory.get("a") is not None
+    memory.put("c", torch.zeros(50))
+    assert not memory.has("b")
+    assert memory.has("a")
+    memory.put("big", [torch.zeros(1000)])
+    assert memory.get("big") is None
+    assert memory.once("b", lambda: 7) == memory.once("b", lambda: 8) == 7
+    memory.drop("a")
+    memory.drop("b")
+    memory.drop("c")
+    assert memory.size == 0
 
 
 def test_a_layer_is_resolved_from_knob_selection_and_fit() -> None:

@@ -137,15 +137,15 @@ class Work:
     def indexed(self) -> Iterator[Progress]:
         """Find the nearest through an index of all patches, which is built when it is first asked for."""
         name = f"nearest/{self.one.source.name}/{len(self.examples)}"
-        if not self.scene.has(name):
-            made, total, began = Index(self.query.shape[1]), len(self.examples), time.perf_counter()
+        index: Index | None = self.scene.memory.get(name)
+        if index is None:
+            index, total, began = Index(self.query.shape[1]), len(self.examples), time.perf_counter()
             for start in range(0, total, BATCH):
                 left = (time.perf_counter() - began) / start * (total - start) if start else None
                 yield Progress(done=start, total=total, note="patches taken into an index", seconds=left)
                 part = range(start, min(start + BATCH, total))
-                made.add(self._codes(self._batch(part))[0].flatten(0, 1), start * self.count)
-            self.scene.remember(name, made)
-        index: Index = self.scene.once(name, lambda: None)
+                index.add(self._codes(self._batch(part))[0].flatten(0, 1), start * self.count)
+            self.scene.memory.put(name, index)
         own = range(self._own * self.count, (self._own + 1) * self.count) if self._own is not None else range(0)
         self.near, self.numbers = index.search(self.query, max(self.k, 9), own)
         self.recall, self.seen = index.recall(self.query, max(self.k, 9)), len(self.examples) - bool(len(own))

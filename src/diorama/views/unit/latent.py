@@ -116,7 +116,7 @@ class Latent(View):
         return f"latent/board/{self.layer}/{looked.pair}/{self._side(looked)}/{base}/{looked.code.around}"
 
     def _ready(self, looked: Looked) -> bool:
-        return looked.scene.has(self._name(looked))
+        return looked.scene.memory.has(self._name(looked))
 
     def _board(self, looked: Looked) -> drawing.Drawn:
         found: drawing.Drawn = looked.scene.once(self._name(looked), lambda: self._drawn(looked))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from diorama.model.fingerprint import fingerprint
+from diorama.data.fingerprint import fingerprint
 
 
 def test_a_fingerprint_follows_every_bit() -> None:

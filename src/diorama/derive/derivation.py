@@ -1,0 +1,236 @@
+"""What a derivation is, how it is asked for, and what its key names."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import msgspec
+
+from ..core.errors import Damaged, NotApplicable, UsageError
+from ..core.knobs import Plugin, build, sentence
+from ..core.picture import Progress
+from ..core.provenance import Provenance, versions
+from ..methods.cost import Cost
+from .store import FOLDER, Name, Store
+from .work import Work
+
+if TYPE_CHECKING:
+    from ..scene import Scene
+
+Plain = Any
+"""Arrays, numbers, texts and None, in lists and dicts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """How far a derivation is.
+
+    ``value`` is what it has so far, plain data; None while there is nothing to show. ``state`` gives all that is needed to
+    go on from here, when it is asked before the work goes on; a derivation without one starts anew after a stop.
+    """
+
+    value: Plain = None
+    done: float = 0.0
+    total: float = 1.0
+    note: str = ""
+    seconds: float | None = None
+    state: Callable[[], Plain] | None = None
+    final: bool = False
+    """Set by who runs it: this is the value."""
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is, as views tell it."""
+        return Progress(done=self.done, total=self.total, note=self.note, seconds=self.seconds)
+
+
+class Derivation(Plugin, abc.ABC):
+    """Base of all derivations: long work on a scene whose knobs and key say what comes out; one file each.
+
+    A derivation reads the scene alone: nothing else may change what it yields. What it yields is plain data.
+    """
+
+    version: ClassVar[int] = 1
+    """Raised with every change of what comes out: what was kept before is then made anew."""
+    on: ClassVar[Literal["weights", "live", "examples"]] = "live"
+    """What it looks at besides the weights: nothing, the live examples, or the whole probe set."""
+
+    @classmethod
+    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Derivation:
+        """The derivation of some knobs at a scene: what they leave open may be decided here, as it belongs to the key.
+
+        *Raises* NotFound for a knob that does not exist, UsageError for a value that is none.
+        """
+        made: Derivation = build(cls, options)
+        return made
+
+    def fits(self, scene: Scene) -> str | None:
+        """Say in one sentence why it does not fit the scene, or None when it does."""
+        return scene.missing
+
+    @abc.abstractmethod
+    def cost(self, scene: Scene) -> Cost:
+        """About how many passes of one example it takes."""
+
+    @abc.abstractmethod
+    def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
+        """Yield stages; the value of the last is the value. Closing the iterator stops the work.
+
+        ``begun`` is the state that an earlier run was stopped in; ``before`` the value of the same derivation at
+        another step, from which it starts.
+        """
+
+    @abc.abstractmethod
+    def check(self, scene: Scene, value: Plain) -> None:
+        """Raise ValueError for a value that is none of this derivation's: other shapes, other types, other sizes.
+
+        What is read from a file may come from anybody, so nothing of it is believed that was not looked at here.
+        """
+
+    def material(self, scene: Scene) -> dict[str, Any]:
+        """What else the value depends on, as plain data, for the key."""
+        return {}
+
+    @classmethod
+    def of(cls, scene: Scene, options: Mapping[str, Any], after: int | Derived | None = None) -> Derived:
+        """The derivation of some knobs at a scene, which is only made when it is asked for its value.
+
+        *Raises* what :meth:`asked` raises; NotApplicable when it does not fit.
+        """
+        return cls.asked(scene, options).at(scene, after)
+
+    def at(self, scene: Scene, after: int | Derived | None = None) -> Derived:
+        """The same for a derivation that is there already."""
+        before: Derived | None = None
+        if isinstance(after, Derived):
+            before = after
+            if type(before.derivation) is not type(self) or before.derivation.knobs() != self.knobs():
+                raise UsageError(f"{self.name} starts after the same derivation with the same knobs, got {before!r}")
+        elif after is not None:
+            if isinstance(after, bool) or not isinstance(after, int):
+                raise UsageError(f"after wants a step or a derivation, got {after!r}")
+            before = self.at(scene.alone().at(after))
+        reason = self.fits(scene)
+        if reason is not None:
+            raise NotApplicable(f"{self.name} does not fit here: {reason}")
+        return Derived(scene, self, before)
+
+
+class Derived:
+    """A derivation at a scene: its value is found where it is kept, else made when it is first asked for.
+
+    ``key`` names all that the value depends on: the same key, the same value.
+    """
+
+    def __init__(self, scene: Scene, derivation: Derivation, before: Derived | None = None) -> None:
+        self.scene, self.derivation, self.before = scene, derivation, before
+        self.key = _key(scene, derivation, before)
+        folder = scene.run.path / FOLDER if scene.run is not None else None
+        self.store = Store(folder) if folder is not None else None
+        self.name = Name(derivation.name, scene.fingerprint, self.key)
+
+    @property
+    def value(self) -> Plain:
+        """The value: arrays, numbers and texts, in lists and dicts. Arrays cannot be written to."""
+        for stage in self.stream():
+            if stage.final:
+                return stage.value
+        raise AssertionError("a stream ends with its final stage")
+
+    @property
+    def known(self) -> bool:
+        """Whether the value comes at once."""
+        return self.scene.memory.has(self.key) or (self.store is not None and self.store.has(self.name))
+
+    @property
+    def provenance(self) -> Provenance:
+        """How the value is made and, where it was read from the run's folder, who made it."""
+        kept = self.scene.memory.get(f"{self.key}/provenance")
+        return kept if isinstance(kept, Provenance) else self._provenance()
+
+    def stream(
+        self, *, cancel: Callable[[], bool] | None = None, progress: Callable[[Progress], object] | None = None
+    ) -> Iterator[Stage]:
+        """Every stage as it is reached, the last with the final value; closing the iterator stops the work.
+
+        Work that another view or process does already is not done twice: its stages are seen here. *Raises* Cancelled.
+        """
+        asked = self.scene.cancelled_by(cancel) if cancel is not None else self.scene
+        found = self.found()
+        if found is not None:
+            yield Stage(found, 1.0, 1.0, final=True)
+            return
+        work, seen = Work.joined(self), 0
+        try:
+            while True:
+                seen, stage = work.advanced(seen, asked.cancel)
+                if progress is not None:
+                    progress(stage.progress)
+                if stage.final and not self.scene.memory.has(self.key):
+                    self.remember(stage.value)
+                yield stage
+                if stage.final:
+                    return
+        finally:
+            work.left()
+
+    def found(self) -> Plain:
+        """The value where it is kept; else None."""
+        memory = self.scene.memory
+        value = memory.get(self.key)
+        if value is None and self.store is not None and (kept := self.store.read(self.name)) is not None:
+            head, value = kept
+            try:
+                self.derivation.check(self.scene, value)
+                told = msgspec.convert(head["provenance"], Provenance)
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, Damaged):
+                return None
+            own = "this user" if head["own"] is True else "another user"
+            self.remember(value, msgspec.structs.replace(told, maker=own))
+        return value
+
+    def remember(self, value: Plain, provenance: Provenance | None = None) -> None:
+        """Keep the value as long as the scene."""
+        told = provenance or msgspec.structs.replace(self._provenance(), maker="this user")
+        self.scene.memory.put(f"{self.key}/provenance", told)
+        self.scene.memory.put(self.key, value)
+
+    def head(self) -> dict[str, Any]:
+        """What is told beside the value in a file."""
+        return {"provenance": msgspec.to_builtins(self._provenance())}
+
+    def _provenance(self) -> Provenance:
+        scene, made = self.scene, self.derivation
+        knobs = {name: value for name, value in made.knobs().items() if value is not None}
+        return Provenance(
+            method=made.name, sentence=sentence(type(made)), knobs=knobs, step=scene.step,
+            run=scene.run.name if scene.run is not None else "", seed=knobs.get("seed"), mode=knobs.get("mode", "eval"),
+            model=scene.fingerprint, versions=versions(),
+        )  # fmt: skip
+
+    def __iter__(self) -> Iterator[Stage]:
+        return self.stream()
+
+    def __repr__(self) -> str:
+        at = f" at step {self.scene.step}" if self.scene.step is not None else ""
+        return f"<{self.derivation.name} of {self.scene.name}{at}: {self.key}{', known' if self.known else ''}>"
+
+
+def _key(scene: Scene, derivation: Derivation, before: Derived | None) -> str:
+    """A name for all that the value depends on."""
+    model = re.sub(r"0x[0-9a-f]+", "", repr(scene.model)) if scene.missing is None else ""
+    about = {
+        "derivation": derivation.name, "version": derivation.version, "knobs": derivation.knobs(),
+        "weights": scene.fingerprint, "model": model, "edits": [edit.named() for edit in scene.edits],
+        "told": scene.told, "mode": derivation.knobs().get("mode", "eval"), "more": derivation.material(scene),
+        "after": before.key if before is not None else "",
+    }  # fmt: skip
+    if derivation.on != "weights":
+        about["examples"] = (scene.live if derivation.on == "live" else scene.examples).fingerprint
+    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,90 @@
+"""The examples as points: what a layer, or several together, say of each, in two or three numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import NotApplicable, UsageError
+from ...core.knobs import build, knob, knobs_of
+from ...core.registry import projections
+from ...methods.cost import Cost
+from ...methods.projecting import Floats, laid_onto
+from ...model.directions import finite
+from ...scene import Scene
+from ...scene.directions import codes, default_layer
+from ..derivation import Derivation, Plain, Stage
+
+
+class Projection(Derivation):
+    """The live examples as points: near each other where a layer answers alike.
+
+    *Meaning* what a unit says of an example is its mean over all places. Several layers (``"conv2+fc"``) count alike,
+    whatever their sizes. After another step the points start from where they were there, or are laid onto them.
+    *Shapes* (examples, dimensions).
+    *Cost* one forward pass an example, then what the algorithm takes.
+    """
+
+    layer: str | None = knob(None, "The layer, or several with + between; by itself the last before the answer.", kind="layer")
+    method: str = knob("pca", "The algorithm, one of diorama.projections.")
+    dimensions: int = knob(2, "So many numbers an example.", low=1, high=3)
+    settings: str = knob("", "The algorithm's own knobs; given by their names.")
+
+    @classmethod
+    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Projection:
+        """The algorithm's knobs are taken by their names, and checked."""
+        own = {name: value for name, value in options.items() if name in knobs_of(cls)}
+        algorithm = projections[own.get("method", "pca")]
+        rest = {name: value for name, value in options.items() if name not in own}
+        told = build(algorithm, {**json.loads(own.get("settings") or "{}"), **rest}).knobs()
+        own["settings"] = json.dumps(told, sort_keys=True) if told else ""
+        if own.get("layer") is None and scene.missing is None:
+            own["layer"] = default_layer(scene).name
+        return build(cls, own)  # type: ignore[no-any-return]
+
+    def fits(self, scene: Scene) -> str | None:
+        """It needs layers that answer once an example."""
+        if scene.missing is None:
+            self._layers(scene)
+        return scene.missing
+
+    def cost(self, scene: Scene) -> Cost:
+        """One pass an example."""
+        return self._algorithm().cost(len(scene.live))  # type: ignore[no-any-return]
+
+    def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
+        """The points as the algorithm places them."""
+        rows = self._rows(scene)
+        start = None
+        if before is not None:
+            start = np.asarray(before, np.float64)
+            if start.shape != (len(rows), self.dimensions):
+                raise UsageError(f"a projection of {len(rows)} examples cannot start from one of {len(start)}")
+        algorithm = self._algorithm()
+        for placed in algorithm.placed(rows, self.dimensions, start, begun):
+            points = laid_onto(placed.points, start) if algorithm.free and start is not None else placed.points
+            yield Stage(points, placed.done, placed.total, placed.note, state=placed.state)
+
+    def check(self, scene: Scene, value: Plain) -> None:
+        """A point an example."""
+        if not isinstance(value, np.ndarray) or value.shape != (len(scene.live), self.dimensions) or value.dtype.kind != "f":
+            raise ValueError("a point for each example is wanted")
+
+    def _algorithm(self) -> Any:
+        return build(projections[self.method], json.loads(self.settings or "{}"))
+
+    def _layers(self, scene: Scene) -> list[str]:
+        wanted = self.layer or default_layer(scene).name
+        return [scene.layers[name].name for name in ([wanted] if wanted in scene.layers.names else wanted.split("+"))]
+
+    def _rows(self, scene: Scene) -> Floats:
+        """What the layers say of each example, (n, numbers), each layer with a total variance of one."""
+        parts = [codes(scene, name) for name in self._layers(scene)]
+        if any(len(part) != len(scene.live) for part in parts):
+            raise NotApplicable("a projection wants layers that answer once for each example")
+        if len(parts) > 1:
+            parts = [part / (np.sqrt(part.var(0).sum()) or 1) for part in parts]
+        return finite(np.concatenate(parts, 1))

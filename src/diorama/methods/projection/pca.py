@@ -1,0 +1,41 @@
+"""Principal components: the directions in which examples differ most."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import NotApplicable
+from ..projecting import Floats, Placed, Projection
+
+
+class PCA(Projection):
+    """Principal components: as much of the variance as so many directions at right angles can hold.
+
+    *Meaning* distances in the picture are never larger than the true ones; what lies far apart is far apart.
+    *Error* the variance that is left out.
+    *Cost* one singular value decomposition.
+    *Source* Pearson 1901, as scikit-learn makes it.
+    """
+
+    title = "PCA"
+    free = True
+
+    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placed]:
+        """The rows' places, in one stage."""
+        if min(rows.shape) < dimensions:
+            raise NotApplicable(
+                f"{dimensions} principal components want at least so many examples and units, got {len(rows)} examples "
+                f"of {rows.shape[1]} units; ask for fewer dimensions"
+            )
+        # Importing it draws from Python's random numbers, which belong to the user.
+        dice = random.getstate()
+        try:
+            from sklearn.decomposition import PCA as Components  # noqa: N811 - this class has its name
+        finally:
+            random.setstate(dice)
+        with np.errstate(invalid="ignore"):  # examples that are all alike have no variance to share out
+            yield Placed(Components(dimensions, svd_solver="full").fit_transform(rows))

@@ -1,0 +1,197 @@
+"""What holds for every derivation: same key same value, resume equals one run, closing stops, the check refuses what is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.core.knobs import sentence
+from diorama.derive import work
+from diorama.derive.derivation import Derived
+from diorama.derive.packing import packed, plain, unpacked
+from diorama.record.trust import sign, verify
+from diorama.run import Run
+from diorama.scene import Scene
+
+CASES: dict[str, dict[str, Any]] = {
+    "projection": {"layer": "0+3"},
+}
+"""A derivation's knobs, where it needs some; quick ones."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two snapshots with forty pictures."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 6), nn.ReLU(), nn.Linear(6, 3))
+    x, y = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(40) % 3
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    path = tmp_path_factory.mktemp("derivations") / "run"
+    with diorama.watch(model, path, probe=(x, y), optimizer=optimizer, snapshots=1) as recorder:
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        recorder.step(loss=loss.detach())
+    return path
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """The run without anything derived; every stage is written at once."""
+    monkeypatch.setattr(work, "SHORT", 0.0)
+    monkeypatch.setattr(work, "SHARE", 0.0)
+    yield diorama.open(folder)
+    for path in (folder / "derived").glob("*"):
+        path.unlink()
+    assert not work._works
+
+
+def _asked(run: Run, name: str, step: int = 1) -> Derived:
+    return diorama.open(run.path).scene(step).derive(name, **CASES.get(name, {}))
+
+
+def _unkept(run: Run, name: str) -> Derived:
+    scene = diorama.open(run.path).scene(1)
+    return Scene(scene.model, scene.examples).derive(name, **CASES.get(name, {}))
+
+
+def _same(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    if isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for name in one:
+            _same(one[name], other[name])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for each, beside in zip(one, other, strict=True):
+            _same(each, beside)
+    else:
+        assert one == other or (one != one and other != other)
+
+
+NAMES = sorted(diorama.derivations)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_key_is_the_same_value(run: Run, name: str) -> None:
+    """Made twice, and read from its file, a value is the same to the bit; its cost and its sentence are told."""
+    first = _asked(run, name)
+    assert first.derivation.cost(first.scene).forward >= 0
+    assert sentence(type(first.derivation))
+    again = _asked(run, name)
+    assert again.key == first.key
+    _same(first.value, _unkept(run, name).value)
+    assert again.known
+    _same(again.value, first.value)
+    assert again.provenance.maker == "this user"
+    assert _asked(run, name, 0).key != first.key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_resume_equals_one_run(run: Run, name: str) -> None:
+    """Stopped after each of the first stages, it goes on in a new scene, and ends in the value of one run, to the bit."""
+    whole = _unkept(run, name).value
+    stages = 0
+    for _ in range(3):
+        for stage in (stream := _asked(run, name).stream()):
+            stages += 1
+            if not stage.final:
+                stream.close()
+                break
+    _same(_asked(run, name).value, whole)
+    assert stages >= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_closing_the_stream_leaves_the_model_as_it_was(run: Run, name: str) -> None:
+    """After the first stage the stream is closed: no hook, mode or gradient is left, and the random state is the user's."""
+    scene = diorama.open(run.path).scene()
+    scene.model.train()
+    before = torch.get_rng_state()
+    stream = scene.derive(name, **CASES.get(name, {})).stream()
+    next(stream)
+    stream.close()
+    assert all(module.training for module in scene.model.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in scene.model.modules())
+    assert all(parameter.grad is None for parameter in scene.model.parameters())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def _spoilt(value: Any) -> Iterator[Any]:
+    """The value with one thing in it of another shape, type or place."""
+    yield from ([], {}, None, "text", 3, {"made": "up"}, [value])
+    if isinstance(value, np.ndarray):
+        yield from (value[None], value.reshape(-1)[:-1], value.astype(bool), np.zeros((0, *value.shape[1:])))
+    if isinstance(value, dict):
+        for name in value:
+            yield {key: each for key, each in value.items() if key != name}
+            for each in _spoilt(value[name]) if isinstance(value[name], np.ndarray) else ({"made": "up"},):
+                yield {**value, name: each}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_value_is_made_anew(run: Run, name: str) -> None:
+    """In the place of a file a hostile one is put, with a right checksum: each is passed over or is as good as the value."""
+    first = _asked(run, name)
+    value = first.value
+    assert first.store is not None
+    path = first.store.path(first.name)
+    head, _ = unpacked(path.read_bytes(), verify)
+    head = {key: head[key] for key in ("kind", "key", "provenance", "seconds")}
+    refused = 0
+    for spoilt in _spoilt(value):
+        path.write_bytes(packed(head, plain(spoilt), sign))
+        found = _asked(run, name).found()
+        refused += found is None
+        assert found is None or type(found) is type(value)
+    assert refused >= 7
+    path.write_bytes(packed(head, value, sign))
+    _same(_asked(run, name).value, value)
+    assert json.dumps(head["provenance"])
+
+
+def test_a_projection_follows_the_step_before(run: Run) -> None:
+    """Its points are those of scikit-learn's components, laid onto those of the step before: distances stay, and no turn or
+    mirroring brings them nearer.
+    """
+    from scipy.spatial.distance import pdist
+    from sklearn.decomposition import PCA
+
+    before = run.scene(0).derive("projection", layer="3")
+    free = run.scene(1).derive("projection", layer="3").value
+    laid = run.scene(1).derive("projection", layer="3", after=0).value
+    rows = run.scene(1).activations("3")["3"].double().numpy()
+    np.testing.assert_allclose(np.abs(free), np.abs(PCA(2).fit_transform(rows)), atol=1e-5)
+    np.testing.assert_allclose(pdist(laid), pdist(free), atol=1e-9)
+    away = np.square(laid - before.value).sum()
+    assert away < np.square(free * [1, -1] - before.value).sum()
+    middle = laid.mean(0)
+    for angle in np.linspace(0.01, 6.27, 60):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        for mirror in ([1, 1], [1, -1]):
+            assert away <= np.square((laid - middle) * mirror @ turn + middle - before.value).sum() + 1e-9
+
+
+def test_layers_of_a_projection_count_alike(run: Run) -> None:
+    """Two layers together are the components of both side by side, each with a total variance of one."""
+    found = run.scene(1)
+    parts = [found.activations(name)[name].double().flatten(2).mean(2).numpy() if name == "0"
+             else found.activations(name)[name].double().numpy() for name in ("0", "3")]  # fmt: skip
+    rows = np.concatenate([part / np.sqrt(part.var(0).sum()) for part in parts], 1)
+    rows = rows - rows.mean(0)
+    left, sizes, _ = np.linalg.svd(rows, full_matrices=False)
+    np.testing.assert_allclose(
+        np.abs(found.derive("projection", layer="0+3").value), np.abs(left[:, :2] * sizes[:2]), atol=1e-5
+    )
