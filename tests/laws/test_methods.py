@@ -319,3 +319,37 @@ def test_pixels_and_texts_are_read_as_their_kind_says() -> None:
 
     with pytest.raises(UsageError, match="predict_proba"):
         diorama.attribute(Fitted(), torch.zeros(1, 2), 1, method="lime")  # type: ignore[arg-type]
+
+
+class _Single(nn.Module):
+    """A regressor whose answer is one number, of shape (n,) or (n, 1)."""
+
+    def __init__(self, flat: bool) -> None:
+        super().__init__()
+        self.hidden, self.out, self.flat = nn.Linear(4, 5), nn.Linear(5, 1), flat
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.out(F.relu(self.hidden(x)))
+        return y[:, 0] if self.flat else y
+
+
+@EVERY_METHOD
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_number_is_not_a_class(name: str, flat: bool) -> None:
+    """However the one number of a regressor is asked for, told or not, the map is that of the number itself."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        model, x = _Single(flat), 3 * torch.randn(3, 4)
+    wanted = asked(model, x, name)
+    if wanted is None:
+        return
+    number = model(x).reshape(3).detach()
+    torch.testing.assert_close(wanted.scores.float(), number, atol=1e-5, rtol=1e-4)
+    ways: list[tuple[Any, dict[str, Any]]] = [
+        (0, {}), ("0", {}), (np.zeros(3, int), {}), (None, {"task": "regression"}), ("0", {"task": "regression"}),
+        (lambda output: output.reshape(len(output)), {}),
+    ]  # fmt: skip
+    for target, told in ways:
+        assert apart(ask(model, x, name, target, **told).values, wanted.values) < 1e-5
+    with pytest.raises(UsageError, match="one number"):
+        ask(model, x, name, 1)

@@ -289,3 +289,66 @@ def test_a_view_of_ones_own_can_be_registered() -> None:
         assert closed == [True]
     finally:
         del views._loaded["own_view"]
+
+
+class _Causal(nn.Module):
+    """A language model as its libraries have them: tokens and labels by name, a dict with the loss and the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.head = nn.Embedding(11, 6), nn.GRU(6, 8, batch_first=True), nn.Linear(8, 11)
+
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        logits = self.head(self.rnn(self.embed(input_ids))[0])
+        found = {"logits": logits}
+        if labels is not None:
+            found["loss"] = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:])
+        return found
+
+
+def _unlabelled(kind: str) -> tuple[nn.Module, Any, Tensor]:
+    """A network, inputs and a truth that is not known everywhere."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        if kind == "language":
+            tokens = torch.randint(0, 11, (8, 7))
+            labels = tokens.clone()
+            labels[:, :3], labels[0] = -100, -100
+            return _Causal(), {"input_ids": tokens, "labels": labels}, labels
+        if kind == "segmentation":
+            y = torch.randint(0, 3, (8, 8, 8))
+            y[0], y[1, :4] = 255, 255
+            return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1)), torch.rand(8, 1, 8, 8), y
+        y = torch.arange(12) % 3
+        y[:4] = -1
+        return _cnn(), torch.rand(12, 1, 8, 8), y
+
+
+@EVERY_VIEW
+@pytest.mark.parametrize("kind", ["language", "segmentation", "classes"])
+def test_a_view_stands_on_labels_that_say_nothing(name: str, kind: str) -> None:
+    """Where some examples, steps or places have no label, a view is drawn, or refuses as it would with all of them."""
+    model, x, y = _unlabelled(kind)
+    for picture in _look(Scene(model, x, y), name):
+        _check(picture)
+        assert "nan" not in picture.caption.lower().replace("not a number", "")
+
+
+@pytest.mark.parametrize("kind", ["language", "segmentation", "classes"])
+def test_labels_that_say_nothing_are_not_recorded(kind: str, tmp_path: Path) -> None:
+    """A run of such a truth starts, and its probe loss and accuracy are those of torch with the labels ignored."""
+    model, x, y = _unlabelled(kind)
+    with diorama.watch(model, tmp_path / "run", probe=(x, y)) as recorder:
+        recorder.step(loss=1.0)
+    run = diorama.open(tmp_path / "run")
+    with torch.no_grad():
+        output = model(**x) if isinstance(x, dict) else model(x)
+    scores = output["logits"][:, :-1].transpose(1, 2) if kind == "language" else output
+    label = {"language": -100, "segmentation": 255, "classes": -1}[kind]
+    told = y[:, 1:] if kind == "language" else y
+    losses = nn.functional.cross_entropy(scores, told, ignore_index=label, reduction="none").reshape(len(y), -1)
+    known = (told != label).reshape(len(y), -1)
+    each = (losses.sum(1) / known.sum(1))[known.any(1)]
+    right = (((scores.argmax(1) == told).reshape(len(y), -1) & known).sum(1) / known.sum(1))[known.any(1)]
+    assert run.series("probe/loss")[1][0] == pytest.approx(float(each.mean()), rel=1e-4)
+    assert run.series("probe/accuracy")[1][0] == pytest.approx(float(right.mean()), rel=1e-4)

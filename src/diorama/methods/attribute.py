@@ -141,7 +141,8 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
                 "explained, such as a unit of its code: target='unit:code/0'"
             )
         scores = look.scores(x)
-        if look.task in ("regression", "multi_label", "") and scores.ndim == 2 and scores.shape[1] == 1:
+        single = scores.ndim == 1 or tuple(scores.shape[1:]) == (1,)
+        if single and look.task != "classification":
             return _first(look)
         last = scores[:, -1] if scores.ndim == 3 else scores
         if last.ndim > 2:
@@ -152,13 +153,15 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
                     f"the network answers with {scores[0].numel()} numbers, and no single one is its answer; choose what is "
                     "explained, such as a unit: target='unit:conv1/0'"
                 )
-            return _first(look) if last.ndim == 1 else each_class(look, (0,) * len(last))
-        answers = look.reading.predictions(last) if last.ndim == 1 or last.shape[1] == 1 else last.argmax(1)
+            return each_class(look, (0,) * len(last))
+        # Scores that are not numbers have no largest; the map then says that it is none.
+        answers = look.reading.predictions(last).clamp_min(0) if single else last.argmax(1)
         return each_class(look, tuple(int(number) for number in answers.reshape(-1)))
     if isinstance(target, int) and not isinstance(target, bool) and target == 0 and look.task == "regression":
         return _first(look)
     named = isinstance(target, Pointing) or (isinstance(target, str) and ("/" in target or ":" in target))
-    return Target.of(target, look.classes, outputs=look.reading.outputs, layers=look.layers if named else None)
+    table = look.layers if named else None
+    return Target.of(target, look.classes, outputs=look.reading.outputs, layers=table, task=look.task)
 
 
 def _first(look: Looking) -> Target:
@@ -174,7 +177,7 @@ def _rows(look: Looking, output: Any) -> int:
 
 def each_class(look: Looking, numbers: Sequence[int], text: str = "the predicted class") -> Target:
     """One class for each example. A batch may hold the examples several times over, all of them in each turn."""
-    own = [Target.of(number, look.classes, outputs=look.reading.outputs) for number in numbers]
+    own = [Target.of(number, look.classes, outputs=look.reading.outputs, task=look.task) for number in numbers]
     distinct = list(dict.fromkeys(numbers))
     if len(distinct) == 1:
         return own[0]

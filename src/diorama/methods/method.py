@@ -147,7 +147,7 @@ class Looking:
 
     def _read(self, output: Any) -> Reading:
         if self._reading is None:
-            self._reading = Reading.of(output, outputs=self._outputs, task=self._task)
+            self._reading = Reading.of(output, outputs=self._outputs, task=self._task, classes=self.classes)
         return self._reading
 
     @property

@@ -12,9 +12,15 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable, UsageError, not_found
 
-Task = Literal["classification", "multi_label", "regression", "next_token", "reconstruction", ""]
+Task = Literal["classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction", ""]
 """What the model answers; empty when the outputs do not tell."""
-TASKS = ("classification", "multi_label", "regression", "next_token", "reconstruction")
+TASKS = ("classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction")
+CLASSES = ("classification", "next_token", "segmentation")
+"""Tasks whose answers are one class each: for an example, a step or a place."""
+IGNORED = -100
+"""The label that says nothing, as in torch's losses; :meth:`Reading.truth` gives it for every such label."""
+NO_ANSWER = -1
+"""The answer of scores that are not numbers."""
 Form = Literal["scores", "probabilities", "log_probabilities", "values"]
 Wanted = str | int | Callable[[Any], Tensor] | None
 
@@ -25,7 +31,8 @@ _NAMES = ("logits", "scores", "prediction", "predictions", "output", "out", "y",
 class Reading:
     """How a model's outputs are read: which piece holds the scores, what they mean, and one loss an example.
 
-    *Shapes* scores are (n, classes), (n, values), (n, steps, vocabulary), or (n,) and (n, 1) for a single number.
+    *Shapes* scores are (n, classes), (n, values), (n, steps, vocabulary), (n, classes, places) of a segmentation, or (n,)
+    and (n, 1) for a single number.
     """
 
     task: Task = ""
@@ -34,6 +41,10 @@ class Reading:
     criterion: Callable[[Tensor, Tensor], Tensor] | None = None
     guessed: tuple[str, ...] = ()
     """One sentence for each thing that was guessed rather than told."""
+    ignored: tuple[int, ...] = (IGNORED,)
+    """Labels that mean "not known": their examples, steps or places count for nothing."""
+    ahead: bool = False
+    """The truth of a text is its own tokens, each of which the step before it has to answer."""
 
     @classmethod
     def of(
@@ -45,11 +56,13 @@ class Reading:
         task: str | None = None,
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
         x: Any = None,
+        classes: Sequence[str] = (),
     ) -> Reading:
         """Find out how to read an output of a few examples, from it and from the truth (of these or of more examples).
 
         ``x`` is what the model was given: an output of its very shape, with no truth that says otherwise, is a
-        reconstruction.
+        reconstruction. ``classes`` are the names of the classes, where there are some: without truth, scores as many as
+        the names are those of a classification.
 
         *Raises* UsageError when ``outputs`` or ``task`` names what is not there.
         """
@@ -58,7 +71,7 @@ class Reading:
         scores, said = pick(output, outputs)
         guessed = [said] if said else []
         if task is None:
-            found, why = guess_task(scores, y)
+            found, why = guess_task(scores, y, len(classes))
             if _same(scores, x, y, found):
                 found, why = "reconstruction", _SAME
             guessed.append(why)
@@ -67,7 +80,13 @@ class Reading:
         form, why = _form(scores, found)
         if why:
             guessed.append(why)
-        return cls(found, form, outputs, criterion, tuple(guessed))
+        ignored, why = _ignored(scores, y, found)
+        if why:
+            guessed.append(why)
+        ahead = found == "next_token" and _own_tokens(x, y, ignored)
+        if ahead:
+            guessed.append("the labels are the text's own tokens, so each step's answer is held against the next token")
+        return cls(found, form, outputs, criterion, tuple(guessed), ignored, ahead)
 
     def scores(self, output: Any) -> Tensor:
         """The scores in an output, the example first and for texts the step second."""
@@ -75,22 +94,23 @@ class Reading:
 
     def width(self, scores: Tensor) -> int:
         """How many classes or tokens an answer chooses from; a classifier with a single score has two."""
+        if self.task == "segmentation":
+            return max(scores.shape[1], 2)
         single = scores.ndim == 1 or scores.shape[-1] == 1
         return 2 if single and self.task == "classification" else 1 if scores.ndim == 1 else scores.shape[-1]
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Probabilities of the classes or tokens, (n, …, classes).
+        """Probabilities of the classes or tokens, (n, …, classes); of a segmentation (n, places, classes).
 
         *Raises* NotApplicable for a regression, which has none.
         """
-        if self.task not in ("classification", "multi_label", "next_token"):
+        if self.task not in (*CLASSES, "multi_label"):
             raise NotApplicable("probabilities need a classifier, and this model's outputs are plain numbers")
-        single = self.task == "classification" and self._single(scores)
-        if single:
-            one = scores.reshape(len(scores)).float()
+        if self._single(scores):
+            one = self._one(scores).float()
             one = one if self.form == "probabilities" else one.sigmoid()
             return torch.stack([1 - one, one], -1)
-        values = scores.float()
+        values = self._last(scores).float()
         if self.form == "probabilities":
             return values
         if self.form == "log_probabilities":
@@ -98,11 +118,15 @@ class Reading:
         return values.sigmoid() if self.task == "multi_label" else values.softmax(-1)
 
     def predictions(self, scores: Tensor) -> Tensor:
-        """The answers: class indices (n,), tokens (n, steps), labels (n, labels) as booleans, or plain numbers."""
-        if self.task in ("classification", "next_token"):
+        """The answers: class indices (n,), tokens (n, steps), classes of places (n, places), labels (n, labels) as
+        booleans, or plain numbers. Where scores are not numbers there is no class: −1.
+        """
+        if self.task in CLASSES:
             if self._single(scores):
-                return (scores.reshape(len(scores)) > (0.5 if self.form == "probabilities" else 0)).long()
-            return scores.argmax(-1)
+                one = self._one(scores)
+                return torch.where(one.isnan(), NO_ANSWER, (one > (0.5 if self.form == "probabilities" else 0)).long())
+            rows = self._last(scores)
+            return torch.where(rows.isnan().any(-1), NO_ANSWER, rows.argmax(-1))
         if self.task == "multi_label":
             return scores > (0.5 if self.form == "probabilities" else 0)
         return scores
@@ -112,47 +136,86 @@ class Reading:
         return x if self.task == "reconstruction" and isinstance(x, Tensor) else y
 
     def truth(self, y: Tensor) -> Tensor:
-        """The truth in the form of the predictions: class indices also where it came as one-hot rows."""
+        """The truth in the form of the predictions: class indices also where it came as one-hot rows.
+
+        Labels that are to be ignored are −100; a text's own tokens stand one step earlier, where they are answered.
+        """
         if self.task == "classification":
             if y.ndim > 1 and y.shape[-1] > 1:
                 return y.argmax(-1)
-            return y.reshape(len(y)).long()
+            return self._told(y.reshape(len(y)).long())
+        if self.task == "segmentation":
+            return self._told((y[:, 0] if y.ndim > 3 and y.shape[1] == 1 else y).long())
+        if self.task == "next_token":
+            told = self._told(y.long())
+            return torch.cat([told[:, 1:], torch.full_like(told[:, :1], IGNORED)], 1) if self.ahead else told
         if self.task == "multi_label":
             return y > 0.5
         return y
 
+    def known(self, y: Tensor) -> Tensor:
+        """Which parts of the truth say something, in the shape of :meth:`truth`."""
+        if self.task in CLASSES:
+            return self.truth(y) != IGNORED
+        if y.is_floating_point():
+            known = ~y.isnan()
+            return known & ~_among(y, self.ignored) if self.task == "multi_label" else known
+        return ~_among(y, self.ignored) if self.task == "multi_label" else torch.ones_like(y, dtype=torch.bool)
+
+    def labelled(self, y: Tensor) -> Tensor:
+        """The examples of which something is known, (n,)."""
+        return self.known(y).reshape(len(y), -1).any(1)
+
     def losses(self, scores: Tensor, y: Tensor) -> Tensor:
         """One loss an example, (n,): cross-entropy in nats, or the mean squared error of plain numbers.
 
-        ``y`` is what :meth:`wanted` says: of a reconstruction it is the input.
+        ``y`` is what :meth:`wanted` says: of a reconstruction it is the input. An example of which nothing is known has
+        no loss: NaN.
 
         A ``criterion`` that the user gave is used instead; one that averages is called for each example.
         """
         if self.criterion is not None:
             return _each(self.criterion, scores, y)
-        if self.task == "classification":
-            likely = self.probabilities(scores).log() if self._single(scores) else self._logs(scores)
-            return -likely.gather(-1, self.truth(y).to(likely.device)[:, None])[:, 0]
-        if self.task == "next_token":
-            likely = self._logs(scores)
-            return -likely.gather(-1, y.to(likely.device).long()[..., None])[..., 0].flatten(1).mean(1)
+        if self.task in CLASSES:
+            likely = self.probabilities(scores).log() if self._single(scores) else self._logs(self._last(scores))
+            truth = self.truth(y).to(likely.device)
+            return _mean(-likely.gather(-1, truth.clamp_min(0)[..., None])[..., 0], truth != IGNORED)
         if self.task == "multi_label":
             chance = self.probabilities(scores).clamp(1e-12, 1 - 1e-7)
-            return F.binary_cross_entropy(chance, y.to(chance), reduction="none").flatten(1).mean(1)
+            known = self.known(y).to(chance.device)
+            told = torch.where(known, y.to(chance), 0)
+            return _mean(F.binary_cross_entropy(chance, told, reduction="none"), known)
         if self.task in ("regression", "reconstruction"):
             values = scores.float()
-            return (values - y.to(values).reshape(values.shape)).square().reshape(len(values), -1).mean(1)
+            apart = values - y.to(values).reshape(values.shape)
+            return _mean(apart.square(), self.known(y).to(values.device).reshape(values.shape))
         raise NotApplicable("there is no loss to show: the task is unknown; say it with task=")
 
     def right(self, scores: Tensor, y: Tensor) -> Tensor:
-        """For each example the share answered rightly: 0 or 1 for a class, in between for labels and texts, (n,)."""
-        if self.task not in ("classification", "multi_label", "next_token"):
+        """For each example the share answered rightly: 0 or 1 for a class, in between for labels, texts and places, (n,).
+
+        NaN for an example of which nothing is known.
+        """
+        if self.task not in (*CLASSES, "multi_label"):
             raise NotApplicable(f"a {self.task or 'number'} is not right or wrong; look at its losses")
         same = self.predictions(scores) == self.truth(y).to(scores.device)
-        return same.reshape(len(same), -1).float().mean(1)
+        return _mean(same.float(), self.known(y).to(scores.device))
+
+    def _told(self, y: Tensor) -> Tensor:
+        return torch.where(_among(y, self.ignored), IGNORED, y)
 
     def _single(self, scores: Tensor) -> bool:
+        """One score stands for two classes."""
+        if self.task == "segmentation":
+            return scores.ndim > 2 and scores.shape[1] == 1
         return self.task == "classification" and (scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] == 1))
+
+    def _one(self, scores: Tensor) -> Tensor:
+        return scores[:, 0] if self.task == "segmentation" else scores.reshape(len(scores))
+
+    def _last(self, scores: Tensor) -> Tensor:
+        """The scores with the classes on the last axis."""
+        return scores.movedim(1, -1) if self.task == "segmentation" else scores
 
     def _logs(self, scores: Tensor) -> Tensor:
         values = scores.float()
@@ -207,25 +270,34 @@ def _piece(output: Any, wanted: str | int) -> Tensor:
     return pieces[name]
 
 
-def guess_task(scores: Tensor, y: Tensor | None) -> tuple[Task, str]:
-    """Guess what the model answers from its scores and the truth, with the sentence that says why."""
+def guess_task(scores: Tensor, y: Tensor | None, names: int = 0) -> tuple[Task, str]:
+    """Guess what the model answers from its scores, the truth and how many classes have names, and say why."""
     shape = tuple(scores.shape)
+    single = scores.ndim == 1 or shape[1:] == (1,)
     if y is None:
+        if names and scores.ndim <= 2 and names == (2 if single else shape[1]):
+            return "classification", f"task guessed: classification, as {names} classes have names"
         if scores.ndim == 2 and shape[1] > 1:
+            form, _ = _form(scores, "classification")
+            if form != "scores":
+                return "classification", f"task guessed: classification, as each example has {shape[1]} probabilities"
             return (
-                "classification",
-                f"task guessed: classification, as each example has {shape[1]} scores and there is no truth",
+                "",
+                f"the task is unknown: nothing says whether an example's {shape[1]} numbers are scores of classes; pass "
+                "task= or classes=",
             )
         if scores.ndim == 3:
             return "next_token", f"task guessed: next token, as each step of an example has {shape[2]} scores"
         return "", "the task is unknown, as there is no truth; say it with task="
-    whole = not y.is_floating_point() and not y.is_complex()
+    whole = not y.is_floating_point() and not y.is_complex() and y.dtype != torch.bool
     rows = y.reshape(len(y), -1)
+    if whole and _places(scores, y):
+        return "segmentation", "task guessed: segmentation, as the truth is one whole number a place"
     if whole and y.ndim >= 2 and scores.ndim == y.ndim + 1 and shape[1:-1] == tuple(y.shape[1:]):
         return "next_token", "task guessed: next token, as the truth is one whole number a step"
-    single = scores.ndim == 1 or shape[1:] == (1,)
-    if whole and rows.shape[1] == 1 and scores.ndim <= 2:
-        low, high = (int(y.min()), int(y.max())) if y.numel() else (0, 0)
+    if (whole or y.dtype == torch.bool) and rows.shape[1] == 1 and scores.ndim <= 2:
+        told = y[~_among(y, _labels(y, 2 if single else shape[-1]))]
+        low, high = (int(told.min()), int(told.max())) if told.numel() else (0, 0)
         if low >= 0 and high < (2 if single else shape[-1]):
             return "classification", "task guessed: classification, as the truth is one whole number an example"
     if rows.shape[1] > 1 and scores.ndim == 2 and shape[1] == rows.shape[1] and bool(((rows == 0) | (rows == 1)).all()):
@@ -243,6 +315,8 @@ def guess_task(scores: Tensor, y: Tensor | None) -> tuple[Task, str]:
     )
 
 
+_FEW = 16
+"""Rows of so few numbers may have the length of the answers by chance."""
 _SAME = "task guessed: reconstruction, as the outputs have the shape of the inputs, and no truth says otherwise"
 
 
@@ -252,14 +326,82 @@ def _same(scores: Tensor, x: Any, y: Tensor | None, guess: Task) -> bool:
         return False
     if y is not None and y.shape[1:] == x.shape[1:] and len(y) >= len(x) and torch.equal(y[: len(x)].to(x), x):
         return True
-    return guess == "" or (y is None and scores.ndim > 2)
+    if y is None:
+        return scores.ndim > 2 or (guess == "" and scores[0].numel() > _FEW)
+    return guess == ""
+
+
+def _places(scores: Tensor, y: Tensor) -> bool:
+    """Whether a truth tells one class for each place of a map of scores (n, classes, places)."""
+    if scores.ndim < 4:
+        return False
+    places = tuple(y.shape[2:]) if y.ndim == scores.ndim and y.shape[1] == 1 else tuple(y.shape[1:])
+    return tuple(scores.shape[2:]) == places
+
+
+def _labels(y: Tensor, count: int) -> tuple[int, ...]:
+    """The labels in a truth that mean "not known": −100; −1 and 255 where they cannot be one of so many classes."""
+    found = [IGNORED]
+    if y.is_floating_point() or y.is_complex() or not y.numel():
+        return tuple(found)
+    rest = y[y != IGNORED]
+    low, high = (int(rest.min()), int(rest.max())) if rest.numel() else (0, 0)
+    if low == -1:
+        found.append(-1)
+    if high == 255 >= count:
+        found.append(255)
+    return tuple(found)
+
+
+def _ignored(scores: Tensor, y: Tensor | None, task: str) -> tuple[tuple[int, ...], str]:
+    """The labels that are ignored, and the sentence that says so where they are not the usual ones."""
+    if y is None or task not in (*CLASSES, "multi_label"):
+        return (IGNORED,), ""
+    if task == "multi_label":
+        return ((IGNORED, -1) if bool((y == -1).any()) else (IGNORED,)), ""
+    axis = 1 if task == "segmentation" else -1
+    count = 2 if scores.ndim == 1 else max(scores.shape[axis], 2)
+    found = _labels(y, count) if y.reshape(len(y), -1).shape[1] == 1 or task != "classification" else (IGNORED,)
+    more = [str(label).replace("-", "−") for label in found if label != IGNORED]
+    return found, f"labels of {' and '.join(more)} mean “not known”, as they are no class" if more else ""
+
+
+def _among(y: Tensor, labels: Sequence[int]) -> Tensor:
+    found = torch.zeros_like(y, dtype=torch.bool)
+    for label in labels:
+        # A label that the type of the truth cannot hold is not in it.
+        if y.is_floating_point() or torch.iinfo(y.dtype if y.dtype != torch.bool else torch.uint8).min <= label:
+            found |= y == label
+    return found
+
+
+def _own_tokens(x: Any, y: Tensor | None, ignored: Sequence[int]) -> bool:
+    """Whether labels are the tokens that the model reads, and it is given them too: it shifts them by itself."""
+    if y is None or not isinstance(x, Mapping) or not isinstance(x.get("labels"), Tensor):
+        return False
+    known = ~_among(y, ignored)
+    for name, part in x.items():
+        if name != "labels" and isinstance(part, Tensor) and part.shape[1:] == y.shape[1:] and not part.is_floating_point():
+            count = min(len(part), len(y))
+            seen, told, there = part[:count].to(y.device), y[:count], known[:count]
+            # A mask is ones wherever a label is known; tokens are several.
+            if bool((seen == told)[there].all()) and bool(there.any()) and int(told[there].min()) < int(told[there].max()):
+                return True
+    return False
+
+
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    """The mean of each example's known values, (n,); NaN where none is known."""
+    values, known = values.reshape(len(values), -1), known.reshape(len(values), -1)
+    return torch.where(known, values, 0).sum(1) / known.sum(1)
 
 
 def _form(scores: Tensor, task: str) -> tuple[Form, str]:
     """Tell raw scores from probabilities and their logarithms."""
-    if task not in ("classification", "next_token", "multi_label") or not scores.numel():
+    if task not in (*CLASSES, "multi_label") or not scores.numel() or scores.is_complex():
         return "values", ""
     values = scores.detach().float()
+    values = values.movedim(1, -1) if task == "segmentation" else values
     if not bool(torch.isfinite(values).all()):
         return "scores", ""
     single = values.ndim == 1 or values.shape[-1] == 1

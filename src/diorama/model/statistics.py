@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..core.errors import UsageError
 from ..core.rounding import alike
+from .outputs import IGNORED
 
 _UNKNOWN = -2
 """A place that is still to be looked up."""
@@ -222,7 +223,8 @@ class ClassMeans:
             return self.sums / np.where(self.count, self.count, np.nan)[:, None]
 
     def add(self, means: Floats, y: Whole) -> Self:
-        """With each example's mean (n, units) and class."""
+        """With each example's mean (n, units) and class; those whose class is not known (−100) are left out."""
+        means, y = means[y != IGNORED], y[y != IGNORED]
         if len(y) and (y.min() < 0 or y.max() >= len(self.count)):
             raise UsageError(f"classes are numbered 0 to {len(self.count) - 1}, got {int(y.min())} to {int(y.max())}")
         # A product with the one-hot classes adds up all units at once.

@@ -42,13 +42,20 @@ class Target:
 
     @classmethod
     def of(
-        cls, value: Any, classes: Sequence[str] = (), *, outputs: Wanted = None, layers: LayerTable | None = None
+        cls,
+        value: Any,
+        classes: Sequence[str] = (),
+        *,
+        outputs: Wanted = None,
+        layers: LayerTable | None = None,
+        task: str = "",
     ) -> Target:
         """Read a target: a class's index or name, a key, a pair of targets, a direction, or a callable from
         the output to numbers.
 
-        ``outputs`` picks the scores from a tuple or dict. ``layers`` says where the units of a layer lie; without it,
-        the place is guessed from the activation's shape.
+        ``outputs`` picks the scores from a tuple or dict. ``task`` says what they are: a single score stands for two
+        classes in a classification, or where two classes have names; else it is one number. ``layers`` says where
+        the units of a layer lie; without it, the place is guessed from the activation's shape.
         *Raises* UsageError for a class, unit or place that is not there.
         """
         if isinstance(value, Target):
@@ -60,13 +67,15 @@ class Target:
         if isinstance(value, tuple | list):
             if len(value) != 2:
                 raise UsageError(f"a difference wants two targets, got {len(value)}")
-            a, b = (cls.of(part, classes, outputs=outputs, layers=layers) for part in value)
+            a, b = (cls.of(part, classes, outputs=outputs, layers=layers, task=task) for part in value)
             return cls(f"{a} − {b}", (*a.keep, *b.keep), lambda output, look: a(output, look) - b(output, look))
         key = _key(value, classes)
         if key.kind == "class":
             number = key.number
-            name = classes[number] if number < len(classes) else f"class {number}"
-            return cls(name, (), lambda output, look: _class(pick(output, outputs)[0], number))
+            kind = "output" if task in ("regression", "reconstruction") else "class"
+            name = classes[number] if number < len(classes) else f"{kind} {number}"
+            two = task == "classification" or (not task and len(classes) == 2)
+            return cls(name, (), lambda output, look: _class(pick(output, outputs)[0], number, two))
         if layers is not None:
             layers[key.name]
         return cls(str(key), (key.name,), lambda output, look: _inside(look[key.name], key, layers))
@@ -115,16 +124,21 @@ def _numbers(value: Any) -> Tensor:
     return value
 
 
-def _class(scores: Tensor, number: int) -> Tensor:
-    """The score of one class for each example."""
+def _class(scores: Tensor, number: int, two: bool) -> Tensor:
+    """The score of one class for each example, or one of its plain numbers; ``two``: a single score tells two classes apart."""
     if scores.ndim == 1:
         scores = scores[:, None]
     if scores.ndim == 3:
         scores = scores[:, -1]
     single = scores.shape[1] == 1
+    if single and number and not two:
+        raise UsageError(
+            f"the model answers with one number, which is target 0, got {number}; where it tells two classes apart, say "
+            "task='classification'"
+        )
     if number >= (2 if single else scores.shape[1]):
         raise UsageError(f"the model has classes 0 to {max(scores.shape[1], 2) - 1}, got {number}")
-    if single:
+    if single and two and scores.ndim == 2:
         # One score for two classes speaks for the second and against the first.
         return scores[:, 0] if number == 1 else -scores[:, 0]
     return scores[:, number].flatten(1).mean(1) if scores.ndim > 2 else scores[:, number]

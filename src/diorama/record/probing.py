@@ -123,10 +123,13 @@ class Prober:
 
     def _judged(self, scores: Tensor, y: Tensor) -> tuple[float | None, float | None]:
         loss = accuracy = None
+        known = self._reading.labelled(y.cpu())
+        if not bool(known.any()):
+            return None, None
         with contextlib.suppress(DioramaError):
-            loss = float(self._reading.losses(scores, y.cpu()).double().mean())
+            loss = float(self._reading.losses(scores, y.cpu())[known].double().mean())
         with contextlib.suppress(DioramaError):
-            accuracy = float(self._reading.right(scores, y.cpu()).double().mean())
+            accuracy = float(self._reading.right(scores, y.cpu())[known].double().mean())
         return loss, accuracy
 
 

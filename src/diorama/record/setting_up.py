@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -162,13 +163,16 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
         shapes = ", ".join(str(tuple(tensor.shape[1:])) for tensor in nesting.tensors(examples.x))
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"the model cannot take the probe set, with examples of shape {shapes}: {reason}") from error
-    reading = Reading.of(output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=few.x)
-    if few.y is not None and len(examples) > 2 and told.task is None:
+    names = examples.classes
+    reading = Reading.of(
+        output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=few.x, classes=names
+    )
+    if few.y is not None and len(examples) > 2:
         # Two labels may not show what all of them do.
         scores = reading.scores(output)
         wide = scores[:1].expand(len(examples), *scores.shape[1:])
-        reading = Reading.of(wide, examples.y, outputs=None, task=None, criterion=told.criterion, x=examples.x)
-        reading = Reading(reading.task, reading.form, told.outputs, told.criterion, reading.guessed)
+        whole = Reading.of(wide, examples.y, task=told.task, criterion=told.criterion, x=examples.x, classes=names)
+        reading = dataclasses.replace(whole, outputs=told.outputs)
     scores = reading.scores(output)
     if not scores.ndim or len(scores) != len(few):
         raise UsageError(

@@ -103,7 +103,7 @@ class Looking:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, their numbers where they have none."""
         named = self._examples.classes if self._examples is not None else ()
-        if self._examples is None or self.missing or self.task not in ("classification", "multi_label"):
+        if self._examples is None or self.missing or self.task not in ("classification", "multi_label", "segmentation"):
             return named
         count = self._source.shared.width or len(named)
         return (*named[:count], *(str(k) for k in range(len(named), count)))
@@ -182,7 +182,7 @@ class Looking:
             x = self._few()
             with Capture(self.model) as look:
                 output = look(x)
-            shared.reading = Reading.of(output, self.examples.y, x=x, **self._told)
+            shared.reading = Reading.of(output, self.examples.y, x=x, classes=self.examples.classes, **self._told)
             shared.width = shared.reading.width(shared.reading.scores(output))
         return shared.reading
 

@@ -13,7 +13,7 @@ from ..core.rounding import alike
 from ..data.examples import Examples
 from ..data.nesting import Nested
 from ..model.layers import Layer, by_unit
-from ..model.outputs import Reading
+from ..model.outputs import CLASSES, Reading
 from ..model.untouched import Mode
 from .memory import Memory
 
@@ -39,7 +39,8 @@ class Answers:
 
     ``predictions`` as :meth:`Reading.predictions` gives them; ``confidence`` (n,) is the probability of the answer (the
     mean over a text's steps), ``margin`` (n,) how far the best answer is ahead of the next one. ``losses`` and
-    ``right`` (n,) are None without a truth. Values that do not exist for a task are None.
+    ``right`` (n,) are None without a truth, and ``known`` (n,) says of which examples there is one. Values that do not
+    exist for a task are None.
     """
 
     predictions: Tensor
@@ -47,6 +48,7 @@ class Answers:
     margin: Tensor | None = None
     losses: Tensor | None = None
     right: Tensor | None = None
+    known: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,17 +149,17 @@ class Probe:
 def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:
     scores = scores.cpu()
     predictions = reading.predictions(scores)
-    confidence = margin = losses = right = None
-    if reading.task in ("classification", "next_token"):
+    confidence = margin = losses = right = known = None
+    if reading.task in CLASSES:
         top = reading.probabilities(scores).topk(min(2, reading.width(scores)), -1).values
         confidence = top[..., 0].reshape(len(top), -1).mean(1)
         gap = top[..., 0] - top[..., 1] if top.shape[-1] > 1 else top[..., 0]
         margin = gap.reshape(len(top), -1).mean(1)
     if y is not None and reading.task:
-        losses = reading.losses(scores, y.cpu()).float()
+        losses, known = reading.losses(scores, y.cpu()).float(), reading.labelled(y.cpu())
         if reading.task not in ("regression", "reconstruction"):
             right = reading.right(scores, y.cpu())
-    return Answers(predictions, confidence, margin, losses, right)
+    return Answers(predictions, confidence, margin, losses, right, known)
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:

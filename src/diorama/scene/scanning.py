@@ -25,6 +25,7 @@ from ..model.scan import Batch, Scan, Statistics, batches
 from ..model.scan import scan as run_through
 from ..model.unwrap import fed
 from .input import pictured
+from .sets import named
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -65,7 +66,7 @@ class Seen:
         truth = _truth(scene, self.examples.y)
         if truth is None:
             return tuple(str(int(k)) for k in indices)
-        return tuple(scene.classes[int(truth[int(k)])] for k in indices)
+        return tuple(named(scene, int(truth[int(k)])) for k in indices)
 
     def truth(self, scene: Scene) -> np.ndarray | None:
         """The true class of every example; None for other tasks."""

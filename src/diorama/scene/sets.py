@@ -22,6 +22,11 @@ def classes_of(scene: Scene) -> np.ndarray | None:
     return np.asarray((scene.reading.truth(y) if y is not None else scene.predictions()).numpy())
 
 
+def named(scene: Scene, number: int) -> str:
+    """The name of a class; of a label that says nothing, and of scores that are not numbers, that there is none."""
+    return scene.classes[number] if 0 <= number < len(scene.classes) else "none" if number < 0 else str(number)
+
+
 def members(scene: Scene, keys: Iterable[Key]) -> np.ndarray:
     """The live examples that keys name, in order of their numbers."""
     parts = [np.zeros(0, np.int64)]

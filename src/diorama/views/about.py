@@ -12,6 +12,7 @@ from ..core.selection import Key, Selection, number_key, unit_key
 from ..data.kinds import Tokens
 from ..scene import Scene
 from ..scene.input import pictured
+from ..scene.sets import named
 from . import answers, inputs, kernels
 from .units import Shown, look, maps, responses, shown
 
@@ -27,7 +28,7 @@ def truths(scene: Scene) -> np.ndarray | None:
 def names(scene: Scene, indices: np.ndarray) -> tuple[str, ...]:
     """Class names where the truth is known, else the examples' numbers."""
     truth = truths(scene)
-    return tuple(scene.classes[int(truth[k])] if truth is not None else str(k) for k in indices)
+    return tuple(named(scene, int(truth[k])) if truth is not None else str(k) for k in indices)
 
 
 def gallery(scene: Scene, order: np.ndarray, title: str, notes: tuple[str, ...] = ()) -> Node:
@@ -123,7 +124,7 @@ class Unit:
         notes = tuple(f"{high[k]:.3g}" for k in order)
         marks: list[Node] = [gallery(self.scene, order, f"Fires most for: top {len(order)} of {total} examples", notes)]
         truth = truths(self.scene)
-        if truth is not None:
+        if truth is not None and (truth >= 0).any():
             marks.append(self._by_class(mean, truth))
         marks.append(_distribution(high, self.title, self.scene.step))
         if self.shown.rectified:
@@ -136,7 +137,7 @@ class Unit:
         return marks
 
     def _by_class(self, mean: np.ndarray, truth: np.ndarray) -> Bars:
-        present = np.unique(truth)
+        present = np.unique(truth[truth >= 0])
         values = np.array([mean[truth == k].mean() for k in present])
         if len(present) > answers.MOST:
             best = np.argsort(-np.nan_to_num(values, nan=-np.inf))[: answers.MOST]
@@ -187,8 +188,8 @@ class Layer:
         if self.shown.rectified:
             columns.append(Column(name="off", kind="share", numbers=(high <= 0).mean(0)[units]))
         truth = truths(self.scene)
-        if truth is not None:
-            present = np.unique(truth)
+        if truth is not None and (truth >= 0).any():
+            present = np.unique(truth[truth >= 0])
             best = present[np.stack([mean[truth == k].mean(0) for k in present]).argmax(0)][units]
             texts = tuple(self.scene.classes[int(k)] for k in best)
             columns.append(Column(name="most for", kind="class", numbers=best.astype(float), texts=texts))
@@ -205,11 +206,11 @@ def of_example(scene: Scene, selection: Selection) -> tuple[str, list[Node], str
     y = scene.examples.y
     if y is not None and current.index is not None and scene.task:
         own = y[current.index : current.index + 1]
-        truth = scene.reading.truth(own)[0]
+        truth = answers.truth(scene, own)
         wanted = scene.reading.wanted(current.x, own)
-        loss = None if wanted is None else float(scene.reading.losses(scores, wanted)[0])
-    told = truth if scene.task not in ("next_token", "reconstruction") else None
-    marks.append(answers.drawn(scene, scores, told, horizontal=True, size=160))
+        if wanted is not None and bool(scene.reading.labelled(wanted)):
+            loss = float(scene.reading.losses(scores, wanted)[0])
+    marks.append(answers.drawn(scene, scores, truth, horizontal=True, size=160))
     if loss is not None:
         marks.append(Number(label="loss", value=loss))
     caption = f"The network answers {answers.said(scene, scores)}"
@@ -237,7 +238,7 @@ def of_class(scene: Scene, number: int, count: int) -> tuple[str, list[Node], st
         ),
     ]
     marks: list[Node] = [Group(children=tuple(numbers), direction="row")]
-    taken = np.bincount(given[own], minlength=len(scene.classes)) if len(own) else np.zeros(len(scene.classes))
+    taken = np.bincount(given[own][given[own] >= 0], minlength=len(scene.classes))
     order = np.argsort(-taken, kind="stable")[: min(5, int((taken > 0).sum()))]
     if len(order):
         marks.append(
@@ -254,7 +255,7 @@ def of_class(scene: Scene, number: int, count: int) -> tuple[str, list[Node], st
     losses = found.losses.numpy() if found.losses is not None else np.zeros(len(truth))
     worst = own[np.argsort(-np.nan_to_num(losses[own], nan=np.inf), kind="stable")][:count]
     if len(worst):
-        notes = tuple(f"as {scene.classes[int(given[k])]}" for k in worst)
+        notes = tuple(f"as {named(scene, int(given[k]))}" for k in worst)
         marks.append(gallery(scene, worst, "Its examples, largest loss first", notes))
     return name, marks, f"{name}: {len(own)} of {len(truth)} examples are of this class."
 

@@ -28,6 +28,13 @@ def drawn(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool =
     return Image(pixels=pixels[0], limits=limits, title="answer", size=size)
 
 
+def truth(scene: Scene, y: Tensor) -> Tensor | None:
+    """What one example's answer is held against where it is drawn; None where nothing is known, or it is no few numbers."""
+    if scene.task in ("next_token", "segmentation", "reconstruction") or not bool(scene.reading.labelled(y)):
+        return None
+    return scene.reading.truth(y)[0]
+
+
 def pictures(scene: Scene, scores: Tensor) -> np.ndarray | None:
     """Answers as pictures, (n, height, width[, 3]) uint8; None where the network does not answer with pictures."""
     kind = picturing(scene)
@@ -39,7 +46,7 @@ def picturing(scene: Scene) -> kinds.Image | None:
     own = scene.kind
     if scene.task == "reconstruction":
         return own if isinstance(own, kinds.Image) else None
-    if scene.task in ("classification", "multi_label", "next_token"):
+    if scene.task in ("classification", "multi_label", "next_token", "segmentation"):
         return None
     found: kinds.Image | None = scene.keep("answers/kind", lambda: _kind(scene.scores(scene.live.batch([0]))))
     return found
@@ -59,6 +66,8 @@ def bars(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = 
         return _classes(scene, scene.reading.probabilities(scores)[0], truth, horizontal)
     if task == "next_token":
         return _tokens(scene, scene.reading.probabilities(scores)[0, -1])
+    if task == "segmentation":
+        return _shares(scene, scores)
     values = scores[0].float().reshape(-1)[:64].numpy()
     reference = None if truth is None else np.asarray(truth, np.float64).reshape(-1)[:64]
     labels = tuple(f"output {k}" for k in range(len(values))) if len(values) > 1 else ("answer",)
@@ -83,6 +92,23 @@ def _classes(scene: Scene, chance: Tensor, truth: Any, horizontal: bool) -> Bars
         reference=reference, limits=magnitude(chance.numpy(), 0, 1, "probability"),
         unit="probability", strong=strong, horizontal=horizontal or count > MOST,
     )  # fmt: skip
+
+
+def _shares(scene: Scene, scores: Tensor) -> Bars:
+    """How much of a picture each class takes: the share of its places that are answered with it."""
+    given = scene.reading.predictions(scores)[0].reshape(-1)
+    count = scene.reading.width(scores)
+    share = np.bincount(given[given >= 0].numpy(), minlength=count) / max(1, len(given))
+    order = np.arange(count) if count <= MOST else np.argsort(-share, kind="stable")[:MOST]
+    return Bars(
+        values=share[order], labels=tuple(_class_name(scene, int(k)) for k in order),
+        keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
+        limits=magnitude(share, 0, 1, unit="share"), unit="share of the places", horizontal=count > MOST,
+    )  # fmt: skip
+
+
+def _class_name(scene: Scene, number: int) -> str:
+    return scene.classes[number] if number < len(scene.classes) else str(number)
 
 
 def _tokens(scene: Scene, chance: Tensor) -> Bars:
@@ -120,6 +146,9 @@ def said(scene: Scene, scores: Tensor) -> str:
         chance = scene.reading.probabilities(scores)[0, -1]
         best = int(chance.nan_to_num(0).argmax())
         return f"{token(scene, best)} next ({100 * float(chance[best]):.0f} %)"
+    if scene.task == "segmentation":
+        found = _shares(scene, scores)
+        return ", ".join(f"{found.labels[k]} on {found.values[k]:.0%}" for k in np.argsort(-found.values, kind="stable")[:3])
     if picturing(scene) is not None:
         return "a picture"
     return ", ".join(f"{float(value):.4g}" for value in scores[0].reshape(-1)[:4])

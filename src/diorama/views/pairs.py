@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..core.errors import not_found
@@ -25,9 +26,12 @@ def named(scene: Scene, value: str) -> int:
 
 
 def members(scene: Scene) -> NDArray[np.int64]:
-    """The class of each live example: the true one where it is known, else the answered one."""
+    """The class of each live example: the true one where it is known, else the answered one; negative where it is none."""
     y = scene.live.y
-    found = scene.reading.truth(y) if y is not None else scene.predictions()
+    found = scene.predictions()
+    if y is not None:
+        truth = scene.reading.truth(y)
+        found = torch.where(truth < 0, found.reshape(truth.shape).to(truth), truth)
     whole: NDArray[np.int64] = found.reshape(len(found)).numpy().astype(np.int64)
     return whole
 
@@ -47,8 +51,7 @@ def nearest(scene: Scene, number: int) -> int:
 def _nearest(scene: Scene, number: int) -> int:
     own, count = members(scene), max(2, len(scene.classes))
     given = scene.predictions().reshape(-1).numpy()
-    mixed = np.bincount(given[own == number], minlength=count) + np.bincount(own[given == number], minlength=count)
-    mixed = mixed[:count].astype(np.float64)
+    mixed = _counted(given[own == number], count) + _counted(own[given == number], count)
     chance = np.nan_to_num(scene.probabilities().numpy().astype(np.float64))
     shared = chance[own == number].sum(0) / max(1, len(own))
     # Mix-ups count first; among as many the shared probability decides.
@@ -60,24 +63,31 @@ def _nearest(scene: Scene, number: int) -> int:
 def _confused(scene: Scene) -> tuple[int, int, str]:
     own, count = members(scene), max(2, len(scene.classes))
     own = np.minimum(own, count - 1)
-    present = np.bincount(own, minlength=count) > 0
+    present = _counted(own, count) > 0
     if present.sum() < 2:
-        first = int(own[0]) if len(own) else 0
+        first = int(present.argmax())
         return *sorted((first, (first + 1) % count)), "only one class has examples"  # type: ignore[return-value]
     pairs = np.outer(present, present)
     if scene.live.y is not None:
         mixed = np.zeros((count, count))
-        np.add.at(mixed, (own, np.minimum(scene.predictions().reshape(-1).numpy(), count - 1)), 1)
+        given = np.minimum(scene.predictions().reshape(-1).numpy(), count - 1)
+        told = (own >= 0) & (given >= 0)
+        np.add.at(mixed, (own[told], given[told]), 1)
         a, b, most = _largest(mixed, pairs)
         if most > 0:
             return a, b, "the two classes that the network mixes up most often"
     chance = np.nan_to_num(scene.probabilities().numpy().astype(np.float64))
     shared = np.stack([chance[own == k].sum(0) if present[k] else np.zeros(count) for k in range(count)])
-    a, b, most = _largest(shared / np.maximum(1, np.bincount(own, minlength=count))[:, None], pairs)
+    a, b, most = _largest(shared / np.maximum(1, _counted(own, count))[:, None], pairs)
     if most > 0:
         return a, b, "the two classes that the network finds most alike"
-    largest = np.sort(np.argsort(-np.bincount(own, minlength=count), kind="stable")[:2])
+    largest = np.sort(np.argsort(-_counted(own, count), kind="stable")[:2])
     return int(largest[0]), int(largest[1]), "the two largest classes"
+
+
+def _counted(classes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """How often each class stands there; what is no class is not counted."""
+    return np.bincount(classes[classes >= 0], minlength=count)[:count].astype(np.float64)
 
 
 def _largest(mixed: NDArray[np.float64], pairs: NDArray[np.bool_]) -> tuple[int, int, float]:
@@ -137,7 +147,7 @@ def chosen_classes(selection: Selection) -> list[int]:
 
 
 def _class_of(scene: Scene, index: int) -> int:
-    return int(members(scene)[index]) if index < len(scene.live) else 0
+    return max(0, int(members(scene)[index])) if index < len(scene.live) else 0
 
 
 def _typical(scene: Scene, number: int) -> int | None:

@@ -65,7 +65,7 @@ def _keys(keys: tuple[Key, ...]) -> tuple[Key, ...]:
 
 def _present(scene: Scene) -> list[int]:
     found = classes_of(scene)
-    return [] if found is None else [int(k) for k in np.unique(found)]
+    return [] if found is None else [int(k) for k in np.unique(found) if k >= 0]
 
 
 def _numbered(a: np.ndarray, b: np.ndarray) -> tuple[tuple[Key, ...], tuple[Key, ...]]:

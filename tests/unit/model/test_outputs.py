@@ -23,7 +23,14 @@ from diorama.model.outputs import Reading, pick
         ((8, 1), torch.randn(8), "regression"),
         ((8, 2), torch.randn(8, 2), "regression"),
         ((8, 5, 7), torch.randint(0, 7, (8, 5)), "next_token"),
-        ((8, 3), None, "classification"),
+        ((8, 3), None, ""),
+        ((8,), None, ""),
+        ((8, 3, 4, 5), torch.randint(0, 3, (8, 4, 5)), "segmentation"),
+        ((8, 3, 4, 5), torch.randint(0, 3, (8, 1, 4, 5)), "segmentation"),
+        ((8, 3), torch.tensor([0, 1, -100, 2] * 2), "classification"),
+        ((8, 3), torch.tensor([0, 1, 255, 2] * 2), "classification"),
+        ((8, 1), torch.tensor([0, 1, -1, 0] * 2), "classification"),
+        ((8, 3), torch.tensor([0, 1, 254, 2] * 2), ""),
         ((8, 3), torch.randn(8, 4), ""),
     ],
 )
@@ -129,5 +136,64 @@ def test_outputs_of_the_inputs_shape_are_a_reconstruction() -> None:
     with pytest.raises(NotApplicable, match="reconstruction is not right or wrong"):
         reading.right(x, x)
     assert Reading.of(torch.rand(4, 2), y % 2, x=torch.rand(4, 2)).task == "classification"
-    assert Reading.of(torch.rand(4, 2), None, x=torch.rand(4, 2)).task == "classification"
+    assert Reading.of(torch.rand(4, 2), None, x=torch.rand(4, 2)).task == ""
+    assert Reading.of(torch.rand(4, 64), None, x=torch.rand(4, 64)).task == "reconstruction"
     assert Reading.of(x, x + 1, x=x).task == "regression"
+
+
+def test_without_truth_scores_are_classes_only_where_something_says_so() -> None:
+    """Names, probabilities and log-probabilities say that scores are those of classes; 64 plain numbers do not."""
+    scores = torch.randn(4, 3)
+    assert Reading.of(scores, classes=("a", "b", "c")).task == "classification"
+    assert Reading.of(torch.randn(4, 1), classes=("a", "b")).task == "classification"
+    assert Reading.of(scores.softmax(1)).task == "classification"
+    assert Reading.of(scores.log_softmax(1)).task == "classification"
+    unclear = Reading.of(torch.randn(4, 64), classes=("a", "b"))
+    assert unclear.task == ""
+    assert "task=" in " ".join(unclear.guessed)
+
+
+@pytest.mark.parametrize("label", [-100, -1, 255])
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 5, 3), (6, 5, 4)])
+def test_labels_that_say_nothing_count_for_nothing(label: int, shape: tuple[int, ...]) -> None:
+    """Losses are torch's own with ignore_index, right answers are counted among the known, an unlabelled example has none."""
+    torch.manual_seed(0)
+    places = (6,) if len(shape) == 2 else (6, 5) if len(shape) == 3 else (6, 5, 3)
+    scores, y = torch.randn(shape), torch.randint(0, 4, places)
+    y[0], y.reshape(6, -1)[1, -1] = label, label
+    reading = Reading.of(scores, y)
+    assert sum("not known" in sentence for sentence in reading.guessed) == (label != -100)
+    last = scores.transpose(1, 2) if len(shape) == 3 else scores
+    losses = F.cross_entropy(last, y, reduction="none", ignore_index=label).reshape(6, -1)
+    known = (y != label).reshape(6, -1)
+    assert reading.labelled(y).tolist() == known.any(1).tolist()
+    wanted = losses.sum(1) / known.sum(1)
+    torch.testing.assert_close(reading.losses(scores, y), wanted, equal_nan=True)
+    hits = ((last.argmax(1) == y).reshape(6, -1) & known).sum(1) / known.sum(1)
+    torch.testing.assert_close(reading.right(scores, y), hits, equal_nan=True)
+    assert bool(reading.losses(scores, y)[0].isnan())
+
+
+def test_scores_that_are_not_numbers_answer_no_class() -> None:
+    """NaN scores have no predicted class, and are wrong for every truth, also for class 0."""
+    scores, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    scores[0, 2] = scores[3] = torch.nan
+    reading = Reading.of(scores, y)
+    assert reading.predictions(scores)[[0, 3]].tolist() == [-1, -1]
+    assert reading.right(scores, y)[[0, 3]].tolist() == [0, 0]
+    single = torch.tensor([torch.nan, 1.0, -1.0])
+    two = Reading.of(single, torch.tensor([0, 1, 0]))
+    assert two.predictions(single).tolist() == [-1, 1, 0]
+
+
+def test_a_texts_own_tokens_are_answered_one_step_earlier() -> None:
+    """Labels that are the tokens, given to the model too, are shifted as the model shifts them."""
+    tokens, scores = torch.randint(0, 7, (3, 5)), torch.randn(3, 5, 7)
+    labels = tokens.clone()
+    labels[:, :2] = -100
+    x = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}
+    reading = Reading.of({"loss": scores.mean(), "logits": scores}, labels, x=x)
+    wanted = F.cross_entropy(scores[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=-100, reduction="none")
+    torch.testing.assert_close(reading.losses(scores, labels), wanted.sum(1) / 3)
+    masked = {**x, "input_ids": torch.where(labels == -100, tokens, 0)}
+    assert not Reading.of(scores, labels, x=masked).ahead

@@ -54,12 +54,23 @@ def test_scores_are_taken_from_structured_outputs() -> None:
 
 
 def test_a_single_score_speaks_for_the_second_class() -> None:
-    """Where a model has one score for two classes, the first class is its negative; a sequence counts at its end."""
+    """Where one score tells two classes apart, the first class is its negative; a sequence counts at its end."""
     model, x = nn.Linear(5, 1), torch.randn(4, 5)
-    assert torch.allclose(_value(model, x, Target.of(0)), -_value(model, x, Target.of(1)))
+    for told in ({"task": "classification"}, {"classes": ("no", "yes")}):
+        assert torch.allclose(_value(model, x, Target.of(0, **told)), -_value(model, x, Target.of(1, **told)))
     tagger, steps = nn.Sequential(nn.Linear(5, 6)), torch.randn(4, 7, 5)
     with torch.no_grad():
         assert torch.allclose(_value(tagger, steps, Target.of(3)), tagger(steps)[:, -1, 3])
+
+
+@pytest.mark.parametrize("task", ["", "regression", "multi_label"])
+def test_a_single_number_is_target_0(task: str) -> None:
+    """One number that is no score of two classes is itself, and there is no second one."""
+    model, x = nn.Linear(5, 1), torch.randn(4, 5)
+    with torch.no_grad():
+        assert torch.equal(_value(model, x, Target.of("0", task=task)), model(x)[:, 0])
+    with pytest.raises(UsageError, match="target 0, got 1"):
+        _value(model, x, Target.of(1, task=task))
 
 
 def test_gradients_of_a_unit_reach_the_input() -> None:

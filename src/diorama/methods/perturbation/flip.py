@@ -91,7 +91,10 @@ class Search:
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise NotApplicable("the smallest change wants one input of floating-point numbers; cover words by occlusion")
         if look.task != "classification":
-            raise NotApplicable("only the answer of a classifier flips; this model's outputs are other numbers")
+            raise NotApplicable(
+                "only the answer of a classifier flips, and this model's outputs are other numbers; where they are scores of "
+                "classes, say task='classification' or pass classes="
+            )
         self._look, self._x, self._to, self._steps = look, x.detach(), to, steps
         self._largest = norm == "Linf"
         scores = _two(look.scores(x))

@@ -120,7 +120,7 @@ class Objective:
             return woken(unit(key.name, key.number, key.place or None), key.name, [key.number], table)
         if key is not None and key.kind == "class":
             return class_(key.number, classes)
-        target = Target.of(value, classes, outputs=reading.outputs, layers=table)
+        target = Target.of(value, classes, outputs=reading.outputs, layers=table, task=reading.task)
         return Objective(str(target), target.keep, lambda seen: target(seen.output, seen.look), not target.keep)
 
     def until(self, table: LayerTable) -> str | None:

@@ -36,8 +36,8 @@ class Answer(View):
         scores = scene.scores(current.x)
         y = scene.examples.y
         truth = None
-        if y is not None and current.index is not None and scene.task not in ("next_token", "reconstruction"):
-            truth = scene.reading.truth(y[current.index : current.index + 1])[0]
+        if y is not None and current.index is not None:
+            truth = answers.truth(scene, y[current.index : current.index + 1])
         body = Group(
             children=(inputs.drawn(scene, current, self.size), answers.drawn(scene, scores, truth, size=self.size)), direction="row"
         )

@@ -169,6 +169,7 @@ class _Plane:
         if y is None:
             return None, None
         truth = self.scene.reading.truth(y).reshape(len(y), -1)[:, 0].double().numpy()[chosen]
+        truth = np.where(self.scene.reading.labelled(y).numpy()[chosen], truth, np.nan)
         right = self.scene.answers().right
         return truth, None if right is None else (right.numpy() < 0.5)[chosen]
 
@@ -178,4 +179,4 @@ class _Plane:
         if right is None:
             return ()
         sentence = "The share of the examples that lie in the region of their own class."
-        return (Check(name="right", value=float(right.mean()), sentence=sentence),)
+        return (Check(name="right", value=float(right.nanmean()), sentence=sentence),)

@@ -51,10 +51,12 @@ class Confusion(View):
         y = scene.live.y
         assert y is not None  # fits() has seen it
         truth, given = scene.reading.truth(y).numpy(), answers.predictions.numpy()
+        truth, given = truth[truth >= 0], given[truth >= 0]
         size = max(len(scene.classes), int(truth.max(initial=0)) + 1, int(given.max(initial=0)) + 1)
         counts = np.zeros((size, size))
-        np.add.at(counts, (truth, given), 1)
-        right = np.trace(counts) / max(1, counts.sum())
+        answered = given >= 0
+        np.add.at(counts, (truth[answered], given[answered]), 1)
+        right = np.trace(counts) / max(1, len(truth))
         present = np.flatnonzero(counts.sum(0) + counts.sum(1)) if size > MANY else np.arange(size)
         counts = counts[np.ix_(present, present)]
         values = counts / np.maximum(1, counts.sum(1, keepdims=True)) if self.share else counts.copy()
@@ -70,14 +72,18 @@ class Confusion(View):
             column_title="answer", square=True, numbers=few, size=22 if few else 10,
         )  # fmt: skip
         note = f"the {len(present)} of {size} classes that occur" if len(present) < size else ""
-        yield self.picture(scene, selection, "Confusion", heat, _caption(counts, names, right), note=note)
+        missing = int((~answered).sum())
+        yield self.picture(
+            scene, selection, "Confusion", heat, _caption(counts, names, right, len(truth), missing), note=note
+        )
 
 
-def _caption(counts: np.ndarray, names: tuple[str, ...], right: float) -> str:
+def _caption(counts: np.ndarray, names: tuple[str, ...], right: float, total: int, missing: int) -> str:
     mixed = counts - np.diag(np.diag(counts))
-    said = f"Rows are the truth, columns the answers: {100 * right:.1f} % of {int(counts.sum())} examples are on the "
-    said += "diagonal. "
+    said = f"Rows are the truth, columns the answers: {100 * right:.1f} % of {total} examples are on the diagonal. "
+    if missing:
+        said += f"{missing} of them have no answer, as their scores are not numbers. "
     if not mixed.any():
-        return said + "No class is taken for another."
+        return said if missing == total else said + "No class is taken for another."
     row, column = np.unravel_index(mixed.argmax(), mixed.shape)
     return said + f"{names[row]} is taken for {names[column]} most often, {int(mixed[row, column])} times."

@@ -17,9 +17,11 @@ from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.directions import codes
 from ...scene.input import pictured
+from ...scene.sets import named
 from .. import inputs
 from ..view import View
 
+_NATS = {"next_token": "nats a token", "multi_label": "nats a label", "segmentation": "nats a place"}
 SORTS = ("index", "loss", "margin", "class", "change", "direction")
 
 
@@ -115,19 +117,24 @@ class Examples(View):
         if self.sort == "margin" and facts.margin is not None:
             return _worst_first(facts.margin)
         if facts.loss is not None:
-            return _worst_first(-facts.loss)
+            # What has no label has no loss, and comes last; a loss that is not a number is the worst.
+            return np.where(facts.known, _worst_first(-facts.loss), np.inf)
         return _worst_first(facts.margin) if facts.margin is not None else np.arange(facts.count, dtype=float)
 
     def _caption(self, scene: Scene, facts: _Facts, before: Scene | None) -> str:
         if facts.right is None:
-            mean = "" if facts.loss is None else f"Mean loss {np.mean(facts.loss):.3g}. "
+            mean = "" if facts.loss is None else f"Mean loss {np.mean(facts.loss[facts.known]):.3g}. "
         else:
+            count = int(facts.known.sum())
             what = {
-                "next_token": f"the tokens of {facts.count} texts",
-                "multi_label": f"the labels of {facts.count} examples",
+                "next_token": f"the tokens of {count} texts",
+                "multi_label": f"the labels of {count} examples",
+                "segmentation": f"the places of {count} examples",
             }
-            of = what.get(scene.task, f"{facts.count} examples")
-            mean = f"{100 * np.mean(facts.right):.1f} % of {of} are answered rightly. "
+            of = what.get(scene.task, f"{count} examples")
+            mean = f"{100 * np.mean(facts.right[facts.known]):.1f} % of {of} are answered rightly. " if count else ""
+            if count < facts.count:
+                mean += f"{facts.count - count} have no label that counts. "
         if before is None:
             return mean + "Each row is one example: what the network answers, how sure it is, how far off (its loss)."
         gained = int((~facts.wrong & facts.flipped).sum())
@@ -176,6 +183,9 @@ class _Facts:
         y = scene.live.y
         self.truth = scene.reading.truth(y) if y is not None else None
         self.flat_truth = self.named and self.truth is not None
+        known = now.known
+        self.known = np.ones(self.count, bool) if known is None else known.numpy()
+        """Which examples have a label that says something."""
         self.wrong = self.right < 0.5 if self.right is not None else np.zeros(self.count, bool)
         self.loss_before = _floats(then.losses) if then is not None else None
         self.change = self.loss - self.loss_before if self.loss is not None and self.loss_before is not None else None
@@ -188,8 +198,7 @@ class _Facts:
             self.flipped = (then.predictions != now.predictions).reshape(self.count, -1).any(1).numpy()
 
     def name(self, index: int) -> str:
-        names = self.scene.classes
-        return names[index] if self.named and index < len(names) else str(index)
+        return named(self.scene, index) if self.named else str(index)
 
     def columns(self, order: NDArray[np.int64]) -> list[Column]:
         """The columns beside the example itself."""
@@ -240,6 +249,4 @@ def _worst_first(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _unit(scene: Scene) -> str:
     if scene.reading.criterion is not None or scene.task == "regression":
         return ""
-    return (
-        "nats" if scene.task == "classification" else "nats a token" if scene.task == "next_token" else "nats a label"
-    )
+    return _NATS.get(scene.task, "nats")

@@ -143,7 +143,7 @@ class Weights(View):
         truth = scene.reading.truth(scene.live.y).numpy()
         classes = [
             means[truth == k].mean(0) if (truth == k).any() else np.full(means.shape[1], -np.inf)
-            for k in range(truth.max() + 1)
+            for k in range(max(1, truth.max() + 1))
         ]
         best: NDArray[np.int64] = np.stack(classes).argmax(0)
         return best

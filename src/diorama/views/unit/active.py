@@ -75,7 +75,8 @@ class Active(View):
         other = next((k for k in range(len(scene.live)) if k != mine), 0)
         y = scene.live.y
         if y is not None and mine is not None and mine < len(scene.live) and y.ndim == 1:
-            other = next((k for k in range(len(y)) if y[k] != y[mine]), other)
+            known = scene.reading.labelled(y)
+            other = next((k for k in range(len(y)) if known[k] and y[k] != y[mine]), other)
         return scene.current(example=other)
 
     def _curves(self, first: Current, second: Current, on: list[list[np.ndarray]], whole: list[np.ndarray]) -> Lines:

@@ -17,6 +17,7 @@ from ...core.selection import Key, Selection, unit_key
 from ...data.nesting import Nested
 from ...model.capture import Capture
 from ...model.edits import Edit
+from ...model.outputs import CLASSES
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.scanning import seen_each
@@ -108,6 +109,8 @@ class Lesions(View):
         y = scene.live.y
         x = fed(scene.model, scene.live.batch(list(range(count)), scene.device))
         wanted = scene.reading.wanted(x, y[:count]) if y is not None and scene.task else None
+        if wanted is not None and not bool(scene.reading.labelled(wanted).any()):
+            wanted = None
         return _Probe(x, wanted, count)
 
     def _together(
@@ -180,11 +183,14 @@ class _Answer:
         with Capture(scene.model, edits=(*scene.edits, *edits), cancel=scene.cancel) as look:
             scores = scene.reading.scores(look(probe.x)).detach().cpu()
         reading = scene.reading
-        named = scene.task in ("classification", "next_token", "multi_label")
+        named = scene.task in (*CLASSES, "multi_label")
         predictions = reading.predictions(scores) if named else None
         told = probe.y is not None
-        loss = float(reading.losses(scores, probe.y).double().mean()) if probe.y is not None else float("nan")
-        right = float(reading.right(scores, probe.y).mean()) if probe.y is not None and named else float("nan")
+        loss = right = float("nan")
+        if probe.y is not None:
+            known = reading.labelled(probe.y)
+            loss = float(reading.losses(scores, probe.y)[known].double().mean())
+            right = float(reading.right(scores, probe.y)[known].mean()) if named else right
         return cls(scores, predictions, loss if told else 0.0, right, told)
 
     def against(self, base: _Answer) -> _Cost:

@@ -137,7 +137,8 @@ def read_outs(scene: Scene, layers: Sequence[Shown], without: Sequence[int]) -> 
     y = y.reshape(len(y))
     known: list[int] = []
     if scene.task == "classification":
-        known = sorted({int(k) for k in y})
+        known = sorted({int(k) for k in y if k >= 0})
+        without = [*without, *(y < 0).nonzero()[:, 0].tolist()]
         y = torch.searchsorted(torch.tensor(known), y.long())
         if len(known) < 2:
             return {}, known

@@ -123,7 +123,7 @@ class Words(View):
                 raise UsageError(f"the model has answers 0 to {flat.shape[1] - 1}, got {number}")
             if scene.task == "regression":
                 return Asked(_output(look, number), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
-            target = Target.of(number, scene.classes, outputs=look.reading.outputs)
+            target = Target.of(number, scene.classes, outputs=look.reading.outputs, task=scene.task)
             return Asked(target, scene.classes[number] if number < len(scene.classes) else str(number), len(ids))
         place = self._place(selection, len(ids), scores.shape[1])
         row = scores[0, place - 1]
