@@ -29,6 +29,9 @@ check: page ## lint, types of both languages, and the rules of the house
 test: browser check ## everything that must hold
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
+sweep: browser page ## many more generated runs than `make test` draws
+	DIORAMA_SWEEP=1000 $(BIN)/python -m pytest -n 2 tests/faults/test_hostile_runs.py
+
 bench: page ## ratios against the limits and the peers
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m bench
@@ -39,4 +42,4 @@ docs: page ## make the reference pages and the pictures of the README from the c
 clean: ## remove what was built
 	rm -rf .venv src/diorama/static web/node_modules
 
-.PHONY: help page demo browser check test bench docs clean
+.PHONY: help page demo browser check test sweep bench docs clean

@@ -52,6 +52,7 @@ class Hub:
         self._runs: dict[str, Path] = {}
         self._trackers: dict[str, Tracker] = {}
         self._alive: set[str] = set()
+        self._wrong: dict[str, str] = {}
         self._asked: dict[str, int] = {}
         self._sessions: list[Session] = []
         self._new: list[tuple[str, Session]] = []
@@ -134,17 +135,22 @@ class Hub:
         return found
 
     def source(self, name: str) -> dict[str, Any]:
-        """Where a run is and how far it is trusted. *Raises* NotFound with the nearest names."""
+        """Where a run is and how far it is trusted. *Raises* NotFound with the nearest names, Unavailable for a folder
+        whose name is no text."""
         if name not in self._runs:
             self._runs = find_runs(self.roots)
         if name not in self._runs:
             raise not_found("run", name, self._runs)
-        return {"path": str(self._runs[name]), "trust": self._trust, "model": self._model}
+        path = str(self._runs[name])
+        if path != path.encode("utf-8", "replace").decode():
+            raise Unavailable(f"the name of the folder {path!r} is not UTF-8; rename it to open the run")
+        return {"path": path, "trust": self._trust, "model": self._model}
 
     def runs(self) -> list[dict[str, Any]]:
         """All runs, for the page's list."""
         with self._lock:
-            return [self._tracker(name).summary() for name in list(self._runs)]
+            trackers = [self._tracker(name) for name in list(self._runs)]
+        return [tracker.summary() for tracker in trackers]
 
     def _tracker(self, name: str) -> Tracker:
         with self._lock:
@@ -311,8 +317,9 @@ class Hub:
         """Tell everyone when the list of runs has changed."""
         runs = find_runs(self.roots)
         alive = {name for name, path in runs.items() if held(path)}
-        if runs != self._runs or alive != self._alive:
-            self._runs, self._alive = runs, alive
+        wrong = {name: tracker.wrong for name, tracker in list(self._trackers.items())}
+        if (runs, alive, wrong) != (self._runs, self._alive, self._wrong):
+            self._runs, self._alive, self._wrong = runs, alive, wrong
             for name in [name for name in self._trackers if name not in runs]:
                 self._trackers.pop(name).close()
             told = {"event": "runs", "runs": self.runs()}
@@ -324,21 +331,31 @@ class Hub:
             sessions, new, self._new = list(self._sessions), self._new, []
         looked_at = {name for session in sessions for name in {*session.follows, *session.channels.live_runs}}
         for name in looked_at & set(self._runs):
-            tracker = self._tracker(name)
-            changed = tracker.poll() or tracker.changed
-            tracker.watch()
-            self._ask_anatomy(tracker)
             followers = [s for s in sessions if name in s.follows]
             late = [s for which, s in new if which == name]
-            now = time.monotonic()
-            tracker.changed = changed
-            if followers and changed and now - tracker.told >= 2 * BEAT - 0.05:
-                tracker.told, tracker.changed = now, False
-                self._tell(tracker, followers)
-            elif late:
-                self._tell(tracker, late)
+            self._apart(f"while looking at the run {name}", self._look_at, self._tracker(name), followers, late)
         for session in sessions:
-            session.channels.tick()
+            self._apart("while making live pictures again", session.channels.tick)
+
+    def _look_at(self, tracker: Tracker, followers: list[Session], late: list[Session]) -> None:
+        changed = tracker.poll() or tracker.changed
+        tracker.watch()
+        self._ask_anatomy(tracker)
+        now = time.monotonic()
+        tracker.changed = changed
+        if followers and changed and now - tracker.told >= 2 * BEAT - 0.05:
+            tracker.told, tracker.changed = now, False
+            self._tell(tracker, followers)
+        elif late:
+            self._tell(tracker, late)
+
+    @staticmethod
+    def _apart(doing: str, act: Callable[..., None], *values: Any) -> None:
+        """Do what concerns one run or one page; its fault must not keep the others from their turn."""
+        try:
+            act(*values)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            write_log(error, doing)
 
     def _tell(self, tracker: Tracker, sessions: list[Session]) -> None:
         try:

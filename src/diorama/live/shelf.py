@@ -11,22 +11,30 @@ _MOST = 2000
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether a folder holds a run."""
-    return os.path.isfile(os.path.join(path, "run.db"))
+    """Whether a folder is one run, sound or not."""
+    return os.path.lexists(os.path.join(path, "run.db"))
 
 
 def find_runs(roots: Sequence[Path]) -> dict[str, Path]:
-    """All runs at or below the roots, by name: a root's own name, or the way from a root to the run."""
+    """All runs at or below the roots, by name: a root's own name, or the way from a root to the run.
+
+    Names are text that a page can be told, whatever bytes the folders' names are.
+    """
     found: dict[str, Path] = {}
     for root in roots:
         for path in _below(root, _DEPTH):
-            name = path.relative_to(root).as_posix() if path != root else root.name
+            name = _text(path.relative_to(root).as_posix() if path != root else root.name)
             while name in found and found[name] != path:
-                name = f"{path.parent.name}/{name}" if f"{path.parent.name}/{name}" not in found else f"{name}'"
+                longer = f"{_text(path.parent.name)}/{name}"
+                name = longer if longer not in found else f"{name}'"
             found[name] = path
             if len(found) >= _MOST:
                 return found
     return found
+
+
+def _text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DioramaError
+from ..core.errors import Damaged, DioramaError
 from ..record.nature import nature
 from ..record.reader import Reader
+from .log import write_log
 from .scenes import live_mark
 
 _EVENTS = 2000
 """The newest events that the page is told of."""
+WAIT = 0.3
+"""Seconds that one run may let the others wait, when another process keeps its database locked."""
+REST, LONGEST_REST = 2.0, 60.0
+"""Seconds after which a run that could not be read is tried again, and at most, when it goes on so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,40 +50,69 @@ class Tracker:
         """Whether its followers have not been told yet."""
         self.models = 0
         """How many architectures the run has had."""
+        self.wrong = ""
+        """Why the run cannot be read; empty when it can."""
         self._reader: Reader | None = None
         self._made = 0
         self._touched = 0.0
+        self._again, self._rest = 0.0, 0.0
+        self._lock = threading.RLock()
 
-    def _open(self) -> Reader:
-        made = _made(self.path)
-        if self._reader is None or made != self._made:
-            if self._reader is not None:
-                self._reader.close()
-                self.anatomy = None
-            self._reader, self._made = Reader(self.path), made
-        return self._reader
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[Reader]:
+        """The run's reader for a moment. *Raises* only DioramaError, and for a while at once what it raised before."""
+        with self._lock:
+            if self.wrong and time.monotonic() < self._again:
+                raise Damaged(self.wrong)
+            began = time.monotonic()
+            try:
+                made = _made(self.path)
+                if self._reader is None or made != self._made:
+                    if self._reader is not None:
+                        self._reader.close()
+                        self.anatomy = None
+                    self._reader, self._made = Reader(self.path, WAIT), made
+                try:
+                    yield self._reader
+                finally:
+                    self._reader.rest()
+                self.wrong, self._rest = "", 0.0
+            except Exception as error:
+                self._fail(error, time.monotonic() - began)
+                raise Damaged(self.wrong) from error
+
+    def _fail(self, error: Exception, took: float) -> None:
+        """Remember what is wrong, and rest before the next look: the other runs have their time."""
+        self.wrong = str(error)
+        if not isinstance(error, DioramaError | OSError):
+            path = write_log(error, f"while looking at {self.path}")
+            self.wrong = f"this run cannot be read: {type(error).__name__}: {error} (the details are in {path})"
+        self._rest = min(LONGEST_REST, max(2 * self._rest, REST, 20 * took))
+        self._again = time.monotonic() + self._rest
 
     @property
-    def identity(self) -> int:
+    def identity(self) -> str:
         """Tells a run from one that was recorded anew under its name."""
-        return self._made
+        return f"{self._made} {self._reader.born if self._reader is not None else ''}"
 
     def close(self) -> None:
         """Let go of the run's files."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
 
     def poll(self) -> bool:
         """Look at the run; True when it has changed since the last look."""
+        before = self.wrong
         try:
-            reader = self._open()
-            self.snapshots = reader.snapshots
-            self.models = reader.model_at(self.snapshots[-1]) if self.snapshots else 0
-            seen = Pulse(reader.committed, live_mark(self.path), reader.alive, len(reader.events))
-        except (DioramaError, OSError):
-            return False  # it is being made, or gone: the next look tells
-        changed, self.pulse = seen != self.pulse, seen
+            with self._looking() as reader:
+                self.snapshots = reader.snapshots
+                self.models = reader.model_at(self.snapshots[-1]) if self.snapshots else 0
+                seen = Pulse(reader.committed, live_mark(self.path), reader.alive, len(reader.events))
+        except DioramaError:
+            return self.wrong != before  # it is being made, gone, or damaged: a later look tells
+        changed, self.pulse = seen != self.pulse or bool(before), seen
         return changed
 
     def watch(self) -> None:
@@ -92,22 +129,25 @@ class Tracker:
             return  # a folder that may only be read has no live end to write
 
     def summary(self) -> dict[str, Any]:
-        """The run in the list of runs."""
+        """The run in the list of runs; one that cannot be read says why."""
         found = {"name": self.name, "steps": 0, "alive": False, "title": self.name}
         idle = self._reader is None
         try:
-            reader = self._open()
-            title = str(reader.meta.get("name") or self.name)
-            found |= {"steps": max(reader.committed, 0), "alive": reader.alive, "title": title}
-        except (DioramaError, OSError) as error:
+            with self._looking() as reader:
+                title = str(reader.meta.get("name") or self.name)
+                found |= {"steps": max(reader.committed, 0), "alive": reader.alive, "title": title}
+        except DioramaError as error:
             found["error"] = str(error)
         if idle:
-            self.close()  # a folder may hold more runs than a process may open files
+            self.close()  # a folder may hold more runs than there is room for what was read of them
         return found
 
     def state(self) -> dict[str, Any]:
         """Everything the page must know of the run at this moment."""
-        reader = self._open()
+        with self._looking() as reader:
+            return self._told(reader)
+
+    def _told(self, reader: Reader) -> dict[str, Any]:
         meta, anatomy = reader.meta, self.anatomy or {}
         steps = self.snapshots = reader.snapshots
         layers = anatomy.get("layers") or _layers(meta)

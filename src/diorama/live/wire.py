@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import IO, Any
 
@@ -13,11 +14,33 @@ _LIMIT = 1 << 32
 
 def send(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:
     """Write one message."""
-    head = msgspec.json.encode(header)
+    head = encoded(header)
     stream.write(_LENGTHS.pack(len(head), len(body)) + head)
     if body:
         stream.write(body)
     stream.flush()
+
+
+def encoded(value: Any) -> bytes:
+    """Any plain data as JSON; what JSON cannot say (half a character, a boundless number) is said as near as it can."""
+    try:
+        return msgspec.json.encode(value, enc_hook=str)
+    except (ValueError, OverflowError, RecursionError, TypeError):
+        return msgspec.json.encode(_sayable(value, 0))
+
+
+def _sayable(value: Any, depth: int) -> Any:
+    if depth > 100:
+        return "…"
+    if isinstance(value, dict):
+        return {str(_sayable(str(key), depth)): _sayable(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_sayable(each, depth + 1) for each in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return math.copysign(math.inf, value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import Damaged, Unavailable, Untrusted
-from . import trust
+from . import files, trust
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ KEPT = 3
 PERIOD = 60.0
 """Seconds between two automatic checkpoints."""
 SHARE = 0.01
+LARGEST = 100_000_000_000
+"""Bytes of a checkpoint."""
 
 
 class Checkpoints:
@@ -92,7 +94,8 @@ def write(writer: Writer, step: int, data: bytes, anchor: bool) -> None:
 
 def steps(folder: Path) -> list[int]:
     """Steps with a checkpoint."""
-    return sorted({int(file.name.partition(".")[0]) for file in (folder / FOLDER).glob("*.pt") if file.name[0] != "."})
+    names = (file.name.partition(".")[0] for file in (folder / FOLDER).glob("*.pt"))
+    return sorted({int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 19})
 
 
 def load(folder: Path, step: int, trusted: bool = False) -> dict[str, Any]:
@@ -100,9 +103,12 @@ def load(folder: Path, step: int, trusted: bool = False) -> dict[str, Any]:
     file = next((f for f in (folder / FOLDER).glob(f"{step:09d}.*pt") if f.name[0] != "."), None)
     if file is None:
         raise Unavailable(f"no checkpoint at step {step}; there are: {', '.join(map(str, steps(folder))) or 'none'}")
-    data = file.read_bytes()
-    signature = file.with_suffix(".sig")
-    signed = signature.is_file() and trust.verify(data, signature.read_text(errors="replace"))
+    name = f"{FOLDER}/{file.name}"
+    try:
+        data = files.content(folder, name, LARGEST)
+    except OSError as error:
+        raise Unavailable(f"the checkpoint of step {step} cannot be read: {error.strerror}") from error
+    signed = trust.verify(data, trust.signature(folder, name))
     if not signed and not trusted:
         raise Untrusted(
             f"the checkpoint of step {step} was not made by this user, and loading it may run code; "

@@ -1,4 +1,8 @@
-"""The run's database: its tables, and how to open it for writing, for reading, and where nothing may be written."""
+"""The run's database: its tables, and how to open it for writing, for reading, and where nothing may be written.
+
+Whoever reads expects that the file may come from anybody: it holds the tables below and nothing else (a view or a
+trigger is a program), a value has a bounded size, and what takes longer than any honest run ends.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,14 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from ..core.errors import Damaged, Unavailable
+from ..core.errors import Damaged, DioramaError, Unavailable
+from . import files
 
 NAME = "run.db"
 FORMAT = 1
@@ -30,6 +38,21 @@ CREATE TABLE files (name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, crc INTEGER N
 CREATE TABLE acknowledged (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, ok INTEGER NOT NULL, old TEXT NOT NULL,
     new TEXT NOT NULL, text TEXT NOT NULL, time REAL NOT NULL);
 """
+EARLIER = """
+CREATE TABLE tail (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE blocks (id INTEGER PRIMARY KEY, series INTEGER NOT NULL, level INTEGER NOT NULL, first INTEGER NOT NULL,
+    last INTEGER NOT NULL, count INTEGER NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL);
+"""
+"""Statements that runs of earlier versions were made with, besides those of ``TABLES``; add here what changes there."""
+LARGEST_VALUE = 256_000_000
+"""Bytes that one value may have: a step of a model with 100,000 tensors takes half of it."""
+MOST_ROWS = 5_000_000
+"""Rows that one question may give."""
+PATIENCE = 5.0
+"""Seconds of the processor that one reading transaction may take; honest ones take milliseconds."""
+LARGEST_COPY = 4_000_000_000
+"""Bytes of a database that is copied to be read, where its folder may only be read."""
+_BESIDE = ("", "-wal", "-shm", "-journal")
 _REMOTE = frozenset({
     "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs", "9p", "lustre", "gpfs", "beegfs", "ceph",
     "afs",
@@ -76,46 +99,151 @@ def remote(folder: Path) -> bool:
     return bool(inside) and max(inside, key=lambda mount: len(mount[0]))[1] in _REMOTE
 
 
-def open_for_reading(folder: Path) -> tuple[sqlite3.Connection, Path | None]:
+class Connection(sqlite3.Connection):
+    """A connection that only reads, and ends by itself what takes too long."""
+
+    _until = float("inf")
+
+    def bounded(self, seconds: float = PATIENCE) -> None:
+        """From now on what is asked may take so many seconds of this thread's processor time."""
+        self._until = time.thread_time() + seconds
+
+    def late(self) -> bool:
+        """Whether it has taken longer (called by SQLite now and then, from the thread that asks)."""
+        return time.thread_time() > self._until
+
+
+def open_for_reading(folder: Path, wait: float = 10.0) -> tuple[Connection, Path | None]:
     """A reading connection, and the private copy that was needed for it, if one was.
 
     *Raises* Unavailable where there is no run, Damaged where its database cannot be read.
     """
-    path = folder / NAME
-    if not path.is_file():
-        raise Unavailable(f"no run at {str(folder)!r}: there is no {NAME} in it")
     try:
-        return _connected(path, "mode=ro"), None
-    except sqlite3.OperationalError as error:
-        refused = error
-    except sqlite3.DatabaseError as error:
-        raise Damaged(f"the database of {str(folder)!r} cannot be read: {error}") from error
-    # A WAL needs a writable folder beside it: without one the file may be read as it is, with one a copy is read.
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise Unavailable(f"the name of the folder {str(folder)!r} is not UTF-8; rename it to open the run") from None
     try:
-        wal = path.with_name(NAME + "-wal")
-        if not wal.exists() or wal.stat().st_size == 0:
-            return _connected(path, "mode=ro&immutable=1"), None
-        copy = Path(tempfile.mkdtemp(prefix="diorama-"))
+        path = files.regular(folder, NAME)
+        for suffix in _BESIDE[1:]:
+            with contextlib.suppress(FileNotFoundError):
+                files.regular(folder, NAME + suffix)
+    except FileNotFoundError:
+        raise Unavailable(f"no run at {str(folder)!r}: there is no {NAME} in it") from None
+    with reading(folder):
+        try:
+            return _connected(path, "mode=ro", wait), None
+        except sqlite3.OperationalError as error:
+            if _code(error) not in (0, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+            refused = error
+        # A WAL needs a writable folder beside it: without one the file may be read as it is, with one a copy is read.
+        try:
+            return _aside(path)
+        except (sqlite3.Error, OSError):
+            raise refused from None
+
+
+def _aside(path: Path) -> tuple[Connection, Path | None]:
+    wal = path.with_name(NAME + "-wal")
+    if not wal.exists() or wal.stat().st_size == 0:
+        return _connected(path, "mode=ro&immutable=1"), None
+    if path.stat().st_size + wal.stat().st_size > LARGEST_COPY:
+        raise OSError("too large to be copied")
+    copy = Path(tempfile.mkdtemp(prefix="diorama-"))
+    try:
         shutil.copyfile(path, copy / NAME)
         shutil.copyfile(wal, copy / (NAME + "-wal"))
         return _connected(copy / NAME, "mode=rw"), copy
-    except (sqlite3.Error, OSError):
-        raise Damaged(f"the database of {str(folder)!r} cannot be read: {refused}") from refused
+    except BaseException:
+        discard(copy)
+        raise
 
 
-def _connected(path: Path, options: str) -> sqlite3.Connection:
+def _connected(path: Path, options: str, wait: float = 10.0) -> Connection:
     address = f"file:{quote(os.path.abspath(path))}?{options}"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+    connection = sqlite3.connect(
+        address, uri=True, isolation_level=None, check_same_thread=False, timeout=wait, factory=Connection
+    )
     try:
-        connection.execute("PRAGMA mmap_size = 1073741824")
-        found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-    except sqlite3.Error:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+        connection.set_progress_handler(connection.late, 20_000)
+        connection.bounded()
+        # No memory map: a file that is cut short under one ends the process that reads it.
+        for setting in ("mmap_size = 0", "trusted_schema = OFF", "cell_size_check = ON", "query_only = ON"):
+            connection.execute(f"PRAGMA {setting}")
+        found = _judged(connection)
+    except BaseException:
         connection.close()
         raise
-    if found is None or int(found[0]) > FORMAT:
+    if found > FORMAT:
         connection.close()
-        raise sqlite3.DatabaseError("it was written by a newer diorama; update this one")
+        raise Damaged("it was written by a newer diorama; update this one")
     return connection
+
+
+def _judged(connection: sqlite3.Connection) -> int:
+    """The number of the format. *Raises* Damaged where something else than the tables of a run is in the database."""
+    known = {_bare(statement) for statement in (TABLES + EARLIER).split(";")}
+    known |= {"", "createtablesqlite_sequence(name,seq)"}  # made by SQLite itself
+    objects = list(rows(connection, "SELECT type, name, sql FROM sqlite_master", (), (str, str, (str, type(None)))))
+    for kind, name, sql in objects:
+        if _bare(sql or "") not in known or not (sql or (kind == "index" and name.startswith("sqlite_autoindex_"))):
+            raise Damaged(f"it holds the {kind} {name!r}, which no run has")
+    told = list(rows(connection, "SELECT value FROM meta WHERE key = 'format'", (), (str,)))
+    if not told or not told[0][0].isascii() or not told[0][0].isdigit():
+        raise Damaged(f"its format is {told[0][0][:40]!r}, which is no number" if told else "it names no format")
+    return int(told[0][0][:9])
+
+
+def _bare(statement: str) -> str:
+    return "".join(statement.split()).lower()
+
+
+Types = tuple[type | tuple[type, ...], ...]
+
+
+def rows(connection: sqlite3.Connection, query: str, values: tuple[Any, ...], types: Types) -> Iterator[Any]:
+    """The rows of a query, a bounded number, each value of its type: SQLite lets any value stand in any column.
+
+    *Raises* Damaged for a value of another type.
+    """
+    for number, row in enumerate(connection.execute(query, values)):
+        if number >= MOST_ROWS:
+            raise Damaged(f"it has more than {MOST_ROWS:,} rows where a run has some thousand")
+        for value, kind in zip(row, types, strict=True):
+            if not isinstance(value, kind):
+                raise Damaged(f"it holds {type(value).__name__} where a run holds {_named(kind)}")
+        yield row
+
+
+def _named(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else " or ".join(each.__name__ for each in kind)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """What SQLite calls the error; 0 where Python made it."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Whatever goes wrong with a database that is read becomes one sentence: Unavailable while it is busy, else Damaged."""
+    where = f"the database of {str(folder)!r}"
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = _code(error)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise Unavailable(f"{where} is busy; try again") from error
+        if code == sqlite3.SQLITE_INTERRUPT:
+            raise Damaged(f"{where} takes more than {PATIENCE:g} s to read, which no honest run does") from error
+        raise Damaged(f"{where} cannot be read: {error}") from error
+    except DioramaError as error:
+        if isinstance(error, Damaged) and where not in str(error) and str(error).startswith("it "):
+            raise Damaged(f"{where} cannot be read: {error}") from error
+        raise
+    except (UnicodeError, OverflowError, ValueError, MemoryError, RecursionError) as error:
+        raise Damaged(f"{where} cannot be read: {error or type(error).__name__}") from error
 
 
 def discard(copy: Path | None) -> None:

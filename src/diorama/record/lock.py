@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import sys
 from pathlib import Path
@@ -59,8 +60,10 @@ def held(folder: Path) -> bool:
     path = folder / NAME
     try:
         state = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return False
+    if not stat.S_ISREG(state.st_mode):
+        return False  # nobody's lock, and opening a pipe may wait for ever
     if _held.get((state.st_dev, state.st_ino)) == os.getpid():
         return True
     try:

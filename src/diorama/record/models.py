@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import Damaged, Unavailable, Untrusted
-from . import trust
+from . import files, trust
 
+LARGEST = 2_000_000_000
+"""Bytes of a stored model, which comes without its weights."""
 WAY_OUT = "name a factory (--model package.module:function, or model= in Python)"
 
 
@@ -121,13 +123,12 @@ def load(folder: Path, number: int, trusted: bool = False) -> dict[str, Any]:
 
     *Raises* Untrusted for a pickle that this user did not make, Unavailable where there is none.
     """
-    file = file_of(folder, number)
+    name = file_of(folder, number).name
     try:
-        data = file.read_bytes()
+        data = files.content(folder, name, LARGEST)
     except OSError:
         raise Unavailable(f"the run {folder.name!r} holds no model; to look into it, {WAY_OUT}") from None
-    signature = file.with_suffix(".sig")
-    signed = signature.is_file() and trust.verify(data, signature.read_text(errors="replace"))
+    signed = trust.verify(data, trust.signature(folder, name))
     if not signed and not trusted:
         raise Untrusted(
             f"the model of {folder.name!r} was not stored by this user, and loading it would run its code; "

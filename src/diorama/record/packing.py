@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import Damaged
-from .histogram import STATISTICS, HistogramValue
+from .histogram import BINS, MAGNITUDES, STATISTICS, HistogramValue
 
 SCALAR, HISTOGRAM = 0, 1
 _RECORD = struct.Struct("<II")
@@ -72,10 +72,15 @@ class Record:
         if place is None:
             return None
         offset, data = place
-        floor, start, length, _ = _HISTOGRAM.unpack_from(data, offset)
-        offset += _HISTOGRAM.size
-        statistics = np.frombuffer(data, "<f8", STATISTICS, offset)
-        counts = np.frombuffer(data, "<u4", length, offset + 8 * STATISTICS)
+        try:
+            floor, start, length, _ = _HISTOGRAM.unpack_from(data, offset)
+            offset += _HISTOGRAM.size
+            statistics = np.frombuffer(data, "<f8", STATISTICS, offset)
+            counts = np.frombuffer(data, "<u4", length, offset + 8 * STATISTICS)
+        except (struct.error, ValueError) as error:
+            raise Damaged(f"a histogram cannot be read: {error}") from error
+        if not 0 <= floor <= MAGNITUDES or abs(start) > BINS or length > BINS:
+            raise Damaged(f"no histogram has {length:,} bins from {start} on, round {floor}")
         return HistogramValue(counts, start, floor, statistics)
 
 
@@ -91,7 +96,11 @@ def unpack_scalars(data: bytes) -> tuple[Steps, Floats]:
     """Steps and values of a block; both share the block's memory where they can."""
     try:
         count, stride, first = struct.unpack_from("<Iiq", data)
+        if len(data) != 16 + 8 * count * (1 if stride else 2):
+            raise ValueError(f"{len(data):,} bytes do not hold {count:,} numbers")
         if stride:
+            if not -(2**62) < first + stride * count < 2**62:
+                raise ValueError(f"no step is {first + stride * count:,}")
             steps = np.arange(first, first + stride * count, stride, dtype=np.int64)
             return steps, np.frombuffer(data, "<f8", count, 16)
         return np.frombuffer(data, "<i8", count, 16), np.frombuffer(data, "<f8", count, 16 + 8 * count)
@@ -163,6 +172,8 @@ class HistogramBlock:
         """Read what :meth:`pack` wrote."""
         try:
             rows, bins, start, width, _, _ = _BLOCK.unpack_from(data)
+            if bins > BINS or abs(start) > BINS or width not in (1, 2, 4):
+                raise ValueError(f"no histogram has {bins:,} bins from {start} on")
             offset = _BLOCK.size
             steps = np.frombuffer(data, "<i8", rows, offset)
             offset += 8 * rows
@@ -170,6 +181,8 @@ class HistogramBlock:
             offset += 8 * rows * STATISTICS
             counts = np.frombuffer(data, f"<u{width}", rows * bins, offset).reshape(rows, bins)
             floors = np.frombuffer(data, "<i2", rows, offset + width * rows * bins)
+            if len(floors) and not 0 <= int(floors.min()) <= int(floors.max()) <= MAGNITUDES:
+                raise ValueError("no histogram has such a floor")
         except (struct.error, ValueError, TypeError) as error:
             raise Damaged(f"a block of histograms cannot be read: {error}") from error
         return cls(steps, floors, statistics, start, counts)

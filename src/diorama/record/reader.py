@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import threading
 import zlib
@@ -16,6 +15,7 @@ import numpy as np
 
 from ..core.errors import Damaged, not_found
 from . import database, lock
+from .facts import fact
 from .histogram import Histograms
 from .packing import HISTOGRAM, SCALAR, Floats, HistogramBlock, Record, Steps, unpack_scalars
 from .writer import TIME, last_step
@@ -50,22 +50,29 @@ class Envelope(NamedTuple):
 
 
 class Reader:
-    """A run's record. Safe to use from several threads; sees what was committed when it is asked.
+    """A run's record. Safe to use from several threads; sees what was committed when it is asked. Where another process
+    keeps the database locked it waits so many seconds.
 
     *Raises* Unavailable where there is no run, Damaged where bytes do not match their checksum.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, wait: float = 10.0) -> None:
+        self.path, self._wait = Path(path), wait
         self._guard = threading.RLock()
+        self._copy: Path | None = None
+        self._born = ""
         self._open()
 
     def _open(self) -> None:
-        self._database, self._copy = database.open_for_reading(self.path)
-        self._process = os.getpid()
+        self._database, self._copy = database.open_for_reading(self.path, self._wait)
+        self._process, self._resting = os.getpid(), False
+        self._forget()
+
+    def _forget(self) -> None:
         self._numbers: dict[tuple[str, int], int] = {}
         self._columns: dict[int, tuple[tuple[int, ...], Any]] = {}
         self._records: dict[int, tuple[int, Record]] = {}
+        self._facts: dict[str, tuple[str, Any]] = {}
 
     def close(self) -> None:
         """Let go of the files."""
@@ -73,6 +80,16 @@ class Reader:
             self._database.close()
             database.discard(self._copy)
             self._copy = None
+
+    def rest(self) -> None:
+        """Let go of the files until they are asked again; what was read is kept.
+
+        Who looks now and then is not in the way of whoever moves, replaces or cuts the files short.
+        """
+        with self._guard:
+            if self._copy is None and self._process == os.getpid():
+                self._database.close()
+                self._resting = True
 
     def __enter__(self) -> Reader:
         return self
@@ -86,19 +103,37 @@ class Reader:
         with self._guard:
             if self._process != os.getpid():
                 self._open()  # a forked child must not use its parent's connection
-            self._database.execute("BEGIN")
-            try:
-                yield self._database
-            finally:
-                if self._database.in_transaction:
-                    self._database.execute("COMMIT")
+            elif self._resting:
+                self._database, self._copy = database.open_for_reading(self.path, self._wait)
+                self._resting = False
+            with database.reading(self.path):
+                self._database.bounded()
+                self._database.execute("BEGIN")
+                try:
+                    self._recognize()
+                    yield self._database
+                finally:
+                    if self._database.in_transaction:
+                        self._database.execute("COMMIT")
 
-    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    def _recognize(self) -> None:
+        """Forget what was read when another run stands in the place of the one it was read from."""
+        born = str(self._database.execute("SELECT value FROM meta WHERE key = 'created'").fetchone())
+        if born != self._born:
+            self._born = born
+            self._forget()
+
+    @property
+    def born(self) -> str:
+        """Tells a run from another one that was recorded in its place."""
+        return self._born
+
+    def _rows(self, query: str, values: tuple[Any, ...] = (), types: database.Types = ()) -> list[Any]:
         with self._moment() as moment:
-            return list(moment.execute(query, values))
+            return list(database.rows(moment, query, values, types))
 
     def _names(self, kind: int) -> list[str]:
-        rows = self._rows("SELECT id, name, kind FROM names ORDER BY id")
+        rows = self._rows("SELECT id, name, kind FROM names ORDER BY id", (), (int, str, int))
         self._numbers = {(name, each): number for number, name, each in rows}
         return [name for _, name, each in rows if each == kind and name != TIME]
 
@@ -164,7 +199,7 @@ class Reader:
         keep = len(held_ids) if ids[: len(held_ids)] == held_ids and held is not None else 0
         parts = [held] if keep else []
         for block in ids[keep:]:
-            data, crc = moment.execute("SELECT data, crc FROM blocks WHERE id = ?", (block,)).fetchone()
+            ((data, crc),) = database.rows(moment, "SELECT data, crc FROM blocks WHERE id = ?", (block,), (bytes, int))
             if zlib.crc32(data) != crc:
                 raise Damaged(f"block {block} of {str(self.path)!r} does not match its checksum; see: diorama check")
             parts.append(unpack_scalars(data) if kind == SCALAR else HistogramBlock.unpack(data))
@@ -182,7 +217,8 @@ class Reader:
         missing = [row for row in ids if row not in self._records]
         if missing:
             wanted = "SELECT id, step, data, crc FROM tail WHERE id BETWEEN ? AND ?"
-            for row, step, data, crc in moment.execute(wanted, (min(missing), max(missing))):
+            values = (min(missing), max(missing))
+            for row, step, data, crc in database.rows(moment, wanted, values, (int, int, bytes, int)):
                 if zlib.crc32(data) != crc:
                     raise Damaged(f"step {step} of {str(self.path)!r} does not match its checksum; see: diorama check")
                 self._records[row] = (step, Record.read(data))
@@ -227,13 +263,21 @@ class Reader:
     @property
     def events(self) -> list[Event]:
         """All events, oldest first."""
-        rows = self._rows("SELECT step, kind, name, text, old, new, time FROM events ORDER BY id")
-        return [Event(*row) for row in rows]
+        columns = "step, kind, name, text, old, new, time"
+        types = (int, str, str, str, str, str, (float, int))
+        return [Event(*row) for row in self._rows(f"SELECT {columns} FROM events ORDER BY id", (), types)]
 
     @property
     def meta(self) -> dict[str, Any]:
         """The run's facts: name, classes, task, layers, optimizer values and so on."""
-        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM meta")}
+        with self._moment() as moment:
+            told = dict(database.rows(moment, "SELECT key, value FROM meta", (), (str, str)))
+            kept = self._facts
+            self._facts = {
+                key: kept[key] if key in kept and kept[key][0] == text else (text, fact(key, text))
+                for key, text in told.items()
+            }
+            return {key: value for key, (_, value) in self._facts.items()}
 
     @property
     def alive(self) -> bool:
@@ -253,11 +297,12 @@ class Reader:
     @property
     def snapshots(self) -> list[int]:
         """Steps at which the weights are kept."""
-        return [row[0] for row in self._rows("SELECT step FROM snapshots ORDER BY step")]
+        return [row[0] for row in self._rows("SELECT step FROM snapshots ORDER BY step", (), (int,))]
 
     def model_at(self, step: int) -> int:
         """The number of the architecture that a snapshot belongs to."""
-        rows = self._rows("SELECT model FROM snapshots WHERE step <= ? ORDER BY step DESC LIMIT 1", (step,))
+        wanted = "SELECT model FROM snapshots WHERE step <= ? ORDER BY step DESC LIMIT 1"
+        rows = self._rows(wanted, (step,), (int,))
         return int(rows[0][0]) if rows else 0
 
     def structure(self, step: int) -> dict[str, Any]:
@@ -270,10 +315,10 @@ class Reader:
         """Weights and buffers at a snapshot; raises NotFound for a step without one, Damaged for a broken file."""
         from . import snapshots
 
-        rows = self._rows("SELECT file, bytes, crc FROM snapshots WHERE step = ?", (step,))
+        rows = self._rows("SELECT file, bytes, crc FROM snapshots WHERE step = ?", (step,), (str, int, int))
         if not rows:
             raise not_found("snapshot", step, map(str, self.snapshots))
-        return snapshots.read(self.path / rows[0][0], rows[0][1:])
+        return snapshots.read(self.path, rows[0][0], rows[0][1:])
 
     def live(self) -> tuple[int, dict[str, Tensor]] | None:
         """Step and weights of the rolling snapshot that a running training writes while someone looks."""
@@ -284,7 +329,8 @@ class Reader:
 
     def acknowledgement(self, command: int) -> dict[str, Any] | None:
         """What the training answered to a command; None while it has not."""
-        rows = self._rows("SELECT step, ok, old, new, text, time FROM acknowledged WHERE id = ?", (command,))
+        types = (int, int, str, str, str, (float, int))
+        rows = self._rows("SELECT step, ok, old, new, text, time FROM acknowledged WHERE id = ?", (command,), types)
         return dict(zip(("step", "ok", "old", "new", "text", "time"), rows[0], strict=True)) if rows else None
 
     @property

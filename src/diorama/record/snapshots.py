@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..core.errors import Damaged, Unavailable, UsageError
+from . import files
 from .checking import checksum
 
 FOLDER = "snapshots"
@@ -159,37 +160,40 @@ def write(
     return size, crc
 
 
-def read(file: Path, wanted: tuple[int, int] | None = None) -> dict[str, Tensor]:
-    """Read a snapshot; raises Unavailable when it is gone, Damaged when it is not as it was written."""
+def read(folder: Path, name: str, wanted: tuple[int, int] | None = None) -> dict[str, Tensor]:
+    """Read a run's snapshot; raises Unavailable when it is gone, Damaged when it is not as it was written."""
     try:
+        file = files.regular(folder, name)
         if wanted is not None and checksum(file) != tuple(wanted):
             raise Damaged(f"{file.name} does not match its checksum; look at another step")
         tensors = load_file(str(file))
         with safe_open(str(file), "pt") as opened:
-            shared = json.loads((opened.metadata() or {}).get("shared", "{}"))
+            return _shared(tensors, opened.metadata())
     except FileNotFoundError:
-        raise Unavailable(f"the snapshot {file.name} is gone (thinned, or deleted); look at another step") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise Damaged(f"{file.name} cannot be read as a snapshot: {error}") from error
-    for name, same in shared.items():
-        tensors[name] = tensors[same]
-    return tensors
+        raise Unavailable(f"the snapshot {name} is gone (thinned, or deleted); look at another step") from None
+    except (SafetensorError, OSError, ValueError, MemoryError, RecursionError) as error:
+        raise Damaged(f"{name} cannot be read as a snapshot: {error or type(error).__name__}") from error
+
+
+def _shared(tensors: dict[str, Tensor], about: Mapping[str, str] | None) -> dict[str, Tensor]:
+    """Enter the names that share another's memory. *Raises* ValueError for what no snapshot says."""
+    shared = json.loads((about or {}).get("shared", "{}"))
+    if not isinstance(shared, dict) or not all(isinstance(same, str) and same in tensors for same in shared.values()):
+        raise ValueError("it shares tensors that are not there")
+    return tensors | {name: tensors[same] for name, same in shared.items()}
 
 
 def read_live(folder: Path) -> tuple[int, dict[str, Tensor], int | None] | None:
-    """Step and weights of the rolling snapshot, if one is there, and the number of its architecture."""
-    file = folder / LIVE
+    """Step and weights of the rolling snapshot, if one is there that can be read, and the number of its architecture."""
     for _ in range(3):
         try:
-            with safe_open(str(file), "pt") as opened:
+            with safe_open(str(files.regular(folder, LIVE)), "pt") as opened:
                 about = opened.metadata() or {}
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+            step, number = int(about["step"]), int(about["model"]) if "model" in about else None
+            return step, _shared(tensors, about), number
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError):
-            time.sleep(0.01)
-            continue
-        for name, same in json.loads(about.get("shared", "{}")).items():
-            tensors[name] = tensors[same]
-        return int(about["step"]), tensors, int(about["model"]) if "model" in about else None
+        except (SafetensorError, OSError, Damaged, ValueError, KeyError, RecursionError):
+            time.sleep(0.01)  # it is being written, or it is none
     return None

@@ -10,7 +10,11 @@ import secrets
 import sys
 from pathlib import Path
 
+from ..core.errors import Damaged
+from . import files
+
 _KEY_BYTES = 32
+_LONGEST = 1000
 
 
 def key_file() -> Path:
@@ -64,9 +68,19 @@ def sign(data: bytes) -> str:
     return hmac.new(secret, data, hashlib.sha256).hexdigest() if secret else ""
 
 
+def signature(folder: Path, name: str) -> str:
+    """What is written beside a run's file as its signature; empty where there is none."""
+    try:
+        return files.content(folder, os.path.splitext(name)[0] + ".sig", _LONGEST).decode("ascii", "replace")
+    except (OSError, Damaged):
+        return ""
+
+
 def verify(data: bytes, signature: str) -> bool:
     """Whether a signature of these bytes was made with this user's key."""
     secret = key()
     if not secret or not signature:
         return False
-    return hmac.compare_digest(hmac.new(secret, data, hashlib.sha256).hexdigest(), signature.strip())
+    return hmac.compare_digest(
+        hmac.new(secret, data, hashlib.sha256).hexdigest().encode(), signature.strip().encode("ascii", "replace")
+    )

@@ -7,12 +7,12 @@ import contextlib
 import struct
 from typing import Any
 
-import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..core.errors import DioramaError
 from ..live.hub import Hub
 from ..live.session import Session
+from ..live.wire import encoded
 
 LONGEST_MESSAGE = 24_000_000
 """Bytes of one message from the page: a large photograph, encoded."""
@@ -43,7 +43,7 @@ class Socket:
                 loop.call_soon_threadsafe(queue.put_nowait, message)
 
         def send(event: dict[str, Any]) -> None:
-            put(msgspec.json.encode(event, enc_hook=str).decode())
+            put(encoded(event).decode())
 
         def send_frame(channel: int, sequence: int, frame: bytes) -> None:
             put(_HEAD.pack(channel, sequence) + frame)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Client
+from client import Client
 from torch import nn
 from torch.nn import functional
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Client
+from client import Client
 from torch import nn
 
 import diorama

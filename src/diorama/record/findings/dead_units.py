@@ -26,7 +26,7 @@ class DeadUnits(Finding):
 
     def __call__(self, run: Reader) -> list[Found]:
         """One finding for each layer in which the units die first."""
-        order = {layer["name"]: layer["order"] for layer in run.meta.get("layers", ())}
+        order = {layer["name"]: layer.get("order", 0) for layer in run.meta.get("layers", ())}
         dead = {name: (steps, values) for name, steps, values in series_between(run, "activations/", "/dead")}
         found, before = [], 0.0
         for name in sorted(dead, key=lambda each: order.get(each, 0)):

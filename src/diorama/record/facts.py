@@ -1,0 +1,48 @@
+"""The facts of a run: small plain data by name, checked when they are read, since a run may come from anybody."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import msgspec
+
+from ..core.errors import Damaged
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
+class LayerFact(msgspec.Struct):
+    """A layer as the training wrote it down."""
+
+    name: str
+    kind: str = ""
+    units: Count = 0
+    shape: list[int] = []
+    order: int = 0
+
+
+TYPES: dict[str, Any] = {
+    "name": str, "model": str, "task": str, "model_error": str | None, "classes": list[str], "examples": Count,
+    "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str],
+    "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
+    "versions": dict[str, Any], "command": list[str],
+}  # fmt: skip
+"""What the readers of a run rely on; other facts may be any plain data."""
+_OWN = "architecture-"
+"""Facts of this name and a number hold some of the others, as one architecture has them."""
+
+
+def fact(key: str, text: str) -> Any:
+    """A fact from its JSON. *Raises* Damaged for what is none, or of another type than it is in every run."""
+    try:
+        value = json.loads(text)
+        msgspec.json.encode(
+            value
+        )  # what cannot be told to a page is refused here: half a character, a boundless number
+        for name, part in (value if key.startswith(_OWN) else {key: value}).items():
+            if name in TYPES:
+                msgspec.convert(part, TYPES[name])
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise Damaged(f"it holds a fact {key!r} that cannot be read: {error}") from None
+    return value

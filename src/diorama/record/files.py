@@ -1,0 +1,53 @@
+"""The files of a run folder: only regular ones that lie inside it are opened, so that no run leads elsewhere or waits.
+
+A run may come from anybody. A pipe blocks who opens it, a device never ends, and a link leads to what is not the run's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ..core.errors import Damaged
+
+
+def regular(folder: Path, name: str) -> Path:
+    """The path of a run's file, when it is a regular file inside the folder (links that stay inside are followed).
+
+    *Raises* FileNotFoundError where there is none, Damaged for anything else.
+    """
+    path = folder / name
+    try:
+        os.lstat(path)
+        inside, real = os.path.realpath(folder), os.path.realpath(path)
+        if not real.startswith(inside.rstrip(os.sep) + os.sep):
+            raise Damaged(f"{name!r} leads out of the run {str(folder)!r}; only files inside it are opened")
+        mode = os.stat(real).st_mode
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # a loop of links; a name that no file can have
+        raise Damaged(f"{name!r} in the run {str(folder)!r} cannot be opened: {error}") from error
+    if not stat.S_ISREG(mode):
+        raise Damaged(f"{name!r} in the run {str(folder)!r} is {_kind(mode)}, not a file")
+    return path
+
+
+def content(folder: Path, name: str, most: int) -> bytes:
+    """The bytes of a run's file. *Raises* as :func:`regular`, and Damaged for a file larger than ``most`` bytes."""
+    path = regular(folder, name)
+    # Not blocking: what was a file a moment ago may be a pipe now.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    with open(handle, "rb") as file:
+        size = os.fstat(handle).st_size
+        if size > most:
+            raise Damaged(f"{name!r} in the run {str(folder)!r} has {size:,} bytes; at most {most:,} are read")
+        return file.read(size)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
