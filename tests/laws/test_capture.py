@@ -20,7 +20,7 @@ from diorama.model.axes import first_tensor
 from diorama.model.capture import Capture
 from diorama.model.edits import Edit
 from diorama.model.layers import by_unit, layers
-from diorama.model.ops import OpMode
+from diorama.model.mode import OpMode
 from diorama.model.unwrap import named_modules, unwrap
 
 EVERY = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)

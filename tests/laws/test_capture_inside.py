@@ -12,8 +12,8 @@ from zoo import ZOO, Attending, Encoder, Recurrent, Specimen
 
 from diorama.core.errors import NotApplicable, UsageError
 from diorama.model.capture import Capture
+from diorama.model.kernels import attention, recurrent
 from diorama.model.layers import layers
-from diorama.model.ops import attention, recurrent
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 RECURRENT = [s for s in ZOO if s.name.startswith(("lstm", "gru", "rnn"))]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from diorama.model.ops import recurrent
+from diorama.model.kernels import recurrent
 
 Rows = list[list[float]]
 

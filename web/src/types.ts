@@ -358,9 +358,9 @@ export interface Progress {
 
 export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Ridges | Table | Text | Tiles;
 
-export type KeyKind = "run" | "layer" | "op" | "direction" | "unit" | "head" | "weight" | "example" | "class" | "step" | "token";
+export type KeyKind = "run" | "layer" | "direction" | "op" | "query" | "key" | "value" | "pattern" | "residual" | "unit" | "head" | "weight" | "example" | "class" | "step" | "token";
 
-export const KEY_KINDS: readonly KeyKind[] = ["run", "layer", "op", "direction", "unit", "head", "weight", "example", "class", "step", "token"];
+export const KEY_KINDS: readonly KeyKind[] = ["run", "layer", "direction", "op", "query", "key", "value", "pattern", "residual", "unit", "head", "weight", "example", "class", "step", "token"];
 
 export interface Form {
   readonly defaults: Readonly<Record<string, unknown>>;

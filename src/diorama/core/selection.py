@@ -10,10 +10,12 @@ from urllib.parse import quote, unquote
 
 from .errors import UsageError, not_found
 
-NAMED = ("run", "layer", "op", "direction")
+POINTS = ("op", "query", "key", "value", "pattern", "residual")
+"""Kinds of places in a model beside its layers: the name of such a point begins with its kind (``op:block.softmax``)."""
+NAMED = ("run", "layer", "direction")
 INDEXED = ("unit", "head", "weight")
 NUMBERED = ("example", "class", "step", "token")
-KINDS = NAMED + INDEXED + NUMBERED
+KINDS = NAMED + POINTS + INDEXED + NUMBERED
 _SAFE = ".#_- "
 _CALL = re.compile(r"#\d+$")
 _NUMBERS = re.compile(r"\d+(,\d+)*")
@@ -23,15 +25,21 @@ _NUMBERS = re.compile(r"\d+(,\d+)*")
 class Key:
     """A reference to one thing, such as ``unit:features.3/17@5,8``.
 
-    ``name`` is the run, layer, op or direction; ``index`` the unit, head, weight position, or the number(s) of examples,
+    ``name`` is the run, layer or direction; ``index`` the unit, head, weight position, or the number(s) of examples,
     classes, steps and tokens (two numbers mean an inclusive range); ``place`` a position in the unit's map (row, column),
-    of a layer that of all its units together.
+    of a layer that of all its units together. What an op, a query or the like answers is a layer as any other, whose
+    name begins with its kind: ``op:block.softmax`` names it, ``op:block.softmax/3`` a unit of it.
     """
 
     kind: str
     name: str = ""
     index: tuple[int, ...] = ()
     place: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind in POINTS:
+            object.__setattr__(self, "name", f"{self.kind}:{self.name}")
+            object.__setattr__(self, "kind", "unit" if self.index else "layer")
 
     @classmethod
     def parse(cls, text: str) -> Key:
@@ -50,22 +58,25 @@ class Key:
                 "unit": "unit:LAYER/NUMBER",
                 "head": "head:LAYER/NUMBER",
                 "weight": "weight:LAYER/NUMBER,NUMBER",
+                **{point: f"{point}:NAME or {point}:NAME/NUMBER" for point in POINTS},
             }.get(kind, f"{kind}:NUMBER" if kind in NUMBERED else f"{kind}:NAME")
             raise UsageError(f"a key of this kind looks like {form!r}, got {text!r}") from None
 
     @classmethod
     def _parts(cls, kind: str, rest: str) -> Key:
+        if kind in POINTS:
+            return cls._point(kind, rest)
         if kind in NAMED:
             front, at, place = rest.rpartition("@")
-            if kind == "layer" and at and front and _NUMBERS.fullmatch(place):
+            if kind == "layer" and at and _NUMBERS.fullmatch(place):
                 return cls(kind, unquote(front), (), _numbers(place))
-            if not rest:
+            if not rest and kind != "layer":
                 raise ValueError
             return cls(kind, unquote(rest))
         if kind in INDEXED:
             front, at, place = rest.partition("@")
             name, slash, index = front.rpartition("/")
-            if not slash or not name or (at and not place):
+            if not slash or (at and not place):
                 raise ValueError
             return cls(kind, unquote(name), _numbers(index), _numbers(place) if at else ())
         first, dash, last = rest.partition("-")
@@ -74,8 +85,24 @@ class Key:
             raise ValueError
         return cls(kind, "", span)
 
+    @classmethod
+    def _point(cls, kind: str, rest: str) -> Key:
+        """A point, one of its units (behind the last slash), or a place in them."""
+        front, at, place = rest.partition("@")
+        name, slash, index = front.rpartition("/")
+        where = _numbers(place) if at else ()
+        if slash and _NUMBERS.fullmatch(index):
+            return cls(kind, unquote(name), _numbers(index), where)
+        if not front and kind == "op":
+            raise ValueError
+        return cls(kind, unquote(front), (), where)
+
     def __str__(self) -> str:
         place = "@" + ",".join(map(str, self.place)) if self.place else ""
+        point, colon, rest = self.name.partition(":")
+        if colon and point in POINTS and self.kind in ("layer", "unit"):
+            unit = "/" + ",".join(map(str, self.index)) if self.index else ""
+            return f"{point}:{quote(rest, safe=_SAFE)}{unit}{place}"
         if self.kind in NAMED:
             return f"{self.kind}:{quote(self.name, safe=_SAFE)}{place}"
         index = ",".join(map(str, self.index))
@@ -105,6 +132,17 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def is_point(name: str) -> bool:
+    """Whether a layer's name is that of an op, a query or the like, rather than of a module."""
+    kind, colon, _ = name.partition(":")
+    return bool(colon) and kind in POINTS
+
+
+def within(path: str, name: str) -> str:
+    """The full name of what lies in a module: ``l0`` in ``rnn`` is ``rnn.l0``, and in the model itself ``l0``."""
+    return f"{path}.{name}" if path else name
+
+
 def unit_key(layer: str, unit: int, place: Iterable[int] = ()) -> str:
     """The text of a unit's key."""
     return str(Key("unit", layer, (int(unit),), tuple(int(p) for p in place)))
@@ -132,7 +170,7 @@ def as_key(kind: str, value: Any) -> Key:
     else:
         text = str(value)
         key = Key.parse(text if text.partition(":")[0] in KINDS else f"{kind}:{text}")
-    if key.kind != kind:
+    if key.kind != kind and not (kind in POINTS and key.name.startswith(f"{kind}:")):
         raise UsageError(f"wanted a {kind}, got {str(key)!r}")
     return key
 

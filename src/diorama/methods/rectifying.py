@@ -15,6 +15,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from ..model.layers import LayerTable
 from ..model.mode import OpMode
+from ..model.ops import rectifier
 from ..model.targets import Target
 from .method import Looking
 
@@ -46,65 +47,6 @@ class Rectifying:
         """A rule that changes nothing, and counts the ReLUs."""
         self.count += rectifier(name, func, args, kwargs) is not None
         return NotImplemented
-
-
-def rectifier(
-    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Tensor, float | None, bool] | None:
-    """The input of a ReLU, the highest value that it lets through, and whether it writes in place; None for others."""
-    plain = name.removesuffix("_")
-    x = args[0] if args else kwargs.get("input")
-    if not isinstance(x, Tensor) or not x.is_floating_point() or plain not in _BOUNDS:
-        return None
-    bounds = _BOUNDS[plain](args[1:], kwargs)
-    if bounds is None or bounds[0] != 0:
-        return None
-    place = _INPLACE.get(plain, len(args))
-    return x, bounds[1], name.endswith("_") or bool(kwargs.get("inplace", place < len(args) and args[place]))
-
-
-Bounds = tuple[Any, Any] | None
-
-
-def _threshold(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
-    """A threshold at zero that puts zero in its place is a ReLU."""
-    given = {**dict(zip(("threshold", "value"), rest, strict=False)), **kwargs}
-    return (0, None) if given.get("threshold") == 0 and given.get("value") == 0 else None
-
-
-def _clamp(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
-    """A clamp from zero up, perhaps to a highest value."""
-    given = {**dict(zip(("min", "max"), rest, strict=False)), **kwargs}
-    if isinstance(given.get("min"), Tensor) or isinstance(given.get("max"), Tensor):
-        return None
-    return given.get("min"), given.get("max")
-
-
-def _hardtanh(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
-    """A hardtanh between zero and a highest value is a ReLU6."""
-    given = {"min_val": -1.0, "max_val": 1.0, **dict(zip(("min_val", "max_val"), rest, strict=False)), **kwargs}
-    return given["min_val"], given["max_val"]
-
-
-def _maximum(rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
-    """The maximum with a tensor of zeros."""
-    other = rest[0] if len(rest) == 1 else kwargs.get("other")
-    scalar = isinstance(other, Tensor) and other.ndim == 0 and not other.requires_grad
-    return (float(other), None) if scalar else None  # type: ignore[arg-type]
-
-
-_INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "threshold": 3}
-"""Which argument says that it writes in place."""
-_BOUNDS: dict[str, Callable[[tuple[Any, ...], dict[str, Any]], Bounds]] = {
-    "relu": lambda rest, kwargs: (0, None),
-    "relu6": lambda rest, kwargs: (0, 6),
-    "threshold": _threshold,
-    "clamp": _clamp,
-    "clip": _clamp,
-    "clamp_min": _clamp,
-    "hardtanh": _hardtanh,
-    "maximum": _maximum,
-}
 
 
 class _Rectified(torch.autograd.Function):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,6 +42,15 @@ def first_tensor(output: Any) -> Tensor | None:
     return None
 
 
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in a value, also in tuples, lists, dicts and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    else:
+        for part in _parts(value):
+            yield from tensors_in(part)
+
+
 def holds_packed(output: Any) -> bool:
     """Whether an output is a packed sequence, or a recurrent module's tuple that starts with one."""
     if isinstance(output, nn.utils.rnn.PackedSequence):
@@ -69,7 +78,8 @@ def with_tensor(output: Any, old: Tensor, new: Tensor) -> Any:
     if isinstance(output, tuple) and hasattr(output, "_fields"):
         return type(output)(*(with_tensor(part, old, new) for part in output))
     if isinstance(output, tuple | list):
-        return type(output)(with_tensor(part, old, new) for part in output)
+        # A named result of torch (of max, of sort) takes its parts as one.
+        return type(output)([with_tensor(part, old, new) for part in output])
     if dataclasses.is_dataclass(output) and not isinstance(output, type):
         names = [field.name for field in dataclasses.fields(output)]
         fields = {name: with_tensor(getattr(output, name), old, new) for name in names}

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
-from ..core.selection import without_call
+from ..core.selection import is_point, within, without_call
 from ..data import nesting
 from ..data.nesting import Nested
-from .axes import example_axis, first_tensor, holds_packed, time_major, unit_axis, with_tensor
+from .axes import example_axis, first_tensor, holds_packed, tensors_in, time_major, unit_axis, with_tensor
 from .edits import Edit, EditedWeights, edited
+from .inplace import writes
 from .layers import LayerTable, layers, recurrent_parts
-from .mode import OpMode
+from .mode import OpMode, OpNames, Run, Trail, without_modes
 from .opaque import Opaque
+from .points import Point, points
 from .recurrent import States
 from .untouched import Mode, Untouched
-from .unwrap import fed, named_modules, unwrap
+from .unwrap import fed, layer_modules, named_modules, unwrap
 
 Reduce = Callable[[str, Tensor], Any]
 _FAST = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -35,8 +37,9 @@ class _Enough(BaseException):
 class Capture:
     """A look inside a model while it runs; the model is left exactly as it was found, also after an exception.
 
-    *Meaning* ``keep`` names layers, or says ``"all"``; ``look[name]`` is then the layer's activation in the last call,
-    the example on the first axis, as it was before anything later wrote into it. With ``reduce`` the value of
+    *Meaning* ``keep`` names layers and other points (``"op:block.softmax"``), or says ``"all"`` layers; ``look[name]`` is
+    then the layer's activation in the last call, the example on the first axis, as it was before anything later wrote into
+    it. With ``reduce`` the value of
     ``reduce(name, tensor)`` is kept instead, and nothing is copied. ``grad=True`` records gradients, and the kept
     activations lie on the path to the output. ``until`` stops the forward pass after the named layer. ``cancel`` is
     called at every op and may raise. ``edits`` change activations and weights for this look alone. ``gates`` and
@@ -64,7 +67,7 @@ class Capture:
             raise not_found("mode", mode, ("eval", "train"))
         self.model = unwrap(model)
         self.output: Any = None
-        self._modules = named_modules(self.model)
+        self._modules = layer_modules(self.model)
         self._mode: Mode = mode
         self._grad, self._reduce, self._cancel, self._until = grad, reduce, cancel, until
         self._all = keep == "all"
@@ -78,10 +81,15 @@ class Capture:
         self._inner: dict[str, list[Edit]] = {}
         for edit in edits:
             self._sort(Edit.of(edit))
-        self._paths = {name: self._path(name) for name in {*self._keep, *self._edits, *filter(None, [until])}}
-        if until is not None and until not in self._modules and without_call(until) == until:
+        named = {*self._keep, *self._edits, *([] if until is None else [until])}
+        self._between = tuple(name for name in sorted(named) if is_point(name) and name not in self._modules)
+        self._at: dict[str, list[tuple[str, Point]]] = {}
+        self._paths = {name: self._path(name) for name in named.difference(self._between)}
+        if until is not None and until in self._paths and until not in self._modules and without_call(until) == until:
             self._until = self._paths[until]
         self._opaque = self._open(gates, attention)
+        self._mode_on = OpMode(cancel=cancel)
+        self._names = OpNames(self._opaque.trail if self._opaque is not None else Trail(named_modules(self.model)))
 
     def _sort(self, edit: Edit) -> None:
         """Put an edit where it is applied: to weights, to the output of a module, or inside an op."""
@@ -92,6 +100,8 @@ class Capture:
             if key.name != "attention":
                 self._path(key.name)
             self._inner.setdefault(key.name, []).append(edit)
+        elif is_point(key.name) and key.name not in self._modules:
+            self._edits.setdefault(key.name, []).append(edit)
         elif key.name not in self._modules and without_call(key.name) == key.name:
             self._path(key.name)
             self._inner.setdefault(key.name, []).append(edit)
@@ -103,7 +113,7 @@ class Capture:
             way, unit = divmod(key.number, width)
             if way >= len(parts):
                 raise UsageError(f"{key.name} has units 0 to {width * len(parts) - 1}, got {key.number}")
-            inside = dataclasses.replace(key, name=f"{key.name}.{parts[way]}", index=(unit,))
+            inside = dataclasses.replace(key, name=within(key.name, parts[way]), index=(unit,))
             self._inner.setdefault(inside.name, []).append(dataclasses.replace(edit, key=inside))
         else:
             self._edits.setdefault(key.name, []).append(edit)
@@ -112,7 +122,7 @@ class Capture:
         """What opens recurrent kernels and attention, when something inside them is asked for."""
         parts = {name for name, path in self._paths.items() if name != path and without_call(name) == name}
         if self._all:
-            parts = {f"{p}.{part}" for p, module in self._modules.items() for part in recurrent_parts(module)}
+            parts = {within(p, part) for p, module in self._modules.items() for part in recurrent_parts(module)}
         if not (parts or self._inner or gates or attention):
             return None
         return Opaque(
@@ -130,9 +140,9 @@ class Capture:
         if (path := name if name in self._modules else without_call(name)) in self._modules:
             return path
         for owner, module in self._modules.items():
-            if name.startswith(owner + ".") and name[len(owner) + 1 :] in recurrent_parts(module):
+            if any(within(owner, part) == name for part in recurrent_parts(module)):
                 return owner
-        parts = [f"{p}.{part}" for p, module in self._modules.items() for part in recurrent_parts(module)]
+        parts = [within(p, part) for p, module in self._modules.items() for part in recurrent_parts(module)]
         raise not_found("layer", name, [*self._modules, *parts])
 
     def __enter__(self) -> Capture:
@@ -144,8 +154,8 @@ class Capture:
             for path in {**dict.fromkeys(self._paths.values()), **dict.fromkeys(wanted)}:
                 handle = self._modules[path].register_forward_hook(self._hook(path))
                 self._stack.callback(handle.remove)
-            if self._opaque is not None:
-                self._stack.enter_context(self._opaque.trail)
+            if self._opaque is not None or self._between:
+                self._stack.enter_context(self._names.trail)
         except BaseException:
             self._stack.close()
             raise
@@ -162,8 +172,11 @@ class Capture:
         self._values, self._calls = {}, dict.fromkeys(self._modules, 0)
         self._examples = nesting.size(x)
         self._recent: tuple[Tensor, int, Tensor] | None = None
-        if self._table is None and any(self._unclear(name) for name in self._edits):
+        if self._table is None and any(self._unclear(name) for name in self._edits if name in self._paths):
             self._table = layers(self.model, x)
+        if self._between:
+            self._find(x)
+            self._names.trail.restart()
         if self._opaque is not None:
             self._opaque.restart()
         self._running, self.output = True, None
@@ -178,11 +191,65 @@ class Capture:
 
     def _ops(self) -> AbstractContextManager[object]:
         """The function mode that this look needs, or nothing."""
+        mode = self._mode_on = OpMode(cancel=self._cancel)
         if self._opaque is not None:
-            return OpMode(cancel=self._cancel).replace(self._opaque)
-        if self._cancel is not None or any(isinstance(module, _FAST) for module in self._modules.values()):
-            return OpMode(cancel=self._cancel)
-        return nullcontext()
+            mode.replace(self._opaque)
+        if self._between:
+            return mode.around(self._ran)
+        if self._opaque is not None or self._cancel is not None:
+            return mode
+        return mode if any(isinstance(module, _FAST) for module in self._modules.values()) else nullcontext()
+
+    def _find(self, x: Nested) -> None:
+        """Where in the pass the points between layers lie, for an input of this form."""
+        with without_modes(), torch.set_grad_enabled(False):
+            known = points(self.model, x)
+            self._at = {}
+            for name in self._between:
+                point = known[name]
+                self._at.setdefault(point.op, []).append((name, point))
+        self._asked = frozenset(self._named(full) for full in self._at)
+        self._names.restart()
+
+    @staticmethod
+    def _named(full: str) -> str:
+        """The op's own name in its name in the graph."""
+        return without_call(full).rpartition(".")[2]
+
+    def _ran(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], run: Run) -> Any:
+        """Run an op; where it is one of the points, keep and edit what it answers."""
+        if name not in self._asked:
+            return run(name, func, args, kwargs)
+        here = self._at.get(self._names.next(name), ())
+        into: Tensor | None = None
+        if here and (self._grad or any(own in self._edits for own, _ in here)) and writes(name, func, args, kwargs):
+            # What it answers is changed before the model's own tensor is written to: later, autograd would complain.
+            into = args[0] if args else kwargs["input"]
+            copy = into.clone()
+            args, kwargs = (copy, *args[1:]) if args else args, kwargs if args else {**kwargs, "input": copy}
+        result = run(name, func, args, kwargs)
+        self._names.count(name, result)
+        for own, point in here:
+            result = self._passed(own, point, result)
+        if into is not None:
+            result = into.copy_(result)
+        for own, _ in here:
+            self._stop_after(own)
+        return result
+
+    def _passed(self, name: str, point: Point, result: Any) -> Any:
+        """Edit and keep what an op answered; returns what goes on in its place."""
+        tensor = list(tensors_in(result))[point.number]
+        edits, wanted = self._edits.get(name), name in self._keep
+        if point.whole and edits and any(edit.key.kind == "unit" or edit.key.place for edit in edits):
+            raise NotApplicable(f"{name} can only be edited whole, as layer or op without a unit: {point.whole}")
+        seen = point.read(tensor, self._examples) if wanted or not point.whole else tensor
+        passed = edited(seen, edits, point.unit_axis) if edits else None
+        if wanted:
+            passed = self._store(name, seen if passed is None else passed, passed)
+        if passed is None:
+            return result
+        return with_tensor(result, tensor, passed if point.whole else point.layout.together(passed))
 
     def __getitem__(self, name: str) -> Any:
         """The activation of a layer (or what ``reduce`` made of it) in the last call."""
@@ -227,7 +294,8 @@ class Capture:
                 return None
             self._calls[path] = call = self._calls[path] + 1
             name = path if call == 1 else f"{path}#{call}"
-            return self._answered(name, path, module, output)
+            with self._mode_on.aside():
+                return self._answered(name, path, module, output)
 
         return hook
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,13 +13,11 @@ from ..core.errors import not_found
 from ..core.selection import Key, layer_key
 from ..data import nesting
 from ..data.nesting import Nested
-from .axes import first_tensor
-from .mode import OpMode, Trail
+from .axes import first_tensor, tensors_in
+from .mode import ALIASES, NOTHING_DONE, OpMode, OpNames, Trail
 from .untouched import Untouched
 from .unwrap import fed, named_modules, unwrap
 
-_ALIASES = frozenset({"data", "detach", "alias", "requires_grad_", "set_", "retain_grad"})
-_NOTHING_DONE = frozenset({"contiguous", "to", "float", "double", "half", "bfloat16", "cpu", "cuda", "type", "type_as"})
 Edge = tuple[str, str, str]
 
 
@@ -124,7 +122,7 @@ def graph(model: nn.Module, x: Nested) -> Graph:
     few = fed(plain, nesting.select(x, slice(0, 2)))
     draft = _Draft(nesting.size(few))
     trail = Trail(named_modules(plain), draft.opened, draft.closed)
-    draft.trail = trail
+    draft.trail, draft.names = trail, OpNames(trail)
     draft.inputs(few)
     with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(draft.ran):
         output = nesting.call(plain, few)
@@ -132,24 +130,11 @@ def graph(model: nn.Module, x: Nested) -> Graph:
     return Graph(tuple(draft.nodes.values()), tuple(draft.edges))
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from _tensors(getattr(value, field.name))
-
-
 class _Draft:
     """A graph while it is found: which node made each tensor that is alive."""
 
     trail: Trail
+    names: OpNames
 
     def __init__(self, examples: int) -> None:
         self.examples = examples
@@ -157,7 +142,6 @@ class _Draft:
         self.edges: dict[Edge, None] = {}
         self.maker: dict[int, str] = {}
         self.alive: list[Tensor] = []  # so that no two tensors share an id
-        self.times: dict[str, int] = {}
 
     def inputs(self, x: Nested) -> None:
         """Start with one node an input."""
@@ -169,13 +153,13 @@ class _Draft:
         for name, part in named.items():
             label = name.removeprefix("input.")
             self.nodes[name] = Node(name, label, "input", "", self.shape(first_tensor(part)), 0, "")
-            for tensor in _tensors(part):
+            for tensor in tensors_in(part):
                 self.made(tensor, name)
 
     def output(self, output: Any) -> None:
         """End with the node for what the model returns."""
         self.nodes["output"] = Node("output", "output", "output", "", self.shape(first_tensor(output)), 0, "")
-        for tensor in _tensors(output):
+        for tensor in tensors_in(output):
             self.flow(tensor, "output")
 
     def shape(self, tensor: Tensor | None) -> tuple[int, ...]:
@@ -208,9 +192,9 @@ class _Draft:
         """A module ends: what it returns without an op inside it having made it was made by the module itself."""
         node = layer_key(name)
         self.nodes[node] = dataclasses.replace(self.nodes[node], shape=self.shape(first_tensor(output)))
-        for tensor in _tensors(output):
+        for tensor in tensors_in(output):
             if not self._within(self.maker.get(id(tensor), ""), node):
-                for source in _tensors(given):
+                for source in tensors_in(given):
                     self.flow(source, node)
                 self.made(tensor, node)
 
@@ -223,23 +207,22 @@ class _Draft:
 
     def ran(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """An op ran: it becomes a node inside the module that called it."""
-        results = list(_tensors(result))
+        results = list(tensors_in(result))
         if not results:
             return
-        given = [*_tensors(args), *_tensors(kwargs)]
+        given = [*tensors_in(args), *tensors_in(kwargs)]
         same = any(tensor is source for tensor in results for source in given)
-        if name in _ALIASES or (name in _NOTHING_DONE and same):
+        full = self.names.next(name)
+        self.names.count(name, result)
+        if name in ALIASES or (name in NOTHING_DONE and same):
             maker = self.maker.get(id(given[0])) if given else None
             if maker is not None:
                 self.made(results[0], maker)
             return
         here = self.trail.here
-        full = f"{here}.{name}" if here else name
-        self.times[full] = time = self.times.get(full, 0) + 1
-        full = full if time == 1 else f"{full}#{time}"
         node = str(Key("op", full))
         weights = sum(tensor.numel() for tensor in given if isinstance(tensor, nn.Parameter))
-        label = name if time == 1 else f"{name}#{time}"
+        label = full[len(here) + 1 :] if here else full
         parent = layer_key(here) if here else ""
         self.nodes[node] = Node(node, label, name, parent, self.shape(results[0]), weights, node)
         for tensor in given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -10,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..core.errors import not_found
+from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.selection import is_point, within
 from ..data import nesting
 from ..data.nesting import Nested
+from . import ops
 from .axes import example_axis, first_tensor, likely_unit_axis, time_major, unit_axis
 from .untouched import Untouched
-from .unwrap import fed, named_modules, unwrap
-
-RECTIFIERS = frozenset({"relu", "relu_", "relu6"})
+from .unwrap import fed, layer_modules, unwrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Layer:
     """One call of a module (or one direction of one layer of a recurrent module) and what it returns."""
 
     name: str
-    """The module's path; ``#2`` marks the second call of a reused module, ``.l0.reverse`` a part of a recurrent one."""
+    """The module's path; ``#2`` marks the second call of a reused module, ``.l0.reverse`` a part of a recurrent one. It is
+    empty for the model itself, and ``op:…`` for an op."""
     kind: str
     """The module's class."""
     shape: tuple[int, ...]
@@ -57,10 +59,13 @@ class Layer:
 
 
 class LayerTable(Sequence[Layer]):
-    """All layers of a model in order; a name finds its layer: ``table["features.3"]``."""
+    """All layers of a model in order; a name finds its layer: ``table["features.3"]``.
 
-    def __init__(self, layers: Iterable[Layer]) -> None:
-        self._layers = tuple(layers)
+    Ops and what lies in an attention are no layers of the list, and found by their names too: ``table["op:block.softmax"]``.
+    """
+
+    def __init__(self, layers: Iterable[Layer], find: Callable[[str], Layer] | None = None) -> None:
+        self._layers, self._find = tuple(layers), find
         self._by_name = {layer.name: layer for layer in self._layers}
 
     @overload
@@ -71,6 +76,8 @@ class LayerTable(Sequence[Layer]):
         if isinstance(which, slice):
             return LayerTable(self._layers[which])
         if isinstance(which, str):
+            if which not in self._by_name and self._find is not None and is_point(which):
+                return self._find(which)
             if which not in self._by_name:
                 raise not_found("layer", which, self._by_name)
             return self._by_name[which]
@@ -83,7 +90,16 @@ class LayerTable(Sequence[Layer]):
         return iter(self._layers)
 
     def __contains__(self, item: object) -> bool:
-        return item in self._by_name if isinstance(item, str) else item in self._layers
+        return self.has(item) if isinstance(item, str) else item in self._layers
+
+    def has(self, name: str) -> bool:
+        """Whether there is a layer, or an op or the like, of that name."""
+        if name in self._by_name or self._find is None or not is_point(name):
+            return name in self._by_name
+        try:
+            return bool(self._find(name))
+        except (UsageError, NotApplicable):
+            return False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,7 +154,7 @@ def layers(model: nn.Module, x: Nested) -> LayerTable:
     """
     plain = unwrap(model)
     few = fed(plain, nesting.select(x, slice(0, 2)))
-    modules = named_modules(plain)
+    modules = layer_modules(plain)
     look = _Survey(modules, nesting.size(few))
     handles = []
     try:
@@ -150,7 +166,22 @@ def layers(model: nn.Module, x: Nested) -> LayerTable:
     finally:
         for handle in handles:
             handle.remove()
-    return LayerTable(look.finished())
+    return LayerTable(look.finished(), finder(plain, few))
+
+
+def finder(model: nn.Module, x: Nested) -> Callable[[str], Layer]:
+    """What finds the points of a model that lie between its layers; it does not keep the model alive."""
+    known = weakref.ref(model)
+
+    def find(name: str) -> Layer:
+        from .points import points  # points are layers, so that this knows them only when asked
+
+        alive = known()
+        if alive is None:
+            raise NotApplicable(f"the model in which {name} was to be found is gone; ask the layers of the one at hand")
+        return points(alive, x)[name]
+
+    return find
 
 
 class _Rectified(TorchFunctionMode):
@@ -162,9 +193,10 @@ class _Rectified(TorchFunctionMode):
         self.layers: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if getattr(func, "__name__", "") in RECTIFIERS and args:
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], Tensor) and ops.rectifies(getattr(func, "__name__", ""), args, kwargs):
             self.layers.update(self.made_by.get(_state(args[0]), ()))
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def _state(tensor: Tensor) -> tuple[int, int]:
@@ -255,12 +287,12 @@ def _part(whole: Layer, module: nn.Module, part: str) -> Layer:
     own = {name: p for name, p in module.named_parameters() if name.endswith(suffix)}
     return dataclasses.replace(
         whole,
-        name=f"{whole.name}.{part}",
+        name=within(whole.name, part),
         shape=(*whole.shape[:-1], units),
         units=units,
         parameters=sum(parameter.numel() for parameter in own.values()),
         leaf=True,
-        weight=f"{whole.path}.weight_ih{suffix}",
+        weight=within(whole.path, f"weight_ih{suffix}"),
         part=part,
     )
 
@@ -277,4 +309,4 @@ def main_weight(path: str, module: nn.Module) -> str | None:
     if not own:
         return None
     name = "weight" if "weight" in own else max(own, key=lambda name: own[name].numel())
-    return f"{path}.{name}"
+    return within(path, name)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode_temporarily
 
-from ..core.selection import without_call
+from ..core.selection import within, without_call
+from .axes import tensors_in
 
 Callback = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any], Any], None]
 Rule = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+Run = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+Around = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any], Run], Any]
 
 _SIGNS = {
     "truediv": "div",
@@ -46,6 +50,7 @@ class OpMode(TorchFunctionMode):
 
     *Meaning* a callback given to ``on_op`` hears of each op after it ran; a rule given to ``replace`` is asked before,
     and answers with a result or with ``NotImplemented``, in which case the op runs as it is; the first answer decides.
+    A callback given to ``around`` gets ``run`` with which to run the op, and may change what goes in and what comes out.
     Ops that a rule itself calls are not seen, unless it calls them inside ``with mode:``. ``cancel`` is called
     before each op and may raise.
     *Cost* about two microseconds an op.
@@ -55,6 +60,8 @@ class OpMode(TorchFunctionMode):
         super().__init__()
         self._callbacks: list[Callback] = []
         self._rules: list[Rule] = []
+        self._around: Around | None = None
+        self._aside = 0
         self._cancel = cancel
 
     def on_op(self, callback: Callback) -> OpMode:
@@ -67,15 +74,34 @@ class OpMode(TorchFunctionMode):
         self._rules.append(rule)
         return self
 
+    def around(self, callback: Around) -> OpMode:
+        """Let ``callback(name, func, args, kwargs, run)`` answer every op, mostly with ``run(name, func, args, kwargs)``."""
+        self._around = callback
+        return self
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within, ops are diorama's own, and the model's names and rules do not count them."""
+        self._aside += 1
+        try:
+            yield
+        finally:
+            self._aside -= 1
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if self._cancel is not None:
             self._cancel()
-        if not self._rules and not self._callbacks:
+        if self._aside or not (self._rules or self._callbacks or self._around):
             return func(*args, **kwargs)
         name = op_name(func)
+        if self._around is not None:
+            return self._around(name, func, args, kwargs, self._ran)
+        return self._ran(name, func, args, kwargs)
+
+    def _ran(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = NotImplemented
         for rule in self._rules:
             result = rule(name, func, args, kwargs)
@@ -86,6 +112,48 @@ class OpMode(TorchFunctionMode):
         for callback in self._callbacks:
             callback(name, func, args, kwargs, result)
         return result
+
+
+@contextmanager
+def without_modes() -> Iterator[None]:
+    """Within, no function mode is on, whoever turned it on: for a look that nobody else should see."""
+    with ExitStack() as stack:
+        for _ in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
+            stack.enter_context(_pop_mode_temporarily())
+        yield
+
+
+ALIASES = frozenset({"data", "detach", "alias", "requires_grad_", "set_", "retain_grad"})
+"""Ops that hand on the tensor itself: they are no places of their own."""
+NOTHING_DONE = frozenset({"contiguous", "to", "float", "double", "half", "bfloat16", "cpu", "cuda", "type", "type_as"})
+"""Ops that mostly return the very tensor that they were given, and then are no places either (but they are counted, as
+what they do may depend on how a tensor lies in memory)."""
+
+
+class OpNames:
+    """Names ops as the graph does: by the layer that calls them and their usual name, ``#2`` at a second call there."""
+
+    def __init__(self, trail: Trail) -> None:
+        self.trail = trail
+        self._times: dict[str, int] = {}
+
+    def restart(self) -> None:
+        """Count from the beginning, for a new forward pass."""
+        self._times.clear()
+
+    def next(self, name: str) -> str:
+        """The name that an op has if it returns a tensor."""
+        full = within(self.trail.here, name)
+        time = self._times.get(full, 0) + 1
+        return full if time == 1 else f"{full}#{time}"
+
+    def count(self, name: str, result: Any) -> bool:
+        """Count an op that ran, if it is a place: one that returned a tensor."""
+        if name in ALIASES or not (isinstance(result, Tensor) or next(tensors_in(result), None) is not None):
+            return False
+        full = within(self.trail.here, name)
+        self._times[full] = self._times.get(full, 0) + 1
+        return True
 
 
 class Trail:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..core.selection import within
 from . import attention, recurrent
 from .edits import Edit, edited_step
 from .mode import Trail
@@ -52,20 +53,20 @@ class Opaque:
 
     def _recurrent(self, name: str, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         here = self.trail.here
-        asked = {part for part in (*self._parts, *self._edits) if part.startswith(here + ".l")}
+        asked = {part for part in (*self._parts, *self._edits) if part.startswith(within(here, "l"))}
         if not asked and not self._gates:
             return NotImplemented
         if self._lenient and packed(args):
             return NotImplemented
         call = Kernel.of(name, args, here or "the model")
-        edits = {part: self._edits[f"{here}.{part}"] for part in call.parts if f"{here}.{part}" in self._edits}
+        edits = {part: self._edits[within(here, part)] for part in call.parts if within(here, part) in self._edits}
         if not edits and not self._gates:
-            return recurrent.by_layer(call, func, lambda part, h: self._kept(f"{here}.{part}", h))
+            return recurrent.by_layer(call, func, lambda part, h: self._kept(within(here, part), h))
 
         def seen(part: str, states: States) -> None:
             if self._gates:
-                self.states[f"{here}.{part}" if here else part] = states
-            self._kept(f"{here}.{part}", states["h"])
+                self.states[within(here, part)] = states
+            self._kept(within(here, part), states["h"])
 
         def change(part: str, step: int, h: Tensor) -> Tensor:
             return edited_step(h, edits[part], step) if part in edits else h

@@ -250,7 +250,7 @@ def scan(
     labels: Whole | None = None
 
     def take(name: str, tensor: Tensor) -> None:
-        layer = table[name] if table is not None and name in table.names else None
+        layer = table[name] if table is not None and table.has(name) else None
         if layer is None or tensor.ndim == 0 or len(tensor) != count:
             return
         units = by_unit(layer, tensor)

@@ -61,6 +61,17 @@ def named_modules(model: nn.Module) -> dict[str, nn.Module]:
     return dict(_walk(model, "", set()))
 
 
+def layer_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that are layers: all below a model, and the model itself (its path is empty) where nothing below it
+    holds weights and it does.
+    """
+    below = named_modules(model)
+    own = "parametrizations" in model._modules or any(p is not None for p in model._parameters.values())
+    if not own or any(True for module in below.values() for _ in module.parameters()):
+        return below
+    return {**below, "": model}
+
+
 def _walk(module: nn.Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
     if isinstance(module, torch.jit.ScriptModule):
         return

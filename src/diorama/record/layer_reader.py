@@ -14,7 +14,7 @@ from ..core.rounding import alike
 from ..core.selection import without_call
 from ..model.axes import first_tensor, likely_unit_axis, unit_axis
 from ..model.layers import LayerTable
-from ..model.unwrap import named_modules
+from ..model.unwrap import layer_modules
 from .reduction import flattened, reduce
 from .step import LayerReading
 
@@ -59,8 +59,8 @@ class LayerReader:
         self._found = {}
         self._modules = {
             path: module
-            for path, module in named_modules(model).items()
-            if not isinstance(module, _SKIPPED) and (not any(module.children()) or isinstance(module, nn.RNNBase))
+            for path, module in layer_modules(model).items()
+            if not isinstance(module, _SKIPPED) and (not path or not any(module.children()) or isinstance(module, nn.RNNBase))
         }
         known = {layer.name: layer for layer in table} if table is not None else {}
         self._axes = {name: layer.unit_axis for name, layer in known.items()}

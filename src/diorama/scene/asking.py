@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def pictures(
     reason = view.fits(scene)
     if reason is not None:
         raise NotApplicable(f"{name} does not fit here: {reason}")
-    _check(scene, selection, view.follows)
+    selection = _checked(scene, selection, view.follows)
     return _drawn(scene, asked, selection, progress)
 
 
@@ -62,7 +63,7 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
         for step in scene.steps:
             moment = scene.at(step)
             try:
-                _check(moment, selection, view.follows)
+                _checked(moment, selection, view.follows)
             except DioramaError:
                 continue  # a network that grew: what is chosen is not there at every step
             for picture in _drawn(moment, view, selection, None):
@@ -89,23 +90,34 @@ def _sorted_out(view: type, options: dict[str, Any], selection: Selection) -> tu
     return knobs, selection
 
 
-def _check(scene: Scene, selection: Selection, follows: Iterable[str]) -> None:
-    """Refuse keys that the view would follow to nothing."""
-    for key in (*selection.a, *selection.b):
-        if key.kind not in follows:
-            continue
-        if key.kind in ("layer", "unit"):
-            known = layer_names(scene)
-            if key.name not in known:
-                raise not_found("layer", key.name, known)
-            if key.kind == "unit":
-                _check_unit(scene, key)
-        elif key.kind == "direction":
-            scene.direction(key.name)
-        elif key.kind == "example":
-            _check_number(key, len(scene.examples), "the probe set has examples")
-        elif key.kind == "class" and scene.classes:
-            _check_number(key, len(scene.classes), "there are classes")
+def _checked(scene: Scene, selection: Selection, follows: Iterable[str]) -> Selection:
+    """Refuse keys that the view would follow to nothing, and write the others out in full."""
+    a, b = (tuple(_known(scene, key) if key.kind in follows else key for key in part) for part in (selection.a, selection.b))
+    return Selection(a, b)
+
+
+def _known(scene: Scene, key: Key) -> Key:
+    """A key that names something in the scene, an op by its full name."""
+    if key.kind in ("layer", "unit"):
+        return _known_layer(scene, key)
+    if key.kind == "direction":
+        scene.direction(key.name)
+    elif key.kind == "example":
+        _check_number(key, len(scene.examples), "the probe set has examples")
+    elif key.kind == "class" and scene.classes:
+        _check_number(key, len(scene.classes), "there are classes")
+    return key
+
+
+def _known_layer(scene: Scene, key: Key) -> Key:
+    if scene.missing is not None:
+        if key.name not in (known := layer_names(scene)):
+            raise not_found("layer", key.name, known)
+        return key
+    layer = scene.layers[key.name]
+    if key.kind == "unit" and key.number >= layer.units:
+        raise UsageError(f"{key.name} has units 0 to {layer.units - 1}, got {key.number}")
+    return dataclasses.replace(key, name=layer.name)
 
 
 def layer_names(scene: Scene) -> tuple[str, ...]:
@@ -113,13 +125,6 @@ def layer_names(scene: Scene) -> tuple[str, ...]:
     if scene.missing is None:
         return scene.layers.names
     return tuple(dict.fromkeys(name.rpartition(".")[0] for name in scene.parameters()))
-
-
-def _check_unit(scene: Scene, key: Key) -> None:
-    if scene.missing is None:
-        units = scene.layers[key.name].units
-        if key.number >= units:
-            raise UsageError(f"{key.name} has units 0 to {units - 1}, got {key.number}")
 
 
 def _check_number(key: Key, count: int, where: str) -> None:

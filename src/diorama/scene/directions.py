@@ -66,7 +66,7 @@ def direction(scene: Scene, name: str) -> Direction:
     """
     how, _, rest = name.partition("/")
     layer, _, number = rest.rpartition("/")
-    if how in BASES and layer in scene.layers.names and number.isdecimal():
+    if how in BASES and scene.layers.has(layer) and number.isdecimal():
         found, _ = base(scene, layer, how)  # type: ignore[arg-type]
         if int(number) >= len(found):
             raise UsageError(f"the base {how}/{layer} has directions 0 to {len(found) - 1}, got {number}")
@@ -117,7 +117,7 @@ def recipes(scene: Scene) -> dict[str, Recipe]:
     if folder is not None and folder.is_dir():
         for path in folder.glob("direction-*.json"):
             recipe = _read(path)
-            if recipe is not None and recipe.layer in scene.layers.names:
+            if recipe is not None and scene.layers.has(recipe.layer):
                 found[recipe.name] = recipe
     return dict(sorted(found.items()))
 

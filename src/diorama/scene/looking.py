@@ -19,8 +19,8 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.graph import Graph, graph
+from ..model.kernels import recurrent
 from ..model.layers import Layer, LayerTable, by_unit, layers
-from ..model.ops import recurrent
 from ..model.outputs import Reading
 from ..model.untouched import Mode
 from ..model.unwrap import device_of, fed
@@ -320,7 +320,7 @@ class Looking:
                 raise NotApplicable(f"{name!r} is not a {wanted}: it is a {found.kind} of shape {tuple(found.shape)}")
             return found
         for key in reversed(selection.a):
-            if key.kind in ("layer", "unit") and key.name in self.layers.names and fits(self.layers[key.name]):
+            if key.kind in ("layer", "unit") and self.layers.has(key.name) and fits(self.layers[key.name]):
                 return self.layers[key.name]
         for layer in self.layers:
             if fits(layer):

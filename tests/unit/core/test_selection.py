@@ -12,7 +12,8 @@ from diorama.core.selection import KINDS, Address, Key, Selection, as_key, layer
 PLAN = [
     "run:a", "layer:features.3", "layer:act#2", "layer:rnn.l1.reverse", "unit:features.3/17", "unit:features.3/17@5,8",
     "head:block.2.attn/4", "weight:fc/3,1", "op:layer1.0.add", "direction:smiling", "example:4", "example:4-90",
-    "class:7", "step:120", "token:12",
+    "class:7", "step:120", "token:12", "op:block.softmax#2/3", "op:stem.conv2d/3@5,8", "op:chunk.1", "query:attn/1",
+    "pattern:block.2.attn/4", "residual:block.2", "layer:", "unit:/3", "layer:conv1@5,8",
 ]  # fmt: skip
 
 
@@ -24,7 +25,7 @@ def test_keys_of_the_plan_keep_their_spelling(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "unit", "unit:", "unit:a", "unit:/3", "unit:a/", "unit:a/x", "unit:a/3@", "example:x", "example:9-3", "cat:3"],
+    ["", "unit", "unit:", "unit:a", "unit:3", "unit:a/", "unit:a/x", "unit:a/3@", "example:x", "example:9-3", "cat:3", "op:", "op:a/3@"],
 )
 def test_malformed_keys_are_refused_with_the_right_form(text: str) -> None:
     """A key that is none raises UsageError that shows how one looks."""
@@ -37,6 +38,7 @@ numbers = st.integers(0, 10**6)
 keys = st.one_of(
     st.builds(lambda k, n: Key(k, n), st.sampled_from(["run", "layer", "op", "direction"]), names),
     st.builds(lambda n, i, p: Key("unit", n, (i,), p), names, numbers, st.sampled_from([(), (3,), (5, 8)])),
+    st.builds(lambda n, i: Key("op", n, i), names, st.sampled_from([(), (3,)])),
     st.builds(lambda k, i: Key(k, "", (i,)), st.sampled_from(["example", "class", "step", "token"]), numbers),
 )
 
@@ -55,6 +57,14 @@ def test_choosing_replaces_the_key_of_its_kind() -> None:
     assert str(chosen) == "example:3+unit:b/2"
     assert chosen.one("unit") == Key("unit", "b", (2,))
     assert chosen.one("class") is None
+
+
+def test_an_op_is_chosen_as_a_layer() -> None:
+    """What an op answers is a layer as any other and its channels are units, so every view follows them."""
+    chosen = Selection.of("layer:a", "unit:a/1").choose("op:block.softmax/2")
+    assert chosen.one("unit") == Key("op", "block.softmax", (2,))
+    assert (chosen.one("unit").kind, chosen.one("unit").name) == ("unit", "op:block.softmax")
+    assert as_key("layer", "op:block.softmax") == as_key("op", "block.softmax") == Key.parse("op:block.softmax")
 
 
 def test_unknown_fields_of_an_address_are_ignored() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from zoo import ZOO, Attending, Custom, Recurrent, Residual
 
 from diorama.core.errors import NotFound
+from diorama.model.capture import Capture
 from diorama.model.layers import by_unit, layers
 
 
@@ -74,3 +78,39 @@ def test_shaped_weights_are_found() -> None:
     table = layers(model, torch.randn(2, 3))
     assert table.names == ("0",)
     assert table["0"].weight == "0.parametrizations.weight.original1"
+
+
+class Own(nn.Module):
+    """Holds its weights itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.act = nn.Parameter(torch.randn(5, 4)), nn.Parameter(torch.randn(4, 3)), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(x @ self.first) @ self.second
+
+
+@pytest.mark.parametrize(
+    ("make", "names", "shape"),
+    [
+        (lambda: nn.Linear(5, 3), ("",), (4, 5)),
+        (Own, ("act", ""), (4, 5)),
+        (lambda: nn.LSTM(5, 3, batch_first=True), ("", "l0"), (4, 6, 5)),
+        (lambda: nn.Conv2d(1, 3, 2), ("",), (4, 1, 5, 5)),
+    ],
+)
+def test_the_model_itself_may_be_the_layer(make: Callable[[], nn.Module], names: Any, shape: Any) -> None:
+    """A bare layer, or a model that holds its weights itself, is a layer without a name, which is read and edited as any."""
+    model, x = make().eval(), torch.randn(shape)
+    table = layers(model, x)
+    assert table.names == names
+    assert table[""].units == 3
+    assert dict(model.named_parameters())[table[""].weight or ""].ndim >= 2
+    with Capture(model, names, edits=[{"key": "unit:/1", "value": 7.0}]) as look:
+        out = look(x)
+    out = out[0] if isinstance(out, tuple) else out
+    axis = table[""].unit_axis
+    assert bool((out.select(axis, 1) == 7).all())
+    assert torch.equal(look[""], out)
+    assert not torch.equal(out.select(axis, 0), torch.full_like(out.select(axis, 0), 7.0))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from diorama.model.ops import OpMode
+from diorama.model.mode import OpMode
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 /** Keys, the selection and the address of the page: the same text forms as `diorama.core.selection`, to and from the URL hash. */
 
-const NAMED = ["run", "layer", "op", "direction"];
+/** Kinds of places in a model beside its layers: the name of such a point begins with its kind ("op:block.softmax"). */
+const POINTS = ["op", "query", "key", "value", "pattern", "residual"];
+const NAMED = ["run", "layer", "direction"];
 const INDEXED = ["unit", "head", "weight"];
 const NUMBERED = ["example", "class", "step", "token"];
-export const KINDS = [...NAMED, ...INDEXED, ...NUMBERED];
+export const KINDS = [...NAMED, ...POINTS, ...INDEXED, ...NUMBERED];
 const NUMBERS = /^\d+(,\d+)*$/;
 
 export interface Key {
@@ -49,14 +51,21 @@ export function parseKey(text: string): Key | null {
   if (colon < 0) return null;
   const kind = text.slice(0, colon);
   const rest = text.slice(colon + 1);
-  if (NAMED.includes(kind)) return rest ? { kind, name: unquote(rest), index: [], place: [] } : null;
+  if (POINTS.includes(kind)) return parsePoint(kind, rest);
+  if (kind === "layer") {
+    const at = rest.lastIndexOf("@");
+    const place = at < 0 ? null : numbers(rest.slice(at + 1));
+    if (place) return { kind, name: unquote(rest.slice(0, at)), index: [], place };
+  }
+  if (NAMED.includes(kind))
+    return rest || kind === "layer" ? { kind, name: unquote(rest), index: [], place: [] } : null;
   if (INDEXED.includes(kind)) {
     const at = rest.indexOf("@");
     const front = at < 0 ? rest : rest.slice(0, at);
     const slash = front.lastIndexOf("/");
     const index = numbers(front.slice(slash + 1));
     const place = at < 0 ? [] : numbers(rest.slice(at + 1));
-    if (slash < 1 || !index || !place) return null;
+    if (slash < 0 || !index || !place) return null;
     return { kind, name: unquote(front.slice(0, slash)), index, place };
   }
   if (NUMBERED.includes(kind)) {
@@ -71,25 +80,52 @@ export function parseKey(text: string): Key | null {
   return null;
 }
 
+/** A point, one of its units (behind the last slash), or a place in them. */
+function parsePoint(kind: string, rest: string): Key | null {
+  const at = rest.indexOf("@");
+  const front = at < 0 ? rest : rest.slice(0, at);
+  const place = at < 0 ? [] : numbers(rest.slice(at + 1));
+  if (!place) return null;
+  const slash = front.lastIndexOf("/");
+  const index = slash < 0 ? null : numbers(front.slice(slash + 1));
+  if (index) return { kind: "unit", name: `${kind}:${unquote(front.slice(0, slash))}`, index, place };
+  if (!front && kind === "op") return null;
+  return { kind: "layer", name: `${kind}:${unquote(front)}`, index: [], place };
+}
+
+/** The kind of a point whose name this is, or nothing for the name of a module. */
+function pointOf(key: Key): string {
+  const kind = key.name.slice(0, Math.max(0, key.name.indexOf(":")));
+  return ["layer", "unit"].includes(key.kind) && POINTS.includes(kind) ? kind : "";
+}
+
 /** The text of a key, in its one spelling. */
 export function keyText(key: Key): string {
-  if (NAMED.includes(key.kind)) return `${key.kind}:${quote(key.name, SAFE)}`;
+  const place = key.place.length ? "@" + key.place.join(",") : "";
+  const point = pointOf(key);
+  if (point) {
+    const unit = key.index.length ? "/" + key.index.join(",") : "";
+    return `${point}:${quote(key.name.slice(point.length + 1), SAFE)}${unit}${place}`;
+  }
+  if (NAMED.includes(key.kind)) return `${key.kind}:${quote(key.name, SAFE)}${place}`;
   if (INDEXED.includes(key.kind)) {
-    const place = key.place.length ? "@" + key.place.join(",") : "";
     return `${key.kind}:${quote(key.name, SAFE)}/${key.index.join(",")}${place}`;
   }
   return `${key.kind}:${key.index.join("-")}`;
 }
 
+/** The kind of a key: what an op or the like answers is a layer as any other, its channels are units. */
 export function kindOf(key: string): string {
-  return key.slice(0, key.indexOf(":"));
+  const kind = key.slice(0, key.indexOf(":"));
+  return POINTS.includes(kind) ? (parseKey(key)?.kind ?? kind) : kind;
 }
 
 /** The key as a person would say it: "unit 7 of conv2". */
 export function sayKey(key: string): string {
   const parsed = parseKey(key);
   if (!parsed) return key;
-  if (NAMED.includes(parsed.kind)) return `${parsed.kind} ${parsed.name}`;
+  if (pointOf(parsed) && parsed.kind === "layer") return parsed.name.replace(":", " ");
+  if (NAMED.includes(parsed.kind)) return `${parsed.kind} ${parsed.name}`.trim();
   if (INDEXED.includes(parsed.kind)) {
     const place = parsed.place.length ? ` at ${parsed.place.join(", ")}` : "";
     return `${parsed.kind} ${parsed.index.join(", ")} of ${parsed.name}${place}`;

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...model.inplace import out_of_place
 from .flow import dependents, put
-from .inplace import out_of_place
 from .opnames import MOVED
 
 

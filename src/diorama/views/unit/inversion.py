@@ -129,7 +129,7 @@ class Inversion(View):
         at = np.unique(np.linspace(0, len(names) - 1, min(self.layers, len(names))).round().astype(int))
         found = [names[k] for k in at]
         for key in selection.a:
-            if key.kind in ("layer", "unit") and key.name in scene.layers.names and key.name not in found:
+            if key.kind in ("layer", "unit") and scene.layers.has(key.name) and key.name not in found:
                 found.append(key.name)
         return sorted(found, key=lambda name: scene.layers[name].order)
 

@@ -35,6 +35,15 @@ def out_of_place(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwa
     return name, func, args, kwargs, False
 
 
+def writes(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an op writes its result into its first argument and returns that."""
+    if name.endswith("_") and not name.startswith("_"):
+        return True
+    if func.__class__.__name__ != "function" or not _writes(func):
+        return False
+    return bool(inspect.signature(func).bind(*args, **kwargs).arguments.get("inplace"))
+
+
 @functools.lru_cache(maxsize=512)
 def _writes(func: Callable[..., Any]) -> bool:
     try:

@@ -1,0 +1,61 @@
+"""What recurrent kernels and attention hold while they run: gates, cells, weights of every head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.errors import NotApplicable
+from ..data.nesting import Nested
+from .capture import Capture
+from .edits import Edit
+from .recurrent import States
+from .untouched import Mode
+
+
+def recurrent(
+    model: nn.Module,
+    x: Nested,
+    *,
+    mode: Mode = "eval",
+    edits: Sequence[Edit | Mapping[str, Any]] = (),
+    cancel: Callable[[], object] | None = None,
+) -> dict[str, States]:
+    """Gates, cells and outputs of every recurrent layer at every step, by name (``rnn.l1.reverse``).
+
+    *Shapes* (n, t, hidden) each.
+    *Error* the step-by-step run equals torch's kernels to 1e-6 in single precision.
+    *Cost* one forward pass, with one round of small ops a step.
+    *Raises* NotApplicable for a model without recurrent layers, and for packed sequences.
+    """
+    with Capture(model, mode=mode, edits=edits, cancel=cancel, gates=True) as look:
+        look(x)
+    if not look.gates:
+        raise NotApplicable(f"{type(look.model).__name__} runs no LSTM, GRU or RNN; look at its activations instead")
+    return look.gates
+
+
+def attention(
+    model: nn.Module,
+    x: Nested,
+    *,
+    mode: Mode = "eval",
+    edits: Sequence[Edit | Mapping[str, Any]] = (),
+    cancel: Callable[[], object] | None = None,
+) -> dict[str, Tensor]:
+    """The attention weights of every head, by the layer that calls the attention (``block.2.attn``).
+
+    *Meaning* a row sums to 1: how much each query takes from each key. A layer that attends twice has ``#2``.
+    *Shapes* (n, heads, q, k) each.
+    *Error* the opened attention equals torch's kernels to 1e-6 in single precision.
+    *Cost* one forward pass, and memory for all weights.
+    *Raises* NotApplicable for a model without attention that torch knows as such.
+    """
+    with Capture(model, mode=mode, edits=edits, cancel=cancel, attention=True) as look:
+        look(x)
+    if not look.attention:
+        name = type(look.model).__name__
+        raise NotApplicable(f"{name} calls no MultiheadAttention and no scaled_dot_product_attention")
+    return look.attention

@@ -1,0 +1,340 @@
+"""Points: every place in a model that can be read and changed, also those between its modules.
+
+A layer is a point whose key is its name. What an op answers is one as well (``op:block.softmax``), and so are the queries,
+keys, values and patterns of an attention (``query:block.attn``) and the sums of a residual stream (``residual:block.2``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import NotApplicable, UsageError, not_found
+from ..data import nesting
+from ..data.nesting import Nested
+from . import ops
+from .axes import likely_unit_axis, tensors_in
+from .layers import Layer
+from .mode import ALIASES, NOTHING_DONE, OpMode, OpNames, Trail, without_modes
+from .untouched import Untouched
+from .unwrap import fed, named_modules
+
+Slot = Literal["result", "argument", "inside"]
+_RESULT = re.compile(r"\.\d+$")
+_REMEMBERED = 4
+"""Forms of input for which a model's ops are remembered."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the axes of a tensor lie, and what brings the examples to the front.
+
+    *Meaning* ``order`` rearranges all axes first. ``axis`` counts the examples, perhaps together with heads, windows or
+    steps: then ``apart`` puts those on an axis of their own behind the examples; ``inner`` says that the examples change
+    faster than they. ``axis`` None: no axis counts examples, and ``reason`` says why.
+    """
+
+    axis: int | None = 0
+    merged: bool = False
+    inner: bool = False
+    order: tuple[int, ...] = ()
+    reason: str = ""
+
+    def apart(self, tensor: Tensor, examples: int) -> Tensor:
+        """The tensor with the examples on the first axis, and nothing else on it."""
+        tensor = tensor.permute(self.order) if self.order else tensor
+        if self.axis is None:
+            return tensor
+        tensor = tensor.movedim(self.axis, 0) if self.axis else tensor
+        if not self.merged:
+            return tensor
+        rest, several = tensor.shape[1:], len(tensor) // examples
+        if self.inner:
+            return tensor.reshape(several, examples, *rest).transpose(0, 1)
+        return tensor.reshape(examples, several, *rest)
+
+    def together(self, tensor: Tensor) -> Tensor:
+        """What ``apart`` gave, as it lay before."""
+        if self.axis is not None:
+            if self.merged:
+                tensor = (tensor.transpose(0, 1) if self.inner else tensor).flatten(0, 1)
+            tensor = tensor.movedim(0, self.axis) if self.axis else tensor
+        if not self.order:
+            return tensor
+        return tensor.permute([self.order.index(k) for k in range(len(self.order))])
+
+
+@dataclasses.dataclass(frozen=True)
+class Point(Layer):
+    """What an op answers or is given: a layer whose name is its key (``op:block.softmax``)."""
+
+    op: str = ""
+    """The op, by its name in the graph."""
+    slot: Slot = "result"
+    number: int = 0
+    """Which of several results, or which argument."""
+    layout: Layout = dataclasses.field(default_factory=Layout)
+
+    @property
+    def whole(self) -> str:
+        """Why the point has no examples and units of its own and can be edited only whole; empty where it has."""
+        return self.layout.reason
+
+    def read(self, tensor: Tensor, examples: int) -> Tensor:
+        """The activation with the examples on the first axis.
+
+        *Raises* NotApplicable where examples cannot be told apart.
+        """
+        if self.whole:
+            raise NotApplicable(f"{self.name} can only be edited whole: {self.whole}")
+        return self.layout.apart(tensor, examples)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpRecord:
+    """One op of a forward pass: what it was given, what it answered, and where its examples lie."""
+
+    name: str
+    op: str
+    here: str
+    """The layer that calls it; empty in the model itself."""
+    given: tuple[str, ...]
+    """For each tensor that it takes, the op that made it (``chunk.1`` of several results), or empty."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of its results, with two examples."""
+    taken: tuple[tuple[int, ...], ...]
+    """Of the tensors that it takes, with two examples."""
+    layouts: tuple[Layout, ...]
+    units: tuple[int, ...]
+    """The axes that count units, with the examples in front."""
+    parameters: int
+    order: int
+    """The number of layers that had answered before."""
+    text: str = ""
+    """An equation, of einsum."""
+    axis: int | None = None
+    """The axis over which a softmax runs."""
+    rectified: bool = False
+
+
+class Points:
+    """The points of a model that lie between its modules, found by running it with two and with three examples.
+
+    *Cost* two forward passes, once for each model and form of input.
+    """
+
+    def __init__(self, model: nn.Module, x: Nested) -> None:
+        self.records = _surveyed(model, x)
+        self._found: dict[str, Point] = {}
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """The names of all ops, in the order in which they run."""
+        return tuple(self.records)
+
+    def __getitem__(self, name: str) -> Point:
+        """The point of a name such as ``op:block.softmax``; a short ending stands for the only op that ends so.
+
+        *Raises* NotFound for one that is not there; UsageError where several end so, and lists them.
+        """
+        if name not in self._found:
+            kind, _, rest = name.partition(":")
+            if kind != "op":
+                raise not_found("layer", name, self.ops)
+            self._found[name] = self.of_op(rest)
+        return self._found[name]
+
+    def of_op(self, name: str) -> Point:
+        """The point of an op's result, by its name in the graph or a short ending."""
+        plain = _RESULT.sub("", name)
+        number = int(name[len(plain) + 1 :]) if plain != name else 0
+        record = self.records[self._full(plain)]
+        if number >= len(record.shapes):
+            raise UsageError(f"op:{record.name} has the results 0 to {len(record.shapes) - 1}, got {number}")
+        return _point(record, number)
+
+    def _full(self, name: str) -> str:
+        if name in self.records:
+            return name
+        ending = "." + name
+        found = [full for full in self.records if full.endswith(ending)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            said = ", ".join(f"op:{full}" for full in found[:12]) + (" …" if len(found) > 12 else "")
+            raise UsageError(f"{len(found)} ops end in {name!r}: {said}; name one of them")
+        raise not_found("op", name, self.records)
+
+
+def _point(record: OpRecord, number: int = 0) -> Point:
+    """The point of one of an op's results."""
+    layout, unit_axis, raw = record.layouts[number], record.units[number], record.shapes[number]
+    shape = tuple(layout.apart(torch.empty(raw, device="meta"), 2).shape)
+    shape = shape[1:] if layout.axis is not None else shape
+    return Point(
+        name=f"op:{record.name}" + (f".{number}" if number else ""), kind=record.op, shape=shape,
+        units=shape[unit_axis - 1] if 0 < unit_axis <= len(shape) and not layout.reason else 1, unit_axis=unit_axis,
+        parameters=record.parameters, spatial=len(shape) >= 3, sequence=len(shape) == 2, order=record.order, call=1,
+        path=record.here, leaf=True, weight=None, rectified=record.rectified, op=record.name, number=number, layout=layout,
+    )  # fmt: skip
+
+
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple[Any, ...], Points]] = weakref.WeakKeyDictionary()
+
+
+def points(model: nn.Module, x: Nested) -> Points:
+    """The points of a plain model for inputs of this form; found once, and remembered."""
+    forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
+    key = (forms, type(x), tuple((name, id(module)) for name, module in model.named_modules()))
+    known = _KNOWN.setdefault(model, OrderedDict())
+    if key not in known:
+        known[key] = Points(model, x)
+        while len(known) > _REMEMBERED:
+            known.popitem(last=False)
+    known.move_to_end(key)
+    return known[key]
+
+
+def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:
+    """Every op of a model by its name, from one pass with two examples and one with three."""
+    few = fed(model, x)
+    last = nesting.size(few) - 1
+    two = _Survey(model, 2)
+    two.run(nesting.select(few, [0, min(1, last)]))
+    three = _Survey(model, 3, two.records)
+    try:
+        # The third example is the first once more: where examples share an axis with something, this tells them apart.
+        three.run(nesting.select(few, [0, min(1, last), 0]))
+    except Exception:  # noqa: BLE001 - a model that is bound to its number of examples
+        return {name: _guessed(record) for name, record in two.records.items()}
+    return {name: _placed(record, three.records.get(name)) for name, record in two.records.items()}
+
+
+def _guessed(record: OpRecord) -> OpRecord:
+    """Where a model takes no three examples: the first axis counts them if it has two places."""
+    reason = "its first axis does not count the examples, and the model takes no other number of them"
+    layouts = tuple(Layout() if shape[:1] == (2,) else Layout(None, reason=reason) for shape in record.shapes)
+    return dataclasses.replace(record, layouts=layouts)
+
+
+def _placed(record: OpRecord, again: OpRecord | None) -> OpRecord:
+    """An op with its layouts, as the pass with three examples showed them."""
+    if again is None or len(again.layouts) != len(record.shapes):
+        reason = "whether the op runs depends on the examples"
+        return dataclasses.replace(record, layouts=tuple(Layout(None, reason=reason) for _ in record.shapes))
+    return dataclasses.replace(record, layouts=again.layouts, units=again.units, rectified=again.rectified)
+
+
+class _Survey:
+    """One forward pass that notes every op."""
+
+    def __init__(self, model: nn.Module, examples: int, before: Mapping[str, OpRecord] | None = None) -> None:
+        self.model, self.examples, self.before = model, examples, before
+        self.records: dict[str, OpRecord] = {}
+        self.trail = Trail(named_modules(model), closed=self._closed)
+        self.names = OpNames(self.trail)
+        self.maker: dict[int, str] = {}
+        self.unit: dict[int, tuple[tuple[int, ...], int]] = {}
+        self.axes: dict[tuple[int, ...], int] = {}
+        self.alive: list[Tensor] = []
+        self.answered = 0
+
+    def run(self, x: Nested) -> None:
+        """Run the model on so many examples."""
+        with without_modes(), Untouched(self.model), self.trail, torch.no_grad(), OpMode().on_op(self._ran):
+            nesting.call(self.model, x)
+        self.maker.clear()
+        self.unit.clear()
+        self.alive.clear()
+
+    def _closed(self, name: str, module: nn.Module, given: Any, output: Any) -> None:
+        self.answered += 1
+
+    def _ran(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        full = self.names.next(name)
+        counted = self.names.count(name, result)
+        results = list(tensors_in(result))
+        given = [*tensors_in(args), *tensors_in(kwargs)]
+        if name in ALIASES or not counted:
+            for made in results:
+                self._made(made, self.maker.get(id(given[0]), "") if given else "")
+            return
+        if name in NOTHING_DONE and any(made is source for made in results for source in given):
+            return
+        layouts = tuple(self._layout(full, k, made) for k, made in enumerate(results))
+        units = tuple(self._unit(name, made, layout, given) for made, layout in zip(results, layouts, strict=True))
+        if ops.rectifies(name, args, kwargs) and given:
+            source = _RESULT.sub("", self.maker.get(id(given[0]), ""))
+            if source in self.records:
+                self.records[source] = dataclasses.replace(self.records[source], rectified=True)
+        self.records[full] = OpRecord(
+            full, name, self.trail.here, tuple(self.maker.get(id(source), "") for source in given),
+            tuple(tuple(made.shape) for made in results), tuple(tuple(source.shape) for source in given), layouts, units,
+            sum(source.numel() for source in given if isinstance(source, nn.Parameter)), max(0, self.answered - 1),
+            text=args[0] if name == "einsum" and args and isinstance(args[0], str) else "",
+            axis=ops.axis_of(args, kwargs) if name in ops.SOFTMAX else None,
+        )  # fmt: skip
+        for k, made in enumerate(results):
+            self._made(made, f"{full}.{k}" if k else full)
+
+    def _made(self, tensor: Tensor, name: str) -> None:
+        self.maker[id(tensor)] = name
+        self.alive.append(tensor)
+
+    def _layout(self, full: str, number: int, tensor: Tensor) -> Layout:
+        """Where the examples lie, from how the shape grew with their number."""
+        if self.before is None:
+            return Layout()
+        known = self.before.get(full)
+        if known is None or number >= len(known.shapes) or len(known.shapes[number]) != tensor.ndim:
+            return Layout(None, reason="its form depends on the examples")
+        return grown(known.shapes[number], tensor)
+
+    def _unit(self, name: str, tensor: Tensor, layout: Layout, given: Sequence[Tensor]) -> int:
+        """The axis that counts units: known by the op, or as in what it was given, or likely."""
+        if layout.axis is None:
+            return min(1, tensor.ndim - 1) if tensor.ndim else 0
+        shape = tuple(layout.apart(torch.empty(tensor.shape, device="meta"), self.examples).shape)
+        axis = ops.unit_axis(name, len(shape))
+        for source in given if axis is None else ():
+            known = self.unit.get(id(source))
+            if known is not None and known[0] == shape:
+                axis = known[1]
+                break
+        if axis is None:
+            axis = likely_unit_axis(shape, self.axes)
+        self.axes.pop(shape, None)
+        self.axes[shape] = axis
+        self.unit[id(tensor)] = (shape, axis)
+        return axis
+
+
+def grown(two: Sequence[int], three: Tensor) -> Layout:
+    """Where examples lie in a tensor of three examples (the third is the first again), from its shape with two."""
+    longer = [k for k, (a, b) in enumerate(zip(two, three.shape, strict=True)) if a != b]
+    if not longer:
+        return Layout(None, reason="it is the same however many examples there are")
+    axis = longer[0]
+    if len(longer) > 1 or two[axis] % 2 or three.shape[axis] * 2 != two[axis] * 3:
+        return Layout(None, reason="it mixes the examples with each other")
+    if two[axis] == 2:
+        return Layout(axis)
+    for inner in (False, True):
+        layout = Layout(axis, merged=True, inner=inner)
+        apart = layout.apart(three, 3)
+        if _alike(apart[0], apart[2]):
+            return layout
+    return Layout(None, reason="its examples share an axis with something else, and cannot be told apart")
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    if not (a.is_floating_point() or a.is_complex()):
+        return torch.equal(a, b)
+    return torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(a.abs().nan_to_num(0, 0, 0).max()) if a.numel() else 0, equal_nan=True)

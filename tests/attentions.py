@@ -1,0 +1,133 @@
+"""One attention, written in the ways in which people write it, each in a small network of two blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+
+class Attention(nn.Module):
+    """Two heads over eight features, through ``scaled_dot_product_attention``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.proj, self.drop = nn.Linear(8, 24), nn.Linear(8, 8), nn.Dropout(0.1)
+
+    def heads(self, x: Tensor) -> list[Tensor]:
+        """Queries, keys and values, each (n, heads, t, 4)."""
+        return [part.view(*x.shape[:2], 2, 4).transpose(1, 2) for part in self.qkv(x).split(8, dim=2)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.scaled_dot_product_attention(*self.heads(x))
+        return self.drop(self.proj(y.transpose(1, 2).reshape(x.shape)))
+
+
+class Written(Attention):
+    """As in GPT-2: matrix products, and a mask that lets everything through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.heads(x)
+        scores = torch.matmul(q, k.transpose(-1, -2)) / k.size(-1) ** 0.5
+        scores = torch.where(torch.ones(x.shape[1], x.shape[1]).bool(), scores, torch.full((), -1e9))
+        y = self.drop(F.softmax(scores, dim=-1)) @ v
+        return self.proj(y.transpose(1, 2).contiguous().view(x.shape))
+
+
+class Einsum(Attention):
+    """Two equations, with the heads behind the steps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part.reshape(*x.shape[:2], 2, 4) for part in self.qkv(x).chunk(3, -1))
+        weights = (torch.einsum("bqhd,bkhd->bhqk", q, k) * 4**-0.5).softmax(-1)
+        return self.proj(torch.einsum("bhqk,bkhd->bqhd", weights, v).reshape(x.shape))
+
+
+class Merged(Attention):
+    """``bmm`` with examples and heads on one axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part.reshape(-1, x.shape[1], 4) for part in self.heads(x))
+        weights = F.dropout(F.softmax(torch.bmm(q * 4**-0.5, k.transpose(1, 2)), -1), 0.1, self.training)
+        return self.proj(torch.bmm(weights, v).view(-1, 2, x.shape[1], 4).transpose(1, 2).reshape(x.shape))
+
+
+class Added(Attention):
+    """``baddbmm`` adds a bias to the scores, as in BLOOM."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part.reshape(-1, x.shape[1], 4) for part in self.heads(x))
+        scores = torch.baddbmm(torch.zeros(1, x.shape[1], x.shape[1]), q, k.transpose(1, 2), beta=1, alpha=4**-0.5)
+        weights = scores.view(-1, 2, *scores.shape[1:]).softmax(-1)
+        y = torch.bmm(weights.view(scores.shape), v)
+        return self.proj(y.view(-1, 2, x.shape[1], 4).transpose(1, 2).reshape(x.shape))
+
+
+class Looped(Attention):
+    """One head after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = []
+        for q, k, v in zip(*(part.unbind(1) for part in self.heads(x)), strict=True):
+            made.append(torch.softmax(q @ k.mT * 4**-0.5, 2) @ v)
+        return self.proj(torch.cat(made, 2))
+
+
+class Windows(Attention):
+    """As in Swin: in windows of three steps, which share an axis with the examples, with a bias and a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(2, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.view(-1, 3, 8)
+        q, k, v = self.qkv(parts).reshape(-1, 3, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        scores = (q * 4**-0.5) @ k.transpose(-2, -1) + self.bias.unsqueeze(0)
+        scores = scores.view(len(x), -1, 2, 3, 3) + torch.zeros(2, 1, 3, 3).unsqueeze(0)
+        weights = self.drop(torch.softmax(scores.view(-1, 2, 3, 3), -1))
+        return self.proj((weights @ v).transpose(1, 2).reshape(parts.shape)).view(x.shape)
+
+
+class ByHand(Attention):
+    """A softmax of one's own: no op says that it is one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.heads(x)
+        weights = torch.exp(q @ k.transpose(-2, -1) * 4**-0.5)
+        y = (weights / weights.sum(-1, keepdim=True)) @ v
+        return self.proj(y.transpose(1, 2).reshape(x.shape))
+
+
+class Attentive(nn.Module):
+    """Two blocks of attention and a network, with residual sums."""
+
+    def __init__(self, attention: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.norm, self.out = nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 3)
+        self.attn = nn.ModuleList([attention(), attention()])
+        self.mlp = nn.ModuleList([nn.Sequential(nn.Linear(8, 16), nn.ReLU(inplace=True), nn.Linear(16, 8)) for _ in "ab"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        for attention, mlp in zip(self.attn, self.mlp, strict=True):
+            x = x + attention(self.norm(x))
+            x = x + mlp(x)
+        return self.out(x.mean(1))
+
+
+WRITTEN: dict[str, Callable[[], nn.Module]] = {
+    "kernel": Attention, "written": Written, "einsum": Einsum, "merged": Merged, "added": Added, "looped": Looped,
+}  # fmt: skip
+"""The same function of the same weights."""
+
+
+def attentive(attention: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor]:
+    """The network around an attention, and examples (n, steps, 5) for it."""
+    with torch.random.fork_rng(devices=[]):
+        model = Attentive(attention).eval()
+        torch.manual_seed(1)
+        return model, torch.randn(4, 6, 5)
