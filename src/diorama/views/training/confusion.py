@@ -84,6 +84,6 @@ def _caption(counts: np.ndarray, names: tuple[str, ...], right: float, total: in
     if missing:
         said += f"{missing} of them have no answer, as their scores are not numbers. "
     if not mixed.any():
-        return said if missing == total else said + "No class is taken for another."
+        return said.rstrip() if missing == total else said + "No class is taken for another."
     row, column = np.unravel_index(mixed.argmax(), mixed.shape)
     return said + f"{names[row]} is taken for {names[column]} most often, {int(mixed[row, column])} times."
