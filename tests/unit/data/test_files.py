@@ -6,6 +6,7 @@ import gzip
 import struct
 from pathlib import Path
 
+import handwritten
 import numpy as np
 import pytest
 import torch
@@ -14,8 +15,6 @@ from PIL import Image as Picture
 from diorama.core.errors import Damaged, NotFound, UsageError
 from diorama.data.files import read
 from diorama.data.kinds import Image, Table, Tokens
-
-SHARED = Path(__file__).parents[4] / "shared" / "data" / "images" / "mnist.npz"
 
 
 def test_arrays(tmp_path: Path) -> None:
@@ -154,12 +153,13 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         read(tmp_path / "folder")
 
 
-def test_mnist() -> None:
-    """The real MNIST file gives drawable grey images with a held-out set."""
-    if not SHARED.is_file():
-        pytest.skip("the shared data is not here")
-    examples = read(SHARED)
+@pytest.mark.parametrize("which", ["own", "real"])
+def test_mnist(tmp_path: Path, which: str) -> None:
+    """A file of MNIST's make gives drawable grey images with a held-out set."""
+    path, count, held_out = handwritten.file(which, tmp_path)
+    examples = read(path)
+    assert len(examples) == count
     assert isinstance(examples.kind, Image)
     assert examples.kind.drawing is not None
     assert examples.held_out is not None
-    assert len(examples.held_out) == 10_000
+    assert len(examples.held_out) == held_out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import handwritten
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,6 @@ from diorama.gallery import Demo
 from diorama.record.store import Reader
 
 SMALL: dict[str, dict[str, Any]] = {"text": {"hidden": 16, "batch": 4}}
-MNIST = Path(__file__).parents[4] / "shared" / "data" / "images" / "mnist.npz"
 
 
 def _demo(name: str, **knobs: Any) -> Demo:
@@ -188,13 +188,13 @@ def test_data_of_another_kind_is_refused() -> None:
         _demo("moons").prepare("no such file.csv")
 
 
-def test_mnist_takes_the_place_of_the_digits() -> None:
+@pytest.mark.parametrize("which", ["own", "real"])
+def test_mnist_takes_the_place_of_the_digits(tmp_path: Path, which: str) -> None:
     """MNIST's training and test sets are used as they come, its pixels as numbers from 0 to 1."""
-    if not MNIST.is_file():
-        pytest.skip("the shared data is not here")
-    examples = _demo("digits").prepare(MNIST)
+    path, count, _ = handwritten.file(which, tmp_path)
+    examples = _demo("digits").prepare(path)
     assert isinstance(examples.x, torch.Tensor)
-    assert examples.x.shape == (15_000, 1, 28, 28)
+    assert examples.x.shape == (count, 1, 28, 28)
     assert float(examples.x.max()) == 1.0
     assert examples.held_out is not None
     assert examples.held_out.kind == examples.kind
