@@ -27,7 +27,7 @@ check: page ## lint, types of both languages, and the rules of the house
 	$(BIN)/python -m pytest tests/test_house.py tests/web/test_node.py
 
 test: browser check ## everything that must hold
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/test_house.py --ignore tests/web/test_node.py
 
 sweep: browser page ## many more generated runs than `make test` draws
 	DIORAMA_SWEEP=1000 $(BIN)/python -m pytest -n 2 tests/faults/test_hostile_runs.py

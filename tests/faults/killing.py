@@ -59,7 +59,7 @@ def _startup(folder: Path) -> float:
 
 
 def _wait_for(seen: Any, process: Any) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while struct.unpack("<qq", seen[:16])[1] == 0 and time.monotonic() < until and process.is_alive():
         time.sleep(0.002)
 

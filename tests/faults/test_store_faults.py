@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -56,7 +57,7 @@ def test_a_blocked_store_never_makes_the_training_wait(tmp_path: Path, monkeypat
         assert reader.check() == []
 
 
-def _until(true: object, patience: float = 30.0) -> None:
+def _until(true: object, patience: float = 120.0) -> None:
     until = time.monotonic() + patience
     while not true():  # type: ignore[operator]
         assert time.monotonic() < until
@@ -144,10 +145,14 @@ def test_another_network_in_the_same_run_is_another_architecture(tmp_path: Path)
     """A run that goes on with other layers numbers their model anew, and every snapshot keeps the one that it goes with."""
     for width in (4, 7, 7):
         model = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.Linear(width, 2))
-        with watch(model, tmp_path / "run", snapshots=1) as recorder:
-            recorder.step(loss=1.0)
+        with watch(model, tmp_path / "run", snapshots=2) as recorder:
+            for _ in range(3):
+                recorder.step(loss=1.0)
+        with contextlib.closing(sqlite3.connect(tmp_path / "run" / "run.db")) as connection, connection:
+            # As after a crash: the last snapshot was not written, and going on begins with one.
+            connection.execute("DELETE FROM snapshots WHERE step % 3 = 0 AND step > 0")
     with Reader(tmp_path / "run") as reader:
-        assert [reader.model_at(step) for step in reader.snapshots] == [0, 0, 1, 1]
+        assert [(step, reader.model_at(step)) for step in reader.snapshots] == [(0, 0), (2, 0), (4, 1), (8, 1)]
         assert reader.check() == []
     run = open_run(tmp_path / "run")
     assert [run.module(step)[0].out_features for step in run.snapshots] == [4, 4, 7, 7]
@@ -166,7 +171,7 @@ def test_signals_end_a_recorded_training_as_any_other(tmp_path: Path, number: in
             break
     process.send_signal(number)
     process.stdout.close()
-    assert process.wait(60) == code
+    assert process.wait(120) == code
     with Reader(tmp_path / "run") as reader:
         steps, _ = reader.series("loss")
         assert len(steps) >= 20

@@ -75,6 +75,21 @@ def test_what_cannot_reach_a_unit_is_exactly_nothing(name: str, net: str) -> Non
         assert 0 < found.checks["measured field"] <= found.checks["theoretical field"]
 
 
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("name", ["occlusion", "discrepancy"])
+def test_large_terms_elsewhere_are_no_field(name: str) -> None:
+    """A small unit beside one a million times as large: the noise of the large one is no change of the small one."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 1)), torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1e6, 1e6], [1.0, 1.0]])[:, :, None, None])
+    found = diorama.attribute(model, x, "unit:1/1@3,4", method=name, **KNOBS[name])
+    outside = nesting.first(found.values).clone()
+    assert outside[..., 2:5, 3:6].any()
+    outside[..., 2:5, 3:6] = 0
+    assert not outside.any()
+
+
 class _Blind(nn.Module):
     """A network whose answer does not depend on its input, computed from it all the same."""
 

@@ -33,6 +33,8 @@ EVERY_VIEW = pytest.mark.parametrize("name", list(views))
 EVERY_NET = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 TOKENS = tuple("abcde fghij")
 MAKES = ("images", "letters", "plane", "numbers", "codes")
+FEWER = {"steps": 6, "starts": 2, "layers": 2, "places": 7, "count": 3, "segments": 10, "decoder_steps": 20, "units": 8}
+"""Knobs that make a law quick: what it says holds for any number."""
 
 
 class _Letters(nn.Module):
@@ -120,10 +122,16 @@ def _state(model: nn.Module) -> list[Any]:
     return found
 
 
-def _look(scene: Scene, name: str, **options: Any) -> list[Picture]:
-    """All pictures of a view, or none when it says in one sentence that it does not fit."""
+def _quick(name: str) -> dict[str, Any]:
+    """Few rounds of what a view repeats."""
+    known = knobs_of(views[name])
+    return {knob: value for knob, value in FEWER.items() if knob in known and isinstance(known[knob].default, int)}
+
+
+def _look(scene: Scene, name: str, most: int | None = None) -> list[Picture]:
+    """All pictures of a view (or as many), or none when it says in one sentence that it does not fit."""
     try:
-        return list(scene.stream(name, **options))
+        return list(itertools.islice(scene.stream(name, **_quick(name)), most))
     except NotApplicable as error:
         sentence = str(error)
     assert len(sentence) > 20
@@ -177,7 +185,7 @@ def test_a_view_works_at_every_moment(name: str, kind: str, runs: dict[str, Run]
 
 def test_every_view_fits_some_run(runs: dict[str, Run]) -> None:
     """No view refuses all of five unlike trainings."""
-    fitting = {name for name in views for run in runs.values() if _look(run.scene(), name)}
+    fitting = {name for name in views if any(_look(run.scene(), name, 1) for run in runs.values())}
     assert fitting == set(views)
 
 
@@ -228,9 +236,9 @@ def test_a_view_survives_weights_that_are_not_numbers(name: str, kind: str) -> N
             parameter.reshape(-1)[0] = float("nan")
             parameter.reshape(-1)[-1] = float("inf")
     sound = Scene(*_made(kind)[:3], **told)
-    scene = Scene(model, x, y, **told)
-    assert bool(_look(scene, name)) == bool(_look(sound, name))
-    for picture in _look(scene, name):
+    pictures = _look(Scene(model, x, y, **told), name)
+    assert bool(pictures) == bool(_look(sound, name, 1))
+    for picture in pictures:
         _check(picture)
 
 

@@ -262,7 +262,7 @@ def test_a_training_ends_with_the_page_that_was_killed(tmp_path: Path) -> None:
             assert process.poll() is None
         process.kill()
     with Reader(tmp_path / "r") as run:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while run.alive and time.monotonic() < until:
             time.sleep(0.05)
         assert not run.alive

@@ -23,7 +23,7 @@ class Heard:
     def next(self, *kinds: str) -> tuple[Any, ...]:
         """The next thing told, or the next of some kinds."""
         while True:
-            told = self.all.get(timeout=30)
+            told = self.all.get(timeout=120)
             if not kinds or told[0] in kinds:
                 return told
 

@@ -56,7 +56,7 @@ def test_the_most_urgent_job_goes_first() -> None:
                 priority=priority,
             )
         for _ in range(3):
-            done.all.get(timeout=30)
+            done.all.get(timeout=120)
         assert order == ["first", "middle", "late"]
     finally:
         single.close()

@@ -59,7 +59,7 @@ class _Training:
         self.quit = True
         if not self.recorder.stopped and not self.recorder.closed:
             self.recorder.controls.resume()
-        assert self.ended.wait(30)
+        assert self.ended.wait(120)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def _run(training: _Training) -> Run:
 def test_a_learning_rate_factor_survives_the_scheduler_which_never_sees_it(training: _Training) -> None:
     """After factor=0.5 each step uses half of what the schedule says, and the schedule is as without it."""
     run = _run(training)
-    answer = run.command("learning_rate", factor=0.5, wait=30)
+    answer = run.command("learning_rate", factor=0.5, wait=120)
     assert float(answer.new) == pytest.approx(float(answer.old) / 2, rel=1e-4)
     until = answer.step + 25
     while training.recorder.number < until and not training.ended.is_set():
@@ -93,21 +93,21 @@ def test_a_learning_rate_factor_survives_the_scheduler_which_never_sees_it(train
 def test_pause_step_and_resume(training: _Training) -> None:
     """A paused training does exactly the steps it is allowed, and goes on when resumed."""
     run = _run(training)
-    paused = run.command("pause", wait=30)
+    paused = run.command("pause", wait=120)
     assert (paused.old, paused.new) == ("running", "paused")
     time.sleep(0.2)
     assert training.recorder.number == paused.step
     assert run.paused
-    run.command("step", count=3, wait=30)
+    run.command("step", count=3, wait=120)
     _until(lambda: training.recorder.number == paused.step + 3)
     time.sleep(0.2)
     assert training.recorder.number == paused.step + 3
-    assert run.command("resume", wait=30).new == "running"
+    assert run.command("resume", wait=120).new == "running"
     _until(lambda: training.recorder.number > paused.step + 5)
 
 
 def _until(true: Callable[[], Any]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not true():
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -116,8 +116,8 @@ def _until(true: Callable[[], Any]) -> None:
 def test_stop_ends_the_with_block_quietly(training: _Training) -> None:
     """The block ends without an exception, and the run says that it was stopped."""
     run = _run(training)
-    run.command("stop", wait=30)
-    assert training.ended.wait(30)
+    run.command("stop", wait=120)
+    assert training.ended.wait(120)
     assert training.error is None
     assert run.meta["ended"]["how"] == "stopped"
     with pytest.raises(Unavailable, match="no training"):
@@ -141,11 +141,11 @@ def test_wrong_commands_are_refused_with_a_reason(training: _Training) -> None:
     with pytest.raises(NotFound, match="factor"):
         run.command("learning_rate", facter=1)
     with pytest.raises(UsageError, match="momentum"):
-        run.command("optimizer_value", setting="momentun", value=0.5, wait=30)
+        run.command("optimizer_value", setting="momentun", value=0.5, wait=120)
     with pytest.raises(UsageError, match="below 1"):
-        run.command("optimizer_value", setting="momentum", value=1.5, wait=30)
+        run.command("optimizer_value", setting="momentum", value=1.5, wait=120)
     assert training.optimizer.param_groups[0]["momentum"] == 0
-    assert run.command("optimizer_value", setting="momentum", value=0.5, wait=30).new == "0.5"
+    assert run.command("optimizer_value", setting="momentum", value=0.5, wait=120).new == "0.5"
     assert training.optimizer.param_groups[0]["momentum"] == 0.5
 
 
@@ -154,7 +154,7 @@ def test_a_snapshot_on_command_is_kept_with_a_checkpoint(training: _Training) ->
     from diorama.record import checkpoints
 
     run = _run(training)
-    answer = run.command("snapshot", wait=30)
+    answer = run.command("snapshot", wait=120)
     _until(lambda: answer.step in run.snapshots and answer.step in run.checkpoints)
     assert set(run.state(answer.step)) == {"weight", "bias"}
     assert checkpoints.load(run.path, answer.step)["optimizers"][0]["param_groups"][0]["initial_lr"] == 0.1
@@ -167,7 +167,7 @@ def test_a_pause_whose_page_is_gone_ends_by_itself(training: _Training, monkeypa
     monkeypatch.setattr(controls, "PATIENCE", 0.5)
     run = _run(training)
     (run.path / requests.WATCHING).touch()
-    paused = run.command("pause", wait=30, sender="page")
+    paused = run.command("pause", wait=120, sender="page")
     old = time.time() - 60
     os.utime(run.path / requests.WATCHING, (old, old))
     _until(lambda: training.recorder.number > paused.step)

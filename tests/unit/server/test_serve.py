@@ -231,7 +231,7 @@ else:
 page.close()
 page.close()
 assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-until = time.monotonic() + 60
+until = time.monotonic() + 120
 def left():
     threads = [thread.name for thread in set(threading.enumerate()) - before]
     return threads + [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]

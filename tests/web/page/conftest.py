@@ -43,7 +43,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert training.stdout is not None
         yield training.stdout.readline().strip()
         training.terminate()
-        training.wait(30)
+        training.wait(120)
 
 
 @pytest.fixture
