@@ -131,7 +131,7 @@ def test_a_training_is_taken_up_again_after_its_end(tmp_path: Path) -> None:
     for _ in range(2):
         model = network()
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
-        with watch(model, tmp_path / "run", probe=batch(0), optimizer=optimizer) as recorder:
+        with watch(model, tmp_path / "run", probe=batch(0), optimizer=optimizer, resume=True) as recorder:
             for step in range(1, 31):
                 recorder.step(loss=advance(model, optimizer, step))
     with Reader(tmp_path / "run") as reader:

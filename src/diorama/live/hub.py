@@ -292,7 +292,7 @@ class Hub:
         build(commands[name], knobs)
         opened = open_run(source["path"])
         try:
-            return str(opened.command(name, **knobs).text)
+            return str(opened.command(name, sender="page", **knobs).text)
         finally:
             opened.close()
 

@@ -44,6 +44,28 @@ def _peel(module: nn.Module) -> nn.Module:
         module = inner
 
 
+def spread(model: nn.Module) -> str:
+    """What spreads a model's weights over several processes, by name; empty where each has all of them.
+
+    Running such a model, or reading a weight whole, takes all processes at once.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "FullyShardedDataParallel":
+            return "FullyShardedDataParallel"
+    for parameter in model.parameters():
+        if hasattr(parameter, "to_local"):
+            return "FSDP or tensor parallelism (DTensor)"
+        if hasattr(parameter, "ds_id"):
+            return "DeepSpeed"
+    return ""
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a spread tensor that lies in this process; any other tensor as it is."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
+
+
 def wrapped_children(module: nn.Module) -> dict[str, nn.Module]:
     """The children of a module that are compiled or parallel, by name, as the plain modules inside them."""
     found = {}

@@ -6,14 +6,16 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from ..core.errors import Unavailable, UsageError
+from ..core.errors import DioramaError, Unavailable, UsageError
 from ..data.examples import Examples
 from ..model.layers import LayerTable
 from ..model.outputs import Reading
@@ -22,6 +24,7 @@ from .architecture import kept
 from .architecture import write as write_architecture
 from .lock import RunLock
 from .lock import held as lock_held
+from .reader import Reader
 from .writer import Value, Writer
 
 PROBE = "probe.safetensors"
@@ -38,6 +41,8 @@ class Content:
     facts: dict[str, Any]
     more: dict[str, Any]
     """What goes into the pickle beside the model."""
+    spread: str = ""
+    """What spreads the weights over processes, so that none has a model to keep."""
 
 
 @dataclasses.dataclass
@@ -53,8 +58,9 @@ class Begun:
     resumed: bool
 
 
-def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: str) -> Begun:
-    """Make a new run, or take up an existing one whose training has ended.
+def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: str, resume: bool = False) -> Begun:
+    """Make a new run, or take up an existing one whose training has ended: with ``resume``, or where the model has the
+    weights of its last snapshot. Another training is never mixed with it: its run is made beside, and that is said.
 
     *Raises* UsageError where the path holds something else, Unavailable where it can't be written or another training
     has it.
@@ -62,13 +68,48 @@ def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: 
     folder = Path(os.path.abspath(path))
     try:
         if (folder / database.NAME).is_file():
-            return _resume(folder, content)
+            if resume or lock_held(folder) or _goes_on(folder, content.model):
+                return _resume(folder, content)
+            folder = _beside(folder)
+            told = f"{str(path)!r} holds another training, so this one is recorded into {str(Path(path).with_name(folder.name))!r}"
+            print(f"diorama: {told}; resume=True takes the other one up", file=sys.stderr)  # noqa: T201
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{str(path)!r} exists and is no run; choose another folder, or an empty one")
         return _create(folder, content, first, name)
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unavailable(f"the run folder {str(path)!r} cannot be written: {reason}; choose another one") from error
+
+
+def _goes_on(folder: Path, model: nn.Module) -> bool:
+    """Whether a model has, bit by bit, the weights with which the training in a folder ended."""
+    try:
+        with Reader(folder) as reader:
+            steps = reader.snapshots
+            if not steps or (steps[-1] == 0 and reader.last_step > 0):
+                return False  # the first weights of all say nothing: a script that is run again has them too
+            kept = reader.state(steps[-1])
+    except DioramaError:
+        return False
+    weights = {name: p.detach().cpu() for name, p in model.named_parameters()}
+    return all(name in kept and _same(kept[name], tensor) for name, tensor in weights.items())
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if not one.numel():
+        return True
+    # By their bits, so that a NaN equals itself.
+    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
+
+
+def _beside(folder: Path) -> Path:
+    """The first folder of that name with a number that does not exist yet."""
+    number = 2
+    while (beside := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return beside
 
 
 def _create(folder: Path, content: Content, first: Mapping[str, Value], name: str) -> Begun:
@@ -86,8 +127,9 @@ def _create(folder: Path, content: Content, first: Mapping[str, Value], name: st
         requests.create(beside)
         writer = Writer(beside)
         _describe(writer, content, 0, name or folder.name)
-        tensors, shared = snapshots.copied(content.model)
-        take_snapshot(writer, 0, tensors, shared, anchor=True, architecture=0)
+        if not content.spread:
+            tensors, shared = snapshots.copied(content.model)
+            take_snapshot(writer, 0, tensors, shared, anchor=True, architecture=0)
         writer.write([(0, time.time(), first)])
         writer.close()
         if os.name == "nt" and folder.exists():
@@ -124,7 +166,7 @@ def _resume(folder: Path, content: Content) -> Begun:
             for file in (folder / snapshots.FOLDER).iterdir():
                 if f"{snapshots.FOLDER}/{file.name}" not in known:
                     file.unlink()
-            if number not in {step for step, _, _, _ in writer.snapshots()}:
+            if not content.spread and number not in {step for step, _, _, _ in writer.snapshots()}:
                 tensors, shared = snapshots.copied(content.model)
                 take_snapshot(writer, number, tensors, shared, anchor=False, architecture=architecture)
             with contextlib.suppress(OSError):
@@ -144,8 +186,8 @@ def _describe(writer: Writer, content: Content, architecture: int, name: str) ->
     facts |= {"architecture": architecture, "paused": False, "ended": None}
     if name:
         facts |= {"name": name, "created": time.time()}
-    data, reason = models.pack(content.model, content.more)
-    facts["model_error"] = reason
+    data, reason = (b"", content.spread) if content.spread else models.pack(content.model, content.more)
+    facts["model_error"] = content.facts["model_error"] = reason
     if content.examples is not None:
         beside = folder / f".{PROBE}"
         content.examples.save(beside)

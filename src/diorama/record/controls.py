@@ -165,7 +165,9 @@ class Controls:
         self.resume()
 
     def keep(self) -> None:
-        """Keep the weights of this step for good."""
+        """Keep the weights of this step for good. *Raises* NotApplicable where they are spread over processes."""
+        if self.subject.spread:
+            raise NotApplicable(f"no process has all weights, which are spread by {self.subject.spread}: none can be kept")
         self._keep()
 
     def groups(self, which: int | None = None) -> list[Group]:
@@ -202,6 +204,10 @@ class Controls:
             self._looked = now
             for request in self._inbox.take():
                 self._apply(request)
+            if self._inbox.mended:
+                self._inbox.mended = False
+                text = "commands.db was broken: it was put aside as commands.db.broken; what was sent meanwhile is lost"
+                self._event("warning", "commands", text)
 
     def wait(self, meanwhile: Callable[[], None]) -> None:
         """Wait while the training is paused."""
@@ -228,6 +234,8 @@ class Controls:
         old = new = ""
         grads = torch.is_grad_enabled()
         try:
+            if request.broken:
+                raise UsageError(f"command {request.id} cannot be read: {request.broken}")
             command = build(registry.commands[request.name], request.knobs)
             with torch.no_grad():
                 old, new, text = command.apply(self)

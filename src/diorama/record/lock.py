@@ -1,4 +1,8 @@
-"""One writing process a run: a record lock that the system lets go of when the process dies, however it dies."""
+"""One writing process a run: a lock that the system lets go of when the process dies, however it dies.
+
+On Linux it is an open-file-description lock, which survives that the process opens and closes the file elsewhere; a
+forked child closes its copy. macOS and other systems have a record lock of the process, Windows a locked byte.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import stat
 import struct
 import sys
+import weakref
 from pathlib import Path
 
 from ..core.errors import Unavailable
@@ -16,9 +21,13 @@ except ImportError:  # Windows has its own
     fcntl = None  # type: ignore[assignment]
 
 NAME = "lock"
+_OPEN_FILE = fcntl is not None and sys.platform == "linux"
+"""Whether the lock belongs to the open file. One that belongs to the process, as on macOS, is let go of when the process
+closes the file anywhere, as a copy of the run folder does."""
+_taken: weakref.WeakSet[RunLock] = weakref.WeakSet()
 _held: dict[tuple[int, int], int] = {}
-"""By device and file number: the process that locked it. A lock of one's own cannot be asked for, and closing any other
-handle of the file would let go of it, so this process remembers what it holds."""
+"""By device and file number: the process that locked it. Where a lock belongs to the process, its own cannot be asked
+for, so it is remembered here."""
 
 
 class RunLock:
@@ -36,7 +45,9 @@ class RunLock:
             raise Unavailable(f"another training writes to {str(self.folder)!r}; end it, or choose another folder")
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if fcntl is not None:
+            if _OPEN_FILE:
+                fcntl.fcntl(self._handle, fcntl.F_OFD_SETLK, _record(fcntl.F_WRLCK))
+            elif fcntl is not None:
                 fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             else:
                 _lock_on_windows(self._handle)
@@ -47,10 +58,18 @@ class RunLock:
         state = os.fstat(self._handle)
         self._identity = (state.st_dev, state.st_ino)
         _held[self._identity] = os.getpid()
+        _taken.add(self)
 
     def free(self) -> None:
         """Let go of the lock; does nothing in a forked child, to which it does not belong."""
         if self._handle >= 0 and _held.pop(self._identity, 0) == os.getpid():
+            os.close(self._handle)
+        self._handle = -1
+        _taken.discard(self)
+
+    def leave(self) -> None:
+        """Close the copy of the handle that a forked child has: the lock would live as long as the child."""
+        if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
 
@@ -89,10 +108,24 @@ def _asked(handle: int) -> bool:
         layout = "qqihh"
         answer = fcntl.fcntl(handle, fcntl.F_GETLK, struct.pack(layout, 0, 0, 0, fcntl.F_WRLCK, 0))
         return bool(struct.unpack(layout, answer)[3] != fcntl.F_UNLCK)
-    layout = "hhlli"
-    question = struct.pack(layout, fcntl.F_WRLCK, 0, 0, 0, 0).ljust(32, b"\0")
-    answer = fcntl.fcntl(handle, fcntl.F_GETLK, question)
+    answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK if _OPEN_FILE else fcntl.F_GETLK, _record(fcntl.F_WRLCK))
     return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)
+
+
+def _record(kind: int) -> bytes:
+    """The whole file, as the system's ``struct flock`` says it."""
+    return struct.pack("hhlli", kind, 0, 0, 0, 0).ljust(32, b"\0")
+
+
+def _forked() -> None:
+    """A forked child must not keep its parent's locks."""
+    for lock in list(_taken):
+        lock.leave()
+    _taken.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _lock_on_windows(handle: int) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import cloudpickle
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ..core.errors import Damaged, Unavailable, Untrusted
 from . import files, trust
@@ -39,11 +40,30 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
         self._left_out = {id(tensor): k for k, tensor in enumerate(tensors)}
 
+    def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, nn.Module) and parametrize.is_parametrized(thing):
+            # PyTorch gives such a module a class of its own that refuses to be stored; the class it had is stored.
+            return _bare, (type(thing).__bases__[0],), thing.__dict__, None, None, _parametrized
+        return super().reducer_override(thing)
+
     def persistent_id(self, thing: Any) -> Any:
         if type(thing) not in (Tensor, nn.Parameter) or id(thing) not in self._left_out:
             return None
         about = (type(thing) is nn.Parameter, tuple(thing.shape), thing.dtype, thing.requires_grad)
         return ("tensor", self._left_out[id(thing)], about)
+
+
+def _bare(kind: type[nn.Module]) -> nn.Module:
+    """A module without anything in it."""
+    return kind.__new__(kind)
+
+
+def _parametrized(module: nn.Module, state: dict[str, Any]) -> None:
+    """Fill a module whose weights are computed from others (``torch.nn.utils.parametrizations``)."""
+    module.__dict__.update(state)
+    parametrize._inject_new_class(module)
+    for name in module._modules["parametrizations"]._modules:  # type: ignore[union-attr]
+        parametrize._inject_property(module, name)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..model.unwrap import local
 from ..training.optimizers import hooked
 from ..training.subject import Subject
 from .controls import Factors
@@ -152,7 +153,7 @@ class Observer:
                 return
             # Several optimizers, or several of their steps, within one recorded step add up.
             for name, parameter in self._parameters.items():
-                self._changes[name] += parameter.detach() - before[name]
+                self._changes[name] += local(parameter.detach()) - before[name]
             self._updates = {}
 
     def collect(self, number: int, scalars: Mapping[str, float | Tensor], rates: Mapping[str, float]) -> Step:

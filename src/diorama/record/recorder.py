@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 import time
 import warnings
 import weakref
@@ -63,6 +64,7 @@ def watch(
     device: Any = None,
     name: str = "",
     signals: Any = None,
+    resume: bool = False,
 ) -> Recorder:
     """Record a training into a run folder: call ``step()`` on what comes back after each step of the loop.
 
@@ -74,13 +76,15 @@ def watch(
     the probe set there. ``signals`` changes what is recorded: ``{"activations": {"every": 50}, "weights": None}``, or
     signals of your own.
 
-    A folder that holds a run whose training has ended is taken up again: steps go on from the last committed one.
+    A folder that holds a run whose training has ended is taken up again where the model has the weights of its last
+    snapshot, or with ``resume=True``: steps go on from the last committed one. Another training is recorded beside it,
+    into a folder with a number, and a line on the terminal says so (``recorder.path`` names it).
 
     *Raises* UsageError, NotApplicable or Unavailable, before the first step, when something is wrong.
     """
     told = Watched(
         model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data,
-        scheduler, state, ranks, device, name, signals,
+        scheduler, state, ranks, device, name, signals, resume,
     )  # fmt: skip
     return Recorder(told)
 
@@ -104,13 +108,14 @@ class Recorder:
             setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
         ) else None  # fmt: skip
         self.path = setup.path
-        begun = begin(setup.path, setup.content, self._first_reading(setup.content), told.name)
+        begun = begin(setup.path, setup.content, self._first_reading(setup.content), told.name, told.resume)
         try:
             self._start(begun, told)
         except BaseException:
             begun.writer.abandon()
             begun.lock.free()
             raise
+        self.path = begun.folder
 
     def _first_reading(self, content: Content) -> dict[str, Any]:
         """Step 0: the weights and the answers to the probe set before any training."""
@@ -140,6 +145,7 @@ class Recorder:
         self._began = self._live_at = self._told_at = time.monotonic()
         self._live_step, self._live_cost = -1, 0.0
         self._last_probe = self.number
+        self._say(setup.left_out, setup.content.facts.get("model_error"))
         if begun.resumed:
             text = f"taken up again after step {self.number}"
             self._event("resumed", "watch", text)
@@ -291,6 +297,8 @@ class Recorder:
         return found
 
     def _snapshot(self, anchor: bool, sure: bool = False) -> None:
+        if self._subject.spread:
+            return
         self._subject.look()
         if self._reshaped:
             self._settle()
@@ -323,6 +331,8 @@ class Recorder:
                     os.unlink(writer.folder / kept[step][0])
 
     def _checkpoint(self, anchor: bool, sure: bool = False) -> None:
+        if self._subject.spread:
+            return
         number, data, sure = self.number, self._checkpoints.pack(self.number), anchor or sure
         self._background.do(lambda writer: checkpoints.write(writer, number, data, anchor), len(data), sure=sure)
 
@@ -362,7 +372,7 @@ class Recorder:
         if now < self._live_at or self._live_step == self.number:
             return
         self._live_at = now + 0.25
-        if self._background.busy or not watched(self.path, _LIVE_WITHIN):
+        if self._subject.spread or self._background.busy or not watched(self.path, _LIVE_WITHIN):
             return
         self._subject.look()
         if self._reshaped:
@@ -434,6 +444,18 @@ class Recorder:
         with contextlib.suppress(Exception):
             warnings.warn(f"diorama could not record everything into {str(self.path)!r} ({trouble}); "
                           "the training goes on", RuntimeWarning, stacklevel=4)  # fmt: skip
+
+    def _say(self, left_out: tuple[str, ...], unstored: str | None) -> None:
+        """Tell at the start, on the terminal and in the record, what this run will lack."""
+        told = [*left_out]
+        if unstored and not self._subject.spread:
+            told.append(f"the model cannot be stored ({unstored}), so that views that look into it want a factory "
+                        "(--model package.module:function) or this process")  # fmt: skip
+        for text in told:
+            self._event("warning", "left out", text)
+            with contextlib.suppress(Exception):
+                print(f"diorama: {text}", file=sys.stderr)  # noqa: T201
+        self._background.note("meta", {"left_out": told})
 
     def _event(self, kind: str, name: str, text: str) -> None:
         self._background.note("events", {

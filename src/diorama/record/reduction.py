@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model.unwrap import local
 from .histogram import BINS, SHIFT, STATISTICS, HistogramValue, from_bins, from_many_bins
 
 SAMPLE = 2**16
@@ -40,7 +41,7 @@ def reduce(
 
 def flattened(tensor: Tensor) -> Tensor:
     """A tensor's elements as one row of float32 (of float64 where they are float64), without gradients."""
-    tensor = tensor.detach()
+    tensor = local(tensor.detach())
     if tensor.layout is not torch.strided:
         tensor = tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.to_dense()
     if tensor.is_complex():
@@ -58,7 +59,7 @@ def _differences(
     """Subtract and reduce large tensors piece by piece, so that each piece is fetched from memory only once."""
     small, found = {}, {}
     for name, tensor in tensors.items():
-        now, old = tensor.detach(), before[name]
+        now, old = local(tensor.detach()), before[name]
         if now.numel() <= _SMALL or not now.is_contiguous() or now.dtype != torch.float32:
             small[name] = torch.sub(now, old, out=old)
         else:
@@ -71,7 +72,7 @@ def copies(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> tuple[d
     """Contiguous copies with the tensors' norms, in the memory of earlier copies where there is some."""
     found, squares = {}, []
     for name, tensor in tensors.items():
-        tensor = tensor.detach()
+        tensor = local(tensor.detach())
         copy = into.get(name)
         if copy is None:
             copy = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)

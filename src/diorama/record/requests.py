@@ -20,6 +20,10 @@ _TABLE = """CREATE TABLE IF NOT EXISTS commands (id INTEGER PRIMARY KEY AUTOINCR
     knobs TEXT NOT NULL, sender TEXT NOT NULL, time REAL NOT NULL)"""
 
 
+_LONGEST = 100_000
+"""Characters that the knobs of a command may take; a list of a thousand units takes five thousand."""
+
+
 class Request(NamedTuple):
     """A command as it was sent."""
 
@@ -27,12 +31,31 @@ class Request(NamedTuple):
     name: str
     knobs: dict[str, Any]
     sender: str
+    broken: str = ""
+    """Why it cannot be read."""
+
+    @classmethod
+    def of(cls, number: int, name: Any, knobs: Any, sender: Any) -> Request:
+        """Read a row, whatever stands in it."""
+        if not isinstance(name, str) or not isinstance(sender, str):
+            return cls(number, "", {}, "", "its name or its sender is no text")
+        if knobs is None:
+            return cls(number, name, {}, sender, f"its knobs are no text of at most {_LONGEST:,} characters")
+        try:
+            read = json.loads(knobs)
+        except (ValueError, TypeError, RecursionError):
+            return cls(number, name, {}, sender, "its knobs are not JSON")
+        if not isinstance(read, dict):
+            return cls(number, name, {}, sender, "its knobs are no object")
+        return cls(number, name, read, sender)
 
 
-def create(folder: Path) -> None:
-    """Make the empty table."""
+def create(folder: Path, after: int = 0) -> None:
+    """Make the empty table, whose numbers begin after one."""
     with contextlib.closing(sqlite3.connect(folder / NAME, isolation_level=None)) as connection:
         connection.execute(_TABLE)
+        if after:
+            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('commands', ?)", (after,))
 
 
 def send(folder: Path, name: str, knobs: Mapping[str, Any], sender: str = "python") -> int:
@@ -57,16 +80,32 @@ class Inbox:
         self._address = f"file:{quote(os.path.abspath(self._file))}?mode=ro"
         self._seen = 0
         self._state: tuple[int, int] = (0, 0)
-        self._seen = max((request.id for request in self._rows()), default=0)
+        self.mended = False
+        """Whether the file was found broken, put aside and made anew; whoever tells of it sets it back."""
+        try:
+            self._seen = int(self._read("SELECT coalesce(max(id), 0) FROM commands")[0][0])
+        except sqlite3.OperationalError:
+            pass  # it is missing or being written: what stands in it is old
+        except (sqlite3.DatabaseError, ValueError, TypeError):
+            self._mend()
 
-    def _rows(self) -> list[Request]:
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with contextlib.closing(
             sqlite3.connect(self._address, uri=True, isolation_level=None, timeout=0.05)
         ) as connection:
-            rows = connection.execute(
-                "SELECT id, name, knobs, sender FROM commands WHERE id > ? ORDER BY id", (self._seen,)
-            ).fetchall()
-        return [Request(number, name, json.loads(knobs), sender) for number, name, knobs, sender in rows]
+            return connection.execute(query, values).fetchall()
+
+    def _rows(self) -> list[Request]:
+        wanted = f"""SELECT id, name, CASE WHEN typeof(knobs) = 'text' AND length(knobs) <= {_LONGEST} THEN knobs END,
+            sender FROM commands WHERE id > ? ORDER BY id"""
+        return [Request.of(*row) for row in self._read(wanted, (self._seen,))]
+
+    def _mend(self) -> None:
+        """Nobody could send anything any more: the broken file goes aside, and an empty one takes its place."""
+        with contextlib.suppress(OSError, sqlite3.Error):
+            os.replace(self._file, self._file.with_name(f"{NAME}.broken"))
+            create(self._file.parent, self._seen)
+            self.mended, self._state = True, (0, 0)
 
     def take(self) -> list[Request]:
         """New commands, oldest first; costs one look at the file when there are none."""
@@ -79,8 +118,11 @@ class Inbox:
             return []
         try:
             found = self._rows()
-        except (sqlite3.Error, ValueError):
+        except sqlite3.OperationalError:
             return []  # being written: the next look finds it
+        except sqlite3.Error:
+            self._mend()
+            return []
         # A file that changed within the clock's grain may change again without showing it.
         fresh = time.time_ns() - state.st_mtime_ns < 50_000_000
         self._state = (0, 0) if fresh else now

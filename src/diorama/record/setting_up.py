@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,13 @@ from .beginning import Content
 from .layer_reader import LayerReader
 from .signals import Signal
 from .snapshots import Plan
+
+_SPREAD = (
+    "the weights are spread over processes by {}: their numbers are those of this process's part, and snapshots, "
+    "checkpoints and looks at the probe set are left out"
+)
+_LARGE = 64_000_000
+"""Bytes that an object in ``state`` may take."""
 
 
 class Watched(NamedTuple):
@@ -50,6 +59,7 @@ class Watched(NamedTuple):
     device: Any
     name: str
     signals: Any
+    resume: bool
 
 
 class Setup(NamedTuple):
@@ -64,6 +74,8 @@ class Setup(NamedTuple):
     every: int
     reader: LayerReader | None
     probe_reader: LayerReader | None
+    left_out: tuple[str, ...] = ()
+    """What cannot be recorded of this training, a sentence each."""
 
     def tabled(self) -> LayerTable | None:
         """The layers as they are now; None where the model cannot take the probe set (any more)."""
@@ -89,19 +101,27 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     plain = subject.model
     examples = _examples(told)
     reading = table = None
-    if examples is not None:
+    if examples is not None and not subject.spread:
         reading, table = _tried(plain, examples, told)
-    elif told.classes is not None or told.inputs is not None:
+    elif examples is None and (told.classes is not None or told.inputs is not None):
         raise UsageError("classes= and inputs= describe the probe set; pass probe=(x, y) too")
     subject.table = table
     content = Content(plain, examples, reading, table, {}, _beside(told, examples))
+    content.spread = subject.spread and f"its weights are spread over processes by {subject.spread}"
     content.facts = facts_of(content) | {"every": told.every, "data": _data(told.data)}
     compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
     # Hooks would make a compiled model compile again at every reading.
     reader = None if compiled else LayerReader(plain, table, report)
     probe_reader = LayerReader(plain, table, report) if examples is not None else None
     signals = chosen_signals(told.signals)
-    return Setup(path, content, examples, reading, subject, signals, told.every, reader, probe_reader)
+    left_out = []
+    if subject.spread:
+        left_out.append(_SPREAD.format(subject.spread))
+    if compiled:
+        left_out.append("activations are not read while a compiled model trains: hooks would make it compile again")
+    return Setup(
+        path, content, examples, reading, subject, signals, told.every, reader, probe_reader, tuple(left_out)
+    )
 
 
 def _subject(told: Watched) -> Subject:
@@ -110,6 +130,8 @@ def _subject(told: Watched) -> Subject:
     for scheduler in schedulers:
         if not hasattr(scheduler, "state_dict"):
             raise UsageError(f"scheduler wants an object with a state_dict(), got {type(scheduler).__name__}")
+    for each in state:
+        _check_state(each)
     together = isinstance(told.model, nn.parallel.DistributedDataParallel)
     return Subject(unwrap(told.model), told.optimizer, schedulers, state, together=together)
 
@@ -125,6 +147,45 @@ def _place(told: Watched) -> Path | None:
     if told.ranks == "all":
         return Path(told.path) / f"rank-{rank}" if together else Path(told.path)
     return Path(told.path) if rank == told.ranks else None
+
+
+class _Sink(io.RawIOBase):
+    """Counts what is written into it, and refuses when it is too much."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        count = memoryview(data).nbytes
+        self.size += count
+        if self.size > _LARGE:
+            raise OverflowError
+        return count
+
+
+def _check_state(thing: Any) -> None:
+    """Refuse what would make each checkpoint as large as a data set, or none at all, before the first step."""
+    if hasattr(thing, "state_dict"):
+        return
+    kind = type(thing).__name__
+    way = "pass its generator or sampler, or an object with state_dict() and load_state_dict()"
+    if isinstance(thing, torch.utils.data.DataLoader | torch.utils.data.Dataset):
+        raise UsageError(f"state wants what a training needs to go on, and a {kind} would be stored with all its data in "
+                         f"every checkpoint; {way}")  # fmt: skip
+    sink = _Sink()
+    try:
+        pickle.Pickler(sink, pickle.HIGHEST_PROTOCOL).dump(thing)
+    except OverflowError:
+        raise UsageError(
+            f"state wants what a training needs to go on, and this {kind} takes over {_LARGE // 10**6} MB in every "
+            f"checkpoint; {way}"
+        ) from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"state wants objects that can be stored, and this {kind} cannot ({reason}); {way}") from error
 
 
 def _several(value: Any) -> tuple[Any, ...]:

@@ -190,8 +190,9 @@ class Scene(Looking):
         from ..record.recorder import watch
 
         told = {name: value for name, value in self._told.items() if value is not None}
-        watch(self.model, path, probe=self._examples, every=10, name=Path(path).name, **told).close()
-        return Path(path)
+        recorder = watch(self.model, path, probe=self._examples, every=10, name=Path(path).name, **told)
+        recorder.close()
+        return recorder.path
 
     def provenance(self, view: Any, selection: Selection = NOTHING, **more: Any) -> Provenance:
         """How a picture of this scene is made."""

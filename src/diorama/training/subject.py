@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..model.layers import LayerTable
+from ..model.unwrap import spread
 from .optimizers import told_optimizers
 
 Told = Callable[[bool], object]
@@ -44,6 +45,8 @@ class Subject:
         """The layers, where the model could be run."""
         self.together = together
         """Whether a wrapper of several processes waits for the gradient of every parameter."""
+        self.spread = spread(model)
+        """What spreads the weights over several processes; they are never read whole then."""
         self.architecture = 0
         """Raised with each change of the network's structure."""
         self._listeners: list[Told] = []
@@ -58,8 +61,8 @@ class Subject:
 
         *Cost* one comparison a tensor.
         """
-        if self._same():
-            return False
+        if self.spread or self._same():
+            return False  # whoever spreads weights swaps them for parts and back all the time
         before = self._structure
         self._learn()
         another = self._structure != before

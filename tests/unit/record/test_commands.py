@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -188,3 +189,52 @@ def test_an_optimizer_step_that_raises_leaves_the_learning_rate(tmp_path: Path) 
             optimizer.step(broken)
         recorder.step(loss=0.0)
         assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "row", [("pause", "{", "python"), ("pause", "[1]", "python"), ("pause", "1" * 200_000, "x"), (b"\xff", "{}", b"\0"),
+            ("pause", b"\xff\xfe", "python")]
+)  # fmt: skip
+def test_a_broken_row_blocks_no_other_command(training: _Training, row: tuple[Any, ...]) -> None:
+    """A row that cannot be read is refused by its number, and those that follow are applied."""
+    run = _run(training)
+    with sqlite3.connect(run.path / requests.NAME) as connection:
+        number = connection.execute("INSERT INTO commands (name, knobs, sender, time) VALUES (?, ?, ?, 0)", row).lastrowid
+    connection.close()
+    assert run.command("learning_rate", factor=0.5, wait=30).step
+    answer = run.acknowledgement(number or 0)
+    assert answer is not None
+    assert not answer["ok"]
+
+
+def test_a_broken_file_of_commands_is_made_anew(training: _Training) -> None:
+    """Bytes that are no database are put aside, which is told, and commands arrive again, under new numbers."""
+    run = _run(training)
+    run.command("learning_rate", factor=0.5, wait=30)
+    (run.path / requests.NAME).write_bytes(b"no database at all" * 999)
+    until = time.monotonic() + 30
+    while not any(event.kind == "warning" for event in run.events) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert run.command("learning_rate", factor=0.25, wait=30).new
+    assert (run.path / "commands.db.broken").is_file()
+    assert training.error is None
+
+
+def test_a_pause_from_the_page_ends_when_its_server_is_gone(
+    training: _Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the page's connection sends is known as the page's: when nobody looks any more, the training goes on."""
+    from diorama.live.hub import Hub
+    from diorama.live.session import Session
+
+    monkeypatch.setattr(controls, "PATIENCE", 0.3)
+    told: list[Any] = []
+    hub = Hub([training.recorder.path.parent])
+    session = Session(hub, told.append, lambda *_: None)
+    session.receive('{"do": "command", "id": 1, "run": "run", "name": "pause", "knobs": {}}')
+    run, until = _run(training), time.monotonic() + 30
+    while not any(event.name == "resume" for event in run.events) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [event["ok"] for event in told if event.get("event") == "command"] == [True]
+    assert "went on by itself" in run.events[-1].text
+    assert not training.recorder.controls.paused
