@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from . import methods, views
     from .core.picture import Picture
     from .data.kinds import Image, Series, Sound, Table, Tokens
+    from .derive.scanning import scan
     from .methods.attribute import attribute
     from .methods.synthesis.synthesize import synthesize
     from .record.recorder import watch
     from .run import Run
     from .run import open_run as open  # noqa: A004 - the interface's word
     from .scene import Scene
-    from .scene.scanning import scan
     from .server.serve import serve
 
 # What needs torch is imported when it is first used, so that `diorama list` and `diorama --help` answer at once.
@@ -44,7 +44,7 @@ _LAZY = {
     "open": "run:open_run",
     "Run": "run:Run",
     "Scene": "scene:Scene",
-    "scan": "scene.scanning:scan",
+    "scan": "derive.scanning:scan",
     "serve": "server.serve:serve",
     "Image": "data.kinds:Image",
     "Table": "data.kinds:Table",

@@ -22,7 +22,7 @@ from diorama.run import Run
 from diorama.scene import Scene
 
 CASES: dict[str, dict[str, Any]] = {
-    "projection": {"layer": "0+3"},
+    "projection": {"layer": "0+3"}, "scan": {"size": 16},
 }
 """A derivation's knobs, where it needs some; quick ones."""
 
@@ -49,6 +49,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """The run without anything derived; every stage is written at once."""
     monkeypatch.setattr(work, "SHORT", 0.0)
     monkeypatch.setattr(work, "SHARE", 0.0)
+    monkeypatch.setattr("diorama.derive.derivations.scan.PAUSE", 0.0)
     yield diorama.open(folder)
     for path in (folder / "derived").glob("*"):
         path.unlink()
@@ -94,6 +95,7 @@ def test_the_same_key_is_the_same_value(run: Run, name: str) -> None:
     assert again.key == first.key
     _same(first.value, _unkept(run, name).value)
     assert again.known
+    assert again.found() is not None
     _same(again.value, first.value)
     assert again.provenance.maker == "this user"
     assert _asked(run, name, 0).key != first.key

@@ -12,9 +12,9 @@ import diorama
 from diorama.core.marks import Image, Lines
 from diorama.core.picture import Picture
 from diorama.core.selection import Selection
+from diorama.derive.scanning import seen
 from diorama.methods.synthesis.inverting import Inverted, Yardstick, climb, invert
 from diorama.scene import Scene
-from diorama.scene.scanning import seen
 from diorama.views.crops import box_of, field_of
 from diorama.views.unit import _made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ..core.errors import UsageError
@@ -13,8 +14,9 @@ def scan_run(
     layers: tuple[str, ...], histogram: bool, trust: bool, output: Path | None,
 ) -> None:  # fmt: skip
     """Scan, say what was found, and where it is."""
+    from ..derive.scanning import scan
+    from ..derive.store import FOLDER
     from ..run import open_run
-    from ..scene.scanning import FOLDER, scan
 
     if (run is None) == (model is None):
         raise UsageError("a scan looks at a run or at a model: give either RUN or --model")
@@ -36,7 +38,13 @@ def scan_run(
         def progress(done: int, total: int | None) -> None:
             bar.show(done, total, f"scanning {done:,} examples")
 
-        found = scan(scene, data, layers=layers or "all", k=k, histogram=histogram, step=step, progress=progress)
+        try:
+            found = scan(scene, data, layers=layers or "all", k=k, histogram=histogram, step=step, progress=progress)
+        except KeyboardInterrupt:
+            bar.close()
+            kept = "what was done is kept, and the same command goes on there" if run is not None else "nothing was kept"
+            print(f"diorama: the scan was stopped; {kept}", file=sys.stderr)
+            raise
     if output is not None:
         found.save(output)
     units = sum(len(part.on) for part in found.values())

@@ -17,6 +17,7 @@ from ..core.knobs import Plugin, build, sentence
 from ..core.picture import Progress
 from ..core.provenance import Provenance, versions
 from ..methods.cost import Cost
+from .packing import plain
 from .store import FOLDER, Name, Store
 from .work import Work
 
@@ -60,6 +61,11 @@ class Derivation(Plugin, abc.ABC):
     """Raised with every change of what comes out: what was kept before is then made anew."""
     on: ClassVar[Literal["weights", "live", "examples"]] = "live"
     """What it looks at besides the weights: nothing, the live examples, or the whole probe set."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # The registry says the same, and may not have been asked before one is made.
+        cls.name = cls.name or cls.__module__.rpartition(".")[2]
 
     @classmethod
     def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Derivation:
@@ -134,6 +140,8 @@ class Derived:
         folder = scene.run.path / FOLDER if scene.run is not None else None
         self.store = Store(folder) if folder is not None else None
         self.name = Name(derivation.name, scene.fingerprint, self.key)
+        self.always = False
+        """It is written however short the work was: somebody asked for it to be kept."""
 
     @property
     def value(self) -> Plain:
@@ -200,6 +208,15 @@ class Derived:
         told = provenance or msgspec.structs.replace(self._provenance(), maker="this user")
         self.scene.memory.put(f"{self.key}/provenance", told)
         self.scene.memory.put(self.key, value)
+
+    def kept(self, value: Plain, written: bool, **head: Any) -> Plain:
+        """Keep a value that is there, in the run's folder where it is to be written; as it will be read again."""
+        value = plain(value)
+        self.remember(value)
+        self.scene.memory.drop(f"{self.key}/begun")
+        if self.store is not None and written:
+            self.store.write(self.name, {**self.head(), **head}, value)
+        return value
 
     def head(self) -> dict[str, Any]:
         """What is told beside the value in a file."""

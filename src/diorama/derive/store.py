@@ -7,7 +7,6 @@ import dataclasses
 import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +113,19 @@ class Store:
         self._make_room(path)
         return True
 
-    def all(self, kind: str, weights: str) -> Iterator[tuple[dict[str, Any], Any, Path]]:
-        """Every whole derivation of a kind at some weights that can be read."""
-        if not self._usable():
-            return
+    def open(self, path: Path) -> Any:
+        """The value of a file in the folder, marked as used now; None where there is none that can be read."""
+        found = self._read(path)
+        if found is not None:
+            with contextlib.suppress(OSError):
+                os.utime(path)
+        return found[1] if found is not None else None
+
+    def listed(self, kind: str, weights: str) -> list[Path]:
+        """The files of all whole derivations of a kind at some weights."""
         wanted = re.compile(re.escape(f"{kind}-{weights}-") + r"[0-9a-f]+" + re.escape(WHOLE))
-        for path in sorted(self.folder.iterdir()):
-            if wanted.fullmatch(path.name) and (found := self._read(path)) is not None:
-                yield *found, path
+        found = sorted(self.folder.iterdir()) if self._usable() else []
+        return [path for path in found if wanted.fullmatch(path.name)]
 
     def claim(self, name: Name) -> Claim | None:
         """The right to work on it; None where another works on it now.

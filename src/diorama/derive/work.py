@@ -168,12 +168,9 @@ class Work:
         if self._held is None or self._held.value is None:
             self._stop(keep=False)
             raise TypeError(f"the derivation {self.derived.derivation.name} ended without a value")
-        value = plain(self._held.value)
         derived = self.derived
-        derived.remember(value)
-        derived.scene.memory.drop(f"{derived.key}/begun")
-        if derived.store is not None and self._seconds >= SHORT:
-            derived.store.write(derived.name, {**derived.head(), "seconds": round(self._seconds, 3)}, value)
+        written = derived.always or self._seconds >= SHORT
+        value = derived.kept(self._held.value, written, seconds=round(self._seconds, 3))
         self._free()
         return self._last(value)
 

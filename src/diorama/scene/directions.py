@@ -18,12 +18,12 @@ from ..core.selection import Key, number_key
 from ..model.directions import BASES, FITTED, Direction, How, based, finite, fitted
 from ..model.layers import Layer, by_unit
 from ..model.statistics import sampled
-from .scanning import FOLDER
 from .sets import members, words
 
 if TYPE_CHECKING:
     from .scene import Scene
 
+FOLDER = "derived"
 PLACES = 16
 """A base is found from at most so many places of each example."""
 COUNT = 12

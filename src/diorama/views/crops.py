@@ -14,6 +14,7 @@ from ..core.errors import NotApplicable
 from ..core.marks import Box, Tiles
 from ..data.kinds import Image
 from ..data.nesting import Nested, size
+from ..derive.scanning import Seen
 from ..methods.method import Looking
 from ..methods.rectifying import Passing, rectified
 from ..model.capture import Capture
@@ -21,7 +22,6 @@ from ..model.fields import Field, fields
 from ..model.layers import Layer, by_unit
 from ..model.targets import Target
 from ..scene import Scene
-from ..scene.scanning import Seen
 
 Pixels = np.ndarray
 Place = tuple[int, ...]

@@ -403,10 +403,9 @@ def test_a_derivation_that_breaks_leaves_nothing_behind(run: Run, monkeypatch: p
 def test_names_of_files_are_those_of_keys(tmp_path: Path) -> None:
     """A kept derivation is listed by its kind and its weights, and by nothing else."""
     store = Store(tmp_path / "derived")
-    assert list(store.all("tally", "abc")) == []
+    assert store.listed("tally", "abc") == []
     for kind, weights in (("tally", "abc"), ("tally", "abd"), ("tallying", "abc")):
         assert store.write(Name(kind, weights, "0f"), {"provenance": {}}, [1])
-    ((head, value, path),) = store.all("tally", "abc")
-    assert head["kind"] == "tally"
-    assert value == [1]
+    (path,) = store.listed("tally", "abc")
+    assert store.open(path) == [1]
     assert path.name == "tally-abc-0f.safetensors"

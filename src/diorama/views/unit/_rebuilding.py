@@ -20,7 +20,7 @@ from ...model.nearest import Compared, Index, directed
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.scanning import prepared
+from ...scene.reading import prepared
 from .. import crops
 from ..units import Shown, look
 

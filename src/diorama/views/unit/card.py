@@ -16,8 +16,8 @@ from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSe
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, unit_key
 from ...data.nesting import join
+from ...derive.scanning import Seen, known, seen
 from ...scene import Scene
-from ...scene.scanning import Seen, known, seen
 from .. import about, crops, wiring
 from ..crops import Chosen, Place
 from ..units import Shown, look, main_layers, shown, strength

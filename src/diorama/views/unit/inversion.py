@@ -20,13 +20,13 @@ from ...core.selection import Selection, layer_key
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested
+from ...derive.store import FOLDER
 from ...methods.synthesis import decoder as decoding
 from ...methods.synthesis.decoder import Decoder, Taught
 from ...methods.synthesis.inverting import Inverted, Yardstick, climb, codes, distances, invert, unit_first
 from ...methods.synthesis.priors import Priors
 from ...methods.synthesis.stage import Stage
 from ...scene import Scene
-from ...scene.scanning import FOLDER
 from .. import inputs
 from ..units import main_layers
 from ..view import View

@@ -15,12 +15,12 @@ from ...core.marks import Column, Group, Lines, Node, Series, Table
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, unit_key
 from ...data.nesting import Nested
+from ...derive.scanning import seen_each
 from ...model.capture import Capture
 from ...model.edits import Edit
 from ...model.outputs import CLASSES
 from ...model.unwrap import fed
 from ...scene import Scene
-from ...scene.scanning import seen_each
 from ..units import Shown, main_layers, shown
 from ..view import View
 

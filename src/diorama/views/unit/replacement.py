@@ -11,9 +11,10 @@ from ...core.marks import Group, Node
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...data.examples import Examples
+from ...derive.scanning import stored
+from ...derive.statistics import PROBE
 from ...model.layers import Layer
 from ...scene import Scene
-from ...scene.scanning import PROBE, stored
 from .. import crops
 from ..units import Shown, main_layers, shown
 from ..view import View
@@ -83,8 +84,8 @@ class Replacement(View):
     def _among(self, scene: Scene) -> tuple[Examples, bool]:
         """The examples whose patches are looked at, and whether they are those of the probe set."""
         found = stored(scene) if self.examples > len(scene.live) else None
-        if found is not None and len(found[1]) > len(scene.examples):
-            return found[1].first(self.examples), found[2] == PROBE
+        if found is not None and found.numbers is None and len(found.examples) > len(scene.examples):
+            return found.examples.first(self.examples), found.source == PROBE
         return scene.examples.first(self.examples), True
 
     def _picture(self, scene: Scene, selection: Selection, work: Work, final: bool) -> Picture:

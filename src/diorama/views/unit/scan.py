@@ -15,9 +15,9 @@ from ...core.marks import Group, Image, Node, Tiles
 from ...core.picture import Picture, Progress
 from ...core.rounding import alike
 from ...core.selection import Selection, unit_key
+from ...derive.scanning import known, seen
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.scanning import known, seen
 from .. import crops, scales
 from ..units import Shown, look, main_layers, maps, off, responses, shown, strength
 from ..view import View

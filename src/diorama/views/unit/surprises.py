@@ -14,9 +14,9 @@ from ...core.marks import Column, Group, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, unit_key
 from ...data.nesting import Nested
+from ...derive.scanning import Seen, seen
 from ...model.layers import by_unit
 from ...scene import Scene
-from ...scene.scanning import Seen, seen
 from .. import about, crops
 from ..units import Shown, main_layers, shown
 from ..view import View
