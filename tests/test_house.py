@@ -16,7 +16,7 @@ from diorama.core.marks import MARKS
 from diorama.core.registry import commands, demos, derivations, findings, projections, signals, views
 
 ROOT = Path(__file__).parents[1]
-GENERATED = {"types.ts"}
+GENERATED = {"types.ts", "protocol.ts"}
 SOURCE = ROOT / "src" / "diorama"
 PYTHON = sorted(SOURCE.rglob("*.py"))
 # A room may import the rooms at its right; rooms in one tuple don't know each other.

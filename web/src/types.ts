@@ -337,6 +337,7 @@ export interface Provenance {
   readonly source: string;
   readonly guessed: readonly string[];
   readonly versions: Readonly<Record<string, string>>;
+  readonly maker: string;
 }
 
 /** A number that says how far to believe a picture, with one sentence on how to read it. */
@@ -713,7 +714,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "model": "",
    "source": "",
    "guessed": [],
-   "versions": {}
+   "versions": {},
+   "maker": ""
   },
   "nested": {}
  },

@@ -6,7 +6,9 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, dataclass_transform
+
+import msgspec
 
 from .errors import UsageError, not_found
 
@@ -25,7 +27,7 @@ class Knob:
 
     name: str
     kind: Kind
-    default: Any
+    default: Annotated[Any, msgspec.Meta(extra_json_schema={"typescript": "KnobValue"})]
     help: str
     low: float | None = None
     high: float | None = None

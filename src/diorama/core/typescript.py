@@ -1,8 +1,9 @@
 """Writes what the page and a type checker know of the marks and the messages, from Python's own definitions.
 
-``web/src/types.ts`` holds the marks, the picture and the colour tables, ``web/src/marks/halves.ts`` the index of the marks'
-browser halves, and ``core/marks/__init__.pyi`` the names of the package. A mark whose fields change breaks a type check, not
-the page. Run ``python -m diorama.core.typescript`` after a change; a test fails while a file is stale.
+``web/src/types.ts`` holds the marks, the picture and the colour tables, ``web/src/protocol.ts`` the messages,
+``web/src/marks/halves.ts`` the index of the marks' browser halves, and ``core/marks/__init__.pyi`` the names of the package. A
+mark or a message whose fields change breaks a type check, not the page. Run ``python -m diorama.core.typescript`` after a
+change; a test fails while a file is stale.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import colour, marks, picture, selection
+from . import colour, marks, picture, protocol, selection
 
 PAPERS = {"light": "#fbfaf8", "dark": "#131417"}
 """The two papers of the page; zero of a signed scale is the paper itself."""
@@ -57,6 +58,25 @@ def types_source() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def protocol_source() -> str:
+    """The whole text of ``protocol.ts``."""
+    schemas = components(protocol.ToServer, protocol.FromServer, protocol.RawInput)
+    waits = msgspec.to_builtins(protocol.PATIENCE)
+    parts = [
+        f"// {_MADE}",
+        f"export type KnobValue = {text_of(msgspec.json.schema(str | float | bool | None))};",
+        *(interface(name, schema, fixed=False) for name, schema in schemas.items()),
+        *(f"export type {name} = {_names(getattr(protocol, name))};" for name in ("RawInput", "ToServer", "FromServer")),
+        "/** How long page and server wait, in milliseconds; `rest` is a factor. */",
+        f"export const PATIENCE = {json.dumps({n: w if n == 'rest' else round(1000 * w) for n, w in waits.items()})} as const;",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _names(union: Any) -> str:
+    return " | ".join(kind.__name__ for kind in get_args(union))
+
+
 def halves_source() -> str:
     """The whole text of ``halves.ts``."""
     lines = [f"// {_MADE}", "", 'import type { Node } from "../types.ts";']
@@ -81,7 +101,7 @@ def stub_source() -> str:
     return "\n".join([*lines, "", f"Node = {nodes}", "MARKS: dict[str, type[Mark]]"]) + "\n"
 
 
-def components(*kinds: type) -> dict[str, Schema]:
+def components(*kinds: Any) -> dict[str, Schema]:
     """The JSON schemas of structs and of all that they hold, by name; an array is ``{"array": True}``."""
 
     def other(kind: type) -> Schema:
@@ -92,15 +112,24 @@ def components(*kinds: type) -> dict[str, Schema]:
     return msgspec.json.schema_components(kinds, schema_hook=other)[1]
 
 
-def interface(name: str, schema: Schema) -> str:
-    """A struct as an interface of TypeScript."""
+def interface(name: str, schema: Schema, fixed: bool = True) -> str:
+    """A struct as an interface of TypeScript, whose fields may be set where it is not ``fixed``."""
     first = " ".join(schema.get("description", "").split("\n\n")[0].split())
-    lines = [f"  readonly {field}: {text_of(inner)};" for field, inner in schema["properties"].items()]
+    needed, lines = schema.get("required", ()), []
+    for field, inner in schema["properties"].items():
+        often = "" if field in needed or "default" in inner else "?"
+        lines.append(f"  {'readonly ' if fixed else ''}{field}{often}: {text_of(inner, fixed)};")
     return (f"/** {first} */\n" if first else "") + f"export interface {name} {{\n" + "\n".join(lines) + "\n}"
 
 
-def text_of(schema: Schema) -> str:
+def text_of(schema: Schema, fixed: bool = True) -> str:
     """A schema as a type of TypeScript."""
+
+    def inner(schema: Schema) -> str:
+        return text_of(schema, fixed)
+
+    if "typescript" in schema:
+        return str(schema["typescript"])
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "array" in schema:
@@ -108,17 +137,19 @@ def text_of(schema: Schema) -> str:
     if schema.get("discriminator", {}).get("propertyName") == "mark":
         return "Node"
     if "anyOf" in schema:
-        return " | ".join(dict.fromkeys(map(text_of, schema["anyOf"])))
+        return " | ".join(dict.fromkeys(map(inner, schema["anyOf"])))
     if "enum" in schema:
         return " | ".join(map(json.dumps, schema["enum"]))
-    if schema.get("type") == "array":
-        if "prefixItems" in schema:
-            return f"readonly [{', '.join(map(text_of, schema['prefixItems']))}]"
-        inner = text_of(schema.get("items", {}))
-        return f"readonly {f'({inner})' if ' ' in inner else inner}[]"
-    if schema.get("type") == "object":
-        return f"Readonly<Record<string, {text_of(schema.get('additionalProperties', {}))}>>"
-    return _PLAIN[schema["type"]] if "type" in schema else "unknown"
+    kind, still = schema.get("type"), "readonly " if fixed else ""
+    if kind == "array" and "prefixItems" in schema:
+        return f"{still}[{', '.join(map(inner, schema['prefixItems']))}]"
+    if kind == "array":
+        item = inner(schema.get("items", {}))
+        return f"{still}{f'({item})' if ' ' in item else item}[]"
+    if kind == "object":
+        record = f"Record<string, {inner(schema.get('additionalProperties', {}))}>"
+        return f"Readonly<{record}>" if fixed else record
+    return _PLAIN[kind] if kind is not None else "unknown"
 
 
 _STRUCTS = """\
@@ -180,6 +211,7 @@ def targets() -> dict[Path, Callable[[], str]]:
     return {
         core / "marks" / "__init__.pyi": stub_source,
         page / "types.ts": types_source,
+        page / "protocol.ts": protocol_source,
         page / "marks" / "halves.ts": halves_source,
     }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ..core import protocol
 from ..core.errors import DioramaError
 from ..core.glossary import TERMS
 from ..core.knobs import describe
@@ -33,7 +34,8 @@ def describe_installation(told: Callable[[int, int, str], None] = lambda *_: Non
     for registry in REGISTRIES:
         told(done, total, f"reading the {registry.kind}")
         how = describe_view if registry is views else _describe_method if registry is methods else describe
-        found[registry.kind] = _described(registry, how)
+        form = protocol.View if registry is views else protocol.Method if registry is methods else protocol.Described
+        found[registry.kind] = _described(registry, how, form)
         done += len(registry)
     return found
 
@@ -54,12 +56,14 @@ def installed() -> dict[str, Any]:
     return found
 
 
-def _described(registry: Registry, how: Any) -> list[dict[str, Any]]:
+def _described(registry: Registry, how: Any, form: type[protocol.Described]) -> list[dict[str, Any]]:
     found = []
     for name in registry:
         try:
-            found.append(msgspec.to_builtins(how(registry[name])))
-        except (ImportError, DioramaError):
+            told = msgspec.to_builtins(how(registry[name]))
+            msgspec.convert(told, form)
+            found.append(told)
+        except (ImportError, DioramaError, msgspec.ValidationError):
             continue  # a third party's plug-in whose own needs are missing: asking for it by name tells
     return found
 

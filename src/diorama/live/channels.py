@@ -8,25 +8,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..core import protocol
 from ..core.errors import DioramaError, UsageError
-from .requests import Request
+from ..core.protocol import PATIENCE
+from ..core.request import Request
 
 if TYPE_CHECKING:
     from .jobs import Job
 
 MOST = 96
 """Channels that one connection may have open."""
-PATIENCE = 0.4
-"""Seconds that a look may go on after the slider or the pen has moved on: its first picture is still worth showing."""
-PAUSE = 0.5
-"""Seconds between two live pictures of a record."""
-REST = 2.0
-"""A live picture is made again no sooner than after so many times what it took: what is slow must not crowd out the rest."""
-QUICK = 0.1
-"""What took less seconds needs no rest."""
-_PROGRESS = 0.1
-
-Send = Callable[[dict[str, Any]], None]
+Send = Callable[[protocol.FromServer], None]
 SendFrame = Callable[[int, int, bytes], None]
 
 
@@ -51,14 +43,11 @@ class _Channel:
     number: int
     request: Request
     job: Job | None = None
-    waiting: Request | None = None
-    """What was asked while a look of the same view ran that may still give its first picture."""
     in_flight: int | None = None
     pending: bytes | None = None
-    ended: dict[str, Any] | None = None
+    ended: protocol.Done | None = None
     """The event of the look's end, sent after its last frame."""
     started: float = 0.0
-    delivered: bool = False
     quiet: bool = False
     """A live picture made again: it is not announced as busy."""
     seen: object = None
@@ -66,7 +55,6 @@ class _Channel:
     progressed: float = 0.0
     took: float = 0.0
     """Seconds that its last look took."""
-    hurry: threading.Timer | None = None
 
 
 class Channels:
@@ -79,16 +67,13 @@ class Channels:
         self._lock = threading.RLock()
 
     def show(self, number: int, request: Request) -> None:
-        """Open a channel, or let it show something else."""
+        """Open a channel, or let it show something else. How long a look may finish first is the page's to say (``PATIENCE``)."""
         with self._lock:
             channel = self._open.get(number)
             if channel is None:
                 if len(self._open) >= MOST:
                     raise UsageError(f"a connection has at most {MOST} channels; hide one first")
                 channel = self._open[number] = _Channel(number, request)
-            elif channel.job is not None and not channel.delivered and request.same_but_moved(channel.request):
-                self._let_finish(channel, request)
-                return
             self._start(channel, request)
 
     def hide(self, number: int) -> None:
@@ -135,37 +120,20 @@ class Channels:
         with self._lock:
             return {name for channel in self._open.values() if channel.request.live for name in channel.request.runs}
 
-    def _let_finish(self, channel: _Channel, request: Request) -> None:
-        """The slider or the pen moved while the last place is being looked at: show that first, unless it is slow."""
-        channel.waiting = request
-        if channel.hurry is None:
-            left = max(0.0, PATIENCE - (time.monotonic() - channel.started))
-            channel.hurry = threading.Timer(left, self._move_on, (channel, channel.job))
-            channel.hurry.daemon = True
-            channel.hurry.start()
-
-    def _move_on(self, channel: _Channel, job: Job | None) -> None:
-        with self._lock:
-            if self._open.get(channel.number) is channel and channel.job is job and channel.waiting is not None:
-                self._start(channel, channel.waiting)
-
     def _stop(self, channel: _Channel) -> None:
-        channel.waiting = channel.pending = channel.ended = None
-        if channel.hurry is not None:
-            channel.hurry.cancel()
-            channel.hurry = None
+        channel.pending = channel.ended = None
         if channel.job is not None:
             channel.job.cancel()
             channel.job = None
 
     def _start(self, channel: _Channel, request: Request, quiet: bool = False) -> None:
         self._stop(channel)
-        channel.request, channel.quiet, channel.delivered = request, quiet, False
+        channel.request, channel.quiet = request, quiet
         channel.started = time.monotonic()
         channel.seen = self._stage.pulse(request) if self._moves(request) else None
         if not quiet:
             channel.told = ""
-            self._send({"event": "busy", "channel": channel.number})
+            self._send(protocol.Busy(channel=channel.number))
         mine: list[Job | None] = []
 
         def of_this(act: Callable[..., None]) -> Callable[..., None]:
@@ -189,47 +157,32 @@ class Channels:
         channel.job = job
 
     def _picture(self, channel: _Channel, frame: bytes) -> None:
-        channel.delivered = True
         channel.pending = frame
         channel.told = ""
         self._flush(channel)
-        if channel.waiting is not None:
-            self._start_waiting(channel)
-
-    def _start_waiting(self, channel: _Channel) -> None:
-        """Go on to what was asked meanwhile; the picture just made goes out first when nothing is in flight."""
-        request, pending = channel.waiting, channel.pending
-        if request is not None:
-            self._start(channel, request)
-            channel.pending = channel.pending or pending
 
     def _progress(self, channel: _Channel, event: dict[str, Any]) -> None:
         now = time.monotonic()
-        if now - channel.progressed >= _PROGRESS:
+        if now - channel.progressed >= PATIENCE.progress:
             channel.progressed = now
-            values = {name: event.get(name) for name in ("done", "total", "note", "seconds")}
-            self._send({"event": "progress", "channel": channel.number, **values})
+            values = {name: event[name] for name in ("done", "total", "note", "seconds") if event.get(name) is not None}
+            self._send(protocol.Progressed(channel=channel.number, **values))
 
     def _done(self, channel: _Channel, *_: Any) -> None:
         channel.job = None
         channel.took = time.monotonic() - channel.started
-        if channel.waiting is not None:
-            self._start_waiting(channel)
-            return
         channel.ended = self._end(channel)
         self._flush(channel)
 
-    def _end(self, channel: _Channel, **more: Any) -> dict[str, Any]:
+    def _end(self, channel: _Channel, cancelled: bool = False) -> protocol.Done:
         seconds = round(time.monotonic() - channel.started, 4)
-        return {"event": "done", "channel": channel.number, "seconds": seconds, **more}
+        return protocol.Done(channel=channel.number, seconds=seconds, cancelled=cancelled)
 
     def _failed(self, channel: _Channel, kind: str, message: str) -> None:
         channel.job = None
-        if channel.waiting is not None:
-            self._start_waiting(channel)
-        elif not (channel.quiet and channel.told == message):  # a live look that fails again says it once
+        if not (channel.quiet and channel.told == message):  # a live look that fails again says it once
             channel.told = message
-            self._send({"event": "error", "channel": channel.number, "kind": kind, "message": message})
+            self._send(protocol.Failed(channel=channel.number, kind=kind, message=message))
 
     def _flush(self, channel: _Channel) -> None:
         if channel.in_flight is None and channel.pending is not None:
@@ -248,7 +201,7 @@ class Channels:
         idle = channel.job is None and channel.in_flight is None and channel.pending is None
         if not idle or not self._moves(channel.request):
             return
-        rest = REST * channel.took if channel.took > QUICK else 0.0
+        rest = PATIENCE.rest * channel.took if channel.took > PATIENCE.quick else 0.0
         pause = max(self._stage.pause(channel.request), rest)
         due = time.monotonic() - channel.started >= pause
         if due and self._stage.pulse(channel.request) != channel.seen:

@@ -10,7 +10,10 @@ from typing import Any
 
 import msgspec
 
+from ..core import protocol
 from ..core.errors import DioramaError, Unavailable, not_found
+from ..core.protocol import PATIENCE
+from ..core.request import Request, digest
 from ..record.lock import held
 from . import catalogue as installation
 from . import scenes
@@ -18,15 +21,11 @@ from .cache import Frames
 from .jobs import BACKGROUND, Job, Pool
 from .log import write_log
 from .notes import Notes
-from .requests import Request, digest
 from .session import Session
 from .shelf import find_runs
 from .state import Tracker
 
-BEAT = 0.25
-"""Seconds between two looks at the followed runs; twice that lies between two states of one run."""
 NO_CATALOGUE = "the views could not be listed; the log tells why"
-_SEARCH = 1.0
 _FIRST_WAIT = 600.0
 
 
@@ -61,7 +60,7 @@ class Hub:
         self._catalogue: dict[str, Any] | None = None
         self._described = threading.Event()
         self._stamp = ""
-        self._preparing: dict[str, Any] = {"done": 0, "total": 0, "note": "PyTorch is being imported"}
+        self._preparing = protocol.Preparing(done=0, total=0, note="PyTorch is being imported")
 
     def start(self) -> None:
         """Start the workers and begin to look at the runs."""
@@ -104,10 +103,10 @@ class Hub:
     def _say_preparing(self, event: dict[str, Any]) -> None:
         """Tell who waits for the catalogue how far it is: on the very first start everything is imported once."""
         with self._lock:
-            self._preparing = {name: event[name] for name in ("done", "total", "note")}
+            self._preparing = protocol.Preparing(done=event["done"], total=event["total"], note=event["note"])
             waiting = [] if self._described.is_set() else list(self._sessions)
         for session in waiting:
-            session.send({"event": "preparing", **self._preparing})
+            session.send(self._preparing)
 
     def _take_catalogue(self, result: dict[str, Any], _: bytes) -> None:
         installation.keep_catalogue(self._stamp, result)
@@ -124,7 +123,7 @@ class Hub:
             self._described.set()
             waiting = list(self._sessions)
         for session in waiting:
-            session.send({"event": "error", "channel": None, "kind": "Unavailable", "message": NO_CATALOGUE})
+            session.send(protocol.Failed(channel=None, kind="Unavailable", message=NO_CATALOGUE))
 
     def view(self, name: str) -> dict[str, Any]:
         """What is known of a view. *Raises* NotFound."""
@@ -146,7 +145,7 @@ class Hub:
             raise Unavailable(f"the name of the folder {path!r} is not UTF-8; rename it to open the run")
         return {"path": path, "trust": self._trust, "model": self._model}
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> list[protocol.RunEntry]:
         """All runs, for the page's list."""
         with self._lock:
             trackers = [self._tracker(name) for name in list(self._runs)]
@@ -169,10 +168,10 @@ class Hub:
         if known:
             self._greet(session)
         else:
-            session.send({"event": "preparing", **self._preparing})
+            session.send(self._preparing)
 
     def _greet(self, session: Session) -> None:
-        session.send({"event": "hello", **self.catalogue, "runs": self.runs()})
+        session.send(msgspec.convert({**self.catalogue, "event": "hello", "runs": self.runs()}, protocol.Hello))
 
     def leave(self, session: Session) -> None:
         """A connection went."""
@@ -272,9 +271,7 @@ class Hub:
 
     def pause(self, request: Request) -> float:
         """Seconds between two live pictures: records change with every step, weights when the training writes them."""
-        from .channels import PAUSE
-
-        return PAUSE if self._is_record(request) else 0.0
+        return PATIENCE.live if self._is_record(request) else 0.0
 
     def grows(self, request: Request) -> bool:
         """Whether the picture shows the whole record, and so changes with the run wherever the slider stands."""
@@ -301,12 +298,12 @@ class Hub:
     def _beat(self) -> None:
         searched = 0.0
         while not self._closed.is_set():
-            self._woken.wait(BEAT)
+            self._woken.wait(PATIENCE.beat)
             self._woken.clear()
             if self._closed.is_set():
                 return
             try:
-                if time.monotonic() - searched > _SEARCH:
+                if time.monotonic() - searched > PATIENCE.search:
                     searched = time.monotonic()
                     self._search()
                 self._look()
@@ -322,7 +319,7 @@ class Hub:
             self._runs, self._alive, self._wrong = runs, alive, wrong
             for name in [name for name in self._trackers if name not in runs]:
                 self._trackers.pop(name).close()
-            told = {"event": "runs", "runs": self.runs()}
+            told = protocol.Runs(runs=tuple(self.runs()))
             for session in list(self._sessions):
                 session.send(told)
 
@@ -343,7 +340,7 @@ class Hub:
         self._ask_anatomy(tracker)
         now = time.monotonic()
         tracker.changed = changed
-        if followers and changed and now - tracker.told >= 2 * BEAT - 0.05:
+        if followers and changed and now - tracker.told >= 2 * PATIENCE.beat - 0.05:
             tracker.told, tracker.changed = now, False
             self._tell(tracker, followers)
         elif late:
@@ -359,10 +356,10 @@ class Hub:
 
     def _tell(self, tracker: Tracker, sessions: list[Session]) -> None:
         try:
-            told: dict[str, Any] = {"event": "run", "run": tracker.name, "state": tracker.state()}
+            told: protocol.FromServer = protocol.RunTold(run=tracker.name, state=tracker.state())
         except (DioramaError, OSError) as error:
             kind, message = type(error).__name__, str(error)
-            told = {"event": "error", "channel": None, "run": tracker.name, "kind": kind, "message": message}
+            told = protocol.Failed(channel=None, kind=kind, message=message, run=tracker.name)
         for session in sessions:
             session.send(told)
 

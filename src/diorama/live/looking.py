@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import Cancelled, DioramaError, UsageError, not_found
 from ..core.picture import Picture, Progress
 from ..core.registry import methods, savers, views
+from ..core.request import Request
 from ..core.selection import Selection
 from .catalogue import describe_installation
-from .requests import Request
 from .scenes import Scenes
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.knobs import sentence
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance, versions
+from ..core.request import Moment, Request
 from ..core.selection import Selection
 from ..scene.asking import pictures
-from .requests import Moment, Request
 from .scenes import Scenes
 
 if TYPE_CHECKING:

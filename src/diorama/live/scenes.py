@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Unavailable, UsageError
-from .requests import Request, Step, digest
+from ..core.request import Request, Step, digest
 
 if TYPE_CHECKING:
     from ..run import Run

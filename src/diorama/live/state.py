@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from ..core import protocol
 from ..core.errors import Damaged, DioramaError
 from ..record.nature import nature
 from ..record.reader import Reader
@@ -128,33 +130,33 @@ class Tracker:
         except OSError:
             return  # a folder that may only be read has no live end to write
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> protocol.RunEntry:
         """The run in the list of runs; one that cannot be read says why."""
-        found = {"name": self.name, "steps": 0, "alive": False, "title": self.name}
+        found = protocol.RunEntry(name=self.name, steps=0, alive=False, title=self.name)
         idle = self._reader is None
         try:
             with self._looking() as reader:
                 title = str(reader.meta.get("name") or self.name)
-                found |= {"steps": max(reader.committed, 0), "alive": reader.alive, "title": title}
+                found = msgspec.structs.replace(found, steps=max(reader.committed, 0), alive=reader.alive, title=title)
         except DioramaError as error:
-            found["error"] = str(error)
+            found = msgspec.structs.replace(found, error=str(error))
         if idle:
             self.close()  # a folder may hold more runs than there is room for what was read of them
         return found
 
-    def state(self) -> dict[str, Any]:
-        """Everything the page must know of the run at this moment."""
+    def state(self) -> protocol.RunState:
+        """Everything the page must know of the run at this moment. *Raises* Damaged where the record says what no run says."""
         with self._looking() as reader:
             return self._told(reader)
 
-    def _told(self, reader: Reader) -> dict[str, Any]:
+    def _told(self, reader: Reader) -> protocol.RunState:
         meta, anatomy = reader.meta, self.anatomy or {}
         steps = self.snapshots = reader.snapshots
         layers = anatomy.get("layers") or _layers(meta)
         task = anatomy.get("task") or meta.get("task") or ""
         inputs = anatomy.get("input") or meta.get("inputs") or {}
         events = [{"step": e.step, "kind": e.kind, "name": e.name, "text": e.text} for e in reader.events[-_EVENTS:]]
-        return {
+        told = {
             "first": steps[0] if steps else 0,
             "last": max(reader.committed, 0),
             "snapshots": steps,
@@ -176,6 +178,10 @@ class Tracker:
             "known": self.anatomy is not None,
             "seconds_a_step": _pace(reader),
         }
+        try:
+            return msgspec.convert(told, protocol.RunState)
+        except msgspec.ValidationError as error:
+            raise Damaged(f"the record of {self.name} cannot be read: {error}") from error
 
 
 def _layers(meta: dict[str, Any]) -> list[dict[str, Any]]:

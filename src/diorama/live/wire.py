@@ -26,7 +26,8 @@ def encoded(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=str)
     except (ValueError, OverflowError, RecursionError, TypeError):
-        return msgspec.json.encode(_sayable(value, 0))
+        plain = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
+        return msgspec.json.encode(_sayable(plain, 0))
 
 
 def _sayable(value: Any, depth: int) -> Any:

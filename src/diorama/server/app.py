@@ -14,8 +14,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from ..core.errors import DioramaError, UsageError
+from ..core.request import Request
 from ..live.hub import Hub
-from ..live.requests import Request
 from .guard import Guard
 from .socket import Socket
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..core.errors import DioramaError
+from ..core.protocol import FromServer
 from ..live.hub import Hub
 from ..live.session import Session
 from ..live.wire import encoded
@@ -42,7 +42,7 @@ class Socket:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(queue.put_nowait, message)
 
-        def send(event: dict[str, Any]) -> None:
+        def send(event: FromServer) -> None:
             put(encoded(event).decode())
 
         def send_frame(channel: int, sequence: int, frame: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diorama.core.errors import UsageError
-from diorama.live.requests import Request
+from diorama.core.request import Request
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,3 @@ def test_only_followed_keys_stay() -> None:
     made = Request.parse({"run": "r", "view": "v", "selection": "unit:a/1+example:4+example:5|class:1+example:2"})
     assert made.following(("example",)).selection == "example:4+example:5|example:2"
     assert made.following(()).selection == ""
-
-
-def test_what_moves() -> None:
-    """The slider and the pen change where a view looks, not what it is asked."""
-    made = Request.parse({"run": "r", "view": "v", "step": 3, "knobs": {"a": 1}})
-    assert Request.parse({**made.plain(), "step": 4}).same_but_moved(made)
-    assert Request.parse({**made.plain(), "input": {"kind": "text"}}).same_but_moved(made)
-    assert not Request.parse({**made.plain(), "knobs": {"a": 2}}).same_but_moved(made)

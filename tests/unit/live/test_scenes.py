@@ -12,8 +12,8 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import UsageError
+from diorama.core.request import Request
 from diorama.live.looking import Looking, anatomy
-from diorama.live.requests import Request
 from diorama.live.scenes import KEPT, Scenes
 from diorama.record import snapshots
 

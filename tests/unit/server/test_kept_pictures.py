@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from diorama.core.request import Moment, Request
 from diorama.live.hub import Hub
-from diorama.live.requests import Moment, Request
 
 
 class _NoPool:

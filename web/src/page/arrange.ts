@@ -1,6 +1,7 @@
 /** Where the views of a room stand on its grid of twelve columns, without holes. */
 
-import type { KnobValue, Mode, Opening, Place, Room } from "./protocol.ts";
+import type { KnobValue, Opening, Place, Room } from "../protocol.ts";
+import type { Mode } from "./store.svelte.ts";
 
 export const COLUMNS = 12;
 

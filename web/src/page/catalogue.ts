@@ -1,7 +1,7 @@
 /** What the catalogue lists, and how it is ordered. */
 
 import { knobText } from "./requests.ts";
-import type { Hello, Method, View } from "./protocol.ts";
+import type { Hello, Method, View } from "../protocol.ts";
 
 export type Order = "taxonomy" | "paper" | "row" | "name";
 
@@ -60,9 +60,9 @@ function methodEntry(method: Method, views: readonly View[]): Entry {
     title: method.title,
     sentence: method.sentence,
     question: "",
-    family: method.family ?? view?.family ?? "features",
-    papers: method.papers ?? [],
-    rows: method.rows ?? [],
+    family: view?.family ?? "features",
+    papers: method.papers,
+    rows: method.rows,
     demo: method.demo ?? view?.demo ?? "",
     view: view ?? null,
     knobs: view ? { method: method.name } : {},

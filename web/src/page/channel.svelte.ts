@@ -3,7 +3,7 @@
 import { decode } from "../picture.ts";
 import { overlaid } from "./overlay.ts";
 import type { Picture } from "../types.ts";
-import type { FromServer, Request } from "./protocol.ts";
+import { PATIENCE, type FromServer, type Request } from "../protocol.ts";
 
 export interface Line {
   show(channel: number, request: Request): boolean;
@@ -16,11 +16,6 @@ export interface Failure {
   kind: string;
   message: string;
 }
-
-/** A moving slider or pen waits this long for the first picture under way before it is given up for the newer one. */
-const PATIENCE = 1500;
-/** A look that has given a first picture may refine it so long, counted from the question, while a newer one waits. */
-const REFINING = 300;
 
 let numbers = 0;
 
@@ -86,7 +81,7 @@ export class Channel {
 
   /** Go on to what waits when the picture under way has had its time; returns what is left of that. */
   private wait(): number {
-    const left = (this.given ? REFINING : PATIENCE) - (performance.now() - this.askedAt);
+    const left = (this.given ? PATIENCE.refining : PATIENCE.first) - (performance.now() - this.askedAt);
     clearTimeout(this.timer);
     if (left > 0) this.timer = window.setTimeout(() => this.follow(), left);
     return left;

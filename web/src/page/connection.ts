@@ -1,6 +1,6 @@
 /** The one socket to the server: it comes back by itself, and hands on what arrives. */
 
-import type { FromServer, ToServer } from "./protocol.ts";
+import { PATIENCE, type FromServer, type ToServer } from "../protocol.ts";
 
 export interface Listener {
   open(): void;
@@ -8,8 +8,6 @@ export interface Listener {
   message(message: FromServer): void;
   picture(channel: number, sequence: number, bytes: ArrayBuffer, start: number): void;
 }
-
-const LONGEST_WAIT = 5000;
 
 export class Connection {
   private readonly address: string;
@@ -58,7 +56,7 @@ export class Connection {
     };
     socket.onclose = () => {
       if (this.socket !== socket) return;
-      const wait = Math.min(LONGEST_WAIT, 250 * 2 ** this.tries++);
+      const wait = Math.min(PATIENCE.reconnect, 250 * 2 ** this.tries++);
       this.listener.lost(Date.now() + wait);
       this.timer = window.setTimeout(() => this.connect(), wait);
     };

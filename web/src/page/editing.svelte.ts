@@ -6,7 +6,7 @@ import {
   NOTHING, Smear, Stroke, bytesOf, changed, countChanged, groundOf, isNothing, laid, pasted, warpBack,
   type Change, type Pixels, type Place, type Pull,
 } from "./edit.ts";
-import type { RawInput } from "./protocol.ts";
+import type { RawInput } from "../protocol.ts";
 import { page } from "./store.svelte.ts";
 
 export type Tool = "pen" | "eraser" | "smear" | "warp" | "shift" | "turn" | "light" | "patch";

@@ -1,6 +1,6 @@
 /** Pictures and films as files: the server makes them, the browser saves them. */
 
-import type { Request } from "./protocol.ts";
+import type { Request } from "../protocol.ts";
 
 export const FORMATS: readonly (readonly [string, string])[] = [
   ["png", "picture, 300 dpi"],

@@ -1,6 +1,6 @@
 /** The keys of the page, everywhere but in fields where one types. */
 
-import type { RunState } from "./protocol.ts";
+import type { RunState } from "../protocol.ts";
 import { page } from "./store.svelte.ts";
 
 export const KEYS: readonly (readonly [string, string])[] = [

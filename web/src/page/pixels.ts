@@ -1,6 +1,6 @@
 /** Pixels on their way to the server: as base64, in the forms that the kinds of input take. */
 
-import type { InputKind, RawInput } from "./protocol.ts";
+import type { InputKind, RawInput } from "../protocol.ts";
 
 const CHUNK = 0x8000;
 /** The longest side of a picture that is sent; no model here looks at more. */
@@ -30,7 +30,7 @@ export function exact(bytes: Uint8Array, width: number, height: number, channels
 }
 
 /** A picture, from anything a canvas can draw; large ones are made smaller. `wanted` is the model's own size. */
-export function picture(source: CanvasImageSource, width: number, height: number, wanted?: { width?: number; height?: number }): RawInput {
+export function picture(source: CanvasImageSource, width: number, height: number, wanted?: Pick<InputKind, "width" | "height">): RawInput {
   const enough = wanted?.width && wanted.height ? FINER * Math.max(wanted.width / width, wanted.height / height) : 1;
   const scale = Math.min(1, LARGEST / Math.max(width, height), enough);
   const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];

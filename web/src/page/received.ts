@@ -1,11 +1,10 @@
 /** What the network receives of an input, as the answer's picture shows it: its own pixels, or its row of numbers. */
 
 import type { Pixels } from "./edit.ts";
+import { PATIENCE } from "../protocol.ts";
 import { knobsFor, requestFor } from "./requests.ts";
 import { page } from "./store.svelte.ts";
 import type { Bars, Image, Node, Picture } from "../types.ts";
-
-const PATIENCE = 30_000;
 
 /** Ask once for the answer to the input that is looked at, or to an example. */
 function asked(example?: number): Promise<Picture> {
@@ -16,7 +15,7 @@ function asked(example?: number): Promise<Picture> {
   const here = page.situation;
   const there = example === undefined ? here : { ...here, selection: { a: [`example:${example}`], b: [] }, input: null };
   return new Promise<Picture>((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error("The input's pixels did not come; try again.")), PATIENCE);
+    const late = setTimeout(() => reject(new Error("The input's pixels did not come; try again.")), PATIENCE.answer);
     channel.onpicture = (picture) => {
       clearTimeout(late);
       resolve(picture);

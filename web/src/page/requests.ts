@@ -1,7 +1,7 @@
 /** From what the user has chosen to the request of one view: only what the view depends on is in it, so that nothing else asks again. */
 
 import { kindOf, selectionText, type Selection } from "./address.ts";
-import type { Knob, KnobValue, RawInput, Request, RunState, View } from "./protocol.ts";
+import type { Knob, KnobValue, RawInput, Request, RunState, View } from "../protocol.ts";
 
 export interface Situation {
   run: string;

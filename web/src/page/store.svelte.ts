@@ -6,12 +6,14 @@ import {
 import { Channel } from "./channel.svelte.ts";
 import { Connection } from "./connection.ts";
 import type {
-  FromServer, Hello, KnobValue, Mode, RawInput, Room, RunEntry, RunState, ToServer, View,
-} from "./protocol.ts";
+  FromServer, Hello, KnobValue, RawInput, Room, RunEntry, RunState, ToServer, View,
+} from "../protocol.ts";
 import type { Picture } from "../types.ts";
 import { knobText, otherOf, type Situation } from "./requests.ts";
 import { Time } from "./time.svelte.ts";
 import type { How } from "../marks/context.ts";
+
+export type Mode = "training" | "input";
 
 /** Keys of these kinds in set B name a second run and step. */
 const ASIDE = ["run", "step"];

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ..core.errors import UsageError
-from ..core.selection import Selection
+from .errors import UsageError
+from .selection import Selection
 
 Step = int | Literal["live"] | None
 """A step, the live end, or None for the newest snapshot."""
+
+
+Knobs = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"typescript": "Record<string, KnobValue>"})]
+"""Knobs by name; which values they take is checked where they are declared."""
+Input = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"typescript": "RawInput"})]
+"""An input of the person's own, as its kind decodes it."""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -28,10 +34,10 @@ class Request(msgspec.Struct, frozen=True):
     view: str
     step: Step = None
     other: Moment | None = None
-    knobs: dict[str, Any] = {}
+    knobs: Knobs = {}
     selection: str = ""
     edits: tuple[dict[str, Any], ...] = ()
-    input: dict[str, Any] | None = None
+    input: Input | None = None
 
     @classmethod
     def parse(cls, value: Any) -> Request:
@@ -40,9 +46,13 @@ class Request(msgspec.Struct, frozen=True):
             request = msgspec.convert(value, cls)
         except msgspec.ValidationError as error:
             raise UsageError(f"this is not a request to see something: {error}") from None
-        if not request.selection.startswith("@"):
-            Selection.parse(request.selection)
-        return request
+        return request.checked()
+
+    def checked(self) -> Request:
+        """The request itself; raises UsageError where its selection cannot be read."""
+        if not self.selection.startswith("@"):
+            Selection.parse(self.selection)
+        return self
 
     def plain(self) -> dict[str, Any]:
         """The request as plain data."""
@@ -66,10 +76,6 @@ class Request(msgspec.Struct, frozen=True):
         chosen = Selection.parse(self.selection)
         kept = Selection(tuple(k for k in chosen.a if k.kind in kinds), tuple(k for k in chosen.b if k.kind in kinds))
         return msgspec.structs.replace(self, selection=str(kept))
-
-    def same_but_moved(self, older: Request) -> bool:
-        """Whether it differs from an older one only by its step or its input: the slider moves, a pen draws."""
-        return msgspec.structs.replace(self, step=older.step, other=older.other, input=older.input) == older
 
     @property
     def fingerprint(self) -> str:

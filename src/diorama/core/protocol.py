@@ -1,0 +1,404 @@
+"""Everything that page and server say to each other, as structs: JSON both ways, pictures in binary beside it.
+
+``web/src/protocol.ts`` is written from this file by ``python -m diorama.core.typescript``. A message to the server says what to
+``do``, one from it names its ``event``. How long either side waits for the other stands here too, once, as ``PATIENCE``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from .knobs import Knob
+from .request import Knobs, Request
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long page and server wait, in seconds."""
+
+    first: float = 1.5
+    """The page holds a newer place of the slider or pen back so long for the first picture under way; then it asks anew."""
+    refining: float = 0.3
+    """A look that has given a first picture may refine it so long, counted from the question, while a newer place waits."""
+    progress: float = 0.1
+    """At least so long between two words on the progress of one look."""
+    live: float = 0.5
+    """At least so long between two live pictures of a record."""
+    quick: float = 0.1
+    """A live picture that took longer rests before it is made again: what is slow must not crowd out the rest."""
+    rest: float = 2.0
+    """So many times what it took."""
+    beat: float = 0.25
+    """Between two looks of the server at the runs that are followed; twice that lies between two states of one run."""
+    search: float = 1.0
+    """Between two looks for new runs."""
+    answer: float = 30.0
+    """The page waits so long for pixels that it must have."""
+    reconnect: float = 5.0
+    """At most so long between two tries to come back to a server that is gone."""
+
+
+PATIENCE = Patience()
+
+Number = Annotated[int, Meta(ge=0, lt=2**32)]
+"""Of a channel, a frame, a question."""
+
+
+class _Struct(msgspec.Struct, kw_only=True):
+    """What all of them are."""
+
+
+# What there is.
+
+
+class Described(_Struct):
+    """A plug-in as plain data."""
+
+    name: str
+    title: str
+    sentence: str
+    knobs: tuple[Knob, ...]
+
+
+class View(Described):
+    """A view, and what the page must know of it."""
+
+    room: str
+    question: str
+    family: str
+    papers: tuple[str, ...]
+    rows: tuple[str, ...]
+    needs: str
+    follows: tuple[str, ...]
+    hovers: tuple[str, ...]  # kinds of keys that it tries out while the pointer rests on one
+    input: bool
+    panel: str
+    demo: str
+    example: Knobs
+
+
+class Method(Described):
+    """An attribution method; ``view`` shows it, by its knob ``method``."""
+
+    papers: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    demo: str | None = None
+    view: str | None = None
+
+
+class Place(_Struct):
+    """Where a view stands in a room."""
+
+    view: str
+    columns: int
+    rows: int
+    knobs: Knobs
+
+
+class Opening(_Struct):
+    """The views on which a room opens where all words of ``when`` hold of the run."""
+
+    when: tuple[str, ...]
+    training: tuple[Place, ...]
+    input: tuple[Place, ...]
+
+
+class Room(_Struct):
+    """A room of the page, arranged for a training and for an input."""
+
+    name: str
+    title: str
+    question: str
+    training: tuple[Place, ...]
+    input: tuple[Place, ...]
+    openings: tuple[Opening, ...]
+
+
+class RunEntry(_Struct):
+    """A run in the list of runs; ``error`` says why it cannot be opened."""
+
+    name: str
+    steps: int
+    alive: bool
+    title: str
+    error: str | UnsetType = UNSET
+
+
+class RunEvent(_Struct):
+    """A moment on the time axis."""
+
+    step: int
+    kind: str
+    name: str
+    text: str
+
+
+class InputKind(_Struct):
+    """What the network takes, as the tray must know it."""
+
+    kind: str | UnsetType = UNSET
+    sentence: str | UnsetType = UNSET
+    height: int | None | UnsetType = UNSET
+    width: int | None | UnsetType = UNSET
+    channels: int | None | UnsetType = UNSET
+    draw: bool | UnsetType = UNSET
+    receives: tuple[float, float] | UnsetType = UNSET  # for black and for white, over all channels
+    columns: tuple[str, ...] | None | UnsetType = UNSET
+    vocabulary: int | None | UnsetType = UNSET
+    length: int | None | UnsetType = UNSET
+
+
+class LayerEntry(_Struct):
+    """A layer of the run's network."""
+
+    name: str
+    units: int
+    kind: str
+    shape: tuple[int, ...]
+
+
+OptimizerGroup = Annotated[
+    dict[str, Any],
+    Meta(extra_json_schema={"typescript": "{ group: number; learning_rate?: number; [name: string]: number | undefined }"}),
+]
+"""The values of one group of an optimizer, by their names."""
+
+
+class RunState(_Struct):
+    """Everything that the page must know of a run at this moment."""
+
+    first: int
+    last: int
+    snapshots: tuple[int, ...]
+    alive: bool
+    paused: bool
+    events: tuple[RunEvent, ...]
+    dropped: int
+    optimizer: tuple[OptimizerGroup, ...]
+    classes: tuple[str, ...]
+    task: str
+    input: InputKind | None
+    nature: tuple[str, ...]  # what data, task and network are, in words that rooms know
+    examples: int
+    layers: tuple[LayerEntry, ...]
+    series: tuple[str, ...]
+    histograms: tuple[str, ...]
+    model: str | None  # why the model cannot be looked into
+    fits: dict[str, str | None]
+    known: bool  # whether layers and fitting views are: a worker finds them
+    seconds_a_step: float | None
+
+
+# An input that is not from the probe set, as the tray makes it; pixels are bytes in base64.
+
+
+class _Input(_Struct, tag_field="kind", tag=lambda name: name.removesuffix("Input").lower()):
+    """What a person made."""
+
+
+class DrawingInput(_Input):
+    """Light strokes on black."""
+
+    width: int
+    height: int
+    pixels: str
+
+
+class ImageInput(_Input):
+    """A picture in three colours."""
+
+    width: int
+    height: int
+    pixels: str
+
+
+class PixelsInput(_Input):
+    """Exact pixels of the data's own size, perhaps made out of an example."""
+
+    width: int
+    height: int
+    channels: Literal[1, 3]
+    pixels: str
+    example: int | UnsetType = UNSET
+
+
+class TextInput(_Input):
+    """A text."""
+
+    text: str
+
+
+class RowInput(_Input):
+    """The numbers of a table's row."""
+
+    values: tuple[float, ...]
+
+
+RawInput = DrawingInput | ImageInput | PixelsInput | TextInput | RowInput
+
+
+# From the page.
+
+
+class _ToServer(_Struct, tag_field="do", tag=str.lower):
+    """A message from the page."""
+
+
+class Follow(_ToServer):
+    """Tell me the state of this run whenever it changes."""
+
+    run: str
+
+
+class Show(_ToServer):
+    """Show this on a channel, and go on showing it."""
+
+    channel: Number
+    request: Request
+
+
+class Hide(_ToServer):
+    """Close a channel."""
+
+    channel: Number
+
+
+class Ack(_ToServer):
+    """A frame is on the screen: the next one may come."""
+
+    channel: Number
+    sequence: Number
+
+
+class Cancel(_ToServer):
+    """Stop the work of a channel; what it shows stays."""
+
+    channel: Number
+
+
+class Command(_ToServer):
+    """Send a command to a training."""
+
+    id: Number
+    run: str
+    name: str
+    knobs: Knobs = {}
+
+
+class Keep(_ToServer):
+    """Keep a long selection."""
+
+    id: Number
+    text: str
+
+
+class Recall(_ToServer):
+    """Say the selection that was kept under a name."""
+
+    id: Number
+    name: str
+
+
+ToServer = Follow | Show | Hide | Ack | Cancel | Command | Keep | Recall
+
+
+# To the page.
+
+
+class _FromServer(_Struct, tag_field="event", tag=str.lower):
+    """A message to the page."""
+
+
+class Preparing(_FromServer):
+    """On the very first start: what the server is busy with before it can greet."""
+
+    done: int
+    total: int
+    note: str
+
+
+class Hello(_FromServer):
+    """The greeting: what there is to see."""
+
+    version: str
+    runs: tuple[RunEntry, ...]
+    rooms: tuple[Room, ...]
+    views: tuple[View, ...]
+    commands: tuple[Described, ...]
+    methods: tuple[Method, ...]
+    demos: tuple[Described, ...]
+    glossary: dict[str, str]
+
+
+class RunTold(_FromServer, tag="run"):
+    """The state of a followed run."""
+
+    run: str
+    state: RunState
+
+
+class Runs(_FromServer):
+    """The list of runs has changed."""
+
+    runs: tuple[RunEntry, ...]
+
+
+class Progressed(_FromServer, tag="progress"):
+    """How far a look is; ``seconds`` are left, where that is known."""
+
+    channel: int
+    done: float
+    total: float
+    note: str = ""
+    seconds: float | None = None
+
+
+class Busy(_FromServer):
+    """A look has begun."""
+
+    channel: int
+
+
+class Done(_FromServer):
+    """A look has given its last picture, or was cancelled."""
+
+    channel: int
+    seconds: float
+    cancelled: bool = False
+
+
+class Failed(_FromServer, tag="error"):
+    """Something could not be done: on a channel, for a question, or for a run."""
+
+    channel: int | None
+    kind: str
+    message: str
+    id: int | UnsetType = UNSET
+    run: str | UnsetType = UNSET
+
+
+class Answered(_FromServer, tag="command"):
+    """What became of a command."""
+
+    id: int
+    ok: bool
+    message: str
+
+
+class Kept(_FromServer):
+    """The short name of a kept selection."""
+
+    id: int
+    name: str
+
+
+class Recalled(_FromServer):
+    """A kept selection."""
+
+    id: int
+    text: str
+
+
+FromServer = Preparing | Hello | RunTold | Runs | Progressed | Busy | Done | Failed | Answered | Kept | Recalled
