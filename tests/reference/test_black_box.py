@@ -152,3 +152,37 @@ class _Without(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         return rows.index_fill(1, torch.tensor(self.column), 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_kernel_shap_is_exact_where_all_sets_are_tried(count: int) -> None:
+    """With as many samples as there are sets the values are Shapley's own, for one part too."""
+    torch.manual_seed(1)
+    model, x = nn.Sequential(nn.Linear(count, 6), nn.Tanh(), nn.Linear(6, 2)).eval(), torch.randn(1, count)
+    found = diorama.attribute(model, x, 1, method="kernel_shap", samples=2**5)
+    assert found.values[0].tolist() == pytest.approx(_shapley(model, x, 1), abs=1e-6)
+
+
+def test_lime_does_not_depend_on_the_unit_of_the_answer() -> None:
+    """Answers a thousand times smaller have values a thousand times smaller, not zeros."""
+    torch.manual_seed(0)
+    model, x = nn.Linear(5, 2), torch.randn(1, 5)
+    large = diorama.attribute(model, x, 1, method="lime").values
+    with torch.no_grad():
+        model.weight *= 1e-4
+        model.bias *= 1e-4
+    small = diorama.attribute(model, x, 1, method="lime").values
+    torch.testing.assert_close(1e4 * small, large, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["kernel_shap", "shapley_sampling"])
+def test_what_is_summed_is_what_is_checked(name: str) -> None:
+    """The sum that the check speaks of counts each part once, however many pixels it has."""
+    torch.manual_seed(0)
+    model, x = Functional().eval(), torch.randn(2, 1, 20, 23)
+    found = diorama.attribute(model, x, 1, method=name, segments=6, samples=64)
+    change = (model(x) - model(torch.zeros_like(x)))[:, 1].detach()
+    assert found.summed is not None
+    torch.testing.assert_close(found.summed, change, rtol=1e-3, atol=1e-4)
+    sums = [[float(number) for number in values.unique()] for values in found.values]
+    assert [sum(parts) for parts in sums] == pytest.approx(change.tolist(), abs=1e-3)

@@ -26,6 +26,8 @@ from ..model.unwrap import device_of, fed, unwrap
 from .batches import pieces
 from .method import Attribution, FunctionModule, Looking, Method
 from .notes import numbers_note
+from .precision import NOTE as NARROW
+from .precision import in_float32, narrow
 
 
 def attribute(
@@ -100,6 +102,14 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
     if reason is not None:
         raise NotApplicable(reason)
     aimed = aim(look, x, target)
+    if method.wide and narrow(look):
+        for found in _explained(*in_float32(look, x), target, aimed, method):
+            yield dataclasses.replace(found, note=f"{found.note} {NARROW}".strip())
+        return
+    yield from _explained(look, x, target, aimed, method)
+
+
+def _explained(look: Looking, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:
     parts = list(pieces(look, x, grad=True))
     if len(parts) == 1 or method.singly or (callable(target) and not isinstance(target, Target)):
         yield from method.attribute(look, x, aimed)
@@ -123,6 +133,7 @@ def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: l
     notes = dict.fromkeys(note for note in (*said, numbers_note(x, values, method.signed)) if note)
     return dataclasses.replace(
         found[0], values=values, scores=torch.cat([one.scores for one in found]), x=x, maps=maps, note=" ".join(notes),
+        summed=None if found[0].summed is None else torch.cat([one.summed for one in found if one.summed is not None]),
         checks={name: max(one.checks[name] for one in found) for name in found[0].checks}, target=str(target),
         provenance=msgspec.structs.replace(found[0].provenance, selection=str(target)),
     )  # fmt: skip

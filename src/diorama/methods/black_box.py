@@ -64,7 +64,7 @@ class BlackBox(Method):
         look.reading  # noqa: B018 - found out on the input as it is
         scores = look.run(x, target).value.detach()
         values: list[Nested] = []
-        gaps, left_out = [], 0
+        gaps, sums, left_out = [], [], 0
         for k in range(nesting.size(x)):
             parts = Parts(self, look, x, k)
             asked = _Asked(look, parts, only(target, k), self.passes(parts.fine), k, nesting.size(x))
@@ -74,11 +74,13 @@ class BlackBox(Method):
             values.append(parts.spread(numbers))
             left_out += parts.count - parts.fine
             if self.sums:
+                sums.append(numbers.sum())
                 change = float(asked(present)[0] - asked(torch.zeros_like(present))[0])
                 gaps.append(abs(float(numbers.sum()) - change) / max(abs(change), 1e-12))
         checks = {"completeness": max(gaps)} if gaps else {}
         note = "Parts that hold numbers that are not finite are left out, and have no value." if left_out else ""
-        yield self.found(look, x, target, nesting.join(values), scores, checks=checks, note=note)
+        summed = torch.stack(sums) if sums else None
+        yield self.found(look, x, target, nesting.join(values), scores, checks=checks, note=note, summed=summed)
 
     def _numbers(self, asked: _Asked, present: Tensor) -> Tensor:
         """One value a part; not a number where the model's own answers are none, which no method can explain."""

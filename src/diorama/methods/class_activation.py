@@ -44,7 +44,10 @@ class ClassActivation(Method):
         checks = self.checks(maps, look, x, target)
         heat = self.heat(maps, look, x, target)
         values = spread(look, x, heat)
-        yield self.found(look, x, target, values, maps.value, note=maps.note, checks=checks, maps={"map": heat})
+        summed = heat.flatten(1).sum(1) if self.completeness else None
+        yield self.found(
+            look, x, target, values, maps.value, note=maps.note, checks=checks, maps={"map": heat}, summed=summed
+        )
 
     def maps(self, look: Looking, x: Nested, target: Target) -> Maps:
         """The maps of the chosen layer. *Raises* NotApplicable for a layer or a model without maps."""

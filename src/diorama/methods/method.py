@@ -289,6 +289,9 @@ class Attribution:
     provenance: Provenance = dataclasses.field(default_factory=lambda: Provenance(method=""))
     maps: dict[str, Any] = dataclasses.field(default_factory=dict)
     """More maps that the method makes by the way, by name."""
+    summed: Tensor | None = None
+    """What completeness speaks of, (n,), where one number stands for many places: each part, or each place of a layer's
+    map, is counted once. Else it is the sum of all values."""
     signed: bool = True
     x: Nested | None = dataclasses.field(default=None, repr=False)
     kind: Kind | dict[str, Kind] | None = dataclasses.field(default=None, repr=False)
@@ -317,6 +320,8 @@ class Method(Plugin):
     """Its values should sum to the target (minus a baseline's), and ``checks["completeness"]`` says how nearly."""
     function: ClassVar[bool] = False
     """It also explains a plain function."""
+    wide: ClassVar[bool] = False
+    """Its numbers need float32: of a model in float16 it explains a copy, and says so."""
     singly: ClassVar[bool] = False
     """It explains one example after the other; else all go through the model together, as many as the memory holds."""
     pooled: ClassVar[bool] = False
@@ -354,6 +359,7 @@ class Method(Plugin):
         checks: dict[str, float] | None = None,
         note: str = "",
         maps: dict[str, Any] | None = None,
+        summed: Tensor | None = None,
     ) -> Attribution:
         """Hand a result back, with a note where its numbers need one, and how it was made."""
         notes = [part for part in (note, numbers_note(x, values, self.signed)) if part]
@@ -366,7 +372,7 @@ class Method(Plugin):
         values = nesting.each(values, lambda part: part.detach().contiguous())
         return Attribution(
             values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
-            maps or {}, self.signed, x, look.kind,
+            maps or {}, summed, self.signed, x, look.kind,
         )  # fmt: skip
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _SENTENCES = {"completeness": "largest gap between the sum of the values and what they should sum to, as a share of it"}
 
 
+_PARTS = {"completeness": _SENTENCES["completeness"].replace("the values", "its parts or places, one number each,")}
+
+
 def picture(heat: Attribution, example: int = 0) -> Picture:
     """The map of one example, each part of a nested input below the other."""
     count = nesting.size(heat.values)
@@ -31,9 +34,8 @@ def picture(heat: Attribution, example: int = 0) -> Picture:
     ]
     body = children[0] if len(children) == 1 else marks.Group(children=tuple(children))
     title = f"{heat.method.replace('_', ' ').capitalize()} for {heat.target}"
-    checks = tuple(
-        Check(name=name, value=value, sentence=_SENTENCES.get(name, "")) for name, value in heat.checks.items()
-    )
+    told = _SENTENCES | (_PARTS if heat.summed is not None else {})
+    checks = tuple(Check(name=name, value=value, sentence=told.get(name, "")) for name, value in heat.checks.items())
     return Picture(title=title, body=body, provenance=heat.provenance, checks=checks, note=heat.note)
 
 

@@ -31,6 +31,7 @@ class DeepLift(Method):
     group: ClassVar[Group] = "relevance"
     source: ClassVar[str] = "Shrikumar, Greenside, Kundaje 2017 (arXiv:1704.02685), section 3.5.1"
     completeness: ClassVar[bool] = True
+    wide: ClassVar[bool] = True
 
     baseline: str = knob(
         "zero",

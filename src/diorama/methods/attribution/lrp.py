@@ -35,6 +35,7 @@ class LayerwiseRelevance(Method):
         "Bach et al. 2015, On pixel-wise explanations, equations 56–62; Montavon et al. 2019, section 10.2"
     )
     completeness: ClassVar[bool] = True
+    wide: ClassVar[bool] = True
 
     rule: str = knob(
         "epsilon_plus_flat",

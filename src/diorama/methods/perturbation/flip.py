@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
+from ...data import nesting
 from ...data.kinds import Image, Kind
 from ...data.nesting import Nested
 from ..cost import Cost
 from ..method import Looking
+from ..precision import in_float32, narrow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,7 @@ def flip(look: Looking, x: Nested, *, to: int | None = None, norm: Norm = "L2", 
     answer's score and the best other one (along its signs for ``Linf``), then the change's norm shrinks when the answer
     has flipped and grows when it has not. At the end the way back to the input is halved until the answer just stays
     flipped. Inputs stay in their valid range.
+    A model in float16 is searched as a copy in float32.
     *Error* an upper bound of the smallest change: that it flips is certain, that none is smaller is not.
     *Cost* see :func:`cost`.
     *Raises* NotApplicable for models that do not classify, inputs that are not one tensor of floating-point numbers,
@@ -95,6 +98,9 @@ class Search:
                 "only the answer of a classifier flips, and this model's outputs are other numbers; where they are scores of "
                 "classes, say task='classification' or pass classes="
             )
+        if narrow(look):
+            look, wide = in_float32(look, x)
+            x = nesting.first(wide)
         self._look, self._x, self._to, self._steps = look, x.detach(), to, steps
         self._largest = norm == "Linf"
         scores = _two(look.scores(x))

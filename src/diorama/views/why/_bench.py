@@ -212,8 +212,12 @@ def _known(found: Attribution) -> Iterator[str]:
     """The numbers that say how far to believe a map, in words."""
     missed = gap(found)
     if missed is not None:
-        sums = sum(float(part[0].double().sum()) for part in nesting.tensors(found.values))
-        yield f"sum {sums:.3g}, {_percent(missed)} off"
+        if found.summed is not None:
+            # Each part, or each place of the map, once: the picture repeats its number on all its pixels.
+            yield f"sum of its {'parts' if 'map' not in found.maps else 'places'} {float(found.summed[0]):.3g}, {_percent(missed)} off"
+        else:
+            sums = sum(float(part[0].double().sum()) for part in nesting.tensors(found.values))
+            yield f"sum {sums:.3g}, {_percent(missed)} off"
     if found.note:
         yield found.note
 

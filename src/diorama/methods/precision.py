@@ -1,0 +1,35 @@
+"""Models in half precision, for methods whose numbers would leave its range: a copy in float32 is looked at."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data.nesting import Nested
+from ..model.unwrap import dtype_of, fed, held
+from .method import Looking
+
+NOTE = "Computed in float32, as float16 has no room for it."
+_COPIES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], nn.Module]] = weakref.WeakKeyDictionary()
+
+
+def narrow(look: Looking) -> bool:
+    """Whether the model computes in float16, whose numbers end at 65,504 and begin at 6e-8."""
+    return not look.function and dtype_of(look.model) == torch.float16
+
+
+def in_float32(look: Looking, x: Nested) -> tuple[Looking, Nested]:
+    """The same look at a copy of the model in float32, made once while its weights stay as they are."""
+    now = tuple((id(part), part._version) for part in held(look.model))
+    if look.model not in _COPIES or _COPIES[look.model][0] != now:
+        _COPIES[look.model] = (now, copy.deepcopy(look.model).float())
+    other = copy.copy(look)
+    other.model = _COPIES[look.model][1]
+    wide = fed(other.model, x)
+    if look.baseline is not None:
+        other.baseline = fed(other.model, look.baseline)
+    return other, wide
