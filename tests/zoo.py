@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -297,3 +298,16 @@ ZOO = [
         "conv1d", lambda: nn.Sequential(nn.Conv1d(8, 4, 3), nn.ReLU(), nn.Conv1d(4, 3, 2)), lambda: torch.randn(4, 8, 9)
     ),
 ]
+
+
+@contextlib.contextmanager
+def crooked() -> Iterator[None]:
+    """Everything that a caller may have switched on for its own code, at once."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            yield
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
-from zoo import ZOO, Specimen
+from zoo import ZOO, Specimen, crooked
 
 import diorama
 from diorama.core.errors import NotApplicable, UsageError
@@ -368,3 +368,28 @@ def test_half_precision_has_the_map_of_full(name: str) -> None:
     torch.testing.assert_close(found.values.float(), wanted.values, atol=2e-2, rtol=2e-2)
     assert ("float32" in found.note) == diorama.methods[name].wide
     assert half[1].weight.dtype == torch.float16
+
+
+@EVERY_METHOD
+@pytest.mark.parametrize("net", ["functional", "custom_attention"])
+def test_what_a_caller_has_switched_on_changes_nothing(name: str, net: str) -> None:
+    """In no_grad, inference mode and autocast, with other default types and devices, a method finds or refuses the same."""
+    specimen = next(specimen for specimen in SPECIMENS if specimen.name == net)
+    model, x = specimen()
+
+    def found() -> Attribution | str:
+        try:
+            return ask(model, x, name)
+        except NotApplicable as error:
+            return str(error)
+
+    wanted = found()
+    with crooked():
+        got = found()
+        assert torch.is_inference_mode_enabled()
+        assert torch.get_default_dtype() == torch.float64
+    if isinstance(wanted, str) or isinstance(got, str):
+        assert got == wanted
+    else:
+        assert apart(got.values, wanted.values) < 1e-5
+        assert (got.note, got.target) == (wanted.note, wanted.target)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from zoo import ZOO, Specimen
+from zoo import ZOO, Specimen, crooked
 
 import diorama
 from diorama.core.errors import Cancelled, NotApplicable
@@ -360,3 +362,28 @@ def test_labels_that_say_nothing_are_not_recorded(kind: str, tmp_path: Path) -> 
     right = (((scores.argmax(1) == told).reshape(len(y), -1) & known).sum(1) / known.sum(1))[known.any(1)]
     assert run.series("probe/loss")[1][0] == pytest.approx(float(each.mean()), rel=1e-4)
     assert run.series("probe/accuracy")[1][0] == pytest.approx(float(right.mean()), rel=1e-4)
+
+
+@EVERY_VIEW
+def test_what_a_caller_has_switched_on_changes_no_picture(name: str, runs: dict[str, Run]) -> None:
+    """In no_grad, inference mode and autocast, with other default types and devices, a view says and draws the same."""
+    model, x, y, told = _made("images")
+
+    def found() -> list[Picture]:
+        found = _look(Scene(copy.deepcopy(model), x, y, **told), name) or _look(runs["letters"].scene(), name)
+        return found[-1:]  # how many come before depends on how quick the machine is
+
+    wanted = found()
+    with crooked():
+        got = found()
+        assert torch.is_inference_mode_enabled()
+    assert [picture.title for picture in got] == [picture.title for picture in wanted]
+    for one, other in zip(got, wanted, strict=True):
+        if not re.search(r"\d m?s\b|second", other.caption):
+            assert one.caption == other.caption
+        for mark, like in zip(one.marks(), other.marks(), strict=True):
+            for field in getattr(like, "__struct_fields__", ()):
+                value = getattr(like, field)
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    close = np.allclose(getattr(mark, field), value, atol=1e-4, rtol=1e-3, equal_nan=True)
+                    assert close, (type(mark).__name__, field)

@@ -21,6 +21,7 @@ from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.outputs import Wanted
+from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
 from ..model.unwrap import device_of, fed, unwrap
 from .batches import pieces
@@ -65,6 +66,17 @@ def attribute(
     *Raises* NotFound for a method, knob, class or layer that does not exist; NotApplicable where the method does not
     fit the model or input, naming one that does.
     """
+    with Neutral():
+        return _attributed(
+            model, x, target, method, device, inputs, baseline, knobs, progress,
+            {"outputs": outputs, "task": task, "classes": classes, "seed": seed, "cancel": cancel},
+        )  # fmt: skip
+
+
+def _attributed(
+    model: Any, x: Any, target: Any, method: str | Method, device: Any, inputs: Any, baseline: Any, knobs: dict[str, Any],
+    progress: Callable[[int, int, str], object] | None, told: dict[str, Any],
+) -> Attribution:  # fmt: skip
     module = unwrap(model) if isinstance(model, nn.Module) else _function(model)
     if isinstance(inputs, Kind) and _raw(x):
         x = inputs.encode(x)
@@ -75,8 +87,7 @@ def attribute(
     if nesting.size(ready) == 0:
         raise UsageError("an attribution wants at least one example, got none")
     look = Looking(
-        module, x=ready, kind=Examples.of(ready, inputs=inputs).kind, outputs=outputs, task=task,
-        classes=classes, seed=seed, cancel=cancel, progress=progress,
+        module, x=ready, kind=Examples.of(ready, inputs=inputs).kind, progress=progress, **told,
         baseline=None if baseline is None else fed(module, nesting.as_tensors(baseline)),
     )  # fmt: skip
     chosen = method if isinstance(method, Method) else None

@@ -29,7 +29,7 @@ from ..model.mode import OpMode, Rule
 from ..model.outputs import Reading, Wanted
 from ..model.targets import Target
 from ..model.untouched import weights_held
-from ..model.unwrap import held
+from ..model.unwrap import versions_of
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
@@ -121,7 +121,7 @@ class Looking:
     @property
     def fingerprint(self) -> str:
         """The short name of the weights, worked out anew only when they have changed."""
-        now = tuple((id(part), part._version) for part in held(self.model))
+        now = versions_of(self.model)
         if self.model not in _KNOWN or _KNOWN[self.model][0] != now:
             _KNOWN[self.model] = (now, fingerprint(self.model.state_dict()))
         return _KNOWN[self.model][1]

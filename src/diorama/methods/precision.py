@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..data.nesting import Nested
-from ..model.unwrap import dtype_of, fed, held
+from ..model.unwrap import dtype_of, fed, versions_of
 from .method import Looking
 
 NOTE = "Computed in float32, as float16 has no room for it."
@@ -24,7 +24,7 @@ def narrow(look: Looking) -> bool:
 
 def in_float32(look: Looking, x: Nested) -> tuple[Looking, Nested]:
     """The same look at a copy of the model in float32, made once while its weights stay as they are."""
-    now = tuple((id(part), part._version) for part in held(look.model))
+    now = versions_of(look.model)
     if look.model not in _COPIES or _COPIES[look.model][0] != now:
         _COPIES[look.model] = (now, copy.deepcopy(look.model).float())
     other = copy.copy(look)

@@ -22,8 +22,9 @@ from .mode import OpMode, OpNames, Run, Trail, without_modes
 from .opaque import Opaque
 from .points import Point, points
 from .recurrent import States
+from .surroundings import Neutral, as_built
 from .untouched import Mode, Untouched
-from .unwrap import fed, layer_modules, named_modules, unwrap
+from .unwrap import dtype_of, fed, layer_modules, named_modules, unwrap
 
 Reduce = Callable[[str, Tensor], Any]
 _FAST = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -148,6 +149,7 @@ class Capture:
     def __enter__(self) -> Capture:
         self._stack = ExitStack()
         try:
+            self._stack.enter_context(Neutral())
             self._stack.enter_context(Untouched(self.model, self._mode))
             self._stack.enter_context(EditedWeights(self.model, self._modules, self._weights))
             wanted = self._modules if self._all else dict.fromkeys(self._paths.values())
@@ -181,7 +183,7 @@ class Capture:
             self._opaque.restart()
         self._running, self.output = True, None
         try:
-            with torch.set_grad_enabled(self._grad), self._ops():
+            with torch.set_grad_enabled(self._grad), as_built(dtype_of(self.model)), self._ops():
                 self.output = nesting.call(self.model, x)
         except _Enough:
             pass

@@ -51,7 +51,7 @@ class Untouched:
 @contextmanager
 def weights_held(model: nn.Module) -> Iterator[None]:
     """Within, a model's weights are constants, so that what needs gradients is what depends on the input."""
-    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    free = [parameter for parameter in model.parameters() if parameter.requires_grad and not parameter.is_inference()]
     try:
         for parameter in free:
             parameter.requires_grad_(False)
@@ -102,6 +102,10 @@ def _copies(module: nn.Module, own: dict[str, Any]) -> None:
     for name, buffer in own["_buffers"].items():
         if buffer is not None:
             own["_buffers"][name] = buffer.clone()
+    for name, parameter in own["_parameters"].items():
+        if parameter is not None and parameter.is_inference() and not torch.is_inference_mode_enabled():
+            # Made in inference mode: autograd takes nothing but a copy.
+            own["_parameters"][name] = nn.Parameter(parameter.clone(), requires_grad=False)
     if own["_modules"]:
         own["_modules"].update(wrapped_children(module))
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:

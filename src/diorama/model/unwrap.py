@@ -117,6 +117,11 @@ def held(model: nn.Module) -> Iterator[Tensor]:
                     yield tensor
 
 
+def versions_of(model: nn.Module) -> tuple[tuple[int, int], ...]:
+    """What tells whether weights have been written to; tensors made in inference mode do not count their writes."""
+    return tuple((id(part), 0 if part.is_inference() else part._version) for part in held(model))
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where a model's weights lie; the CPU for a model without any."""
     return next((tensor.device for tensor in itertools.chain(model.parameters(), model.buffers())), torch.device("cpu"))
@@ -134,6 +139,9 @@ def fed(model: nn.Module, x: Nested) -> Nested:
     device, dtype = device_of(model), dtype_of(model)
 
     def place(tensor: Tensor) -> Tensor:
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            # Made in inference mode: autograd takes nothing but a copy.
+            tensor = tensor.clone()
         if tensor.is_floating_point() and dtype is not None and tensor.dtype != dtype:
             return tensor.to(device, dtype)
         return tensor.to(device)

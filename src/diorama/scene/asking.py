@@ -11,6 +11,7 @@ from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
 from ..core.knobs import Knob, build, knobs_of
 from ..core.picture import Picture, Progress
 from ..core.selection import KINDS, Key, Selection, as_key
+from ..model.surroundings import Neutral, neutrally
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -24,6 +25,14 @@ def pictures(
     progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Picture]:
     """The pictures of a view, checked before the first: view, knobs and keys exist, and the view fits the scene."""
+    with Neutral():
+        asked, selection = _asked(scene, name, select, options)
+    return neutrally(_drawn(scene, asked, selection, progress))
+
+
+def _asked(
+    scene: Scene, name: str, select: Iterable[str | Key] | Selection, options: Mapping[str, Any]
+) -> tuple[Any, Selection]:
     view = registry.views[name]
     selection = (
         select if isinstance(select, Selection) else Selection.of(*([select] if isinstance(select, str) else select))
@@ -34,7 +43,7 @@ def pictures(
     if reason is not None:
         raise NotApplicable(f"{name} does not fit here: {reason}")
     selection = _checked(scene, selection, view.follows)
-    return _drawn(scene, asked, selection, progress)
+    return asked, selection
 
 
 def _drawn(
@@ -66,7 +75,7 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
                 _checked(moment, selection, view.follows)
             except DioramaError:
                 continue  # a network that grew: what is chosen is not there at every step
-            for picture in _drawn(moment, view, selection, None):
+            for picture in neutrally(_drawn(moment, view, selection, None)):
                 if picture.final:
                     yield picture
 
