@@ -247,6 +247,9 @@ def test_snapshots_are_dense_at_first_then_even_and_within_budget() -> None:
     assert late.max() <= 4 * np.median(late)
     small = Plan("auto", 10)
     assert len([s for s in range(50) if s not in small.superfluous([(s, 2, False) for s in range(50)])]) == 5
+    by_hand = set(range(50)) - set(small.superfluous([(s, 2, s in (7, 31)) for s in range(50)]))
+    assert {0, 7, 31, 49} < by_hand
+    assert len(by_hand) == 5
 
 
 def test_weights_load_from_safe_files_only(tmp_path: Path) -> None:
