@@ -78,8 +78,10 @@ def test_frames_stay_under_their_cap() -> None:
     assert frames.get("a") == bytes(10)
     frames.put("large", bytes(11))
     assert frames.get("large") is None
-    frames.put("a", b"new")
+    for _ in range(100):
+        frames.put("a", b"new")
     assert frames.get("a") == b"new"
+    assert frames.get("i") == bytes(10), "a frame that takes the place of its older self takes no more room"
 
 
 def test_the_catalogue_is_kept_for_one_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,16 @@ def test_snapshots_are_dense_at_first_then_even_and_within_budget() -> None:
     assert len(by_hand) == 5
 
 
+def test_snapshots_cost_a_small_share_of_the_training() -> None:
+    """Where writing them takes long they come seldom, but for steps that somebody asked for."""
+    plan, asked = Plan("auto", 10**12), Plan(10, 10**12)
+    for each in (plan, asked):
+        each.taken(0, seconds=1.0)
+    assert not plan.due(100, elapsed=20.0)
+    assert plan.due(100, elapsed=100.0)
+    assert asked.due(100, elapsed=20.0)
+
+
 def test_weights_load_from_safe_files_only(tmp_path: Path) -> None:
     """safetensors and tensor-only .pt load; a .pt with code and other files are refused with the way out."""
     state = _network().state_dict()
