@@ -23,6 +23,8 @@ from diorama.scene import Scene
 
 CASES: dict[str, dict[str, Any]] = {
     "projection": {"layer": "0+3"}, "scan": {"size": 16},
+    "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
+    "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
 
@@ -50,6 +52,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr(work, "SHORT", 0.0)
     monkeypatch.setattr(work, "SHARE", 0.0)
     monkeypatch.setattr("diorama.derive.derivations.scan.PAUSE", 0.0)
+    monkeypatch.setattr("diorama.methods.synthesis.decoder.EVERY", 0.0)
     yield diorama.open(folder)
     for path in (folder / "derived").glob("*"):
         path.unlink()

@@ -10,24 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import Key, number_key
-from ..model.directions import BASES, FITTED, Direction, How, based, finite, fitted
-from ..model.layers import Layer, by_unit
-from ..model.statistics import sampled
-from .sets import members, words
+from ..model.directions import BASES, FITTED, Direction, How, finite
+from ..model.layers import Layer
 
 if TYPE_CHECKING:
     from .scene import Scene
 
 FOLDER = "derived"
-PLACES = 16
-"""A base is found from at most so many places of each example."""
-COUNT = 12
-"""So many directions a base has at most."""
 LONGEST = 80
 
 
@@ -43,15 +36,28 @@ class Recipe:
 
     def fit(self, scene: Scene) -> Direction:
         """The direction at the scene's weights."""
-        keys = [[Key.parse(text) for text in each] for each in (self.a, self.b)]
-        first = members(scene, keys[0])
-        second = members(scene, keys[1]) if keys[1] else np.setdiff1d(np.arange(len(scene.live)), first)
-        second = np.setdiff1d(second, first)
-        if not len(first) or not len(second):
-            raise NotApplicable(f"the direction {self.name!r} wants at least one of the live examples in both sets")
-        told = words(scene, keys[0]), words(scene, keys[1])
-        rows = codes(scene, self.layer)
-        return fitted(self.name, self.layer, rows[first], rows[second], self.how, told)
+        knobs = {"layer": self.layer, "how": self.how, "a": "+".join(self.a), "b": "+".join(self.b)}
+        return _direction(scene.derive("direction", **knobs).value, self.name)
+
+
+def _direction(value: dict[str, Any], name: str) -> Direction:
+    """A derived direction under a name."""
+    return Direction(**{**value, "name": name, "vector": np.array(value["vector"]), "sets": tuple(value["sets"])})
+
+
+def checked_direction(scene: Scene, layer: str, value: Any) -> None:
+    """Raise ValueError for what is no direction among a layer's units."""
+    if set(value) != {field.name for field in dataclasses.fields(Direction)} or value["layer"] != layer:
+        raise ValueError("not what is told of a direction")
+    vector = value["vector"]
+    if not isinstance(vector, np.ndarray) or vector.shape != (scene.layers[layer].units,) or vector.dtype != np.float64:
+        raise ValueError("a number for each unit is wanted")
+    if value["how"] not in (*FITTED, *BASES) or [type(each) for each in value["sets"]] != [str, str]:
+        raise ValueError("how it was made is wanted")
+    if not isinstance(value["name"], str) or not all(type(value[name]) is float for name in ("offset", "step")):
+        raise ValueError("numbers are wanted")
+    if any(value[name] is not None and type(value[name]) is not float for name in ("accuracy", "share")):
+        raise ValueError("numbers are wanted")
 
 
 def codes(scene: Scene, layer: str) -> np.ndarray:
@@ -103,11 +109,8 @@ def keep(
 def base(scene: Scene, layer: str, how: How) -> tuple[list[Direction], str]:
     """A layer's base, and a note on it: PCA or NMF of its activations at some places of all live examples."""
 
-    def find() -> tuple[list[Direction], str]:
-        return based(layer, _rows(scene, scene.layers[layer]), how, COUNT)
-
-    found: tuple[list[Direction], str] = scene.once(f"base/{how}/{layer}", find)
-    return found
+    value = scene.derive("base", layer=layer, how=how).value
+    return [_direction(one, one["name"]) for one in value["directions"]], value["note"]
 
 
 def recipes(scene: Scene) -> dict[str, Recipe]:
@@ -129,20 +132,6 @@ def default_layer(scene: Scene) -> Layer:
     if not leaves:
         raise NotApplicable("the model has no layer with units, so there are no directions among them")
     return leaves[-2] if len(leaves) > 1 else leaves[-1]
-
-
-def _rows(scene: Scene, layer: Layer) -> np.ndarray:
-    """Activations (places of examples, units) of a layer."""
-    parts: list[Tensor] = []
-    for chosen, x in scene._batches():
-
-        def take(name: str, tensor: Tensor, start: int = chosen.start) -> Tensor:
-            units = by_unit(layer, tensor).float()
-            flat = units.flatten(2) if units.ndim > 2 else units[:, :, None]
-            return sampled(flat, start, PLACES).transpose(1, 2).flatten(0, 1).cpu()
-
-        parts.append(scene.look(x, [layer.name], reduce=take)[1][layer.name])
-    return torch.cat(parts).double().numpy()
 
 
 def _texts(keys: Any) -> tuple[str, ...]:

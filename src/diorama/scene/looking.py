@@ -327,6 +327,10 @@ class Looking:
                 return layer
         raise NotApplicable(f"the model has no {wanted} among its {len(self.layers)} layers")
 
+    def batches(self) -> Iterator[tuple[range, Nested]]:
+        """The live examples as the model takes them, batch by batch, with their numbers."""
+        return self._batches()
+
     # What the rest stands on.
 
     def _few(self) -> Nested:

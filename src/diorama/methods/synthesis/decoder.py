@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
@@ -35,7 +34,7 @@ class Decoder(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, code: tuple[int, ...], size: tuple[int, ...], generator: torch.Generator) -> None:
+    def __init__(self, code: tuple[int, ...], size: tuple[int, ...], generator: torch.Generator | None) -> None:
         super().__init__()
         self.code, self.size = code, size
         self.register_buffer("mean", torch.zeros(code[0]))
@@ -57,13 +56,20 @@ class Decoder(nn.Module):
             wide = narrow
         self.last = nn.Conv2d(wide, size[0], 3, padding=1)
         self.doublings = doublings
-        for part in self.modules():
+        for part in self.modules() if generator is not None else ():
             if isinstance(part, nn.Conv2d | nn.Linear):
                 fan = part.weight[0].numel()
                 with torch.no_grad():
                     part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * math.sqrt(1.6 / fan))
                     if part.bias is not None:
                         part.bias.zero_()
+
+    @classmethod
+    def shapes(cls, code: tuple[int, ...], size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The shapes of its weights, without making them."""
+        with torch.device("meta"), RandomKept():
+            made = cls(code, size, None)
+        return {name: tuple(part.shape) for name, part in made.state_dict().items()}
 
     def fit(self, codes: Tensor) -> None:
         """Learn the mean and deviation of each unit."""
@@ -105,14 +111,18 @@ class Taught:
     loss: float
     held_out: float
     final: bool
+    state: Callable[[], dict[str, Any]] | None = None
+    """Gives all that is needed to go on from here, when it is asked before the training goes on."""
 
 
 def teach(
-    codes: Tensor, planes: Tensor, held: tuple[Tensor, Tensor], *, steps: int, seconds: float, generator: torch.Generator
-) -> Iterator[Taught]:
+    codes: Tensor, planes: Tensor, held: tuple[Tensor, Tensor], *, steps: int, seconds: float, generator: torch.Generator,
+    begun: dict[str, Any] | None = None,
+) -> Iterator[Taught]:  # fmt: skip
     """Train a decoder on codes (n, units, …) and planes; ``held`` are codes and planes that it never learns from.
 
-    *Meaning* Adam on the mean squared error, for so many steps or seconds, whichever is over first.
+    *Meaning* Adam on the mean squared error, for so many steps or seconds, whichever is over first. ``begun`` is the
+    state in which it was stopped.
     """
     with RandomKept():
         decoder = Decoder(tuple(codes.shape[1:]), tuple(planes.shape[1:]), generator)
@@ -120,8 +130,14 @@ def teach(
     weights = list(decoder.parameters())
     climb = _Adam(weights)
     began = shown = time.monotonic()
-    running = 0.0
-    for step in range(1, steps + 1):
+    running, first = 0.0, 1
+    if begun is not None:
+        for name, part in decoder.state_dict().items():
+            part.copy_(torch.from_numpy(np.array(begun["weights"][name])))
+        climb.restore(begun["adam"])
+        generator.set_state(torch.from_numpy(np.array(begun["dice"])))
+        running, first, began = begun["loss"], begun["step"] + 1, began - begun["elapsed"]
+    for step in range(first, steps + 1):
         index = torch.randint(0, len(codes), (min(_BATCH, len(codes)),), generator=generator)
         with torch.enable_grad():
             wrong = F.mse_loss(decoder(codes[index]), planes[index])
@@ -136,9 +152,16 @@ def teach(
             shown = now
             with torch.no_grad():
                 unseen = float(F.mse_loss(decoder(held[0]), held[1])) if len(held[0]) else math.nan
-            yield Taught(decoder, step, steps, running, unseen, over)
+            told = {"step": step, "loss": running, "elapsed": now - began}
+            state = None if over else partial(_state, decoder, climb, generator, told)
+            yield Taught(decoder, step, steps, running, unseen, over, state)
         if over:
             return
+
+
+def _state(decoder: Decoder, climb: _Adam, generator: torch.Generator, told: dict[str, Any]) -> dict[str, Any]:
+    weights = {name: part.detach().numpy().copy() for name, part in decoder.state_dict().items()}
+    return {**told, "weights": weights, "adam": climb.state(), "dice": generator.get_state().numpy().copy()}
 
 
 class _Adam:
@@ -148,6 +171,19 @@ class _Adam:
         self.weights, self.turn = weights, 0
         self.first = [torch.zeros_like(part) for part in weights]
         self.second = [torch.zeros_like(part) for part in weights]
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands."""
+        return {
+            "turn": self.turn, "first": [part.numpy().copy() for part in self.first],
+            "second": [part.numpy().copy() for part in self.second],
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.turn = state["turn"]
+        for own, kept in zip((*self.first, *self.second), (*state["first"], *state["second"]), strict=True):
+            own.copy_(torch.from_numpy(np.array(kept)))
 
     @torch.no_grad()
     def step(self, grads: tuple[Tensor, ...], rate: float) -> None:
@@ -160,25 +196,33 @@ class _Adam:
             weight.addcdiv_(first, deep, value=-rate / (1 - 0.9**self.turn))
 
 
-def save(decoder: Decoder, path: Path, about: dict[str, float | int | str]) -> None:
-    """Write a trained decoder and what is known about it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told = {"code": list(decoder.code), "size": list(decoder.size), **about}
-    waiting = path.with_suffix(".part")
-    save_file({name: part.contiguous() for name, part in decoder.state_dict().items()}, str(waiting),
-              {"decoder": json.dumps(told)})  # fmt: skip
-    waiting.replace(path)
+def to_plain(taught: Taught) -> dict[str, Any]:
+    """A trained decoder, and what is known about it, as numbers and arrays."""
+    decoder = taught.decoder
+    return {
+        "code": list(decoder.code), "size": list(decoder.size), "step": taught.step, "steps": taught.steps,
+        "loss": taught.loss, "held_out": taught.held_out,
+        "weights": {name: part.detach().numpy().copy() for name, part in decoder.state_dict().items()},
+    }  # fmt: skip
 
 
-def load(path: Path) -> tuple[Decoder, dict[str, float]] | None:
-    """Read what :func:`save` wrote; None where there is nothing that can be read."""
-    try:
-        with safe_open(str(path), "pt") as file:
-            told = json.loads((file.metadata() or {})["decoder"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        with RandomKept():
-            decoder = Decoder(tuple(told["code"]), tuple(told["size"]), torch.Generator())
-        decoder.load_state_dict(weights)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
-        return None
-    return decoder, {name: float(told[name]) for name in ("held_out", "step", "examples") if name in told}
+def of_plain(value: Any) -> Taught:
+    """What :func:`to_plain` told. *Raises* ValueError for anything else."""
+    code, size = (tuple(value[name]) for name in ("code", "size"))
+    whole = all(isinstance(k, int) and 0 < k < 2**16 for k in (*code, *size))
+    if not whole or len(size) != 3 or not 1 <= len(code) <= 8 or math.prod(size) > 2**28 or math.prod(code) > 2**28:
+        raise ValueError("the sizes of no picture")
+    if set(value) != {"code", "size", "step", "steps", "loss", "held_out", "weights"}:
+        raise ValueError("not what is told of a decoder")
+    shapes = Decoder.shapes(code, size)
+    weights = value["weights"]
+    if set(weights) != set(shapes) or any(
+        not isinstance(part, np.ndarray) or part.shape != shapes[name] or part.dtype != np.float32
+        for name, part in weights.items()
+    ):
+        raise ValueError("the weights of no decoder")
+    numbers = [float(value[name]) for name in ("loss", "held_out")]
+    with RandomKept():
+        decoder = Decoder(code, size, torch.Generator())
+    decoder.load_state_dict({name: torch.from_numpy(np.array(part)) for name, part in weights.items()})
+    return Taught(decoder, int(value["step"]), max(1, int(value["steps"])), *numbers, True)

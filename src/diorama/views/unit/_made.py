@@ -16,7 +16,7 @@ from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.kinds import Kind, Table, Tokens
 from ...data.nesting import Nested
-from ...methods.method import Looking
+from ...derive import staging
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.stage import Stage
 from ...model.layers import Layer
@@ -30,12 +30,7 @@ _LARGEST = 240
 
 def staged(scene: Scene, selection: Selection, seed: int) -> Stage:
     """The stage on which inputs of the scene's kind are made; other inputs of the model are those of the current one."""
-    current = scene.current(selection)
-    look = Looking(
-        scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
-        cancel=scene.cancel, edits=scene.edits, seed=seed,
-    )  # fmt: skip
-    return Stage.of(look, scene.kind, scene.live.x, current.x)
+    return staging.staged(scene, scene.current(selection).x, seed)
 
 
 def chosen(scene: Scene, selection: Selection) -> Key:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,8 +18,7 @@ from ...core.selection import Selection, layer_key
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested
-from ...derive.store import FOLDER
-from ...methods.synthesis import decoder as decoding
+from ...derive.derivations.decoder import taught
 from ...methods.synthesis.decoder import Decoder, Taught
 from ...methods.synthesis.inverting import Inverted, Yardstick, climb, codes, distances, invert, unit_first
 from ...methods.synthesis.priors import Priors
@@ -32,14 +29,8 @@ from ..units import main_layers
 from ..view import View
 from . import _made
 
-EXAMPLES = 2000
-"""A decoder learns from at most so many examples."""
-MEMORY = 300_000_000
-"""Bytes of codes that it learns from at most."""
 _LISTS = ("ModuleList", "Sequential")
 _YARD = 64
-_HELD = 8
-"""Every eighth example is held out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,11 +107,11 @@ class Inversion(View):
         if not self.decoder:
             return
         for number, layer in enumerate(chosen):
-            for taught in self._taught(scene, stage, layer, current.index):
-                share = min(1.0, taught.step / taught.steps)
+            for lesson in self._taught(scene, layer, current.index):
+                share = min(1.0, lesson.step / lesson.steps)
                 yield Progress(done=len(chosen) + number + share, total=total, note=f"decoder of {layer}")
-                drawn[layer] = self._decode(stage, layer, current.x, yard, taught)
-                final = taught.final and number == len(chosen) - 1
+                drawn[layer] = self._decode(stage, layer, current.x, yard, lesson)
+                final = lesson.final and number == len(chosen) - 1
                 yield self._pictured(scene, selection, stage, current.x, chosen, done, drawn, final)
 
     def _layers(self, scene: Scene, selection: Selection) -> list[str]:
@@ -135,74 +126,23 @@ class Inversion(View):
 
     # Decoders.
 
-    def _taught(self, scene: Scene, stage: Stage, layer: str, index: int | None) -> Iterator[Taught]:
+    def _taught(self, scene: Scene, layer: str, index: int | None) -> Iterator[Taught]:
         """A decoder as it learns, or at once one that was kept for these weights."""
-        keep = f"inversion/{layer}/{self.decoder_seconds:g}/{self.decoder_steps}/{self.seed}/{index}"
-        path = self._path(scene, layer, index)
-        kept: list[Taught] = scene.once(keep, list)
-        if not kept and path is not None and (found := decoding.load(path)) is not None:
-            decoder, told = found
-            held = told.get("held_out", math.nan)
-            kept.append(Taught(decoder, int(told.get("step", 0)), max(1, int(told.get("step", 1))), 0.0, held, True))
-        if kept:
-            yield kept[0]
-            return
-        learn, planes, unseen = self._lessons(scene, stage, layer, index)
-        generator = torch.Generator().manual_seed(self.seed)
-        for taught in decoding.teach(
-            learn, planes, unseen, steps=self.decoder_steps, seconds=self.decoder_seconds, generator=generator
-        ):
-            if scene.cancel is not None:
-                scene.cancel()
-            if taught.final:
-                kept.append(taught)
-                self._keep(path, taught, len(learn))
-            yield taught
+        derived = scene.derive(
+            "decoder", layer=layer, seconds=self.decoder_seconds, steps=self.decoder_steps, seed=self.seed, example=index
+        )
+        for stage in derived.stream():
+            if stage.value is not None:
+                yield dataclasses.replace(taught(stage.value), final=stage.final)
 
-    def _lessons(
-        self, scene: Scene, stage: Stage, layer: str, index: int | None
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Codes and planes to learn from, and those held out; the example at hand is never learned from."""
-        shape = scene.layers[layer].shape
-        most = max(16, min(EXAMPLES, MEMORY // max(1, 4 * math.prod(shape)), MEMORY // max(1, 4 * math.prod(stage.size))))
-        x = scene.examples.first(most).x
-        found = codes(stage.look, [layer], nesting.to(x, scene.device))[layer].nan_to_num(0, 0, 0)
-        code = unit_first(stage.look, layer, found)
-        planes = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part]).float().cpu()
-        number = torch.arange(len(code))
-        unseen = number % _HELD == _HELD - 1
-        if index is not None:
-            unseen = unseen | (number == index)
-        if bool(unseen.all()):
-            unseen = torch.zeros_like(unseen)
-        return code[~unseen], planes[~unseen], (code[unseen][:128], planes[unseen][:128])
-
-    def _path(self, scene: Scene, layer: str, index: int | None) -> Path | None:
-        if scene.run is None or scene.edits:
-            return None
-        safe = re.sub(r"[^\w.-]", "_", layer)
-        told = f"{safe}-{scene.fingerprint}-{self.decoder_seconds:g}-{self.decoder_steps}-{self.seed}-{index}"
-        return Path(scene.run.path) / FOLDER / f"decoder-{told}.safetensors"
-
-    def _keep(self, path: Path | None, taught: Taught, examples: int) -> None:
-        if path is None:
-            return
-        try:
-            decoding.save(
-                taught.decoder, path, {"held_out": taught.held_out, "step": taught.step, "examples": examples}
-            )
-        except OSError:
-            # A run on a disk that cannot be written to: the decoder is learned again next time.
-            return
-
-    def _decode(self, stage: Stage, layer: str, x: Nested, yard: Yardstick, taught: Taught) -> _Drawn:
+    def _decode(self, stage: Stage, layer: str, x: Nested, yard: Yardstick, lesson: Taught) -> _Drawn:
         code = codes(stage.look, [layer], x)[layer].nan_to_num(0, 0, 0)
         with torch.no_grad():
-            planes = _answer(taught.decoder, unit_first(stage.look, layer, code))
+            planes = _answer(lesson.decoder, unit_first(stage.look, layer, code))
         wanted = stage.frame.planes(list(nesting.tensors(x))[stage.frame.part])
         again = stage.frame.around(stage.frame.as_input(planes.to(stage.frame.own.device)))
         far = distances(codes(stage.look, [layer], again)[layer], code, yard.codes[layer])
-        words = "" if taught.final else f"{taught.step} of {taught.steps}"
+        words = "" if lesson.final else f"{lesson.step} of {lesson.steps}"
         return _Drawn(planes, float(distances(planes, wanted, yard.pixels)[0]), float(far[0]), words)
 
     # The picture.
