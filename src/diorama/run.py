@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .core import registry
-from .core.errors import DioramaError, Unavailable, UsageError
-from .core.knobs import build
+from .core.errors import DioramaError, Unavailable, UsageError, not_found
+from .core.knobs import build, knobs_of
 from .record import requests
 from .record.reader import Reader
 
@@ -163,7 +163,7 @@ class Run(Reader):
         *Raises* NotFound for an unknown command or knob, UsageError when the training refuses it, Unavailable when no
         training runs or it does not answer in time (the command is then still applied at its next step).
         """
-        build(registry.commands[name], knobs)
+        self._check(build(registry.commands[name], knobs))
         if not self.alive:
             raise Unavailable(f"no training writes to {self.name!r} now, so there is nothing to command")
         number = requests.send(self.path, name, json.loads(json.dumps(knobs)), sender)
@@ -177,6 +177,18 @@ class Run(Reader):
         if not answer["ok"]:
             raise UsageError(str(answer["text"]))
         return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"])
+
+    def _check(self, command: Any) -> None:
+        """Refuse a command on a layer that is not there, before it is sent."""
+        for each in knobs_of(type(command)).values():
+            name = getattr(command, each.name)
+            if each.kind == "layer" and name is not None:
+                structure = self.structure(self.last_step)
+                paths = [parameter.split(".")[:-1] for parameter, *_ in structure["parameters"] or ()]
+                known = {".".join(path[:k]): None for path in paths for k in range(1, len(path) + 1)}
+                known |= {layer["name"]: None for layer in structure["layers"] or ()}
+                if name not in known:
+                    raise not_found("layer", name, known)
 
     def findings(self) -> list[Found]:
         """What is wrong with the training, worst first."""

@@ -56,6 +56,8 @@ class Begun:
     """The step to go on from."""
     architecture: int
     resumed: bool
+    frozen: list[list[Any]] = dataclasses.field(default_factory=list)
+    """What was frozen, and from which step to which."""
 
 
 def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: str, resume: bool = False) -> Begun:
@@ -162,6 +164,10 @@ def _resume(folder: Path, content: Content) -> Begun:
                 writer.write([], meta=kept(architecture, meta))
                 architecture += 1
             _describe(writer, content, architecture, "")
+            # What was frozen is not any more: a freeze is of one process.
+            frozen = [[layer, since, number if until is None else until] for layer, since, until in meta.get("frozen", ())]
+            if frozen:
+                writer.write([], meta={"frozen": frozen})
             known = {file for _, file, _, _ in writer.snapshots()}
             for file in (folder / snapshots.FOLDER).iterdir():
                 if f"{snapshots.FOLDER}/{file.name}" not in known:
@@ -177,7 +183,7 @@ def _resume(folder: Path, content: Content) -> Begun:
     except BaseException:
         lock.free()
         raise
-    return Begun(folder, lock, writer, number, architecture, True)
+    return Begun(folder, lock, writer, number, architecture, True, frozen)
 
 
 def _describe(writer: Writer, content: Content, architecture: int, name: str) -> None:

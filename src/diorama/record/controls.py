@@ -121,6 +121,8 @@ class Controls:
         """What is trained."""
         self.factors = Factors(subject.optimizers)
         subject.tell(lambda another: self.factors.follow(subject.optimizers))
+        self._frozen: list[list[Any]] = []
+        """Each layer that was frozen, after which step, and until which (None: still)."""
         self.note: Callable[[str, dict[str, Any]], None] = lambda kind, value: None
         self._folder = folder
         self._inbox = Inbox(folder)
@@ -183,6 +185,20 @@ class Controls:
     def tell_optimizer(self) -> None:
         """Write down the optimizer's values, for the page."""
         self.note("meta", {"optimizer": self.optimizer_values()})
+
+    def frozen_before(self, kept: list[list[Any]]) -> None:
+        """What was frozen until the training that is taken up again ended."""
+        self._frozen = [list(each) for each in kept]
+
+    def tell_frozen(self) -> None:
+        """Write down which layers are frozen on purpose, from which step to which."""
+        now = self.subject.frozen.layers
+        for each in self._frozen:
+            if each[2] is None and each[0] not in now:
+                each[2] = self.number
+        known = {each[0] for each in self._frozen if each[2] is None}
+        self._frozen += [[layer, self.number, None] for layer in now if layer not in known]
+        self.note("meta", {"frozen": self._frozen})
 
     def optimizer_values(self) -> list[dict[str, Any]]:
         """Each parameter group's learning rate (as scheduled), factor and other values."""

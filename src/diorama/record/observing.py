@@ -125,6 +125,7 @@ class Observer:
         try:
             grads = torch.is_grad_enabled()
             self._factors.restore()
+            self._subject.frozen.put_back()
             if self._before:
                 self._after_step()
         except Exception as error:

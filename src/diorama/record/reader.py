@@ -289,6 +289,15 @@ class Reader:
         """Whether the training waits for someone to let it go on."""
         return bool(self.meta.get("paused")) and self.alive
 
+    def frozen(self, step: int | None = None) -> tuple[str, ...]:
+        """The layers that were frozen on purpose during a step, by the command; now, where no step is given."""
+        return tuple(
+            layer
+            for layer, since, until in self.meta.get("frozen") or ()
+            if (until is None and (step is None or step > since))
+            or (step is not None and until is not None and since < step <= until)
+        )
+
     @property
     def dropped(self) -> int:
         """How many steps could not be recorded, because the store was blocked or full."""

@@ -135,6 +135,7 @@ class Recorder:
         self.controls = Controls(begun.folder, setup.subject, self._keep)
         self.controls.note = self._background.note
         self.controls.number = self.number
+        self.controls.frozen_before(begun.frozen)
         self._checkpoints = Checkpoints(setup.subject)
         self._observer = Observer(
             setup.subject, setup.signals, setup.every, self.controls.factors, setup.reader, self._mishap
@@ -242,6 +243,7 @@ class Recorder:
         number, now, self._grads = self.number, time.monotonic(), torch.is_grad_enabled()
         self.controls.number = number
         self.controls.factors.restore()  # an optimizer's step that raised left them on
+        self._subject.frozen.put_back()
         rates = dict(self.controls.learning_rates())
         signals = self._observer.due(number)
         step = self._observer.collect(number, self._numbers(scalars), rates)

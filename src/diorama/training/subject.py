@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..model.layers import LayerTable
 from ..model.unwrap import spread
+from .frozen import Frozen
 from .optimizers import told_optimizers
 
 Told = Callable[[bool], object]
@@ -51,6 +52,8 @@ class Subject:
         """Raised with each change of the network's structure."""
         self._listeners: list[Told] = []
         self._learn()
+        self.frozen = Frozen(self)
+        """The layers that a person keeps from learning."""
 
     def tell(self, listener: Told) -> None:
         """Call somebody after each change from now on."""
@@ -67,6 +70,7 @@ class Subject:
         self._learn()
         another = self._structure != before
         self.architecture += another
+        self.frozen.renew()
         for listener in self._listeners:
             listener(another)
         return True
@@ -76,6 +80,7 @@ class Subject:
         self.optimizers = told_optimizers(optimizer)
         if not self.look():
             self._learn()
+            self.frozen.renew()
             for listener in self._listeners:
                 listener(False)
 

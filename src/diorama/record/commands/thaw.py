@@ -1,0 +1,23 @@
+"""The command `thaw`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.knobs import knob
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class Thaw(Command):
+    """Let a frozen layer learn again: it goes on as if the steps while it was frozen had not been."""
+
+    layer: str = knob("", "Which frozen layer.", kind="layer", main=True)
+
+    def apply(self, training: Controls) -> Applied:
+        """Thaw it."""
+        training.subject.frozen.thaw(self.layer)
+        training.tell_frozen()
+        return Applied("frozen", "learns", f"thawed {self.layer}")
