@@ -15,20 +15,20 @@ export interface Show {
   request: Request;
 }
 
-/** One view of one run at one step, perhaps compared with another, with an input of the person's own. */
+/** One view of one run at one step, perhaps compared with others, with an input of the person's own. */
 export interface Request {
   run: string;
   view: string;
   step: number | "live" | null;
-  other: Moment | null;
+  other: Beside[] | Beside | null;
   knobs: Record<string, KnobValue>;
   selection: string;
   edits: (Record<string, unknown>)[];
   input: RawInput | null;
 }
 
-/** A run at a step. */
-export interface Moment {
+/** A run at a step, which another one is compared with. */
+export interface Beside {
   run: string;
   step: number | "live" | null;
 }

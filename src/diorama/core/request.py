@@ -10,6 +10,8 @@ import msgspec
 from .errors import UsageError
 from .selection import Selection
 
+MOST = 16
+"""Moments that a request may compare with."""
 Step = int | Literal["live"] | None
 """A step, the live end, or None for the newest snapshot."""
 
@@ -20,20 +22,20 @@ Input = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"typescript": 
 """An input of the person's own, as its kind decodes it."""
 
 
-class Moment(msgspec.Struct, frozen=True):
-    """A run at a step."""
+class Beside(msgspec.Struct, frozen=True):
+    """A run at a step, which another one is compared with."""
 
     run: str
     step: Step = None
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One view of one run at one step, perhaps compared with another, with an input of the person's own."""
+    """One view of one run at one step, perhaps compared with others, with an input of the person's own."""
 
     run: str
     view: str
     step: Step = None
-    other: Moment | None = None
+    other: Beside | tuple[Beside, ...] | None = None
     knobs: Knobs = {}
     selection: str = ""
     edits: tuple[dict[str, Any], ...] = ()
@@ -49,7 +51,9 @@ class Request(msgspec.Struct, frozen=True):
         return request.checked()
 
     def checked(self) -> Request:
-        """The request itself; raises UsageError where its selection cannot be read."""
+        """The request itself; raises UsageError where it compares with too many or its selection cannot be read."""
+        if len(self.others) > MOST:
+            raise UsageError(f"a view compares with at most {MOST} others, got {len(self.others)}")
         if not self.selection.startswith("@"):
             Selection.parse(self.selection)
         return self
@@ -62,12 +66,19 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def live(self) -> bool:
         """Whether any side of it stands at a live end."""
-        return self.step == "live" or (self.other is not None and self.other.step == "live")
+        return self.step == "live" or any(other.step == "live" for other in self.others)
+
+    @property
+    def others(self) -> tuple[Beside, ...]:
+        """All that it is compared with."""
+        if self.other is None:
+            return ()
+        return (self.other,) if isinstance(self.other, Beside) else self.other
 
     @property
     def runs(self) -> tuple[str, ...]:
         """The runs that it looks at."""
-        return (self.run,) if self.other is None else (self.run, self.other.run)
+        return tuple(dict.fromkeys((self.run, *(other.run for other in self.others))))
 
     def following(self, kinds: tuple[str, ...]) -> Request:
         """The same request with only those keys of the selection that the view reads."""

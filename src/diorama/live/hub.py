@@ -246,7 +246,7 @@ class Hub:
             return ""
         moments: list[Any] = []
         record = self._is_record(request)
-        for run, step in [(request.run, request.step), *([(o.run, o.step)] if (o := request.other) else [])]:
+        for run, step in [(request.run, request.step), *((other.run, other.step) for other in request.others)]:
             tracker = self._trackers.get(run)
             if tracker is None or tracker.pulse is None or not tracker.snapshots:
                 return ""

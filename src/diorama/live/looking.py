@@ -19,7 +19,7 @@ from .scenes import Scenes
 
 if TYPE_CHECKING:
     from ..scene import Scene
-    from .record_scene import RecordScene
+    from ..scene.moment import Moment
 
 Emit = Callable[..., None]
 
@@ -77,11 +77,9 @@ class Looking:
         self, request: Request, sources: Mapping[str, Mapping[str, Any]], emit: Emit, cancelled: Callable[[], bool]
     ) -> Iterator[Picture]:
         view = views[request.view]
-        scene: Scene | RecordScene
+        scene: Scene | Moment
         if view.needs == "record" and request.input is None and not request.edits:
-            from .record_scene import record_scene
-
-            scene = record_scene(self._scenes, request, sources)
+            scene = self._scenes.moment(request, sources)
         else:
             scene = self._scenes.of(request, sources)
 

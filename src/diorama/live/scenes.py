@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Unavailable, UsageError
-from ..core.request import Request, Step, digest
+from ..core.request import Beside, Request, Step, digest
 
 if TYPE_CHECKING:
     from ..run import Run
     from ..scene import Scene
+    from ..scene.moment import Moment
 
 KEPT = 4
 """Scenes of each sort that a worker keeps; the one used longest ago goes first."""
@@ -71,9 +72,19 @@ class Scenes:
         if request.edits or request.input is not None:
             base, name = scene, digest([source["path"], request.step, request.edits, request.input])
             scene = self._kept(self._changed, name, base, lambda: _as_asked(base, request))
-        if request.other is not None:
-            scene = scene.compared_with(self.at(sources[request.other.run], request.other.step))
+        if request.others:
+            scene = scene.compared_with([self.at(sources[other.run], other.step) for other in request.others])
         return scene
+
+    def moment(self, request: Request, sources: Mapping[str, Mapping[str, Any]]) -> Moment:
+        """The moment of the record that a request looks at, and those beside it; needs no torch."""
+        from ..scene.moment import Moment
+
+        def at(asked: Request | Beside, others: tuple[Moment, ...] = ()) -> Moment:
+            run = self.run(sources[asked.run])
+            return Moment(run, asked.step if isinstance(asked.step, int) else run.last_step, others)
+
+        return at(request, tuple(at(other) for other in request.others))
 
     def _kept(
         self, group: OrderedDict[str, tuple[object, Scene]], name: str, fresh: object, make: Callable[[], Scene]

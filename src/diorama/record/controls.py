@@ -253,6 +253,11 @@ class Controls:
             if request.broken:
                 raise UsageError(f"command {request.id} cannot be read: {request.broken}")
             command = build(registry.commands[request.name], request.knobs)
+            if not command.alone and (count := _processes()) > 1:
+                raise NotApplicable(
+                    f"{request.name} would reach one of the {count} processes of this training, whose weights would part "
+                    "from those of the others; end it, and change the script"
+                )
             with torch.no_grad():
                 old, new, text = command.apply(self)
             good = True
@@ -267,3 +272,9 @@ class Controls:
             "id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text,
             "time": time.time(),
         })  # fmt: skip
+
+
+def _processes() -> int:
+    """How many processes train together."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if together else 1

@@ -47,11 +47,16 @@ class Looking:
         self._source, self._examples = source, examples
         self._told = {"outputs": outputs, "task": task, "criterion": criterion}
         self.edits: tuple[Edit, ...] = ()
-        self.other: Scene | None = None
+        self.others: tuple[Scene, ...] = ()
         self._input: tuple[Nested, str] | None = None
         self._cancel: Callable[[], None] | None = None
         self._live = examples.first(LIVE) if examples is not None else None
         self._memory = Memory()
+
+    @property
+    def other(self) -> Scene | None:
+        """The first scene that it is compared with."""
+        return self.others[0] if self.others else None
 
     # What the scene is made of.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ..core import registry
-from ..core.errors import Cancelled, NotApplicable
+from ..core.errors import Cancelled, NotApplicable, UsageError
 from ..core.knobs import sentence
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance, versions
@@ -85,10 +85,14 @@ class Scene(Looking):
         scene._input = (fed(self.model, x), label)
         return scene
 
-    def compared_with(self, other: Scene | None) -> Scene:
-        """The same scene with another one beside it, for views that compare."""
+    def compared_with(self, other: Scene | Iterable[Scene] | None) -> Scene:
+        """The same scene with another one beside it, or any number of them, for views that compare."""
         scene = self._like()
-        scene.other = other
+        others = () if other is None else (other,) if isinstance(other, Scene) else tuple(other)
+        for each in others:
+            if not isinstance(each, Scene):
+                raise UsageError(f"other wants a scene, or a list of scenes, got {type(each).__name__}")
+        scene.others = others
         return scene
 
     def cancelled_by(self, cancel: Callable[[], bool] | None) -> Scene:
@@ -105,7 +109,7 @@ class Scene(Looking):
     def alone(self, check: Callable[[], None] | None = None) -> Scene:
         """The same model, examples and edits, without an input of one's own or another scene; ``check`` raises to stop."""
         scene = self._like()
-        scene.other, scene._input, scene._cancel = None, None, check
+        scene.others, scene._input, scene._cancel = (), None, check
         return scene
 
     def edit(self, key: str, **change: Any) -> Scene:
@@ -120,7 +124,7 @@ class Scene(Looking):
         if self.run is None:
             raise NotApplicable("this model was not opened from a run, so it has no other steps")
         scene: Scene = self.run.scene(step)
-        scene.edits, scene.other, scene._input, scene._cancel = self.edits, self.other, self._input, self._cancel
+        scene.edits, scene.others, scene._input, scene._cancel = self.edits, self.others, self._input, self._cancel
         return scene
 
     def direction(
@@ -168,7 +172,7 @@ class Scene(Looking):
         name: str,
         *,
         select: Iterable[str | Key] | Selection = (),
-        other: Scene | None = None,
+        other: Scene | Iterable[Scene] | None = None,
         input: Any = None,  # noqa: A002 - the interface's word
         cancel: Callable[[], bool] | None = None,
         progress: Callable[[Progress], None] | None = None,
@@ -177,7 +181,8 @@ class Scene(Looking):
         """Every picture of a view as it refines; closing the iterator stops the work.
 
         Knobs go by their names, keys by their kinds (``unit="features.3/17"``, ``layer=``, ``example=4``, ``class_=7``)
-        or in ``select``; ``input`` is looked at instead of an example of the probe set; ``other`` is compared with.
+        or in ``select``; ``input`` is looked at instead of an example of the probe set; ``other`` (one scene or
+        several) is compared with.
 
         *Raises* NotFound for a view, knob or key that does not exist; NotApplicable when the view does not fit.
         """

@@ -169,11 +169,11 @@ def as_marks(moments: Iterable[tuple[float, float | None, str, str]]) -> tuple[E
 
 
 def overlaid(scene: Scene, names: str | None) -> list[Run]:
-    """The scene's run, the one it is compared with, and others of the same folder by name, with commas between them."""
+    """The scene's run, those it is compared with, and others of the same folder by name, with commas between them."""
     runs: list[Run] = [scene.run] if scene.run is not None else []
-    other = scene.other.run if scene.other is not None else None
-    if other is not None and other.path != runs[0].path:
-        runs.append(other)
+    for other in scene.others:
+        if other.run is not None and all(other.run.path != run.path for run in runs):
+            runs.append(other.run)
     for name in filter(None, map(str.strip, (names or "").split(","))):
         if all(name not in (run.name, run.path.name) for run in runs):
             runs.append(_beside(runs[0].path, name))

@@ -41,3 +41,19 @@ def test_only_followed_keys_stay() -> None:
     made = Request.parse({"run": "r", "view": "v", "selection": "unit:a/1+example:4+example:5|class:1+example:2"})
     assert made.following(("example",)).selection == "example:4+example:5|example:2"
     assert made.following(()).selection == ""
+
+
+
+def test_a_request_compares_with_any_number() -> None:
+    """None, one as before, or a list of others: the same runs are looked at, each once, and any live one makes it live."""
+    base = {"run": "r", "view": "curves"}
+    one, three = {"run": "s", "step": 4}, [{"run": "s", "step": 4}, {"run": "r"}, {"run": "t", "step": "live"}]
+    assert Request.parse(base).others == ()
+    assert Request.parse({**base, "other": one}).others == Request.parse({**base, "other": [one]}).others
+    several = Request.parse({**base, "other": three})
+    assert [(other.run, other.step) for other in several.others] == [("s", 4), ("r", None), ("t", "live")]
+    assert several.runs == ("r", "s", "t")
+    assert several.live
+    assert Request.parse(several.plain()) == several
+    with pytest.raises(UsageError, match="at most 16"):
+        Request.parse({**base, "other": [one] * 17})

@@ -142,6 +142,11 @@ def test_runs_are_laid_over_one_another(tmp_path: Path) -> None:
         assert {one.group for one in loss.series} == {"a", "b"}
         assert all(one.dash == (one.group == "b") for one in loss.series)
         assert not {one.colour for one in loss.series if one.dash} & {one.colour for one in loss.series if not one.dash}
+    third = recorded(tmp_path / "c", 10, seed=2)
+    loss = _lines(first.scene().view("curves", other=[second.scene(), third.scene(), second.scene()]))[0]
+    assert {one.group for one in loss.series} == {"a", "b", "c"}
+    with pytest.raises(UsageError, match="other wants a scene"):
+        first.scene().view("curves", other=[second])
     with pytest.raises(NotFound, match="nearest|there are"):
         first.scene().view("curves", runs="nothing")
 

@@ -112,3 +112,20 @@ def test_strange_addresses_are_read(text: str) -> None:
     assert read["run"] in ("", "a")
     assert read["knobs"] == {}
     assert read["selection"]["a"] in ([], ["example:3"])
+
+
+def test_an_address_compares_with_several() -> None:
+    """Each run in set B is compared with, at the step behind it; a step alone is one of this run; old addresses mean one."""
+    script = f"""
+import {{ othersOf }} from {json.dumps(MODULE.with_name("requests.ts").as_uri())};
+const of = (b) => othersOf({{ run: "mine", selection: {{ a: [], b }} }});
+console.log(JSON.stringify(JSON.parse(process.argv[1]).map(of)));
+"""
+    asked = [
+        [], ["run:b", "step:3"], ["step:3", "run:b"], ["step:3"], ["run:b", "run:c%20d", "step:5", "example:1", "step:9"],
+    ]  # fmt: skip
+    arguments = ["--no-warnings", "--input-type=module-typescript", "--eval", script, json.dumps(asked)]
+    answer = node(arguments, return_completed_process=True, capture_output=True, text=True, check=True)
+    one = [{"run": "b", "step": 3}]
+    several = [{"run": "b", "step": None}, {"run": "c d", "step": 5}, {"run": "mine", "step": 9}]
+    assert json.loads(answer.stdout) == [[], one, one, [{"run": "mine", "step": 3}], several]

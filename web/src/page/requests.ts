@@ -1,7 +1,7 @@
 /** From what the user has chosen to the request of one view: only what the view depends on is in it, so that nothing else asks again. */
 
 import { kindOf, selectionText, type Selection } from "./address.ts";
-import type { Knob, KnobValue, RawInput, Request, RunState, View } from "../protocol.ts";
+import type { Beside, Knob, KnobValue, RawInput, Request, RunState, View } from "../protocol.ts";
 
 export interface Situation {
   run: string;
@@ -36,15 +36,27 @@ export function followed(view: View, selection: Selection): string {
   });
 }
 
-/** The second run and step, from set B of the selection. */
-export function otherOf(situation: Situation): Request["other"] {
-  const run = situation.selection.b.findLast((key) => kindOf(key) === "run");
-  const step = situation.selection.b.findLast((key) => kindOf(key) === "step");
-  if (!run && !step) return null;
-  return {
-    run: run ? decodeURIComponent(run.slice(4)) : situation.run,
-    step: step ? Number(step.slice(5)) : null,
-  };
+/** The runs and steps to compare with, from set B of the selection: each run with the step behind it, a step alone of this run. */
+export function othersOf(situation: Situation): Beside[] {
+  const keys = situation.selection.b.filter((key) => ["run", "step"].includes(kindOf(key)));
+  // An address that names one run and one step means both together, whichever comes first.
+  if (keys.length === 2 && kindOf(keys[0]!) === "step" && kindOf(keys[1]!) === "run") keys.reverse();
+  const found: Beside[] = [];
+  let open = false;
+  for (const key of keys) {
+    const last = found.at(-1);
+    if (kindOf(key) === "run") found.push({ run: decodeURIComponent(key.slice(4)), step: null });
+    else if (open && last) last.step = Number(key.slice(5));
+    else found.push({ run: situation.run, step: Number(key.slice(5)) });
+    open = kindOf(key) === "run";
+  }
+  return found;
+}
+
+/** What a request is compared with: nothing, one moment, or a list of several. */
+function otherOf(situation: Situation): Request["other"] {
+  const others = othersOf(situation);
+  return others.length > 1 ? others : (others[0] ?? null);
 }
 
 /** The knobs of a view as the request carries them: place's own, then the user's; what equals the default is left out. */

@@ -9,7 +9,7 @@ import type {
   FromServer, Hello, KnobValue, RawInput, Room, RunEntry, RunState, ToServer, View,
 } from "../protocol.ts";
 import type { Picture } from "../types.ts";
-import { knobText, otherOf, type Situation } from "./requests.ts";
+import { knobText, othersOf, type Situation } from "./requests.ts";
 import { Time } from "./time.svelte.ts";
 import type { How } from "../marks/context.ts";
 
@@ -151,8 +151,8 @@ export class Page {
   }
 
   private follow(): void {
-    const other = otherOf(this.situation)?.run;
-    for (const run of new Set([other, this.run])) if (run) this.send({ do: "follow", run });
+    const others = othersOf(this.situation).map((other) => other.run);
+    for (const run of new Set([...others, this.run])) if (run) this.send({ do: "follow", run });
   }
 
   private ask(build: (id: number) => ToServer): Promise<FromServer> {
@@ -250,9 +250,9 @@ export class Page {
     this.follow();
   }
 
-  /** Compare with a second run or step; null compares no more. */
-  compare(other: { run: string; step: string } | null): void {
-    const b = this.address.selection.b.filter((key) => !["run", "step"].includes(kindOf(key)));
+  /** Compare with a second run or step, or with one more than before; null compares no more. */
+  compare(other: { run: string; step: string } | null, also = false): void {
+    const b = this.address.selection.b.filter((key) => also || !["run", "step"].includes(kindOf(key)));
     if (other) {
       b.push(keyText({ kind: "run", name: other.run, index: [], place: [] }));
       if (other.step) b.push(`step:${other.step}`);

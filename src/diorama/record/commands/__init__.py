@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ...core.knobs import Plugin
 
@@ -21,6 +21,9 @@ class Applied(NamedTuple):
 
 class Command(Plugin):
     """Base of all commands; the knobs are what the command takes."""
+
+    alone: ClassVar[bool] = False
+    """Whether it is enough that one process of a distributed training does it: the others wait for that one."""
 
     @abstractmethod
     def apply(self, training: Controls) -> Applied:

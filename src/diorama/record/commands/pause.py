@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Pause(Command):
     """Let the training wait before its next step until someone resumes it."""
 
+    alone = True
+
     def apply(self, training: Controls) -> Applied:
         """Pause."""
         old = training.mood

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Resume(Command):
     """Let a paused training go on."""
 
+    alone = True
+
     def apply(self, training: Controls) -> Applied:
         """Resume."""
         old = training.mood

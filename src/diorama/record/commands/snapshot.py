@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Snapshot(Command):
     """Keep the weights of this step for good, with a checkpoint of all that is needed to train on."""
 
+    alone = True
+
     def apply(self, training: Controls) -> Applied:
         """Take it."""
         training.keep()

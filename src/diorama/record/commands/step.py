@@ -15,6 +15,7 @@ class StepOn(Command):
     """Let the training do a few steps and then wait."""
 
     title = "Step"
+    alone = True
     count: int = knob(1, "Steps that it does before it waits again.", low=1, high=1_000_000, unit="steps", main=True)
 
     def apply(self, training: Controls) -> Applied:

@@ -1,4 +1,4 @@
-"""What views of a record look at: a run at a step without its model, so that curves are drawn before torch is there."""
+"""A moment of a run: the run, a step, and others beside it, without a model, so that curves are drawn before torch is there."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any
 from ..core.knobs import sentence
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance, versions
-from ..core.request import Moment, Request
 from ..core.selection import Selection
-from ..scene.asking import pictures
-from .scenes import Scenes
+from .asking import pictures
 
 if TYPE_CHECKING:
     from ..run import Run
 
 
 @dataclasses.dataclass(frozen=True)
-class RecordScene:
-    """The part of a scene that lies in the record: the run, the step, another run beside it, names of layers."""
+class Moment:
+    """The part of a scene that lies in the record: the run, the step, what it is compared with, names of layers."""
 
     run: Run
     step: int | None
-    other: RecordScene | None = None
+    others: tuple[Moment, ...] = ()
+    """Any number of moments that it is compared with."""
+
+    @property
+    def other(self) -> Moment | None:
+        """The first that it is compared with."""
+        return self.others[0] if self.others else None
 
     @property
     def name(self) -> str:
@@ -112,15 +116,3 @@ class RecordedLayers(Mapping[str, Any]):
 class _Entry:
     name: str
     units: int
-
-
-def record_scene(scenes: Scenes, request: Request, sources: Mapping[str, Mapping[str, Any]]) -> RecordScene:
-    """The record that a request looks at, and the one beside it."""
-
-    def at(moment: Request | Moment) -> RecordScene:
-        run = scenes.run(sources[moment.run])
-        step = moment.step if isinstance(moment.step, int) else None
-        return RecordScene(run, run.last_step if step is None else step)
-
-    found = at(request)
-    return found if request.other is None else dataclasses.replace(found, other=at(request.other))

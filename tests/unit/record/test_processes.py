@@ -1,0 +1,86 @@
+"""A training of several processes: what one of them is told, all of them do or none."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import diorama
+
+_RANK = """
+import os, sys, json, torch
+from torch import nn
+import torch.distributed as dist
+import diorama
+from diorama.record import controls, requests
+controls._LOOK = 0.0
+rank, world, port, kind, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
+dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+if kind == "ddp":
+    wrapped = nn.parallel.DistributedDataParallel(model)
+else:
+    from torch.distributed.fsdp import fully_shard
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (world,))
+    wrapped = fully_shard(model, mesh=mesh)
+optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+generator = torch.Generator().manual_seed(rank)
+with diorama.watch(wrapped, path, probe=torch.zeros(4, 4), optimizer=optimizer, every=2) as recorder:
+    for step in range(6):
+        if rank == 0 and step == 2:
+            for name, knobs in (("learning_rate", {"factor": 0.1}), ("freeze", {"layer": "0"}), ("stop", {}),
+                                ("optimizer_value", {"value": 0.5}), ("snapshot", {})):
+                requests.send(recorder.path, name, knobs)
+        x = torch.randn(8, 4, generator=generator)
+        loss = nn.functional.cross_entropy(wrapped(x), x[:, :3].argmax(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        recorder.step(loss=loss)
+local = [p.to_local() if hasattr(p, "to_local") else p for p in model.parameters()]
+print(json.dumps([float(p.double().sum()) for p in local]), flush=True)
+dist.destroy_process_group()
+"""
+
+
+def _train(world: int, kind: str, path: Path) -> list[list[float]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", _RANK, str(rank), str(world), port, kind, str(path)],
+                         stdout=subprocess.PIPE, text=True)
+        for rank in range(world)
+    ]  # fmt: skip
+    said = [rank.communicate(timeout=120)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * world
+    return [json.loads(text.splitlines()[-1]) for text in said]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_what_would_part_the_processes_is_refused(tmp_path: Path, world: int) -> None:
+    """In a DDP run commands that change one process alone are refused, with the way out, and all weights stay equal."""
+    sums = _train(world, "ddp", tmp_path / "run")
+    assert all(each == pytest.approx(sums[0], abs=1e-12) for each in sums)
+    run = diorama.open(tmp_path / "run")
+    answers = [run.acknowledgement(number) for number in range(1, 6)]
+    assert [bool(answer and answer["ok"]) for answer in answers] == [False, False, False, False, True]
+    assert all(f"one of the {world} processes" in answer["text"] for answer in answers[:4] if answer)
+    assert run.last_step == 6
+
+
+def test_a_sharded_training_is_recorded_as_far_as_it_goes(tmp_path: Path) -> None:
+    """FSDP2 trains to its end; numbers are recorded, and what is left out is an event at the start."""
+    _train(2, "fsdp", tmp_path / "run")
+    run = diorama.open(tmp_path / "run")
+    assert run.series("loss")[0].tolist() == [*range(1, 7)]
+    assert {"weights/0.weight/norm", "gradients/0.weight/norm", "updates/2.bias/ratio"} <= {*run.series_names}
+    assert run.snapshots == []
+    assert "spread over processes" in run.events[0].text
+    assert run.check() == []
