@@ -62,7 +62,7 @@ def test_a_run_of_there_is_looked_at_and_taken_up(tmp_path: Path) -> None:
     run = _train(NAME, tmp_path / "run", NAME)
     assert run.scene(step=4).view("examples").step == 4
     assert run.scene().device.type == "cpu"
-    again = _train(NAME, tmp_path / "run", NAME, steps=3)
+    again = _train(NAME, tmp_path / "run", NAME, steps=3, resume=True)
     assert again.series("loss")[0][-1] == STEPS + 3
 
 

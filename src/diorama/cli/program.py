@@ -44,7 +44,8 @@ class DemoGroup(NamedGroup):
         options = knob_options(described, {"run", "steps", "port", "data", "page"})
 
         def run(**values: Any) -> None:
-            from .demo import flags_of, show, train
+            from ..training.launch import flags_of
+            from .demo import show, train
 
             knobs = knobs_from(described, values)
             if values["steps"] is not None:

@@ -18,8 +18,8 @@ from torch import nn
 
 import diorama
 from diorama.cli import main
-from diorama.cli.demo import flags_of, fresh_folder
 from diorama.record.store import Reader
+from diorama.training.launch import flags_of, fresh_folder
 
 
 class Said:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,9 @@ from diorama.run import Run, open_run
 Loss = Callable[[int], float]
 
 
-def recorded(path: Path, steps: int = 40, seed: int = 0, loss: Loss | None = None, rate: float = 0.1) -> Run:
+def recorded(
+    path: Path, steps: int = 40, seed: int = 0, loss: Loss | None = None, rate: float = 0.1, **more: Any
+) -> Run:
     """A training of a small network; the loss that is told may be made up."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(64, 3, generator=generator)
@@ -24,7 +27,7 @@ def recorded(path: Path, steps: int = 40, seed: int = 0, loss: Loss | None = Non
     for name, layer in (("first", nn.Linear(3, 8)), ("relu", nn.ReLU()), ("last", nn.Linear(8, 2))):
         model.add_module(name, layer)
     optimizer = torch.optim.SGD(model.parameters(), rate)
-    with watch(model, path, probe=(x[:32], y[:32]), classes=["no", "yes"], optimizer=optimizer, every=2) as recorder:
+    with watch(model, path, probe=(x[:32], y[:32]), classes=["no", "yes"], optimizer=optimizer, every=2, **more) as recorder:
         for step in range(1, steps + 1):
             found = nn.functional.cross_entropy(model(x[32:]), y[32:])
             optimizer.zero_grad()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from recorded_runs import recorded, told
 
-from diorama.core.errors import NotApplicable, NotFound
+from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.marks import Group, Lines
 from diorama.core.picture import Picture
 from diorama.run import Run
@@ -154,7 +154,7 @@ def test_runs_are_laid_over_one_another(tmp_path: Path) -> None:
 def test_events_are_marked(tmp_path: Path) -> None:
     """A training that was taken up again has that moment on every chart."""
     recorded(tmp_path / "run", 10)
-    run = recorded(tmp_path / "run", 10)
+    run = recorded(tmp_path / "run", 10, resume=True)
     for mark in _lines(run.scene().view("curves")):
         assert any(event.x == 10 and "taken up again" in event.label for event in mark.events)
 
