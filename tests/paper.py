@@ -318,3 +318,12 @@ def with_checks(picture: Picture) -> Picture:
         title=f"{picture.title} {LONG}", body=picture.body, caption=picture.caption * 3, note="3 units are NaN.",
         checks=checks, provenance=MADE, step=495,
     )  # fmt: skip
+
+
+@_picture("Six trainings side by side")
+def parallel(rng: np.random.Generator) -> m.Node:
+    values = np.stack([rng.uniform(1e-3, 1e-1, 6), rng.integers(16, 129, 6), rng.uniform(0.6, 0.99, 6), rng.normal(0, 2, 6)], 1)
+    values[2, 1], values[4, 3] = np.nan, np.inf
+    axes = ("learning rate", "batch", "accuracy", LONG)
+    keys, labels = tuple(f"run:r{i}" for i in range(6)), tuple(f"run {i}" for i in range(6))
+    return m.Parallel(values=values, axes=axes, keys=keys, labels=labels, colours=tuple(range(6)), height=140)

@@ -313,10 +313,22 @@ def all_pictures() -> dict[str, Picture]:
     return {name: make() for name, make in MAKERS.items()}
 
 
+def parallel() -> Picture:
+    """Six runs over four quantities, two of them without a number."""
+    values = np.random.default_rng(5).uniform(0, 1, (6, 4))
+    values[2, 1], values[4, 3] = np.nan, np.inf
+    mark = marks.Parallel(
+        title="Runs", values=values, axes=("learning rate", "batch", "accuracy", HOSTILE), colours=tuple(range(6)),
+        keys=tuple(f"run:r{i}" for i in range(6)), labels=tuple(f"run {i}" for i in range(6)),
+    )  # fmt: skip
+    return picture("Six trainings", mark)
+
+
 MAKERS = {
     make.__name__: make
     for make in (
         activations,
+        parallel,
         weights,
         examples,
         image,

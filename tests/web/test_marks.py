@@ -320,3 +320,20 @@ def test_alt_chooses_what_to_compare_with(page: sync_api.Page, address: str) -> 
     two.focus()
     page.keyboard.press("Alt+Enter")
     assert "against" not in (two.get_attribute("class") or "")
+
+
+def test_lines_of_parallel_axes_are_chosen_and_read(page: sync_api.Page, address: str) -> None:
+    """Each line is an item that the keyboard reaches, that tells its numbers, is chosen, and lets the others step back."""
+    place = _show(page, address, "parallel")
+    items = place.locator(".parallel-item")
+    items.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert place.locator(".parallel-item.selected").get_attribute("data-key") == "run:r2"
+    assert place.locator(".parallel-item.dimmed").count() == 5
+    label = items.nth(2).get_attribute("aria-label") or ""
+    assert label.startswith("run 2, learning rate: ")
+    assert "batch: NaN" in label
+    assert "2 without a number" in place.inner_text()
+    assert items.nth(2).locator("path").last.get_attribute("d").count("M") == 2, "the line breaks at the missing number"

@@ -238,6 +238,21 @@ export interface Action {
   readonly knobs: Readonly<Record<string, string | number | boolean>>;
 }
 
+/** Parallel coordinates: one upright axis a quantity, one line an item, broken where it has no number. */
+export interface Parallel {
+  readonly mark: "parallel";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly values: NdArray;
+  readonly axes: readonly string[];
+  readonly labels: readonly string[];
+  readonly keys: readonly string[];
+  readonly colours: readonly number[];
+  readonly spans: readonly (readonly [number, number])[];
+  readonly height: number;
+}
+
 /** Distributions over steps; several sets share one axis. */
 export interface Ridges {
   readonly mark: "ridges";
@@ -357,7 +372,7 @@ export interface Progress {
   readonly seconds: number | null;
 }
 
-export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Ridges | Table | Text | Tiles;
+export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Parallel | Ridges | Table | Text | Tiles;
 
 export type KeyKind = "run" | "layer" | "direction" | "op" | "query" | "key" | "value" | "pattern" | "residual" | "unit" | "head" | "weight" | "example" | "class" | "step" | "token";
 
@@ -609,6 +624,21 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "knobs": {}
   },
   "nested": {}
+ },
+ "Parallel": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
+   "labels": [],
+   "keys": [],
+   "colours": [],
+   "spans": [],
+   "height": 180
+  },
+  "nested": {
+   "handle": "Handle"
+  }
  },
  "Ridges": {
   "defaults": {

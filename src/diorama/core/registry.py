@@ -21,7 +21,8 @@ from .knobs import Plugin
 
 
 class Registry(Mapping[str, Any]):
-    """Plug-ins of one kind by name. A file's name is its plug-in's name; nothing is imported before it is asked for.
+    """Plug-ins of one kind by name. A file's name is its plug-in's name, as is a package's whose
+    ``__init__.py`` holds the class; nothing is imported before it is asked for.
 
     With ``rooms=True`` the files stand one folder deeper and the folder's name becomes ``plugin.room``.
     Third parties add theirs under the entry-point group ``diorama.<kind>`` (``diorama.views`` and so on).
@@ -38,7 +39,7 @@ class Registry(Mapping[str, Any]):
             found: dict[str, str] = {}
             for folder in self._folders():
                 for module in pkgutil.iter_modules(_paths(folder)):
-                    if not module.name.startswith("_") and not module.ispkg:
+                    if not module.name.startswith("_"):
                         found[module.name] = f"{folder}.{module.name}"
             for point in importlib.metadata.entry_points(group=f"diorama.{self.kind}"):
                 if point.name in found:

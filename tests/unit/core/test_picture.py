@@ -20,6 +20,7 @@ from diorama.core.marks import (
     Heatmap,
     Image,
     Number,
+    Parallel,
     Series,
     Table,
     Text,
@@ -121,3 +122,14 @@ def test_limits_count_what_they_cannot_show() -> None:
     assert (limits.low, limits.high, limits.nan, limits.infinite, limits.clipped) == (-3, 3, 1, 2, 0)
     assert symmetric(np.array([1.0, -3.0, 2.0]), limit=1.5).clipped == 2
     assert symmetric(np.array([np.nan])).high == 1.0
+
+
+def test_parallel_axes_carry_their_ranges() -> None:
+    """Browser and paper draw the same axes, a film holds them, and what does not belong together is refused."""
+    mark = Parallel(values=np.array([[1.0, np.nan], [3.0, 5.0]]), axes=("a", "b"))
+    assert mark.spans == ((1.0, 3.0), (4.5, 5.5))
+    assert Picture.from_bytes(Picture(title="t", body=mark).to_bytes()).body.spans == mark.spans
+    wide = {"0": (0.0, 9.0), "1": (4.5, 5.5)}
+    assert mark.within(wide).ranges() == wide
+    with pytest.raises(UsageError, match="axes wants 2"):
+        Parallel(values=np.zeros((2, 2)), axes=("a",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,23 @@ def test_names_are_file_names() -> None:
     for name in views:
         assert views[name].name == name
         assert views[name].__module__ == f"diorama.views.{views[name].room}.{name}"
+
+
+def test_a_plug_in_may_be_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view is a file or a folder of files, in its room's folder; a private file beside it is none."""
+    room = tmp_path / "some_rooms" / "attic"
+    (room / "broad").mkdir(parents=True)
+    for folder in (tmp_path / "some_rooms", room):
+        (folder / "__init__.py").write_text("")
+    own = "from diorama.core.knobs import Plugin\nclass One(Plugin):\n    pass\n"
+    (room / "broad" / "__init__.py").write_text("from .wall import HEIGHT\n" + own)
+    (room / "broad" / "wall.py").write_text("HEIGHT = 3\n")
+    (room / "narrow.py").write_text(own)
+    (room / "_behind.py").write_text(own)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = Registry("views", "some_rooms", "view", rooms=True)
+    assert list(found._find()) == ["broad", "narrow"]
+    assert (found["broad"].room, found["narrow"].room) == ("attic", "attic")
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:

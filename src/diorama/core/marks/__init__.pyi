@@ -17,6 +17,7 @@ from .mark import Handle as Handle
 from .mark import Mark as Mark
 from .number import Action as Action
 from .number import Number as Number
+from .parallel import Parallel as Parallel
 from .ridges import Ridges as Ridges
 from .ridges import RidgeSet as RidgeSet
 from .table import Column as Column
@@ -25,5 +26,5 @@ from .text import Alternative as Alternative
 from .text import Text as Text
 from .tiles import Tiles as Tiles
 
-Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Ridges | Table | Text | Tiles
+Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Parallel | Ridges | Table | Text | Tiles
 MARKS: dict[str, type[Mark]]
