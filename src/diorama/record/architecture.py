@@ -45,7 +45,7 @@ def structure_of(content: Content) -> dict[str, Any]:
         "layers": [
             {
                 "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,
-                "parameters": layer.parameters, "weight": layer.weight, "order": layer.order, "leaf": layer.leaf,
+                "parameters": layer.parameters, "weight": layer.weight, "order": layer.order, "leaf": layer.leaf, "rectified": layer.rectified,
             }
             for layer in content.table or ()
         ],

@@ -59,6 +59,8 @@ class Recorded:
     def of(cls, name: str) -> Recorded:
         """Read a series' name: ``loss``, ``probe/loss``, ``updates/conv1.weight/ratio``."""
         first, slash, rest = name.partition("/")
+        if first == "learning_rate":
+            return cls(name, first, f"parameter group {rest or 0}")
         if not slash:
             return cls(name, name, "training batch")
         if first == "probe":
@@ -98,6 +100,8 @@ def charts(names: Iterable[str]) -> dict[str, list[Recorded]]:
     for name in names:
         one = Recorded.of(name)
         found.setdefault(one.chart, []).append(one)
+    if len(found.get("learning_rate", ())) == 1:
+        found["learning_rate"] = [dataclasses.replace(found["learning_rate"][0], label="all parameters")]
     order = {"loss": 0, "accuracy": 1}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], 2)))
 
@@ -115,6 +119,9 @@ def smoothed(steps: Steps, values: Floats, window: float) -> Floats:
     if keep < 1e-3:
         return values
     finite = np.isfinite(values)
+    told = values[finite]
+    if not len(told) or told.min() == told.max():
+        return values  # averages would differ by rounding, and be drawn as a zigzag
     total = _running(np.where(finite, values, 0.0), keep)
     counted = np.arange(1, len(values) + 1)
     weight = -np.expm1(counted * np.log(keep)) if finite.all() else _running(finite.astype(np.float64), keep)

@@ -66,6 +66,38 @@ def test_dead_units_are_found_where_they_begin(tmp_path: Path) -> None:
     assert found.action == ("learning_rate", {"factor": 0.5})
 
 
+def test_units_silent_from_the_beginning_are_no_alarm(tmp_path: Path) -> None:
+    """Units that no reading ever saw are told calmly; a layer without a rectifier has no dead units at all."""
+    model = _network()
+    with torch.no_grad():
+        model[0].bias[:4] = -1e4
+    found = _train(tmp_path / "run", model, 0.1)["dead_units"]
+    assert found.severity < 0.3
+    assert found.action is None
+    assert "since the first reading" in found.text
+    smooth = _network(nn.Tanh)
+    with torch.no_grad():
+        smooth[0].weight[:8], smooth[0].bias[:8] = 0, 1e4
+    assert "dead_units" not in _train(tmp_path / "smooth", smooth, 0.1)
+
+
+def test_a_rise_that_is_nothing_beside_what_was_learned_is_no_overfitting(tmp_path: Path) -> None:
+    """A probe loss that fell from 2.3 to 0.040 and wavers about 0.046 is not told to rise."""
+    assert "overfitting" not in _curve_of(tmp_path / "run", [2.3, 1.0, 0.3, 0.1, 0.04, 0.046, 0.047, 0.046])
+    assert "overfitting" in _curve_of(tmp_path / "other", [2.3, 1.0, 0.3, 0.1, 0.04, 0.146, 0.247, 0.346])
+
+
+def _curve_of(path: Path, probe: list[float]) -> dict[str, Found]:
+    """The findings of a record whose training loss falls all the time and whose probe loss goes as given."""
+    with watch(nn.Linear(2, 2), path) as recorder:
+        for step in range(1, 10 * len(probe) + 1):
+            values = {"loss": 2.0 / step}
+            if step % 10 == 0:
+                values["probe/loss"] = probe[step // 10 - 1]
+            recorder.step(**values)
+    return {found.finding: found for found in open_run(path).findings()}
+
+
 def test_exploding_updates_are_found(tmp_path: Path) -> None:
     """A learning rate that throws the weights about is told, with a factor that would tame it."""
     found = _train(tmp_path / "run", _network(nn.Tanh), 2000.0, 100)["exploding_updates"]

@@ -170,3 +170,22 @@ def test_the_record_is_enough(run: Run) -> None:
     picture = run.scene().view("curves", show="all")
     assert isinstance(picture.body, Group)
     assert Picture.from_bytes(picture.to_bytes()).title == picture.title
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_number_with_a_step_is_the_recorded_number_of_that_step(run: Run, which: int) -> None:
+    """The caption tells what was recorded at the slider's step, at the newest one and at one before it."""
+    step = run.snapshots[which] or run.snapshots[1]
+    caption = run.scene(step).view("curves").caption
+    steps, values = run.series("loss")
+    assert f"At step {step}: loss {values[list(steps).index(step)]:.3g} on the batch" in caption
+
+
+def test_a_constant_is_drawn_as_one() -> None:
+    """Averages of one number are that number, not rounded to others."""
+    values = np.full(200, 0.3)
+    assert np.array_equal(reading.smoothed(np.arange(200), values, 20.0), values)
+    assert [one.label for one in reading.charts(["learning_rate"])["learning_rate"]] == ["all parameters"]
+    assert [one.label for one in reading.charts(["learning_rate", "learning_rate/1"])["learning_rate"]] == [
+        "parameter group 0", "parameter group 1",
+    ]  # fmt: skip

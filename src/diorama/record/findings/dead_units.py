@@ -8,42 +8,78 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, series_between, since
+from . import Finding, Found, named, series_between, since
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from ..reader import Reader
+
+
+_ALMOST_ALL = 0.9
+"""From this share on a layer passes almost nothing."""
+_PLAIN = ("Embedding", "EmbeddingBag", "LayerNorm", "GELU", "SiLU", "Tanh", "Sigmoid", "LSTM", "GRU", "Softmax")
+"""Kinds of layers whose units no rectifier cuts."""
 
 
 class DeadUnits(Finding):
     """Units that answer nothing to a whole batch, several readings in a row.
 
-    *Meaning* a ReLU that is never above zero passes no gradient, so the unit can't come back by itself: that part of
-    the layer is lost. Often a learning rate was too high for a while.
+    *Meaning* a ReLU that is never above zero passes no gradient, so that nothing but a change of the layers before it
+    brings the unit back. It is an alarm where the share grew during the training (often a learning rate was too high for
+    a while), or where almost the whole layer is silent; units that were silent from the first reading on cost little, and
+    are told in one calm line. Layers without a rectifier have no dead units.
     """
 
     share: float = knob(0.1, "The share of a layer's units from which on it is told.", low=0.0, high=1.0)
+    growth: float = knob(0.05, "By which share of the units it must have grown to be an alarm.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
     def __call__(self, run: Reader) -> list[Found]:
         """One finding for each layer in which the units die first."""
         order = {layer["name"]: layer.get("order", 0) for layer in run.meta.get("layers", ())}
+        plain = {layer.get("name") for layer in run.meta.get("layers", ()) if not _rectified(layer)}
         dead = {name: (steps, values) for name, steps, values in series_between(run, "activations/", "/dead")}
         found, before = [], 0.0
+        calm: list[tuple[str, float]] = []
         for name in sorted(dead, key=lambda each: order.get(each, 0)):
             steps, values = dead[name]
             last = values[-self.readings :]
             lowest = float(last.min()) if len(last) == self.readings else 0.0
             inherited, before = before, lowest
             # A pooling behind a dead ReLU is silent too; only where it begins is told.
-            if lowest < self.share or np.isnan(lowest) or inherited >= 0.9 * lowest:
+            if lowest < self.share or np.isnan(lowest) or inherited >= 0.9 * lowest or name in plain:
+                continue
+            grown = lowest - float(values[0])
+            if grown < self.growth and lowest < _ALMOST_ALL:
+                calm.append((name, lowest))
                 continue
             first = since(steps, values >= self.share)
             found.append(Found(
-                self.name, min(1.0, 0.4 + 0.6 * lowest), f"{lowest:.0%} of {name} is dead",
+                self.name, _severity(lowest, grown), f"{lowest:.0%} of {name} is dead",
                 f"{lowest:.0%} of the units of {name} have answered nothing to a whole batch since step "
-                f"{first}. They pass no "
-                "gradient, so they won't come back by themselves; a lower learning rate keeps more from dying.",
+                f"{first}, {float(values[0]):.0%} at the first reading. While they are silent they pass no gradient; a lower "
+                "learning rate keeps more from dying.",
                 f"share of dead units at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}",
                 (layer_key(name),), ("learning_rate", {"factor": 0.5}), first,
             ))  # fmt: skip
+        if calm:
+            told = named([f"{name} ({share:.0%})" for name, share in calm])
+            found.append(Found(
+                self.name, 0.1, "Some units are silent", f"Units of {told} have been silent since the first reading, and "
+                "not more since then. Healthy networks have such units too.",
+                "the share of silent units has not grown", tuple(layer_key(name) for name, _ in calm), None, 0,
+            ))  # fmt: skip
         return found
+
+
+def _severity(lowest: float, grown: float) -> float:
+    """By what it costs: how much of the layer was lost since the training began, most where almost nothing passes."""
+    return 0.95 if lowest >= _ALMOST_ALL else min(0.9, 0.3 + 0.8 * max(grown, 0.0))
+
+
+def _rectified(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer's units are cut at zero; runs that do not say so are told by the kind of the layer."""
+    known = layer.get("rectified")
+    return bool(known) if known is not None else layer.get("kind", "") not in _PLAIN

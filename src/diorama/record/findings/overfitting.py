@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ..reader import Reader
 
 
+_PART = 0.02
+"""A rise by less than this part of all that the probe loss has fallen is not told."""
+
+
 class Overfitting(Finding):
     """The loss on the probe set rises while the loss of the training falls.
 
@@ -37,6 +41,8 @@ class Overfitting(Finding):
         after = probe[best + 1 :]
         if len(after) < self.readings or after[-self.readings :].min() < (1 + self.rise) * probe[best]:
             return []
+        if after[-self.readings :].min() - probe[best] < _PART * (probe[0] - probe[best]):
+            return []  # next to what was learned it is nothing: a loss near zero wavers
         width = max(1, len(train) // 20)
         at = int(np.searchsorted(train_steps, steps[best]))
         then, now = np.median(train[max(0, at - width) : at + width]), np.median(train[-width:])

@@ -73,7 +73,15 @@ class Curves(View):
         marks = tuple(self._lines(scene, chart, members, runs, layers) for chart, members in drawn.items())
         left_out = len(found) - len(drawn)
         note = f"{left_out} more charts are left out; choose series by name" if left_out else ""
-        caption = self._caption(runs[0], [one for members in drawn.values() for one in members])
+        stopped = [
+            one.label for chart, members in drawn.items() if self._log_y(chart) for one in members
+            if one.name in runs[0].run.series_names and len(last := runs[0].run.series(one.name)[1]) and last[-1] == 0
+        ]  # fmt: skip
+        if stopped:
+            more = f" and {len(stopped) - 3} more" if len(stopped) > 3 else ""
+            zero = f"{', '.join(stopped[:3])}{more}: 0 now, which lies below every logarithmic axis"
+            note = f"{zero}; {note}" if note else zero
+        caption = self._caption(scene, runs[0], [one for members in drawn.values() for one in members])
         body = marks[0] if len(marks) == 1 else Group(children=marks)
         yield self.picture(scene, selection, "Curves", body, caption, note=note)
 
@@ -103,21 +111,25 @@ class Curves(View):
         """Ratios and gradients of several layers lie powers of ten apart."""
         return self.log_y or chart in ("updates/ratio", "updates/norm", "gradients/norm")
 
-    def _caption(self, one: _Overlaid, members: Sequence[Recorded]) -> str:
+    def _caption(self, scene: Scene, one: _Overlaid, members: Sequence[Recorded]) -> str:
+        """What was recorded at the slider's step (of the probe set at the last look before it), as it was recorded."""
+        now = one.run.last_step if scene.step is None or scene.step == max(scene.steps, default=0) else scene.step
         told = []
         for member in members[:4]:
             if "/" in member.chart or member.name not in one.run.series_names:
                 continue
             steps, values = one.run.series(member.name)
-            if len(values):
-                where = "on the probe set" if member.label == "probe set" else "on the batch it learns from"
-                # What lies further back than some windows no longer counts.
-                recent = np.searchsorted(steps, steps[-1] - 20 * self.smooth)
-                last = recorded.smoothed(steps[recent:], values[recent:], self.smooth)[-1]
-                told.append(f"{member.chart.replace('_', ' ')} {last:.3g} {where}")
-        now = f"At step {one.run.last_step}: {', '.join(told)}. " if told else ""
+            end = int(np.searchsorted(steps, now, "right"))
+            if end:
+                probe = member.label == "probe set"
+                where = "on the probe set" if probe else "on the batch it learns from"
+                if member.name.partition("/")[0] == "learning_rate":
+                    where = ""
+                at = f"(at step {steps[end - 1]})" if steps[end - 1] != now else ""
+                told.append(" ".join(filter(None, [member.chart.replace("_", " "), f"{values[end - 1]:.3g}", where, at])))
+        said = f"At step {now}: {', '.join(told)}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
-        return f"{now}{faint}Click a step to see the whole network as it was then."
+        return f"{said}{faint}Click a step to see the whole network as it was then."
 
 
 @dataclasses.dataclass
@@ -166,7 +178,9 @@ class _Overlaid:
         )
         # Where nothing had to be left out there is no envelope.
         thin = low is mean
-        smooth = recorded.smoothed(steps, values, self.knobs.smooth)
+        # What is set and not measured is shown as it was set.
+        window = 0.0 if member.chart == "learning_rate" else self.knobs.smooth
+        smooth = recorded.smoothed(steps, values, window)
         raw = line(y=mean, low=None if thin else low, high=None if thin else high, faint=weak or smooth is not values)
         if smooth is values:
             return [raw]

@@ -139,8 +139,11 @@ class Examples(View):
             return mean + "Each row is one example: what the network answers, how sure it is, how far off (its loss)."
         gained = int((~facts.wrong & facts.flipped).sum())
         lost = int((facts.wrong & facts.flipped & ~facts.wrong_before).sum())
-        at = f"step {before.step}" if before.step is not None else "the other model"
-        mean += f"Compared with {at}, {int(facts.flipped.sum())} answers changed: "
+        if not facts.earlier:
+            where = f" at step {before.step}" if before.step is not None else ""
+            mean += f"Compared with {before.name}{where}, {int(facts.flipped.sum())} answers differ: "
+            return mean + f"{gained} are right here alone, {lost} there alone."
+        mean += f"Compared with step {before.step}, {int(facts.flipped.sum())} answers changed: "
         return mean + f"{gained} are right now, {lost} were right before."
 
     def _table(self, scene: Scene, facts: _Facts, order: NDArray[np.int64]) -> Table:
@@ -171,6 +174,9 @@ class _Facts:
 
     def __init__(self, scene: Scene, before: Scene | None, along: NDArray[np.float64] | None = None) -> None:
         self.scene, self.before, self.along = scene, before, along
+        run = before.run if before is not None else None
+        self.earlier = run is not None and scene.run is not None and run.path == scene.run.path
+        """It is compared with another step of the same training, not with another network."""
         now = scene.answers()
         then = before.answers() if before is not None else None
         self.count = len(scene.live)
@@ -221,7 +227,8 @@ class _Facts:
         if self.along is not None:
             found.append(Column(name="along", numbers=self.along[order], signed=True))
         if self.named and self.answer_before is not None:
-            found.append(self._class("answer before", self.answer_before.numpy()[order]))
+            name = "answer before" if self.earlier else "answer there"
+            found.append(self._class(name, self.answer_before.numpy()[order]))
         if self.change is not None:
             found.append(Column(name="change", numbers=self.change[order], signed=True))
         return found
