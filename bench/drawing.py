@@ -48,8 +48,8 @@ def stroke(number: int) -> dict[str, Any]:
 async def draw(port: int, token: str, drawings: int) -> list[float]:
     """Seconds from each drawing to its picture."""
     address, origin = f"ws://127.0.0.1:{port}/socket", f"http://127.0.0.1:{port}"
-    cookie = {"Cookie": f"diorama_{port}={token}"}
-    async with websockets.connect(address, origin=origin, additional_headers=cookie, max_size=None) as wire:
+    talks = ["diorama", token]
+    async with websockets.connect(address, origin=origin, subprotocols=talks, max_size=None) as wire:
         run = ""
         while not run:
             event = json.loads(await wire.recv())

@@ -104,9 +104,9 @@ def with_diorama(run: Path, **more: str) -> float:
 
 async def _curve(port: int, token: str, run: str) -> bytes:
     """Ask as the page does: greet, show, take the last frame."""
-    cookie = {"Cookie": f"diorama_{port}={token}"}
+    talks = ["diorama", token]
     address, origin = f"ws://127.0.0.1:{port}/socket", f"http://127.0.0.1:{port}"
-    async with websockets.connect(address, origin=origin, additional_headers=cookie, max_size=None) as wire:
+    async with websockets.connect(address, origin=origin, subprotocols=talks, max_size=None) as wire:
         await wire.recv()  # hello
         await wire.send(json.dumps({"do": "show", "channel": 1, "request": {"run": run, **REQUEST}}))
         frame = b""

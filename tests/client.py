@@ -17,11 +17,9 @@ class Client:
     def __init__(self, url: str) -> None:
         port, self.token = re.search(r":(\d+)/\?token=(.+)", url).groups()  # type: ignore[union-attr] # else the test fails
         self.origin = f"http://127.0.0.1:{port}"
-        self.cookie = f"diorama_{port}={self.token}"
         self._stack = contextlib.ExitStack()
-        cookie = {"Cookie": self.cookie}
         self._wire: ClientConnection = self._stack.enter_context(
-            connect(f"ws://127.0.0.1:{port}/socket", origin=self.origin, additional_headers=cookie, max_size=None)
+            connect(f"ws://127.0.0.1:{port}/socket", origin=self.origin, subprotocols=["diorama", self.token], max_size=None)
         )
         self.frames: list[tuple[int, int, bytes]] = []
         self.hello = self.next("hello")

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from starlette.routing import Route
 
+from diorama.server import doors
 from diorama.server.app import make_app, routes
 from diorama.server.guard import LONGEST_BODY, POLICY, Guard
 from diorama.server.protocols import GuardedHttp, GuardedSocket
@@ -34,6 +35,13 @@ TABLE = {
     ("/socket", "WEBSOCKET"): "/socket",
 }
 """Every route, and an address of it. A route that is not in here has not been thought about."""
+
+BADGE = Guard(None, port=PORT, token=TOKEN).badge
+KNOWN = {
+    "GET": {"cookie": f"diorama_{PORT}={BADGE}"}, "POST": {"x-diorama-token": TOKEN},
+    "WEBSOCKET": {"sec-websocket-protocol": f"diorama, {TOKEN}"},
+}  # fmt: skip
+"""What lets the page in: the cookie to its files, the token itself to all that looks or acts."""
 
 HOSTS = [
     "evil.com", f"evil.com:{PORT}", "evil.com:80", "", " ", f" {OURS}", f"{OURS} ", f"{OURS}.", "127.0.0.1",
@@ -85,7 +93,7 @@ class Answer:
 def ask(app: Any, path: str = "/", method: str = "GET", query: str = "", body: bytes = b"", **given: Any) -> Answer:
     """Send one request as a browser at our own address would; ``given`` replaces headers, None leaves one out."""
     origin = None if method == "GET" else f"http://{OURS}"
-    wanted = {"host": OURS, "origin": origin, "cookie": f"diorama_{PORT}={TOKEN}", "content-type": "application/json"}
+    wanted = {"host": OURS, "origin": origin, "content-type": "application/json", **KNOWN[method if method in KNOWN else "GET"]}
     wanted |= {name.replace("_", "-"): value for name, value in given.items()}
     headers = [(name.encode(), value.encode("latin-1")) for name, value in wanted.items() if value is not None]
     is_socket = method == "WEBSOCKET"
@@ -138,13 +146,28 @@ WALK = pytest.mark.parametrize(
 @WALK
 def test_without_the_token_nothing_answers(app: Guard, method: str, path: str) -> None:
     """No token, a wrong one, a shortened or lengthened one, another port's cookie: refused."""
-    name = f"diorama_{PORT}"
-    for cookie in (None, "", f"{name}=", f"{name}=wrong", f"{name}={TOKEN[:-1]}", f"{name}={TOKEN}x",
-                   f"diorama_1={TOKEN}", f"{name}x={TOKEN}", "\xff=\xfe", f"{name}=\xe9", TOKEN):  # fmt: skip
-        refused(ask(app, path, method, cookie=cookie))
+    own = KNOWN[method]
+    (name, right), known = next(iter(own.items())), BADGE if method == "GET" else TOKEN
+    wrong = ("", "wrong", known[:-1], f"{known}x", f"{known}, {known}", "\xff=\xfe", "\xe9")
+    for value in (None, "", *(right.replace(known, each) for each in wrong), known if method != "POST" else f"={known}"):
+        refused(ask(app, path, method, **{name: value}))
+    if method == "GET":
+        for value in (f"diorama_1={BADGE}", f"diorama_{PORT}x={BADGE}"):
+            refused(ask(app, path, method, cookie=value))
     if path != "/":
-        refused(ask(app, path, method, cookie=None, query=f"token={TOKEN}"))
-    refused(ask(app, path, method, cookie=None, query="token=wrong"))
+        refused(ask(app, path, method, **{name: None}, query=f"token={TOKEN}"))
+    refused(ask(app, path, method, **{name: None}, query="token=wrong"))
+
+
+def test_the_cookie_opens_only_the_pages_files(app: Guard) -> None:
+    """A cookie goes to every port of a host: who reads it there can neither look nor act here, nor learn the token."""
+    stolen = {"cookie": f"diorama_{PORT}={BADGE}"}
+    refused(ask(app, "/export", "POST", **stolen, x_diorama_token=None))
+    refused(ask(app, "/export", "POST", **stolen, x_diorama_token=BADGE))
+    refused(ask(app, "/socket", "WEBSOCKET", **stolen, sec_websocket_protocol=None))
+    refused(ask(app, "/socket", "WEBSOCKET", **stolen, sec_websocket_protocol=f"diorama, {BADGE}"))
+    refused(ask(app, "/", cookie=f"diorama_{PORT}={TOKEN}"))
+    assert TOKEN not in BADGE
 
 
 @WALK
@@ -201,11 +224,12 @@ def test_our_own_page_passes(app: Guard, host: str) -> None:
     assert opened.status == 400, "it reached the route, which refused the body"
 
 
-def test_the_printed_address_sets_the_cookie(app: Guard) -> None:
-    """The token in the address becomes a cookie that scripts cannot read and other sites cannot use."""
+def test_the_printed_address_opens_the_page(app: Guard) -> None:
+    """It sets a cookie that scripts cannot read, other sites cannot use, and that does not tell the token."""
     answer = ask(app, query=f"token={TOKEN}", cookie=None, sec_fetch_site="none")
-    assert (answer.status, answer.headers["location"]) == (303, "/")
-    assert answer.headers["set-cookie"] == f"diorama_{PORT}={TOKEN}; Path=/; HttpOnly; SameSite=Strict"
+    assert (answer.status, answer.body) == (200, b"<!doctype html>the page")
+    assert answer.headers["set-cookie"] == f"diorama_{PORT}={BADGE}; Path=/; HttpOnly; SameSite=Strict"
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_a_link_on_another_page_works_with_the_token(app: Guard) -> None:
@@ -213,8 +237,8 @@ def test_a_link_on_another_page_works_with_the_token(app: Guard) -> None:
     link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     answer = ask(app, query=f"token={TOKEN}", cookie=None, **link)
     assert answer.status == 200
-    assert TOKEN in answer.headers["set-cookie"]
-    assert b'url=/"' in answer.body
+    assert "set-cookie" not in answer.headers
+    assert f'url=/?token={TOKEN}"'.encode() in answer.body
     refused(ask(app, query="token=wrong", cookie=None, **link))
 
 
@@ -300,3 +324,42 @@ def test_on_the_wire_strangers_get_a_refusal_with_the_policy(served: int, lines:
             answer += part
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
     assert POLICY.encode() in answer
+
+
+def test_silent_connections_do_not_shut_the_page(served: int) -> None:
+    """Of 400 connections that say nothing most are hung up at once, the rest after a while, and the page still answers."""
+    silent = [socket.create_connection(("127.0.0.1", served), timeout=20) for _ in range(400)]
+    try:
+        with socket.create_connection(("127.0.0.1", served), timeout=20) as wire:
+            wire.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{served}\r\nConnection: close\r\n\r\n".encode())
+            assert wire.recv(100).startswith(b"HTTP/1.1 401")
+        assert sum(map(_hung_up, silent)) >= 400 - doors.MOST
+    finally:
+        for wire in silent:
+            wire.close()
+
+
+def test_a_connection_has_a_moment_to_speak(served: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that never ends its first request is hung up."""
+    monkeypatch.setattr(doors, "PATIENCE", 0.1)
+    with socket.create_connection(("127.0.0.1", served), timeout=20) as wire:
+        wire.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        wire.settimeout(20)
+        assert _ended(wire)
+
+
+def _hung_up(wire: socket.socket) -> bool:
+    wire.setblocking(False)
+    try:
+        return not wire.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _ended(wire: socket.socket) -> bool:
+    try:
+        return not wire.recv(1)
+    except ConnectionResetError:
+        return True

@@ -16,6 +16,8 @@ from ..core.version import VERSION
 from .knobs import NamedGroup, knob_options, knobs_from
 
 PLACE, PORT, FACTORY = click.Path(path_type=Path), click.IntRange(0, 65535), "PACKAGE.MODULE:FACTORY"
+PATIENCE = 15.0
+"""Seconds that a server has to end in good order, when it is told to."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -127,9 +129,20 @@ def stay(page: Any, browser: bool, ended: threading.Event | None = None) -> None
 
     print(page.url, flush=True)
     ended = ended or threading.Event()
+
+    def end(*_: Any) -> None:
+        """Ask for the end; whoever is stuck in what it does is not waited for."""
+        if ended.is_set():
+            page.hub.pool.kill()
+            os._exit(143)
+        ended.set()
+        late = threading.Timer(PATIENCE, end)
+        late.daemon = True
+        late.start()
+
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: ended.set())
+            signal.signal(getattr(signal, name), end)
     try:
         if browser:
             page.open()

@@ -131,9 +131,13 @@ class Pool:
         with self._lock:
             self._closed = True
             self._waiting.clear()
-            workers = [worker for group in self._workers.values() for worker in group]
-        for worker in workers:
-            worker.kill()
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill all workers, also where somebody is stuck and holds the lock."""
+        for group in list(self._workers.values()):
+            for worker in list(group):
+                worker.kill()
 
     def _add(self, lane: Lane) -> None:
         if lane.thread:

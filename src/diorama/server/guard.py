@@ -1,12 +1,15 @@
 """The guard: refuses everything that did not come from the page that the printed address opened.
 
 It stands in front of every route and the socket, and denies by default. A request passes when its Host is exactly the
-address that is served, its Origin is that address (or absent on a plain page load), no other site sent it, and it
-carries the token, which only the printed address has. Every answer, refusals included, carries the content policy.
+address that is served, its Origin is that address (or absent on a plain page load), and no other site sent it. A cookie
+goes to every port of a host, so the one that is set opens the page's files alone; what looks or acts (the socket, an
+export) asks for the token itself, which the page took from the printed address and keeps in its own origin's storage.
+Every answer, refusals included, carries the content policy.
 """
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
@@ -14,6 +17,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
+
+from .doors import Doors
 
 POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "font-src 'self'",
@@ -34,6 +39,10 @@ LONGEST_BODY = 24_000_000
 _TOO_LONG = f"A request may carry {LONGEST_BODY // 1_000_000} MB."
 LONGEST_TARGET = 4096
 """Bytes of a request's path and query."""
+TALK = "diorama"
+"""What the page calls the talk on the socket; beside it among the protocols that it offers stands the token."""
+TOKEN = b"x-diorama-token"
+"""The header in which other requests carry it."""
 
 Scope = dict[str, Any]
 
@@ -55,6 +64,9 @@ class Guard:
         names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host.lower()}
         self.hosts = {f"{name}:{port}" for name in names} | (names if port == 80 else set())
         self.cookie = f"diorama_{port}"
+        self.badge = hashlib.blake2b(b"the page's files", key=self.token.encode()[:64], digest_size=24).hexdigest()
+        """The cookie's value: opens the page's files, and does not tell the token."""
+        self.doors = Doors()
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Let a request through, or answer it here."""
@@ -68,14 +80,16 @@ class Guard:
         except Refused as refused:
             await _answer(scope, send, refused.status, _page(refused.text))
             return
-        if answer is not None:
-            status, headers, body = answer
-            await _answer(scope, send, status, body, headers)
+        if isinstance(answer, bytes):
+            await _answer(scope, send, 200, answer)
             return
-        await self.app(scope, _limited(scope, receive), _stamped(send))
+        client = scope.get("client")
+        self.doors.admit(client)
+        scope = {**scope, "diorama.hang_up": lambda: self.doors.hang_up(client)}
+        await self.app(scope, _limited(scope, receive), _stamped(send, answer))
 
-    def _judge(self, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
-        """None lets it through; an answer is given at once; Refused says why not."""
+    def _judge(self, scope: Scope) -> bytes | list[tuple[bytes, bytes]]:
+        """Headers for its answer let it through; a page is answered at once; Refused says why not."""
         headers = [(name.lower(), value) for name, value in scope["headers"]]
         plain = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_TARGET:
@@ -97,23 +111,25 @@ class Guard:
             raise Refused(403, "This request came from another site.")
         if entry and given is not None:
             return self._enter(given, foreign)
-        if not any(self._right(token) for token in self._cookies(headers)):
+        if plain:
+            known = any(_same(badge, self.badge) for badge in self._cookies(headers))
+        elif scope["type"] == "websocket":
+            known = _same(_talked(headers), self.token)
+        else:
+            known = _same(_only(headers, TOKEN) or "", self.token)
+        if not known:
             text = "Open the address that <code>diorama serve</code> printed: it carries the token that lets you in."
             raise Refused(401, text)
-        return None
+        return []
 
-    def _enter(self, given: str, foreign: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Set the cookie and lead to the page; from another site by a page between, or the cookie stays behind."""
-        if not self._right(given):
+    def _enter(self, given: str, foreign: bool) -> bytes | list[tuple[bytes, bytes]]:
+        """Set the cookie with the page; from another site by a page between, or the cookie stays behind."""
+        if not _same(given, self.token):
             raise Refused(401, "This token is not the one of this server; open the address that it printed last.")
-        cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict".encode()
         if foreign:
-            onward = _page('Opening … <a href="/">go on</a>', '<meta http-equiv="refresh" content="0;url=/">')
-            return 200, [(b"set-cookie", cookie)], onward
-        return 303, [(b"set-cookie", cookie), (b"location", b"/")], b""
-
-    def _right(self, token: str) -> bool:
-        return secrets.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
+            onward = f"/?token={self.token}"
+            return _page(f'Opening … <a href="{onward}">go on</a>', f'<meta http-equiv="refresh" content="0;url={onward}">')
+        return [(b"set-cookie", f"{self.cookie}={self.badge}; Path=/; HttpOnly; SameSite=Strict".encode())]
 
     def _cookies(self, headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
         found = []
@@ -126,6 +142,16 @@ class Guard:
                 if self.cookie in jar:
                     found.append(jar[self.cookie].value)
         return found
+
+
+def _same(given: str, wanted: str) -> bool:
+    return secrets.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+
+
+def _talked(headers: list[tuple[bytes, bytes]]) -> str:
+    """The token among the protocols that the page offers for the socket; empty without one."""
+    offered = [part.strip() for part in (_only(headers, b"sec-websocket-protocol") or "").split(",")]
+    return offered[1] if len(offered) == 2 and offered[0] == TALK else ""
 
 
 def _only(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -148,8 +174,8 @@ def _is_navigation(headers: list[tuple[bytes, bytes]]) -> bool:
     return _only(headers, b"sec-fetch-mode") == "navigate" and _only(headers, b"sec-fetch-dest") == "document"
 
 
-def _stamped(send: Any) -> Any:
-    """Add the policy to every answer, whatever the route set."""
+def _stamped(send: Any, more: list[tuple[bytes, bytes]]) -> Any:
+    """Add the policy, and what the guard has to say, to every answer, whatever the route set."""
 
     async def stamped(message: dict[str, Any]) -> None:
         if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
@@ -157,7 +183,7 @@ def _stamped(send: Any) -> Any:
             kept = [(name, value) for name, value in message.get("headers", []) if name.lower() not in ours]
             if not any(name.lower() == b"cache-control" for name, _ in kept):
                 kept.append((b"cache-control", b"no-store"))
-            message = {**message, "headers": [*kept, *HEADERS]}
+            message = {**message, "headers": [*kept, *more, *HEADERS]}
         await send(message)
 
     return stamped

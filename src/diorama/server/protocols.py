@@ -1,4 +1,5 @@
-"""uvicorn's two protocols, with the content policy also on what they answer before a request reaches the guard."""
+"""uvicorn's two protocols: with the content policy also on what they answer before a request reaches the guard, and every
+connection told to the guard's doors."""
 
 from __future__ import annotations
 
@@ -8,11 +9,28 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from .doors import Doors
 from .guard import HEADERS
+
+
+def _doors(config: Any) -> Doors:
+    """The doors of the guard that is served."""
+    doors: Doors = config.app.doors
+    return doors
 
 
 class GuardedHttp(H11Protocol):
     """HTTP; a request that is not even HTTP is refused with the policy too."""
+
+    def connection_made(self, transport: Any) -> None:
+        """A connection came: it has a moment to show what lets it in."""
+        super().connection_made(transport)
+        _doors(self.config).arrive(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It ended."""
+        _doors(self.config).leave(self.transport)
+        super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read."""
@@ -39,3 +57,13 @@ class GuardedSocket(WebSocketsSansIOProtocol):
             return response
 
         self.conn.accept = guarded  # type: ignore[method-assign]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It ended."""
+        _doors(self.config).leave(self.transport)
+        super().connection_lost(exc)
+
+    def keepalive_timeout(self) -> None:
+        """Nobody answers: what waits to be sent would wait for ever."""
+        super().keepalive_timeout()
+        self.transport.abort()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import copy
+import ipaddress
 import socket
 import tempfile
 import threading
@@ -54,12 +55,13 @@ class Page:
 
         self.hub = Hub(roots, trust=trust, model=model, local=local, pool=pool)
         self.hub.start()
-        app = make_app(self.hub, port=self.port, host=host)
+        host = _spelt(host, str(self._listener.getsockname()[0]))
         shown = f"[{host}]" if ":" in host else host
+        app = make_app(self.hub, port=self.port, host=host)
         self.url = f"http://{shown}:{self.port}/?token={app.token}"
         config = uvicorn.Config(
             app, http=GuardedHttp, ws=GuardedSocket, ws_max_size=LONGEST_MESSAGE, ws_per_message_deflate=False,
-            lifespan="off", loop="asyncio", timeout_graceful_shutdown=1, server_header=False,
+            lifespan="off", loop="asyncio", proxy_headers=False, timeout_graceful_shutdown=1, server_header=False,
             log_config=None, log_level="critical", access_log=False,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
@@ -181,17 +183,33 @@ def _kept(scene: Scene) -> Any:
     return lambda: model
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    if host in ("0.0.0.0", "::", ""):
+def _refuse_all_addresses(host: str, address: str) -> None:
+    """However it is spelt (0, 0x0, ::, ::ffff:0.0.0.0), an address that stands for all of them is none to serve at."""
+    found = ipaddress.ip_address(address.partition("%")[0] or "0.0.0.0")
+    mapped = getattr(found, "ipv4_mapped", None)
+    if found.is_unspecified or (mapped is not None and mapped.is_unspecified):
         raise UsageError(f"host wants the address that browsers will use, such as 127.0.0.1; {host!r} names none")
+
+
+def _spelt(host: str, address: str) -> str:
+    """The host as a browser will spell it: a name as it is, a number (127.1, 0x7f000001) as the address that it is."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return address if ":" in host else host
+    return address
+
+
+def _listen(host: str, port: int) -> socket.socket:
     listener = None
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
+        _refuse_all_addresses(host, str(address[0]) if host else "")
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         if listener is not None:
             listener.close()
         reason = getattr(error, "strerror", None) or str(error)

@@ -13,11 +13,15 @@ from ..core.protocol import FromServer
 from ..live.hub import Hub
 from ..live.session import Session
 from ..live.wire import encoded
+from .guard import TALK
 
 LONGEST_MESSAGE = 24_000_000
 """Bytes of one message from the page: a large photograph, encoded."""
 _MOST_CONNECTIONS = 24
-_MOST_WAITING = 4000
+MOST_WAITING = 64_000_000
+"""Bytes that may wait to be sent to one page, besides a message that is larger."""
+STALLED = 30.0
+"""Seconds in which a page must take something of what waits for it."""
 _HEAD = struct.Struct("<II")
 
 
@@ -30,17 +34,13 @@ class Socket:
 
     async def talk(self, socket: WebSocket) -> None:
         """Serve one connection until it ends."""
-        await socket.accept()
+        await socket.accept(TALK)
         if self._count >= _MOST_CONNECTIONS:
             await socket.close(1013, f"{_MOST_CONNECTIONS} pages are open; close one")
             return
         self._count += 1
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[str | bytes | None]()
-
-        def put(message: str | bytes) -> None:
-            """May be called from any thread."""
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(queue.put_nowait, message)
+        outgoing = Outgoing(socket)
+        put = outgoing.put
 
         def send(event: FromServer) -> None:
             put(encoded(event).decode())
@@ -49,7 +49,7 @@ class Socket:
             put(_HEAD.pack(channel, sequence) + frame)
 
         session = Session(self._hub, send, send_frame)
-        sender = asyncio.create_task(_send_all(socket, queue))
+        sender = asyncio.create_task(outgoing.send())
         try:
             await self._listen(socket, session, sender)
         finally:
@@ -71,10 +71,40 @@ class Socket:
             return
 
 
-async def _send_all(socket: WebSocket, queue: asyncio.Queue[str | bytes | None]) -> None:
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-        while (message := await queue.get()) is not None:
-            if queue.qsize() > _MOST_WAITING:  # nobody reads any more
-                await socket.close(1008, "this page no longer reads what it asked for")
-                return
-            await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+class Outgoing:
+    """What waits to be sent on one connection: bounded, and given up when nobody takes it."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket, self._loop = socket, asyncio.get_running_loop()
+        self._queue = asyncio.Queue[str | bytes]()
+        self._waiting = 0
+
+    def put(self, message: str | bytes) -> None:
+        """Send a message after those before it; may be called from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._add, message)
+
+    def _add(self, message: str | bytes) -> None:
+        if self._waiting > MOST_WAITING:
+            self._hang_up()  # nobody reads any more
+            return
+        self._waiting += len(message)
+        self._queue.put_nowait(message)
+
+    async def send(self) -> None:
+        """Send what comes, until the connection ends."""
+        socket = self._socket
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                message = await self._queue.get()
+                try:
+                    async with asyncio.timeout(STALLED):
+                        await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+                except TimeoutError:
+                    self._hang_up()
+                    return
+                self._waiting -= len(message)
+
+    def _hang_up(self) -> None:
+        """End the connection without waiting for what cannot be sent; the page comes back by itself."""
+        self._socket.scope.get("diorama.hang_up", lambda: None)()

@@ -242,6 +242,31 @@ def test_one_signal_ends_demo_and_page(tmp_path: Path, number: signal.Signals) -
     assert not run.check()
 
 
+STUCK = """
+import os, signal, threading
+from diorama.cli import program
+
+class Page:
+    url = "here"
+    class hub:
+        class pool:
+            kill = staticmethod(lambda: print("killed", flush=True))
+    def close(self):
+        threading.Event().wait()
+
+program.PATIENCE = 0.1
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+program.stay(Page(), False)
+"""
+
+
+def test_a_termination_always_ends() -> None:
+    """A server that is stuck in what it does is not waited for for ever; its workers go first."""
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 143
+    assert done.stdout.splitlines()[-1] == "killed"
+
+
 def test_fresh_folders_and_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo without --run records beside what is there; knobs become flags and back."""
     monkeypatch.chdir(tmp_path)

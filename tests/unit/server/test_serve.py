@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -10,9 +11,10 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ import diorama
 from diorama.core.errors import UsageError
 from diorama.core.picture import Picture
 from diorama.server.serve import Page, importable_name
+from diorama.server.socket import Outgoing
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +195,7 @@ def ask(page: Page, method: str, path: str, body: Any = None) -> tuple[int, dict
     """An HTTP request of our own page."""
     token = page.url.split("token=")[1]
     origin = f"http://127.0.0.1:{page.port}"
-    headers = {"Cookie": f"diorama_{page.port}={token}", "Origin": origin, "Content-Type": "application/json"}
+    headers = {"X-Diorama-Token": token, "Origin": origin, "Content-Type": "application/json"}
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=120)) as wire:
         wire.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = wire.getresponse()
@@ -292,8 +295,43 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
         diorama.serve(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="wants a folder"):
         diorama.serve(3)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="names none"):
-        diorama.serve(tmp_path, host="0.0.0.0")
+    for host in ("0.0.0.0", "0", "0x0", "00.0", "::", "::0", "0:0::0", "::ffff:0.0.0.0", "::ffff:0:0", ""):
+        with pytest.raises(UsageError, match="names none"):
+            diorama.serve(tmp_path, host=host)
+
+
+@pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "localhost"])
+def test_the_address_is_printed_as_browsers_spell_it(recorded: Path, host: str) -> None:
+    """A browser turns numbers into an address and keeps names: at what is printed the page is let in."""
+    with diorama.serve(recorded, host=host) as page:
+        name = "localhost" if host == "localhost" else "127.0.0.1"
+        assert page.url.startswith(f"http://{name}:{page.port}/?token=")
+        with urllib.request.urlopen(page.url, timeout=20) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize("limit", ["time", "bytes"])
+def test_who_never_reads_is_hung_up(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """A page that takes nothing for a while, or lets too much wait, loses its connection and what waited for it."""
+    monkeypatch.setattr("diorama.server.socket.STALLED" if limit == "time" else "diorama.server.socket.MOST_WAITING", 0.01)
+    asyncio.run(_never_read(2 if limit == "time" else 3))
+
+
+async def _never_read(messages: int) -> None:
+    hung_up = asyncio.Event()
+
+    class Deaf:
+        scope: ClassVar[dict[str, Any]] = {"diorama.hang_up": hung_up.set}
+
+        async def send_bytes(self, message: bytes) -> None:
+            await asyncio.Event().wait()
+
+    outgoing = Outgoing(Deaf())  # type: ignore[arg-type]
+    sender = asyncio.create_task(outgoing.send())
+    for _ in range(messages):
+        outgoing.put(b"a frame")
+    await asyncio.wait_for(hung_up.wait(), 20)
+    sender.cancel()
 
 
 def test_functions_are_named_for_workers() -> None:

@@ -1,10 +1,12 @@
 /** The one socket to the server: it comes back by itself, and hands on what arrives. */
 
 import { PATIENCE, type FromServer, type ToServer } from "../protocol.ts";
+import { talks } from "./token.ts";
 
 export interface Listener {
   open(): void;
-  lost(retryAt: number): void;
+  /** ``ever``: whether it has been open since the page came. */
+  lost(retryAt: number, ever: boolean): void;
   message(message: FromServer): void;
   picture(channel: number, sequence: number, bytes: ArrayBuffer, start: number): void;
 }
@@ -14,6 +16,7 @@ export class Connection {
   private readonly listener: Listener;
   private socket: WebSocket | null = null;
   private tries = 0;
+  private ever = false;
   private timer = 0;
 
   constructor(address: string, listener: Listener) {
@@ -44,10 +47,11 @@ export class Connection {
 
   private connect(): void {
     this.timer = 0;
-    const socket = new WebSocket(this.address);
+    const socket = new WebSocket(this.address, talks());
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.tries = 0;
+      this.ever = true;
       this.listener.open();
     };
     socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
@@ -57,7 +61,7 @@ export class Connection {
     socket.onclose = () => {
       if (this.socket !== socket) return;
       const wait = Math.min(PATIENCE.reconnect, 250 * 2 ** this.tries++);
-      this.listener.lost(Date.now() + wait);
+      this.listener.lost(Date.now() + wait, this.ever);
       this.timer = window.setTimeout(() => this.connect(), wait);
     };
     this.socket = socket;

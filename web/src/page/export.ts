@@ -1,6 +1,7 @@
 /** Pictures and films as files: the server makes them, the browser saves them. */
 
 import type { Request } from "../protocol.ts";
+import { token } from "./token.ts";
 
 export const FORMATS: readonly (readonly [string, string])[] = [
   ["png", "picture, 300 dpi"],
@@ -17,7 +18,7 @@ export const FORMATS: readonly (readonly [string, string])[] = [
 export async function save(request: Request, suffix: string): Promise<void> {
   const answer = await fetch("/export", {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", "X-Diorama-Token": token() ?? "" },
     body: JSON.stringify({ request, suffix }),
   });
   if (!answer.ok) throw new Error(await reason(answer));

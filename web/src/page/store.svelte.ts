@@ -35,6 +35,8 @@ const SPELLING = 250;
 
 export class Page {
   status = $state<"connecting" | "open" | "lost">("connecting");
+  /** The socket never opened: the server has ended, or it does not know this page. */
+  turnedAway = $state(false);
   hello = $state.raw<Hello | null>(null);
   /** Before the greeting of the very first start: what the server is busy with. */
   preparing = $state.raw<{ done: number; total: number; note: string } | null>(null);
@@ -62,7 +64,8 @@ export class Page {
   private resting = 0;
   private spelling = 0;
 
-  readonly run = $derived(this.address.run || (this.runs.find((run) => run.alive) ?? this.runs[0])?.name || "");
+  readonly run = $derived(this.address.run || (this.runs.find((run) => run.alive) ?? this.runs.find((run) => !run.error) ?? this.runs[0])?.name || "");
+  readonly entry = $derived(this.runs.find((run) => run.name === this.run));
   readonly state = $derived<RunState | null>(this.states[this.run] ?? null);
   readonly rooms = $derived<Room[]>((this.hello?.rooms ?? []).filter((r) => r.training.length || r.input.length));
   readonly room = $derived<Room | null>(
@@ -95,12 +98,14 @@ export class Page {
     this.connection = new Connection(address, {
       open: () => {
         this.status = "open";
+        this.turnedAway = false;
         this.follow();
         for (const channel of this.channels.values()) channel.again();
         this.recall();
       },
-      lost: () => {
+      lost: (_, ever) => {
         this.status = "lost";
+        this.turnedAway = !ever;
         for (const answer of this.waiting.values())
           answer({ event: "command", id: 0, ok: false, message: "the connection was lost before an answer came" });
         this.waiting.clear();
@@ -138,8 +143,8 @@ export class Page {
         this.waiting.delete(message.id);
         break;
       case "error":
-        if (message.channel === null) this.say(message.message, "bad");
-        else this.channels.get(message.channel)?.receive(message);
+        if (message.channel !== null) this.channels.get(message.channel)?.receive(message);
+        else if (!this.runs.find((run) => run.name === message.run)?.error) this.say(message.message, "bad");
         break;
       default:
         this.channels.get(message.channel)?.receive(message);
