@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import sysconfig
 import threading
 from pathlib import Path
 from typing import Any
@@ -331,7 +332,24 @@ def main() -> None:
         from ..live.log import write_log
 
         path = write_log(error, f"diorama {' '.join(sys.argv[1:])}")
-        _fail(f"this is a fault of diorama: {type(error).__name__}: {error} (the details are in {path})", 1, error)
+        _fail(f"{_whose(error)} (the details are in {path})", 1, error)
+
+
+def _whose(error: Exception) -> str:
+    """One sentence that says whose fault an unforeseen error is: the system's, the user's own code's, or ours."""
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        return f"the memory was not enough: {str(error) or 'it ran out'}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f': {error.filename!r}' if error.filename else ''}"
+    ours, libraries = str(Path(__file__).parents[1]), {"stdlib", "purelib", "platlib"}
+    known = (ours, "<", *(path for path in map(sysconfig.get_path, libraries) if path))
+    frame, last = error.__traceback__, ""
+    while frame is not None:
+        if not frame.tb_frame.f_code.co_filename.startswith(known):
+            last = frame.tb_frame.f_code.co_filename
+        frame = frame.tb_next
+    return f"your own code failed: {said} (in {last})" if last else f"this is a fault of diorama: {said}"
 
 
 def _sentence(error: click.ClickException) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import math
 import struct
+import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +31,11 @@ WINDOW = 96
 """Characters of one example of text."""
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _LARGEST = 224
+MOST_BYTES = 4_000_000_000
+"""Bytes that a packed file may unpack to."""
+MOST_PIXELS = 100_000_000
+"""Pixels of one image."""
+_TOO_MANY = f"at most {MOST_PIXELS:,} are read, so scale it down"
 _FORMS = ".npz, an idx file, a folder of images with one folder a class, .csv or .txt"
 
 
@@ -41,7 +49,7 @@ def read(path: str | Path) -> Examples:
         raise NotFound(f"no data at {str(path)!r}; give {_FORMS}")
     try:
         return _reader(path)(path)
-    except (OSError, EOFError, struct.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except (OSError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, UnicodeDecodeError) as error:
         raise Damaged(f"{str(path)!r} cannot be read: {error}") from error
 
 
@@ -64,14 +72,28 @@ def _reader(path: Path) -> Any:
 def _read_npz(path: Path) -> Examples:
     if not zipfile.is_zipfile(path):
         raise Damaged(f"{path.name!r} is no .npz file: np.savez makes one")
+    with zipfile.ZipFile(path) as archive:
+        _bounded(path, sum(part.file_size for part in archive.infolist()))
     with np.load(path, allow_pickle=False) as file:
         try:
             arrays = {name: file[name] for name in file.files}
-        except ValueError:
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise Damaged(f"{path.name!r} cannot be read: {error}") from error
             raise UsageError(
                 f"{path.name!r} holds Python objects, which are not read; save plain arrays x and y"
             ) from None
+        except (MemoryError, zlib.error) as error:
+            raise Damaged(f"{path.name!r} is not what it says: {error}") from error
     return from_arrays(arrays, path.name)
+
+
+def _bounded(path: Path, size: int) -> None:
+    """Refuse a file by what it says it unpacks to, before any of it is."""
+    if size > MOST_BYTES:
+        raise UsageError(
+            f"{path.name!r} unpacks to {size:,} bytes; at most {MOST_BYTES:,} are read, so give a part of it"
+        )
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], source: str) -> Examples:
@@ -123,14 +145,19 @@ def read_idx_array(path: Path) -> NDArray[Any]:
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
     with gzip.open(path, "rb") if packed else path.open("rb") as file:
-        data = file.read()
-    zero, code, dimensions = struct.unpack_from(">HBB", data)
-    if zero != 0 or code not in _IDX:
-        raise Damaged(f"{path.name!r} is not in the idx form: it begins with {data[:4].hex()}")
-    shape = struct.unpack_from(f">{dimensions}I", data, 4)
-    body = np.frombuffer(data, _IDX[code], offset=4 + 4 * dimensions)
-    if body.size != int(np.prod(shape, dtype=np.int64)):
-        raise Damaged(f"{path.name!r} is cut short: {body.size} numbers of {int(np.prod(shape, dtype=np.int64))}")
+        head = file.read(4)
+        zero, code, dimensions = struct.unpack(">HBB", head)
+        if zero != 0 or code not in _IDX:
+            raise Damaged(f"{path.name!r} is not in the idx form: it begins with {head.hex()}")
+        shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+        wanted, width = math.prod(shape), np.dtype(_IDX[code]).itemsize
+        _bounded(path, wanted * width)
+        data = file.read(wanted * width + 1)
+    if len(data) != wanted * width:
+        short = len(data) < wanted * width
+        said = f"is cut short: {len(data) // width} numbers of {wanted}" if short else f"holds more than {wanted} numbers"
+        raise Damaged(f"{path.name!r} {said}")
+    body = np.frombuffer(data, _IDX[code])
     return body.reshape(shape).astype(_IDX[code][1:])
 
 
@@ -215,11 +242,20 @@ def _is_image(file: Path) -> bool:
 
 def _open(file: Path) -> Picture.Image:
     try:
-        with Picture.open(file) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Picture.DecompressionBombWarning)  # our own bound is below
+            opened = Picture.open(file)
+        with opened as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise UsageError(f"{file.name!r} has {picture.width} × {picture.height} pixels; {_TOO_MANY}")
             picture.load()
             grey = picture.mode in ("1", "L", "I", "I;16", "F")
             return picture.convert("L" if grey else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Picture.DecompressionBombError:
+        raise UsageError(f"{file.name!r} has too many pixels; {_TOO_MANY}") from None
+    except UsageError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         raise Damaged(f"{file.name!r} is no image that can be read: {error}") from None
 
 

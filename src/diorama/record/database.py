@@ -243,7 +243,7 @@ def reading(folder: Path) -> Iterator[None]:
             raise Damaged(f"{where} cannot be read: {error}") from error
         raise
     except (UnicodeError, OverflowError, ValueError, MemoryError, RecursionError) as error:
-        raise Damaged(f"{where} cannot be read: {error or type(error).__name__}") from error
+        raise Damaged(f"{where} cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def discard(copy: Path | None) -> None:

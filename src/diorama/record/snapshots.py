@@ -172,7 +172,7 @@ def read(folder: Path, name: str, wanted: tuple[int, int] | None = None) -> dict
     except FileNotFoundError:
         raise Unavailable(f"the snapshot {name} is gone (thinned, or deleted); look at another step") from None
     except (SafetensorError, OSError, ValueError, MemoryError, RecursionError) as error:
-        raise Damaged(f"{name} cannot be read as a snapshot: {error or type(error).__name__}") from error
+        raise Damaged(f"{name} cannot be read as a snapshot: {str(error) or type(error).__name__}") from error
 
 
 def _shared(tensors: dict[str, Tensor], about: Mapping[str, str] | None) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from ..core.errors import Damaged, Unavailable, Untrusted, UsageError
 
+MOST_UNPACKED = 100_000_000
+"""Bytes below which no file is suspected."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -34,6 +37,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
             return load_file(str(file))
         except (SafetensorError, OSError) as error:
             raise Damaged(f"{file.name} cannot be read as safetensors: {error}") from error
+    _refuse_a_bomb(file)
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -46,6 +50,17 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:
         raise Damaged(f"{file.name} cannot be read: {_short(error)}") from error
     return _state(found, file.name)
+
+
+def _refuse_a_bomb(file: Path) -> None:
+    """What torch writes is not packed, so it is as large as its file; *raises* Damaged for much that was packed small."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return
+    if size > MOST_UNPACKED and size > 2 * file.stat().st_size:
+        raise Damaged(f"{file.name} unpacks to {size:,} bytes, far more than it has; torch.save never writes so")
 
 
 def _short(error: Exception) -> str:

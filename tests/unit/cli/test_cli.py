@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import diorama
-from diorama.cli import main
+from diorama.cli import main, program
 from diorama.record.store import Reader
 from diorama.training.launch import flags_of, fresh_folder
 
@@ -240,6 +240,20 @@ def test_one_signal_ends_demo_and_page(tmp_path: Path, number: signal.Signals) -
     run = diorama.open(tmp_path / "r")
     assert not run.alive
     assert not run.check()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [("mine.py", "your own code failed"), (program.__file__, "this is a fault of diorama")]
+)
+def test_an_unforeseen_error_says_whose_it_is(place: str, said: str) -> None:
+    """Only what went wrong in diorama's own code is called its fault; the system's words are said as they are."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("1 / 0", place, "exec"))  # noqa: S102 - a line of our own
+    told = program._whose(caught.value.with_traceback(caught.value.__traceback__.tb_next))  # type: ignore[union-attr]
+    assert told.startswith(said)
+    assert "division by zero" in told
+    assert program._whose(PermissionError(13, "Permission denied", "a")) == "Permission denied: 'a'"
+    assert program._whose(MemoryError()) == "the memory was not enough: it ran out"
 
 
 STUCK = """

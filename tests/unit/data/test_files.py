@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import handwritten
@@ -13,6 +15,7 @@ import torch
 from PIL import Image as Picture
 
 from diorama.core.errors import Damaged, NotFound, UsageError
+from diorama.data import files
 from diorama.data.files import read
 from diorama.data.kinds import Image, Table, Tokens
 
@@ -163,3 +166,42 @@ def test_mnist(tmp_path: Path, which: str) -> None:
     assert examples.kind.drawing is not None
     assert examples.held_out is not None
     assert len(examples.held_out) == held_out
+
+
+def _png(width: int, height: int) -> bytes:
+    """The beginning of a picture of any size, with hardly any data."""
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, body in ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(99)))):
+        parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(kind + body))]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("form", ["npz", "idx", "png", "png that Pillow refuses"])
+def test_what_unpacks_to_too_much_is_refused_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """A small file that says it is vast costs one sentence with the bound, and no memory."""
+    monkeypatch.setattr(files, "MOST_BYTES", 1_000_000)
+    if form == "npz":
+        place = tmp_path / "a.npz"
+        np.savez_compressed(place, x=np.zeros((2000, 1000), np.uint8))
+    elif form == "idx":
+        place = tmp_path / "train-images-idx3-ubyte.gz"
+        place.write_bytes(gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 2**31, 2**31, 2**31)))
+    else:
+        place = tmp_path / "pictures"
+        (place / "cats").mkdir(parents=True)
+        (place / "cats" / "a.png").write_bytes(_png(12_000, 10_000) if form == "png" else _png(2**20, 2**20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="at most"):
+            read(place)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_idx_file_that_unpacks_to_more_than_it_says(tmp_path: Path) -> None:
+    """What comes after the last number is not read."""
+    place = tmp_path / "train-images-idx3-ubyte.gz"
+    place.write_bytes(gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 1, 2, 2) + bytes(50_000_000)))
+    with pytest.raises(Damaged, match="more than 4 numbers"):
+        read(place)
