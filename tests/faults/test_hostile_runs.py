@@ -21,7 +21,7 @@ COUNT = int(os.environ.get("DIORAMA_SWEEP", "50"))
 """Run folders that are tried: fifty in `make test`, 1,000 in `make sweep`."""
 BEGIN = int(os.environ.get("DIORAMA_SEED", "0"))
 AT_ONCE = 50
-VIEWS = ("curves", "weights", "confusion", "activations")
+VIEWS = ("curves", "weights", "confusion", "activations", "scan")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_bad_runs_beside_a_good_one(good: Path, tmp_path: Path, begin: int) -> N
         for number, (name, (_, said)) in enumerate(folders.items()):
             client.send(do="follow", run=name)
             assert client.next("run", "error", run=name), said
-            client.show(10 + number, name, VIEWS[number % len(VIEWS)])
+            client.show(10 + number, name, VIEWS[number % len(VIEWS)], selection="unit:0/1")
             client.send(do="hide", channel=10 + number)
         assert _pictures(client, "good") == seen
         client.send(do="follow", run="good")
@@ -93,7 +93,7 @@ def _pictures(client: Any, run: str) -> dict[str, bytes]:
     found = {}
     for number, view in enumerate(VIEWS):
         client.frames.clear()
-        client.show(number, run, view, step=12)
+        client.show(number, run, view, step=12, selection="unit:0/1")
         found[view] = client.frames[-1][2] if client.frames else b""
         client.send(do="hide", channel=number)
     return found

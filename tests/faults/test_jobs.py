@@ -17,6 +17,10 @@ from heard import Heard  # noqa: E402
 from diorama.live import jobs  # noqa: E402
 from diorama.live.jobs import Lane, Pool  # noqa: E402
 
+NO_BOUND = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or Path("/dev/nvidiactl").exists(), reason="Linux without a GPU bounds a worker"
+)
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
@@ -46,6 +50,7 @@ def works(pool: Pool) -> int:
     [
         ("leave", "Crashed", "exit code 7"),
         ("hungry", "MemoryError", "memory"),
+        pytest.param("vast", "MemoryError", "memory", marks=NO_BOUND),
         ("bug", "KeyError", "details"),
         ("exit", "SystemExit", "failed"),
         ("unfit", "NotApplicable", "use text"),
@@ -127,3 +132,30 @@ def test_a_local_view_that_fails_leaves_its_thread(pool: Pool) -> None:
     again = Heard()
     pool.submit({"act": "echo"}, **again.callbacks(), lane="local")
     assert again.end()[0] == "on_done"
+
+
+def test_a_run_that_never_loads_leaves_the_workers_to_the_others(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds no more than its share of the workers, its loading has an end, and from then on it holds one at a time."""
+    stuck = [Heard() for _ in range(4)]
+    message = {"act": "stuck", "what": "the view of the bad run"}
+    asked = [pool.submit(message, **each.callbacks(), owner="bad") for each in stuck]
+    heard = Heard()
+    pool.submit({"act": "echo"}, **heard.callbacks(), owner="good")
+    assert heard.end()[0] == "on_done"
+    assert sum(worker.job is not None for worker in pool._workers["model"]) == 2
+    monkeypatch.setattr(jobs, "LOADING", 0.0)
+    pool.expire()
+    monkeypatch.undo()
+    for each in stuck[:2]:
+        name, kind, said = each.end()
+        assert (name, kind) == ("on_error", "Unavailable")
+        assert "loading the run took more than" in said
+    heard = Heard()
+    pool.submit({"act": "echo"}, **heard.callbacks(), owner="good")
+    assert heard.end()[0] == "on_done"
+    assert sum(worker.job is not None for worker in pool._workers["model"]) <= 1
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "LOADING", -1.0)
+        while not all(job.ended for job in asked):
+            pool.expire()
+            time.sleep(0.01)

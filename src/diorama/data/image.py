@@ -195,6 +195,8 @@ def _pixels(raw: Mapping[str, Any], channels: int) -> NDArray[np.uint8]:
     """The pixels that the page sent, as (height, width, channels)."""
     try:
         shape = int(raw["height"]), int(raw["width"]), channels
+        if min(shape) < 1:
+            raise ValueError("no pixels")
         data = base64.b64decode(raw["pixels"], validate=True)
         return np.frombuffer(data, np.uint8).reshape(shape)
     except (KeyError, TypeError, ValueError, binascii.Error):

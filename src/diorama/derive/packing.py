@@ -105,7 +105,7 @@ def bytes_of(path: Path, most: int) -> bytes:
             raise Damaged(f"{path.name!r} is no regular file")
         if found.st_size > most:
             raise Damaged(f"{path.name!r} holds {found.st_size:,} bytes, and at most {most:,} are read")
-        return file.read(most)
+        return file.read(found.st_size)
 
 
 def _digest(told: str, arrays: dict[str, np.ndarray]) -> str:

@@ -20,12 +20,15 @@ from . import scenes
 from .cache import Frames
 from .jobs import BACKGROUND, Job, Pool
 from .log import write_log
+from .memory import give_back
 from .notes import Notes
 from .session import Session
 from .shelf import find_runs
 from .state import Tracker
 
 NO_CATALOGUE = "the views could not be listed; the log tells why"
+_TRIM = 10.0
+"""Seconds between two times that memory is given back."""
 _FIRST_WAIT = 600.0
 
 
@@ -235,6 +238,7 @@ class Hub:
             {**message, "request": request.plain(), "sources": sources}, **callbacks,
             lane="record" if record else "local" if local else "model",
             priority=priority, affinity=digest([request.run, request.step, request.edits]),
+            owner=sources[request.run]["path"],
         )  # fmt: skip
 
     def _is_record(self, request: Request) -> bool:
@@ -296,13 +300,17 @@ class Hub:
     # The beat.
 
     def _beat(self) -> None:
-        searched = 0.0
+        searched = trimmed = 0.0
         while not self._closed.is_set():
             self._woken.wait(PATIENCE.beat)
             self._woken.clear()
             if self._closed.is_set():
                 return
             try:
+                self.pool.expire()
+                if time.monotonic() - trimmed > _TRIM:
+                    trimmed = time.monotonic()
+                    give_back()
                 if time.monotonic() - searched > PATIENCE.search:
                     searched = time.monotonic()
                     self._search()
@@ -381,4 +389,4 @@ class Hub:
         lane = "local" if scenes.local(source["path"]) else "model"
         message = {"kind": "anatomy", "source": source, "what": f"the layers of {tracker.name}"}
         affinity = digest([tracker.name, None, ()])
-        self.pool.submit(message, on_done=take, on_error=fail, lane=lane, affinity=affinity)
+        self.pool.submit(message, on_done=take, on_error=fail, lane=lane, affinity=affinity, owner=source["path"])

@@ -23,6 +23,8 @@ REST, LONGEST_REST = 0.3, 1.0
 """Seconds that what nobody waits for rests after a look at somebody's own input, so that a pen has the processor; and at most."""
 STUCK = 0.3
 """Seconds after which a job that someone waits for takes the spare, when all other workers are in the middle of something."""
+LOADING = 120.0
+"""Seconds that a worker may take to load a run, before it is replaced."""
 _FAILED_STARTS = 3
 
 
@@ -45,6 +47,10 @@ class Job:
     on_error: Callback
     pool: Pool
     since: float
+    owner: str = ""
+    """The run that it is about: one that loads badly must not hold the workers of the others."""
+    loaded: bool = False
+    """Whether its run has been loaded, or it has shown something."""
     ended: bool = False
     worker: Worker | None = None
 
@@ -55,18 +61,20 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """A group of workers of one kind. ``level`` says what they import ahead."""
+    """A group of workers of one kind. ``level`` says what they import ahead; a ``late`` spare is started when all others
+    have been busy for a while."""
 
     name: str
     size: int
     level: str
     spare: bool = False
+    late: bool = False
     thread: bool = False
     nice: int = 10
 
 
 LANES = (
-    Lane("record", 1, "record", nice=2),
+    Lane("record", 1, "record", spare=True, late=True, nice=2),
     Lane("model", 2, "model", spare=True, nice=4),
     Lane("local", 1, "model", thread=True),
 )
@@ -82,6 +90,8 @@ class Pool:
         self._workers: dict[str, list[Worker]] = {lane.name: [] for lane in lanes}
         self._failures = dict.fromkeys(self._workers, 0)
         self._waiting: list[Job] = []
+        self._suspects: set[str] = set()
+        """Runs whose last loading ended its worker: they hold one worker at a time until one has loaded."""
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self._closed = self._waking = False
@@ -109,14 +119,19 @@ class Pool:
         lane: str = "model",
         priority: int = 1,
         affinity: str = "",
+        owner: str = "",
     ) -> Job:
-        """Queue a job; lower ``priority`` goes first, and a worker that has ``affinity`` loaded is preferred."""
+        """Queue a job; lower ``priority`` goes first, and a worker that has ``affinity`` loaded is preferred.
+
+        Work for an ``owner`` that is still being loaded has a deadline, and never holds the last worker of a lane.
+        """
         with self._lock:
             if self._closed:
                 raise Unavailable("this server has been closed")
             now = time.monotonic()
             job = Job(
-                next(self._numbers), message, lane, priority, affinity, on_picture, on_progress, on_done, on_error, self, now
+                next(self._numbers), message, lane, priority, affinity, on_picture, on_progress, on_done, on_error, self, now,
+                owner,
             )
             self._drawn = now if priority == 0 else self._drawn
             self._waiting.append(job)
@@ -148,7 +163,7 @@ class Pool:
     def _fill(self, lane: Lane) -> None:
         """Start one missing worker, once those before it are ready: start-up must not crowd the processor."""
         group = self._workers[lane.name]
-        wanted = lane.size + lane.spare
+        wanted = lane.size + (lane.spare and not lane.late)
         if not self._closed and len(group) < wanted and all(worker.ready for worker in group):
             self._add(lane)
 
@@ -157,7 +172,10 @@ class Pool:
         for job in sorted(self._waiting, key=lambda job: (job.priority, job.number)):
             group = self._workers[job.lane]
             free = [worker for worker in group if worker.ready and not worker.dead and worker.job is None]
-            if not free or not self._may_start(job, [worker for worker in group if worker.job is not None]):
+            if not free:
+                self._widen(job, group)
+                continue
+            if not self._may_start(job, [worker for worker in group if worker.job is not None]):
                 continue
             worker = next((w for w in free if job.affinity in w.recent), free[0])
             self._waiting.remove(job)
@@ -168,6 +186,8 @@ class Pool:
     def _may_start(self, job: Job, busy: list[Worker]) -> bool:
         """Whether a job may start beside what runs: a click must not wait for what only refreshes, nor long for anything."""
         lane = self._lanes[job.lane]
+        if self._holds_its_share(job, busy):
+            return False
         if job.priority >= BACKGROUND:
             if self._rests(job):
                 return False
@@ -181,6 +201,46 @@ class Pool:
         if left > 0:
             _later(left, self._assign_again)
         return left <= 0
+
+    def _holds_its_share(self, job: Job, busy: list[Worker]) -> bool:
+        """Whether the job's run is being loaded in as many workers as it may: never in the last one."""
+        if not job.owner:
+            return False
+        share = 1 if job.owner in self._suspects else self._lanes[job.lane].size
+        return sum(worker.job.owner == job.owner and not worker.job.loaded for worker in busy) >= share
+
+    def _widen(self, job: Job, group: list[Worker]) -> None:
+        """Start a lane's late spare when all its workers have been busy for a while."""
+        lane = self._lanes[job.lane]
+        busy = [worker for worker in group if worker.ready and worker.job is not None]
+        if not lane.late or len(group) != lane.size or len(busy) != lane.size or self._holds_its_share(job, busy):
+            return
+        left = max(worker.since for worker in busy) + STUCK - time.monotonic()
+        if left > 0:
+            _later(left, self._assign_again)
+        elif not self._closed:
+            self._add(lane)
+
+    def expire(self) -> None:
+        """End the workers that have been loading a run for too long. Called now and then."""
+        now = time.monotonic()
+        with self._lock:
+            late = [
+                (worker, worker.job) for group in self._workers.values() for worker in group
+                if worker.job is not None and worker.job.owner and not worker.job.loaded
+                and now - worker.since > LOADING and not worker.dead
+            ]  # fmt: skip
+            told = [(job, job.ended) for _, job in late]
+            for _, job in late:
+                job.ended = True
+                self._suspects.add(job.owner)
+        for worker, _ in late:
+            worker.kill()
+        for job, ended in told:
+            if not ended:
+                what = job.message.get("what", "this")
+                said = f"{what} was given up: loading the run took more than {LOADING:g} s; diorama check tells what is wrong"
+                job.on_error("Unavailable", said)
 
     def _rests(self, job: Job) -> bool:
         """Whether a job that nobody waits for rests, because somebody draws."""
@@ -239,6 +299,13 @@ class Pool:
         job = worker.job
         if job is None or job.number != event["job"]:
             return
+        if kind in ("loaded", "picture") and not job.loaded:
+            with self._lock:
+                job.loaded = True
+                self._suspects.discard(job.owner)
+                self._assign()  # what waits for this run may go on
+        if kind == "loaded":
+            return
         if kind == "picture":
             if not job.ended:
                 job.on_picture(body)
@@ -284,6 +351,8 @@ class Pool:
                     self._waiting = [waiting for waiting in self._waiting if waiting.lane != lane.name]
                 self._assign()
             tell = job is not None and not job.ended and not self._closed
+            if job is not None and job.owner and not job.loaded:
+                self._suspects.add(job.owner)
             if job is not None:
                 job.ended = True
         if tell:

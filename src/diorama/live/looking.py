@@ -62,7 +62,7 @@ class Looking:
                 lambda done, total, note: emit({"event": "progress", "done": done, "total": total, "note": note})
             )
         if kind == "anatomy":
-            return anatomy(self._scenes, job["source"])
+            return anatomy(self._scenes, job["source"], lambda: emit({"event": "loaded"}))
         request = Request.parse(job["request"])
         pictures = self._pictures(request, job["sources"], emit, cancelled)
         if kind == "export":
@@ -82,6 +82,8 @@ class Looking:
             scene = self._scenes.moment(request, sources)
         else:
             scene = self._scenes.of(request, sources)
+            _load(scene)
+        emit({"event": "loaded"})
 
         def progress(made: Progress) -> None:
             emit({
@@ -128,9 +130,21 @@ def _export(pictures: Iterator[Picture], suffix: str, options: Mapping[str, Any]
     return {"title": last.title}
 
 
-def anatomy(scenes: Scenes, source: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page must know of a run beyond its record: its layers, its kind of input, and which views fit it."""
+def _load(scene: Any) -> None:
+    """Load what the scene looks at; what is wrong with it is said by whoever needs it."""
+    with contextlib.suppress(DioramaError):
+        if scene.missing is None:
+            scene.model  # noqa: B018 - it is loaded when it is asked for
+
+
+def anatomy(scenes: Scenes, source: Mapping[str, Any], loaded: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """What the page must know of a run beyond its record: its layers, its kind of input, and which views fit it.
+
+    ``loaded`` hears when the run has been loaded.
+    """
     scene = scenes.at(source, None)
+    _load(scene)
+    loaded()
     missing = scene.missing
     found: dict[str, Any] = {"model": missing, "layers": [], "input": None, "classes": None, "task": None}
     if missing is None:

@@ -13,14 +13,21 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from ..core.errors import Cancelled, DioramaError
 from . import wire
 from .log import write_log
+from .memory import give_back
 
 REST = 0.5
 """Seconds without a job after which a worker imports what it may need later."""
+
+MEMORY = 0.7
+"""The part of the machine's memory that one worker may have …"""
+LEAST_MEMORY = 2_000_000_000
+"""… and bytes that it may have in any case."""
 
 Emit = Callable[..., None]
 """Send an event of the running job: ``emit({"event": …}, body)``."""
@@ -49,6 +56,10 @@ def make_performer(name: str) -> Performer:
 def run_job(performer: Performer, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> bool:
     """Do a job and report its end as an event; False when the worker should be replaced (its memory ran out)."""
     what = job.get("what", "this")
+    starved = {
+        "event": "error", "kind": "MemoryError", "leaving": True,
+        "message": f"the memory was not enough for {what}; look at a smaller layer or fewer examples",
+    }  # fmt: skip
     try:
         result = performer.perform(job, emit, cancelled)
         emit({"event": "done", "result": result or {}})
@@ -57,18 +68,16 @@ def run_job(performer: Performer, job: dict[str, Any], emit: Emit, cancelled: Ca
     except DioramaError as error:
         emit({"event": "error", "kind": type(error).__name__, "message": str(error)})
     except MemoryError:
-        emit({
-            "event": "error",
-            "kind": "MemoryError",
-            "message": f"the memory was not enough for {what}; look at a smaller layer or fewer examples",
-            "leaving": True,
-        })
+        emit(starved)
         return False
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a view that raises SystemExit must not end the server's worker silently
         if cancelled():
             emit({"event": "cancelled"})
+        elif isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):  # torch has no class for it
+            emit(starved)
+            return False
         else:
             path = write_log(error, f"while computing {what}")
             emit({
@@ -98,6 +107,24 @@ class _Commands:
         os._exit(0)  # the server is gone: nobody wants what is running
 
 
+def bound_memory() -> None:
+    """Let this process have a part of the memory, so that what a run asks for cannot take the machine's.
+
+    Linux alone counts what is asked for; where there is a GPU the driver's reservations would count too.
+    """
+    if not sys.platform.startswith("linux") or os.path.exists("/dev/nvidiactl"):
+        return
+    import resource
+
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    bound = max(LEAST_MEMORY, int(MEMORY * total))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or hard > bound:
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+
+
 def _private_output() -> BinaryIO:
     """Take standard output for messages, so that a view that prints does not break them."""
     sys.stdout.flush()
@@ -123,18 +150,23 @@ def main() -> None:
     sys.path[:] = first["path"]
     with contextlib.suppress(OSError, AttributeError):
         os.nice(first["nice"])
+    bound_memory()
     performer = make_performer(first["performer"])
     performer.warm(first["level"])
     send({"event": "ready"})
-    rested = False
+    rested = trimmed = False
     while True:
         try:
-            job = commands.jobs.get(timeout=None if rested else REST)
+            job = commands.jobs.get(timeout=None if rested and trimmed else REST)
         except queue.Empty:
+            give_back()
+            trimmed = True
+            if rested:
+                continue
             rested = True
             threading.Thread(target=performer.idle, args=(first["level"],), name="diorama-idle", daemon=True).start()
             continue
-        number = job["job"]
+        number, trimmed = job["job"], False
 
         def emit(header: dict[str, Any], body: bytes = b"", number: int = number) -> None:
             send({**header, "job": number}, body)

@@ -104,6 +104,11 @@ class Connection(sqlite3.Connection):
 
     _until = float("inf")
 
+    def __del__(self) -> None:
+        """A reader that nobody closed lets go of its files; newer Pythons would warn of it."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+
     def bounded(self, seconds: float = PATIENCE) -> None:
         """From now on what is asked may take so many seconds of this thread's processor time."""
         self._until = time.thread_time() + seconds

@@ -164,7 +164,7 @@ def read(folder: Path, name: str, wanted: tuple[int, int] | None = None) -> dict
     """Read a run's snapshot; raises Unavailable when it is gone, Damaged when it is not as it was written."""
     try:
         file = files.regular(folder, name)
-        if wanted is not None and checksum(file) != tuple(wanted):
+        if wanted is not None and (file.stat().st_size != wanted[0] or checksum(file) != tuple(wanted)):
             raise Damaged(f"{file.name} does not match its checksum; look at another step")
         tensors = load_file(str(file))
         with safe_open(str(file), "pt") as opened:

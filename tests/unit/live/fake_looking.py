@@ -47,6 +47,14 @@ class FakeLooking:
         emit({"event": "progress", "done": 0, "total": 1})
         time.sleep(600)
 
+    def stuck(self, job: dict[str, Any], emit: Callable[..., None], cancelled: Callable[[], bool]) -> Any:
+        """Never come to the end of loading."""
+        time.sleep(600)
+
+    def vast(self, job: dict[str, Any], emit: Callable[..., None], cancelled: Callable[[], bool]) -> Any:
+        """Ask for more memory than a worker may have."""
+        return {"bytes": len(bytearray(int(0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))))}
+
     def leave(self, job: dict[str, Any], emit: Callable[..., None], cancelled: Callable[[], bool]) -> Any:
         """End the process from inside."""
         os._exit(7)

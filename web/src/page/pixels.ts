@@ -5,6 +5,8 @@ import type { InputKind, RawInput } from "../protocol.ts";
 const CHUNK = 0x8000;
 /** The longest side of a picture that is sent; no model here looks at more. */
 const LARGEST = 256;
+/** Bytes of a file that is read: any photograph has fewer, and a text of this length is none to look at. */
+const LARGEST_FILE = 50e6;
 /** A picture is sent with so many times the pixels a side that the model looks at: the rest would be thrown away. */
 const FINER = 2;
 
@@ -50,8 +52,11 @@ export function picture(source: CanvasImageSource, width: number, height: number
 
 /** An uploaded file as an input: a picture, a text, or the first row of numbers of a table. */
 export async function fromFile(file: File, wants: string, kind: InputKind): Promise<RawInput> {
+  if (file.size > LARGEST_FILE) throw new Error(`${file.name} is too large: at most ${LARGEST_FILE / 1e6} MB are looked at`);
   if (file.type.startsWith("image/")) {
-    const bitmap = await createImageBitmap(file);
+    const bitmap = await createImageBitmap(file).catch(() => {
+      throw new Error(`${file.name} is no picture that this browser can open, or too large a one`);
+    });
     const input = picture(bitmap, bitmap.width, bitmap.height, kind);
     bitmap.close();
     return input;
