@@ -34,6 +34,7 @@ pytestmark = [
 ]
 EVERY_VIEW = pytest.mark.parametrize("name", list(views))
 EVERY_NET = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
+NOTATION = re.compile(r"\d[eE][-+]?\d")
 TOKENS = tuple("abcde fghij")
 MAKES = ("images", "letters", "plane", "numbers", "codes")
 FEWER = {"steps": 6, "starts": 2, "layers": 2, "places": 7, "count": 3, "segments": 10, "decoder_steps": 20, "units": 8}
@@ -49,6 +50,15 @@ class _Letters(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.rnn(self.embed(x))[0])
+
+
+def _words(node: Any) -> Iterator[str]:
+    """What the marks of a picture say in words."""
+    for name in ("title", "caption", "label", "note"):
+        if isinstance(text := getattr(node, name, None), str):
+            yield text
+    for child in node.children if isinstance(node, Group) else ():
+        yield from _words(child)
 
 
 def _cnn() -> nn.Module:
@@ -148,6 +158,8 @@ def _check(picture: Picture) -> None:
     assert [type(mark) for mark in again.marks()] == [type(mark) for mark in picture.marks()]
     assert picture.title
     assert picture.caption.endswith(".")
+    told = [picture.title, picture.caption, picture.note, *(check.sentence for check in picture.checks), *_words(picture.body)]
+    assert not [text for text in told if NOTATION.search(text)], "a sentence holds a number in computer notation"
     assert picture.provenance is not None
     assert picture.provenance.method
     for mark in picture.marks():

@@ -96,12 +96,14 @@ export interface Hello {
   glossary: Record<string, string>;
 }
 
-/** A run in the list of runs; ``error`` says why it cannot be opened. */
+/** A run in the list of runs: how far it came, what is ``wrong`` with it; ``error`` says why it cannot be opened. */
 export interface RunEntry {
   name: string;
   steps: number;
   alive: boolean;
   title: string;
+  score?: string;
+  wrong?: string;
   error?: string;
 }
 

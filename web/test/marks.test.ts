@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { span } from "../src/marks/bars.ts";
-import { flowsBetween } from "../src/marks/blocks.ts";
+import { flowsBetween, unitAt } from "../src/marks/blocks.ts";
 import { sparkPath } from "../src/marks/card.ts";
 import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
@@ -86,4 +86,13 @@ test("a text breaks between words", () => {
   assert.deepEqual(wordStarts(["The", " cat", "s", " sat"], false), [0, 1, 3]);
   assert.deepEqual(wordStarts(["un", "##do", "it"], false), [0, 2]);
   assert.deepEqual(wordStarts([], true), []);
+});
+
+test("a small map in a card is its unit, and a strip is a unit a cell", () => {
+  const block = (shape: number[], key = "layer:conv1"): Blocks["blocks"][number] =>
+    ({ key, maps: { dtype: "f4", shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) } }) as unknown as Blocks["blocks"][number];
+  assert.equal(unitAt(block([8, 17, 17]), 0.3), "unit:conv1/2");
+  assert.equal(unitAt(block([1, 1, 48]), 0.999), "unit:conv1/47");
+  assert.equal(unitAt(block([1, 17, 68]), 0.5), null);
+  assert.equal(unitAt(block([8, 17, 17], "op:relu"), 0.3), null);
 });

@@ -67,7 +67,7 @@ def load_into(model: Any, path: Path) -> None:
 
 def save_view(
     name: str, knobs: dict[str, Any], *, run: Path | None, model: str | None, weights: Path | None, data: Path | None,
-    step: int | None, select: tuple[str, ...], trust: bool, output: Path,
+    step: int | None, select: tuple[str, ...], against: tuple[str, ...], trust: bool, output: Path,
 ) -> None:  # fmt: skip
     """Look once, and save the last picture."""
     suffix = output.suffix.lstrip(".").lower()
@@ -93,7 +93,7 @@ def save_view(
         def progress(told: Progress) -> None:
             bar.show(told.done, told.total, told.note)
 
-        picture = scene.view(name, select=Selection.of(*select), progress=progress, **knobs)
+        picture = scene.view(name, select=Selection.of(*select, against=against), progress=progress, **knobs)
         bar.show(None, text=f"writing {output.name}")
         picture.save(output)
     print(output)

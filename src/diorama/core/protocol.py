@@ -117,12 +117,14 @@ class Room(_Struct):
 
 
 class RunEntry(_Struct):
-    """A run in the list of runs; ``error`` says why it cannot be opened."""
+    """A run in the list of runs: how far it came, what is ``wrong`` with it; ``error`` says why it cannot be opened."""
 
     name: str
     steps: int
     alive: bool
     title: str
+    score: str | UnsetType = UNSET  # its accuracy or its loss, in words
+    wrong: str | UnsetType = UNSET
     error: str | UnsetType = UNSET
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from .version import VERSION
+
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything needed to make a picture again.
@@ -40,8 +42,8 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("diorama", "torch", "numpy"):
+    found = {"python": platform.python_version(), "diorama": VERSION}
+    for name in ("torch", "numpy"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

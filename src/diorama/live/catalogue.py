@@ -18,6 +18,8 @@ from ..core.knobs import describe
 from ..core.registry import Registry, commands, demos, derivations, findings, methods, projections, signals, views
 from ..core.version import VERSION
 
+KEPT = 12
+"""Catalogues of so many installations are kept."""
 REGISTRIES = (methods, derivations, projections, views, signals, findings, commands, demos)
 
 
@@ -99,7 +101,9 @@ def keep_catalogue(stamp: str, catalogue: dict[str, Any]) -> None:
     place = _place(stamp)
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for old in place.parent.glob("catalogue-*.json"):
+        # Several installations share the folder: the newest few stay, so that none makes the others start anew.
+        others = sorted(place.parent.glob("catalogue-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in others[KEPT - 1 :]:
             old.unlink(missing_ok=True)
         beside = place.with_suffix(f".{os.getpid()}")
         beside.write_bytes(msgspec.json.encode(catalogue))

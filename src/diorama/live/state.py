@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core import protocol
 from ..core.errors import Damaged, DioramaError
+from ..core.saying import plain
 from ..record.nature import nature
 from ..record.reader import Reader
 from .log import write_log
@@ -56,6 +57,7 @@ class Tracker:
         """Why the run cannot be read; empty when it can."""
         self._reader: Reader | None = None
         self._made = 0
+        self._stood: tuple[object, dict[str, str]] = (None, {})
         self._touched = 0.0
         self._again, self._rest = 0.0, 0.0
         self._lock = threading.RLock()
@@ -137,12 +139,21 @@ class Tracker:
         try:
             with self._looking() as reader:
                 title = str(reader.meta.get("name") or self.name)
-                found = msgspec.structs.replace(found, steps=max(reader.committed, 0), alive=reader.alive, title=title)
+                found = msgspec.structs.replace(
+                    found, steps=max(reader.committed, 0), alive=reader.alive, title=title, **self._standing(reader)
+                )
         except DioramaError as error:
             found = msgspec.structs.replace(found, error=str(error))
         if idle:
             self.close()  # a folder may hold more runs than there is room for what was read of them
         return found
+
+    def _standing(self, reader: Reader) -> dict[str, str]:
+        """How far the run came, in a word, and what is wrong with it, in a sentence; read again only after new steps."""
+        mark = (reader.committed, reader.alive)
+        if self._stood[0] != mark:
+            self._stood = mark, _standing(reader)
+        return self._stood[1]
 
     def state(self) -> protocol.RunState:
         """Everything the page must know of the run at this moment. *Raises* Damaged where the record says what no run says."""
@@ -182,6 +193,26 @@ class Tracker:
             return msgspec.convert(told, protocol.RunState)
         except msgspec.ValidationError as error:
             raise Damaged(f"the record of {self.name} cannot be read: {error}") from error
+
+
+def _standing(reader: Reader) -> dict[str, str]:
+    found, names = {}, reader.series_names
+    last = {name: reader.series(name)[1] for name in ("probe/accuracy", "accuracy", "probe/loss", "loss") if name in names}
+    for name in ("probe/accuracy", "accuracy"):
+        if name in last and len(last[name]) and "score" not in found:
+            found["score"] = f"{100 * float(last[name][-1]):.1f} %"
+    for name in ("loss", "probe/loss"):
+        if name in last and len(last[name]):
+            value = float(last[name][-1])
+            if not np.isfinite(value):
+                found["wrong"] = "its loss is not a number"
+            found.setdefault("score", plain(f"loss {value:.3g}"))
+    ended = reader.meta.get("ended")
+    if not reader.alive and "wrong" not in found and reader.committed > 0:
+        how = ended.get("how", "") if isinstance(ended, dict) else "cut off"
+        if how not in ("finished", "scene"):
+            found["wrong"] = f"it was {how or 'cut off'}"
+    return found
 
 
 def _layers(meta: dict[str, Any]) -> list[dict[str, Any]]:

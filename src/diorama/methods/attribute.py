@@ -20,12 +20,13 @@ from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
+from ..model.function import of_function
 from ..model.outputs import Wanted
 from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
 from ..model.unwrap import device_of, fed, unwrap
 from .batches import pieces
-from .method import Attribution, FunctionModule, Looking, Method
+from .method import Attribution, Looking, Method
 from .notes import numbers_note
 from .precision import NOTE as NARROW
 from .precision import in_float32, narrow
@@ -77,7 +78,7 @@ def _attributed(
     model: Any, x: Any, target: Any, method: str | Method, device: Any, inputs: Any, baseline: Any, knobs: dict[str, Any],
     progress: Callable[[int, int, str], object] | None, told: dict[str, Any],
 ) -> Attribution:  # fmt: skip
-    module = unwrap(model) if isinstance(model, nn.Module) else _function(model)
+    module = unwrap(model) if isinstance(model, nn.Module) else of_function(model)
     if isinstance(inputs, Kind) and _raw(x):
         x = inputs.encode(x)
     if device is not None and device_of(module) != torch.device(device):
@@ -233,11 +234,3 @@ def only(target: Target, which: int | slice) -> Target:
 def _raw(x: Any) -> bool:
     """Whether an input is a text, or a picture's pixels, which its kind makes a batch of one from."""
     return isinstance(x, str) or (isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim in (2, 3))
-
-
-def _function(model: Any) -> nn.Module:
-    if not callable(model):
-        way = next((name for name in ("predict_proba", "decision_function", "predict") if hasattr(model, name)), "")
-        hint = f"; pass its function: model.{way}" if way else ""
-        raise UsageError(f"a model is a torch.nn.Module or a function, got {type(model).__name__}{hint}")
-    return FunctionModule(model).eval()

@@ -23,6 +23,7 @@ from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
+from ..model.function import FunctionModule
 from ..model.layers import LayerTable, layers
 from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule
@@ -39,19 +40,6 @@ Group = Literal["gradient", "relevance", "class activation", "input modification
 
 _TABLES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], LayerTable]] = weakref.WeakKeyDictionary()
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]] = weakref.WeakKeyDictionary()
-
-
-class FunctionModule(nn.Module):
-    """A plain function as a module, for methods that only ask it for answers."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function; arrays that it returns become tensors."""
-        output = self.function(*args, **kwargs)
-        return output if isinstance(output, Tensor | tuple | dict) else torch.as_tensor(output)
 
 
 @dataclasses.dataclass

@@ -35,7 +35,11 @@ def _asked(
 ) -> tuple[Any, Selection]:
     view = registry.views[name]
     selection = (
-        select if isinstance(select, Selection) else Selection.of(*([select] if isinstance(select, str) else select))
+        select
+        if isinstance(select, Selection)
+        else Selection.parse(select)
+        if isinstance(select, str)
+        else Selection.of(*select)
     )
     knobs, selection = _sorted_out(view, dict(options), selection)
     asked = build(view, knobs)

@@ -18,6 +18,7 @@ from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
+from ..model.function import FunctionModule
 from ..model.graph import Graph, graph
 from ..model.kernels import recurrent
 from ..model.layers import Layer, LayerTable, by_unit, layers
@@ -79,6 +80,11 @@ class Looking:
     def missing(self) -> str | None:
         """Why the model can't be looked into, with the way out; None when it can."""
         return self._source.missing()
+
+    @property
+    def function(self) -> bool:
+        """Whether the model is a plain function, which can only be asked for answers."""
+        return self.missing is None and isinstance(self.model, FunctionModule)
 
     @property
     def model(self) -> nn.Module:

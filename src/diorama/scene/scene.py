@@ -17,6 +17,7 @@ from ..core.provenance import Provenance, versions
 from ..core.selection import Key, Selection
 from ..data.examples import Examples
 from ..model.edits import Edit
+from ..model.function import of_function
 from ..model.unwrap import fed
 from .asking import pictures
 from .input import encoded
@@ -37,12 +38,14 @@ class Scene(Looking):
     ``y`` is what is right: class indices, one-hot rows, numbers, or tokens. Whatever is not told is guessed, and the
     guesses are stated in ``guessed`` and in every picture. The model is only looked at: it is left exactly as it was.
 
-    *Raises* UsageError when x and y do not go together; NotApplicable for what is not a module.
+    A plain function from inputs to scores is looked at from outside: by the black-box methods, and by views of its answers.
+
+    *Raises* UsageError when x and y do not go together, and for what is neither a module nor a function.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Callable[..., Any],
         x: Any = None,
         y: Any = None,
         *,
@@ -54,7 +57,7 @@ class Scene(Looking):
         device: Any = None,
     ) -> None:
         examples = x if isinstance(x, Examples) else None if x is None else Examples.of(x, y, classes, inputs)
-        self._set(Given(model, device), examples, outputs, task, criterion)
+        self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod
     def of_run(

@@ -76,7 +76,7 @@ class Given(Source):
     def __init__(self, model: nn.Module, device: Any = None) -> None:
         if not isinstance(model, nn.Module):
             raise NotApplicable(
-                f"a scene wants a torch.nn.Module, got {type(model).__name__}; wrap a function in a module"
+                f"a scene wants a torch.nn.Module or a function, got {type(model).__name__}"
             )
         # On another device than the model's own one looks at a copy, so that the user's stays where it is.
         moved = device is not None and any(p.device != torch.device(device) for p in model.parameters())

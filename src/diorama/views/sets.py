@@ -44,7 +44,7 @@ def two_sets(scene: Scene, selection: Selection, most: int = 10_000) -> Sets:
         if len(present) < 2:
             raise NotApplicable(
                 "two sets of examples are compared, and no two classes are known: choose examples for set A and set B, "
-                "such as select='example:0-9|example:10-19'"
+                "such as select='example:0-9|example:10-19' (--select example:0-9 --against example:10-19)"
             )
         a, b = (Key("class", "", (present[0],)),), (Key("class", "", (present[1],)),)
     first, second = members(scene, a), members(scene, b)

@@ -13,10 +13,13 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import msgspec
+
 from ..core import knobs
 from ..core.knobs import Plugin
-from ..core.marks import Node
+from ..core.marks import Group, Node
 from ..core.picture import Check, Picture, Progress
+from ..core.saying import plain
 from ..core.selection import Selection
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ class View(Plugin, abc.ABC):
     """The numbered features that it serves."""
     needs: ClassVar[Needs] = "model"
     """"record": a run's signals alone; "snapshot": the weights alone; "model": the module itself."""
+    answers: ClassVar[bool] = False
+    """It needs nothing but the model's answers, so that it also shows a plain function."""
     follows: ClassVar[tuple[str, ...]] = ()
     """The kinds of keys that it reads from the selection: nothing else makes the page ask again."""
     input: ClassVar[bool] = False
@@ -58,9 +63,9 @@ class View(Plugin, abc.ABC):
         """Say in one sentence why the view does not fit the scene, or None when it does."""
         if cls.needs == "record" and scene.run is None:
             return "it shows what a training recorded, and this model was not opened from a run"
-        if cls.needs == "model":
-            return scene.missing
-        return None
+        if cls.needs != "record" and not cls.answers and scene.function:
+            return "it looks inside a model, and this one is a plain function; use attribution, examples, confusion or boundary"
+        return scene.missing if cls.needs == "model" else None
 
     @abc.abstractmethod
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
@@ -81,17 +86,36 @@ class View(Plugin, abc.ABC):
         mode: str = "eval",
     ) -> Picture:
         """Make a picture with its step and provenance; ``source`` names the paper or formula."""
+        checks = tuple(msgspec.structs.replace(check, sentence=plain(check.sentence)) for check in checks)
         made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode)
         return Picture(
-            title=title,
-            body=body,
-            caption=caption,
+            title=plain(title),
+            body=_said(body),
+            caption=plain(caption),
             provenance=made,
             checks=checks,
-            note=note,
+            note=plain(note),
             step=scene.step,
             final=final,
         )
+
+
+_SAID = ("title", "caption", "label", "note")
+"""Where a mark says something in words."""
+
+
+def _said(node: Node) -> Node:
+    """A mark that says its numbers in plain digits; the same one where it does already."""
+    found: dict[str, Any] = {}
+    for name in _SAID:
+        text = getattr(node, name, None)
+        if isinstance(text, str) and (told := plain(text)) != text:
+            found[name] = told
+    if isinstance(node, Group):
+        children = tuple(map(_said, node.children))
+        if any(one is not other for one, other in zip(children, node.children, strict=True)):
+            found["children"] = children
+    return msgspec.structs.replace(node, **found) if found else node
 
 
 @dataclasses.dataclass(frozen=True)

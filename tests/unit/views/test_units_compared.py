@@ -11,7 +11,7 @@ from planted import DEAD, HORIZONTAL, VERTICAL, edges, marked
 from torch import nn
 
 from diorama.core.errors import NotApplicable
-from diorama.core.marks import Heatmap, Lines, Table, Tiles
+from diorama.core.marks import Heatmap, Lines, Number, Table, Tiles
 from diorama.core.picture import Picture, Progress
 from diorama.core.selection import Selection
 from diorama.scene import Scene
@@ -198,3 +198,21 @@ def test_a_unit_may_be_held_at_its_mean() -> None:
         costs[by] = dict(zip(table.row_keys, _column(table, "cost").numbers, strict=True))["unit:0/1"]
     assert abs(costs["zero"]) > 0.01
     assert costs["mean"] == pytest.approx(0, abs=1e-6)
+
+
+def test_no_unit_is_called_a_surprise_without_a_score() -> None:
+    """Where the highest score is next to nothing, the picture says that no unit stands out, and shows no gallery."""
+    scene = marked()
+    scene = scene.edit("unit:see/2", lesion=True)
+    picture = scene.view("surprises", layer="see")
+    assert _column(_of(picture, Table), "score").numbers.max() < 0.1
+    assert not [mark for mark in picture.marks() if isinstance(mark, Tiles)]
+    assert any("stands out" in mark.label for mark in picture.marks() if isinstance(mark, Number))
+
+
+def test_two_sets_are_said_in_one_text(scene: Scene) -> None:
+    """Set A and set B of examples, said as the error says it, are those of a selection."""
+    said = scene.view("selectivity", select="example:0-3|example:4-9")
+    chosen = scene.view("selectivity", select=Selection.of("example:0-3", against=["example:4-9"]))
+    assert said.title == chosen.title
+    assert "4 examples" in said.caption

@@ -144,8 +144,20 @@ function part(block: Block, mark: Blocks): Part {
   const value = block.value === null ? "" : `${mark.value_title || "value"}: ${withUnit(block.value, mark.limits?.unit ?? "")}`;
   return {
     keys: block.key ? [block.key] : [],
-    describe: () => [block.label, [block.kind, block.detail].filter(Boolean).join(" · "), value, block.warning, block.notes.join(" · ")],
+    choose: (at) => {
+      const unit = unitAt(block, at.x);
+      return unit ? [unit] : block.key ? [block.key] : [];
+    },
+    describe: (at) => [at && unitAt(block, at.x) ? `${block.label}, unit ${unitAt(block, at.x)?.split("/").at(-1)}` : block.label, [block.kind, block.detail].filter(Boolean).join(" · "), value, block.warning, block.notes.join(" · ")],
   };
+}
+
+/** The unit whose small map, or whose cell of the strip, stands so far to the right; null where the maps are no units. */
+export function unitAt(block: Block, share: number): string | null {
+  const [count = 0, height = 1, width = 1] = block.maps?.shape ?? [];
+  if (!count || !block.key.startsWith("layer:") || (count === 1 && height > 1)) return null;
+  const units = count === 1 && height === 1 ? width : count;
+  return `unit:${block.key.slice("layer:".length)}/${Math.min(units - 1, Math.floor(share * units))}`;
 }
 
 /** The lines between blocks, with an arrow where they arrive and the name of what flows where there is room. */

@@ -3,7 +3,7 @@
 import type { Theme } from "../colour.ts";
 
 /** "against" puts keys into set B, which a view compares with: a 7 rather than a 2. */
-export type How = "one" | "toggle" | "range" | "against";
+export type How = "one" | "toggle" | "range" | "against" | "against too";
 export type Value = string | number | boolean;
 
 /** The page, the notebook widget and the exported file each bring one of these. Its fields may change; `refresh` follows. */
@@ -92,7 +92,7 @@ function withoutPlace(key: string): string {
   return at < 0 ? key : key.slice(0, at);
 }
 
-/** How a click or key press chooses: plainly one, with Ctrl or ⌘ one more or less, with Shift a range, with Alt or ⌥ against it. */
+/** How a click or key press chooses: plainly one, with Ctrl or ⌘ one more or less, with Shift a range, with Alt or ⌥ against it, with both one more against it. */
 export function howOf(event: MouseEvent | KeyboardEvent): How {
-  return event.altKey ? "against" : event.shiftKey ? "range" : event.ctrlKey || event.metaKey ? "toggle" : "one";
+  return event.altKey ? (event.ctrlKey || event.metaKey || event.shiftKey ? "against too" : "against") : event.shiftKey ? "range" : event.ctrlKey || event.metaKey ? "toggle" : "one";
 }

@@ -146,6 +146,8 @@ function placeBoxes(holder: HTMLElement, boxes: readonly Box[], width: number, h
   while (holder.children.length < boxes.length) holder.append(make("div", "box"));
   boxes.forEach((box, i) => {
     const item = holder.children[i] as HTMLElement;
+    // Several boxes on one picture are told apart by their line and by their name; a single one is named on hover.
+    item.dataset.label = boxes.length > 1 ? box.label : "";
     item.style.left = `${(box.x / width) * 100}%`;
     item.style.top = `${(box.y / height) * 100}%`;
     item.style.width = `${(box.width / width) * 100}%`;

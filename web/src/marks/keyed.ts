@@ -66,7 +66,7 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
     } else {
       context.select([...keys], how);
     }
-    if (how !== "against") anchor = element;
+    if (how !== "against" && how !== "against too") anchor = element;
     moveTabStop(element);
   }
 
@@ -144,7 +144,7 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
 }
 
 function shares(element: HTMLElement, event: MouseEvent): { x: number; y: number } | null {
-  const target = element.querySelector<HTMLElement>(".pixels") ?? element;
+  const target = element.querySelector<HTMLElement>(".pixels, .block-maps:not([hidden])") ?? element;
   const box = target.getBoundingClientRect();
   if (!box.width || !box.height) return null;
   const at = { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };

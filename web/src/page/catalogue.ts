@@ -3,12 +3,11 @@
 import { knobText } from "./requests.ts";
 import type { Hello, Method, View } from "../protocol.ts";
 
-export type Order = "taxonomy" | "paper" | "row" | "name";
+export type Order = "taxonomy" | "paper" | "name";
 
 export const ORDERS: readonly (readonly [Order, string])[] = [
   ["taxonomy", "by what they show"],
   ["paper", "by paper"],
-  ["row", "by number"],
   ["name", "by name"],
 ];
 
@@ -90,10 +89,9 @@ export function groups(found: readonly Entry[], order: Order): Shelf[] {
   }
   const shelves = new Map<string, Entry[]>();
   for (const entry of found) {
-    const names = order === "paper" ? entry.papers : entry.rows;
-    for (const name of names.length ? names : ["Of no paper"]) shelves.set(name, [...(shelves.get(name) ?? []), entry]);
+    for (const name of entry.papers.length ? entry.papers : ["Of no paper"]) shelves.set(name, [...(shelves.get(name) ?? []), entry]);
   }
   return [...shelves]
     .sort(([a], [b]) => (a === "Of no paper" ? 1 : b === "Of no paper" ? -1 : a.localeCompare(b, "en", { numeric: true })))
-    .map(([title, entries]) => ({ title: order === "row" && title === "Of no paper" ? "Without a number" : title, sentence: "", entries }));
+    .map(([title, entries]) => ({ title, sentence: "", entries }));
 }

@@ -290,7 +290,7 @@ export class Page {
   select(keys: string[], how: How = "one"): void {
     const clean = keys.map((key) => parseKey(key)).filter((key) => key !== null).map(keyText);
     if (!clean.length) return;
-    if (how === "against") return this.selectAgainst(clean);
+    if (how === "against" || how === "against too") return this.selectAgainst(clean, how === "against too");
     const taken = this.taker && clean.length === 1 ? parseKey(clean[0]!) : null;
     if (taken?.kind === "example") return this.taker!(taken.index[0]!);
     const steps = clean.filter((key) => kindOf(key) === "step");
@@ -311,13 +311,17 @@ export class Page {
     this.go({ selection: { a, b: this.address.selection.b } });
   }
 
-  /** Choose keys to compare with, instead of the others of their kind; a second time lets them go. A run or step has its own place. */
-  private selectAgainst(keys: string[]): void {
+  /** Choose keys to compare with, instead of the others of their kind or beside them; a second time lets them go. A run or step has its own place. */
+  private selectAgainst(keys: string[], more: boolean): void {
     const mine = keys.filter((key) => !ASIDE.includes(kindOf(key)));
     if (!mine.length) return;
     const kinds = new Set(mine.map(kindOf));
     const { a, b } = this.address.selection;
     const before = b.filter((key) => kinds.has(kindOf(key))).join();
+    if (more) {
+      const kept = b.filter((key) => !mine.includes(key));
+      return this.go({ selection: { a, b: [...kept, ...mine.filter((key) => !b.includes(key))] } });
+    }
     const rest = b.filter((key) => !kinds.has(kindOf(key)));
     this.go({ selection: { a, b: before === mine.join() ? rest : [...rest, ...mine] } });
   }

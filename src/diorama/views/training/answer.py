@@ -24,6 +24,7 @@ class Answer(View):
     question = "What does the network answer?"
     family = "features"
     rows = ("A1", "A16")
+    answers = True
     follows = ("example",)
     input = True
     panel = "answer"

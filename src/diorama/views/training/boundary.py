@@ -38,6 +38,7 @@ class Boundary(View):
     family = "process"
     papers = ("Animated decision boundaries over training",)
     rows = ("C16", "C19")
+    answers = True
     follows = ("example", "class")
     input = True
     demo = "moons"

@@ -28,6 +28,7 @@ class Confusion(View):
 
     title = "Confusion"
     question = "Which classes does the network take for one another?"
+    answers = True
     family = "process"
     papers = ("Bruckner 2014, ml-o-scope",)
     rows = ("C12",)

@@ -36,6 +36,7 @@ class Examples(View):
 
     title = "Examples"
     question = "Which examples does the network get wrong, and which changed?"
+    answers = True
     family = "process"
     follows = ("class", "example", "direction")
 
@@ -59,7 +60,7 @@ class Examples(View):
         facts = _Facts(scene, before, self._along(scene, selection))
         order = self._order(facts, selection)
         total = len(order)
-        order = order[: self.limit]
+        order = self._shown(facts, order)
         node = self._strip(scene, facts, order) if self.layout == "strip" else self._table(scene, facts, order)
         yield self.picture(
             scene, selection, "Examples", node, self._caption(scene, facts, before),
@@ -102,6 +103,17 @@ class Examples(View):
         if self.sort == "index":
             return chosen
         return chosen[np.argsort(self._rank(facts)[chosen], kind="stable")]
+
+    def _shown(self, facts: _Facts, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The first of them; by class as many of each, so that every class is seen."""
+        if self.sort != "class" or len(order) <= self.limit:
+            return order[: self.limit]
+        rank = self._rank(facts)[order]
+        place = np.zeros(len(order), np.int64)
+        for value in np.unique(rank):
+            own = rank == value
+            place[own] = np.arange(own.sum())
+        return order[np.sort(np.argsort(place, kind="stable")[: self.limit])]
 
     def _rank(self, facts: _Facts) -> NDArray[np.float64]:
         """What the examples are sorted by, ascending; NaN comes first, as it is the worst."""

@@ -23,6 +23,7 @@ class Inspector(View):
 
     title = "Inspector"
     question = "What is this, and what does it do?"
+    answers = True
     family = "features"
     papers = ("Yosinski et al. 2015, arXiv:1506.06579", "Zeiler & Fergus 2014, arXiv:1311.2901")
     rows = ("A2",)

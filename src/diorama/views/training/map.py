@@ -41,6 +41,7 @@ class Map(View):
 
     title = "Network"
     question = "What is the network made of, and how is it doing?"
+    answers = True
     family = "process"
     rows = ("C5", "C11")
     follows = ("example",)

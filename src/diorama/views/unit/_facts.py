@@ -62,19 +62,24 @@ def profiled(scene: Scene, profile: ClassMeans, unit: int) -> Bars:
     )  # fmt: skip
 
 
-def listed(scene: Scene, found: Chosen, title: str) -> Node:
-    """A unit's strongest examples that are no pictures; of texts what stands round the place where it responds."""
+def listed(scene: Scene, found: Chosen, title: str, *, foretells: bool = False) -> Node:
+    """A unit's strongest examples that are no pictures; of texts what stands round the place where it responds.
+
+    An output of a network that writes on speaks of the token that comes next: that one is marked where it ``foretells``.
+    """
     notes = tuple(f"{value:.3g}" for value in found.values)
     kind = scene.kind
     if not isinstance(kind, Tokens) or not all(len(place) == 1 for place in found.places):
         return about.gallery(scene, np.array(found.examples), title, notes)
     texts = []
     for words, (at,) in zip(scene.live.shown(found.examples), found.places, strict=True):
+        words, at = ([*words, "?"], at + 1) if foretells else (words, at)
         before, after = words[max(0, at - AROUND) : at], words[at + 1 : at + 1 + AROUND // 2]
         join = kind.separator.join if kind.vocabulary is not None else " ".join
         texts.append(f"{'…' * (at > AROUND)}{join(before)}‹{words[at]}›{join(after)}".replace("\n", "↵"))
     columns = (
-        Column(name="where it responds", kind="text", texts=tuple(texts)), Column(name="value", kind="text", texts=notes),
-    )  # fmt: skip
+        Column(name="what it foretells" if foretells else "where it responds", kind="text", texts=tuple(texts)),
+        Column(name="value", kind="text", texts=notes),
+    )
     keys = tuple(number_key("example", k) for k in found.examples)
     return Table(columns=columns, row_keys=keys, title=title)

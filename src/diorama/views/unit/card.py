@@ -15,6 +15,7 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, unit_key
+from ...data.kinds import Tokens
 from ...data.nesting import join
 from ...derive.scanning import Seen, known, seen
 from ...scene import Scene
@@ -165,6 +166,14 @@ class _Card:
         self.note = ""
         self._held: tuple[Node, ...] | None = None
 
+    @property
+    def foretells(self) -> bool:
+        """Whether the unit is a network's answer about the token that comes next."""
+        layer, last = self.one.layer, max(one.order for one in self.scene.layers.leaves)
+        if self.scene.task != "next_token" or layer.order != last or not layer.sequence:
+            return False
+        return any(isinstance(kind, Tokens) and layer.units == kind.size for kind in self.scene.kinds.values())
+
     # Finding out.
 
     def probed(self) -> None:
@@ -261,7 +270,7 @@ class _Card:
         title = f"Fires most for: top {len(self.top)} of {self.seen.words}"
         if self.top.pixels is None:
             if len(self.top) and self.seen.probe:
-                yield listed(self.scene, self.top, title)
+                yield listed(self.scene, self.top, title, foretells=self.foretells)
                 yield self._suppressed()
             return
         yield crops.boxed(self.scene, self.seen, self.top, title)
@@ -293,7 +302,7 @@ class _Card:
             pixels = self.low.crops()
             cut = Tiles(images=pixels, limits=crops.limits_of(pixels), title="what it sees of them", size=56, columns=9)
             return Group(children=(tiles, cut))
-        return listed(self.scene, self.low, title)
+        return listed(self.scene, self.low, title, foretells=self.foretells)
 
     def _facts(self) -> Iterator[Node]:
         if self.seen is None:

@@ -45,7 +45,7 @@ class Selectivity(View):
     sort: str = knob("selectivity", "Order of the units: from blue to red, or by number.",
                      choices=("selectivity", "index"), main=True)  # fmt: skip
     limit: int = knob(96, "The most units shown of a layer: the purest of them.", low=1, high=1024)
-    rows_shown: int = knob(24, "Units listed in the table, the purest first.", low=0, high=512)
+    rows_shown: int = knob(6, "Units listed in the table, the purest first.", low=0, high=512)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one pass over the examples."""
@@ -54,9 +54,10 @@ class Selectivity(View):
         yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
         found = responses(scene, layers)
         mixes = {one.name: Mix.of(one, found[one.name], sets) for one in layers}
-        marks: list[Node] = [self._tiles(one, mixes[one.name]) for one in layers]
-        if self.rows_shown:
-            marks.append(self._table(layers, mixes))
+        marks: list[Node] = [self._table(layers, mixes)] if self.rows_shown else []
+        # What tells nothing apart comes last: early layers respond to everything alike.
+        telling = sorted(layers, key=lambda one: -mixes[one.name].told)
+        marks += [self._tiles(one, mixes[one.name]) for one in telling]
         pure = sum(int(mix.never.sum()) for mix in mixes.values())
         total = sum(len(mix.share) for mix in mixes.values())
         caption = (
@@ -125,6 +126,8 @@ class Mix:
         first, second = plain[sets.a], np.sort(plain[sets.b], 0)
         self.apart = np.array([_ahead(first[:, unit], second[:, unit]) for unit in range(plain.shape[1])])
         """The chance that an example of A drives the unit higher than one of B; half of equal ones."""
+        self.told = float(np.abs(np.nan_to_num(self.apart, nan=0.5) - 0.5).max(initial=0))
+        """How well its best unit tells the two apart, 0 to 0.5."""
         self.never = (self.apart == 1) | (self.apart == 0)
 
     @classmethod

@@ -12,6 +12,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import plain
 from ...core.selection import Selection, unit_key
 from ...data.nesting import Nested
 from ...derive.scanning import Seen, seen
@@ -22,6 +23,8 @@ from ..units import Shown, main_layers, shown
 from ..view import View
 
 TOGETHER = 64
+LEAST = 0.1
+"""A unit of a lower score is no surprise."""
 STRONG = 5.0
 """Standard deviations above the mean beyond which a unit's strongest examples are as strong as can be."""
 
@@ -94,9 +97,12 @@ class Surprises(View):
         marks = [*self._galleries(scene, one, found, evidence, ranked), self._table(one, evidence, ranked)]
         best = int(ranked[0])
         total = len(strength)
+        score = plain(f"{evidence.score[best]:.2g}")
+        if evidence.score[best] < LEAST:
+            marks = [Number(label="no unit stands out", note=f"the highest score is {score} of 1; a surprise has {LEAST}"), marks[-1]]
         caption = (
             f"Units of {one.name} ranked by how strong and alike their nine strongest of {found.words} are, and how little "
-            f"one class explains them. First is unit {best} with a score of {evidence.score[best]:.2g} of 1."
+            f"one class explains them. First is unit {best} with a score of {score} of 1."
         )
         note = "" if found.truth(scene) is not None else "No classes are known, so nothing counts as labelled."
         if len(order) < total:
@@ -135,7 +141,7 @@ class Surprises(View):
     def _galleries(
         self, scene: Scene, one: Shown, found: Seen, evidence: _Evidence, ranked: np.ndarray
     ) -> Iterator[Node]:
-        for unit in map(int, ranked[: self.count]):
+        for unit in (int(unit) for unit in ranked[: self.count] if evidence.score[unit] >= LEAST):
             chosen = crops.chosen(scene, found, one.source, unit)
             title = f"{one.name}/{unit}: score {evidence.score[unit]:.2g}"
             if chosen.pixels is None:

@@ -203,6 +203,13 @@ def named(text: str) -> list[Chosen]:
     return found
 
 
+def ruled(one: Chosen, rule: str) -> Chosen:
+    """The method with another rule of relevance propagation, where it has one and none was given."""
+    if one.name != "lrp" or "(" in one.title:
+        return one
+    return Chosen(registry.methods["lrp"](rule=rule), _titled("lrp", {"rule": rule}))
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.colour import Limits, magnitude, symmetric
-from ...core.marks import Bars, Group, Heatmap, Image, Node, Text
+from ...core.marks import Bars, Box, Group, Heatmap, Image, Node, Text
+from ...core.saying import percent
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...methods.attribute import EachClass
@@ -129,13 +130,13 @@ class Bench:
         numbers = self.numbers(cell)
         if numbers is not None:
             pixels = np.asarray(asked.current.shown)
-            limits = self._limits(cell, numbers)
+            limits, boxes = self._limits(cell, numbers), _fields(cell.found)
             if not self.style.overlay:
-                return Image(pixels=numbers, limits=limits, title=title, caption=caption, size=size)
+                return Image(pixels=numbers, limits=limits, boxes=boxes, title=title, caption=caption, size=size)
             grey = inputs.grey(pixels) if pixels.ndim == 2 else None
             return Image(
-                pixels=pixels, limits=grey, heat=numbers, heat_limits=limits, contour=self.style.contour, title=title,
-                caption=caption, size=size,
+                pixels=pixels, limits=grey, heat=numbers, heat_limits=limits, contour=self.style.contour, boxes=boxes,
+                title=title, caption=caption, size=size,
             )  # fmt: skip
         body = self._rescaled(cell, picture(found).body)
         return _named(body, title, caption)
@@ -208,6 +209,18 @@ def _largest(values: Floats) -> float:
     return float(finite.max()) if finite.size else 0.0
 
 
+def _fields(found: Attribution) -> tuple[Box, ...]:
+    """What a unit can see by the network's structure, and what it was measured to see, as boxes on its map."""
+    made = []
+    for name, label in (("reach", "can see"), ("measured", "sees")):
+        if name in found.maps:
+            top, left, bottom, right = (int(k) for k in found.maps[name])
+            made.append(Box(
+                x=left, y=top, width=right - left, height=bottom - top, label=f"{label} {bottom - top} × {right - left}"
+            ))
+    return tuple(made)
+
+
 def _known(found: Attribution) -> Iterator[str]:
     """The numbers that say how far to believe a map, in words."""
     missed = gap(found)
@@ -218,6 +231,8 @@ def _known(found: Attribution) -> Iterator[str]:
         else:
             sums = sum(float(part[0].double().sum()) for part in nesting.tensors(found.values))
             yield f"sum {sums:.3g}, {_percent(missed)} off"
+    if "measured field" in found.checks:
+        yield f"measured field {found.checks['measured field']:.0f} pixels, theoretical {found.checks['theoretical field']:.0f}"
     if found.note:
         yield found.note
 
@@ -225,7 +240,7 @@ def _known(found: Attribution) -> Iterator[str]:
 def _percent(share: float) -> str:
     if not np.isfinite(share):
         return "not a number"
-    return "< 0.1 %" if share < 1e-3 else f"{100 * share:.2g} %" if share < 10 else "many times"
+    return "< 0.1 %" if share < 1e-3 else percent(share) if share < 10 else "many times"
 
 
 def caption(bench: Bench, methods: int) -> str:

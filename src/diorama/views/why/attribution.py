@@ -11,9 +11,10 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...methods.attribute import attributions
 from ...methods.cost import Cost
+from ...methods.relevance.composites import COMPOSITES
 from ...scene import Scene
 from ..view import View
-from ._asked import GROUPS, Asked, Chosen, currents, named, of_group, total
+from ._asked import GROUPS, Asked, Chosen, currents, named, of_group, ruled, total
 from ._believing import Believing
 from ._bench import Bench, Style, caption
 
@@ -38,6 +39,7 @@ class Attribution(View):
 
     title = "Why this answer?"
     question = "Which parts of the input speak for this answer, and which against it?"
+    answers = True
     family = "features"
     papers = (
         "Simonyan et al. 2013", "Zeiler & Fergus 2014", "Springenberg et al. 2014", "Bach et al. 2015",
@@ -60,6 +62,9 @@ class Attribution(View):
     method: str | None = knob(
         None, "Methods by name with commas between them, knobs in brackets: gradient, lrp(rule=epsilon); empty for the group."
     )
+    rule: str = knob(
+        "auto", "The rule of LRP where it is among the methods; auto takes LRP's own.", choices=("auto", *COMPOSITES)
+    )
     inputs: int = knob(1, "How many inputs: the chosen examples, and the next ones up to this number.", low=1, high=16)
     sign: str = knob("signed", "All of the map, or only what speaks for the target.", choices=("signed", "positive"))
     scale: str = knob(
@@ -80,6 +85,8 @@ class Attribution(View):
             scene.cancel()
         rows = [Asked(scene, selection, current) for current in currents(scene, selection, self.inputs)]
         chosen = named(self.method) if self.method else of_group(self.group, rows[0])
+        if self.rule != "auto" and (self.method or self.group != "relevance"):
+            chosen = [ruled(one, self.rule) for one in chosen]
         refused: dict[str, str] = {}
         for one in chosen:
             reason = rows[0].refused(one.method)

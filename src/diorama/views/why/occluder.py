@@ -50,6 +50,7 @@ class Occluder(View):
 
     title = "Cover a part"
     question = "What if it did not see this part?"
+    answers = True
     family = "features"
     papers = ("Zeiler & Fergus 2014, arXiv:1311.2901", "Zhou et al. 2015, arXiv:1412.6856")
     rows = ("A7", "A8")

@@ -40,6 +40,7 @@ class Regions(View):
 
     title = "Regions that drive it"
     question = "Which parts of pictures drive this unit or class most?"
+    answers = True
     family = "features"
     papers = ("Girshick et al. 2014, arXiv:1311.2524", "Uijlings et al. 2013, doi:10.1007/s11263-013-0620-5")
     rows = ("A9",)

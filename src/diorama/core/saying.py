@@ -1,0 +1,34 @@
+"""Numbers in sentences, said one way: without computer notation, and with as many digits as they deserve."""
+
+from __future__ import annotations
+
+import re
+
+_NOTATION = re.compile(r"(?<![\w.])([-−+]?)(\d+(?:\.\d+)?)e([-+]\d{2,3})(?!\d)( %)?")
+_SMALLEST = 0.01
+"""A share below this, in percent, is told as being below it."""
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def plain(text: str) -> str:
+    """A sentence with its numbers in plain digits: ``1.2e+02 %`` is 120 %, ``7.84e-08 %`` less than 0.01 %.
+
+    Numbers of more digits than a reader counts become powers of ten: 3.2 × 10⁹. All else stays as it is.
+    """
+    return _NOTATION.sub(_said, text) if "e" in text else text
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share of one as a percentage, with so many digits that count."""
+    return plain(f"{100 * share:.{digits}g} %")
+
+
+def _said(match: re.Match[str]) -> str:
+    sign, digits, power, unit = match.group(1), match.group(2), int(match.group(3)), match.group(4) or ""
+    value = float(f"{digits}e{power}")
+    if unit and 0 < value < _SMALLEST:
+        return f"{'more' if sign in ('-', '−') else 'less'} than {sign if sign != '+' else ''}{_SMALLEST} %"
+    if value == 0 or -5 <= power < 6:
+        places = max(0, len(digits.partition(".")[2]) - power)
+        return f"{sign}{value:,.{places}f}{unit}"
+    return f"{sign}{digits} × 10{str(power).translate(_RAISED)}{unit}"

@@ -1,0 +1,38 @@
+"""Numbers in sentences."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diorama.core.saying import percent, plain
+
+
+def test_numbers_are_said_plainly() -> None:
+    """No computer notation: plain digits, thousands apart, powers of ten beyond them, tiny shares as less than one."""
+    assert plain("sum 5, 1.2e+02 % off") == "sum 5, 120 % off"
+    assert plain("7.84e-08 % is left") == "less than 0.01 % is left"
+    assert plain("a score of 3.29e+03, then \u22124.1e-03") == "a score of 3,290, then \u22120.0041"
+    assert plain("3.2e+09 passes, 1e-12 apart") == "3.2 × 10⁹ passes, 1 × 10⁻¹² apart"
+    assert percent(1.234) == "120 %"
+    assert percent(7.84e-10) == "less than 0.01 %"
+
+
+def test_what_is_no_number_stays() -> None:
+    """Names and addresses that look like numbers are left alone."""
+    for text in ("block1e+2x", "arXiv:1512.1e5", "conv1e2", "x.1e-05", "", "e+05"):
+        assert plain(text) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_number_keeps_its_value(value: float) -> None:
+    """Whatever Python writes in three digits is said with the same value."""
+    written = f"{value:.3g}"
+    said = plain(f"it is {written}.").removeprefix("it is ").removesuffix(".")
+    assert not re.search(r"\de", said)
+    digits, _, power = said.replace(",", "").partition(" × 10")
+    exponent = int(power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))) if power else 0
+    assert math.isclose(float(f"{digits}e{exponent}"), float(written), rel_tol=1e-9, abs_tol=0)
