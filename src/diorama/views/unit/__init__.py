@@ -12,7 +12,7 @@ ROOM = Room(
         Place("latent", columns=12, rows=5),
         Place("card", columns=7, rows=9),
         Place("synthesis", columns=5, rows=3),
-        Place("scan", columns=5, rows=3, knobs={"show": "top"}),
+        Place("scan", columns=5, rows=3),
         Place("weights", columns=5, rows=3),
         Place("selectivity", columns=6, rows=4),
         Place("features", columns=6, rows=4),
@@ -90,7 +90,7 @@ ROOM = Room(
             training=(
                 Place("card", columns=7, rows=9),
                 Place("synthesis", columns=5, rows=3),
-                Place("scan", columns=5, rows=3, knobs={"show": "top"}),
+                Place("scan", columns=5, rows=3),
                 Place("weights", columns=5, rows=3),
             ),
             input=(

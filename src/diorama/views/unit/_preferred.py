@@ -175,6 +175,18 @@ def of_units(scene: Scene, selection: Selection, layer: str, units: Sequence[int
     return _forming(scene, selection, f"units/{layer}", units, wanted, window)
 
 
+def so_far(scene: Scene, layer: str, unit: int) -> Preferred | None:
+    """What a unit asks for as far as it has formed, without a step more; None where nothing has."""
+    name = f"preferred/units/{layer}"
+    if not scene.memory.has(name):
+        return None
+    kept: _Kept = scene.once(name, _Kept)
+    one = kept.made.get(unit) or (kept.forming.now.get(unit) if kept.forming is not None else None)
+    if kept.stage is None or one is None:
+        return None
+    return Preferred(kept.stage, (one,), 1 if unit in kept.made else 0, 1)
+
+
 def of_directions(scene: Scene, selection: Selection, directions: Sequence[Direction]) -> Iterator[Preferred]:
     """What directions of one layer ask for."""
     layer = directions[0].layer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSe
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, unit_key
 from ...data.kinds import Tokens
-from ...data.nesting import join
+from ...data.nesting import Nested, join
 from ...derive.scanning import Seen, known, seen
 from ...scene import Scene
 from .. import about, crops, wiring
@@ -69,6 +69,13 @@ class Card(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """What one forward pass tells, then the strongest examples, what excites the unit in them, what it asks for."""
         card = _Card(scene, selection, self)
+        if card.familiar:
+            # Another input for a unit that is known, as a camera sends them: the whole card at once.
+            card.probed()
+            if self.back != "none" and card.pictured:
+                card.sent_back()
+        if self.synthesize:
+            card.formed = _preferred.so_far(scene, card.one.source.name, card.unit)
         yield self._picture(scene, selection, card, final=False)
         began = time.monotonic()
         if not known(scene, card.one.source):
@@ -186,20 +193,41 @@ class _Card:
 
     def sent_back(self) -> None:
         """The activations here and in the strongest examples, sent back to the pixels in one batch."""
-        assert self.seen is not None
-        assert self.top is not None
-        strong = self.top.examples
-        x = join([self.current.x, self.seen.inputs(self.scene, strong)]) if strong else self.current.x
-        places = [self.place, *self.top.places]
         for way in self.view.ways:
-            found, ruled = crops.sent_back(
-                self.scene, self.one.source, x, [self.unit] * len(places), places, way  # type: ignore[arg-type]
-            )
+            found, ruled = self._signals(way)
             if not ruled:
                 self.back = {"gradient": found}
                 self.note = "No ReLU runs in this model, so the plain gradient is shown in place of deconvnet."
                 return
             self.back[way] = found
+
+    def _signals(self, way: str) -> tuple[np.ndarray, bool]:
+        """What the input and the strongest examples send back; the examples only once at these weights."""
+        assert self.seen is not None
+        assert self.top is not None
+        strong, seen = self.top.examples, self.seen
+        name = self._kept(way)
+        if not strong or not self.scene.memory.has(name):
+            x = join([self.current.x, seen.inputs(self.scene, strong)]) if strong else self.current.x
+            found, ruled = self._sent(x, [self.place, *self.top.places], way)
+            self.scene.memory.put(name, (found[1:], ruled))
+            return found, ruled
+        places = self.top.places
+        rest, ruled = self.scene.once(name, lambda: self._sent(seen.inputs(self.scene, strong), places, way))
+        return np.concatenate([self._sent(self.current.x, [self.place], way)[0], rest]), ruled
+
+    def _sent(self, x: Nested, places: Sequence[Place], way: str) -> tuple[np.ndarray, bool]:
+        units = [self.unit] * len(places)
+        return crops.sent_back(self.scene, self.one.source, x, units, places, way)  # type: ignore[arg-type]
+
+    def _kept(self, way: str) -> str:
+        return f"card/back/{self.one.source.name}/{self.unit}/{self.view.count}/{way}"
+
+    @property
+    def familiar(self) -> bool:
+        """Whether all that does not depend on the input is there already."""
+        back = self.view.ways if self.pictured else ()
+        return known(self.scene, self.one.source) and all(self.scene.memory.has(self._kept(way)) for way in back)
 
     # Drawing.
 
