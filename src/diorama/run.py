@@ -13,7 +13,7 @@ from .core import registry
 from .core.errors import DioramaError, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
 from .record import requests
-from .record.reader import Reader
+from .record.lineage import Line, children
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +32,7 @@ class Acknowledged(NamedTuple):
     text: str
 
 
-class Run(Reader):
+class Run(Line):
     """A recorded or running training: its series, histograms, events, snapshots, scenes and commands."""
 
     def __init__(self, path: str | Path, trust: bool = False, model: Any = None) -> None:
@@ -50,6 +50,17 @@ class Run(Reader):
     def name(self) -> str:
         """The run's name."""
         return str(self.meta.get("name") or self.path.name)
+
+    @property
+    def parent(self) -> Run | None:
+        """The run beside this one from which it goes on; None where there is none, or it cannot be read (``broken`` tells)."""
+        ancestry = self.ancestry
+        return Run(ancestry[0][0], self.trust) if ancestry else None
+
+    @property
+    def children(self) -> list[Run]:
+        """The runs beside this one that go on from it."""
+        return [Run(folder, self.trust) for folder in children(self.path)]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,13 +116,14 @@ class Run(Reader):
     def _unpickled(self, number: int) -> dict[str, Any]:
         from .record import models
 
+        folder, number = self.home(number)
         own = self.meta.get(f"architecture-{number}") or self.meta
         reason = own.get("model_error")
-        if reason and not models.file_of(self.path, number).is_file():
+        if folder == self.path and reason and not models.file_of(folder, number).is_file():
             raise Unavailable(
                 f"the model of {self.name!r} could not be stored ({reason}); to look into it, {models.WAY_OUT}"
             )
-        return models.load(self.path, number, self.trust)
+        return models.load(folder, number, self.trust)
 
     def _made(self) -> dict[str, Any]:
         from torch import nn

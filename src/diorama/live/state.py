@@ -17,6 +17,7 @@ import numpy as np
 from ..core import protocol
 from ..core.errors import Damaged, DioramaError
 from ..core.saying import plain
+from ..record.lineage import Line
 from ..record.nature import nature
 from ..record.reader import Reader
 from .log import write_log
@@ -75,7 +76,7 @@ class Tracker:
                     if self._reader is not None:
                         self._reader.close()
                         self.anatomy = None
-                    self._reader, self._made = Reader(self.path, WAIT), made
+                    self._reader, self._made = Line(self.path, WAIT), made
                 try:
                     yield self._reader
                 finally:

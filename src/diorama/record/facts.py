@@ -22,11 +22,19 @@ class LayerFact(msgspec.Struct):
     order: int = 0
 
 
+class Parent(msgspec.Struct):
+    """The run beside this one from which it goes on, and the step."""
+
+    run: str
+    step: Count
+
+
 TYPES: dict[str, Any] = {
     "name": str, "model": str, "task": str, "model_error": str | None, "classes": list[str], "examples": Count,
     "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str],
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
-    "versions": dict[str, Any], "command": list[str],
+    "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
+    "frozen": list[tuple[str, Count, Count | None]],
 }  # fmt: skip
 """What the readers of a run rely on; other facts may be any plain data."""
 _OWN = "architecture-"

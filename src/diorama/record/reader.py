@@ -161,14 +161,20 @@ class Reader:
 
     def times(self, steps: Any = None) -> Floats:
         """Wall-clock times, in seconds since 1970: of all recorded steps, or of the given ones (NaN where unknown)."""
+        known, values = self.clock()
+        if steps is None:
+            return values
+        if not len(known):
+            return np.full(len(steps), np.nan)
+        return np.interp(np.asarray(steps, np.float64), known, values, left=np.nan, right=np.nan)
+
+    def clock(self) -> tuple[Steps, Floats]:
+        """All recorded steps, and the wall-clock time of each."""
         if (TIME, SCALAR) not in self._numbers:
             self._names(SCALAR)
         if (TIME, SCALAR) not in self._numbers:
-            return np.zeros(0) if steps is None else np.full(len(steps), np.nan)
-        known, values = self._scalars(self._numbers[TIME, SCALAR])
-        if steps is None:
-            return values
-        return np.interp(np.asarray(steps, np.float64), known, values, left=np.nan, right=np.nan)
+            return np.zeros(0, np.int64), np.zeros(0)
+        return self._scalars(self._numbers[TIME, SCALAR])
 
     def _scalars(self, number: int) -> tuple[Steps, Floats]:
         with self._moment() as moment:
@@ -237,6 +243,10 @@ class Reader:
     def histograms(self, name: str) -> Histograms:
         """How a tensor's values were distributed at each step that was looked at; raises NotFound with the nearest
         names."""
+        return Histograms.of(self.distributions(name))
+
+    def distributions(self, name: str) -> HistogramBlock:
+        """The same as it is stored, in the bins of each step."""
         number = self._number(name, HISTOGRAM)
         with self._moment() as moment:
             stored = self._stored(moment, number, HISTOGRAM)
@@ -247,7 +257,7 @@ class Reader:
             parts.append(HistogramBlock.of([step for step, _ in late], [value for _, value in late]))
         if not parts:
             raise not_found("histogram", name, self.histogram_names)
-        return Histograms.of(HistogramBlock.joined(parts))
+        return HistogramBlock.joined(parts)
 
     @property
     def last_step(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -235,6 +236,7 @@ def test_a_pause_from_the_page_ends_when_its_server_is_gone(
     run, until = _run(training), time.monotonic() + 30
     while not any(event.name == "resume" for event in run.events) and time.monotonic() < until:
         time.sleep(0.02)
-    assert [event["ok"] for event in told if event.get("event") == "command"] == [True]
+    plain = [msgspec.to_builtins(event) for event in told]
+    assert [event["ok"] for event in plain if event.get("event") == "command"] == [True]
     assert "went on by itself" in run.events[-1].text
     assert not training.recorder.controls.paused

@@ -1,0 +1,247 @@
+"""A run that goes on from a step of another one, and that from a third: read as one line, from the first to the last.
+
+A child names its parent by the name of a folder beside its own, and the step; so a line that is moved together stays
+whole, and nothing in a run can point anywhere else. A parent that is missing, damaged or goes round in a circle ends
+the line there, which is told (:attr:`Line.broken`), and what the run holds itself is read as always.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import DioramaError, NotFound
+from .histogram import Histograms
+from .packing import Floats, HistogramBlock, Steps
+from .reader import Event, Reader
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST = 64
+"""Ancestors that are followed."""
+_APART = 100_000
+"""Lies between the architecture numbers of one run of a line and those of its parent."""
+
+
+def told(parent: Path, step: int) -> dict[str, Any]:
+    """The fact that makes a run a child of another one beside it."""
+    return {"parent": {"run": parent.name, "step": step}}
+
+
+@dataclasses.dataclass
+class _Part:
+    """A run of the line, with the steps that count: above the first, up to the last."""
+
+    reader: Reader
+    above: int
+    upto: float
+
+    def holds(self, steps: Steps) -> Any:
+        """Which of the steps are this part's."""
+        return (steps > self.above) & (steps <= self.upto)
+
+
+class Line(Reader):
+    """A run with all its ancestors: series, histograms, snapshots and events of the whole way."""
+
+    def __init__(self, path: str | Path, wait: float = 10.0) -> None:
+        self.broken = ""
+        """Why the line ends before its beginning; empty where it is whole."""
+        self._ancestors: list[_Part] | None = None
+        super().__init__(path, wait)
+
+    def close(self) -> None:
+        """Let go of the files of all runs."""
+        super().close()
+        for part in self._ancestors or ():
+            part.reader.close()
+
+    def rest(self) -> None:
+        """Let go of the files until they are asked again."""
+        super().rest()
+        for part in self._ancestors or ():
+            part.reader.rest()
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._ancestors = None
+
+    @property
+    def ancestry(self) -> list[tuple[Path, int]]:
+        """The folders of all ancestors with the step at which each was left, the parent first."""
+        return [(part.reader.path, int(part.upto)) for part in self._older()]
+
+    def _older(self) -> list[_Part]:
+        """The ancestors' parts, the parent's first; opened once."""
+        if self._ancestors is None:
+            found: list[_Part] = []
+            seen, cut, self.broken = {self.path.resolve()}, None, ""
+            at = self._declared()
+            while at is not None:
+                folder, step = self.path.resolve().parent / at["run"], at["step"]
+                cut = step if cut is None else min(cut, step)
+                if Path(at["run"]).name != at["run"] or at["run"] in ("", ".", ".."):
+                    self.broken = f"a parent is named by a folder beside this one, got {at['run']!r}"
+                elif folder.resolve() in seen or len(found) >= MOST:
+                    self.broken = f"the run {at['run']!r} is an ancestor of itself"
+                if self.broken:
+                    break
+                seen.add(folder.resolve())
+                try:
+                    reader = Reader(folder, self._wait)
+                    at = reader.meta.get("parent")
+                except DioramaError as error:
+                    self.broken = f"the run {folder.name!r}, from which this one goes on, cannot be read: {error}"
+                    break
+                found.append(_Part(reader, -1 if at is None else min(at["step"], cut), cut))
+            if found and self.broken:
+                found[-1].above = -1
+            self._ancestors = found
+        return self._ancestors
+
+    def _declared(self) -> dict[str, Any] | None:
+        """The parent that this run names; none where its facts cannot be read, which whoever asks for them is told."""
+        try:
+            found: dict[str, Any] | None = Reader.meta.fget(self).get("parent")  # type: ignore[attr-defined]
+        except DioramaError:
+            return None
+        return found
+
+    def _parts(self) -> list[_Part]:
+        """The whole line, the oldest run first."""
+        older = self._older()
+        return [*reversed(older), _Part(self, int(older[0].upto) if older else -1, float("inf"))]
+
+    # What is read along the line. A run without a parent reads as one alone.
+
+    def _along(self, read: Callable[[Reader], Any]) -> list[tuple[_Part, Any]]:
+        """What each run of the line has of something, where it has it; the oldest first."""
+        found = []
+        for part in self._parts():
+            with contextlib.suppress(NotFound):
+                found.append((part, read(part.reader)))
+        return found
+
+    @property
+    def series_names(self) -> list[str]:
+        """Names of all scalar series of the line."""
+        return self._every(lambda reader: Reader.series_names.fget(reader))  # type: ignore[attr-defined]
+
+    @property
+    def histogram_names(self) -> list[str]:
+        """Names of all recorded histograms of the line."""
+        return self._every(lambda reader: Reader.histogram_names.fget(reader))  # type: ignore[attr-defined]
+
+    def _every(self, read: Callable[[Reader], list[str]]) -> list[str]:
+        return list(dict.fromkeys(name for part in reversed(self._parts()) for name in read(part.reader)))
+
+    def series(self, name: str) -> tuple[Steps, Floats]:
+        """Steps and values of a series along the line; raises NotFound with the nearest names."""
+        found = self._along(lambda reader: Reader.series(reader, name)) if self._older() else []
+        if not found:
+            return super().series(name)
+        kept = [(steps[mine], values[mine]) for part, (steps, values) in found for mine in [part.holds(steps)]]
+        return np.concatenate([steps for steps, _ in kept]), np.concatenate([values for _, values in kept])
+
+    def clock(self) -> tuple[Steps, Floats]:
+        """All recorded steps of the line, and the wall-clock time of each."""
+        if not self._older():
+            return super().clock()
+        found = []
+        for part in self._parts():
+            steps, values = Reader.clock(part.reader)
+            mine = part.holds(steps)
+            found.append((steps[mine], values[mine]))
+        return np.concatenate([steps for steps, _ in found]), np.concatenate([values for _, values in found])
+
+    def histograms(self, name: str) -> Histograms:
+        """How a tensor's values were distributed along the line; raises NotFound with the nearest names."""
+        found = self._along(lambda reader: Reader.distributions(reader, name)) if self._older() else []
+        blocks = [_rows(block, part.holds(block.steps)) for part, block in found]
+        blocks = [block for block in blocks if len(block)]
+        return Histograms.of(HistogramBlock.joined(blocks)) if blocks else super().histograms(name)
+
+    @property
+    def last_step(self) -> int:
+        """The last committed step."""
+        own: int = Reader.last_step.fget(self)  # type: ignore[attr-defined]
+        return max(own, self._parts()[-1].above)
+
+    @property
+    def events(self) -> list[Event]:
+        """All events of the line, those of the oldest run first."""
+        parts = self._parts()
+        return [
+            event
+            for part in parts
+            for event in Reader.events.fget(part.reader)  # type: ignore[attr-defined]
+            if part.reader is self or event.step <= part.upto
+        ]
+
+    @property
+    def snapshots(self) -> list[int]:
+        """Steps at which the weights are kept."""
+        return sorted(self._owners())
+
+    def _owners(self) -> dict[int, int]:
+        """By the step of a snapshot: which part of the line has it, counted from this run (0) to its oldest ancestor."""
+        parts = self._parts()
+        found: dict[int, int] = {}
+        for number, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
+            for step in Reader.snapshots.fget(part.reader):  # type: ignore[attr-defined]
+                # The step at which a child was begun is the child's, where it has it.
+                if part.above <= step <= part.upto:
+                    found[step] = number
+        return found
+
+    def _owner(self, step: int) -> tuple[int, Reader]:
+        owners = self._owners()
+        before = max((each for each in owners if each <= step), default=None)
+        number = owners[before] if before is not None else 0
+        return number, self if not number else self._older()[number - 1].reader
+
+    def model_at(self, step: int) -> int:
+        """The number of the architecture that a snapshot belongs to; each run of the line has numbers of its own."""
+        if not self._older():
+            return super().model_at(step)
+        number, reader = self._owner(step)
+        return number * _APART + Reader.model_at(reader, step)
+
+    def home(self, architecture: int) -> tuple[Path, int]:
+        """The folder of a run of the line that has an architecture, and the number of it there."""
+        number, own = divmod(architecture, _APART)
+        return (self._older()[number - 1].reader.path if number else self.path), own
+
+    def structure(self, step: int) -> dict[str, Any]:
+        """What the network was made of at a step."""
+        return Reader.structure(self._owner(step)[1], step) if self._older() else super().structure(step)
+
+    def state(self, step: int) -> dict[str, Tensor]:
+        """Weights and buffers at a snapshot of the line."""
+        return Reader.state(self._owner(step)[1], step) if self._older() else super().state(step)
+
+    def check(self) -> list[str]:
+        """Read everything of this run and verify it; an ancestor that cannot be read is told too."""
+        broken = [self.broken] if not self._older() or self.broken else []
+        return [*super().check(), *filter(None, broken)]
+
+
+def _rows(block: HistogramBlock, mine: Any) -> HistogramBlock:
+    return HistogramBlock(block.steps[mine], block.floors[mine], block.statistics[mine], block.start, block.counts[mine])
+
+
+def children(path: Path) -> list[Path]:
+    """The folders of the runs beside one that go on from it; what cannot be read is no child."""
+    found = []
+    for folder in sorted(path.resolve().parent.iterdir()):
+        if folder != path.resolve() and (folder / "run.db").is_file():
+            with contextlib.suppress(DioramaError, OSError), Reader(folder, 1.0) as reader:
+                if (reader.meta.get("parent") or {}).get("run") == path.resolve().name:
+                    found.append(folder)
+    return found
