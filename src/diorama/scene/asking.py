@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
 from ..core.knobs import Knob, build, knobs_of
 from ..core.picture import Picture, Progress
 from ..core.selection import KINDS, Key, Selection, as_key
-from ..model.surroundings import Neutral, neutrally
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -25,6 +25,10 @@ def pictures(
     progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Picture]:
     """The pictures of a view, checked before the first: view, knobs and keys exist, and the view fits the scene."""
+    if "torch" not in sys.modules:  # nobody can have switched anything on, and a record is drawn without torch
+        return _drawn(scene, *_asked(scene, name, select, options), progress)
+    from ..model.surroundings import Neutral, neutrally
+
     with Neutral():
         asked, selection = _asked(scene, name, select, options)
     return neutrally(_drawn(scene, asked, selection, progress))
@@ -79,6 +83,8 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
                 _checked(moment, selection, view.follows)
             except DioramaError:
                 continue  # a network that grew: what is chosen is not there at every step
+            from ..model.surroundings import neutrally
+
             for picture in neutrally(_drawn(moment, view, selection, None)):
                 if picture.final:
                     yield picture

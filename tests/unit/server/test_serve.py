@@ -338,3 +338,24 @@ def test_functions_are_named_for_workers() -> None:
     """A function of a module can be imported by a worker; one made on the spot cannot."""
     assert importable_name(importable_name) == "diorama.server.serve:importable_name"
     assert importable_name(lambda: None) is None
+
+
+WITHOUT_TORCH = """
+import sys
+from diorama.live.looking import Looking
+worker = Looking()
+worker.warm("record")
+source = {"path": sys.argv[1], "trust": False, "model": None}
+made = []
+for view in ("curves", "distributions"):
+    job = {"kind": "view", "request": {"run": "tiny", "view": view}, "sources": {"tiny": source}}
+    worker.perform(job, lambda event, body=b"": made.append(event["event"]), lambda: False)
+print(made.count("picture") >= 2, "torch" in sys.modules)
+"""
+
+
+def test_a_record_is_drawn_without_torch(recorded: Path) -> None:
+    """Curves and distributions come before torch could be there, in a worker that is a fifth as large."""
+    line = [sys.executable, "-c", WITHOUT_TORCH, str(recorded / "tiny")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=100)
+    assert done.stdout.split() == ["True", "False"], done.stderr
