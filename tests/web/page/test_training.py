@@ -134,7 +134,8 @@ def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -
             other = visit.context.new_page()
             other.goto(demos.url.split("?")[0] + address)
             if view.panel == "inspector":
-                expect(other.get_by_text("Nothing is selected")).to_be_visible(timeout=PATIENCE)
+                # It is folded until something is selected.
+                expect(other.get_by_role("button", name="Open Inspector")).to_be_visible(timeout=PATIENCE)
             else:
                 drawn(other.locator(f"[data-view={view.name}]"))
             other.close()
