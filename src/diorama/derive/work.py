@@ -128,7 +128,8 @@ class Work:
             if not alone:
                 return self._watched()
         begun = self._begun()
-        scene = derived.scene.alone(self._asked)
+        # Asking at every operation costs a part of each pass, so it is left out where nobody can cancel.
+        scene = derived.scene.alone(self._asked if self._check is not None else None)
         before = derived.before.value if derived.before is not None else None
         self._parts = iter(derived.derivation.stages(scene, begun, before))
         return None
