@@ -53,7 +53,7 @@ def test_examples_say_what_changed_between_two_scenes() -> None:
     table = _mark(picture, Table)
     changed = scene.predictions() != other.predictions()
     assert np.array_equal(table.flagged, changed.numpy())
-    assert f"{int(changed.sum())} answers changed" in picture.caption
+    assert f"{int(changed.sum())} answers differ" in picture.caption
     assert np.allclose(_column(table, "change"), (scene.losses() - other.losses()).numpy(), atol=1e-6)
 
 
