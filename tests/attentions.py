@@ -59,7 +59,7 @@ class Added(Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (part.reshape(-1, x.shape[1], 4) for part in self.heads(x))
-        scores = torch.baddbmm(torch.zeros(1, x.shape[1], x.shape[1]), q, k.transpose(1, 2), beta=1, alpha=4**-0.5)
+        scores = torch.baddbmm(x.new_zeros(1, x.shape[1], x.shape[1]), q, k.transpose(1, 2), beta=1, alpha=4**-0.5)
         weights = scores.view(-1, 2, *scores.shape[1:]).softmax(-1)
         y = torch.bmm(weights.view(scores.shape), v)
         return self.proj(y.view(-1, 2, x.shape[1], 4).transpose(1, 2).reshape(x.shape))

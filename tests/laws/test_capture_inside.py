@@ -93,7 +93,7 @@ def test_models_without_recurrence_or_attention_are_refused() -> None:
     model, x = nn.Sequential(nn.Linear(5, 3)), torch.randn(2, 5)
     with pytest.raises(NotApplicable, match="Sequential runs no LSTM"):
         recurrent(model, x)
-    with pytest.raises(NotApplicable, match="Sequential calls no MultiheadAttention"):
+    with pytest.raises(NotApplicable, match="Sequential runs no attention"):
         attention(model, x)
 
 

@@ -53,7 +53,7 @@ def test_ops_have_the_names_of_the_graph(network: tuple[nn.Module, Any]) -> None
     wanted = [name for name in nodes if not known[name].whole]
     with Capture(model, wanted) as look:
         look(x)
-    packed = any("packed" in name for name in known.ops)
+    packed = any("pack" in name for name in known.ops)
     with Capture(model, wanted, gates=not packed, attention=True) as opened:
         opened(x)
     assert set(look) == set(opened) == set(wanted)

@@ -25,7 +25,9 @@ from ..model.outputs import Wanted
 from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
 from ..model.unwrap import device_of, fed, unwrap
+from .bare import compare
 from .batches import pieces
+from .entrance import Entrance
 from .method import Attribution, Looking, Method
 from .notes import numbers_note
 from .precision import NOTE as NARROW
@@ -122,11 +124,18 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
 
 
 def _explained(look: Looking, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:
+    found: Attribution
     parts = list(pieces(look, x, grad=True))
     if len(parts) == 1 or method.singly or (callable(target) and not isinstance(target, Target)):
-        yield from method.attribute(look, x, aimed)
+        for found in method.attribute(look, x, aimed):
+            if method.opens or Entrance(x).waits:
+                compare(look, x, aimed, method, found)
+            yield found
     else:
-        yield _in_parts(look, x, aimed, method, parts)
+        found = _in_parts(look, x, aimed, method, parts)
+        if method.opens or Entrance(x).waits:
+            compare(look, x, aimed, method, found)
+        yield found
 
 
 def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: list[slice]) -> Attribution:

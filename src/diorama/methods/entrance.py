@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ..core.errors import NotApplicable
 from ..data import nesting
 from ..data.nesting import Nested
-from ..model.mode import Rule
+from ..model.mode import OpMode, Rule
 
 
 class _Enough(BaseException):
@@ -36,6 +37,8 @@ class Entrance:
         self._found: dict[int, Tensor] = {}
         self._structure = x
         self.waits = bool(self._whole)
+        self.following: tuple[Rule, ...] = ()
+        """The rules of the pass, which also answer what a bag makes of its rows."""
         if points is not None:
             self._place(points)
         fresh = iter([self._given[k] if k in self._given and k not in self._whole else part
@@ -73,7 +76,11 @@ class Entrance:
             self._found[k] = fresh.transpose(0, 1) if turned else fresh
             if not self._given and len(self._found) == len(self._whole):
                 raise _Enough
-            return finish(fresh)
+            mode = OpMode()
+            for rule in self.following:
+                mode.replace(rule)
+            with mode:
+                return finish(fresh)
         return NotImplemented
 
     def search(self, look: Callable[[Nested], Any]) -> None:
@@ -128,12 +135,27 @@ def _reading(
         given = inspect.signature(F.embedding_bag).bind(*args, **kwargs).arguments
         if given["input"].ndim != 2 or given.get("per_sample_weights") is not None:
             return None
-        return given["input"], lambda: F.embedding(given["input"], given["weight"]), _BAGS[given.get("mode", "mean")]
+        norm = {name: given[name] for name in ("max_norm", "norm_type") if name in given}
+        skipped = given.get("padding_idx")
+        if skipped is None:
+            return given["input"], lambda: F.embedding(given["input"], given["weight"], **norm), _BAGS[given.get("mode", "mean")]
+        kept = given["input"] != skipped % len(given["weight"])
+        bag = functools.partial(_padded_bag, given.get("mode", "mean"), kept[..., None])
+        return given["input"], lambda: F.embedding(given["input"], given["weight"], **norm), bag
     if name == "getitem" and len(args) == 2 and isinstance(args[0], nn.Parameter) and isinstance(args[1], Tensor):
         if args[1].is_floating_point() or args[1].dtype == torch.bool:
             return None
         return args[1], lambda: func(*args, **kwargs), lambda rows: rows
     return None
+
+
+def _padded_bag(mode: str, kept: Tensor, rows: Tensor) -> Tensor:
+    """What a bag makes of its rows (n, t, units) without those that are padding; of none at all, zeros."""
+    if mode == "max":
+        highest = rows.masked_fill(~kept, -torch.inf).amax(1)
+        return highest.masked_fill(~kept.any(1), 0.0)
+    total = rows.masked_fill(~kept, 0.0).sum(1)
+    return total if mode == "sum" else total / kept.sum(1).clamp_min(1)
 
 
 _BAGS: dict[str, Callable[[Tensor], Tensor]] = {

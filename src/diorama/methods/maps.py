@@ -15,6 +15,7 @@ from ..core.errors import NotApplicable
 from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..model.layers import Layer, by_unit
+from ..model.slopes import slopes
 from ..model.targets import Target
 from .cost import Cost
 from .method import Looking
@@ -118,13 +119,13 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         raise NotApplicable("the target does not depend on the maps in a differentiable way; use occlusion")
     for tap in taps:
         at = tap.caught if tap.caught is not None else there[tap.layer.name]
-        slopes = None
+        slope = None
         if grad:
             last = tap is taps[-1]
-            slopes = torch.autograd.grad(there.value.sum(), at, retain_graph=not last, allow_unused=True)[0]
-        slopes = torch.zeros_like(at) if slopes is None else slopes
+            slope = slopes(there.value.sum(), [at], keep_graph=not last)[0]
+        slope = torch.zeros_like(at) if slope is None else slope
         grid = _grid(look, x, tap.layer)
-        a, g = (_on_grid(by_unit(tap.layer, part.detach()), grid) for part in (at, slopes))
+        a, g = (_on_grid(by_unit(tap.layer, part.detach()), grid) for part in (at, slope))
         touched = int(g.ne(0).any(1).any(0).sum())
         # What only the last step or the class token reads holds no map yet: the layers before it do.
         if touched > 1 or tap is taps[-1] or (tap.layer.spatial and touched):

@@ -24,10 +24,12 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.function import FunctionModule
+from ..model.hidden import Hidden, hidden
 from ..model.layers import LayerTable, layers
 from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule
 from ..model.outputs import Reading, Wanted
+from ..model.slopes import slopes
 from ..model.targets import Target
 from ..model.untouched import weights_held
 from ..model.unwrap import versions_of
@@ -139,6 +141,11 @@ class Looking:
         return self._reading
 
     @property
+    def hidden(self) -> Hidden:
+        """What the model runs that no rule for ops reaches."""
+        return hidden(self.model, self._x)
+
+    @property
     def task(self) -> str:
         """What the model answers: classification, multi_label, regression, next_token, or nothing known."""
         return self.reading.task
@@ -170,6 +177,7 @@ class Looking:
         """
         names = tuple(dict.fromkeys((*keep, *(target.keep if target is not None else ()))))
         entrance = Entrance(x, points)
+        entrance.following = tuple(rules)
         mode = OpMode()
         answering = (*entrance.rules, *rules, *(() if plain else (self.layout,)))
         for rule in answering:
@@ -245,7 +253,7 @@ class Looking:
             raise NotApplicable(
                 "the target does not depend on the input in a differentiable way; use occlusion or lime"
             )
-        found = torch.autograd.grad(value.sum(), tuple(points), allow_unused=True, retain_graph=keep_graph)
+        found = slopes(value.sum(), points, keep_graph=keep_graph)
         return tuple(torch.zeros_like(at) if part is None else part for at, part in zip(points, found, strict=True))
 
     def shaped(self, x: Nested, parts: Sequence[Tensor]) -> Nested:
@@ -312,6 +320,8 @@ class Method(Plugin):
     """Its numbers need float32: of a model in float16 it explains a copy, and says so."""
     singly: ClassVar[bool] = False
     """It explains one example after the other; else all go through the model together, as many as the memory holds."""
+    opens: ClassVar[bool] = False
+    """It answers the model's ops by rules of its own: it must see all of them, and come to the model's own score."""
     pooled: ClassVar[bool] = False
     """Its baseline is a pool of inputs for all examples, not one for each."""
     rows: ClassVar[tuple[str, ...]] = ()
@@ -330,6 +340,8 @@ class Method(Plugin):
         """None where the method can be used; else one sentence that says why not and what to use instead."""
         if look.function and not cls.function:
             return f"{cls.name} looks inside a model, and this is a plain function; use occlusion, lime or kernel_shap"
+        if cls.opens and (unseen := look.hidden):
+            return f"{cls.name} follows the model's ops, and cannot see into {unseen}; use integrated_gradients or occlusion"
         return None
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:

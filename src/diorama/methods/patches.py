@@ -18,6 +18,7 @@ from ..data.kinds import Image, Kind
 from ..data.nesting import Nested
 from ..model.incremental import Incremental
 from ..model.targets import Target
+from .bare import windowed
 from .batches import LARGEST, together
 from .method import Looking
 
@@ -239,6 +240,8 @@ class Changed:
         self.image = laid.image[example : example + 1]
         incremental = laid.pixels and not laid.whole and not look.function
         self.engine = Incremental(self._run, self.image, cancel=look.cancel) if incremental else None
+        if self.engine is not None and not windowed(look, self._x, self.engine, self._run, self.image):
+            self.engine = None
         self._cancel = look.cancel
         self._together = together(look, self._x, BATCH)
 

@@ -15,19 +15,30 @@ from ..core.errors import UsageError
 
 KERNELS = ("multi_head_attention_forward", "scaled_dot_product_attention")
 Seen = Callable[[Tensor], None]
+Touch = Callable[[str, Tensor], Tensor]
 Scales = dict[int, float]
 """By head: what its output is multiplied with."""
 
 _SIGNATURE = inspect.signature(F.multi_head_attention_forward)
 
 
-def opened(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], seen: Seen, scales: Scales) -> Any:
-    """Run one of the two attention ops in the open; ``seen`` gets the weights (n, heads, q, k)."""
-    if name == "scaled_dot_product_attention":
-        return dot_product(*args, **kwargs, seen=seen, scales=scales)
+def bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of torch's multi-head attention by name."""
     call = _SIGNATURE.bind(*args, **kwargs)
     call.apply_defaults()
-    return _multi_head(call.arguments, seen, scales)
+    return call.arguments
+
+
+def opened(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], seen: Seen | None, scales: Scales, touch: Touch | None = None
+) -> Any:
+    """Run one of the two attention ops in the open; ``seen`` gets the weights (n, heads, q, k).
+
+    ``touch(part, tensor)`` sees queries, keys, values and the pattern, and says what goes on.
+    """
+    if name == "scaled_dot_product_attention":
+        return dot_product(*args, **kwargs, seen=seen, scales=scales, touch=touch)
+    return _multi_head(bound(args, kwargs), seen, scales, touch)
 
 
 def dot_product(
@@ -43,6 +54,7 @@ def dot_product(
     seen: Seen | None = None,
     scales: Scales | None = None,
     safe: bool = True,
+    touch: Touch | None = None,
 ) -> Tensor:
     """Attention of queries (…, heads, q, d) over keys and values (…, heads, k, d), as its formula says.
 
@@ -51,6 +63,8 @@ def dot_product(
     if enable_gqa:
         key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
         value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
+    if touch is not None:
+        query, key, value = touch("query", query), touch("key", key), touch("value", value)
     factor = 1 / math.sqrt(query.size(-1)) if scale is None else scale
     scores = query @ key.transpose(-2, -1) * factor
     if is_causal:
@@ -62,14 +76,16 @@ def dot_product(
     weights = scores.softmax(-1)
     if safe:
         weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0.0)
+    if touch is not None:
+        weights = touch("pattern", weights)
     if seen is not None:
-        seen(_by_head(weights))
+        seen(by_head(weights))
     if dropout_p:
         weights = F.dropout(weights, dropout_p)
     return _scaled(weights @ value, scales)
 
 
-def _by_head(weights: Tensor) -> Tensor:
+def by_head(weights: Tensor) -> Tensor:
     """(n, heads, q, k), also from attention with one head or with more leading axes."""
     if weights.ndim == 3:
         return weights[:, None]
@@ -87,7 +103,7 @@ def _scaled(out: Tensor, scales: Scales | None) -> Tensor:
     return out * (factor[:, None, None] if out.ndim > 3 else factor)
 
 
-def _multi_head(call: dict[str, Any], seen: Seen, scales: Scales) -> tuple[Tensor, Tensor | None]:
+def _multi_head(call: dict[str, Any], seen: Seen | None, scales: Scales, touch: Touch | None) -> tuple[Tensor, Tensor | None]:
     """``torch.nn.functional.multi_head_attention_forward`` in the open; inputs are (t, n, d) or (t, d)."""
     query, key, value = call["query"], call["key"], call["value"]
     single = query.ndim == 2
@@ -110,8 +126,9 @@ def _multi_head(call: dict[str, Any], seen: Seen, scales: Scales) -> tuple[Tenso
         mask = F.pad(mask, (0, k.size(2) - mask.size(-1)))
     kept: list[Tensor] = []
     drop = call["dropout_p"] if call["training"] else 0.0
-    out = dot_product(q, k, v, mask, drop, seen=kept.append, scales=scales, safe=not call["need_weights"])
-    seen(kept[0])
+    out = dot_product(q, k, v, mask, drop, seen=kept.append, scales=scales, safe=not call["need_weights"], touch=touch)
+    if seen is not None:
+        seen(kept[0])
     out = out.permute(2, 0, 1, 3).reshape(steps, examples, width)
     out = F.linear(out, call["out_proj_weight"], call["out_proj_bias"])
     shown = None

@@ -87,6 +87,23 @@ def with_tensor(output: Any, old: Tensor, new: Tensor) -> Any:
     return output
 
 
+def with_argument(arguments: Any, number: int, new: Tensor) -> Any:
+    """The same arguments with the tensor of that number, in the order of :func:`tensors_in`, exchanged, and no other."""
+    left = [number]
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            left[0] -= 1
+            return new if left[0] == -1 else value
+        if isinstance(value, Mapping):
+            return {name: walk(part) for name, part in value.items()}
+        if type(value) in (tuple, list):
+            return type(value)([walk(part) for part in value])
+        return value
+
+    return walk(arguments)
+
+
 def time_major(modules: Mapping[str, nn.Module]) -> frozenset[str]:
     """Paths of the modules that put time before the example: made with ``batch_first=False``, and what is in them."""
     found = set()

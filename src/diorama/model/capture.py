@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, Literal
@@ -11,17 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
-from ..core.selection import is_point, within, without_call
+from ..core.selection import Key, is_point, within, without_call
 from ..data import nesting
 from ..data.nesting import Nested
-from .axes import example_axis, first_tensor, holds_packed, tensors_in, time_major, unit_axis, with_tensor
+from .attention import by_head
+from .axes import (
+    example_axis,
+    first_tensor,
+    holds_packed,
+    tensors_in,
+    time_major,
+    unit_axis,
+    with_argument,
+    with_tensor,
+)
 from .edits import Edit, EditedWeights, edited
 from .inplace import writes
 from .layers import LayerTable, layers, recurrent_parts
 from .mode import OpMode, OpNames, Run, Trail, without_modes
 from .opaque import Opaque
-from .points import Point, points
+from .patterns import PARTS
+from .points import Point, Points, points
 from .recurrent import States
+from .slopes import followed
 from .surroundings import Neutral, as_built
 from .untouched import Mode, Untouched
 from .unwrap import dtype_of, fed, layer_modules, named_modules, unwrap
@@ -75,6 +88,7 @@ class Capture:
         self._keep = frozenset(() if keep == "all" else (keep,) if isinstance(keep, str) else keep)
         self._late = time_major(self._modules)
         self._values: dict[str, Any] = {}
+        self._now: dict[str, list[Edit]] = {}
         self._running = False
         self._table: LayerTable | None = None
         self._weights: list[Edit] = []
@@ -88,7 +102,9 @@ class Capture:
         self._paths = {name: self._path(name) for name in named.difference(self._between)}
         if until is not None and until in self._paths and until not in self._modules and without_call(until) == until:
             self._until = self._paths[until]
-        self._opaque = self._open(gates, attention)
+        self._attends = attention
+        self._pointed = bool(self._between) or attention or any(e.key.kind == "head" for own in self._inner.values() for e in own)
+        self._opaque = self._open(gates)
         self._mode_on = OpMode(cancel=cancel)
         self._names = OpNames(self._opaque.trail if self._opaque is not None else Trail(named_modules(self.model)))
 
@@ -119,12 +135,13 @@ class Capture:
         else:
             self._edits.setdefault(key.name, []).append(edit)
 
-    def _open(self, gates: bool, attention: bool) -> Opaque | None:
+    def _open(self, gates: bool) -> Opaque | None:
         """What opens recurrent kernels and attention, when something inside them is asked for."""
         parts = {name for name, path in self._paths.items() if name != path and without_call(name) == name}
         if self._all:
             parts = {within(p, part) for p, module in self._modules.items() for part in recurrent_parts(module)}
-        if not (parts or self._inner or gates or attention):
+        inside = any(name.partition(":")[0] in PARTS for name in self._between)
+        if not (parts or self._inner or gates or self._attends or inside):
             return None
         return Opaque(
             self._modules,
@@ -132,7 +149,6 @@ class Capture:
             keep=self._keep_part,
             edits=self._inner,
             gates=gates,
-            heads=attention,
             lenient=self._all,
         )
 
@@ -156,7 +172,7 @@ class Capture:
             for path in {**dict.fromkeys(self._paths.values()), **dict.fromkeys(wanted)}:
                 handle = self._modules[path].register_forward_hook(self._hook(path))
                 self._stack.callback(handle.remove)
-            if self._opaque is not None or self._between:
+            if self._opaque is not None or self._pointed:
                 self._stack.enter_context(self._names.trail)
         except BaseException:
             self._stack.close()
@@ -176,14 +192,15 @@ class Capture:
         self._recent: tuple[Tensor, int, Tensor] | None = None
         if self._table is None and any(self._unclear(name) for name in self._edits if name in self._paths):
             self._table = layers(self.model, x)
-        if self._between:
+        self._patterns: dict[str, Tensor] = {}
+        if self._pointed:
             self._find(x)
             self._names.trail.restart()
         if self._opaque is not None:
             self._opaque.restart()
         self._running, self.output = True, None
         try:
-            with torch.set_grad_enabled(self._grad), as_built(dtype_of(self.model)), self._ops():
+            with followed(), torch.set_grad_enabled(self._grad), as_built(dtype_of(self.model)), self._ops():
                 self.output = nesting.call(self.model, x)
         except _Enough:
             pass
@@ -196,7 +213,7 @@ class Capture:
         mode = self._mode_on = OpMode(cancel=self._cancel)
         if self._opaque is not None:
             mode.replace(self._opaque)
-        if self._between:
+        if self._at:
             return mode.around(self._ran)
         if self._opaque is not None or self._cancel is not None:
             return mode
@@ -206,12 +223,41 @@ class Capture:
         """Where in the pass the points between layers lie, for an input of this form."""
         with without_modes(), torch.set_grad_enabled(False):
             known = points(self.model, x)
-            self._at = {}
-            for name in self._between:
-                point = known[name]
+        self._at = {}
+        self._now = {name: list(edits) for name, edits in self._edits.items()}
+        inside: dict[str, list[tuple[str, Point]]] = {}
+        for name in (*self._between, *self._heads(known)):
+            point = known[name]
+            if point.slot == "inside":
+                inside.setdefault(name.partition(":")[2], [])
+                inside[point.name.partition(":")[2]] = [*inside.pop(name.partition(":")[2]), (name, point)]
+            else:
                 self._at.setdefault(point.op, []).append((name, point))
+        if self._opaque is not None:
+            self._opaque.touched = {label: functools.partial(self._inside, parts) for label, parts in inside.items()}
         self._asked = frozenset(self._named(full) for full in self._at)
         self._names.restart()
+
+    def _heads(self, known: Points) -> tuple[str, ...]:
+        """The patterns to keep where attention is asked for; edits of a head of a written attention go to its values."""
+        names = dict.fromkeys(f"pattern:{site.label}" for site in known.attention) if self._attends else {}
+        sites = known.attention.by_label
+        for label, edits in self._inner.items():
+            for edit in edits:
+                if edit.key.kind != "head" or label not in sites or sites[label].kernel:
+                    continue
+                unit = dataclasses.replace(edit, key=Key("value", label, edit.key.index))
+                self._now.setdefault(f"value:{label}", []).append(unit)
+                names[f"value:{label}"] = None
+        return tuple(name for name in names if name not in self._between)
+
+    def _inside(self, parts: Sequence[tuple[str, Point]], part: str, tensor: Tensor) -> Tensor:
+        """A part of an attention that is opened: what goes on in its place."""
+        for own, point in parts:
+            if PARTS[point.number] == part:
+                passed = self._touched(own, point, tensor)
+                tensor = tensor if passed is None else passed
+        return tensor
 
     @staticmethod
     def _named(full: str) -> str:
@@ -223,8 +269,15 @@ class Capture:
         if name not in self._asked:
             return run(name, func, args, kwargs)
         here = self._at.get(self._names.next(name), ())
+        for own, point in here:
+            if point.slot == "argument":
+                given = [*tensors_in(args), *tensors_in(kwargs)][point.number]
+                passed = self._touched(own, point, given)
+                if passed is not None:
+                    args, kwargs = with_argument((args, kwargs), point.number, passed)
+        here = [(own, point) for own, point in here if point.slot == "result"]
         into: Tensor | None = None
-        if here and (self._grad or any(own in self._edits for own, _ in here)) and writes(name, func, args, kwargs):
+        if here and (self._grad or any(own in self._now for own, _ in here)) and writes(name, func, args, kwargs):
             # What it answers is changed before the model's own tensor is written to: later, autograd would complain.
             into = args[0] if args else kwargs["input"]
             copy = into.clone()
@@ -232,26 +285,28 @@ class Capture:
         result = run(name, func, args, kwargs)
         self._names.count(name, result)
         for own, point in here:
-            result = self._passed(own, point, result)
+            tensor = list(tensors_in(result))[point.number]
+            passed = self._touched(own, point, tensor)
+            result = result if passed is None else with_tensor(result, tensor, passed)
         if into is not None:
             result = into.copy_(result)
         for own, _ in here:
             self._stop_after(own)
         return result
 
-    def _passed(self, name: str, point: Point, result: Any) -> Any:
-        """Edit and keep what an op answered; returns what goes on in its place."""
-        tensor = list(tensors_in(result))[point.number]
-        edits, wanted = self._edits.get(name), name in self._keep
+    def _touched(self, name: str, point: Point, tensor: Tensor) -> Tensor | None:
+        """Edit and keep what lies at a point; returns what goes on in its place, where that is another tensor."""
+        edits, wanted = self._now.get(name), name in self._keep
         if point.whole and edits and any(edit.key.kind == "unit" or edit.key.place for edit in edits):
-            raise NotApplicable(f"{name} can only be edited whole, as layer or op without a unit: {point.whole}")
+            raise NotApplicable(f"{name} can only be edited whole, without a unit: {point.whole}")
         seen = point.read(tensor, self._examples) if wanted or not point.whole else tensor
         passed = edited(seen, edits, point.unit_axis) if edits else None
+        now = seen if passed is None else passed
+        if self._attends and point.kind == "pattern" and not point.whole:
+            self._patterns[point.name.partition(":")[2]] = by_head(now.detach().clone())
         if wanted:
-            passed = self._store(name, seen if passed is None else passed, passed)
-        if passed is None:
-            return result
-        return with_tensor(result, tensor, passed if point.whole else point.layout.together(passed))
+            passed = self._store(name, now, passed)
+        return None if passed is None else passed if point.whole else point.layout.together(passed)
 
     def __getitem__(self, name: str) -> Any:
         """The activation of a layer (or what ``reduce`` made of it) in the last call."""
@@ -281,7 +336,7 @@ class Capture:
     @property
     def attention(self) -> dict[str, Tensor]:
         """The attention weights (n, heads, q, k) of each layer in the last call, with ``attention=True``."""
-        return self._opaque.weights if self._opaque is not None else {}
+        return self._patterns
 
     def _keep_part(self, name: str, h: Tensor) -> Tensor:
         passed = self._store(name, h, None)

@@ -14,7 +14,8 @@ from ..core.selection import Key, layer_key
 from ..data import nesting
 from ..data.nesting import Nested
 from .axes import first_tensor, tensors_in
-from .mode import ALIASES, NOTHING_DONE, OpMode, OpNames, Trail
+from .mode import OpMode, OpNames, Trail
+from .ops import ALIASES, NOTHING_DONE
 from .untouched import Untouched
 from .unwrap import fed, named_modules, unwrap
 

@@ -18,26 +18,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..core.errors import NotApplicable, UsageError
 from .mode import OpMode
+from .ops import ASKS, DROPOUT, WINDOWED
 from .windows import Base, Pads, Slide, Window, union
-
-# fmt: off
-_POINTWISE = frozenset((
-    "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_max", "sigmoid",
-    "sigmoid_", "tanh", "tanh_", "silu", "gelu", "leaky_relu", "leaky_relu_", "elu", "elu_", "selu", "celu", "mish",
-    "softplus", "hardswish", "hardsigmoid", "prelu", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "pow", "square",
-    "erf", "logsigmoid", "softsign", "tanhshrink", "hardshrink", "softshrink", "threshold", "local_response_norm",
-    "clone", "to", "float", "double", "half", "add", "add_", "sub", "sub_", "rsub", "mul", "mul_", "div", "div_",
-    "maximum", "minimum",
-))
-"""Each output place reads the same place of its inputs (and, in local response normalization, other channels)."""
-_DROPOUT = frozenset(("dropout", "dropout_", "dropout1d", "dropout2d", "alpha_dropout", "feature_alpha_dropout"))
-_ABOUT = frozenset((
-    "shape", "size", "dim", "ndim", "ndimension", "device", "dtype", "layout", "numel", "nelement", "len",
-    "is_floating_point", "is_complex", "is_cuda", "is_inference", "is_sparse", "is_quantized", "is_nested", "requires_grad",
-    "is_leaf", "_version", "element_size", "names", "grad_fn", "is_contiguous", "stride", "is_mkldnn", "is_meta",
-))
-# fmt: on
-"""Asked of a tensor, these read no value of it."""
 
 
 @dataclasses.dataclass
@@ -132,7 +114,7 @@ class Incremental:
 
     def _rule(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         known = [found for tensor in _tensors((args, kwargs)) if (found := self._windows.get(tensor)) is not None]
-        if not known or name in _ABOUT:
+        if not known or name in ASKS:
             return NotImplemented
         if all(isinstance(found, Window) for found in known):
             self._count += 1
@@ -144,9 +126,11 @@ class Incremental:
 
     def _covered(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         window = self._windows.get(args[0]) if args and isinstance(args[0], Tensor) else None
+        if kwargs.get("out") is not None:
+            return NotImplemented
         if name in ("contiguous", "detach") and window is not None:
             return args[0]
-        if name in _DROPOUT and window is not None:
+        if name.removesuffix("_") in DROPOUT and window is not None:
             training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
             return NotImplemented if training else args[0]
         if name == "conv2d" and window is not None:
@@ -156,7 +140,7 @@ class Incremental:
         if name == "batch_norm" and window is not None and func is F.batch_norm:
             training = kwargs.get("training", args[5] if len(args) > 5 else False)
             return NotImplemented if training else self._at_places(name, func, args, kwargs, channels=True)
-        if name in _POINTWISE:
+        if name.removesuffix("_") in WINDOWED:
             return self._at_places(name, func, args, kwargs, channels=name == "prelu")
         if name in ("cat", "concat", "concatenate"):
             axis = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0))
@@ -282,7 +266,7 @@ class Incremental:
         return known[2]
 
     def _counted(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        if not isinstance(result, Tensor) or name in _ABOUT:
+        if not isinstance(result, Tensor) or name in ASKS:
             return
         window = self._windows.get(result)
         made = (window.values if isinstance(window, Window) else result).numel()

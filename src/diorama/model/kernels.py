@@ -11,8 +11,10 @@ from ..core.errors import NotApplicable
 from ..data.nesting import Nested
 from .capture import Capture
 from .edits import Edit
+from .points import points
 from .recurrent import States
 from .untouched import Mode
+from .unwrap import fed
 
 
 def recurrent(
@@ -47,15 +49,17 @@ def attention(
 ) -> dict[str, Tensor]:
     """The attention weights of every head, by the layer that calls the attention (``block.2.attn``).
 
-    *Meaning* a row sums to 1: how much each query takes from each key. A layer that attends twice has ``#2``.
+    *Meaning* a row sums to 1: how much each query takes from each key. A layer that attends twice has ``#2``. Attention is
+    torch's kernels, and any softmax between two products.
     *Shapes* (n, heads, q, k) each.
     *Error* the opened attention equals torch's kernels to 1e-6 in single precision.
     *Cost* one forward pass, and memory for all weights.
-    *Raises* NotApplicable for a model without attention that torch knows as such.
+    *Raises* NotApplicable for a model without attention, naming what could not be recognised.
     """
     with Capture(model, mode=mode, edits=edits, cancel=cancel, attention=True) as look:
         look(x)
     if not look.attention:
-        name = type(look.model).__name__
-        raise NotApplicable(f"{name} calls no MultiheadAttention and no scaled_dot_product_attention")
+        unknown = points(look.model, fed(look.model, x)).attention.unknown
+        more = f"; not recognised: {', '.join(unknown)}" if unknown else ""
+        raise NotApplicable(f"{type(look.model).__name__} runs no attention, which would be a softmax between two products{more}")
     return look.attention

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 
 from ..core.selection import within, without_call
 from .axes import tensors_in
+from .ops import ALIASES
 
 Callback = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any], Any], None]
 Rule = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -121,13 +122,6 @@ def without_modes() -> Iterator[None]:
         for _ in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
             stack.enter_context(_pop_mode_temporarily())
         yield
-
-
-ALIASES = frozenset({"data", "detach", "alias", "requires_grad_", "set_", "retain_grad"})
-"""Ops that hand on the tensor itself: they are no places of their own."""
-NOTHING_DONE = frozenset({"contiguous", "to", "float", "double", "half", "bfloat16", "cpu", "cuda", "type", "type_as"})
-"""Ops that mostly return the very tensor that they were given, and then are no places either (but they are counted, as
-what they do may depend on how a tensor lies in memory)."""
 
 
 class OpNames:

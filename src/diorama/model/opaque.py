@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..core.selection import within
 from . import attention, recurrent
+from .attention import Touch
 from .edits import Edit, edited_step
 from .mode import Trail
 from .recurrent import Kernel, States, packed
@@ -29,20 +30,20 @@ class Opaque:
         keep: Callable[[str, Tensor], Tensor],
         edits: Mapping[str, Sequence[Edit]],
         gates: bool = False,
-        heads: bool = False,
         lenient: bool = False,
     ) -> None:
         self.trail = Trail(modules)
         self.states: dict[str, States] = {}
-        self.weights: dict[str, Tensor] = {}
+        self.touched: dict[str, Touch] = {}
+        """By attention: what sees its queries, keys, values and pattern, and says what goes on."""
         self._parts, self._keep, self._edits = parts, keep, edits
-        self._gates, self._heads, self._lenient = gates, heads, lenient
+        self._gates, self._lenient = gates, lenient
         self._times: dict[str, int] = {}
 
     def restart(self) -> None:
         """Forget what the last forward pass left."""
         self.trail.restart()
-        self.states, self.weights, self._times = {}, {}, {}
+        self.states, self._times = {}, {}
 
     def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in recurrent.KERNELS:
@@ -81,12 +82,8 @@ class Opaque:
         self._times[here] = time = self._times.get(here, 0) + 1
         label = here if time == 1 else f"{here}#{time}"
         edits = [edit for edit in self._edits.get(label, ()) if edit.key.kind == "head"]
-        if not edits and not self._heads:
+        touch = self.touched.get(label)
+        if not edits and touch is None:
             return NotImplemented
-
-        def seen(weights: Tensor) -> None:
-            if self._heads:
-                self.weights[label] = weights.detach()
-
         scales = {edit.key.number: edit.scale if edit.scale is not None else 0.0 for edit in edits}
-        return attention.opened(name, args, kwargs, seen, scales)
+        return attention.opened(name, args, kwargs, None, scales, touch)

@@ -2,12 +2,126 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
-SOFTMAX = frozenset({"softmax"})
+Kind = Literal[
+    "function", "along", "sum", "factor", "mix", "extreme", "choice", "cast", "dropout", "writes", "rearranged", "weights",
+    "scaled", "product", "shares", "normalizes", "softmax", "handed_on",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """What an op does with the numbers that it is given.
+
+    *Meaning* ``function``: one result for each number, by itself; ``along``: the same, among its neighbours. ``sum`` and
+    ``factor`` join two tensors number by number, ``mix`` three, ``extreme`` takes the larger or smaller. ``choice``,
+    ``rearranged``, ``cast``, ``dropout`` and ``writes`` only choose, move or copy numbers, ``handed_on`` gives the tensor
+    itself on. ``weights`` are linear with weights, ``scaled`` with one for each channel, ``product`` multiplies two matrices,
+    ``shares`` is linear without weights of its own. ``local``: each place of the result reads the same place of its inputs.
+    """
+
+    kind: Kind
+    local: bool = False
+
+
+def _rows(kind: Kind, names: str, local: bool = False) -> dict[str, Op]:
+    return dict.fromkeys(names.split(), Op(kind, local))
+
+
+OPS: dict[str, Op] = {
+    **_rows("function", """relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish tanh sigmoid hardtanh hardswish
+        hardsigmoid softplus softsign softshrink hardshrink tanhshrink threshold logsigmoid log_sigmoid clamp clamp_min
+        clamp_max clip abs neg exp expm1 log log1p log2 log10 sqrt rsqrt square reciprocal sin cos atan erf pow sign
+        local_response_norm nan_to_num""", local=True),
+    **_rows("along", "log_softmax normalize"),
+    **_rows("softmax", "softmax"),
+    **_rows("sum", "add sub subtract rsub", local=True),
+    **_rows("factor", "mul multiply div divide true_divide rdiv", local=True),
+    **_rows("mix", "lerp addcmul", local=True),
+    **_rows("extreme", "maximum minimum", local=True),
+    **_rows("choice", "where masked_fill", local=True),
+    **_rows("cast", "clone contiguous to type type_as float double half bfloat16 cpu cuda", local=True),
+    **_rows("handed_on", "data detach alias requires_grad retain_grad set_ register_hook", local=True),
+    **_rows("dropout", """dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout
+        native_dropout""", local=True),
+    **_rows("writes", "copy fill", local=True),
+    **_rows("rearranged", "expand expand_as channel_shuffle", local=True),
+    **_rows("rearranged", """view view_as reshape reshape_as flatten unflatten squeeze unsqueeze permute transpose t T mT H mH
+        movedim moveaxis swapaxes swapdims repeat repeat_interleave tile broadcast_to broadcast_tensors cat concat
+        concatenate stack hstack vstack dstack chunk split split_with_sizes tensor_split unbind getitem setitem narrow select
+        index_select gather take take_along_dim masked_select masked_scatter scatter index_put index_copy index_fill flip
+        fliplr flipud roll rot90 pad diagonal diag triu tril unfold pixel_shuffle pixel_unshuffle ravel atleast_1d atleast_2d
+        atleast_3d as_strided max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
+        max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d_with_indices
+        adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices fractional_max_pool2d max min amax amin topk sort
+        median kthvalue identity zero zeros_like meshgrid align_to_dims real positive resize_as block_diag hsplit vsplit
+        dsplit squeeze_copy _pack_padded_sequence _pad_packed_sequence conj resolve_conj resolve_neg"""),
+    **_rows("shares", """avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d mean sum
+        nanmean interpolate upsample grid_sample fold cumsum diff"""),
+    **_rows("weights", """linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d addmm"""),
+    **_rows("scaled", "batch_norm native_batch_norm", local=True),
+    **_rows("product", "matmul mm bmm mv dot inner einsum"),
+    **_rows("normalizes", "layer_norm group_norm instance_norm rms_norm"),
+}  # fmt: skip
+"""By the op's name, without the underscore of one that writes in place."""
+
+
+def named(*kinds: Kind) -> frozenset[str]:
+    """The ops of some kinds."""
+    return frozenset(name for name, op in OPS.items() if op.kind in kinds)
+
+
+PASSED = named("function", "along")
+"""One result for each number."""
+GATES = frozenset({"sigmoid", "hardsigmoid", "rsqrt", "reciprocal"})
+"""Results that weigh others: in a product with one of them, the other factor takes all."""
+SHARED = named("shares")
+MOVED = named("rearranged", "choice", "cast", "dropout", "writes", "extreme", "handed_on")
+"""Ops that only choose, copy or move numbers: relevance follows them, as a gradient does."""
+NORMALIZED = named("normalizes")
+SOFTMAX = named("softmax")
+SCALED = named("scaled")
+PRODUCTS = named("product")
+LINEAR = named("weights", "scaled", "sum") | {"neg"}
+"""Linear where their weights are constants."""
+CONVOLUTIONS = named("weights") - {"linear", "addmm"}
+LOCAL = frozenset(name for name, op in OPS.items() if op.local)
+"""Each place of the result reads the same place of what goes in."""
+WINDOWED = LOCAL & named("function", "sum", "factor", "mix", "extreme", "choice", "cast") - {"rrelu", "contiguous"}
+"""Those of which a window can be computed by itself."""
+DROPOUT = named("dropout")
+ALIASES = named("handed_on") - {"register_hook"} | {"requires_grad_"}
+"""Ops that hand on the tensor itself: they are no places of their own."""
+NOTHING_DONE = named("cast") - {"clone"}
+"""Ops that mostly return the very tensor that they were given, and then are no places either (but they are counted, as
+what they do may depend on how a tensor lies in memory)."""
+# fmt: off
+ASKS = frozenset((
+    "shape", "size", "dim", "ndim", "ndimension", "device", "dtype", "layout", "numel", "nelement", "len",
+    "is_floating_point", "is_complex", "is_cuda", "is_inference", "is_sparse", "is_quantized", "is_nested", "requires_grad",
+    "is_leaf", "_version", "element_size", "names", "grad_fn", "is_contiguous", "stride", "is_mkldnn", "is_meta",
+))
+# fmt: on
+"""Asked of a tensor, these read no value of it."""
+
+SCORES = PRODUCTS - {"mv", "dot", "inner"} | {"baddbmm"}
+"""Products that may compare queries with keys."""
+_FORM = frozenset(["view", "reshape", "unflatten", "flatten", "unsqueeze", "squeeze", "expand", "reshape_as", "view_as", "getitem"])
+KEEPS_SCORES = _FORM | named("factor", "sum", "choice", "cast", "dropout", "extreme") | {"clamp", "clip", "tanh", "nan_to_num"}
+"""What may lie between a product of queries and keys and its softmax: scale, mask, bias, form."""
+KEEPS_PATTERN = _FORM | named("cast", "dropout", "choice", "factor") | {"nan_to_num"}
+"""What may lie between a softmax and the product with the values."""
+FORM = _FORM | frozenset(["permute", "transpose", "contiguous", "swapaxes", "movedim", "mT", "mH", "T"])
+"""Only the form changes."""
+FORWARDED = FORM | named("dropout", "cast") | {"mul", "roll"}
+"""What may lie between a layer's answer and the residual sum that it goes into: dropout, a scale, form."""
+
 _SECOND = ("conv", "max_pool", "avg_pool", "lp_pool", "adaptive_", "batch_norm", "group_norm", "instance_norm",
            "fractional_max_pool", "pixel_", "interpolate", "upsample", "local_response_norm", "prelu")  # fmt: skip
 _LAST = frozenset({"linear", "layer_norm", "rms_norm", "embedding", "embedding_bag", "multi_head_attention_forward", "addmm",
@@ -28,6 +142,14 @@ def axis_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
     """The axis over which a softmax or the like runs, from its second argument."""
     axis = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
     return int(axis) if isinstance(axis, int) else None
+
+
+_RESULT = re.compile(r"\.\d+$")
+
+
+def plain(name: str) -> str:
+    """An op's name without the number of one of its results."""
+    return _RESULT.sub("", name)
 
 
 def rectifies(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

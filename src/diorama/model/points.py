@@ -7,7 +7,6 @@ keys, values and patterns of an attention (``query:block.attn``) and the sums of
 from __future__ import annotations
 
 import dataclasses
-import re
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -19,15 +18,14 @@ from torch import Tensor, nn
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..data import nesting
 from ..data.nesting import Nested
-from . import ops
+from . import attention, ops, patterns
 from .axes import likely_unit_axis, tensors_in
 from .layers import Layer
-from .mode import ALIASES, NOTHING_DONE, OpMode, OpNames, Trail, without_modes
+from .mode import OpMode, OpNames, Trail, without_modes
 from .untouched import Untouched
 from .unwrap import fed, named_modules
 
 Slot = Literal["result", "argument", "inside"]
-_RESULT = re.compile(r"\.\d+$")
 _REMEMBERED = 4
 """Forms of input for which a model's ops are remembered."""
 
@@ -45,6 +43,8 @@ class Layout:
     merged: bool = False
     inner: bool = False
     order: tuple[int, ...] = ()
+    single: bool = False
+    """An axis for the only head is put behind the examples."""
     reason: str = ""
 
     def apart(self, tensor: Tensor, examples: int) -> Tensor:
@@ -53,16 +53,18 @@ class Layout:
         if self.axis is None:
             return tensor
         tensor = tensor.movedim(self.axis, 0) if self.axis else tensor
-        if not self.merged:
-            return tensor
-        rest, several = tensor.shape[1:], len(tensor) // examples
-        if self.inner:
-            return tensor.reshape(several, examples, *rest).transpose(0, 1)
-        return tensor.reshape(examples, several, *rest)
+        if self.merged:
+            rest, several = tensor.shape[1:], len(tensor) // examples
+            if self.inner:
+                tensor = tensor.reshape(several, examples, *rest).transpose(0, 1)
+            else:
+                tensor = tensor.reshape(examples, several, *rest)
+        return tensor[:, None] if self.single else tensor
 
     def together(self, tensor: Tensor) -> Tensor:
         """What ``apart`` gave, as it lay before."""
         if self.axis is not None:
+            tensor = tensor.squeeze(1) if self.single else tensor
             if self.merged:
                 tensor = (tensor.transpose(0, 1) if self.inner else tensor).flatten(0, 1)
             tensor = tensor.movedim(0, self.axis) if self.axis else tensor
@@ -117,8 +119,14 @@ class OpRecord:
     parameters: int
     order: int
     """The number of layers that had answered before."""
+    arguments: tuple[Layout, ...] = ()
+    """Of the tensors that it takes, where it is a product or an attention."""
     text: str = ""
     """An equation, of einsum."""
+    heads: int = 0
+    """Of torch's multi-head attention."""
+    extra: int = 0
+    """Keys that torch's multi-head attention adds to those it is given."""
     axis: int | None = None
     """The axis over which a softmax runs."""
     rectified: bool = False
@@ -132,6 +140,7 @@ class Points:
 
     def __init__(self, model: nn.Module, x: Nested) -> None:
         self.records = _surveyed(model, x)
+        self.attention = patterns.find(self.records)
         self._found: dict[str, Point] = {}
 
     @property
@@ -146,31 +155,103 @@ class Points:
         """
         if name not in self._found:
             kind, _, rest = name.partition(":")
-            if kind != "op":
+            if kind == "op":
+                self._found[name] = self.of_op(rest)
+            elif kind == "residual":
+                self._found[name] = self.of_residual(rest)
+            elif kind in patterns.PARTS:
+                self._found[name] = self.of_attention(kind, rest)
+            else:
                 raise not_found("layer", name, self.ops)
-            self._found[name] = self.of_op(rest)
         return self._found[name]
 
     def of_op(self, name: str) -> Point:
         """The point of an op's result, by its name in the graph or a short ending."""
-        plain = _RESULT.sub("", name)
+        plain = ops.plain(name)
         number = int(name[len(plain) + 1 :]) if plain != name else 0
         record = self.records[self._full(plain)]
         if number >= len(record.shapes):
             raise UsageError(f"op:{record.name} has the results 0 to {len(record.shapes) - 1}, got {number}")
         return _point(record, number)
 
+    def of_attention(self, part: str, label: str) -> Point:
+        """The queries, keys, values or the pattern of an attention, with its heads as units, however it is written.
+
+        *Shapes* (n, heads, t, width), of a pattern (n, heads, queries, keys).
+        """
+        known = self.attention.by_label
+        if not known:
+            unknown = f"; not recognised: {', '.join(self.attention.unknown)}" if self.attention.unknown else ""
+            raise NotApplicable(f"the model runs no attention, which would be a softmax between two products{unknown}")
+        site = known[self._ending(label, known, "attention", part)]
+        name = f"{part}:{site.label}"
+        if not site.kernel:
+            product = self.records[site.out if part == "value" else site.scores]
+            if part == "pattern":
+                record = self.records[site.softmax]
+                return _headed(name, record, record.shapes[0], record.layouts[0])
+            number = {"query": site.query, "key": site.key, "value": site.value}[part]
+            order = patterns.order(product, part, number)
+            return _headed(name, product, product.taken[number], product.arguments[number], order, "argument", number)
+        record = self.records[site.kernel]
+        number = patterns.PARTS.index(part)
+        if record.heads:
+            shapes = attention_shapes(record)
+            return _headed(name, record, shapes[number], Layout(), (), "inside", number)
+        if part != "pattern":
+            return _headed(name, record, record.taken[number], record.arguments[number], (), "argument", number)
+        shape = (*record.taken[0][:-1], record.taken[1][-2])
+        return _headed(name, record, shape, record.arguments[0], (), "inside", number)
+
+    def of_residual(self, layer: str) -> Point:
+        """The sum of a residual stream that a layer's answer goes into, or that a block ends with."""
+        found = self.records[patterns.residual(self.records, layer)]
+        return dataclasses.replace(_point(found), name=f"residual:{layer}")
+
     def _full(self, name: str) -> str:
-        if name in self.records:
+        return self._ending(name, self.records, "op", "op")
+
+    @staticmethod
+    def _ending(name: str, known: Mapping[str, Any], what: str, prefix: str) -> str:
+        """The only name that ends so."""
+        if name in known:
             return name
-        ending = "." + name
-        found = [full for full in self.records if full.endswith(ending)]
+        found = [full for full in known if full.endswith("." + name)]
         if len(found) == 1:
             return found[0]
         if found:
-            said = ", ".join(f"op:{full}" for full in found[:12]) + (" …" if len(found) > 12 else "")
-            raise UsageError(f"{len(found)} ops end in {name!r}: {said}; name one of them")
-        raise not_found("op", name, self.records)
+            said = ", ".join(f"{prefix}:{full}" for full in found[:12]) + (" …" if len(found) > 12 else "")
+            raise UsageError(f"{len(found)} {what}s end in {name!r}: {said}; name one of them")
+        raise not_found(what, name, known)
+
+
+def attention_shapes(record: OpRecord) -> tuple[tuple[int, ...], ...]:
+    """Of queries, keys, values and pattern inside torch's multi-head attention, with two examples."""
+    query, key = record.taken[0], record.taken[1]
+    width, keys = query[-1] // record.heads, key[0] + record.extra
+    return (
+        (2, record.heads, query[0], width), (2, record.heads, keys, width), (2, record.heads, keys, width),
+        (2, record.heads, query[0], keys),
+    )  # fmt: skip
+
+
+def _headed(
+    name: str, record: OpRecord, raw: Sequence[int], layout: Layout, order: tuple[int, ...] = (), slot: Slot = "result",
+    number: int = 0,
+) -> Point:  # fmt: skip
+    """The point of a part of an attention, whose units are heads."""
+    if layout.axis is not None:
+        axis = order.index(layout.axis) if order else layout.axis
+        layout = dataclasses.replace(layout, order=order, axis=axis, single=len(raw) + layout.merged < 4)
+    else:
+        layout = dataclasses.replace(layout, order=order)
+    shape = tuple(layout.apart(torch.empty(tuple(raw), device="meta"), 2).shape)
+    whole, unit_axis = layout.axis is None, max(0, len(shape) - 3)
+    return Point(
+        name=name, kind=name.partition(":")[0], shape=shape if whole else shape[1:], units=1 if whole else shape[unit_axis],
+        unit_axis=unit_axis, parameters=0, spatial=len(shape) >= 4, sequence=False, order=record.order, call=1,
+        path=record.here, leaf=True, weight=None, rectified=False, op=record.name, slot=slot, number=number, layout=layout,
+    )  # fmt: skip
 
 
 def _point(record: OpRecord, number: int = 0) -> Point:
@@ -207,21 +288,26 @@ def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:
     few = fed(model, x)
     last = nesting.size(few) - 1
     two = _Survey(model, 2)
-    two.run(nesting.select(few, [0, min(1, last)]))
+    try:
+        two.run(nesting.select(few, [0, min(1, last)]))
+    except Exception:  # noqa: BLE001 - a model that is bound to the number of examples that it was given
+        own = _Survey(model, last + 1)
+        own.run(few)
+        return {name: _guessed(record, last + 1) for name, record in own.records.items()}
     three = _Survey(model, 3, two.records)
     try:
         # The third example is the first once more: where examples share an axis with something, this tells them apart.
         three.run(nesting.select(few, [0, min(1, last), 0]))
     except Exception:  # noqa: BLE001 - a model that is bound to its number of examples
-        return {name: _guessed(record) for name, record in two.records.items()}
+        return {name: _guessed(record, 2) for name, record in two.records.items()}
     return {name: _placed(record, three.records.get(name)) for name, record in two.records.items()}
 
 
-def _guessed(record: OpRecord) -> OpRecord:
-    """Where a model takes no three examples: the first axis counts them if it has two places."""
+def _guessed(record: OpRecord, examples: int) -> OpRecord:
+    """Where a model takes no other number of examples: the first axis counts them if it has so many places."""
     reason = "its first axis does not count the examples, and the model takes no other number of them"
-    layouts = tuple(Layout() if shape[:1] == (2,) else Layout(None, reason=reason) for shape in record.shapes)
-    return dataclasses.replace(record, layouts=layouts)
+    layouts = tuple(Layout() if shape[:1] == (examples,) else Layout(None, reason=reason) for shape in record.shapes)
+    return dataclasses.replace(record, layouts=layouts, arguments=tuple(Layout() for _ in record.taken))
 
 
 def _placed(record: OpRecord, again: OpRecord | None) -> OpRecord:
@@ -229,7 +315,7 @@ def _placed(record: OpRecord, again: OpRecord | None) -> OpRecord:
     if again is None or len(again.layouts) != len(record.shapes):
         reason = "whether the op runs depends on the examples"
         return dataclasses.replace(record, layouts=tuple(Layout(None, reason=reason) for _ in record.shapes))
-    return dataclasses.replace(record, layouts=again.layouts, units=again.units, rectified=again.rectified)
+    return dataclasses.replace(record, layouts=again.layouts, units=again.units, rectified=again.rectified, arguments=again.arguments)
 
 
 class _Survey:
@@ -262,16 +348,16 @@ class _Survey:
         counted = self.names.count(name, result)
         results = list(tensors_in(result))
         given = [*tensors_in(args), *tensors_in(kwargs)]
-        if name in ALIASES or not counted:
+        if name in ops.ALIASES or not counted:
             for made in results:
                 self._made(made, self.maker.get(id(given[0]), "") if given else "")
             return
-        if name in NOTHING_DONE and any(made is source for made in results for source in given):
+        if name in ops.NOTHING_DONE and any(made is source for made in results for source in given):
             return
         layouts = tuple(self._layout(full, k, made) for k, made in enumerate(results))
         units = tuple(self._unit(name, made, layout, given) for made, layout in zip(results, layouts, strict=True))
         if ops.rectifies(name, args, kwargs) and given:
-            source = _RESULT.sub("", self.maker.get(id(given[0]), ""))
+            source = ops.plain(self.maker.get(id(given[0]), ""))
             if source in self.records:
                 self.records[source] = dataclasses.replace(self.records[source], rectified=True)
         self.records[full] = OpRecord(
@@ -279,10 +365,26 @@ class _Survey:
             tuple(tuple(made.shape) for made in results), tuple(tuple(source.shape) for source in given), layouts, units,
             sum(source.numel() for source in given if isinstance(source, nn.Parameter)), max(0, self.answered - 1),
             text=args[0] if name == "einsum" and args and isinstance(args[0], str) else "",
-            axis=ops.axis_of(args, kwargs) if name in ops.SOFTMAX else None,
+            axis=ops.axis_of(args, kwargs) if name in ops.SOFTMAX else None, **self._inside(full, name, args, kwargs, given),
         )  # fmt: skip
         for k, made in enumerate(results):
             self._made(made, f"{full}.{k}" if k else full)
+
+    def _inside(self, full: str, name: str, args: Any, kwargs: Any, given: Sequence[Tensor]) -> dict[str, Any]:
+        """What only products and attentions are asked: where the examples of their arguments lie, how many heads there are."""
+        if name == "multi_head_attention_forward":
+            call = attention.bound(args, kwargs)
+            return {"heads": call["num_heads"], "extra": int(call["bias_k"] is not None) + int(call["add_zero_attn"])}
+        if name not in (*ops.SCORES, *attention.KERNELS):
+            return {}
+        before = self.before.get(full) if self.before is not None else None
+        if before is None or len(before.taken) != len(given):
+            return {"arguments": tuple(Layout(None, reason="its form depends on the examples") for _ in given)}
+        pairs = zip(before.taken, given, strict=True)
+        return {"arguments": tuple(
+            grown(two, three) if len(two) == three.ndim else Layout(None, reason="its form depends on the examples")
+            for two, three in pairs
+        )}  # fmt: skip
 
     def _made(self, tensor: Tensor, name: str) -> None:
         self.maker[id(tensor)] = name

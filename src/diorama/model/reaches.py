@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .ops import LOCAL
+
 Whole = NDArray[np.int64]
 _FAR = 2**40
 """Where nothing is seen, the first place lies behind the last."""
@@ -72,7 +74,7 @@ def after(
         if made is not None:
             others = [(tensor, reach) for tensor, reach in sources if tensor is not head]
             return _union([made, *(reach.collapsed() for _, reach in others)])
-    elif name.removesuffix("_") in _POINTWISE or name in _ASIDE:
+    elif name.removesuffix("_") in LOCAL:
         return _broadcast(sources, output)
     return _union([reach.collapsed() for _, reach in sources])
 
@@ -330,16 +332,3 @@ _RULES: dict[str, Rule] = {
     "softmax": _along(1), "log_softmax": _along(1), "cumsum": _along(1), "glu": _along(1), "normalize": _along(2),
     "chunk": _split, "split": _split, "linear": _dense, "layer_norm": _normed, "rms_norm": _normed,
 }  # fmt: skip
-# fmt: off
-_POINTWISE = frozenset((
-    "relu", "relu6", "hardtanh", "clamp", "clip", "clamp_min", "clamp_max", "sigmoid", "tanh", "silu", "gelu", "elu",
-    "leaky_relu", "rrelu", "selu", "celu", "mish", "softplus", "hardswish", "hardsigmoid", "prelu", "exp", "expm1",
-    "log", "log1p", "sqrt", "rsqrt", "abs", "neg", "pow", "square", "erf", "sin", "cos", "logsigmoid", "softsign",
-    "tanhshrink", "hardshrink", "softshrink", "threshold", "local_response_norm", "clone", "contiguous", "to", "float",
-    "double", "half", "type_as", "add", "sub", "rsub", "mul", "div", "true_divide", "maximum", "minimum", "where",
-    "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "batch_norm",
-    "lerp", "addcmul", "nan_to_num", "reciprocal", "sign", "masked_fill", "cpu", "detach", "copy", "expand_as",
-    "fill", "channel_shuffle", "data", "alias", "requires_grad",
-))
-_ASIDE = frozenset(("dropout_", "expand"))
-# fmt: on

@@ -40,6 +40,9 @@ class Target:
     """Layers that the capture has to keep."""
     _take: Callable[[Any, Capture], Tensor] = dataclasses.field(default=lambda output, look: output, repr=False)
 
+    call: Callable[[Any], Any] | None = dataclasses.field(default=None, repr=False)
+    """The user's own function, where the target is one (or made of one): two of them may share a text."""
+
     @classmethod
     def of(
         cls,
@@ -63,12 +66,12 @@ class Target:
         if isinstance(value, Pointing):
             return value.target(layers)
         if callable(value):
-            return cls(getattr(value, "__name__", "a function"), (), lambda output, look: _numbers(value(output)))
+            return cls(getattr(value, "__name__", "a function"), (), lambda output, look: _numbers(value(output)), value)
         if isinstance(value, tuple | list):
             if len(value) != 2:
                 raise UsageError(f"a difference wants two targets, got {len(value)}")
             a, b = (cls.of(part, classes, outputs=outputs, layers=layers, task=task) for part in value)
-            return cls(f"{a} − {b}", (*a.keep, *b.keep), lambda output, look: a(output, look) - b(output, look))
+            return cls(f"{a} − {b}", (*a.keep, *b.keep), lambda output, look: a(output, look) - b(output, look), a.call or b.call)
         key = _key(value, classes)
         if key.kind == "class":
             number = key.number

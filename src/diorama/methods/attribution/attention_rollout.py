@@ -13,7 +13,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..cost import Cost
 from ..method import Attribution, Group, Looking, Method
-from ..relevance.heads import Heads, placed, stacked, without
+from ..relevance.heads import joined, patterns, placed, stacked, without
 
 
 class AttentionRollout(Method):
@@ -45,14 +45,14 @@ class AttentionRollout(Method):
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """One map, from one pass."""
-        seen = Heads()
-        there = look.run(x, target, rules=(seen,))
+        names = patterns(look, x)
+        there = look.run(x, target, keep=sum(names, []))
         chain = None
-        for weights in stacked(seen.weights, nesting.size(x)):
-            joined = (
+        for weights in stacked(joined(there, names), nesting.size(x)):
+            mixed = (
                 weights.mean(1) if self.heads == "mean" else weights.amax(1) if self.heads == "max" else weights.amin(1)
             )
-            step = joined + torch.eye(joined.shape[-1], device=joined.device, dtype=joined.dtype)
+            step = mixed + torch.eye(mixed.shape[-1], device=mixed.device, dtype=mixed.dtype)
             step = step / step.sum(-1, keepdim=True)
             chain = step if chain is None else step @ chain
         assert chain is not None

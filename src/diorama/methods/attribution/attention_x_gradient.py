@@ -11,7 +11,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..method import Attribution, Group, Looking, Method
-from ..relevance.heads import Heads, placed, stacked, without
+from ..relevance.heads import joined, patterns, placed, stacked, without
 
 
 class AttentionTimesGradient(Method):
@@ -37,14 +37,16 @@ class AttentionTimesGradient(Method):
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """One map, from one pass there and back."""
-        seen = Heads()
-        there = look.run(x, target, look.points(x), rules=(seen,), grad=True)
+        names = patterns(look, x)
+        there = look.run(x, target, look.points(x), keep=sum(names, []), grad=True)
         count = nesting.size(x)
-        stacked(seen.weights, count)
-        slopes = look.gradients(there.value, seen.weights)
-        one = torch.eye(seen.weights[0].shape[-1], device=there.value.device, dtype=seen.weights[0].dtype)
+        seen = joined(there, names)
+        stacked(seen, count)
+        kept = [there[name] for name in sum(names, [])]
+        slopes = joined(dict(zip(sum(names, []), look.gradients(there.value, kept), strict=True)), names)
+        one = torch.eye(seen[0].shape[-1], device=there.value.device, dtype=seen[0].dtype)
         chain = one.expand(count, -1, -1)
-        pairs = zip(stacked(seen.weights, count), stacked(list(slopes), count), strict=True)
+        pairs = zip(stacked(seen, count), stacked(slopes, count), strict=True)
         for weights, slope in pairs:
             chain = chain + (weights.detach() * slope).clamp(min=0).mean(1) @ chain
         values, said = placed(x, chain - one)

@@ -22,6 +22,7 @@ class Deconvnet(Method):
     *Source* Zeiler, Fergus 2014, section 2.1.
     """
 
+    opens: ClassVar[bool] = True
     group: ClassVar[Group] = "gradient"
     rows: ClassVar[tuple[str, ...]] = ("A10",)
     source: ClassVar[str] = "Zeiler, Fergus 2014 (arXiv:1311.2901), section 2.1"

@@ -28,6 +28,7 @@ class DeepLift(Method):
     """
 
     title = "DeepLIFT"
+    opens: ClassVar[bool] = True
     group: ClassVar[Group] = "relevance"
     source: ClassVar[str] = "Shrikumar, Greenside, Kundaje 2017 (arXiv:1704.02685), section 3.5.1"
     completeness: ClassVar[bool] = True

@@ -22,6 +22,7 @@ class GuidedBackprop(Method):
     *Source* Springenberg, Dosovitskiy, Brox, Riedmiller 2015, figure 1.
     """
 
+    opens: ClassVar[bool] = True
     group: ClassVar[Group] = "gradient"
     rows: ClassVar[tuple[str, ...]] = ("A12",)
     source: ClassVar[str] = "Springenberg, Dosovitskiy, Brox, Riedmiller 2015 (arXiv:1412.6806), figure 1"

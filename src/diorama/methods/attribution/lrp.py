@@ -29,6 +29,7 @@ class LayerwiseRelevance(Method):
     """
 
     title = "Layer-wise relevance propagation"
+    opens: ClassVar[bool] = True
     group: ClassVar[Group] = "relevance"
     rows: ClassVar[tuple[str, ...]] = ("A13",)
     source: ClassVar[str] = (

@@ -16,6 +16,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.edits import Edit
 from ...model.layers import Layer, by_unit
+from ...model.slopes import slopes
 from ...model.targets import Target
 from ..method import Looking, Pass
 
@@ -227,9 +228,9 @@ def effects(
     there = way.run(middles, target, keep=names, grad=True)
     if not there.value.requires_grad:
         return {layer.name: torch.zeros(layer.units) for layer in layers}
-    slopes = torch.autograd.grad(there.value.sum(), [there[name] for name in names], allow_unused=True)
+    ways = slopes(there.value.sum(), [there[name] for name in names])
     found = {}
-    for layer, slope in zip(layers, slopes, strict=True):
+    for layer, slope in zip(layers, ways, strict=True):
         if slope is None:
             found[layer.name] = torch.zeros(layer.units)
             continue

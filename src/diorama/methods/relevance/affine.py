@@ -11,9 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-CONVOLUTIONS = frozenset(
-    {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
-)  # fmt: skip
 _TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
 _PLAIN = ("stride", "padding", "dilation", "groups")
 

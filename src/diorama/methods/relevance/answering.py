@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...model.inplace import out_of_place
+from ...model.ops import MOVED
 from .flow import dependents, put
-from .opnames import MOVED
 
 
 class Answers:

@@ -12,10 +12,10 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ...core.errors import NotApplicable
 from ...model import attention, recurrent
 from ...model.mode import OpMode
+from ...model.ops import LINEAR, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED
 from . import normalizing
 from .answering import Answers
 from .flow import applied, dependents, put
-from .opnames import LINEAR, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED
 
 SMALL = 1e-10
 """Differences below it have no ratio; the slope itself is used."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -12,43 +11,30 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
-from ...model import attention
-from ...model.capture import Capture
-from ...model.mode import OpMode
-from ..method import Looking
+from ...model.points import points
+from ..method import Looking, Pass
 
 WAY_OUT = "use lrp, integrated_gradients or occlusion"
 
 
-class Heads:
-    """A rule for an OpMode that keeps every self-attention's weights (n, heads, t, t) where gradients pass through.
+def patterns(look: Looking, x: Nested) -> list[list[str]]:
+    """The patterns of every self-attention, by layer: a list of what :class:`Capture` keeps for each, heads that run one
+    after the other together.
 
-    *Meaning* kernels of attention are opened; a softmax written by hand counts where its result is as wide as high.
+    *Cost* nothing for a model whose points are known, else two passes of two or three examples.
     """
-
-    def __init__(self) -> None:
-        self.weights: list[Tensor] = []
-
-    def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if name in attention.KERNELS:
-            with OpMode().replace(self):
-                return attention.opened(name, args, kwargs, lambda weights: None, {})
-        if name != "softmax":
-            return NotImplemented
-        result = func(*args, **kwargs)
-        if (
-            result.ndim >= 3
-            and result.shape[-1] == result.shape[-2]
-            and result.shape[-1] > 1
-            and _over_last(args, kwargs, result)
-        ):
-            self.weights.append(result)
-        return result
+    known = points(look.model, x)
+    found: dict[int, list[str]] = {}
+    for site in known.attention:
+        point = known[f"pattern:{site.label}"]
+        if not point.whole and len(point.shape) >= 3 and point.shape[-1] == point.shape[-2] > 1:
+            found.setdefault(site.group, []).append(point.name)
+    return list(found.values())
 
 
-def _over_last(args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> bool:
-    axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    return axis in (-1, result.ndim - 1)
+def joined(there: Mapping[str, Tensor] | Pass, names: list[list[str]]) -> list[Tensor]:
+    """The weights of each layer, its heads on the second axis."""
+    return [torch.cat([there[name] for name in layer], 1) if len(layer) > 1 else there[layer[0]] for layer in names]
 
 
 def by_head(weights: Tensor, examples: int) -> Tensor:
@@ -76,13 +62,12 @@ def stacked(weights: list[Tensor], examples: int) -> list[Tensor]:
 
 def without(look: Looking, x: Nested) -> str | None:
     """None for a model with attention; else why its attention cannot be shown."""
-    heads = Heads()
+    known = points(look.model, x)
     try:
-        with Capture(look.model) as inside, OpMode().replace(heads):
-            inside(nesting.select(x, slice(0, 1)))
-        stacked(heads.weights, 1)
+        stacked([torch.empty((1, *known[layer[0]].shape), device="meta") for layer in patterns(look, x)], 1)
     except NotApplicable as reason:
-        return str(reason)
+        unknown = known.attention.unknown
+        return f"{reason} (not recognised: {', '.join(unknown)})" if unknown else str(reason)
     return None
 
 

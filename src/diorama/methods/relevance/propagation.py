@@ -12,12 +12,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ...model import attention, recurrent
 from ...model.layout import ChannelsLast
 from ...model.mode import OpMode
+from ...model.ops import CONVOLUTIONS, GATES, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED, SOFTMAX
 from . import affine, normalizing
 from .affine import Affine
 from .answering import Answers
 from .composites import Composite
 from .flow import Halved, Passed, Refused, Shared, Softened, Summed, Weighted, applied, dependents, put
-from .opnames import GATES, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED, SOFTMAX
 from .rules import READ_RESULT, RULES, Rule, Settings
 
 
@@ -84,7 +84,7 @@ class Propagation(Answers):
             return self._gate(name in GATES, applied(Passed, parts[0], run))
         if name in SHARED:
             return self._shared(func, args, kwargs, parts)
-        if name == "linear" or name in affine.CONVOLUTIONS:
+        if name == "linear" or name in CONVOLUTIONS:
             return self._weighted(name, run, args, kwargs, parts)
         if name in ("add", "sub", "subtract", "rsub"):
             if len(parts) == 2 and kwargs.get("alpha", 1) != 1:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.errors import NotApplicable
 from ...data.nesting import Nested
 from ...model.mode import OpMode, Rule
+from ...model.slopes import slopes
 from ...model.targets import Target
 from ...model.untouched import weights_held
 from ..method import Looking
@@ -36,6 +37,6 @@ def relevance(look: Looking, x: Nested, target: Target, rule: Rule) -> tuple[tup
         value = forward(look, x, target, points, (rule,))
         if not value.requires_grad:
             raise NotApplicable("the target does not depend on the input in a way to follow; use occlusion or lime")
-        found = torch.autograd.grad(value, points, value.detach(), allow_unused=True)
+        found = slopes(value, points, weight=value.detach())
     parts = tuple(torch.zeros_like(at) if part is None else part for at, part in zip(points, found, strict=True))
     return parts, value.detach()

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ...core.errors import NotApplicable
+from ...model.slopes import slopes
 from .engine import values_of
 from .objectives import Objective, Seen
 from .stage import Stage
@@ -104,7 +105,7 @@ def _octave(
                 value = objective(Seen(output, capture, look.layers, look.reading)).sum()
                 if not value.requires_grad:
                     raise NotApplicable(f"{objective} does not depend on the input in a differentiable way")
-                way = torch.autograd.grad(value, at, allow_unused=True)[0]
+                way = slopes(value, [at])[0]
             if way is None or not bool(torch.isfinite(way).all()):
                 continue
             way = _smoothed(way, how.smooth).roll((-down, -over), (2, 3))

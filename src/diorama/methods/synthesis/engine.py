@@ -19,6 +19,7 @@ from ...data.kinds import Image
 from ...data.nesting import Nested
 from ...model.capture import Capture
 from ...model.mode import OpMode
+from ...model.slopes import slopes
 from ...model.untouched import weights_held
 from ..method import Looking
 from .canvases import Canvas
@@ -188,7 +189,7 @@ class _Climb:
             values = self.objective(Seen(output, capture, self.look.layers, self.look.reading)).float()
             way = None
             if values.requires_grad:
-                (way,) = torch.autograd.grad(values.sum(), planes, allow_unused=True)
+                (way,) = slopes(values.sum(), [planes])
         if way is None:
             raise NotApplicable(
                 f"{self.objective} does not depend on the input in a differentiable way; look at its examples instead"

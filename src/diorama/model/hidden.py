@@ -1,0 +1,146 @@
+"""What runs in a model and is no op that the function mode sees: found in the graph that autograd makes of a pass."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+
+from ..core.errors import DioramaError
+from ..data import nesting
+from ..data.nesting import Nested
+from .axes import tensors_in
+from .mode import OpMode, Run, Trail, without_modes
+from .untouched import Untouched
+from .unwrap import device_of, fed, held, named_modules
+
+_VIEWS = ("AsStrided", "CopySlices", "View", "Slice", "Select", "Transpose", "Permute", "Squeeze", "Unsqueeze", "Expand",
+          "TBackward", "Split", "Unbind", "Alias", "Diagonal")  # fmt: skip
+"""What autograd makes of a view anew, after something was written into what it shows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """What a pass does that the mode does not see, in words, each with the layer that runs it; false for nothing."""
+
+    found: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def __str__(self) -> str:
+        return " and ".join(self.found[:3]) + (" and more" if len(self.found) > 3 else "")
+
+
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], Hidden]] = weakref.WeakKeyDictionary()
+
+
+def hidden(model: nn.Module, x: Nested) -> Hidden:
+    """What a plain model runs beside the ops that the mode sees; found once for a model and a form of input.
+
+    *Meaning* functions of ``torch.jit`` and ``vmap`` (their result is made by no op that was seen), autograd functions of
+    one's own (backward they do as they like), checkpoints (they run once more on the way back), ``out=``. What leaves
+    autograd (detached numbers, NumPy) cannot be found so.
+    *Cost* one forward pass of two examples.
+    """
+    forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
+    key = (forms, tuple((name, id(module)) for name, module in model.named_modules()))
+    if model not in _KNOWN or _KNOWN[model][0] != key:
+        _KNOWN[model] = (key, _found(model, nesting.select(fed(model, x), slice(0, 2))))
+    return _KNOWN[model][1]
+
+
+def _found(model: nn.Module, x: Nested) -> Hidden:
+    watch = _Watch(Trail(named_modules(model)))
+    x = nesting.each(x, lambda part: part.clone().requires_grad_() if part.is_floating_point() else part.clone())
+    # Copies, as a model may write into its input.
+    x = nesting.each(x, lambda part: watch.own(part.clone()))
+    # The kernels of recurrent layers on an accelerator differentiate in train mode alone.
+    cudnn = torch.backends.cudnn.flags(enabled=device_of(model).type == "cpu")
+    with without_modes(), Untouched(model), _free(model), cudnn, watch.trail, torch.inference_mode(False), torch.enable_grad():
+        try:
+            with OpMode().around(watch.ran):
+                output = nesting.call(model, x)
+        except (RuntimeError, NotImplementedError) as error:
+            if isinstance(error, DioramaError):
+                raise
+            return Hidden(tuple(watch.found))
+        watch.trail.open.clear()
+        for tensor in tensors_in(output):
+            watch.given(tensor)
+    return Hidden(tuple(watch.found))
+
+
+@contextlib.contextmanager
+def _free(model: nn.Module) -> Iterator[None]:
+    """Within, all weights lie on the path that autograd follows."""
+    still = [tensor for tensor in held(model) if isinstance(tensor, nn.Parameter) and not tensor.requires_grad]
+    still = [tensor for tensor in still if tensor.is_floating_point() and not tensor.is_inference()]
+    try:
+        for tensor in still:
+            tensor.requires_grad_(True)
+        yield
+    finally:
+        for tensor in still:
+            tensor.requires_grad_(False)
+
+
+class _Watch:
+    """Compares what made each tensor that an op takes with what was seen to run."""
+
+    def __init__(self, trail: Trail) -> None:
+        self.trail, self.hooked = trail, _hooked()
+        self.found: dict[str, None] = {}
+        self.seen: dict[int, Any] = {}  # held, so that none of them shares an id with a later one
+
+    def own(self, tensor: Tensor) -> Tensor:
+        """A tensor that goes in."""
+        self.made(tensor)
+        return tensor
+
+    def made(self, tensor: Tensor) -> None:
+        """An op was seen to answer this."""
+        for part in (tensor, tensor._base):
+            if part is not None and part.grad_fn is not None:
+                self.seen[id(part.grad_fn)] = part.grad_fn
+
+    def given(self, tensor: Tensor) -> None:
+        """An op takes this, or the model returns it: something must have made it."""
+        maker = tensor.grad_fn
+        if maker is None or id(maker) in self.seen:
+            return
+        self.seen[id(maker)] = maker
+        if isinstance(maker, BackwardCFunction):
+            self.add(f"the autograd function {type(maker).__name__.removesuffix('Backward')}", "before")
+        elif not (tensor._is_view() and any(word in maker.name() for word in _VIEWS)):
+            self.add("a function whose ops torch hides (of torch.jit or vmap, say)", "before")
+
+    def add(self, what: str, where: str = "in") -> None:
+        """Something hidden runs here, or before what runs here."""
+        self.found[f"{what} {where} {self.trail.here}" if self.trail.here else what] = None
+
+    def ran(self, name: str, func: Any, args: Any, kwargs: Any, run: Run) -> Any:
+        """Run an op, and note what it was given and what it made."""
+        for tensor in (*tensors_in(args), *tensors_in(kwargs)):
+            self.given(tensor)
+        if kwargs.get("out") is not None:
+            self.add(f"{name} with out=")
+        result = run(name, func, args, kwargs)
+        for tensor in tensors_in(result):
+            self.made(tensor)
+        if name == "setitem" and isinstance(args[0], Tensor):
+            self.made(args[0])
+        if torch.is_grad_enabled() and _hooked() and not self.hooked:
+            self.add("a checkpoint")
+        return result
+
+
+def _hooked() -> bool:
+    """Whether what autograd keeps is kept by somebody else."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None

@@ -1,0 +1,255 @@
+"""Attention however it is written: found in what a pass runs, as a softmax between two products."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..core.errors import NotApplicable, not_found
+from . import attention, ops
+
+if TYPE_CHECKING:
+    from .points import OpRecord
+
+PARTS = ("query", "key", "value", "pattern")
+_DEEP = 16
+"""So many ops may lie between a softmax and its products."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One attention of a pass: where it runs, and which ops make it.
+
+    A kernel of torch has no products of its own: ``kernel`` names it, and it is opened.
+    """
+
+    label: str
+    """The layer that runs it, ``#2`` for a second one there; ``attention`` in the model itself."""
+    kernel: str = ""
+    softmax: str = ""
+    scores: str = ""
+    """The product of queries and keys."""
+    out: str = ""
+    """The product of the pattern and the values."""
+    query: int = 0
+    key: int = 1
+    """Which tensors the product of scores takes them as."""
+    value: int = 1
+    group: int = 0
+    """Attentions with the same number are heads of one layer, which run one after the other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sites:
+    """The attentions of a pass in order, and those that could not be recognised, in words."""
+
+    sites: tuple[Site, ...]
+    unknown: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.sites)
+
+    @property
+    def by_label(self) -> dict[str, Site]:
+        """The attentions by where they run."""
+        return {site.label: site for site in self.sites}
+
+
+def find(records: Mapping[str, OpRecord]) -> Sites:
+    """Every attention among the ops of a pass."""
+    return _Search(records).sites()
+
+
+class _Search:
+    def __init__(self, records: Mapping[str, OpRecord]) -> None:
+        self.records = records
+        self.users: dict[str, list[tuple[OpRecord, int]]] = {}
+        for record in records.values():
+            for k, source in enumerate(record.given):
+                if source:
+                    self.users.setdefault(source, []).append((record, k))
+
+    def sites(self) -> Sites:
+        times: dict[str, int] = {}
+        found: list[Site] = []
+        unknown: list[str] = []
+        for record in self.records.values():
+            site = Site("", kernel=record.name) if record.op in attention.KERNELS else None
+            if record.op in ops.SOFTMAX:
+                site = self.written(record)
+            elif record.op in ("div", "div_", "mul", "mul_") and self.by_hand(record):
+                unknown.append(f"{record.here or 'the model'} (a softmax of exp and sum by hand)")
+            if site is None:
+                continue
+            here = record.here or "attention"
+            times[here] = time = times.get(here, 0) + 1
+            found.append(dataclasses.replace(site, label=here if time == 1 else f"{here}#{time}"))
+        return Sites(tuple(self.grouped(found)), tuple(dict.fromkeys(unknown)))
+
+    def written(self, softmax: OpRecord) -> Site | None:
+        """The attention around a softmax, if a product leads to it and it leads to another."""
+        ndim = len(softmax.shapes[0])
+        if ndim < 3 or softmax.axis is None or softmax.axis % ndim != ndim - 1:
+            return None
+        scores = self.product_before(softmax)
+        used = self.product_after(softmax.name)
+        if scores is None or used is None:
+            return None
+        out, place = used
+        roles = _roles(scores)
+        if roles is None or len(out.given) != 2:
+            return None
+        return Site("", "", softmax.name, scores.name, out.name, roles[0], roles[1], 1 - place)
+
+    def product_before(self, record: OpRecord) -> OpRecord | None:
+        """The nearest product whose result becomes what an op takes, unchanged but for scale, mask and form."""
+        line, seen = [(record, 0)], {record.name}
+        while line:
+            at, depth = line.pop(0)
+            for source in at.given:
+                made = self.records.get(ops.plain(source)) if source else None
+                if made is None or made.name in seen or depth > _DEEP:
+                    continue
+                seen.add(made.name)
+                if made.op in ops.SCORES:
+                    return made
+                if made.op.removesuffix("_") in ops.KEEPS_SCORES:
+                    line.append((made, depth + 1))
+        return None
+
+    def product_after(self, name: str) -> tuple[OpRecord, int] | None:
+        """The nearest product that takes an op's result, unchanged but for dropout and form, and as which tensor."""
+        line, seen = [(name, 0)], {name}
+        while line:
+            at, depth = line.pop(0)
+            for user, place in self.users.get(at, ()):
+                if user.op in ops.PRODUCTS:
+                    return user, place
+                if user.op.removesuffix("_") in ops.KEEPS_PATTERN and user.name not in seen and depth <= _DEEP:
+                    seen.add(user.name)
+                    line.append((user.name, depth + 1))
+        return None
+
+    def by_hand(self, division: OpRecord) -> bool:
+        """Whether a division (or a product with a reciprocal) is the end of a softmax of exp and sum, between two products."""
+        made = [self.records.get(ops.plain(source)) for source in division.given]
+        exps = [one for one in made if one is not None and one.op in ("exp", "exp_", "masked_fill", "mul")]
+        sums = [one for one in made if one is not None and one.op in ("sum", "clamp", "clamp_min", "add", "reciprocal")]
+        if not exps or not sums or not any(self.leads(one, "exp") for one in exps):
+            return False
+        if not any(self.leads(one, "sum") for one in sums):
+            return False
+        return self.product_before(exps[0]) is not None and self.product_after(division.name) is not None
+
+    def leads(self, record: OpRecord, op: str, depth: int = 4) -> bool:
+        """Whether an op is the named one, or made of it in a few steps."""
+        if record.op.removesuffix("_") == op:
+            return True
+        made = [self.records.get(ops.plain(source)) for source in record.given] if depth else []
+        return any(one is not None and self.leads(one, op, depth - 1) for one in made)
+
+    def grouped(self, found: Sequence[Site]) -> Iterator[Site]:
+        """Number the layers: what several attentions answer and is then put side by side comes from heads of one."""
+        numbers: dict[str, int] = {}
+        for k, site in enumerate(found):
+            joined = self.joined(site.out or site.kernel)
+            yield dataclasses.replace(site, group=numbers.setdefault(joined or site.label, k))
+
+    def joined(self, name: str) -> str:
+        """The op that puts a head's answer beside others', where one does, with no weights in between."""
+        line, seen = [name], {name}
+        while line:
+            for user, _ in self.users.get(line.pop(0), ()):
+                if user.op in ("cat", "concat", "concatenate", "stack"):
+                    return user.name
+                if user.op in ops.FORM and user.name not in seen:
+                    seen.add(user.name)
+                    line.append(user.name)
+        return ""
+
+
+def _roles(product: OpRecord) -> tuple[int, int] | None:
+    """Which tensors of a product of scores are the queries and the keys; the last axis of scores counts keys."""
+    if product.op == "baddbmm":
+        return 1, 2
+    if product.op != "einsum":
+        return (0, 1) if len(product.given) == 2 else None
+    parts, result = letters(product)
+    if len(parts) != 2 or len(result) < 2:
+        return None
+    queries = [k for k, part in enumerate(parts) if result[-2] in part and result[-1] not in part]
+    keys = [k for k, part in enumerate(parts) if result[-1] in part and result[-2] not in part]
+    return (queries[0], keys[0]) if queries and keys else None
+
+
+def letters(record: OpRecord) -> tuple[list[str], str]:
+    """The letters of an einsum's tensors and of its result, dots written out as capital letters of their own."""
+    text = record.text.replace(" ", "")
+    left, _, right = text.partition("->")
+    parts = left.split(",")
+    wide = max((len(shape) - len(part.replace("...", "")) for part, shape in zip(parts, record.taken, strict=False)
+                if "..." in part), default=0)  # fmt: skip
+    dots = "".join(chr(ord("Α") + k) for k in range(wide))
+    if "->" not in text:
+        once = sorted(letter for letter in set(left) - set(",.") if left.count(letter) == 1)
+        right = ("..." if "..." in left else "") + "".join(once)
+    written = []
+    for part, shape in zip(parts, record.taken, strict=False):
+        own = len(shape) - len(part.replace("...", ""))
+        written.append(part.replace("...", dots[wide - own :] if own else ""))
+    return written, right.replace("...", dots)
+
+
+def order(record: OpRecord, part: str, place: int) -> tuple[int, ...]:
+    """What brings a product's tensor into the order (…, heads, steps, width); empty where it has it."""
+    ndim = len(record.taken[place])
+    if record.op != "einsum":
+        return (*range(ndim - 2), ndim - 1, ndim - 2) if part == "key" else ()
+    parts, result = letters(record)
+    own, other = parts[place], parts[1 - place]
+    if part == "value":
+        steps = [letter for letter in own if letter in other and letter not in result]
+        width = [letter for letter in own if letter not in other]
+    else:
+        steps = [result[-2] if part == "query" else result[-1]]
+        width = [letter for letter in own if letter in other and letter not in result]
+    if len(steps) != 1 or len(width) != 1:
+        return ()
+    lead = [letter for letter in (result if part != "value" else other) if letter in own and letter not in (*steps, *width)]
+    wanted = [*lead, *steps, *width]
+    return tuple(own.index(letter) for letter in wanted) if len(wanted) == ndim else ()
+
+
+def residual(records: Mapping[str, OpRecord], layer: str) -> str:
+    """The op of the residual sum that a layer's answer goes into, or that a block ends with (a norm or ReLU may follow).
+
+    *Raises* NotFound for a layer in which no op runs; NotApplicable where no sum of two tensors of one shape follows.
+    """
+    inside = [one for one in records.values() if one.here == layer or one.here.startswith(layer + ".")]
+    if not inside:
+        heres = dict.fromkeys(".".join(parts[:k]) for one in records.values() if (parts := one.here.split("."))
+                              for k in range(1, len(parts) + 1) if one.here)  # fmt: skip
+        raise not_found("layer", layer, heres)
+    own = {one.name for one in inside}
+    at: OpRecord | None = inside[-1]
+    while at is not None and at.name in own:
+        if _sums(at):
+            return at.name
+        passes = at.op.removesuffix("_") in (*ops.FORWARDED, *ops.NORMALIZED, *ops.SCALED, "relu") and at.given
+        at = records.get(ops.plain(at.given[0])) if passes else None
+    search = _Search(records)
+    line, seen = [inside[-1].name], set(own)
+    while line:
+        for user, _ in search.users.get(line.pop(0), ()):
+            if _sums(user):
+                return user.name
+            if user.op.removesuffix("_") in ops.FORWARDED and user.name not in seen:
+                seen.add(user.name)
+                line.append(user.name)
+    raise NotApplicable(f"what {layer} answers goes into no sum of a residual stream; look at op:{inside[-1].name} itself")
+
+
+def _sums(record: OpRecord) -> bool:
+    """Whether an op adds two tensors of one shape."""
+    return record.op in ("add", "add_") and len(record.taken) == 2 and record.taken[0] == record.taken[1] == record.shapes[0]

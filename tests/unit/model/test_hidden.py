@@ -1,0 +1,151 @@
+"""What runs beside the ops that the mode sees is found, and methods go round it or refuse."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from attentions import WRITTEN, Windows, attentive
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.utils.checkpoint import checkpoint
+from zoo import ZOO, Specimen
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.model.hidden import hidden
+from diorama.model.unwrap import unwrap
+
+
+def _swish(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+class Swish(torch.autograd.Function):
+    """A swish that keeps its input alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _swish(x)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Any) -> Tensor:
+        (x,) = ctx.saved_tensors
+        s = torch.sigmoid(x)
+        return slopes[0] * s * (1 + x * (1 - s))
+
+
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+    pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True"),
+]
+HIDDEN = {
+    "function": (Swish.apply, "the autograd function Swish before second"),
+    "vmap": (torch.func.vmap(_swish), "a function whose ops torch hides .* before second"),
+    "checkpoint": (lambda x: checkpoint(_swish, x, use_reentrant=False), "a checkpoint"),
+    "reentrant": (lambda x: checkpoint(_swish, x, use_reentrant=True), "the autograd function CheckpointFunction"),
+}
+
+
+class Net(nn.Module):
+    """Two convolutions with an activation of one's own between them."""
+
+    def __init__(self, act: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.out, self.act = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 3), act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(50 * F.relu(self.second(self.act(self.first(x)))).mean((2, 3)))
+
+
+def _image() -> Tensor:
+    return torch.randn(2, 1, 10, 10, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
+def test_networks_of_plain_ops_raise_no_alarm(specimen: Specimen) -> None:
+    """Nothing is hidden in any network of the zoo."""
+    model, x = specimen()
+    assert not hidden(unwrap(model), x)
+
+
+@pytest.mark.parametrize("make", [*WRITTEN.values(), Windows])
+def test_written_attentions_raise_no_alarm(make: Any) -> None:
+    """Nothing is hidden in an attention written by hand; views that autograd makes anew are no alarm."""
+    assert not hidden(*attentive(make))
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_what_the_mode_cannot_see_is_found(way: str) -> None:
+    """Functions that torch hides, autograd functions and checkpoints are named, with the layer that they stand before."""
+    act, said = HIDDEN[way]
+    found = hidden(Net(act).eval(), _image())
+    assert found
+    assert re.search(said, str(found))
+    assert not hidden(Net(_swish).eval(), _image())
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+@pytest.mark.parametrize("method", ["occlusion", "discrepancy", "gradient", "feature_ablation"])
+def test_methods_that_need_no_rule_go_round_it(way: str, method: str) -> None:
+    """Maps of a network with a hidden activation are those of the same network with a plain one."""
+    if (way, method) == ("reentrant", "gradient"):
+        with pytest.raises(NotApplicable, match="use_reentrant=False"):
+            diorama.attribute(Net(HIDDEN[way][0]).eval(), _image(), target=1, method=method)
+        return
+    found = diorama.attribute(Net(HIDDEN[way][0]).eval(), _image(), target=1, method=method).values
+    plain = diorama.attribute(Net(_swish).eval(), _image(), target=1, method=method).values
+    assert plain.abs().max() > 0
+    assert torch.allclose(found, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("method", ["lrp", "deep_lift", "guided_backprop", "deconvnet"])
+def test_methods_with_rules_refuse_by_its_name(method: str) -> None:
+    """A method that needs the op's own rule refuses, and names what hides it."""
+    with pytest.raises(NotApplicable, match=f"{method} follows the model's ops, and cannot see into the autograd function Swish"):
+        diorama.attribute(Net(Swish.apply).eval(), _image(), target=1, method=method)
+
+
+class Bag(nn.Module):
+    """A bag of embeddings in which token 0 is padding."""
+
+    def __init__(self, mode: str, plain: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.bag = nn.EmbeddingBag(20, 6, mode=mode, padding_idx=0)
+        self.out, self.mode, self.plain = nn.Linear(6, 3), mode, plain
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if not self.plain:
+            return self.out(torch.relu(self.bag(tokens)))
+        kept, rows = (tokens != 0)[..., None], F.embedding(tokens, self.bag.weight)
+        made = (rows * kept).sum(1) if self.mode != "max" else rows.masked_fill(~kept, -1e9).amax(1)
+        return self.out(torch.relu(made / kept.sum(1) if self.mode == "mean" else made))
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("method", ["gradient", "input_x_gradient", "integrated_gradients", "lrp", "deep_lift", "occlusion"])
+def test_a_bag_of_embeddings_is_opened_as_it_is(mode: str, method: str) -> None:
+    """Padding takes no part in a bag, so that maps are those of the same network made of an embedding and a sum."""
+    tokens = torch.randint(1, 20, (4, 6), generator=torch.Generator().manual_seed(2))
+    tokens[::2, 4:] = 0
+    found = diorama.attribute(Bag(mode, False).eval(), tokens, target=1, method=method)
+    wanted = diorama.attribute(Bag(mode, True).eval(), tokens, target=1, method=method)
+    assert torch.allclose(found.values, wanted.values, atol=1e-5)
+
+
+def test_a_pass_of_another_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what a method put together scores otherwise than the model does by itself, the method refuses by name."""
+    from diorama.methods import entrance
+
+    monkeypatch.setattr(entrance, "_padded_bag", lambda mode, kept, rows: 2 * rows.sum(1))
+    tokens = torch.randint(1, 20, (4, 6), generator=torch.Generator().manual_seed(2))
+    tokens[::2, 4:] = 0
+    with pytest.raises(NotApplicable, match="lrp takes the model apart, and what it put together scores"):
+        diorama.attribute(Bag("sum", False).eval(), tokens, target=1, method="lrp")
