@@ -11,7 +11,7 @@ from attentions import WRITTEN, ByHand, Windows, attentive
 from torch import Tensor, nn
 
 import diorama
-from diorama.core.errors import NotApplicable, NotFound
+from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.model.capture import Capture
 from diorama.model.kernels import attention
 from diorama.model.points import points
@@ -141,3 +141,42 @@ def test_a_residual_stream_is_the_sum_that_a_layer_goes_into() -> None:
     encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=False).eval()
     own = points(nn.Sequential(encoder), torch.randn(3, 5, 8))
     assert own["residual:0"].op == own["residual:0.linear2"].op == "0.add#2"
+
+
+@pytest.mark.parametrize("method", ["lrp", "deep_lift"])
+def test_relevance_goes_the_same_way_through_every_way_to_write_it(method: str) -> None:
+    """LRP and DeepLIFT of one function are one map, however its attention is written."""
+    wanted = diorama.attribute(*attentive(WRITTEN["kernel"]), target=1, method=method).values
+    assert wanted.abs().max() > 0
+    for name in WRITTEN:
+        found = diorama.attribute(*attentive(WRITTEN[name]), target=1, method=method).values
+        assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())), name
+
+
+def test_a_scene_takes_points_wherever_it_takes_layers() -> None:
+    """Views, edits, scans, targets and directions take an op or a part of an attention by its key, and a short ending too."""
+    model, x = attentive(WRITTEN["written"])
+    x = torch.randn(24, 6, 5, generator=torch.Generator().manual_seed(3))
+    scene = diorama.Scene(model, x, torch.arange(24) % 3)
+    assert "op:attn.1.softmax" not in scene.layers.names
+    assert scene.layers["op:1.softmax"].name == "op:attn.1.softmax"
+    for view in ("activations", "inspector", "selectivity", "lesions"):
+        picture = scene.view(view, select="op:1.softmax/1")
+        assert "unit:" not in str(picture.provenance.selection)
+    cut = scene.edit("op:1.softmax/1", lesion=True)
+    assert not torch.allclose(cut.scores(), scene.scores())
+    scan = diorama.scan(model, x, layers=["op:attn.1.softmax"])
+    with Capture(model, ["op:attn.1.softmax"]) as look:
+        look(x)
+    highest = look["op:attn.1.softmax"].flatten(2).amax(2)
+    assert torch.allclose(torch.as_tensor(scan["op:attn.1.softmax"].top.values[:, 0]).float(), highest.amax(0), atol=1e-6)
+    assert scene.direction("way", a="class:0", b="class:1", layer="op:attn.1.softmax").vector.shape == (2,)
+    with pytest.raises(UsageError, match="2 ops end in 'softmax': op:attn.0.softmax, op:attn.1.softmax"):
+        scene.view("inspector", select="op:softmax/1")
+    with pytest.raises(UsageError, match="op:attn.1.softmax has units 0 to 1, got 5|units 0 to 1"):
+        scene.view("inspector", select="op:attn.1.softmax/5")
+    blocks = scene.view("structure", open="all").body.blocks
+    notes = {block.id: block.notes for block in blocks if block.notes}
+    assert notes["op:attn.0.softmax"] == ("pattern",)
+    assert notes["layer:attn.1"] == ("attention, 2 heads",)
+    assert scene.view("structure", search="query:attn.1").body.blocks

@@ -16,11 +16,12 @@ from ..data import nesting
 from ..data.nesting import Nested
 from . import reaches
 from .axes import first_tensor
+from .hidden import hidden
 from .layers import Layer, LayerTable
 from .mode import OpMode, Trail
 from .reaches import Reach
 from .untouched import Untouched
-from .unwrap import fed, named_modules, unwrap
+from .unwrap import fed, layer_modules, unwrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +69,17 @@ def fields(
 
     *Meaning* ``axes`` are the places' axes of the (first) input: (2, 3) of a batch of images. Convolutions (also
     dilated, strided, transposed), pooling (also adaptive), padding, cropping, resizing, normalization, sums, joins and
-    means are followed exactly; from an operation that is not known, each place sees all that went in.
+    means are followed exactly; from an operation that is not known, each place sees all that went in. Where the model runs
+    what no op shows, nothing is followed.
     *Shapes* as the layer's own; layers that depend on no such input are left out.
-    *Cost* one forward pass of one example.
+    *Cost* one forward pass of one example, and one with gradients once for a model.
     """
     plain = unwrap(model)
     ready = fed(plain, x)
+    if hidden(plain, ready):
+        return {}
     tracer = _Tracer(table)
-    with Untouched(plain), torch.no_grad(), Trail(named_modules(plain), closed=tracer.closed) as trail:
+    with Untouched(plain), torch.no_grad(), Trail(layer_modules(plain), closed=tracer.closed) as trail:
         trail.restart()
         return tracer.run(plain, ready, axes)
 

@@ -67,7 +67,7 @@ def _found(model: nn.Module, x: Nested) -> Hidden:
         try:
             with OpMode().around(watch.ran):
                 output = nesting.call(model, x)
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:
             if isinstance(error, DioramaError):
                 raise
             return Hidden(tuple(watch.found))

@@ -23,6 +23,8 @@ from ..model.graph import Graph, graph
 from ..model.kernels import recurrent
 from ..model.layers import Layer, LayerTable, by_unit, layers
 from ..model.outputs import Reading
+from ..model.patterns import Sites
+from ..model.points import points
 from ..model.untouched import Mode
 from ..model.unwrap import device_of, fed
 from .input import Current, decoded, kinds_of
@@ -166,6 +168,11 @@ class Looking:
         if shared.graph is None:
             shared.graph = graph(self.model, self._few())
         return shared.graph
+
+    @property
+    def attention(self) -> Sites:
+        """The attentions of the model in order, however they are written."""
+        return points(self.model, self._few()).attention
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Something about the whole run or model, made once for all its moments."""

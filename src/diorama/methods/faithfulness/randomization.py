@@ -14,7 +14,7 @@ from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ...model.unwrap import named_modules
+from ...model.unwrap import layer_modules
 from ..cost import Cost
 from ..method import Looking, Method
 
@@ -88,7 +88,7 @@ def randomization(look: Looking, x: Nested, target: Target, method: Method) -> R
     layers = _weighted(look)
     *_, before = method.attribute(_again(look, look.model, x), x, target)
     other = copy.deepcopy(look.model)
-    modules = named_modules(other)
+    modules = layer_modules(other)
     rows, maps, done = [], list[Nested](), 0
     counts = stages(len(layers))
     for number, count in enumerate(counts):

@@ -103,6 +103,10 @@ class Differences(Answers):
         if name in NORMALIZED:
             with OpMode().replace(self):
                 return normalizing.opened(name, func, args, kwargs)
+        if name == "baddbmm":
+            with OpMode().replace(self):
+                added, left, right = args[:3]
+                return kwargs.get("beta", 1) * added + kwargs.get("alpha", 1) * torch.bmm(left, right)
         if name == "glu":
             axis = args[1] if len(args) > 1 else kwargs.get("dim", -1)
             with OpMode().replace(self):

@@ -29,6 +29,8 @@ class Weighted(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, run: Run, layer: Affine, choose: Choose, settings: Settings) -> Tensor:
         """Run the layer as it is; its result is copied where the rule reads it, as it may be written into later."""
         z: Tensor = run()
+        # A dense layer over steps answers with a view, into which an in-place ReLU could not write.
+        z = z.clone() if z._is_view() else z
         rule, keep = choose(z)
         ctx.save_for_backward(x)
         ctx.call = (layer, rule, settings, z.clone() if keep else None)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -116,6 +117,10 @@ class Propagation(Answers):
         if name in recurrent.KERNELS:
             with OpMode().replace(self):
                 return recurrent.by_step(recurrent.Kernel.of(name, args, "the model"))
+        if name == "baddbmm":
+            with OpMode().replace(self):
+                added, left, right = args[:3]
+                return kwargs.get("beta", 1) * added + kwargs.get("alpha", 1) * torch.bmm(left, right)
         if name == "glu":
             axis = args[1] if len(args) > 1 else kwargs.get("dim", -1)
             with OpMode().replace(self):

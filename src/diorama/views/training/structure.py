@@ -11,8 +11,9 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge, Handle
 from ...core.picture import Picture, Progress
-from ...core.selection import Key, Selection, layer_key
+from ...core.selection import Key, Selection, is_point, layer_key, without_call
 from ...model.graph import Graph, Node
+from ...model.points import Point
 from ...scene import Scene
 from .. import signals
 from ..units import responses, shown
@@ -52,7 +53,7 @@ class Structure(View):
         opened = self._opened(whole)
         found: set[str] = set()
         if self.search:
-            found = self._found(whole)
+            found = self._found(scene, whole)
             opened |= {parent for name in found for parent in _parents(whole, name)}
         graph = whole.view(opened)
         if found:
@@ -62,7 +63,7 @@ class Structure(View):
         if values and self.colour in ("update ratio", "parameters"):
             told = [value for value in values.values() if np.isfinite(value)]
             limits = magnitude(np.array(told or [0.0]), min(told, default=0.0))
-        mark = self._blocks(graph, whole, opened, values, limits, found)
+        mark = self._blocks(graph, whole, opened, values, limits, found, _attends(scene))
         modules = sum(not node.is_op for node in graph.nodes if node.key)
         caption = f"{modules} blocks; click one to choose it, open it to see what it is made of. "
         if found:
@@ -79,9 +80,14 @@ class Structure(View):
         # Names may come without their kind; blocks that another model had are left out.
         return {name if name in known else layer_key(name) for name in names} & known
 
-    def _found(self, whole: Graph) -> set[str]:
+    def _found(self, scene: Scene, whole: Graph) -> set[str]:
         text = self.search.strip()
         name = text
+        if is_point(text) and scene.layers.has(text.partition("/")[0]):
+            point = scene.layers[text.partition("/")[0]]
+            if isinstance(point, Point):
+                # A part of an attention, or a residual sum, stands where it is made.
+                return {str(Key("op", point.op))}
         if "/" in text or text.startswith(("unit:", "layer:")):
             key = Key.parse(text if ":" in text else f"unit:{text}")
             name = key.name
@@ -101,6 +107,7 @@ class Structure(View):
         values: dict[str, float],
         limits: Limits | None,
         found: set[str],
+        attends: dict[str, tuple[str, ...]],
     ) -> Blocks:
         holders = {node.parent for node in whole.nodes if node.parent}
         here = {node.id for node in graph.nodes}
@@ -108,7 +115,7 @@ class Structure(View):
             Block(
                 id=node.id, label=node.label, parent=node.parent if node.parent in here else "", kind=node.kind,
                 detail=_detail(node), key=node.key, value=values.get(node.id), expandable=node.id in holders,
-                open=node.id in opened, notes=("found",) if node.id in found else (),
+                open=node.id in opened, notes=(*(("found",) if node.id in found else ()), *attends.get(node.id, ())),
             )
             for node in graph.nodes
         )  # fmt: skip
@@ -156,6 +163,18 @@ def _detail(node: Node) -> str:
     parts = [" × ".join(map(str, node.shape))] if node.shape else []
     parts += [f"{node.parameters:,} weights"] if node.parameters else []
     return " · ".join(parts)
+
+
+def _attends(scene: Scene) -> dict[str, tuple[str, ...]]:
+    """What takes part in an attention, however it is written, by block."""
+    said: dict[str, tuple[str, ...]] = {}
+    for site in scene.attention:
+        point = scene.layers[f"pattern:{site.label}"]
+        heads = f"{point.units} head{'s' * (point.units > 1)}"
+        said.setdefault(layer_key(without_call(site.label)), (f"attention, {heads}",))
+        parts = {site.kernel: "attention", site.scores: "queries × keys", site.softmax: "pattern", site.out: "pattern × values"}
+        said |= {str(Key("op", op)): (word,) for op, word in parts.items() if op}
+    return said
 
 
 def _parents(graph: Graph, name: str) -> Iterator[str]:
