@@ -50,7 +50,8 @@ def compare(look: Looking, x: Nested, target: Target, method: Method, found: Att
     *Raises* NotApplicable, by the method's name.
     """
     if target.call is None:
-        bare = _remembered(look, (*_named(x), str(target)), lambda: look.target(x, target).cpu())
+        asked = (str(target), getattr(target, "numbers", ()), look.task, repr(look.reading.outputs), look.classes)
+        bare = _remembered(look, (*_named(x), *asked), lambda: look.target(x, target).cpu())
     else:
         bare = look.target(x, target).cpu()
     own = found.scores.cpu()

@@ -89,6 +89,7 @@ class Capture:
         self._late = time_major(self._modules)
         self._values: dict[str, Any] = {}
         self._now: dict[str, list[Edit]] = {}
+        self._followed: set[str] | None = None
         self._running = False
         self._table: LayerTable | None = None
         self._weights: list[Edit] = []
@@ -106,7 +107,7 @@ class Capture:
         self._pointed = bool(self._between) or attention or any(e.key.kind == "head" for own in self._inner.values() for e in own)
         self._opaque = self._open(gates)
         self._mode_on = OpMode(cancel=cancel)
-        self._names = OpNames(self._opaque.trail if self._opaque is not None else Trail(named_modules(self.model)))
+        self._names = OpNames(self._opaque.trail if self._opaque is not None else Trail({}))
 
     def _sort(self, edit: Edit) -> None:
         """Put an edit where it is applied: to weights, to the output of a module, or inside an op."""
@@ -172,8 +173,8 @@ class Capture:
             for path in {**dict.fromkeys(self._paths.values()), **dict.fromkeys(wanted)}:
                 handle = self._modules[path].register_forward_hook(self._hook(path))
                 self._stack.callback(handle.remove)
-            if self._opaque is not None or self._pointed:
-                self._stack.enter_context(self._names.trail)
+            if self._opaque is not None:
+                self._stack.enter_context(self._opaque.trail)
         except BaseException:
             self._stack.close()
             raise
@@ -236,7 +237,19 @@ class Capture:
         if self._opaque is not None:
             self._opaque.touched = {label: functools.partial(self._inside, parts) for label, parts in inside.items()}
         self._asked = frozenset(self._named(full) for full in self._at)
+        if self._opaque is None:
+            self._follow({without_call(one.here) for one in known.records.values() if one.op in self._asked})
         self._names.restart()
+
+    def _follow(self, heres: set[str]) -> None:
+        """Follow the modules that call ops of these names, and no other: that is what looking costs."""
+        if heres == self._followed:
+            return
+        self._names.trail.__exit__()
+        self._followed = heres
+        below = named_modules(self.model)
+        self._names = OpNames(Trail({path: below[path] for path in heres if path}))
+        self._stack.enter_context(self._names.trail)
 
     def _heads(self, known: Points) -> tuple[str, ...]:
         """The patterns to keep where attention is asked for; edits of a head of a written attention go to its values."""

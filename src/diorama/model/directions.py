@@ -66,7 +66,7 @@ class Direction:
             mean = along.flatten(1).mean(1) if along.ndim > 1 else along
             return (mean - self.offset) / self.step
 
-        return Target(f"the direction {self.name}", (self.layer,), take)
+        return Target(f"the direction {self.name}", (self.layer,), take, take)
 
     def moved(self, activation: Tensor, by: Tensor, axis: int) -> Tensor:
         """An activation (1, …) with its units on ``axis``, moved by so many steps each (n,), at all its places."""

@@ -40,8 +40,8 @@ class Target:
     """Layers that the capture has to keep."""
     _take: Callable[[Any, Capture], Tensor] = dataclasses.field(default=lambda output, look: output, repr=False)
 
-    call: Callable[[Any], Any] | None = dataclasses.field(default=None, repr=False)
-    """The user's own function, where the target is one (or made of one): two of them may share a text."""
+    call: Callable[..., Any] | None = dataclasses.field(default=None, repr=False)
+    """The function that the target is (or is made of), where its text does not say it: two of them may share a text."""
 
     @classmethod
     def of(

@@ -149,3 +149,16 @@ def test_a_pass_of_another_network_is_refused(monkeypatch: pytest.MonkeyPatch) -
     tokens[::2, 4:] = 0
     with pytest.raises(NotApplicable, match="lrp takes the model apart, and what it put together scores"):
         diorama.attribute(Bag("sum", False).eval(), tokens, target=1, method="lrp")
+
+
+def test_scores_are_remembered_for_what_is_asked() -> None:
+    """Other classes of the same examples, and other weights, are compared with their own scores."""
+    model = Net(F.relu).eval()
+    for target in (torch.tensor([0, 2]), torch.tensor([2, 1]), 1, lambda output: output[:, 0] * 2, lambda output: output[:, 1]):
+        found = diorama.attribute(model, _image(), target=target, method="lrp")
+        scores = model(_image())
+        wanted = target(scores) if callable(target) else scores[torch.arange(2), torch.as_tensor(target).expand(2)]
+        assert torch.allclose(found.scores, wanted, atol=1e-5)
+    with torch.no_grad():
+        model.out.bias += 1
+    diorama.attribute(model, _image(), target=1, method="lrp")
