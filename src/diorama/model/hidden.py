@@ -18,7 +18,7 @@ from ..data.nesting import Nested
 from .axes import tensors_in
 from .mode import OpMode, Run, Trail, without_modes
 from .untouched import Untouched
-from .unwrap import device_of, fed, held, named_modules
+from .unwrap import device_of, fed, held, named_modules, unwrap
 
 _VIEWS = ("AsStrided", "CopySlices", "View", "Slice", "Select", "Transpose", "Permute", "Squeeze", "Unsqueeze", "Expand",
           "TBackward", "Split", "Unbind", "Alias", "Diagonal")  # fmt: skip
@@ -42,13 +42,14 @@ _KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], Hidden]] = w
 
 
 def hidden(model: nn.Module, x: Nested) -> Hidden:
-    """What a plain model runs beside the ops that the mode sees; found once for a model and a form of input.
+    """What a model runs beside the ops that the mode sees; found once for a model and a form of input.
 
     *Meaning* functions of ``torch.jit`` and ``vmap`` (their result is made by no op that was seen), autograd functions of
     one's own (backward they do as they like), checkpoints (they run once more on the way back), ``out=``. What leaves
     autograd (detached numbers, NumPy) cannot be found so.
     *Cost* one forward pass of two examples.
     """
+    model = unwrap(model)
     forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
     key = (forms, tuple((name, id(module)) for name, module in model.named_modules()))
     if model not in _KNOWN or _KNOWN[model][0] != key:

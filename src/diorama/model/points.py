@@ -23,7 +23,7 @@ from .axes import likely_unit_axis, tensors_in
 from .layers import Layer
 from .mode import OpMode, OpNames, Trail, without_modes
 from .untouched import Untouched
-from .unwrap import fed, named_modules
+from .unwrap import fed, named_modules, unwrap
 
 Slot = Literal["result", "argument", "inside"]
 _REMEMBERED = 4
@@ -271,7 +271,8 @@ _KNOWN: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple[Any, ...], Points
 
 
 def points(model: nn.Module, x: Nested) -> Points:
-    """The points of a plain model for inputs of this form; found once, and remembered."""
+    """The points of a model for inputs of this form; found once, and remembered."""
+    model = unwrap(model)
     forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
     key = (forms, type(x), tuple((name, id(module)) for name, module in model.named_modules()))
     known = _KNOWN.setdefault(model, OrderedDict())
