@@ -17,8 +17,9 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in
 from .mode import OpMode, Run, Trail, without_modes
+from .surroundings import Neutral, as_built
 from .untouched import Untouched
-from .unwrap import device_of, fed, held, named_modules, unwrap
+from .unwrap import device_of, dtype_of, fed, held, named_modules, unwrap
 
 _VIEWS = ("AsStrided", "CopySlices", "View", "Slice", "Select", "Transpose", "Permute", "Squeeze", "Unsqueeze", "Expand",
           "TBackward", "Split", "Unbind", "Alias", "Diagonal")  # fmt: skip
@@ -64,7 +65,7 @@ def _found(model: nn.Module, x: Nested) -> Hidden:
     x = nesting.each(x, lambda part: watch.own(part.clone()))
     # The kernels of recurrent layers on an accelerator differentiate in train mode alone.
     cudnn = torch.backends.cudnn.flags(enabled=device_of(model).type == "cpu")
-    with without_modes(), Untouched(model), _free(model), cudnn, watch.trail, torch.inference_mode(False), torch.enable_grad():
+    with without_modes(), Neutral(), Untouched(model), _free(model), cudnn, watch.trail, as_built(dtype_of(model)):
         try:
             with OpMode().around(watch.ran):
                 output = nesting.call(model, x)

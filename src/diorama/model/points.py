@@ -22,8 +22,9 @@ from . import attention, ops, patterns
 from .axes import likely_unit_axis, tensors_in
 from .layers import Layer
 from .mode import OpMode, OpNames, Trail, without_modes
+from .surroundings import Neutral, as_built
 from .untouched import Untouched
-from .unwrap import fed, named_modules, unwrap
+from .unwrap import dtype_of, fed, named_modules, unwrap
 
 Slot = Literal["result", "argument", "inside"]
 _REMEMBERED = 4
@@ -335,7 +336,8 @@ class _Survey:
 
     def run(self, x: Nested) -> None:
         """Run the model on so many examples."""
-        with without_modes(), Untouched(self.model), self.trail, torch.no_grad(), OpMode().on_op(self._ran):
+        look, built = OpMode().on_op(self._ran), as_built(dtype_of(self.model))
+        with without_modes(), Neutral(), Untouched(self.model), self.trail, torch.no_grad(), built, look:
             nesting.call(self.model, x)
         self.maker.clear()
         self.unit.clear()
