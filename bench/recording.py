@@ -98,11 +98,11 @@ def histograms(folder: Path, rounds: int, small: bool) -> float:
         for way in taken:
             for k in range(steps):
                 advance()
-                recorder._observer._needs, needs = frozenset(), recorder._observer._needs
+                recorder._observer.needs, needs = frozenset(), recorder._observer.needs
                 if way == "ours":
-                    recorder._observer._needs = needs
+                    recorder._observer.needs = needs
                 taken[way] += cpu(optimizer.step)
-                recorder._observer._needs = needs
+                recorder._observer.needs = needs
                 if way == "ours":
                     taken[way] += cpu(lambda: recorder.step(loss=0.0))
                 elif way == "theirs":

@@ -148,6 +148,7 @@ class Demo(Plugin, abc.ABC):
         return watch(
             model, path, probe=(held_out.x, held_out.y), classes=examples.classes, optimizer=trainer.optimizer,
             inputs=examples.kind, outputs=self.outputs, task=self.task, state=[trainer], name=type(self).name,
+            every=10,
         )  # fmt: skip
 
 

@@ -42,6 +42,10 @@ class Checkpoints:
         """Whether an automatic one should be taken."""
         return now - self._last >= max(PERIOD, self._cost / SHARE)
 
+    def put_off(self) -> None:
+        """One that was due is not taken."""
+        self._last = time.monotonic()
+
     def pack(self, step: int) -> bytes:
         """All of it as bytes."""
         import torch  # not above: what a run holds is told without it
@@ -85,11 +89,21 @@ def write(writer: Writer, step: int, data: bytes, anchor: bool) -> None:
         (folder / name).with_suffix(".sig").write_text(signature)
     temporary.replace(folder / name)
     writer.index_file(f"{FOLDER}/{name}", len(data), zlib.crc32(data))
-    for old in sorted(folder.glob("*.auto.pt"))[:-KEPT]:
-        writer.forget_file(f"{FOLDER}/{old.name}")
-        with contextlib.suppress(OSError):
-            old.unlink()
-            old.with_suffix(".sig").unlink()
+    for old in automatic(writer.folder)[:-KEPT]:
+        forget(writer, old)
+
+
+def automatic(folder: Path) -> list[Path]:
+    """The files of the automatic checkpoints, oldest first."""
+    return sorted((folder / FOLDER).glob("*.auto.pt"))
+
+
+def forget(writer: Writer, file: Path) -> None:
+    """Give a checkpoint up."""
+    writer.forget_file(f"{FOLDER}/{file.name}")
+    with contextlib.suppress(OSError):
+        file.unlink()
+        file.with_suffix(".sig").unlink()
 
 
 def steps(folder: Path) -> list[int]:

@@ -91,6 +91,11 @@ class Factors:
             group.factor = kept.get((id(group.optimizer), group.index), same)
         self.groups = found
 
+    @property
+    def active(self) -> bool:
+        """Whether a person put a factor on any group, or one was left on."""
+        return bool(self._scaled) or any(group.factor != 1.0 for group in self.groups)
+
     def before(self, optimizer: Optimizer) -> None:
         """Put the factors on."""
         self.restore()
@@ -210,9 +215,14 @@ class Controls:
     def learning_rates(self) -> Iterator[tuple[str, float]]:
         """The learning rates in force, by series name."""
         for k, group in enumerate(self.factors.groups):
-            yield "learning_rate" if k == 0 else f"learning_rate/{k}", group.learning_rate
+            rate = group.optimizer.param_groups[group.index]["lr"]
+            yield "learning_rate" if k == 0 else f"learning_rate/{k}", float(rate) * group.factor
 
     # What the recorder calls.
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to look for commands again, or a person lets the training wait."""
+        return self.paused or now - self._looked >= _LOOK
 
     def look(self, now: float) -> None:
         """Apply what has come, at most every few hundredths of a second."""

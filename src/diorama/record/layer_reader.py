@@ -4,6 +4,7 @@ kept."""
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,6 +20,8 @@ from .reduction import flattened, reduce
 from .step import LayerReading
 
 SAMPLE = 2**15
+MOST = 1024
+"""Layers that are read at most."""
 _SKIPPED = (
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Identity, nn.Flatten, nn.Unflatten,
 )  # fmt: skip
@@ -62,6 +65,10 @@ class LayerReader:
             for path, module in layer_modules(model).items()
             if not isinstance(module, _SKIPPED) and (not path or not any(module.children()) or isinstance(module, nn.RNNBase))
         }
+        if len(self._modules) > MOST:
+            # Every n-th: a reading of all would take longer than many steps.
+            apart = -(-len(self._modules) // MOST)
+            self._modules = dict(list(self._modules.items())[::apart])
         known = {layer.name: layer for layer in table} if table is not None else {}
         self._axes = {name: layer.unit_axis for name, layer in known.items()}
         self._rectified = {name for name, layer in known.items() if layer.rectified}
@@ -75,6 +82,7 @@ class LayerReader:
         """Put the hooks on; ``only_training`` passes over forward passes without gradients, such as an evaluation."""
         self.disarm()
         self._only_training = only_training
+        self.seconds = 0.0
         self._found, self._calls = {}, {}
         for path, module in self._modules.items():
             self._handles.append(module.register_forward_hook(self._hook(path)))
@@ -93,9 +101,11 @@ class LayerReader:
         def seen(module: nn.Module, args: Any, output: Any) -> None:
             grads = None
             try:
+                began = time.perf_counter()
                 grads = torch.is_grad_enabled()
                 if grads or not self._only_training:
                     self._read(path, module, output)
+                    self.seconds += time.perf_counter() - began
             except Exception as error:
                 if grads is not None:
                     torch.set_grad_enabled(grads)  # what was interrupted may have switched them off

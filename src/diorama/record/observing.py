@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,10 @@ from ..model.unwrap import local
 from ..training.optimizers import hooked
 from ..training.subject import Subject
 from .controls import Factors
+from .groups import Groups
 from .histogram import HistogramValue
 from .layer_reader import LayerReader
+from .pace import FIRST, Pace
 from .reduction import copies, reduce
 from .signals import Signal
 from .step import LayerReading, Step
@@ -29,20 +32,32 @@ class Observer:
     only."""
 
     def __init__(
-        self, subject: Subject, signals: Sequence[Signal], every: int, factors: Factors | None,
+        self, subject: Subject, signals: Sequence[Signal], pace: Pace, factors: Factors | None,
         reader: LayerReader | None, report: Report,
     ) -> None:  # fmt: skip
         self._subject, self._parameters = subject, subject.parameters
-        self._periods = [(signal, signal.period(every)) for signal in signals]
+        self.groups = Groups(self._parameters)
+        """Parameters that are read together, where there are very many."""
+        self.pace = pace
+        self._periods = [(signal, signal.period(0 if pace.auto else pace.every)) for signal in signals]
         self._always = tuple(signal for signal, period in self._periods if period == 1)
-        self._stride = math.gcd(*(period for _, period in self._periods if period > 1))
+        self._paced = any(not period for _, period in self._periods)
+        self._stride = math.gcd(*(period or FIRST for _, period in self._periods if period != 1))
         self._always_needs = frozenset[str]().union(*(signal.needs for signal in self._always))
         # Where every step is read, the memory of the copies is used again.
         self._keeps = "updates" in self._always_needs
         self._report = report
         self._factors, self._reader = factors or Factors(()), reader
-        self._number = 0
-        self._needs: frozenset[str] = frozenset()
+        self.number = 0
+        """The step that is prepared."""
+        self.due: Sequence[Signal] = self._always
+        """The signals that are read at the step that is prepared …"""
+        self.needs = self._always_needs
+        """… and what they read."""
+        self.seconds = 0.0
+        """What reading has taken of the training's time, in hooks, since the step was prepared."""
+        self.reads = False
+        """Whether the prepared step is one of the readings whose pace is found."""
         self._before: dict[str, Tensor] = {}
         self._norms: dict[str, float] = {}
         self._changes: dict[str, Tensor] = {}
@@ -71,6 +86,7 @@ class Observer:
     def _adopt(self) -> None:
         """The training changed: what was copied before does not go with its tensors any more."""
         self._parameters = self._subject.parameters
+        self.groups = Groups(self._parameters)
         self._before, self._changes, self._spare = {}, {}, {}
         if self._hooked != self._subject.optimizers:
             self._unhook()
@@ -80,32 +96,29 @@ class Observer:
         while self._handles:
             self._handles.pop().remove()
 
-    def due(self, number: int) -> Sequence[Signal]:
-        """The signals that are read at a step."""
-        if not self._stride or number % self._stride:
-            return self._always
-        return [signal for signal, period in self._periods if number % period == 0]
-
-    def needs(self, number: int) -> frozenset[str]:
-        """What they read."""
-        due = self.due(number)
-        if due is self._always:
-            return self._always_needs
-        return frozenset().union(*(signal.needs for signal in due))
-
-    def prepare(self, number: int) -> None:
-        """Get ready for a step that is about to begin."""
-        self._number = number
-        self._before, self._changes, self._updates, self._gradients, self._norms = {}, {}, {}, {}, {}
-        self._needs = self.needs(number)
-        if "activations" in self._needs and self._reader is not None:
+    def prepare(self, number: int) -> bool:
+        """Get ready for a step that is about to begin; True where the pace of the readings changed at it."""
+        self.number = number
+        if self._changes or self._before or self._gradients or self._norms:
+            self._before, self._changes, self._updates, self._gradients, self._norms = {}, {}, {}, {}, {}
+        slower = self.reads = False
+        self.due, self.needs = self._always, self._always_needs
+        if self._stride and number % self._stride == 0:
+            if self._paced and number % self.pace.every == 0:
+                slower = self.pace.slower(number)
+                self.reads = number % self.pace.every == 0
+            self.due = [signal for signal, period in self._periods if number % (period or self.pace.every) == 0]
+            self.needs = frozenset().union(*(signal.needs for signal in self.due))
+            self.seconds = 0.0
+        if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
-        if "updates" in self._needs and not self._by_hooks:
+        if "updates" in self.needs and not self._by_hooks:
             self._remember()
+        return slower
 
     def _remember(self) -> None:
         with torch.no_grad():
-            self._before, norms = copies(self._parameters, self._spare)
+            self._before, norms = copies(self.groups.joined(self._parameters), self._spare)
         self._spare = {}
         if not self._changes:
             self._norms = norms
@@ -113,8 +126,12 @@ class Observer:
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         grads = None
         try:
+            if not self.needs and not self._factors.active:
+                return
+            began = time.perf_counter()
             grads = torch.is_grad_enabled()
             self._before_step(optimizer)
+            self.seconds += time.perf_counter() - began
         except Exception as error:
             if grads is not None:
                 torch.set_grad_enabled(grads)
@@ -123,11 +140,15 @@ class Observer:
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         grads = None
         try:
+            if not (self._before or self._factors.active or self._subject.frozen.layers):
+                return
+            began = time.perf_counter()
             grads = torch.is_grad_enabled()
             self._factors.restore()
             self._subject.frozen.put_back()
             if self._before:
                 self._after_step()
+            self.seconds += time.perf_counter() - began
         except Exception as error:
             if grads is not None:
                 torch.set_grad_enabled(grads)
@@ -135,42 +156,43 @@ class Observer:
 
     def _before_step(self, optimizer: Optimizer) -> None:
         self._factors.before(optimizer)
-        if "gradients" in self._needs or "updates" in self._needs:
+        if "gradients" in self.needs or "updates" in self.needs:
             self._subject.look()
-        if "gradients" in self._needs:
+        if "gradients" in self.needs:
             self._gradients = {**self._gradients, **self._reduced_gradients()}
-        if "updates" in self._needs:
+        if "updates" in self.needs:
             self._remember()
 
     def _reduced_gradients(self) -> dict[str, HistogramValue]:
-        return reduce({name: p.grad for name, p in self._parameters.items() if p.grad is not None})
+        return reduce(self.groups.joined({name: p.grad for name, p in self._parameters.items() if p.grad is not None}))
 
     def _after_step(self) -> None:
         before, self._before = self._before, {}
         with torch.no_grad():
+            now = self.groups.joined(self._parameters)
             if not self._changes:
-                self._updates = reduce(self._parameters, before=before)
+                self._updates = reduce(now, before=before)
                 self._changes = before
                 return
             # Several optimizers, or several of their steps, within one recorded step add up.
-            for name, parameter in self._parameters.items():
-                self._changes[name] += local(parameter.detach()) - before[name]
+            for name, tensor in now.items():
+                self._changes[name] += local(tensor.detach()) - before[name]
             self._updates = {}
 
     def collect(self, number: int, scalars: Mapping[str, float | Tensor], rates: Mapping[str, float]) -> Step:
         """Everything that was seen of the step that has just ended."""
         step = Step(number, scalars, rates, self.weights)
-        if not self._needs or number != self._number:
+        if not self.needs or number != self.number:
             return step
         self._subject.look()
-        if "gradients" in self._needs:
+        if "gradients" in self.needs:
             step.gradients = self._gradients or self._reduced_gradients()
-        if "updates" in self._needs:
+        if "updates" in self.needs:
             if self._before and not self._by_hooks:
                 self._after_step()
             step.updates, step.before = self._updates or reduce(self._changes), self._norms
             self._spare = self._changes if self._keeps else {}
-        if "activations" in self._needs and self._reader is not None:
+        if "activations" in self.needs and self._reader is not None:
             step.activations = self.activations()
         return step
 
@@ -180,7 +202,7 @@ class Observer:
 
     def weights(self) -> dict[str, HistogramValue]:
         """The weights as they are now."""
-        return reduce(self._parameters)
+        return reduce(self.groups.joined(self._parameters))
 
     def recover(self) -> None:
         """Leave nothing behind after something went wrong."""

@@ -41,6 +41,18 @@ def pack_record(scalars: Mapping[int, float], histograms: Mapping[int, Histogram
     return b"".join(parts)
 
 
+def split_record(data: bytes) -> tuple[bytes, bytes, int]:
+    """The packed series numbers of a step's scalars, their packed values, and how many histograms follow."""
+    try:
+        count, more = _RECORD.unpack_from(data)
+    except struct.error as error:
+        raise Damaged(f"a step's record cannot be read: {error}") from error
+    start = 8 + 4 * (count + count % 2)
+    if len(data) < start + 8 * count:
+        raise Damaged(f"a step's record cannot be read: {len(data)} bytes where {start + 8 * count} were written")
+    return data[8 : 8 + 4 * count], data[start : start + 8 * count], more
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """A step read back: series numbers with their values, and where each histogram lies."""
@@ -120,6 +132,12 @@ class HistogramBlock:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def at(self, chosen: NDArray[np.bool_]) -> HistogramBlock:
+        """Some of the steps."""
+        return HistogramBlock(
+            self.steps[chosen], self.floors[chosen], self.statistics[chosen], self.start, self.counts[chosen]
+        )
 
     @classmethod
     def of(cls, steps: Sequence[int], values: Sequence[HistogramValue]) -> HistogramBlock:

@@ -24,13 +24,16 @@ from .step import LayerReading, ProbeReading
 MOST = 512
 """Examples that are looked at: the first ones."""
 BATCH = 128
-SHARE = 0.02
+SHARE = 0.01
 """The part of the training's time that looking may take."""
 LAYERS_EVERY = 4
 """Only one look in so many reads the layers too: loss and accuracy alone cost a fraction of it, and are wanted more often."""
-_CHEAP = 0.1
-"""Seconds that a look may cost to be taken a few times early in a short run all the same."""
+_CHEAP = 0.03
+"""Seconds that a look may cost to be taken a few times early in a short run all the same …"""
 _EARLY = 6
+_RARE = 3.0
+"""… if it costs no more than so many steps together; and seconds that looks may take besides."""
+_FREE = 0.003
 
 
 class Prober:
@@ -65,10 +68,11 @@ class Prober:
 
     def affordable(self, number: int) -> bool:
         """Whether a look at a step fits into the share of the time, or is one of the few that every run has."""
-        if self._looks <= _EARLY and number >= self._next and self.cost < _CHEAP:
+        elapsed = time.monotonic() - self._began
+        if self._looks <= _EARLY and number >= self._next and self.cost < min(_CHEAP, _RARE * elapsed / max(1, number)):
             self._next = 2 * number
             return True
-        return self._spent + self.cost <= SHARE * (time.monotonic() - self._began)
+        return self._spent + self.cost <= SHARE * elapsed + _FREE
 
     def look(self) -> ProbeReading:
         """Look once."""

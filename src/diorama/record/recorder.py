@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +23,11 @@ from ..core.errors import DioramaError
 from . import architecture, checkpoints, models, snapshots
 from .background import Background
 from .beginning import Begun, Content, begin, take_snapshot
+from .budget import Budget, state_size
 from .checkpoints import Checkpoints
 from .controls import Controls
 from .observing import Observer
+from .pace import timed
 from .probing import Prober
 from .reader import OWN
 from .requests import watched
@@ -50,7 +53,7 @@ def watch(
     probe: Any = None,
     classes: Any = None,
     optimizer: Optimizer | list[Optimizer] | tuple[Optimizer, ...] | None = None,
-    every: int = 10,
+    every: int | str = "auto",
     snapshots: str | int = "auto",
     budget: int = 500_000_000,
     inputs: Any = None,
@@ -69,7 +72,8 @@ def watch(
     """Record a training into a run folder: call ``step()`` on what comes back after each step of the loop.
 
     ``probe`` is ``(x, y)`` or ``x``: the fixed examples that every view looks at. ``every`` is the number of steps
-    between readings of weights, gradients, updates and activations; numbers passed to ``step()`` are taken each time.
+    between readings of weights, gradients, updates and activations: "auto" reads as often as 3 % of the training's time
+    allow, at multiples of 10 that only grow; a number is kept exactly. Numbers passed to ``step()`` are taken each time.
     ``snapshots`` is "auto" or a number of steps, ``budget`` the bytes that snapshots may take. ``scheduler`` and
     ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for scans. ``ranks`` says
     which process of a distributed training records: one, or "all", each into a folder of its own. ``device`` keeps
@@ -119,7 +123,8 @@ class Recorder:
 
     def _first_reading(self, content: Content) -> dict[str, Any]:
         """Step 0: the weights and the answers to the probe set before any training."""
-        observer = Observer(self._setup.subject, self._setup.signals, self._setup.every, None, None, self._mishap)
+        observer = Observer(self._setup.subject, self._setup.signals, self._setup.pace, None, None, self._mishap)
+        self._weights_cost = timed(observer.weights)
         step = Step(0, {}, {}, observer.weights)
         step.probe = self._prober.look() if self._prober is not None else None
         return values_of(self._setup.signals, step, self._mishap)
@@ -131,6 +136,9 @@ class Recorder:
         self.number = begun.number
         self._plan = Plan(told.snapshots, told.budget)
         self._plan.taken(begun.number)
+        self._lost: deque[int] = deque()
+        """Snapshots that could not be written."""
+        self._budget = Budget(int(told.budget), self._plan, self._coarser)
         self._background = Background(begun.writer)
         self.controls = Controls(begun.folder, setup.subject, self._keep)
         self.controls.note = self._background.note
@@ -138,7 +146,7 @@ class Recorder:
         self.controls.frozen_before(begun.frozen)
         self._checkpoints = Checkpoints(setup.subject)
         self._observer = Observer(
-            setup.subject, setup.signals, setup.every, self.controls.factors, setup.reader, self._mishap
+            setup.subject, setup.signals, setup.pace, self.controls.factors, setup.reader, self._mishap
         )
         self._observer.follow()
         self._shapes = setup.subject.shapes()
@@ -146,14 +154,19 @@ class Recorder:
         self._began = self._live_at = self._told_at = time.monotonic()
         self._live_step, self._live_cost = -1, 0.0
         self._last_probe = self.number
-        self._say(setup.left_out, setup.content.facts.get("model_error"))
+        small = self._budget.warning(self._size(), state_size(setup.subject.optimizers))
+        self._say((*setup.left_out, small) if small else setup.left_out, setup.content.facts.get("model_error"))
         if begun.resumed:
             text = f"taken up again after step {self.number}"
             self._event("resumed", "watch", text)
         if setup.subject.optimizers:
             self.controls.tell_optimizer()
+        if self._observer.groups:
+            count = len(setup.subject.parameters)
+            self._event("grouped", "watch", f"{count:,} parameters are read in {len(self._observer.groups)} groups, by module")
         if self._prober is not None:
             self._prober.start()
+        setup.pace.start(self.number, self._weights_cost)
         self._observer.prepare(self.number + 1)
         self._background.start()
         _open.add(self)
@@ -241,33 +254,59 @@ class Recorder:
 
     def _step(self, scalars: Mapping[str, Any]) -> None:
         number, now, self._grads = self.number, time.monotonic(), torch.is_grad_enabled()
-        self.controls.number = number
-        self.controls.factors.restore()  # an optimizer's step that raised left them on
+        controls, observer = self.controls, self._observer
+        controls.number = number
+        controls.factors.restore()  # an optimizer's step that raised left them on
         self._subject.frozen.put_back()
-        rates = dict(self.controls.learning_rates())
-        signals = self._observer.due(number)
-        step = self._observer.collect(number, self._numbers(scalars), rates)
         if self._reshaped:
             self._settle()
-        if self._prober is not None and "probe" in self._observer.needs(number) and self._prober.affordable(number):
-            self._guarded(lambda: self._probe(step))
-        self._background.put(number, time.time(), values_of(signals, step, self._mishap))
+        if observer.number != number:
+            observer.prepare(number)  # it was interrupted before this step
+        if observer.needs:
+            self._read(number, scalars)
+        else:
+            step = Step(number, self._numbers(scalars), dict(controls.learning_rates()))
+            self._background.put(number, time.time(), values_of(observer.due, step, self._mishap))
         # Snapshots that the plan chooses itself wait for the writer; one that was asked for at this step cannot.
-        due = self._plan.due(number, now - self._began) and (self._plan.asked or not self._background.busy)
-        if due or self._owed:
+        if self._owed or (number >= self._plan.next and self._plan.due(number, now - self._began)
+                          and (self._plan.asked or not self._background.busy)):  # fmt: skip
             self._snapshot(anchor=False, sure=self._owed)
+        if controls.due(now):
+            self._keep_house(now)
+        if observer.prepare(number + 1):
+            self._event("pace", "every", f"from here on {observer.pace.every} steps lie between two readings: one costs "
+                        f"{observer.pace.cost * 1e3:.3g} ms, and they may take 2 % of the training's time")  # fmt: skip
+
+    def _keep_house(self, now: float) -> None:
+        """Several times a second: checkpoints, commands, the live end, and what went wrong in the background."""
         if self._checkpoints.due(now):
             self._checkpoint(anchor=False)
         self._show_live(now)
         self.controls.look(now)
         if self.controls.waiting:
             self.controls.wait(lambda: self._show_live(time.monotonic()))
+            self._observer.pace.rested(time.monotonic() - now)
         if now - self._told_at > 1.0 and self.controls.factors.groups:
             self._told_at = now
             self._tell_optimizer()
-        self._observer.prepare(number + 1)
+        while self._lost:
+            self._background.miss("snapshots", self._lost.popleft())
         if self._background.trouble is not None:
             self._warn(self._background.trouble)
+
+    def _read(self, number: int, scalars: Mapping[str, Any]) -> None:
+        """A step at which more is read than the numbers that the loop passes."""
+        observer, began = self._observer, time.perf_counter()
+        step = observer.collect(number, self._numbers(scalars), dict(self.controls.learning_rates()))
+        if self._reshaped:
+            self._settle()
+        looked = time.perf_counter()
+        if self._prober is not None and "probe" in observer.needs and self._prober.affordable(number):
+            self._guarded(lambda: self._probe(step))
+        began += time.perf_counter() - looked
+        self._background.put(number, time.time(), values_of(observer.due, step, self._mishap))
+        if observer.reads:
+            observer.pace.spent(time.perf_counter() - began + observer.seconds + self._background.seconds_a_reading)
 
     def _probe(self, step: Step) -> None:
         assert self._prober is not None
@@ -288,9 +327,8 @@ class Recorder:
             if type(value) is float:
                 found[name] = value
             elif isinstance(value, Tensor) and value.numel() == 1:
-                value = value.detach()
                 # A number on an accelerator is fetched by the writer, so that the training does not wait for it.
-                found[name] = float(value) if value.device.type == "cpu" else value.clone().reshape(())
+                found[name] = float(value.item()) if value.is_cpu else value.detach().clone().reshape(())
             else:
                 try:
                     found[name] = float(value)
@@ -307,7 +345,7 @@ class Recorder:
         began, number, architecture = time.monotonic(), self.number, self._subject.architecture
         model, plan, sure = self._subject.model, self._plan, anchor or sure or self._owed
         self._owed = False
-        size = snapshots.size_of(snapshots.state_of(model))
+        size = self._size()
         if not sure and not self._background.room(size):
             self._background.miss("snapshots", number)
             return
@@ -315,28 +353,39 @@ class Recorder:
 
         def job(writer: Any) -> None:
             start = time.thread_time()
-            take_snapshot(writer, number, tensors, shared, anchor=anchor, architecture=architecture)
-            self._thin(writer)
+            try:
+                take_snapshot(writer, number, tensors, shared, anchor=anchor, architecture=architecture)
+            except Exception:
+                self._lost.append(number)  # a full disk: it is told as a gap once there is room again
+                raise
+            self._budget.took(writer, size)
             plan.taken(number, time.thread_time() - start)
 
         self._background.do(job, size, sure=True)
         plan.taken(number, time.monotonic() - began)
         self._background.met("snapshots", number)
 
-    def _thin(self, writer: Any) -> None:
-        kept = {step: (file, size, anchor) for step, file, size, anchor in writer.snapshots()}
-        gone = self._plan.superfluous([(step, size, anchor) for step, (_, size, anchor) in kept.items()])
-        if gone:
-            writer.forget_snapshots(gone)
-            for step in gone:
-                with contextlib.suppress(OSError):
-                    os.unlink(writer.folder / kept[step][0])
-
     def _checkpoint(self, anchor: bool, sure: bool = False) -> None:
         if self._subject.spread:
             return
+        if not anchor and self._budget.refuses(state_size(self._subject.optimizers), self._size()):
+            self._checkpoints.put_off()
+            return
         number, data, sure = self.number, self._checkpoints.pack(self.number), anchor or sure
-        self._background.do(lambda writer: checkpoints.write(writer, number, data, anchor), len(data), sure=sure)
+
+        def job(writer: Any) -> None:
+            checkpoints.write(writer, number, data, anchor)
+            self._budget.took(writer, len(data))
+
+        self._background.do(job, len(data), sure=sure)
+
+    def _coarser(self, apart: int) -> None:
+        self._setup.pace.at_least(apart)
+        self._event("budget", "histograms", f"the budget is used up: of the histograms those at multiples of {apart} "
+                    "steps are kept")  # fmt: skip
+
+    def _size(self) -> int:
+        return snapshots.size_of(snapshots.state_of(self._subject.model))
 
     _reshaped = False
     _owed = False
@@ -405,6 +454,7 @@ class Recorder:
             self._background.put(self.number, time.time(), values_of(probe, step, self._mishap))
         self._snapshot(anchor=False, sure=True)
         self._checkpoint(anchor=False, sure=True)
+        self._background.do(self._budget.keep, 0, sure=True)
 
     # What goes wrong.
 

@@ -26,6 +26,7 @@ from ..training.subject import Subject
 from .architecture import facts_of
 from .beginning import Content
 from .layer_reader import LayerReader
+from .pace import Pace
 from .signals import Signal
 from .snapshots import Plan
 
@@ -45,7 +46,7 @@ class Watched(NamedTuple):
     probe: Any
     classes: Any
     optimizer: Any
-    every: int
+    every: int | str
     snapshots: str | int
     budget: int
     inputs: Any
@@ -71,7 +72,7 @@ class Setup(NamedTuple):
     reading: Reading | None
     subject: Subject
     signals: tuple[Signal, ...]
-    every: int
+    pace: Pace
     reader: LayerReader | None
     probe_reader: LayerReader | None
     left_out: tuple[str, ...] = ()
@@ -92,8 +93,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     path = _place(told)
     if path is None:
         return None
-    if isinstance(told.every, bool) or not isinstance(told.every, int) or told.every < 1:
-        raise UsageError(f"every wants a number of steps of at least 1, got {told.every!r}")
+    pace = Pace(told.every)
     if isinstance(told.budget, bool) or not isinstance(told.budget, int | float) or told.budget <= 0:
         raise UsageError(f"budget wants a number of bytes above 0, got {told.budget!r}")
     Plan(told.snapshots, int(told.budget))
@@ -120,7 +120,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     if compiled:
         left_out.append("activations are not read while a compiled model trains: hooks would make it compile again")
     return Setup(
-        path, content, examples, reading, subject, signals, told.every, reader, probe_reader, tuple(left_out)
+        path, content, examples, reading, subject, signals, pace, reader, probe_reader, tuple(left_out)
     )
 
 

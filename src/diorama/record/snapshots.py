@@ -28,7 +28,7 @@ MOST = 240
 """Snapshots that a run keeps at most."""
 SHARE = 0.01
 """The part of the training's time that automatic snapshots may take …"""
-FREE = 0.2
+FREE = 0.005
 """… and seconds that they may take besides, so that short runs have some."""
 _SPACING = 25
 _TYPES = {
@@ -57,11 +57,18 @@ class Plan:
         self._last = 0
         self._seconds = 0.0
 
+    @property
+    def next(self) -> int:
+        """The next step at which a snapshot may be due; before it there is nothing to ask."""
+        if self._every:
+            return (self._last // self._every + 1) * self._every
+        return self._last + self._apart(self._last)
+
     def due(self, step: int, elapsed: float) -> bool:
         """Whether to take a snapshot after this step; ``elapsed`` is how long the training runs."""
         if self._every:
             return step % self._every == 0
-        if step - self._last < self._apart(self._last):
+        if step < self.next:
             return False
         return self._seconds <= SHARE * elapsed + FREE
 
@@ -73,13 +80,14 @@ class Plan:
         self._last = max(self._last, step)
         self._seconds += seconds
 
-    def superfluous(self, kept: Iterable[tuple[int, int, bool]]) -> list[int]:
-        """Steps to give up so that (step, bytes, kept for good) fit the budget: first, last and those kept for good
-        stay."""
+    def superfluous(self, kept: Iterable[tuple[int, int, bool]], room: int | None = None) -> list[int]:
+        """Steps to give up so that (step, bytes, kept for good) fit the room, or the budget: first, last and those kept
+        for good stay."""
+        room = self._budget if room is None else room
         left = sorted(kept)
         total, gone = sum(size for _, size, _ in left), []
         count = len(left)
-        while len(left) > 2 and (total > self._budget or len(left) > (MOST * 2 // 3 if count > MOST else MOST)):
+        while len(left) > 2 and (total > room or len(left) > (MOST * 2 // 3 if count > MOST else MOST)):
             places = [k for k in range(1, len(left) - 1) if not left[k][2]]
             if not places:
                 break

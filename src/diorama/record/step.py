@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -42,7 +43,15 @@ def nothing() -> Mapping[str, HistogramValue]:
     return {}
 
 
-@dataclasses.dataclass
+_NO_VALUES: Mapping[str, Any] = MappingProxyType({})
+
+
+def _no_values() -> Mapping[str, Any]:
+    """One empty mapping for all steps at which only numbers are taken, of which there are many."""
+    return _NO_VALUES
+
+
+@dataclasses.dataclass(slots=True)
 class Step:
     """One step of the training, as signals read it.
 
@@ -53,26 +62,25 @@ class Step:
     number: int
     scalars: Mapping[str, float | Tensor]
     """What the loop passed to ``step()``."""
-    learning_rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    learning_rates: Mapping[str, float] = dataclasses.field(default_factory=_no_values)
     weights_of: Lazy = nothing
-    gradients: Mapping[str, HistogramValue] = dataclasses.field(default_factory=dict)
+    gradients: Mapping[str, HistogramValue] = dataclasses.field(default_factory=_no_values)
     """By parameter: the gradients that the optimizer used."""
-    updates: Mapping[str, HistogramValue] = dataclasses.field(default_factory=dict)
+    updates: Mapping[str, HistogramValue] = dataclasses.field(default_factory=_no_values)
     """By parameter: what the step changed."""
-    before: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    before: Mapping[str, float] = dataclasses.field(default_factory=_no_values)
     """By parameter: the norm of the weights before the step."""
-    activations: Mapping[str, LayerReading] = dataclasses.field(default_factory=dict)
+    activations: Mapping[str, LayerReading] = dataclasses.field(default_factory=_no_values)
     """By layer: what it answered to the batch that was trained on."""
     probe: ProbeReading | None = None
-    _kept: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    _weights: Mapping[str, HistogramValue] | None = dataclasses.field(default=None, repr=False)
 
     @property
     def weights(self) -> Mapping[str, HistogramValue]:
         """By parameter: the weights after the step."""
-        if "weights" not in self._kept:
-            self._kept["weights"] = self.weights_of()
-        found: Mapping[str, HistogramValue] = self._kept["weights"]
-        return found
+        if self._weights is None:
+            self._weights = self.weights_of()
+        return self._weights
 
 
 def values_of(signals: Any, step: Step, report: Callable[[Exception], None]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from . import database
 from .histogram import HistogramValue
-from .packing import HISTOGRAM, SCALAR, HistogramBlock, Record, pack_record, pack_scalars, unpack_scalars
+from .packing import HISTOGRAM, SCALAR, HistogramBlock, Record, pack_record, pack_scalars, split_record, unpack_scalars
 
 MERGE = 256
 """Steps in the tail that are merged into blocks at once."""
@@ -126,7 +126,7 @@ class Writer:
         try:
             rows = self._database.execute("SELECT step, data FROM tail ORDER BY step, id").fetchall()
             kinds = {number: kind for (_, kind), number in self._numbers.items()}
-            scalars, histograms = _columns([(step, Record.read(data)) for step, data in rows])
+            scalars, histograms = _columns(rows)
             for number, (steps, values) in scalars.items():
                 self._block(number, 0, steps, pack_scalars(steps, values))
             for number, block in histograms.items():
@@ -197,6 +197,40 @@ class Writer:
         rows = self._database.execute("SELECT step, file, bytes, anchor FROM snapshots ORDER BY step")
         return [(step, file, size, bool(anchor)) for step, file, size, anchor in rows]
 
+    def size(self) -> int:
+        """Bytes of the database, with the pages that nothing is on any more."""
+        return int(self._one("PRAGMA page_count")) * int(self._one("PRAGMA page_size"))
+
+    def compact(self) -> None:
+        """Merge what waits, and give back the pages that nothing is on any more."""
+        self.merge(all_of_it=True)
+        if int(self._one("PRAGMA freelist_count")):
+            self._database.execute("VACUUM")
+
+    def coarsen(self, apart: int) -> None:
+        """Keep histograms at multiples of so many steps alone; numbers stay."""
+        self.merge(all_of_it=True)
+        histograms = [number for (_, kind), number in self._numbers.items() if kind == HISTOGRAM]
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            for number in histograms:
+                rows = self._database.execute(
+                    "SELECT id, level, data FROM blocks WHERE series = ? ORDER BY first, id", (number,)
+                ).fetchall()
+                for row, level, data in rows:
+                    block = HistogramBlock.unpack(data)
+                    kept = block.at(block.steps % apart == 0)
+                    if len(kept) == len(block):
+                        continue
+                    self._database.execute("DELETE FROM blocks WHERE id = ?", (row,))
+                    if len(kept):
+                        self._block(number, level, kept.steps, kept.pack())
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
+        self.compact()
+
     def meta(self) -> dict[str, Any]:
         """All facts of the run."""
         return {key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM meta")}
@@ -222,18 +256,29 @@ def last_step(connection: sqlite3.Connection) -> int:
 
 
 def _columns(
-    records: Sequence[tuple[int, Record]],
+    rows: Sequence[tuple[int, bytes]],
 ) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, HistogramBlock]]:
-    """Turn steps into one column a series."""
-    alike: dict[bytes, tuple[list[int], list[np.ndarray]]] = {}
-    for step, record in records:
-        held = alike.setdefault(record.numbers.tobytes(), ([], []))
+    """Turn packed steps into one column a series."""
+    alike: dict[bytes, tuple[list[int], list[bytes]]] = {}
+    gathered: dict[int, tuple[list[int], list[HistogramValue]]] = {}
+    for step, data in rows:
+        head, body, more = split_record(data)
+        held = alike.setdefault(head, ([], []))
         held[0].append(step)
-        held[1].append(record.values)
+        held[1].append(body)
+        if more:
+            record = Record.read(data)
+            for number in record.histograms:
+                value = record.histogram(number)
+                if value is not None:
+                    columns = gathered.setdefault(number, ([], []))
+                    columns[0].append(step)
+                    columns[1].append(value)
     parts = [
-        (np.tile(np.frombuffer(head, "<u4"), len(held[0])), np.repeat(held[0], len(head) // 4), np.concatenate(held[1]))
+        (np.tile(np.frombuffer(head, "<u4"), len(held[0])), np.repeat(held[0], len(head) // 4),
+         np.frombuffer(b"".join(held[1]), "<f8"))
         for head, held in alike.items()
-    ]
+    ]  # fmt: skip
     numbers, steps, values = (np.concatenate([part[k] for part in parts]) for k in range(3))
     order = np.lexsort((steps, numbers))
     numbers, steps, values = numbers[order].astype(np.int64), steps[order].astype(np.int64), values[order]
@@ -242,12 +287,4 @@ def _columns(
         int(numbers[start]): (steps[start:stop], values[start:stop])
         for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True)
     }
-    gathered: dict[int, tuple[list[int], list[HistogramValue]]] = {}
-    for step, record in records:
-        for number in record.histograms:
-            value = record.histogram(number)
-            if value is not None:
-                columns = gathered.setdefault(number, ([], []))
-                columns[0].append(step)
-                columns[1].append(value)
     return scalars, {number: HistogramBlock.of(*columns) for number, columns in gathered.items()}

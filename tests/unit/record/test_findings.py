@@ -26,7 +26,7 @@ def _train(
     x = torch.randn(fit + 256, 6, generator=generator)
     y = (x[:, 0] > 0).long() + 2 * (x[:, 1] > 0).long()
     optimizer = torch.optim.SGD(model.parameters(), rate)
-    with watch(model, path, probe=(x[fit:], y[fit:]), optimizer=optimizer, signals={"probe": {"every": 10}}) as recorder:
+    with watch(model, path, probe=(x[fit:], y[fit:]), optimizer=optimizer, every=10) as recorder:
         recorder._prober.affordable = lambda number: True  # type: ignore[union-attr,method-assign]
         for step in range(1, steps + 1):
             loss = nn.functional.cross_entropy(model(x[:fit]), y[:fit])

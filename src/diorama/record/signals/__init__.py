@@ -29,7 +29,8 @@ class Signal(Plugin):
     )
 
     def period(self, every: int) -> int:
-        """Steps between two readings; ``every`` is the recorder's own pace."""
+        """Steps between two readings; ``every`` is what the recorder was told, 0 where it finds its own pace. 0: as the
+        recorder's pace says."""
         return self.every or every
 
     @abstractmethod

@@ -23,4 +23,4 @@ class LearningRate(Signal):
 
     def __call__(self, step: Step) -> Values:
         """The learning rates by group."""
-        return dict(step.learning_rates)
+        return step.learning_rates
