@@ -117,7 +117,7 @@ def test_a_warning_that_is_an_error_does_not_reach_the_loop(tmp_path: Path, monk
     """step() does not raise where warnings are errors either."""
     model = network()
     recorder = watch(model, tmp_path / "run", probe=batch(0))
-    monkeypatch.setattr(recorder._plan, "due", lambda *_: 1 / 0)
+    monkeypatch.setattr(recorder._copies.plan, "due", lambda *_: 1 / 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         recorder.step(loss=1.0)

@@ -34,7 +34,7 @@ def _cnn() -> nn.Module:
 
 def _stage(model: nn.Module, x: Tensor, inputs: Any = None) -> Stage:
     examples = diorama.Scene(model, x, inputs=inputs).examples
-    look = Looking(model, x=x, kind=examples.kind)
+    look = Looking(model, x=x, kind=examples.kind, task="classification")
     return Stage.of(look, examples.kind, x, x)
 
 
@@ -126,7 +126,9 @@ def test_a_class_is_recognised_by_the_network(trained: tuple[nn.Module, Tensor],
     """On seeds that nothing was tuned on, the network gives each class's picture to that class, also when it is moved."""
     model, x = trained
     for number in range(3):
-        made = synthesize(model, number, x, steps=80, seed=seed, total_variation=0.3, gaussian=0.3)
+        made = synthesize(
+            model, number, x, task="classification", steps=80, seed=seed, total_variation=0.3, gaussian=0.3
+        )
         with torch.no_grad():
             chance = model(made.x).softmax(1)[0]
         assert int(chance.argmax()) == number

@@ -47,7 +47,8 @@ def test_maps_are_the_models_answers() -> None:
     """The three maps hold the target, the class's probability and the likeliest label with each window covered."""
     torch.manual_seed(0)
     model, x = Residual().eval(), torch.randn(1, 1, 16, 16)
-    found = _last("occlusion", model, x, 1, size=4, stride=2, fill="mean")
+    method = diorama.methods["occlusion"](size=4, stride=2, fill="mean")
+    *_, found = method.attribute(Looking(model, x=x, task="classification"), x, Target.of(1))
     for row, column in ((0, 0), (3, 5), (6, 6)):
         covered = x.clone()
         covered[:, :, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] = x.mean()

@@ -86,7 +86,7 @@ def test_a_linear_flip_is_the_distance_to_the_plane() -> None:
     """For a linear model the smallest change is the distance to the plane between the classes, and it flips."""
     torch.manual_seed(0)
     model, x = nn.Linear(6, 2), torch.randn(5, 6)
-    found = flip(Looking(model, x=x), x)
+    found = flip(Looking(model, x=x, task="classification"), x)
     weight = (model.weight[1] - model.weight[0]).detach()
     distances = ((x @ weight + (model.bias[1] - model.bias[0]).detach()).abs() / weight.norm()).detach()
     assert found.flipped.all()
@@ -101,7 +101,7 @@ def test_flips_of_a_network_stay_in_range_and_reach_a_class() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4)).eval()
     x = torch.rand(6, 1, 8, 8)
-    look = Looking(model, x=x, kind=Image(range=(0.0, 1.0)))
+    look = Looking(model, x=x, kind=Image(range=(0.0, 1.0)), task="classification")
     free, wanted = flip(look, x), flip(look, x, to=2)
     for found in (free, wanted):
         assert bool((found.x >= 0).all())

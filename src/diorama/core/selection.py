@@ -126,6 +126,16 @@ class Key:
         return self.name
 
 
+def together(names: Iterable[str]) -> str:
+    """Several names as one text, with + between; what a name has of its own is written as in keys."""
+    return "+".join(quote(name, safe=_SAFE + ":/@") for name in names)
+
+
+def several(text: str) -> list[str]:
+    """The names in a text that has + between them."""
+    return [unquote(part) for part in text.split("+")]
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     if not _NUMBERS.fullmatch(text):
         raise ValueError(text)

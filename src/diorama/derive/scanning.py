@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import Damaged, NotApplicable, UsageError
-from ..core.selection import number_key
+from ..core.selection import number_key, together
 from ..data.examples import Examples
 from ..data.nesting import Nested
 from ..model.layers import Layer
@@ -137,7 +137,7 @@ def scan(
         scene = scene.alone(lambda: _called(cancel))
     file = resolved(data) if isinstance(data, str | Path) else ""
     made = Scanning(
-        data=file, layers=layers if isinstance(layers, str) else "+".join(layers), k=k, histogram=histogram, start=start,
+        data=file, layers=layers if isinstance(layers, str) else together(layers), k=k, histogram=histogram, start=start,
         size=size, given=given,
     )  # fmt: skip
     keep = store and not scene.edits
@@ -202,7 +202,7 @@ def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, Seen]:
     parts = {name: kept for name in names if (kept := scene.memory.get(f"statistics/{name}")) is not None}
     missing = [name for name in names if name not in parts]
     if missing:
-        made = statistics.of_plain(scene.derive("scan", data=LIVE, layers="+".join(missing)).value)
+        made = statistics.of_plain(scene.derive("scan", data=LIVE, layers=together(missing)).value)
         for name in missing:
             if name not in made.layers:
                 raise NotApplicable(f"{name} does not answer once for each example, so nothing can be said of its units")

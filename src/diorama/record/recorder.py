@@ -9,7 +9,6 @@ import sys
 import time
 import warnings
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,25 +19,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..core.errors import DioramaError
-from . import architecture, checkpoints, models, snapshots
 from .background import Background
-from .beginning import Begun, Content, begin, take_snapshot
-from .budget import Budget, state_size
-from .checkpoints import Checkpoints
+from .beginning import Begun, Content, begin
 from .controls import Controls
+from .copies import Copies
 from .observing import Observer
 from .pace import timed
 from .probing import Prober
-from .reader import OWN
-from .requests import watched
 from .setting_up import Watched, prepared
-from .snapshots import Plan
 from .step import Step, values_of
 
-_LIVE_PERIOD = 1.0
-_LIVE_SHARE = 0.02
-_LIVE_WITHIN = 4.0
-"""Seconds for which one sign of a watcher counts."""
 _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
@@ -132,30 +122,21 @@ class Recorder:
     def _start(self, begun: Begun, told: Watched) -> None:
         setup = self._setup
         self._lock, self._subject = begun.lock, setup.subject
-        self._subject.architecture = self._described = begun.architecture
+        self._subject.architecture = begun.architecture
         self.number = begun.number
-        self._plan = Plan(told.snapshots, told.budget)
-        self._plan.taken(begun.number)
-        self._lost: deque[int] = deque()
-        """Snapshots that could not be written."""
-        self._budget = Budget(int(told.budget), self._plan, self._coarser)
         self._background = Background(begun.writer)
         self.controls = Controls(begun.folder, setup.subject, self._keep)
         self.controls.note = self._background.note
         self.controls.number = self.number
         self.controls.frozen_before(begun.frozen)
-        self._checkpoints = Checkpoints(setup.subject)
         self._observer = Observer(
             setup.subject, setup.signals, setup.pace, self.controls.factors, setup.reader, self._mishap
         )
         self._observer.follow()
-        self._shapes = setup.subject.shapes()
-        setup.subject.tell(self._noticed)
-        self._began = self._live_at = self._told_at = time.monotonic()
-        self._live_step, self._live_cost = -1, 0.0
+        self._copies = Copies(begun, told, setup, self._background, self._event)
+        self._told_at = time.monotonic()
         self._last_probe = self.number
-        small = self._budget.warning(self._size(), state_size(setup.subject.optimizers))
-        self._say((*setup.left_out, small) if small else setup.left_out, setup.content.facts.get("model_error"))
+        self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
         if begun.resumed:
             text = f"taken up again after step {self.number}"
             self._event("resumed", "watch", text)
@@ -258,8 +239,7 @@ class Recorder:
         controls.number = number
         controls.factors.restore()  # an optimizer's step that raised left them on
         self._subject.frozen.put_back()
-        if self._reshaped:
-            self._settle()
+        self._copies.settle()
         if observer.number != number:
             observer.prepare(number)  # it was interrupted before this step
         if observer.needs:
@@ -267,10 +247,7 @@ class Recorder:
         else:
             step = Step(number, self._numbers(scalars), dict(controls.learning_rates()))
             self._background.put(number, time.time(), values_of(observer.due, step, self._mishap))
-        # Snapshots that the plan chooses itself wait for the writer; one that was asked for at this step cannot.
-        if self._owed or (number >= self._plan.next and self._plan.due(number, now - self._began)
-                          and (self._plan.asked or not self._background.busy)):  # fmt: skip
-            self._snapshot(anchor=False, sure=self._owed)
+        self._copies.due(number, now)
         if controls.due(now):
             self._keep_house(now)
         if observer.prepare(number + 1):
@@ -278,19 +255,15 @@ class Recorder:
                         f"{observer.pace.cost * 1e3:.3g} ms, and they may take 2 % of the training's time")  # fmt: skip
 
     def _keep_house(self, now: float) -> None:
-        """Several times a second: checkpoints, commands, the live end, and what went wrong in the background."""
-        if self._checkpoints.due(now):
-            self._checkpoint(anchor=False)
-        self._show_live(now)
+        """Several times a second: copies, commands, and what went wrong in the background."""
+        self._copies.keep_house(self.number, now)
         self.controls.look(now)
         if self.controls.waiting:
-            self.controls.wait(lambda: self._show_live(time.monotonic()))
+            self.controls.wait(lambda: self._copies.show_live(self.number, time.monotonic()))
             self._observer.pace.rested(time.monotonic() - now)
         if now - self._told_at > 1.0 and self.controls.factors.groups:
             self._told_at = now
             self._tell_optimizer()
-        while self._lost:
-            self._background.miss("snapshots", self._lost.popleft())
         if self._background.trouble is not None:
             self._warn(self._background.trouble)
 
@@ -298,8 +271,7 @@ class Recorder:
         """A step at which more is read than the numbers that the loop passes."""
         observer, began = self._observer, time.perf_counter()
         step = observer.collect(number, self._numbers(scalars), dict(self.controls.learning_rates()))
-        if self._reshaped:
-            self._settle()
+        self._copies.settle()
         looked = time.perf_counter()
         if self._prober is not None and "probe" in observer.needs and self._prober.affordable(number):
             self._guarded(lambda: self._probe(step))
@@ -336,125 +308,20 @@ class Recorder:
                     self._warn(f"step({name}=…) wants a number, got {type(value).__name__}: {error}")
         return found
 
-    def _snapshot(self, anchor: bool, sure: bool = False) -> None:
-        if self._subject.spread:
-            return
-        self._subject.look()
-        if self._reshaped:
-            self._settle()
-        began, number, architecture = time.monotonic(), self.number, self._subject.architecture
-        model, plan, sure = self._subject.model, self._plan, anchor or sure or self._owed
-        self._owed = False
-        size = self._size()
-        if not sure and not self._background.room(size):
-            self._background.miss("snapshots", number)
-            return
-        tensors, shared = snapshots.copied(model)
-
-        def job(writer: Any) -> None:
-            start = time.thread_time()
-            try:
-                take_snapshot(writer, number, tensors, shared, anchor=anchor, architecture=architecture)
-            except Exception:
-                self._lost.append(number)  # a full disk: it is told as a gap once there is room again
-                raise
-            self._budget.took(writer, size)
-            plan.taken(number, time.thread_time() - start)
-
-        self._background.do(job, size, sure=True)
-        plan.taken(number, time.monotonic() - began)
-        self._background.met("snapshots", number)
-
-    def _checkpoint(self, anchor: bool, sure: bool = False) -> None:
-        if self._subject.spread:
-            return
-        if not anchor and self._budget.refuses(state_size(self._subject.optimizers), self._size()):
-            self._checkpoints.put_off()
-            return
-        number, data, sure = self.number, self._checkpoints.pack(self.number), anchor or sure
-
-        def job(writer: Any) -> None:
-            checkpoints.write(writer, number, data, anchor)
-            self._budget.took(writer, len(data))
-
-        self._background.do(job, len(data), sure=sure)
-
-    def _coarser(self, apart: int) -> None:
-        self._setup.pace.at_least(apart)
-        self._event("budget", "histograms", f"the budget is used up: of the histograms those at multiples of {apart} "
-                    "steps are kept")  # fmt: skip
-
-    def _size(self) -> int:
-        return snapshots.size_of(snapshots.state_of(self._subject.model))
-
-    _reshaped = False
-    _owed = False
-    """A new architecture has no snapshot yet; it gets one at the end of a step that has none of the one before it."""
-
-    def _noticed(self, another: bool) -> None:
-        """The training changed. What follows of another architecture waits for the end of the step."""
-        self._reshaped = self._reshaped or another
-        if not another and self._setup.reader is not None:
-            self._setup.reader.follow(self._subject.model, self._subject.table)
-
-    def _settle(self) -> None:
-        """The network is another one: write down what it is made of, and soon its weights."""
-        self._reshaped, self._live_step, self._owed = False, -1, True
-        subject, content = self._subject, self._setup.content
-        before = architecture.kept(self._described, content.facts)
-        content.table = subject.table = self._setup.tabled()
-        for reader in filter(None, (self._setup.reader, self._setup.probe_reader)):
-            reader.follow(subject.model, subject.table)
-        data, reason = models.pack(content.model, content.more)
-        content.facts |= architecture.structure_of(content) | {"model_error": reason}
-        number, facts = subject.architecture, {name: content.facts[name] for name in OWN}
-        self._described = number
-        self._background.note("meta", {**before, **facts, "architecture": number})
-        self._background.do(lambda writer: architecture.write(writer, number, data), len(data), sure=True)
-        self._event("architecture", "changed", f"the network changed: {subject.differences(self._shapes)}")
-        self._shapes = subject.shapes()
-
-    def _keep(self) -> None:
-        self._snapshot(anchor=True)
-        self._checkpoint(anchor=True)
-
-    def _show_live(self, now: float) -> None:
-        """Write the rolling snapshot while someone looks at the live end, within its share of the time."""
-        if now < self._live_at or self._live_step == self.number:
-            return
-        self._live_at = now + 0.25
-        if self._subject.spread or self._background.busy or not watched(self.path, _LIVE_WITHIN):
-            return
-        self._subject.look()
-        if self._reshaped:
-            self._settle()
-        began, number = time.monotonic(), self.number
-        tensors, shared = snapshots.copied(self._subject.model)
-        about = {"step": str(number), "model": str(self._subject.architecture)}
-
-        def job(writer: Any) -> None:
-            start = time.thread_time()
-            snapshots.write(writer.folder / snapshots.LIVE, tensors, shared, about)
-            self._live_cost = time.thread_time() - start + copied
-
-        copied = time.monotonic() - began
-        if self._background.do(job, snapshots.size_of(tensors)):
-            self._live_step = number
-            self._live_at = now + max(_LIVE_PERIOD, max(copied, self._live_cost) / _LIVE_SHARE)
-
     def _last_reading(self) -> None:
         """At the end: the probe set once more, the last weights, and what training on from here needs."""
         self._subject.look()
-        if self._reshaped:
-            self._settle()
+        self._copies.settle()
         if self._prober is not None and self._last_probe != self.number and self._prober.cost < 10.0:
             step = Step(self.number, {})
             self._guarded(lambda: self._probe(step))
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
             self._background.put(self.number, time.time(), values_of(probe, step, self._mishap))
-        self._snapshot(anchor=False, sure=True)
-        self._checkpoint(anchor=False, sure=True)
-        self._background.do(self._budget.keep, 0, sure=True)
+        self._copies.last(self.number)
+
+    def _keep(self) -> None:
+        self._copies.snapshot(self.number, anchor=True)
+        self._copies.checkpoint(self.number, anchor=True)
 
     # What goes wrong.
 
@@ -499,7 +366,7 @@ class Recorder:
 
     def _say(self, left_out: tuple[str, ...], unstored: str | None) -> None:
         """Tell at the start, on the terminal and in the record, what this run will lack."""
-        told = [*left_out]
+        told = list(filter(None, left_out))
         if unstored and not self._subject.spread:
             told.append(f"the model cannot be stored ({unstored}), so that views that look into it want a factory "
                         "(--model package.module:function) or this process")  # fmt: skip

@@ -105,7 +105,7 @@ def test_errors_are_one_sentence_with_the_way_out(
     say: Any, run_folder: Path, line: str, code: int, words: list[str]
 ) -> None:
     """Wrong usage exits with 2, a failure with 1, each with one sentence on stderr."""
-    one_sentence(say(*line.replace("RUN", str(run_folder)).split()), code, *words)
+    one_sentence(say(*(part.replace("RUN", str(run_folder)) for part in line.split())), code, *words)
 
 
 def test_a_fault_of_ours_is_one_sentence_too(say: Any, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import NotFound, Unavailable, Untrusted, UsageError
+from diorama.record import copies as copies_module
 from diorama.record import models, snapshots, trust
-from diorama.record import recorder as recorder_module
 from diorama.record.recorder import watch
 from diorama.record.snapshots import Plan
 from diorama.record.weights import load_weights
@@ -302,13 +302,13 @@ def test_a_flipped_byte_in_a_snapshot_is_told(tmp_path: Path) -> None:
 
 def _held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Let no snapshot but the first be written until the event is set."""
-    go, take = threading.Event(), recorder_module.take_snapshot
+    go, take = threading.Event(), copies_module.take_snapshot
 
     def waiting(*what: Any, **how: Any) -> int:
         go.wait(120)
         return take(*what, **how)
 
-    monkeypatch.setattr(recorder_module, "take_snapshot", waiting)
+    monkeypatch.setattr(copies_module, "take_snapshot", waiting)
     return go
 
 

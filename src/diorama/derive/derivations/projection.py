@@ -11,6 +11,7 @@ import numpy as np
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import build, knob, knobs_of
 from ...core.registry import projections
+from ...core.selection import several
 from ...methods.cost import Cost
 from ...methods.projecting import Floats, laid_onto
 from ...model.directions import finite
@@ -78,7 +79,7 @@ class Projection(Derivation):
 
     def _layers(self, scene: Scene) -> list[str]:
         wanted = self.layer or default_layer(scene).name
-        return [scene.layers[name].name for name in ([wanted] if wanted in scene.layers.names else wanted.split("+"))]
+        return [scene.layers[name].name for name in ([wanted] if wanted in scene.layers.names else several(wanted))]
 
     def _rows(self, scene: Scene) -> Floats:
         """What the layers say of each example, (n, numbers), each layer with a total variance of one."""

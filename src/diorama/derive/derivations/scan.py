@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.knobs import knob
+from ...core.selection import several
 from ...data import nesting
 from ...data.examples import Examples
 from ...data.nesting import Nested
@@ -128,7 +129,7 @@ class Scan(Derivation):
             raise ValueError("another scan")
 
     def _names(self) -> list[str] | None:
-        return None if self.layers == "all" else self.layers.split("+")
+        return None if self.layers == "all" else several(self.layers)
 
     def _batches(self, scene: Scene, done: int, shown: Shown) -> Iterable[tuple[Nested, Any]]:
         if isinstance(self.given, Batches):

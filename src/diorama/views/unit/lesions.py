@@ -188,9 +188,10 @@ class _Answer:
         told = probe.y is not None
         loss = right = float("nan")
         if probe.y is not None:
-            known = reading.labelled(probe.y)
-            loss = float(reading.losses(scores, probe.y)[known].double().mean())
-            right = float(reading.right(scores, probe.y)[known].mean()) if named else right
+            y = probe.y.cpu()  # as the scores: a probe set may lie on an accelerator
+            known = reading.labelled(y)
+            loss = float(reading.losses(scores, y)[known].double().mean())
+            right = float(reading.right(scores, y)[known].mean()) if named else right
         return cls(scores, predictions, loss if told else 0.0, right, told)
 
     def against(self, base: _Answer) -> _Cost:

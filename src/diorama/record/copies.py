@@ -1,0 +1,178 @@
+"""Copies of the training that a run keeps: snapshots, checkpoints, the rolling snapshot, and what they are copies of."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import architecture, checkpoints, models, snapshots
+from .background import Background
+from .beginning import Begun, take_snapshot
+from .budget import Budget, state_size
+from .checkpoints import Checkpoints
+from .reader import OWN
+from .requests import watched
+from .setting_up import Setup, Watched
+from .snapshots import Plan
+
+_LIVE_PERIOD = 1.0
+_LIVE_SHARE = 0.02
+_LIVE_WITHIN = 4.0
+"""Seconds for which one sign of a watcher counts."""
+
+
+class Copies:
+    """Copies weights and optimizers at the steps where they are due, and hands them to the writer.
+
+    *Meaning* each copy belongs to an architecture: before one is taken, a network that has changed is written down with
+    a number of its own. ``tell`` writes an event: its kind, name and text.
+    """
+
+    def __init__(
+        self, begun: Begun, told: Watched, setup: Setup, background: Background, tell: Callable[[str, str, str], None]
+    ) -> None:
+        self._setup, self._subject, self._background, self._tell = setup, setup.subject, background, tell
+        self._folder = begun.folder
+        self.plan = Plan(told.snapshots, told.budget)
+        self.plan.taken(begun.number)
+        self._budget = Budget(int(told.budget), self.plan, self._coarser)
+        self._checkpoints = Checkpoints(setup.subject)
+        self._lost: deque[int] = deque()
+        """Snapshots that could not be written."""
+        self._described = begun.architecture
+        self._shapes = setup.subject.shapes()
+        self._reshaped = False
+        self._owed = False
+        """A new architecture has no snapshot yet; it gets one at the end of a step that has none of the one before it."""
+        self._began = self._live_at = time.monotonic()
+        self._live_step, self._live_cost = -1, 0.0
+        setup.subject.tell(self._noticed)
+
+    @property
+    def warning(self) -> str:
+        """What will not fit into the budget, in a sentence for the beginning."""
+        return self._budget.warning(self._size(), state_size(self._subject.optimizers))
+
+    def due(self, number: int, now: float) -> None:
+        """Take a snapshot at the end of this step, where the plan or a new architecture wants one."""
+        # Snapshots that the plan chooses itself wait for the writer; one that was asked for at this step cannot.
+        if self._owed or (number >= self.plan.next and self.plan.due(number, now - self._began)
+                          and (self.plan.asked or not self._background.busy)):  # fmt: skip
+            self.snapshot(number, anchor=False, sure=self._owed)
+
+    def snapshot(self, number: int, anchor: bool, sure: bool = False) -> None:
+        """Copy the weights; a snapshot that is not ``sure`` is given up, and told as a gap, where it finds no room."""
+        if self._subject.spread:
+            return
+        self._subject.look()
+        self.settle()
+        began, kind = time.monotonic(), self._subject.architecture
+        sure = anchor or sure or self._owed
+        self._owed = False
+        size = self._size()
+        if not sure and not self._background.room(size):
+            self._background.miss("snapshots", number)
+            return
+        tensors, shared = snapshots.copied(self._subject.model)
+
+        def job(writer: Any) -> None:
+            start = time.thread_time()
+            try:
+                take_snapshot(writer, number, tensors, shared, anchor=anchor, architecture=kind)
+            except Exception:
+                self._lost.append(number)  # a full disk: it is told as a gap once there is room again
+                raise
+            self._budget.took(writer, size)
+            self.plan.taken(number, time.thread_time() - start)
+
+        self._background.do(job, size, sure=True)
+        self.plan.taken(number, time.monotonic() - began)
+        self._background.met("snapshots", number)
+
+    def checkpoint(self, number: int, anchor: bool, sure: bool = False) -> None:
+        """Copy what training on needs besides the weights."""
+        if self._subject.spread:
+            return
+        if not anchor and self._budget.refuses(state_size(self._subject.optimizers), self._size()):
+            self._checkpoints.put_off()
+            return
+        data = self._checkpoints.pack(number)
+
+        def job(writer: Any) -> None:
+            checkpoints.write(writer, number, data, anchor)
+            self._budget.took(writer, len(data))
+
+        self._background.do(job, len(data), sure=anchor or sure)
+
+    def keep_house(self, number: int, now: float) -> None:
+        """Several times a second: checkpoints, the live end, and gaps that a full disk left."""
+        if self._checkpoints.due(now):
+            self.checkpoint(number, anchor=False)
+        self.show_live(number, now)
+        while self._lost:
+            self._background.miss("snapshots", self._lost.popleft())
+
+    def show_live(self, number: int, now: float) -> None:
+        """Write the rolling snapshot while someone looks at the live end, within its share of the time."""
+        if now < self._live_at or self._live_step == number:
+            return
+        self._live_at = now + 0.25
+        if self._subject.spread or self._background.busy or not watched(Path(self._folder), _LIVE_WITHIN):
+            return
+        self._subject.look()
+        self.settle()
+        began = time.monotonic()
+        tensors, shared = snapshots.copied(self._subject.model)
+        about = {"step": str(number), "model": str(self._subject.architecture)}
+
+        def job(writer: Any) -> None:
+            start = time.thread_time()
+            snapshots.write(writer.folder / snapshots.LIVE, tensors, shared, about)
+            self._live_cost = time.thread_time() - start + copied
+
+        copied = time.monotonic() - began
+        if self._background.do(job, snapshots.size_of(tensors)):
+            self._live_step = number
+            self._live_at = now + max(_LIVE_PERIOD, max(copied, self._live_cost) / _LIVE_SHARE)
+
+    def last(self, number: int) -> None:
+        """At the end: the last weights, what training on from here needs, and the budget once more."""
+        self.snapshot(number, anchor=False, sure=True)
+        self.checkpoint(number, anchor=False, sure=True)
+        self._background.do(self._budget.keep, 0, sure=True)
+
+    def settle(self) -> None:
+        """Where the network has become another one: write down what it is made of, and soon its weights."""
+        if not self._reshaped:
+            return
+        self._reshaped, self._live_step, self._owed = False, -1, True
+        subject, content = self._subject, self._setup.content
+        before = architecture.kept(self._described, content.facts)
+        content.table = subject.table = self._setup.tabled()
+        for reader in filter(None, (self._setup.reader, self._setup.probe_reader)):
+            reader.follow(subject.model, subject.table)
+        data, reason = models.pack(content.model, content.more)
+        content.facts |= architecture.structure_of(content) | {"model_error": reason}
+        number, facts = subject.architecture, {name: content.facts[name] for name in OWN}
+        self._described = number
+        self._background.note("meta", {**before, **facts, "architecture": number})
+        self._background.do(lambda writer: architecture.write(writer, number, data), len(data), sure=True)
+        self._tell("architecture", "changed", f"the network changed: {subject.differences(self._shapes)}")
+        self._shapes = subject.shapes()
+
+    def _noticed(self, another: bool) -> None:
+        """The training changed. What follows of another architecture waits for the end of the step."""
+        self._reshaped = self._reshaped or another
+        if not another and self._setup.reader is not None:
+            self._setup.reader.follow(self._subject.model, self._subject.table)
+
+    def _coarser(self, apart: int) -> None:
+        self._setup.pace.at_least(apart)
+        self._tell("budget", "histograms", f"the budget is used up: of the histograms those at multiples of {apart} "
+                   "steps are kept")  # fmt: skip
+
+    def _size(self) -> int:
+        return snapshots.size_of(snapshots.state_of(self._subject.model))
