@@ -53,6 +53,8 @@ class Background:
         self.committed = writer.last_step
         self.seconds_a_reading = 0.0
         """What writing one reading of many values has taken on this thread lately, in seconds."""
+        self.at_end: Job = _nothing
+        """What is done when all is written."""
         self.trouble: str | None = None
         """What went wrong last, for the training to warn of; it does so once."""
         self._thread = threading.Thread(target=self._run, name="diorama-writer", daemon=True)
@@ -153,6 +155,8 @@ class Background:
                 break
             if not good:
                 time.sleep(min(1.0, 0.1 * failures))
+        if self._guarded(lambda: self.at_end(self._writer)):
+            self._guarded(self._commit)  # what it told
         if not self._guarded(self._writer.close):
             with contextlib.suppress(sqlite3.Error):
                 self._writer.abandon()
@@ -228,6 +232,10 @@ class Background:
                 job(self._writer)
             finally:
                 self._jobs_out += size
+
+
+def _nothing(writer: Writer) -> None:
+    """Nothing is left to do."""
 
 
 def _size(values: Pending) -> int:

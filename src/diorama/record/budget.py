@@ -17,6 +17,8 @@ _OWN = ("derived", "live.safetensors")
 _OFTEN = 16
 """Snapshots after which all is counted again."""
 _HALVINGS = 20
+_SPARE = 16_384
+"""Bytes for what is told after all was counted last, in a budget that has room for them."""
 _NEAR = 0.75
 """The part of the budget from which on the database is kept compact: merging what waits there makes it larger for a while."""
 
@@ -31,6 +33,7 @@ class Budget:
 
     def __init__(self, most: int, plan: Plan, coarsened: Callable[[int], None]) -> None:
         self._most, self._plan, self._coarsened = most, plan, coarsened
+        self._room = most - min(_SPARE, most // 16)
         self._rest = 0
         """Bytes beside the snapshots when they were last counted."""
         self._held = 0
@@ -67,7 +70,7 @@ class Budget:
             writer.compact()
             self._rest = self._beside(writer)
         kept = {step: (file, size, anchor) for step, file, size, anchor in writer.snapshots()}
-        room = self._most - self._rest
+        room = self._room - self._rest
         self._forget(writer, kept, self._plan.superfluous([(s, size, a) for s, (_, size, a) in kept.items()], room))
         while self._over(kept) and (old := checkpoints.automatic(writer.folder)):
             checkpoints.forget(writer, old[0])
@@ -80,7 +83,7 @@ class Budget:
         self._held, self._count = sum(size for _, size, _ in kept.values()), len(kept)
 
     def _over(self, kept: dict[int, tuple[str, int, bool]]) -> bool:
-        return sum(size for _, size, _ in kept.values()) + self._rest > self._most
+        return sum(size for _, size, _ in kept.values()) + self._rest > self._room
 
     def _forget(self, writer: Writer, kept: dict[int, tuple[str, int, bool]], steps: Sequence[int]) -> None:
         if not steps:
@@ -91,14 +94,22 @@ class Budget:
                 os.unlink(writer.folder / kept.pop(step)[0])
 
     def _coarser(self, writer: Writer) -> bool:
-        """Give up every other reading's histograms; whether there was something to give up."""
-        before, self._apart = writer.size(), max(10, 2 * self._apart)
+        """Give up what was read between since, or else every other reading's histograms; whether some could go."""
+        if self._apart > 1 and self._gone(writer):
+            return True
+        if self._apart > max(10, writer.last_step):
+            return False
+        self._apart = max(10, 2 * self._apart)
+        if self._gone(writer):
+            self._coarsened(self._apart)
+        return True
+
+    def _gone(self, writer: Writer) -> bool:
+        """Keep the histograms at multiples of so many steps; whether that made the database smaller."""
+        before = writer.size()
         writer.coarsen(self._apart)
         self._rest -= before - writer.size()
-        gone = writer.size() < before
-        if gone:
-            self._coarsened(self._apart)
-        return gone
+        return writer.size() < before
 
     def _beside(self, writer: Writer) -> int:
         """Bytes of everything but the snapshots."""

@@ -49,6 +49,7 @@ class Copies:
         """A new architecture has no snapshot yet; it gets one at the end of a step that has none of the one before it."""
         self._began = self._live_at = time.monotonic()
         self._live_step, self._live_cost = -1, 0.0
+        background.at_end = self._budget.keep
         setup.subject.tell(self._noticed)
 
     @property
@@ -139,10 +140,9 @@ class Copies:
             self._live_at = now + max(_LIVE_PERIOD, max(copied, self._live_cost) / _LIVE_SHARE)
 
     def last(self, number: int) -> None:
-        """At the end: the last weights, what training on from here needs, and the budget once more."""
+        """At the end: the last weights, and what training on from here needs."""
         self.snapshot(number, anchor=False, sure=True)
         self.checkpoint(number, anchor=False, sure=True)
-        self._background.do(self._budget.keep, 0, sure=True)
 
     def settle(self) -> None:
         """Where the network has become another one: write down what it is made of, and soon its weights."""
