@@ -1,4 +1,4 @@
-"""What recording costs: scalars and histograms beside TensorBoard's SummaryWriter, and the default settings on a ResNet-18."""
+"""What recording costs: scalars and histograms beside TensorBoard's SummaryWriter, and the default settings on five networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from bench.nets import ResNet18
-from diorama.record import checkpoints, probing, snapshots
+from diorama.record import checkpoints, copies, pace, probing, snapshots
 from diorama.record import recorder as recording
 from diorama.record.recorder import Recorder, watch
 
@@ -146,22 +146,72 @@ class Clock:
         return time.monotonic() - self.away
 
 
-def defaults(folder: Path, rounds: int) -> float:
-    """CPU time that the default settings add to ResNet-18 steps at batch 4, in interleaved stretches of ten steps."""
+class Many(nn.Module):
+    """A network of very many tiny tensors."""
+
+    def __init__(self, count: int = 50_000) -> None:
+        super().__init__()
+        self.parts = nn.ParameterList([nn.Parameter(torch.randn(2)) for _ in range(count)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """One product with the mean of all."""
+        return x @ torch.stack(list(self.parts)).mean(0)[:, None]
+
+
+def _tiny() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    return nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), torch.randn(32, 2), torch.randn(32, 1)
+
+
+def _deep() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    layers = [part for _ in range(300) for part in (nn.Linear(16, 16), nn.Tanh())]
+    return nn.Sequential(*layers[:-1]), torch.randn(64, 16), torch.randn(64, 16)
+
+
+def _many() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    return Many(), torch.randn(8, 2), torch.randn(8, 1)
+
+
+def _large() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    model = nn.Sequential(
+        nn.Linear(1024, 8192), nn.ReLU(), nn.Linear(8192, 8192), nn.ReLU(), nn.Linear(8192, 2800), nn.Linear(2800, 10)
+    )
+    return model, torch.randn(32, 1024), torch.randn(32, 10)
+
+
+FIVE: dict[str, tuple[Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor]], int, int]] = {
+    "a net of 33 weights": (_tiny, 200, 20),
+    "300 layers": (_deep, 20, 50),
+    "50,000 tensors": (_many, 2, 20),
+    "ResNet-18 (batch 4, 224 × 224)": (lambda: network(False), 10, 12),
+    "99 M weights": (_large, 4, 10),
+}
+"""A network with a batch, steps of a stretch, and stretches."""
+
+
+def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
+    """CPU time that the default settings add to a network's steps, as a share and in µs a step; bare and watched
+    stretches take turns, and what is written after the last of them counts.
+    """
+    make, steps, rounds = FIVE[name]
+    rounds = max(4, rounds // 4) if quick else rounds
     clock = Clock()
-    for module in (recording, probing, snapshots, checkpoints):
+    for module in (recording, copies, pace, probing, snapshots, checkpoints):
         module.time = clock  # type: ignore[attr-defined]
-    plainly, watchedly = [], []
-    plain, x, y = network(False)
-    watched, _, _ = network(False)
-    optimizers = {id(m): torch.optim.SGD(m.parameters(), 0.01, momentum=0.9) for m in (plain, watched)}
-    recorder = watch(watched, folder / "defaults", probe=(x, y), optimizer=optimizers[id(watched)])
+    torch.manual_seed(0)
+    plain, x, y = make()
+    torch.manual_seed(0)
+    watched, _, _ = make()
+    optimizers = {id(m): torch.optim.SGD(m.parameters(), 1e-3, momentum=0.9) for m in (plain, watched)}
+    measure = F.cross_entropy if y.dtype == torch.int64 else F.mse_loss
+    began = time.process_time()
+    recorder = watch(watched, folder / name.replace(" ", ""), probe=(x, y), optimizer=optimizers[id(watched)])
+    start = time.process_time() - began
 
     def stretch(model: nn.Module, record: bool) -> float:
         def work() -> None:
-            for _ in range(10):
+            for _ in range(steps):
                 optimizers[id(model)].zero_grad()
-                loss = F.cross_entropy(model(x), y)
+                loss = measure(model(x), y)
                 loss.backward()
                 optimizers[id(model)].step()
                 if record:
@@ -169,20 +219,26 @@ def defaults(folder: Path, rounds: int) -> float:
 
         return cpu(work)
 
-    stretch(plain, False)
-    for _ in range(rounds):
+    plainly, watchedly = [], []
+    for number in range(rounds + 1):
         began = time.monotonic()
-        plainly.append(stretch(plain, False))
+        bare = stretch(plain, False)
         clock.away += time.monotonic() - began
-        watchedly.append(stretch(watched, True))
-    recorder.close()
-    shares = [more / bare - 1 for more, bare in zip(watchedly, plainly, strict=True)]
+        if number:
+            plainly.append(bare)
+            watchedly.append(stretch(watched, True))
+        else:
+            stretch(watched, True)
+    end = cpu(recorder.close)
+    count = steps * rounds
     added = sum(watchedly) / sum(plainly) - 1
+    each = (sum(watchedly) - sum(plainly)) / count * 1e6
+    shares = [more / bare - 1 for more, bare in zip(watchedly, plainly, strict=True)]
     print(
-        f"default settings on a ResNet-18 step (batch 4, 224 × 224): adds {added:.4f} of a step; stretches of ten steps: "
-        f"{middle(shares)}, goal ≤ 0.05"
+        f"default settings, {name}: {count} steps of {sum(plainly) / count * 1e6:.0f} µs, adds {added:.4f} of a step, "
+        f"{each:.0f} µs; stretches {middle(shares)}; start {start:.2f} s, end {end:.2f} s; goal ≤ 0.05 or ≤ 15 µs"
     )
-    return added
+    return added, each
 
 
 def main() -> int:
@@ -194,7 +250,9 @@ def main() -> int:
         good = scalars(folder, 3 if quick else 7) <= 1 / 3
         good &= histograms(folder, 3 if quick else 10, small=True) <= 0.1
         good &= histograms(folder, 3 if quick else 10, small=False) <= 0.1
-        good &= defaults(folder, 4 if quick else 12) <= 0.05
+        for net in FIVE:
+            share, each = defaults(folder, net, quick)
+            good &= share <= 0.05 or each <= 15
     return int(not good)
 
 

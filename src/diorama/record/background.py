@@ -23,8 +23,9 @@ JOB_BYTES = 256_000_000
 """What waiting snapshots and checkpoints may take; one may always wait."""
 GROUP = 20
 PERIOD = 0.25
-_NAP = 0.02
-"""Seconds that at least lie between two groups that are written because they are full."""
+_NAP = 0.1
+"""Seconds that lie between two groups that are written because they are full, as long as not too many steps wait."""
+_MANY = LIMIT // 4
 _FEW = 8
 _SMALL = 512
 """What a step of few values is taken to need, in bytes."""
@@ -75,7 +76,8 @@ class Background:
         self._bytes_in += size
         self._steps.append((step, moment, values))
         # A loop of tiny steps does not wake the writer for each group: that would cost more than writing it.
-        if len(self._steps) >= GROUP and not self._wake.is_set() and not 0 <= moment - self._woken < _NAP:
+        waiting = len(self._steps)
+        if waiting >= GROUP and not self._wake.is_set() and (waiting >= _MANY or not 0 <= moment - self._woken < _NAP):
             self._woken = moment
             self._wake.set()
         return True
