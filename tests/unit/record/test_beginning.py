@@ -216,10 +216,13 @@ from pathlib import Path
 from diorama.record.lock import RunLock, held
 folder = Path(sys.argv[1])
 lock = RunLock(folder); lock.take()
-child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True); child.start()
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+child = multiprocessing.get_context("fork").Process(target=work, daemon=True); child.start()
 shutil.copytree(folder, folder.parent / "copy")
 assert held(folder)
-print(child.pid, flush=True)
+print("copied", flush=True)
 time.sleep(60)
 """
 
@@ -235,7 +238,9 @@ def test_the_lock_outlives_a_copy_and_not_its_process(tmp_path: Path) -> None:
     folder.mkdir()
     holder = subprocess.Popen([sys.executable, "-c", _HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
-    child = int(holder.stdout.readline())
+    said = [holder.stdout.readline().strip() for _ in range(2)]  # both have come so far
+    said.remove("copied")
+    child = int(said[0])
     try:
         assert held(folder)
         with pytest.raises(Unavailable, match="another training"):
