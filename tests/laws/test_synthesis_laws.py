@@ -13,6 +13,7 @@ import diorama
 from diorama.core.errors import Cancelled, NotApplicable, UsageError
 from diorama.methods.method import Looking
 from diorama.methods.synthesis import objectives
+from diorama.methods.synthesis.contest import Strongest, contest
 from diorama.methods.synthesis.engine import Ascent, form, values_of
 from diorama.methods.synthesis.facets import facets
 from diorama.methods.synthesis.objectives import Objective
@@ -379,3 +380,66 @@ def test_a_rectified_unit_that_starts_off_is_woken() -> None:
     model = nn.Sequential(conv, nn.ReLU())
     made = synthesize(model, "1/0", PICTURES, steps=120)
     assert float(made.values[0]) > 3
+
+
+class _Needle(nn.Module):
+    """Its unit is off unless the picture is nearly one of the examples: no slope leads there from noise."""
+
+    def __init__(self, wanted: Tensor) -> None:
+        super().__init__()
+        self.match = nn.Linear(wanted.numel(), 1, bias=False)
+        with torch.no_grad():
+            self.match.weight.copy_((wanted / wanted.norm()).reshape(1, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = (x - 0.5).flatten(1)
+        return self.match(flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-6)).sub(0.8).relu()
+
+
+@pytest.mark.parametrize("parametrization", ["fourier", "pixels"])
+def test_what_is_made_is_at_least_as_strong_as_the_strongest_example(parametrization: Any) -> None:
+    """Where noise leads nowhere, it is made again from the strongest example and says so; each input on its own."""
+    model = _Needle(PICTURES[7] - 0.5)
+    made = synthesize(model, "match/0", PICTURES, steps=30, parametrization=parametrization, inputs=diorama.Image(range=(0.0, 1.0)))
+    assert float(made.values[0]) >= made.checks["strongest example"] > 0.99
+    assert "made again from that example" in made.note
+    stage = _stage(_cnn(), PICTURES, diorama.Image(range=(0.0, 1.0)))
+    wanted = objectives.units("3", [0, 3, 5]) * torch.tensor([1.0, -1.0, 1.0])
+    best = Strongest.of(stage, wanted, PICTURES)
+    units = _cnn()[:4](PICTURES).detach()[:, [0, 3, 5]].mean((2, 3)) * torch.tensor([1.0, -1.0, 1.0])  # type: ignore[index]
+    torch.testing.assert_close(best.values, units.amax(0))
+    assert best.numbers.tolist() == units.argmax(0).tolist()
+    # Three steps lead nowhere, so all three are made again.
+    generator = torch.Generator().manual_seed(0)
+    canvas = stage.canvas(3, generator, parametrization=parametrization)
+    *_, last = contest(stage, canvas, wanted, Ascent(3), generator, best, parametrization)
+    assert bool((last.values >= best.values - 1e-3).all())
+    torch.testing.assert_close(last.values, values_of(stage.look, wanted, last.x))
+
+
+def test_the_best_step_comes_out_as_it_is_shown() -> None:
+    """With steps far too long, or looks at moved pictures, what comes out is the best that was seen, measured plainly."""
+    stage, generator = _stage(_cnn(), PICTURES), torch.Generator().manual_seed(3)
+    canvas = stage.canvas(2, generator, parametrization="pixels")
+    wanted = objectives.units("3", [2, 4])
+    *_, last = form(stage.look, canvas, wanted, Ascent(40, 30.0), generator)
+    torch.testing.assert_close(last.values, values_of(stage.look, wanted, last.x))
+    assert bool((last.values >= last.curve.amax(0) - 1e-5).all())
+    moved = stage.suited(Ascent(40), jitter=6, scale=0.4, rotate=40.0, crop=0.4)
+    canvas = stage.canvas(2, generator, parametrization="pixels")
+    *_, last = form(stage.look, canvas, wanted, moved, generator)
+    torch.testing.assert_close(last.values, values_of(stage.look, wanted, last.x))
+
+
+def test_a_text_ends_at_its_best_step_and_not_below_the_data() -> None:
+    """Tokens jump, so the last step is seldom the best: what comes out is, and is worth no less than any of the texts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(24, 16), nn.Tanh(), nn.Linear(16, 5))
+    x = torch.randint(0, 9, (60, 6), generator=torch.Generator().manual_seed(1))
+    for number in range(5):
+        made = synthesize(model, f"4/{number}", x, steps=12, inputs=diorama.Tokens(vocabulary=tuple("abcdefghi")))
+        own = model(x).detach()[:, number]
+        assert made.checks["strongest example"] == pytest.approx(float(own.max()))
+        assert float(made.values[0]) >= max(float(own.max()), float(made.curve.nan_to_num(-99).max())) - 1e-5
+        assert float(model(made.x).detach()[0, number]) == pytest.approx(float(made.values[0]), abs=1e-5)

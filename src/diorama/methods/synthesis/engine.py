@@ -29,6 +29,8 @@ from .transforms import Transforms
 
 FIRST, EVERY = 0.03, 0.12
 """Seconds until the first look at what forms, and between looks."""
+LOOKS = 8
+"""How often, in the second half of the steps, what is shown is measured as it stands, where steps look at it moved."""
 _BLUR_EVERY = 4
 _STEPS_BACK = 12
 _KICKS = 8
@@ -41,7 +43,7 @@ class Formed:
     """What has formed so far.
 
     *Shapes* ``x`` as the model takes it (n, …); ``values`` (n,) the objective of ``x`` as it was looked at in the last
-    step; ``curve`` (steps, n).
+    step and, of what is final, as it stands; ``curve`` (steps, n).
     """
 
     x: Nested
@@ -62,7 +64,7 @@ class Ascent:
     input goes on with half the step. ``memory`` is how much of the slopes' mean square stays from step to step.
     ``likeness`` holds pictures to what the examples are like, by a weight that falls from the first to the second number
     of ``held`` over the first four fifths of the steps, so that what the objective leaves open stays as it was when the
-    weight was large.
+    weight was large. What comes out is the ``best`` step, as the input is shown and without transforms; else the last.
     """
 
     steps: int = 160
@@ -74,6 +76,7 @@ class Ascent:
     memory: float = 0.999
     likeness: Likeness | None = None
     held: tuple[float, float] = (0.0, 0.0)
+    best: bool = True
 
     def weight(self, step: int) -> float:
         """The weight of the likeness in a step."""
@@ -82,28 +85,32 @@ class Ascent:
 
 
 def form(
-    look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator
-) -> Iterator[Formed]:
+    look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
+    measure: Objective | None = None,
+) -> Iterator[Formed]:  # fmt: skip
     """What forms, again and again until the last step; closing the iterator stops the work.
 
     *Meaning* between two looks the model is as it was found: hooks and modes are set, and weights held, only while steps
-    are made.
-    *Cost* a forward pass, down to the objective's layer, and a backward pass a step.
+    are made. Which step is the best is told by ``measure``; left open, by the objective itself.
+    *Cost* a forward pass, down to the objective's layer, and a backward pass a step; at most ten forward passes more.
     *Raises* NotApplicable where the objective does not depend on the input in a differentiable way.
     """
-    climb = _Climb(look, canvas, objective, ascent, generator)
+    climb = _Climb(look, canvas, objective, ascent, generator, measure)
     until = ascent.first
-    while climb.step < ascent.steps and not climb.stuck:
+    climb.measure()
+    while not climb.ended:
         began = time.monotonic()
         with weights_held(look.model), climb.opened() as capture:
-            while climb.step < ascent.steps and not climb.stuck:
+            while not climb.ended:
                 climb.advance(capture)
-                if time.monotonic() - began >= until:
+                if climb.due or time.monotonic() - began >= until:
                     break
+        if climb.due:
+            climb.measure()
         until = ascent.every
-        yield climb.formed(climb.step >= ascent.steps or climb.stuck)
+        yield climb.formed()
     if climb.step == 0:
-        yield climb.formed(True)
+        yield climb.formed()
 
 
 def values_of(look: Looking, objective: Objective, x: Nested) -> Tensor:
@@ -121,9 +128,13 @@ class _Climb:
     """The state of one synthesis."""
 
     def __init__(
-        self, look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator
-    ) -> None:
+        self, look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
+        measure: Objective | None,
+    ) -> None:  # fmt: skip
         self.look, self.canvas, self.objective, self.ascent, self.generator = look, canvas, objective, ascent, generator
+        self.measured = measure or objective
+        self.plain = measure is None and not (ascent.transforms.any and canvas.z.ndim >= 3)
+        """What a step looks at is what is shown."""
         self.until = objective.until(look.layers)
         smooth = canvas.smooth or not ascent.priors.total_variation
         self.priors = ascent.priors if smooth else dataclasses.replace(ascent.priors, total_variation=0.0)
@@ -138,6 +149,9 @@ class _Climb:
         self.kicks = torch.zeros(count, dtype=torch.long, device=device)
         self.values = torch.full((count,), math.nan, device=device)
         self.curve: list[Tensor] = []
+        self.best, self.most = canvas.z.clone(), torch.full((count,), -math.inf, device=device)
+        every = max(1, ascent.steps // (2 * LOOKS))
+        self.looks = {ascent.steps - k * every for k in range(LOOKS)}
         pixels = math.prod(canvas.z.shape[2:]) if canvas.z.ndim > 2 else 1
         self.cancel_inside = pixels >= _LARGE
         # Convolutions of several pictures are faster with the channels last; a model that cannot read them so says it.
@@ -158,6 +172,26 @@ class _Climb:
     def stuck(self) -> bool:
         """No input can go on."""
         return bool((self.back >= _STEPS_BACK).all())
+
+    @property
+    def ended(self) -> bool:
+        """No step is left."""
+        return self.step >= self.ascent.steps or self.stuck
+
+    @property
+    def due(self) -> bool:
+        """What stands is to be measured now."""
+        return self.ascent.best and (self.ended or (not self.plain and self.step in self.looks))
+
+    def measure(self) -> None:
+        """Ask for the value of what stands, as it is shown, and remember the best of each input."""
+        if self.ascent.best and (self.ended or not self.plain):
+            self._remember(values_of(self.look, self.measured, self.canvas.shown()).float())
+
+    def _remember(self, values: Tensor) -> None:
+        better = torch.isfinite(values) & (values > self.most)
+        self.most = torch.where(better, values, self.most)
+        self.best = torch.where(better.reshape(-1, *[1] * (self.best.ndim - 1)), self.canvas.z, self.best)
 
     def advance(self, capture: Capture) -> None:
         """One step."""
@@ -232,6 +266,8 @@ class _Climb:
             self._step_back(fine, broad)
             way = torch.where(fine.reshape(broad), way, torch.zeros_like(way))
         self.values = torch.where(fine, values, self.values)
+        if self.ascent.best and self.plain:
+            self._remember(torch.where(fine, values, torch.full_like(values, -math.inf)))
         self.curve.append(torch.where(fine, values, torch.full_like(values, math.nan)))
         self.good.copy_(z)
         self.taken += fine
@@ -265,12 +301,17 @@ class _Climb:
         self.size = torch.where(fine, self.size, self.size / 2)
         self.back += ~fine
 
-    def formed(self, final: bool) -> Formed:
-        """What stands now."""
+    def formed(self) -> Formed:
+        """What stands now; in the end the best."""
         curve = torch.stack(self.curve) if self.curve else torch.zeros(0, len(self.canvas))
+        values = self.values
+        if self.ended and self.ascent.best:
+            found = torch.isfinite(self.most)
+            values = torch.where(found, self.most, values)
+            self.canvas.z.copy_(torch.where(found.reshape(-1, *[1] * (self.best.ndim - 1)), self.best, self.canvas.z))
         return Formed(
-            nesting.each(self.canvas.shown(), Tensor.clone), self.values.clone().cpu(), curve.cpu(), self.step,
-            self.ascent.steps, self._note(), final,
+            nesting.each(self.canvas.shown(), Tensor.clone), values.clone().cpu(), curve.cpu(), self.step,
+            self.ascent.steps, self._note(), self.ended,
         )  # fmt: skip
 
     def _note(self) -> str:

@@ -98,7 +98,7 @@ def climb(stage: Stage, steps: int, *, rate: float = 1.0, held: float = 1.0, pri
     like = Likeness.of(stage.frame.planes(stage.examples)) if stage.image else None
     return Ascent(
         steps, RATE * rate, priors=priors or Priors(), memory=MEMORY, likeness=like,
-        held=(HELD[0] * held, HELD[1] * held), every=_EVERY,
+        held=(HELD[0] * held, HELD[1] * held), every=_EVERY, best=False,
     )  # fmt: skip
 
 

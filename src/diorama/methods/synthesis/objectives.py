@@ -60,10 +60,26 @@ class Objective:
     """It needs the model's answer, not only the layers that it keeps."""
     absolute: bool = False
     """Its slope is taken as it is; otherwise it is brought to one size, so that priors weigh the same for all units."""
+    own: Take | None = dataclasses.field(default=None, repr=False)
+    """Where the inputs of a batch have objectives of their own, see :meth:`across`."""
 
     def __call__(self, seen: Seen) -> Tensor:
         """The value for each input."""
         return self.take(seen)
+
+    def across(self, seen: Seen) -> Tensor:
+        """What every input of any batch is worth to each of the objectives, (inputs, objectives)."""
+        return self.take(seen)[:, None] if self.own is None else self.own(seen)
+
+    def of_some(self, numbers: Sequence[int]) -> Objective:
+        """The objectives with the numbers alone, for a batch of as many inputs."""
+
+        def take(seen: Seen) -> Tensor:
+            values = self.across(seen)
+            index = torch.tensor(list(numbers), device=values.device)
+            return values.expand(-1, max(values.shape[1], max(numbers) + 1)).gather(1, index[:, None])[:, 0]
+
+        return dataclasses.replace(self, take=take, own=None)
 
     def __add__(self, other: Objective) -> Objective:
         return self._with(other, f"{self} + {other}", lambda a, b: a + b)
@@ -73,15 +89,18 @@ class Objective:
 
     def __mul__(self, weight: float | Tensor) -> Objective:
         told = f"{weight:g} · " if isinstance(weight, float | int) else ""
-        return dataclasses.replace(self, text=f"{told}{self}", take=lambda seen: weight * self.take(seen))
+        return self._changed(f"{told}{self}", lambda values: weight * values)
 
     __rmul__ = __mul__
 
     def __neg__(self) -> Objective:
-        return dataclasses.replace(self, text=f"− {self}", take=lambda seen: -self.take(seen))
+        return self._changed(f"− {self}", lambda values: -values)
 
     def __str__(self) -> str:
         return self.text
+
+    def _changed(self, text: str, by: Callable[[Tensor], Tensor]) -> Objective:
+        return dataclasses.replace(self, text=text, take=lambda seen: by(self.take(seen)), own=lambda seen: by(self.across(seen)))
 
     def _with(self, other: Objective, text: str, both: Callable[[Tensor, Tensor], Tensor]) -> Objective:
         if not isinstance(other, Objective):
@@ -89,6 +108,7 @@ class Objective:
         return Objective(
             text, tuple(dict.fromkeys((*self.keep, *other.keep))), lambda seen: both(self.take(seen), other.take(seen)),
             self.answers or other.answers, self.absolute and other.absolute,
+            lambda seen: both(self.across(seen), other.across(seen)),
         )  # fmt: skip
 
     @classmethod
@@ -207,8 +227,29 @@ def units(layer: str, numbers: Sequence[int], place: Sequence[int] | None = None
             own = values[torch.arange(len(values), device=values.device), index.to(values.device)]
         return at_place(own, 1, place) if place is not None else _mean(own)
 
+    def own(seen: Seen) -> Tensor:
+        values = seen.units(layer)
+        chosen = values[:, index.to(values.device)]
+        return at_place(chosen, 2, place) if place is not None else chosen.flatten(2).mean(2) if chosen.ndim > 2 else chosen
+
     at = "@" + ",".join(map(str, place)) if place is not None else ""
-    return Objective(said + at, (layer,), take)
+    return Objective(said + at, (layer,), take, own=own)
+
+
+def peaks(layer: str, numbers: Sequence[int]) -> Objective:
+    """Units, each by its value at the place where it responds most."""
+    index = torch.tensor(list(numbers))
+
+    def own(seen: Seen) -> Tensor:
+        values = seen.units(layer)[:, index.to(seen.units(layer).device)]
+        return values.flatten(2).amax(2) if values.ndim > 2 else values
+
+    def take(seen: Seen) -> Tensor:
+        values = own(seen)
+        return values[:, 0] if len(numbers) == 1 else values.diagonal()
+
+    said = f"{layer}/{numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} units of {layer}"
+    return Objective(f"the peak of {said}", (layer,), take, own=own)
 
 
 def woken(objective: Objective, layer: str, numbers: Sequence[int], table: LayerTable) -> Objective:
@@ -233,7 +274,14 @@ def woken(objective: Objective, layer: str, numbers: Sequence[int], table: Layer
         follow = _mean(before[rows, own])
         return value + torch.where(off, follow - follow.detach(), torch.zeros_like(follow))
 
-    return dataclasses.replace(objective, keep=tuple(dict.fromkeys((*objective.keep, source))), take=take)
+    def every(seen: Seen) -> Tensor:
+        value = objective.across(seen)
+        after, before = (seen.units(name)[:, index.to(value.device)] for name in (layer, source))
+        off = (after.flatten(2).amax(2) if after.ndim > 2 else after) <= 0
+        follow = before.flatten(2).mean(2) if before.ndim > 2 else before
+        return value + torch.where(off, follow - follow.detach(), torch.zeros_like(follow))
+
+    return dataclasses.replace(objective, keep=tuple(dict.fromkeys((*objective.keep, source))), take=take, own=every)
 
 
 def norm(layer: str) -> Objective:
@@ -253,32 +301,47 @@ def class_(number: int, classes: Sequence[str] = ()) -> Objective:
 def answers(numbers: Sequence[int], classes: Sequence[str] = ()) -> Objective:
     """A class of its own for each input of a batch (or one for all)."""
 
-    def take(seen: Seen) -> Tensor:
+    def own(seen: Seen) -> Tensor:
         scores = seen.scores()
         wide = 2 if scores.shape[1] == 1 and seen.reading.task == "classification" else scores.shape[1]
         for number in numbers:
             if number >= wide:
                 raise UsageError(f"the model has classes 0 to {wide - 1}, got {number}")
         if scores.shape[1] == 1:
-            return (scores * _sign(numbers, wide, scores))[:, 0]
-        index = torch.tensor(list(numbers), device=scores.device).expand(len(scores))[:, None]
-        own = scores.gather(1, index)[:, 0]
+            return scores * _sign(numbers, wide, scores)
+        chosen = scores[:, list(numbers)]
         if seen.reading.task not in ("classification", "next_token"):
-            return own
+            return chosen
         if seen.reading.form == "probabilities":
-            return own.clamp_min(1e-30).log()
+            return chosen.clamp_min(1e-30).log()
         if seen.reading.form == "log_probabilities":
-            return own
-        return own + scores.log_softmax(1).gather(1, index)[:, 0]
+            return chosen
+        return chosen + scores.log_softmax(1)[:, list(numbers)]
+
+    def take(seen: Seen) -> Tensor:
+        values = own(seen)
+        return values[:, 0] if len(numbers) == 1 else values.diagonal()
 
     said = classes[numbers[0]] if numbers[0] < len(classes) else f"class {numbers[0]}"
-    return Objective(said if len(numbers) == 1 else f"{len(numbers)} classes", (), take, answers=True)
+    return Objective(said if len(numbers) == 1 else f"{len(numbers)} classes", (), take, answers=True, own=own)
+
+
+def measured_as(reading: Reading, key: Key | None) -> str:
+    """What the value of the objective of a unit, class or layer is, in words."""
+    if key is None or key.kind != "class":
+        return {"unit": "activation, the mean of all places" if key is not None and not key.place else "activation",
+                "layer": "half the mean square of the layer"}.get(key.kind if key is not None else "", "objective")
+    if reading.task not in ("classification", "next_token") or reading.form == "values":
+        return "score"
+    if reading.form in ("probabilities", "log_probabilities"):
+        return "logarithm of the probability"
+    return "score plus the logarithm of the probability"
 
 
 def _sign(numbers: Sequence[int], wide: int, scores: Tensor) -> Tensor:
     """One score for two classes speaks for the second and against the first; one number of a regression for itself."""
     signs = [1.0 if wide == 1 or number == 1 else -1.0 for number in numbers]
-    return torch.tensor(signs, dtype=scores.dtype, device=scores.device).expand(len(scores))[:, None]
+    return torch.tensor(signs, dtype=scores.dtype, device=scores.device)[None]
 
 
 def direction(layer: str, vector: Tensor, cosine: float = 0.0, place: Sequence[int] | None = None) -> Objective:
@@ -291,18 +354,22 @@ def direction(layer: str, vector: Tensor, cosine: float = 0.0, place: Sequence[i
     way = vector.detach().float()
     way = way / way.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
-    def take(seen: Seen) -> Tensor:
+    def own(seen: Seen) -> Tensor:
         values = seen.units(layer)
         if way.shape[-1] != values.shape[1]:
             raise UsageError(f"a direction in {layer} has {values.shape[1]} numbers, got {way.shape[-1]}")
         values = at_place(values, 2, place) if place is not None else values
-        along = torch.einsum("nu...,nu->n...", values, way.to(values).expand(len(values), -1))
+        along = torch.einsum("nu...,ku->nk...", values, way.to(values).reshape(-1, way.shape[-1]))
         if cosine:
-            shares = along / values.norm(dim=1).clamp_min(1e-6)
+            shares = along / values.norm(dim=1, keepdim=True).clamp_min(1e-6)
             along = along * shares.clamp_min(0.1) ** cosine
-        return _mean(along)
+        return along.flatten(2).mean(2) if along.ndim > 2 else along
 
-    return Objective(f"a direction in {layer}", (layer,), take)
+    def take(seen: Seen) -> Tensor:
+        values = own(seen)
+        return values[:, 0] if values.shape[1] == 1 else values.diagonal()
+
+    return Objective(f"a direction in {layer}", (layer,), take, own=own)
 
 
 def difference(first: Objective, second: Objective) -> Objective:
@@ -329,7 +396,11 @@ def diversity(layer: str) -> Objective:
         mean: Tensor = alike.sum(1) / (len(values) - 1)
         return -mean
 
-    return Objective(f"diversity in {layer}", (layer,), take)
+    def own(seen: Seen) -> Tensor:
+        # Examples are not unlike each other on purpose, so none is worth anything here.
+        return torch.zeros(len(seen.units(layer)), 1, device=seen.units(layer).device)
+
+    return Objective(f"diversity in {layer}", (layer,), take, own=own)
 
 
 def match(layer: str, code: Tensor, size: float | None = None) -> Objective:
@@ -362,5 +433,5 @@ def each(parts: Sequence[Objective]) -> Objective:
     keep = tuple(dict.fromkeys(name for part in parts for name in part.keep))
     return Objective(
         f"{len(parts)} objectives", keep, take, any(part.answers for part in parts),
-        all(part.absolute for part in parts),
+        all(part.absolute for part in parts), lambda seen: torch.cat([part.across(seen) for part in parts], 1),
     )  # fmt: skip

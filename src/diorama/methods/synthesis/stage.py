@@ -119,7 +119,7 @@ class Stage:
             make = Pixels if parametrization == "pixels" else Fourier
             return make(self.frame, start, self.colours, self.gaussian)
         if self.tokens:
-            return Words(self.look, self.frame, count)
+            return Words(self.look, self.frame, count, start)
         series = isinstance(self.kind, Series | Sound) or (not isinstance(self.kind, Table) and self.frame.own.ndim > 2)
         if start is None:
             start = self.examples.float().nan_to_num(0, 0, 0).mean(0, keepdim=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from ...model.outputs import Wanted
 from ...model.unwrap import device_of, fed, unwrap
 from ..method import Looking
 from .canvases import Canvas
+from .contest import Strongest, contest
 from .engine import Ascent, Formed, form
 from .objectives import Objective
 from .priors import Priors
@@ -38,7 +39,7 @@ class Synthesis:
 
     *Shapes* ``x`` as the model takes it (n, …), within the range of its kind; ``values`` (n,) the objective of ``x``;
     ``curve`` (steps, n) the objective while it formed, each step as it was looked at; ``probabilities`` (n,) of the
-    class, where the objective is a class.
+    class, where the objective is a class. ``checks["strongest example"]`` is the most that one of the examples is worth.
     """
 
     x: Nested
@@ -125,14 +126,13 @@ def synthesize(
     numbers, or an objective built with ``+ − *`` from ``diorama.methods.synthesis.objectives``. ``x`` are a few
     examples, which tell the shape, range and colours of inputs. Images form from noise as a spectrum of decorrelated
     colours, or as plain ``"pixels"``; rows of a table stay within the columns' ranges; of texts the embeddings are
-    made, of which the network reads the nearest tokens in each step. ``start`` are inputs like x to start from. The
-    weights of the priors are on the scale of the objective's slope (0.1 is gentle, 1 strong). ``on_form`` is called
-    with what has formed, ten times a second. The model is left exactly as it was.
-    *Cost* a forward pass, down to the objective's layer, and a backward pass a step.
+    made, of which the network reads the nearest tokens in each step. ``start`` are inputs like x to start from. The best
+    step comes out, as it is shown; what is worth less than the strongest example is made once more from that one. Priors
+    weigh against the objective's slope (0.1 is gentle, 1 strong). ``on_form`` gets what has formed, ten times a second.
+    *Cost* a forward pass, down to the objective's layer, and a backward pass a step; one forward pass an example.
     *Raises* NotFound for a layer, unit or class that does not exist; NotApplicable where nothing differentiable leads
     from the input to the objective.
-    *Source* Erhan et al. 2009; Simonyan et al. 2013, section 2; Olah, Mordvintsev & Schubert 2017; for texts Wen et al.
-    2023, arXiv:2302.03668.
+    *Source* Erhan et al. 2009; Simonyan et al. 2013, section 2; Olah et al. 2017; for texts Wen et al. 2023.
     """
     if count < 1:
         raise UsageError(f"a synthesis makes at least one input, got count={count}")
@@ -141,14 +141,25 @@ def synthesize(
     priors = Priors(total_variation, norm, blur, gaussian, natural)
     ascent = stage.suited(Ascent(steps, rate, priors=priors), jitter=jitter, scale=scale, rotate=rotate, crop=crop)
     canvas = _canvas(stage, count, look.generator, parametrization, start, noise)
-    for last in form(look, canvas, wanted, ascent, look.generator):
+    best, parts = _parts(stage, canvas, wanted, ascent, parametrization, nesting.to(nesting.as_tensors(x), device), start)
+    for last in parts:
         if on_form is not None:
             on_form(last)
     own = None if not wanted.answers or (number := _class(objective, classes)) is None else [number] * count
     said = verdict(stage, wanted, last.x, ascent.transforms, seed, own)
     knobs = {"count": count, "steps": steps, "rate": rate, "parametrization": parametrization, "noise": noise}
     knobs |= dataclasses.asdict(ascent.transforms) | dataclasses.asdict(priors)
-    return _result(stage, wanted, last, said, canvas, knobs, seed)
+    return _result(stage, wanted, last, said, canvas, knobs, seed, best)
+
+
+def _parts(
+    stage: Stage, canvas: Canvas, wanted: Objective, ascent: Ascent, parametrization: Parametrization, x: Nested, start: Any
+) -> tuple[Strongest | None, Iterator[Formed]]:  # fmt: skip
+    """The strongest example, and what forms: against it, where it was not told from what to start."""
+    best = None if wanted.absolute else Strongest.of(stage, wanted, fed(stage.look.model, x), len(canvas))
+    if best is None or start is not None:
+        return best, form(stage.look, canvas, wanted, ascent, stage.look.generator)
+    return best, contest(stage, canvas, wanted, ascent, stage.look.generator, best, parametrization)
 
 
 def _canvas(
@@ -191,13 +202,16 @@ def _class(value: Any, classes: Sequence[str]) -> int | None:
 
 
 def _result(
-    stage: Stage, objective: Objective, last: Formed, said: Verdict, canvas: Canvas, knobs: dict[str, Any], seed: int
-) -> Synthesis:
+    stage: Stage, objective: Objective, last: Formed, said: Verdict, canvas: Canvas, knobs: dict[str, Any], seed: int,
+    best: Strongest | None,
+) -> Synthesis:  # fmt: skip
     checks = {"value": float(said.value.mean()), "value, moved": float(said.moved.mean())}
     if said.probability is not None and said.moved_probability is not None:
         checks |= {
             "probability": float(said.probability.mean()), "probability, moved": float(said.moved_probability.mean()),
         }  # fmt: skip
+    if best is not None:
+        checks["strongest example"] = float(best.values.max())
     provenance = Provenance(
         method="synthesis", sentence="An input that an objective asks for.", knobs=knobs, selection=str(objective),
         seed=seed, model=stage.look.fingerprint, source=SOURCE, guessed=stage.look.reading.guessed,
@@ -207,5 +221,3 @@ def _result(
     return Synthesis(
         last.x, said.value, last.curve, str(objective), checks, provenance, note, said.probability, stage.kind, stage
     )
-
-

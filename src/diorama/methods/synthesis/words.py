@@ -83,7 +83,7 @@ class Words(Canvas):
     rate = 0.05
     smooth = False
 
-    def __init__(self, look: Looking, frame: Frame, count: int) -> None:
+    def __init__(self, look: Looking, frame: Frame, count: int, start: Tensor | None = None) -> None:
         self.frame = frame
         self.table = embedding_table(look, frame.x, frame.own).float()
         self.low, self.high = self.table.amin(0), self.table.amax(0)
@@ -93,6 +93,8 @@ class Words(Canvas):
         self.tokens = tokens.contiguous()
         middle = (self.table.mean(0) - self.low) / self.width
         self.z = middle.expand(*tokens.shape, len(middle)).clone()
+        if start is not None:
+            self.z = ((self.table[start.to(self.table.device).long()] - self.low) / self.width).reshape(self.z.shape).clone()
         self.middle = middle
         self.note = f"as embeddings, of which the network reads the nearest of its {len(self.table):,} tokens in each step"
 

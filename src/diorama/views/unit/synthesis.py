@@ -17,7 +17,8 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, number_key, unit_key
 from ...data import nesting
 from ...methods.synthesis import objectives
-from ...methods.synthesis.engine import Ascent, Formed, form, values_of
+from ...methods.synthesis.contest import Strongest, contest
+from ...methods.synthesis.engine import Ascent, Formed
 from ...methods.synthesis.facets import Facets, facets
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.priors import Priors
@@ -28,8 +29,6 @@ from .. import inputs
 from ..units import main_layers
 from ..view import View
 from . import _made
-
-_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +51,9 @@ class Synthesis(View):
     that played no part. Priors make pictures smoother or more like the examples, and the network less extreme.
     *Units* priors weigh against the slope of the objective: 0.1 is gentle, 1 strong.
     *Error* a strong response is no proof that a unit means what the picture shows: compare with the examples that excite
-    it most.
-    *Cost* a forward and a backward pass a step; the picture can be used before the last step.
+    it most. What is shown in the end is the best step; where noise leads no higher than the strongest example, it is made
+    again from that one, and said so.
+    *Cost* a forward and a backward pass a step, and one forward pass an example; the picture can be used before the last step.
     """
 
     title = "What it would like to see"
@@ -129,18 +129,24 @@ class Synthesis(View):
             start=self._starts(stage, wishes, grouped), noise=START,
         )  # fmt: skip
         signs = torch.tensor([wish.sign for wish in wishes], device=canvas.z.device)
-        wanted = objective * signs
+        plain = wanted = objective * signs
         if self.variants > 1 and self.diversity:
             wanted = wanted + self.diversity * objectives.diversity(_layer_of(scene, key))
         ascent = self._ascent(stage)
-        for formed in form(stage.look, canvas, wanted, ascent, stage.look.generator):
+        best = self._strongest(scene, stage, f"{key}/{[wish.sign for wish in wishes]}", plain, len(wishes))
+        # Variants and facets are to differ, so they have nothing to reach.
+        alone = best.only([wish.facet is None and (k == 0 or wish.sign < 0) for k, wish in enumerate(wishes)])
+        for formed in contest(
+            stage, canvas, wanted, ascent, stage.look.generator, alone, self.parametrization,  # type: ignore[arg-type]
+            None if wanted is plain else plain,
+        ):  # fmt: skip
             yield Progress(done=formed.step, total=formed.steps, note="forming")
             if not formed.final:
                 yield self._pictured(scene, selection, stage, key, wishes, formed, signs, objective, canvas.note)
         numbers = [key.number] * len(wishes) if key.kind == "class" else None
         said = verdict(stage, objective, formed.x, ascent.transforms, self.seed, numbers)
         yield self._pictured(
-            scene, selection, stage, key, wishes, formed, signs, objective, canvas.note, said, grouped
+            scene, selection, stage, key, wishes, formed, signs, objective, canvas.note, said, grouped, float(best.values[0])
         )
 
     def _facets(self, scene: Scene, stage: Stage, key: Key, objective: Objective) -> Facets | None:
@@ -165,6 +171,7 @@ class Synthesis(View):
     def _pictured(
         self, scene: Scene, selection: Selection, stage: Stage, key: Key, wishes: list[_Wish], formed: Formed,
         signs: Tensor, objective: Objective, made: str, said: Verdict | None = None, grouped: Facets | None = None,
+        best: float = math.nan,
     ) -> Picture:  # fmt: skip
         values = _made.shown(stage, formed.x)
         marks = [
@@ -177,8 +184,8 @@ class Synthesis(View):
         checks: tuple[Check, ...] = ()
         caption = self._caption(stage, key, str(objective), made)
         if said is not None:
-            best = self._strongest(scene, stage, key, objective)
-            checks = (*self._checks(said, key, objective), *self._beside(best, said, objective))
+            measure = objectives.measured_as(stage.look.reading, key)
+            checks = (*self._checks(said, objective, measure), *self._beside(best, said, measure))
             checks = tuple(check for check in checks if math.isfinite(check.value))
         if grouped is not None:
             sizes = ", ".join(str(len(group)) for group in grouped.members)
@@ -211,30 +218,27 @@ class Synthesis(View):
         told = f"activation {float(said.value[k]):.3g}"
         return told if said.still else f"{told}; moved at random: {float(said.moved[k]):.3g}"
 
-    def _checks(self, said: Verdict, key: Key, objective: Objective) -> tuple[Check, ...]:
+    def _checks(self, said: Verdict, objective: Objective, measure: str) -> tuple[Check, ...]:
+        found = [Check(name="response", value=float(said.value[0]), sentence=f"The {measure} of the first input, as it is shown.")]
         moved = "" if said.still else ", moved and resized by a held-out seed"
         if said.moved_probability is not None:
             value = 100 * float(said.moved_probability[0])
             sentence = f"The network's probability for the first input{moved}."
-            return (Check(name=f"probability of {objective}", value=value, unit="%", sentence=sentence, good=value > 50),)
-        sentence = f"The response to the first input{moved}."
-        return (Check(name="response", value=float(said.moved[0]), sentence=sentence),)
+            found.append(Check(name=f"probability of {objective}", value=value, unit="%", sentence=sentence, good=value > 50))
+        elif not said.still:
+            found.append(Check(name="response, moved", value=float(said.moved[0]), sentence=f"The {measure} of the first input{moved}."))
+        return tuple(found)
 
-    def _beside(self, best: float, said: Verdict, objective: Objective) -> tuple[Check, ...]:
-        sentence = "The largest value that any of the examples reaches, by the same measure."
-        good = bool(float(said.value[0]) > best)
-        return (Check(name="strongest example", value=best, sentence=sentence, good=good),)
+    def _beside(self, best: float, said: Verdict, measure: str) -> tuple[Check, ...]:
+        sentence = f"The largest {measure} that any of the examples reaches."
+        return (Check(name="strongest example", value=best, sentence=sentence, good=bool(float(said.value[0]) >= best)),)
 
-    def _strongest(self, scene: Scene, stage: Stage, key: Key, objective: Objective) -> float:
-        def ask() -> float:
-            found = [
-                values_of(stage.look, objective, nesting.to(scene.live.batch(list(part)), scene.device))
-                for part in _parts(len(scene.live))
-            ]
-            values = torch.cat(found).nan_to_num(nan=-torch.inf)
-            return float(values.max())
+    def _strongest(self, scene: Scene, stage: Stage, name: str, objective: Objective, count: int) -> Strongest:
+        def ask() -> Strongest:
+            return Strongest.of(stage, objective, nesting.to(scene.live.x, scene.device), count)
 
-        return float(scene.once(f"synthesis/{key}", ask))
+        found: Strongest = scene.once(f"synthesis/{name}", ask)
+        return found
 
     # A whole layer, or all classes.
 
@@ -251,7 +255,10 @@ class Synthesis(View):
             canvas = stage.canvas(
                 len(wave), stage.look.generator, parametrization=self.parametrization,  # type: ignore[arg-type]
             )  # fmt: skip
-            for formed in form(stage.look, canvas, objective, ascent, stage.look.generator):
+            best = self._strongest(scene, stage, ",".join(map(str, wave)), objective, len(wave))
+            for formed in contest(
+                stage, canvas, objective, ascent, stage.look.generator, best, self.parametrization,  # type: ignore[arg-type]
+            ):  # fmt: skip
                 yield Progress(done=number + formed.step / formed.steps, total=len(waves), note="forming")
                 if not formed.final:
                     yield self._gridded(scene, selection, stage, keys, [*done, (formed, None)], total, canvas.note)
@@ -323,7 +330,3 @@ def _layer_of(scene: Scene, key: Key) -> str:
         return _made.layer_of(scene, key)
     spatial = [one.name for one in main_layers(scene) if one.layer.spatial]
     return spatial[-1] if spatial else main_layers(scene)[0].name
-
-
-def _parts(count: int) -> list[range]:
-    return [range(k, min(k + _BATCH, count)) for k in range(0, count, _BATCH)]

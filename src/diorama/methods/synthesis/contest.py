@@ -1,0 +1,124 @@
+"""What is made against the examples: where noise leads no higher than the strongest of them, it is made again from that one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ...data import nesting
+from ...data.nesting import Nested
+from ..method import Looking
+from .canvases import Canvas
+from .engine import Ascent, Formed, form
+from .objectives import Objective, Seen
+from .stage import Parametrization, Stage
+from .transforms import Transforms
+
+EXAMPLES = 512
+"""So many examples are asked at most."""
+AGAIN = 0.3
+"""Steps from an example are so much shorter than from noise, so that what it has is not lost at once."""
+_BATCH = 64
+_HELD = "the priors, or the network's own slope, lead no higher"
+
+
+@dataclasses.dataclass(frozen=True)
+class Strongest:
+    """Of some examples the one that is worth most to each of several objectives.
+
+    *Shapes* ``values`` and ``numbers`` (objectives,); ``starts`` (objectives, …) the made part of their inputs.
+    """
+
+    values: Tensor
+    numbers: Tensor
+    starts: Tensor
+    asked: int
+
+    @classmethod
+    def of(cls, stage: Stage, objective: Objective, x: Nested, count: int = 1) -> Strongest:
+        """Ask for every example's value; ``count`` objectives, where the objective is one for all.
+
+        *Cost* one forward pass an example, down to the objective's layer.
+        """
+        x = nesting.select(x, slice(0, EXAMPLES))
+        values = worth(stage.look, objective, x).nan_to_num(nan=-torch.inf)
+        values = values.expand(-1, max(count, values.shape[1]))
+        best, numbers = values.max(0)
+        own = list(nesting.tensors(nesting.select(x, numbers.cpu())))[stage.frame.part]
+        return cls(best.cpu(), numbers.cpu(), own, len(values))
+
+    def only(self, which: Sequence[bool]) -> Strongest:
+        """The same, but what is not marked has nothing to reach."""
+        values = torch.where(torch.tensor(list(which)), self.values, torch.full_like(self.values, -torch.inf))
+        return dataclasses.replace(self, values=values)
+
+
+def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
+    """What each example is worth to each of the objectives, (examples, objectives)."""
+    found = []
+    for start in range(0, nesting.size(x), _BATCH):
+        with look.opened(objective.keep, until=objective.until(look.layers)) as capture:
+            output = capture(nesting.select(x, slice(start, start + _BATCH)))
+            found.append(objective.across(Seen(output, capture, look.layers, look.reading)).detach().float())
+    return torch.cat(found)
+
+
+def contest(
+    stage: Stage, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: Strongest,
+    parametrization: Parametrization = "fourier", measure: Objective | None = None,
+) -> Iterator[Formed]:  # fmt: skip
+    """What forms from noise and, where that ends below the strongest example, once more from the example.
+
+    *Meaning* what comes out last is the better of both; its note says which ones were made twice, and which stay below the
+    strongest example even so.
+    *Cost* that of :func:`form`, twice where noise does not lead high enough.
+    """
+    for first in form(stage.look, canvas, objective, ascent, generator, measure):
+        if not first.final:
+            yield first
+    below = (first.values < strongest.values).nonzero()[:, 0].tolist()
+    if not below or not ascent.best:
+        yield first
+        return
+    own = strongest.starts[below]
+    start = stage.frame.planes(own).to(own.device) if stage.image else own
+    again = stage.canvas(len(below), generator, parametrization=parametrization, start=start, noise=0.0)
+    gentle = dataclasses.replace(ascent, rate=ascent.rate * AGAIN, transforms=Transforms())
+    judge = None if measure is None else measure.of_some(below)
+    for second in form(stage.look, again, objective.of_some(below), gentle, generator, judge):
+        yield _merged(first, second, below, strongest)
+
+
+def _merged(first: Formed, second: Formed, below: list[int], strongest: Strongest) -> Formed:
+    """The better of both, input by input; while the second forms, it."""
+    better = second.values > first.values[below] if second.final else torch.isfinite(second.values)
+    values, curve = first.values.clone(), first.curve.clone()
+    taken = [(k, number) for k, number in enumerate(below) if bool(better[k])]
+    parts = [part.clone() for part in nesting.tensors(first.x)]
+    for part, other in zip(parts, nesting.tensors(second.x), strict=True):
+        for k, number in taken:
+            part[number] = other[k]
+    longest = max(len(curve), len(second.curve))
+    curve = torch.cat([curve, torch.full((longest - len(curve), curve.shape[1]), torch.nan)])
+    for k, number in taken:
+        values[number] = second.values[k]
+        curve[:, number] = torch.nan
+        curve[: len(second.curve), number] = second.curve[:, k]
+    fresh = iter(parts)
+    x = nesting.each(first.x, lambda _: next(fresh))
+    note = f"{first.note} {_told(first, values, below, strongest)}".strip() if second.final else first.note
+    return Formed(x, values, curve, first.step + second.step, first.steps + second.steps, note, second.final)
+
+
+def _told(first: Formed, values: Tensor, below: list[int], strongest: Strongest) -> str:
+    """Which inputs were made from an example, and which stay below it."""
+    if len(values) == 1:
+        reached, best, now = float(first.values[0]), float(strongest.values[0]), float(values[0])
+        told = f"From noise it came to {reached:.3g}, below the strongest example's {best:.3g}, so it was made again from that example, unmoved"
+        return f"{told}." if now >= best else f"{told}; it stays below, at {now:.3g}: {_HELD}."
+    told = f"From noise {len(below)} of {len(values)} came to less than the strongest example, and were made again from it, unmoved"
+    still = int((values < strongest.values).sum())
+    return f"{told}; {still} of them stay{'s' * (still == 1)} below it: {_HELD}." if still else f"{told}."
