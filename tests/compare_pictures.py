@@ -106,7 +106,7 @@ def _differences(a: Any, b: Any, at: str = "") -> Iterator[str]:
     elif isinstance(a, int | float) and isinstance(b, int | float):
         if not _near(np.asarray(a), np.asarray(b)):
             yield f"{at}: {a!r}, now {b!r}"
-    elif a != b:
+    elif isinstance(a, np.ndarray) or isinstance(b, np.ndarray) or a != b:
         yield f"{at}: {_short(a)}, now {_short(b)}"
 
 
