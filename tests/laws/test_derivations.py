@@ -22,6 +22,7 @@ from diorama.run import Run
 from diorama.scene import Scene
 
 CASES: dict[str, dict[str, Any]] = {
+    "preferred": {"layer": "0", "units": "0+2+3"},
     "projection": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},

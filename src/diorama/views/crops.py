@@ -15,10 +15,13 @@ from ..core.marks import Box, Tiles
 from ..data.kinds import Image
 from ..data.nesting import Nested, size
 from ..derive.scanning import Seen
+from ..derive.windows import SMALLEST as SMALLEST
+from ..derive.windows import centres as centres
+from ..derive.windows import field_of as field_of
 from ..methods.method import Looking
 from ..methods.rectifying import Passing, rectified
 from ..model.capture import Capture
-from ..model.fields import Field, fields
+from ..model.fields import Field
 from ..model.layers import Layer, by_unit
 from ..model.targets import Target
 from ..scene import Scene
@@ -27,20 +30,6 @@ Pixels = np.ndarray
 Place = tuple[int, ...]
 GREY = 128
 """What stands where a receptive field reaches beyond the picture."""
-SMALLEST = 3
-"""A crop of fewer pixels a side shows nothing."""
-
-
-def field_of(scene: Scene, layer: Layer) -> Field | None:
-    """What each place of a layer sees of the picture; None for inputs that are no pictures with rows and columns."""
-    kind = scene.kind
-    axes = {"NCHW": (2, 3), "NHWC": (1, 2), "NHW": (1, 2)}.get(kind.layout) if isinstance(kind, Image) else None
-    if axes is None:
-        return None
-    found: dict[str, Field] = scene.keep(
-        "fields", lambda: fields(scene.model, scene.examples.batch([0], scene.device), scene.layers, axes)
-    )
-    return found.get(layer.name)
 
 
 def box_of(field: Field | None, place: Place, label: str = "") -> Box | None:
@@ -51,18 +40,6 @@ def box_of(field: Field | None, place: Place, label: str = "") -> Box | None:
     if bottom <= top:
         return None
     return Box(x=left, y=top, width=right - left, height=bottom - top, label=label)
-
-
-def centres(field: Field, axis: int, places: int) -> np.ndarray:
-    """The pixel in the middle of what each place sees along an axis, as if the picture went on beyond its border."""
-    low, high, size = field.low[axis], field.high[axis], field.sizes[axis]
-    whole = np.flatnonzero((low > 0) & (high < size - 1))
-    if len(whole) < 2:
-        found: np.ndarray = (np.arange(places) + 0.5) * size / places - 0.5
-        return found
-    middle = (low + high) / 2
-    step = (middle[whole[-1]] - middle[whole[0]]) / (whole[-1] - whole[0])
-    return np.asarray(middle[whole[0]] + step * (np.arange(places) - whole[0]))
 
 
 def laid_over(own: Pixels, field: Field | None, shape: tuple[int, ...]) -> Pixels:

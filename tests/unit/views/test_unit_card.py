@@ -17,7 +17,7 @@ from diorama.core.picture import Picture
 from diorama.model.layers import by_unit
 from diorama.scene import Scene
 from diorama.views.unit import card
-from diorama.views.unit._facts import selectivity
+from diorama.views.unit._facts import distance, selectivity
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,47 @@ def test_selectivity_is_the_papers() -> None:
     assert selectivity(np.array([0.0, 2.0, 0.0])) == (1.0, 1)
     assert np.isnan(selectivity(np.zeros(3))[0])
     assert selectivity(np.array([np.nan, 2.0, 2.0]))[0] == 0
+
+
+def test_selectivity_of_signed_activations_is_in_standard_deviations() -> None:
+    """A unit of either sign is not given a share of a sum: the best class is told by its distance, as by hand."""
+    assert np.isnan(selectivity(np.array([3.0, 2.0, -1.0]))[0])
+    value, best = distance(np.array([-1.0, 2.0, -2.0, np.nan]), 0.5)
+    assert (value, best) == ((2.0 - -1.5) / 0.5, 1)
+    model = nn.Sequential(nn.Linear(2, 3))
+    with torch.no_grad():
+        model[0].weight[1], model[0].bias[1] = torch.tensor([0.6, -0.4]), 0.2
+    x, y = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+    scene = Scene(model, x, y, classes=("a", "b", "c"), task="classification")
+    values = model(x).detach()[:, 1].double().numpy()
+    means = np.array([values[y.numpy() == k].mean() for k in range(3)])
+    rest = np.delete(means, means.argmax()).mean()
+    told = _numbers(scene.view("card", unit="0/1"))["selectivity"]
+    assert told.value == pytest.approx((means.max() - rest) / values.std(ddof=1), rel=1e-4)
+    assert told.unit == "σ"
+    assert f"for {'abc'[means.argmax()]}" in told.note
+    shut = Scene(nn.Sequential(*model, nn.ReLU()), x, y, classes=("a", "b", "c"), task="classification")
+    values = shut.model(x).detach()[:, 1].double().numpy()
+    means = np.array([values[y.numpy() == k].mean() for k in range(3)])
+    rest = np.delete(means, means.argmax()).mean()
+    told = _numbers(shut.view("card", unit="0/1"))["selectivity"]
+    assert told.value == pytest.approx((means.max() - rest) / (means.max() + rest), rel=1e-4)
+
+
+def test_every_number_of_the_card_is_of_one_measure() -> None:
+    """What the unit asks for is measured as the examples are: at the place where it responds most, on the shown picture."""
+    scene = edges()
+    for unit in (f"0/{VERTICAL}", f"2/{BOTH}"):
+        picture = scene.view("card", unit=unit)
+        best = float(_of(picture, Tiles, "Fires most").notes[0])
+        asked = _of(picture, Image, "what it asks for").caption
+        assert float(asked.removeprefix("response ").split(";")[0]) >= best
+    made = scene.derive("preferred", layer="2").value
+    inputs = torch.from_numpy(made["inputs"].copy())
+    values = scene.activations("2", inputs)["2"]
+    own = values[torch.arange(len(values)), torch.arange(len(values))]
+    middle = own[:, own.shape[1] // 2, own.shape[2] // 2].numpy()
+    np.testing.assert_allclose(made["values"], middle, rtol=1e-4, atol=1e-5)
 
 
 def test_saturated_units_are_called_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
 
 def contest(
     stage: Stage, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: Strongest,
-    parametrization: Parametrization = "fourier", measure: Objective | None = None,
+    parametrization: Parametrization = "fourier", measure: Objective | None = None, begun: dict[str, Any] | None = None,
 ) -> Iterator[Formed]:  # fmt: skip
     """What forms from noise and, where that ends below the strongest example, once more from the example.
 
@@ -76,9 +77,12 @@ def contest(
     strongest example even so.
     *Cost* that of :func:`form`, twice where noise does not lead high enough.
     """
-    for first in form(stage.look, canvas, objective, ascent, generator, measure):
-        if not first.final:
-            yield first
+    if begun is not None and "noise" in begun:
+        first = _of_plain(canvas, begun["noise"])
+    else:
+        for first in form(stage.look, canvas, objective, ascent, generator, measure, begun):
+            if not first.final:
+                yield first
     below = (first.values < strongest.values).nonzero()[:, 0].tolist()
     if not below or not ascent.best:
         yield first
@@ -88,8 +92,25 @@ def contest(
     again = stage.canvas(len(below), generator, parametrization=parametrization, start=start, noise=0.0)
     gentle = dataclasses.replace(ascent, rate=ascent.rate * AGAIN, transforms=Transforms())
     judge = None if measure is None else measure.of_some(below)
-    for second in form(stage.look, again, objective.of_some(below), gentle, generator, judge):
+    rest = begun["again"] if begun is not None and "again" in begun else None
+    for second in form(stage.look, again, objective.of_some(below), gentle, generator, judge, rest):
         yield _merged(first, second, below, strongest)
+
+
+def _plain(formed: Formed) -> dict[str, Any]:
+    """What ended first, as plain data."""
+    return {
+        "x": [(part.float() if part.is_floating_point() else part).detach().cpu().numpy() for part in nesting.tensors(formed.x)],
+        "values": formed.values.numpy(),
+        "curve": formed.curve.numpy(), "step": formed.step, "steps": formed.steps, "note": formed.note,
+    }  # fmt: skip
+
+
+def _of_plain(canvas: Canvas, told: dict[str, Any]) -> Formed:
+    fresh = iter([torch.from_numpy(part.copy()) for part in told["x"]])
+    values, curve = (torch.from_numpy(told[name].copy()) for name in ("values", "curve"))
+    x = nesting.each(canvas.shown(), lambda part: next(fresh).to(part))
+    return Formed(x, values, curve, told["step"], told["steps"], told["note"], True)
 
 
 def _merged(first: Formed, second: Formed, below: list[int], strongest: Strongest) -> Formed:
@@ -110,7 +131,9 @@ def _merged(first: Formed, second: Formed, below: list[int], strongest: Stronges
     fresh = iter(parts)
     x = nesting.each(first.x, lambda _: next(fresh))
     note = f"{first.note} {_told(first, values, below, strongest)}".strip() if second.final else first.note
-    return Formed(x, values, curve, first.step + second.step, first.steps + second.steps, note, second.final)
+    told = second.state
+    state = None if told is None else lambda: {"noise": _plain(first), "again": told()}
+    return Formed(x, values, curve, first.step + second.step, first.steps + second.steps, note, second.final, state)
 
 
 def _told(first: Formed, values: Tensor, below: list[int], strongest: Strongest) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -34,6 +34,8 @@ LOOKS = 8
 _BLUR_EVERY = 4
 _STEPS_BACK = 12
 _KICKS = 8
+_CHANGING = ("first", "second", "good", "size", "taken", "ever", "awake", "back", "kicks", "values", "best", "most")
+"""What changes from step to step, besides the canvas, the curve and the draws."""
 _LARGE = 64 * 64
 """From so many pixels on a forward pass can be stopped at each op; below it is over sooner."""
 
@@ -53,6 +55,8 @@ class Formed:
     steps: int
     note: str = ""
     final: bool = False
+    state: Callable[[], dict[str, Any]] | None = dataclasses.field(default=None, repr=False)
+    """All that is needed to go on from here, as plain data, when it is asked before the next step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,18 +90,22 @@ class Ascent:
 
 def form(
     look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
-    measure: Objective | None = None,
+    measure: Objective | None = None, begun: dict[str, Any] | None = None,
 ) -> Iterator[Formed]:  # fmt: skip
     """What forms, again and again until the last step; closing the iterator stops the work.
 
     *Meaning* between two looks the model is as it was found: hooks and modes are set, and weights held, only while steps
-    are made. Which step is the best is told by ``measure``; left open, by the objective itself.
+    are made. Which step is the best is told by ``measure``; left open, by the objective itself. ``begun`` is the state from
+    which it goes on.
     *Cost* a forward pass, down to the objective's layer, and a backward pass a step; at most ten forward passes more.
     *Raises* NotApplicable where the objective does not depend on the input in a differentiable way.
     """
     climb = _Climb(look, canvas, objective, ascent, generator, measure)
     until = ascent.first
-    climb.measure()
+    if begun is not None:
+        climb.resume(begun)
+    else:
+        climb.measure()
     while not climb.ended:
         began = time.monotonic()
         with weights_held(look.model), climb.opened() as capture:
@@ -311,8 +319,27 @@ class _Climb:
             self.canvas.z.copy_(torch.where(found.reshape(-1, *[1] * (self.best.ndim - 1)), self.best, self.canvas.z))
         return Formed(
             nesting.each(self.canvas.shown(), Tensor.clone), values.clone().cpu(), curve.cpu(), self.step,
-            self.ascent.steps, self._note(), self.ended,
+            self.ascent.steps, self._note(), self.ended, None if self.ended else self.state,
         )  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """All that changes from step to step, as arrays."""
+        curve = torch.stack(self.curve) if self.curve else torch.zeros(0, len(self.canvas))
+        told = {name: getattr(self, name) for name in _CHANGING} | {"z": self.canvas.z, "curve": curve}
+        return {
+            "step": self.step, "drawn": self.generator.get_state().numpy().copy(),
+            **{name: part.detach().cpu().numpy().copy() for name, part in told.items()},
+        }  # fmt: skip
+
+    def resume(self, told: dict[str, Any]) -> None:
+        """Go on from a state."""
+        device = self.canvas.z.device
+        for name in _CHANGING:
+            setattr(self, name, torch.from_numpy(told[name].copy()).to(device))
+        self.canvas.z.copy_(torch.from_numpy(told["z"].copy()))
+        self.curve = list(torch.from_numpy(told["curve"].copy()).to(device))
+        self.step = int(told["step"])
+        self.generator.set_state(torch.from_numpy(told["drawn"].copy()))
 
     def _note(self) -> str:
         said = []

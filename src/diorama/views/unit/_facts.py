@@ -8,7 +8,7 @@ from ...core.colour import magnitude, symmetric
 from ...core.marks import Bars, Column, Node, Number, Table
 from ...core.selection import number_key
 from ...data.kinds import Tokens
-from ...model.statistics import ClassMeans
+from ...model.statistics import ClassMeans, Moments
 from ...scene import Scene
 from .. import about, answers
 from ..crops import Chosen
@@ -17,26 +17,50 @@ AROUND = 28
 """So many tokens before the place are shown."""
 
 
+def ahead(means: np.ndarray) -> tuple[float, float, int]:
+    """The largest of the classes' means, the mean of the others, and which class it is; −1 where fewer than two are known."""
+    known = np.flatnonzero(np.isfinite(means))
+    if len(known) < 2:
+        return float("nan"), float("nan"), -1
+    best = int(known[np.argmax(means[known])])
+    return float(means[best]), float(means[known[known != best]].mean()), best
+
+
 def selectivity(means: np.ndarray) -> tuple[float, int]:
     """How far the best class's mean is ahead of the mean of the others, as a share of their sum; and which it is.
 
+    *Meaning* 0 to 1, for a unit that is never negative: of one whose activations have two signs a sum is no whole to take
+    a share of, see :func:`distance`.
     *Source* Morcos, Barrett, Rabinowitz, Botvinick 2018, equation 1.
     """
-    known = np.flatnonzero(np.isfinite(means))
-    if len(known) < 2:
-        return float("nan"), -1
-    best = int(known[np.argmax(means[known])])
-    rest = float(means[known[known != best]].mean())
-    total = float(means[best]) + rest
-    return (float(means[best]) - rest) / total if total > 0 and rest >= 0 else float("nan"), best
+    largest, rest, best = ahead(means)
+    fine = best >= 0 and largest + rest > 0 and bool((means[np.isfinite(means)] >= 0).all())
+    return (largest - rest) / (largest + rest) if fine else float("nan"), best
 
 
-def selective(scene: Scene, profile: ClassMeans, unit: int) -> Number:
+def distance(means: np.ndarray, deviation: float) -> tuple[float, int]:
+    """How far the best class's mean is ahead of the mean of the others, in standard deviations; and which it is.
+
+    *Meaning* for activations of either sign; 0.2 is little, 0.8 much. The deviation is that of all the unit's values.
+    *Source* Cohen 1988, "Statistical power analysis", section 2.2 (d).
+    """
+    largest, rest, best = ahead(means)
+    return (largest - rest) / deviation if best >= 0 and deviation > 0 else float("nan"), best
+
+
+def selective(scene: Scene, profile: ClassMeans, unit: int, moments: Moments, *, rectified: bool) -> Number:
     """How selective a unit is, and for which class."""
-    value, best = selectivity(profile.mean[:, unit])
+    means = profile.mean[:, unit]
+    if rectified or moments.low[unit] >= 0:
+        value, best = selectivity(means)
+        if not np.isfinite(value):
+            return Number(label="selectivity", note="is not defined for a unit that is always off, or of fewer than two classes")
+        return Number(label="selectivity", value=value, note=f"for {scene.classes[best]}; 1 is one class alone, 0 none in particular")
+    value, best = distance(means, float(moments.std[unit]))
     if not np.isfinite(value):
-        return Number(label="selectivity", note="is defined for units that are never negative and not always off")
-    return Number(label="selectivity", value=value, note=f"for {scene.classes[best]}; 1 is one class alone")
+        return Number(label="selectivity", note="is not defined for a unit that never changes, or of fewer than two classes")
+    note = f"for {scene.classes[best]}: its mean is so many standard deviations above the mean of the other classes"
+    return Number(label="selectivity", value=value, unit="σ", note=note)
 
 
 def off(on: int, examples: int) -> Number:
@@ -47,7 +71,7 @@ def off(on: int, examples: int) -> Number:
     return Number(label="off", value=share, unit="%", note=f"of {examples:,} examples nowhere turn it on")
 
 
-def profiled(scene: Scene, profile: ClassMeans, unit: int) -> Bars:
+def profiled(scene: Scene, profile: ClassMeans, unit: int, *, places: bool = False) -> Bars:
     """A unit's mean for each class, the largest of many."""
     means = profile.mean[:, unit]
     present = np.flatnonzero(np.isfinite(means))
@@ -58,7 +82,7 @@ def profiled(scene: Scene, profile: ClassMeans, unit: int) -> Bars:
     return Bars(
         values=values, labels=tuple(scene.classes[int(k)] for k in present), limits=limits,
         keys=tuple(number_key("class", int(k)) for k in present), colours=tuple(int(k) for k in present),
-        title="By class: mean activation",
+        title="By class: mean activation" + " of all places" * places,
     )  # fmt: skip
 
 

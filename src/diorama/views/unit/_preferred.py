@@ -1,24 +1,24 @@
-"""What units or directions would like to see: formed once for a snapshot, kept, and gone on with where it was left."""
+"""What units or directions would like to see, as views show it: derived once for a snapshot, as it forms."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...core.colour import Limits, symmetric
-from ...core.marks import Bars, Box, Node
+from ...core.marks import Bars, Node
 from ...core.rounding import deviations
-from ...core.selection import Selection
 from ...data.kinds import Table
-from ...methods.synthesis import objectives
-from ...methods.synthesis.engine import Ascent, form
-from ...methods.synthesis.objectives import Objective
-from ...methods.synthesis.priors import Priors
+from ...derive.derivation import Derived, Plain
+from ...derive.derivations.preferred import ROWS_AT_ONCE
+from ...derive.derivations.preferred import Preferred as Derivation
+from ...derive.staging import staged
+from ...derive.windows import Window
 from ...methods.synthesis.stage import Stage
 from ...model.directions import Direction
 from ...model.layers import Layer
@@ -26,20 +26,13 @@ from ...scene import Scene
 from .. import crops
 from . import _made
 
-STEPS = 96
-PRIORS = Priors(total_variation=0.15, gaussian=0.3)
-ROWS_AT_ONCE = 32
-STILL = 32
-"""Windows of fewer pixels a side are not moved while they form."""
 COLUMNS = 12
 """So many columns of a row are shown."""
-
-Wanted = Callable[[list[Any]], Objective]
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """One input that was asked for: what is shown of it, and the objective's value."""
+    """One input that was asked for: what is shown of it, and what the network makes of it."""
 
     shown: Any
     value: float
@@ -51,8 +44,10 @@ class Preferred:
 
     stage: Stage
     inputs: tuple[Made | None, ...]
-    step: int
-    steps: int
+    step: float
+    steps: float
+    said: str = ""
+    """Which ones were made again from an example."""
 
     @property
     def done(self) -> bool:
@@ -76,72 +71,6 @@ class Preferred:
         return f"{one.value:.3g}" if one is not None and math.isfinite(one.value) else ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """The place in the middle of a layer's maps, and what it sees of the picture."""
-
-    place: tuple[int, ...]
-    box: Box
-    largest: tuple[int, ...]
-
-    @classmethod
-    def of(cls, scene: Scene, layer: Layer) -> Window | None:
-        """The middle place's window; None where each place sees the whole picture, or too little to be shown."""
-        field = crops.field_of(scene, layer)
-        if field is None or field.whole or not layer.spatial or any(way is None for way in field.ways):
-            return None
-        place = tuple(side // 2 for axis, side in enumerate(layer.shape, 1) if axis != layer.unit_axis)
-        box = crops.box_of(field, place) if len(place) == 2 else None
-        return cls(place, box, field.largest) if box is not None and max(field.largest) >= crops.SMALLEST else None
-
-    def cut(self, pixels: np.ndarray) -> np.ndarray:
-        """What it sees of a picture."""
-        return crops.crop(pixels, self.box, self.largest)
-
-
-class _Forming:
-    """A synthesis that may be left and gone on with."""
-
-    def __init__(self, stage: Stage, names: Sequence[Hashable], wanted: Wanted, window: Window | None) -> None:
-        self.stage, self.names, self.window = stage, list(names), window
-        self.now: dict[Hashable, Made] = {}
-        self.done: set[Hashable] = set()
-        size = stage.together if stage.image else ROWS_AT_ONCE
-        self._waves = [self.names[k : k + size] for k in range(0, len(self.names), size)]
-        self.step, self.steps = 0, STEPS * len(self._waves)
-        self._parts = self._made(wanted)
-
-    def advance(self) -> bool:
-        """A few steps more; False when there are none."""
-        return next(self._parts, None) is not None
-
-    def _made(self, wanted: Wanted) -> Iterator[bool]:
-        stage = self.stage
-        # What a small window holds would be moved out of it.
-        still = self.window is not None and max(self.window.largest) < STILL
-        moves = (0, 0.0, 0.0, 0.0) if still else (None, 0.1, 8.0, 0.1)
-        ascent = Ascent(STEPS, priors=PRIORS)
-        ascent = stage.suited(ascent, jitter=moves[0], scale=moves[1], rotate=moves[2], crop=moves[3])
-        for number, wave in enumerate(self._waves):
-            canvas = stage.canvas(len(wave), stage.look.generator)
-            for formed in form(stage.look, canvas, wanted(wave), ascent, stage.look.generator):
-                shown = _made.shown(stage, formed.x)
-                shown = shown if self.window is None else [self.window.cut(np.asarray(one)) for one in shown]
-                self.now |= {name: Made(shown[k], float(formed.values[k])) for k, name in enumerate(wave)}
-                self.done |= set(wave) if formed.final else set()
-                self.step = STEPS * number + (STEPS if formed.final else formed.step)
-                yield True
-
-
-class _Kept:
-    """What has formed for one layer at one snapshot, and what is forming."""
-
-    def __init__(self) -> None:
-        self.made: dict[Hashable, Made] = {}
-        self.forming: _Forming | None = None
-        self.stage: Stage | None = None
-
-
 def mark(stage: Stage, value: Any, title: str, caption: str = "", *, size: int = 96) -> Node:
     """One input as a mark; of a table's row the columns that differ most from the examples' mean."""
     if not isinstance(stage.kind, Table):
@@ -161,69 +90,74 @@ def mark(stage: Stage, value: Any, title: str, caption: str = "", *, size: int =
     )  # fmt: skip
 
 
-def of_units(scene: Scene, selection: Selection, layer: str, units: Sequence[int]) -> Iterator[Preferred]:
+def of_units(scene: Scene, layer: str, units: Sequence[int]) -> Iterator[Preferred]:
     """What units of a layer ask for, as it forms; those that have formed before come at once.
 
     A unit that sees a part of the picture is asked at the place in the middle, and what it sees there is shown.
     """
-    window = Window.of(scene, scene.layers[layer])
-    place = window.place if window is not None else None
-
-    def wanted(numbers: list[int]) -> Objective:
-        return objectives.woken(objectives.units(layer, numbers, place), layer, numbers, scene.layers)
-
-    return _forming(scene, selection, f"units/{layer}", units, wanted, window)
+    stage, window = _staged(scene), Window.of(scene, scene.layers[layer])
+    found: dict[int, Made] = {}
+    parts = _asked(scene, stage, scene.layers[layer], units)
+    said: list[str] = []
+    for number, (derived, numbers) in enumerate(parts):
+        for one in derived.stream():
+            if one.value is not None:
+                found |= dict(zip(numbers, _read(stage, window, one.value), strict=False))
+                scene.memory.put(_name(scene, layer), dict(found))
+            if one.final:
+                said.append(one.value["note"])
+                continue
+            share = (number + one.done / max(one.total, 1e-9)) / len(parts)
+            yield Preferred(stage, tuple(found.get(unit) for unit in units), min(share, 0.999), 1.0)
+    yield Preferred(stage, tuple(found.get(unit) for unit in units), 1.0, 1.0, " ".join(dict.fromkeys(filter(None, said))))
 
 
 def so_far(scene: Scene, layer: str, unit: int) -> Preferred | None:
     """What a unit asks for as far as it has formed, without a step more; None where nothing has."""
-    name = f"preferred/units/{layer}"
-    if not scene.memory.has(name):
-        return None
-    kept: _Kept = scene.once(name, _Kept)
-    one = kept.made.get(unit) or (kept.forming.now.get(unit) if kept.forming is not None else None)
-    if kept.stage is None or one is None:
-        return None
-    return Preferred(kept.stage, (one,), 1 if unit in kept.made else 0, 1)
+    kept: dict[int, Made] = scene.memory.get(_name(scene, layer)) or {}
+    return Preferred(_staged(scene), (kept[unit],), 0.0, 1.0) if unit in kept else None
 
 
-def of_directions(scene: Scene, selection: Selection, directions: Sequence[Direction]) -> Iterator[Preferred]:
+def of_directions(scene: Scene, directions: Sequence[Direction]) -> Iterator[Preferred]:
     """What directions of one layer ask for."""
-    layer = directions[0].layer
-    known = {one.vector.tobytes(): one for one in directions}
+    stage = _staged(scene)
+    derived = Derivation(layer=directions[0].layer, units="", seed=0, given=tuple(directions)).at(scene)
+    for one in derived.stream():
+        found = _read(stage, None, one.value) if one.value is not None else []
+        inputs = (*found, *[None] * (len(directions) - len(found)))
+        share = 1.0 if one.final else min(one.done / max(one.total, 1e-9), 0.999)
+        yield Preferred(stage, inputs, share, 1.0, one.value["note"] if one.final else "")
 
-    def wanted(names: list[bytes]) -> Objective:
-        vectors = np.stack([known[name].vector for name in names])
-        return objectives.direction(layer, torch.from_numpy(vectors), cosine=1.0)
 
-    return _forming(scene, selection, f"directions/{layer}", list(known), wanted)
+def _asked(scene: Scene, stage: Stage, layer: Layer, units: Sequence[int]) -> list[tuple[Derived, list[int]]]:
+    """The derivations in which units are asked: as many at once as a batch holds; one alone, where that is not known."""
+    size = stage.together if stage.image else ROWS_AT_ONCE
+    found = []
+    for first in dict.fromkeys(unit // size * size for unit in units):
+        numbers = list(range(first, min(first + size, layer.units)))
+        derived = Derivation(layer=layer.name, units="+".join(map(str, numbers)), seed=0).at(scene)
+        if len(units) == 1 and not derived.known:
+            numbers = list(units)
+            derived = Derivation(layer=layer.name, units=str(units[0]), seed=0).at(scene)
+        found.append((derived, numbers))
+    return found
 
 
-def _forming(
-    scene: Scene, selection: Selection, name: str, names: Sequence[Hashable], wanted: Wanted,
-    window: Window | None = None,
-) -> Iterator[Preferred]:  # fmt: skip
-    kept: _Kept = scene.once(f"preferred/{name}", _Kept)
-    # The work outlives the request that began it, so the request's cancelling is asked about between its parts.
-    kept.stage = kept.stage or _made.staged(scene.cancelled_by(None), selection, 0)
-    while missing := [one for one in names if one not in kept.made]:
-        if scene.cancel is not None:
-            scene.cancel()
-        forming = kept.forming
-        if forming is None or not set(missing) <= set(forming.names):
-            kept.stage.look.generator.manual_seed(0)
-            forming = kept.forming = _Forming(kept.stage, missing, wanted, window)
-        try:
-            went_on = forming.advance()
-        except BaseException:
-            kept.forming = None
-            raise
-        kept.made |= {one: forming.now[one] for one in forming.done}
-        if not went_on:
-            kept.forming = None
-            break
-        if set(names) <= kept.made.keys():
-            break
-        found = tuple(kept.made.get(one) or forming.now.get(one) for one in names)
-        yield Preferred(kept.stage, found, min(forming.step, forming.steps - 1), forming.steps)
-    yield Preferred(kept.stage, tuple(kept.made.get(one) for one in names), 1, 1)
+def _staged(scene: Scene) -> Stage:
+    # What is derived outlives the request that asked for it.
+    found: Stage = scene.once("preferred/stage", lambda: staged(scene.alone(), scene.alone().current().x, 0))
+    return found
+
+
+def _name(scene: Scene, layer: str) -> str:
+    return f"preferred/{layer}"
+
+
+def _read(stage: Stage, window: Window | None, value: Plain) -> list[Made]:
+    """Derived inputs as they are shown."""
+    own = torch.from_numpy(np.array(value["inputs"])).to(stage.frame.own.device)
+    shown = _made.shown(stage, stage.frame.around(own))
+    if window is not None:
+        box = crops.box_of(window.field, window.place)
+        shown = [crops.crop(np.asarray(one), box, window.largest) for one in shown]
+    return [Made(one, float(number)) for one, number in zip(shown, value["values"], strict=True)]

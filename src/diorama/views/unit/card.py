@@ -41,9 +41,11 @@ class Card(View):
     *Meaning* a box marks what the unit can see (its receptive field) at the place where it responds; crops show just
     that. The deconvnet and guided pictures send the activation back to the pixels: they show which pattern in the crop
     excites the unit, each in its own range. Believe the strongest examples first: nine alike tell what the unit looks
-    for, nine unlike tell that it has several facets. *Selectivity* compares the class it speaks for most with the mean
-    of the others: 1 is one class alone, 0 none in particular.
-    *Units* activations in the layer's own; the examples that suppress it are ranked before the ReLU.
+    for, nine unlike tell that it has several facets. *Selectivity* is how far the class with the largest mean is ahead of
+    the mean of the others: as a share of their sum where no mean is negative (1 is one class alone, 0 none in particular),
+    else in standard deviations of the unit.
+    *Units* activations in the layer's own, each at the place where the unit responds most, unless a mean is said; the
+    examples that suppress it are ranked before the ReLU.
     *Cost* one forward pass of one example; one pass over the live examples up to the layer (none, when a scan is
     stored); two forward and backward passes of some twenty examples; 96 steps of synthesis, once for a snapshot.
     """
@@ -97,7 +99,7 @@ class Card(View):
     def _asked(self, scene: Scene, selection: Selection, card: _Card) -> Iterator[Picture | Progress]:
         """The picture that the unit asks for, as it forms."""
         try:
-            for formed in _preferred.of_units(scene, selection, card.one.source.name, [card.unit]):
+            for formed in _preferred.of_units(scene, card.one.source.name, [card.unit]):
                 card.formed = formed
                 if not formed.done:
                     yield Progress(done=formed.step, total=formed.steps, note="what the unit asks for forms")
@@ -282,12 +284,18 @@ class _Card:
         """What the unit asks for; a grey square while nothing has formed."""
         one = self.formed.inputs[0] if self.formed is not None else None
         if one is not None and self.formed is not None:
-            told = f"response {one.value:.3g}"
-            return _preferred.mark(self.formed.stage, one.shown, "what it asks for", told)
+            return _preferred.mark(self.formed.stage, one.shown, "what it asks for", self._response(one.value))
         if not self.pictured or not self.view.synthesize:
             return None
         blank = np.full(np.asarray(self.current.shown).shape[:2], crops.GREY, np.uint8)
         return Image(pixels=blank, limits=crops.limits_of(blank[None]), title="what it asks for", caption="forming", size=96)
+
+    def _response(self, value: float) -> str:
+        """The activation at the made input, by the measure of the examples' numbers, and what it comes short of."""
+        told = f"response {max(value, 0.0) if self.one.rectified else value:.3g}"
+        strongest = self.top.values[0] if self.top is not None and len(self.top) else -np.inf
+        done = self.formed is not None and self.formed.done
+        return f"{told}; the strongest example comes to {strongest:.3g}" if done and value < strongest else told
 
     def _all(self) -> bool:
         return self.field is not None and self.field.whole
@@ -336,11 +344,12 @@ class _Card:
         if self.seen is None:
             return
         part, unit = self.seen.statistics, self.unit
-        profile = part.positive if self.one.rectified and part.positive is not None else part.classes
+        behind = self.one.rectified and part.positive is not None
+        profile = part.positive if behind else part.classes
         numbers: list[Node] = []
         if profile is not None and profile.count.any():
-            yield profiled(self.scene, profile, unit)
-            numbers.append(selective(self.scene, profile, unit))
+            yield profiled(self.scene, profile, unit, places=bool(self.place))
+            numbers.append(selective(self.scene, profile, unit, part.moments, rectified=behind))
         if part.histogram is not None:
             yield self._distribution()
         if self.one.rectified or self.one.source.kind in ("ReLU", "ReLU6"):
@@ -406,11 +415,13 @@ class _Card:
         said += f", {self.one.words}" if self.one.words else ""
         said += f": {self.here:.3g} on {self.current.label}"
         if self.place:
-            where = "at the chosen place" if self.key.place else "where it responds most"
+            where = "at the chosen place" if self.key.place else "where it responds most, as all numbers here"
             said += f" {where}"
         said += "." if self.chosen else "; it is the strongest unit here, choose any other."
         if self.pictured and self.box is not None and not self._all():
             said += " The box is all that it can see; click its map to move it."
+        if self.formed is not None and self.formed.done and self.formed.said:
+            said += " What it asks for came, from noise, to less than the strongest example, and was made again from that one."
         if self.back:
             said += " The pictures sent back show which pixels excite it, each in its own range; blue excites, orange inhibits."
             if self.scene.kinds[""].describe().get("channels") == 3:

@@ -124,7 +124,7 @@ class Directions(View):
         formed: Preferred | None = None
         note = ""
         try:
-            for formed in _preferred.of_directions(scene, selection, both):
+            for formed in _preferred.of_directions(scene, both):
                 yield Progress(done=formed.step, total=formed.steps, note="the input that it asks for forms")
                 if not formed.done:
                     yield self._pictured(scene, selection, direction, moved, rest, formed)
@@ -192,7 +192,7 @@ class Directions(View):
         try:
             if self.synthesize:
                 yield self._based(scene, selection, layer, how, _tiles(scene, found, groups, None), about)
-                for formed in _preferred.of_directions(scene, selection, found):
+                for formed in _preferred.of_directions(scene, found):
                     yield Progress(done=formed.step, total=formed.steps, note="the pictures that they ask for form")
                     if not formed.done:
                         yield self._based(scene, selection, layer, how, _tiles(scene, found, groups, formed), about)

@@ -129,7 +129,7 @@ class Scan(View):
             yield *self._still(scene, one, current, values, units), "", True
             return
         try:
-            for formed in _preferred.of_units(scene, selection, one.source.name, units):
+            for formed in _preferred.of_units(scene, one.source.name, units):
                 images = formed.pictures()
                 yield images, formed.limits(images), "", formed.done
         except NotApplicable as error:
