@@ -355,19 +355,22 @@ def test_a_number_is_not_a_class(name: str, flat: bool) -> None:
         ask(model, x, name, 1)
 
 
-@pytest.mark.parametrize("name", ["lrp", "deep_lift", "gradient"])
-def test_half_precision_has_the_map_of_full(name: str) -> None:
-    """Methods whose numbers leave float16's range explain a copy in float32 and say so; the model stays as it is."""
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["lrp", "deep_lift", "gradient", "occlusion", "lime", "kernel_shap", "feature_ablation"])
+def test_half_precision_has_the_map_of_full(name: str, dtype: torch.dtype) -> None:
+    """Methods whose numbers leave float16's range, or that take differences of coarse answers, explain a copy in float32 and say so."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, x = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(2, 1, 4, 4)
     with torch.no_grad():
         model[1].bias -= 1
-    half, wide = copy.deepcopy(model).half(), copy.deepcopy(model).half().float()
-    found, wanted = ask(half, x, name, 1), ask(wide, x.half().float(), name, 1)
-    torch.testing.assert_close(found.values.float(), wanted.values, atol=2e-2, rtol=2e-2)
-    assert ("float32" in found.note) == diorama.methods[name].wide
-    assert half[1].weight.dtype == torch.float16
+    half, wide = copy.deepcopy(model).to(dtype), copy.deepcopy(model).to(dtype).float()
+    found, wanted = ask(half, x.to(dtype), name, 1), ask(wide, x.to(dtype).float(), name, 1)
+    close = 1e-5 if "float32" in found.note else 2e-2 if dtype == torch.float16 else 2e-1
+    torch.testing.assert_close(found.values.float(), wanted.values, atol=close, rtol=close)
+    of = diorama.methods[name]
+    assert ("float32" in found.note) == (of.compares or (of.wide and dtype == torch.float16))
+    assert half[1].weight.dtype == dtype
 
 
 @EVERY_METHOD

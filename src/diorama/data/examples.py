@@ -57,6 +57,8 @@ class Examples:
         if labels is not None and len(labels) != size(x):
             raise UsageError(f"x and y want the same number of examples, got {size(x)} and {len(labels)}")
         kind, guessed = _kind(x, inputs)
+        if any(tensor.is_complex() for tensor in tensors(x)):
+            guessed = (*guessed, "The inputs are complex numbers; what is shown of them is their magnitude.")
         names, more = _classes(labels, classes)
         return cls(x, labels, names, kind, (*guessed, *more))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..core.errors import UsageError
 from . import kinds
 from .drawing import Drawing
-from .nesting import as_tensors
+from .nesting import as_tensors, real
 
 _LOOKED_AT = 512
 _DRAWABLE = 128
@@ -107,7 +107,7 @@ def _span(kind: kinds.Image, x: Tensor) -> tuple[float, float, str]:
         return low, high, f"black is {low:g} and white {high:g}, as told"
     if not x.dtype.is_floating_point and x.dtype == torch.uint8:
         return 0.0, 255.0, "black is 0 and white 255"
-    values = x.detach().to("cpu", torch.float32)
+    values = real(x, torch.float32)
     values = values[torch.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if values.numel() else (0.0, 1.0)
     for bottom, top in ((0.0, 1.0), (-1.0, 1.0), (0.0, 16.0), (0.0, 255.0)):
@@ -138,7 +138,7 @@ def _flat(x: Tensor) -> int | None:
 
 def _smooth(x: Tensor, width: int) -> bool:
     """Whether numbers that would be neighbours in a picture are alike, sideways and downwards, as a picture's are."""
-    rows = x[:256].detach().to("cpu", torch.float32).numpy()
+    rows = real(x[:256], torch.float32).numpy()
     if len(rows) < 8:
         return bool(rows.min() >= 0)
     rows = rows[np.isfinite(rows).all(1)]

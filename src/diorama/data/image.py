@@ -16,6 +16,7 @@ from torch import Tensor
 from ..core.errors import UsageError, not_found
 from .drawing import Drawing
 from .kind import Kind, unfit
+from .nesting import real
 
 Layout = str
 """NCHW, NHWC, NHW (grey without a channel dimension) or flat (pixels in a row, channel by channel)."""
@@ -71,7 +72,7 @@ class Image(Kind):
 
     def planes(self, batch: Tensor) -> NDArray[np.float32]:
         """The batch as (n, channels, height, width) in the model's own numbers, whatever its layout."""
-        array = batch.detach().to("cpu", torch.float32).numpy()
+        array = real(batch, torch.float32).numpy()
         if self.layout == "NHWC":
             return np.moveaxis(array, 3, 1)
         if self.layout == "NHW":

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.errors import UsageError
 from .kind import Kind, unfit
+from .nesting import real
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Table(Kind):
 
     def decode(self, batch: Tensor) -> NDArray[np.float64]:
         """Rows (n, columns) in the columns' own units."""
-        rows = batch.detach().to("cpu", torch.float64).numpy().reshape(len(batch), -1)
+        rows = real(batch, torch.float64).numpy().reshape(len(batch), -1)
         return rows * _filled(self.std, 1.0) + _filled(self.mean, 0.0)
 
     def encode(self, raw: Any) -> Tensor:
@@ -71,7 +72,7 @@ class Series(Kind):
 
     def decode(self, batch: Tensor) -> NDArray[np.float32]:
         """Series (n, channels, steps)."""
-        array = batch.detach().to("cpu", torch.float32).numpy()
+        array = real(batch, torch.float32).numpy()
         return array[:, None] if array.ndim == 2 else array.reshape(len(array), array.shape[1], -1)
 
     def encode(self, raw: Any) -> Tensor:

@@ -105,3 +105,9 @@ def as_tensors(x: Any) -> Nested:
         return torch.from_numpy(np.array(array) if not array.flags.writeable else np.ascontiguousarray(array))
     except (TypeError, ValueError) as error:
         raise UsageError(f"examples want numbers in arrays or tensors, got {type(x).__name__}: {error}") from None
+
+
+def real(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor's numbers to be shown, on the CPU: of complex numbers the magnitude."""
+    plain = tensor.detach()
+    return (plain.abs() if plain.is_complex() else plain).to("cpu", dtype)

@@ -30,8 +30,7 @@ from .batches import pieces
 from .entrance import Entrance
 from .method import Attribution, Looking, Method
 from .notes import numbers_note
-from .precision import NOTE as NARROW
-from .precision import in_float32, narrow
+from .precision import in_float32, widened
 
 
 def attribute(
@@ -112,13 +111,14 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
     *Meaning* more examples than a gigabyte holds a pass of are explained in parts, one after the other.
     *Raises* NotApplicable where the method does not fit.
     """
+    x = x if method.compares else look.floats(x)
     reason = method.fits(look, x)
     if reason is not None:
         raise NotApplicable(reason)
     aimed = aim(look, x, target)
-    if method.wide and narrow(look):
+    if why := widened(look, type(method)):
         for found in _explained(*in_float32(look, x), target, aimed, method):
-            yield dataclasses.replace(found, note=f"{found.note} {NARROW}".strip())
+            yield dataclasses.replace(found, note=f"{found.note} {why}".strip())
         return
     yield from _explained(look, x, target, aimed, method)
 

@@ -35,6 +35,7 @@ class BlackBox(Method):
     every pixel of a segment has its segment's value.
     """
 
+    compares: ClassVar[bool] = True
     group: ClassVar[Group] = "black box"
     function: ClassVar[bool] = True
     singly: ClassVar[bool] = True

@@ -96,9 +96,8 @@ class Entrance:
         found = [part if k not in self._whole else self._found.get(k) for k, part in enumerate(self._parts)]
         leaves = tuple(part.detach().clone().requires_grad_() for part in found if part is not None)
         if not leaves:
-            raise NotApplicable(
-                "the input is whole numbers that no embedding reads, so it has no gradients; use occlusion or lime"
-            )
+            kind = "complex numbers" if any(part.is_complex() for part in self._parts) else "whole numbers that no embedding reads"
+            raise NotApplicable(f"the input is {kind}, so it has no gradients; use occlusion or lime")
         return leaves
 
     def shaped(self, numbers: Sequence[Tensor]) -> Nested:

@@ -119,6 +119,8 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         raise NotApplicable("the target does not depend on the maps in a differentiable way; use occlusion")
     for tap in taps:
         at = tap.caught if tap.caught is not None else there[tap.layer.name]
+        if at.is_complex():
+            raise NotApplicable(f"maps are weighed as real numbers, and those of {tap.layer.name} are complex; use occlusion")
         slope = None
         if grad:
             last = tap is taps[-1]

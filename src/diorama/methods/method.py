@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import NotApplicable, UsageError
+from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import Plugin, sentence
 from ..core.picture import Picture
 from ..core.provenance import Provenance, versions
 from ..data import nesting
 from ..data.fingerprint import fingerprint
-from ..data.kinds import Kind
+from ..data.kinds import Image, Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
@@ -32,7 +32,7 @@ from ..model.outputs import Reading, Wanted
 from ..model.slopes import slopes
 from ..model.targets import Target
 from ..model.untouched import weights_held
-from ..model.unwrap import versions_of
+from ..model.unwrap import dtype_of, versions_of
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
@@ -98,6 +98,7 @@ class Looking:
         self.passing: Capture | None = None
         """The capture of the pass that is running, for rules that need what was kept so far."""
         self._progress, self._reading, self._table, self._x = progress, reading, table, x
+        self._float: bool | None = None
         self.layout = ChannelsLast()
         """How large maps lie in memory while the model runs."""
 
@@ -244,6 +245,34 @@ class Looking:
                 entrance.search(look)
         return entrance.points()
 
+    def floats(self, x: Nested) -> Nested:
+        """The input with pictures of whole numbers (0 to 255) as floating-point numbers of the same values, which have
+        gradients; as it is, where the model does not answer the same to them.
+        """
+        parts = list(nesting.tensors(x))
+        kinds = list(self.kind.values()) if isinstance(self.kind, dict) else [self.kind]
+        whole = [
+            len(kinds) == len(parts) and isinstance(kind, Image) and not part.is_floating_point() and not part.is_complex()
+            for part, kind in zip(parts, [*kinds, *[None] * len(parts)], strict=False)
+        ]  # fmt: skip
+        if self.function or not any(whole):
+            return x
+        kind = dtype_of(self.model) or torch.float32
+        told = iter(whole)
+        found = nesting.each(x, lambda part: part.to(kind) if next(told) else part)
+        if self._float is None:
+            one = slice(0, 1)
+            try:
+                close = torch.allclose(
+                    self.scores(nesting.select(x, one)), self.scores(nesting.select(found, one)), 1e-3, 1e-5, equal_nan=True
+                )
+            except (DioramaError, KeyboardInterrupt):
+                raise
+            except Exception:  # noqa: BLE001 - whatever the model says of an input that it does not take
+                close = False
+            self._float = close
+        return found if self._float else x
+
     def gradients(self, value: Tensor, points: Sequence[Tensor], *, keep_graph: bool = False) -> tuple[Tensor, ...]:
         """The gradient of each example's value at its points; zero where the value does not depend on them.
 
@@ -318,6 +347,8 @@ class Method(Plugin):
     """It also explains a plain function."""
     wide: ClassVar[bool] = False
     """Its numbers need float32: of a model in float16 it explains a copy, and says so."""
+    compares: ClassVar[bool] = False
+    """It takes differences of answers: of a model in float16 or bfloat16 it asks a copy in float32, and says so."""
     singly: ClassVar[bool] = False
     """It explains one example after the other; else all go through the model together, as many as the memory holds."""
     opens: ClassVar[bool] = False
@@ -342,6 +373,9 @@ class Method(Plugin):
             return f"{cls.name} looks inside a model, and this is a plain function; use occlusion, lime or kernel_shap"
         if cls.opens and (unseen := look.hidden):
             return f"{cls.name} follows the model's ops, and cannot see into {unseen}; use integrated_gradients or occlusion"
+        whole = next((one.name for one in look.layers if one.complex), None) if cls.opens else None
+        if whole is not None:
+            return f"the rules of {cls.name} are for real numbers, and {whole} answers complex ones; use integrated_gradients or occlusion"
         return None
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:

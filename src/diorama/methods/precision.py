@@ -11,15 +11,25 @@ from torch import nn
 
 from ..data.nesting import Nested
 from ..model.unwrap import dtype_of, fed, versions_of
-from .method import Looking
+from .method import Looking, Method
 
 NOTE = "Computed in float32, as float16 has no room for it."
+STEPS = "Computed in float32, as the steps of {} are too coarse for differences of answers."
 _COPIES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], nn.Module]] = weakref.WeakKeyDictionary()
 
 
 def narrow(look: Looking) -> bool:
     """Whether the model computes in float16, whose numbers end at 65,504 and begin at 6e-8."""
     return not look.function and dtype_of(look.model) == torch.float16
+
+
+def widened(look: Looking, method: type[Method]) -> str:
+    """Why a method explains a copy in float32, in a sentence; empty where the model itself is explained."""
+    if look.function or dtype_of(look.model) not in (torch.float16, torch.bfloat16):
+        return ""
+    if method.compares:
+        return STEPS.format(str(dtype_of(look.model)).removeprefix("torch."))
+    return NOTE if method.wide and narrow(look) else ""
 
 
 def in_float32(look: Looking, x: Nested) -> tuple[Looking, Nested]:

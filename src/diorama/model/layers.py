@@ -56,6 +56,8 @@ class Layer:
     """A ReLU follows at once, as a module or a function."""
     part: str = ""
     """Of a recurrent module: which of its layers and directions, such as ``l1.reverse``."""
+    complex: bool = False
+    """It returns complex numbers, of which views show the magnitude."""
 
 
 class LayerTable(Sequence[Layer]):
@@ -139,7 +141,13 @@ class LayerTable(Sequence[Layer]):
 
 
 def by_unit(layer: Layer, tensor: Tensor) -> Tensor:
-    """A layer's activations with the units on axis 1: (n, units, …)."""
+    """A layer's activations with the units on axis 1: (n, units, …); of complex numbers their magnitudes."""
+    found = units_first(layer, tensor)
+    return found.abs() if found.is_complex() else found
+
+
+def units_first(layer: Layer, tensor: Tensor) -> Tensor:
+    """A layer's own numbers, as they are, with the units on axis 1."""
     if tensor.ndim == 1:
         return tensor[:, None]
     axis = layer.unit_axis if layer.unit_axis < tensor.ndim else tensor.ndim - 1
@@ -261,6 +269,7 @@ class _Survey:
             leaf=leaf and not parts,
             weight=main_weight(path, module),
             rectified=False,
+            complex=tensor.is_complex(),
         )
         self.rectified.made_by.setdefault(_state(tensor), []).append(len(self.found))
         self.outputs.append(tensor)

@@ -136,7 +136,18 @@ class Looking:
         """One sentence for each thing that was guessed rather than told."""
         told = self._examples.guessed if self._examples is not None else ()
         read = self.reading.guessed if self._examples is not None and self.missing is None else ()
-        return (*told, *read)
+        return (*told, *read, *self._complex())
+
+    def _complex(self) -> tuple[str, ...]:
+        """What is shown of complex numbers, said where there are some."""
+        if self._examples is None or self.missing is not None or self.function:
+            return ()
+        names = [layer.name for layer in self.layers if layer.complex]
+        names += [name for name, tensor in self._source.state().items() if tensor.is_complex()]
+        if not names:
+            return ()
+        some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        return (f"The numbers of {some} are complex; what is shown of them is their magnitude.",)
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -184,7 +195,10 @@ class Looking:
         return self._source.shared.directions
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied."""
+        """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied.
+
+        Complex numbers are given by their magnitude.
+        """
         return {name: _array(tensor) for name, tensor in self._source.state().items()}
 
     @property
@@ -375,6 +389,7 @@ def _array(tensor: Tensor) -> np.ndarray:
     plain = tensor.detach().cpu()
     if plain.layout is not torch.strided:
         plain = plain.to_dense()
+    plain = plain.abs() if plain.is_complex() else plain
     array = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
     # It may share memory with the model, which must stay as it is.
     array.flags.writeable = False

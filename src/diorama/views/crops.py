@@ -150,6 +150,7 @@ def sent_back(
         scene.model, x=x, kind=kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits,
     )  # fmt: skip
+    x = look.floats(x)
     target = Target("the units", (layer.name,), _each_unit(layer, units, places))
     rules = passing is not None
     if passing is not None:

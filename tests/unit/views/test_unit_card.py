@@ -373,3 +373,40 @@ def test_the_scan_puts_what_is_unusual_first(scene: Scene) -> None:
         grid = _of(scene.view("scan", layer="0", example=example, sort="unusual"), Tiles, "")
         assert grid.labels[0] == str(unit)
         assert grid.labels[-1] == str(DEAD)
+
+
+class _Bytes(nn.Module):
+    """Takes pixels of 0 to 255 as whole numbers, and divides them itself; ``strict`` takes nothing else."""
+
+    def __init__(self, strict: bool = False) -> None:
+        super().__init__()
+        self.strict, self.conv, self.out = strict, nn.Conv2d(1, 3, 3), nn.Linear(108, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.strict and x.dtype != torch.uint8:
+            raise TypeError("bytes are wanted")
+        return self.out(torch.relu(self.conv(x.float() / 255)).flatten(1))
+
+
+def test_pictures_of_whole_numbers_have_a_card_and_gradients() -> None:
+    """Where the model takes the same values as numbers, all that needs a slope works as on numbers; else the card says what does not."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, strict = _Bytes(), _Bytes(strict=True)
+    x = torch.randint(0, 256, (12, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    y = torch.arange(12) % 3
+    scene = Scene(model, x, y)
+    picture = scene.view("card", unit="conv/1")
+    assert "response" in _of(picture, Image, "what it asks for").caption
+    for method in ("gradient", "integrated_gradients", "lrp", "guided_backprop"):
+        found = diorama.attribute(model, x[:2], 1, method=method, inputs=scene.kind).values
+        wanted = diorama.attribute(model, x[:2].float(), 1, method=method, inputs=scene.kind).values
+        torch.testing.assert_close(found, wanted)
+    scene.view("flip", example=0)
+    stiff = Scene(strict, x, y)
+    picture = stiff.view("card", unit="conv/1")
+    assert "Nothing is sent back to the pixels" in picture.note
+    assert "whole numbers alone" in picture.note
+    assert _of(picture, Tiles, "Fires most")
+    with pytest.raises(NotApplicable, match="whole numbers alone"):
+        stiff.view("synthesis", unit="conv/1")

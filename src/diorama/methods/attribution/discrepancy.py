@@ -34,6 +34,7 @@ class Discrepancy(Method):
     *Raises* NotApplicable for inputs that are no images.
     """
 
+    compares: ClassVar[bool] = True
     group: ClassVar[Group] = "input modification"
     rows: ClassVar[tuple[str, ...]] = ("A8",)
     source: ClassVar[str] = (

@@ -29,6 +29,7 @@ class Occlusion(Method):
     *Raises* UsageError when more forward passes are needed than ``limit`` allows.
     """
 
+    compares: ClassVar[bool] = True
     group: ClassVar[Group] = "input modification"
     rows: ClassVar[tuple[str, ...]] = ("A7",)
     source: ClassVar[str] = (

@@ -31,6 +31,7 @@ class ScoreCam(ClassActivation):
     """
 
     title: ClassVar[str] = "Score-CAM"
+    compares: ClassVar[bool] = True
     source: ClassVar[str] = "Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu 2020 (arXiv:1910.01279), algorithm 1"
     sloping: ClassVar[bool] = False
 

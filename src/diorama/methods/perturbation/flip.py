@@ -91,6 +91,7 @@ class Search:
             raise NotApplicable(
                 "a plain function has no gradients to follow; cover parts of its input by occlusion instead"
             )
+        x = look.floats(x)
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise NotApplicable("the smallest change wants one input of floating-point numbers; cover words by occlusion")
         if look.task != "classification":

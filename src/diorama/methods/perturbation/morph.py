@@ -15,7 +15,7 @@ from ...core.selection import Key
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.edits import Edit
-from ...model.layers import Layer, by_unit
+from ...model.layers import Layer, units_first
 from ...model.slopes import slopes
 from ...model.targets import Target
 from ..method import Looking, Pass
@@ -44,8 +44,8 @@ class Way:
         if shapes[0] != shapes[1]:
             first, last = (", ".join(" × ".join(map(str, shape)) for shape in found) for found in shapes)
             raise NotApplicable(f"a way wants two inputs of one shape, and these have {first} and {last}")
-        self.look, self.start, self.end = look, start, end
-        self.ends: tuple[Points, Points] = (_still(look.points(start)), _still(look.points(end)))
+        self.look, self.start, self.end = look, look.floats(start), look.floats(end)
+        self.ends: tuple[Points, Points] = (_still(look.points(self.start)), _still(look.points(self.end)))
 
     def points(self, places: Sequence[float]) -> Points:
         """What is put in at each place: inputs, or embeddings of tokens."""
@@ -234,15 +234,16 @@ def effects(
         if slope is None:
             found[layer.name] = torch.zeros(layer.units)
             continue
-        values = by_unit(layer, at[layer.name].detach())
-        moved = by_unit(layer, slope) * (values[1:] - values[:-1])
+        values = units_first(layer, at[layer.name].detach())
+        moved = units_first(layer, slope).conj() * (values[1:] - values[:-1])
+        moved = moved.real if moved.is_complex() else moved
         found[layer.name] = moved.flatten(2).sum((0, 2)) if moved.ndim > 2 else moved.sum(0)
     return {name: part.detach().cpu() for name, part in found.items()}
 
 
 def put_back(way: Way, layer: Layer, unit: int, low: float, high: float, target: Target) -> float:
     """The target at the later place when one unit alone is set back to what it was at the earlier one."""
-    was = by_unit(layer, way.run([low], keep=[layer.name])[layer.name].detach())[:, unit]
+    was = units_first(layer, way.run([low], keep=[layer.name])[layer.name].detach())[:, unit]
     edit = Edit(Key("unit", layer.name, (unit,)), patch=was)
     return float(way.run([high], target, edits=[edit]).value.detach()[0])
 

@@ -58,7 +58,7 @@ class Plane:
         if others is None:
             raise NotApplicable("a plane wants a third example, or examples to find a direction aside from")
         look = self.way.look
-        points = [part.detach() for part in look.points(others)]
+        points = [part.detach() for part in look.points(look.floats(others))]
         few = len(points[0]) if _flat(self.along).numel() <= MOST else 128
         rows = torch.cat([part[:few].flatten(1) for part in points], 1)
         rows = torch.nan_to_num(rows - rows.mean(0))

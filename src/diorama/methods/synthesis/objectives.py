@@ -286,7 +286,7 @@ def woken(objective: Objective, layer: str, numbers: Sequence[int], table: Layer
 
 def norm(layer: str) -> Objective:
     """How strongly a whole layer responds: half the mean square of its activations, as deep dream amplifies."""
-    return Objective(f"all of {layer}", (layer,), lambda seen: seen.look[layer].flatten(1).square().mean(1) / 2)
+    return Objective(f"all of {layer}", (layer,), lambda seen: seen.look[layer].abs().flatten(1).square().mean(1) / 2)
 
 
 def class_(number: int, classes: Sequence[str] = ()) -> Objective:

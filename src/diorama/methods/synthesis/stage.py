@@ -63,6 +63,8 @@ class Stage:
         model_type = parts[chosen].dtype if parts[chosen].is_floating_point() else dtype_of(look.model)
         frame = Frame(x, chosen, kinds[chosen], model_type or torch.float32)
         note = f"The other {len(parts) - 1} inputs are those of the example." if len(parts) > 1 else ""
+        if isinstance(kinds[chosen], Image) and not own.is_floating_point() and look.floats(x) is x:
+            raise NotApplicable("the model takes whole numbers alone, so no picture can form by small steps; look at its examples")
         if not isinstance(kinds[chosen], Image):
             return cls(look, frame, kinds[chosen], own, Colours.identity(1, "no picture"), None, note)
         planes = frame.planes(own)

@@ -66,9 +66,8 @@ def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> Tensor:
     with look.opened() as capture, OpMode().replace(found), contextlib.suppress(_Enough):
         capture(x)
     if found.table is None:
-        raise NotApplicable(
-            "the input is whole numbers that no embedding reads, so nothing can be optimised; look at its examples"
-        )
+        kind = "complex numbers" if tokens.is_complex() else "whole numbers that no embedding reads"
+        raise NotApplicable(f"the input is {kind}, so nothing can be optimised; look at its examples")
     return found.table
 
 

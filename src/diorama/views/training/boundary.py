@@ -63,6 +63,8 @@ class Boundary(View):
             return "it draws a plane of two numbers, and the inputs are not rows of numbers"
         if len(kind.columns) < 2:
             return "it draws a plane of two numbers, and each input is a single one"
+        if scene.examples.x.is_complex():
+            return "it draws a plane of two real numbers, and the inputs are complex"
         return (
             None
             if scene.task in ("classification", "regression")

@@ -196,7 +196,11 @@ class _Card:
     def sent_back(self) -> None:
         """The activations here and in the strongest examples, sent back to the pixels in one batch."""
         for way in self.view.ways:
-            found, ruled = self._signals(way)
+            try:
+                found, ruled = self._signals(way)
+            except NotApplicable as error:
+                self.back, self.note = {}, f"Nothing is sent back to the pixels: {error}."
+                return
             if not ruled:
                 self.back = {"gradient": found}
                 self.note = "No ReLU runs in this model, so the plain gradient is shown in place of deconvnet."
