@@ -60,6 +60,13 @@ class Examples:
         if any(tensor.is_complex() for tensor in tensors(x)):
             guessed = (*guessed, "The inputs are complex numbers; what is shown of them is their magnitude.")
         names, more = _classes(labels, classes)
+        if _spelled(x, labels, kind, names):
+            said = f"guessed: the {len(names)} class names are the tokens' texts, as the truth is a token at each place."
+            # Words that do not bring their own spaces are set apart.
+            words = sum(len(name) > 1 for name in names) > len(names) / 2 and not any(mark in "".join(names) for mark in " ▁Ġ")
+            apart = getattr(kind, "separator", "") or (" " if words else "")
+            kind, guessed = kinds.Tokens(vocabulary=names, separator=apart, sentence=said), (said,)
+            kind = kind.fitted(first(x))
         return cls(x, labels, names, kind, (*guessed, *more))
 
     @property
@@ -194,6 +201,15 @@ def _classes(y: Tensor | None, classes: Sequence[str] | None) -> tuple[tuple[str
     if highest < 0 or highest > 10_000:
         return (), ()
     return tuple(map(str, range(highest + 1))), ("guessed: the classes are named by their numbers.",)
+
+
+def _spelled(x: Nested, y: Tensor | None, kind: kinds.Kinds, names: tuple[str, ...]) -> bool:
+    """Whether the names of classes are the texts of tokens: of a model that says at each place which token comes."""
+    if not isinstance(kind, kinds.Tokens) or kind.vocabulary is not None or kind.decode_with is not None:
+        return False
+    if not isinstance(x, Tensor) or y is None or y.is_floating_point() or y.shape != x.shape or not names:
+        return False
+    return int(x.max()) < len(names) and int(y.max()) < len(names) if x.numel() else False
 
 
 def _flatten(x: Nested, name: str, into: dict[str, Tensor]) -> Any:

@@ -83,7 +83,7 @@ class Unit:
             limits = self.shown.limits(values.numpy())
             # A map that was averaged down has no places of its own to choose.
             place = key if pixels.shape == tuple(own.shape) else ""
-            return Image(pixels=pixels, limits=limits, key=key, place_key=place, title=title, size=120)
+            return Image(pixels=pixels, limits=limits, key=key, place_key=place, title=title, caption=self.shown.sliced(), size=120)
         if own.ndim == 1:
             kind = next(iter(self.scene.kinds.values()))
             if isinstance(kind, Tokens) and len(own) == len(self.current.shown):
@@ -111,7 +111,9 @@ class Unit:
             if len(own) == 3:
                 half = np.nan_to_num(np.moveaxis(own, 0, 2) / (2 * (limit or 1.0))) + 0.5
                 return Image(pixels=np.rint(np.clip(half, 0, 1) * 255).astype(np.uint8), title=title, size=120)
-            return Image(pixels=plane, limits=symmetric(plane), title=title, size=120)
+            told = f"the mean over {len(own)} input channels" if len(own) > 1 else ""
+            told += f"{', ' * bool(told)}{found.words.partition(', averaged ')[2]}".replace("over its", "averaged over its")
+            return Image(pixels=plane, limits=symmetric(plane), title=title, caption=told, size=120)
         plane = own if own.ndim == 2 else own[None]
         return Image(pixels=plane, limits=symmetric(plane, limit or None), title=title, size=120)
 

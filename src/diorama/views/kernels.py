@@ -90,10 +90,12 @@ def _shaped(scene: Scene, layer: str, parameter: str, values: Floats) -> Kernel:
         filters = np.swapaxes(values, 0, 1) if transposed else values
         if filters.ndim == 3:
             return Kernel(layer, parameter, filters, "gates", "its filter: one row an input channel, one column a step")
+        size = " × ".join(map(str, filters.shape[2:]))
+        words = f"one {size} filter over {filters.shape[1]} input channels"
         if filters.ndim == 5:
+            words += f", averaged over its {filters.shape[2]} slices"
             filters = filters.mean(2)
-        size = f"{filters.shape[2]} × {filters.shape[3]}"
-        return Kernel(layer, parameter, filters, "filters", f"one {size} filter over {filters.shape[1]} input channels")
+        return Kernel(layer, parameter, filters, "filters", words)
     if scene.table is not None and layer in scene.table.names and scene.table[layer].kind.startswith("Embedding"):
         return Kernel(layer, parameter, values, "rows", "the vector of one token", tokens=True)
     planes = _image_shape(scene, layer, values.shape[1])

@@ -45,6 +45,15 @@ class Shown:
         values = raw.float()
         return values.clamp_min(0) if self.rectified else values
 
+    def sliced(self, at: int | None = None) -> str:
+        """Of a unit's volumes what of them is shown: one slice, or their mean; empty for flat maps."""
+        axes = [side for axis, side in enumerate(self.layer.shape, 1) if axis != self.layer.unit_axis][:-2]
+        if not self.layer.spatial or not axes:
+            return ""
+        if at is None:
+            return f"the mean over {' × '.join(map(str, axes))} slices"
+        return f"slice {min(at, axes[-1] - 1)} (of 0 to {axes[-1] - 1})" + (f", the mean over {' × '.join(map(str, axes[:-1]))}" if axes[1:] else "")
+
     def limits(self, values: np.ndarray, limit: float | None = None) -> Limits:
         """A scale for the values: magnitudes behind a ReLU, else signed about zero."""
         if self.rectified:
@@ -91,9 +100,12 @@ def _behind(one: Shown, raw: Responses) -> Responses:
     return Responses(raw.high.clamp_min(0), raw.low.clamp_min(0), raw.positive, raw.positive)
 
 
-def maps(values: Tensor, largest: int = LARGEST) -> np.ndarray:
-    """One example's values (units, …) as maps (units, height, width), averaged down to ``largest`` pixels a side."""
-    plane = values
+def maps(values: Tensor, largest: int = LARGEST, at: int | None = None) -> np.ndarray:
+    """One example's values (units, …) as maps (units, height, width), averaged down to ``largest`` pixels a side.
+
+    Of volumes it is the slice ``at``, the last where there are fewer; left out, the mean over all (see ``Shown.sliced``).
+    """
+    plane = values.select(-3, min(at, values.shape[-3] - 1)) if at is not None and values.ndim > 3 else values
     while plane.ndim > 3:
         plane = plane.mean(1)
     if plane.ndim == 2:

@@ -104,3 +104,19 @@ def test_models_are_called_by_structure() -> None:
         nesting.first(())
     joined = nesting.join([{"a": (a,)}, {"a": (b,)}])
     assert torch.equal(joined["a"][0], torch.cat([a, b]))  # type: ignore[index, call-overload]
+
+
+def test_class_names_of_a_language_are_its_tokens_texts() -> None:
+    """Where the truth is a token at each place, the names of the classes are what the tokens read as; else they are not."""
+    letters = tuple("abc\n ")
+    x = torch.tensor([[0, 1, 2, 4], [3, 1, 0, 2]])
+    found = Examples.of(x, x.roll(-1, 1), classes=letters)
+    assert found.kind.vocabulary == letters
+    assert found.shown([0])[0] == ["a", "b", "c", " "]
+    assert any("tokens' texts" in said for said in found.guessed)
+    words = Examples.of(x, x.roll(-1, 1), classes=("the", "cat", "sat", "on", "mat"))
+    assert words.kind.separator == " "
+    assert Examples.of(x, torch.tensor([0, 1]), classes=letters).kind.vocabulary is None
+    assert Examples.of(x, x.roll(-1, 1), classes=letters[:2]).kind.vocabulary is None
+    told = Tokens(vocabulary=tuple("vwxyz"))
+    assert Examples.of(x, x.roll(-1, 1), classes=letters, inputs=told).kind.vocabulary == tuple("vwxyz")

@@ -11,7 +11,7 @@ from planted import DEAD, HORIZONTAL, VERTICAL, edges, marked
 from torch import nn
 
 from diorama.core.errors import NotApplicable
-from diorama.core.marks import Heatmap, Lines, Number, Table, Tiles
+from diorama.core.marks import Heatmap, Image, Lines, Number, Table, Tiles
 from diorama.core.picture import Picture, Progress
 from diorama.core.selection import Selection
 from diorama.scene import Scene
@@ -216,3 +216,23 @@ def test_two_sets_are_said_in_one_text(scene: Scene) -> None:
     chosen = scene.view("selectivity", select=Selection.of("example:0-3", against=["example:4-9"]))
     assert said.title == chosen.title
     assert "4 examples" in said.caption
+
+
+def test_of_volumes_it_is_said_what_is_shown() -> None:
+    """Maps and filters of three axes are drawn as the mean over their slices, and say so; a slice can be chosen instead."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3))
+    x = torch.rand(6, 1, 5, 8, 8, generator=torch.Generator().manual_seed(0))
+    scene = Scene(model, x, torch.arange(6) % 3)
+    values = model[:2](x[:1])[0].detach()
+    (mean,) = [mark for mark in scene.view("activations", layer="0", sort="index").marks() if isinstance(mark, Tiles)]
+    assert "the mean over 5 slices" in mean.caption
+    np.testing.assert_allclose(mean.images, values.mean(1), rtol=1e-5)
+    (one,) = [mark for mark in scene.view("activations", layer="0", sort="index", slice=3).marks() if isinstance(mark, Tiles)]
+    assert "slice 3 (of 0 to 4)" in one.caption
+    np.testing.assert_allclose(one.images, values[:, 3], rtol=1e-5)
+    (card,) = [mark for mark in scene.view("card", unit="0/1").marks() if isinstance(mark, Image) and "example" in mark.title]
+    assert card.caption == "the mean over 5 slices"
+    assert "3 × 3 × 3 filter" in scene.view("weights", layer="0").caption
+    assert "averaged over its 3 slices" in scene.view("weights", layer="0").caption

@@ -45,6 +45,9 @@ class Activations(View):
         "training", "Range of a layer's colours: the same over the whole training, or this input's own.",
         choices=("training", "input"),
     )  # fmt: skip
+    slice: int | None = knob(
+        None, "Of volumes, the slice that is shown along their depth; the mean over all when left out.", kind="integer", low=0
+    )
     mode: str = knob(
         "eval", "How the model is run: with eval, dropout and batch norm behave as in use.", choices=("eval", "train")
     )
@@ -93,7 +96,7 @@ class Activations(View):
         chosen = values[order]
         limit = scales.activation(scene, one) if self.scale == "training" else None
         caption = ", ".join(
-            filter(None, [_size(one), one.words, f"{len(order)} of {total} shown" if len(order) < total else ""])
+            filter(None, [_size(one), one.words, one.sliced(self.slice), f"{len(order)} of {total} shown" if len(order) < total else ""])
         )
         keys = tuple(unit_key(one.name, int(unit)) for unit in order)
         limits = one.limits(chosen.numpy(), limit)
@@ -119,7 +122,7 @@ class Activations(View):
         quiet = off(chosen) if one.rectified else strength(chosen) == 0
         dead = never[order] if never is not None else torch.zeros(len(order), dtype=torch.bool)
         return Tiles(
-            images=maps(chosen, 128 if self.layer else 48), limits=limits, keys=keys,
+            images=maps(chosen, 128 if self.layer else 48, self.slice), limits=limits, keys=keys,
             labels=tuple(str(int(unit)) for unit in order),
             faded=(quiet | dead).numpy(), badges=tuple("dead" if gone else "" for gone in dead) if dead.any() else (),
             title=one.name, caption=caption, size=64 if self.layer else 44,

@@ -80,6 +80,7 @@ class Map(View):
         if dead is None:
             dead = signals.latest(scene, signals.dead_name(one.source.name))
         notes = [_ways(scene, one), f"Δw/w {ratio:.1e}" if ratio is not None else ""]
+        notes.append(one.sliced() and f"maps: {one.sliced()}")
         notes.append(f"{100 * dead:.0f} % off" if dead is not None and one.rectified else "")
         return Block(
             id=layer_key(one.name), label=one.name, kind=layer.kind, key=layer_key(one.name),
