@@ -14,6 +14,8 @@ from diorama.core.marks import Image, Tiles
 from diorama.core.picture import Picture
 from diorama.data import kinds
 from diorama.scene import Scene, looking
+from diorama.views import crops
+from diorama.views.unit._rebuilding import Grid
 
 
 def _net() -> nn.Module:
@@ -118,3 +120,21 @@ def test_a_layer_without_places_is_refused() -> None:
     """A dense layer keeps no places of the picture."""
     with pytest.raises(NotApplicable, match="maps"):
         _scene().view("replacement", layer="2")
+
+
+def test_a_net_without_padding_leaves_no_border() -> None:
+    """Where no patch lies stands what the outermost places see; where they see nothing, grey; never black that is in no picture."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.Conv2d(6, 6, 5), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 8 * 8, 2))
+    x = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(1)) / 2 + 0.5
+    scene = Scene(model, x, torch.arange(20) % 2, inputs=kinds.Image(range=(0, 1)))
+    for size in (None, 2, 9):
+        rebuilt = _image(scene.view("replacement", layer="2", example=0, size=size), "rebuilt").pixels
+        assert rebuilt.min() >= 127
+    plain = _image(scene.view("replacement", layer="2", example=0, size=2), "rebuilt").pixels
+    assert not (plain[0] == crops.GREY).all()
+    field = crops.field_of(scene, scene.layers["2"])
+    assert field is not None
+    assert Grid(field, (8, 8), None).side == 4
+    assert Grid(field, (8, 8), 2).side == 2

@@ -39,31 +39,54 @@ class Grid:
             abs(float(np.diff(at).mean())) if len(at) > 1 else side
             for at, side in zip((self.rows, self.columns), field.sizes, strict=True)
         )
-        self.side = size or max(2, round(2 * apart))
+        seen = max(field.largest)
+        # Smaller patches are confetti where a place sees more; larger ones blur into each other.
+        self.side = size or max(2, round(2 * apart), min(seen, round(4 * apart)))
+        self.reach = max(self.side, min(seen, *field.sizes))
+        """What a place sees: so far the patches at the edge of the maps go, where no other patch lies."""
 
     @property
     def middle(self) -> int:
         """The place in the middle."""
         return self.shape[0] // 2 * self.shape[1] + self.shape[1] // 2
 
-    def corner(self, place: int) -> tuple[int, int]:
-        """A patch's top left corner in a picture with a border of one patch, kept inside it."""
+    def corner(self, place: int, side: int) -> tuple[int, int]:
+        """The top left corner of a patch of the side, in a picture with a border of one patch, kept inside it."""
         row, column = divmod(place, self.shape[1])
         height, width = self.sizes
-        top = round(float(self.rows[row]) - (self.side - 1) / 2) + self.side
-        left = round(float(self.columns[column]) - (self.side - 1) / 2) + self.side
-        return min(max(top, 0), height + self.side), min(max(left, 0), width + self.side)
+        top = round(float(self.rows[row]) - (side - 1) / 2) + side
+        left = round(float(self.columns[column]) - (side - 1) / 2) + side
+        return min(max(top, 0), height + side), min(max(left, 0), width + side)
+
+    def edge(self, place: int) -> bool:
+        """Whether a place is an outermost one."""
+        row, column = divmod(place, self.shape[1])
+        return row in (0, self.shape[0] - 1) or column in (0, self.shape[1] - 1)
 
     def box(self, place: int) -> Box:
         """The patch's box in the picture itself."""
-        top, left = (corner - self.side for corner in self.corner(place))
+        top, left = (corner - self.side for corner in self.corner(place, self.side))
         height, width = self.sizes
         down, right = min(top + self.side, height), min(left + self.side, width)
         return Box(x=max(left, 0), y=max(top, 0), width=max(right - max(left, 0), 0), height=max(down - max(top, 0), 0))
 
     def laid(self, pictures: np.ndarray, which: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """The picture in which each place holds the mean of its patches: of ``pictures[which]`` at ``places`` (count, k)."""
-        side = self.side
+        """The picture in which each place holds the mean of its patches: of ``pictures[which]`` at ``places`` (count, k).
+
+        Where no patch lies, between the outermost places and the border, stands what those places see; where they see
+        nothing, grey.
+        """
+        found, there = self._blended(pictures, which, places, self.side, range(self.count))
+        if not there.all():
+            outer = [place for place in range(self.count) if self.edge(place)]
+            more, also = self._blended(pictures, which, places, self.reach, outer)
+            found = np.where(there, found, np.where(also, more, crops.GREY))
+        return np.rint(found).clip(0, 255).astype(np.uint8)
+
+    def _blended(
+        self, pictures: np.ndarray, which: np.ndarray, places: np.ndarray, side: int, at: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Patches of the side at some places, blended; and where there are any."""
         border = ((0, 0), (side, side), (side, side), *(((0, 0),) if pictures.ndim == 4 else ()))
         padded = np.pad(pictures.astype(np.float32), border, mode="edge")
         height, width = pictures.shape[1:3]
@@ -71,17 +94,17 @@ class Grid:
         window = window[..., None] if pictures.ndim == 4 else window
         whole = np.zeros((height + 2 * side, width + 2 * side, *pictures.shape[3:]))
         weight = np.zeros((height + 2 * side, width + 2 * side, *(1,) * (pictures.ndim - 3)))
-        for place in range(self.count):
-            patch = np.mean([self._cut(padded[w], p) for w, p in zip(which[place], places[place], strict=True)], 0)
-            top, left = self.corner(place)
+        for place in at:
+            patch = np.mean([self._cut(padded[w], p, side) for w, p in zip(which[place], places[place], strict=True)], 0)
+            top, left = self.corner(place, side)
             whole[top : top + side, left : left + side] += patch * window
             weight[top : top + side, left : left + side] += window
-        found = whole / np.where(weight > 0, weight, 1)
-        return np.rint(found[side:-side, side:-side]).clip(0, 255).astype(np.uint8)
+        inside = np.s_[side:-side, side:-side]
+        return (whole / np.where(weight > 0, weight, 1))[inside], weight[inside] > 0
 
-    def _cut(self, padded: np.ndarray, place: int) -> np.ndarray:
-        top, left = self.corner(int(place))
-        return padded[top : top + self.side, left : left + self.side]
+    def _cut(self, padded: np.ndarray, place: int, side: int) -> np.ndarray:
+        top, left = self.corner(int(place), side)
+        return padded[top : top + side, left : left + side]
 
 
 class Work:

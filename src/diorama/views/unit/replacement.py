@@ -29,8 +29,8 @@ class Replacement(View):
     *Meaning* what the rebuilt image keeps is what the layer tells apart; what it gets wrong the layer does not care
     about. Early layers rebuild nearly everything, late ones put in parts of the same kind. Each place takes the mean of
     its k nearest patches (cosine of the features, at every place of every other example), overlapping patches are
-    blended. *Alike* says how near the rebuilt image's own features are to the original's, beside an image rebuilt from
-    patches at random.
+    blended; at the border, where no patch lies, stands what the outermost places see. *Alike* says how near the rebuilt
+    image's own features are to the original's, beside an image rebuilt from patches at random.
     *Error* the first 512 examples are compared one by one, without error; more are looked for through an index, and the
     share that it finds is stated.
     *Cost* one pass over the examples up to the layer, and as many comparisons as places times all places; the index
@@ -52,7 +52,8 @@ class Replacement(View):
         512, "The most examples whose patches are looked at; beyond 512 of them through an index.", low=2, high=100_000
     )
     size: int | None = knob(
-        None, "Side of a patch; by itself twice the distance between places.", kind="integer", low=1, high=512, unit="pixels"
+        None, "Side of a patch; by itself what a place sees, from two to four times the distance between places.", kind="integer", low=1,
+        high=512, unit="pixels",
     )
 
     @classmethod
