@@ -23,7 +23,7 @@ browser:
 
 check: page ## lint, types of both languages, and the rules of the house
 	$(BIN)/ruff check src tests bench examples hatch_build.py
-	$(BIN)/mypy src/diorama/core src/diorama/model src/diorama/record src/diorama/views
+	$(BIN)/mypy src/diorama/core src/diorama/model src/diorama/record src/diorama/views src/diorama/derive
 	$(BIN)/python -m pytest tests/test_house.py tests/web/test_node.py
 
 test: browser check ## everything that must hold

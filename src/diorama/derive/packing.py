@@ -114,5 +114,5 @@ def _digest(told: str, arrays: dict[str, np.ndarray]) -> str:
         array = np.asarray(arrays[name], order="C")
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         if array.size:
-            digest.update(array.reshape(-1).view(np.uint8))
+            digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -104,7 +104,7 @@ def _size(x: Nested) -> int:
 def _joined(rows: list[Nested]) -> Nested:
     first = rows[0]
     if isinstance(first, dict):
-        return {name: _joined([row[name] for row in rows]) for name in first}  # type: ignore[call-overload]
+        return {name: _joined([row[name] for row in rows]) for name in first}  # type: ignore[call-overload,index]
     if isinstance(first, tuple | list):
-        return tuple(_joined([row[k] for row in rows]) for k in range(len(first)))
+        return tuple(_joined([row[k] for row in rows]) for k in range(len(first)))  # type: ignore[index]
     return torch.cat(rows)  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def _remembered(look: Looking, key: tuple[Any, ...], make: Callable[[], Any]) ->
 def _named(x: Nested) -> tuple[Any, ...]:
     """An input by its content."""
     parts = (part.detach().cpu().contiguous() for part in nesting.tensors(x))
-    return tuple((tuple(p.shape), hashlib.blake2b(p.flatten().view(torch.uint8).numpy(), digest_size=16).digest()) for p in parts)
+    return tuple((tuple(p.shape), hashlib.blake2b(p.flatten().view(torch.uint8).numpy().data, digest_size=16).digest()) for p in parts)
 
 
 def compare(look: Looking, x: Nested, target: Target, method: Method, found: Attribution) -> None:

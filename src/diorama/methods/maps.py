@@ -15,11 +15,11 @@ from ..core.errors import NotApplicable
 from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..model.layers import Layer, by_unit
+from ..model.ops import rectifier
 from ..model.slopes import slopes
 from ..model.targets import Target
 from .cost import Cost
 from .method import Looking
-from .rectifying import rectifier
 
 _PASSING = ("Pool", "Dropout", "Identity", "Upsample", "Unflatten", "Pad")
 """Layers that only choose from or copy the maps before them, by a part of their kind."""

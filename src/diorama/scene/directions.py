@@ -36,8 +36,8 @@ class Recipe:
 
     def fit(self, scene: Scene) -> Direction:
         """The direction at the scene's weights."""
-        knobs = {"layer": self.layer, "how": self.how, "a": "+".join(self.a), "b": "+".join(self.b)}
-        return _direction(scene.derive("direction", **knobs).value, self.name)
+        a, b = "+".join(self.a), "+".join(self.b)
+        return _direction(scene.derive("direction", layer=self.layer, how=self.how, a=a, b=b).value, self.name)
 
 
 def _direction(value: dict[str, Any], name: str) -> Direction:

@@ -221,8 +221,8 @@ def of_plain(value: Any) -> Taught:
         for name, part in weights.items()
     ):
         raise ValueError("the weights of no decoder")
-    numbers = [float(value[name]) for name in ("loss", "held_out")]
+    loss, held_out = (float(value[name]) for name in ("loss", "held_out"))
     with RandomKept():
         decoder = Decoder(code, size, torch.Generator())
     decoder.load_state_dict({name: torch.from_numpy(np.array(part)) for name, part in weights.items()})
-    return Taught(decoder, int(value["step"]), max(1, int(value["steps"])), *numbers, True)
+    return Taught(decoder, int(value["step"]), max(1, int(value["steps"])), loss, held_out, True)

@@ -81,7 +81,8 @@ class Grid:
             outer = [place for place in range(self.count) if self.edge(place)]
             more, also = self._blended(pictures, which, places, self.reach, outer)
             found = np.where(there, found, np.where(also, more, crops.GREY))
-        return np.rint(found).clip(0, 255).astype(np.uint8)
+        whole: np.ndarray = np.rint(found).clip(0, 255).astype(np.uint8)
+        return whole
 
     def _blended(
         self, pictures: np.ndarray, which: np.ndarray, places: np.ndarray, side: int, at: Sequence[int]
