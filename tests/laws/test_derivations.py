@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import diorama
 from diorama.core.knobs import sentence
@@ -22,12 +22,26 @@ from diorama.run import Run
 from diorama.scene import Scene
 
 CASES: dict[str, dict[str, Any]] = {
-    "preferred": {"layer": "0", "units": "0+2+3"},
+    "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
     "projection": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
+OF_TEXTS = ("properties",)
+"""Those that look at texts."""
+
+
+class _Letters(nn.Module):
+    """Reads letters, and says which comes next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.reads, self.out = nn.Embedding(7, 4), nn.GRU(4, 5, batch_first=True), nn.Linear(5, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.out(self.reads(self.embed(x))[0])
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +58,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         loss.backward()
         optimizer.step()
         recorder.step(loss=loss.detach())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        letters = _Letters()
+    x = torch.randint(0, 7, (20, 12), generator=torch.Generator().manual_seed(1))
+    kind = diorama.Tokens(vocabulary=tuple("ab (\n).")[:7])
+    optimizer = torch.optim.SGD(letters.parameters(), 0.1)
+    with diorama.watch(letters, path.with_name("texts"), probe=(x, x.roll(-1, 1)), inputs=kind, optimizer=optimizer, snapshots=1) as recorder:
+        loss = nn.functional.cross_entropy(letters(x).flatten(0, 1), x.roll(-1, 1).flatten())
+        loss.backward()
+        optimizer.step()
+        recorder.step(loss=loss.detach())
     return path
 
 
@@ -55,17 +80,21 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr("diorama.derive.derivations.scan.PAUSE", 0.0)
     monkeypatch.setattr("diorama.methods.synthesis.decoder.EVERY", 0.0)
     yield diorama.open(folder)
-    for path in (folder / "derived").glob("*"):
+    for path in folder.parent.glob("*/derived/*"):
         path.unlink()
     assert not work._works
 
 
+def _opened(run: Run, name: str) -> Run:
+    return diorama.open(run.path.with_name("texts") if name in OF_TEXTS else run.path)
+
+
 def _asked(run: Run, name: str, step: int = 1) -> Derived:
-    return diorama.open(run.path).scene(step).derive(name, **CASES.get(name, {}))
+    return _opened(run, name).scene(step).derive(name, **CASES.get(name, {}))
 
 
 def _unkept(run: Run, name: str) -> Derived:
-    scene = diorama.open(run.path).scene(1)
+    scene = _opened(run, name).scene(1)
     return Scene(scene.model, scene.examples).derive(name, **CASES.get(name, {}))
 
 
@@ -123,7 +152,7 @@ def test_resume_equals_one_run(run: Run, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_closing_the_stream_leaves_the_model_as_it_was(run: Run, name: str) -> None:
     """After the first stage the stream is closed: no hook, mode or gradient is left, and the random state is the user's."""
-    scene = diorama.open(run.path).scene()
+    scene = _opened(run, name).scene()
     scene.model.train()
     before = torch.get_rng_state()
     stream = scene.derive(name, **CASES.get(name, {})).stream()

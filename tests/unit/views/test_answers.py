@@ -14,8 +14,8 @@ import diorama
 from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.marks import Bars, Field, Heatmap, Table, Text, Tiles
 from diorama.core.picture import Picture
+from diorama.derive.texts import PROPERTIES, properties
 from diorama.scene import Scene
-from diorama.views.reading import PROPERTIES, properties
 from diorama.views.view import rooms
 
 
@@ -139,6 +139,19 @@ def test_a_cell_that_keeps_digits_is_offered_for_digits() -> None:
     assert picture.checks[0].value > 0.99
     table = _mark(picture, Table)
     assert table.row_keys[0] == "unit:rnn.l0/0"
+
+
+def test_the_correlation_of_cells_with_properties_is_numpys() -> None:
+    """Summed up text by text, every correlation is the one of all characters at once."""
+    scene = letters()
+    found = scene.derive("properties", layer="rnn.l0").value
+    few = scene.live.first(32)
+    values = scene.activations("rnn.l0", few.x)["rnn.l0"].movedim(1, 2).flatten(0, 1).double().numpy().T
+    features = np.concatenate([properties(text) for text in few.shown()], 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        wanted = np.nan_to_num(np.corrcoef(features, values)[: len(features), len(features) :])
+    np.testing.assert_allclose(found["correlations"], wanted, atol=1e-9)
+    assert found["names"] == list(PROPERTIES)
 
 
 def test_a_text_of_ones_own_is_coloured_letter_by_letter() -> None:

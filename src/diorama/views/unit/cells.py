@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,14 +15,12 @@ from ...core.marks import Alternative, Column, Group, Node, Table, Text
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key, unit_key
 from ...data.kinds import Tokens
+from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
-from .. import reading
 from ..answers import visible
 from ..view import View
 
-TEXTS = 32
-"""Texts of the probe set in which cells are matched with properties."""
 LIKELIEST = 5
 
 
@@ -54,7 +51,7 @@ class Cells(View):
     )
     property: str = knob(
         "any", "Offer the cells that match this property of the text best.",
-        choices=("any", *reading.PROPERTIES), main=True,
+        choices=("any", *PROPERTIES), main=True,
     )  # fmt: skip
     state: str = knob(
         "output", "Colour by what the cell says, or by what it keeps (an LSTM's memory).", choices=("output", "memory")
@@ -78,10 +75,10 @@ class Cells(View):
         given = self._given(layer, selection)
         if given is not None:
             yield self._drawn(scene, selection, layer, given, None)
-            yield Progress(
-                done=0, total=1, note=f"matching cells with properties in {min(TEXTS, len(scene.live))} texts"
-            )
-        table = scene.once(f"cells/{layer.name}", lambda: _matched(scene, layer))
+        for stage in scene.derive("properties", layer=layer.name).stream():
+            if not stage.final:
+                yield stage.progress
+        table = stage.value["correlations"]
         cell = given if given is not None else self._best(table)[0][1]
         yield self._drawn(scene, selection, layer, cell, table)
 
@@ -97,7 +94,7 @@ class Cells(View):
     def _best(self, table: NDArray[np.float64]) -> list[tuple[str, int, float]]:
         """The best cells for the wanted property, or the best ones of each: property, cell, correlation."""
         found = []
-        for name, row in zip(reading.PROPERTIES, table, strict=True):
+        for name, row in zip(PROPERTIES, table, strict=True):
             if self.property in ("any", name):
                 strong = np.argsort(-np.abs(row), kind="stable")[: 3 if self.property == "any" else 12]
                 found += [(name, int(cell), float(row[cell])) for cell in strong]
@@ -123,7 +120,7 @@ class Cells(View):
             best = self._best(table)
             marks.append(_offer(layer, best))
             which = int(np.abs(table[:, cell]).argmax())
-            name, value = tuple(reading.PROPERTIES)[which], float(table[which, cell])
+            name, value = tuple(PROPERTIES)[which], float(table[which, cell])
             sentence = f"How well this cell goes along with “{name}”: 1 or −1 wholly, 0 not at all."
             checks = (Check(name=f"correlation with {name}", value=value, sentence=sentence, good=abs(value) > 0.5),)
         note = f"the last {self.limit} of {len(tokens)} characters" if start else ""
@@ -178,24 +175,6 @@ def _guesses(scene: Scene, x: object, start: int) -> tuple[tuple[Alternative, ..
         for index, value in zip(top.indices, top.values, strict=True)
     ]
     return ((), *rows)[start:]
-
-
-def _matched(scene: Scene, layer: Layer) -> NDArray[np.float64]:
-    """The correlation of every cell with every property over the first texts, (properties, cells)."""
-    few = scene.live.first(TEXTS)
-    values = scene.activations(layer.name, few.x)[layer.name].movedim(1, 2).reshape(-1, layer.units).double()
-    shown = few.shown()
-    texts = next(part for part in shown.values() if isinstance(part, list)) if isinstance(shown, dict) else shown
-    features = torch.from_numpy(np.concatenate([reading.properties(text) for text in texts], 1))
-    return _correlation(features, values.T).numpy()
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of the rows of two matrices; 0 where a row does not vary or is not finite."""
-    centred = [part - part.mean(1, keepdim=True) for part in (a, b)]
-    lengths = [part.norm(dim=1) for part in centred]
-    product: Tensor = centred[0] @ centred[1].T / (lengths[0][:, None] * lengths[1][None]).clamp_min(1e-12)
-    return product.nan_to_num(0, 0, 0)
 
 
 def _offer(layer: Layer, best: Sequence[tuple[str, int, float]]) -> Table:
