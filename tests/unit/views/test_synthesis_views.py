@@ -173,3 +173,24 @@ def test_a_dream_is_a_film(scene: Scene, tmp_path: Path) -> None:
     response = _all(picture, Lines)[0].series[0].y
     assert len(response) == 4
     assert (response[1:] > response[0]).all()
+
+
+def test_a_response_stands_beside_the_examples_by_one_measure() -> None:
+    """The number beside the strongest example is the same measure of the shown input: plain, and named as what it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3))
+    x = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    scene = Scene(model, x, torch.arange(20) % 3, task="classification")
+    picture = scene.view("synthesis", unit="0/1", steps=20)
+    found = {check.name: check for check in picture.checks}
+    best = float(model[0](x).detach()[:, 1].mean((1, 2)).max())
+    assert found["strongest example"].value == pytest.approx(best, rel=1e-4)
+    assert found["response"].value >= best - 1e-4
+    assert "mean activation over all places" in found["response"].sentence
+    assert "mean activation over all places" in found["strongest example"].sentence
+    said = {check.name: check for check in scene.view("synthesis", class_=1, steps=20).checks}
+    scores = model(x).detach()
+    assert said["strongest example"].value == pytest.approx(float((scores + scores.log_softmax(1))[:, 1].max()), rel=1e-4)
+    assert "score plus the logarithm" in said["strongest example"].sentence
+    assert said["probability of 1"].unit == "%"

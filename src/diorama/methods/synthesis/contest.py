@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.rounding import alike
 from ...data import nesting
 from ...data.nesting import Nested
 from ..method import Looking
@@ -57,6 +58,11 @@ class Strongest:
         return dataclasses.replace(self, values=values)
 
 
+def lower(values: Tensor, than: Tensor) -> Tensor:
+    """Which values are lower than others, by more than rounding."""
+    return (values < than) & ~alike(values, than)
+
+
 def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
     """What each example is worth to each of the objectives, (examples, objectives)."""
     found = []
@@ -83,7 +89,7 @@ def contest(
         for first in form(stage.look, canvas, objective, ascent, generator, measure, begun):
             if not first.final:
                 yield first
-    below = (first.values < strongest.values).nonzero()[:, 0].tolist()
+    below = lower(first.values, strongest.values).nonzero()[:, 0].tolist()
     if not below or not ascent.best:
         yield first
         return
@@ -140,8 +146,10 @@ def _told(first: Formed, values: Tensor, below: list[int], strongest: Strongest)
     """Which inputs were made from an example, and which stay below it."""
     if len(values) == 1:
         reached, best, now = float(first.values[0]), float(strongest.values[0]), float(values[0])
-        told = f"From noise it came to {reached:.3g}, below the strongest example's {best:.3g}, so it was made again from that example, unmoved"
+        told = f"From noise it came to {reached:.3g}, below the strongest example's {best:.3g}, so it was made again from that example, held still"
+        if alike(min(now, best), max(now, best)):
+            return f"{told}; no step from there led higher, so it is that example itself."
         return f"{told}." if now >= best else f"{told}; it stays below, at {now:.3g}: {_HELD}."
-    told = f"From noise {len(below)} of {len(values)} came to less than the strongest example, and were made again from it, unmoved"
-    still = int((values < strongest.values).sum())
+    told = f"From noise {len(below)} of {len(values)} came to less than the strongest example, and were made again from it, held still"
+    still = int(lower(values, strongest.values).sum())
     return f"{told}; {still} of them stay{'s' * (still == 1)} below it: {_HELD}." if still else f"{told}."

@@ -326,11 +326,12 @@ def answers(numbers: Sequence[int], classes: Sequence[str] = ()) -> Objective:
     return Objective(said if len(numbers) == 1 else f"{len(numbers)} classes", (), take, answers=True, own=own)
 
 
-def measured_as(reading: Reading, key: Key | None) -> str:
+def measured_as(reading: Reading, key: Key, table: LayerTable) -> str:
     """What the value of the objective of a unit, class or layer is, in words."""
-    if key is None or key.kind != "class":
-        return {"unit": "activation, the mean of all places" if key is not None and not key.place else "activation",
-                "layer": "half the mean square of the layer"}.get(key.kind if key is not None else "", "objective")
+    if key.kind == "unit":
+        return "mean activation over all places" if places(table[key.name]) and not key.place else "activation"
+    if key.kind != "class":
+        return {"layer": "half of the layer's mean square", "direction": "mean length along the direction"}.get(key.kind, "objective")
     if reading.task not in ("classification", "next_token") or reading.form == "values":
         return "score"
     if reading.form in ("probabilities", "log_probabilities"):

@@ -14,6 +14,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
 from ...core.picture import Picture, Progress
+from ...core.rounding import alike
 from ...core.selection import Key, Selection, unit_key
 from ...data.kinds import Tokens
 from ...data.nesting import Nested, join
@@ -299,7 +300,7 @@ class _Card:
         told = f"response {max(value, 0.0) if self.one.rectified else value:.3g}"
         strongest = self.top.values[0] if self.top is not None and len(self.top) else -np.inf
         done = self.formed is not None and self.formed.done
-        return f"{told}; the strongest example comes to {strongest:.3g}" if done and value < strongest else told
+        return f"{told}; the strongest example comes to {strongest:.3g}" if done and value < strongest and not alike(value, strongest) else told
 
     def _all(self) -> bool:
         return self.field is not None and self.field.whole
@@ -425,7 +426,7 @@ class _Card:
         if self.pictured and self.box is not None and not self._all():
             said += " The box is all that it can see; click its map to move it."
         if self.formed is not None and self.formed.done and self.formed.said:
-            said += " What it asks for came, from noise, to less than the strongest example, and was made again from that one."
+            said += f" What it asks for: {self.formed.said[0].lower()}{self.formed.said[1:]}"
         if self.back:
             said += " The pictures sent back show which pixels excite it, each in its own range; blue excites, orange inhibits."
             if self.scene.kinds[""].describe().get("channels") == 3:

@@ -175,7 +175,7 @@ class Synthesis(View):
     ) -> Picture:  # fmt: skip
         values = _made.shown(stage, formed.x)
         marks = [
-            _made.mark(stage, values[k], wish.title, self._told(key, objective, k, formed, signs, said), key=wish.key)
+            _made.mark(stage, values[k], wish.title, self._told(scene, key, objective, k, formed, signs, said), key=wish.key)
             for k, wish in enumerate(wishes)
         ]
         body: list[Node] = [Group(children=tuple(marks), direction="row" if stage.image else "column")]
@@ -184,7 +184,7 @@ class Synthesis(View):
         checks: tuple[Check, ...] = ()
         caption = self._caption(stage, key, str(objective), made)
         if said is not None:
-            measure = objectives.measured_as(stage.look.reading, key)
+            measure = objectives.measured_as(stage.look.reading, key, scene.layers)
             checks = (*self._checks(said, objective, measure), *self._beside(best, said, measure))
             checks = tuple(check for check in checks if math.isfinite(check.value))
         if grouped is not None:
@@ -208,30 +208,32 @@ class Synthesis(View):
         return f"{told}; below, how its response grew. Made {made}."
 
     def _told(
-        self, key: Key, objective: Objective, k: int, formed: Formed, signs: Tensor, said: Verdict | None
+        self, scene: Scene, key: Key, objective: Objective, k: int, formed: Formed, signs: Tensor, said: Verdict | None
     ) -> str:
         if said is None:
             return f"{float(formed.values[k] * signs[k].cpu()):.3g}" if bool(formed.values[k].isfinite()) else ""
         if said.probability is not None and said.moved_probability is not None:
             told = f"{objective}: {_share(said.probability[k])}"
             return told if said.still else f"{told}; moved at random: {_share(said.moved_probability[k])}"
-        told = f"activation {float(said.value[k]):.3g}"
+        mean = key.kind == "unit" and bool(objectives.places(scene.layers[key.name])) and not key.place
+        word = "mean activation" if mean else "activation" if key.kind == "unit" else "response"
+        told = f"{word} {float(said.value[k]):.3g}"
         return told if said.still else f"{told}; moved at random: {float(said.moved[k]):.3g}"
 
     def _checks(self, said: Verdict, objective: Objective, measure: str) -> tuple[Check, ...]:
-        found = [Check(name="response", value=float(said.value[0]), sentence=f"The {measure} of the first input, as it is shown.")]
+        found = [Check(name="response", value=float(said.value[0]), sentence=f"The {measure}, of the first input as it is shown.")]
         moved = "" if said.still else ", moved and resized by a held-out seed"
         if said.moved_probability is not None:
             value = 100 * float(said.moved_probability[0])
             sentence = f"The network's probability for the first input{moved}."
             found.append(Check(name=f"probability of {objective}", value=value, unit="%", sentence=sentence, good=value > 50))
         elif not said.still:
-            found.append(Check(name="response, moved", value=float(said.moved[0]), sentence=f"The {measure} of the first input{moved}."))
+            found.append(Check(name="response, moved", value=float(said.moved[0]), sentence=f"The {measure}, of the first input{moved}."))
         return tuple(found)
 
     def _beside(self, best: float, said: Verdict, measure: str) -> tuple[Check, ...]:
         sentence = f"The largest {measure} that any of the examples reaches."
-        return (Check(name="strongest example", value=best, sentence=sentence, good=bool(float(said.value[0]) >= best)),)
+        return (Check(name="strongest example", value=best, sentence=sentence, good=bool(float(said.value[0]) >= best - 1e-5 * abs(best))),)
 
     def _strongest(self, scene: Scene, stage: Stage, name: str, objective: Objective, count: int) -> Strongest:
         def ask() -> Strongest:
