@@ -443,3 +443,16 @@ def test_a_text_ends_at_its_best_step_and_not_below_the_data() -> None:
         assert made.checks["strongest example"] == pytest.approx(float(own.max()))
         assert float(made.values[0]) >= max(float(own.max()), float(made.curve.nan_to_num(-99).max())) - 1e-5
         assert float(model(made.x).detach()[0, number]) == pytest.approx(float(made.values[0]), abs=1e-5)
+
+
+def test_a_measure_of_its_own_tells_all_that_forms() -> None:
+    """Where inputs are measured by something else than what is climbed, each look and the best step are told by that."""
+    stage, generator = _stage(_cnn(), PICTURES), torch.Generator().manual_seed(3)
+    climbed, measure = objectives.units("3", [2, 4]), objectives.peaks("3", [2, 4])
+    ascent = stage.suited(Ascent(30, first=0.0, every=0.0), jitter=2, scale=0.1, rotate=5.0, crop=0.1)
+    canvas, seen = stage.canvas(2, generator), []
+    for formed in form(stage.look, canvas, climbed, ascent, generator, measure):
+        torch.testing.assert_close(formed.values, values_of(stage.look, measure, formed.x))
+        seen.append(formed.values)
+    at_looks = torch.stack([values for k, values in enumerate(seen, 1) if k in range(23, 31)])
+    assert bool((seen[-1] >= at_looks.amax(0) - 1e-6).all())

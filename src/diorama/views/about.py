@@ -111,8 +111,9 @@ class Unit:
             if len(own) == 3:
                 half = np.nan_to_num(np.moveaxis(own, 0, 2) / (2 * (limit or 1.0))) + 0.5
                 return Image(pixels=np.rint(np.clip(half, 0, 1) * 255).astype(np.uint8), title=title, size=120)
-            told = f"the mean over {len(own)} input channels" if len(own) > 1 else ""
-            told += f"{', ' * bool(told)}{found.words.partition(', averaged ')[2]}".replace("over its", "averaged over its")
+            slices = found.words.partition(", averaged over ")[2]
+            parts = [f"the mean over {len(own)} input channels" if len(own) > 1 else "", f"averaged over {slices}" if slices else ""]
+            told = ", ".join(filter(None, parts))
             return Image(pixels=plane, limits=symmetric(plane), title=title, caption=told, size=120)
         plane = own if own.ndim == 2 else own[None]
         return Image(pixels=plane, limits=symmetric(plane, limit or None), title=title, size=120)

@@ -236,3 +236,8 @@ def test_of_volumes_it_is_said_what_is_shown() -> None:
     assert card.caption == "the mean over 5 slices"
     assert "3 × 3 × 3 filter" in scene.view("weights", layer="0").caption
     assert "averaged over its 3 slices" in scene.view("weights", layer="0").caption
+    weights = next(mark for mark in scene.view("card", unit="0/1").marks() if mark.title == "weights")
+    assert weights.caption == "averaged over its 3 slices"
+    flat = Scene(nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(48, 2)), torch.rand(4, 2, 6, 6), torch.arange(4) % 2)
+    weights = next(mark for mark in flat.view("card", unit="0/1").marks() if mark.title == "weights")
+    assert weights.caption == "the mean over 2 input channels"

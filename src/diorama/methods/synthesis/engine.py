@@ -45,7 +45,7 @@ class Formed:
     """What has formed so far.
 
     *Shapes* ``x`` as the model takes it (n, …); ``values`` (n,) the objective of ``x`` as it was looked at in the last
-    step and, of what is final, as it stands; ``curve`` (steps, n).
+    step and, of what is final or has a measure of its own, by that and as it stands; ``curve`` (steps, n).
     """
 
     x: Nested
@@ -313,7 +313,9 @@ class _Climb:
         """What stands now; in the end the best."""
         curve = torch.stack(self.curve) if self.curve else torch.zeros(0, len(self.canvas))
         values = self.values
-        if self.ended and self.ascent.best:
+        if self.measured is not self.objective and not self.ended:
+            values = values_of(self.look, self.measured, self.canvas.shown()).float()
+        elif self.ended and self.ascent.best:
             found = torch.isfinite(self.most)
             values = torch.where(found, self.most, values)
             self.canvas.z.copy_(torch.where(found.reshape(-1, *[1] * (self.best.ndim - 1)), self.best, self.canvas.z))
