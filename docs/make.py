@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import diorama
-from diorama.core.knobs import knobs_of, sentence, title_of
+from diorama import plugins
+from diorama.core.knobs import Plugin, knobs_of, sentence, title_of
 from diorama.core.marks import MARKS
 from diorama.core.registry import commands, demos, derivations, findings, projections, signals, views
 
@@ -35,6 +36,8 @@ def main() -> None:
     ):
         if len(registry):
             parts += [f"## {title}\n", *(_plugin(registry[name]) for name in registry)]
+    parts += ["## For third parties: `diorama.plugins`\n", inspect.getdoc(plugins) or "", ""]
+    parts += [_exported(name, getattr(plugins, name)) for name in plugins.__all__]
     parts += ["## Marks\n", *(f"- `{name}`: {inspect.getdoc(mark)}" for name, mark in MARKS.items()), ""]
     (DOCS / "reference.md").write_text("\n".join(parts))
     if "--pictures" in sys.argv:
@@ -56,6 +59,28 @@ def _signature(value: Any) -> str:
     parameters = inspect.signature(value).parameters.values()
     lines = [str(p).split(":")[0].strip() + (f"={p.default!r}" if p.default is not p.empty else "") for p in parameters]
     return "(" + ", ".join(lines) + ")"
+
+
+def _exported(name: str, value: Any) -> str:
+    """A name that third parties may rely on; for a base class also what it declares and what a plug-in of its kind writes."""
+    lines = [f"### `diorama.plugins.{name}`", "", inspect.getdoc(value) or "", ""]
+    if isinstance(value, type) and issubclass(value, Plugin):
+        own = [cls for cls in value.__mro__ if cls.__module__.startswith("diorama.")]
+        declared = {key: None for cls in own for key, kind in cls.__annotations__.items() if "ClassVar" in str(kind)}
+        methods = {
+            key: member
+            for cls in reversed(own)
+            for key, member in vars(cls).items()
+            if key[0] != "_" and inspect.isfunction(getattr(member, "__func__", member)) or key == "__call__"
+        }
+        if declared:
+            lines += ["Declares " + ", ".join(f"`{key}`" for key in sorted(declared)) + ".", ""]
+        for key, member in sorted(methods.items()):
+            function = getattr(member, "__func__", member)
+            must = " (to be written)" if getattr(function, "__isabstractmethod__", False) else ""
+            lines.append(f"- `{key}{_signature(function)}`{must}: {sentence(function)}")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _plugin(plugin: Any) -> str:

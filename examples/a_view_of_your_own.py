@@ -13,9 +13,7 @@ import torch
 from torch import nn
 
 import diorama
-from diorama.core.knobs import knob
-from diorama.core.marks import Bars
-from diorama.views.view import View
+from diorama.plugins import View, knob, marks
 
 
 class Norms(View):
@@ -31,7 +29,7 @@ class Norms(View):
         """One picture: a bar a weight."""
         norms = {name: float(np.linalg.norm(values)) for name, values in scene.parameters().items() if values.ndim > 1}
         names = sorted(norms, key=norms.__getitem__, reverse=True) if self.order == "norm" else list(norms)
-        bars = Bars(values=np.array([norms[name] for name in names]), labels=tuple(names))
+        bars = marks.Bars(values=np.array([norms[name] for name in names]), labels=tuple(names))
         yield self.picture(scene, selection, "Norms", bars, "Each bar is the Euclidean norm of one weight.")
 
 

@@ -204,7 +204,14 @@ class Run(Line):
 
     def findings(self) -> list[Found]:
         """What is wrong with the training, worst first."""
-        found = [each for plugin in registry.findings.values() for each in plugin()(self)]
+        found = []
+        for name, plugin in registry.findings.items():
+            try:
+                found += plugin()(self)
+            except Exception as error:
+                if not registry.findings.is_foreign(name):
+                    raise
+                registry.findings.leave_out(name, error)
         return sorted(found, key=lambda each: -each.severity)
 
     def info(self) -> dict[str, Any]:

@@ -94,6 +94,7 @@ export interface Hello {
   methods: Method[];
   demos: Described[];
   glossary: Record<string, string>;
+  broken: string[];
 }
 
 /** A run in the list of runs: how far it came, what is ``wrong`` with it; ``error`` says why it cannot be opened. */

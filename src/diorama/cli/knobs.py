@@ -93,8 +93,9 @@ class NamedGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The plug-ins' names."""
-        return list(self._registry)
+        """The plug-ins' names, without those of third parties that cannot be used."""
+        kept = kept_catalogue(installation_stamp())
+        return [entry["name"] for entry in kept[self.kind]] if kept else [name for name, _ in self._registry.items()]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """One plug-in's subcommand. *Raises* NotFound with the nearest names."""

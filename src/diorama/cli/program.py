@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,11 @@ def stay(page: Any, browser: bool, ended: threading.Event | None = None) -> None
         if browser:
             page.open()
         print("Ctrl-C ends it.", flush=True)
+        told = False
         while not ended.wait(0.5):
-            pass
+            if not told and (broken := page.hub.broken) is not None:
+                told = True
+                _say_broken(broken)
     except KeyboardInterrupt:
         pass
     finally:
@@ -201,6 +205,7 @@ def list_(kind: str | None, as_json: bool) -> None:
 
     found = {} if kind == "marks" else installed()
     chosen = {name: _marks() if name == "marks" else found[name] for name in ([kind] if kind else KINDS)}
+    _say_broken(found.get("broken", ()))
     if as_json:
         print(json.dumps(chosen[kind] if kind else chosen, indent=2))
         return
@@ -212,6 +217,12 @@ def list_(kind: str | None, as_json: bool) -> None:
             print(f"  {entry['name']:<{width}}  {entry['sentence']}")
         if not entries:
             print("  none yet")
+
+
+def _say_broken(sentences: Iterable[str]) -> None:
+    """Name on the terminal what third parties offer that cannot be used."""
+    for sentence in sentences:
+        print(f"diorama: {sentence}", file=sys.stderr, flush=True)
 
 
 def _marks() -> list[dict[str, Any]]:

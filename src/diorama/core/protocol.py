@@ -332,6 +332,7 @@ class Hello(_FromServer):
     methods: tuple[Method, ...]
     demos: tuple[Described, ...]
     glossary: dict[str, str]
+    broken: tuple[str, ...] = ()  # plug-ins of third parties that cannot be used, each with the reason
 
 
 class RunTold(_FromServer, tag="run"):

@@ -6,18 +6,24 @@ offers without importing it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin
 
-from .errors import UsageError, not_found
-from .knobs import Plugin
+import msgspec
+
+from . import protocol
+from .errors import Unavailable, UsageError, not_found
+from .knobs import Plugin, describe
+
+_PLUGIN = "diorama.core.knobs:Plugin"
 
 
 class Registry(Mapping[str, Any]):
@@ -25,11 +31,15 @@ class Registry(Mapping[str, Any]):
     ``__init__.py`` holds the class; nothing is imported before it is asked for.
 
     With ``rooms=True`` the files stand one folder deeper and the folder's name becomes ``plugin.room``.
-    Third parties add theirs under the entry-point group ``diorama.<kind>`` (``diorama.views`` and so on).
+    Third parties add theirs under the entry-point group ``diorama.<kind>`` (``diorama.views`` and so on). One that
+    cannot be used (it does not import, is no such plug-in, declares knobs that are none) is named in ``broken`` with
+    the reason and left out of ``items()`` and ``values()``; only who asks for it by name gets the error.
     """
 
-    def __init__(self, kind: str, package: str, noun: str, *, rooms: bool = False) -> None:
-        self.kind, self.package, self.noun, self.rooms = kind, package, noun, rooms
+    def __init__(self, kind: str, package: str, noun: str, base: str = _PLUGIN, *, rooms: bool = False) -> None:
+        self.kind, self.package, self.noun, self.base, self.rooms = kind, package, noun, base, rooms
+        self.broken: dict[str, str] = {}
+        """Third parties' plug-ins that were tried and cannot be used, with the reason."""
         self._modules: dict[str, str] | None = None
         self._foreign: dict[str, importlib.metadata.EntryPoint] = {}
         self._loaded: dict[str, Any] = {}
@@ -75,12 +85,57 @@ class Registry(Mapping[str, Any]):
             if self.rooms:
                 plugin.room = modules[name].split(".")[-2]
         elif name in self._foreign:
-            plugin = self._foreign[name].load()
-            plugin.name = name
+            plugin = self._accepted(name)
         else:
             raise not_found(self.noun, name, self)
         self._loaded[name] = plugin
         return plugin
+
+    def _accepted(self, name: str) -> Any:
+        """A third party's plug-in. *Raises* Unavailable where it cannot be used, whatever it does when it is loaded."""
+        if name not in self.broken:
+            try:
+                plugin = self._foreign[name].load()
+                plugin.name = name
+                check_plugin(plugin, self.base)
+                return plugin
+            except (Exception, SystemExit) as error:
+                self.leave_out(name, error)
+        raise Unavailable(self.broken[name])
+
+    def is_foreign(self, name: str) -> bool:
+        """Whether a third party offers it."""
+        self._find()
+        return name in self._foreign
+
+    def leave_out(self, name: str, error: BaseException) -> None:
+        """Say once that a plug-in cannot be used, and name it in ``broken``."""
+        point = self._foreign.get(name)
+        dist = getattr(point, "dist", None)
+        package = "diorama" if point is None else dist.name if dist is not None else point.value
+        text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
+        way = f"update or uninstall {package}" if point is not None else "install what it needs"
+        self.broken[name] = f"the {self.noun} {name!r} of {package} cannot be used and is left out ({text}); {way}"
+        with contextlib.suppress(Warning):  # where warnings are errors, a stranger's fault still stops nothing
+            warnings.warn(self.broken[name], stacklevel=5)
+
+    def _working(self) -> dict[str, Any]:
+        found = {}
+        for name in self:
+            try:
+                found[name] = self[name]
+            except (Unavailable, ImportError) as error:
+                if name not in self.broken:
+                    self.leave_out(name, error)
+        return {name: plugin for name, plugin in found.items() if name not in self.broken}
+
+    def items(self) -> ItemsView[str, Any]:
+        """Names and plug-ins, without those of third parties that cannot be used."""
+        return self._working().items()
+
+    def values(self) -> ValuesView[Any]:
+        """The plug-ins, without those of third parties that cannot be used."""
+        return self._working().values()
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._find(), *self._foreign, *self._loaded}))
@@ -122,6 +177,16 @@ class _PackageMapping(ModuleType, Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self.__dict__["_registry"]
 
+    def items(self) -> ItemsView[str, Any]:
+        """Names and plug-ins, as the registry gives them."""
+        found: ItemsView[str, Any] = self.__dict__["_registry"].items()
+        return found
+
+    def values(self) -> ValuesView[Any]:
+        """The plug-ins, as the registry gives them."""
+        found: ValuesView[Any] = self.__dict__["_registry"].values()
+        return found
+
     def register(self, name: str, plugin: Any) -> None:
         """Add a plug-in made in this process, as the registry does."""
         self.__dict__["_registry"].register(name, plugin)
@@ -137,6 +202,38 @@ class _PackageMapping(ModuleType, Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self.__dict__["_registry"])
+
+
+def check_plugin(plugin: Any, base: str) -> None:
+    """Raise UsageError where a class is no plug-in of a kind: another base, knobs that are none, values of wrong types.
+
+    *base* is written as ``package.module:Class``. What that class declares (``ClassVar``) must have the types it says.
+    """
+    place, _, attribute = base.partition(":")
+    wanted = getattr(importlib.import_module(place), attribute)
+    if not isinstance(plugin, type) or not issubclass(plugin, wanted):
+        raise UsageError(f"it must be a class derived from {place}.{attribute}, got {plugin!r}")
+    for cls in plugin.__mro__:
+        module = vars(sys.modules.get(cls.__module__, sys))
+        for name, annotation in vars(cls).get("__annotations__", {}).items() if issubclass(wanted, cls) else ():
+            try:
+                form = eval(annotation, module) if isinstance(annotation, str) else annotation  # noqa: S307 - our own bases' words
+            except NameError:
+                continue  # a type that only type checkers import
+            if get_origin(form) is ClassVar:
+                _check_type(name, getattr(plugin, name), get_args(form)[0])
+    try:
+        msgspec.convert(msgspec.to_builtins(describe(plugin)), protocol.Described)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise UsageError(f"what it says of itself has a wrong type: {error}") from None
+    plugin()  # an abstract class, or a default that its knob refuses
+
+
+def _check_type(name: str, value: Any, form: Any) -> None:
+    try:
+        msgspec.convert(value, form)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise UsageError(f"its {name} has a wrong type: {error}") from None
 
 
 def _paths(package: str) -> list[str]:
@@ -161,14 +258,18 @@ def _plugin_in(module: ModuleType) -> Any:
     return own[0]
 
 
-methods = Registry("methods", "diorama.methods.attribution", "attribution method")
-derivations = Registry("derivations", "diorama.derive.derivations", "derivation")
-projections = Registry("projections", "diorama.methods.projection", "projection")
-views = Registry("views", "diorama.views", "view", rooms=True)
-signals = Registry("signals", "diorama.record.signals", "signal")
-findings = Registry("findings", "diorama.record.findings", "finding")
-commands = Registry("commands", "diorama.record.commands", "command")
-demos = Registry("demos", "diorama.gallery", "demo")
+methods = Registry("methods", "diorama.methods.attribution", "attribution method", "diorama.methods.method:Method")
+derivations = Registry(
+    "derivations", "diorama.derive.derivations", "derivation", "diorama.derive.derivation:Derivation"
+)
+projections = Registry(
+    "projections", "diorama.methods.projection", "projection", "diorama.methods.projecting:Projection"
+)
+views = Registry("views", "diorama.views", "view", "diorama.views.view:View", rooms=True)
+signals = Registry("signals", "diorama.record.signals", "signal", "diorama.record.signals:Signal")
+findings = Registry("findings", "diorama.record.findings", "finding", "diorama.record.findings:Finding")
+commands = Registry("commands", "diorama.record.commands", "command", "diorama.record.commands:Command")
+demos = Registry("demos", "diorama.gallery", "demo", "diorama.gallery._demo:Demo")
 savers = Registry("savers", "diorama.export.formats", "file format")
 """What saves a picture, by suffix without the dot."""
 

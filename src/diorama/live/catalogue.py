@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from ..core import protocol
-from ..core.errors import DioramaError
 from ..core.glossary import TERMS
 from ..core.knobs import describe
 from ..core.registry import Registry, commands, demos, derivations, findings, methods, projections, signals, views
@@ -24,7 +23,8 @@ REGISTRIES = (methods, derivations, projections, views, signals, findings, comma
 
 
 def describe_installation(told: Callable[[int, int, str], None] = lambda *_: None) -> dict[str, Any]:
-    """Rooms, every plug-in of every registry, and the glossary as plain data. Imports all of them.
+    """Rooms, every plug-in of every registry, and the glossary as plain data. Imports all of them; a third party's that
+    cannot be used is left out, and ``broken`` says why.
 
     *told* hears how many are described, of how many, and which kind comes now.
     """
@@ -39,6 +39,7 @@ def describe_installation(told: Callable[[int, int, str], None] = lambda *_: Non
         form = protocol.View if registry is views else protocol.Method if registry is methods else protocol.Described
         found[registry.kind] = _described(registry, how, form)
         done += len(registry)
+    found["broken"] = [reason for registry in REGISTRIES for reason in registry.broken.values()]
     return found
 
 
@@ -58,15 +59,17 @@ def installed() -> dict[str, Any]:
     return found
 
 
-def _described(registry: Registry, how: Any, form: type[protocol.Described]) -> list[dict[str, Any]]:
+def _described(registry: Registry, how: Callable[[Any], Any], form: type[protocol.Described]) -> list[dict[str, Any]]:
     found = []
-    for name in registry:
+    for name, plugin in registry.items():
         try:
-            told = msgspec.to_builtins(how(registry[name]))
+            told = msgspec.to_builtins(how(plugin))
             msgspec.convert(told, form)
             found.append(told)
-        except (ImportError, DioramaError, msgspec.ValidationError):
-            continue  # a third party's plug-in whose own needs are missing: asking for it by name tells
+        except Exception as error:
+            if not registry.is_foreign(name):
+                raise
+            registry.leave_out(name, error)
     return found
 
 

@@ -103,6 +103,11 @@ class Hub:
             raise Unavailable(NO_CATALOGUE)
         return self._catalogue
 
+    @property
+    def broken(self) -> tuple[str, ...] | None:
+        """What third parties offer that cannot be used, each a sentence; None while nobody has looked yet."""
+        return None if self._catalogue is None else tuple(self._catalogue.get("broken", ()))
+
     def _say_preparing(self, event: dict[str, Any]) -> None:
         """Tell who waits for the catalogue how far it is: on the very first start everything is imported once."""
         with self._lock:

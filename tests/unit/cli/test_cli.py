@@ -263,6 +263,7 @@ from diorama.cli import program
 class Page:
     url = "here"
     class hub:
+        broken = ()
         class pool:
             kill = staticmethod(lambda: print("killed", flush=True))
     def close(self):

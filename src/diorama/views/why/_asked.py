@@ -241,7 +241,7 @@ def of_group(group: str, asked: Asked) -> list[Chosen]:
 
 def _all() -> list[Chosen]:
     order = list(GROUPS)
-    found = [Chosen(registry.methods[name](), _short(name)) for name in registry.methods]
+    found = [Chosen(method(), _short(name)) for name, method in registry.methods.items()]
     return sorted(found, key=lambda one: (order.index(one.method.group), one.name not in FEW))
 
 

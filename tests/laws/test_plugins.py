@@ -1,0 +1,264 @@
+"""Third parties' plug-ins of every kind: what is written against ``diorama.plugins`` works, what is broken stops nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama import plugins
+from diorama.core import protocol, registry
+from diorama.core.errors import Unavailable
+from diorama.core.knobs import Plugin
+from diorama.core.registry import Registry, check_plugin
+from diorama.live import catalogue
+from diorama.record import requests
+from diorama.record.setting_up import chosen_signals
+
+REGISTRIES = (*catalogue.REGISTRIES, registry.savers)
+
+
+def _base(kind: Registry) -> type:
+    own: type = next(iter(kind.values()))
+    return next(cls for cls in own.__mro__ if f"{cls.__module__}:{cls.__name__}" == kind.base)
+
+
+def _missing(kind: Registry) -> Any:
+    raise ModuleNotFoundError("No module named 'elsewhere'")
+
+
+def _leaves(kind: Registry) -> Any:
+    raise SystemExit(3)
+
+
+def _raises_in_its_body(kind: Registry) -> Any:
+    return type("Mine", (next(iter(kind.values())),), {"__init_subclass__": 1 / 0})
+
+
+def _stranger(kind: Registry) -> Any:
+    return type("Mine", (), {})
+
+
+def _no_class(kind: Registry) -> Any:
+    return 3
+
+
+def _wrong_help(kind: Registry) -> Any:
+    return type("Mine", (next(iter(kind.values())),), {"__annotations__": {"a": "int"}, "a": plugins.knob(1, 5)})  # type: ignore[arg-type]
+
+
+def _wrong_default(kind: Registry) -> Any:
+    own = {"__annotations__": {"a": "str"}, "a": plugins.knob("z", "One of two.", choices=("x", "y"))}
+    return type("Mine", (next(iter(kind.values())),), own)
+
+
+def _wrong_title(kind: Registry) -> Any:
+    return type("Mine", (next(iter(kind.values())),), {"title": ("Mine",)})
+
+
+FAULTS = (_missing, _leaves, _raises_in_its_body, _stranger, _no_class, _wrong_help, _wrong_default, _wrong_title)
+
+
+@pytest.fixture
+def offered() -> Iterator[Callable[[Registry, str, Callable[[], Any]], None]]:
+    """Offers plug-ins as an installed package does, and takes them back."""
+    touched: list[tuple[Registry, str]] = []
+
+    def offer(kind: Registry, name: str, load: Callable[[], Any]) -> None:
+        kind._find()
+        point = SimpleNamespace(name=name, value="mine:Mine", load=load, dist=SimpleNamespace(name="mine", version="1"))
+        kind._foreign[name] = point  # type: ignore[assignment]
+        touched.append((kind, name))
+
+    yield offer
+    for kind, name in touched:
+        for known in (kind._foreign, kind._loaded, kind.broken):
+            known.pop(name, None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
+def test_a_broken_plug_in_is_named_and_left_out(kind: Registry, offered: Any) -> None:
+    """Whatever a third party's plug-in does when it is loaded, the others stay, and its name tells what is wrong and whose it is."""
+    own = dict(kind.items())
+    for fault in FAULTS:
+        offered(kind, fault.__name__, lambda fault=fault: fault(kind))
+    with pytest.warns(UserWarning, match="of mine cannot be used and is left out"):
+        assert dict(kind.items()) == own
+    assert set(kind.broken) == {fault.__name__ for fault in FAULTS}
+    for fault in FAULTS:
+        with pytest.raises(Unavailable, match="update or uninstall mine"):
+            kind[fault.__name__]
+
+
+@pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
+def test_own_plug_ins_are_what_third_parties_must_be(kind: Registry) -> None:
+    """Each of diorama's own plug-ins passes the check that a third party's must pass, and has the base that is exported."""
+    for plugin in kind.values():
+        check_plugin(plugin, kind.base)
+    assert _base(kind) in vars(plugins).values()
+
+
+@pytest.mark.filterwarnings("ignore:the .* of mine cannot be used")
+def test_the_catalogue_names_what_is_broken(offered: Any) -> None:
+    """The page's greeting leaves out a view that says the wrong things of itself, and says why."""
+    offered(registry.views, "mine", lambda: type("Mine", (registry.views["curves"],), {"rows": 7}))
+    offered(registry.views, "other", lambda: type("Mine", (registry.views["curves"],), {"example": {"a": object()}}))
+    found = catalogue.describe_installation()
+    hello = msgspec.convert({**found, "event": "hello", "runs": ()}, protocol.Hello)
+    assert {"mine", "other"}.isdisjoint(view.name for view in hello.views)
+    assert any("view 'mine' of mine" in text and "rows" in text for text in hello.broken)
+    assert any("view 'other' of mine" in text for text in hello.broken)
+
+
+@pytest.mark.filterwarnings("ignore:the .* of mine cannot be used")
+def test_a_training_is_recorded_beside_a_broken_signal(offered: Any) -> None:
+    """A third party's signal that does not load is left out of what is recorded."""
+    before = [signal.name for signal in chosen_signals(None)]
+    offered(registry.signals, "mine", lambda: _missing(registry.signals))
+    assert [signal.name for signal in chosen_signals(None)] == before
+
+
+@pytest.mark.filterwarnings("ignore:the .* of mine cannot be used")
+def test_a_finding_that_fails_leaves_the_others(offered: Any, tmp_path: Path) -> None:
+    """A third party's finding that fails on a run takes no other with it."""
+
+    class Mine(plugins.Finding):
+        """Fails."""
+
+        def __call__(self, run: Any) -> list[plugins.Found]:
+            raise ZeroDivisionError
+
+    model = nn.Linear(2, 2)
+    with diorama.watch(model, tmp_path / "run", probe=(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))) as recorder:
+        recorder.step(loss=1.0)
+    before = diorama.open(tmp_path / "run").findings()
+    offered(registry.findings, "mine", lambda: Mine)
+    assert len(diorama.open(tmp_path / "run").findings()) == len(before)
+    assert "ZeroDivisionError" in registry.findings.broken["mine"]
+
+
+class Norms(plugins.View):
+    """How strong is each layer's weight?"""
+
+    needs = "snapshot"
+    room = "training"
+
+    def pictures(self, scene: plugins.Scene, selection: plugins.Selection) -> Iterator[plugins.Picture]:
+        """One bar a weight."""
+        norms = {name: float(np.linalg.norm(values)) for name, values in scene.parameters().items()}
+        bars = plugins.marks.Bars(values=np.array(list(norms.values())), labels=tuple(norms))
+        yield self.picture(scene, selection, "Norms", bars, "Each bar is one norm.")
+
+
+class Doubled(plugins.Method):
+    """Twice the input."""
+
+    def attribute(self, look: plugins.Looking, x: Any, target: Any) -> Iterator[plugins.Attribution]:
+        """One pass."""
+        there = look.run(x, target, look.points(x), grad=True)
+        yield self.found(look, x, target, 2 * x, there.value)
+
+
+class Halved(plugins.Signal):
+    """Half of the loss."""
+
+    def __call__(self, step: plugins.Step) -> dict[str, Any]:
+        """``halved``."""
+        return {"halved": float(step.scalars["loss"]) / 2}
+
+
+class Mark(plugins.Command):
+    """Says a word."""
+
+    word: str = plugins.knob("here", "Which word.")
+
+    def apply(self, training: Any) -> plugins.Applied:
+        """Say it."""
+        return plugins.Applied("", self.word, f"said {self.word}")
+
+
+class Total(plugins.Derivation):
+    """The sum of all weights."""
+
+    def cost(self, scene: plugins.Scene) -> plugins.Cost:
+        """No pass."""
+        return plugins.Cost(0)
+
+    def stages(self, scene: plugins.Scene, begun: Any = None, before: Any = None) -> Iterator[plugins.Stage]:
+        """One stage."""
+        yield plugins.Stage(sum(float(values.sum()) for values in scene.parameters().values()), 1.0)
+
+    def check(self, scene: plugins.Scene, value: Any) -> None:
+        """A number."""
+        if not isinstance(value, float):
+            raise ValueError("no number")
+
+
+class Firsts(plugins.Projection):
+    """The first columns."""
+
+    def placed(self, rows: Any, dimensions: int, start: Any, begun: Any) -> Iterator[plugins.Placed]:
+        """In one stage."""
+        yield plugins.Placed(rows[:, :dimensions])
+
+
+def test_what_is_written_against_the_page_works(offered: Any, tmp_path: Path) -> None:
+    """A view, a method, a signal, a command, a derivation and a projection that import ``diorama.plugins`` alone work by their names."""
+    for kind, plugin in (
+        (registry.views, Norms), (registry.methods, Doubled), (registry.signals, Halved), (registry.commands, Mark),
+        (registry.derivations, Total), (registry.projections, Firsts),
+    ):  # fmt: skip
+        offered(kind, plugin.__name__.lower(), lambda plugin=plugin: plugin)
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), torch.randn(6, 4)
+    with diorama.watch(model, tmp_path / "run", probe=(x, torch.tensor([0, 1, 2, 0, 1, 2]))) as recorder:
+        asked = requests.send(tmp_path / "run", "mark", {"word": "there"}, "python")
+        for _ in range(12):
+            recorder.step(loss=3.0)
+    run = diorama.open(tmp_path / "run")
+    assert run.series("halved")[1][0] == 1.5
+    answer = run.acknowledgement(asked)
+    assert answer is not None
+    assert "said there" in str(answer)
+    scene = diorama.Scene(model, x)
+    assert scene.view("norms").title == "Norms"
+    assert torch.equal(diorama.attribute(model, x, 0, method="doubled").values, 2 * x)
+    wanted = sum(float(values.sum()) for values in scene.parameters().values())
+    assert scene.derive("total").value == pytest.approx(wanted)
+    assert scene.derive("projection", layer="0", method="firsts").value is not None
+
+
+def test_the_command_line_names_what_is_broken(tmp_path: Path) -> None:
+    """``diorama list`` lists what works, and says on the terminal what is broken, the second time from what it kept."""
+    package = tmp_path / "site" / "mine-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[diorama.signals]\nmine = mine_module:Mine\n")
+    (tmp_path / "site" / "mine_module.py").write_text("raise RuntimeError('no luck')\n")
+    path = os.pathsep.join([str(tmp_path / "site"), str(Path(diorama.__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "diorama", "list", "signals"], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "weights" in done.stdout
+        assert "mine" not in done.stdout
+        assert "the signal 'mine' of mine cannot be used and is left out (RuntimeError: no luck)" in done.stderr
+
+
+def test_all_that_is_exported_says_what_it_is() -> None:
+    """Every name of ``diorama.plugins`` has a docstring."""
+    assert all(getattr(plugins, name).__doc__ for name in plugins.__all__)
+    assert issubclass(plugins.View, Plugin)
