@@ -217,12 +217,12 @@ from diorama.record.lock import RunLock, held
 folder = Path(sys.argv[1])
 lock = RunLock(folder); lock.take()
 def work():
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())
     time.sleep(60)
 child = multiprocessing.get_context("fork").Process(target=work, daemon=True); child.start()
 shutil.copytree(folder, folder.parent / "copy")
 assert held(folder)
-print("copied", flush=True)
+os.write(1, b"copied\\n")
 time.sleep(60)
 """
 
