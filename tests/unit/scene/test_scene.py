@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.core.errors import NotApplicable, NotFound, UsageError
+from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
 from diorama.core.selection import Selection
 from diorama.data.nesting import first
+from diorama.derive.scanning import known, seen
 from diorama.scene import Scene
 from diorama.scene.memory import Memory
 
@@ -95,8 +96,9 @@ def test_the_current_input_follows_the_selection() -> None:
     assert drawn.current(Selection.of("example:4")).label == "your input"
     assert drawn.current(Selection.of("example:4"), example=2).index == 2
     assert scene.current().key == "example:0"
-    with pytest.raises(UsageError, match="0 to 19"):
-        scene.current(example=20)
+    for outside in (20, -1):
+        with pytest.raises(UsageError, match="0 to 19"):
+            scene.current(example=outside)
 
 
 def test_an_input_of_another_shape_is_refused() -> None:
@@ -117,6 +119,38 @@ def test_an_edit_changes_the_look_and_not_the_model() -> None:
     assert scene.activations("0")["0"][:, 1].abs().max() > 0
     assert not torch.equal(edited.scores(), scene.scores())
     assert torch.equal(weights, model[0].weight)
+
+
+def test_scenes_of_a_scene_keep_what_they_are_told_and_nothing_else(tmp_path: Path) -> None:
+    """Edits add up, another step is looked at in the same way, `alone` drops the input, and cancelling stops a pass."""
+    run = diorama.open(_scene().save(tmp_path / "run"))
+    edited = run.scene(step=0).edit("unit:0/1", lesion=True).edit("unit:0/2", lesion=True)
+    assert [bool(part.any()) for part in edited.activations("0")["0"].unbind(1)] == [True, False, False, True]
+    drawn = edited.with_input(torch.zeros(1, 8, 8)).compared_with(run.scene(step=0))
+    again = drawn.at(0)
+    assert (again.edits, again.custom, len(again.others)) == (edited.edits, True, 1)
+    alone = drawn.alone()
+    assert (alone.edits, alone.custom, alone.others) == (edited.edits, False, ())
+    with pytest.raises(Cancelled):
+        run.scene(step=0).cancelled_by(lambda: True).scores()
+    assert len(run.scene(step=0).cancelled_by(lambda: False).scores()) == 20
+
+
+def test_a_pass_in_train_mode_is_one(tmp_path: Path) -> None:
+    """Dropout works in train mode alone, and what was kept in one mode is not given in the other."""
+    scene = Scene(nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5)), torch.rand(6, 4))
+    assert bool(scene.activations("1")["1"].all())
+    assert not bool(scene.activations("1", mode="train")["1"].all())
+    assert bool(scene.activations("1")["1"].all())
+
+
+def test_a_scan_of_an_edited_scene_is_not_taken_for_the_models(tmp_path: Path) -> None:
+    """Also not by whoever opens the run again."""
+    path = _scene().save(tmp_path / "run")
+    diorama.scan(diorama.open(path).scene().edit("unit:0/1", lesion=True))
+    scene = diorama.open(path).scene()
+    assert not known(scene, scene.layers["0"])
+    assert seen(scene, scene.layers["0"]).statistics.moments.high[1] != 0
 
 
 def test_parameters_cannot_be_written_through() -> None:
@@ -188,6 +222,7 @@ def test_the_memory_forgets_what_was_used_longest_ago() -> None:
     assert memory.has("a")
     memory.put("big", [torch.zeros(1000)])
     assert memory.get("big") is None
+    assert memory.has("a"), "what is too large pushes nothing out"
     assert memory.once("b", lambda: 7) == memory.once("b", lambda: 8) == 7
     memory.drop("a")
     memory.drop("b")
