@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { layered, lifted, place, type LayoutEdge, type LayoutNode, type Rect } from "../src/marks/layered.ts";
+import { inversions, layered, lifted, place, type LayoutEdge, type LayoutNode, type Rect } from "../src/marks/layered.ts";
 
 const SPACING = { across: 18, down: 30, padding: 10, title: 20 };
 
@@ -86,4 +86,14 @@ test("wishes are met as far as the order and the gaps allow", () => {
   const row = [{ x: 0, width: 10 }, { x: 0, width: 10 }, { x: 0, width: 10 }];
   place(row, [50, 50, 200], [1, 1, 1], 4);
   assert.deepEqual(row.map((item) => item.x), [43, 57, 200]);
+});
+
+test("pairs the wrong way round are counted as one by one", () => {
+  for (let seed = 1; seed < 40; seed++) {
+    const values = Array.from({ length: seed }, (_, i) => (i * i * 7 + seed * 13) % 11);
+    let wanted = 0;
+    for (let a = 0; a < values.length; a++) for (let b = a + 1; b < values.length; b++) if ((values[a] as number) > (values[b] as number)) wanted += 1;
+    assert.equal(inversions(values), wanted, values.join(","));
+  }
+  assert.equal(inversions([]), 0);
 });

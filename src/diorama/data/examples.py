@@ -116,10 +116,6 @@ class Examples:
             }
         return self.kind.decode(x)  # type: ignore[arg-type]
 
-    def class_name(self, index: int) -> str:
-        """A class's name, its number where it has none."""
-        return self.classes[index] if 0 <= index < len(self.classes) else str(index)
-
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file; functions of a kind are not stored, nor the held-out set."""
         flat: dict[str, Tensor] = {}

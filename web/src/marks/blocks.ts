@@ -25,6 +25,7 @@ export const draw: Draw<Blocks> = (element, first, context) => {
   const flows: HTMLElement[] = [];
   const keys = keyed(list, context);
   let mark = first;
+  let byId: ById = new Map();
   let laid: Layout | null = null;
   let signature = "";
 
@@ -35,12 +36,13 @@ export const draw: Draw<Blocks> = (element, first, context) => {
     list.classList.toggle("graph", graph);
     list.setAttribute("aria-label", mark.title || "network");
     ensure(plane, cards, mark.blocks.length, () => card(toggle));
-    const shown = graph ? mark.blocks : mark.blocks.filter((block) => visible(block, mark));
+    byId = new Map(mark.blocks.map((block) => [block.id, block]));
+    const holders = new Set(graph ? mark.blocks.map((block) => block.parent) : []);
     cards.forEach((item, i) => {
       const block = mark.blocks[i] as Block;
       item.show(block, theme, graph, block.value === null || !mark.limits ? null : css(block.value, mark.limits, theme));
-      item.hidden = !shown.includes(block);
-      item.classList.toggle("container", graph && mark.blocks.some((other) => other.parent === block.id));
+      item.hidden = !graph && !visible(block, byId);
+      item.classList.toggle("container", holders.has(block.id));
     });
     if (graph) paintGraph();
     else paintList();
@@ -56,7 +58,7 @@ export const draw: Draw<Blocks> = (element, first, context) => {
     between.forEach((text, i) => {
       const [item, flow] = [cards[i] as Card, flows[i] as HTMLElement];
       item.removeAttribute("style");
-      item.style.setProperty("--depth", String(depth(mark.blocks[i] as Block, mark)));
+      item.style.setProperty("--depth", String(depth(mark.blocks[i] as Block, byId)));
       setText(flow, text);
       flow.hidden = !text;
       if (item.nextElementSibling !== flow || (i > 0 && item.previousElementSibling !== flows[i - 1])) plane.append(item, flow);
@@ -116,28 +118,25 @@ export const draw: Draw<Blocks> = (element, first, context) => {
   };
 };
 
+type ById = ReadonlyMap<string, Block>;
+
 /** In a list, what lies in a closed block is not shown. */
-function visible(block: Block, mark: Blocks): boolean {
-  for (let at = parentOf(block, mark); at; at = parentOf(at, mark)) if (at.expandable && !at.open) return false;
+function visible(block: Block, byId: ById): boolean {
+  for (let at = byId.get(block.parent); at; at = byId.get(at.parent)) if (at.expandable && !at.open) return false;
   return true;
 }
 
-function parentOf(block: Block, mark: Blocks): Block | undefined {
-  return block.parent ? mark.blocks.find((other) => other.id === block.parent) : undefined;
-}
-
-function depth(block: Block, mark: Blocks): number {
+function depth(block: Block, byId: ById): number {
   let count = 0;
-  for (let at = parentOf(block, mark); at; at = parentOf(at, mark)) count += 1;
+  for (let at = byId.get(block.parent); at; at = byId.get(at.parent)) count += 1;
   return count;
 }
 
 /** What is written between one card and the next: the label of the edge that joins them. */
 export function flowsBetween(mark: Blocks): string[] {
-  return mark.blocks.map((block, i) => {
-    const next = mark.blocks[i + 1];
-    return (next && mark.edges.find((edge) => edge.source === block.id && edge.target === next.id)?.label) || "";
-  });
+  const labels = new Map<string, string>();
+  for (const { source, target, label } of mark.edges) if (!labels.has(`${source}\u0001${target}`)) labels.set(`${source}\u0001${target}`, label);
+  return mark.blocks.map((block, i) => labels.get(`${block.id}\u0001${mark.blocks[i + 1]?.id ?? ""}`) ?? "");
 }
 
 function part(block: Block, mark: Blocks): Part {

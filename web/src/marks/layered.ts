@@ -291,10 +291,23 @@ function crossings(rows: readonly Item[][]): number {
   let sum = 0;
   for (let i = 1; i < rows.length; i++) {
     const places = new Map((rows[i - 1] ?? []).map((item, at) => [item, at]));
-    const ends = (rows[i] ?? []).flatMap((item) => item.before.map((other) => places.get(other) ?? 0).sort((a, b) => a - b));
-    for (let a = 0; a < ends.length; a++) for (let b = a + 1; b < ends.length; b++) if ((ends[a] ?? 0) > (ends[b] ?? 0)) sum += 1;
+    sum += inversions((rows[i] ?? []).flatMap((item) => item.before.map((other) => places.get(other) ?? 0).sort((a, b) => a - b)));
   }
   return sum;
+}
+
+/** How many pairs stand the wrong way round; counted in a tree of sums, as dense graphs have many edges between two ranks. */
+export function inversions(values: readonly number[]): number {
+  const size = Math.max(0, ...values) + 1;
+  const tree = new Uint32Array(size + 1);
+  let found = 0;
+  values.forEach((value, seen) => {
+    let notLarger = 0;
+    for (let at = value + 1; at > 0; at -= at & -at) notLarger += tree[at] as number;
+    found += seen - notLarger;
+    for (let at = value + 1; at <= size; at += at & -at) tree[at] = (tree[at] as number) + 1;
+  });
+  return found;
 }
 
 /** Give each item a place across, near to what it is joined with, without overlaps. */

@@ -141,9 +141,3 @@ def _rank(part: Tensor, kind: object) -> int:
     if isinstance(kind, Image):
         return 0
     return 1 if part.is_floating_point() else 2
-
-
-def image_only(stage: Stage, what: str) -> None:
-    """Refuse what only pictures have."""
-    if not stage.image:
-        raise NotApplicable(f"{what} works on pictures, and the inputs are none; use synthesis")

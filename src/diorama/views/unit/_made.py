@@ -19,7 +19,6 @@ from ...data.nesting import Nested
 from ...derive import staging
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.stage import Stage
-from ...model.layers import Layer
 from ...scene import Scene
 from .. import inputs
 from ..units import main_layers
@@ -125,8 +124,3 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
         torch.cat([part, torch.full((longest - len(part), part.shape[1]), torch.nan)]) for part in parts
     ]  # fmt: skip
     return torch.cat(filled, 1)
-
-
-def plain_layer(layer: Layer) -> str:
-    """A layer with its shape, for a title."""
-    return f"{layer.name} ({' × '.join(map(str, layer.shape))})"
