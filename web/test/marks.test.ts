@@ -6,6 +6,8 @@ import { flowsBetween, unitAt } from "../src/marks/blocks.ts";
 import { sparkPath } from "../src/marks/card.ts";
 import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
+import { parted } from "../src/marks/elements.ts";
+import { shortened } from "../src/marks/sheet.ts";
 import { spread } from "../src/marks/lineplan.ts";
 import { order } from "../src/marks/table.ts";
 import { visible, wordStarts } from "../src/marks/text.ts";
@@ -95,4 +97,14 @@ test("a small map in a card is its unit, and a strip is a unit a cell", () => {
   assert.equal(unitAt(block([1, 1, 48]), 0.999), "unit:conv1/47");
   assert.equal(unitAt(block([1, 17, 68]), 0.5), null);
   assert.equal(unitAt(block([8, 17, 17], "op:relu"), 0.3), null);
+});
+
+test("a long name of a layer keeps its end when it is cut, and words lose theirs", () => {
+  const name = "encoder.layers.encoder_layer_11.self_attention.out_proj";
+  const [begin, end] = parted(`Weights of ${name}`);
+  assert.equal(begin + end, `Weights of ${name}`);
+  assert.ok(end.endsWith("self_attention.out_proj"));
+  assert.deepEqual(parted("Activations of example 0, sorted by strength"), ["Activations of example 0, sorted by strength", ""]);
+  assert.equal(shortened(name, 12), "enco…out_proj");
+  assert.equal(shortened("upper moon", 4), "uppe…");
 });

@@ -143,12 +143,16 @@ class Demo(Plugin, abc.ABC):
             torch.set_num_threads(threads)
         return model
 
+    def criterion(self, model: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:  # noqa: ARG002 - for those that need it
+        """The loss of each example as the training counts it; None where the task's own is that."""
+        return None
+
     def _watch(self, model: nn.Module, path: str | Path, examples: Examples, trainer: Trainer) -> Any:
         held_out = examples.held_out if examples.held_out is not None else examples.first(self.probe)
         return watch(
             model, path, probe=(held_out.x, held_out.y), classes=examples.classes, optimizer=trainer.optimizer,
             inputs=examples.kind, outputs=self.outputs, task=self.task, state=[trainer], name=type(self).name,
-            every=10,
+            every=10, criterion=self.criterion(model),
         )  # fmt: skip
 
 

@@ -67,9 +67,24 @@ class Regression(Demo):
         made.loss = lambda output, y: measures.squared_error(output, y) / scale
         return made
 
+    def criterion(self, model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+        """The probe set's loss is counted as the training's, so that the two curves can be compared."""
+        return Standard(float(model.units.scale))  # type: ignore[arg-type, union-attr]
+
     def metrics(self) -> dict[str, Callable[[Any, Tensor], float]]:
         """The mean error in the units of the table."""
         return {"error": measures.absolute_error}
+
+
+@dataclasses.dataclass(frozen=True)
+class Standard:
+    """The squared error of each example, counted in standard deviations of what is predicted."""
+
+    scale: float
+
+    def __call__(self, output: Tensor, y: Tensor) -> Tensor:
+        """One loss an example."""
+        return ((output.reshape(len(y), -1) - y.reshape(len(y), -1)) / self.scale).square().mean(1)
 
 
 class Units(nn.Module):

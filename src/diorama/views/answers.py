@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.colour import magnitude, symmetric
-from ..core.marks import Bars, Image, Node
+from ..core.colour import class_colour, magnitude, rgb, symmetric
+from ..core.marks import Bars, Group, Image, Node
 from ..core.selection import number_key
 from ..data import kinds
 from ..data.kinds import Tokens
@@ -17,11 +17,16 @@ from ..scene import Scene
 
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""
+_ROWS = 4
+"""So many names of classes are as high as standing bars."""
 
 
 def drawn(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = False, size: int = 96) -> Node:
-    """The answer to one input as a mark: a picture where the network answers with pictures, else bars."""
+    """The answer to one input as a mark: a picture where the network answers with pictures or with a class for each
+    place, else bars."""
     pixels = pictures(scene, scores)
+    if scene.task == "segmentation":
+        return _segments(scene, scores, truth, size)
     if pixels is None:
         return bars(scene, scores, truth, horizontal=horizontal)
     limits = magnitude(pixels[0], 0, 255, "grey") if pixels.ndim == 3 else None
@@ -30,9 +35,31 @@ def drawn(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool =
 
 def truth(scene: Scene, y: Tensor) -> Tensor | None:
     """What one example's answer is held against where it is drawn; None where nothing is known, or it is no few numbers."""
-    if scene.task in ("next_token", "segmentation", "reconstruction") or not bool(scene.reading.labelled(y)):
+    if scene.task in ("next_token", "reconstruction") or not bool(scene.reading.labelled(y)):
         return None
     return scene.reading.truth(y)[0]
+
+
+def _segments(scene: Scene, scores: Tensor, truth: Any, size: int) -> Node:
+    """The class of each place as a picture, the true ones beside it, and the share of each class as their legend."""
+    given = scene.reading.predictions(scores)[0]
+    shares = _shares(scene, scores)
+    if given.ndim != 2:
+        return shares
+    found: list[Node] = [Image(pixels=painted(given), title="answer", size=size)]
+    if truth is not None and truth.shape == given.shape:
+        found.append(Image(pixels=painted(truth), title="truth", size=size))
+    return Group(children=(*found, shares), direction="row")
+
+
+def painted(classes: Tensor) -> np.ndarray:
+    """A class for each place, (height, width), as a picture in the classes' colours; a place that says nothing is empty."""
+    told = classes.numpy()
+    table = np.array([(*rgb(class_colour(k)), 1.0) for k in range(max(1, int(told.max()) + 1))])
+    colours = table[np.maximum(told, 0)]
+    colours[told < 0] = 0
+    pixels: np.ndarray = np.round(255 * colours).astype(np.uint8)
+    return pixels
 
 
 def pictures(scene: Scene, scores: Tensor) -> np.ndarray | None:
@@ -90,8 +117,13 @@ def _classes(scene: Scene, chance: Tensor, truth: Any, horizontal: bool) -> Bars
         values=chance[order].numpy(), labels=tuple(scene.classes[int(k)] for k in order),
         keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
         reference=reference, limits=magnitude(chance.numpy(), 0, 1, "probability"),
-        unit="probability", strong=strong, horizontal=horizontal or count > MOST,
+        unit="probability", strong=strong, horizontal=horizontal or count > MOST or _named(scene, count),
     )  # fmt: skip
+
+
+def _named(scene: Scene, count: int) -> bool:
+    """Whether the classes are few and have names that are too long to stand below a bar."""
+    return count <= _ROWS and max(map(len, scene.classes[:count]), default=0) > _ROWS
 
 
 def _shares(scene: Scene, scores: Tensor) -> Bars:
@@ -103,7 +135,8 @@ def _shares(scene: Scene, scores: Tensor) -> Bars:
     return Bars(
         values=share[order], labels=tuple(_class_name(scene, int(k)) for k in order),
         keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
-        limits=magnitude(share, 0, 1, unit="share"), unit="share of the places", horizontal=count > MOST,
+        limits=magnitude(share, 0, 1, unit="share"), unit="share of the places", horizontal=True,
+        notes=tuple(f"{100 * share[k]:.0f} %" for k in order),
     )  # fmt: skip
 
 

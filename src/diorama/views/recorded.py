@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
 
+_FAMILY = 4
+"""So many numbers whose names differ only in a last number ("metric_0", "metric_1", …) stand in one chart."""
 GROUPS = ("learning", "learning rate", "updates", "weights", "gradients", "dead units", "all")
 _PATTERNS = {
     "learning rate": ("learning_rate*",),
@@ -95,15 +99,24 @@ def chosen(names: Sequence[str], group: str, patterns: str | None) -> list[str]:
 
 
 def charts(names: Iterable[str]) -> dict[str, list[Recorded]]:
-    """Series by chart; loss and accuracy come first."""
+    """Series by chart; loss and accuracy come first, and names that only a number tells apart share one."""
     found: dict[str, list[Recorded]] = {}
-    for name in names:
-        one = Recorded.of(name)
+    for one in _families([Recorded.of(name) for name in names]):
         found.setdefault(one.chart, []).append(one)
     if len(found.get("learning_rate", ())) == 1:
         found["learning_rate"] = [dataclasses.replace(found["learning_rate"][0], label="all parameters")]
     order = {"loss": 0, "accuracy": 1}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], 2)))
+
+
+def _families(members: Sequence[Recorded]) -> list[Recorded]:
+    stems = {one.name: re.sub(r"[\W_]*\d+$", "", one.name) for one in members if one.chart == one.name}
+    counts = Counter(filter(None, stems.values()))
+    return [
+        dataclasses.replace(one, chart=stem, label=one.name)
+        if (stem := stems.get(one.name, "")) and counts[stem] >= _FAMILY else one
+        for one in members
+    ]  # fmt: skip
 
 
 def smoothed(steps: Steps, values: Floats, window: float) -> Floats:

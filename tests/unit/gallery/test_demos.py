@@ -228,3 +228,15 @@ def test_the_autoencoder_wants_sides_it_can_halve_twice() -> None:
     examples = demo.prepare(Examples.of(torch.rand(20, 1, 10, 10), torch.arange(20) % 2))
     with pytest.raises(UsageError, match="multiples of 4"):
         demo.build(examples)
+
+
+def test_both_curves_of_a_regression_have_one_scale() -> None:
+    """The loss of the probe set is counted as the training's: on the same rows they are equal."""
+    demo = _demo("regression")
+    examples = demo.prepare(None)
+    model = demo.build(examples)
+    trainer = demo.trainer(model, examples)
+    output = model(examples.x)
+    counted = demo.criterion(model)(output, examples.y)
+    assert counted.shape == examples.y.shape
+    torch.testing.assert_close(counted.mean(), trainer.loss(output, examples.y))

@@ -11,8 +11,9 @@ from nets import images, letters
 from torch import nn
 
 import diorama
+from diorama.core.colour import class_colour, rgb
 from diorama.core.errors import NotApplicable, UsageError
-from diorama.core.marks import Bars, Field, Heatmap, Table, Text, Tiles
+from diorama.core.marks import Bars, Field, Heatmap, Image, Table, Text, Tiles
 from diorama.core.picture import Picture
 from diorama.derive.texts import PROPERTIES, properties
 from diorama.scene import Scene
@@ -220,3 +221,26 @@ def test_rooms_come_in_order_with_views_that_exist() -> None:
             assert place.view in diorama.views
             assert 1 <= place.columns <= 12
             diorama.views[place.view](**place.knobs)
+
+
+def test_a_segmentation_answers_with_a_picture_of_its_classes() -> None:
+    """Each place has the colour of its class, beside the truth, whose ignored places are empty; the legend has the same
+    colours and the shares of the answer."""
+    torch.manual_seed(0)
+    model = nn.Conv2d(1, 3, 3, padding=1)
+    x, y = torch.rand(2, 1, 6, 5), torch.randint(0, 3, (2, 6, 5))
+    y[0, 0] = -100
+    scene = Scene(model, x, y, task="segmentation", classes=["sky", "road", "a red car"])
+    picture = scene.view("answer", select="example:0")
+    given = model(x[:1]).argmax(1)[0].numpy()
+    answer, truth = (mark for mark in picture.marks() if isinstance(mark, Image) and mark.title in ("answer", "truth"))
+    for shown, told in ((answer, given), (truth, y[0].numpy())):
+        for k in range(3):
+            assert (shown.pixels[told == k] == [*(round(255 * c) for c in rgb(class_colour(k))), 255]).all()
+        assert not shown.pixels[told < 0].any()
+    legend = _mark(picture, Bars)
+    assert isinstance(legend, Bars)
+    assert legend.labels == ("sky", "road", "a red car")
+    assert legend.colours == (0, 1, 2)
+    np.testing.assert_allclose(legend.values, np.bincount(given.reshape(-1), minlength=3) / 30)
+    assert "colours are the class" in picture.caption

@@ -159,6 +159,15 @@ def test_events_are_marked(tmp_path: Path) -> None:
         assert any(event.x == 10 and "taken up again" in event.label for event in mark.events)
 
 
+def test_numbers_that_only_a_number_tells_apart_share_a_chart() -> None:
+    """Four or more such names are one chart's lines, under their own names; fewer, and other names, stay charts."""
+    names = ["loss", *(f"metric_{k}" for k in range(300)), "top_1", "top_5", "probe/loss"]
+    found = reading.charts(names)
+    assert list(found) == ["loss", "metric", "top_1", "top_5"]
+    assert [one.label for one in found["metric"][:2]] == ["metric_0", "metric_1"]
+    assert len(found["metric"]) == 300
+
+
 def test_nothing_recorded_yet_says_so(long: Run) -> None:
     """A group without any series does not apply, and says when it will."""
     with pytest.raises(NotApplicable, match="will appear"):

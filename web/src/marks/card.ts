@@ -4,7 +4,7 @@ import type { Theme } from "../colour.ts";
 import { row } from "../picture.ts";
 import type { Block } from "../types.ts";
 import { context2d, drawScaled, paintImage } from "./cells.ts";
-import { make, setText, svg } from "./elements.ts";
+import { make, setName, setText, svg } from "./elements.ts";
 import { face } from "./sheet.ts";
 
 const MAP = 17;
@@ -40,7 +40,7 @@ export function card(toggle: (id: string) => void): Card {
     setText(caret, block.open ? "▾" : "▸");
     caret.setAttribute("aria-label", `${block.open ? "close" : "open"} ${block.label}`);
     caret.setAttribute("aria-expanded", String(block.open));
-    setText(label, block.label);
+    setName(label, block.label);
     setText(detail, block.detail);
     detail.hidden = !block.detail;
     element.classList.toggle("op", !block.expandable && block.id.startsWith("op:"));

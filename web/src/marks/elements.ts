@@ -13,6 +13,25 @@ export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** So many characters at the end of a long name tell it from its neighbours. */
+const TELLING = 24;
+const LONG = 30;
+
+/** A text that holds a long dotted name in two parts, so that it can be cut between them and its end stays; others whole. */
+export function parted(text: string): [string, string] {
+  const long = text.split(" ").some((word) => word.length > LONG && word.includes("."));
+  return long && text.length > LONG ? [text.slice(0, -TELLING), text.slice(-TELLING)] : [text, ""];
+}
+
+/** Set a name that is cut in its middle where it has no room. */
+export function setName(element: HTMLElement, text: string): void {
+  if (element.textContent === text) return;
+  const [begin, end] = parted(text);
+  element.classList.toggle("parted", end !== "");
+  if (end) element.replaceChildren(make("span", "begin", begin), make("span", "end", end));
+  else element.textContent = text;
+}
+
 /** Set an attribute, or take it away with null. */
 export function setAttribute(element: Element, name: string, value: string | null): void {
   if (value === null) element.removeAttribute(name);

@@ -150,7 +150,9 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
   const foot = top + rows * cellHeight;
   mark.column_labels.forEach((label, column) => {
     if (column % everyColumn !== 0) return;
-    pen.fillText(fit(pen, label, everyColumn * cellWidth - 2), left + (column + 0.5) * cellWidth, foot + 11);
+    const text = fit(pen, label, everyColumn * cellWidth - 2);
+    // A name that is wider than its cell is moved in, not cut off, at the left edge.
+    pen.fillText(text, Math.max(pen.measureText(text).width / 2 + 1, left + (column + 0.5) * cellWidth), foot + 11);
   });
   if (mark.column_title) {
     const y = foot + (mark.column_labels.length ? 25 : 10);

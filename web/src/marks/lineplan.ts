@@ -324,19 +324,19 @@ function paintEvents(pen: CanvasRenderingContext2D, { x, top, bottom }: Plan, ma
   const told = (label: { text: string; more: number }) => (label.more ? `${label.text} +${label.more}` : label.text);
   const from = (label: { text: string; at: number; more: number }) =>
     Math.max(x.from, Math.min(x.to - pen.measureText(told(label)).width, label.at - 2));
-  for (const event of [...mark.events].sort((a, b) => a.x - b.x)) {
-    if (event.kind === "gap" || event.x < x.low || event.x > x.high) continue;
+  const marked = mark.events.filter((event) => event.kind !== "gap" && event.x >= x.low && event.x <= x.high).sort((a, b) => a.x - b.x);
+  marked.forEach((event, i) => {
     const at = Math.round(x.at(event.x)) + 0.5;
     pen.strokeStyle = event.kind === "finding" ? "#d17a12" : ink.muted;
     pen.lineWidth = 1;
     pen.setLineDash(event.kind === "flip" ? [1, 4] : [2, 2]);
     stroke(pen, at, top - 4, at, bottom);
     pen.setLineDash([]);
-    const label = { text: fit(pen, event.label, 110), at, more: 0 };
+    const label = { text: fit(pen, event.label, Math.max(110, x.at(marked[i + 1]?.x ?? x.high) - at - 8)), at, more: 0 };
     const before = labels.at(-1);
     if (before && from(label) < from(before) + pen.measureText(told(before)).width + 8) before.more += 1;
     else labels.push(label);
-  }
+  });
   pen.fillStyle = ink.muted;
   for (const label of labels) pen.fillText(told(label), from(label), top - 7);
 }

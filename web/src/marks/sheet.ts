@@ -92,15 +92,22 @@ export function face(size: number, weight = 400): string {
   return `${weight} ${size}px "Inter Variable", Inter, system-ui, sans-serif`;
 }
 
-/** The text, shortened with an ellipsis to a width. */
+/** The text, shortened with an ellipsis to a width; dotted names lose their middle, since their ends tell them apart. */
 export function fit(pen: CanvasRenderingContext2D, text: string, width: number): string {
   if (pen.measureText(text).width <= width) return text;
+  const cut = (length: number): string => shortened(text, length);
   let low = 0;
   let high = text.length;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
+    if (pen.measureText(cut(middle)).width <= width) low = middle;
     else high = middle - 1;
   }
-  return low ? `${text.slice(0, low)}…` : "";
+  return low ? cut(low) : "";
+}
+
+/** So many characters of a text, with an ellipsis where it is cut. */
+export function shortened(text: string, length: number): string {
+  const end = text.includes(".") && !text.includes(" ") ? Math.ceil((length * 2) / 3) : 0;
+  return `${text.slice(0, length - end)}…${end ? text.slice(-end) : ""}`;
 }

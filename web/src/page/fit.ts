@@ -9,7 +9,8 @@ const CAPTION = 20;
 const SLIDE = 24;
 /** The least width of a mark in a grid that has no width of its own, as in the style sheet. */
 const CELL = 240;
-const LEAST_WIDTH = 240;
+/** Charts that share a row are no narrower. */
+const LEAST_WIDTH = 190;
 const FACTORS = Array.from({ length: 80 }, (_, i) => 4 * 0.965 ** i).filter((factor) => factor >= 0.25);
 /** Below this share of their wanted size, tiles are too small to read. */
 const COMFORT = 0.75;

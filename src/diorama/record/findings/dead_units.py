@@ -69,7 +69,7 @@ class DeadUnits(Finding):
             found.append(Found(
                 self.name, 0.1, "Some units are silent", f"Units of {told} have been silent since the first reading, and "
                 "not more since then. Healthy networks have such units too.",
-                "the share of silent units has not grown", tuple(layer_key(name) for name, _ in calm), None, 0,
+                "The share of silent units has not grown", tuple(layer_key(name) for name, _ in calm), None, 0,
             ))  # fmt: skip
         return found
 

@@ -48,4 +48,6 @@ class Answer(View):
             else ""
         )
         caption = f"What the network receives of {current.label}, and its answer: {answers.said(scene, scores)}{told}."
+        if scene.task == "segmentation":
+            caption += " The picture's colours are the class that each place is answered with."
         yield self.picture(scene, selection, "Answer", body, caption)

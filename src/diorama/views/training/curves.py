@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _COLOURS = 10
 _CHARTS = 6
+_LINES = 200
+"""More lines in one chart are a grey cloud: the first stand for them, and any is chosen by name."""
 
 
 class Curves(View):
@@ -69,10 +71,14 @@ class Curves(View):
             raise NotApplicable(f"nothing was recorded for {self.show!r} yet; it will appear with the first readings")
         found = recorded.charts(wanted)
         layers = {key.layer for key in selection.all("layer")}
-        drawn = {chart: found[chart] for chart in list(found)[:_CHARTS]}
+        drawn = {chart: found[chart][:_LINES] for chart in list(found)[:_CHARTS]}
         marks = tuple(self._lines(scene, chart, members, runs, layers) for chart, members in drawn.items())
         left_out = len(found) - len(drawn)
         note = f"{left_out} more charts are left out; choose series by name" if left_out else ""
+        for chart, members in drawn.items():
+            if len(found[chart]) > len(members):
+                told = f"{len(members):,} of {len(found[chart]):,} lines of {chart!r} are drawn; choose others by name"
+                note = f"{told}; {note}" if note else told
         stopped = [
             one.label for chart, members in drawn.items() if self._log_y(chart) for one in members
             if one.name in runs[0].run.series_names and len(last := runs[0].run.series(one.name)[1]) and last[-1] == 0
