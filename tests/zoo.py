@@ -143,6 +143,43 @@ class Packed(nn.Module):
         return self.out(self.rnn(packed)[1][0][-1])
 
 
+class Ragged(nn.Module):
+    """A recurrent module, both ways and two layers deep, on sequences of unlike lengths, packed and padded again."""
+
+    def __init__(self, kind: type[nn.RNNBase] = nn.LSTM) -> None:
+        super().__init__()
+        self.rnn, self.out = kind(5, 6, num_layers=2, bidirectional=True), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        y, _ = nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
+        return self.out(y.sum(1))
+
+
+class Told(nn.Module):
+    """Takes what has no example axis beside its tensor: nothing, a flag, a word and a number without an axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor, mask: Tensor | None, double: bool, how: str, scale: Tensor) -> Tensor:
+        y = getattr(torch, how)(self.first(x if mask is None else x * mask))
+        return self.last(y * scale * (2 if double else 1))
+
+
+class Listed(nn.Module):
+    """Takes one list of two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(5, 6), nn.Linear(5, 6), nn.Linear(6, 3)
+
+    def forward(self, both: list[Tensor]) -> Tensor:
+        x, e = both
+        return self.last(F.relu(self.first(x) + self.second(e)))
+
+
 class Attending(nn.Module):
     """``nn.MultiheadAttention`` over a sequence."""
 
@@ -283,6 +320,13 @@ ZOO = [
     Specimen("gru", lambda: Recurrent(nn.GRU, num_layers=2, bidirectional=True, start=True), _tokens),
     Specimen("rnn", lambda: Recurrent(nn.RNN, nonlinearity="relu", late=True, bias=False), _tokens),
     Specimen("packed", Packed, lambda: torch.randn(4, 6, 5)),
+    Specimen("ragged", Ragged, lambda: (torch.randn(4, 6, 5), torch.tensor([3, 6, 1, 5]))),
+    Specimen("told", Told, lambda: (_rows(), None, True, "relu", torch.tensor(1.5))),
+    Specimen("listed", Listed, lambda: ([_rows(), _rows()],)),
+    Specimen(
+        "volume", lambda: nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3)),
+        lambda: torch.randn(4, 1, 5, 6, 6),
+    ),
     Specimen("attention", Attending, _steps),
     Specimen("attention_late", lambda: Attending(late=True, add_zero_attn=True, add_bias_kv=True), _steps),
     Specimen("encoder", Encoder, _steps),

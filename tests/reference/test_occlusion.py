@@ -113,3 +113,44 @@ def test_too_much_is_refused_before_it_starts() -> None:
         next(method.attribute(Looking(model, x=x), x, Target.of(0)))
     with pytest.raises(NotApplicable, match="fill='constant'"):
         _last("occlusion", nn.Linear(4, 2), torch.randn(1, 4), 0, fill="blur")
+
+
+def test_a_volume_is_covered_window_by_window_within_its_slices() -> None:
+    """A place's value is the mean drop of the windows that cover it, none of which reaches into the next slice."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv3d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).eval()
+    x = torch.randn(2, 1, 3, 5, 4)
+    model(x)
+    found = _last("occlusion", model, x, 1, size=2, stride=2).values
+    total, times = torch.zeros_like(x), torch.zeros_like(x)
+    for depth in range(3):
+        for row in (0, 2, 4):
+            for column in (0, 2):
+                place = (..., depth, slice(row, row + 2), slice(column, column + 2))
+                covered = x.clone()
+                covered[place] = 0
+                total[place] += (model(x) - model(covered))[:, 1].detach()[:, None, None, None]
+                times[place] += 1
+    assert torch.allclose(found, total / times, atol=1e-5)
+    clip = nn.Sequential(_Frames(), model)
+    again = _last("occlusion", clip, x.transpose(1, 2).repeat(1, 2, 1, 1, 1)[:, :6], 1, size=2, stride=2).values
+    assert again.shape == (2, 6, 1, 5, 4)
+
+
+class _Frames(nn.Module):
+    """Takes every second frame of a clip as the slices of a volume."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, ::2].transpose(1, 2)
+
+
+@pytest.mark.parametrize("method", ["feature_ablation", "lime", "kernel_shap", "shapley_sampling"])
+def test_black_box_methods_cut_a_volume_into_parts(method: str) -> None:
+    """A volume whose one bright cube makes the answer has its highest values in that cube."""
+    x = torch.zeros(1, 1, 6, 8, 8)
+    x[:, :, 2:4, 2:6, 2:6] = 1.0
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6 * 8 * 8, 2, bias=False))
+    nn.init.constant_(model[1].weight, 0.1)
+    found = _last(method, model, x, 1, segments=12).values[0, 0]
+    inside = found[2:4, 2:6, 2:6].mean()
+    assert float(inside) > 3 * float(found.abs().sum() - found[2:4, 2:6, 2:6].abs().sum()) / (6 * 8 * 8 - 32)

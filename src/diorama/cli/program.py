@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import click
 
+from ..core.blame import own_place
 from ..core.errors import DioramaError, UsageError
 from ..core.version import VERSION
 from .knobs import NamedGroup, knob_options, knobs_from
@@ -354,14 +354,8 @@ def _whose(error: Exception) -> str:
         return f"the memory was not enough: {str(error) or 'it ran out'}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename!r}' if error.filename else ''}"
-    ours, libraries = str(Path(__file__).parents[1]), {"stdlib", "purelib", "platlib"}
-    known = (ours, "<", *(path for path in map(sysconfig.get_path, libraries) if path))
-    frame, last = error.__traceback__, ""
-    while frame is not None:
-        if not frame.tb_frame.f_code.co_filename.startswith(known):
-            last = frame.tb_frame.f_code.co_filename
-        frame = frame.tb_next
-    return f"your own code failed: {said} (in {last})" if last else f"this is a fault of diorama: {said}"
+    place = own_place(error)
+    return f"your own code failed: {said} (in {place[0]})" if place is not None else f"this is a fault of diorama: {said}"
 
 
 def _sentence(error: click.ClickException) -> str:

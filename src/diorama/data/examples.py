@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core.errors import Damaged, Unavailable, UsageError
 from . import kinds
 from .fingerprint import fingerprint
-from .nesting import Nested, as_tensors, each, first, select, size, tensors, to
+from .nesting import Nested, Padded, as_tensors, each, first, named, select, size, tensors, to
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,9 +50,10 @@ class Examples:
         ``inputs`` is a kind (or one a name) that overrides the guess; what it leaves open is learned from ``x``.
         """
         x = as_tensors(x)
-        lengths = {int(tensor.shape[0]) if tensor.ndim else 0 for tensor in tensors(x)}
+        first(x)  # raises where there is none
+        lengths = sorted({int(tensor.shape[0]) for tensor in tensors(x)})
         if len(lengths) != 1:
-            raise UsageError(f"all inputs want the same number of examples, got {sorted(lengths)}")
+            raise UsageError(f"all inputs want the same number of examples, got {lengths}")
         labels = None if y is None else _labels(y)
         if labels is not None and len(labels) != size(x):
             raise UsageError(f"x and y want the same number of examples, got {size(x)} and {len(labels)}")
@@ -110,10 +111,8 @@ class Examples:
         """What is shown of the inputs: pictures, tokens, rows; for several inputs a dict by name."""
         x = self.x if indices is None else select(self.x, indices)
         if isinstance(self.kind, dict):
-            parts = x if isinstance(x, dict) else {str(k): part for k, part in enumerate(x)}
-            return {
-                name: kind.decode(parts[name]) for name, kind in self.kind.items() if isinstance(parts[name], Tensor)
-            }
+            parts = named(x)
+            return {name: kind.decode(parts[name]) for name, kind in self.kind.items() if name in parts}
         return self.kind.decode(x)  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
@@ -140,12 +139,23 @@ class Examples:
                 flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             x = _unflatten(about["shape"], flat)
             kind = kinds.from_json(about["kind"])
+            if isinstance(kind, dict):
+                # An older file names a part that holds several tensors once.
+                kind = {name: kind[name if name in kind else name.partition(".")[0]] for name in named(x)}
         except Exception as error:
             raise Damaged(f"{str(path)!r} does not hold examples: {error}") from error
         return cls(x, flat.get("y"), tuple(about["classes"]), kind, tuple(about["guessed"]))
 
 
 def _labels(y: Any) -> Tensor:
+    if isinstance(y, dict) or (isinstance(y, list | tuple) and any(isinstance(part, Tensor) and part.ndim for part in y)):
+        whole = list(y.values()) if isinstance(y, dict) else y
+        shapes = {tuple(part.shape) for part in whole if isinstance(part, Tensor)}
+        if isinstance(y, dict) or len(shapes) > 1:
+            raise UsageError(
+                f"y wants the labels of one task in one tensor, got {len(y)}; of a model with several tasks look at one: "
+                "outputs= names its output, y holds its labels"
+            )
     if not isinstance(y, Tensor):
         array = np.asarray(y)
         if array.dtype.kind in "OUS":
@@ -168,7 +178,7 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
                 "a model with several inputs wants inputs= as a dict of kinds, one a name (or '0', '1', …)"
             )
         return inputs.fitted(x), ()
-    parts = x if isinstance(x, dict) else {str(k): part for k, part in enumerate(x)} if isinstance(x, tuple) else None
+    parts = None if isinstance(x, Tensor) else named(x)
     if not isinstance(inputs, dict) or parts is None or {str(name) for name in inputs} - set(parts):
         raise UsageError(
             f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names, got {inputs!r}"
@@ -181,7 +191,8 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
             found[name] = told[name].fitted(part)
         else:
             one, sentence = kinds.guess(part)
-            found[name] = one if isinstance(one, kinds.Kind) else next(iter(one.values()))
+            assert isinstance(one, kinds.Kind)  # of one tensor
+            found[name] = one
             guessed.append(f"Input {name!r}: {sentence}")
     return found, tuple(guessed)
 
@@ -214,8 +225,12 @@ def _flatten(x: Nested, name: str, into: dict[str, Tensor]) -> Any:
         into[name] = x
         return name
     if isinstance(x, dict):
-        return {key: _flatten(part, f"{name}.{k}", into) for k, (key, part) in enumerate(x.items())}
-    return [_flatten(part, f"{name}.{k}", into) for k, part in enumerate(x)]
+        parts = {key: _flatten(part, f"{name}.{k}", into) for k, (key, part) in enumerate(x.items())}
+        return [None, "padded", parts] if isinstance(x, Padded) else parts
+    if isinstance(x, tuple | list):
+        listed = [_flatten(part, f"{name}.{k}", into) for k, part in enumerate(x)]
+        return [None, "list", listed] if isinstance(x, list) else listed
+    return [None, "constant", x]
 
 
 def _unflatten(shape: Any, flat: dict[str, Tensor]) -> Nested:
@@ -223,4 +238,10 @@ def _unflatten(shape: Any, flat: dict[str, Tensor]) -> Nested:
         return flat[shape]
     if isinstance(shape, dict):
         return {key: _unflatten(part, flat) for key, part in shape.items()}
+    if shape[:1] == [None]:
+        _, form, content = shape
+        if form == "constant":
+            return content  # type: ignore[no-any-return]
+        found: Any = _unflatten(content, flat)
+        return Padded(found) if form == "padded" else list(found)
     return tuple(_unflatten(part, flat) for part in shape)

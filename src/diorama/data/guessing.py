@@ -13,7 +13,8 @@ from torch import Tensor
 from ..core.errors import UsageError
 from . import kinds
 from .drawing import Drawing
-from .nesting import as_tensors, real
+from .nesting import as_tensors, named, real
+from .volumes import slices
 
 _LOOKED_AT = 512
 _DRAWABLE = 128
@@ -26,11 +27,7 @@ def kind_of(x: Any) -> tuple[kinds.Kinds, str]:
     if isinstance(x, Tensor):
         kind = _one(x)
         return kind, kind.sentence
-    parts = x if isinstance(x, dict) else {str(k): part for k, part in enumerate(x)}
-    found: dict[str, kinds.Kind] = {}
-    for name, part in parts.items():
-        one, _ = kind_of(part)
-        found[name] = one if isinstance(one, kinds.Kind) else next(iter(one.values()))
+    found: dict[str, kinds.Kind] = {name: _one(part) for name, part in named(x).items()}
     return found, " ".join(f"Input {name!r}: {kind.sentence}" for name, kind in found.items())
 
 
@@ -52,6 +49,8 @@ def _one(x: Tensor) -> kinds.Kind:
         return dataclasses.replace(series, sentence=said)
     table = kinds.Table().fitted(x)
     what = "a table's columns" if x.ndim == 2 else "shown in a row"
+    if x.ndim == 5:
+        what = f"shown as {slices(x.shape[1:])} slices side by side"
     return dataclasses.replace(table, sentence=f"guessed: numbers of shape {shape} are {what}.")
 
 

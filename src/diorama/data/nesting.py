@@ -1,5 +1,7 @@
-"""Inputs may be one tensor, a tuple (``model(*x)``) or a dict (``model(**x)``); dimension 0 is the example in all of
-them."""
+"""Inputs may be one tensor, a tuple (``model(*x)``) or a dict (``model(**x)``), also with lists and packed sequences in
+them; dimension 0 is the example in all tensors. What has no example axis is handed to the model as it is: ``None``, a
+number, a flag, a word, a tensor without an axis.
+"""
 
 from __future__ import annotations
 
@@ -9,39 +11,72 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ..core.errors import UsageError
 
-Nested = Tensor | tuple[Any, ...] | dict[str, Any]
-"""One tensor, or a tuple or dict of them."""
+Nested = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
+"""One tensor, or a tuple, list or dict of them."""
+
+
+class Padded(dict[str, Any]):
+    """A packed sequence as it can be read example by example: ``steps`` (n, t, …), padded, and ``lengths`` (n,)."""
+
+    @classmethod
+    def of(cls, sequence: PackedSequence) -> Padded:
+        """From a packed sequence, in the order in which its examples were given."""
+        steps, lengths = pad_packed_sequence(sequence, batch_first=True)
+        return cls(steps=steps.detach(), lengths=lengths)
+
+    def packed(self) -> PackedSequence:
+        """The packed sequence, as a model takes it."""
+        return pack_padded_sequence(self["steps"], self["lengths"].cpu(), batch_first=True, enforce_sorted=False)
+
+
+def constant(part: Any) -> bool:
+    """Whether a part of an input has no example axis, and is handed on as it is."""
+    return not part.ndim if isinstance(part, Tensor) else part is None or isinstance(part, bool | int | float | str)
+
+
+def named(x: Nested) -> dict[str, Tensor]:
+    """All tensors of an input by name: the dict's, or the position in a tuple or list, with dots between; "" alone."""
+    return dict(_named(x, ""))
+
+
+def _named(x: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(x, PackedSequence):
+        x = Padded.of(x)
+    if isinstance(x, Tensor):
+        if x.ndim:
+            yield name, x
+    elif isinstance(x, dict | tuple | list):
+        for key, part in x.items() if isinstance(x, dict) else enumerate(x):
+            yield from _named(part, f"{name}.{key}" if name else str(key))
 
 
 def tensors(x: Nested) -> Iterator[Tensor]:
-    """All tensors of an input, in order."""
-    if isinstance(x, Tensor):
-        yield x
-    elif isinstance(x, dict):
-        for part in x.values():
-            yield from tensors(part)
-    elif isinstance(x, (tuple, list)):
-        for part in x:
-            yield from tensors(part)
+    """All tensors of an input, in order; without those that have no axis."""
+    for _, tensor in _named(x, ""):
+        yield tensor
 
 
 def each(x: Nested, change: Callable[[Tensor], Tensor]) -> Nested:
-    """The same structure with every tensor changed."""
+    """The same structure with every tensor changed that has an example axis."""
+    if isinstance(x, PackedSequence):
+        x = Padded.of(x)
     if isinstance(x, dict):
-        return {name: each(part, change) for name, part in x.items()}
+        return type(x)({name: each(part, change) for name, part in x.items()})
     if isinstance(x, (tuple, list)):
-        return tuple(each(part, change) for part in x)
-    return change(x)
+        parts = [each(part, change) for part in x]
+        return parts if isinstance(x, list) else tuple(parts)
+    return x if constant(x) else change(x)
 
 
 def first(x: Nested) -> Tensor:
     """The first tensor of an input."""
     for tensor in tensors(x):
         return tensor
-    raise UsageError(f"an input holds at least one tensor, got {type(x).__name__} without any")
+    raise UsageError(f"an input holds at least one tensor with an example axis, got {type(x).__name__} without any")
 
 
 def size(x: Nested) -> int:
@@ -62,40 +97,65 @@ def select(x: Nested, indices: Any) -> Nested:
 
 def to(x: Nested, device: Any) -> Nested:
     """The input on a device (None leaves it where it is)."""
-    return x if device is None else each(x, lambda tensor: tensor.to(device))
+    if device is None:
+        return x
+    if isinstance(x, dict):
+        return type(x)({name: to(part, device) for name, part in x.items()})
+    if isinstance(x, (tuple, list)):
+        parts = [to(part, device) for part in x]
+        return parts if isinstance(x, list) else tuple(parts)
+    return x.to(device) if isinstance(x, Tensor) else x
 
 
 def join(parts: list[Nested]) -> Nested:
     """Several inputs of one structure, one after the other."""
-    head = parts[0]
+    head: Any = parts[0]
     if isinstance(head, dict):
-        return {name: join([part[name] for part in parts]) for name in head}  # type: ignore[index, call-overload]
+        return type(head)({name: join([part[name] for part in parts]) for name in head})  # type: ignore[index, call-overload]
     if isinstance(head, (tuple, list)):
-        return tuple(join([part[k] for part in parts]) for k in range(len(head)))  # type: ignore[index]
-    return torch.cat(parts)  # type: ignore[arg-type]
+        joined = [join([part[k] for part in parts]) for k in range(len(head))]  # type: ignore[index]
+        return joined if isinstance(head, list) else tuple(joined)
+    return head if constant(head) else torch.cat(parts)  # type: ignore[arg-type]
 
 
 def call(model: Callable[..., Any], x: Nested) -> Any:
     """Give an input to a model: a tuple as ``model(*x)``, a dict as ``model(**x)``."""
+    if isinstance(x, Tensor | Padded):
+        return model(_given(x))
     if isinstance(x, dict):
-        return model(**x)
-    if isinstance(x, (tuple, list)):
-        return model(*x)
+        return model(**{name: _given(part) for name, part in x.items()})
+    if isinstance(x, (tuple, list)) and not isinstance(x, PackedSequence):
+        return model(*(_given(part) for part in x))
     return model(x)
+
+
+def _given(part: Any) -> Any:
+    """A part of an input as the model takes it."""
+    if isinstance(part, Padded):
+        return part.packed()
+    if type(part) in (list, tuple):
+        return type(part)([_given(one) for one in part])
+    if type(part) is dict:
+        return {name: _given(one) for name, one in part.items()}
+    return part
 
 
 def as_tensors(x: Any) -> Nested:
     """Arrays, lists and tensors, also nested in tuples and dicts, as tensors; shares memory where it can."""
     if isinstance(x, Tensor):
-        return x.detach()
+        return _plain(x)
+    if isinstance(x, PackedSequence):
+        return Padded.of(x)
     if isinstance(x, dict):
         if not x:
             raise UsageError("an input given as a dict needs at least one entry, got none")
-        return {str(name): as_tensors(part) for name, part in x.items()}
+        return type(x)({str(name): _part(part) for name, part in x.items()}) if isinstance(x, Padded) else {
+            str(name): _part(part) for name, part in x.items()
+        }  # fmt: skip
     if isinstance(x, tuple):
         if not x:
             raise UsageError("an input given as a tuple needs at least one entry, got none")
-        return tuple(as_tensors(part) for part in x)
+        return tuple(_part(part) for part in x)
     try:
         array = np.asarray(x)
         if array.dtype == np.float64:
@@ -104,7 +164,29 @@ def as_tensors(x: Any) -> Nested:
             array = array.astype(np.int64)
         return torch.from_numpy(np.array(array) if not array.flags.writeable else np.ascontiguousarray(array))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"examples want numbers in arrays or tensors, got {type(x).__name__}: {error}") from None
+        told = " ".join(str(error).split())
+        hint = "; for a model that takes a list of tensors, pass a tuple of that list: (x, e) as ([x, e],)" if isinstance(x, list) else ""
+        raise UsageError(f"examples want numbers in arrays or tensors, got {type(x).__name__}: {told}{hint}") from None
+
+
+def _part(part: Any) -> Any:
+    """A part of a tuple or dict: what has no example axis stays, a list of tensors is a list of inputs."""
+    if constant(part):
+        return part.detach() if isinstance(part, Tensor) else part
+    if isinstance(part, list) and part and all(isinstance(one, Tensor | np.ndarray) or one is None for one in part):
+        return [_part(one) for one in part]
+    return as_tensors(part)
+
+
+def _plain(x: Tensor) -> Tensor:
+    """A tensor of which single examples can be taken. *Raises* UsageError for the forms of which they cannot."""
+    if x.is_nested:
+        way = "pass torch.nested.to_padded_tensor(x, 0.0), and let the model make it nested inside"
+        raise UsageError(f"examples want one shape each, and a nested tensor has rows of several; {way}")
+    if x.layout != torch.strided:
+        kind = str(x.layout).removeprefix("torch.")
+        raise UsageError(f"examples want dense tensors, got one of layout {kind}; pass x.to_dense(), and let the model make it sparse inside")
+    return x.detach()
 
 
 def real(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -16,6 +16,9 @@ from ..model.scan import Scan
 ROOM = 64_000_000
 """Bytes of examples that are kept with a scan at most; of each unit the first ones go before all second ones, and so on."""
 
+_LIST, _PADDED = "#list", "#padded"
+"""What lists of inputs and packed sequences are named among plain data."""
+
 
 class Shown:
     """Examples by their numbers. Those of a loader are held while it runs, since it hands each over only once."""
@@ -61,23 +64,33 @@ class Shown:
             self._keep(scan)
             numbers = np.array([number for number, _ in self._x], np.int64)
             labels = [self._y.get(int(number)) for number in numbers] if self._y else []
-            x = _joined([one for _, one in self._x]) if self._x else None
+            x = nesting.join([one for _, one in self._x]) if self._x else None
         return {"numbers": numbers, "labels": labels, "x": None if x is None else to_plain(x)}
 
 
 def to_plain(x: Nested) -> Any:
     """Tensors in tuples and dicts as arrays in lists and dicts."""
     if isinstance(x, dict):
-        return {str(name): to_plain(part) for name, part in x.items()}
+        parts = {str(name): to_plain(part) for name, part in x.items()}
+        return {_PADDED: parts} if isinstance(x, nesting.Padded) else parts
     if isinstance(x, tuple | list):
-        return [to_plain(part) for part in x]
+        listed = [to_plain(part) for part in x]
+        return {_LIST: listed} if isinstance(x, list) else listed
+    if not isinstance(x, Tensor):
+        return x
     return (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy()
 
 
 def of_plain(value: Any) -> Nested:
     """What :func:`to_plain` was made of. *Raises* ValueError for anything else."""
     if isinstance(value, dict):
+        if set(value) == {_LIST}:
+            return list(of_plain(value[_LIST]))
+        if set(value) == {_PADDED}:
+            return nesting.Padded(of_plain(value[_PADDED]))  # type: ignore[arg-type]
         return {name: of_plain(part) for name, part in value.items()}
+    if nesting.constant(value):
+        return value  # type: ignore[no-any-return]
     if isinstance(value, list):
         return tuple(of_plain(part) for part in value)
     if not isinstance(value, np.ndarray):
@@ -99,12 +112,3 @@ def _numbers(scan: Scan) -> np.ndarray:
 
 def _size(x: Nested) -> int:
     return sum(part.numel() * part.element_size() for part in nesting.tensors(x))
-
-
-def _joined(rows: list[Nested]) -> Nested:
-    first = rows[0]
-    if isinstance(first, dict):
-        return {name: _joined([row[name] for row in rows]) for name in first}  # type: ignore[call-overload,index]
-    if isinstance(first, tuple | list):
-        return tuple(_joined([row[k] for row in rows]) for k in range(len(first)))  # type: ignore[index]
-    return torch.cat(rows)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.blame import blamed
 from ..core.errors import NotApplicable, UsageError
 from ..core.knobs import build
 from ..core.registry import methods
@@ -68,7 +69,7 @@ def attribute(
     *Raises* NotFound for a method, knob, class or layer that does not exist; NotApplicable where the method does not
     fit the model or input, naming one that does.
     """
-    with Neutral():
+    with Neutral(), blamed():
         return _attributed(
             model, x, target, method, device, inputs, baseline, knobs, progress,
             {"outputs": outputs, "task": task, "classes": classes, "seed": seed, "cancel": cancel},

@@ -14,6 +14,7 @@ from ..core.rounding import SINGLE, rounding
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.mode import OpMode
+from ..model.ops import GENERATED
 from ..model.randomness import RandomKept
 from ..model.targets import Target
 from .attribute import only
@@ -21,11 +22,6 @@ from .batches import together
 from .cost import Cost
 from .method import Attribution, Group, Looking, Method
 from .patches import BATCH, Covers, Laid, draws_of, laid_out, largest
-
-_DRAWS = frozenset((
-    "rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "random_", "bernoulli_", "uniform_",
-    "normal_", "exponential_",
-))  # fmt: skip
 
 
 class BlackBox(Method):
@@ -96,7 +92,7 @@ def _drawing(generator: torch.Generator) -> Callable[..., Any]:
     """A rule by which random numbers come from a generator of our own, not from the user's."""
 
     def rule(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if name not in _DRAWS or kwargs.get("generator") is not None:
+        if name not in GENERATED or kwargs.get("generator") is not None:
             return NotImplemented
         if any(isinstance(part, Tensor) and part.device != generator.device for part in args):
             return NotImplemented
@@ -156,7 +152,7 @@ class Parts:
             broken.append(self._ids[-1][~laid.image.isfinite().all(1)[0]])
             cover = Covers(
                 method.fill, laid.image, value=method.value, sigma=max(1.0, min(laid.image.shape[2:]) / 8),
-                baseline=given[k].image if given else None, pixels=laid.pixels,
+                baseline=given[k].image if given else None, pixels=laid.pixels, depth=laid.depth,
             )  # fmt: skip
             self._covers.append(cover.whole(0))
         kept = torch.ones(self.count, dtype=torch.bool)
@@ -198,6 +194,9 @@ def _segments(laid: Laid, count: int) -> Tensor:
     from skimage.segmentation import slic
 
     pixels = np.nan_to_num(laid.image[0].detach().float().cpu().numpy().transpose(1, 2, 0))
+    if laid.depth > 1:
+        # Segments of a volume reach through its slices.
+        pixels = pixels.reshape(laid.depth, rows // laid.depth, columns, -1)
     low, high = float(pixels.min()), float(pixels.max())
     if high == low or rows * columns <= count:
         across = max(1, min(columns, round((count * columns / rows) ** 0.5)))

@@ -121,6 +121,11 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         at = tap.caught if tap.caught is not None else there[tap.layer.name]
         if at.is_complex():
             raise NotApplicable(f"maps are weighed as real numbers, and those of {tap.layer.name} are complex; use occlusion")
+        if len(at) != nesting.size(x):
+            raise NotApplicable(
+                f"{tap.layer.name} does not answer once for each example, so its maps lie over none of them; use "
+                "integrated_gradients or occlusion"
+            )
         slope = None
         if grad:
             last = tap is taps[-1]

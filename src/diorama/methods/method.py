@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import Plugin, sentence
 from ..core.picture import Picture
 from ..core.provenance import Provenance, versions
+from ..core.rounding import rounding
 from ..data import nesting
 from ..data.fingerprint import fingerprint
 from ..data.kinds import Image, Kind
@@ -396,7 +398,9 @@ class Method(Plugin):
         summed: Tensor | None = None,
     ) -> Attribution:
         """Hand a result back, with a note where its numbers need one, and how it was made."""
-        notes = [part for part in (note, numbers_note(x, values, self.signed)) if part]
+        tried = self.signed and self.group not in ("black box", "input modification")  # those have tried it
+        depends = functools.partial(_depends, look, x, target) if tried else bool
+        notes = [part for part in (note, numbers_note(x, values, self.signed, depends)) if part]
         knobs = {name: value for name, value in self.knobs().items() if value is not None}
         provenance = Provenance(
             method=self.name, sentence=sentence(type(self)), knobs=knobs, selection=str(target), seed=look.seed,
@@ -408,6 +412,15 @@ class Method(Plugin):
             values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
             maps or {}, summed, self.signed, x, look.kind,
         )  # fmt: skip
+
+
+def _depends(look: Looking, x: Nested, target: Target) -> bool:
+    """Whether the target is another one for another input: numbers at half their size, tokens in reverse order."""
+    other = nesting.each(x, lambda part: part / 2 if part.is_floating_point() else part.flip(1 if part.ndim > 1 else 0))
+    with torch.no_grad():
+        here, there = (look.run(at, target).value.detach() for at in (x, other))
+    apart = (here - there).abs() > rounding(torch.maximum(here.abs(), there.abs()), torch.finfo(here.dtype).eps)
+    return bool((apart & here.isfinite() & there.isfinite()).any())
 
 
 def completeness(values: Nested, wanted: Tensor) -> float:

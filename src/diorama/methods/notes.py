@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,8 +11,11 @@ from ..data import nesting
 from ..data.nesting import Nested
 
 
-def numbers_note(x: Nested, values: Nested, signed: bool = True) -> str:
-    """What a reader must know about an input or a map that is constant, zero or not finite; mostly nothing."""
+def numbers_note(x: Nested, values: Nested, signed: bool = True, depends: Callable[[], bool] = bool) -> str:
+    """What a reader must know about an input or a map that is constant, zero or not finite; mostly nothing.
+
+    ``depends`` tries whether the target changes with the input; it is asked where a map is zero everywhere.
+    """
     said = []
     given = [part for part in nesting.tensors(x) if part.is_floating_point() and part.numel()]
     parts = [_bounds(part) for part in given]
@@ -24,8 +29,12 @@ def numbers_note(x: Nested, values: Nested, signed: bool = True) -> str:
     if any(not bool(torch.isfinite(torch.cat(ends)).all()) for ends in maps):
         said.append("The map holds numbers that are not finite.")
     elif not any(bool(end.any()) for ends in maps for end in ends):
-        why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
-        said.append(f"The map is zero everywhere: {why}.")
+        if depends():
+            said.append("The map is zero everywhere, though the target changes with the input: what this method follows is flat "
+                        "or hidden here (quantized, rounded or detached numbers, say); use occlusion or lime.")  # fmt: skip
+        else:
+            why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
+            said.append(f"The map is zero everywhere: {why}.")
     return " ".join(said)
 
 

@@ -16,6 +16,7 @@ from ..core.rounding import rounding
 from ..data import nesting
 from ..data.kinds import Image, Kind
 from ..data.nesting import Nested
+from ..data.volumes import stacked
 from ..model.incremental import Incremental
 from ..model.targets import Target
 from .bare import windowed
@@ -33,7 +34,7 @@ SWEPT = 64
 class Laid:
     """One tensor of an input laid out as an image (n, channels, rows, columns), and the way back.
 
-    A table's row, a text or a series is an image of one row.
+    A table's row, a text or a series is an image of one row; the slices of a volume stand one below the other.
     """
 
     number: int
@@ -42,6 +43,8 @@ class Laid:
     back: Callable[[Tensor], Tensor]
     pixels: bool
     """Its places form a plane."""
+    depth: int = 1
+    """How many slices of a volume lie one below the other in it."""
 
     @property
     def whole(self) -> bool:
@@ -51,16 +54,14 @@ class Laid:
 
 def laid_out(x: Nested, kind: Kind | dict[str, Kind] | None) -> list[Laid]:
     """All tensors of an input as images; those of whole numbers only where they look like tokens (n, t)."""
-    names = list(x) if isinstance(x, dict) else [str(k) for k in range(len(x))] if isinstance(x, tuple) else [""]
     found = []
-    for k, part in enumerate(nesting.tensors(x)):
-        name = names[k] if k < len(names) else ""
+    for k, (name, part) in enumerate(nesting.named(x).items()):
         own = kind.get(name) if isinstance(kind, dict) else kind
         made = _laid(k, part, own)
         if made is not None:
             found.append(made)
     if not found:
-        raise NotApplicable("nothing in this input can be covered part by part: no image, row, text or series")
+        raise NotApplicable("nothing in this input can be covered part by part: no image, volume, row, text or series")
     return found
 
 
@@ -72,6 +73,9 @@ def _laid(number: int, part: Tensor, kind: Kind | None) -> Laid | None:
         return Laid(number, part.reshape(n, -1, kind.height, kind.width), lambda image: image.flatten(1), True)
     if part.ndim == 4:
         return Laid(number, part, lambda image: image, True)
+    if part.ndim == 5:
+        image, back, depth = stacked(part)
+        return Laid(number, image, back, True, depth)
     if part.ndim == 3 and isinstance(kind, Image):
         return Laid(number, part[:, None], lambda image: image[:, 0], True)
     if part.ndim == 3:
@@ -92,21 +96,34 @@ class Grid:
     columns: int
     size: tuple[int, int]
     stride: tuple[int, int]
+    depth: int = 1
+    """Of slices one below the other: no window reaches from one into the next."""
 
     @classmethod
     def over(cls, laid: Laid, size: int | None, stride: int | None) -> Grid:
         """The windows over one tensor; sizes left open are an eighth of an image's shorter side, or one column."""
         rows, columns = laid.image.shape[2:]
-        own = size if size is not None else max(1, min(rows, columns) // 8) if laid.pixels else 1
+        tall = rows // laid.depth
+        own = size if size is not None else max(1, min(tall, columns) // 8) if laid.pixels else 1
         step = stride if stride is not None else max(1, own // 2)
-        size2 = (min(own, rows), min(own, columns))
-        return cls(rows, columns, size2, (min(step, size2[0]) if rows == 1 else step, step))
+        size2 = (min(own, tall), min(own, columns))
+        return cls(rows, columns, size2, (min(step, size2[0]) if rows == 1 else step, step), laid.depth)
+
+    @property
+    def tall(self) -> int:
+        """The rows of one slice; all rows of a plain image."""
+        return self.rows // self.depth
+
+    @property
+    def _down(self) -> int:
+        """How many windows lie below each other in one slice."""
+        return math.ceil((self.tall - self.size[0]) / self.stride[0]) + 1
 
     @property
     def shape(self) -> tuple[int, int]:
         """How many windows lie down and across."""
         return (
-            math.ceil((self.rows - self.size[0]) / self.stride[0]) + 1,
+            self.depth * self._down,
             math.ceil((self.columns - self.size[1]) / self.stride[1]) + 1,
         )
 
@@ -118,9 +135,10 @@ class Grid:
     def span(self, number: int) -> tuple[slice, slice]:
         """The rows and columns of one window."""
         row, column = divmod(number, self.shape[1])
-        top, left = row * self.stride[0], column * self.stride[1]
+        slice_, row = divmod(row, self._down)
+        top, left = slice_ * self.tall + row * self.stride[0], column * self.stride[1]
         return (
-            slice(top, min(top + self.size[0], self.rows)),
+            slice(top, min(top + self.size[0], (slice_ + 1) * self.tall)),
             slice(left, min(left + self.size[1], self.columns)),
         )
 
@@ -159,7 +177,7 @@ class Covers:
 
     def __init__(
         self, fill: str, image: Tensor, *, value: float = 0.0, sigma: float = 1.0, draws: int = 1,
-        generator: torch.Generator | None = None, baseline: Tensor | None = None, pixels: bool = True,
+        generator: torch.Generator | None = None, baseline: Tensor | None = None, pixels: bool = True, depth: int = 1,
     ) -> None:  # fmt: skip
         self._image = image
         self.draws = draws if fill == "random" else 1
@@ -173,7 +191,10 @@ class Covers:
         elif fill == "mean":
             self._covers = _mean(image).to(image.dtype).expand_as(image)
         elif fill == "blur":
-            self._covers = blurred(torch.where(image.isfinite(), image.float(), _mean(image)), sigma).to(image.dtype)
+            known = torch.where(image.isfinite(), image.float(), _mean(image))
+            # Each slice by itself, as if it were a channel.
+            rows = image.shape[2] // depth
+            self._covers = blurred(known.unflatten(2, (depth, rows)).flatten(1, 2), sigma).view_as(image).to(image.dtype)
         elif baseline is not None:
             self._covers = baseline.to(image).expand_as(image)
         else:
@@ -189,7 +210,8 @@ class Covers:
         made, tops, lefts = [], [], []
         for number in numbers:
             down, across = grid.span(number)
-            top, left = min(down.start, grid.rows - height), min(across.start, grid.columns - width)
+            end = (down.start // grid.tall + 1) * grid.tall
+            top, left = min(down.start, end - height), min(across.start, grid.columns - width)
             patch = self._image[0, :, top : top + height, left : left + width].clone()
             inner = (slice(None), slice(down.start - top, None), slice(across.start - left, None))
             patch[inner] = self._covers[draw][:, down, across]
@@ -238,7 +260,7 @@ class Changed:
         self._laid, self._answer = laid, answer
         self._x = nesting.select(x, [example])
         self.image = laid.image[example : example + 1]
-        incremental = laid.pixels and not laid.whole and not look.function
+        incremental = laid.pixels and laid.depth == 1 and not laid.whole and not look.function
         self.engine = Incremental(self._run, self.image, cancel=look.cancel) if incremental else None
         if self.engine is not None and not windowed(look, self._x, self.engine, self._run, self.image):
             self.engine = None

@@ -13,6 +13,7 @@ from ..core.errors import NotFound
 from ..core.picture import Check, Picture
 from ..data import kinds, nesting
 from ..data.padding import folded
+from ..data.volumes import montage
 
 if TYPE_CHECKING:
     from .method import Attribution
@@ -42,7 +43,7 @@ def picture(heat: Attribution, example: int = 0) -> Picture:
 def _parts(heat: Attribution) -> list[tuple[str, Tensor, Tensor | None, kinds.Kind | None]]:
     """The tensors of the values with their names, inputs and kinds."""
     values = list(nesting.tensors(heat.values))
-    names = list(heat.values) if isinstance(heat.values, dict) else [str(k) for k in range(len(values))]
+    names = list(nesting.named(heat.values))
     given = list(nesting.tensors(heat.x)) if heat.x is not None else []
     rows = []
     for k, (name, part) in enumerate(zip(names, values, strict=True)):
@@ -64,7 +65,10 @@ def channels_summed(values: np.ndarray, kind: kinds.Kind | None) -> np.ndarray:
 
 
 def _mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | None, signed: bool) -> marks.Node:
-    numbers = channels_summed(values.detach().float().cpu().numpy(), kind)
+    numbers = channels_summed(np.atleast_1d(values.detach().float().cpu().numpy()), kind)
+    if numbers.ndim == 4:
+        numbers = montage(numbers.astype(np.float64))
+        return marks.Image(title=title, pixels=numbers, limits=symmetric(numbers) if signed else magnitude(numbers), size=240)
     limits: Limits = symmetric(numbers) if signed else magnitude(numbers)
     if isinstance(kind, kinds.Tokens) and numbers.ndim == 1 and x is not None:
         words, numbers = folded(kind.decode(x)[0], numbers)

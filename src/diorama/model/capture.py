@@ -23,6 +23,7 @@ from .axes import (
     tensors_in,
     time_major,
     unit_axis,
+    unpacked,
     with_argument,
     with_tensor,
 )
@@ -150,7 +151,6 @@ class Capture:
             keep=self._keep_part,
             edits=self._inner,
             gates=gates,
-            lenient=self._all,
         )
 
     def _path(self, name: str) -> str:
@@ -171,7 +171,7 @@ class Capture:
             self._stack.enter_context(EditedWeights(self.model, self._modules, self._weights))
             wanted = self._modules if self._all else dict.fromkeys(self._paths.values())
             for path in {**dict.fromkeys(self._paths.values()), **dict.fromkeys(wanted)}:
-                handle = self._modules[path].register_forward_hook(self._hook(path))
+                handle = nn.Module.register_forward_hook(self._modules[path], self._hook(path))
                 self._stack.callback(handle.remove)
             if self._opaque is not None:
                 self._stack.enter_context(self._opaque.trail)
@@ -374,12 +374,15 @@ class Capture:
         tensor = first_tensor(output)
         edits = self._edits.get(name)
         wanted = self._all or name in self._keep
-        if tensor is None and (edits or name in self._keep) and holds_packed(output):
-            raise NotApplicable(f"{name} runs on a packed sequence, which cannot be looked into; pass a padded batch")
-        if tensor is None or not (edits or wanted):
+        late = path in self._late
+        back: Callable[[Tensor], Any] | None = functools.partial(with_tensor, output, tensor) if tensor is not None else None
+        if back is None and (edits or wanted) and holds_packed(output):
+            tensor, back = unpacked(output)
+            late = False
+        if tensor is None or back is None or not (edits or wanted):
             self._stop_after(name)
             return None
-        axis = example_axis(tuple(tensor.shape), self._examples, path in self._late, bool(self._late))
+        axis = example_axis(tuple(tensor.shape), self._examples, late, bool(self._late))
         seen = tensor.transpose(0, axis) if axis else tensor
         if edits:
             seen = edited(seen, edits, self._unit_axis(name, module, seen))
@@ -389,7 +392,7 @@ class Capture:
         self._stop_after(name)
         if passed is None:
             return None
-        return with_tensor(output, tensor, passed.transpose(0, axis) if axis else passed)
+        return back(passed.transpose(0, axis) if axis else passed)
 
     def _store(self, name: str, seen: Tensor, passed: Tensor | None) -> Tensor | None:
         """Keep an activation; returns what goes on in its place, when that is another tensor than came."""

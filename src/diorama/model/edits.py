@@ -22,7 +22,8 @@ class Edit:
     """One change to what a model computes.
 
     *Meaning* ``lesion`` silences (0), ``value`` sets, ``scale`` multiplies, ``patch`` puts in given activations: of a
-    ``unit:layer/3`` (all its places, or one: ``@5,8``), of a whole ``layer:name``, of a ``head:name/4`` (lesion and
+    ``unit:layer/3`` (all its places, or one: ``@5,8``), of a
+    whole ``layer:name`` (everywhere, or all units at one place), of a ``head:name/4`` (lesion and
     scale only). A ``weight:layer/3,1`` or ``weight:layer.bias/3`` takes lesion, value and scale.
     *Raises* UsageError when it says no action or several.
     """
@@ -96,13 +97,12 @@ def edited(tensor: Tensor, edits: Sequence[Edit], axis: int) -> Tensor:
 def _place(edit: Edit, tensor: Tensor, axis: int) -> tuple[Any, ...]:
     """The index of what an edit changes."""
     where: list[Any] = [slice(None)] * tensor.ndim
-    if edit.key.kind == "layer":
-        return tuple(where)
-    units = tensor.shape[axis] if tensor.ndim > 1 else 1
-    if edit.key.number >= units:
-        raise UsageError(f"{edit.layer} has units 0 to {units - 1}, got {edit.key.number}")
-    if tensor.ndim > 1:
-        where[axis] = edit.key.number
+    if edit.key.kind != "layer":
+        units = tensor.shape[axis] if tensor.ndim > 1 else 1
+        if edit.key.number >= units:
+            raise UsageError(f"{edit.layer} has units 0 to {units - 1}, got {edit.key.number}")
+        if tensor.ndim > 1:
+            where[axis] = edit.key.number
     if edit.key.place:
         others = [k for k in range(1, tensor.ndim) if k != axis]
         if len(edit.key.place) != len(others):

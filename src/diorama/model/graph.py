@@ -152,6 +152,8 @@ class _Draft:
         elif isinstance(x, tuple | list) and len(x) > 1:
             named = {f"input.{k}": part for k, part in enumerate(x)}
         for name, part in named.items():
+            if first_tensor(part) is None:
+                continue
             label = name.removeprefix("input.")
             self.nodes[name] = Node(name, label, "input", "", self.shape(first_tensor(part)), 0, "")
             for tensor in tensors_in(part):

@@ -30,7 +30,7 @@ def recurrent(
     *Shapes* (n, t, hidden) each.
     *Error* the step-by-step run equals torch's kernels to 1e-6 in single precision.
     *Cost* one forward pass, with one round of small ops a step.
-    *Raises* NotApplicable for a model without recurrent layers, and for packed sequences.
+    *Raises* NotApplicable for a model without recurrent layers.
     """
     with Capture(model, mode=mode, edits=edits, cancel=cancel, gates=True) as look:
         look(x)

@@ -16,7 +16,8 @@ from ..core.selection import is_point, within
 from ..data import nesting
 from ..data.nesting import Nested
 from . import ops
-from .axes import example_axis, first_tensor, likely_unit_axis, time_major, unit_axis
+from .axes import example_axis, first_tensor, holds_packed, likely_unit_axis, time_major, unit_axis, unpacked
+from .mode import op_name
 from .untouched import Untouched
 from .unwrap import fed, layer_modules, unwrap
 
@@ -66,8 +67,12 @@ class LayerTable(Sequence[Layer]):
     Ops and what lies in an attention are no layers of the list, and found by their names too: ``table["op:block.softmax"]``.
     """
 
-    def __init__(self, layers: Iterable[Layer], find: Callable[[str], Layer] | None = None) -> None:
+    def __init__(
+        self, layers: Iterable[Layer], find: Callable[[str], Layer] | None = None, notes: tuple[str, ...] = ()
+    ) -> None:
         self._layers, self._find = tuple(layers), find
+        self.notes = notes
+        """What a person should know of how the model is built, a sentence each."""
         self._by_name = {layer.name: layer for layer in self._layers}
 
     @overload
@@ -154,27 +159,28 @@ def units_first(layer: Layer, tensor: Tensor) -> Tensor:
     return tensor if axis == 1 else tensor.movedim(axis, 1)
 
 
-def layers(model: nn.Module, x: Nested) -> LayerTable:
-    """Find a model's layers by running it once on at most two of the examples.
+def layers(model: nn.Module, x: Nested, *, examples: int = 2) -> LayerTable:
+    """Find a model's layers by running it once on at most so many of the examples.
 
     *Cost* one forward pass on two examples.
     *Raises* NotApplicable for a model that cannot be looked into.
     """
     plain = unwrap(model)
-    few = fed(plain, nesting.select(x, slice(0, 2)))
+    few = fed(plain, nesting.select(x, slice(0, examples)))
     modules = layer_modules(plain)
-    look = _Survey(modules, nesting.size(few))
+    look = _Survey(modules, nesting.size(few), frozenset(map(id, plain.parameters())))
+    look.graph = isinstance(plain, torch.fx.GraphModule)
     handles = []
     try:
         for path, module in modules.items():
-            handles.append(module.register_forward_pre_hook(look.before(path)))
-            handles.append(module.register_forward_hook(look.after(path)))
+            handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
+            handles.append(nn.Module.register_forward_hook(module, look.after(path)))
         with Untouched(plain), torch.no_grad(), look.rectified:
             nesting.call(plain, few)
     finally:
         for handle in handles:
             handle.remove()
-    return LayerTable(look.finished(), finder(plain, few))
+    return LayerTable(look.finished(), finder(plain, few), tuple(look.notes()))
 
 
 def finder(model: nn.Module, x: Nested) -> Callable[[str], Layer]:
@@ -193,16 +199,21 @@ def finder(model: nn.Module, x: Nested) -> Callable[[str], Layer]:
 
 
 class _Rectified(TorchFunctionMode):
-    """Remembers which layers' outputs went into a ReLU."""
+    """Remembers which layers' outputs went into a ReLU, and which weights are used that the model does not know of."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: frozenset[int]) -> None:
         super().__init__()
+        self.own = own
+        self.strangers: dict[int, nn.Parameter] = {}
         self.made_by: dict[tuple[int, int], list[int]] = {}
         self.layers: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        if args and isinstance(args[0], Tensor) and ops.rectifies(getattr(func, "__name__", ""), args, kwargs):
+        for part in args:
+            if isinstance(part, nn.Parameter) and id(part) not in self.own:
+                self.strangers[id(part)] = part
+        if args and isinstance(args[0], Tensor) and ops.rectifies(op_name(func), args, kwargs):
             self.layers.update(self.made_by.get(_state(args[0]), ()))
         return func(*args, **kwargs)
 
@@ -215,10 +226,12 @@ def _state(tensor: Tensor) -> tuple[int, int]:
 class _Survey:
     """Collects the layers of one forward pass."""
 
-    def __init__(self, modules: dict[str, nn.Module], examples: int) -> None:
+    def __init__(self, modules: dict[str, nn.Module], examples: int, own: frozenset[int] = frozenset()) -> None:
         self.modules, self.examples = modules, examples
         self.late = time_major(modules)
-        self.rectified = _Rectified()
+        self.graph = False
+        """The model is a graph of ops, in which no module is called."""
+        self.rectified = _Rectified(own)
         self.found: list[Layer] = []
         self.outputs: list[Tensor] = []  # kept alive, so that no two share an id
         self.calls: dict[str, int] = {}
@@ -236,21 +249,22 @@ class _Survey:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             leaf = not self.inside.pop()
             self.calls[path] = call = self.calls.get(path, 0) + 1
-            tensor = first_tensor(output)
+            tensor, late = first_tensor(output), path in self.late
+            if tensor is None and holds_packed(output):
+                tensor, late = unpacked(output)[0], False
             if tensor is not None:
-                self._add(path, module, call, leaf, tensor)
+                self._add(path, module, call, leaf, tensor, late)
 
         return hook
 
-    def _add(self, path: str, module: nn.Module, call: int, leaf: bool, tensor: Tensor) -> None:
+    def _add(self, path: str, module: nn.Module, call: int, leaf: bool, tensor: Tensor, late: bool) -> None:
         sizes = list(tensor.shape)
         if sizes:
-            late = example_axis(tuple(sizes), self.examples, path in self.late, bool(self.late))
-            sizes.insert(0, sizes.pop(late))
+            axis = example_axis(tuple(sizes), self.examples, late, bool(self.late))
+            sizes.insert(0, sizes.pop(axis))
         shape = tuple(sizes)
-        axis = unit_axis(module, len(shape))
-        if axis is None:
-            axis = likely_unit_axis(shape, self.axes)
+        known = unit_axis(module, len(shape))
+        axis = likely_unit_axis(shape, self.axes) if known is None else known
         self.axes.pop(shape, None)
         self.axes[shape] = axis
         parts = recurrent_parts(module) if call == 1 else ()
@@ -280,6 +294,20 @@ class _Survey:
         """The layers, numbered, with those marked whose output went into a ReLU."""
         for order, layer in enumerate(self.found):
             yield dataclasses.replace(layer, order=order, rectified=order in self.rectified.layers)
+
+    def notes(self) -> Iterator[str]:
+        """What a person should know of how the model is built."""
+        strange = len(self.rectified.strangers)
+        if strange:
+            yield (
+                f"{strange} of the weights that the model uses are not among its parameters (of modules in a plain list, say), so "
+                "they are neither stored nor trained with it: hold such modules in an nn.ModuleList"
+            )
+        if self.modules and not any(layer.shape for layer in self.found):
+            way = "run its layers outside of vmap and functional_call"
+            if self.graph:
+                way = "torch.export.unflatten(program) gives an exported model its layers back"
+            yield f"no layer answers once for each example, so activations are read of ops alone, such as op:linear; {way}"
 
 
 def recurrent_parts(module: nn.Module) -> tuple[str, ...]:
@@ -311,9 +339,8 @@ def main_weight(path: str, module: nn.Module) -> str | None:
     several and none is called ``weight``); None without any.
     """
     own = {name: p for name, p in module.named_parameters(recurse=False) if p.ndim >= 2}
-    shaped = module._modules.get("parametrizations")
-    if shaped is not None:
-        inner = shaped.named_parameters()
+    if "parametrizations" in module._modules:
+        inner = module._modules["parametrizations"].named_parameters()  # type: ignore[union-attr]
         own |= {f"parametrizations.{name}": parameter for name, parameter in inner if parameter.ndim >= 2}
     if not own:
         return None

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 from ..core.selection import within, without_call
 from .axes import tensors_in
 from .ops import ALIASES
+from .overloads import is_overload, usual
 
 Callback = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any], Any], None]
 Rule = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -34,6 +35,8 @@ _REFLECTED = ("radd", "rmul", "rmatmul", "rtruediv", "rdiv", "rpow", "rfloordiv"
 def op_name(func: Callable[..., Any]) -> str:
     """The usual name of an op: ``relu``, ``relu_``; ``add`` for ``+``, ``add_`` for ``+=``; ``T`` for ``.T``."""
     name = getattr(func, "__name__", type(func).__name__)
+    if isinstance(func, torch._ops.OpOverload):
+        name = name.partition(".")[0]
     if name == "__get__":
         return str(getattr(getattr(func, "__self__", None), "__name__", name))
     if not (name.startswith("__") and name.endswith("__")):
@@ -44,6 +47,12 @@ def op_name(func: Callable[..., Any]) -> str:
     if bare[:1] == "i" and bare[1:] in ("add", "sub", "mul", "truediv", "pow", "and", "or"):
         return _SIGNS.get(bare[1:], bare[1:]) + "_"
     return _SIGNS.get(bare, bare)
+
+
+@functools.lru_cache(maxsize=4096)
+def _called(func: Callable[..., Any]) -> tuple[str, bool]:
+    """An op's usual name, and whether it may be called otherwise than the function of that name."""
+    return op_name(func), is_overload(func)
 
 
 class OpMode(TorchFunctionMode):
@@ -97,7 +106,9 @@ class OpMode(TorchFunctionMode):
             self._cancel()
         if self._aside or not (self._rules or self._callbacks or self._around):
             return func(*args, **kwargs)
-        name = op_name(func)
+        name, otherwise = _called(func)
+        if otherwise:
+            func, args, kwargs = usual(func, args, kwargs)
         if self._around is not None:
             return self._around(name, func, args, kwargs, self._ran)
         return self._ran(name, func, args, kwargs)
@@ -179,8 +190,8 @@ class Trail:
 
     def __enter__(self) -> Trail:
         for path, module in self._modules.items():
-            self._handles.append(module.register_forward_pre_hook(self._before(path), with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._after(path), with_kwargs=True))
+            self._handles.append(nn.Module.register_forward_pre_hook(module, self._before(path), with_kwargs=True))
+            self._handles.append(nn.Module.register_forward_hook(module, self._after(path), with_kwargs=True))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..core.selection import within
@@ -12,14 +13,13 @@ from . import attention, recurrent
 from .attention import Touch
 from .edits import Edit, edited_step
 from .mode import Trail
-from .recurrent import Kernel, States, packed
+from .recurrent import Kernel, States
 
 
 class Opaque:
     """A rule for an OpMode that opens the kernels of the modules asked for, and runs all others as they are.
 
     ``keep(name, h)`` sees the output of each part of a recurrent module named in ``parts`` and returns what goes on.
-    ``lenient`` lets packed sequences pass unopened.
     """
 
     def __init__(
@@ -30,15 +30,22 @@ class Opaque:
         keep: Callable[[str, Tensor], Tensor],
         edits: Mapping[str, Sequence[Edit]],
         gates: bool = False,
-        lenient: bool = False,
     ) -> None:
-        self.trail = Trail(modules)
+        self.trail = Trail(modules, opened=self._opened)
         self.states: dict[str, States] = {}
         self.touched: dict[str, Touch] = {}
         """By attention: what sees its queries, keys, values and pattern, and says what goes on."""
         self._parts, self._keep, self._edits = parts, keep, edits
-        self._gates, self._lenient = gates, lenient
+        self._gates = gates
+        self._order: Tensor | None = None
+        """Of the packed sequence that is being read: where each example, as given, stands in it."""
         self._times: dict[str, int] = {}
+
+    def _opened(self, name: str, module: nn.Module, given: Any) -> None:
+        if isinstance(module, nn.RNNBase):
+            args, kwargs = given
+            sequence = args[0] if args else kwargs.get("input")
+            self._order = sequence.unsorted_indices if isinstance(sequence, nn.utils.rnn.PackedSequence) else None
 
     def restart(self) -> None:
         """Forget what the last forward pass left."""
@@ -57,20 +64,25 @@ class Opaque:
         asked = {part for part in (*self._parts, *self._edits) if part.startswith(within(here, "l"))}
         if not asked and not self._gates:
             return NotImplemented
-        if self._lenient and packed(args):
-            return NotImplemented
-        call = Kernel.of(name, args, here or "the model")
+        call = Kernel.of(name, args)
+        order = self._order if call.sizes is not None else None
+        back = None if order is None else torch.argsort(order)
         edits = {part: self._edits[within(here, part)] for part in call.parts if within(here, part) in self._edits}
-        if not edits and not self._gates:
+        if not edits and not self._gates and call.sizes is None:
             return recurrent.by_layer(call, func, lambda part, h: self._kept(within(here, part), h))
 
         def seen(part: str, states: States) -> None:
+            if order is not None:
+                states = States({name: value[order] for name, value in states.items()})
             if self._gates:
                 self.states[within(here, part)] = states
             self._kept(within(here, part), states["h"])
 
         def change(part: str, step: int, h: Tensor) -> Tensor:
-            return edited_step(h, edits[part], step) if part in edits else h
+            if part not in edits:
+                return h
+            # An edit names examples in the order in which they were given.
+            return edited_step(h, edits[part], step) if back is None else edited_step(h[order], edits[part], step)[back]
 
         return recurrent.by_step(call, seen, change if edits else None)
 

@@ -110,6 +110,27 @@ ASKS = frozenset((
 # fmt: on
 """Asked of a tensor, these read no value of it."""
 
+# fmt: off
+GENERATED = frozenset((
+    "rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "random_", "bernoulli_", "uniform_",
+    "normal_", "exponential_", "cauchy_", "geometric_", "log_normal_", "poisson", "binomial",
+))
+"""Ops that draw random numbers and take a generator for them."""
+DRAWS = GENERATED | DROPOUT | frozenset(name + "_" for name in DROPOUT) | frozenset((
+    "_sample_dirichlet", "_standard_gamma", "fractional_max_pool2d", "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d", "fractional_max_pool3d_with_indices", "gru", "gumbel_softmax", "kaiming_normal_",
+    "kaiming_uniform_", "lstm", "multi_head_attention_forward", "orthogonal_", "rand_like", "randint_like", "randn_like",
+    "rnn_relu", "rnn_tanh", "rrelu", "rrelu_", "scaled_dot_product_attention", "trunc_normal_", "xavier_normal_",
+    "xavier_uniform_",
+))
+# fmt: on
+"""Ops that may draw from a default generator."""
+
+NOISE = DRAWS - DROPOUT - {"gru", "lstm", "rnn_relu", "rnn_tanh", "multi_head_attention_forward", "scaled_dot_product_attention"}
+"""Of these, those that draw in eval mode too."""
+REORDERS = frozenset({"sort", "argsort", "index_select"})
+"""Along the axis of the examples, these put them in another order."""
+
 SCORES = PRODUCTS - {"mv", "dot", "inner"} | {"baddbmm"}
 """Products that may compare queries with keys."""
 _FORM = frozenset(["view", "reshape", "unflatten", "flatten", "unsqueeze", "squeeze", "expand", "reshape_as", "view_as", "getitem"])

@@ -235,6 +235,13 @@ def pick(output: Any, wanted: Wanted = None) -> tuple[Tensor, str]:
         return _piece(output, wanted), ""
     if isinstance(output, Tensor):
         return output, ""
+    if isinstance(output, list) and output and all(isinstance(one, Mapping) for one in output):
+        names = list(output[0])
+        example = repr("scores" if "scores" in names else names[-1] if names else "scores")
+        raise NotApplicable(
+            f"the model answers with one dict an example (of {', '.join(map(repr, names))}); say which numbers are meant, one row an "
+            f"example: outputs=lambda found: torch.stack([one[{example}].max()[None] for one in found])"
+        )
     pieces = dict(_pieces(output))
     if not pieces:
         raise NotApplicable(f"the model returns {type(output).__name__}, in which there is no tensor; pass outputs=")

@@ -333,6 +333,8 @@ class _Survey:
         self.axes: dict[tuple[int, ...], int] = {}
         self.alive: list[Tensor] = []
         self.answered = 0
+        self.drawn = False
+        """Random numbers were drawn, so that equal examples need not stay equal."""
 
     def run(self, x: Nested) -> None:
         """Run the model on so many examples."""
@@ -357,7 +359,8 @@ class _Survey:
             return
         if name in ops.NOTHING_DONE and any(made is source for made in results for source in given):
             return
-        layouts = tuple(self._layout(full, k, made) for k, made in enumerate(results))
+        self.drawn |= name in ops.NOISE
+        layouts = tuple(self._layout(full, k, made, name) for k, made in enumerate(results))
         units = tuple(self._unit(name, made, layout, given) for made, layout in zip(results, layouts, strict=True))
         if ops.rectifies(name, args, kwargs) and given:
             source = ops.plain(self.maker.get(id(given[0]), ""))
@@ -365,7 +368,7 @@ class _Survey:
                 self.records[source] = dataclasses.replace(self.records[source], rectified=True)
         self.records[full] = OpRecord(
             full, name, self.trail.here, tuple(self.maker.get(id(source), "") for source in given),
-            tuple(tuple(made.shape) for made in results), tuple(tuple(source.shape) for source in given), layouts, units,
+            tuple(map(_shape, results)), tuple(map(_shape, given)), layouts, units,
             sum(source.numel() for source in given if isinstance(source, nn.Parameter)), max(0, self.answered - 1),
             text=args[0] if name == "einsum" and args and isinstance(args[0], str) else "",
             axis=ops.axis_of(args, kwargs) if name in ops.SOFTMAX else None, **self._inside(full, name, args, kwargs, given),
@@ -393,19 +396,28 @@ class _Survey:
         self.maker[id(tensor)] = name
         self.alive.append(tensor)
 
-    def _layout(self, full: str, number: int, tensor: Tensor) -> Layout:
+    def _layout(self, full: str, number: int, tensor: Tensor, name: str) -> Layout:
         """Where the examples lie, from how the shape grew with their number."""
+        if tensor.is_nested:
+            return Layout(None, reason="its examples have several lengths")
         if self.before is None:
             return Layout()
         known = self.before.get(full)
         if known is None or number >= len(known.shapes) or len(known.shapes[number]) != tensor.ndim:
             return Layout(None, reason="its form depends on the examples")
-        return grown(known.shapes[number], tensor)
+        layout = grown(known.shapes[number], tensor)
+        if layout.axis is None or layout.merged:
+            return layout
+        first, third = tensor.select(layout.axis, 0), tensor.select(layout.axis, 2)
+        if name in ops.REORDERS and not layout.axis or not (self.drawn or _alike(first, third)):
+            # As where sequences are sorted by their lengths to be packed.
+            return Layout(None, reason="its examples stand in another order")
+        return layout
 
     def _unit(self, name: str, tensor: Tensor, layout: Layout, given: Sequence[Tensor]) -> int:
         """The axis that counts units: known by the op, or as in what it was given, or likely."""
         if layout.axis is None:
-            return min(1, tensor.ndim - 1) if tensor.ndim else 0
+            return min(1, tensor.ndim - 1) if tensor.ndim and not tensor.is_nested else 0
         shape = tuple(layout.apart(torch.empty(tensor.shape, device="meta"), self.examples).shape)
         axis = ops.unit_axis(name, len(shape))
         for source in given if axis is None else ():
@@ -419,6 +431,11 @@ class _Survey:
         self.axes[shape] = axis
         self.unit[id(tensor)] = (shape, axis)
         return axis
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of a tensor; none of a nested one, whose rows have several lengths."""
+    return () if tensor.is_nested else tuple(tensor.shape)
 
 
 def grown(two: Sequence[int], three: Tensor) -> Layout:

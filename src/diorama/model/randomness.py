@@ -12,20 +12,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-# fmt: off
-DRAWING = frozenset((
-    "_sample_dirichlet", "_standard_gamma", "alpha_dropout", "alpha_dropout_", "bernoulli", "bernoulli_",
-    "binomial", "cauchy_", "dropout", "dropout1d", "dropout2d", "dropout3d", "dropout_", "exponential_",
-    "feature_alpha_dropout", "feature_alpha_dropout_", "feature_dropout", "feature_dropout_",
-    "fractional_max_pool2d", "fractional_max_pool2d_with_indices", "fractional_max_pool3d",
-    "fractional_max_pool3d_with_indices", "geometric_", "gru", "gumbel_softmax", "kaiming_normal_",
-    "kaiming_uniform_", "log_normal_", "lstm", "multi_head_attention_forward", "multinomial", "native_dropout",
-    "normal", "normal_", "orthogonal_", "poisson", "rand", "rand_like", "randint", "randint_like", "randn",
-    "randn_like", "random_", "randperm", "rnn_relu", "rnn_tanh", "rrelu", "rrelu_", "scaled_dot_product_attention",
-    "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_",
-))
-# fmt: on
-"""Names of the ops that may draw from a default generator."""
+from .mode import op_name
+from .ops import DRAWS
 
 
 def _generators() -> list[torch.Generator]:
@@ -46,7 +34,7 @@ class _Aside(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if getattr(func, "__name__", "") not in DRAWING:
+        if op_name(func) not in DRAWS:
             return func(*args, **(kwargs or {}))
         found = [generator.get_state() for generator in self.generators]
         for generator, state in zip(self.generators, self.states, strict=True):

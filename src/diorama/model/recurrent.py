@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from ..core.errors import NotApplicable
-
 KERNELS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 Change = Callable[[str, int, Tensor], Tensor]
 
@@ -56,19 +54,23 @@ class Kernel:
     dropout: float
     ways: int
     batch_first: bool
+    sizes: Tensor | None = None
+    """Of a packed sequence: how many of the examples still run at each step."""
 
     @classmethod
-    def of(cls, kind: str, args: tuple[Any, ...], where: str) -> Kernel:
-        """Read the arguments that torch gives its kernel. *Raises* NotApplicable for packed sequences."""
+    def of(cls, kind: str, args: tuple[Any, ...]) -> Kernel:
+        """Read the arguments that torch gives its kernel."""
+        sizes = None
         if packed(args):
-            raise NotApplicable(f"{where} runs on a packed sequence, which cannot be looked into; pass a padded batch")
+            data, sizes, *rest = args
+            args = (_padded(data, sizes), *rest, False)
         x, start, flat, biased, layers, dropout, train, two, batch_first = args
         ways = 2 if two else 1
         size = len(flat) // (layers * ways)
         weights = tuple(tuple(flat[k : k + size]) for k in range(0, len(flat), size))
         h, c = start if kind == "lstm" else (start, None)
         x = x.transpose(0, 1) if batch_first else x
-        return cls(kind, x, h, c, weights, bool(biased), float(dropout) if train else 0.0, ways, bool(batch_first))
+        return cls(kind, x, h, c, weights, bool(biased), float(dropout) if train else 0.0, ways, bool(batch_first), sizes)
 
     @property
     def parts(self) -> list[str]:
@@ -78,8 +80,21 @@ class Kernel:
 
     def result(self, x: Tensor, h: list[Tensor], c: list[Tensor]) -> tuple[Tensor, ...]:
         """What the kernel returns, from its output (t, n, …) and its last states."""
-        out = x.transpose(0, 1) if self.batch_first else x
+        out = x.transpose(0, 1) if self.batch_first else x if self.sizes is None else x[_running(self.sizes, x.device)]
         return (out, torch.stack(h), torch.stack(c)) if self.kind == "lstm" else (out, torch.stack(h))
+
+
+def _running(sizes: Tensor, device: torch.device) -> Tensor:
+    """Which examples of a packed sequence run at which step, (t, n) in its own order, the longest first."""
+    return (torch.arange(int(sizes[0])) < sizes[:, None]).to(device)
+
+
+def _padded(data: Tensor, sizes: Tensor) -> Tensor:
+    """The steps of a packed sequence (steps of all, features) as (t, n, features), zeros after an example's end."""
+    rows = torch.cat([data, data.new_zeros(1, data.shape[1])])
+    running = _running(sizes, data.device)
+    where = torch.where(running, running.flatten().cumsum(0).view_as(running) - 1, len(data))
+    return rows[where]
 
 
 def packed(args: tuple[Any, ...]) -> bool:
@@ -121,9 +136,9 @@ def by_step(
         for way in range(call.ways):
             k = number + way
             c0 = call.c[k] if call.c is not None else None
-            states, c = _run(call, k, x, call.h[k], c0, bool(way), change)
+            states, h, c = _run(call, k, x, call.h[k], c0, bool(way), change)
             outputs.append(states["h"])
-            last_h.append(states["h"][0 if way else -1])
+            last_h.append(h)
             last_c += [c] if c is not None else []
             if seen is not None:
                 seen(call.parts[k], States({name: value.transpose(0, 1) for name, value in states.items()}))
@@ -133,24 +148,31 @@ def by_step(
 
 def _run(
     call: Kernel, k: int, x: Tensor, h: Tensor, c: Tensor | None, backward: bool, change: Change | None
-) -> tuple[dict[str, Tensor], Tensor | None]:
+) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
     weights = call.weights[k]
     b_ih, b_hh = (weights[2], weights[3]) if call.biased else (None, None)
     project = weights[-1] if len(weights) in (3, 5) else None
     fed = F.linear(x, weights[0], b_ih)
     steps: list[dict[str, Tensor]] = []
     order = range(len(x) - 1, -1, -1) if backward else range(len(x))
+    running = None if call.sizes is None else _running(call.sizes, x.device)[..., None]
     for t in order:
         step = _STEPS[call.kind](fed[t], F.linear(h, weights[1], b_hh), h, c)
         if project is not None:
             step["h"] = F.linear(step["h"], project)
         if change is not None:
             step["h"] = change(call.parts[k], t, step["h"])
-        h, c = step["h"], step.get("c")
+        if running is None:
+            h, c = step["h"], step.get("c")
+        else:
+            # An example whose text has ended, or read backward has not begun, keeps its state; nothing is shown of it there.
+            h = torch.where(running[t], step["h"], h)
+            c = torch.where(running[t], step["c"], c) if c is not None else None
+            step = {name: torch.where(running[t], value, value.new_zeros(())) for name, value in step.items()}
         steps.append(step)
     if backward:
         steps.reverse()
-    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}, c
+    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}, h, c
 
 
 def _lstm(fed: Tensor, back: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Tensor]:

@@ -146,4 +146,4 @@ def fed(model: nn.Module, x: Nested) -> Nested:
             return tensor.to(device, dtype)
         return tensor.to(device)
 
-    return nesting.each(x, place)
+    return nesting.to(nesting.each(x, place), device)

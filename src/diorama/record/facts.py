@@ -34,7 +34,7 @@ TYPES: dict[str, Any] = {
     "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str],
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
-    "frozen": list[tuple[str, Count, Count | None]],
+    "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str],
 }  # fmt: skip
 """What the readers of a run rely on; other facts may be any plain data."""
 _OWN = "architecture-"

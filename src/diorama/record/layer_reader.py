@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..core.rounding import alike
 from ..core.selection import without_call
-from ..model.axes import first_tensor, likely_unit_axis, unit_axis
+from ..model.axes import first_tensor, likely_unit_axis, step_rows, unit_axis
 from ..model.layers import LayerTable
 from ..model.unwrap import layer_modules
 from .reduction import flattened, reduce
@@ -85,7 +85,7 @@ class LayerReader:
         self.seconds = 0.0
         self._found, self._calls = {}, {}
         for path, module in self._modules.items():
-            self._handles.append(module.register_forward_hook(self._hook(path)))
+            self._handles.append(nn.Module.register_forward_hook(module, self._hook(path)))
 
     def disarm(self) -> None:
         """Take the hooks off."""
@@ -117,6 +117,8 @@ class LayerReader:
         call = self._calls[path] = self._calls.get(path, 0) + 1
         name = path if call == 1 else f"{path}#{call}"
         tensor = first_tensor(output)
+        if tensor is None:
+            tensor = step_rows(output)
         if tensor is None or not tensor.is_floating_point() or tensor.ndim < 2 or not tensor.numel():
             return
         if self._only_training and (name in self._found or call > 8):

@@ -41,6 +41,11 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         self._left_out = {id(tensor): k for k, tensor in enumerate(tensors)}
 
     def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, torch.jit.ScriptModule):
+            # A scripted part has no code that could be stored by name; TorchScript's own form holds all of it.
+            data = io.BytesIO()
+            torch.jit.save(thing, data)  # type: ignore[no-untyped-call]
+            return _scripted, (data.getvalue(),)
         if isinstance(thing, nn.Module) and parametrize.is_parametrized(thing):
             # PyTorch gives such a module a class of its own that refuses to be stored; the class it had is stored.
             return _bare, (type(thing).__bases__[0],), thing.__dict__, None, None, _parametrized
@@ -51,6 +56,11 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             return None
         about = (type(thing) is nn.Parameter, tuple(thing.shape), thing.dtype, thing.requires_grad)
         return ("tensor", self._left_out[id(thing)], about)
+
+
+def _scripted(data: bytes) -> Any:
+    """A scripted module from its stored form."""
+    return torch.jit.load(io.BytesIO(data))  # type: ignore[no-untyped-call]
 
 
 def _bare(kind: type[nn.Module]) -> nn.Module:

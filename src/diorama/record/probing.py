@@ -43,9 +43,11 @@ class Prober:
     Weights, buffers, modes, gradients and all random numbers are left bitwise as they were.
     """
 
-    def __init__(self, model: nn.Module, examples: Examples, reading: Reading, reader: LayerReader) -> None:
+    def __init__(self, model: nn.Module, examples: Examples, reading: Reading, reader: LayerReader, bound: bool = False) -> None:
         self._model, self._reading, self._reader = model, reading, reader
         self._examples = examples.first(MOST)
+        # A model that is bound to its batch size has a probe set of that size.
+        self._batch = len(self._examples) if bound else BATCH
         self._undo: list[Callable[[], Any]] = []
         self._began = time.monotonic()
         self._looks = self._next = 0
@@ -110,8 +112,8 @@ class Prober:
             stack.enter_context(torch.no_grad())
             for kind in self._kinds():
                 stack.enter_context(torch.autocast(kind, enabled=False))
-            for start in range(0, len(examples), BATCH):
-                stop = min(start + BATCH, len(examples))
+            for start in range(0, len(examples), self._batch):
+                stop = min(start + self._batch, len(examples))
                 if whole:
                     self._reader.again()
                 x = fed(self._model, nesting.select(examples.x, slice(start, stop)))

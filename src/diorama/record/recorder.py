@@ -98,7 +98,7 @@ class Recorder:
         if setup is None:
             return
         self._setup = setup
-        self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader) if (
+        self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader, setup.bound) if (
             setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
         ) else None  # fmt: skip
         self.path = setup.path

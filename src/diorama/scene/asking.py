@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core import registry
+from ..core.blame import blamed
 from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
 from ..core.knobs import Knob, build, knobs_of
 from ..core.picture import Picture, Progress
@@ -29,7 +30,7 @@ def pictures(
         return _drawn(scene, *_asked(scene, name, select, options), progress)
     from ..model.surroundings import Neutral, neutrally
 
-    with Neutral():
+    with Neutral(), blamed():
         asked, selection = _asked(scene, name, select, options)
     return neutrally(_drawn(scene, asked, selection, progress))
 
@@ -59,7 +60,11 @@ def _drawn(
 ) -> Iterator[Picture]:
     made = view.pictures(scene, selection)
     try:
-        for item in made:
+        while True:
+            with blamed():
+                item = next(made, None)
+            if item is None:
+                return
             if isinstance(item, Progress):
                 if progress is not None:
                     progress(item)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.errors import UsageError, not_found
 from ..data.examples import Examples
 from ..data.kinds import Image, Kind, Kinds
-from ..data.nesting import Nested, as_tensors, each, first
+from ..data.nesting import Nested, as_tensors, each, first, named
 
 _LABELS = {
     "drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row",
@@ -32,18 +32,11 @@ class Current:
     """What is shown of it: pixels as uint8, a list of tokens, a row of numbers; several inputs give a dict."""
 
 
-def parts(x: Nested) -> dict[str, Nested]:
-    """The inputs of a model by name; the positions of a tuple, and "" for a single one."""
-    if isinstance(x, dict):
-        return dict(x)
-    return {str(k): part for k, part in enumerate(x)} if isinstance(x, tuple) else {"": x}
-
-
 def decoded(kind: Kinds, x: Nested) -> Any:
     """What is shown of a batch's first example."""
     if isinstance(kind, dict):
-        found = parts(x)
-        return {name: one.decode(part)[0] for name, one in kind.items() if isinstance(part := found[name], Tensor)}
+        found = named(x)
+        return {name: one.decode(found[name])[0] for name, one in kind.items() if name in found}
     return kind.decode(first(x))[0]
 
 
@@ -77,12 +70,13 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
         raise UsageError(f"this model has several inputs; give them by name: {', '.join(examples.kind)}")
     # The given inputs replace those of the first example.
     whole = examples.batch([0])
-    found = parts(whole)
+    found = named(whole)
     for name, part in raw.items():
         if name not in examples.kind:
             raise not_found("input", name, examples.kind)
         found[name] = _encoded(examples, name, part)
-    return (tuple(found.values()) if isinstance(whole, tuple) else found), label
+    fresh = iter(found.values())
+    return each(whole, lambda part: next(fresh)), label
 
 
 def _edited(examples: Examples, raw: Any) -> int | None:
@@ -100,7 +94,7 @@ def _encoded(examples: Examples, name: str, raw: Any) -> Tensor:
     if number is None or not isinstance(kind, Image):
         return kind.encode(raw)
     batch = examples.batch([number])
-    own = parts(batch)[name] if name else first(batch)
+    own = named(batch)[name] if name else first(batch)
     return kind.edited(raw, first(own))
 
 

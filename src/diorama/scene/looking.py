@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.blame import blamed
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import Selection
 from ..data.examples import Examples
@@ -45,6 +46,10 @@ class Looking:
     """The looking half of a scene."""
 
     def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any) -> None:
+        if task is not None and not isinstance(task, str):
+            raise UsageError(
+                f"task wants one word, got {task!r}; of a model with several tasks look at one: outputs= names its output"
+            )
         # Views read examples and truth as arrays; what the model sees goes to its device batch by batch.
         examples = examples.to("cpu") if examples is not None else None
         self._source, self._examples = source, examples
@@ -136,14 +141,15 @@ class Looking:
         """One sentence for each thing that was guessed rather than told."""
         told = self._examples.guessed if self._examples is not None else ()
         read = self.reading.guessed if self._examples is not None and self.missing is None else ()
-        return (*told, *read, *self._complex())
+        seen = self.layers.notes if self._examples is not None and self.missing is None and not self.function else ()
+        return (*told, *read, *self._complex(), *seen)
 
     def _complex(self) -> tuple[str, ...]:
         """What is shown of complex numbers, said where there are some."""
         if self._examples is None or self.missing is not None or self.function:
             return ()
         names = [layer.name for layer in self.layers if layer.complex]
-        names += [name for name, tensor in self._source.state().items() if tensor.is_complex()]
+        names += [name for name, tensor in self._source.state().items() if isinstance(tensor, Tensor) and tensor.is_complex()]
         if not names:
             return ()
         some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
@@ -159,7 +165,8 @@ class Looking:
         """The layers in call order, with kinds, shapes and parameter counts."""
         shared = self._source.shared
         if shared.layers is None:
-            shared.layers = layers(self.model, self._few())
+            with blamed():
+                shared.layers = layers(self.model, self._few())
         return shared.layers
 
     @property
@@ -177,7 +184,8 @@ class Looking:
         """The nested graph of modules and operations."""
         shared = self._source.shared
         if shared.graph is None:
-            shared.graph = graph(self.model, self._few())
+            with blamed():
+                shared.graph = graph(self.model, self._few())
         return shared.graph
 
     @property
@@ -199,7 +207,7 @@ class Looking:
 
         Complex numbers are given by their magnitude.
         """
-        return {name: _array(tensor) for name, tensor in self._source.state().items()}
+        return {name: _array(tensor) for name, tensor in self._source.state().items() if isinstance(tensor, Tensor)}
 
     @property
     def fingerprint(self) -> str:
@@ -212,7 +220,7 @@ class Looking:
         shared = self._source.shared
         if shared.reading is None:
             x = self._few()
-            with Capture(self.model) as look:
+            with blamed(), Capture(self.model) as look:
                 output = look(x)
             shared.reading = Reading.of(output, self.examples.y, x=x, classes=self.examples.classes, **self._told)
             shared.width = shared.reading.width(shared.reading.scores(output))
@@ -387,6 +395,7 @@ def _named(value: Any) -> Any:
 
 def _array(tensor: Tensor) -> np.ndarray:
     plain = tensor.detach().cpu()
+    plain = plain.dequantize() if plain.is_quantized else plain
     if plain.layout is not torch.strided:
         plain = plain.to_dense()
     plain = plain.abs() if plain.is_complex() else plain

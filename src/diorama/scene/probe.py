@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.rounding import alike
 from ..data.examples import Examples
@@ -141,9 +142,19 @@ class Probe:
                 for name, value in look(x, missing, mode=mode)[1].items():
                     parts[name].append(by_unit(missing[name], value).cpu())
             for name, values in parts.items():
-                found[name] = torch.cat(values)
+                found[name] = _of_all(values)
                 self.memory.put(f"activations/{mode}/{name}", found[name])
         return {name: found[name] for name in layers}
+
+
+def _of_all(batches: list[Tensor]) -> Tensor:
+    """Activations of several batches as one; where a batch has fewer steps than another, zeros follow."""
+    sizes = [max(part.shape[k] for part in batches) for k in range(1, batches[0].ndim)]
+    padded = []
+    for part in batches:
+        missing = [end for k in reversed(range(1, part.ndim)) for end in (0, sizes[k - 1] - part.shape[k])]
+        padded.append(F.pad(part, missing) if any(missing) else part)
+    return torch.cat(padded)
 
 
 def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:

@@ -124,7 +124,7 @@ class Recorded(Source):
         """The run's model with this snapshot's weights; the stored one stays as it is, for the other snapshots."""
         if self._model is None:
             model = copy.deepcopy(unwrap(self.run.architecture(self._architecture)))
-            state = self.state()
+            state = _with_plain(model, self.state())
             _fit_buffers(model, state)
             try:
                 model.load_state_dict(state)
@@ -141,6 +141,19 @@ class Recorded(Source):
         if self._state is None:
             self._state = self.run.state(self.step)
         return self._state
+
+
+def _with_plain(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A snapshot's tensors with what else the model's state holds (the packed weights of quantized modules), which never
+    changes in a training.
+    """
+    own = model.state_dict()
+    if all(isinstance(value, Tensor) for value in own.values()):
+        return state
+    for name in [name for name, value in own.items() if isinstance(value, Tensor) and name not in state]:
+        del own[name]
+    own.update(state)
+    return own  # with its versions, by which such modules read themselves
 
 
 def _fit_buffers(model: nn.Module, state: dict[str, Tensor]) -> None:

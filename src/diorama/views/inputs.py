@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
 from ..data.kinds import Kind, Table, Tokens
+from ..data.nesting import named
 from ..data.padding import stripped
+from ..data.volumes import montage, slices
 from ..scene import Scene
-from ..scene.input import Current, parts, pictured
+from ..scene.input import Current, pictured
 
 THUMBNAIL = 112
 """Pictures in tables and strips have at most so many pixels a side."""
+MANY = 200
+"""A row of more numbers than this is drawn as a line."""
 LETTERS = 60
 """Texts in tables are cut after so many characters."""
 
@@ -39,6 +42,16 @@ def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node
         words = kind.describe()
         return Text(tokens=tuple(stripped(value)) or tuple(value), characters=bool(words["characters"]), title=title)
     array = np.asarray(value, np.float64)
+    if isinstance(kind, Table) and len(kind.shape or ()) == 4:
+        assert kind.shape is not None
+        planes = montage(array.reshape(kind.shape), "mean")
+        limits = magnitude(planes, float(np.nanmin(planes)), float(np.nanmax(planes)), "grey")
+        caption = f"its {slices(kind.shape)} slices, row by row"
+        return Image(pixels=planes, limits=limits, key=current.key, size=max(size, 240), title=title, caption=caption)
+    if isinstance(kind, Table) and array.size > MANY:
+        # As bars, they would stand many screens high.
+        line = Series(name="value", x=np.arange(array.size, dtype=np.float64), y=array.reshape(-1))
+        return Lines(series=(line,), x_title="column", x_kind="number", title=title)
     if isinstance(kind, Table):
         return Bars(values=array.reshape(-1), labels=tuple(kind.columns), limits=symmetric(array), title=title)
     lines = tuple(
@@ -61,13 +74,13 @@ def texts(scene: Scene, indices: Sequence[int]) -> tuple[str, ...]:
     """One line for each example: the start of a text, the numbers of a row, the range of a series."""
     if not len(indices):
         return ()
-    whole = parts(scene.examples.batch(list(indices)))
+    whole = named(scene.examples.batch(list(indices)))
     found = []
     for row in range(len(indices)):
         told = []
         for name, kind in scene.kinds.items():
-            part = whole[name]
-            if isinstance(part, Tensor):
+            part = whole.get(name)
+            if part is not None:
                 told.append((f"{name} " if name else "") + _line(kind, kind.decode(part[row : row + 1])[0]))
         found.append(" · ".join(told))
     return tuple(found)

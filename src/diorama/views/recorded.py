@@ -50,6 +50,13 @@ _TITLES = {
 }
 
 
+def lacking(run: Run, what: str) -> str:
+    """Why a run holds none of these numbers: what its recorder said that it leaves out, or that it is too early."""
+    word = "activations" if what in ("dead units", "saturated units") else what
+    told: list[str] = run.meta.get("left_out") or []
+    return next((text for text in told if word in text), "they will appear with the first readings")
+
+
 @dataclasses.dataclass(frozen=True)
 class Recorded:
     """A scalar series of a run: its chart, what it is called there, and the key of what it is about."""

@@ -192,3 +192,48 @@ def test_one_method_that_does_not_fit_says_so() -> None:
     """Asked for alone, a method that cannot be used is refused with what to use instead."""
     with pytest.raises(NotApplicable, match="attention"):
         images().view("attribution", method="attention_rollout")
+
+
+@pytest.mark.parametrize("where", ["fits", "cost", "attribute"])
+def test_one_method_that_does_not_fit_never_takes_the_others_with_it(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a method finds that it does not apply, the others are shown, and the note says why it is not."""
+    scene, _ = _linear()
+
+    def refuse(*args: Any, **knobs: Any) -> Any:
+        raise NotApplicable("not this one")
+
+    for name in ("gradient", "occlusion", "lrp"):
+        with monkeypatch.context() as patched:
+            patched.setattr(registry.methods[name], where, refuse)
+            for group in ("few", "quick"):
+                picture = scene.view("attribution", group=group)
+                assert "not this one" in picture.note or group == "quick"
+                assert len(_of(picture, Image)) > 2
+
+
+def test_a_volume_is_explained_slice_by_slice() -> None:
+    """Volumes and clips are drawn as their slices side by side, by every method that fits, and no taller than a screen."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv3d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 3))
+
+    class Clip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x.transpose(1, 2))
+
+    volumes = torch.rand(3, 3, 6, 8, 8)
+    for network, x in ((model, volumes), (Clip(), volumes.transpose(1, 2).contiguous())):
+        scene = Scene(network, x, torch.arange(3))
+        maps = _of(scene.view("attribution"), Image)
+        assert len(maps) > 5
+        assert all(mark.pixels.shape == (24, 16) for mark in maps)
+        drawn = _of(scene.view("answer"), Image)[0]
+        assert np.allclose(drawn.pixels[8:16, :8], volumes[0, :, 2].mean(0))
+        assert "6 slices" in drawn.caption
+        assert "6 slices" in scene.guessed[0]
+    wide = Scene(nn.Linear(300, 3), torch.randn(4, 300), torch.arange(4) % 3)
+    assert not _of(wide.view("answer"), Bars)[1:]
+    assert _of(wide.view("answer"), Lines)

@@ -49,7 +49,7 @@ class DeepLift(Method):
         ends = look.points(x)
         starts = [start.clone().requires_grad_() for start in baseline_points(look, x, ends, self.baseline)]
         rule = Differences()
-        with weights_held(look.model):
+        with weights_held(look.model), rule.released():
             before = forward(look, x, target, starts, (rule,)).detach()
             rule.compare()
             value = forward(look, x, target, ends, (rule,))

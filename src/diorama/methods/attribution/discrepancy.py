@@ -18,7 +18,7 @@ from ...model.targets import Target
 from ..attribute import only
 from ..cost import Cost, affordable
 from ..method import Attribution, Group, Looking, Method
-from ..patches import Changed, Covers, Grid, answers, draws_of, laid_out, largest
+from ..patches import Changed, Covers, Grid, Laid, answers, draws_of, laid_out, largest
 
 
 class Discrepancy(Method):
@@ -57,9 +57,7 @@ class Discrepancy(Method):
     def fits(cls, look: Looking, x: Nested) -> str | None:
         """Images of floating-point numbers only."""
         reason = super().fits(look, x)
-        if reason is None and not (
-            isinstance(x, Tensor) and x.is_floating_point() and laid_out(x, look.kind)[0].pixels
-        ):
+        if reason is None and not (isinstance(x, Tensor) and x.is_floating_point() and _image(laid_out(x, look.kind)[0])):
             return "discrepancy changes windows of an image, and this input is none; use occlusion"
         return reason
 
@@ -78,7 +76,7 @@ class Discrepancy(Method):
         """Change window after window, then measure the field."""
         affordable(self.cost(look, x), self.limit, lambda: look.timed(x), "take a larger stride, or raise limit=")
         laid, grid = laid_out(x, look.kind)[0], self._grid(look, x)
-        if not laid.pixels:
+        if not _image(laid):
             raise NotApplicable("discrepancy changes windows of an image, and this input is none; use occlusion")
         look.reading  # noqa: B018 - found out on the input as it is
         before = look.run(x, target).value.detach()
@@ -124,6 +122,10 @@ class Discrepancy(Method):
                 "theoretical field": float(max(reach[2] - reach[0], reach[3] - reach[1])),
             }
         return maps, checks
+
+
+def _image(laid: Laid) -> bool:
+    return laid.pixels and laid.depth == 1
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:

@@ -67,7 +67,8 @@ class LayerwiseRelevance(Method):
         settings = Settings(self.epsilon, self.gamma, self.alpha, low, high, self.bias == "absorbs")
         hold = self.attention == "conservative"
         rule = Propagation(composite, settings, hold=hold, fold=self.batch_norm == "folded", layout=look.layout)
-        parts, scores = relevance(look, x, target, rule)
+        with rule.released():
+            parts, scores = relevance(look, x, target, rule)
         values = look.shaped(x, parts)
         yield self.found(look, x, target, values, scores, checks={"completeness": completeness(values, scores)})
 

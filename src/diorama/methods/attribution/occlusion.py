@@ -102,7 +102,7 @@ class _Sweep:
         sigma = max(1.0, max(self.grid.size) / 2)
         self._covers = [
             Covers(method.fill, self._changed[k].image, value=method.value, sigma=sigma, draws=method.draws,
-                   generator=draws_of(look), baseline=baseline, pixels=laid.pixels) for k in range(n)
+                   generator=draws_of(look), baseline=baseline, pixels=laid.pixels, depth=laid.depth) for k in range(n)
         ]  # fmt: skip
 
     def advance(self, step: int) -> None:

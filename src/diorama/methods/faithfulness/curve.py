@@ -69,7 +69,7 @@ def _one(
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
     covers = [
-        Covers(fill, part.image, value=value, sigma=max(1.0, min(part.image.shape[2:]) / 8), pixels=part.pixels).whole(
+        Covers(fill, part.image, value=value, sigma=max(1.0, min(part.image.shape[2:]) / 8), pixels=part.pixels, depth=part.depth).whole(
             0
         )
         for part in laid

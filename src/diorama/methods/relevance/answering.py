@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...model.inplace import out_of_place
 from ...model.ops import MOVED
@@ -27,7 +28,15 @@ class Answers:
         """A tensor now holds the value of another."""
 
     def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not torch.is_grad_enabled() or not dependents([args, kwargs]):
+        if not torch.is_grad_enabled():
+            return NotImplemented
+        leading = dependents([args, kwargs])
+        strangers = [part for part in leading if isinstance(part, nn.Parameter)]
+        for part in strangers:
+            # Of a module that the model holds in a plain list, say: its weights are constants like the model's own.
+            part.requires_grad_(False)
+            self.__dict__.setdefault("strangers", []).append(part)
+        if len(strangers) == len(leading):
             return NotImplemented
         base, plain, given, named, writes = out_of_place(name, func, args, kwargs)
         if base in MOVED and (writes or name == "setitem"):
@@ -35,6 +44,15 @@ class Answers:
         if writes:
             return self._written(base, plain, given, named)
         return self.answer(base, plain, given, named)
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Afterwards, weights that were found on the way and held are as they were."""
+        try:
+            yield
+        finally:
+            for part in self.__dict__.pop("strangers", ()):
+                part.requires_grad_(True)
 
     def _written(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """An op that writes into its first argument: as one that does not, whose result is then written."""

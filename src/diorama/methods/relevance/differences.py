@@ -99,7 +99,7 @@ class Differences(Answers):
                 return attention.opened(name, args, kwargs, lambda weights: None, {})
         if name in recurrent.KERNELS:
             with OpMode().replace(self):
-                return recurrent.by_step(recurrent.Kernel.of(name, args, "the model"))
+                return recurrent.by_step(recurrent.Kernel.of(name, args))
         if name in NORMALIZED:
             with OpMode().replace(self):
                 return normalizing.opened(name, func, args, kwargs)

@@ -116,7 +116,7 @@ class Propagation(Answers):
                 return attention.opened(name, args, kwargs, lambda weights: None, {})
         if name in recurrent.KERNELS:
             with OpMode().replace(self):
-                return recurrent.by_step(recurrent.Kernel.of(name, args, "the model"))
+                return recurrent.by_step(recurrent.Kernel.of(name, args))
         if name == "baddbmm":
             with OpMode().replace(self):
                 added, left, right = args[:3]

@@ -68,7 +68,7 @@ class Curves(View):
         runs = [_Overlaid(run, number, self) for number, run in enumerate(recorded.overlaid(scene, self.runs))]
         wanted = {name: None for one in runs for name in recorded.chosen(one.run.series_names, self.show, self.series)}
         if not wanted:
-            raise NotApplicable(f"nothing was recorded for {self.show!r} yet; it will appear with the first readings")
+            raise NotApplicable(f"nothing was recorded for {self.show!r}: {recorded.lacking(runs[0].run, self.show)}")
         found = recorded.charts(wanted)
         layers = {key.layer for key in selection.all("layer")}
         drawn = {chart: found[chart][:_LINES] for chart in list(found)[:_CHARTS]}

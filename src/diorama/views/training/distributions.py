@@ -61,7 +61,7 @@ class Distributions(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, of every step that was looked at."""
         runs = recorded.overlaid(scene, self.runs)
-        name, note = self._name(runs[0].histogram_names, selection)
+        name, note = self._name(runs[0], selection)
         sets = [one for number, run in enumerate(runs) for one in self._sets(run, name, number, len(runs))]
         low, high = recorded.bounds(self.range) or _span([one.found for one in sets])
         kind, _, about = name.partition("/")
@@ -76,15 +76,16 @@ class Distributions(View):
             note=" ".join(filter(None, notes)),
         )  # fmt: skip
 
-    def _name(self, names: Sequence[str], selection: Selection) -> tuple[str, str]:
+    def _name(self, run: Run, selection: Selection) -> tuple[str, str]:
         """The histogram that is meant, and what is to be said about the choice."""
+        names = run.histogram_names
         if self.tensor:
             if self.tensor not in names:
                 raise not_found("recorded tensor", self.tensor, names)
             return self.tensor, ""
         fitting = [name for name in names if name.startswith(f"{self.of}/") and not name.endswith("/probe")]
         if not fitting:
-            raise NotApplicable(f"no {self.of} were recorded in this run yet; they come with the first readings")
+            raise NotApplicable(f"no {self.of} were recorded in this run: {recorded.lacking(run, self.of)}")
         key = selection.one("layer") or selection.one("unit")
         wanted = self.layer or (key.layer if key is not None else None)
         if wanted is None:

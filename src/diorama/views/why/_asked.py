@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ...core import registry
-from ...core.errors import UsageError, not_found
+from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import build, title_of
 from ...core.selection import Key, Selection
 from ...methods.attribute import EachClass, aim
@@ -93,8 +93,15 @@ class Asked:
         return compared if method.fits(compared, self.current.x) is None else self.look
 
     def refused(self, method: Method) -> str | None:
-        """Why a method does not apply; None when it does."""
-        return method.fits(self.looking_for(method), self.current.x)
+        """Why a method does not apply; None when it does. What it would cost here is a question that may show it too."""
+        try:
+            look = self.looking_for(method)
+            reason = method.fits(look, self.current.x)
+            if reason is None:
+                method.cost(look, self.current.x)
+        except NotApplicable as error:
+            return str(error)
+        return reason
 
     def cost(self, method: Method) -> Cost:
         """What a method takes here."""

@@ -185,6 +185,9 @@ class Bench:
             return node
         if isinstance(node, Group):
             return msgspec.structs.replace(node, children=tuple(self._rescaled(cell, child) for child in node.children))
+        if isinstance(node, Image) and node.heat is None:
+            limits = symmetric(node.pixels, top) if cell.found.signed else magnitude(node.pixels, None, top)
+            return msgspec.structs.replace(node, limits=limits)
         if isinstance(node, Bars | Heatmap | Text) and node.values is not None:
             limits = symmetric(node.values, top) if cell.found.signed else magnitude(node.values, None, top)
             return msgspec.structs.replace(node, limits=limits)

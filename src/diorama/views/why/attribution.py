@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from ...core.errors import NotApplicable
+from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
@@ -156,7 +156,7 @@ class _Work:
                     for found in attributions(asked.looking_for(one.method), asked.current.x, asked.target, one.method):
                         self._bench.add(one, number, found)
                         yield self._step(one.title)
-                except NotApplicable as error:
+                except (NotApplicable, UsageError) as error:  # the latter where it would take more passes than its limit
                     if len(self._methods) == 1 and not self._refused:
                         raise
                     self._refused[one.title] = str(error)

@@ -24,7 +24,7 @@ from ...methods.method import Attribution, Looking
 from ...model.capture import Capture
 from ...model.targets import Target
 from ...scene import Scene
-from ...scene.input import Current, parts
+from ...scene.input import Current
 from .. import answers
 from ..view import View
 from ._wording import Word, grouped
@@ -215,7 +215,7 @@ def _kind(scene: Scene) -> Tokens:
 def _part(scene: Scene, x: nesting.Nested) -> Tensor:
     """The part of an input that holds the tokens."""
     name = next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens))
-    found = parts(x)[name]
+    found = nesting.named(x)[name]
     assert isinstance(found, Tensor)
     return found
 

@@ -1,0 +1,92 @@
+"""Whose fault an unforeseen error is: the user's own code's, the looked-at model's, or ours."""
+
+from __future__ import annotations
+
+import functools
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .errors import DioramaError, NotApplicable
+
+_OURS = Path(__file__).parents[1]
+_GIVEN = str(_OURS / "data" / "nesting.py")
+"""Whose function ``call`` gives an input to a model."""
+_MODE = str(_OURS / "model" / "mode.py")
+"""What a model's ops pass on their way to torch, as they do any ``__torch_function__``: what fails there is the op."""
+
+
+def own_place(error: BaseException) -> tuple[str, int] | None:
+    """File and line of the user's own code in which an error arose last; None where none of it ran."""
+    known, found = _known(), None
+    for frame in _frames(error.__traceback__):
+        if not frame.tb_frame.f_code.co_filename.startswith(known):
+            found = frame.tb_frame.f_code.co_filename, frame.tb_lineno
+    return found
+
+
+def model_failed(error: Exception) -> NotApplicable | None:
+    """What to say of an error that a model's own forward pass raised; None for any other."""
+    frames = list(_frames(error.__traceback__))
+    given = [k for k, frame in enumerate(frames) if _named(frame) == (_GIVEN, "call")]
+    if not given or isinstance(error, DioramaError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return None
+    inside = [_named(frame) for frame in frames[given[-1] + 1 :]]
+    if any(file.startswith(str(_OURS)) and file not in (_GIVEN, _MODE) and name != "__torch_function__" for file, name in inside):
+        return None
+    modes = [k for k, (file, _) in enumerate(inside) if file == _MODE]
+    if modes and any(not file.startswith(_known()) for file, _ in inside[modes[-1] :]):
+        return None  # what somebody asked the mode to call, such as what stops a pass
+    count = _count(frames[given[-1]].tb_frame.f_locals.get("x"))
+    place = own_place(error)
+    said = " ".join(str(error).split())[:300]
+    where = f" (in {place[0]}, line {place[1]})" if place is not None else ""
+    batch = "" if count is None else " with 1 example" if count == 1 else f" with {count} examples"
+    hint = ""
+    if isinstance(error, RuntimeError | AssertionError):
+        hint = "; views look at one example or a few at once, so that a model has to take any number of them"
+    elif isinstance(error, TypeError) and "missing" in said:
+        hint = "; a model of several inputs takes them as a tuple, (x, t), or as a dict by name"
+    return NotApplicable(f"the model's own forward pass failed{batch}: {type(error).__name__}: {said}{where}{hint}")
+
+
+@contextmanager
+def blamed() -> Iterator[None]:
+    """Within, what a model's own forward pass raises is told in one sentence."""
+    try:
+        yield
+    except Exception as error:
+        told = model_failed(error)
+        if told is None:
+            raise
+        raise told from error
+
+
+@functools.cache
+def _known() -> tuple[str, ...]:
+    """How the names of files begin that are not the user's own."""
+    paths = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
+    return (str(_OURS), "<", *(path for path in paths if path))
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _named(frame: TracebackType) -> tuple[str, str]:
+    return frame.tb_frame.f_code.co_filename, frame.tb_frame.f_code.co_name
+
+
+def _count(x: Any) -> int | None:
+    """How many examples were given: the length of the first tensor."""
+    if isinstance(x, dict):
+        x = list(x.values())
+    if isinstance(x, tuple | list):
+        return next((count for count in map(_count, x) if count is not None), None)
+    shape: Any = getattr(x, "shape", None)
+    return int(shape[0]) if shape else None
