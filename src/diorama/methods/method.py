@@ -31,7 +31,7 @@ from ..model.layers import LayerTable, layers
 from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule
 from ..model.outputs import Reading, Wanted
-from ..model.slopes import slopes
+from ..model.slopes import slopes, underivable
 from ..model.targets import Target
 from ..model.untouched import weights_held
 from ..model.unwrap import dtype_of, versions_of
@@ -97,6 +97,8 @@ class Looking:
         self.generator = generator if generator is not None else torch.Generator().manual_seed(seed)
         self.cancel, self.edits = cancel, tuple(edits)
         self._outputs, self._task = outputs, task
+        self._derivable = False
+        """Whether it was seen that autograd knows all ops on the way to a target."""
         self.passing: Capture | None = None
         """The capture of the pass that is running, for rules that need what was kept so far."""
         self._progress, self._reading, self._table, self._x = progress, reading, table, x
@@ -284,6 +286,11 @@ class Looking:
             raise NotApplicable(
                 "the target does not depend on the input in a differentiable way; use occlusion or lime"
             )
+        if not self._derivable and underivable(value):
+            raise NotApplicable(
+                "an op on the way to the target has no derivative (of a quantized layer, say); use occlusion or kernel_shap"
+            )
+        self._derivable = True
         found = slopes(value.sum(), points, keep_graph=keep_graph)
         return tuple(torch.zeros_like(at) if part is None else part for at, part in zip(points, found, strict=True))
 

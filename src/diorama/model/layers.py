@@ -59,6 +59,8 @@ class Layer:
     """Of a recurrent module: which of its layers and directions, such as ``l1.reverse``."""
     complex: bool = False
     """It returns complex numbers, of which views show the magnitude."""
+    each: bool = True
+    """Whether it answers once for each example; not where examples are merged with frames or windows."""
 
 
 class LayerTable(Sequence[Layer]):
@@ -262,6 +264,7 @@ class _Survey:
         if sizes:
             axis = example_axis(tuple(sizes), self.examples, late, bool(self.late))
             sizes.insert(0, sizes.pop(axis))
+        each = bool(sizes) and sizes[0] == self.examples
         shape = tuple(sizes)
         known = unit_axis(module, len(shape))
         axis = likely_unit_axis(shape, self.axes) if known is None else known
@@ -284,6 +287,7 @@ class _Survey:
             weight=main_weight(path, module),
             rectified=False,
             complex=tensor.is_complex(),
+            each=each,
         )
         self.rectified.made_by.setdefault(_state(tensor), []).append(len(self.found))
         self.outputs.append(tensor)

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..core.errors import NotApplicable
 
+UNKNOWN = "NotImplemented"
+"""In what autograd calls an op that it cannot differentiate."""
+
 
 def slopes(
     value: Tensor, points: Sequence[Tensor], *, weight: Tensor | None = None, keep_graph: bool = False
@@ -20,6 +23,23 @@ def slopes(
     """
     with followed():
         return torch.autograd.grad(value, tuple(points), weight, allow_unused=True, retain_graph=keep_graph)
+
+
+def underivable(value: Tensor) -> bool:
+    """Whether an op that autograd cannot differentiate lies on the way to a value: it would give no slope, without an error.
+
+    *Cost* a look at each node of the graph.
+    """
+    waiting, seen = [value.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if UNKNOWN in node.name():
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
 
 
 @contextlib.contextmanager

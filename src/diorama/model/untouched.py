@@ -51,7 +51,7 @@ class Untouched:
 @contextmanager
 def weights_held(model: nn.Module) -> Iterator[None]:
     """Within, a model's weights are constants, so that what needs gradients is what depends on the input."""
-    free = [parameter for parameter in model.parameters() if parameter.requires_grad and not parameter.is_inference()]
+    free = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf and not parameter.is_inference()]
     try:
         for parameter in free:
             parameter.requires_grad_(False)

@@ -128,7 +128,7 @@ def recipes(scene: Scene) -> dict[str, Recipe]:
 def default_layer(scene: Scene) -> Layer:
     """The layer whose units say most of an example: the last with weights before the answer."""
     leaves = [one for one in scene.layers.leaves if one.weight is not None and "Norm" not in one.kind and one.shape]
-    leaves = leaves or [one for one in scene.layers.leaves if one.shape]
+    leaves = [one for one in leaves or scene.layers.leaves if one.shape and one.each]
     if not leaves:
         raise NotApplicable("the model has no layer with units, so there are no directions among them")
     return leaves[-2] if len(leaves) > 1 else leaves[-1]

@@ -285,6 +285,9 @@ class Looking:
     def responses(self, names: Iterable[str]) -> dict[str, Responses]:
         """The highest, lowest and mean value of each unit for each live example, by layer; one pass, then kept."""
         found = {name: self.layers[name] for name in names}
+        for name, layer in found.items():
+            if not layer.each:
+                raise NotApplicable(f"{name} does not answer once for each example, so nothing can be said of its units")
         return self._on_probe().responses(self.look, self._batches(), found)
 
     @property

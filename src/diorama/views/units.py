@@ -79,7 +79,7 @@ def shown(scene: Scene, layer: Layer) -> Shown:
 def main_layers(scene: Scene) -> list[Shown]:
     """The layers that learn something of their own: convolutions, dense and recurrent layers, attention, embeddings."""
     found = [layer for layer in scene.layers.leaves if layer.weight is not None and not is_normalisation(layer)]
-    return [shown(scene, layer) for layer in found or scene.layers.leaves if layer.shape]
+    return [shown(scene, layer) for layer in found or scene.layers.leaves if layer.shape and layer.each]
 
 
 def look(scene: Scene, layers: Sequence[Shown], x: Nested | None = None, mode: Mode = "eval") -> dict[str, Tensor]:

@@ -56,7 +56,8 @@ class Properties(Derivation):
             part = list(range(start, min(start + AT_ONCE, len(few))))
             if part:
                 values = scene.activations(self.layer, few.batch(part, scene.device))[self.layer].movedim(1, 2)
-                features = torch.from_numpy(np.concatenate([properties(texts[k]) for k in part], 1))
+                # Of packed texts the longest may end before the row does.
+                features = torch.from_numpy(np.concatenate([properties(texts[k])[:, : values.shape[1]] for k in part], 1))
                 sums.add(features, values.reshape(-1, units).double().T, len(part))
             yield Stage(
                 {"names": list(PROPERTIES), "correlations": sums.correlations()}, sums.texts, len(few),

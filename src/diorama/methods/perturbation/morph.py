@@ -82,6 +82,8 @@ class LayerWay(Way):
     def __init__(self, look: Looking, start: Nested, end: Nested, layer: str) -> None:
         super().__init__(look, start, end)
         self.layer = look.layers[layer]
+        if not self.layer.each:
+            raise NotApplicable(f"{layer} does not answer once for each example, so codes of examples cannot be mixed there")
         self.title = f"way through {layer}"
         seen = [look.run(x, keep=[layer]) for x in (start, end)]
         codes = tuple(there[layer].detach() for there in seen)

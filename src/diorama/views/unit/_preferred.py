@@ -73,6 +73,8 @@ class Preferred:
 
 def mark(stage: Stage, value: Any, title: str, caption: str = "", *, size: int = 96) -> Node:
     """One input as a mark; of a table's row the columns that differ most from the examples' mean."""
+    if isinstance(value, dict):  # of several inputs the one that is made
+        value = list(value.values())[min(stage.frame.part, len(value) - 1)]
     if not isinstance(stage.kind, Table):
         return _made.mark(stage, value, title, caption, size=size)
     seen = np.asarray(stage.kind.decode(stage.examples), np.float64).reshape(len(stage.examples), -1)

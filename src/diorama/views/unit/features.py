@@ -55,6 +55,8 @@ class Features(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one pass over the examples."""
         layers = main_layers(scene)
+        if not layers:
+            raise NotApplicable("the model has no layer with units that answers once for each example")
         chosen = self.layer
         if chosen is None:
             key = next((key for key in reversed(selection.a) if key.kind == "layer"), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -75,19 +75,32 @@ class Lesions(View):
         base = _Answer.of(scene, probe, ())
         one_pass = time.perf_counter() - began
         costs: list[_Cost] = []
+        done: list[tuple[Shown, int]] = []
+        refused: dict[str, str] = {}
+        """Layers whose units cannot be silenced, which do not take the others with them, and why."""
         shown_at = time.perf_counter()
         for k, (one, unit) in enumerate(units):
             left = one_pass * (len(units) - k)
             if k % 8 == 0:
                 note = f"{len(units)} units silenced one by one, {probe.count} examples each: about {left:.0f} s"
                 yield Progress(done=k, total=len(units), note=note, seconds=left)
+            if one.name in refused:
+                continue
             edit = _silenced(one, unit, standing)
-            costs.append(_Answer.of(scene, probe, (edit,)).against(base))
+            try:
+                costs.append(_Answer.of(scene, probe, (edit,)).against(base))
+            except NotApplicable as error:
+                refused[one.name] = str(error)
+                continue
+            done.append((one, unit))
             if time.perf_counter() - shown_at > SHOWN_EVERY and len(costs) > 1:
-                yield self._picture(scene, selection, units[: len(costs)], costs, base, probe, None)
+                yield self._picture(scene, selection, done, costs, base, probe, None)
                 shown_at = time.perf_counter()
-        together = self._together(scene, units, costs, base, probe, standing)
-        yield self._picture(scene, selection, units, costs, base, probe, together, total=sum(o.layer.units for o in layers))
+        if not done:
+            raise NotApplicable("; ".join(refused.values()) or "there are no units to silence")
+        together = self._together(scene, done, costs, base, probe, standing)
+        total = sum(one.layer.units for one in layers if one.name not in refused)
+        yield self._picture(scene, selection, done, costs, base, probe, together, total, refused)
 
     def _layers(self, scene: Scene, selection: Selection) -> list[Shown]:
         name = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer"), None)
@@ -129,6 +142,7 @@ class Lesions(View):
     def _picture(
         self, scene: Scene, selection: Selection, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost],
         base: _Answer, probe: _Probe, together: tuple[np.ndarray, list[_Cost]] | None, total: int = 0,
+        refused: Mapping[str, str] | None = None,
     ) -> Picture:  # fmt: skip
         loss = np.array([cost.loss for cost in costs])
         order = np.argsort(-np.nan_to_num(loss, nan=np.inf), kind="stable")
@@ -152,6 +166,7 @@ class Lesions(View):
                 ),
             )  # fmt: skip
         note = f"{len(units)} of {total} units were silenced; choose a layer for the others" if total > len(units) else ""
+        note = "; ".join(filter(None, (note, *(f"without {name}: {why}" for name, why in (refused or {}).items()))))
         return self.picture(
             scene, selection, "Which bits can be lost", Group(children=tuple(marks)), caption, checks=checks, note=note,
             final=together is not None,

@@ -1,0 +1,203 @@
+"""Models and inputs of uncommon forms: every view and method draws, or says in a sentence why not and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import diorama
+from diorama.core.errors import DioramaError
+from diorama.core.knobs import knobs_of
+from diorama.core.registry import views
+from diorama.data import nesting
+
+Stranger = tuple[nn.Module, Any, Tensor]
+
+
+class Scripted(nn.Module):
+    """A scripted part in a plain model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.ReLU())), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Three layers, the middle one closed."""
+        out: Tensor = self.c(self.b(self.a(x).relu()))
+        return out
+
+
+class Packed(nn.Module):
+    """An LSTM over packed sequences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.lstm, self.head = nn.Embedding(20, 8), nn.LSTM(8, 12, batch_first=True), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean of what the LSTM says of the words."""
+        lengths = (x != 0).sum(1).clamp_min(1).cpu()
+        run, _ = self.lstm(pack_padded_sequence(self.words(x), lengths, batch_first=True, enforce_sorted=False))
+        out: Tensor = self.head(pad_packed_sequence(run, batch_first=True)[0].sum(1))
+        return out
+
+
+class Constants(nn.Module):
+    """Inputs that are the same for all examples stand beside one that is not, and a list of two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(9, 3)
+
+    def forward(
+        self, x: Tensor, more: list[Tensor], mask: Tensor | None, flag: bool, scale: Tensor, mode: str = "a"
+    ) -> Tensor:
+        """All of them count."""
+        assert type(more) is list
+        assert mask is None
+        out: Tensor = self.head(torch.cat([x, *more], 1)) * scale
+        return out if flag and mode == "b" else out.relu()
+
+
+class PlainList(nn.Module):
+    """Modules in a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts, self.head = [nn.Linear(6, 8), nn.ReLU()], nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One after the other."""
+        for part in self.parts:
+            x = part(x)
+        out: Tensor = self.head(x)
+        return out
+
+
+class Vmapped(nn.Module):
+    """Its layers run inside vmap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.c = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Example by example."""
+        out: Tensor = torch.vmap(lambda row: self.c(self.a(row).relu()))(x)
+        return out
+
+
+class Clip(nn.Module):
+    """Frames are merged with examples, (n·t, …), as video networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean over frames and places."""
+        seen = self.frame(x.flatten(0, 1)).relu().mean((2, 3))
+        out: Tensor = self.head(seen.unflatten(0, x.shape[:2]).mean(1))
+        return out
+
+
+def _words() -> Tensor:
+    x = torch.randint(1, 20, (12, 7))
+    x[::2, 5:], x[::3, 4:] = 0, 0
+    return x
+
+
+def _dense() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def _exported() -> Stranger:
+    model = _dense()
+    size = torch.export.Dim("n")
+    return torch.export.export(model, (torch.randn(4, 6),), dynamic_shapes=({0: size},)).module(), torch.randn(12, 6), _y()
+
+
+def _y() -> Tensor:
+    return torch.arange(12) % 3
+
+
+def _constants() -> Any:
+    more = [torch.randn(12, 2), torch.randn(12, 1)]
+    return {"x": torch.randn(12, 6), "more": more, "mask": None, "flag": True, "scale": torch.tensor(2.0), "mode": "b"}
+
+
+STRANGERS: dict[str, Callable[[], Stranger]] = {
+    "scripted": lambda: (Scripted(), torch.randn(12, 6), _y()),
+    "packed": lambda: (Packed(), _words(), _y()),
+    "constants": lambda: (Constants(), _constants(), _y()),
+    "plain list": lambda: (PlainList(), torch.randn(12, 6), _y()),
+    "quantized": lambda: (
+        torch.ao.quantization.quantize_dynamic(_dense(), {nn.Linear}, dtype=torch.qint8), torch.randn(12, 6), _y(),
+    ),
+    "exported": _exported,
+    "vmap": lambda: (Vmapped(), torch.randn(12, 6), _y()),
+    "volume": lambda: (
+        nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3)),
+        torch.randn(12, 1, 5, 6, 7), _y(),
+    ),
+    "clip": lambda: (Clip(), torch.rand(12, 4, 3, 9, 9), _y()),
+}  # fmt: skip
+
+
+def _stranger(name: str) -> Stranger:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what torch will move elsewhere
+        return STRANGERS[name]()
+
+
+FEWER = {"steps": 4, "starts": 1, "layers": 2, "places": 5, "count": 2, "segments": 6, "decoder_steps": 5, "units": 4}
+"""Knobs that make a law quick: what it says holds for any number."""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", list(STRANGERS))
+def test_every_view_and_method_draws_or_says_why_not(name: str) -> None:
+    """No foreign error, and no map of zeros where the answer does depend on the input."""
+    model, x, y = _stranger(name)
+    scene = diorama.Scene(model, x, y)
+    for view in diorama.views:
+        known = knobs_of(views[view])
+        told = {knob: few for knob, few in FEWER.items() if knob in known and isinstance(known[knob].default, int)}
+        with contextlib.suppress(DioramaError):
+            next(scene.stream(view, **told), None)
+    few, drawn = nesting.select(scene.examples.x, range(2)), 0
+    for method in ("gradient", "lrp", "occlusion", "kernel_shap", "grad_cam"):
+        found = None
+        with contextlib.suppress(DioramaError):
+            found = diorama.attribute(model, few, 1, method=method)
+        if found is None:
+            continue
+        drawn += 1
+        assert any(bool(part.any()) for part in nesting.tensors(found.values)), method
+    assert drawn >= 2
+
+
+def test_a_gradient_through_what_has_no_derivative_is_refused() -> None:
+    """Not zero, which it would be without a word; beside a path that has one as well."""
+    model, x, _ = _stranger("quantized")
+
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.closed, self.open = model, nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.closed(x) + self.open(x)
+            return out
+
+    for each in (model, Beside()):
+        with pytest.raises(diorama.NotApplicable, match="has no derivative"):
+            diorama.attribute(each, x, 1, method="gradient")
