@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -54,6 +54,7 @@ class LayerReader:
         self._calls: dict[str, int] = {}
         self._found: dict[str, Partial] = {}
         self._only_training = True
+        self._depth, self._training = 0, False
         self.follow(model, table)
 
     def follow(self, model: nn.Module, table: LayerTable | None) -> None:
@@ -69,6 +70,7 @@ class LayerReader:
             # Every n-th: a reading of all would take longer than many steps.
             apart = -(-len(self._modules) // MOST)
             self._modules = dict(list(self._modules.items())[::apart])
+        self._containers = list(_containers(model))
         known = {layer.name: layer for layer in table} if table is not None else {}
         self._axes = {name: layer.unit_axis for name, layer in known.items()}
         self._rectified = {name for name, layer in known.items() if layer.rectified}
@@ -83,7 +85,11 @@ class LayerReader:
         self.disarm()
         self._only_training = only_training
         self.seconds = 0.0
-        self._found, self._calls = {}, {}
+        self._found, self._calls, self._depth = {}, {}, 0
+        opened, closed = self._around()
+        for module in self._containers:
+            self._handles.append(module.register_forward_pre_hook(opened))
+            self._handles.append(module.register_forward_hook(closed, always_call=True))
         for path, module in self._modules.items():
             self._handles.append(nn.Module.register_forward_hook(module, self._hook(path)))
 
@@ -93,9 +99,23 @@ class LayerReader:
             self._handles[-1].remove()
             self._handles.pop()
 
-    def again(self) -> None:
-        """Begin another batch of the same reading: calls are numbered from the start."""
-        self._calls = {}
+    def _around(self) -> tuple[Callable[[nn.Module, Any], None], Callable[[nn.Module, Any, Any], None]]:
+        """Functions, not methods: whoever copies the model while they are on copies no reader."""
+
+        def opened(module: nn.Module, args: Any) -> None:
+            if not self._depth:
+                self._begin()
+            self._depth += 1
+
+        def closed(module: nn.Module, args: Any, output: Any) -> None:
+            self._depth = max(0, self._depth - 1)
+
+        return opened, closed
+
+    def _begin(self) -> None:
+        """A module is called while no other is open: another forward pass. Calls are numbered from the start, and it is
+        one of the training if gradients are on here, whatever its parts do (a checkpoint may run without)."""
+        self._calls, self._training = {}, torch.is_grad_enabled()
 
     def _hook(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def seen(module: nn.Module, args: Any, output: Any) -> None:
@@ -103,8 +123,10 @@ class LayerReader:
             try:
                 began = time.perf_counter()
                 grads = torch.is_grad_enabled()
-                if grads or not self._only_training:
-                    self._read(path, module, output)
+                if not self._depth:
+                    self._begin()
+                if self._training or not self._only_training:
+                    self._read(path, module, args, output)
                     self.seconds += time.perf_counter() - began
             except Exception as error:
                 if grads is not None:
@@ -113,7 +135,7 @@ class LayerReader:
 
         return seen
 
-    def _read(self, path: str, module: nn.Module, output: Any) -> None:
+    def _read(self, path: str, module: nn.Module, args: Any, output: Any) -> None:
         call = self._calls[path] = self._calls.get(path, 0) + 1
         name = path if call == 1 else f"{path}#{call}"
         tensor = first_tensor(output)
@@ -124,9 +146,9 @@ class LayerReader:
         if self._only_training and (name in self._found or call > 8):
             return  # a second pass before the step: the first one stands for it
         with torch.no_grad():
-            self._take(name, module, tensor.detach())
+            self._take(name, module, tensor.detach(), _looked_up(args))
 
-    def _take(self, name: str, module: nn.Module, tensor: Tensor) -> None:
+    def _take(self, name: str, module: nn.Module, tensor: Tensor, looked_up: bool) -> None:
         flat = flattened(tensor)
         stride = -(-flat.numel() // SAMPLE) | 1 if flat.numel() > SAMPLE else 1
         sample = flat[::stride].clone()
@@ -139,8 +161,10 @@ class LayerReader:
         others = [k for k in range(tensor.ndim) if k != axis]
         # Whether a unit is ever above zero takes all its answers; whether it varies at all shows in a part of them.
         seen = tensor if rectified else _thinned(tensor, axis)
-        peak = _by_unit(seen, axis, others, largest=True)
-        trough = None if rectified else _by_unit(seen, axis, others, largest=False)
+        # Rows that no example asked for are not dead, and one row for all is no answer that has ceased.
+        alive = looked_up and not rectified
+        peak = None if alive else _by_unit(seen, axis, others, largest=True)
+        trough = None if alive or rectified else _by_unit(seen, axis, others, largest=False)
         bounded = [sample] if any(isinstance(module, kinds) for kinds, _, _ in _ENDS) else []
         before = self._found.get(name)
         if before is None:
@@ -148,7 +172,7 @@ class LayerReader:
             return
         before.samples.append(sample)
         before.bounded += bounded
-        if before.peak is not None and before.peak.shape == peak.shape:
+        if before.peak is not None and peak is not None and before.peak.shape == peak.shape:
             before.peak = torch.maximum(before.peak, peak)
             if before.trough is not None and trough is not None:
                 before.trough = torch.minimum(before.trough, trough)
@@ -169,6 +193,27 @@ class LayerReader:
     def _ends(self, name: str) -> tuple[float, float] | None:
         module = self._modules[name if name in self._modules else without_call(name)]
         return next(((low, high) for kinds, low, high in _ENDS if isinstance(module, kinds)), None)
+
+
+def _containers(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules that call others, down to what is compiled: while one is open, a call belongs to the same pass."""
+    seen, waiting = set[int](), [module]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, torch.jit.ScriptModule):
+            continue
+        seen.add(id(each))
+        below = list(each.children())
+        if below:
+            yield each
+        if type(each).__name__ != "OptimizedModule":
+            waiting += below
+
+
+def _looked_up(args: Any) -> bool:
+    """Whether a module looks up rows by their numbers, as an embedding does."""
+    tensor = first_tensor(args)
+    return tensor is not None and not tensor.is_floating_point() and not tensor.is_complex()
 
 
 def _thinned(tensor: Tensor, axis: int) -> Tensor:

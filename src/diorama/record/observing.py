@@ -23,6 +23,8 @@ from .reduction import copies, reduce
 from .signals import Signal
 from .step import LayerReading, Step
 
+_OF_THE_OPTIMIZER = frozenset({"gradients", "updates"})
+"""What is read where an optimizer steps."""
 Report = Callable[[Exception], None]
 """Where an exception goes that must not reach the training."""
 
@@ -64,7 +66,11 @@ class Observer:
         self._updates: dict[str, HistogramValue] = {}
         self._spare: dict[str, Tensor] = {}
         self._gradients: dict[str, HistogramValue] = {}
-        self._by_hooks = False
+        self._by_hooks = self._follows_all = False
+        self._stepped = False
+        """Whether an optimizer has stepped since the step was prepared."""
+        self._owed: tuple[Signal, ...] = ()
+        """Signals that were due between two steps of the optimizer, where gradients are partial sums: read at the next."""
         self._hooked: tuple[Any, ...] = ()
         self._handles: list[Any] = []
 
@@ -76,8 +82,10 @@ class Observer:
     def _hook(self) -> None:
         self._hooked = self._subject.optimizers
         self._by_hooks = False
+        self._follows_all = bool(self._hooked)
         for told in self._hooked:
             optimizer = hooked(told)
+            self._follows_all &= optimizer is not None
             if optimizer is not None:
                 self._by_hooks = True
                 self._handles.append(optimizer.register_step_pre_hook(self._pre))
@@ -110,6 +118,10 @@ class Observer:
             self.due = [signal for signal, period in self._periods if number % (period or self.pace.every) == 0]
             self.needs = frozenset().union(*(signal.needs for signal in self.due))
             self.seconds = 0.0
+        if self._owed:
+            self.due = [*self.due, *(signal for signal in self._owed if signal not in self.due)]
+            self.needs = self.needs.union(*(signal.needs for signal in self._owed))
+        self._stepped = False
         if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
         if "updates" in self.needs and not self._by_hooks:
@@ -126,6 +138,7 @@ class Observer:
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         grads = None
         try:
+            self._stepped = True
             if not self.needs and not self._factors.active:
                 return
             began = time.perf_counter()
@@ -184,10 +197,16 @@ class Observer:
         step = Step(number, scalars, rates, self.weights)
         if not self.needs or number != self.number:
             return step
+        between = self._follows_all and not self._stepped
+        owed, self._owed = self._owed, ()
+        if between:
+            self._owed = tuple(s for s in self.due if s.needs & _OF_THE_OPTIMIZER and s not in self._always)
+            if owed and set(self.due) <= {*owed, *self._always} and not self._always_needs:
+                return step
         self._subject.look()
-        if "gradients" in self.needs:
+        if "gradients" in self.needs and not between:
             step.gradients = self._gradients or self._reduced_gradients()
-        if "updates" in self.needs:
+        if "updates" in self.needs and not between:
             if self._before and not self._by_hooks:
                 self._after_step()
             step.updates, step.before = self._updates or reduce(self._changes), self._norms

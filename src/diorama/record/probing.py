@@ -114,8 +114,6 @@ class Prober:
                 stack.enter_context(torch.autocast(kind, enabled=False))
             for start in range(0, len(examples), self._batch):
                 stop = min(start + self._batch, len(examples))
-                if whole:
-                    self._reader.again()
                 x = fed(self._model, nesting.select(examples.x, slice(start, stop)))
                 scores.append(self._reading.scores(nesting.call(self._model, x)).detach().cpu())
             layers: dict[str, LayerReading] = self._reader.finish() if whole else {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.knobs import Plugin
-from ...core.selection import layer_key
+from ...core.selection import layer_key, without_call
 
 if TYPE_CHECKING:
     from ..packing import Floats, Steps
@@ -49,6 +49,15 @@ def series_between(run: Reader, front: str, back: str) -> Iterator[tuple[str, St
             steps, values = run.series(name)
             if len(steps):
                 yield name[len(front) : len(name) - len(back)], steps, values
+
+
+def layers_between(run: Reader, front: str, back: str) -> Iterator[tuple[str, Steps, Floats]]:
+    """The same for layers, each under a name that views know: of a layer that older runs counted anew in each forward
+    pass, only the first call."""
+    known = {layer["name"] for layer in run.meta.get("layers", ())}
+    for name, steps, values in series_between(run, front, back):
+        if name in known or without_call(name) == name:
+            yield name, steps, values
 
 
 def since(steps: Steps, bad: np.ndarray) -> int:

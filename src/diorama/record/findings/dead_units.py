@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, named, series_between, since
+from . import Finding, Found, layers_between, named, since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ class DeadUnits(Finding):
         """One finding for each layer in which the units die first."""
         order = {layer["name"]: layer.get("order", 0) for layer in run.meta.get("layers", ())}
         plain = {layer.get("name") for layer in run.meta.get("layers", ()) if not _rectified(layer)}
-        dead = {name: (steps, values) for name, steps, values in series_between(run, "activations/", "/dead")}
+        dead = {name: (steps, values) for name, steps, values in layers_between(run, "activations/", "/dead")}
         found, before = [], 0.0
         calm: list[tuple[str, float]] = []
         for name in sorted(dead, key=lambda each: order.get(each, 0)):

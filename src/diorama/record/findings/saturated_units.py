@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, series_between, since
+from . import Finding, Found, layers_between, since
 
 if TYPE_CHECKING:
     from ..reader import Reader
@@ -25,7 +25,7 @@ class SaturatedUnits(Finding):
     def __call__(self, run: Reader) -> list[Found]:
         """One finding for each layer."""
         found = []
-        for name, steps, values in series_between(run, "activations/", "/saturated"):
+        for name, steps, values in layers_between(run, "activations/", "/saturated"):
             last = values[-self.readings :]
             if len(last) < self.readings or not last.min() >= self.share:
                 continue

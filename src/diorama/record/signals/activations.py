@@ -17,7 +17,9 @@ class Activations(Signal):
 
     *Meaning* a dead unit is never above zero where a ReLU cuts, or answers the same to everything elsewhere: it
     passes no gradient and can't come back by itself. A saturated activation lies within 1 % of an end of a bounded
-    function.
+    function. A layer that looks up rows, such as an embedding, has no dead units. Of several forward passes in a step (parts of a
+    batch, the closures of LBFGS, the two of a GAN's discriminator, what a checkpoint computes again) the first is read;
+    ``act#2`` is the second call of a layer within one pass.
     *Error* histograms count every n-th activation of large layers; dead units are found over all of them.
     """
 

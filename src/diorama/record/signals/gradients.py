@@ -15,7 +15,8 @@ class Gradients(Signal):
     """The distribution and the Euclidean norm of every parameter's gradient, as the optimizer used it.
 
     *Meaning* norms that fall from the last layer to the first by orders of magnitude vanish on their way; norms in the
-    thousands explode.
+    thousands explode. Where several passes add up to one step of an optimizer that ``watch`` was given, the sum that it
+    used is read: a reading that falls between two of its steps is taken at the next.
     *Error* as for weights.
     """
 
