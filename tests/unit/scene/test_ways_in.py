@@ -135,16 +135,26 @@ def test_a_model_that_cannot_be_stored_is_an_event_of_its_run(tmp_path: Path, ca
     assert any("cannot be stored" in event.text for event in run.events)
 
 
+class Rounded(nn.Linear):
+    """Flat everywhere, and different at each whole number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.round())
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_a_quantized_model_is_opened_and_its_flat_gradient_told(tmp_path: Path) -> None:
-    """Its run opens with its packed weights, and a gradient of nothing is not called independence."""
+def test_a_quantized_model_is_opened_and_a_flat_gradient_told(tmp_path: Path) -> None:
+    """Its run opens with its packed weights; an op without a derivative is refused, and a slope of nothing is not called
+    independence."""
     x, _ = _data()
     model = torch.ao.quantization.quantize_dynamic(Middle(nn.Linear(8, 8)), {nn.Linear}, dtype=torch.qint8)
     folder = tmp_path / "run"
     with diorama.watch(model, folder, probe=_data()) as recorder:
         recorder.step(loss=1.0)
     assert torch.equal(diorama.open(folder).scene().scores(x), model(x))
-    note = diorama.attribute(model, x, target=0, method="gradient").note
+    with pytest.raises(diorama.NotApplicable, match="no derivative"):
+        diorama.attribute(model, x, target=0, method="gradient")
+    note = diorama.attribute(Rounded(5, 3), 3 * x, target=0, method="gradient").note
     assert "though the target changes with the input" in note
     still = nn.Linear(5, 3)
     nn.init.zeros_(still.weight)
