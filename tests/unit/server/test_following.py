@@ -29,7 +29,7 @@ class Training(threading.Thread):
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
         optimizer = torch.optim.SGD(model.parameters(), 0.05)
         x, y = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
-        with diorama.watch(model, self.folder, probe=(x, y), optimizer=optimizer, snapshots=50) as recorder:
+        with diorama.watch(model, self.folder, probe=(x, y), optimizer=optimizer, snapshots=50, every=10) as recorder:
             while not self.ended.is_set():
                 loss = functional.cross_entropy(model(x), y)
                 optimizer.zero_grad()
