@@ -73,7 +73,8 @@ class BlackBox(Method):
             if self.sums:
                 sums.append(numbers.sum())
                 change = float(asked(present)[0] - asked(torch.zeros_like(present))[0])
-                gaps.append(abs(float(numbers.sum()) - change) / max(abs(change), 1e-12))
+                # A change that is no more than rounding is none: the gap is no share of it.
+                gaps.append(abs(float(numbers.sum()) - change) / max(abs(change), asked.rounding, 1e-12))
         checks = {"completeness": max(gaps)} if gaps else {}
         note = "Parts that hold numbers that are not finite are left out, and have no value." if left_out else ""
         summed = torch.stack(sums) if sums else None

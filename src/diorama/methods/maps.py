@@ -118,7 +118,9 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
     if grad and not there.value.requires_grad:
         raise NotApplicable("the target does not depend on the maps in a differentiable way; use occlusion")
     for tap in taps:
-        at = tap.caught if tap.caught is not None else there[tap.layer.name]
+        # A ReLU inside an autograd function is seen, but no gradient goes to it: then the layer's own maps are taken.
+        caught = tap.caught if tap.caught is None or tap.caught.requires_grad or not grad else None
+        at = caught if caught is not None else there[tap.layer.name]
         if at.is_complex():
             raise NotApplicable(f"maps are weighed as real numbers, and those of {tap.layer.name} are complex; use occlusion")
         if len(at) != nesting.size(x):
