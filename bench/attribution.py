@@ -21,7 +21,7 @@ STEPS = 32
 GOALS = {
     "gradient": 1.05, "input_x_gradient": 1.05, "guided_backprop": 1.05, "deconvnet": 1.05, "grad_cam": 0.50,
     "grad_cam_plus_plus": 0.50, "layer_cam": 0.50, "integrated_gradients": 0.80,
-}  # fmt: skip
+}
 
 
 def bare(model: nn.Module, x: Tensor) -> None:

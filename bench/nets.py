@@ -72,7 +72,7 @@ class VGG16(nn.Module):
         self.classifier = nn.Sequential(
             nn.Linear(512 * 49, 4096), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(4096, 4096),
             nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(4096, classes),
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))

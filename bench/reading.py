@@ -82,7 +82,7 @@ def compare(folder: Path, what: str, count: int, theirs: int, read: Callable[[Re
         ratios.append(slow / times[-1])
     low, mid, high = statistics.quantiles(ratios, n=4)
     print(f"{count:,} {what}: {statistics.median(times) * 1e3:.1f} ms, EventAccumulator {slow:.1f} s; "
-          f"{mid:,.0f} × as fast (middle half {low:,.0f}–{high:,.0f}), goal ≥ {limit:.0f} ×")  # fmt: skip
+          f"{mid:,.0f} × as fast (middle half {low:,.0f}–{high:,.0f}), goal ≥ {limit:.0f} ×")
     return mid >= limit
 
 

@@ -62,7 +62,7 @@ def scalars(folder: Path, rounds: int) -> float:
         theirs.append(cpu(tensorboard_way) / steps * 1e6)
         ratios.append(ours[-1] / theirs[-1])
     print(f"two scalars a step: {statistics.median(ours):.0f} µs, SummaryWriter {statistics.median(theirs):.0f} µs;"
-          f" ratio {middle(ratios)}, goal ≤ 0.33")  # fmt: skip
+          f" ratio {middle(ratios)}, goal ≤ 0.33")
     return statistics.median(ratios)
 
 
@@ -73,7 +73,7 @@ def network(small: bool) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
         model: nn.Module = nn.Sequential(
             nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 16, 64), nn.ReLU(),
             nn.Linear(64, 10),
-        )  # fmt: skip
+        )
         return model, torch.randn(16, 1, 8, 8), torch.randint(0, 10, (16,))
     return ResNet18(), torch.randn(4, 3, 224, 224), torch.randint(0, 10, (4,))
 

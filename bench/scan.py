@@ -55,7 +55,7 @@ def tiny() -> tuple[nn.Module, Tensor]:
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
         nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16 * 49, 10),
-    )  # fmt: skip
+    )
     return model.eval(), torch.randn(64, 1, 28, 28)
 
 
@@ -96,7 +96,7 @@ def main() -> int:
     scan(
         model, data * 8, classes=10, bottom=True, histogram=True, table=table,
         progress=lambda found: held.append(alive() + size_of(found)),
-    )  # fmt: skip
+    )
     passed &= held[-1] == held[1]
     print(f"held after 2 and after 16 batches: {held[1] / 1e6:.1f} and {held[-1] / 1e6:.1f} MB of tensors and statistics; goal the same")
     return int(not passed)

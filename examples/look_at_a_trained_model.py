@@ -17,7 +17,7 @@ y = torch.tensor(data.target)
 torch.manual_seed(0)
 model = nn.Sequential(
     nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(192, 10)
-)  # fmt: skip
+)
 optimizer = torch.optim.Adam(model.parameters(), 0.01)
 for k in range(150):
     rows = torch.arange(k * 64, k * 64 + 64) % 1500

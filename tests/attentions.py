@@ -121,7 +121,7 @@ class Attentive(nn.Module):
 
 WRITTEN: dict[str, Callable[[], nn.Module]] = {
     "kernel": Attention, "written": Written, "einsum": Einsum, "merged": Merged, "added": Added, "looped": Looped,
-}  # fmt: skip
+}
 """The same function of the same weights."""
 
 

@@ -23,15 +23,15 @@ FILES = [
     "run.db", "run.db-wal", "run.db-shm", "run.db-journal", "commands.db", "lock", "watching", "model-0.pkl",
     "model-0.sig", "probe.safetensors", "live.safetensors", "snapshots", "snapshots/000000000.safetensors",
     "snapshots/{last:09d}.safetensors", "checkpoints", "derived",
-]  # fmt: skip
+]
 VALUES: list[Any] = [
     b"", b"\xff\xfe", b"\0" * 40, "", "abc", "\u202e", "<img src=x onerror=alert(1)>", -1, 2**63 - 1, -(2**63), 1e308,
     float("inf"), "9" * 5000, "../../../etc/passwd", "/dev/zero", "a\0b", "x" * 100_000,
-]  # fmt: skip
+]
 FACTS = [
     "{", "", "null", "[]", "5", "-1", "1e999", "NaN", '"\\ud800"', '["\\udfff"]', '{"a": "\\ud800"}', "[" * 3000,
     "9" * 400, "[null]", "[[[]]]", '{"kind": 5}', '[{"name": 3}]', '[{}]', '"x"', "true", '[1, 2]', '[["a", "b", "c"]]',
-]  # fmt: skip
+]
 
 
 def mutation(make: Mutation) -> Mutation:
@@ -138,7 +138,7 @@ def a_schema(folder: Path, chance: Chance) -> str:
         "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = 2 WHERE type = 'table'",
         "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = 99999 WHERE name = 'blocks'",
         "PRAGMA user_version = 7; PRAGMA application_id = 7",
-    ])  # fmt: skip
+    ])
     with _database(folder) as connection:
         for part in statement.split("; " if "TRIGGER" not in statement else "\n"):
             connection.execute(part)

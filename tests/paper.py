@@ -85,7 +85,7 @@ def heatmap(rng: np.random.Generator) -> m.Node:
     return m.Heatmap(
         values=counts, limits=magnitude(counts), row_labels=NAMES, column_labels=NAMES, row_title="truth",
         column_title="answer", numbers=True, square=True, size=24,
-    )  # fmt: skip
+    )
 
 
 @_picture("Confusion of a hundred classes")
@@ -96,7 +96,7 @@ def heatmap_large(rng: np.random.Generator) -> m.Node:
     return m.Heatmap(
         values=values, limits=magnitude(values, 0, 0.9), row_labels=labels, column_labels=labels, square=True,
         row_title="truth", column_title="answer",
-    )  # fmt: skip
+    )
 
 
 @_picture("A dense layer")
@@ -185,7 +185,7 @@ def field(rng: np.random.Generator) -> m.Node:
     classes = m.Field(
         values=np.stack([first, 1 - first], -1), extent=(-2, 2, -2, 2), classes=("moon A", "moon B"), points=points,
         point_values=truth, wrong=rng.random(150) < 0.05, x_title="x₀", y_title="x₁",
-    )  # fmt: skip
+    )
     numbers = np.where(first > 0.98, np.nan, first * 2 - 1)
     plane = m.Field(values=numbers, limits=symmetric([1.0]), extent=(-2, 2, -2, 2), points=points, point_values=truth)
     return m.Group(direction="row", children=(classes, plane))
@@ -267,7 +267,7 @@ def _chain() -> tuple[list[m.Block], list[m.Edge]]:
                 spark=np.exp(-np.arange(30) / 9.0),
                 expandable=True,
                 warning="3 units never fire" if k == 1 else "",
-            )  # fmt: skip
+            )
         )
         found.append(m.Block(id=f"r{k}", label="ReLU", kind="op"))
         edges += [m.Edge(source=f"r{k - 1}" if k else "x", target=f"c{k}", label="12 × 24²")]
@@ -317,7 +317,7 @@ def with_checks(picture: Picture) -> Picture:
     return Picture(
         title=f"{picture.title} {LONG}", body=picture.body, caption=picture.caption * 3, note="3 units are NaN.",
         checks=checks, provenance=MADE, step=495,
-    )  # fmt: skip
+    )
 
 
 @_picture("Six trainings side by side")

@@ -63,7 +63,7 @@ __all__ = [
     "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "attribute",
     "commands", "demos", "derivations", "findings", "methods", "open", "projections", "scan", "serve", "signals", "synthesize",
     "views", "watch",
-]  # fmt: skip
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,4 +33,4 @@ __all__ = [
     "Applied", "Attribution", "Check", "Command", "Cost", "Demo", "Derivation", "DioramaError", "Finding", "Found",
     "Key", "Knob", "Looking", "Method", "NotApplicable", "Picture", "Placed", "Plugin", "Progress", "Projection",
     "Scene", "Selection", "Signal", "Stage", "Step", "Unavailable", "UsageError", "View", "knob", "marks",
-]  # fmt: skip
+]

@@ -226,7 +226,7 @@ class Run(Line):
             "events": [event.__dict__ for event in self.events], "optimizer": meta.get("optimizer", []),
             "seconds": float(times[-1] - times[0]) if len(times) else 0.0, "bytes": self.size,
             "ended": meta.get("ended"), "guessed": meta.get("guessed", []), "model_error": meta.get("model_error", ""),
-        }  # fmt: skip
+        }
 
 
 def factory(text: str) -> Callable[[], Any]:

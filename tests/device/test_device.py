@@ -19,7 +19,7 @@ PARTS = {
     "views of networks": [LAWS / "test_views.py", "-k", "fits_any_network and (residual or lstm_all or dict_out or attention_late)"],
     "views of examples": [LAWS / "test_views.py", "-k", "survives_weights"],
     "recording": [HERE / "recording.py"],
-}  # fmt: skip
+}
 ELSEWHERE = "not parallel and not compiled and not restless"
 """Specimens that choose their devices themselves, or keep a tensor on the CPU."""
 
@@ -39,5 +39,5 @@ def test_it_holds_on_another_device(part: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "accelerator", "-p", "no:cacheprovider", "--tb=short", *asked],
         cwd=HERE.parents[1], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -88,7 +88,7 @@ def _whole(reader: Reader, live: bool = False) -> bool:
     return (
         np.array_equal(steps, alone) and np.array_equal(steps, twice_steps) and np.array_equal(steps, loss_steps)
         and np.array_equal(values, steps) and np.array_equal(twice, 2.0 * steps) and bool(np.isfinite(loss).all())
-    )  # fmt: skip
+    )
 
 
 class _Follower:

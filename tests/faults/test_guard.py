@@ -40,7 +40,7 @@ BADGE = Guard(None, port=PORT, token=TOKEN).badge
 KNOWN = {
     "GET": {"cookie": f"diorama_{PORT}={BADGE}"}, "POST": {"x-diorama-token": TOKEN},
     "WEBSOCKET": {"sec-websocket-protocol": f"diorama, {TOKEN}"},
-}  # fmt: skip
+}
 """What lets the page in: the cookie to its files, the token itself to all that looks or acts."""
 
 HOSTS = [
@@ -53,12 +53,12 @@ HOSTS = [
     f"{OURS}@evil.com", f"evil.com@{OURS}", f"user:pass@{OURS}", f"127.0.0.1.nip.io:{PORT}", f"localhost.:{PORT}",
     f"localhost:{PORT}#", f"localhost:{PORT}/", f"http://{OURS}", f"{OURS},evil.com", f"LOCALHOST:{PORT}", "null",
     f"\xb9127.0.0.1:{PORT}", f"127.0.0.1%00:{PORT}",
-]  # fmt: skip
+]
 ORIGINS = [
     "null", "http://evil.com", f"https://{OURS}", "http://127.0.0.1", "http://127.0.0.1:80", f"http://{OURS}.evil.com",
     "",    f"http://localhost:{PORT}", f"http://{OURS}/", f"HTTP://{OURS}", "file://", f"http://{OURS} http://evil.com",
     "chrome-extension://abc",
-]  # fmt: skip
+]
 
 
 class Untouched:
@@ -102,7 +102,7 @@ def ask(app: Any, path: str = "/", method: str = "GET", query: str = "", body: b
         "query_string": query.encode(), "http_version": "1.1", "root_path": "", "server": ("127.0.0.1", PORT),
         "client": ("127.0.0.1", 5), "subprotocols": [], "scheme": "ws" if is_socket else "http",
         "extensions": {"websocket.http.response": {}}, **({} if is_socket else {"method": method}),
-    }  # fmt: skip
+    }
     sent: list[dict[str, Any]] = []
     incoming = [
         {"type": "websocket.connect"} if is_socket else {"type": "http.request", "body": body, "more_body": False}
@@ -196,7 +196,7 @@ def test_cross_site_requests_are_refused(app: Guard, method: str, path: str) -> 
         refused(ask(app, path, method, sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest="document"))
         refused(ask(app, path, method, sec_fetch_site=site, sec_fetch_mode="no-cors", query=f"token={TOKEN}"))
         refused(ask(app, path, method, sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest="iframe",
-                    query=f"token={TOKEN}"))  # fmt: skip
+                    query=f"token={TOKEN}"))
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "HEAD", "POST"])
@@ -255,7 +255,7 @@ def test_the_stranger_reads_plain_words(app: Guard) -> None:
     ["/assets/../../secret.txt", "/assets/..%2f..%2fsecret.txt", "/assets//etc/passwd", "/../secret.txt",
      "/%2e%2e/secret.txt", "/assets/....//secret.txt", "/assets/..\\..\\secret.txt", "/secret.txt", "/assets/\0",
      "/assets/", "/static/x", "//"],
-)  # fmt: skip
+)
 def test_paths_outside_are_not_there(app: Guard, path: str) -> None:
     """No path reaches a file that is not one of the page's own."""
     answer = ask(app, path)
@@ -311,7 +311,7 @@ def served(tmp_path: Path) -> Iterator[int]:
         ["GET /socket HTTP/1.1", "Host: HERE", "Connection: Upgrade", "Upgrade: websocket", "Origin: http://HERE",
          "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
     ],
-)  # fmt: skip
+)
 def test_on_the_wire_strangers_get_a_refusal_with_the_policy(served: int, lines: list[str]) -> None:
     """Also what is hardly HTTP, and handshakes that are none, are refused under the policy."""
     text = "\r\n".join(lines).replace("HERE", f"127.0.0.1:{served}")

@@ -164,7 +164,7 @@ def test_signals_end_a_recorded_training_as_any_other(tmp_path: Path, number: in
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), str(tmp_path / "run"), "100000", "0.001"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if int(line) == 60:

@@ -31,7 +31,7 @@ def trained() -> tuple[nn.Module, Tensor]:
         model = nn.Sequential(
             nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(),
             nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, 3),
-        )  # fmt: skip
+        )
         optimizer = torch.optim.Adam(model.parameters(), 0.01)
         for k in range(150):
             part = slice(k * 30 % 300, k * 30 % 300 + 30)

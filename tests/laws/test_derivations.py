@@ -223,7 +223,7 @@ def test_layers_of_a_projection_count_alike(run: Run) -> None:
     """Two layers together are the components of both side by side, each with a total variance of one."""
     found = run.scene(1)
     parts = [found.activations(name)[name].double().flatten(2).mean(2).numpy() if name == "0"
-             else found.activations(name)[name].double().numpy() for name in ("0", "3")]  # fmt: skip
+             else found.activations(name)[name].double().numpy() for name in ("0", "3")]
     rows = np.concatenate([part / np.sqrt(part.var(0).sum()) for part in parts], 1)
     rows = rows - rows.mean(0)
     left, sizes, _ = np.linalg.svd(rows, full_matrices=False)

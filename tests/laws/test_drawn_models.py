@@ -29,7 +29,7 @@ EVERY_DRAW = pytest.mark.parametrize("seed", range(BEGIN, BEGIN + COUNT), ids=la
 FEWER = {
     "steps": 6, "draws": 4, "samples": 24, "permutations": 2, "regions": 6, "starts": 2, "layers": 2, "places": 5, "count": 3,
     "segments": 6, "decoder_steps": 20, "units": 4,
-}  # fmt: skip
+}
 """Knobs that make a law quick: what it says holds for any number."""
 pytestmark = pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
 EXACT = (torch.float32, torch.float64)

@@ -30,7 +30,7 @@ ON_PICTURES = pytest.mark.parametrize(
 )
 """Methods that a convolutional network can be explained by: those that show attention need some."""
 NETS = ("functional", "reused", "residual", "dict_out", "in_training", "lstm_all", "custom_attention", "several_dict",
-        "restless", "encoder_late", "conv1d")  # fmt: skip
+        "restless", "encoder_late", "conv1d")
 SPECIMENS = [specimen for specimen in ZOO if specimen.name in NETS]
 FEWER = {"steps": 4, "draws": 4, "samples": 24, "permutations": 2, "regions": 6}
 """Knobs that make a law quick: what it says holds for any number."""
@@ -348,7 +348,7 @@ def test_a_number_is_not_a_class(name: str, flat: bool) -> None:
     ways: list[tuple[Any, dict[str, Any]]] = [
         (0, {}), ("0", {}), (np.zeros(3, int), {}), (None, {"task": "regression"}), ("0", {"task": "regression"}),
         (lambda output: output.reshape(len(output)), {}),
-    ]  # fmt: skip
+    ]
     for target, told in ways:
         assert apart(ask(model, x, name, target, **told).values, wanted.values) < 1e-5
     with pytest.raises(UsageError, match="one number"):

@@ -218,7 +218,7 @@ def test_what_is_written_against_the_page_works(offered: Any, tmp_path: Path) ->
     for kind, plugin in (
         (registry.views, Norms), (registry.methods, Doubled), (registry.signals, Halved), (registry.commands, Mark),
         (registry.derivations, Total), (registry.projections, Firsts),
-    ):  # fmt: skip
+    ):
         offered(kind, plugin.__name__.lower(), lambda plugin=plugin: plugin)
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), torch.randn(6, 4)

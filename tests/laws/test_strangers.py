@@ -148,7 +148,7 @@ STRANGERS: dict[str, Callable[[], Stranger]] = {
         torch.randn(12, 1, 5, 6, 7), _y(),
     ),
     "clip": lambda: (Clip(), torch.rand(12, 4, 3, 9, 9), _y()),
-}  # fmt: skip
+}
 
 
 def _stranger(name: str) -> Stranger:

@@ -23,7 +23,7 @@ def _cnn() -> nn.Module:
         return nn.Sequential(
             nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(),
             nn.Flatten(), nn.Linear(288, 10), nn.ReLU(), nn.Linear(10, 4),
-        )  # fmt: skip
+        )
 
 
 def _stage(model: nn.Module, x: Tensor) -> Stage:
@@ -60,7 +60,7 @@ def test_a_dream_raises_what_it_amplifies_frame_by_frame() -> None:
     frames = [
         made for made in dream(stage, wanted, planes, Dreaming(2, steps=4), torch.Generator().manual_seed(0), 3)
         if made.done
-    ]  # fmt: skip
+    ]
     assert [made.frame for made in frames] == [0, 1, 2]
     for made in frames:
         assert made.value > 1.05 * first

@@ -30,7 +30,7 @@ def _cnn() -> nn.Module:
         return nn.Sequential(
             nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(),
             nn.Flatten(), nn.Linear(288, 10), nn.ReLU(), nn.Linear(10, 4),
-        )  # fmt: skip
+        )
 
 
 def _stage(model: nn.Module, x: Tensor, inputs: Any = None) -> Stage:
@@ -90,7 +90,7 @@ def test_objectives_are_read_from_what_people_write(value: Any) -> None:
 
 @pytest.mark.parametrize("kind", [
     diorama.Image(range=(0.0, 1.0)), diorama.Image(mean=0.5, std=0.25), diorama.Image(range=(-1.0, 1.0)),
-])  # fmt: skip
+])
 def test_pictures_stay_in_their_range(kind: Any) -> None:
     """Even with long steps every number stays within the range of the kind."""
     low, high = kind.valid_range()
@@ -98,7 +98,7 @@ def test_pictures_stay_in_their_range(kind: Any) -> None:
         made = synthesize(
             _cnn(), "3/2", PICTURES * (high - low) + low, steps=40, rate=20.0, inputs=kind,
             parametrization=parametrization,  # type: ignore[arg-type]
-        )  # fmt: skip
+        )
         assert float(made.x.min()) >= low - 1e-5  # type: ignore[union-attr]
         assert float(made.x.max()) <= high + 1e-5  # type: ignore[union-attr]
 

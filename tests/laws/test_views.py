@@ -65,7 +65,7 @@ def _cnn() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 8), nn.ReLU(),
         nn.Linear(8, 3),
-    )  # fmt: skip
+    )
 
 
 def _plane() -> nn.Module:

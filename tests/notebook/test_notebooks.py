@@ -105,7 +105,7 @@ def test_jupyterlab_links_two_views(browser: Any, served: Any, tmp_path: Path) -
     address = served(
         port, "jupyterlab", "--no-browser", f"--port={port}", "--ServerApp.port_retries=0", "--allow-root",
         "--IdentityProvider.token=look", f"--ServerApp.root_dir={tmp_path}", "--LabApp.news_url=",
-    )  # fmt: skip
+    )
     page = browser.new_page(viewport={"width": 1300, "height": 1200})
     page.goto(f"{address}/lab/tree/linked.ipynb?token=look")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)

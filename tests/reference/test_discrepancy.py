@@ -15,7 +15,7 @@ def _net() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 2, 3, padding=1), nn.Flatten(),
         nn.Linear(2 * 100, 3),
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 def test_the_field_of_a_unit() -> None:

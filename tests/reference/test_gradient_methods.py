@@ -24,7 +24,7 @@ def _net() -> nn.Module:
         net = nn.Sequential(
             nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.Flatten(),
             nn.Linear(20, 6), nn.ReLU(), nn.Linear(6, 3),
-        )  # fmt: skip
+        )
     return net.eval()
 
 
@@ -177,7 +177,7 @@ class _Layer(nn.Module):
         super().__init__()
         self.name = name
         kernel, bias = (torch.from_numpy(stored[f"{name}.weights.{k}"]) if "2D_" in name or "Dense" in name or name == "Conv2D"
-                        else None for k in (0, 1))  # fmt: skip
+                        else None for k in (0, 1))
         self.kernel, self.bias = kernel, bias
 
     def forward(self, x: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def test_slopes_of_priors_are_their_derivatives(name: str) -> None:
     value = {
         "total_variation": lambda: priors.total_variation(at), "norm": lambda: priors.norm(at, middle),
         "natural": lambda: priors.natural(at, middle),
-    }[name]()  # fmt: skip
+    }[name]()
     wanted = torch.autograd.grad(value.sum(), at)[0] * planes[0].numel()
     torch.testing.assert_close(slope(Priors(**{name: 1.0}), planes, middle, None), wanted, rtol=1e-4, atol=1e-5)
 
@@ -160,7 +160,7 @@ def test_diversity_is_its_formula() -> None:
         cosines = [
             float((grams[k] * grams[m]).sum() / np.linalg.norm(grams[k]) / np.linalg.norm(grams[m]))
             for m in range(4) if m != k
-        ]  # fmt: skip
+        ]
         assert float(found[k]) == pytest.approx(-sum(cosines) / 3, rel=1e-4)
 
 
@@ -275,7 +275,7 @@ def test_a_decoder_learns_is_repeatable_and_is_kept() -> None:
         found = list(
             teach(codes[:64], planes[:64], (codes[64:], planes[64:]), steps=150, seconds=0,
                   generator=torch.Generator().manual_seed(1))
-        )  # fmt: skip
+        )
         made.update(to_plain(found[-1]))
         return [found[-1].held_out, float((planes[64:] - planes[:64].mean(0)).square().mean())]
 

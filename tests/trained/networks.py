@@ -30,7 +30,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TINY = {
     "boat": "lifeboat", "bug": "ladybug", "pizza": "pizza", "pepper": "bell pepper", "bus": "school bus",
     "koala": "koala", "espresso": "espresso", "panda": "red panda", "orange": "orange", "car": "sport car",
-}  # fmt: skip
+}
 """What the names of the photos begin with, and the class that they show, in the order of TinyVGG's outputs."""
 
 

@@ -84,7 +84,7 @@ def faces() -> Scene:
         model = nn.Sequential(
             nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
             nn.Flatten(), nn.Linear(64, 2),
-        )  # fmt: skip
+        )
         model = _trained(model, x, y, 150, 3e-3)
     return Scene(model, x, y, classes=("face", "no face"))
 

@@ -21,7 +21,7 @@ from diorama.scene import Scene
 TAUGHT = {
     "vit": taught.vit, "faces": taught.faces, "reader": taught.reader, "words": functools.partial(taught.reader, False),
     "row": taught.row,
-}  # fmt: skip
+}
 ALL = (*networks.PICTURED, *TAUGHT)
 FEWER = {"steps": 4, "draws": 2, "samples": 20, "segments": 6}
 """Knobs that make a method do little: its map is rough, and still finite."""
@@ -34,7 +34,7 @@ REFUSED = {
     "resnet20": ATTENTION, "lenet5": ATTENTION, "tinyvgg": ATTENTION | {"cam"}, "darknet": ATTENTION | RECTIFIED,
     "faces": ATTENTION | {"cam"}, "vit": {"cam"}, "reader": {"discrepancy"},
     "words": ATTENTION | {"discrepancy"}, "row": ATTENTION | CAMS | {"discrepancy"},
-}  # fmt: skip
+}
 """What does not apply to each network."""
 
 
@@ -114,7 +114,7 @@ def test_a_digit_stands_out_from_its_paper() -> None:
         *(("reader", name) for name in (*sorted(ATTENTION), "lrp", "deep_lift", "occlusion", "shapley_sampling")),
         *(("words", name) for name in diorama.methods if name not in REFUSED["words"] | SLOPES),
     ],
-)  # fmt: skip
+)
 def test_the_word_that_decides_has_the_most_relevance(net: str, name: str) -> None:
     """For nearly every text, the one telling word gets the largest value, where words are mixed and where they are not."""
     scene = opened(net)

@@ -32,7 +32,7 @@ def _net() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 5), nn.ReLU(), nn.Conv2d(16, 8, 5), nn.ReLU(),
         _Largest(), nn.Linear(8, 2),
-    )  # fmt: skip
+    )
 
 
 def _canvas(picture: NDArray[np.floating], other: NDArray[np.floating], at: tuple[int, int]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from diorama.scene import Scene
 FEWER = {
     "steps": 2, "draws": 1, "samples": 24, "examples": 3, "count": 3, "points": 5, "size": 24, "resolution": 6,
     "places": 5, "units": 4, "method": "gradient,grad_cam",
-}  # fmt: skip
+}
 """Knobs by which a view that searches, samples or sweeps does little: whether it draws does not depend on them."""
 
 

@@ -115,7 +115,7 @@ def test_synthesized_classes_are_taken_for_them(photographs: Scene, name: str) -
     made = diorama.synthesize(
         photographs.model, name, photographs.examples.x, steps=12, classes=photographs.classes, inputs=photographs.kind,
         task="classification", seed=HELD_OUT + CLASSES.index(name),
-    )  # fmt: skip
+    )
     number = photographs.classes.index(name)
     assert int(photographs.scores(made.x)[0].argmax()) == number  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(HELD_OUT)

@@ -320,7 +320,7 @@ def parallel() -> Picture:
     mark = marks.Parallel(
         title="Runs", values=values, axes=("learning rate", "batch", "accuracy", HOSTILE), colours=tuple(range(6)),
         keys=tuple(f"run:r{i}" for i in range(6)), labels=tuple(f"run {i}" for i in range(6)),
-    )  # fmt: skip
+    )
     return picture("Six trainings", mark)
 
 

@@ -31,7 +31,7 @@ class Bar:
             self._bar.update(
                 self._task, completed=done, total=total if total is not None else self._total,
                 description=text or self._text,
-            )  # fmt: skip
+            )
 
     def close(self) -> None:
         """Let go of the terminal."""

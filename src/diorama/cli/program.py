@@ -70,7 +70,7 @@ class DemoGroup(NamedGroup):
             click.Option(["--run"], type=PLACE), click.Option(["--data"], type=PLACE),
             click.Option(["--port"], type=PORT, default=0), click.Option(["--no-browser"], is_flag=True),
             click.Argument(["flags"], nargs=-1, type=click.UNPROCESSED),
-        ]  # fmt: skip
+        ]
 
         def run(run: Path | None, data: Path | None, no_browser: bool, port: int, flags: tuple[str, ...]) -> None:
             from .demo import show
@@ -102,7 +102,7 @@ def demo() -> None:
 def serve(
     paths: tuple[Path, ...], model: str | None, weights: Path | None, data: Path | None, port: int, host: str,
     no_browser: bool, trust: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Serve the page for folders of runs (runs/ when none is named), or for a model."""
     from ..server.serve import serve as start
 

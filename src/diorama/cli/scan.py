@@ -12,7 +12,7 @@ from .bar import Bar
 def scan_run(
     run: Path | None, *, model: str | None, weights: Path | None, data: Path | None, step: int | None, k: int,
     layers: tuple[str, ...], histogram: bool, trust: bool, output: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Scan, say what was found, and where it is."""
     from ..derive.scanning import scan
     from ..derive.store import FOLDER

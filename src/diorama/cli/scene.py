@@ -68,7 +68,7 @@ def load_into(model: Any, path: Path) -> None:
 def save_view(
     name: str, knobs: dict[str, Any], *, run: Path | None, model: str | None, weights: Path | None, data: Path | None,
     step: int | None, select: tuple[str, ...], against: tuple[str, ...], trust: bool, output: Path,
-) -> None:  # fmt: skip
+) -> None:
     """Look once, and save the last picture."""
     suffix = output.suffix.lstrip(".").lower()
     if suffix not in savers:

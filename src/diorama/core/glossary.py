@@ -73,5 +73,5 @@ TERMS: dict[str, str] = {
     "update ratio": "How far one step moves a tensor's weights, relative to their size; about a thousandth is usual.",
     "view": "One way of looking into the network.",
     "weight": "A number that says how strongly one unit drives another; training changes it.",
-}  # fmt: skip
+}
 """Term → sentence. Terms are lower case; a plural or a capital finds its term in the page."""

@@ -15,7 +15,7 @@ from .errors import UsageError, not_found
 Kind = Literal[
     "number", "integer", "flag", "choice", "text",
     "layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell",
-]  # fmt: skip
+]
 """What a knob holds. The kinds after "text" are names resolved in the scene; None lets the view choose."""
 
 SCENE_KINDS = ("layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell")
@@ -123,7 +123,7 @@ def knob(
             else "integer" if isinstance(default, int)
             else "number" if isinstance(default, float)
             else "text"
-        )  # fmt: skip
+        )
     declared = Knob("", kind, default, help, low, high, tuple(choices), unit, log, main, default is None)
     return dataclasses.field(default=default, metadata={"knob": declared})
 

@@ -63,7 +63,7 @@ class Drawing:
         made = cls(
             height=images.shape[1], width=images.shape[2], paper=paper, ink=ink, box=float(np.median(box)),
             by_mass=by_mass, centre=(float(centre[0]), float(centre[1])),
-        )  # fmt: skip
+        )
         return made._with_strokes(inked[:_SAMPLE])
 
     def _with_strokes(self, inked: Grey) -> Drawing:

@@ -124,7 +124,7 @@ class Examples:
         about = {
             "shape": shape, "classes": list(self.classes), "kind": kinds.to_json(self.kind),
             "guessed": list(self.guessed),
-        }  # fmt: skip
+        }
         stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in flat.items()}
         save_file(stored, str(path), {"examples": json.dumps(about)})
 

@@ -189,7 +189,7 @@ class Image(Kind):
         return {
             **super().describe(), "height": self.height, "width": self.width, "channels": self.channels,
             "range": [low, high], "receives": list(self.valid_range()), "draw": draw,
-        }  # fmt: skip
+        }
 
 
 def _pixels(raw: Mapping[str, Any], channels: int) -> NDArray[np.uint8]:

@@ -151,7 +151,7 @@ def as_tensors(x: Any) -> Nested:
             raise UsageError("an input given as a dict needs at least one entry, got none")
         return type(x)({str(name): _part(part) for name, part in x.items()}) if isinstance(x, Padded) else {
             str(name): _part(part) for name, part in x.items()
-        }  # fmt: skip
+        }
     if isinstance(x, tuple):
         if not x:
             raise UsageError("an input given as a tuple needs at least one entry, got none")

@@ -35,12 +35,12 @@ class Tokens(Kind):
         decode: Callable[[Any], Any] | None = None, separator: str = "", *, length: int | None = None,
         size: int | None = None, sentence: str = "", encode_with: Callable[[str], Any] | None = None,
         decode_with: Callable[[Any], Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         fields = {
             "vocabulary": None if vocabulary is None else tuple(vocabulary), "encode_with": encode or encode_with,
             "decode_with": decode or decode_with, "separator": separator, "length": length,
             "size": len(vocabulary) if vocabulary is not None else size, "sentence": sentence,
-        }  # fmt: skip
+        }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -117,7 +117,7 @@ class Tokens(Kind):
         return {
             **super().describe(), "vocabulary": self.size, "length": self.length, "characters": characters,
             "typed": typed,
-        }  # fmt: skip
+        }
 
 
 def _split(text: str, table: Mapping[str, int], separator: str) -> list[str]:

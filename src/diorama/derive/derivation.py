@@ -229,7 +229,7 @@ class Derived:
             method=made.name, sentence=sentence(type(made)), knobs=knobs, step=scene.step,
             run=scene.run.name if scene.run is not None else "", seed=knobs.get("seed"), mode=knobs.get("mode", "eval"),
             model=scene.fingerprint, versions=versions(),
-        )  # fmt: skip
+        )
 
     def __iter__(self) -> Iterator[Stage]:
         return self.stream()
@@ -247,7 +247,7 @@ def _key(scene: Scene, derivation: Derivation, before: Derived | None) -> str:
         "weights": scene.fingerprint, "model": model, "edits": [edit.named() for edit in scene.edits],
         "told": scene.told, "mode": derivation.knobs().get("mode", "eval"), "more": derivation.material(scene),
         "after": before.key if before is not None else "",
-    }  # fmt: skip
+    }
     if derivation.on != "weights":
         about["examples"] = (scene.live if derivation.on == "live" else scene.examples).fingerprint
     return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -139,14 +139,14 @@ def scan(
     made = Scanning(
         data=file, layers=layers if isinstance(layers, str) else together(layers), k=k, histogram=histogram, start=start,
         size=size, given=given,
-    )  # fmt: skip
+    )
     keep = store and not scene.edits
     value = _loaded(scene, made, keep, progress) if isinstance(given, Batches) else _value(scene, made, keep, progress)
     found = statistics.of_plain(value)
     found.about = {
         "model": scene.fingerprint, "source": made.source, "k": k, "histogram": histogram, "start": start,
         "layers": "all" if layers == "all" else list(layers), "examples": found.examples,
-    }  # fmt: skip
+    }
     if not scene.edits and not start:
         scene.memory.put("scan", _with_examples(scene, value, given if isinstance(given, Examples) else None))
     return found

@@ -13,5 +13,5 @@ def staged(scene: Scene, x: Nested, seed: int) -> Stage:
     look = Looking(
         scene.model, x=x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits, seed=seed,
-    )  # fmt: skip
+    )
     return Stage.of(look, scene.kind, scene.live.x, x)

@@ -17,7 +17,7 @@ PROBE, GIVEN = "probe", "given"
 _PARTS: dict[str, type] = {
     "moments": Moments, "top": TopK, "bottom": TopK, "classes": ClassMeans, "positive": ClassMeans,
     "histogram": Histograms,
-}  # fmt: skip
+}
 
 
 def to_plain(scan: Scan) -> dict[str, Any]:

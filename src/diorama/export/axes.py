@@ -122,7 +122,7 @@ class Frame:
 def frame(
     sheet: Sheet, width: float, height: float, x: Callable[[float, float], Axis], y: Callable[[float, float], Axis],
     x_title: str, y_title: str, *, top: float = 4.0, right: float = 8.0, grid: bool = True,
-) -> Frame:  # fmt: skip
+) -> Frame:
     """Draw ticks, labels and grid lines round a plotting area of this outer size; ``x`` and ``y`` make the axes."""
     bottom = height - 18 - (14 if x_title else 0)
     up = y(bottom, top)

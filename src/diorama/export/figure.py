@@ -162,6 +162,6 @@ def pdf(sheet: Sheet, information: dict[str, str]) -> bytes:
     about = {
         "Title": information["Title"], "Subject": information["Description"], "Keywords": information["Source"],
         "Creator": "diorama", "Producer": None, "CreationDate": None,
-    }  # fmt: skip
+    }
     FigureCanvasPdf(figure(sheet, PER_INCH)).print_pdf(out, metadata=about)
     return out.getvalue()

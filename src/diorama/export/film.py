@@ -135,7 +135,7 @@ class Moving(Plugin):
         film = Film(
             picture, Style(self.width * PER_INCH, self.dpi / PER_INCH), most=max(2, int(self.seconds * self.fps)),
             footer=self.footer, progress=self.progress, cancel=self.cancel,
-        )  # fmt: skip
+        )
         try:
             with beside(path) as draft:
                 yield film, draft

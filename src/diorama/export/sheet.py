@@ -112,7 +112,7 @@ class Sheet:
     def text(
         self, x: float, y: float, text: str, size: float, colour: str = INK, face: Face = PLAIN,
         anchor: Anchor = "left", angle: float = 0.0,
-    ) -> float:  # fmt: skip
+    ) -> float:
         """Write one line and return its width."""
         if text:
             self.items.append((Words(x, y, text, size, colour, face, anchor, angle), 0.0, 0.0))
@@ -121,7 +121,7 @@ class Sheet:
     def rect(
         self, x: float, y: float, width: float, height: float, fill: str = "", stroke: str = "", line: float = 1.0,
         radius: float = 0.0, alpha: float = 1.0, dash: tuple[float, ...] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Draw a rectangle, perhaps with round corners."""
         path = (
             _rounded(x, y, width, height, min(radius, width / 2, height / 2)) if radius else _box(x, y, width, height)
@@ -131,7 +131,7 @@ class Sheet:
     def line(
         self, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, colour: str, width: float = 1.0,
         alpha: float = 1.0, dash: tuple[float, ...] = (), clip: tuple[float, float, float, float] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Draw a polyline; NaN breaks it."""
         points = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
         if len(points):
@@ -140,7 +140,7 @@ class Sheet:
     def area(
         self, points: np.ndarray, fill: str, alpha: float = 1.0, stroke: str = "", line: float = 1.0,
         clip: tuple[float, float, float, float] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Fill a polygon."""
         if len(points):
             path = Path(np.vstack([points, points[:1]]), closed=True)

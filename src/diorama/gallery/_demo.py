@@ -42,7 +42,7 @@ class Demo(Plugin, abc.ABC):
     steps: int = knob(3000, "After how many steps the training ends by itself.", low=1, main=True)
     seed: int = knob(0, "Decides the first weights, the batches and the split of the data.", low=0)
     pace: float = knob(20.0, "At most so many steps a second, to have something to watch; 0: no rest.",
-                       low=0.0, unit="steps/s")  # fmt: skip
+                       low=0.0, unit="steps/s")
     learning_rate: float = knob(0.01, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
     batch: int = knob(32, "Examples a step learns from.", low=1)
 
@@ -109,12 +109,12 @@ class Demo(Plugin, abc.ABC):
         return Trainer(
             model, self.optimizer(model), examples.x, examples.y, self.loss, batch=self.batch, seed=self.seed,
             metrics=self.metrics(), augment=self.augment,
-        )  # fmt: skip
+        )
 
     def run(
         self, path: str | Path, steps: int | None = None, data: str | Path | Examples | None = None,
         on_step: OnStep | None = None,
-    ) -> nn.Module:  # fmt: skip
+    ) -> nn.Module:
         """Train and record into a folder until the last step or until someone stops it; returns the trained network.
 
         A folder with an ended training of the same network is taken up again where it ended.
@@ -153,7 +153,7 @@ class Demo(Plugin, abc.ABC):
             model, path, probe=(held_out.x, held_out.y), classes=examples.classes, optimizer=trainer.optimizer,
             inputs=examples.kind, outputs=self.outputs, task=self.task, state=[trainer], name=type(self).name,
             every=10, criterion=self.criterion(model),
-        )  # fmt: skip
+        )
 
 
 def _take_up(path: Path, model: nn.Module, trainer: Trainer) -> None:

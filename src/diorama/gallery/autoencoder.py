@@ -29,13 +29,13 @@ class Autoencoder(Digits):
     outputs: ClassVar[str | None] = "picture"
 
     model: str = knob("variational", "Codes drawn at random around their place, so that neighbours look alike, or plain "
-                      "ones.", choices=("variational", "plain"), main=True)  # fmt: skip
+                      "ones.", choices=("variational", "plain"), main=True)
     latent: int = knob(2, "How many numbers a digit is squeezed into.", low=1, high=64, main=True)
     pull: float = knob(1.0, "How strongly the codes are drawn into one round cloud; 0 leaves them free.", low=0.0,
-                       high=100.0)  # fmt: skip
+                       high=100.0)
     steps: int = knob(2000, "After how many steps the training ends by itself.", low=1, main=True)
     pace: float = knob(40.0, "At most so many steps a second, to have something to watch; 0: no rest.", low=0.0,
-                       unit="steps/s")  # fmt: skip
+                       unit="steps/s")
     batch: int = knob(32, "Examples a step learns from.", low=1)
     shift: int = knob(0, "Training digits are moved at random by up to so many pixels.", low=0, high=6, unit="px")
 
@@ -58,7 +58,7 @@ class Autoencoder(Digits):
         return Trainer(
             model, self.optimizer(model), picture, picture, self.loss, batch=self.batch, seed=self.seed,
             metrics=self.metrics(), augment=self.augment,
-        )  # fmt: skip
+        )
 
     def loss(self, output: Any, y: Tensor) -> Tensor:
         """The mean squared error of the pixels, and the pull on the codes in the same measure (nats times 2 σ² a pixel)."""
@@ -106,7 +106,7 @@ class Coder(nn.Module):
         self.encoder = nn.Sequential(OrderedDict(
             conv1=nn.Conv2d(channels, 16, 4, 2, 1), act1=nn.SiLU(), conv2=nn.Conv2d(16, 32, 4, 2, 1), act2=nn.SiLU(),
             flatten=nn.Flatten(), hidden=nn.Linear(flat, 64), act3=nn.SiLU(),
-        ))  # fmt: skip
+        ))
         self.mean = nn.Linear(64, latent)
         self.log_variance = nn.Linear(64, latent) if variational else None
         self.code = Code() if variational else None
@@ -114,7 +114,7 @@ class Coder(nn.Module):
             hidden=nn.Linear(latent, 64), act1=nn.SiLU(), widen=nn.Linear(64, flat), act2=nn.SiLU(),
             unflatten=nn.Unflatten(1, small), conv1=nn.ConvTranspose2d(32, 16, 4, 2, 1), act3=nn.SiLU(),
             conv2=nn.ConvTranspose2d(16, channels, 4, 2, 1), picture=nn.Sigmoid(),
-        ))  # fmt: skip
+        ))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """The picture drawn again, the code's mean and, for a variational one, the logarithm of its variance."""

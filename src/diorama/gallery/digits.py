@@ -31,13 +31,13 @@ class Digits(Demo):
     question: ClassVar[str] = "What does a convolutional network look for in a handwritten digit?"
 
     model: str = knob("cnn", "A convolutional network, or a plain one whose first weights are pictures.",
-                      choices=("cnn", "mlp"), main=True)  # fmt: skip
+                      choices=("cnn", "mlp"), main=True)
     shift: int = knob(2, "Training digits are moved at random by up to so many pixels.", low=0, high=6, unit="px")
     steps: int = knob(6000, "After how many steps the training ends by itself.", low=1, main=True)
     learning_rate: float | None = knob(  # type: ignore[assignment]
         None, "How far each step goes along the gradient; left out: what suits the model.", kind="number", low=0.0,
         log=True, main=True,
-    )  # fmt: skip
+    )
 
     def examples(self) -> Examples:
         """Scikit-learn's digits, enlarged smoothly from 8 × 8 to 24 × 24 pixels."""

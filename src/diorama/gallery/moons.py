@@ -56,7 +56,7 @@ class Moons(Demo):
         return nn.Sequential(OrderedDict(
             hidden1=nn.Linear(columns, self.hidden), tanh1=nn.Tanh(), hidden2=nn.Linear(self.hidden, self.hidden),
             tanh2=nn.Tanh(), out=nn.Linear(self.hidden, len(examples.classes)),
-        ))  # fmt: skip
+        ))
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Adam."""

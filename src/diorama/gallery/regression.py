@@ -20,7 +20,7 @@ from ..training import measures
 from ._demo import Demo
 
 _NAMES = {"bp": "blood pressure", "bmi": "body mass index", "s1": "total cholesterol", "s2": "LDL", "s3": "HDL",
-          "s4": "cholesterol ratio", "s5": "log triglycerides", "s6": "blood sugar"}  # fmt: skip
+          "s4": "cholesterol ratio", "s5": "log triglycerides", "s6": "blood sugar"}
 
 
 class Regression(Demo):
@@ -32,7 +32,7 @@ class Regression(Demo):
     task: ClassVar[str] = "regression"
 
     table: str = knob("diabetes", "Patients (ten columns), or a made surface over a plane (two columns).",
-                      choices=("diabetes", "waves"), main=True)  # fmt: skip
+                      choices=("diabetes", "waves"), main=True)
     hidden: int = knob(24, "Neurons in each of the two hidden layers.", low=1, high=256, main=True)
     steps: int = knob(4000, "After how many steps the training ends by itself.", low=1, main=True)
     learning_rate: float = knob(0.003, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
@@ -56,7 +56,7 @@ class Regression(Demo):
         return nn.Sequential(OrderedDict(
             hidden1=nn.Linear(columns, self.hidden), relu1=nn.ReLU(), hidden2=nn.Linear(self.hidden, self.hidden),
             relu2=nn.ReLU(), out=nn.Linear(self.hidden, 1), units=Units(float(y.mean()), float(y.std()) or 1.0),
-        ))  # fmt: skip
+        ))
 
     def trainer(self, model: nn.Module, examples: Examples) -> Any:
         """The plain loop; the loss is counted in standard deviations of what is predicted, so that any table trains
@@ -110,7 +110,7 @@ def _diabetes() -> Examples:
     kind = kinds.Table(
         columns=names, mean=tuple(mean.tolist()), std=tuple(std.tolist()),
         sentence="442 patients; the number to predict tells how far diabetes went on within a year (25 to 346).",
-    )  # fmt: skip
+    )
     return Examples.of(((found.data - mean) / std).astype(np.float32), found.target.astype(np.float32), inputs=kind)
 
 

@@ -147,7 +147,7 @@ class Channels:
         callbacks = {
             "on_picture": of_this(self._picture), "on_progress": of_this(self._progress),
             "on_done": of_this(self._done), "on_error": of_this(self._failed),
-        }  # fmt: skip
+        }
         try:
             job = self._stage.submit(request, callbacks, quiet)
         except DioramaError as error:

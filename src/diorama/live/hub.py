@@ -77,7 +77,7 @@ class Hub:
             self.pool.submit(
                 {"kind": "catalogue", "what": "the catalogue"}, priority=0,
                 on_progress=self._say_preparing, on_done=self._take_catalogue, on_error=self._no_catalogue,
-            )  # fmt: skip
+            )
         threading.Thread(target=self._beat, name="diorama-hub", daemon=True).start()
 
     def close(self) -> None:
@@ -244,7 +244,7 @@ class Hub:
             lane="record" if record else "local" if local else "model",
             priority=priority, affinity=digest([request.run, request.step, request.edits]),
             owner=sources[request.run]["path"],
-        )  # fmt: skip
+        )
 
     def _is_record(self, request: Request) -> bool:
         return self.view(request.view)["needs"] == "record" and request.input is None and not request.edits

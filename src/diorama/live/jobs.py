@@ -229,7 +229,7 @@ class Pool:
                 (worker, worker.job) for group in self._workers.values() for worker in group
                 if worker.job is not None and worker.job.owner and not worker.job.loaded
                 and now - worker.since > LOADING and not worker.dead
-            ]  # fmt: skip
+            ]
             told = [(job, job.ended) for _, job in late]
             for _, job in late:
                 job.ended = True

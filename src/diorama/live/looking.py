@@ -88,7 +88,7 @@ class Looking:
         def progress(made: Progress) -> None:
             emit({
                 "event": "progress", "done": made.done, "total": made.total, "note": made.note, "seconds": made.seconds
-            })  # fmt: skip
+            })
 
         selection = Selection.parse(request.selection)
         yield from scene.stream(

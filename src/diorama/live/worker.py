@@ -59,7 +59,7 @@ def run_job(performer: Performer, job: dict[str, Any], emit: Emit, cancelled: Ca
     starved = {
         "event": "error", "kind": "MemoryError", "leaving": True,
         "message": f"the memory was not enough for {what}; look at a smaller layer or fewer examples",
-    }  # fmt: skip
+    }
     try:
         result = performer.perform(job, emit, cancelled)
         emit({"event": "done", "result": result or {}})

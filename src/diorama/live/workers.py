@@ -64,7 +64,7 @@ class ProcessWorker(Worker):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "diorama.live.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
-            )  # fmt: skip
+            )
         self._lock = threading.Lock()
         self._send({"do": "begin", "path": sys.path, "performer": performer, "level": level, "nice": nice})
         threading.Thread(target=self._listen, name="diorama-worker", daemon=True).start()

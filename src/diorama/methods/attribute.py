@@ -73,13 +73,13 @@ def attribute(
         return _attributed(
             model, x, target, method, device, inputs, baseline, knobs, progress,
             {"outputs": outputs, "task": task, "classes": classes, "seed": seed, "cancel": cancel},
-        )  # fmt: skip
+        )
 
 
 def _attributed(
     model: Any, x: Any, target: Any, method: str | Method, device: Any, inputs: Any, baseline: Any, knobs: dict[str, Any],
     progress: Callable[[int, int, str], object] | None, told: dict[str, Any],
-) -> Attribution:  # fmt: skip
+) -> Attribution:
     module = unwrap(model) if isinstance(model, nn.Module) else of_function(model)
     if isinstance(inputs, Kind) and _raw(x):
         x = inputs.encode(x)
@@ -92,7 +92,7 @@ def _attributed(
     look = Looking(
         module, x=ready, kind=Examples.of(ready, inputs=inputs).kind, progress=progress, **told,
         baseline=None if baseline is None else fed(module, nesting.as_tensors(baseline)),
-    )  # fmt: skip
+    )
     chosen = method if isinstance(method, Method) else None
     if chosen is None:
         chosen = build(methods[str(method)], knobs)
@@ -158,7 +158,7 @@ def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: l
         summed=None if found[0].summed is None else torch.cat([one.summed for one in found if one.summed is not None]),
         checks={name: max(one.checks[name] for one in found) for name in found[0].checks}, target=str(target),
         provenance=msgspec.structs.replace(found[0].provenance, selection=str(target)),
-    )  # fmt: skip
+    )
 
 
 def aim(look: Looking, x: Nested, target: Any = None) -> Target:

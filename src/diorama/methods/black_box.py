@@ -40,7 +40,7 @@ class BlackBox(Method):
 
     segments: int = knob(50, "Into about how many parts an image or a series is cut.", low=2, high=2000, main=True)
     fill: str = knob("constant", "What stands in the place of a part that is left out: one number, or an image's mean "
-                     "colour or blur.", choices=("constant", "mean", "blur"))  # fmt: skip
+                     "colour or blur.", choices=("constant", "mean", "blur"))
     value: float = knob(0.0, "The number (or token) of the constant fill.")
 
     def passes(self, parts: int) -> int:
@@ -154,7 +154,7 @@ class Parts:
             cover = Covers(
                 method.fill, laid.image, value=method.value, sigma=max(1.0, min(laid.image.shape[2:]) / 8),
                 baseline=given[k].image if given else None, pixels=laid.pixels, depth=laid.depth,
-            )  # fmt: skip
+            )
             self._covers.append(cover.whole(0))
         kept = torch.ones(self.count, dtype=torch.bool)
         kept[torch.cat([ids.cpu() for ids in broken])] = False

@@ -42,7 +42,7 @@ class Entrance:
         if points is not None:
             self._place(points)
         fresh = iter([self._given[k] if k in self._given and k not in self._whole else part
-                      for k, part in enumerate(self._parts)])  # fmt: skip
+                      for k, part in enumerate(self._parts)])
         # Copies, so that a model that writes into its input changes neither the user's tensors nor the leaves.
         self.x: Nested = nesting.each(x, lambda part: next(fresh).clone())
 

@@ -258,7 +258,7 @@ class Looking:
         whole = [
             len(kinds) == len(parts) and isinstance(kind, Image) and not part.is_floating_point() and not part.is_complex()
             for part, kind in zip(parts, [*kinds, *[None] * len(parts)], strict=False)
-        ]  # fmt: skip
+        ]
         if self.function or not any(whole):
             return x
         kind = dtype_of(self.model) or torch.float32
@@ -413,12 +413,12 @@ class Method(Plugin):
             method=self.name, sentence=sentence(type(self)), knobs=knobs, selection=str(target), seed=look.seed,
             model=look.fingerprint, source=self.source, guessed=look.reading.guessed,
             versions=versions(),
-        )  # fmt: skip
+        )
         values = nesting.each(values, lambda part: part.detach().contiguous())
         return Attribution(
             values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
             maps or {}, summed, self.signed, x, look.kind,
-        )  # fmt: skip
+        )
 
 
 def _depends(look: Looking, x: Nested, target: Target) -> bool:

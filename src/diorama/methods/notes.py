@@ -31,7 +31,7 @@ def numbers_note(x: Nested, values: Nested, signed: bool = True, depends: Callab
     elif not any(bool(end.any()) for ends in maps for end in ends):
         if depends():
             said.append("The map is zero everywhere, though the target changes with the input: what this method follows is flat "
-                        "or hidden here (quantized, rounded or detached numbers, say); use occlusion or lime.")  # fmt: skip
+                        "or hidden here (quantized, rounded or detached numbers, say); use occlusion or lime.")
         else:
             why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
             said.append(f"The map is zero everywhere: {why}.")

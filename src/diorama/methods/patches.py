@@ -178,7 +178,7 @@ class Covers:
     def __init__(
         self, fill: str, image: Tensor, *, value: float = 0.0, sigma: float = 1.0, draws: int = 1,
         generator: torch.Generator | None = None, baseline: Tensor | None = None, pixels: bool = True, depth: int = 1,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._image = image
         self.draws = draws if fill == "random" else 1
         if fill != "constant" and not pixels and image.shape[1] == 1 and image.is_floating_point():

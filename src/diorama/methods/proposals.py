@@ -102,7 +102,7 @@ class _Group(NamedTuple):
         return _Group(
             min(self.top, other.top), min(self.left, other.left), max(self.bottom, other.bottom),
             max(self.right, other.right), size, (self.size * self.colour + other.size * other.colour) / size,
-        )  # fmt: skip
+        )
 
 
 def _groups(labels: NDArray[np.int64], colour: NDArray[np.float64]) -> dict[int, _Group]:
@@ -112,7 +112,7 @@ def _groups(labels: NDArray[np.int64], colour: NDArray[np.float64]) -> dict[int,
         found[int(number)] = _Group(
             int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1, len(rows),
             colour[rows, columns].mean(0),
-        )  # fmt: skip
+        )
     # Numbers without gaps, so that joined groups get fresh ones.
     return {k: found[number] for k, number in enumerate(sorted(found))}
 

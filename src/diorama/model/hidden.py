@@ -22,7 +22,7 @@ from .untouched import Untouched
 from .unwrap import device_of, dtype_of, fed, held, named_modules, unwrap
 
 _VIEWS = ("AsStrided", "CopySlices", "View", "Slice", "Select", "Transpose", "Permute", "Squeeze", "Unsqueeze", "Expand",
-          "TBackward", "Split", "Unbind", "Alias", "Diagonal")  # fmt: skip
+          "TBackward", "Split", "Unbind", "Alias", "Diagonal")
 """What autograd makes of a view anew, after something was written into what it shows."""
 
 

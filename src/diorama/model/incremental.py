@@ -247,14 +247,14 @@ class Incremental:
         source = window.base
         pads: Pads = (
             down.before, down.behind(source.height, base.height), over.before, over.behind(source.width, base.width)
-        )  # fmt: skip
+        )
         if window.full and (rows, columns) == (base.height, base.width):
             block = F.pad(window.values, (*pads[2:], *pads[:2]), value=fill) if any(pads) else window.values
             return self._stand_in(Window(base, compute(block), tops, lefts))
         block = window.block(
             [top * down.stride - down.before for top in tops], [left * over.stride - over.before for left in lefts],
             (rows - 1) * down.stride + down.reach, (columns - 1) * over.stride + over.reach, pads, fill,
-        )  # fmt: skip
+        )
         return self._stand_in(Window(base, compute(block), tops, lefts))
 
     def _last(self, weight: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 Kind = Literal[
     "function", "along", "sum", "factor", "mix", "extreme", "choice", "cast", "dropout", "writes", "rearranged", "weights",
     "scaled", "product", "shares", "normalizes", "softmax", "handed_on",
-]  # fmt: skip
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ OPS: dict[str, Op] = {
     **_rows("scaled", "batch_norm native_batch_norm", local=True),
     **_rows("product", "matmul mm bmm mv dot inner einsum"),
     **_rows("normalizes", "layer_norm group_norm instance_norm rms_norm"),
-}  # fmt: skip
+}
 """By the op's name, without the underscore of one that writes in place."""
 
 
@@ -101,16 +101,13 @@ ALIASES = named("handed_on") - {"register_hook"} | {"requires_grad_"}
 NOTHING_DONE = named("cast") - {"clone"}
 """Ops that mostly return the very tensor that they were given, and then are no places either (but they are counted, as
 what they do may depend on how a tensor lies in memory)."""
-# fmt: off
 ASKS = frozenset((
     "shape", "size", "dim", "ndim", "ndimension", "device", "dtype", "layout", "numel", "nelement", "len",
     "is_floating_point", "is_complex", "is_cuda", "is_inference", "is_sparse", "is_quantized", "is_nested", "requires_grad",
     "is_leaf", "_version", "element_size", "names", "grad_fn", "is_contiguous", "stride", "is_mkldnn", "is_meta",
 ))
-# fmt: on
 """Asked of a tensor, these read no value of it."""
 
-# fmt: off
 GENERATED = frozenset((
     "rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "random_", "bernoulli_", "uniform_",
     "normal_", "exponential_", "cauchy_", "geometric_", "log_normal_", "poisson", "binomial",
@@ -123,7 +120,6 @@ DRAWS = GENERATED | DROPOUT | frozenset(name + "_" for name in DROPOUT) | frozen
     "rnn_relu", "rnn_tanh", "rrelu", "rrelu_", "scaled_dot_product_attention", "trunc_normal_", "xavier_normal_",
     "xavier_uniform_",
 ))
-# fmt: on
 """Ops that may draw from a default generator."""
 
 NOISE = DRAWS - DROPOUT - {"gru", "lstm", "rnn_relu", "rnn_tanh", "multi_head_attention_forward", "scaled_dot_product_attention"}
@@ -144,9 +140,9 @@ FORWARDED = FORM | named("dropout", "cast") | {"mul", "roll"}
 """What may lie between a layer's answer and the residual sum that it goes into: dropout, a scale, form."""
 
 _SECOND = ("conv", "max_pool", "avg_pool", "lp_pool", "adaptive_", "batch_norm", "group_norm", "instance_norm",
-           "fractional_max_pool", "pixel_", "interpolate", "upsample", "local_response_norm", "prelu")  # fmt: skip
+           "fractional_max_pool", "pixel_", "interpolate", "upsample", "local_response_norm", "prelu")
 _LAST = frozenset({"linear", "layer_norm", "rms_norm", "embedding", "embedding_bag", "multi_head_attention_forward", "addmm",
-                   "lstm", "gru", "rnn_tanh", "rnn_relu"})  # fmt: skip
+                   "lstm", "gru", "rnn_tanh", "rnn_relu"})
 
 
 def unit_axis(name: str, ndim: int) -> int | None:

@@ -189,7 +189,7 @@ def letters(record: OpRecord) -> tuple[list[str], str]:
     left, _, right = text.partition("->")
     parts = left.split(",")
     wide = max((len(shape) - len(part.replace("...", "")) for part, shape in zip(parts, record.taken, strict=False)
-                if "..." in part), default=0)  # fmt: skip
+                if "..." in part), default=0)
     dots = "".join(chr(ord("Α") + k) for k in range(wide))
     if "->" not in text:
         once = sorted(letter for letter in set(left) - set(",.") if left.count(letter) == 1)
@@ -229,7 +229,7 @@ def residual(records: Mapping[str, OpRecord], layer: str) -> str:
     inside = [one for one in records.values() if one.here == layer or one.here.startswith(layer + ".")]
     if not inside:
         heres = dict.fromkeys(".".join(parts[:k]) for one in records.values() if (parts := one.here.split("."))
-                              for k in range(1, len(parts) + 1) if one.here)  # fmt: skip
+                              for k in range(1, len(parts) + 1) if one.here)
         raise not_found("layer", layer, heres)
     own = {one.name for one in inside}
     at: OpRecord | None = inside[-1]

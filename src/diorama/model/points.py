@@ -233,13 +233,13 @@ def attention_shapes(record: OpRecord) -> tuple[tuple[int, ...], ...]:
     return (
         (2, record.heads, query[0], width), (2, record.heads, keys, width), (2, record.heads, keys, width),
         (2, record.heads, query[0], keys),
-    )  # fmt: skip
+    )
 
 
 def _headed(
     name: str, record: OpRecord, raw: Sequence[int], layout: Layout, order: tuple[int, ...] = (), slot: Slot = "result",
     number: int = 0,
-) -> Point:  # fmt: skip
+) -> Point:
     """The point of a part of an attention, whose units are heads."""
     if layout.axis is not None:
         axis = order.index(layout.axis) if order else layout.axis
@@ -252,7 +252,7 @@ def _headed(
         name=name, kind=name.partition(":")[0], shape=shape if whole else shape[1:], units=1 if whole else shape[unit_axis],
         unit_axis=unit_axis, parameters=0, spatial=len(shape) >= 4, sequence=False, order=record.order, call=1,
         path=record.here, leaf=True, weight=None, rectified=False, op=record.name, slot=slot, number=number, layout=layout,
-    )  # fmt: skip
+    )
 
 
 def _point(record: OpRecord, number: int = 0) -> Point:
@@ -265,7 +265,7 @@ def _point(record: OpRecord, number: int = 0) -> Point:
         units=shape[unit_axis - 1] if 0 < unit_axis <= len(shape) and not layout.reason else 1, unit_axis=unit_axis,
         parameters=record.parameters, spatial=len(shape) >= 3, sequence=len(shape) == 2, order=record.order, call=1,
         path=record.here, leaf=True, weight=None, rectified=record.rectified, op=record.name, number=number, layout=layout,
-    )  # fmt: skip
+    )
 
 
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple[Any, ...], Points]] = weakref.WeakKeyDictionary()
@@ -372,7 +372,7 @@ class _Survey:
             sum(source.numel() for source in given if isinstance(source, nn.Parameter)), max(0, self.answered - 1),
             text=args[0] if name == "einsum" and args and isinstance(args[0], str) else "",
             axis=ops.axis_of(args, kwargs) if name in ops.SOFTMAX else None, **self._inside(full, name, args, kwargs, given),
-        )  # fmt: skip
+        )
         for k, made in enumerate(results):
             self._made(made, f"{full}.{k}" if k else full)
 
@@ -390,7 +390,7 @@ class _Survey:
         return {"arguments": tuple(
             grown(two, three) if len(two) == three.ndim else Layout(None, reason="its form depends on the examples")
             for two, three in pairs
-        )}  # fmt: skip
+        )}
 
     def _made(self, tensor: Tensor, name: str) -> None:
         self.maker[id(tensor)] = name

@@ -331,4 +331,4 @@ _RULES: dict[str, Rule] = {
     "flip": _flipped,
     "softmax": _along(1), "log_softmax": _along(1), "cumsum": _along(1), "glu": _along(1), "normalize": _along(2),
     "chunk": _split, "split": _split, "linear": _dense, "layer_norm": _normed, "rms_norm": _normed,
-}  # fmt: skip
+}

@@ -108,7 +108,7 @@ class Statistics:
 _PARTS: dict[str, type] = {
     "moments": Moments, "top": TopK, "bottom": TopK, "classes": ClassMeans, "positive": ClassMeans,
     "histogram": Histograms,
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass
@@ -172,7 +172,7 @@ class Scan(Mapping[str, Statistics]):
             told[str(number)] = facts
         about = {
             "format": FORMAT, "layers": told, "examples": self.examples, "start": self.start, "about": self.about,
-        }  # fmt: skip
+        }
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.{id(self):x}")
@@ -207,7 +207,7 @@ def _read(facts: dict[str, Any], number: str, arrays: dict[str, np.ndarray]) -> 
             parts[word] = kind(**facts[word], **own)
     return Statistics(
         **parts, on=arrays[f"{number}.on"], examples=facts["examples"], places=tuple(facts["places"])
-    )  # fmt: skip
+    )
 
 
 def batches(x: Nested, y: Tensor | None = None, *, size: int = 64, start: int = 0) -> Iterator[Batch]:

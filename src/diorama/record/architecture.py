@@ -49,7 +49,7 @@ def structure_of(content: Content) -> dict[str, Any]:
             }
             for layer in content.table or ()
         ],
-    }  # fmt: skip
+    }
 
 
 def write(writer: Writer, number: int, data: bytes) -> None:

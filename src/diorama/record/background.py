@@ -104,7 +104,7 @@ class Background:
         self.note("events", {
             "step": first, "kind": "gap", "name": "dropped", "time": time.time(), "old": str(first), "new": str(last),
             "text": f"{count} {what} {span} are missing: the store could not keep up",
-        })  # fmt: skip
+        })
         self.note("meta", {"dropped": self.dropped})
 
     def note(self, kind: str, value: Mapping[str, Any]) -> None:

@@ -50,7 +50,7 @@ class Budget:
         if model + optimizer > self._most:
             parts.append("no checkpoints are taken, so the training cannot go back")
         return (f"the budget of {_size(self._most)} is small for this network, whose snapshots take {_size(model)} each: "
-                f"{' and '.join(parts)}; say budget= to have more")  # fmt: skip
+                f"{' and '.join(parts)}; say budget= to have more")
 
     def refuses(self, checkpoint: int, snapshot: int) -> bool:
         """Whether a checkpoint of so many bytes cannot be kept beside the last snapshot."""

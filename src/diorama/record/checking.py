@@ -25,7 +25,7 @@ def damages(path: Path) -> list[str]:
             return [
                 *_database(connection), *_facts(connection), *_rows(connection), *_index(connection),
                 *_files(connection, path),
-            ]  # fmt: skip
+            ]
     except DioramaError as error:
         return [str(error)]
     finally:

@@ -253,7 +253,7 @@ class Controls:
     def _event(self, kind: str, name: str, text: str, old: str = "", new: str = "") -> None:
         self.note("events", {
             "step": self.number, "kind": kind, "name": name, "text": text, "old": old, "new": new, "time": time.time(),
-        })  # fmt: skip
+        })
 
     def _apply(self, request: Request) -> None:
         self._sender = request.sender
@@ -281,7 +281,7 @@ class Controls:
         self.note("acknowledged", {
             "id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text,
             "time": time.time(),
-        })  # fmt: skip
+        })
 
 
 def _processes() -> int:

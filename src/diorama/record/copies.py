@@ -61,7 +61,7 @@ class Copies:
         """Take a snapshot at the end of this step, where the plan or a new architecture wants one."""
         # Snapshots that the plan chooses itself wait for the writer; one that was asked for at this step cannot.
         if self._owed or (number >= self.plan.next and self.plan.due(number, now - self._began)
-                          and (self.plan.asked or not self._background.busy)):  # fmt: skip
+                          and (self.plan.asked or not self._background.busy)):
             self.snapshot(number, anchor=False, sure=self._owed)
 
     def snapshot(self, number: int, anchor: bool, sure: bool = False) -> None:
@@ -172,7 +172,7 @@ class Copies:
     def _coarser(self, apart: int) -> None:
         self._setup.pace.at_least(apart)
         self._tell("budget", "histograms", f"the budget is used up: of the histograms those at multiples of {apart} "
-                   "steps are kept")  # fmt: skip
+                   "steps are kept")
 
     def _size(self) -> int:
         return snapshots.size_of(snapshots.state_of(self._subject.model))

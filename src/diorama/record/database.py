@@ -56,7 +56,7 @@ _BESIDE = ("", "-wal", "-shm", "-journal")
 _REMOTE = frozenset({
     "nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs", "9p", "lustre", "gpfs", "beegfs", "ceph",
     "afs",
-})  # fmt: skip
+})
 
 
 def create(folder: Path) -> None:

@@ -35,7 +35,7 @@ TYPES: dict[str, Any] = {
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
     "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str],
-}  # fmt: skip
+}
 """What the readers of a run rely on; other facts may be any plain data."""
 _OWN = "architecture-"
 """Facts of this name and a number hold some of the others, as one architecture has them."""

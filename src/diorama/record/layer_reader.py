@@ -24,7 +24,7 @@ MOST = 1024
 """Layers that are read at most."""
 _SKIPPED = (
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Identity, nn.Flatten, nn.Unflatten,
-)  # fmt: skip
+)
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 _ENDS: tuple[tuple[tuple[type[nn.Module], ...], float, float], ...] = (
     ((nn.Sigmoid, nn.Hardsigmoid), 0.0, 1.0),
@@ -182,7 +182,7 @@ class LayerReader:
         self.disarm()
         found, self._found = self._found, {}
         joined = {name: partial.samples[0] if len(partial.samples) == 1 else torch.cat(partial.samples)
-                  for name, partial in found.items()}  # fmt: skip
+                  for name, partial in found.items()}
         values = reduce(joined, SAMPLE)
         ends = {name: self._ends(name) for name in found}
         return {

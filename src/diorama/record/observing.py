@@ -36,7 +36,7 @@ class Observer:
     def __init__(
         self, subject: Subject, signals: Sequence[Signal], pace: Pace, factors: Factors | None,
         reader: LayerReader | None, report: Report,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._subject, self._parameters = subject, subject.parameters
         self.groups = Groups(self._parameters)
         """Parameters that are read together, where there are very many."""

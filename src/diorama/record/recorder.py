@@ -79,7 +79,7 @@ def watch(
     told = Watched(
         model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data,
         scheduler, state, ranks, device, name, signals, resume,
-    )  # fmt: skip
+    )
     return Recorder(told)
 
 
@@ -100,7 +100,7 @@ class Recorder:
         self._setup = setup
         self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader, setup.bound) if (
             setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
-        ) else None  # fmt: skip
+        ) else None
         self.path = setup.path
         begun = begin(setup.path, setup.content, self._first_reading(setup.content), told.name, told.resume)
         try:
@@ -252,7 +252,7 @@ class Recorder:
             self._keep_house(now)
         if observer.prepare(number + 1):
             self._event("pace", "every", f"from here on {observer.pace.every} steps lie between two readings: one costs "
-                        f"{observer.pace.cost * 1e3:.3g} ms, and they may take 2 % of the training's time")  # fmt: skip
+                        f"{observer.pace.cost * 1e3:.3g} ms, and they may take 2 % of the training's time")
 
     def _keep_house(self, now: float) -> None:
         """Several times a second: copies, commands, and what went wrong in the background."""
@@ -362,14 +362,14 @@ class Recorder:
         self._warned = True
         with contextlib.suppress(Exception):
             warnings.warn(f"diorama could not record everything into {str(self.path)!r} ({trouble}); "
-                          "the training goes on", RuntimeWarning, stacklevel=4)  # fmt: skip
+                          "the training goes on", RuntimeWarning, stacklevel=4)
 
     def _say(self, left_out: tuple[str, ...], unstored: str | None) -> None:
         """Tell at the start, on the terminal and in the record, what this run will lack."""
         told = list(filter(None, left_out))
         if unstored and not self._subject.spread:
             told.append(f"the model cannot be stored ({unstored}), so that views that look into it want a factory "
-                        "(--model package.module:function) or this process")  # fmt: skip
+                        "(--model package.module:function) or this process")
         for text in told:
             self._event("warning", "left out", text)
             with contextlib.suppress(Exception):
@@ -379,7 +379,7 @@ class Recorder:
     def _event(self, kind: str, name: str, text: str) -> None:
         self._background.note("events", {
             "step": self.number, "kind": kind, "name": name, "text": text, "time": time.time(), "old": "", "new": "",
-        })  # fmt: skip
+        })
 
 
 @atexit.register

@@ -191,7 +191,7 @@ def _check_state(thing: Any) -> None:
     way = "pass its generator or sampler, or an object with state_dict() and load_state_dict()"
     if isinstance(thing, torch.utils.data.DataLoader | torch.utils.data.Dataset):
         raise UsageError(f"state wants what a training needs to go on, and a {kind} would be stored with all its data in "
-                         f"every checkpoint; {way}")  # fmt: skip
+                         f"every checkpoint; {way}")
     sink = _Sink()
     try:
         pickle.Pickler(sink, pickle.HIGHEST_PROTOCOL).dump(thing)

@@ -278,7 +278,7 @@ def _columns(
         (np.tile(np.frombuffer(head, "<u4"), len(held[0])), np.repeat(held[0], len(head) // 4),
          np.frombuffer(b"".join(held[1]), "<f8"))
         for head, held in alike.items()
-    ]  # fmt: skip
+    ]
     numbers, steps, values = (np.concatenate([part[k] for part in parts]) for k in range(3))
     order = np.lexsort((steps, numbers))
     numbers, steps, values = numbers[order].astype(np.int64), steps[order].astype(np.int64), values[order]

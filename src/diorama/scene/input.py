@@ -16,7 +16,7 @@ from ..data.nesting import Nested, as_tensors, each, first, named
 _LABELS = {
     "drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row",
     "pixels": "your edited picture",
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)

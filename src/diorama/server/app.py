@@ -23,11 +23,11 @@ STATIC = Path(__file__).parents[1] / "static"
 _TYPES = {
     ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2", ".png": "image/png",
     ".json": "application/json", ".wasm": "application/wasm", ".html": "text/html", ".map": "application/json",
-}  # fmt: skip
+}
 _SAVED = {
     "png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf", "html": "text/html",
     "json": "application/json", "npz": "application/octet-stream", "mp4": "video/mp4", "gif": "image/gif",
-}  # fmt: skip
+}
 _FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -100,7 +100,7 @@ class Export:
             "on_picture": file.append,
             "on_done": lambda result, _: settle(ended.set_result, (file[-1], str(result.get("title", look.view)))),
             "on_error": lambda kind, message: settle(ended.set_exception, _Failed(kind, message)),
-        })  # fmt: skip
+        })
         try:
             return await ended
         except asyncio.CancelledError:

@@ -24,7 +24,7 @@ POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "font-src 'self'",
     "connect-src 'self'", "worker-src 'self'", "media-src 'self' blob:", "base-uri 'none'", "form-action 'none'",
     "frame-ancestors 'none'",
-))  # fmt: skip
+))
 HEADERS = (
     (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -228,6 +228,6 @@ async def _answer(
     everything = [
         *headers, (b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store"),
         (b"content-length", str(len(body)).encode()), *HEADERS,
-    ]  # fmt: skip
+    ]
     await send({"type": start, "status": status, "headers": everything})
     await send({"type": content, "body": b"" if scope.get("method") == "HEAD" else body})

@@ -63,7 +63,7 @@ class Page:
             app, http=GuardedHttp, ws=GuardedSocket, ws_max_size=LONGEST_MESSAGE, ws_per_message_deflate=False,
             lifespan="off", loop="asyncio", proxy_headers=False, timeout_graceful_shutdown=1, server_header=False,
             log_config=None, log_level="critical", access_log=False,
-        )  # fmt: skip
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="diorama-server", daemon=True)
         self._thread.start()

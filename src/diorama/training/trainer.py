@@ -30,7 +30,7 @@ class Trainer:
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, x: Nested, y: Tensor, loss: Loss, *, batch: int = 32,
         seed: int = 0, metrics: dict[str, Metric] | None = None, augment: Change | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if len(y) != size(x):
             raise UsageError(f"x and y want the same number of examples, got {size(x)} and {len(y)}")
         if not len(y) or batch < 1:

@@ -150,7 +150,7 @@ class Unit:
             values=values, labels=tuple(self.scene.classes[int(k)] for k in present), limits=limits,
             keys=tuple(number_key("class", int(k)) for k in present), colours=tuple(int(k) for k in present),
             title="By class: mean activation",
-        )  # fmt: skip
+        )
 
 
 class Layer:
@@ -171,7 +171,7 @@ class Layer:
         layer = self.shown.layer
         marks: list[Node] = [
             Number(label="units", value=layer.units), Number(label="parameters", value=layer.parameters),
-        ]  # fmt: skip
+        ]
         group: list[Node] = [Group(children=tuple(marks), direction="row")]
         if layer.weight is not None:
             weight = self.scene.parameters()[layer.weight].reshape(-1)
@@ -253,7 +253,7 @@ def of_class(scene: Scene, number: int, count: int) -> tuple[str, list[Node], st
                 limits=magnitude(taken, 0),
                 title="Answered as",
                 unit="examples",
-            )  # fmt: skip
+            )
         )
     losses = found.losses.numpy() if found.losses is not None else np.zeros(len(truth))
     worst = own[np.argsort(-np.nan_to_num(losses[own], nan=np.inf), kind="stable")][:count]

@@ -118,7 +118,7 @@ def _classes(scene: Scene, chance: Tensor, truth: Any, horizontal: bool) -> Bars
         keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
         reference=reference, limits=magnitude(chance.numpy(), 0, 1, "probability"),
         unit="probability", strong=strong, horizontal=horizontal or count > MOST or _named(scene, count),
-    )  # fmt: skip
+    )
 
 
 def _named(scene: Scene, count: int) -> bool:
@@ -137,7 +137,7 @@ def _shares(scene: Scene, scores: Tensor) -> Bars:
         keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
         limits=magnitude(share, 0, 1, unit="share"), unit="share of the places", horizontal=True,
         notes=tuple(f"{100 * share[k]:.0f} %" for k in order),
-    )  # fmt: skip
+    )
 
 
 def _class_name(scene: Scene, number: int) -> str:
@@ -149,7 +149,7 @@ def _tokens(scene: Scene, chance: Tensor) -> Bars:
     return Bars(
         values=top.values.numpy(), labels=tuple(token(scene, int(k)) for k in top.indices),
         limits=magnitude(chance.numpy(), 0, 1, "probability"), unit="probability", strong=0,
-    )  # fmt: skip
+    )
 
 
 def token(scene: Scene, number: int) -> str:

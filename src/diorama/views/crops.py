@@ -132,7 +132,7 @@ def boxed(scene: Scene, seen: Seen, found: Chosen, title: str, side: int = 62, c
         images=found.pixels, limits=limits_of(found.pixels), labels=seen.names(scene, found.examples),
         notes=tuple(f"{value:.3g}" for value in found.values), keys=seen.keys(found.examples), boxes=tuple(boxes),
         title=title, size=side, columns=columns,
-    )  # fmt: skip
+    )
 
 
 def sent_back(
@@ -149,7 +149,7 @@ def sent_back(
     look = Looking(
         scene.model, x=x, kind=kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits,
-    )  # fmt: skip
+    )
     x = look.floats(x)
     target = Target("the units", (layer.name,), _each_unit(layer, units, places))
     rules = passing is not None

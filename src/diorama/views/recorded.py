@@ -123,7 +123,7 @@ def _families(members: Sequence[Recorded]) -> list[Recorded]:
         dataclasses.replace(one, chart=stem, label=one.name)
         if (stem := stems.get(one.name, "")) and counts[stem] >= _FAMILY else one
         for one in members
-    ]  # fmt: skip
+    ]
 
 
 def smoothed(steps: Steps, values: Floats, window: float) -> Floats:

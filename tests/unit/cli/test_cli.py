@@ -100,7 +100,7 @@ def one_sentence(said: Said, code: int, *words: str) -> None:
         ("serve nowhere", 2, ["no folder 'nowhere'"]),
         ("serve RUN --weights w.pt", 2, ["go with --model"]),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_sentence_with_the_way_out(
     say: Any, run_folder: Path, line: str, code: int, words: list[str]
 ) -> None:
@@ -290,7 +290,7 @@ def test_fresh_folders_and_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert fresh_folder("digits") == Path("runs/digits-2")
     assert flags_of({"learning_rate": 0.1, "quick": True, "slow_start": False}) == [
         "--learning-rate", "0.1", "--quick", "--no-slow-start",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems do not tell a process that its parent is gone")

@@ -14,7 +14,7 @@ PLAN = [
     "head:block.2.attn/4", "weight:fc/3,1", "op:layer1.0.add", "direction:smiling", "example:4", "example:4-90",
     "class:7", "step:120", "token:12", "op:block.softmax#2/3", "op:stem.conv2d/3@5,8", "op:chunk.1", "query:attn/1",
     "pattern:block.2.attn/4", "residual:block.2", "layer:", "unit:/3", "layer:conv1@5,8",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("text", PLAN)
@@ -47,7 +47,7 @@ keys = st.one_of(
 def test_any_address_survives_the_hash(a: list[Key], b: list[Key], run: str, value: str) -> None:
     """Hostile names and values come back unchanged from an address."""
     address = Address(run=run, step="live", room="training", view="weights", mode="input",
-                      selection=Selection(tuple(a), tuple(b)), knobs={"weights": {"sort": value}})  # fmt: skip
+                      selection=Selection(tuple(a), tuple(b)), knobs={"weights": {"sort": value}})
     assert Address.from_hash("#" + address.to_hash()) == address
 
 

@@ -21,7 +21,7 @@ from diorama.data.kinds import Image, Table, Tokens
         {"a": torch.randn(6, 3), "b": np.ones(6)},
         {"a": (torch.randn(6, 3), torch.randn(6, 1))}, [[1.0, 2.0]] * 6,
     ],
-)  # fmt: skip
+)
 def test_any_structure_of_inputs(x: object, tmp_path: Path) -> None:
     """A tensor, array, tuple or dict is taken, selected from, batched, stored and read alike."""
     examples = Examples.of(x, [0, 1, 2, 0, 1, 2])

@@ -147,7 +147,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         ("a.doc", b"", UsageError), ("a.npz", b"broken", Damaged),
         ("train-idx3-ubyte", b"\0\0\x08\x01\0\0\0\x09ab", Damaged),
         ("a.csv", b"one,two\n", UsageError), ("a.txt", b"short", UsageError), ("b.csv", b"a,b\n1,2,3\n", UsageError),
-    ):  # fmt: skip
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(error):
             read(tmp_path / name)

@@ -36,7 +36,7 @@ def _smooth(*shape: int) -> torch.Tensor:
         (torch.randn(20, 8000), "sound"),
         (torch.randn(20, 1, 8000), "sound"),
     ],
-)  # fmt: skip
+)
 def test_guesses_the_kind_and_says_why(x: torch.Tensor, word: str) -> None:
     """The kind is guessed from shape, type and numbers, and the sentence says what was guessed."""
     kind, sentence = guess(x)
@@ -61,7 +61,7 @@ def test_several_inputs_are_guessed_by_name() -> None:
         (torch.tensor([-1.0, 0.95]), -1, 1), (torch.tensor([-2.5, 2.75]), -2.5, 2.75),
         (torch.tensor([0.0, 1e-3]), 0, 1e-3), (torch.tensor([3.0, 3.0]), 3, 4),
     ],
-)  # fmt: skip
+)
 def test_the_range_of_images_is_found_and_stated(x: torch.Tensor, low: float, high: float) -> None:
     """Images of any range are shown from black to white, and the range is said."""
     images = x[torch.arange(3 * 8 * 8) % 2].reshape(3, 1, 8, 8)
@@ -123,7 +123,7 @@ def test_uploads_fit_the_model() -> None:
         {"kind": "image", "width": 3, "height": 3, "pixels": "AA=="},
         {"kind": "drawing", "width": 2, "height": 2}, {"kind": "image", "width": 1, "height": 1, "pixels": "?"}, [1, 2],
     ],
-)  # fmt: skip
+)
 def test_what_is_no_image_is_refused(raw: object) -> None:
     """Raw input of another kind, or with too few pixels, is a usage error."""
     with pytest.raises(UsageError):
@@ -193,7 +193,7 @@ def test_kinds_are_stored_as_plain_data() -> None:
     kinds = {
         "a": Image(mean=(0.1, 0.2, 0.3), std=0.5, height=8, width=8, channels=3), "b": Tokens(("x", "y")),
         "c": Table(columns=("p", "q"), mean=np.array([1.0, 2.0]), std=2.0), "d": Sound(rate=8000.0),
-    }  # fmt: skip
+    }
     import json
 
     back = from_json(json.loads(json.dumps(to_json(kinds))))
@@ -230,7 +230,7 @@ def _painted(kind: Image, batch: torch.Tensor) -> dict[str, object]:
         _smooth(20, 1, 12, 12)[:, 0] * 2 - 1, _smooth(20, 3, 12, 12).flatten(1) * 16,
         (_smooth(20, 1, 12, 12) * 255).to(torch.uint8), (_smooth(20, 1, 9, 9) * 255).to(torch.uint8)[:, 0],
     ],
-)  # fmt: skip
+)
 def test_exact_pixels_reach_the_model_as_they_are(x: torch.Tensor) -> None:
     """An example that was only sent through the editor comes back within 1/255 of the range, in any layout and type."""
     kind = guess(x)[0]

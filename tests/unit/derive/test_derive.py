@@ -82,7 +82,7 @@ def test_the_key_names_all_that_the_value_depends_on(run: Run, monkeypatch: pyte
         scene.edit("layer:0", patch=torch.zeros(1, 4)).derive("tally").key, scene.derive("tally", after=0).key,
         Scene(model, x, y, task="regression").derive("tally").key, Scene(model, x + 1, y).derive("tally").key,
         Scene(model, x, 1 - y).derive("tally").key, Scene(nn.Sequential(*model[:1], nn.Tanh(), model[2]), x, y).derive("tally").key,
-    ]  # fmt: skip
+    ]
     monkeypatch.setattr(Tally, "version", 2)
     keys.append(scene.derive("tally").key)
     assert len(set(keys)) == len(keys)
@@ -271,7 +271,7 @@ def _hostile(name: str, key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name", ["empty", "noise", "a long header", "another key", "another kind", "another shape", "no array",
              "another value", "none", "deep", "no provenance", "a false provenance", "cut", "changed"],
-)  # fmt: skip
+)
 def test_a_file_that_is_none_is_passed_over(run: Run, name: str) -> None:
     """Whatever lies where the value or what was begun should be, the value is made anew, and nothing breaks."""
     derived = _again(run).derive("tally")
@@ -355,7 +355,7 @@ def test_plain_data_comes_back_and_nothing_else_is_taken() -> None:
     value = {
         "a": [1, 2.5, True, None, "text", (3,)], "b": {"c": np.arange(6.0).reshape(2, 3).T, "d": np.zeros((0, 3))},
         "e": np.float32(1.5), "f": np.array(7), "g": np.array([1, 2], ">i4"), "h": np.array([True]), "i": float("inf"),
-    }  # fmt: skip
+    }
     head, found = unpacked(packed({"told": 1}, value, sign), verify)
     assert head["told"] == 1
     wanted = plain(value)

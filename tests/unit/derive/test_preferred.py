@@ -22,7 +22,7 @@ def _scene() -> Scene:
         torch.manual_seed(0)
         model = nn.Sequential(
             nn.Conv2d(1, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 6), nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3),
-        )  # fmt: skip
+        )
     x = torch.rand(24, 1, 9, 9, generator=torch.Generator().manual_seed(1))
     return Scene(model, x, torch.arange(24) % 3, inputs=diorama.Image(range=(0.0, 1.0)))
 

@@ -107,7 +107,7 @@ def test_any_data_can_be_scanned(tmp_path: Path) -> None:
     found = [
         diorama.scan(model, X, Y), diorama.scan(scene, X, Y), diorama.scan(scene, tmp_path / "data.npz"),
         diorama.scan(scene, iter(loader())), diorama.scan(model, X.numpy(), Y.numpy()),
-    ]  # fmt: skip
+    ]
     for other in found[1:]:
         assert other.examples == 200
         for name in other:
@@ -224,7 +224,7 @@ def test_loaders_hand_batches_over_in_many_forms() -> None:
         lambda: ({"image": x, "label": y} for x, y in _loaded()), lambda: ({"anything": x, "y": y} for x, y in _loaded()),
         lambda: ([x, y] for x, y in _loaded()), lambda: (x for x, _ in _loaded()), lambda: ((x,) for x, _ in _loaded()),
         lambda: DataLoader(TensorDataset(X, Y), 64),
-    ]  # fmt: skip
+    ]
     for number, form in enumerate(forms):
         for what in (_model(), Scene(_model(), X[:20], Y[:20])):
             totals: list[int | None] = []

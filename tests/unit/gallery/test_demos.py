@@ -155,7 +155,7 @@ def test_users_data_takes_the_place_of_the_demos(tmp_path: Path) -> None:
     for name, file in (
         ("digits", "photos.npz"), ("digits", "tiny.npz"), ("regression", "table.csv"), ("moons", "classes.csv"),
         ("text", "text.txt"),
-    ):  # fmt: skip
+    ):
         for model in ("cnn", "mlp") if name == "digits" else (None,):
             demo = _demo(name, **({"model": model} if model else {}))
             path = tmp_path / f"{name}-{file}-{model}"

@@ -16,7 +16,7 @@ from diorama.core.request import Request
         {"run": "r", "view": "v", "selection": "nonsense"}, {"run": "r", "view": "v", "other": {"step": 1}},
         {"run": "r", "view": "v", "edits": ["x"]}, {"run": "r", "view": "v", "input": 3},
     ],
-)  # fmt: skip
+)
 def test_what_is_not_a_request_is_refused(wrong: object) -> None:
     """Anything malformed is a UsageError, never a crash."""
     with pytest.raises(UsageError):
@@ -29,7 +29,7 @@ def test_a_request_survives_the_way_to_a_worker() -> None:
         "run": "r", "view": "activations", "step": "live", "other": {"run": "s", "step": 4}, "knobs": {"layer": "a"},
         "selection": "unit:features.3/17@5,8+example:4|class:1", "edits": [{"key": "unit:a/1", "lesion": True}],
         "input": {"kind": "text", "text": "ab"},
-    })  # fmt: skip
+    })
     assert Request.parse(made.plain()) == made
     assert Request.parse(made.plain()).fingerprint == made.fingerprint
     assert made.live

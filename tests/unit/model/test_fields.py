@@ -115,7 +115,7 @@ def _spread(model: nn.Module, x: Tensor, names: tuple[str, ...]) -> dict[str, np
 NETS = {
     "steps": (_Steps, 2), "resizing": (_Resizing, 2), "pooling": (_Pooling, 2), "reached": (_Reached, 2),
     "functional": (Functional, 1), "residual": (Residual, 1), "bilinear": (lambda: _Resizing("bilinear"), 2),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name != "bilinear"])

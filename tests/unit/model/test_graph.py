@@ -74,7 +74,7 @@ def test_the_neighbourhood_of_a_node() -> None:
     shown = graph(Residual(), torch.randn(2, 1, 8, 8)).view({"layer:layer1"})
     assert {node.id for node in shown.near("layer:layer1.0").nodes} == {
         "layer:stem", "layer:layer1", "layer:layer1.0", "layer:layer1.1",
-    }  # fmt: skip
+    }
     assert "input" in {node.id for node in shown.near("layer:layer1.0", hops=2).nodes}
     with pytest.raises(NotFound, match="node"):
         shown.near("layer:layer9")

@@ -133,14 +133,14 @@ def _random_net(seed: int) -> nn.Sequential:
         layers.append(
             nn.Conv2d(channels, width, (one(1, 2, 3, 5), one(1, 3, 4)), (one(1, 1, 2, 3), one(1, 2)),
                       (one(0, 1, 2), one(0, 1, 3)), (one(1, 1, 2), one(1, 3)), groups, bool(one(0, 1)))
-        )  # fmt: skip
+        )
         channels = width
         more: list[nn.Module] = [
             nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.LeakyReLU(0.1), nn.Tanh(), nn.Dropout2d(0.5), nn.PReLU(width),
             nn.MaxPool2d(3, one(1, 2), one(0, 1), ceil_mode=bool(one(0, 1))), nn.AvgPool2d(2, one(1, 2), one(0, 1)),
             nn.AvgPool2d(3, 2, 1, ceil_mode=True), nn.MaxPool2d(2, one(1, 3), dilation=2), nn.LocalResponseNorm(3),
             nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.GroupNorm(2, width), nn.Hardswish(), nn.ReLU6(True),
-        ]  # fmt: skip
+        ]
         layers += [more[one(*range(len(more)))] for _ in range(2)]
     return nn.Sequential(*layers)
 
@@ -230,7 +230,7 @@ def test_touched_outputs_hold_all_that_read_the_change(slide: Slide) -> None:
         reads = [
             out for out in range(outputs)
             if any(start <= out * slide.stride - slide.before + k * slide.dilation < start + 4 for k in range(slide.kernel))
-        ]  # fmt: skip
+        ]
         assert not reads or (first <= reads[0] and reads[-1] < first + count)
         assert first >= 0
         assert first + count <= outputs

@@ -195,7 +195,7 @@ def test_an_optimizer_step_that_raises_leaves_the_learning_rate(tmp_path: Path) 
 @pytest.mark.parametrize(
     "row", [("pause", "{", "python"), ("pause", "[1]", "python"), ("pause", "1" * 200_000, "x"), (b"\xff", "{}", b"\0"),
             ("pause", b"\xff\xfe", "python")]
-)  # fmt: skip
+)
 def test_a_broken_row_blocks_no_other_command(training: _Training, row: tuple[Any, ...]) -> None:
     """A row that cannot be read is refused by its number, and those that follow are applied."""
     run = _run(training)

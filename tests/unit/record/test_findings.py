@@ -20,7 +20,7 @@ from diorama.run import open_run
 def _train(
     path: Path, model: nn.Module, rate: float = 0.05, steps: int = 300, fit: int = 256,
     disturb: Callable[[int, nn.Module], None] = lambda step, model: None,
-) -> dict[str, Found]:  # fmt: skip
+) -> dict[str, Found]:
     """Train on a task that can be learned, and return the findings by name."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(fit + 256, 6, generator=generator)

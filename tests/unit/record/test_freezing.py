@@ -127,7 +127,7 @@ def test_it_is_written_down(tmp_path: Path) -> None:
     run = diorama.open(tmp_path / "run")
     assert [(event.step, event.name) for event in run.events if event.kind == "command"] == [
         (SINCE - 1, "freeze"), (UNTIL - 1, "thaw")
-    ]  # fmt: skip
+    ]
     assert [bool(run.frozen(step)) for step in (SINCE - 1, SINCE, UNTIL - 1, UNTIL)] == [False, True, True, False]
     assert run.frozen() == ()
     steps, norms = run.series("updates/block.0.weight/norm")
@@ -140,7 +140,7 @@ def test_no_loop_is_disturbed(tmp_path: Path, kind: str) -> None:
     model = _Net()
     make = {
         "careless": _Careless, "lbfgs": lambda p: torch.optim.LBFGS(p, 0.1, max_iter=3),
-    }.get(kind, OPTIMIZERS["momentum"])  # fmt: skip
+    }.get(kind, OPTIMIZERS["momentum"])
     optimizer = make(model.parameters())
     told = None if kind == "untold" else optimizer
     x = torch.randn(16, 4, generator=torch.Generator().manual_seed(1))

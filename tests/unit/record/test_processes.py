@@ -57,7 +57,7 @@ def _train(world: int, kind: str, path: Path) -> list[list[float]]:
         subprocess.Popen([sys.executable, "-c", _RANK, str(rank), str(world), port, kind, str(path)],
                          stdout=subprocess.PIPE, text=True)
         for rank in range(world)
-    ]  # fmt: skip
+    ]
     said = [rank.communicate(timeout=120)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * world
     return [json.loads(text.splitlines()[-1]) for text in said]

@@ -235,7 +235,7 @@ class Timed(nn.Module):
         (lambda x, y, folder: diorama.Scene(Middle(nn.Linear(8, 8)), torch.nested.nested_tensor([x[:2], x[:3]])), "padded"),
         (lambda x, y, folder: diorama.Scene(Middle(nn.Linear(8, 8)), (None, True)), "at least one tensor"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_what_cannot_be_taken_names_the_form_that_can(call: Any, way: str, tmp_path: Path) -> None:
     """Several tasks, a detector, sparse and nested inputs, two inputs told as one: the sentence says what to type."""
@@ -273,7 +273,7 @@ def test_examples_keep_what_has_no_example_axis(tmp_path: Path) -> None:
     """A probe set with nothing, flags, words, lists and packed sequences comes back from its file as it was."""
     packed = nn.utils.rnn.pack_sequence([torch.ones(3, 2), torch.ones(2, 2)])
     given = {"x": torch.randn(2, 3), "none": None, "flag": True, "word": "w", "scale": torch.tensor(2.0),
-             "both": [torch.zeros(2, 1), torch.ones(2, 1)], "text": packed}  # fmt: skip
+             "both": [torch.zeros(2, 1), torch.ones(2, 1)], "text": packed}
     examples = Examples.of(given)
     examples.save(tmp_path / "probe.safetensors")
     again = Examples.load(tmp_path / "probe.safetensors")

@@ -25,7 +25,7 @@ def hub(recorded: Path, tmp_path: Path) -> Hub:
     made = Hub([tmp_path], pool=_NoPool())  # type: ignore[arg-type]
     made._catalogue = {"views": [
         {"name": "weights", "needs": "model", "follows": []}, {"name": "curves", "needs": "record", "follows": []},
-    ]}  # fmt: skip
+    ]}
     made._described.set()
     for name in ("tiny", "twin"):
         made.source(name)
@@ -44,7 +44,7 @@ def test_a_kept_picture_is_of_one_moment(hub: Hub, view: str) -> None:
         _asked(view=view), _asked(view=view, step=5), _asked(view=view, run="twin"),
         _asked(view=view, other=Beside(run="twin", step=4)), _asked(view=view, other=Beside(run="twin", step=7)),
         _asked(view=view, knobs={"limit": 3}), _asked(view=view, edits=({"kind": "lesion", "keys": "unit:0/1"},)),
-    ]  # fmt: skip
+    ]
     names = [hub._cache_name(each) for each in asked]
     assert all(names)
     for one, other in itertools.combinations(names, 2):

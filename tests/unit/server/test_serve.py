@@ -149,7 +149,7 @@ def test_wrong_requests_are_one_error_event(client: Client, wrong: dict[str, Any
      '{"do":"show","channel":true,"request":{}}', '{"do":"ack","channel":"x"}', '{"do":"keep","id":1,"text":5}',
      '{"do":"recall","id":1,"name":"../../etc/passwd"}', '{"do":"follow","run":"../.."}', '{"do":"follow"}',
      "[" * 100_000],
-)  # fmt: skip
+)
 def test_malformed_messages_are_error_events(client: Client, text: str) -> None:
     """Nothing that is sent ends the connection."""
     client.send_text(text)

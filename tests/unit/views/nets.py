@@ -18,7 +18,7 @@ def images(dead: int | None = None) -> Scene:
         model = nn.Sequential(
             nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(96, 12), nn.ReLU(),
             nn.Linear(12, 3),
-        )  # fmt: skip
+        )
         x = torch.rand(30, 1, 8, 8)
     if dead is not None:
         with torch.no_grad():

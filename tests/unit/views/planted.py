@@ -16,7 +16,7 @@ def edges() -> Scene:
     """Pictures of upright and lying edges, seen by units for each, by a dead one, and by one that takes both."""
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 100, 3),
-    )  # fmt: skip
+    )
     step = torch.tensor([[-1.0, 0.0, 1.0]]).repeat(3, 1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():

@@ -197,4 +197,4 @@ def test_a_constant_is_drawn_as_one() -> None:
     assert [one.label for one in reading.charts(["learning_rate"])["learning_rate"]] == ["all parameters"]
     assert [one.label for one in reading.charts(["learning_rate", "learning_rate/1"])["learning_rate"]] == [
         "parameter group 0", "parameter group 1",
-    ]  # fmt: skip
+    ]

@@ -101,7 +101,7 @@ def test_the_board_lies_over_the_plane() -> None:
     np.testing.assert_allclose(at, plane.points[3], rtol=1e-4)
     assert (board.boxes[0].x // SIDE, board.boxes[0].y // SIDE) == (
         np.floor((at[0] - low_x) / (high_x - low_x) * 5), np.floor((high_y - at[1]) / (high_y - low_y) * 5),
-    )  # fmt: skip
+    )
 
 
 def test_a_place_that_was_put_is_drawn_from() -> None:
@@ -240,7 +240,7 @@ def test_drawn_inputs_and_edits_are_looked_at() -> None:
 
 @pytest.mark.parametrize(("knobs", "words"), [
     ({"at": "here"}, "x,y"), ({"at": "nan,1"}, "x,y"), ({"x": 7}, "0 to 1"), ({"layer": "wide"}, ""),
-])  # fmt: skip
+])
 def test_wrong_places_and_wide_layers(knobs: dict[str, Any], words: str) -> None:
     """A place that is none and a number that the code lacks are refused in words; a wide layer may be looked into."""
     scene, _ = _squeezed(2)

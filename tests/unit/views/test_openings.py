@@ -60,7 +60,7 @@ def test_the_nature_of_runs() -> None:
     """A run's words follow from how its inputs are described, its task and its layers; strange descriptions say nothing."""
     assert nature({"kind": "table", "columns": ["x", "y"]}, "classification", ["Linear"]) == [
         "classification", "plane", "table",
-    ]  # fmt: skip
+    ]
     assert nature({"kind": "table", "columns": ["a", "b", "c"]}, "regression", []) == ["regression", "table"]
     assert nature({"kind": "tokens"}, "next_token", ["Embedding", "LSTM"]) == ["next_token", "recurrent", "text"]
     assert nature({"kind": "tokens"}, None, ["MultiheadAttention", None]) == ["attention", "text"]

@@ -126,7 +126,7 @@ def test_layers_keep_less_and_less(scene: Scene) -> None:
         scene.stream(
             "inversion", layer="2", example=0, starts=2, steps=60, decoder=True, decoder_steps=20, decoder_seconds=5.0
         )
-    )  # fmt: skip
+    )
     tiles, table = _all(stream[-1], Tiles)[0], _all(stream[-1], Table)[0]
     columns = {column.name: column for column in table.columns}
     assert columns["layer"].texts == ("0", "2", "5")

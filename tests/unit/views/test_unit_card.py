@@ -94,7 +94,7 @@ def test_a_chosen_place_is_sent_back_as_the_method_does(scene: Scene) -> None:
     np.testing.assert_array_equal(crop.pixels, scene.examples.shown([0])[0][4:7, 5:8])
     wanted = diorama.attribute(
         scene.model, scene.examples.x[:1], f"unit:2/{BOTH}@4,5", method="deconvnet"
-    ).values[0, 0, 4:7, 5:8].numpy()  # fmt: skip
+    ).values[0, 0, 4:7, 5:8].numpy()
     got = _of(picture, Image, "deconvnet").pixels
     np.testing.assert_allclose(got, wanted / np.abs(wanted).max(), atol=1e-6)
 
@@ -236,7 +236,7 @@ def test_the_scan_shows_strongest_examples_and_signals_sent_back(scene: Scene) -
     place = np.unravel_index(int(values.argmax()), values.shape)
     wanted = diorama.attribute(
         scene.model, scene.examples.x[:1], f"unit:2/{BOTH}@{place[0]},{place[1]}", method="deconvnet"
-    ).values[0, 0, place[0] : place[0] + 3, place[1] : place[1] + 3].numpy()  # fmt: skip
+    ).values[0, 0, place[0] : place[0] + 3, place[1] : place[1] + 3].numpy()
     np.testing.assert_allclose(back.images[BOTH], wanted / np.abs(wanted).max(), atol=1e-6)
 
 

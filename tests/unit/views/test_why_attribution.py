@@ -42,7 +42,7 @@ def test_what_was_chosen_last_is_explained() -> None:
     asked = {
         "": (weights[answer], scene.classes[answer]), "class:2": (weights[2], "c"),
         "class:2|class:1": (weights[2] - weights[1], "c rather than b"),
-    }  # fmt: skip
+    }
     for selection, (wanted, name) in asked.items():
         picture = scene.view("attribution", method="gradient", select=Selection.parse(selection))
         assert np.allclose(_of(picture, Image)[0].heat, wanted.numpy(), atol=1e-6)
@@ -57,7 +57,7 @@ def test_units_places_and_layers_are_explained() -> None:
     wanted = {
         "unit:0/3": (hidden[0, 3].mean(), "unit 3 of 0,"), "unit:0/3@2,5": (hidden[0, 3, 2, 5], "unit 3 of 0 at place 2, 5"),
         "layer:0": (hidden.mean(), "layer 0 (the mean of all its units)"),
-    }  # fmt: skip
+    }
     for key, (value, told) in wanted.items():
         picture = scene.view("attribution", method="gradient", select=key)
         slope = torch.autograd.grad(value, x, retain_graph=True)[0][0, 0]

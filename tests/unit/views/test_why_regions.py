@@ -50,7 +50,7 @@ def test_regions_of_a_class_hold_what_the_network_looks_at() -> None:
         assert box.width * box.height == min(
             region.area for region in windows(12, 12)
             if region.top <= 9 < region.top + region.height and region.left <= 2 < region.left + region.width
-        )  # fmt: skip
+        )
     # Three pictures, brightest first.
     assert [mark.key for mark in images] == ["example:5", "example:4", "example:3"]
 

@@ -334,7 +334,7 @@ def _answer(training: Training, request: dict[str, Any], step: int, chosen: Sele
     bars = marks.Bars(
         title="answer", values=values, labels=tuple(training.classes), colours=tuple(range(10)), horizontal=False,
         keys=tuple(f"class:{i}" for i in range(10)),
-    )  # fmt: skip
+    )
     return marks.Group(children=(receives, bars), direction="row"), "Answer", ""
 
 

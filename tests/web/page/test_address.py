@@ -123,7 +123,7 @@ console.log(JSON.stringify(JSON.parse(process.argv[1]).map(of)));
 """
     asked = [
         [], ["run:b", "step:3"], ["step:3", "run:b"], ["step:3"], ["run:b", "run:c%20d", "step:5", "example:1", "step:9"],
-    ]  # fmt: skip
+    ]
     arguments = ["--no-warnings", "--input-type=module-typescript", "--eval", script, json.dumps(asked)]
     answer = node(arguments, return_completed_process=True, capture_output=True, text=True, check=True)
     one = [{"run": "b", "step": 3}]

@@ -31,7 +31,7 @@ for _found in pkgutil.iter_modules(__path__):
             name: value
             for name, value in vars(_module).items()
             if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == _module.__name__
-        })  # fmt: skip
+        })
 
 Node: Any = functools.reduce(operator.or_, MARKS.values())
 """A picture's body: one mark, or a group of them."""

@@ -155,7 +155,7 @@ def _joined(made: Made, done: Plain, formed: Formed) -> Plain:
     note = " ".join(dict.fromkeys(filter(None, (done["note"], formed.note))))
     return {
         "inputs": np.concatenate([done["inputs"], inputs]), "values": np.concatenate([done["values"], values]), "note": note,
-    }  # fmt: skip
+    }
 
 
 def _centred(

@@ -62,7 +62,7 @@ class Properties(Derivation):
             yield Stage(
                 {"names": list(PROPERTIES), "correlations": sums.correlations()}, sums.texts, len(few),
                 "cells matched with properties", state=sums.plain,
-            )  # fmt: skip
+            )
             if sums.texts >= len(few):
                 return
 
@@ -85,7 +85,7 @@ class _Sums:
             "a": torch.zeros(rows, dtype=torch.float64), "b": torch.zeros(columns, dtype=torch.float64),
             "aa": torch.zeros(rows, dtype=torch.float64), "bb": torch.zeros(columns, dtype=torch.float64),
             "ab": torch.zeros(rows, columns, dtype=torch.float64),
-        }  # fmt: skip
+        }
         self.shift: Tensor | None = None
 
     def add(self, a: Tensor, b: Tensor, texts: int) -> None:

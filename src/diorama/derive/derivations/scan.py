@@ -113,7 +113,7 @@ class Scan(Derivation):
                 scene.model, some(), names, k=self.k, classes=_classes(scene), bottom=True, histogram=self.histogram,
                 start=self.start, into=made, until=None if last is None or whole else last.name, table=scene.layers,
                 edits=scene.edits, cancel=scene.cancel,
-            )  # fmt: skip
+            )
             shown.prune(made)
             if not end:
                 yield Stage(None, made.examples, total or made.examples + 1, state=partial(statistics.to_plain, made))

@@ -41,7 +41,7 @@ def draw(mark: Field, style: Style) -> Sheet:
         base, inner + 58, tall + 22 + 14 * bool(mark.x_title),
         lambda start, stop: Axis(x_low, x_high, start, stop), lambda start, stop: Axis(y_low, y_high, start, stop),
         mark.x_title, mark.y_title, grid=False,
-    )  # fmt: skip
+    )
     flip = [None if a is None else a[::-1] for a in (cells.colours, cells.nan, cells.clipped)]
     sheet.raster(plot.left, plot.top, plot.right - plot.left, plot.bottom - plot.top, Cells(*flip))  # type: ignore[arg-type]
     sheet.place(base, 0, 0)

@@ -32,7 +32,7 @@ def draw(mark: Lines, style: Style) -> Sheet:
         lambda start, stop: Axis(x_low, x_high, start, stop, mark.x_log, mark.x_kind == "time", _whole(mark)),
         lambda start, stop: Axis(y_low, y_high, start, stop, mark.y_log),
         "time" if (mark.x_kind, mark.x_title) == ("time", "step") else mark.x_title, mark.y_title, top=top, right=right,
-    )  # fmt: skip
+    )
     _events(sheet, mark, plot)
     groups = list(dict.fromkeys(s.group for s in mark.series))
     for series in sorted(mark.series, key=lambda s: (not s.band, not s.faint)):

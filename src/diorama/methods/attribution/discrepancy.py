@@ -44,9 +44,9 @@ class Discrepancy(Method):
     singly: ClassVar[bool] = True
 
     size: int | None = knob(None, "Side of the window; by itself an eleventh of the shorter side, as in the paper.",
-                            kind="integer", low=1, high=4096, unit="pixels", main=True)  # fmt: skip
+                            kind="integer", low=1, high=4096, unit="pixels", main=True)
     stride: int | None = knob(None, "Steps between windows; by itself half the window.",
-                              kind="integer", low=1, high=4096, unit="pixels", main=True)  # fmt: skip
+                              kind="integer", low=1, high=4096, unit="pixels", main=True)
     draws: int = knob(4, "Draws of random pixels that are averaged.", low=1, high=1000)
     share: float = knob(
         0.05, "Of the largest change: what a place of the measured field must reach.", low=0.0, high=1.0

@@ -35,7 +35,7 @@ class ExpectedGradients(Method):
     completeness: ClassVar[bool] = True
     pooled: ClassVar[bool] = True
 
-    draws: int = knob(64, "How many pairs of another input and a place on the way.", low=1, high=10000, log=True, main=True)  # fmt: skip
+    draws: int = knob(64, "How many pairs of another input and a place on the way.", low=1, high=10000, log=True, main=True)
 
     def cost(self, look: Looking, x: Nested) -> Cost:
         """A pass there and back a draw, and one for each input drawn."""

@@ -39,7 +39,7 @@ class IntegratedGradients(Method):
     baseline: str = knob(
         "zero", "Where the line starts: zeros, or the example's lowest, highest or mean number in each channel.",
         choices=BASELINES,
-    )  # fmt: skip
+    )
     rule: str = knob("gauss_legendre", "How the integral becomes a sum.", choices=RULES)
 
     def cost(self, look: Looking, x: Nested) -> Cost:
@@ -55,7 +55,7 @@ class IntegratedGradients(Method):
         slopes = averaged(
             look, x, target,
             lambda turn: tuple(start + places[turn] * way for start, way in zip(starts, ways, strict=True)), weights,
-        )  # fmt: skip
+        )
         values = look.shaped(x, [way * slope for way, slope in zip(ways, slopes, strict=True)])
         both = tuple(torch.cat([end, start]) for end, start in zip(ends, starts, strict=True))
         scores, before = look.run(nesting.join([x, x]), target, both).value.detach().chunk(2)

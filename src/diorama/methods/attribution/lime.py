@@ -28,7 +28,7 @@ class Lime(BlackBox):
     samples: int = knob(500, "Random sets of parts that are asked for.", low=2, high=100000, log=True, main=True)
     width: float = knob(0.5, "How quickly far sets lose weight, as a cosine distance.", low=0.01, high=100.0)
     alpha: float = knob(0.001, "The lasso's penalty, as a share of how far the answers spread: larger leaves fewer parts.",
-                        low=0.0, high=100.0)  # fmt: skip
+                        low=0.0, high=100.0)
 
     def passes(self, parts: int) -> int:
         """One a sample."""

@@ -39,11 +39,11 @@ class Occlusion(Method):
     singly: ClassVar[bool] = True
 
     size: int | None = knob(None, "Side of the window; by itself an eighth of the image, or one column or word.",
-                            kind="integer", low=1, high=4096, unit="pixels", main=True)  # fmt: skip
+                            kind="integer", low=1, high=4096, unit="pixels", main=True)
     stride: int | None = knob(None, "Steps between windows; by itself half the window.",
-                              kind="integer", low=1, high=4096, unit="pixels", main=True)  # fmt: skip
+                              kind="integer", low=1, high=4096, unit="pixels", main=True)
     fill: str = knob("constant", "What covers the window: one number, the image's mean colour, its blur, or its own "
-                     "pixels drawn at random and averaged over draws.", choices=FILLS)  # fmt: skip
+                     "pixels drawn at random and averaged over draws.", choices=FILLS)
     value: float = knob(0.0, "The number (or token) that covers a window with the constant fill.")
     draws: int = knob(4, "Draws that are averaged with the random fill.", low=1, high=1000)
     limit: int = knob(20000, "The most forward passes that it may take.", low=1, high=100_000_000, log=True)
@@ -69,7 +69,7 @@ class Occlusion(Method):
             for sweep in sweeps:
                 values[sweep.laid.number] = sweep.values()
                 maps.update({name if len(sweeps) == 1 else f"{name} {sweep.laid.number}": value
-                             for name, value in sweep.maps().items()})  # fmt: skip
+                             for name, value in sweep.maps().items()})
             fresh = iter(values)
             note = "" if step == 1 else f"So far one window in {step} in each direction."
             whole = nesting.each(x, lambda part, fresh=fresh: next(fresh))  # type: ignore[misc]
@@ -103,7 +103,7 @@ class _Sweep:
         self._covers = [
             Covers(method.fill, self._changed[k].image, value=method.value, sigma=sigma, draws=method.draws,
                    generator=draws_of(look), baseline=baseline, pixels=laid.pixels, depth=laid.depth) for k in range(n)
-        ]  # fmt: skip
+        ]
 
     def advance(self, step: int) -> None:
         """Cover the windows of one level."""

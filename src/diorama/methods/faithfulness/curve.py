@@ -58,7 +58,7 @@ def curve(
 def _one(
     look: Looking, x: Nested, target: Target, values: Nested, example: int, shares: np.ndarray, insert: bool,
     fill: Fill, value: float,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     own = nesting.select(x, [example])
     laid = laid_out(own, look.kind)
     maps = list(nesting.tensors(nesting.select(values, [example])))

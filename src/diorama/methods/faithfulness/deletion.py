@@ -13,7 +13,7 @@ __all__ = ["Curve", "cost", "deletion"]
 def deletion(
     look: Looking, x: Nested, target: Target, values: Nested, *, steps: int = 20, fill: Fill = "constant",
     value: float = 0.0,
-) -> Curve:  # fmt: skip
+) -> Curve:
     """The target's value as the places of highest value are covered first; a good map makes it fall at once.
 
     *Meaning* the smaller the area, the better the map found what the answer rests on.

@@ -13,7 +13,7 @@ __all__ = ["Curve", "cost", "insertion"]
 def insertion(
     look: Looking, x: Nested, target: Target, values: Nested, *, steps: int = 20, fill: Fill = "constant",
     value: float = 0.0,
-) -> Curve:  # fmt: skip
+) -> Curve:
     """The target's value as the places of highest value are shown first, on a covered input; a good map raises it at once.
 
     *Meaning* the larger the area, the better. RISE begins from a blurred image: ``fill="blur"``.

@@ -107,7 +107,7 @@ def _again(look: Looking, model: nn.Module, x: Nested) -> Looking:
     return Looking(
         model, x=x, kind=look.kind, reading=look.reading, table=look.layers, classes=look.classes, cancel=look.cancel,
         baseline=look.baseline, edits=look.edits, seed=look.seed,
-    )  # fmt: skip
+    )
 
 
 def _weighted(look: Looking) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class Way:
     def run(
         self, places: Sequence[float], target: Target | None = None, *, keep: Sequence[str] = (), grad: bool = False,
         edits: Sequence[Edit] = (), points: Points | None = None,
-    ) -> Pass:  # fmt: skip
+    ) -> Pass:
         """One pass at the places; ``points`` stand for those of the places, ``edits`` come on top of the look's own."""
         look = _edited(self.look, edits)
         taken = self.points(places) if points is None else points
@@ -104,7 +104,7 @@ class LayerWay(Way):
     def run(
         self, places: Sequence[float], target: Target | None = None, *, keep: Sequence[str] = (), grad: bool = False,
         edits: Sequence[Edit] = (), points: Points | None = None,
-    ) -> Pass:  # fmt: skip
+    ) -> Pass:
         """One pass in which the mixed activations stand for the layer's own."""
         mixed = Edit(Key("layer", self.layer.name), patch=self.code(places))
         look = _edited(self.look, (mixed, *edits))

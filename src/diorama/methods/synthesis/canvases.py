@@ -91,7 +91,7 @@ class Frame:
         count, own = len(own), own.to(self.dtype) if own.is_floating_point() else own
         fresh = iter([
             own if k == self.part else part[:1].expand(count, *part.shape[1:]) for k, part in enumerate(self.tensors)
-        ])  # fmt: skip
+        ])
         return nesting.each(self.x, lambda _: next(fresh))
 
     def as_input(self, planes: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
 def contest(
     stage: Stage, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: Strongest,
     parametrization: Parametrization = "fourier", measure: Objective | None = None, begun: dict[str, Any] | None = None,
-) -> Iterator[Formed]:  # fmt: skip
+) -> Iterator[Formed]:
     """What forms from noise and, where that ends below the strongest example, once more from the example.
 
     *Meaning* what comes out last is the better of both; its note says which ones were made twice, and which stay below the
@@ -109,7 +109,7 @@ def _plain(formed: Formed) -> dict[str, Any]:
         "x": [(part.float() if part.is_floating_point() else part).detach().cpu().numpy() for part in nesting.tensors(formed.x)],
         "values": formed.values.numpy(),
         "curve": formed.curve.numpy(), "step": formed.step, "steps": formed.steps, "note": formed.note,
-    }  # fmt: skip
+    }
 
 
 def _of_plain(canvas: Canvas, told: dict[str, Any]) -> Formed:

@@ -118,7 +118,7 @@ class Taught:
 def teach(
     codes: Tensor, planes: Tensor, held: tuple[Tensor, Tensor], *, steps: int, seconds: float, generator: torch.Generator,
     begun: dict[str, Any] | None = None,
-) -> Iterator[Taught]:  # fmt: skip
+) -> Iterator[Taught]:
     """Train a decoder on codes (n, units, …) and planes; ``held`` are codes and planes that it never learns from.
 
     *Meaning* Adam on the mean squared error, for so many steps or seconds, whichever is over first. ``begun`` is the
@@ -177,7 +177,7 @@ class _Adam:
         return {
             "turn": self.turn, "first": [part.numpy().copy() for part in self.first],
             "second": [part.numpy().copy() for part in self.second],
-        }  # fmt: skip
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from there."""
@@ -203,7 +203,7 @@ def to_plain(taught: Taught) -> dict[str, Any]:
         "code": list(decoder.code), "size": list(decoder.size), "step": taught.step, "steps": taught.steps,
         "loss": taught.loss, "held_out": taught.held_out,
         "weights": {name: part.detach().numpy().copy() for name, part in decoder.state_dict().items()},
-    }  # fmt: skip
+    }
 
 
 def of_plain(value: Any) -> Taught:

@@ -87,7 +87,7 @@ def octave_sizes(size: tuple[int, ...], how: Dreaming) -> list[tuple[int, int]]:
 def _octave(
     stage: Stage, objective: Objective, planes: Tensor, how: Dreaming, generator: torch.Generator,
     fixed: tuple[int, ...] | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """One octave's steps; a step that leads to numbers that are not finite is not made."""
     look = stage.look
     height, width = planes.shape[2:]
@@ -161,6 +161,6 @@ def zoomed(planes: Tensor, zoom: float, turn: float) -> Tensor:
     theta = torch.tensor([
         [size * math.cos(angle), -size * math.sin(angle) * ratio, 0.0],
         [size * math.sin(angle) / ratio, size * math.cos(angle), 0.0],
-    ])  # fmt: skip
+    ])
     grid = F.affine_grid(theta[None], [1, 1, *planes.shape[2:]], align_corners=False).to(planes)
     return F.grid_sample(planes, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)

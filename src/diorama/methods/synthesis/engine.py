@@ -91,7 +91,7 @@ class Ascent:
 def form(
     look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
     measure: Objective | None = None, begun: dict[str, Any] | None = None,
-) -> Iterator[Formed]:  # fmt: skip
+) -> Iterator[Formed]:
     """What forms, again and again until the last step; closing the iterator stops the work.
 
     *Meaning* between two looks the model is as it was found: hooks and modes are set, and weights held, only while steps
@@ -138,7 +138,7 @@ class _Climb:
     def __init__(
         self, look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
         measure: Objective | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.look, self.canvas, self.objective, self.ascent, self.generator = look, canvas, objective, ascent, generator
         self.measured = measure or objective
         self.plain = measure is None and not (ascent.transforms.any and canvas.z.ndim >= 3)
@@ -174,7 +174,7 @@ class _Climb:
         return Capture(
             self.look.model, self.objective.keep, grad=True, until=self.until, edits=self.look.edits,
             cancel=self.look.cancel if self.cancel_inside else None,
-        )  # fmt: skip
+        )
 
     @property
     def stuck(self) -> bool:
@@ -322,7 +322,7 @@ class _Climb:
         return Formed(
             nesting.each(self.canvas.shown(), Tensor.clone), values.clone().cpu(), curve.cpu(), self.step,
             self.ascent.steps, self._note(), self.ended, None if self.ended else self.state,
-        )  # fmt: skip
+        )
 
     def state(self) -> dict[str, Any]:
         """All that changes from step to step, as arrays."""
@@ -331,7 +331,7 @@ class _Climb:
         return {
             "step": self.step, "drawn": self.generator.get_state().numpy().copy(),
             **{name: part.detach().cpu().numpy().copy() for name, part in told.items()},
-        }  # fmt: skip
+        }
 
     def resume(self, told: dict[str, Any]) -> None:
         """Go on from a state."""

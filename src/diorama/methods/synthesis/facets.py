@@ -52,7 +52,7 @@ def facets(
     total = nesting.size(x)
     values = torch.cat([
         values_of(look, objective, nesting.select(x, slice(k, k + _BATCH))).cpu() for k in range(0, total, _BATCH)
-    ])  # fmt: skip
+    ])
     few = min(top, max(count, total // 4), total)
     best = values.nan_to_num(nan=-torch.inf).argsort(descending=True, stable=True)[:few]
     chosen = nesting.select(x, best)
@@ -90,7 +90,7 @@ def grouped(codes: Tensor, count: int) -> tuple[list[list[int]], float]:
         nearest = torch.cdist(centred, middles).argmin(1)
         fresh = torch.stack([
             centred[nearest == k].mean(0) if bool((nearest == k).any()) else middles[k] for k in range(len(middles))
-        ])  # fmt: skip
+        ])
         if torch.equal(fresh, middles):
             break
         middles = fresh

@@ -99,7 +99,7 @@ def climb(stage: Stage, steps: int, *, rate: float = 1.0, held: float = 1.0, pri
     return Ascent(
         steps, RATE * rate, priors=priors or Priors(), memory=MEMORY, likeness=like,
         held=(HELD[0] * held, HELD[1] * held), every=_EVERY, best=False,
-    )  # fmt: skip
+    )
 
 
 def invert(
@@ -127,7 +127,7 @@ def _inverted(
     return Inverted(
         layer, planes, distances(planes, wanted, yard.pixels), distances(found, code, yard.codes[layer]),
         spread(planes, yard.pixels), formed.step, formed.final, formed.note,
-    )  # fmt: skip
+    )
 
 
 def spread(planes: Tensor, yard: float) -> float:

@@ -109,7 +109,7 @@ class Objective:
             text, tuple(dict.fromkeys((*self.keep, *other.keep))), lambda seen: both(self.take(seen), other.take(seen)),
             self.answers or other.answers, self.absolute and other.absolute,
             lambda seen: both(self.across(seen), other.across(seen)),
-        )  # fmt: skip
+        )
 
     @classmethod
     def of(
@@ -435,4 +435,4 @@ def each(parts: Sequence[Objective]) -> Objective:
     return Objective(
         f"{len(parts)} objectives", keep, take, any(part.answers for part in parts),
         all(part.absolute for part in parts), lambda seen: torch.cat([part.across(seen) for part in parts], 1),
-    )  # fmt: skip
+    )

@@ -82,7 +82,7 @@ class Synthesis:
         return Picture(
             title=f"Synthesis of {self.objective}", body=marks.Group(children=(body, curve)), caption=caption,
             checks=checks, note=self.note, provenance=self.provenance,
-        )  # fmt: skip
+        )
 
     def __repr__(self) -> str:
         shape = tuple(nesting.first(self.x).shape)
@@ -154,7 +154,7 @@ def synthesize(
 
 def _parts(
     stage: Stage, canvas: Canvas, wanted: Objective, ascent: Ascent, parametrization: Parametrization, x: Nested, start: Any
-) -> tuple[Strongest | None, Iterator[Formed]]:  # fmt: skip
+) -> tuple[Strongest | None, Iterator[Formed]]:
     """The strongest example, and what forms: against it, where it was not told from what to start."""
     best = None if wanted.absolute else Strongest.of(stage, wanted, fed(stage.look.model, x), len(canvas))
     if best is None or start is not None:
@@ -165,7 +165,7 @@ def _parts(
 def _canvas(
     stage: Stage, count: int, generator: torch.Generator, parametrization: Parametrization, start: Any,
     noise: float | None,
-) -> Canvas:  # fmt: skip
+) -> Canvas:
     planes: Tensor | None = None
     if start is not None:
         own = list(nesting.tensors(fed(stage.look.model, nesting.as_tensors(start))))
@@ -178,7 +178,7 @@ def _canvas(
 def _staged(
     model: nn.Module, objective: Any, x: Any, inputs: Any, outputs: Wanted, task: str | None, classes: Sequence[str],
     device: Any, seed: int, cancel: Callable[[], object] | None,
-) -> tuple[Stage, Objective]:  # fmt: skip
+) -> tuple[Stage, Objective]:
     module = unwrap(model)
     if device is not None and device_of(module) != torch.device(device):
         module = copy.deepcopy(module).to(device)
@@ -204,19 +204,19 @@ def _class(value: Any, classes: Sequence[str]) -> int | None:
 def _result(
     stage: Stage, objective: Objective, last: Formed, said: Verdict, canvas: Canvas, knobs: dict[str, Any], seed: int,
     best: Strongest | None,
-) -> Synthesis:  # fmt: skip
+) -> Synthesis:
     checks = {"value": float(said.value.mean()), "value, moved": float(said.moved.mean())}
     if said.probability is not None and said.moved_probability is not None:
         checks |= {
             "probability": float(said.probability.mean()), "probability, moved": float(said.moved_probability.mean()),
-        }  # fmt: skip
+        }
     if best is not None:
         checks["strongest example"] = float(best.values.max())
     provenance = Provenance(
         method="synthesis", sentence="An input that an objective asks for.", knobs=knobs, selection=str(objective),
         seed=seed, model=stage.look.fingerprint, source=SOURCE, guessed=stage.look.reading.guessed,
         versions=versions(),
-    )  # fmt: skip
+    )
     note = " ".join(part for part in (last.note, stage.note, f"Made {canvas.note}.") if part)
     return Synthesis(
         last.x, said.value, last.curve, str(objective), checks, provenance, note, said.probability, stage.kind, stage

@@ -56,7 +56,7 @@ class Transforms:
         theta = torch.tensor([
             [size * math.cos(turn), -size * math.sin(turn) * ratio, move_x],
             [size * math.sin(turn) / ratio, size * math.cos(turn), move_y],
-        ])  # fmt: skip
+        ])
         # One look-up table serves the whole batch: its inputs become channels of a single picture.
         grid = F.affine_grid(theta[None], [1, 1, height, width], align_corners=False).to(planes)
         flat = planes.reshape(1, -1, height, width)

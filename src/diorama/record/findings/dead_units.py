@@ -63,14 +63,14 @@ class DeadUnits(Finding):
                 "learning rate keeps more from dying.",
                 f"share of dead units at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}",
                 (layer_key(name),), ("learning_rate", {"factor": 0.5}), first,
-            ))  # fmt: skip
+            ))
         if calm:
             told = named([f"{name} ({share:.0%})" for name, share in calm])
             found.append(Found(
                 self.name, 0.1, "Some units are silent", f"Units of {told} have been silent since the first reading, and "
                 "not more since then. Healthy networks have such units too.",
                 "The share of silent units has not grown", tuple(layer_key(name) for name, _ in calm), None, 0,
-            ))  # fmt: skip
+            ))
         return found
 
 

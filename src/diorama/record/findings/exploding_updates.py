@@ -45,4 +45,4 @@ class ExplodingUpdates(Finding):
             f"update / weights of {bad[0][1]}: {worst:.3g} (median of the last {self.readings} readings)",
             tuple(dict.fromkeys(layer_of(name) for _, name, _ in bad)),
             ("learning_rate", {"factor": max(factor, 1e-6)}), first,
-        )]  # fmt: skip
+        )]

@@ -48,4 +48,4 @@ class NotFinite(Finding):
             f"{'is' if len(seen) == 1 else 'are'} concerned.{back}",
             ", ".join(f"{name} from step {step}" for step, name, _ in seen[:6]),
             (number_key("step", first), *dict.fromkeys(key for _, _, key in seen if key)), ("stop", {}), first,
-        )]  # fmt: skip
+        )]

@@ -56,4 +56,4 @@ class Overfitting(Finding):
             f"training's fell from {then:.3g} to {now:.3g}.",
             f"probe/loss {probe[best]:.3g} → {after[-1]:.3g}, loss {then:.3g} → {now:.3g}",
             (number_key("step", step),), ("stop", {}), step,
-        )]  # fmt: skip
+        )]

@@ -37,5 +37,5 @@ class SaturatedUnits(Finding):
                 "any gradient passes. Smaller first weights, normalized inputs or a lower learning rate help.",
                 f"saturated share at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}",
                 (layer_key(name),), ("learning_rate", {"factor": 0.5}), first,
-            ))  # fmt: skip
+            ))
         return found

@@ -42,4 +42,4 @@ class StalledLearning(Finding):
             "whether gradients reach the first layers and whether labels and inputs belong together.",
             f"median loss of the first, middle and last tenth: {first:.4g}, {middle:.4g}, {last:.4g}",
             (), None, int(steps[-1]),
-        )]  # fmt: skip
+        )]

@@ -51,4 +51,4 @@ class VanishingGradients(Finding):
             "times smaller than the largest layer's, an element. These layers hardly learn.",
             f"gradient an element of {bad[0][1]} beside the largest: {bad[0][0]:.2g}",
             tuple(dict.fromkeys(layer_of(name) for _, name, _ in bad)), None, first,
-        )]  # fmt: skip
+        )]

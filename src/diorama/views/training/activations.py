@@ -44,7 +44,7 @@ class Activations(View):
     scale: str = knob(
         "training", "Range of a layer's colours: the same over the whole training, or this input's own.",
         choices=("training", "input"),
-    )  # fmt: skip
+    )
     slice: int | None = knob(
         None, "Of volumes, the slice that is shown along their depth; the mean over all when left out.", kind="integer", low=0
     )
@@ -107,18 +107,18 @@ class Activations(View):
             return Heatmap(
                 values=chosen.numpy()[None], limits=limits, column_labels=names, column_keys=keys, title=one.name,
                 caption=caption, size=18,
-            )  # fmt: skip
+            )
         series = chosen.reshape(len(chosen), -1).numpy()
         return Heatmap(
             values=series, limits=limits, row_labels=names, row_keys=keys, row_title="unit",
             column_title=inputs.along(next(iter(scene.kinds.values()), None)),
             title=one.name, caption=caption, size=6,
-        )  # fmt: skip
+        )
 
     def _tiles(
         self, one: Shown, chosen: Tensor, order: Tensor, limits: Limits, keys: tuple[str, ...], caption: str,
         never: Tensor | None,
-    ) -> Tiles:  # fmt: skip
+    ) -> Tiles:
         quiet = off(chosen) if one.rectified else strength(chosen) == 0
         dead = never[order] if never is not None else torch.zeros(len(order), dtype=torch.bool)
         return Tiles(
@@ -126,7 +126,7 @@ class Activations(View):
             labels=tuple(str(int(unit)) for unit in order),
             faded=(quiet | dead).numpy(), badges=tuple("dead" if gone else "" for gone in dead) if dead.any() else (),
             title=one.name, caption=caption, size=64 if self.layer else 44,
-        )  # fmt: skip
+        )
 
     def _names(self, scene: Scene, one: Shown, order: Tensor, never: Tensor | None) -> tuple[str, ...]:
         last = one.layer.units == len(scene.classes) and one.layer.order == max(

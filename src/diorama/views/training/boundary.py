@@ -109,7 +109,7 @@ class Boundary(View):
             values=values, extent=extent, limits=limits, classes=scene.classes if values.ndim == 3 else (),
             x_title=names[0], y_title=names[1], points=plane.shown[points], point_keys=keys, point_values=told,
             wrong=wrong,
-        )  # fmt: skip
+        )
         words += plane.words
         return self.picture(scene, selection, "Decision boundary", field, words, checks=checks, final=final)
 

@@ -71,7 +71,7 @@ class Confusion(View):
             values=values, limits=magnitude(values, 0, high, unit="share" if self.share else "examples"),
             row_labels=names, column_labels=names, row_keys=keys, column_keys=keys, row_title="truth",
             column_title="answer", square=True, numbers=few, size=22 if few else 10,
-        )  # fmt: skip
+        )
         note = f"the {len(present)} of {size} classes that occur" if len(present) < size else ""
         missing = int((~answered).sum())
         yield self.picture(

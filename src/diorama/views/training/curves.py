@@ -48,9 +48,9 @@ class Curves(View):
     follows = ("layer",)
 
     show: str = knob("learning", "Which numbers: the loss and accuracy, or what each layer does.",
-                     choices=recorded.GROUPS, main=True)  # fmt: skip
+                     choices=recorded.GROUPS, main=True)
     smooth: float = knob(20.0, "Average over about so many steps; 0 shows the numbers as they are.", low=0.0,
-                         high=100_000.0, unit="steps", main=True)  # fmt: skip
+                         high=100_000.0, unit="steps", main=True)
     series: str | None = knob(None, "Names or patterns instead, with commas: loss, updates/*/ratio.", kind="series")
     runs: str | None = knob(None, "Other runs of the same folder to lay over, by name, with commas.", kind="run")
     axis: str = knob(
@@ -82,7 +82,7 @@ class Curves(View):
         stopped = [
             one.label for chart, members in drawn.items() if self._log_y(chart) for one in members
             if one.name in runs[0].run.series_names and len(last := runs[0].run.series(one.name)[1]) and last[-1] == 0
-        ]  # fmt: skip
+        ]
         if stopped:
             more = f" and {len(stopped) - 3} more" if len(stopped) > 3 else ""
             zero = f"{', '.join(stopped[:3])}{more}: 0 now, which lies below every logarithmic axis"
@@ -111,7 +111,7 @@ class Curves(View):
             x_kind="time" if self.axis == "time" else "step", x_log=self.log_x, y_log=self._log_y(chart),
             x_range=recorded.bounds(self.range), events=first.events(), cursor=first.place(scene.step),
             handle=Handle(knob="range", kind="range", value=self.range or ""), height=170,
-        )  # fmt: skip
+        )
 
     def _log_y(self, chart: str) -> bool:
         """Ratios and gradients of several layers lie powers of ten apart."""

@@ -53,7 +53,7 @@ class Distributions(View):
     layer: str | None = knob(None, "The layer; the selected one, else the first.", kind="layer")
     tensor: str | None = knob(None, "A recorded tensor by its own name, such as weights/conv1.bias.", kind="signal")
     on: str = knob("both", "Activations on the batch that is trained on, on the probe set, or both.",
-                   choices=("both", "training", "probe"))  # fmt: skip
+                   choices=("both", "training", "probe"))
     runs: str | None = knob(None, "Other runs of the same folder to lay over, by name, with commas.", kind="run")
     ridges: int = knob(24, "Ridges at most; they lie evenly over the steps.", low=2, high=200)
     range: str | None = knob(None, "The values shown, such as -1:1; left out: nearly all that ever came.")
@@ -74,7 +74,7 @@ class Distributions(View):
         yield self.picture(
             scene, selection, title, draw(sets, (low, high), kind, cursor), self._caption(sets, kind, low, high),
             note=" ".join(filter(None, notes)),
-        )  # fmt: skip
+        )
 
     def _name(self, run: Run, selection: Selection) -> tuple[str, str]:
         """The histogram that is meant, and what is to be said about the choice."""
@@ -134,7 +134,7 @@ class Distributions(View):
         series = tuple(line for one in sets for line in one.bands())
         return Lines(
             series=series, y_title=_singular(kind), y_range=limits, cursor=cursor, height=240,
-        )  # fmt: skip
+        )
 
     def _caption(self, sets: Sequence[_Set], kind: str, low: float, high: float) -> str:
         found = sets[0].found

@@ -44,10 +44,10 @@ class Examples(View):
         "loss", "Order: by number, worst loss first, least sure first, by class, most changed first, or along the chosen "
         "direction.",
         choices=SORTS, main=True,
-    )  # fmt: skip
+    )
     since: int | None = knob(None, "Compare with the answers at this earlier step.", kind="step", main=True)
     only: str = knob("all", "All examples, only those answered wrongly, or only those whose answer changed.",
-                     choices=("all", "wrong", "changed"))  # fmt: skip
+                     choices=("all", "wrong", "changed"))
     limit: int = knob(48, "The most examples that are shown.", low=1, high=512)
     layout: str = knob("table", "A table with numbers, or a strip of pictures.", choices=("table", "strip"))
 
@@ -65,7 +65,7 @@ class Examples(View):
         yield self.picture(
             scene, selection, "Examples", node, self._caption(scene, facts, before),
             note=f"{len(order)} of {total} examples shown" if len(order) < total else "",
-        )  # fmt: skip
+        )
 
     def _plain(self, scene: Scene, selection: Selection) -> Picture:
         order = np.arange(min(self.limit, len(scene.live)))
@@ -166,7 +166,7 @@ class Examples(View):
             columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in order),
             sort=by if by in names else "", descending=self.sort in ("loss", "change", "direction"),
             flagged=(facts.flipped if facts.before is not None else facts.wrong)[order],
-        )  # fmt: skip
+        )
 
     def _strip(self, scene: Scene, facts: _Facts, order: NDArray[np.int64]) -> Node:
         images = inputs.thumbnails(pictured(scene.examples, order.tolist()))
@@ -178,7 +178,7 @@ class Examples(View):
             images=images, limits=None if images.ndim == 4 else inputs.grey(images), labels=labels,
             keys=tuple(number_key("example", k) for k in order),
             badges=tuple("wrong" if facts.wrong[k] else "" for k in order) if told is not None else (),
-        )  # fmt: skip
+        )
 
 
 class _Facts:

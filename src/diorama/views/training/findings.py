@@ -34,7 +34,7 @@ class Findings(View):
     needs = "record"
 
     least: float = knob(0.0, "Leave out what is less serious than this: 0 shows all, 1 only what ruins the training.",
-                        low=0.0, high=1.0)  # fmt: skip
+                        low=0.0, high=1.0)
     limit: int = knob(8, "Findings shown at most.", low=1, high=100)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
@@ -66,7 +66,7 @@ def _mark(one: Found, alive: bool) -> Number:
     return Number(
         label=one.title, note=note, tone=tone, key=one.keys[0] if one.keys else f"step:{one.step}",  # type: ignore[arg-type]
         actions=_actions(one) if alive else (),
-    )  # fmt: skip
+    )
 
 
 def _actions(one: Found) -> tuple[Action, ...]:

@@ -28,7 +28,7 @@ WORDS = {
     "max_pool2d": "max-pool", "max_pool1d": "max-pool", "avg_pool2d": "average-pool", "avg_pool1d": "average-pool",
     "adaptive_avg_pool2d": "average-pool", "adaptive_max_pool2d": "max-pool", "mean": "mean", "interpolate": "resize",
     "scaled_dot_product_attention": "attention",
-}  # fmt: skip
+}
 
 
 class Map(View):
@@ -87,7 +87,7 @@ class Map(View):
             detail=" × ".join(map(str, layer.shape)), notes=tuple(filter(None, notes)), maps=images,
             maps_limits=one.limits(images), spark=signals.spark(scene, signals.ratio_name(layer)),
             warning=_warning(values, dead if one.rectified else None),
-        )  # fmt: skip
+        )
 
 
 def _shapes(scene: Scene) -> dict[str, tuple[int, ...]]:

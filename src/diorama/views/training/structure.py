@@ -118,7 +118,7 @@ class Structure(View):
                 open=node.id in opened, notes=(*(("found",) if node.id in found else ()), *attends.get(node.id, ())),
             )
             for node in graph.nodes
-        )  # fmt: skip
+        )
         edges = tuple(Edge(source=s, target=t, label=label) for s, t, label in graph.edges if s in here and t in here)
         handle = Handle(knob="open", kind="type", value=",".join(sorted(opened & here)))
         return Blocks(

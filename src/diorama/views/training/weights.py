@@ -54,7 +54,7 @@ class Weights(View):
     sort: str = knob(
         "index", "Order of the units: by number, by the size of their weights, alike ones together, or by the class "
         "that they respond to most.", choices=("index", "norm", "similarity", "class"), main=True,
-    )  # fmt: skip
+    )
     normalise: bool = knob(False, "Give each unit a scale of its own, so that the shapes of weak ones show.")
     channel: int | None = knob(
         None, "One input channel of the filters; their mean (colours for three) when left open.", low=0, kind="integer"
@@ -198,7 +198,7 @@ class _Sheet:
                 values=chosen, limits=self.limits, row_labels=labels, row_keys=keys,
                 row_title="token" if self.found.tokens else "unit",
                 column_title="input", title=title, size=12,
-            )  # fmt: skip
+            )
         if self.coloured:
             half = np.nan_to_num(chosen / (2 * self.limits.high)) + 0.5
             return Tiles(

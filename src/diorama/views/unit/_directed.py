@@ -66,11 +66,11 @@ class Moved:
         events = tuple(
             Event(x=float(self.steps[k - 1 : k + 1].mean()), label=self._name(self.answers[k]), kind="flip")
             for k in range(1, len(self.answers)) if self.answers[k] != self.answers[k - 1]
-        )  # fmt: skip
+        )
         return Lines(
             series=series, x_title="steps along the direction", x_kind="number", y_title=unit, events=events,
             cursor=self.by, height=170, title=f"{self.current.label.capitalize()} moved along it: what the network answers",
-        )  # fmt: skip
+        )
 
     def answered(self) -> Node:
         """The answer where the knob stands, beside that to the example as it is."""
@@ -152,7 +152,7 @@ def parts(direction: Direction) -> Bars:
         values=direction.vector[order], labels=tuple(f"{direction.layer}/{int(k)}" for k in order),
         keys=tuple(unit_key(direction.layer, int(k)) for k in order), limits=symmetric(direction.vector[order]),
         title="The units that it is made of",
-    )  # fmt: skip
+    )
 
 
 def kept(scene: Scene) -> Table | None:
@@ -170,7 +170,7 @@ def kept(scene: Scene) -> Table | None:
             Column(name="leads", kind="text", texts=tuple(told)),
         ),
         row_keys=tuple(str(Key("direction", one.name)) for one in rows), title="Directions kept with this run",
-    )  # fmt: skip
+    )
 
 
 def along(scene: Scene, directions: list[Direction]) -> tuple[np.ndarray, np.ndarray]:

@@ -106,19 +106,19 @@ def plane(looked: Looked, drawn: Drawn | None) -> Node:
             values=_ground(both, labels, len(names), looked.extent), extent=looked.extent, classes=names, points=both,
             point_values=labels.astype(np.float64), point_keys=keys, x_title=titles[0], y_title=titles[1], size=SIDE,
             handle=handle, title="Examples at their codes",
-        )  # fmt: skip
+        )
     if drawn is None or drawn.board is None:
         return Field(
             values=np.full((2, 2, 1), 0.5), extent=looked.extent, classes=("examples",), points=both,
             point_values=np.zeros(len(both)), point_keys=keys, x_title=titles[0], y_title=titles[1], size=SIDE,
             handle=handle, title="Examples at their codes",
-        )  # fmt: skip
+        )
     values = _speed(drawn)
     return Field(
         values=values, extent=looked.extent, limits=magnitude(values, 0), points=both, point_keys=keys, x_title=titles[0],
         y_title=titles[1], size=SIDE, handle=handle, title="Examples at their codes",
         caption="The ground is bright where pictures change fast.",
-    )  # fmt: skip
+    )
 
 
 def _ground(
@@ -165,7 +165,7 @@ def board(looked: Looked, drawn: Drawn) -> Node:
     return Image(
         pixels=np.ascontiguousarray(joined), limits=inputs.grey(joined) if joined.ndim == 2 else None, boxes=boxes,
         size=SIDE, title="Drawn from each place",
-    )  # fmt: skip
+    )
 
 
 def places(looked: Looked) -> Node:
@@ -220,7 +220,7 @@ def traversals(looked: Looked, drawn: Drawn) -> list[Node]:
             found.append(Tiles(
                 images=shown, limits=limits, labels=labels, keys=(key,) * len(shown) if key else (), columns=len(STEPS),
                 faded=np.full(len(shown), number in idle), size=25, title=title,
-            ))  # fmt: skip
+            ))
             continue
         if isinstance(looked.scene.kind, Series | Sound) and scores.ndim == 3:
             lines = tuple(
@@ -232,7 +232,7 @@ def traversals(looked: Looked, drawn: Drawn) -> list[Node]:
         values = _numbers(looked, scores).T
         found.append(Heatmap(
             values=values, limits=symmetric(values), row_labels=_names(looked, len(values)), column_labels=labels, title=title,
-        ))  # fmt: skip
+        ))
     return found
 
 

@@ -83,7 +83,7 @@ def profiled(scene: Scene, profile: ClassMeans, unit: int, *, places: bool = Fal
         values=values, labels=tuple(scene.classes[int(k)] for k in present), limits=limits,
         keys=tuple(number_key("class", int(k)) for k in present), colours=tuple(int(k) for k in present),
         title="By class: mean activation" + " of all places" * places,
-    )  # fmt: skip
+    )
 
 
 def listed(scene: Scene, found: Chosen, title: str, *, foretells: bool = False) -> Node:

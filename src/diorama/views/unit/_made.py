@@ -93,7 +93,7 @@ def mark(stage: Stage, value: Any, title: str, caption: str, *, key: str = "", s
         return Bars(
             values=row, labels=labels, reference=mean if len(mean) == len(row) else None, limits=symmetric(row),
             title=title, caption=caption,
-        )  # fmt: skip
+        )
     lines = tuple(
         Series(name=f"channel {k}", x=np.arange(array.shape[-1], dtype=np.float64), y=row, colour=k)
         for k, row in enumerate(array.reshape(-1, array.shape[-1])[:8])
@@ -122,5 +122,5 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     longest = max(len(part) for part in parts)
     filled = [
         torch.cat([part, torch.full((longest - len(part), part.shape[1]), torch.nan)]) for part in parts
-    ]  # fmt: skip
+    ]
     return torch.cat(filled, 1)

@@ -89,7 +89,7 @@ def mark(stage: Stage, value: Any, title: str, caption: str = "", *, size: int =
         values=away[order], labels=tuple(names[int(k)] for k in order), notes=tuple(f"{row[k]:.3g}" for k in order),
         limits=symmetric(away[order]), title=title, unit="standard deviations from the mean",
         caption=" ".join(filter(None, (caption, f"the {COLUMNS} that differ most" * (len(row) > COLUMNS)))),
-    )  # fmt: skip
+    )
 
 
 def of_units(scene: Scene, layer: str, units: Sequence[int]) -> Iterator[Preferred]:

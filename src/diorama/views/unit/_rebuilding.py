@@ -189,7 +189,7 @@ class Work:
         yield Image(
             pixels=own, limits=crops.limits_of(own[None]), boxes=(self.grid.box(self.grid.middle),), size=200,
             title=self.current.label, key=self.current.key,
-        )  # fmt: skip
+        )
         yield Image(pixels=rebuilt, limits=crops.limits_of(rebuilt[None]), title="rebuilt from others", size=200)
 
     def neighbours(self) -> Tiles:
@@ -205,7 +205,7 @@ class Work:
             keys=tuple(number_key("example", k) for k in examples) if self.probe else (),
             title="The nearest to the boxed patch, and where they lie",
             notes=tuple(f"{float(v):.3f}" for v in self.near[at][there][:9]),
-        )  # fmt: skip
+        )
 
     def checks(self, rebuilt: np.ndarray) -> tuple[Check, ...]:
         """How near the rebuilt image is, in pixels and to the layer; beside patches at random."""

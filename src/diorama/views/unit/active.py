@@ -55,7 +55,7 @@ class Active(View):
         marks: list[Node] = [
             self._curves(first, second, on, whole), self._table(layers, first, second, on, whole),
             *self._steps(layers, first, second, values, bars),
-        ]  # fmt: skip
+        ]
         total = sum(len(part) for part in on[0])
         counts = [sum(int(part.sum()) for part in each) for each in on]
         both = sum(int((a & b).sum()) for a, b in zip(*on, strict=True))
@@ -94,7 +94,7 @@ class Active(View):
     def _table(
         self, layers: Sequence[Shown], first: Current, second: Current, on: list[list[np.ndarray]],
         whole: list[np.ndarray],
-    ) -> Table:  # fmt: skip
+    ) -> Table:
         a, b = on
 
         def share(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -112,12 +112,12 @@ class Active(View):
                 Column(name="all examples", kind="share", numbers=share(whole)),
             ),
             row_keys=tuple(layer_key(one.name) for one in layers), title="Share of units that are on",
-        )  # fmt: skip
+        )
 
     def _steps(
         self, layers: Sequence[Shown], first: Current, second: Current, values: list[dict[str, Tensor]],
         bars: dict[str, float],
-    ) -> Iterator[Lines]:  # fmt: skip
+    ) -> Iterator[Lines]:
         """How many units are on at each place of a sequence."""
         for one in [one for one in layers if one.layer.sequence][:STEPPED]:
             series = []
@@ -131,7 +131,7 @@ class Active(View):
                     series=tuple(series), x_title="place in the text" if isinstance(first.shown, list) else "time", x_kind="number",
                     y_title="% of units on", title=one.name,
                     y_range=(0, 100), height=120,
-                )  # fmt: skip
+                )
 
 
 def _bar(one: Shown, seen: Responses) -> float:

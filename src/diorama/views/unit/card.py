@@ -57,7 +57,7 @@ class Card(View):
     papers = (
         "Yosinski et al. 2015, arXiv:1506.06579", "Zeiler & Fergus 2014, arXiv:1311.2901",
         "Girshick et al. 2014, arXiv:1311.2524", "Morcos et al. 2018, arXiv:1803.06959 (selectivity)",
-    )  # fmt: skip
+    )
     rows = ("A2", "A9", "A10", "B7")
     follows = ("unit", "layer", "example")
     input = True
@@ -66,7 +66,7 @@ class Card(View):
     back: str = knob(
         "both", "Signals sent back to the pixels: by deconvnet, by guided backprop, by both, or none.",
         choices=("both", "deconvnet", "guided", "none"), main=True,
-    )  # fmt: skip
+    )
     synthesize: bool = knob(True, "Also the picture that the unit asks for, formed from noise.")
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
@@ -113,7 +113,7 @@ class Card(View):
         return self.picture(
             scene, selection, card.title, Group(children=tuple(card.marks())), card.caption(), final=final,
             note=card.note,
-        )  # fmt: skip
+        )
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -320,7 +320,7 @@ class _Card:
             yield Tiles(
                 images=pixels, limits=crops.limits_of(pixels), title="what it sees of them", size=62, columns=9,
                 keys=self.seen.keys(self.top.examples),
-            )  # fmt: skip
+            )
         for way, signals in self.back.items():
             cut = self.top.crops(signals[1:]) if self.top.local else signals[1:]
             if len(cut):
@@ -366,7 +366,7 @@ class _Card:
             numbers.append(
                 Number(label="saturated", value=100 * saturated, unit="%", tone="warn" if saturated > 0.5 else "plain",
                        note="of its values lie within 1 % of an end of the activation")
-            )  # fmt: skip
+            )
         if numbers:
             yield Group(children=tuple(numbers))
 
@@ -390,7 +390,7 @@ class _Card:
         ridge = RidgeSet(
             name=self.title, steps=np.array([self.scene.step or 0]), edges=np.linspace(low, high, BINS + 1),
             density=part.histogram.density(self.unit, low, high, BINS)[None] / width,
-        )  # fmt: skip
+        )
         words = "Its values before the ReLU" if self.one.rectified else "Its values"
         return Ridges(sets=(ridge,), title=words, caption="at up to 32 places an example" * bool(self.place), height=110)
 
@@ -412,7 +412,7 @@ class _Card:
             yield Bars(
                 values=values, labels=tuple(names), keys=tuple(unit_key(wires.layer, int(k)) for k in order),
                 limits=symmetric(values), title=f"{words}: weights of {wires.layer}",
-            )  # fmt: skip
+            )
 
     def caption(self) -> str:
         """What is seen, for a newcomer."""

@@ -52,7 +52,7 @@ class Cells(View):
     property: str = knob(
         "any", "Offer the cells that match this property of the text best.",
         choices=("any", *PROPERTIES), main=True,
-    )  # fmt: skip
+    )
     state: str = knob(
         "output", "Colour by what the cell says, or by what it keeps (an LSTM's memory).", choices=("output", "memory")
     )
@@ -127,7 +127,7 @@ class Cells(View):
         return self.picture(
             scene, selection, f"Cell {cell} of {layer.name}", Group(children=tuple(marks)), words, checks=checks,
             note=note, final=table is not None,
-        )  # fmt: skip
+        )
 
     def _values(self, scene: Scene, layer: Layer, x: object) -> Tensor:
         """Every cell's value at each token, (cells, tokens)."""
@@ -153,7 +153,7 @@ class Cells(View):
         return Text(
             tokens=tuple(shown), values=value, limits=symmetric(value, 1.0), alternatives=alternatives, keys=keys,
             characters=all(len(token) == 1 for token in shown),
-        )  # fmt: skip
+        )
 
 
 def _recurrent(scene: Scene) -> list[Layer]:

@@ -45,7 +45,7 @@ class Directions(View):
     papers = (
         "Kim et al. 2018, arXiv:1711.11279", "Alain & Bengio 2016, arXiv:1610.01644",
         "Olah et al. 2018, The Building Blocks of Interpretability",
-    )  # fmt: skip
+    )
     rows = ("D7",)
     follows = ("direction", "class", "example", "layer")
     input = True
@@ -53,7 +53,7 @@ class Directions(View):
     how: str = knob(
         "means", "From two sets by the difference of their means or by a linear probe; or a layer's main directions.",
         choices=("means", "probe", "pca", "nmf"), main=True,
-    )  # fmt: skip
+    )
     layer: str | None = knob(None, "The layer; by itself the chosen one, else the last before the answer.", kind="layer", main=True)
     keep: str = knob("", "Keep the direction between the two sets with the run, under this name.")
     by: float = knob(1.0, "How far the example is moved.", low=-10.0, high=10.0, unit="steps")
@@ -144,7 +144,7 @@ class Directions(View):
     def _pictured(
         self, scene: Scene, selection: Selection, direction: Direction, moved: Moved, rest: tuple[Node, ...],
         formed: Preferred | None, note: str = "", *, final: bool = False,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         first: list[Node] = []
         stage = formed.stage if formed is not None else None
         current = inputs.drawn(scene, moved.current, 120)
@@ -155,10 +155,10 @@ class Directions(View):
             first = [
                 _preferred.mark(formed.stage, one.shown, title, size=120)
                 for one, title in zip(formed.inputs, titles, strict=True) if one is not None
-            ]  # fmt: skip
+            ]
         elif self.synthesize and not note and isinstance(current, Image):
             first = [Image(pixels=np.full(current.pixels.shape[:2], crops.GREY, np.uint8), limits=inputs.grey(np.zeros(1)),
-                           title=title, size=120) for title in ("what it asks for", "what its opposite asks for")]  # fmt: skip
+                           title=title, size=120) for title in ("what it asks for", "what its opposite asks for")]
         row = [current, *first, *([_accuracy(direction)] if direction.accuracy is not None else [])]
         several = scene.kinds and next(iter(scene.kinds.values())).word in ("image", "table")
         body: list[Node] = [Group(children=tuple(row), direction="row" if several else "column"), *rest]
@@ -173,7 +173,7 @@ class Directions(View):
         return self.picture(
             scene, selection, _titled(direction), Group(children=tuple(body)), caption, checks=checks,
             note=note, final=final,
-        )  # fmt: skip
+        )
 
     # A base.
 
@@ -203,7 +203,7 @@ class Directions(View):
     def _based(
         self, scene: Scene, selection: Selection, layer: str, how: str, marks: tuple[Node, ...], about: str, *,
         note: str = "", final: bool = False,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         words = _WAYS[how]  # type: ignore[index]
         caption = f"The main directions of {layer} by {words}, strongest first: what each asks for, and the four examples in "
         caption += f"which it is strongest somewhere. {about} Choose one to look along it."
@@ -215,7 +215,7 @@ class Directions(View):
 _WAYS = {
     "means": "the difference of the means", "probe": "a linear probe", "pca": "principal components",
     "nmf": "non-negative parts",
-}  # fmt: skip
+}
 
 
 def _turned(direction: Direction) -> Direction:
@@ -265,12 +265,12 @@ def _tiles(
         first.append(
             Tiles(images=pixels, limits=formed.limits(pixels), labels=labels, keys=_keys(found), notes=_shares(found),
                   title="What each asks for", size=80, columns=8)
-        )  # fmt: skip
+        )
     best = crops.mosaic(groups, 4, 48)
     tiles = Tiles(
         images=best, limits=crops.limits_of(best), labels=labels, keys=_keys(found),
         notes=() if first else _shares(found), title="Where each is strongest", size=80, columns=8,
-    )  # fmt: skip
+    )
     return (*first, tiles)
 
 
@@ -288,4 +288,4 @@ def _listed(scene: Scene, found: list[Direction], high: np.ndarray) -> Table:
             Column(name="which is", kind="text", texts=texts),
         ),
         row_keys=_keys(found), title="Main directions",
-    )  # fmt: skip
+    )

@@ -62,7 +62,7 @@ class Dream(View):
     size: int | None = knob(
         None, "The longer side of the picture, where the network takes any size.", kind="integer", low=8, high=1024,
         unit="px",
-    )  # fmt: skip
+    )
     seed: int = knob(0, "What the noise and the random shifts are drawn from.", low=0)
 
     @classmethod
@@ -128,7 +128,7 @@ class Dream(View):
         self, scene: Scene, selection: Selection, stage: Stage, objective: Objective,
         shown: tuple[np.ndarray, Tensor, str], values: list[float], made: Dreamed, kept: list[tuple[np.ndarray, float]],
         final: bool,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         pixels, begun, label = shown
         size = 320 if pixels.shape[0] > 96 else 240
         before = _pixels(begun)
@@ -148,7 +148,7 @@ class Dream(View):
         picture = self.picture(
             scene, selection, "Dream", Group(children=tuple(body)), caption, note=" ".join(filter(None, (made.note, stage.note))),
             final=final,
-        )  # fmt: skip
+        )
         if final and self.frames > 1:
             return picture.with_frames(self._film(scene, selection, kept, str(objective), made.frame + 1))
         return picture

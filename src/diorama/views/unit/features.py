@@ -45,11 +45,11 @@ class Features(View):
 
     layer: str | None = knob(None, "The layer; by itself the chosen one, else the last but one.", kind="layer", main=True)
     sort: str = knob("class", "Order of rows and columns: by class, or by likeness alone.",
-                     choices=("class", "alike"), main=True)  # fmt: skip
+                     choices=("class", "alike"), main=True)
     value: str = knob("largest", "What stands for a unit's map: its largest value, or its mean.",
-                      choices=("largest", "mean"))  # fmt: skip
+                      choices=("largest", "mean"))
     scale: str = knob("unit", "Colours as a share of each unit's largest value, or one scale for all.",
-                      choices=("unit", "layer"))  # fmt: skip
+                      choices=("unit", "layer"))
     limit: int = knob(256, "The most examples and units that are shown.", low=2, high=512)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
@@ -81,7 +81,7 @@ class Features(View):
             values=cells.astype(np.float32), limits=limits, row_labels=names, column_labels=tuple(str(int(k)) for k in columns),
             row_keys=tuple(number_key("example", int(k)) for k in rows), row_title="example",
             column_keys=tuple(unit_key(one.name, int(k)) for k in columns), column_title=f"unit of {one.name}", size=3,
-        )  # fmt: skip
+        )
         shown_all = len(rows) == len(values) and len(columns) == values.shape[1]
         caption = f"Each row is an example, each column a unit of {one.name}" + (f" ({one.words})" if one.words else "")
         caption += "; bright is a strong response" if one.rectified else "; blue is positive, orange negative"
@@ -141,4 +141,4 @@ def _checks(values: np.ndarray, truth: np.ndarray | None) -> tuple[Check, ...]:
             name="neighbours", value=100 * same, unit="%",
             sentence="of examples have the same class as the nearest other example by these features.",
         ),
-    )  # fmt: skip
+    )

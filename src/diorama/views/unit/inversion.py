@@ -150,7 +150,7 @@ class Inversion(View):
     def _pictured(
         self, scene: Scene, selection: Selection, stage: Stage, x: Nested, chosen: list[str],
         done: dict[str, Inverted], drawn: dict[str, _Drawn], final: bool,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         current = scene.current(selection)
         original = stage.frame.planes(_made.own_part(stage, x))[0].cpu()
         body: list[Node] = [self._columns(stage, original, current.label, current.key, done, drawn)]
@@ -165,7 +165,7 @@ class Inversion(View):
         return self.picture(
             scene, selection, "What layers keep", Group(children=tuple(body)), caption, checks=_checks(done),
             note=" ".join(dict.fromkeys(filter(None, notes))), final=final,
-        )  # fmt: skip
+        )
 
     def _columns(
         self, stage: Stage, original: Tensor, label: str, key: str, done: dict[str, Inverted], drawn: dict[str, _Drawn]
@@ -177,7 +177,7 @@ class Inversion(View):
             rows.append([
                 (drawn[name].planes[0].cpu(), "decoder " + drawn[name].words, f"{100 * drawn[name].pixel_error:.0f} %")
                 if name in drawn else (middle, "", "") for name in done
-            ])  # fmt: skip
+            ])
         rows += [
             [(made.planes[k], "", f"{100 * float(made.pixel_error[k]):.0f} %") for made in done.values()]
             for k in range(min(len(made.planes) for made in done.values()))
@@ -193,7 +193,7 @@ class Inversion(View):
             labels=tuple(label for _, label, _ in cells), notes=tuple(note for _, _, note in cells),
             keys=tuple(name for _ in rows for name in (key, *map(layer_key, done))), columns=len(done) + 1, size=88,
             faded=faded, title="The picture, then a column for each layer and a row for each start",
-        )  # fmt: skip
+        )
 
 
 def _stations(scene: Scene) -> list[str]:
@@ -238,7 +238,7 @@ def _table(chosen: list[str], done: dict[str, Inverted], drawn: dict[str, _Drawn
 def _depth(done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Lines:
     at = np.arange(1, len(done) + 1, dtype=np.float64)
     rows = [("pixel error", [_mean(one.pixel_error) for one in done.values()], 0, False),
-            ("code error", [_mean(one.code_error) for one in done.values()], 1, False)]  # fmt: skip
+            ("code error", [_mean(one.code_error) for one in done.values()], 1, False)]
     if drawn:
         rows.append(("decoder: pixel error", [drawn[n].pixel_error if n in drawn else math.nan for n in done], 0, True))
         rows.append(("decoder: code error", [drawn[n].code_error if n in drawn else math.nan for n in done], 1, True))

@@ -53,10 +53,10 @@ class Latent(View):
     )
     at: str = knob("", "A place of the plane to draw from, as x,y; by itself the code of the example.")
     x: int | None = knob(None, "The code's number along the horizontal axis; by itself one of the two that vary most.",
-                         kind="integer", low=0, main=True)  # fmt: skip
+                         kind="integer", low=0, main=True)
     y: int | None = knob(None, "The code's number along the vertical axis.", kind="integer", low=0, main=True)
     others: str = knob("mean", "Where the code's other numbers stay: at their mean, or at the example's.",
-                       choices=("mean", "example"))  # fmt: skip
+                       choices=("mean", "example"))
     board: int = knob(15, "Pictures along each side of the board.", low=2, high=40)
 
     @classmethod
@@ -157,7 +157,7 @@ class Latent(View):
         return self.picture(
             scene, selection, title, Group(children=tuple(body)), self._caption(looked),
             checks=self._checks(looked), note=note.strip(), final=final,
-        )  # fmt: skip
+        )
 
     def _caption(self, looked: Looked) -> str:
         code, count = looked.code, looked.code.count

@@ -59,7 +59,7 @@ class Lesions(View):
         None, "The layer whose units are silenced; by itself the chosen one, else all but the last.", kind="layer", main=True
     )
     by: str = knob("zero", "What stands in for a silenced unit: zero, or its mean over the examples.",
-                   choices=("zero", "mean"), main=True)  # fmt: skip
+                   choices=("zero", "mean"), main=True)
     examples: int = knob(128, "How many of the live examples are asked.", low=1, high=512)
     limit: int = knob(1024, "The most units that are silenced.", low=1, high=100_000)
 
@@ -129,7 +129,7 @@ class Lesions(View):
     def _together(
         self, scene: Scene, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost], base: _Answer, probe: _Probe,
         standing: dict[str, np.ndarray],
-    ) -> tuple[np.ndarray, list[_Cost]]:  # fmt: skip
+    ) -> tuple[np.ndarray, list[_Cost]]:
         """The cheapest units silenced together: how many, and what it costs."""
         order = np.argsort(np.nan_to_num([cost.loss for cost in costs], nan=np.inf), kind="stable")
         counts = np.unique(np.linspace(0, len(units), min(POINTS, len(units)) + 1).round().astype(int))
@@ -143,7 +143,7 @@ class Lesions(View):
         self, scene: Scene, selection: Selection, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost],
         base: _Answer, probe: _Probe, together: tuple[np.ndarray, list[_Cost]] | None, total: int = 0,
         refused: Mapping[str, str] | None = None,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         loss = np.array([cost.loss for cost in costs])
         order = np.argsort(-np.nan_to_num(loss, nan=np.inf), kind="stable")
         marks: list[Node] = [] if together is None else [_curve(*together, probe)]
@@ -164,13 +164,13 @@ class Lesions(View):
                     name="together", value=together[1][at].loss,
                     sentence=f"cost when {int(together[0][at])} of the {free} cheap units are silenced at once.",
                 ),
-            )  # fmt: skip
+            )
         note = f"{len(units)} of {total} units were silenced; choose a layer for the others" if total > len(units) else ""
         note = "; ".join(filter(None, (note, *(f"without {name}: {why}" for name, why in (refused or {}).items()))))
         return self.picture(
             scene, selection, "Which bits can be lost", Group(children=tuple(marks)), caption, checks=checks, note=note,
             final=together is not None,
-        )  # fmt: skip
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _curve(counts: np.ndarray, found: Sequence[_Cost], probe: _Probe) -> Lines:
     return Lines(
         series=(line,), x_title="% of units silenced", x_kind="number", y_title=title, height=150,
         title="What is lost together",
-    )  # fmt: skip
+    )
 
 
 def _table(scene: Scene, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost], order: np.ndarray) -> Table:
@@ -252,4 +252,4 @@ def _table(scene: Scene, units: Sequence[tuple[Shown, int]], costs: Sequence[_Co
     return Table(
         columns=tuple(columns), row_keys=tuple(unit_key(units[k][0].name, units[k][1]) for k in best), sort="cost",
         descending=True, title="What silencing one unit costs",
-    )  # fmt: skip
+    )

@@ -99,7 +99,7 @@ class Replacement(View):
         return self.picture(
             scene, selection, f"{label.capitalize()} through {name}", Group(children=tuple(marks)), caption,
             checks=work.checks(rebuilt) if final else (), final=final,
-        )  # fmt: skip
+        )
 
     def _layer(self, scene: Scene, selection: Selection) -> Shown:
         """The layer whose features are compared."""

@@ -52,11 +52,11 @@ class Scan(View):
     show: str = knob(
         "activations", "What stands for a unit: its map, the picture that it asks for, its strongest examples, or what excites "
         "it in this picture.", choices=("activations", "synthesized", "top", "deconvnet"), main=True,
-    )  # fmt: skip
+    )
     sort: str = knob(
         "index", "Order of the units: each in its place, by their response to this picture, or by how unusual that is for "
         "them: the detector of what is in the picture comes first.", choices=("index", "response", "unusual"), main=True,
-    )  # fmt: skip
+    )
     limit: int = knob(64, "The most units that are shown; the strongest of them when there are more.", low=1, high=512)
 
     @classmethod
@@ -118,7 +118,7 @@ class Scan(View):
             images=images, limits=limits, labels=tuple(map(str, units)),
             notes=tuple(f"{float(high[unit]):.3g}" for unit in units), keys=tuple(unit_key(one.name, u) for u in units),
             faded=quiet[order].numpy(), size=size,
-        )  # fmt: skip
+        )
 
     def _images(
         self, scene: Scene, selection: Selection, one: Shown, current: Current, values: Tensor, order: Tensor
@@ -192,7 +192,7 @@ class Scan(View):
             yield Image(
                 pixels=pixels, limits=crops.limits_of(pixels[None]), heat=heat, heat_limits=limits,
                 title="its map over the picture", key=key, size=180,
-            )  # fmt: skip
+            )
 
 
 def _seen_part(scene: Scene, one: Shown, signals: np.ndarray, places: list[crops.Place]) -> np.ndarray:

@@ -43,7 +43,7 @@ class Selectivity(View):
 
     layer: str | None = knob(None, "One layer instead of all of them.", kind="layer", main=True)
     sort: str = knob("selectivity", "Order of the units: from blue to red, or by number.",
-                     choices=("selectivity", "index"), main=True)  # fmt: skip
+                     choices=("selectivity", "index"), main=True)
     limit: int = knob(96, "The most units shown of a layer: the purest of them.", low=1, high=1024)
     rows_shown: int = knob(6, "Units listed in the table, the purest first.", low=0, high=512)
 
@@ -89,7 +89,7 @@ class Selectivity(View):
             images=np.broadcast_to(colours[:, None, None], (len(order), 2, 2, 3)).astype(np.uint8),
             labels=tuple(str(int(unit)) for unit in order), keys=tuple(unit_key(one.name, int(unit)) for unit in order),
             faded=np.isnan(mix.share[order]), title=one.name, caption=caption, size=26,
-        )  # fmt: skip
+        )
 
     def _table(self, layers: list[Shown], mixes: dict[str, Mix]) -> Table:
         rows = [(one, unit) for one in layers for unit in range(len(mixes[one.name].share))]
@@ -111,7 +111,7 @@ class Selectivity(View):
             row_keys=tuple(unit_key(one.name, unit) for one, unit in best),
             title="The units that tell the two apart best",
             flagged=np.array([bool(mixes[one.name].never[unit]) for one, unit in best]),
-        )  # fmt: skip
+        )
 
 
 class Mix:

@@ -112,7 +112,7 @@ class Surprises(View):
         yield self.picture(
             scene, selection, f"Surprises in {one.name}", Group(children=tuple(marks)), caption, checks=(check,),
             note=note.strip(),
-        )  # fmt: skip
+        )
 
     def _layer(self, scene: Scene, selection: Selection) -> Shown:
         if self.layer is not None:
@@ -136,7 +136,7 @@ class Surprises(View):
                 Column(name="unlabelled", kind="share", numbers=np.nan_to_num(evidence.unlabelled[units])),
             ),
             row_keys=tuple(unit_key(one.name, int(unit)) for unit in units), sort="score", descending=True,
-        )  # fmt: skip
+        )
 
     def _galleries(
         self, scene: Scene, one: Shown, found: Seen, evidence: _Evidence, ranked: np.ndarray

@@ -63,14 +63,14 @@ class Synthesis(View):
         "Erhan et al. 2009", "Simonyan et al. 2013, arXiv:1312.6034", "Yosinski et al. 2015, arXiv:1506.06579",
         "Mahendran & Vedaldi 2016, arXiv:1512.02017", "Nguyen et al. 2016, arXiv:1602.03616",
         "Olah, Mordvintsev & Schubert 2017, Feature Visualization", "Wen et al. 2023, arXiv:2302.03668",
-    )  # fmt: skip
+    )
     rows = ("A24", "A25", "A26", "C19")
     follows = ("class", "layer", "unit", "direction")
 
     show: str = knob(
         "chosen", "The chosen unit or class alone, all units of its layer, or all classes.",
         choices=("chosen", "layer", "classes"), main=True,
-    )  # fmt: skip
+    )
     facets: int = knob(0, "Also so many facets, each from the mean of a group of top examples.", low=0, high=8, main=True)
     negative: bool = knob(True, "Also what silences it most.")
     steps: int = knob(128, "Steps of the synthesis.", low=1, high=4000)
@@ -78,7 +78,7 @@ class Synthesis(View):
     parametrization: str = knob(
         "fourier", "A picture as a spectrum of independent colours, or each pixel on its own.",
         choices=("fourier", "pixels"),
-    )  # fmt: skip
+    )
     total_variation: float = knob(0.15, "How much neighbouring pixels or moments are pulled together.", low=0.0, high=10.0)
     norm: float = knob(0.0, "How much colours are pulled to the middle.", low=0.0, high=10.0)
     blur: float = knob(0.0, "Blur after every fourth step.", low=0.0, high=4.0, unit="px")
@@ -87,7 +87,7 @@ class Synthesis(View):
     jitter: int | None = knob(
         None, "Moved by at most so many pixels before each look; left open: a twentieth of its side.", kind="integer",
         low=0, high=64, unit="px",
-    )  # fmt: skip
+    )
     scale: float = knob(0.1, "Resized by at most this share before each look.", low=0.0, high=0.5)
     rotate: float = knob(8.0, "Turned by at most so many degrees before each look.", low=0.0, high=45.0, unit="°")
     crop: float = knob(0.1, "A window that leaves out at most this share of each side.", low=0.0, high=0.6)
@@ -127,7 +127,7 @@ class Synthesis(View):
         canvas = stage.canvas(
             len(wishes), stage.look.generator, parametrization=self.parametrization,  # type: ignore[arg-type]
             start=self._starts(stage, wishes, grouped), noise=START,
-        )  # fmt: skip
+        )
         signs = torch.tensor([wish.sign for wish in wishes], device=canvas.z.device)
         plain = wanted = objective * signs
         if self.variants > 1 and self.diversity:
@@ -139,7 +139,7 @@ class Synthesis(View):
         for formed in contest(
             stage, canvas, wanted, ascent, stage.look.generator, alone, self.parametrization,  # type: ignore[arg-type]
             None if wanted is plain else plain,
-        ):  # fmt: skip
+        ):
             yield Progress(done=formed.step, total=formed.steps, note="forming")
             if not formed.final:
                 yield self._pictured(scene, selection, stage, key, wishes, formed, signs, objective, canvas.note)
@@ -172,7 +172,7 @@ class Synthesis(View):
         self, scene: Scene, selection: Selection, stage: Stage, key: Key, wishes: list[_Wish], formed: Formed,
         signs: Tensor, objective: Objective, made: str, said: Verdict | None = None, grouped: Facets | None = None,
         best: float = math.nan,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         values = _made.shown(stage, formed.x)
         marks = [
             _made.mark(stage, values[k], wish.title, self._told(scene, key, objective, k, formed, signs, said), key=wish.key)
@@ -197,7 +197,7 @@ class Synthesis(View):
         return self.picture(
             scene, selection, f"What {name} would like to see", Group(children=tuple(body)), caption,
             checks=checks, note=" ".join(filter(None, (formed.note, stage.note))), final=said is not None,
-        )  # fmt: skip
+        )
 
     def _caption(self, stage: Stage, key: Key, name: str, made: str) -> str:
         what = "picture" if stage.image else "text of nearest tokens" if stage.tokens else "row of numbers"
@@ -256,11 +256,11 @@ class Synthesis(View):
             objective = _for_all(wave, scene)
             canvas = stage.canvas(
                 len(wave), stage.look.generator, parametrization=self.parametrization,  # type: ignore[arg-type]
-            )  # fmt: skip
+            )
             best = self._strongest(scene, stage, ",".join(map(str, wave)), objective, len(wave))
             for formed in contest(
                 stage, canvas, objective, ascent, stage.look.generator, best, self.parametrization,  # type: ignore[arg-type]
-            ):  # fmt: skip
+            ):
                 yield Progress(done=number + formed.step / formed.steps, total=len(waves), note="forming")
                 if not formed.final:
                     yield self._gridded(scene, selection, stage, keys, [*done, (formed, None)], total, canvas.note)
@@ -274,7 +274,7 @@ class Synthesis(View):
     def _gridded(
         self, scene: Scene, selection: Selection, stage: Stage, keys: list[Key],
         done: list[tuple[Formed, Verdict | None]], total: int, made: str, *, final: bool = False,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         values = [value for formed, _ in done for value in _made.shown(stage, formed.x)]
         notes = [note for formed, said in done for note in _notes(formed, said)]
         ready = keys[: len(values)]
@@ -300,7 +300,7 @@ class Synthesis(View):
         return self.picture(
             scene, selection, f"What {what} would like to see", body, caption, note=" ".join(dict.fromkeys(said)),
             final=final,
-        )  # fmt: skip
+        )
 
 
 def _notes(formed: Formed, said: Verdict | None) -> list[str]:

@@ -28,11 +28,11 @@ KINDS = ("class", "unit", "layer", "direction")
 FEW = (
     "gradient", "input_x_gradient", "guided_backprop", "integrated_gradients", "smooth_grad", "lrp", "grad_cam",
     "occlusion",
-)  # fmt: skip
+)
 """One or two of each family, from the cheapest on; what does not fit the model is told apart."""
 GROUPS = (
     "few", "quick", "gradient", "relevance", "class activation", "input modification", "black box", "transformers", "all",
-)  # fmt: skip
+)
 QUICK = 4
 """A quick method takes so many passes at most."""
 RULES = ("epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "alpha_beta", "deep_taylor")
@@ -116,7 +116,7 @@ class Asked:
         return Target(
             f"the probability of {self.words}", (),
             lambda output, kept: reading.probabilities(reading.scores(output))[:, number],
-        )  # fmt: skip
+        )
 
     @property
     def answered(self) -> str:
@@ -131,7 +131,7 @@ def looking(scene: Scene, current: Current, *, compared: bool = False) -> Lookin
     return Looking(
         scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits, baseline=others,
-    )  # fmt: skip
+    )
 
 
 def wanted(selection: Selection) -> Any:

@@ -97,7 +97,7 @@ class Believing:
                 made = dataclasses.replace(
                     made, deletion=deletion(look, x, self.target, found.values, steps=STEPS, fill=self.fill),  # type: ignore[arg-type]
                     insertion=insertion(look, x, self.target, found.values, steps=STEPS, fill=self.fill),  # type: ignore[arg-type]
-                )  # fmt: skip
+                )
                 self.random = self.random or self._random(found.values)
             except NotApplicable as error:
                 notes.append(str(error))
@@ -135,7 +135,7 @@ class Believing:
         return Lines(
             series=tuple(series), x_title="% of the places", y_title=self.unit, x_kind="number", x_range=(0.0, 100.0),
             y_range=(0.0, 1.0) if self.unit == "probability" else None, height=150, title="Deletion and insertion",
-        )  # fmt: skip
+        )
 
 
 def _drawn(dice: torch.Generator) -> Callable[[Tensor], Tensor]:
@@ -145,7 +145,7 @@ def _drawn(dice: torch.Generator) -> Callable[[Tensor], Tensor]:
 def _ranked(a: Nested, b: Nested) -> float:
     """Spearman's rank correlation of two maps, signs and all; 0 where one of them is flat."""
     rows = [np.nan_to_num(np.concatenate([part.detach().double().cpu().numpy().ravel() for part in nesting.tensors(m)]))
-            for m in (a, b)]  # fmt: skip
+            for m in (a, b)]
     ranks = [rankdata(row) - (len(row) + 1) / 2 for row in rows]
     size = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
     return float(ranks[0] @ ranks[1]) / size if size > 0 else 0.0
@@ -191,7 +191,7 @@ def table(rows: list[tuple[str, Attribution, Belief]], unit: str) -> Table:
     flagged = stubborn if stubborn is not None and stubborn.any() else None
     return Table(
         columns=tuple(columns), flagged=flagged, title="How far to believe each map", caption=" ".join(read)
-    )  # fmt: skip
+    )
 
 
 def _areas(curves: list[Curve | None]) -> Floats:

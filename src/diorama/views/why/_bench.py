@@ -137,7 +137,7 @@ class Bench:
             return Image(
                 pixels=pixels, limits=grey, heat=numbers, heat_limits=limits, contour=self.style.contour, boxes=boxes,
                 title=title, caption=caption, size=size,
-            )  # fmt: skip
+            )
         body = self._rescaled(cell, picture(found).body)
         return _named(body, title, caption)
 
@@ -169,7 +169,7 @@ class Bench:
         alike = [
             other for other in self.cells.values()
             if (other.one.title == cell.one.title if self.style.scale == "method" else other.found.signed == cell.found.signed)
-        ]  # fmt: skip
+        ]
         ends = [_largest(values) for values in map(self._values, [*alike, cell])]
         return max(ends) or None
 
@@ -260,7 +260,7 @@ def caption(bench: Bench, methods: int) -> str:
     scale = {
         "own": "Each map has its own scale.", "method": "The maps of a method share a scale.",
         "all": "All signed maps share a scale, and all others.",
-    }[bench.style.scale]  # fmt: skip
+    }[bench.style.scale]
     return f"{told} {scale} {_scores(asked) if one else ''}".strip()
 
 

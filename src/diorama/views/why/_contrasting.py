@@ -40,7 +40,7 @@ class Gathered:
     ) -> None:
         self.scene, self.current, self.a, self.b, self.why, self.method, self.mine = (
             scene, current, a, b, why, method, mine,
-        )  # fmt: skip
+        )
         self.signed = mine.signed
         self.note = ""
         self.indices: list[int] = []
@@ -141,7 +141,7 @@ def hidden(look: Looking, gathered: Gathered) -> tuple[float, float, float] | No
         wide = torch.from_numpy(_spread(mask.reshape(gathered.mean.shape), x[0].shape, kind))
         scores = torch.cat([
             look.scores(fed(scene.model, torch.where(wide, filled, part))) for part in torch.split(x, 64)  # type: ignore[no-untyped-call]
-        ]).cpu()  # fmt: skip
+        ]).cpu()
         found.append(float((before - _difference(scores, gathered) * sides).mean()))
     return found[0], float(np.mean(found[1:])), float(np.max(found[1:]))
 
@@ -193,7 +193,7 @@ def _pair(gathered: Gathered) -> list[Node]:
                 pixels=np.abs(mean), limits=magnitude(np.abs(mean), scale="grey"), title="In one ink: where they differ",
                 size=180, caption="Bright where the two are told apart, whichever way.",
             ),
-        ]  # fmt: skip
+        ]
         if pixels.shape[:2] == mine.shape:
             drawn.append(Image(pixels=pixels, limits=grey, heat=mine, heat_limits=scale, title=own, size=180))
         return drawn
@@ -203,7 +203,7 @@ def _pair(gathered: Gathered) -> list[Node]:
         bars = Bars(
             values=mean, labels=labels, reference=mine, limits=symmetric(np.concatenate([mean, mine])), title=title,
             caption=f"The tick is {own}.",
-        )  # fmt: skip
+        )
         return [bars]
     flat = mean.reshape(len(mean), -1) if mean.ndim > 1 else mean[None]
     return [Heatmap(values=flat, limits=limits, title=title)]
@@ -227,7 +227,7 @@ def _words(gathered: Gathered, title: str, own: str) -> list[Node]:
         Text(
             tokens=words, values=mine, limits=symmetric(mine), title=own, characters=all(len(word) <= 1 for word in words)
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _spread_of(gathered: Gathered, agreement: Floats) -> Node:
@@ -243,7 +243,7 @@ def _spread_of(gathered: Gathered, agreement: Floats) -> Node:
         series=tuple(series), x_title="cosine with the mean of the others", x_range=(-1.0, 1.0), x_kind="number", height=90,
         y_title="share", title="How far single examples agree",
         caption="Right: an example whose own map looks like the picture; about 0: it has nothing in common with it.",
-    )  # fmt: skip
+    )
 
 
 def _extremes(gathered: Gathered, agreement: Floats, shown: int) -> list[Node]:
@@ -263,20 +263,20 @@ def _extremes(gathered: Gathered, agreement: Floats, shown: int) -> list[Node]:
 def _tiles(
     gathered: Gathered, rows: list[int], indices: list[int], keys: tuple[str, ...], labels: tuple[str, ...],
     notes: tuple[str, ...], title: str,
-) -> Node:  # fmt: skip
+) -> Node:
     scene = gathered.scene
     if not isinstance(scene.kind, ImageKind):
         columns = (
             inputs.column(scene, indices), Column(name="class", kind="text", texts=labels),
             Column(name="cosine", numbers=np.array([float(note) for note in notes]), signed=True),
-        )  # fmt: skip
+        )
         return marks.Table(columns=columns, row_keys=keys, title=title)
     images = inputs.thumbnails(np.asarray(scene.kind.decode(nesting.first(scene.live.batch(indices)))))
     assert images is not None
     whole = Tiles(
         images=images, limits=inputs.grey(images) if images.ndim == 3 else None, labels=labels, notes=notes, keys=keys,
         title=title, columns=len(rows),
-    )  # fmt: skip
+    )
     maps = np.stack([gathered.rows[k] / (np.abs(gathered.rows[k]).max() or 1.0) for k in rows])
     if maps.ndim != 3:
         return whole
@@ -307,11 +307,11 @@ def checks(gathered: Gathered) -> tuple[Check, ...]:
         found.append(Check(
             name="median agreement", value=half, good=half > 0.5,
             sentence="The cosine of an example's own map with the mean map of the others; 1 is the same pattern.",
-        ))  # fmt: skip
+        ))
     if gathered.hidden is not None and all(np.isfinite(gathered.hidden)):
         own, random, most = gathered.hidden
         found.append(Check(
             name="hiding the strongest tenth", value=own, good=own > most,
             sentence=f"How much of its lead each class loses; random tenths: {random:.3g} on the average, {most:.3g} at most.",
-        ))  # fmt: skip
+        ))
     return tuple(found)

@@ -74,7 +74,7 @@ class Turned:
         noise = torch.randn((RANDOM, *self.x.shape[1:]), generator=generator).to(change)
         noise = noise.sign() * self.size if self.norm == "Linf" else noise * (
             self.size / noise.flatten(1).norm(dim=1).clamp_min(1e-20)
-        ).reshape(wide)  # fmt: skip
+        ).reshape(wide)
         self.random = int((self._answers(self.x + noise) != self.before).sum())
         kind = self.scene.kind
         if isinstance(kind, ImageKind):
@@ -95,7 +95,7 @@ def body(turned: Turned) -> Node:
     kind = turned.scene.kind
     if isinstance(kind, Table):
         return Group(children=(_columns(turned, kind), Group(children=(*_numbers(turned), _bars(turned), *_way(turned)))),
-                     direction="row")  # fmt: skip
+                     direction="row")
     assert not isinstance(kind, dict)
     shown = Current(turned.flip.x, "changed", shown=decoded(kind, turned.flip.x))
     second = inputs.drawn(turned.scene, shown, SIDE)
@@ -142,7 +142,7 @@ def _columns(turned: Turned, kind: Table) -> Node:
         values=change[order], labels=tuple(names[int(k)] for k in order), limits=symmetric(change),
         notes=tuple(f"{before[k]:.4g} → {after[k]:.4g}" for k in order),
         title=f"The change of {turned.current.label}" + (f" ({MOST} largest)" if len(order) < len(change) else ""),
-    )  # fmt: skip
+    )
 
 
 def _numbers(turned: Turned) -> tuple[Number, ...]:
@@ -153,7 +153,7 @@ def _numbers(turned: Turned) -> tuple[Number, ...]:
     again = Number(
         label="Run again by itself", note=f"answers {answers.said(turned.scene, turned.scores[1])}, was {_said(turned)}",
         tone="good" if turned.found else "bad", key=number_key("class", turned.after),
-    )  # fmt: skip
+    )
     return (Number(label=word, value=turned.size, note=of), again)
 
 
@@ -191,7 +191,7 @@ def _way(turned: Turned) -> tuple[Node, ...]:
             series=lines, x_title="how much of the change", x_kind="number", y_title="probability", y_range=(0.0, 1.0),
             events=(Event(x=1.0, label="flips", kind="flip"),), title="Along the change and beyond", height=160,
         ),
-    )  # fmt: skip
+    )
 
 
 def caption(turned: Turned) -> str:
@@ -224,12 +224,12 @@ def checks(turned: Turned) -> tuple[Check, ...]:
             name="flipped", value=float(turned.found), good=turned.found,
             sentence="1 when the changed input, run again by itself, gets another answer (the wanted one); else 0.",
         )
-    ]  # fmt: skip
+    ]
     if turned.random is not None:
         found.append(
             Check(
                 name="random changes that flip", value=100 * turned.random / RANDOM, unit="%",
                 sentence=f"The share of {RANDOM} random changes of the same norm that flip the answer too.",
             )
-        )  # fmt: skip
+        )
     return tuple(found)

@@ -93,7 +93,7 @@ def _curve(drawing: Drawing, told: Told, at: float, *, first: bool) -> Node:
             colour=k if plain else number,
         )
         for number, k in enumerate(shown)
-    )  # fmt: skip
+    )
     events = tuple(
         Event(x=flip.place, kind="flip", label=f"{_decision(drawing, flip.before)} → {_decision(drawing, flip.after)}")
         for flip in told.flips
@@ -103,7 +103,7 @@ def _curve(drawing: Drawing, told: Told, at: float, *, first: bool) -> Node:
         x_range=(0.0, 1.0), y_range=(0.0, 1.0) if stops.chances else None, events=events, cursor=at,
         title=f"What it answers: {told.way.title}", height=150,
         handle=Handle(knob="at", kind="slide", low=0.0, high=1.0, value=f"{at:g}") if first else None,
-    )  # fmt: skip
+    )
 
 
 def _decision(drawing: Drawing, row: Tensor) -> str:
@@ -123,7 +123,7 @@ def _strip(drawing: Drawing, told: Told) -> Node | None:
     return marks.Tiles(
         images=images, limits=inputs.grey(images) if images.ndim == 3 else None, columns=journey.STRIP,
         labels=tuple(f"{place:.3g}" for place in places), notes=notes, title=f"On the way: {told.way.title}",
-    )  # fmt: skip
+    )
 
 
 def _maps(drawing: Drawing, told: Told) -> Node | None:
@@ -188,7 +188,7 @@ def _depth(drawing: Drawing, told: Told) -> Node | None:
         values=values, limits=limits, row_labels=tuple(names), column_labels=_ticks(told), column_title="place on the way",
         title=f"What each layer knows: {told.way.title}",
         caption=f"A linear read-out of each layer ({said}); in brackets, how it reads unseen examples.",
-    )  # fmt: skip
+    )
 
 
 def _ticks(told: Told) -> tuple[str, ...]:
@@ -217,7 +217,7 @@ def _units(drawing: Drawing, told: Told) -> Node | None:
         caption=f"{target} goes from {before:.3g} to {after:.3g}; “did” is what the unit's change added to it, “set back "
         "alone” what it would be behind the flip had this unit alone stayed as it was"
         + (" (flagged where the answer would not have flipped)." if told.flips else "."),
-    )  # fmt: skip
+    )
 
 
 def _along(drawing: Drawing, told: Told) -> Node | None:
@@ -232,7 +232,7 @@ def _along(drawing: Drawing, told: Told) -> Node | None:
         row_keys=tuple(unit_key(unit.layer, unit.number) for unit in chosen),
         column_labels=_ticks(told), column_title="place on the way",
         title=f"These units along the way: {told.way.title}", caption="Each as a share of its own largest mean activation.",
-    )  # fmt: skip
+    )
 
 
 def _active(told: Told, at: float) -> Node | None:
@@ -245,7 +245,7 @@ def _active(told: Told, at: float) -> Node | None:
         series=series, x_title="place on the way", y_title="share above zero", x_kind="number", x_range=(0.0, 1.0),
         y_range=(0.0, 1.05 * max(float(np.nan_to_num(share).max()) for share in told.active.values()) or 1.0),
         cursor=at, title=f"Active units: {told.way.title}", height=120,
-    )  # fmt: skip
+    )
 
 
 def _field(drawing: Drawing) -> Node:
@@ -276,7 +276,7 @@ def _field(drawing: Drawing) -> Node:
         point_keys=tuple(keys), x_title="from start (0) to end (1)", y_title=f"aside, {aside}", size=420,
         title="The plane of ways", caption=caption + " Draw a way over it from start to end.",
         handle=Handle(knob="path", kind="path", value=drawing.view.path),
-    )  # fmt: skip
+    )
 
 
 def _winners(
@@ -321,14 +321,14 @@ def checks(drawing: Drawing) -> tuple[Check, ...]:
                 name=f"accounted for, {told.way.title}", value=share, good=True if abs(share - 1) < 0.1 else None,
                 sentence=f"The share of the target's change across the flip that the units of {layer} sum to; 1 is all of it, "
                 "another number says that part of the answer goes round them.",
-            ))  # fmt: skip
+            ))
         if told.strip_gaps is not None:
             worst = float(told.strip_gaps.max())
             found.append(Check(
                 name=f"activations missed, {told.way.title}", value=worst, good=worst < 0.1,
                 sentence="The farthest that the activations of a found picture are from the mixed ones, as a share of "
                 "the distance between start and end.",
-            ))  # fmt: skip
+            ))
     reads = [read for told in drawing.told[:1] for _, read in told.depth.values()]
     if reads:
         worst_read = min(reads, key=lambda read: read.held_out)
@@ -336,5 +336,5 @@ def checks(drawing: Drawing) -> tuple[Check, ...]:
             name="poorest read-out", value=worst_read.held_out,
             sentence=f"The share of {worst_read.measured} examples that it was not fitted on; {worst_read.chance:.2f} without "
             "looking." if worst_read.classes else f"R² on {worst_read.measured} examples that it was not fitted on.",
-        ))  # fmt: skip
+        ))
     return tuple(check for check in found if np.isfinite(check.value))

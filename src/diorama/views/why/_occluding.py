@@ -76,7 +76,7 @@ def _by_hand(place: Place) -> tuple[Node, ...]:
         pixels=place.pixels, limits=grey, boxes=(Box(x=left, y=top, width=wide, height=high),), size=SIDE,
         handle=Handle(knob="at", kind="point", value=f"{place.hand[0]},{place.hand[1]}"), title="The patch in place",
         key=place.occluded.current.key,
-    )  # fmt: skip
+    )
     return (picture, _bars(place), *_maps(place))
 
 
@@ -94,7 +94,7 @@ def _bars(place: Place) -> Node:
         values=after[order].numpy(), reference=before[order].numpy(), labels=tuple(scene.classes[k] for k in order),
         keys=tuple(number_key("class", k) for k in order), colours=tuple(order), unit="probability", title=title,
         limits=magnitude(after.numpy(), 0, 1, "probability"), strong=strong,
-    )  # fmt: skip
+    )
 
 
 def _likeliest(chances: Tensor, kept: int) -> list[int]:
@@ -122,7 +122,7 @@ def _maps(place: Place) -> tuple[Node, ...]:
             pixels=values, limits=limits, title=f"{name} {word}", label=f"sum {total:.3g}", place_key=key, size=110,
         )
         for values, word, total in zip(both, ("without", "with"), sums, strict=True)
-    )  # fmt: skip
+    )
 
 
 # The sweep.
@@ -143,7 +143,7 @@ def _activation(place: Place, sweep: Sweep) -> Node:
     return Image(
         pixels=values, limits=limits, title=f"Sum of unit {place.unit}'s map", size=SIDE,
         label=f"{plain:.3g} without a patch", boxes=_box(place),
-    )  # fmt: skip
+    )
 
 
 def _followed(place: Place, sweep: Sweep) -> Node:
@@ -170,7 +170,7 @@ def _labels(place: Place, sweep: Sweep) -> list[Node]:
     legend = Bars(
         values=shares, labels=tuple(scene.classes[k] for k in order), colours=tuple(order), unit="share",
         keys=tuple(number_key("class", k) for k in order), limits=magnitude(shares, 0, 1), title="Share of the places",
-    )  # fmt: skip
+    )
     return [picture, legend] if len(order) > 1 else [picture]
 
 
@@ -196,7 +196,7 @@ def _box(place: Place) -> tuple[Box, ...]:
 _FILLED = {
     "mean": "the image's mean colour", "constant": "one colour", "blur": "the blurred image",
     "random": "pixels drawn at random from the image",
-}  # fmt: skip
+}
 
 
 def caption(place: Place) -> str:
@@ -234,4 +234,4 @@ def checks(place: Place) -> tuple[Check, ...]:
             name="answer holds", value=100 * held, unit="%",
             sentence="The share of the patch's places at which the network answers as it does without it.",
         ),
-    )  # fmt: skip
+    )

@@ -132,7 +132,7 @@ class Picked:
                 np.asarray(decoded(kind, self.inputs([regions[k]]))),
             )
             for k in best
-        ]  # fmt: skip
+        ]
 
 
 def body(scored: Scored, best: Sequence[Found]) -> Node:
@@ -148,7 +148,7 @@ def body(scored: Scored, best: Sequence[Found]) -> Node:
                 labels=tuple(f"{one.value:.3g}" for one in best),
                 notes=tuple(f"whole: {one.whole:.3g}" for one in best), keys=tuple(one.current.key for one in best),
             )
-        )  # fmt: skip
+        )
     return Group(children=tuple(rows))
 
 
@@ -164,7 +164,7 @@ def _boxed(scored: Scored, one: Found) -> Image:
     return Image(
         pixels=pixels, limits=grey, boxes=tuple(boxes), size=SIDE, key=one.current.key,
         title=f"{one.current.label}: {one.value:.3g}",
-    )  # fmt: skip
+    )
 
 
 def checks(best: Sequence[Found]) -> tuple[Check, ...]:
@@ -179,4 +179,4 @@ def checks(best: Sequence[Found]) -> tuple[Check, ...]:
             sentence="The middle one of the shown regions' answers, as a share of the answers to their whole pictures; "
             f"the regions fill {100 * float(np.median(area)):.0f} % of them.",
         ),
-    )  # fmt: skip
+    )

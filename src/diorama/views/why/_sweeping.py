@@ -45,7 +45,7 @@ class Occluded:
         self._covers = Covers(
             patch.fill, self.laid.image, value=patch.value, sigma=max(1.0, patch.size / 2), draws=patch.draws,
             generator=draws_of(look),
-        )  # fmt: skip
+        )
         begun = time.perf_counter()
         scores, maps = self.ask(current.x)
         self.seconds = time.perf_counter() - begun

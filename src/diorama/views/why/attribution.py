@@ -44,7 +44,7 @@ class Attribution(View):
     papers = (
         "Simonyan et al. 2013", "Zeiler & Fergus 2014", "Springenberg et al. 2014", "Bach et al. 2015",
         "Selvaraju et al. 2017", "Sundararajan et al. 2017",
-    )  # fmt: skip
+    )
     rows = ("A7", "A10", "A11", "A12", "A13", "A14", "A15", "A16", "A18")
     follows = ("example", "class", "unit", "layer", "direction")
     hovers = ("class",)
@@ -53,11 +53,11 @@ class Attribution(View):
     group: str = knob(
         "few", "Which methods: one or two of each family, the quick ones (a few passes each), or a family.",
         choices=GROUPS, main=True,
-    )  # fmt: skip
+    )
     checks: str = knob(
         "none", "Measure how far to believe each map: cover and show its places in its own order, or randomize the "
         "upper half of the network.", choices=("none", "deletion and insertion", "randomization", "all"), main=True,
-    )  # fmt: skip
+    )
     overlay: bool = knob(True, "Lay the map over the input, or show it alone.")
     method: str | None = knob(
         None, "Methods by name with commas between them, knobs in brackets: gradient, lrp(rule=epsilon); empty for the group."
@@ -70,14 +70,14 @@ class Attribution(View):
     scale: str = knob(
         "own", "Each map its own scale, one for all inputs of a method, or one for all signed maps and one for the others.",
         choices=("own", "method", "all"),
-    )  # fmt: skip
+    )
     contour: float | None = knob(
         None, "Draw a line where the map reaches this share of its scale.", kind="number", low=0.01, high=1.0
     )
     fill: str = knob(
         "auto", "What covers places in the check: zeros, an image's mean colour or its blur; auto takes the mean colour "
         "of images and zeros of all else.", choices=("auto", "constant", "mean", "blur"),
-    )  # fmt: skip
+    )
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The maps as they are done, then the same with what was measured of them."""
@@ -104,7 +104,7 @@ class Attribution(View):
             yield Progress(
                 done=0, total=work.total, note=work.whole.said(rows[0].seconds),
                 seconds=work.whole.seconds(rows[0].seconds),
-            )  # fmt: skip
+            )
         for at in work.steps():
             if at.ready:
                 yield self._picture(scene, selection, bench, refused, final=False)

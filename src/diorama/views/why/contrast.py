@@ -46,15 +46,15 @@ class Contrast(View):
     a: str | None = knob(
         None, "The class that blue speaks for; the chosen one, or the first of the pair that is confused most.",
         kind="class", main=True,
-    )  # fmt: skip
+    )
     b: str | None = knob(None, "The class that orange speaks for; that of set B when left open.", kind="class", main=True)
     method: str = knob(
         "integrated_gradients", "The method that says what speaks for a class.",
         choices=tuple(sorted(registry.methods)), main=True,
-    )  # fmt: skip
+    )
     limit: int = knob(48, "The most examples of each class.", low=1, high=512)
     steps: int = knob(12, "Steps of integrated gradients; fewer than for a single map, as many maps are averaged.", low=1,
-                      high=1000)  # fmt: skip
+                      high=1000)
     shown: int = knob(6, "How many examples are shown that agree most, and least.", low=1, high=24)
 
     @classmethod
@@ -105,7 +105,7 @@ class Contrast(View):
         return self.picture(
             scene, selection, f"What separates {first} from {second}?", body(gathered, self.shown), caption(gathered),
             checks=checks(gathered), note=gathered.note, final=final,
-        )  # fmt: skip
+        )
 
     def _pair(self, scene: Scene, selection: Selection) -> tuple[int, int, str]:
         chosen = pairs.chosen_classes(selection)

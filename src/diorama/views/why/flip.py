@@ -50,7 +50,7 @@ class Flip(View):
 
     to: str | None = knob(None, "The class to flip to; the chosen one, or whichever is nearest.", kind="class", main=True)
     norm: str = knob("L2", "What is to be small: the change's length, or the most that any number changes.",
-                     choices=("L2", "Linf"), main=True)  # fmt: skip
+                     choices=("L2", "Linf"), main=True)
     steps: int = knob(100, "Steps of the search; more find smaller changes.", low=5, high=2000, log=True)
 
     @classmethod

@@ -61,7 +61,7 @@ class Morph(View):
     papers = (
         "Alain & Bengio 2016, arXiv:1610.01644", "Dhamdhere, Sundararajan & Yan 2018, arXiv:1805.12233",
         "Mahendran & Vedaldi 2015, arXiv:1412.0035",
-    )  # fmt: skip
+    )
     rows = ("C28",)
     follows = ("example", "class")
     input = True
@@ -70,7 +70,7 @@ class Morph(View):
     way: str = knob(
         "auto", "The way beside the straight one: through a layer's space, drawn by hand, or none; auto takes the drawn "
         "one where there is one, else a layer's.", choices=("auto", "layer", "drawn", "straight"), main=True,
-    )  # fmt: skip
+    )
     start: int | None = knob(None, "The example to go from; the chosen one when left open.", kind="example")
     end: int | None = knob(None, "The example to go to; that of set B when left open.", kind="example")
     layer: str | None = knob(
@@ -80,20 +80,20 @@ class Morph(View):
     third: int | None = knob(
         None, "The example that the plane also goes through; when left open, the direction in which the examples differ "
         "most.", kind="example",
-    )  # fmt: skip
+    )
     method: str = knob(
         "gradient", "The method of the maps on both sides of the flip.", choices=tuple(sorted(registry.methods))
     )
     show: str = knob(
         "all", "All of it, or the answer, the units, the depth, the maps or the plane alone.",
         choices=("all", "answer", "units", "depth", "maps", "plane"),
-    )  # fmt: skip
+    )
     places: int = knob(41, "At how many places of the way the network is asked.", low=3, high=1001)
     window: float = knob(0.05, "How far from the flip its two sides are taken.", low=0.001, high=0.5)
     resolution: int | None = knob(
         None, "Places along each side of the plane; left open: what three seconds allow, at most 36.", kind="integer",
         low=6, high=200,
-    )  # fmt: skip
+    )
 
     @classmethod
     def fits(cls, scene: Scene) -> str | None:
@@ -126,7 +126,7 @@ class Morph(View):
         return self.picture(
             scene, selection, drawing.title, body(drawing, self.at, self.show), caption(drawing),
             checks=checks(drawing), note=" ".join(drawing.notes), final=final,
-        )  # fmt: skip
+        )
 
     # What is compared.
 
@@ -144,7 +144,7 @@ class Morph(View):
         look = Looking(
             scene.model, x=start.x, kind=scene.kind, reading=scene.reading, classes=scene.classes,
             table=scene.layers, cancel=scene.cancel, edits=scene.edits,
-        )  # fmt: skip
+        )
         scores = [look.scores(one.x) for one in (start, end)]
         if scene.task == "classification" and scores[0].ndim > 2:
             raise NotApplicable("it follows one answer an input, and this network answers at every place of it")

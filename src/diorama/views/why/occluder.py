@@ -58,13 +58,13 @@ class Occluder(View):
     input = True
 
     patch: int | None = knob(None, "Side of the patch; by itself a quarter of the image's shorter side.", kind="integer",
-                             low=1, high=4096, unit="pixels", main=True)  # fmt: skip
+                             low=1, high=4096, unit="pixels", main=True)
     sweep: bool = knob(True, "Sweep the patch over the whole image too.", main=True)
     at: str = knob("", "Where the patch stands, as row,column of its middle; by itself where the sweep hurts most.")
     stride: int | None = knob(None, "Steps of the sweep; by itself as many as make about 24 windows along a side.",
-                              kind="integer", low=1, high=4096, unit="pixels")  # fmt: skip
+                              kind="integer", low=1, high=4096, unit="pixels")
     fill: str = knob("mean", "What the patch shows: the image's mean colour, one number, the image's blur, or its own "
-                     "pixels drawn at random.", choices=("mean", *(fill for fill in FILLS if fill != "mean")))  # fmt: skip
+                     "pixels drawn at random.", choices=("mean", *(fill for fill in FILLS if fill != "mean")))
     value: float = knob(0.0, "The number of the constant fill, in the numbers that the network receives.")
     draws: int = knob(4, "Draws that are averaged with random pixels.", low=1, high=100)
     layer: str | None = knob(
@@ -95,7 +95,7 @@ class Occluder(View):
             yield Progress(
                 done=0, total=sweep.grid.count, seconds=passes * occluded.seconds,
                 note=f"{passes:,} forward passes, at most about {lasting(passes * occluded.seconds)}",
-            )  # fmt: skip
+            )
             yield self._picture(scene, selection, place, final=False)
             for done in sweep.advance(occluded, unit, PACE):
                 yield Progress(done=done, total=sweep.grid.count, note=f"{done} of {sweep.grid.count} places")

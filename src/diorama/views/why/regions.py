@@ -48,16 +48,16 @@ class Regions(View):
     input = True
 
     where: str = knob("the set", "Look for regions in the pictures of the set that drive it most, or in this input.",
-                      choices=("the set", "this input"), main=True)  # fmt: skip
+                      choices=("the set", "this input"), main=True)
     generator: str = knob(
         "windows", "What proposes regions: windows of four sizes and three shapes, or joined segments of like colours.",
         choices=("windows", "segments"), main=True,
-    )  # fmt: skip
+    )
     shown: int = knob(8, "How many regions are shown.", low=1, high=48)
     among: int = knob(8, "In how many pictures of the set regions are looked for.", low=1, high=256)
     segments: int = knob(40, "Into about how many segments a picture is cut; twice as many regions come.", low=4, high=400)
     overlap: float = knob(0.3, "Regions of a picture that overlap a higher one by more than this share are left out.",
-                          low=0.0, high=1.0)  # fmt: skip
+                          low=0.0, high=1.0)
     fill: str = knob("mean", "What covers all around: the picture's mean colour, or its blur.", choices=("mean", "blur"))
     limit: int = knob(20_000, "The most forward passes.", low=1, high=10_000_000, log=True)
 

@@ -62,15 +62,15 @@ class Words(View):
         "auto", "The method that says how much each word matters; auto takes integrated gradients, and for a network that "
         "writes on input × gradient, as integrals along long texts are rough.",
         choices=("auto", *sorted(registry.methods)), main=True,
-    )  # fmt: skip
+    )
     group: str = knob(
         "auto", "Colour words, or single tokens; auto takes tokens where the network writes on, else words.",
         choices=("auto", "words", "tokens"), main=True,
-    )  # fmt: skip
+    )
     place: int | None = knob(
         None, "For a network that writes on: the token that is explained; the chosen one, or the one that comes next.",
         kind="integer", low=1,
-    )  # fmt: skip
+    )
     listed: int = knob(10, "How many words each list holds.", low=1, high=100)
     limit: int = knob(600, "The most tokens that are shown.", low=1, high=4000)
 
@@ -92,7 +92,7 @@ class Words(View):
         look = Looking(
             scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes,
             table=scene.layers, cancel=scene.cancel, edits=scene.edits,
-        )  # fmt: skip
+        )
         scores = look.scores(current.x).cpu()
         asked = self._asked(scene, selection, current, look, scores)
         quick = "input_x_gradient" if scene.task == "next_token" else "integrated_gradients"
@@ -150,7 +150,7 @@ class Words(View):
     def _picture(
         self, scene: Scene, selection: Selection, current: Current, scores: Tensor, asked: Asked, found: Attribution,
         check: tuple[float, float, float] | None, *, final: bool,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         words = self._words(scene, current, asked, found)
         before = [word for word in words if word.first < asked.until]
         values = np.array([word.value for word in before])
@@ -172,7 +172,7 @@ class Words(View):
             scene, selection, f"Which {'tokens' if single else 'words'} made “{asked.name}”?", body,
             _caption(current, asked, found, before, "token" if single else "word"),
             checks=_checks(found, check), note=note, final=final,
-        )  # fmt: skip
+        )
 
     def _text(self, scene: Scene, words: Sequence[Word], asked: Asked, limits: Limits) -> tuple[Text, str]:
         tokens = [word.text for word in words]
@@ -193,7 +193,7 @@ class Words(View):
         text = Text(
             tokens=tuple(tokens[start:stop]), values=shown, limits=limits, keys=tuple(keys[start:stop]),
             characters=single and scene.task == "next_token",
-        )  # fmt: skip
+        )
         return text, cut
 
 
@@ -268,7 +268,7 @@ def _top(scene: Scene, scores: Tensor, asked: Asked) -> Bars:
         keys=tuple(number_key("class", k) for k in order), colours=() if asked.place is not None else tuple(order),
         limits=magnitude(chance.numpy(), 0, 1, "probability"), unit="probability", notes=notes,
         strong=order.index(next((k for k in order if name(k) == asked.name), order[0])), title=f"Likeliest {count}",
-    )  # fmt: skip
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,14 +358,14 @@ def _checks(found: Attribution, hidden: tuple[float, float, float] | None) -> tu
         made.append(Check(
             name="completeness", value=gap, good=gap < 0.05,
             sentence="The gap between the sum of all values and what they should sum to, as a share of it.",
-        ))  # fmt: skip
+        ))
     if hidden is not None and all(np.isfinite(hidden)):
         fall, random, most = hidden
         made.append(Check(
             name="hiding the strongest tenth", value=fall, good=fall > most,
             sentence=f"How far the score falls without the words that speak most for it; without random ones {random:.3g} "
             f"on the average, {most:.3g} at most.",
-        ))  # fmt: skip
+        ))
     return tuple(made)
 
 
