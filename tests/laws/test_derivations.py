@@ -30,6 +30,8 @@ CASES: dict[str, dict[str, Any]] = {
 """A derivation's knobs, where it needs some; quick ones."""
 OF_TEXTS = ("properties",)
 """Those that look at texts."""
+OF_TWO = ("matching",)
+"""Those that look at a second network: the run at its first step."""
 
 
 class _Letters(nn.Module):
@@ -90,12 +92,16 @@ def _opened(run: Run, name: str) -> Run:
 
 
 def _asked(run: Run, name: str, step: int = 1) -> Derived:
-    return _opened(run, name).scene(step).derive(name, **CASES.get(name, {}))
+    return _derived(_opened(run, name).scene(step), run, name)
+
+
+def _derived(scene: Scene, run: Run, name: str) -> Derived:
+    return scene.derive(name, other=_opened(run, name).scene(0) if name in OF_TWO else None, **CASES.get(name, {}))
 
 
 def _unkept(run: Run, name: str) -> Derived:
     scene = _opened(run, name).scene(1)
-    return Scene(scene.model, scene.examples).derive(name, **CASES.get(name, {}))
+    return _derived(Scene(scene.model, scene.examples), run, name)
 
 
 def _same(one: Any, other: Any) -> None:
@@ -155,7 +161,7 @@ def test_closing_the_stream_leaves_the_model_as_it_was(run: Run, name: str) -> N
     scene = _opened(run, name).scene()
     scene.model.train()
     before = torch.get_rng_state()
-    stream = scene.derive(name, **CASES.get(name, {})).stream()
+    stream = _derived(scene, run, name).stream()
     next(stream)
     stream.close()
     assert all(module.training for module in scene.model.modules())

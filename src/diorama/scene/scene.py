@@ -149,17 +149,20 @@ class Scene(Looking):
 
     # Asking for derivations and views.
 
-    def derive(self, name: str, *, after: int | Derived | None = None, **knobs: Any) -> Derived:
+    def derive(
+        self, name: str, *, after: int | Derived | None = None, other: Scene | Iterable[Scene] | None = None, **knobs: Any
+    ) -> Derived:
         """Long work that is kept, gone on with after a stop, and shared: ``derive("projection", layer="fc").value``.
 
         *Meaning* the value is plain: arrays, or lists and dicts of them; it is made when it is first asked for, and kept
         with the run under its ``key``. ``stream()`` yields the stages on the way, and stops when it is closed.
-        ``after`` is a step of the run, or the same derivation there, that this one starts from.
+        ``after`` is a step of the run, or the same derivation there, that this one starts from; ``other`` is the scene
+        that two networks are compared with (``matching``).
         *Raises* NotFound for a derivation or knob that does not exist; NotApplicable when it does not fit.
         """
-        found: Derived = registry.derivations[name].of(self, knobs, after)
+        scene = self.compared_with(other) if other is not None else self
+        found: Derived = registry.derivations[name].of(scene, knobs, after)
         return found
-
 
     def view(self, name: str, **options: Any) -> Picture:
         """The last picture of a view; takes what :meth:`stream` takes."""
