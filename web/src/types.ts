@@ -71,6 +71,10 @@ export interface Blocks {
   readonly limits: Limits | null;
   readonly layout: "graph" | "list";
   readonly value_title: string;
+  readonly extent: readonly [number, number];
+  readonly places: NdArray | null;
+  readonly routes: NdArray | null;
+  readonly points: NdArray | null;
 }
 
 /** A node of a nested graph. */
@@ -445,7 +449,14 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "edges": [],
    "limits": null,
    "layout": "graph",
-   "value_title": ""
+   "value_title": "",
+   "extent": [
+    0.0,
+    0.0
+   ],
+   "places": null,
+   "routes": null,
+   "points": null
   },
   "nested": {
    "handle": "Handle",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,6 +100,11 @@ def test_truncated_bytes_are_refused() -> None:
         lambda: Field(values=np.zeros((2, 2, 2)), extent=(0, 1, 0, 1), points=np.zeros((3, 3))),
         lambda: Blocks(blocks=(Block(id="a", label="a", parent="b"),)),
         lambda: Blocks(blocks=(Block(id="a", label="a"),), edges=(Edge(source="a", target="b"),)),
+        lambda: Blocks(blocks=(Block(id="a", label="a"), Block(id="a", label="b"))),
+        lambda: Blocks(blocks=(Block(id="a", label="a", parent="b"), Block(id="b", label="b", parent="a"))),
+        lambda: Blocks(blocks=(Block(id="a", label="a"),), places=np.zeros((2, 4)), routes=np.zeros((0, 4)), points=np.zeros((0, 2))),
+        lambda: Blocks(blocks=(Block(id="a", label="a"),), places=np.zeros((1, 4)), routes=np.zeros((1, 4)), points=np.zeros((0, 2))),
+        lambda: Blocks(blocks=(Block(id="a", label="a"),), places=np.zeros((1, 4))),
         lambda: Text(tokens=("a", "b"), values=np.zeros(3)),
         lambda: Table(columns=(TableColumn(name="a", numbers=np.zeros(2)), TableColumn(name="b", texts=("x",)))),
     ],
@@ -107,6 +113,17 @@ def test_shapes_are_checked_on_creation(make: object) -> None:
     """A mark whose parts don't fit together is refused when it is made."""
     with pytest.raises(UsageError):
         make()  # type: ignore[operator]
+
+
+def test_a_graph_saved_without_places_is_laid_out_when_it_is_opened() -> None:
+    """A picture whose graph carries no places, as those saved earlier, gets them; one that has them keeps them."""
+    graph = Blocks(blocks=(Block(id="a", label="a"), Block(id="b", label="b")), edges=(Edge(source="a", target="b"),))
+    bare = {"mark": "blocks", "blocks": [{"id": "a", "label": "a"}, {"id": "b", "label": "b"}]}
+    bare["edges"] = [{"source": "a", "target": "b"}]
+    opened = msgspec.convert({"title": "t", "body": bare}, Picture).body
+    for one in (opened, _round(Picture(title="t", body=graph)).body):
+        assert isinstance(one, Blocks)
+        assert (one.places, one.extent) == (pytest.approx(graph.places), graph.extent)
 
 
 def test_an_unknown_format_names_those_that_exist() -> None:

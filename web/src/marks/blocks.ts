@@ -1,16 +1,15 @@
 // A nested graph of blocks: as cards one below the other (the network map), or laid out as a graph with what flows between.
 
 import { css } from "../colour.ts";
-import type { Block, Blocks } from "../types.ts";
-import { card, measure, type Card } from "./card.ts";
+import { row } from "../picture.ts";
+import type { Block, Blocks, NdArray } from "../types.ts";
+import { card, type Card } from "./card.ts";
 import { ensure, make, setText, svg } from "./elements.ts";
 import { withUnit } from "./format.ts";
 import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
-import { layered, type Layout, type Route } from "./layered.ts";
 
-const SPACING = { across: 18, down: 30, padding: 10, title: 20 };
 const SMALLEST = 0.6; // a graph is made smaller to fit, but stays readable
 
 export const draw: Draw<Blocks> = (element, first, context) => {
@@ -26,8 +25,7 @@ export const draw: Draw<Blocks> = (element, first, context) => {
   const keys = keyed(list, context);
   let mark = first;
   let byId: ById = new Map();
-  let laid: Layout | null = null;
-  let signature = "";
+  let wired: Blocks | null = null; // the graph whose lines are drawn
 
   function paint(): void {
     const theme = context.theme;
@@ -50,7 +48,7 @@ export const draw: Draw<Blocks> = (element, first, context) => {
   }
 
   function paintList(): void {
-    signature = "";
+    wired = null;
     wires.remove();
     plane.removeAttribute("style");
     const between = flowsBetween(mark);
@@ -67,35 +65,30 @@ export const draw: Draw<Blocks> = (element, first, context) => {
 
   function paintGraph(): void {
     ensure(plane, flows, 0, () => make("div"));
-    const sizes = mark.blocks.map((block) => ({ id: block.id, parent: block.parent, ...measure(block) }));
-    const next = JSON.stringify([sizes, mark.edges]);
-    if (next !== signature) {
-      // Blocks move only where the graph changed, so that scrubbing keeps every block where it is.
-      signature = next;
-      laid = layered(sizes, mark.edges, SPACING);
-      wire(wires, laid, mark);
-    }
+    // Lines are drawn anew only where the graph changed: while time is scrubbed all stays where it is.
+    if (!wired || !sameGraph(wired, mark)) wire(wires, mark);
+    wired = mark;
     if (!wires.isConnected) plane.append(wires);
     cards.forEach((item, i) => {
-      const place = laid?.places.get(mark.blocks[i]?.id ?? "");
-      if (!place) return;
-      item.style.left = `${place.x}px`;
-      item.style.top = `${place.y}px`;
-      item.style.width = `${place.width}px`;
-      item.style.height = `${place.height}px`;
+      const [left = 0, top = 0, width = 0, height = 0] = numbers(mark.places, i);
+      item.style.left = `${left}px`;
+      item.style.top = `${top}px`;
+      item.style.width = `${width}px`;
+      item.style.height = `${height}px`;
     });
     fitWidth();
   }
 
   function fitWidth(): void {
-    if (!laid || mark.layout !== "graph" || !list.clientWidth) return;
-    const scale = Math.max(SMALLEST, Math.min(1, (list.clientWidth - 4) / (laid.width + 4)));
-    plane.style.width = `${laid.width}px`;
-    plane.style.height = `${laid.height + 4}px`;
+    if (mark.layout !== "graph" || !list.clientWidth) return;
+    const [width, height] = mark.extent;
+    const scale = Math.max(SMALLEST, Math.min(1, (list.clientWidth - 4) / (width + 4)));
+    plane.style.width = `${width}px`;
+    plane.style.height = `${height + 4}px`;
     plane.style.transform = scale < 1 ? `scale(${scale})` : "none";
-    plane.style.marginLeft = `${Math.max(2, (list.clientWidth - laid.width * scale) / 2)}px`;
-    plane.style.marginBottom = `${-(laid.height + 4) * (1 - scale)}px`;
-    plane.style.marginRight = `${-laid.width * (1 - scale)}px`;
+    plane.style.marginLeft = `${Math.max(2, (list.clientWidth - width * scale) / 2)}px`;
+    plane.style.marginBottom = `${-(height + 4) * (1 - scale)}px`;
+    plane.style.marginRight = `${-width * (1 - scale)}px`;
   }
 
   function toggle(id: string): void {
@@ -159,40 +152,55 @@ export function unitAt(block: Block, share: number): string | null {
   return `unit:${block.key.slice("layer:".length)}/${Math.min(units - 1, Math.floor(share * units))}`;
 }
 
+/** Whether two graphs have the same lines in the same places. */
+export function sameGraph(one: Blocks, other: Blocks): boolean {
+  const equal = (a: NdArray | null, b: NdArray | null): boolean =>
+    a === b || (a !== null && b !== null && a.data.length === b.data.length && a.data.every((value, i) => value === b.data[i]));
+  return equal(one.points, other.points) && equal(one.routes, other.routes) && one.edges.every((edge, i) => edge.label === other.edges[i]?.label);
+}
+
 /** The lines between blocks, with an arrow where they arrive and the name of what flows where there is room. */
-function wire(surface: SVGSVGElement, layout: Layout, mark: Blocks): void {
-  surface.setAttribute("width", String(layout.width));
-  surface.setAttribute("height", String(layout.height));
+function wire(surface: SVGSVGElement, mark: Blocks): void {
+  const [width, height] = mark.extent;
+  surface.setAttribute("width", String(width));
+  surface.setAttribute("height", String(height));
   surface.replaceChildren();
   const named = new Set<string>();
-  for (const route of layout.routes) {
-    surface.append(svg("path", { class: "wire", d: curve(route) }));
-    const end = route.points.at(-1);
-    if (route.arrow && end) surface.append(svg("path", { class: "arrow", d: `M${end[0] - 3.5} ${end[1] - 6}L${end[0]} ${end[1]}L${end[0] + 3.5} ${end[1] - 6}` }));
-    const edge = mark.edges[route.edge];
-    const start = route.points[0];
-    if (!edge?.label || !start || named.has(`${edge.source} ${edge.label}`)) continue;
+  for (let i = 0; i < (mark.routes?.shape[0] ?? 0); i++) {
+    const [begin = 0, count = 0, which = 0, arrow = 0] = numbers(mark.routes, i);
+    const points = Array.from({ length: count }, (_, at) => numbers(mark.points, begin + at));
+    surface.append(svg("path", { class: "wire", d: curve(points) }));
+    const [endX = 0, endY = 0] = points.at(-1) ?? [];
+    if (arrow) surface.append(svg("path", { class: "arrow", d: `M${endX - 3.5} ${endY - 6}L${endX} ${endY}L${endX + 3.5} ${endY - 6}` }));
+    const edge = mark.edges[which];
+    const [startX = 0, startY = 0] = points[0] ?? [];
+    if (!edge?.label || named.has(`${edge.source} ${edge.label}`)) continue;
     named.add(`${edge.source} ${edge.label}`);
-    const text = svg("text", { class: "wire-label", x: start[0] + 5, y: start[1] + 13 });
+    const text = svg("text", { class: "wire-label", x: startX + 5, y: startY + 13 });
     text.textContent = edge.label;
     surface.append(text);
   }
 }
 
-function curve({ points }: Route): string {
-  const [first, ...rest] = points;
-  if (!first) return "";
-  let [x, y] = first;
-  let text = `M${round(x)} ${round(y)}`;
-  for (const [nextX, nextY] of rest) {
+/** A line through its points, bent where it goes across. */
+export function curve(points: readonly ArrayLike<number>[]): string {
+  let text = "";
+  let [x, y] = [0, 0];
+  points.forEach((point, i) => {
+    const [nextX, nextY] = [point[0] as number, point[1] as number];
     const middle = (y + nextY) / 2;
-    text += Math.abs(nextX - x) < 0.5 ? `L${round(nextX)} ${round(nextY)}` : `C${round(x)} ${round(middle)} ${round(nextX)} ${round(middle)} ${round(nextX)} ${round(nextY)}`;
+    if (!i) text = `M${round(nextX)} ${round(nextY)}`;
+    else if (Math.abs(nextX - x) < 0.5) text += `L${round(nextX)} ${round(nextY)}`;
+    else text += `C${round(x)} ${round(middle)} ${round(nextX)} ${round(middle)} ${round(nextX)} ${round(nextY)}`;
     [x, y] = [nextX, nextY];
-  }
+  });
   return text;
+}
+
+function numbers(array: NdArray | null, index: number): Iterable<number> & ArrayLike<number> {
+  return array ? row(array, index).data : [];
 }
 
 function round(value: number): number {
   return Math.round(value * 10) / 10;
 }
-

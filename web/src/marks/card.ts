@@ -5,11 +5,9 @@ import { row } from "../picture.ts";
 import type { Block } from "../types.ts";
 import { context2d, drawScaled, paintImage } from "./cells.ts";
 import { make, setName, setText, svg } from "./elements.ts";
-import { face } from "./sheet.ts";
 
 const MAP = 17;
 const GAP = 2;
-const MONO = '500 12px ui-monospace, "DejaVu Sans Mono", "SF Mono", Menlo, Consolas, monospace';
 
 export interface Card extends HTMLDivElement {
   show(block: Block, theme: Theme, graph: boolean, colour: string | null): void;
@@ -115,32 +113,4 @@ export function sparkPath(values: ArrayLike<number>): string {
     drawing = true;
   }
   return text;
-}
-
-let ruler: CanvasRenderingContext2D | null = null;
-
-function textWidth(text: string, font: string): number {
-  ruler ??= document.createElement("canvas").getContext("2d") as CanvasRenderingContext2D;
-  ruler.font = font;
-  return ruler.measureText(text).width;
-}
-
-/** The size of a block in a graph, from its texts alone, so that it can be laid out before it is seen. */
-export function measure(block: Block): { width: number; height: number } {
-  const small = face(11);
-  const count = block.maps?.shape[0] ?? 0;
-  const ratio = Math.min(4, (block.maps?.shape[2] ?? 1) / (block.maps?.shape[1] ?? 1));
-  const strip = count === 1 && block.maps?.shape[1] === 1;
-  const widths = [
-    textWidth(block.label, MONO) + (block.expandable ? 18 : 0),
-    textWidth(block.detail, small),
-    textWidth(block.notes.join("   "), small),
-    textWidth(block.warning, small),
-    strip ? 90 : count * (MAP * ratio + GAP),
-  ];
-  const lines = [block.detail, block.notes.length, block.warning].filter(Boolean).length;
-  return {
-    width: Math.ceil(Math.max(44, Math.min(260, Math.max(...widths) + 18))),
-    height: 26 + lines * 15 + (count ? (strip ? 15 : MAP + 4) : 0),
-  };
 }

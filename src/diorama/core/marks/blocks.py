@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
+import numpy as np
 
+from .. import lettering
 from ..colour import Limits
 from ..errors import UsageError
-from .mark import Array, Mark
+from ..layered import Layout, Node, layered
+from .mark import Array, Mark, check_length, check_shape
+
+MAP, MAP_GAP = 17, 2
+"""Small maps are so high, in the page's pixels, with so much between them."""
+NARROWEST, WIDEST, SIDES = 44, 260, 18
+"""The bounds of a block's width, and what its edges and the air beside its texts take of it."""
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,19 +49,90 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Blocks(Mark, frozen=True, kw_only=True, omit_defaults=True):
-    """A nested graph of blocks. Opening or closing a block sets the knob named by ``handle`` to the list of open blocks."""
+    """A nested graph of blocks. Opening or closing a block sets the knob named by ``handle`` to the list of open blocks.
+
+    A graph is laid out where it is made, so that page and paper show the same picture; lengths are the page's pixels.
+    """
 
     blocks: tuple[Block, ...]
     edges: tuple[Edge, ...] = ()
     limits: Limits | None = None
     layout: Literal["graph", "list"] = "graph"  # "list": cards one below the other, as in the network map
     value_title: str = ""
+    extent: tuple[float, float] = (0.0, 0.0)  # the width and the height of a graph
+    places: Array | None = None  # (blocks, 4): where each stands in a graph: left, top, width, height
+    routes: Array | None = None  # (routes, 4): first point, number of points, its edge, whether it ends in an arrow
+    points: Array | None = None  # (points, 2): where the routes go
 
     def __post_init__(self) -> None:
-        names = {block.id for block in self.blocks}
+        parents = {block.id: block.parent for block in self.blocks}
+        if len(parents) < len(self.blocks):
+            raise UsageError(f"two of the {len(self.blocks)} blocks have the same id")
         for block in self.blocks:
-            if block.parent and block.parent not in names:
+            if block.parent and block.parent not in parents:
                 raise UsageError(f"block {block.id!r} lies in {block.parent!r}, which is not there")
+        _check_nesting(parents)
         for edge in self.edges:
-            if edge.source not in names or edge.target not in names:
+            if edge.source not in parents or edge.target not in parents:
                 raise UsageError(f"edge {edge.source!r} → {edge.target!r} joins a block that is not there")
+        if self.layout == "list":
+            return
+        if self.places is None:
+            laid = layered(tuple(map(_node, self.blocks)), tuple((edge.source, edge.target) for edge in self.edges))
+            for name, value in _carried(self.blocks, laid).items():
+                msgspec.structs.force_setattr(self, name, value)
+        self._check_places()
+
+    def _check_places(self) -> None:
+        arrays = {name: getattr(self, name) for name in ("places", "routes", "points")}
+        for (name, array), wanted in zip(arrays.items(), (4, 4, 2), strict=True):
+            check_shape(self, name, array, (2,))
+            check_length(self, f"{name}[0]", array.shape[1], wanted)
+        check_length(self, "places", len(arrays["places"]), len(self.blocks))
+        first, count, edge, _ = arrays["routes"].astype(np.int64).T
+        fits = (first >= 0) & (count > 0) & (first + count <= len(arrays["points"])) & (edge >= 0) & (edge < len(self.edges))
+        if not fits.all():
+            raise UsageError("Blocks.routes name points or edges that are not there")
+
+
+def _check_nesting(parents: Mapping[str, str]) -> None:
+    """Raise UsageError where blocks lie in each other in a circle."""
+    done = {""}
+    for name in parents:
+        line = dict[str, None]()
+        while name not in done:
+            if name in line:
+                raise UsageError(f"block {name!r} lies in itself")
+            line[name] = None
+            name = parents[name]
+        done |= line.keys()
+
+
+def _node(block: Block) -> Node:
+    return Node(block.id, block.parent, *size(block))
+
+
+def size(block: Block) -> tuple[float, float]:
+    """The width and height of a block in a graph, from what is in it alone, so that it can be laid out before it is seen."""
+    count, rows, columns = block.maps.shape if block.maps is not None else (0, 1, 1)
+    strip = count == 1 and rows == 1
+    wide = [
+        lettering.monospaced(block.label, 12) + (18 if block.expandable else 0),
+        *(lettering.width(text, 11) for text in (block.detail, "   ".join(block.notes), block.warning)),
+        90 if strip else count * (MAP * min(4, columns / max(1, rows)) + MAP_GAP),
+    ]
+    lines = sum(map(bool, (block.detail, block.notes, block.warning)))
+    high = 26 + lines * 15 + (0 if not count else 15 if strip else MAP + 4)
+    return math.ceil(max(NARROWEST, min(WIDEST, max(wide) + SIDES))), high
+
+
+def _carried(blocks: tuple[Block, ...], laid: Layout) -> dict[str, object]:
+    """A layout in the mark's own fields."""
+    counts = np.array([len(route.points) for route in laid.routes], np.int32)
+    rows = [(route.edge, route.arrow) for route in laid.routes]
+    return {
+        "extent": (laid.width, laid.height),
+        "places": np.array([laid.places[block.id] for block in blocks], np.float32).reshape(-1, 4),
+        "routes": np.column_stack([np.cumsum(counts) - counts, counts, np.array(rows, np.int32).reshape(-1, 2)]).astype(np.int32),
+        "points": np.array([point for route in laid.routes for point in route.points], np.float32).reshape(-1, 2),
+    }
