@@ -133,6 +133,10 @@ class Line(Reader):
         """Names of all scalar series of the line."""
         return self._every(lambda reader: Reader.series_names.fget(reader))  # type: ignore[attr-defined]
 
+    def has_series(self, name: str) -> bool:
+        """Whether a run of the line has a scalar series of that name."""
+        return any(Reader.has_series(part.reader, name) for part in self._parts())
+
     @property
     def histogram_names(self) -> list[str]:
         """Names of all recorded histograms of the line."""

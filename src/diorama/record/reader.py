@@ -133,9 +133,13 @@ class Reader:
             return list(database.rows(moment, query, values, types))
 
     def _names(self, kind: int) -> list[str]:
-        rows = self._rows("SELECT id, name, kind FROM names ORDER BY id", (), (int, str, int))
-        self._numbers = {(name, each): number for number, name, each in rows}
-        return [name for _, name, each in rows if each == kind and name != TIME]
+        """The names of a kind in the order they appeared. They are only ever added, so that no name is read twice."""
+        with self._moment() as moment:
+            known = max(self._numbers.values(), default=-1)
+            query = "SELECT id, name, kind FROM names WHERE id > ? ORDER BY id"
+            for number, name, each in database.rows(moment, query, (known,), (int, str, int)):
+                self._numbers[name, each] = number
+            return [name for name, each in self._numbers if each == kind and name != TIME]
 
     def _number(self, name: str, kind: int) -> int:
         if (name, kind) not in self._numbers:
@@ -149,6 +153,10 @@ class Reader:
         """Names of all scalar series: what was passed to step() first, in the order they appeared."""
         names = self._names(SCALAR)
         return sorted(names, key=lambda name: "/" in name)
+
+    def has_series(self, name: str) -> bool:
+        """Whether there is a scalar series of that name, told at once however many there are."""
+        return name != TIME and ((name, SCALAR) in self._numbers or name in self._names(SCALAR))
 
     @property
     def histogram_names(self) -> list[str]:

@@ -15,7 +15,7 @@ SPARK = 48
 def series(scene: Scene, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """A recorded series up to the scene's step; None when there is none."""
     run = scene.run
-    if run is None or scene.step is None or name not in run.series_names:
+    if run is None or scene.step is None or not run.has_series(name):
         return None
     steps, values = run.series(name)
     end = int(np.searchsorted(steps, scene.step, "right"))

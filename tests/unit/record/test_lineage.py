@@ -53,6 +53,8 @@ def test_a_line_is_read_from_root_to_leaf(family: Path) -> None:
     steps, loss = run.series("loss")
     assert steps.tolist() == [*range(1, 26)]
     assert loss.tolist() == [pytest.approx(step + _units(step) / 100) for step in range(1, 26)]
+    assert run.has_series("loss")
+    assert not run.has_series("lost")
     assert run.snapshots == [0, 5, 10, 15, 20, 25]
     for step in run.snapshots[1:]:
         scene = run.scene(step)

@@ -70,6 +70,28 @@ def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_names_that_come_later_are_found_and_each_is_read_once(tmp_path: Path) -> None:
+    """A reader that is kept open learns of a new series or histogram; asking again costs none of the rows that it knows."""
+    writer = _written(tmp_path / "run", 10)
+    with Reader(tmp_path / "run") as reader:
+        asked: list[str] = []
+        assert reader.has_series("loss")
+        assert not reader.has_series("late")
+        assert not reader.has_series("weights")
+        writer.write([(10, 0.0, {"late": 1.0, "other": reduce({"w": torch.arange(9.0)})["w"]})])
+        assert reader.has_series("late")
+        assert reader.series_names[-2:] == ["late", "probe/loss"]
+        assert reader.histogram_names == ["weights", "other"]
+        reader._database.set_trace_callback(asked.append)
+        for _ in range(50):
+            assert reader.has_series("loss")
+            assert reader.has_series("late")
+        assert not asked
+        assert not reader.has_series("never")
+        assert [query for query in asked if "names WHERE id >" in query]
+    writer.close()
+
+
 def test_the_envelope_never_loses_a_spike(tmp_path: Path) -> None:
     """One odd step among thousands is in the envelope exactly, at every width."""
     (tmp_path / "run").mkdir()
