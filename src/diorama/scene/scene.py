@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,23 @@ class Scene(Looking):
         scene = self._like()
         scene.edits = (*self.edits, Edit(Key.parse(key), **change))
         scene._memory = Memory()
+        return scene
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Scene:
+        """The same scene with other numbers in a copy of its model, whose weights may be written to again and again."""
+        scene = self._like()
+        model = copy.deepcopy(self.model)
+        model.load_state_dict({**model.state_dict(), **weights})
+        given = Given(model)
+        given.name, given.shared = self.name, self._source.shared
+        scene._source, scene._memory = given, Memory()
+        return scene
+
+    def on(self, examples: Examples) -> Scene:
+        """The same model at other examples, such as those of another run, without an input of one's own."""
+        scene = self._like()
+        scene._set(self._source, examples, **self._told)
+        scene.edits, scene._cancel = self.edits, self._cancel
         return scene
 
     def at(self, step: int) -> Scene:

@@ -207,6 +207,14 @@ def overlaid(scene: Scene, names: str | None) -> list[Run]:
     return runs
 
 
+def label(run: Run | None, beside: Iterable[Run | None]) -> str:
+    """What tells a run apart from those beside it: its name, or its folder's where another has the same name."""
+    if run is None:
+        return ""
+    same = any(other is not None and other.name == run.name and other.path != run.path for other in beside)
+    return run.path.name if same else run.name
+
+
 def _beside(path: Path, name: str) -> Run:
     folder = path.resolve().parent
     names = sorted(each.name for each in folder.iterdir() if (each / "run.db").is_file())

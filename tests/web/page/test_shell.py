@@ -315,7 +315,7 @@ def test_theme(visit: Visit, server: Server) -> None:
 
 
 def test_comparing_with_a_second_run(visit: Visit, server: Server) -> None:
-    """A second run and step travel beside every request, and in set B of the selection."""
+    """Other runs and steps travel beside every request, and in set B of the selection; each can be taken out again."""
     page = visit.open(server.url)
     page.get_by_role("button", name="Choose a run").click()
     page.get_by_label("compare with run").select_option("older/digits")
@@ -325,6 +325,12 @@ def test_comparing_with_a_second_run(visit: Visit, server: Server) -> None:
     expect(page.locator("[data-view=weights]")).to_have_attribute("aria-busy", "false")
     until(page, lambda: server.asked("weights")[-1]["other"] == {"run": "older/digits", "step": 40})
     assert server.asked("weights")[-1]["selection"] == ""
+    own = server.asked("weights")[-1]["run"]
+    page.get_by_label("compare with one more run").select_option(own)
+    both = [{"run": "older/digits", "step": 40}, {"run": own, "step": 0}]
+    until(page, lambda: server.asked("weights")[-1]["other"] == both)
+    page.get_by_role("button", name="compare no more with older/digits").click()
+    until(page, lambda: server.asked("weights")[-1]["other"] == {"run": own, "step": 0})
 
 
 def test_long_selections_are_kept_by_the_server(visit: Visit, server: Server) -> None:

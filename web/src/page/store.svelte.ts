@@ -255,12 +255,12 @@ export class Page {
     this.follow();
   }
 
-  /** Compare with a second run or step, or with one more than before; null compares no more. */
-  compare(other: { run: string; step: string } | null, also = false): void {
-    const b = this.address.selection.b.filter((key) => also || !["run", "step"].includes(kindOf(key)));
-    if (other) {
+  /** Compare with other runs and steps, any number of them; a step left empty is the newest. */
+  compare(others: { run: string; step: string }[]): void {
+    const b = this.address.selection.b.filter((key) => !["run", "step"].includes(kindOf(key)));
+    for (const other of others) {
       b.push(keyText({ kind: "run", name: other.run, index: [], place: [] }));
-      if (other.step) b.push(`step:${other.step}`);
+      if (other.step) b.push(`step:${Number(other.step)}`);
     }
     this.go({ selection: { a: this.address.selection.a, b } });
     this.follow();

@@ -17,6 +17,7 @@ ROOM = Room(
         Place("boundary", columns=4, rows=3),
         Place("structure", columns=8, rows=4),
         Place("examples", columns=12, rows=3),
+        Place("compare", columns=12, rows=5),
     ),
     input=(
         Place("activations", columns=12, rows=5),

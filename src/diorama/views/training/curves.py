@@ -103,7 +103,7 @@ class Curves(View):
                 # Many lines: the ten first are strong, or the selected layer's.
                 weak = member.key.partition(":")[2] not in layers if layers and member.key else place >= _COLOURS
                 colour = (place + one.number * len(members)) % _COLOURS
-                group = one.run.name if len(runs) > 1 else ""
+                group = recorded.label(one.run, [other.run for other in runs]) if len(runs) > 1 else ""
                 series += one.drawn(member, colour, group, weak and len(members) > 1)
         first = runs[0]
         return Lines(

@@ -62,7 +62,12 @@ class Distributions(View):
         """One picture, of every step that was looked at."""
         runs = recorded.overlaid(scene, self.runs)
         name, note = self._name(runs[0], selection)
-        sets = [one for number, run in enumerate(runs) for one in self._sets(run, name, number, len(runs))]
+        labels = [recorded.label(run, runs) for run in runs]
+        found = [self._sets(run, name, number, labels[number] if len(runs) > 1 else "") for number, run in enumerate(runs)]
+        if not found[0]:
+            raise NotApplicable(f"the run {runs[0].name!r} has no distribution of {name!r}")
+        without = [label for label, made in zip(labels, found, strict=True) if not made]
+        sets = [one for made in found for one in made]
         low, high = recorded.bounds(self.range) or _span([one.found for one in sets])
         kind, _, about = name.partition("/")
         about = about.removesuffix("/probe")
@@ -70,7 +75,8 @@ class Distributions(View):
         # The step that the time slider stands at is marked where it lies within what was recorded.
         cursor = float(scene.step) if scene.step is not None else None
         draw = self._ridges if self.form == "ridges" else self._bands
-        notes = [note, *(_odd(one) for one in sets), _beyond(sets, low, high)]
+        lacking = f"{', '.join(without)}: no distribution of {name} was recorded there." if without else ""
+        notes = [note, lacking, *(_odd(one) for one in sets), _beyond(sets, low, high)]
         yield self.picture(
             scene, selection, title, draw(sets, (low, high), kind, cursor), self._caption(sets, kind, low, high),
             note=" ".join(filter(None, notes)),
@@ -98,7 +104,7 @@ class Distributions(View):
             raise NotApplicable(f"no {self.of} of {wanted!r} were recorded; there are those of {', '.join(layers[:6])}")
         return fitting[0], f"{wanted} has no {self.of} of its own; this is {_layer(fitting[0])}."
 
-    def _sets(self, run: Run, name: str, number: int, runs: int) -> list[_Set]:
+    def _sets(self, run: Run, name: str, number: int, title: str) -> list[_Set]:
         """The tensor's histograms in one run: for activations on the training batch, the probe set or both."""
         names = [name]
         if name.startswith("activations/") and not name.endswith("/probe"):
@@ -109,12 +115,10 @@ class Distributions(View):
             if each not in run.histogram_names:
                 continue
             label = ("probe set" if each.endswith("/probe") else "training batch") if len(names) > 1 else ""
-            label = " · ".join(filter(None, [run.name if runs > 1 else "", label]))
+            label = " · ".join(filter(None, [title, label]))
             found = run.histograms(each)
             if len(found):
                 made.append(_Set(label, found, number * len(names) + place))
-        if not made:
-            raise NotApplicable(f"the run {run.name!r} has no distribution of {name!r}")
         return made
 
     def _ridges(self, sets: Sequence[_Set], limits: tuple[float, float], kind: str, cursor: float | None) -> Ridges:

@@ -1,0 +1,162 @@
+"""Another network beside this one: its answers, its units matched with this one's, and the way that leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import Cancelled, DioramaError, NotApplicable
+from ...core.picture import Check, Progress
+from ...derive.derivations.matching import reordered
+from ...scene import Scene
+from .. import recorded
+from . import _straight
+
+Floats = NDArray[np.float64]
+
+
+class Beside:
+    """Another network, looked at with this one's examples."""
+
+    def __init__(self, scene: Scene, other: Scene, how: str, places: int, anew: bool) -> None:
+        self.scene, self.how, self.places, self.anew, self.notes = scene, how, places, anew, list[str]()
+        same_run = scene.run is not None and other.run is not None and scene.run.path == other.run.path
+        self.same_run = same_run
+        self.other = other.alone(scene.cancel)
+        self.name = f"step {other.step}" if same_run else recorded.label(other.run, [scene.run]) or other.name
+        self.value: dict[str, Any] | None = None
+        self.before: _straight.Way | None = None
+        self.after: _straight.Way | None = None
+        self.differ: NDArray[np.bool_] | None = None
+        self.answers: Any = None
+        self._look()
+
+    def _look(self) -> None:
+        """Its answers to this one's examples, and why they cannot be compared."""
+        scene, other = self.scene, self.other
+        if other.missing is not None:
+            self.notes.append(f"{self.name} cannot be looked into: {other.missing}")
+            return
+        own = other._examples is not None and other.live.fingerprint == scene.live.fingerprint
+        if not own:
+            self.other = other = other.on(scene.examples)
+        try:
+            if other.task != scene.task:
+                self.notes.append(f"{self.name} answers another question ({other.task or 'unknown'} rather than {scene.task or 'unknown'})")
+                return
+            answers = other.answers()
+        except Cancelled:
+            raise
+        except (DioramaError, RuntimeError, ValueError, IndexError) as error:
+            text = " ".join(str(error).split()).rstrip(".")
+            self.notes.append(f"{self.name} does not take these examples ({text[:140]}); its curves alone are compared")
+            return
+        if not own:
+            self.notes.append(f"{self.name} was recorded with other examples; both are looked at with this run's")
+        mine = scene.answers()
+        if scene.task == "classification" and scene.classes != other.classes:
+            self.notes.append(f"{self.name} has other classes ({', '.join(other.classes[:4])}, …), so its answers are not compared")
+            return
+        if mine.predictions.shape != answers.predictions.shape:
+            self.notes.append(f"{self.name} answers in another shape, so its answers are not compared")
+            return
+        self.answers = answers
+        if scene.task not in ("regression", "reconstruction", ""):
+            self.differ = (mine.predictions != answers.predictions).reshape(len(scene.live), -1).any(1).numpy()
+
+    def match(self) -> Iterator[Progress]:
+        """Find which units are the same."""
+        if self.answers is None:
+            return
+        try:
+            derived = self.scene.derive("matching", other=self.other, how=self.how)
+        except NotApplicable as error:
+            self.notes.append(str(error))
+            return
+        for stage in derived.stream():
+            yield stage.progress
+            if stage.final:
+                self.value = stage.value
+        if self.value and self.value["note"]:
+            self.notes.append(self.value["note"])
+
+    def walk(self) -> Iterator[float]:
+        """Follow the loss to the other network, as it is and with its units matched."""
+        if self.value is None:
+            return
+        scene, mine = self.scene, self.scene.answers()
+        theirs = {name: value for name, value in self.other.model.state_dict().items() if isinstance(value, Tensor)}
+        own = {name: value for name, value in scene.model.state_dict().items() if isinstance(value, Tensor)}
+        if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in own.items()}:
+            return  # the matching has said that they are built differently
+        if mine.losses is None:
+            self.notes.append("between the two there is no loss to follow, as the examples have no truth or the task is unknown")
+            return
+        if any(value.is_complex() or value.is_quantized for value in own.values()):
+            self.notes.append("weights that are complex or quantized have no straight way between them")
+            return
+        ordered = reordered(theirs, self.value)
+        walks = (
+            _straight.walked(scene, theirs, self.places, self.anew),
+            _straight.walked(scene, ordered, self.places, self.anew),
+        )
+        for number in range(self.places):
+            self.before, self.after = (next(walk) for walk in walks)
+            yield (number + 1) / self.places
+
+    def sentence(self) -> str:
+        """What differs, in words."""
+        told = []
+        count = len(self.scene.live)
+        if self.differ is not None:
+            changed = int(self.differ.sum())
+            said = f"Of {count} examples this network and {self.name} answer {changed} differently"
+            mine, theirs = self.scene.answers().right, self.answers.right
+            if changed and mine is not None and theirs is not None and self.scene.task == "classification":
+                here = int(((mine > 0.5) & (theirs < 0.5)).sum())
+                there = int(((mine < 0.5) & (theirs > 0.5)).sum())
+                said += f": {here} are right here alone, {there} there alone"
+            told.append(said + ".")
+        if self.value is not None and (ranked := self.ranked()):
+            name, alike = ranked[0]
+            told.append(
+                f"Matched units of {name} differ most from those of {self.name} (mean correlation {alike:.2f})." if len(ranked) > 1 else
+                f"Matched units of {name} correlate with those of {self.name} by {alike:.2f} in the mean."
+            )
+        if self.before is not None and self.after is not None and not np.isnan(self.before.losses).any():
+            told.append(f"The barrier between them is {self.before.barrier:.3g}, and {self.after.barrier:.3g} after matching.")
+        return " ".join(told) or f"This network beside {self.name}."
+
+    def ranked(self) -> list[tuple[str, float]]:
+        """Layers with weights, with the mean correlation of their matched units, the least alike first."""
+        assert self.value is not None
+        layers = self.value["layers"]
+        learnt = [name for name in layers if self.scene.layers[name].parameters] or list(layers)
+        means = [(name, mean(layers[name]["correlation"])) for name in learnt]
+        return sorted(((name, mean) for name, mean in means if np.isfinite(mean)), key=lambda pair: pair[1])
+
+    def checks(self) -> Iterator[Check]:
+        """How alike all weights are, and the barriers."""
+        if self.value is not None:
+            cosine = self.value["cosine"]
+            yield Check(
+                name=f"weights alike, {self.name}", value=cosine["after"],
+                sentence=f"The cosine of all weights of the two after matching; {cosine['before']:.3g} before.",
+            )
+        if self.after is not None and not np.isnan(self.after.losses).any():
+            yield Check(
+                name=f"barrier, {self.name}", value=self.after.barrier,
+                sentence="How far the loss rises above the straight line between its two ends, after matching; "
+                "between the ends batch norm has statistics estimated on the probe set." if self.anew else
+                "How far the loss rises above the straight line between its two ends, after matching.",
+            )
+
+
+def mean(values: Floats) -> float:
+    """The mean of the finite ones; not a number without any."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")

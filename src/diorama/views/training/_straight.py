@@ -1,0 +1,90 @@
+"""The loss on the straight way between two networks, and the barrier that stands there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...model.averages import normalized, reestimate
+from ...scene import Scene
+
+Floats = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """Places between 0 (this network) and 1 (the other), with the mean loss at those that were visited; NaN at the rest."""
+
+    places: Floats
+    losses: Floats
+
+    @property
+    def barrier(self) -> float:
+        """How far the loss rises at most above the straight line between its two ends.
+
+        *Source* Frankle et al. 2020; Entezari et al. 2022, definition 1.
+        """
+        line = (1 - self.places) * self.losses[0] + self.places * self.losses[-1]
+        above = self.losses - line
+        return float(np.nanmax(above)) if np.isfinite(above).any() else float("nan")
+
+    @property
+    def visited(self) -> tuple[Floats, Floats]:
+        """The places that were visited, and their losses."""
+        known = ~np.isnan(self.losses)
+        return self.places[known], self.losses[known]
+
+
+def between(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], place: float) -> dict[str, Tensor]:
+    """The weights at a place of the straight way; whole numbers are this network's."""
+    return {
+        name: torch.lerp(value, theirs[name].to(value), place) if value.is_floating_point() else value
+        for name, value in mine.items() if name in theirs
+    }
+
+
+def order(count: int) -> list[int]:
+    """The ends, the middle, and ever finer between them."""
+    found, step = [0, count - 1], count - 1
+    while len(found) < count:
+        step = max(1, step // 2)
+        found += [k for k in range(0, count, step) if k not in found]
+    return found
+
+
+def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool) -> Iterator[Way]:
+    """The way as it is visited, coarse to fine; between the ends batch norm gets statistics of its own where ``anew``.
+
+    *Cost* a pass an example and place, two where statistics are estimated.
+    """
+    places = np.linspace(0.0, 1.0, count)
+    losses = np.full(count, np.nan)
+    mine = {name: value.detach().clone() for name, value in scene.model.state_dict().items() if isinstance(value, Tensor)}
+    there = scene.with_weights(mine)
+    anew = anew and bool(normalized(there.model))
+    for k in order(count):
+        with torch.no_grad():
+            for name, value in between(mine, other, float(places[k])).items():
+                _named(there.model)[name].copy_(value)
+        if anew and 0 < k < count - 1:
+            reestimate(there.model, (x for _, x in there.batches()), scene.cancel)
+        losses[k] = mean_loss(there)
+        yield Way(places, losses.copy())
+
+
+def mean_loss(scene: Scene) -> float:
+    """The mean loss over the live examples that have a label."""
+    answers = scene.answers()
+    assert answers.losses is not None  # who asks for the way has seen that there are some
+    told = answers.losses.double() if answers.known is None else answers.losses.double()[answers.known]
+    return float(told.mean()) if len(told) else float("nan")
+
+
+def _named(model: Any) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}

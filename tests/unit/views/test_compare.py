@@ -1,0 +1,230 @@
+"""What the view says of two networks is so: barriers, answers that differ, and what cannot be compared."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.core.marks import Bars, Lines, Table
+from diorama.core.picture import Picture
+from diorama.model.averages import reestimate
+from diorama.scene import Scene
+from diorama.views.training._straight import Way, order
+
+
+class _Net(nn.Module):
+    """A small network with batch norm."""
+
+    def __init__(self, width: int = 12, classes: int = 3) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, width, 3), nn.BatchNorm2d(width)
+        self.hidden, self.fc = nn.Linear(width, 10), nn.Linear(10, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.relu(self.hidden(torch.relu(self.norm(self.conv(x))).mean((2, 3)))))
+
+
+def _examples(classes: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(120) % classes
+    shapes = torch.randn(classes, 1, 6, 6, generator=generator)
+    return shapes[y] + 0.5 * torch.randn(120, 1, 6, 6, generator=generator), y
+
+
+def _trained(seed: int, steps: int = 60) -> _Net:
+    x, y = _examples()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _Net()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Scene, Scene]:
+    """Two trainings on the same examples from different starts."""
+    x, y = _examples()
+    return Scene(_trained(1), x, y), Scene(_trained(2), x, y)
+
+
+def _marks(picture: Picture, kind: type) -> list:
+    return [mark for mark in picture.marks() if isinstance(mark, kind)]
+
+
+def _loss_between(one: Scene, other: dict[str, Tensor], place: float, anew: bool) -> float:
+    """The loss at a place of the straight way, with PyTorch alone: statistics by one pass in train mode a batch of 64."""
+    model = copy.deepcopy(one.model)
+    mine = model.state_dict()
+    model.load_state_dict({
+        name: (1 - place) * value + place * other[name] if value.is_floating_point() else value for name, value in mine.items()
+    })
+    x, y = _examples()
+    if anew and 0 < place < 1:
+        seen: list[tuple[Tensor, Tensor]] = []
+        model.norm.register_forward_hook(lambda _, given, __: seen.append((given[0].mean((0, 2, 3)), given[0].var((0, 2, 3)))))
+        with torch.no_grad():
+            for part in x.split(64):
+                model(part)
+        model.norm.running_mean.copy_(torch.stack([mean for mean, _ in seen]).mean(0))
+        model.norm.running_var.copy_(torch.stack([var for _, var in seen]).mean(0))
+    with torch.no_grad():
+        return float(F.cross_entropy(model(x), y))
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_the_loss_on_the_way_is_that_of_the_weights_between(pair: tuple[Scene, Scene], anew: bool) -> None:
+    """Every place equals the loss of a network whose weights are the mean of the two, and the barrier its rise above the line."""
+    one, other = pair
+    picture = one.view("compare", other=other, places=5, anew=anew)
+    lines = _marks(picture, Lines)[-1]
+    theirs = other.model.state_dict()
+    before, after = lines.series
+    told = [_loss_between(one, theirs, place, anew) for place in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    np.testing.assert_allclose(before.y, told, rtol=1e-4, atol=1e-6)
+    rise = max(loss - (1 - place) * told[0] - place * told[-1] for place, loss in zip(before.x, told, strict=True))
+    assert Way(before.x, before.y).barrier == pytest.approx(rise, rel=1e-4, abs=1e-6)
+    assert f"{rise:.3g}"[:4] in picture.caption
+    assert after.y[0] == pytest.approx(told[0], rel=1e-4, abs=1e-6)
+    assert after.y[-1] == pytest.approx(told[-1], rel=1e-4, abs=1e-6)
+
+
+def test_matching_lowers_the_barrier(pair: tuple[Scene, Scene]) -> None:
+    """Between two seeds the barrier is lower once the units are matched, and gone between a network and its own permutation."""
+    one, other = pair
+    *_, lines = _marks(one.view("compare", other=other), Lines)
+    before, after = (Way(series.x, series.y).barrier for series in lines.series)
+    assert after < before
+    moved = copy.deepcopy(one.model)
+    with torch.no_grad():
+        order_of = torch.randperm(10, generator=torch.Generator().manual_seed(1))
+        moved.hidden.weight.copy_(moved.hidden.weight[order_of])
+        moved.hidden.bias.copy_(moved.hidden.bias[order_of])
+        moved.fc.weight.copy_(moved.fc.weight[:, order_of])
+    x, y = _examples()
+    picture = one.view("compare", other=Scene(moved, x, y), anew=False)
+    *_, lines = _marks(picture, Lines)
+    before, after = (Way(series.x, series.y).barrier for series in lines.series)
+    assert before > 0.01
+    assert after < 1e-5
+    assert picture.caption.startswith("Of 120 examples this network and _Net answer 0 differently.")
+
+
+def test_statistics_estimated_anew_are_those_of_the_batches() -> None:
+    """Running means and variances become the means of those of the batches; momentum and modes are as before."""
+    model = _trained(1).train()
+    model.norm.momentum = 0.3
+    x, _ = _examples()
+    reestimate(model, x.split(40))
+    given = model.conv(x).detach().reshape(3, 40, 12, 4, 4)
+    torch.testing.assert_close(model.norm.running_mean, given.mean((1, 3, 4)).mean(0))
+    torch.testing.assert_close(model.norm.running_var, given.transpose(1, 2).flatten(2).var(2).mean(0))
+    assert model.norm.momentum == 0.3
+    assert not model.norm.training
+
+
+def test_the_way_is_walked_from_coarse_to_fine() -> None:
+    """Both ends come first, then the middle, and every place once."""
+    for count in (3, 5, 9, 10, 24):
+        found = order(count)
+        assert found[:2] == [0, count - 1]
+        assert sorted(found) == list(range(count))
+    assert order(9)[2] == 4
+
+
+def test_examples_that_are_answered_differently_are_those(pair: tuple[Scene, Scene]) -> None:
+    """The table lists exactly the examples whose answers differ, with both answers."""
+    one, _ = pair
+    x, y = _examples()
+    early = Scene(_trained(3, steps=4), x, y)
+    picture = one.view("compare", other=early, limit=512)
+    table = next(mark for mark in _marks(picture, Table) if mark.title.startswith("Answered"))
+    mine, theirs = one.predictions(), early.predictions()
+    differ = set(torch.nonzero(mine != theirs).flatten().tolist())
+    assert differ
+    assert {int(key.partition(":")[2]) for key in table.row_keys} == differ
+    there = next(column for column in table.columns if column.name.startswith("answer of"))
+    assert there.numbers.tolist() == [float(theirs[int(key.partition(":")[2])]) for key in table.row_keys]
+    right = (mine == y) & (theirs != y)
+    assert f"answer {len(differ)} differently: {int(right.sum())} are right here alone" in picture.caption
+
+
+def test_the_layers_say_how_alike_they_are(pair: tuple[Scene, Scene]) -> None:
+    """Each bar is the mean correlation of matched units, its tick that of units of the same number; keys lead to the layer."""
+    one, other = pair
+    picture = one.view("compare", other=other)
+    value = one.derive("matching", other=other).value
+    bars = _marks(picture, Bars)[0]
+    for name, key, mean, tick in zip(bars.labels, bars.keys, bars.values, bars.reference, strict=True):
+        assert key == f"layer:{name}"
+        assert mean == pytest.approx(np.nanmean(value["layers"][name]["correlation"]))
+        assert tick == pytest.approx(np.nanmean(value["layers"][name]["by_index"]))
+    assert set(bars.labels) == {"conv", "norm", "hidden", "fc"}
+    worst = min(zip(bars.values, bars.labels, strict=True))
+    assert f"{worst[1]} differ most from those of _Net (mean correlation {worst[0]:.2f})" in picture.caption
+
+
+def test_several_others_at_once(pair: tuple[Scene, Scene]) -> None:
+    """Any number of others stand in one table; each has its own bars and its own way."""
+    one, other = pair
+    x, y = _examples()
+    third = Scene(_trained(3), x, y)
+    picture = one.view("compare", other=[other, third], places=3)
+    assert len(_marks(picture, Table)[0].columns[0].texts) == 3
+    assert len(_marks(picture, Bars)) == 2
+    assert len(_marks(picture, Lines)[-1].series) == 4
+    assert picture.title == "Beside 2 others"
+
+
+def test_what_cannot_be_compared_is_said(pair: tuple[Scene, Scene], tmp_path: Path) -> None:
+    """Another architecture, other classes, other data and other inputs each get a sentence, and the rest is still shown."""
+    one, _ = pair
+    x, y = _examples()
+    wide = one.view("compare", other=Scene(_Net(20).eval(), x, y))
+    assert "built differently" in wide.note
+    assert _marks(wide, Bars)
+    assert not any(mark.title == "Loss on the straight way" for mark in _marks(wide, Lines))
+    shifted = one.view("compare", other=Scene(_trained(2), x + 1, y), places=3)
+    assert "other examples" in shifted.note
+    assert _marks(shifted, Bars)
+    more = one.view("compare", other=Scene(_Net(classes=5).eval(), x, torch.arange(120) % 5))
+    assert "other classes" in more.note
+    other_task = one.view("compare", other=Scene(nn.Linear(3, 1), torch.randn(9, 3), torch.randn(9)))
+    assert "does not take these examples" in other_task.note or "another question" in other_task.note
+    assert other_task.caption.endswith(".")
+    with pytest.raises(NotApplicable, match="second run or step"):
+        one.view("compare")
+
+
+def test_a_run_alone_is_compared_with_its_first_step(tmp_path: Path) -> None:
+    """Without another run the first step is taken, at the first the last; runs beside it lay their curves over."""
+    x, y = _examples()
+    for name in ("a", "b"):
+        model = _trained(1 if name == "a" else 2, steps=1).train()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        with diorama.watch(model, tmp_path / name, probe=(x, y), optimizer=optimizer, every=1, snapshots=1) as recorder:
+            for _ in range(3):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                recorder.step(loss=loss.detach())
+    run = diorama.open(tmp_path / "a")
+    steps = run.snapshots
+    assert run.scene().view("compare", places=3).title == f"Beside step {steps[0]}"
+    assert run.scene(steps[0]).view("compare", places=3).title == f"Beside step {steps[-1]}"
+    assert run.scene().view("compare", since=steps[1], places=3).title == f"Beside step {steps[1]}"
+    picture = run.scene().view("compare", other=diorama.open(tmp_path / "b").scene(), places=3)
+    curves = next(mark for mark in _marks(picture, Lines) if mark.title.startswith("Loss: "))
+    assert {series.group for series in curves.series} == {"a", "b"}
