@@ -32,6 +32,8 @@ OF_TEXTS = ("properties",)
 """Those that look at texts."""
 OF_TWO = ("matching",)
 """Those that look at a second network: the run at its first step."""
+OF_RUNS = ("margins",)
+"""Those of a training, which a model alone does not have."""
 
 
 class _Letters(nn.Module):
@@ -101,6 +103,10 @@ def _derived(scene: Scene, run: Run, name: str) -> Derived:
 
 def _unkept(run: Run, name: str) -> Derived:
     scene = _opened(run, name).scene(1)
+    if name in OF_RUNS:
+        derived = scene.derive(name, **CASES.get(name, {}))
+        derived.store = None
+        return derived
     return _derived(Scene(scene.model, scene.examples), run, name)
 
 

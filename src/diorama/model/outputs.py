@@ -201,6 +201,55 @@ class Reading:
         same = self.predictions(scores) == self.truth(y).to(scores.device)
         return _mean(same.float(), self.known(y).to(scores.device))
 
+    def margins(self, scores: Tensor, y: Tensor) -> Tensor:
+        """How far the score of what is right lies above the highest other score, (n,): negative where the answer is wrong.
+
+        *Units* logits, of probabilities their logarithms; the mean over a text's steps, places or labels. A single score
+        and each of several labels are held against their opposite. NaN where nothing is known.
+        *Source* Pleiss et al. 2020, equation 1.
+        """
+        if self.task == "multi_label" or self._single(scores):
+            rows = self._one(scores).float() if self._single(scores) else scores.float()
+            rows = rows.clamp(1e-7, 1 - 1e-7).logit() if self.form == "probabilities" else rows
+            told, known = self.truth(y).to(scores.device), self.known(y).to(scores.device)
+            return _mean(torch.where(told.reshape(rows.shape) > 0, rows, -rows), known)
+        if self.task not in CLASSES:
+            raise NotApplicable(f"a {self.task or 'number'} has no margin; look at its losses")
+        rows = self._last(scores).float()
+        rows = rows.clamp_min(1e-30).log() if self.form == "probabilities" else rows
+        truth = self.truth(y).to(rows.device)
+        at = truth.clamp_min(0)[..., None]
+        own = rows.gather(-1, at)[..., 0]
+        two, where = rows.topk(min(2, rows.shape[-1]), -1)
+        other = torch.where(where[..., 0] == at[..., 0], two[..., -1], two[..., 0])
+        # Where a score is no number, neither is the margin: the order of scores says nothing then.
+        return _mean(torch.where(rows.isnan().any(-1), torch.nan, own - other), truth != IGNORED)
+
+    def likelihoods(self, scores: Tensor, y: Tensor) -> Tensor:
+        """The probability of what is right, (n,): the mean over a text's steps, places or labels; NaN where nothing is known."""
+        chance = self.probabilities(scores)
+        told, known = self.truth(y).to(chance.device), self.known(y).to(chance.device)
+        if self.task == "multi_label":
+            return _mean(torch.where(told, chance, 1 - chance), known)
+        return _mean(chance.gather(-1, told.clamp_min(0)[..., None])[..., 0], known)
+
+    def standing(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """How each example stands, each (n,): its ``loss``; of classes and labels its ``margin``, a class's ``answer``, else
+        the share that is ``right``; and the ``likelihood`` of the truth where the loss does not tell it.
+
+        *Raises* NotApplicable where the task is unknown.
+        """
+        found = {"loss": self.losses(scores, y)}
+        if self.task in (*CLASSES, "multi_label"):
+            found["margin"] = self.margins(scores, y)
+            if self.task == "classification":
+                found["answer"] = self.predictions(scores)
+            else:
+                found["right"] = self.right(scores, y)
+            if self.task != "classification" or self.criterion is not None:
+                found["likelihood"] = self.likelihoods(scores, y)
+        return found
+
     def _told(self, y: Tensor) -> Tensor:
         return torch.where(_among(y, self.ignored), IGNORED, y)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from .histogram import HistogramValue
@@ -244,17 +245,23 @@ def _size(values: Pending) -> int:
     """What a step takes in memory, roughly."""
     if len(values) < _FEW:
         return _SMALL
-    return 200 + sum(150 + 4 * len(v.counts) if isinstance(v, HistogramValue) else 16 for v in values.values())
+    return 200 + sum(map(_bytes, values.values()))
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, HistogramValue):
+        return 150 + 4 * len(value.counts)
+    return 16 + 4 * len(value) if isinstance(value, np.ndarray) else 16
 
 
 def _plain(values: Pending) -> Mapping[str, Value]:
     """Numbers that were left on an accelerator are fetched here, not on the training's time."""
     for value in values.values():
-        if type(value) is not float and type(value) is not HistogramValue:
+        if type(value) is not float and type(value) is not HistogramValue and type(value) is not np.ndarray:
             break
     else:
         return values
     return {
-        name: value if isinstance(value, HistogramValue) else float(value.double() if isinstance(value, Tensor) else value)
+        name: value if isinstance(value, HistogramValue | np.ndarray) else float(value.double() if isinstance(value, Tensor) else value)
         for name, value in values.items()
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core.errors import DioramaError
 from . import database, files
 from .facts import fact
-from .packing import HISTOGRAM, HistogramBlock, Record, unpack_scalars
+from .packing import SCALAR, WIDE, Record, unpack_scalars
 
 
 def damages(path: Path) -> list[str]:
@@ -48,7 +48,8 @@ def _rows(connection: sqlite3.Connection) -> list[str]:
     names = dict(database.rows(connection, "SELECT id, name FROM names", (), (int, str)))
     asked = "SELECT series, first, last, data, crc FROM blocks"
     for series, first, last, data, crc in database.rows(connection, asked, (), (int, int, int, bytes, int)):
-        read = HistogramBlock.unpack if kinds.get(series) == HISTOGRAM else unpack_scalars
+        kind = kinds.get(series, SCALAR)
+        read = WIDE[kind].unpack if kind in WIDE else unpack_scalars
         if zlib.crc32(data) != crc or not _reads(read, data):
             found.append(f"{names.get(series, 'a series')!r} from step {first} to {last} does not match its checksum")
     return found

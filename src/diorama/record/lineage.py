@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import DioramaError, NotFound
 from .histogram import Histograms
-from .packing import Floats, HistogramBlock, Steps
+from .packing import Floats, HistogramBlock, Row, RowBlock, Steps
 from .reader import Event, Reader
 
 if TYPE_CHECKING:
@@ -170,6 +170,21 @@ class Line(Reader):
         blocks = [_rows(block, part.holds(block.steps)) for part, block in found]
         blocks = [block for block in blocks if len(block)]
         return Histograms.of(HistogramBlock.joined(blocks)) if blocks else super().histograms(name)
+
+    @property
+    def row_names(self) -> list[str]:
+        """Names of all recorded rows of the line."""
+        return self._every(lambda reader: Reader.row_names.fget(reader))  # type: ignore[attr-defined]
+
+    def rows(self, name: str) -> tuple[Steps, Row]:
+        """Steps and rows along the line; raises NotFound with the nearest names."""
+        found = self._along(lambda reader: Reader._lined(reader, name)) if self._older() else []
+        blocks = [block.at(part.holds(block.steps)) for part, block in found]
+        blocks = [block for block in blocks if len(block)]
+        if not blocks:
+            return super().rows(name)
+        whole = RowBlock.joined(blocks)
+        return whole.steps, whole.values
 
     @property
     def last_step(self) -> int:

@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 from ..core.errors import Damaged
 from .histogram import BINS, MAGNITUDES, STATISTICS, HistogramValue
 
-SCALAR, HISTOGRAM = 0, 1
+SCALAR, HISTOGRAM, ROW = 0, 1, 2
 _RECORD = struct.Struct("<II")
 _HISTOGRAM = struct.Struct("<hhHH")
 _BLOCK = struct.Struct("<IIhhHH")
+_ROWS = struct.Struct("<II")
 
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
+Row = NDArray[np.float32]
+"""One number for each of several things, such as the examples of the probe set."""
 
 
-def pack_record(scalars: Mapping[int, float], histograms: Mapping[int, HistogramValue]) -> bytes:
-    """One step as bytes: scalars by series number, then histograms."""
+def pack_record(
+    scalars: Mapping[int, float], histograms: Mapping[int, HistogramValue], rows: Mapping[int, Row] | None = None
+) -> bytes:
+    """One step as bytes: scalars by series number, then histograms, then rows of numbers."""
     count = len(scalars)
     parts = [
         _RECORD.pack(count, len(histograms)),
@@ -38,28 +43,31 @@ def pack_record(scalars: Mapping[int, float], histograms: Mapping[int, Histogram
         head = _HISTOGRAM.pack(value.floor, value.start, len(value.counts), 0)
         parts += [struct.pack("<II", number, len(body) // 4), head, value.statistics.astype("<f8").tobytes(), body]
         parts.append(b"\0" * (-len(body) % 8))
+    for number, row in (rows or {}).items():
+        parts += [_ROWS.pack(number, len(row)), row.astype("<f4", copy=False).tobytes(), b"\0\0\0\0" * (len(row) % 2)]
     return b"".join(parts)
 
 
-def split_record(data: bytes) -> tuple[bytes, bytes, int]:
-    """The packed series numbers of a step's scalars, their packed values, and how many histograms follow."""
+def split_record(data: bytes) -> tuple[bytes, bytes, bool]:
+    """The packed series numbers of a step's scalars, their packed values, and whether histograms or rows follow."""
     try:
-        count, more = _RECORD.unpack_from(data)
+        count, _ = _RECORD.unpack_from(data)
     except struct.error as error:
         raise Damaged(f"a step's record cannot be read: {error}") from error
     start = 8 + 4 * (count + count % 2)
     if len(data) < start + 8 * count:
         raise Damaged(f"a step's record cannot be read: {len(data)} bytes where {start + 8 * count} were written")
-    return data[8 : 8 + 4 * count], data[start : start + 8 * count], more
+    return data[8 : 8 + 4 * count], data[start : start + 8 * count], len(data) > start + 8 * count
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """A step read back: series numbers with their values, and where each histogram lies."""
+    """A step read back: series numbers with their values, where each histogram lies, and rows of numbers."""
 
     numbers: NDArray[np.uint32]
     values: Floats
     histograms: dict[int, tuple[int, bytes]]
+    rows: dict[int, Row]
 
     @classmethod
     def read(cls, data: bytes) -> Record:
@@ -74,9 +82,14 @@ class Record:
                 number, length = struct.unpack_from("<II", data, offset)
                 found[number] = (offset + 8, data)
                 offset += 8 + _HISTOGRAM.size + 8 * STATISTICS + -(-length // 2) * 8
+            rows = {}
+            while offset < len(data):
+                number, width = _ROWS.unpack_from(data, offset)
+                rows[number] = np.frombuffer(data, "<f4", width, offset + 8)
+                offset += 8 + -(-width // 2) * 8
         except (struct.error, ValueError) as error:
             raise Damaged(f"a step's record cannot be read: {error}") from error
-        return cls(numbers, values, found)
+        return cls(numbers, values, found, rows)
 
     def histogram(self, number: int) -> HistogramValue | None:
         """The histogram of a series at this step, if there is one."""
@@ -204,3 +217,57 @@ class HistogramBlock:
         except (struct.error, ValueError, TypeError) as error:
             raise Damaged(f"a block of histograms cannot be read: {error}") from error
         return cls(steps, floors, statistics, start, counts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Rows of numbers of one series over steps; where a step has fewer than another, NaN follows."""
+
+    steps: Steps
+    values: Row
+    """(steps, numbers)."""
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def at(self, chosen: NDArray[np.bool_]) -> RowBlock:
+        """Some of the steps."""
+        return RowBlock(self.steps[chosen], self.values[chosen])
+
+    @classmethod
+    def of(cls, steps: Sequence[int], rows: Sequence[Row]) -> RowBlock:
+        """Rows of several steps."""
+        return cls.joined([cls(np.array([step], np.int64), row[None]) for step, row in zip(steps, rows, strict=True)])
+
+    @classmethod
+    def joined(cls, blocks: Sequence[RowBlock]) -> RowBlock:
+        """Several blocks as one."""
+        if len(blocks) == 1:
+            return blocks[0]
+        values = np.full((sum(map(len, blocks)), max(block.values.shape[1] for block in blocks)), np.nan, np.float32)
+        row = 0
+        for block in blocks:
+            values[row : row + len(block), : block.values.shape[1]] = block.values
+            row += len(block)
+        return cls(np.concatenate([block.steps for block in blocks]), values)
+
+    def pack(self) -> bytes:
+        """The block as bytes."""
+        return _ROWS.pack(*self.values.shape) + self.steps.astype("<i8").tobytes() + self.values.astype("<f4").tobytes()
+
+    @classmethod
+    def unpack(cls, data: bytes) -> RowBlock:
+        """Read what :meth:`pack` wrote."""
+        try:
+            count, width = _ROWS.unpack_from(data)
+            if len(data) != 8 + 8 * count + 4 * count * width:
+                raise ValueError(f"{len(data):,} bytes do not hold {count:,} rows of {width:,}")
+            steps = np.frombuffer(data, "<i8", count, 8)
+            return cls(steps, np.frombuffer(data, "<f4", count * width, 8 + 8 * count).reshape(count, width))
+        except (struct.error, ValueError) as error:
+            raise Damaged(f"a block of rows cannot be read: {error}") from error
+
+
+Wide = HistogramBlock | RowBlock
+WIDE: Mapping[int, type[HistogramBlock] | type[RowBlock]] = {HISTOGRAM: HistogramBlock, ROW: RowBlock}
+"""How blocks of what is more than one number a step are read, by kind."""

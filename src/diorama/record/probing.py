@@ -19,6 +19,7 @@ from ..model.outputs import Reading
 from ..model.untouched import Untouched
 from ..model.unwrap import fed
 from .layer_reader import LayerReader
+from .packing import Row
 from .step import LayerReading, ProbeReading
 
 MOST = 512
@@ -120,7 +121,8 @@ class Prober:
             wanted = self._reading.wanted(examples.x, y)
             if wanted is None:
                 return ProbeReading(None, None, layers)
-            return ProbeReading(*self._judged(torch.cat(scores), wanted), layers)
+            whole_scores = torch.cat(scores)
+            return ProbeReading(*self._judged(whole_scores, wanted), layers, self._standing(whole_scores, wanted))
 
     def _kinds(self) -> set[str]:
         return {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}
@@ -135,6 +137,14 @@ class Prober:
         with contextlib.suppress(DioramaError):
             accuracy = float(self._reading.right(scores, y.cpu())[known].double().mean())
         return loss, accuracy
+
+    def _standing(self, scores: Tensor, y: Tensor) -> dict[str, Row]:
+        found: dict[str, Row] = {}
+        with contextlib.suppress(DioramaError):
+            found = {
+                name: values.to(torch.float32).numpy() for name, values in self._reading.standing(scores, y.cpu()).items()
+            }
+        return found
 
 
 def _modes(kinds: set[str]) -> Callable[[], None]:

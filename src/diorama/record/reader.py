@@ -17,7 +17,7 @@ from ..core.errors import Damaged, not_found
 from . import database, lock
 from .facts import fact
 from .histogram import Histograms
-from .packing import HISTOGRAM, SCALAR, Floats, HistogramBlock, Record, Steps, unpack_scalars
+from .packing import HISTOGRAM, ROW, SCALAR, WIDE, Floats, HistogramBlock, Record, Row, RowBlock, Steps, unpack_scalars
 from .writer import TIME, last_step
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Reader:
         if (name, kind) not in self._numbers:
             names = self._names(kind)
             if (name, kind) not in self._numbers:
-                raise not_found("series" if kind == SCALAR else "histogram", name, names)
+                raise not_found(("series", "histogram", "row")[kind], name, names)
         return self._numbers[name, kind]
 
     @property
@@ -216,10 +216,11 @@ class Reader:
             ((data, crc),) = database.rows(moment, "SELECT data, crc FROM blocks WHERE id = ?", (block,), (bytes, int))
             if zlib.crc32(data) != crc:
                 raise Damaged(f"block {block} of {str(self.path)!r} does not match its checksum; see: diorama check")
-            parts.append(unpack_scalars(data) if kind == SCALAR else HistogramBlock.unpack(data))
+            parts.append(unpack_scalars(data) if kind == SCALAR else WIDE[kind].unpack(data))
         found: Any
-        if kind == HISTOGRAM:
-            found = HistogramBlock.joined(parts)
+        if kind != SCALAR:
+            joined: Any = WIDE[kind].joined
+            found = joined(parts)
         else:
             found = parts[0] if len(parts) == 1 else tuple(np.concatenate([part[k] for part in parts]) for k in (0, 1))
         self._columns[number] = (ids, found)
@@ -266,6 +267,29 @@ class Reader:
         if not parts:
             raise not_found("histogram", name, self.histogram_names)
         return HistogramBlock.joined(parts)
+
+    @property
+    def row_names(self) -> list[str]:
+        """Names of all recorded rows: one number for each example of the probe set at each look."""
+        return self._names(ROW)
+
+    def rows(self, name: str) -> tuple[Steps, Row]:
+        """Steps (n,) and rows (n, numbers) of what is recorded of each example; raises NotFound with the nearest names."""
+        block = self._lined(name)
+        return block.steps, block.values
+
+    def _lined(self, name: str) -> RowBlock:
+        number = self._number(name, ROW)
+        with self._moment() as moment:
+            stored = self._stored(moment, number, ROW)
+            tail = self._tail(moment)
+        late = [(step, record.rows[number]) for step, record in tail if number in record.rows]
+        parts = [] if stored is None else [stored]
+        if late:
+            parts.append(RowBlock.of([step for step, _ in late], [row for _, row in late]))
+        if not parts:
+            raise not_found("row", name, self.row_names)
+        return RowBlock.joined(parts)
 
     @property
     def last_step(self) -> int:

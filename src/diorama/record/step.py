@@ -10,6 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from .histogram import HistogramValue
+from .packing import Row
+
+_NO_VALUES: Mapping[str, Any] = MappingProxyType({})
+
+
+def _no_values() -> Mapping[str, Any]:
+    """One empty mapping for all steps at which only numbers are taken, of which there are many."""
+    return _NO_VALUES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +41,8 @@ class ProbeReading:
     loss: float | None
     accuracy: float | None
     layers: Mapping[str, LayerReading]
+    examples: Mapping[str, Row] = dataclasses.field(default_factory=_no_values)
+    """How each example stands: its loss, answer and margin, as :meth:`Reading.standing` gives them."""
 
 
 Lazy = Callable[[], Mapping[str, HistogramValue]]
@@ -41,14 +51,6 @@ Lazy = Callable[[], Mapping[str, HistogramValue]]
 def nothing() -> Mapping[str, HistogramValue]:
     """No tensors were collected."""
     return {}
-
-
-_NO_VALUES: Mapping[str, Any] = MappingProxyType({})
-
-
-def _no_values() -> Mapping[str, Any]:
-    """One empty mapping for all steps at which only numbers are taken, of which there are many."""
-    return _NO_VALUES
 
 
 @dataclasses.dataclass(slots=True)

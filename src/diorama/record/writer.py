@@ -19,7 +19,21 @@ import numpy as np
 
 from . import database
 from .histogram import HistogramValue
-from .packing import HISTOGRAM, SCALAR, HistogramBlock, Record, pack_record, pack_scalars, split_record, unpack_scalars
+from .packing import (
+    HISTOGRAM,
+    ROW,
+    SCALAR,
+    WIDE,
+    HistogramBlock,
+    Record,
+    Row,
+    RowBlock,
+    Wide,
+    pack_record,
+    pack_scalars,
+    split_record,
+    unpack_scalars,
+)
 
 MERGE = 256
 """Steps in the tail that are merged into blocks at once."""
@@ -31,7 +45,8 @@ LARGEST = 8_000_000
 TIME = "\0time"
 """The hidden series of wall-clock times."""
 
-Value = float | HistogramValue
+Value = float | HistogramValue | Row
+_WIDE = frozenset({HistogramValue, np.ndarray})
 
 
 class Writer:
@@ -96,17 +111,19 @@ class Writer:
     def _packed(self, moment: float, values: Mapping[str, Value]) -> bytes:
         names = tuple(values)
         layout = self._layouts.get(names)
-        if layout is not None and HistogramValue not in map(type, values.values()):
+        if layout is not None and _WIDE.isdisjoint(map(type, values.values())):
             return layout[0] + layout[1].pack(moment, *values.values())
         scalars = {self._number(TIME, SCALAR): moment}
-        histograms = {}
+        histograms, rows = {}, {}
         for name, value in values.items():
             if isinstance(value, HistogramValue):
                 histograms[self._number(name, HISTOGRAM)] = value
+            elif isinstance(value, np.ndarray):
+                rows[self._number(name, ROW)] = value
             else:
                 scalars[self._number(name, SCALAR)] = value
-        data = pack_record(scalars, histograms)
-        if not histograms and len(self._layouts) < 64:
+        data = pack_record(scalars, histograms, rows)
+        if not histograms and not rows and len(self._layouts) < 64:
             # Most steps carry the same few names: their head is made once.
             self._layouts[names] = (data[: len(data) - 8 * len(scalars)], struct.Struct(f"<{len(scalars)}d"))
         return data
@@ -126,10 +143,10 @@ class Writer:
         try:
             rows = self._database.execute("SELECT step, data FROM tail ORDER BY step, id").fetchall()
             kinds = {number: kind for (_, kind), number in self._numbers.items()}
-            scalars, histograms = _columns(rows)
+            scalars, wide = _columns(rows)
             for number, (steps, values) in scalars.items():
                 self._block(number, 0, steps, pack_scalars(steps, values))
-            for number, block in histograms.items():
+            for number, block in wide.items():
                 self._block(number, 0, block.steps, block.pack())
             self._database.execute("DELETE FROM tail")
             for level in range(LEVELS):
@@ -162,7 +179,8 @@ class Writer:
                 steps = np.concatenate([part[0] for part in parts])
                 packed = pack_scalars(steps, np.concatenate([part[1] for part in parts]))
             else:
-                block = HistogramBlock.joined([HistogramBlock.unpack(data) for _, data in rows])
+                read: Any = WIDE[kinds[number]]
+                block = read.joined([read.unpack(data) for _, data in rows])
                 steps, packed = block.steps, block.pack()
             self._database.executemany("DELETE FROM blocks WHERE id = ?", [(row[0],) for row in rows])
             self._block(number, level + 1, steps, packed)
@@ -208,17 +226,17 @@ class Writer:
             self._database.execute("VACUUM")
 
     def coarsen(self, apart: int) -> None:
-        """Keep histograms at multiples of so many steps alone; numbers stay."""
+        """Keep histograms and rows at multiples of so many steps alone; numbers stay."""
         self.merge(all_of_it=True)
-        histograms = [number for (_, kind), number in self._numbers.items() if kind == HISTOGRAM]
+        wide = {number: WIDE[kind] for (_, kind), number in self._numbers.items() if kind != SCALAR}
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            for number in histograms:
+            for number, read in wide.items():
                 rows = self._database.execute(
                     "SELECT id, level, data FROM blocks WHERE series = ? ORDER BY first, id", (number,)
                 ).fetchall()
                 for row, level, data in rows:
-                    block = HistogramBlock.unpack(data)
+                    block = read.unpack(data)
                     kept = block.at(block.steps % apart == 0)
                     if len(kept) == len(block):
                         continue
@@ -257,10 +275,11 @@ def last_step(connection: sqlite3.Connection) -> int:
 
 def _columns(
     rows: Sequence[tuple[int, bytes]],
-) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, HistogramBlock]]:
+) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, Wide]]:
     """Turn packed steps into one column a series."""
     alike: dict[bytes, tuple[list[int], list[bytes]]] = {}
     gathered: dict[int, tuple[list[int], list[HistogramValue]]] = {}
+    lined: dict[int, tuple[list[int], list[Row]]] = {}
     for step, data in rows:
         head, body, more = split_record(data)
         held = alike.setdefault(head, ([], []))
@@ -274,6 +293,10 @@ def _columns(
                     columns = gathered.setdefault(number, ([], []))
                     columns[0].append(step)
                     columns[1].append(value)
+            for number, row in record.rows.items():
+                beside = lined.setdefault(number, ([], []))
+                beside[0].append(step)
+                beside[1].append(row)
     parts = [
         (np.tile(np.frombuffer(head, "<u4"), len(held[0])), np.repeat(held[0], len(head) // 4),
          np.frombuffer(b"".join(held[1]), "<f8"))
@@ -287,4 +310,5 @@ def _columns(
         int(numbers[start]): (steps[start:stop], values[start:stop])
         for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True)
     }
-    return scalars, {number: HistogramBlock.of(*columns) for number, columns in gathered.items()}
+    wide: dict[int, Wide] = {number: HistogramBlock.of(*columns) for number, columns in gathered.items()}
+    return scalars, wide | {number: RowBlock.of(*columns) for number, columns in lined.items()}

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..histogram import HistogramValue
+    from ..packing import Row
     from ..step import Step
 
-    Values = Mapping[str, float | Tensor | HistogramValue]
+    Values = Mapping[str, float | Tensor | HistogramValue | Row]
 
 
 class Signal(Plugin):
@@ -35,4 +36,4 @@ class Signal(Plugin):
 
     @abstractmethod
     def __call__(self, step: Step) -> Values:
-        """Numbers and histograms by name."""
+        """Numbers, histograms, and rows of numbers (one for each example) by name."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Probe(Signal):
-    """Loss, accuracy and activations on the probe set, looked at in eval mode between two steps.
+    """Loss, accuracy, activations, and how each example stands on the probe set, looked at in eval mode between two steps.
 
     *Meaning* the probe set is the same at every step, so a change is the model's; a loss that rises here while it
     falls on the training batches says that the model overfits.
@@ -28,7 +28,7 @@ class Probe(Signal):
         return self.every or every or FIRST
 
     def __call__(self, step: Step) -> Values:
-        """``probe/loss``, ``probe/accuracy`` and ``activations/<layer>/probe``."""
+        """``probe/loss``, ``probe/accuracy``, ``activations/<layer>/probe`` and ``examples/<what>``."""
         if step.probe is None:
             return {}
         found: dict[str, object] = {}
@@ -38,4 +38,6 @@ class Probe(Signal):
             found["probe/accuracy"] = step.probe.accuracy
         for name, reading in step.probe.layers.items():
             found[f"activations/{name}/probe"] = reading.values
+        for name, row in step.probe.examples.items():
+            found[f"examples/{name}"] = row
         return found  # type: ignore[return-value]

@@ -1,0 +1,190 @@
+"""How each example of the probe set stood over the training: its loss, answer and margin at every look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...core.errors import DioramaError
+from ...data.examples import Examples
+from ...methods.cost import Cost
+from ...scene import Scene
+from ..derivation import Derivation, Plain, Stage
+
+LOOKS = ("loss", "margin", "answer", "right", "likelihood")
+"""What is recorded of each example at each look, as far as the task has it."""
+GROUPS = ("unknown", "never", "forgotten", "learnt")
+"""What became of an example, by the number in ``group``."""
+_EACH = {
+    "known": "b", "aum": "f", "doubt": "f", "confidence": "f", "spread": "f", "correctness": "f", "forgettings": "i", "learnt_at": "i",
+    "group": "i",
+}
+_ALWAYS = {"known": "b"}
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Margins(Derivation):
+    """How each live example stood over the whole training: at every look its loss, answer, margin and likelihood.
+
+    *Meaning* ``margin`` is how far the score of what is right lies above the highest other score; ``aum``, its mean over the
+    looks, is lowest for examples whose label the training works against: the likely mislabelled ones. ``doubt`` is the same
+    of probabilities and the other way round: how much likelier than its label the likeliest other class was, in the mean, which
+    tells labels that are wrong in the same way more surely (of other tasks than classes it is −``aum``). ``confidence`` and
+    ``spread`` are the mean and the deviation of the likelihood of what is right, ``correctness`` the share of looks with the
+    right answer; ``forgettings`` counts how often a right answer became a wrong one at the next look; ``group`` is 1 where it
+    was never right, 2 where it was right and is wrong in the end, 3 where it is right in the end (0: no label).
+    *Shapes* ``steps`` (looks,); ``loss``, ``margin``, ``answer``, ``right``, ``likelihood`` (examples, looks); all others
+    (examples,). A regression has steps, losses and ``known`` alone.
+    *Units* losses in nats; margins in logits.
+    *Cost* none where the training recorded it; else one pass over the live examples at each snapshot.
+    *Source* Pleiss et al. 2020 (area under the margin, eq. 1 and 2); Swayamdipta et al. 2020 (data maps, §2); Toneva et al.
+    2019 (forgetting events, definition 1).
+    """
+
+    def fits(self, scene: Scene) -> str | None:
+        """It needs a training, the truth of its probe set, and its record or its model."""
+        if scene.run is None:
+            return "it follows examples over a training, and this model was not opened from a run; watch() records one"
+        if scene.run.examples is None:
+            return "the training was recorded without a probe set; pass probe=(x, y) to watch"
+        if _recorded(scene) is None:
+            if scene.missing is not None:
+                return scene.missing
+            if not scene.task:
+                return "what the network answers is not known; say it with task="
+            if scene.reading.wanted(scene.live.x, scene.live.y) is None:
+                return "it needs the truth of each example; pass probe=(x, y) to watch"
+        return None
+
+    def cost(self, scene: Scene) -> Cost:
+        """One pass an example and snapshot, where nothing was recorded."""
+        return Cost(0 if _recorded(scene) is not None else len(scene.live) * len(scene.steps))
+
+    def material(self, scene: Scene) -> dict[str, Any]:
+        """Which looks there are; a training that goes on has more of them."""
+        recorded = _recorded(scene)
+        return {"looks": list(scene.steps) if recorded is None else [len(recorded[0]), int(recorded[0][-1])]}
+
+    def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
+        """At once from the record; else after each snapshot."""
+        recorded = _recorded(scene)
+        if recorded is not None:
+            yield Stage(followed(recorded[0], recorded[1], scene.live), 1.0, 1.0)
+            return
+        steps = list(scene.steps)
+        seen: list[dict[str, Any]] = list(begun["looks"]) if begun is not None else []
+        for step in steps[len(seen) :]:
+            moment = scene.alone(scene.cancel).at(step)
+            moment.edits = ()
+            wanted = moment.reading.wanted(scene.live.x, scene.live.y)
+            assert wanted is not None  # fits() has seen it
+            with torch.no_grad():
+                found = moment.reading.standing(moment.scores(), wanted.cpu())
+            seen.append({name: values.to(torch.float32).numpy() for name, values in found.items()})
+            yield Stage(None, len(seen), len(steps) + 1, f"step {step}", state=lambda: {"looks": list(seen)})
+        looks = {name: np.stack([look[name] for look in seen], 1) for name in seen[0]}
+        yield Stage(followed(np.array(steps), looks, scene.live), 1.0, 1.0)
+
+    def check(self, scene: Scene, value: Plain) -> None:
+        """Looks in order, and of each example a number for each; all of one training."""
+        steps, count = value["steps"], len(scene.live)
+        if not isinstance(steps, np.ndarray) or steps.ndim != 1 or steps.dtype.kind != "i" or (np.diff(steps) <= 0).any():
+            raise ValueError("steps in order are wanted")
+        whole = {"steps", "loss", *_ALWAYS}
+        if set(value) - whole:
+            whole |= {*LOOKS, *_EACH}
+        if set(value) != whole:
+            raise ValueError("another set of arrays")
+        for name in whole - {"steps"}:
+            array, each = value[name], name in _EACH
+            kind = _EACH[name] if each else "i" if name == "answer" else "f"
+            shape = (count,) if each else (count, len(steps))
+            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != kind:
+                raise ValueError(f"{name} of shape {shape} is wanted")
+
+
+def _recorded(scene: Scene) -> tuple[NDArray[np.int64], dict[str, Floats]] | None:
+    """What the training wrote down at its looks: steps, and by name (examples, looks); None in runs that did not."""
+    run = scene.run
+    if run is None or run.examples is None:
+        return None
+    found: dict[str, Floats] = {}
+    steps: NDArray[np.int64] | None = None
+    try:
+        names = run.row_names
+        for name in LOOKS:
+            if f"examples/{name}" in names:
+                at, rows = run.rows(f"examples/{name}")
+                # A step that was recorded twice, by a training that went on, counts as it was last.
+                last = np.unique(at[::-1], return_index=True)[1]
+                at, rows = at[::-1][last], rows[::-1][last]
+                if steps is not None:
+                    both = np.isin(at, steps)
+                    at, rows = at[both], rows[both]
+                steps, found[name] = at, rows.T
+    except DioramaError:
+        return None
+    if steps is None or not len(steps) or any(rows.shape != (len(scene.live), len(steps)) for rows in found.values()):
+        return None
+    return steps, found
+
+
+def followed(steps: NDArray[np.int64], looks: dict[str, Floats], examples: Examples) -> dict[str, Any]:
+    """All that is told of the examples, from what was seen of them at each look."""
+    loss = looks["loss"].astype(np.float64)
+    value: dict[str, Any] = {"steps": steps.astype(np.int64), "loss": loss, "known": np.isfinite(loss).any(1)}
+    if "margin" not in looks:
+        return value
+    margin = looks["margin"].astype(np.float64)
+    known = value["known"] = value["known"] | np.isfinite(margin).any(1)
+    if "right" in looks:
+        right, answer = looks["right"].astype(np.float64), np.full(loss.shape, -1)
+    else:
+        answer = looks["answer"].astype(np.int64)
+        right = np.where(known[:, None], answer == _classes(examples)[:, None], np.nan)
+    likely = looks["likelihood"].astype(np.float64) if "likelihood" in looks else np.exp(-loss)
+    whole = right >= 0.5
+    ever, last = whole.any(1), whole[:, -1]
+    group = np.where(~known, 0, np.where(last, 3, np.where(ever, 2, 1)))
+    trained = _trained(steps)
+    # The likeliest other class is less likely than the label by the margin; of means over steps or places that does not hold.
+    apart = likely * np.expm1(np.clip(-margin, -700, 700)) if "answer" in looks else -margin
+    return value | {
+        "margin": margin, "answer": answer.astype(np.int64), "right": right, "likelihood": likely,
+        "aum": _mean(margin[:, trained]), "doubt": _mean(apart[:, trained]), "confidence": _mean(likely), "spread": _deviation(likely),
+        "correctness": _mean(right), "forgettings": (whole[:, :-1] & ~whole[:, 1:]).sum(1).astype(np.int64),
+        "learnt_at": np.where(ever, steps[whole.argmax(1)], -1).astype(np.int64), "group": group.astype(np.int64),
+    }
+
+
+def _trained(steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The looks at a network that has learnt something: what a network says before its first step is chance."""
+    after = steps > 0
+    return after if after.any() else np.ones(len(steps), bool)
+
+
+def _classes(examples: Examples) -> NDArray[np.int64]:
+    """The true classes, also where they came as one row an example."""
+    y = examples.y
+    assert y is not None  # a loss was seen
+    told = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y)).long()
+    found: NDArray[np.int64] = told.numpy()
+    return found
+
+
+def _mean(values: Floats) -> NDArray[np.float64]:
+    """The mean over the looks at which there is a number; NaN where there is none."""
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = np.where(there, values, 0.0).sum(1) / there.sum(1)
+    return mean
+
+
+def _deviation(values: Floats) -> NDArray[np.float64]:
+    apart: NDArray[np.float64] = np.sqrt(_mean((values - _mean(values)[:, None]) ** 2))
+    return apart
