@@ -327,3 +327,23 @@ def parallel(rng: np.random.Generator) -> m.Node:
     axes = ("learning rate", "batch", "accuracy", LONG)
     keys, labels = tuple(f"run:r{i}" for i in range(6)), tuple(f"run {i}" for i in range(6))
     return m.Parallel(values=values, axes=axes, keys=keys, labels=labels, colours=tuple(range(6)), height=140)
+
+
+@_picture("The layers' health")
+def table_of_histories(rng: np.random.Generator) -> m.Node:
+    steps = np.arange(0, 480, 10.0)
+    ratio = 10 ** rng.normal(-2.6, 0.15, (4, 48))
+    ratio[1, 30:] *= np.linspace(1, 300, 18)
+    ratio[2] /= 10_000
+    ratio[3, 40:] = np.nan
+    dead = np.linspace(0, 1, 4)[:, None] * np.linspace(40, 70, 48)
+    update = m.Column(
+        name="update", kind="history", numbers=ratio[:, -1], histories=ratio, log=True, range=(1e-8, 1),
+        healthy=np.broadcast_to(np.array([1e-5, 0.1]), (4, 48, 2)), outside=np.array([0, 1, -1, 2], np.int8),
+    )
+    share = m.Column(
+        name="dead", kind="history", numbers=dead[:, -1], histories=dead, range=(0, 100), unit="%",
+        healthy=np.broadcast_to(np.array([-np.inf, 50.0]), (4, 48, 2)), outside=np.array([0, 0, 0, 1], np.int8),
+    )
+    names = m.Column(name="layer", kind="text", texts=("conv1", "conv2", "hidden", "out"))
+    return m.Table(columns=(names, update, share), steps=steps, cursor=400.0)

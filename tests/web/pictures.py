@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from pictures_of_words import cells, findings, handles, network, structure, table
+from pictures_of_words import cells, findings, handles, health, network, structure, table
 from samples import DIGITS, HOSTILE, NAMES, picture, random_maps
 from sklearn.datasets import make_moons
 
@@ -342,6 +342,7 @@ MAKERS = {
         network,
         cells,
         table,
+        health,
         handles,
         maps,
         findings,

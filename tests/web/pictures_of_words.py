@@ -168,6 +168,36 @@ def table() -> Picture:
     return picture("Examples", body)
 
 
+def health() -> Picture:
+    """A table of small histories: within their range, above it, below it, not a number, and not recorded; one row folds."""
+    generator = np.random.default_rng(8)
+    steps = np.arange(0, 480, 10.0)
+    ratio = 10 ** generator.normal(-2.6, 0.15, (5, 48))
+    ratio[1, 30:] *= np.linspace(1, 300, 18)
+    ratio[2] /= 10_000
+    ratio[3, 40:] = np.nan
+    ratio[4] = np.nan
+    ends = np.broadcast_to(np.array([1e-5, 0.1]), (5, 48, 2))
+    dead = np.linspace(0, 1, 5)[:, None] * np.linspace(40, 70, 48)
+    open_end = np.broadcast_to(np.array([-np.inf, 50.0]), (5, 48, 2))
+    columns = (
+        marks.Column(name="layer", kind="text", texts=("conv1", "conv2", HOSTILE, "blocks.*.attn × 12", "out")),
+        marks.Column(
+            name="update", kind="history", numbers=ratio[:, -1], histories=ratio, healthy=ends, log=True, range=(1e-8, 1),
+            outside=np.array([0, 1, -1, 2, 0], np.int8), note="How much a step changes. Healthy: 0.00001 to 0.1.",
+        ),
+        marks.Column(
+            name="dead", kind="history", numbers=dead[:, -1], histories=dead, spreads=np.stack([dead - 5, dead + 5], 2),
+            healthy=open_end, range=(0, 100), outside=np.array([0, 0, 0, 1, 1], np.int8), unit="%",
+        ),
+    )
+    body = marks.Table(
+        columns=columns, row_keys=("layer:conv1", "layer:conv2", "layer:a", "layer:blocks.3.attn", "layer:out"), steps=steps,
+        cursor=400.0, folds=("", "", "", "blocks.*.attn", ""), handle=marks.Handle(knob="open", kind="type"),
+    )
+    return picture("Health", body)
+
+
 def handles() -> Picture:
     """A slider, a place on an image, a place on a plane and a line over one: what dragging sets."""
     maps = random_maps(4, 24, 5)

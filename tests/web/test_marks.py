@@ -166,6 +166,29 @@ def test_a_table_sorts_by_its_headers(page: sync_api.Page, address: str) -> None
     assert first == last
 
 
+def test_a_history_tells_its_range_and_chooses_its_step(page: sync_api.Page, address: str) -> None:
+    """A number outside its range has an arrow and a word besides its colour; a click on its line chooses layer and step, Enter
+    the step where it left the range."""
+    place = _show(page, address, "health")
+    cell = place.locator("tbody tr").nth(1).locator("td.outside").first
+    assert cell.inner_text().strip().startswith("↑")
+    assert "above the healthy range" in (cell.get_attribute("aria-label") or "")
+    assert "not recorded" in (place.locator("tbody tr").nth(4).locator("td").nth(1).get_attribute("aria-label") or "")
+    line = cell.locator(".history")
+    box = line.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 5)
+    assert "healthy: 1e-5 to 0.1" in page.locator(".tip").inner_text().replace("e-05", "e-5").replace("1.0e", "1e")
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 5)
+    chosen = page.evaluate("document.querySelector('#health tbody tr.selected').dataset.key")
+    assert chosen == "layer:conv2"
+    fold = place.get_by_role("button", name="unfold blocks.*.attn")
+    assert fold.get_attribute("aria-expanded") == "false"
+    place.locator("tbody tr").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.tagName") == "TD"
+
+
 def test_cells_of_a_matrix_are_read_by_keyboard(page: sync_api.Page, address: str) -> None:
     """The matrix is one tab stop whose label tells the cell that the arrows reached."""
     place = _show(page, address, "confusion")

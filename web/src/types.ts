@@ -290,18 +290,29 @@ export interface Table {
   readonly sort: string;
   readonly descending: boolean;
   readonly flagged: NdArray | null;
+  readonly steps: NdArray | null;
+  readonly cursor: number | null;
+  readonly folds: readonly string[];
+  readonly open: readonly string[];
 }
 
-/** One column of a table: numbers, texts or small images. */
+/** One column of a table: numbers, texts, small images, or numbers with their small histories. */
 export interface Column {
   readonly name: string;
-  readonly kind: "class" | "image" | "number" | "share" | "text";
+  readonly kind: "class" | "history" | "image" | "number" | "share" | "text";
   readonly numbers: NdArray | null;
   readonly texts: readonly string[];
   readonly images: NdArray | null;
   readonly limits: Limits | null;
   readonly unit: string;
   readonly signed: boolean;
+  readonly histories: NdArray | null;
+  readonly spreads: NdArray | null;
+  readonly healthy: NdArray | null;
+  readonly outside: NdArray | null;
+  readonly log: boolean;
+  readonly range: readonly [number, number] | null;
+  readonly note: string;
 }
 
 /** Tokens, each coloured by a value, with likely alternatives under it. */
@@ -680,7 +691,11 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "row_keys": [],
    "sort": "",
    "descending": false,
-   "flagged": null
+   "flagged": null,
+   "steps": null,
+   "cursor": null,
+   "folds": [],
+   "open": []
   },
   "nested": {
    "handle": "Handle",
@@ -695,7 +710,14 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "images": null,
    "limits": null,
    "unit": "",
-   "signed": false
+   "signed": false,
+   "histories": null,
+   "spreads": null,
+   "healthy": null,
+   "outside": null,
+   "log": false,
+   "range": null,
+   "note": ""
   },
   "nested": {
    "limits": "Limits"

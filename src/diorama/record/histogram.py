@@ -43,6 +43,8 @@ class HistogramValue:
     start: int
     floor: int
     statistics: Array
+    zero: float = float("nan")
+    """The share of the counted elements that are nothing at all; known where the values were read, not stored."""
 
     @property
     def norm(self) -> float:
@@ -58,7 +60,8 @@ def from_bins(full: NDArray[np.integer], statistics: Array) -> HistogramValue:
         used = side.nonzero()[0]
         if used.size:
             top = max(top, int(used[-1]))
-    return _compressed(positive, negative, top, statistics)
+    zero = float(full[0] + full[BINS // 2]) / max(int(full.sum()), 1)
+    return _compressed(positive, negative, top, statistics, zero)
 
 
 def from_many_bins(full: NDArray[np.integer], statistics: Array) -> list[HistogramValue]:
@@ -66,14 +69,15 @@ def from_many_bins(full: NDArray[np.integer], statistics: Array) -> list[Histogr
     positive, negative = full[:, :MAGNITUDES], full[:, BINS // 2 : BINS // 2 + MAGNITUDES]
     filled = (positive + negative)[:, ::-1] > 0
     tops = np.where(filled.any(1), MAGNITUDES - 1 - filled.argmax(1), -1).tolist()
-    return [_compressed(*each) for each in zip(positive, negative, tops, statistics, strict=True)]
+    zeros = ((full[:, 0] + full[:, BINS // 2]) / np.maximum(full.sum(1), 1)).tolist()
+    return [_compressed(*each) for each in zip(positive, negative, tops, statistics, zeros, strict=True)]
 
 
 def _compressed(
-    positive: NDArray[np.integer], negative: NDArray[np.integer], top: int, statistics: Array
+    positive: NDArray[np.integer], negative: NDArray[np.integer], top: int, statistics: Array, zero: float
 ) -> HistogramValue:
     if top < 0:
-        return HistogramValue(np.zeros(0, np.uint32), 0, 0, statistics)
+        return HistogramValue(np.zeros(0, np.uint32), 0, 0, statistics, zero)
     floor = max(0, -(-(top + 1) // PER_OCTAVE) * PER_OCTAVE - OCTAVES * PER_OCTAVE)
     width = top - floor
     below = negative[floor + 1 : top + 1]
@@ -84,7 +88,7 @@ def _compressed(
     counts[left + 1 :] = positive[floor + 1 : top + 1]
     if left:
         counts[:left] = below[::-1]
-    return HistogramValue(counts, -left, floor, statistics)
+    return HistogramValue(counts, -left, floor, statistics, zero)
 
 
 def edge(magnitude: NDArray[np.int64]) -> Array:

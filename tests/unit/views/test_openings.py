@@ -43,13 +43,14 @@ def test_every_run_finds_an_opening() -> None:
 
 
 def test_what_a_user_came_for_stands_first() -> None:
-    """Points in a plane open on their boundary, texts on the coloured text, tables on no matrix of numbers."""
+    """Points in a plane open on their boundary, texts on the coloured text, all else on the layers' health, tables on no
+    matrix of weights."""
     assert _opened("training", "plane", "table", "classification").training[0].view == "boundary"
     assert _opened("training", "text", "next_token", "recurrent").training[0].view == "cells"
     assert _opened("training", "text", "classification").training[0].view == "words"
     assert _opened("why", "text", "classification").training[0].view == "words"
     assert _opened("unit", "text", "next_token", "recurrent").training[0].view == "cells"
-    assert _opened("training", "image", "classification").training[0].view == "curves"
+    assert _opened("training", "image", "classification").training[0].view == "health"
     for room in ("training", "why", "unit"):
         for mode in ("training", "input"):
             first = getattr(_opened(room, "table", "regression"), mode)[0].view

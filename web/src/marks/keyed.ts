@@ -10,6 +10,12 @@ export interface Part {
   describe(at: { x: number; y: number } | null): string[];
   /** Instead of the keys: what clicking that place of the part chooses. */
   choose?(at: { x: number; y: number }): readonly string[];
+  /** Instead of the keys: what choosing it without a place chooses, by keyboard or beside all places. */
+  readonly otherwise?: readonly string[];
+  /** What it is to a screen reader, where it is not what the others are. */
+  readonly role?: string;
+  /** The element within the part whose width and height `at` is a share of. */
+  readonly over?: string;
 }
 
 export interface Keyed {
@@ -38,7 +44,7 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
     const element = partOf(event.target);
     const part = element && parts.get(element);
     if (!element || !part) return leave();
-    showTip(root, event.clientX, event.clientY, part.describe(shares(element, event)));
+    showTip(root, event.clientX, event.clientY, part.describe(shares(element, event, part.over)));
     const key = part.keys[0] ?? null;
     if (key !== context.hovered) context.hover(key);
   }, listen);
@@ -52,12 +58,12 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
   root.addEventListener("click", (event) => {
     const element = partOf(event.target);
     if (!element || (event.target as HTMLElement).closest("button") !== null && !parts.has(event.target as HTMLElement)) return;
-    choose(element, event, shares(element, event));
+    choose(element, event, shares(element, event, parts.get(element)?.over));
   }, listen);
 
   function choose(element: HTMLElement, event: MouseEvent | KeyboardEvent, at: { x: number; y: number } | null): void {
     const part = parts.get(element);
-    const keys = (at && part?.choose?.(at)) ?? part?.keys ?? [];
+    const keys = (at && part?.choose?.(at)) ?? part?.otherwise ?? part?.keys ?? [];
     if (!keys.length) return;
     const how = howOf(event);
     if (how === "range" && anchor && parts.has(anchor)) {
@@ -112,7 +118,7 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
         if (key) element.dataset["key"] = key;
         else delete element.dataset["key"];
         element.classList.toggle("choosable", part.keys.length > 0);
-        element.setAttribute("role", focusable ? options.role ?? "option" : "img");
+        element.setAttribute("role", focusable ? part.role ?? options.role ?? "option" : "img");
         element.setAttribute("aria-label", part.describe(null).filter(Boolean).join(", "));
       });
       order = focusable ? [...elements] : [];
@@ -143,8 +149,8 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
   };
 }
 
-function shares(element: HTMLElement, event: MouseEvent): { x: number; y: number } | null {
-  const target = element.querySelector<HTMLElement>(".pixels, .block-maps:not([hidden])") ?? element;
+function shares(element: HTMLElement, event: MouseEvent, over = ".pixels, .block-maps:not([hidden])"): { x: number; y: number } | null {
+  const target = element.querySelector(over) ?? element;
   const box = target.getBoundingClientRect();
   if (!box.width || !box.height) return null;
   const at = { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };

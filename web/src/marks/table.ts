@@ -1,4 +1,4 @@
-// Rows that can be sorted by any column: numbers, shares as small bars, texts, classes, small images.
+// Rows that can be sorted by any column: numbers, shares as small bars, texts, classes, small images, small histories.
 
 import { classColour, type Theme } from "../colour.ts";
 import { row } from "../picture.ts";
@@ -8,6 +8,7 @@ import { ensure, make, setAttribute, setText } from "./elements.ts";
 import { counted, format, percent, withUnit } from "./format.ts";
 import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
+import { cellOf, paintHistory, said, trace } from "./history.ts";
 import { keyed, living, type Part } from "./keyed.ts";
 
 const MANY = 200; // rows shown at first
@@ -51,9 +52,44 @@ export const draw: Draw<Table> = (element, first, context) => {
     headers.forEach((header, i) => fillHeader(header, mark.columns[i] as Column));
     ensure(body, rows, shown.length, makeRow);
     rows.forEach((item, at) => fill(item, mark, shown[at] as number, theme));
-    keys.set(rows, shown.map((i) => part(mark, i)));
+    rows.forEach((item, at) => fold(item, mark, shown[at] as number));
+    const parts: [HTMLElement, Part][] = rows.flatMap((item, at) => {
+      const i = shown[at] as number;
+      return [[item, part(mark, i)] as [HTMLElement, Part], ...cells(item, i)];
+    });
+    keys.set(parts.map(([item]) => item), parts.map(([, told]) => told));
     more.hidden = shown.length === all.length;
     setText(more, `show more (${format(shown.length)} of ${counted(all.length, "row")})`);
+  }
+
+  /** Cells with a history are parts of their own: each is asked, and chooses its row's key and a step. */
+  function cells(item: Row, i: number): [HTMLElement, Part][] {
+    return mark.columns.flatMap((column, at) => (column.kind === "history" ? [[item.fields[at] as HTMLElement, cellOf(mark, column, i)] as [HTMLElement, Part]] : []));
+  }
+
+  /** A row that stands for several has a button that opens them. */
+  function fold(item: Row, table: Table, i: number): void {
+    const group = table.folds[i] ?? "";
+    const open = table.open.includes(group);
+    const field = item.fields[0];
+    let button = field?.querySelector<HTMLButtonElement>(".table-fold") ?? null;
+    if (!group || !field || !table.handle) return button?.remove();
+    if (!button) {
+      button = make("button", "table-fold");
+      button.type = "button";
+      button.addEventListener("click", (event) => {
+        event.stopPropagation();
+        const name = (event.currentTarget as HTMLElement).dataset["group"] ?? "";
+        const others = mark.open.filter((one) => one !== name);
+        context.set(mark.handle?.knob ?? "", (others.length < mark.open.length ? others : [...others, name]).join(","));
+      });
+    }
+    if (field.firstChild !== button) field.prepend(button);
+    button.dataset["group"] = group;
+    button.disabled = context.fixed;
+    setText(button, open ? "▾" : "▸");
+    setAttribute(button, "aria-expanded", String(open));
+    setAttribute(button, "aria-label", `${open ? "fold" : "unfold"} ${group}`);
   }
 
   function makeHeader(): HTMLTableCellElement {
@@ -77,9 +113,11 @@ export const draw: Draw<Table> = (element, first, context) => {
   function fillHeader(header: HTMLTableCellElement, column: Column): void {
     const button = header.firstElementChild as HTMLButtonElement;
     const here = sorted.column === column.name;
-    setText(button, column.name + (column.unit ? ` (${column.unit})` : "") + (here ? (sorted.descending ? " ↓" : " ↑") : ""));
+    setText(button, column.name + (column.unit && column.kind !== "history" ? ` (${column.unit})` : "") + (here ? (sorted.descending ? " ↓" : " ↑") : ""));
     button.disabled = column.kind === "image";
     header.dataset["kind"] = column.kind;
+    setAttribute(button, "title", column.note || null);
+    setAttribute(button, "aria-description", column.note || null);
     setAttribute(header, "aria-sort", here ? (sorted.descending ? "descending" : "ascending") : null);
   }
 
@@ -121,13 +159,14 @@ function rowsOf(mark: Table): number {
 function fill(item: Row, mark: Table, i: number, theme: Theme): void {
   item.classList.toggle("flagged", Boolean(mark.flagged?.data[i]));
   ensure(item, item.fields, mark.columns.length, () => make("td"));
-  mark.columns.forEach((column, at) => fillCell(item.fields[at] as HTMLTableCellElement, column, i, theme));
+  mark.columns.forEach((column, at) => fillCell(item.fields[at] as HTMLTableCellElement, mark, column, i, theme));
 }
 
-function fillCell(cell: HTMLTableCellElement, column: Column, i: number, theme: Theme): void {
+function fillCell(cell: HTMLTableCellElement, mark: Table, column: Column, i: number, theme: Theme): void {
   if (cell.dataset["kind"] !== column.kind) {
     cell.dataset["kind"] = column.kind;
     cell.replaceChildren();
+    cell.classList.remove("outside");
     if (column.kind === "image") cell.append(make("canvas", "pixels"));
     if (column.kind === "class") cell.append(make("span", "dot"), make("span"));
     if (column.kind === "share") {
@@ -135,6 +174,8 @@ function fillCell(cell: HTMLTableCellElement, column: Column, i: number, theme: 
       track.append(make("span", "share-fill"));
       cell.append(track, make("span", "share-text"));
     }
+    if (column.kind === "text") cell.append(make("span"));
+    if (column.kind === "history") cell.append(trace(), make("span", "history-text"));
   }
   const number = column.numbers?.data[i] ?? NaN;
   const [one, two] = [cell.firstElementChild as HTMLElement | null, cell.lastElementChild as HTMLElement | null];
@@ -148,7 +189,9 @@ function fillCell(cell: HTMLTableCellElement, column: Column, i: number, theme: 
   } else if (column.kind === "share" && one && two) {
     (one.firstElementChild as HTMLElement).style.width = `${Math.max(0, Math.min(1, number || 0)) * 100}%`;
     setText(two, percent(number));
-  } else setText(cell, column.kind === "text" ? (column.texts[i] ?? "") : (column.signed && number > 0 ? "+" : "") + format(number));
+  } else if (column.kind === "history") paintHistory(cell, mark, column, i);
+  else if (column.kind === "text") setText(two as HTMLElement, column.texts[i] ?? "");
+  else setText(cell, (column.signed && number > 0 ? "+" : "") + format(number));
 }
 
 function part(mark: Table, i: number): Part {
@@ -162,5 +205,6 @@ function part(mark: Table, i: number): Part {
 function told(column: Column, i: number): string {
   const number = column.numbers?.data[i] ?? NaN;
   if (column.kind === "text" || column.kind === "class") return column.texts[i] ?? format(number);
+  if (column.kind === "history") return said(column, i) || "not recorded";
   return column.kind === "share" ? percent(number) : withUnit(number, column.unit);
 }

@@ -1,4 +1,4 @@
-"""Rows of numbers, shares, texts, classes and small pictures."""
+"""Rows of numbers, shares, texts, classes, small pictures and small histories."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from ...core.marks import Column, Table
 from .. import typeset
 from ..cells import colour, pixels
 from ..sheet import Sheet
-from ..style import BOLD, HAIRLINE, INK, LABEL, MUTED, SOFT, WARN, Style, number, with_unit
+from ..style import ACCENT, BAD, BOLD, HAIRLINE, INK, LABEL, MUTED, PLAIN, SOFT, WARN, Style, number, with_unit
 
 PICTURE, ROW, GAP = 34.0, 18.0, 16.0
+HISTORY, TALL = 46.0, 13.0
+OUTSIDE = {-1: "↓ ", 1: "↑ ", 2: ""}
+"""What tells a cell outside the healthy range without its colour."""
 
 
 def draw(mark: Table, style: Style) -> Sheet:
@@ -24,12 +27,15 @@ def draw(mark: Table, style: Style) -> Sheet:
     high = PICTURE + 4 if any(c.kind == "image" for c in mark.columns) else ROW
     x = flags
     for column, wide in zip(mark.columns, widths, strict=True):
-        right = column.kind == "number"
+        right = column.kind in ("number", "history")
         arrow = (" ↓" if mark.descending else " ↑") if column.name == mark.sort else ""
         head = typeset.fit(column.name, LABEL, wide - typeset.width(arrow, LABEL, BOLD), BOLD) + arrow
         sheet.text(x + (wide if right else 0), 12, head, LABEL, MUTED, BOLD, "right" if right else "left")
         for row in range(count):
-            _cell(sheet, column, row, x, 20 + row * high, wide, high, style)
+            if column.kind == "history":
+                _history(sheet, mark, column, row, x, 20 + row * high, wide, high)
+            else:
+                _cell(sheet, column, row, x, 20 + row * high, wide, high, style)
         x += wide + GAP
     full = x - GAP if mark.columns else 0.0
     for row in range(count + 1):
@@ -49,8 +55,12 @@ def _said(column: Column, row: int) -> str:
     if column.kind == "share":
         value = float(column.numbers[row]) if column.numbers is not None else float("nan")
         return "NaN" if np.isnan(value) else f"{value * 100:.1f} %"
-    if column.kind == "number":
-        return with_unit(number(float(column.numbers[row])), column.unit) if column.numbers is not None else ""
+    if column.kind in ("number", "history"):
+        strange = 0 if column.outside is None else int(column.outside[row])
+        if column.kind == "history" and column.numbers is not None and np.isnan(column.numbers[row]) and strange != 2:
+            return ""
+        sign = OUTSIDE.get(strange, "")
+        return sign + with_unit(number(float(column.numbers[row])), column.unit) if column.numbers is not None else ""
     if column.texts:
         return typeset.visible(column.texts[row])
     return number(float(column.numbers[row])) if column.numbers is not None else ""
@@ -64,7 +74,7 @@ def _widths(mark: Table, count: int, style: Style) -> list[float]:
             wanted.append(max(PICTURE * _ratio(column), min(head, 90.0)))
             continue
         said = max((typeset.width(_said(column, row), LABEL) for row in range(count)), default=0.0)
-        extra = {"share": 58.0, "class": 14.0}.get(column.kind, 0.0)
+        extra = {"share": 58.0, "class": 14.0, "history": HISTORY + 12}.get(column.kind, 0.0)
         wanted.append(max(min(said, 320.0) + extra, min(head, 130.0)))
     over = sum(wanted) + GAP * (len(wanted) - 1) + 10 - style.width
     texts = [i for i, c in enumerate(mark.columns) if c.kind in ("text", "class")]
@@ -82,6 +92,43 @@ def _ratio(column: Column) -> float:
     if column.images is None or not len(column.images):
         return 1.0
     return column.images.shape[2] / max(1, column.images.shape[1])
+
+
+def _history(
+    sheet: Sheet, mark: Table, column: Column, row: int, x: float, y: float, wide: float, high: float
+) -> None:
+    """The healthy range as a band, the line over it, red where it leaves the range, and the number of now."""
+    base, strange = y + high / 2 + 2, 0 if column.outside is None else int(column.outside[row])
+    if strange:
+        sheet.rect(x - 4, y - 1, wide + 8, high - 2, fill=BAD, alpha=0.12)
+    colour = BAD if strange else INK
+    sheet.text(x + wide, base, _said(column, row), LABEL, colour, BOLD if strange else PLAIN, "right")
+    if mark.steps is None or column.histories is None or len(mark.steps) < 2:
+        return
+    bottom, top = column.span()
+    first, last = float(mark.steps[0]), float(mark.steps[-1])
+    across = x + HISTORY * (mark.steps - first) / max(last - first, 1e-12)
+
+    def up(values: np.ndarray) -> np.ndarray:
+        low, high_ = (np.log10([bottom, top])) if column.log else (bottom, top)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = ((np.log10(values) if column.log else values) - low) / (high_ - low)
+        return base + 2 - TALL * np.where(np.isnan(share), np.nan, np.clip(share, 0, 1))
+
+    line = np.asarray(column.histories[row], float)
+    known = np.isfinite(line)
+    if column.healthy is not None and known.any():
+        ends = np.asarray(column.healthy[row], float)
+        band = np.column_stack([np.append(across, across[::-1]), np.append(up(ends[:, 0]), up(ends[::-1, 1]))])
+        sheet.area(band[np.isfinite(band).all(1)], SOFT)
+    sheet.line(across, up(line), MUTED, 0.9)
+    if column.healthy is not None:
+        low, high_ = (line, line) if column.spreads is None else (column.spreads[row, :, 0], column.spreads[row, :, 1])
+        bad = known & ((low < column.healthy[row, :, 0]) | (high_ > column.healthy[row, :, 1]))
+        sheet.dots(np.column_stack([across, up(line)])[bad], 1.3, BAD)
+    if mark.cursor is not None and first <= mark.cursor <= last:
+        at = x + HISTORY * (mark.cursor - first) / max(last - first, 1e-12)
+        sheet.line([at, at], [base + 2 - TALL, base + 2], ACCENT, 0.8)
 
 
 def _cell(sheet: Sheet, column: Column, row: int, x: float, y: float, wide: float, high: float, style: Style) -> None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 class Activations(Signal):
-    """How each layer answers the batch that is trained on: the distribution, and the shares of dead and of saturated
-    units.
+    """How each layer answers the batch that is trained on: the distribution with its mean and standard deviation, and the
+    shares of dead and of saturated units.
 
     *Meaning* a dead unit is never above zero where a ReLU cuts, or answers the same to everything elsewhere: it
     passes no gradient and can't come back by itself. A saturated activation lies within 1 % of an end of a bounded
@@ -26,10 +26,12 @@ class Activations(Signal):
     needs = frozenset({"activations"})
 
     def __call__(self, step: Step) -> Values:
-        """``activations/<layer>``, ``activations/<layer>/dead`` and ``activations/<layer>/saturated``."""
+        """``activations/<layer>`` and its ``/mean``, ``/std``, ``/dead`` and ``/saturated``."""
         found: dict[str, object] = {}
         for name, reading in step.activations.items():
             found[f"activations/{name}"] = reading.values
+            if reading.values.statistics[4]:
+                found[f"activations/{name}/mean"], found[f"activations/{name}/std"] = reading.values.statistics[2:4].tolist()
             if reading.dead is not None:
                 found[f"activations/{name}/dead"] = reading.dead
             if reading.saturated is not None:

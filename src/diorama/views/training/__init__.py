@@ -8,6 +8,7 @@ ROOM = Room(
     question="What is the network learning, and is it learning well?",
     order=0,
     training=(
+        Place("health", columns=12, rows=3),
         Place("curves", columns=8, rows=3),
         Place("findings", columns=4, rows=3),
         Place("activations", columns=12, rows=3),
@@ -32,8 +33,8 @@ ROOM = Room(
             training=(
                 Place("cells", columns=8, rows=5),
                 Place("findings", columns=4, rows=5),
-                Place("curves", columns=8, rows=4),
-                Place("distributions", columns=4, rows=4),
+                Place("health", columns=8, rows=4),
+                Place("curves", columns=4, rows=4),
             ),
             input=(
                 Place("cells", columns=12, rows=5),
@@ -45,8 +46,8 @@ ROOM = Room(
             training=(
                 Place("words", columns=8, rows=5),
                 Place("findings", columns=4, rows=5),
-                Place("curves", columns=8, rows=4),
-                Place("confusion", columns=4, rows=4),
+                Place("health", columns=8, rows=4),
+                Place("curves", columns=4, rows=4),
             ),
             input=(
                 Place("words", columns=12, rows=5),
@@ -60,7 +61,7 @@ ROOM = Room(
                 Place("boundary", columns=6, rows=6),
                 Place("curves", columns=6, rows=3),
                 Place("findings", columns=6, rows=3),
-                Place("activations", columns=12, rows=3),
+                Place("health", columns=12, rows=3),
             ),
             input=(
                 Place("boundary", columns=6, rows=6),
@@ -71,10 +72,11 @@ ROOM = Room(
         Opening(
             when=("table", "classification"),
             training=(
-                Place("curves", columns=8, rows=4),
+                Place("health", columns=8, rows=4),
                 Place("findings", columns=4, rows=4),
-                Place("boundary", columns=6, rows=5),
-                Place("confusion", columns=6, rows=5),
+                Place("curves", columns=4, rows=5),
+                Place("boundary", columns=4, rows=5),
+                Place("confusion", columns=4, rows=5),
             ),
             input=(
                 Place("activations", columns=12, rows=4),
@@ -85,10 +87,10 @@ ROOM = Room(
         Opening(
             when=("table",),
             training=(
-                Place("curves", columns=8, rows=4),
+                Place("health", columns=8, rows=4),
                 Place("findings", columns=4, rows=4),
+                Place("curves", columns=6, rows=5),
                 Place("boundary", columns=6, rows=5),
-                Place("distributions", columns=6, rows=5),
             ),
             input=(
                 Place("activations", columns=12, rows=4),
@@ -98,12 +100,11 @@ ROOM = Room(
         ),
         Opening(
             training=(
-                Place("curves", columns=8, rows=3),
+                Place("health", columns=12, rows=3),
+                Place("curves", columns=4, rows=3),
                 Place("findings", columns=4, rows=3),
-                Place("activations", columns=12, rows=3),
-                Place("weights", columns=4, rows=3),
-                Place("distributions", columns=4, rows=3),
                 Place("confusion", columns=4, rows=3),
+                Place("activations", columns=12, rows=3),
             ),
             input=(
                 Place("activations", columns=12, rows=5),

@@ -1,0 +1,277 @@
+"""Every layer's health at a glance: what is wrong, where, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table
+from ...core.picture import Picture, Progress
+from ...core.saying import plain
+from ...core.selection import Selection, layer_key
+from ...record import ranges
+from .. import layer_health, recorded
+from ..layer_health import MEASURES, Cell, Judged, Measure
+from ..recorded import Floats, Steps
+from ..view import View
+
+if TYPE_CHECKING:
+    from ...run import Run
+    from ...scene import Scene
+
+_MANY = 40
+"""More rows than this do not stand in one place of the page: repeated blocks are folded."""
+_SHARES = ("dead", "saturated", "moved")
+
+
+class Health(View):
+    """A row a layer: how fast it changes, what gradient reaches it, how it answers, how much of it takes part, and when it
+    settled, each with its history and the range in which such numbers lie in a healthy training.
+
+    *Meaning* a cell is coloured where its last three readings lie outside that range, or where it is not a number; red places of
+    its line lay outside when they were read. The ranges are drawn behind the lines, and each column's header names its source.
+    *Error* exact at every reading; between two places of a small line the mean is drawn, and its lowest and highest value are
+    judged.
+    """
+
+    title = "Health"
+    question = "Which layers learn well, and what is wrong with the others?"
+    family = "process"
+    papers = ("Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks",)
+    rows = ("C11", "C13", "C20")
+    needs = "record"
+    follows = ("layer",)
+
+    sort: str = knob("severity", "Order of the rows: what is worst first, or as the network runs.",
+                     choices=("severity", "place"), main=True)
+    fold: str = knob("auto", "One row for a place of repeated blocks, with its worst layer; auto does so beyond 40 layers.",
+                     choices=("auto", "yes", "no"))
+    open: str = knob("", "The folded rows that are open, with commas between them; 'all' opens every one.")
+    limit: int = knob(200, "The most rows that are shown.", low=1, high=5000)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """First the table; then, where a layer is chosen, its curves below."""
+        run = scene.run
+        if run is None:
+            return
+        step = run.last_step if scene.step is None or scene.step == max(scene.steps, default=0) else scene.step
+        layers = layer_health.layers_of(run, step)
+        names = run.series_names
+        if not layers:
+            raise NotApplicable(
+                "nothing was recorded of any layer's weights: " + recorded.lacking(run, "weights") + "; the view curves shows "
+                "what the loop reported"
+            )
+        readings = layer_health.read(run, layers, names)
+        if not readings:
+            raise NotApplicable("nothing was recorded of any layer: " + recorded.lacking(run, "weights"))
+        health = layer_health.judged(layers, readings, step)
+        table = self._table(health, step)
+        chosen = [key.layer for key in selection.all("layer")]
+        detail = [row for name in dict.fromkeys(chosen) for row, layer in enumerate(layers) if layer["name"] == name]
+        caption = self._caption(health, step)
+        if not detail:
+            yield self.picture(scene, selection, "Health", table, caption)
+            return
+        yield self.picture(scene, selection, "Health", table, caption, final=False)
+        marks = (table, *(_curves(run, health, row, step) for row in detail[:2]))
+        yield self.picture(scene, selection, "Health", Group(children=marks), caption)
+
+    def _table(self, health: Judged, step: int) -> Table:
+        shown = self._rows(health)
+        axis = _axis(health)
+        rows = [row for row, _, _ in shown]
+        columns = [Column(name="layer", kind="text", texts=tuple(name for _, name, _ in shown))]
+        columns += [
+            _history(measure, health, rows, axis) for measure in MEASURES if measure.name in health.readings
+        ]
+        if "update" in health.readings:
+            columns.append(Column(
+                name="settled", kind="text", texts=tuple(_settled(health.settled[row]) for row in rows),
+                note="Since when its updates have stayed below a tenth of its largest ones.",
+            ))
+        columns.append(Column(name="what is wrong", kind="text", texts=tuple(_wrong(health, row) for row in rows)))
+        folds = tuple(group for _, _, group in shown)
+        keys = tuple(layer_key(health.layers[row]["name"]) for row in rows)
+        return Table(
+            columns=tuple(columns), row_keys=keys, steps=axis.astype(np.float64), cursor=float(step),
+            flagged=np.array([health.severity(row) > 0 for row in rows]),
+            folds=folds if any(folds) else (), open=self._opened(health) if any(folds) else (),
+            handle=Handle(knob="open", kind="type", value=self.open) if any(folds) else None,
+        )
+
+    def _opened(self, health: Judged) -> tuple[str, ...]:
+        groups = layer_health.repeated(health.layers)
+        if self.open.strip() == "all":
+            return tuple(groups)
+        return tuple(name for name in map(str.strip, self.open.split(",")) if name in groups)
+
+    def _rows(self, health: Judged) -> list[tuple[int, str, str]]:
+        """What is shown, in order: a layer's number, what its row is called, and the group that it opens."""
+        count = len(health.layers)
+        folding = self.fold == "yes" or (self.fold == "auto" and count > _MANY)
+        groups = layer_health.repeated(health.layers) if folding else {}
+        member = {row: name for name, rows in groups.items() for row in rows}
+        order = [health.order(row) if self.sort == "severity" else (0.0, 0, row) for row in range(count)]
+        heads: list[tuple[int, str]] = []
+        for row in range(count):
+            name = member.get(row)
+            if name is None:
+                heads.append((row, ""))
+            elif row == groups[name][0]:
+                heads.append((min(groups[name], key=health.order), name))
+        if self.sort == "severity":
+            heads.sort(key=lambda head: order[head[0]])
+        opened = set(self._opened(health)) if groups else set()
+        found: list[tuple[int, str, str]] = []
+        for row, name in heads:
+            if not name:
+                found.append((row, health.layers[row]["name"], ""))
+                continue
+            worst = f", worst {health.layers[row]['name']}" if health.severity(row) else ""
+            found.append((row, f"{name} × {len(groups[name])}{worst}", name))
+            if name in opened:
+                found += [(one, f"\u2003{health.layers[one]['name']}", "") for one in sorted(groups[name], key=order.__getitem__)]
+        return found[: self.limit]
+
+    def _caption(self, health: Judged, step: int) -> str:
+        count = len(health.layers)
+        bad = [row for row in range(count) if health.severity(row) > 0]
+        layers = "layer" if count == 1 else "layers"
+        if not bad:
+            told = f"At step {step} all numbers of {'the' if count == 1 else 'all'} {count} {layers} lie in their healthy ranges. "
+        else:
+            worst = min(bad, key=health.order)
+            told = (
+                f"At step {step} {len(bad)} of {count} {layers} {'has' if len(bad) == 1 else 'have'} a number outside its healthy "
+                f"range; worst is {health.layers[worst]['name']}: {_wrong(health, worst)}. "
+            )
+        few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
+        early = f"Only {few} readings yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""
+        return (
+            told + early + "Each number has its history, with the healthy range behind it; click one to choose the layer and the "
+            "step. The arrow beside a red one says to which side it lies."
+        )
+
+
+def _axis(health: Judged) -> Steps:
+    """The steps of all small histories."""
+    every = [found.steps for found in health.readings.values()]
+    longest = max(every, key=len)
+    steps = longest if all(np.isin(one[[0, -1]], longest).all() for one in every if len(one)) else np.unique(np.concatenate(every))
+    return layer_health.columns(steps)[0]
+
+
+def _history(measure: Measure, health: Judged, rows: Sequence[int], axis: Steps) -> Column:
+    found, (low, high) = health.readings[measure.name], health.ends[measure.name]
+    mean, least, most = layer_health.drawn(found.values[rows], found.steps, axis)
+    ends = [layer_health.drawn(np.where(np.isfinite(end[rows]), end[rows], np.nan), found.steps, axis)[0] for end in (low, high)]
+    open_ends = [np.where(np.isnan(end), sign * np.inf, end) for end, sign in zip(ends, (-1, 1), strict=True)]
+    factor = 100.0 if measure.name in _SHARES else 1.0
+    cells = [health.cells[measure.name][row] for row in rows]
+    alone = all(np.array_equal(mean, other, equal_nan=True) for other in (least, most))
+    healthy = np.stack(open_ends, 2) * factor
+    return Column(
+        name=measure.name, kind="history", numbers=np.array([factor * cell.value for cell in cells]),
+        histories=(factor * mean).astype(np.float32),
+        spreads=None if alone else (factor * np.stack([least, most], 2)).astype(np.float32),
+        healthy=healthy.astype(np.float32), outside=np.array([cell.outside for cell in cells], np.int8),
+        log=measure.log, range=_span(measure, factor * found.values), unit="%" if measure.name in _SHARES else "",
+        note=f"{measure.meaning} Healthy: {_said(measure)}",
+    )
+
+
+def _span(measure: Measure, values: Floats) -> tuple[float, float]:
+    """One scale for all rows and for all steps, so that it stays where it is while time is scrubbed."""
+    if measure.name in _SHARES:
+        return 0.0, 100.0
+    good = values[np.isfinite(values) & ((values > 0) | (not measure.log))]
+    if not good.size:
+        return (0.1, 1.0) if measure.log else (0.0, 1.0)
+    # A few readings far away would press all lines flat.
+    low, high = (float(end) for end in np.quantile(good, [0.002, 0.998]))
+    if low == high:
+        return (low / 2, high * 2) if measure.log else (low - 0.5, high + 0.5)
+    return low, high
+
+
+def _said(measure: Measure) -> str:
+    """A range in words, with its source."""
+    told = []
+    for one in (measure.range, measure.upper):
+        if one is None:
+            continue
+        beside = f" × {one.beside}" if one.beside else ""
+        ends = [f"{word} {end:g}{beside}" for word, end in (("at least", one.low), ("at most", one.high)) if np.isfinite(end)]
+        told.append(f"{' and '.join(ends)} ({one.source})")
+    return plain("; ".join(told)) + "."
+
+
+def _settled(step: int | None) -> str:
+    return "still moves" if step is None else f"step {step}"
+
+
+def _wrong(health: Judged, row: int) -> str:
+    """What is wrong with a layer in words: its worst number first."""
+    bad = health.wrong(row)
+    told = [_reason(name, cell) for name, cell in bad[:2]]
+    more = f" and {len(bad) - 2} more" if len(bad) > 2 else ""
+    return plain("; ".join(told)) + more
+
+
+def _reason(name: str, cell: Cell) -> str:
+    measure = next(one for one in MEASURES if one.name == name)
+    if cell.outside == 2:
+        return f"{name} is not a number since step {cell.since}"
+    if cell.outside < 0:
+        words = measure.range.below
+    else:
+        words = (measure.upper or measure.range).above
+    value = f"{100 * cell.value:.0f} %" if name in _SHARES else f"{cell.value:.3g}"
+    return f"{words} ({name} {value}, since step {cell.since})"
+
+
+def _curves(run: Run, health: Judged, row: int, step: int) -> Node:
+    """Every number of a layer as a curve over its healthy range."""
+    name = health.layers[row]["name"]
+    moments = recorded.as_marks(recorded.events(run))
+    charts = []
+    for measure in MEASURES:
+        found = health.readings.get(measure.name)
+        if found is None or not found.known[row].any():
+            continue
+        known = found.known[row]
+        steps, values = found.steps[known], found.values[row, known]
+        axis = layer_health.columns(steps, 400)[0]
+        mean, least, most = (one[0] for one in layer_health.drawn(values[None], steps, axis))
+        low, high = (end[row, known] for end in health.ends[measure.name])
+        bottom, top = _room(measure, values)
+        ends = [layer_health.drawn(np.clip(end, bottom, top)[None], steps, axis)[0][0] for end in (low, high)]
+        x = axis.astype(np.float64)
+        series = [
+            Series(name="healthy range", x=x, y=ends[0], low=ends[0], high=ends[1], band=True, colour=3),
+            Series(name=measure.name, x=x, y=mean, low=least, high=most, key=layer_key(name), colour=0),
+        ]
+        charts.append(Lines(
+            title=measure.name, caption=measure.meaning, series=tuple(series), y_log=measure.log, y_range=(bottom, top),
+            events=moments, cursor=float(step), height=110,
+        ))
+    return Group(title=name, children=tuple(charts))
+
+
+def _room(measure: Measure, values: Floats) -> tuple[float, float]:
+    """The part of an axis that a curve takes, with some room."""
+    if measure.name in _SHARES:
+        return 0.0, 1.0
+    good = values[np.isfinite(values) & ((values > 0) | (not measure.log))]
+    if not good.size:
+        return (0.1, 1.0) if measure.log else (0.0, 1.0)
+    low, high = float(good.min()), float(good.max())
+    if measure.log:
+        return low / 1.5, high * 1.5
+    pad = 0.1 * (high - low) or 0.5
+    return low - pad, high + pad
