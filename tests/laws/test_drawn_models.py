@@ -196,8 +196,7 @@ def test_a_training_is_read_back(seed: int, tmp_path: Path) -> None:
     torch.testing.assert_close(_score(again, x), _score(model, x))
     read = {name.split("/")[1] for name in run.series_names if name.startswith("activations/")}
     assert read <= set(_by_hooks(model, x))
-    wanted = {"curves", "findings", "confusion", "weights"}
-    if not traits(seed).dtype.is_complex:  # signals leave complex parameters out, and such inputs have no gradients
-        # What sums up inputs of one kind says that it cannot where there are several.
-        wanted |= {"distributions", "contrast"} if isinstance(x, Tensor) else {"distributions"}
+    wanted = {"curves", "findings", "confusion", "weights", "distributions"}
+    if isinstance(x, Tensor):  # what sums up inputs of one kind says that it cannot where there are several
+        wanted.add("contrast")
     assert _drawn_by(run.scene(10)) > wanted

@@ -20,6 +20,7 @@ class LayerFact(msgspec.Struct):
     units: Count = 0
     shape: list[int] = []
     order: int = 0
+    complex: bool = False
 
 
 class Parent(msgspec.Struct):

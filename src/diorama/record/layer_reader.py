@@ -141,7 +141,9 @@ class LayerReader:
         tensor = first_tensor(output)
         if tensor is None:
             tensor = step_rows(output)
-        if tensor is None or not tensor.is_floating_point() or tensor.ndim < 2 or not tensor.numel():
+        if tensor is None or tensor.ndim < 2 or not tensor.numel():
+            return
+        if not tensor.is_floating_point() and not tensor.is_complex():
             return
         if self._only_training and (name in self._found or call > 8):
             return  # a second pass before the step: the first one stands for it
@@ -149,6 +151,8 @@ class LayerReader:
             self._take(name, module, tensor.detach(), _looked_up(args))
 
     def _take(self, name: str, module: nn.Module, tensor: Tensor, looked_up: bool) -> None:
+        whole = tensor.is_complex()
+        tensor = tensor.abs() if whole else tensor
         flat = flattened(tensor)
         stride = -(-flat.numel() // SAMPLE) | 1 if flat.numel() > SAMPLE else 1
         sample = flat[::stride].clone()
@@ -161,11 +165,12 @@ class LayerReader:
         others = [k for k in range(tensor.ndim) if k != axis]
         # Whether a unit is ever above zero takes all its answers; whether it varies at all shows in a part of them.
         seen = tensor if rectified else _thinned(tensor, axis)
-        # Rows that no example asked for are not dead, and one row for all is no answer that has ceased.
-        alive = looked_up and not rectified
+        # Rows that no example asked for are not dead, and one row for all is no answer that has ceased. What turns at one
+        # magnitude is not dead either.
+        alive = whole or (looked_up and not rectified)
         peak = None if alive else _by_unit(seen, axis, others, largest=True)
         trough = None if alive or rectified else _by_unit(seen, axis, others, largest=False)
-        bounded = [sample] if any(isinstance(module, kinds) for kinds, _, _ in _ENDS) else []
+        bounded = [sample] if not whole and any(isinstance(module, kinds) for kinds, _, _ in _ENDS) else []
         before = self._found.get(name)
         if before is None:
             self._found[name] = Partial([sample], peak, trough, bounded, rectified)

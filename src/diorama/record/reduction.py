@@ -40,12 +40,13 @@ def reduce(
 
 
 def flattened(tensor: Tensor) -> Tensor:
-    """A tensor's elements as one row of float32 (of float64 where they are float64), without gradients."""
+    """A tensor's elements as one row of float32 (of float64 where they are float64), without gradients; of complex
+    numbers their magnitudes."""
     tensor = local(tensor.detach())
     if tensor.layout is not torch.strided:
         tensor = tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.to_dense()
     if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
+        tensor = tensor.resolve_conj().abs()
     if tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.float()
     if not tensor.is_contiguous() and tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
@@ -76,7 +77,7 @@ def copies(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> tuple[d
         copy = into.get(name)
         if copy is None:
             copy = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
-        if tensor.numel() <= _CHUNK or not tensor.is_contiguous():
+        if tensor.numel() <= _CHUNK or not tensor.is_contiguous() or tensor.is_complex():
             squares.append(torch.linalg.vector_norm(copy.copy_(tensor)).square().double())
         else:
             parts = zip(torch.split(tensor.reshape(-1), _CHUNK), torch.split(copy.reshape(-1), _CHUNK), strict=True)

@@ -102,7 +102,9 @@ class Subject:
     # What is known.
 
     def _learn(self) -> None:
-        self.parameters = {name: p for name, p in self.model.named_parameters() if p.is_floating_point()}
+        self.parameters = {
+            name: p for name, p in self.model.named_parameters() if p.is_floating_point() or p.is_complex()
+        }
         """The parameters that can be trained, by name."""
         self._modules: list[tuple[nn.Module, Children, Tensors]] = [
             (

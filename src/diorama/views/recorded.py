@@ -57,6 +57,17 @@ def lacking(run: Run, what: str) -> str:
     return next((text for text in told if word in text), "they will appear with the first readings")
 
 
+def of_complex(run: Run, name: str) -> bool:
+    """Whether a recorded distribution is one of complex numbers, of which a run holds the magnitudes."""
+    kind, _, about = name.partition("/")
+    if kind == "activations":
+        layer = about.removesuffix("/probe")
+        return any(fact.get("complex") and fact.get("name") == layer for fact in run.meta.get("layers") or ())
+    stem = about.removesuffix("*") if about.endswith("*") else None  # many parameters are read in groups
+    told = [fact[2] for fact in run.meta.get("parameters") or () if (fact[0] == about if stem is None else fact[0].startswith(stem))]
+    return any("complex" in kind for kind in told)
+
+
 @dataclasses.dataclass(frozen=True)
 class Recorded:
     """A scalar series of a run: its chart, what it is called there, and the key of what it is about."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +86,43 @@ def test_units_turn_the_morph_by_their_real_effect() -> None:
     picture = scene.view("morph", example=0)
     assert picture.final
     assert all(np.isfinite(mark.values).all() for mark in picture.marks() if isinstance(mark, Bars))
+
+
+def test_a_training_of_complex_numbers_is_recorded(tmp_path: Path) -> None:
+    """Weights, gradients, updates and activations of complex numbers are recorded as magnitudes, and the view says so."""
+    model, x = _scene().model, torch.randn(12, 6, generator=torch.Generator().manual_seed(2))
+    y, rows = torch.arange(12) % 3, []
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    handle = model.first.register_forward_hook(lambda module, args, output: rows.append(output.detach().clone()))
+    with diorama.watch(model, tmp_path / "run", probe=(x, y), optimizer=optimizer, every=1) as recorder:
+        before = model.first.weight.detach().clone()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        trained, slope = rows[-1], model.first.weight.grad.clone()
+        optimizer.step()
+        recorder.step(loss=loss)
+    handle.remove()
+    run = diorama.open(tmp_path / "run")
+    now = model.first.weight.detach()
+    wanted = {
+        "weights/first.weight": now, "gradients/first.weight": slope, "updates/first.weight": now - before,
+        "activations/first": trained,
+    }
+    for name, tensor in wanted.items():
+        found = run.histograms(name)
+        assert found.norm[-1] == pytest.approx(float(torch.linalg.vector_norm(tensor)), rel=1e-4), name
+        assert (found.low[-1], found.high[-1]) == pytest.approx((float(tensor.abs().min()), float(tensor.abs().max())), rel=1e-4)
+    assert "activations/first/dead" not in run.series_names
+    ratio = run.series("updates/first.weight/ratio")[1][-1]
+    assert ratio == pytest.approx(float(torch.linalg.vector_norm(now - before) / torch.linalg.vector_norm(before)), rel=1e-4)
+    for of in ("weights", "gradients", "updates", "activations"):
+        assert "magnitude" in run.scene(1).view("distributions", of=of, layer="first").note
+    assert "magnitude" not in run.scene(1).view("distributions", of="weights", layer="out").note
+
+
+def test_two_classes_of_complex_inputs_are_told_apart() -> None:
+    """Where inputs have no gradients a method that only asks the network takes the default's place, and it is said."""
+    picture = _scene(False).view("contrast", limit=3)
+    assert picture.note.startswith("Occlusion takes the place of Integrated gradients")
+    with pytest.raises(DioramaError, match="complex"):
+        _scene(False).view("contrast", method="gradient", limit=3)

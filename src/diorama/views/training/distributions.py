@@ -76,7 +76,9 @@ class Distributions(View):
         cursor = float(scene.step) if scene.step is not None else None
         draw = self._ridges if self.form == "ridges" else self._bands
         lacking = f"{', '.join(without)}: no distribution of {name} was recorded there." if without else ""
-        notes = [note, lacking, *(_odd(one) for one in sets), _beyond(sets, low, high)]
+        whole = "The numbers are complex; what is shown of them is their magnitude." if any(
+            recorded.of_complex(run, name) for run in runs) else ""
+        notes = [note, whole, lacking, *(_odd(one) for one in sets), _beyond(sets, low, high)]
         yield self.picture(
             scene, selection, title, draw(sets, (low, high), kind, cursor), self._caption(sets, kind, low, high),
             note=" ".join(filter(None, notes)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import time
@@ -14,9 +15,10 @@ from ...core import registry
 from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import build, title_of
 from ...core.selection import Key, Selection
-from ...methods.attribute import EachClass, aim
+from ...data.nesting import Nested
+from ...methods.attribute import EachClass, aim, attributions
 from ...methods.cost import Cost
-from ...methods.method import Looking, Method
+from ...methods.method import Attribution, Looking, Method
 from ...model.targets import Target
 from ...model.unwrap import fed
 from ...scene import Scene
@@ -37,6 +39,8 @@ QUICK = 4
 """A quick method takes so many passes at most."""
 RULES = ("epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "alpha_beta", "deep_taylor")
 """The rules of relevance propagation that its group shows side by side."""
+INSTEAD = ("occlusion", "kernel_shap")
+"""Where the default method does not fit: they take any model, as they only ask it."""
 MOST = 16
 """So many chosen examples are explained at most."""
 COMPARED = 64
@@ -132,6 +136,20 @@ def looking(scene: Scene, current: Current, *, compared: bool = False) -> Lookin
         scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits, baseline=others,
     )
+
+
+def explained(look: Looking, x: Nested, target: Any, method: Method) -> tuple[Method, Attribution, str]:
+    """What the default method of a view says; where it does not fit, the first that only asks the model, and why."""
+    try:
+        *_, found = attributions(look, x, target, method)
+        return method, found, ""
+    except NotApplicable as error:
+        for name in INSTEAD:
+            other = registry.methods[name]()
+            with contextlib.suppress(NotApplicable):
+                *_, found = attributions(look, x, target, other)
+                return other, found, f"{title_of(type(other))} takes the place of {title_of(type(method))}: {error}."
+        raise
 
 
 def wanted(selection: Selection) -> Any:

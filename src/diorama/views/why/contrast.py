@@ -16,7 +16,7 @@ from ...model.unwrap import fed
 from ...scene import Scene
 from .. import pairs
 from ..view import View
-from ._asked import looking
+from ._asked import explained, looking
 from ._contrasting import Gathered, body, caption, checks, hidden
 
 BATCH = 16
@@ -78,8 +78,7 @@ class Contrast(View):
         look = looking(scene, current)
         kind = registry.methods[self.method]
         steps = {"steps": self.steps} if self.method == "integrated_gradients" else {}
-        method, target = kind(**steps), (a, b)
-        name = title_of(kind) + "".join(f" ({count} steps)" for count in steps.values())
+        target, method, note = (a, b), kind(**steps), ""
         own = pairs.members(scene)
         chosen = [np.flatnonzero(own == k)[: self.limit] for k in (a, b)]
         if not len(chosen[0]) and not len(chosen[1]):
@@ -88,8 +87,13 @@ class Contrast(View):
             )
         # In turns, so that the first pictures show both.
         order = [int(part[k]) for k in range(max(map(len, chosen))) for part in chosen if k < len(part)]
-        *_, mine = attributions(look, current.x, target, method)
+        if self.method == type(self).method:
+            method, mine, note = explained(look, current.x, target, method)
+        else:
+            *_, mine = attributions(look, current.x, target, method)
+        name = title_of(type(method)) + "".join(f" ({count} steps)" for count in steps.values() if type(method) is kind)
         gathered = Gathered(scene, current, a, b, why, name, mine)
+        gathered.note = note
         for first in range(0, len(order), BATCH):
             chunk = order[first : first + BATCH]
             *_, found = attributions(look, fed(scene.model, scene.live.batch(chunk)), target, method)
