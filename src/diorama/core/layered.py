@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-ACROSS, DOWN, PADDING, TITLE = 18.0, 30.0, 10.0, 20.0
-"""Between blocks beside each other, between ranks, round what is in an open block, and the height of its title."""
+ACROSS, DOWN, PADDING = 18.0, 30.0, 10.0
+"""Between blocks beside each other, between ranks, and round what is in an open block, below its title."""
 _PASSING = 14.0
 """The width kept free for an edge that passes a rank."""
 _IN, _OUT = "\0in", "\0out"
+_TOGETHER = 3
+"""So many edges of a block that pass ranks share one way, and leave it where they arrive."""
 _SWEEPS, _STRAIGHTENINGS = 12, 16
 
 
 class Node(NamedTuple):
-    """A block with its size; of one that holds others the width is only the least."""
+    """A block with its size; of one that holds others the width is only the least, and the height that of its title."""
 
     id: str
     parent: str
@@ -88,7 +91,7 @@ def layered(nodes: tuple[Node, ...], edges: tuple[tuple[str, str], ...]) -> Layo
         for child, place in level.places.items():
             places[child] = place = Place(place.x + dx, place.y + dy, place.width, place.height)
             if child in inside:
-                left, top = place.x + (place.width - inside[child].width) / 2, place.y + PADDING + TITLE
+                left, top = place.x + (place.width - inside[child].width) / 2, place.y + place.height - PADDING - inside[child].height
                 within += [(child, left, top), inside[child].doorways(place, left, top)]
         waiting += reversed(within)
     return Layout(places, tuple(routes), inside[""].width, inside[""].height)
@@ -159,9 +162,10 @@ class _Level:
         items = {node.id: self._item(node) for node in parts} | {door: _Item(door, 1, 1) for door in doors}
         for name, rank in ranks(list(items), [link[:2] for link in links]).items():
             items[name].rank = rank
-        chains = [_chain(link, items) for link in links]
+        chains = _chains(links, items)
         rows: list[list[_Item]] = [[] for _ in range(max((item.rank for item in items.values()), default=-1) + 1)]
-        for item in (*items.values(), *(item for chain in chains for item in chain if item.passes)):
+        passing = (item for chain, _ in chains for item in chain if item.passes)
+        for item in dict.fromkeys((*items.values(), *passing)):
             rows[item.rank].append(item)
         _order(rows)
         _straighten(rows)
@@ -174,7 +178,7 @@ class _Level:
             item.x -= left
         self.tops, self.heights = tops, heights
         self.doors = {door: items[door].x if door in items else self.width / 2 for door in (_IN, _OUT)}
-        self.routes = [self._route(link, chain) for link, chain in zip(links, chains, strict=True)]
+        self.routes = [self._route(link, *chain) for link, chain in zip(links, chains, strict=True)]
         self.places = {
             item.name: Place(item.x - item.width / 2, self._top(item), item.width, item.height)
             for item in items.values() if item.name not in self.doors
@@ -187,12 +191,12 @@ class _Level:
             return _Item(node.id, node.width, node.height)
         wide = max(level.width + 2 * PADDING, node.width)
         arrives, leaves = (level.doors[door] - level.width / 2 for door in (_IN, _OUT))
-        return _Item(node.id, wide, level.height + 2 * PADDING + TITLE, arrives, leaves)
+        return _Item(node.id, wide, level.height + 2 * PADDING + node.height, arrives, leaves)
 
     def _top(self, item: _Item) -> float:
         return self.tops[item.rank] + (self.heights[item.rank] - item.height) / 2
 
-    def _route(self, link: _Link, chain: list[_Item]) -> Route:
+    def _route(self, link: _Link, chain: list[_Item], turned: bool) -> Route:
         points: list[tuple[float, float]] = []
         for number, item in enumerate(chain):
             if item.passes:
@@ -204,7 +208,6 @@ class _Level:
                 points.append((item.x + item.leaves, self._top(item) + item.height))
             else:
                 points.append((item.x + item.arrives, self._top(item)))
-        turned = chain[0].name != link.source
         arrow = link.target != _OUT and link.target not in self.inside
         return Route(tuple(reversed(points) if turned else points), link.edge, arrow)
 
@@ -270,17 +273,32 @@ def _sorted(names: Sequence[str], following: dict[str, list[str]]) -> tuple[list
     return list(reversed(done)), closing
 
 
-def _chain(link: _Link, items: dict[str, _Item]) -> list[_Item]:
-    """The items that an edge passes, from above, with one of its own in each rank between."""
-    high, low = items[link.source], items[link.target]
-    if high.rank >= low.rank:
-        high, low = low, high
-    between = [_Item("", _PASSING, 1, passes=True, rank=rank) for rank in range(high.rank + 1, low.rank)]
-    chain = [high, *between, low] if low is not high else [high]
-    for above, below in zip(chain, chain[1:], strict=False):
-        above.after.append(below)
-        below.before.append(above)
-    return chain
+def _chains(links: Sequence[_Link], items: dict[str, _Item]) -> list[tuple[list[_Item], bool]]:
+    """The items that each edge passes, from above, and whether it flows upwards.
+
+    An edge has an item of its own in each rank between its ends. Where many edges of a block pass ranks they share these,
+    and only the first has the whole way: a network in which all is joined with all stays readable.
+    """
+    long = [link.source for link in links if items[link.target].rank - items[link.source].rank > 1]
+    shared: dict[str, list[_Item]] = {source: [] for source, count in Counter(long).items() if count >= _TOGETHER}
+    found = []
+    for link in links:
+        high, low = items[link.source], items[link.target]
+        turned = high.rank >= low.rank
+        if turned:
+            high, low = low, high
+        way = shared.get(link.source, []) if not turned else []
+        length = max(0, low.rank - high.rank - 1)
+        known = min(len(way), length)
+        fresh = [_Item("", _PASSING, 1, passes=True, rank=high.rank + 1 + at) for at in range(known, length)]
+        begin = way[known - 1] if known else high
+        way += fresh
+        chain = [begin, *fresh, low] if low is not high else [high]
+        for above, below in zip(chain, chain[1:], strict=False):
+            above.after.append(below)
+            below.before.append(above)
+        found.append((chain, turned))
+    return found
 
 
 def _heights(rows: Sequence[Sequence[_Item]]) -> tuple[list[float], list[float]]:
@@ -348,10 +366,16 @@ def _straighten(rows: Sequence[Sequence[_Item]]) -> None:
     """Give each item a place across, near to what it is joined with, without overlaps."""
     for row in rows:
         _settle(row, [0.0] * len(row), [1.0] * len(row))
+    still = 0
     for sweep in range(_STRAIGHTENINGS):
         down = sweep % 2 == 0
-        for row in rows if down else reversed(rows):
+        moves = [
             _settle(row, [_mean(_wishes(item, down), item.x) for item in row], [1.0] * len(row))
+            for row in (rows if down else reversed(rows))
+        ]
+        still = still + 1 if max(moves, default=0.0) < 1e-9 else 0
+        if still == 2:
+            break  # neither what is above nor what is below moves anything any more
     # The main chain hangs straight down; what only passes by gives way to it, and is then pulled straight itself.
     for row in rows:
         _settle(row, [_mean(_hanging(item), item.x) for item in row], [1.0 if item.passes else 100.0 for item in row])
@@ -381,15 +405,17 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
     return sum(values) / len(values) if values else otherwise
 
 
-def _settle(row: Sequence[_Item], wishes: Sequence[float], weights: Sequence[float]) -> None:
-    for item, x in zip(row, nearest([item.width for item in row], wishes, weights), strict=True):
-        item.x = x
+def _settle(row: Sequence[_Item], wishes: Sequence[float], weights: Sequence[float]) -> float:
+    """Give the items of a rank their places; returns how far the farthest moved."""
+    places = nearest([item.width for item in row], wishes, weights) if len(row) > 1 else wishes
+    moved = 0.0
+    for item, x in zip(row, places, strict=True):
+        moved, item.x = max(moved, abs(item.x - x)), x
+    return moved
 
 
 def nearest(widths: Sequence[float], wishes: Sequence[float], weights: Sequence[float], gap: float = ACROSS) -> list[float]:
     """The places nearest to the wishes that keep the order and the gaps: isotonic regression by pooling neighbours."""
-    if len(widths) == 1:
-        return list(wishes)
     offsets, offset = [0.0], 0.0
     for one, other in zip(widths, widths[1:], strict=False):
         offset += one / 2 + other / 2 + gap

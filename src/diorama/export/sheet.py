@@ -164,6 +164,24 @@ class Sheet:
         """Put coloured cells into a rectangle."""
         self.items.append((Raster(x, y, width, height, cells), 0.0, 0.0))
 
+    def scaled(self, factor: float) -> Sheet:
+        """The same sheet, so many times as large."""
+        sheet = Sheet(self.width * factor, self.height * factor)
+        sheet.items = [(_larger(item, factor), x * factor, y * factor) for item, x, y in self.items]
+        return sheet
+
+    def strip(self, top: float, bottom: float) -> Sheet:
+        """What lies between two heights; lines and areas are cut there, words and cells are in it or not by their middle."""
+        sheet = Sheet(self.width, bottom - top)
+        for (item, x, y), (_, (left, high, right, low)) in zip(self.items, self.boxes(), strict=True):
+            if isinstance(item, Shape) and high < bottom and low > top:
+                clip = (left - x - item.width, max(high, top) - y, right - x + item.width, min(low, bottom) - y)
+                whole = high >= top and low <= bottom
+                sheet.items.append((item if whole else dataclasses.replace(item, clip=clip), x, y - top))
+            elif not isinstance(item, Shape) and top <= (high + low) / 2 < bottom:
+                sheet.items.append((item, x, y - top))
+        return sheet
+
     def cover(self) -> None:
         """Grow to hold everything drawn."""
         for _, (_, _, right, bottom) in self.boxes():
@@ -174,6 +192,19 @@ class Sheet:
         for item, x, y in self.items:
             a, b, c, d = item.box()
             yield item, (a + x, b + y, c + x, d + y)
+
+
+def _larger(item: Item, factor: float) -> Item:
+    if isinstance(item, Words):
+        return dataclasses.replace(item, x=item.x * factor, y=item.y * factor, size=item.size * factor)
+    if isinstance(item, Shape):
+        a, b, c, d = item.clip or (0.0, 0.0, 0.0, 0.0)
+        clip = (a * factor, b * factor, c * factor, d * factor) if item.clip else None
+        path = Path(item.path.vertices * factor, item.path.codes)
+        dash = tuple(each * factor for each in item.dash)
+        return dataclasses.replace(item, path=path, width=item.width * factor, dash=dash, clip=clip)
+    sides = {name: getattr(item, name) * factor for name in ("x", "y", "width", "height")}
+    return dataclasses.replace(item, **sides)
 
 
 def _box(x: float, y: float, width: float, height: float) -> Path:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from paper import PICTURES, with_checks
 
-from diorama.core.marks import MARKS, Lines, Series
+from diorama.core.marks import MARKS, Block, Blocks, Edge, Lines, Series
 from diorama.core.picture import Picture
 from diorama.export import typeset
 from diorama.export.figure import compose
-from diorama.export.sheet import Sheet, Words
+from diorama.export.marks import draw
+from diorama.export.sheet import Shape, Sheet, Words
 from diorama.export.style import Style
 
 
@@ -51,6 +52,45 @@ def test_nothing_leaves_the_paper(name: str) -> None:
     for item, (left, top, right, bottom) in sheet.boxes():
         inside = left >= -0.5 and top >= -0.5 and right <= sheet.width + 0.5 and bottom <= sheet.height + 0.5
         assert inside, (item, (left, top, right, bottom), (sheet.width, sheet.height))
+
+
+def _rectangles(sheet: Sheet) -> list[tuple[float, ...]]:
+    return [tuple(np.round(box, 1)) for item, box in sheet.boxes() if isinstance(item, Shape) and item.fill and item.stroke]
+
+
+@pytest.mark.parametrize("width", [700.0, 180.0, 60.0])
+def test_a_graph_on_paper_stands_where_it_stands_in_the_page(width: float) -> None:
+    """Every block is drawn in the place that the mark carries, all made smaller alike where there is less room, to six tenths at most."""
+    graph = PICTURES["blocks_nested"].body
+    assert isinstance(graph, Blocks)
+    assert graph.places is not None
+    scale = max(0.6, min(1.0, width / graph.extent[0]))
+    wanted = [tuple(np.round((x * scale, y * scale, (x + w) * scale, (y + h) * scale), 1)) for x, y, w, h in graph.places]
+    sheet = draw(graph, Style(width))
+    np.testing.assert_allclose(sorted(_rectangles(sheet)), sorted(wanted), atol=0.11)
+    assert sheet.width == pytest.approx(graph.extent[0] * scale, abs=2)
+
+
+def test_a_tall_graph_goes_on_in_further_columns() -> None:
+    """Of sixty blocks in a row, some of them nested, each is drawn once and whole, in columns that are cut where no block stands."""
+    blocks = [Block(id=f"b{i}", label=f"b{i}", parent="whole" if i > 20 else "", detail="64 × 56 × 56") for i in range(60)]
+    blocks.append(Block(id="whole", label="whole", open=True, expandable=True))
+    edges = [Edge(source=f"b{i}", target=f"b{i + 1}") for i in range(59)]
+    graph = Blocks(blocks=tuple(blocks), edges=(*edges, Edge(source="b0", target="b59", label="round")))
+    sheet = draw(graph, Style(700.0))
+    labels = [text for text, _ in _texts(sheet)]
+    assert sorted(labels) == sorted([block.label for block in blocks] + ["64 × 56 × 56"] * 60 + ["round"])
+    assert sheet.height < graph.extent[1] / 3
+    assert graph.places is not None
+    heights = [bottom - top for (_, top, _, bottom) in _rectangles(sheet)]
+    assert np.isclose(heights, graph.places[0, 3], atol=0.2).sum() == 60
+    lefts = sorted({round(left) for left, _, right, _ in _rectangles(sheet) if right - left < 120})
+    assert len(lefts) >= 4
+    for item, (left, top, right, bottom) in sheet.boxes():
+        assert left >= -1, item
+        assert top >= -1, item
+        assert right <= sheet.width + 1, item
+        assert bottom <= sheet.height + 1, item
 
 
 def test_title_caption_checks_and_provenance_are_written() -> None:

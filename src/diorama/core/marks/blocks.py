@@ -17,6 +17,8 @@ from .mark import Array, Mark, check_length, check_shape
 
 MAP, MAP_GAP = 17, 2
 """Small maps are so high, in the page's pixels, with so much between them."""
+LINE = 15
+"""The height of a line below a block's name."""
 NARROWEST, WIDEST, SIDES = 44, 260, 18
 """The bounds of a block's width, and what its edges and the air beside its texts take of it."""
 
@@ -78,7 +80,9 @@ class Blocks(Mark, frozen=True, kw_only=True, omit_defaults=True):
         if self.layout == "list":
             return
         if self.places is None:
-            laid = layered(tuple(map(_node, self.blocks)), tuple((edge.source, edge.target) for edge in self.edges))
+            holders = set(parents.values())
+            nodes = tuple(_node(block, block.id in holders) for block in self.blocks)
+            laid = layered(nodes, tuple((edge.source, edge.target) for edge in self.edges))
             for name, value in _carried(self.blocks, laid).items():
                 msgspec.structs.force_setattr(self, name, value)
         self._check_places()
@@ -108,22 +112,36 @@ def _check_nesting(parents: Mapping[str, str]) -> None:
         done |= line.keys()
 
 
-def _node(block: Block) -> Node:
-    return Node(block.id, block.parent, *size(block))
+def _node(block: Block, holds: bool) -> Node:
+    return Node(block.id, block.parent, *(title_size(block) if holds else size(block)))
 
 
 def size(block: Block) -> tuple[float, float]:
     """The width and height of a block in a graph, from what is in it alone, so that it can be laid out before it is seen."""
     count, rows, columns = block.maps.shape if block.maps is not None else (0, 1, 1)
     strip = count == 1 and rows == 1
-    wide = [
-        lettering.monospaced(block.label, 12) + (18 if block.expandable else 0),
-        *(lettering.width(text, 11) for text in (block.detail, "   ".join(block.notes), block.warning)),
-        90 if strip else count * (MAP * min(4, columns / max(1, rows)) + MAP_GAP),
-    ]
+    maps = 90 if strip else count * (MAP * min(4, columns / max(1, rows)) + MAP_GAP)
     lines = sum(map(bool, (block.detail, block.notes, block.warning)))
-    high = 26 + lines * 15 + (0 if not count else 15 if strip else MAP + 4)
-    return math.ceil(max(NARROWEST, min(WIDEST, max(wide) + SIDES))), high
+    high = 26 + lines * LINE + (0 if not count else 15 if strip else MAP + 4)
+    return _bounded(_label(block), lettering.width(block.detail, 11), *_said(block), maps), high
+
+
+def title_size(block: Block) -> tuple[float, float]:
+    """The width and height of the title of a block that holds others: its name and its size beside each other."""
+    detail = 8 + lettering.width(block.detail, 11) if block.detail else 0
+    return _bounded(_label(block) + detail, *_said(block)), 20 + LINE * (bool(block.notes) + bool(block.warning))
+
+
+def _label(block: Block) -> float:
+    return lettering.monospaced(block.label, 12) + (18 if block.expandable else 0)
+
+
+def _said(block: Block) -> tuple[float, float]:
+    return lettering.width("   ".join(block.notes), 11), lettering.width(block.warning, 11)
+
+
+def _bounded(*wide: float) -> float:
+    return math.ceil(max(NARROWEST, min(WIDEST, max(wide) + SIDES)))
 
 
 def _carried(blocks: tuple[Block, ...], laid: Layout) -> dict[str, object]:

@@ -43,11 +43,6 @@ def card(block: Block, limits: Limits | None, style: Style, room: float, least: 
     return sheet
 
 
-def title(block: Block, room: float) -> Sheet:
-    """The head line of an opened block."""
-    return _head(block, room)
-
-
 def _head(block: Block, room: float) -> Sheet:
     sheet = Sheet(0, 14)
     x = 0.0
