@@ -19,6 +19,7 @@ ROOM = Room(
         Place("structure", columns=8, rows=4),
         Place("examples", columns=12, rows=3),
         Place("compare", columns=12, rows=5),
+        Place("surrogate", columns=12, rows=5),
     ),
     input=(
         Place("activations", columns=12, rows=5),
