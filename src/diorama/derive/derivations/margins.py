@@ -17,8 +17,8 @@ from ..derivation import Derivation, Plain, Stage
 
 LOOKS = ("loss", "margin", "answer", "right", "likelihood")
 """What is recorded of each example at each look, as far as the task has it."""
-GROUPS = ("unknown", "never", "forgotten", "learnt")
-"""What became of an example, by the number in ``group``."""
+FEW = 12
+"""Where a training recorded fewer looks, because a look takes it long, its snapshots are looked at besides."""
 _EACH = {
     "known": "b", "aum": "f", "doubt": "f", "confidence": "f", "spread": "f", "correctness": "f", "forgettings": "i", "learnt_at": "i",
     "group": "i",
@@ -37,11 +37,12 @@ class Margins(Derivation):
     tells labels that are wrong in the same way more surely (of other tasks than classes it is −``aum``). ``confidence`` and
     ``spread`` are the mean and the deviation of the likelihood of what is right, ``correctness`` the share of looks with the
     right answer; ``forgettings`` counts how often a right answer became a wrong one at the next look; ``group`` is 1 where it
-    was never right, 2 where it was right and is wrong in the end, 3 where it is right in the end (0: no label).
+    was never right, 2 where it was right and is wrong in the end, 3 where it is right in the end (0: no label). What an
+    untrained network says, at step 0, is in the arrays of looks and counts for nothing else.
     *Shapes* ``steps`` (looks,); ``loss``, ``margin``, ``answer``, ``right``, ``likelihood`` (examples, looks); all others
     (examples,). A regression has steps, losses and ``known`` alone.
     *Units* losses in nats; margins in logits.
-    *Cost* none where the training recorded it; else one pass over the live examples at each snapshot.
+    *Cost* none where the training recorded twelve looks or more; else one pass over the live examples at each snapshot without.
     *Source* Pleiss et al. 2020 (area under the margin, eq. 1 and 2); Swayamdipta et al. 2020 (data maps, §2); Toneva et al.
     2019 (forgetting events, definition 1).
     """
@@ -62,21 +63,19 @@ class Margins(Derivation):
         return None
 
     def cost(self, scene: Scene) -> Cost:
-        """One pass an example and snapshot, where nothing was recorded."""
-        return Cost(0 if _recorded(scene) is not None else len(scene.live) * len(scene.steps))
+        """One pass an example and snapshot, where too little was recorded."""
+        return Cost(len(scene.live) * len(_unseen(scene, _recorded(scene))))
 
     def material(self, scene: Scene) -> dict[str, Any]:
         """Which looks there are; a training that goes on has more of them."""
         recorded = _recorded(scene)
-        return {"looks": list(scene.steps) if recorded is None else [len(recorded[0]), int(recorded[0][-1])]}
+        looks = [] if recorded is None else [len(recorded[0]), int(recorded[0][-1])]
+        return {"looks": looks, "snapshots": _unseen(scene, recorded)}
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """At once from the record; else after each snapshot."""
         recorded = _recorded(scene)
-        if recorded is not None:
-            yield Stage(followed(recorded[0], recorded[1], scene.live), 1.0, 1.0)
-            return
-        steps = list(scene.steps)
+        steps = _unseen(scene, recorded)
         seen: list[dict[str, Any]] = list(begun["looks"]) if begun is not None else []
         for step in steps[len(seen) :]:
             moment = scene.alone(scene.cancel).at(step)
@@ -86,9 +85,15 @@ class Margins(Derivation):
             with torch.no_grad():
                 found = moment.reading.standing(moment.scores(), wanted.cpu())
             seen.append({name: values.to(torch.float32).numpy() for name, values in found.items()})
-            yield Stage(None, len(seen), len(steps) + 1, f"step {step}", state=lambda: {"looks": list(seen)})
-        looks = {name: np.stack([look[name] for look in seen], 1) for name in seen[0]}
-        yield Stage(followed(np.array(steps), looks, scene.live), 1.0, 1.0)
+            yield Stage(None, len(seen), len(steps) + 1, f"step {step:,}", state=lambda: {"looks": list(seen)})
+        at, looks = recorded if recorded is not None else (np.zeros(0, np.int64), {})
+        if seen:
+            at = np.concatenate([at, np.array(steps, np.int64)])
+            order = np.argsort(at)
+            made = {name: np.stack([look[name] for look in seen], 1) for name in seen[0]}
+            looks = {name: np.concatenate([*([looks[name]] if name in looks else []), made[name]], 1)[:, order] for name in made}
+            at = at[order]
+        yield Stage(followed(at, looks, scene.live), 1.0, 1.0)
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Looks in order, and of each example a number for each; all of one training."""
@@ -106,6 +111,14 @@ class Margins(Derivation):
             shape = (count,) if each else (count, len(steps))
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != kind:
                 raise ValueError(f"{name} of shape {shape} is wanted")
+
+
+def _unseen(scene: Scene, recorded: tuple[NDArray[np.int64], Any] | None) -> list[int]:
+    """The snapshots that have to be looked at."""
+    if recorded is None:
+        return list(scene.steps)
+    steps = set(recorded[0].tolist())
+    return [step for step in scene.steps if step not in steps] if len(steps) < FEW and scene.missing is None and scene.task else []
 
 
 def _recorded(scene: Scene) -> tuple[NDArray[np.int64], dict[str, Floats]] | None:
@@ -148,17 +161,18 @@ def followed(steps: NDArray[np.int64], looks: dict[str, Floats], examples: Examp
         answer = looks["answer"].astype(np.int64)
         right = np.where(known[:, None], answer == _classes(examples)[:, None], np.nan)
     likely = looks["likelihood"].astype(np.float64) if "likelihood" in looks else np.exp(-loss)
-    whole = right >= 0.5
+    trained = _trained(steps)
+    after, whole = steps[trained], right[:, trained] >= 0.5
     ever, last = whole.any(1), whole[:, -1]
     group = np.where(~known, 0, np.where(last, 3, np.where(ever, 2, 1)))
-    trained = _trained(steps)
     # The likeliest other class is less likely than the label by the margin; of means over steps or places that does not hold.
     apart = likely * np.expm1(np.clip(-margin, -700, 700)) if "answer" in looks else -margin
     return value | {
         "margin": margin, "answer": answer.astype(np.int64), "right": right, "likelihood": likely,
-        "aum": _mean(margin[:, trained]), "doubt": _mean(apart[:, trained]), "confidence": _mean(likely), "spread": _deviation(likely),
-        "correctness": _mean(right), "forgettings": (whole[:, :-1] & ~whole[:, 1:]).sum(1).astype(np.int64),
-        "learnt_at": np.where(ever, steps[whole.argmax(1)], -1).astype(np.int64), "group": group.astype(np.int64),
+        "aum": _mean(margin[:, trained]), "doubt": _mean(apart[:, trained]), "confidence": _mean(likely[:, trained]),
+        "spread": _deviation(likely[:, trained]), "correctness": _mean(right[:, trained]),
+        "forgettings": (whole[:, :-1] & ~whole[:, 1:]).sum(1).astype(np.int64),
+        "learnt_at": np.where(ever, after[whole.argmax(1)], -1).astype(np.int64), "group": group.astype(np.int64),
     }
 
 
