@@ -198,8 +198,10 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
     structure = run.structure(step)
     sizes = {name: int(np.prod(shape)) for name, shape, _ in structure.get("parameters") or ()}
     found, covered = [], set[str]()
-    for number, layer in enumerate(structure.get("layers") or ()):
-        entry = dict(layer)
+    every = structure.get("layers") or ()
+    for number, layer in enumerate(every):
+        # What the network answers with may reach the ends of its range: a sure answer does.
+        entry = {**layer, "answers": number == len(every) - 1}
         repeated = "#" in entry["name"] or entry.get("weight") in covered
         entry["weight"] = None if repeated or f"weights/{entry.get('weight')}/norm" not in names else entry["weight"]
         bounded = f"activations/{entry['name']}/saturated" in names
@@ -250,12 +252,25 @@ def judged(layers: Sequence[Entry], readings: Mapping[str, Readings], step: int)
         if measure is MOVED:
             tables = np.array([layer.get("kind") in _TABLES for layer in layers])[:, None]
             low = np.where(tables, -np.inf, low)
+        if measure.range is ranges.SATURATED:
+            answers = np.array([bool(layer.get("answers")) for layer in layers])[:, None]
+            high = np.where(answers, np.inf, high)
         ends[measure.name] = (low, high)
         end = int(np.searchsorted(found.steps, step, "right"))
         cells[measure.name] = tuple(
             _cell(found, row, low[row], high[row], end, measure.log) for row in range(len(layers))
         )
     return Judged(tuple(layers), readings, ends, cells, _settled(layers, readings, step))
+
+
+def looked_at(run: Run, step: int) -> Judged | None:
+    """The layers of a run at a step; None where nothing was recorded of any."""
+    layers = layers_of(run, step)
+    readings = read(run, layers, run.series_names) if layers else {}
+    return judged(layers, readings, step) if readings else None
+
+
+SIDES = {-1: "too low", 1: "too high", 2: "not a number"}
 
 
 def _at(found: Readings, steps: Steps) -> Floats:

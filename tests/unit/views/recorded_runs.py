@@ -24,8 +24,10 @@ def recorded(
     x = torch.randn(64, 3, generator=generator)
     y = (x[:, 0] > 0).long()
     model = nn.Sequential()
-    for name, layer in (("first", nn.Linear(3, 8)), ("relu", nn.ReLU()), ("last", nn.Linear(8, 2))):
-        model.add_module(name, layer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, layer in (("first", nn.Linear(3, 8)), ("relu", nn.ReLU()), ("last", nn.Linear(8, 2))):
+            model.add_module(name, layer)
     optimizer = torch.optim.SGD(model.parameters(), rate)
     with watch(model, path, probe=(x[:32], y[:32]), classes=["no", "yes"], optimizer=optimizer, every=2, **more) as recorder:
         for step in range(1, steps + 1):

@@ -137,6 +137,37 @@ def test_a_layer_that_a_sound_training_leaves_alone_is_told(tmp_path: Path) -> N
     assert place.columns[0].texts == tuple(layer["name"] for layer in layer_health.layers_of(open_run(tmp_path / "ill"), 12))
 
 
+def test_the_map_warns_of_what_the_overview_tells(tmp_path: Path) -> None:
+    """A card of the network map warns where, and only where, the overview has a number outside its range."""
+    model = _deep(3)
+    model[2][0].weight.register_hook(lambda gradient: gradient * 1e-9)
+    run = _trained(tmp_path / "run", model)
+    (body,) = [picture.body for picture in list(run.scene().stream("map"))[-1:]]
+    warned = {block.label: block.warning for block in body.blocks if block.warning}
+    assert set(warned) == {"2.0"}
+    assert "too low since step 1" in warned["2.0"]
+    table = _table(_look(run))
+    assert [name for name, flag in zip(table.columns[0].texts, table.flagged, strict=True) if flag] == ["2.0"]
+
+
+def test_a_sure_answer_is_not_saturated(tmp_path: Path) -> None:
+    """A sigmoid within the network that sits at its ends is told; one that is the answer may."""
+
+    def scaled(model: nn.Module, step: int) -> None:
+        with torch.no_grad():
+            for layer in (model[0], model[2]):
+                layer.weight.mul_(100 if step == 1 else 1)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 2), nn.Sigmoid())
+    table = _table(_look(_trained(tmp_path / "run", model, rate=1e-6, spoil=scaled)))
+    rows = dict(zip(table.columns[0].texts, range(4), strict=False))
+    saturated = next(column for column in table.columns if column.name == "saturated")
+    assert saturated.numbers[rows["3"]] > 50
+    assert saturated.outside[rows["1"]] == 1
+    assert saturated.outside[rows["3"]] == 0
+
+
 def test_numbers_that_are_none_are_told_since_their_first_step(tmp_path: Path) -> None:
     """Weights that become NaN are told with the step of the first reading that was; before it nothing is wrong."""
     run = _trained(

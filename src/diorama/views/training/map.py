@@ -13,8 +13,9 @@ from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection, layer_key
+from ...record import ranges
 from ...scene import Scene
-from .. import signals
+from .. import layer_health, signals
 from ..units import Shown, look, main_layers, maps, responses
 from ..view import View
 
@@ -35,8 +36,9 @@ class Map(View):
     """The layers one below the other, each with what it makes of the current input, and how fast it changes.
 
     *Meaning* Δw/w is how much of a layer's weight one step changes (about 0.001 is usual); *off* is the share of its
-    units that are off for the whole probe set. The small curve is Δw/w over the training.
-    *Cost* one forward pass of one example; shares come in a second picture, after one pass over the probe set.
+    units that are off for the whole probe set. The small curve is Δw/w over the training. A card warns where a number that was
+    recorded of the layer lies outside the range of healthy trainings; the view health shows all of them.
+    *Cost* one forward pass of one example; shares and warnings come in a second picture, after one pass over the probe set.
     """
 
     title = "Network"
@@ -55,25 +57,28 @@ class Map(View):
         layers = main_layers(scene)
         found = look(scene, layers, scene.current(selection).x)
         known = scene.knows([one.source.name for one in layers])
-        yield self._drawn(scene, selection, layers, found, known)
-        if not known:
-            yield Progress(done=0, total=1, note="one pass over the probe set, to find units that are off")
-            yield self._drawn(scene, selection, layers, found, True)
+        told = known and scene.run is None
+        yield self._drawn(scene, selection, layers, found, known, None if not told else {})
+        if not told:
+            if not known:
+                yield Progress(done=0, total=1, note="one pass over the probe set, to find units that are off")
+            yield self._drawn(scene, selection, layers, found, True, _ill(scene))
 
     def _drawn(
-        self, scene: Scene, selection: Selection, layers: list[Shown], found: dict[str, Tensor], known: bool
+        self, scene: Scene, selection: Selection, layers: list[Shown], found: dict[str, Tensor], known: bool,
+        ill: dict[str, str] | None,
     ) -> Picture:
         seen = responses(scene, layers) if known else {}
         blocks = []
         for one in layers:
             dead = seen[one.name].dead(one.rectified).float().mean().item() if known else None
-            blocks.append(self._card(scene, one, found[one.name][0], dead))
+            blocks.append(self._card(scene, one, found[one.name][0], dead, (ill or {}).get(one.name, "")))
         mark = Blocks(blocks=tuple(blocks), edges=tuple(_between(scene, layers)), layout="list")
         total = sum(math.prod(shape) for shape in scene.keep("shapes", lambda: _shapes(scene)).values())
         caption = f"{total:,} weights. Each card is a layer: what it makes of {scene.current(selection).label}."
-        return self.picture(scene, selection, "Network", mark, caption, final=known)
+        return self.picture(scene, selection, "Network", mark, caption, final=ill is not None)
 
-    def _card(self, scene: Scene, one: Shown, values: Tensor, dead: float | None) -> Block:
+    def _card(self, scene: Scene, one: Shown, values: Tensor, dead: float | None, ill: str) -> Block:
         layer = one.layer
         images = _small(values, self.limit)
         ratio = signals.latest(scene, signals.ratio_name(layer))
@@ -86,7 +91,7 @@ class Map(View):
             id=layer_key(one.name), label=one.name, kind=layer.kind, key=layer_key(one.name),
             detail=" × ".join(map(str, layer.shape)), notes=tuple(filter(None, notes)), maps=images,
             maps_limits=one.limits(images), spark=signals.spark(scene, signals.ratio_name(layer)),
-            warning=_warning(values, dead if one.rectified else None),
+            warning=_warning(values, dead if one.rectified else None) or ill,
         )
 
 
@@ -119,7 +124,22 @@ def _ways(scene: Scene, one: Shown) -> str:
 def _warning(values: Tensor, dead: float | None) -> str:
     if not bool(values.isfinite().all()):
         return "not finite"
-    return "most units are off" if dead is not None and dead > 0.5 else ""
+    return "almost all units are off" if dead is not None and dead > ranges.DEAD.high else ""
+
+
+def _ill(scene: Scene) -> dict[str, str]:
+    """By layer: the worst number that was recorded of it, where it lies outside the healthy ranges."""
+    if scene.run is None or scene.step is None:
+        return {}
+    health = layer_health.looked_at(scene.run, scene.step)
+    if health is None:
+        return {}
+    found = {}
+    for row, layer in enumerate(health.layers):
+        if wrong := health.wrong(row):
+            name, cell = wrong[0]
+            found[layer["name"]] = f"{name} {layer_health.SIDES[cell.outside]} since step {cell.since}"
+    return found
 
 
 def _between(scene: Scene, layers: list[Shown]) -> Iterator[Edge]:
