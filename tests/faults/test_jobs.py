@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "live"))
 
-from fake_looking import NAME  # noqa: E402 - its folder was added just above, so that workers find it too
+from fake_performer import NAME  # noqa: E402 - its folder was added just above, so that workers find it too
 from heard import Heard  # noqa: E402
 
 from diorama.live import jobs  # noqa: E402

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fake_looking import NAME
+from fake_performer import NAME
 from heard import Heard
 
 from diorama.core.errors import Unavailable

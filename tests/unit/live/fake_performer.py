@@ -9,10 +9,10 @@ from typing import Any
 
 from diorama.core.errors import Cancelled, NotApplicable
 
-NAME = "fake_looking:FakeLooking"
+NAME = "fake_performer:FakePerformer"
 
 
-class FakeLooking:
+class FakePerformer:
     """Stands in for views."""
 
     def warm(self, level: str) -> None:
