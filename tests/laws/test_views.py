@@ -25,7 +25,6 @@ from diorama.core.registry import views
 from diorama.core.selection import KINDS, Key
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.scene.looking import Looking
 from diorama.views.view import rooms
 
 pytestmark = [
@@ -208,13 +207,13 @@ def test_every_view_fits_some_run(runs: dict[str, Run]) -> None:
 def test_closing_stops_the_work(name: str, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a stream is closed, after three pictures at most, no further forward pass runs."""
     passes = itertools.count()
-    real = Looking.look
+    real = Scene.look
 
-    def counted(self: Looking, *args: Any, **options: Any) -> Any:
+    def counted(self: Scene, *args: Any, **options: Any) -> Any:
         next(passes)
         return real(self, *args, **options)
 
-    monkeypatch.setattr(Looking, "look", counted)
+    monkeypatch.setattr(Scene, "look", counted)
     for run in runs.values():
         try:
             stream = run.scene().stream(name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from .knobs import Plugin, sentence
 from .version import VERSION
 
 
@@ -33,6 +34,14 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     guessed: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     maker: str = ""
+
+    @classmethod
+    def of(cls, plugin: Plugin, selection: object = "", **more: Any) -> Provenance:
+        """How a plug-in makes a picture with its knobs; None is not told."""
+        told = {name: value for name, value in plugin.knobs().items() if value is not None}
+        return cls(
+            method=plugin.name, sentence=sentence(type(plugin)), knobs=told, selection=str(selection), versions=versions(), **more
+        )
 
 
 def versions() -> dict[str, str]:

@@ -245,7 +245,7 @@ def _key(scene: Scene, derivation: Derivation, before: Derived | None) -> str:
     about = {
         "derivation": derivation.name, "version": derivation.version, "knobs": derivation.knobs(),
         "weights": scene.fingerprint, "model": model, "edits": [edit.named() for edit in scene.edits],
-        "told": scene.told, "mode": derivation.knobs().get("mode", "eval"), "more": derivation.material(scene),
+        "told": scene.network.described(), "mode": derivation.knobs().get("mode", "eval"), "more": derivation.material(scene),
         "after": before.key if before is not None else "",
     }
     if derivation.on != "weights":

@@ -115,7 +115,7 @@ def base(scene: Scene, layer: str, how: How) -> tuple[list[Direction], str]:
 
 def recipes(scene: Scene) -> dict[str, Recipe]:
     """The directions that were kept, by name, in order of their names."""
-    found: dict[str, Recipe] = dict(scene.named)
+    found: dict[str, Recipe] = dict(scene.network.directions)
     folder = scene.run.path / FOLDER if scene.run is not None else None
     if folder is not None and folder.is_dir():
         for path in folder.glob("direction-*.json"):
@@ -157,7 +157,7 @@ def _listed(keys: Any) -> Sequence[Any]:
 
 def _write(scene: Scene, recipe: Recipe) -> None:
     """Keep a recipe with the run, beside and then renamed; without a run, with the scene's model."""
-    scene.named[recipe.name] = recipe
+    scene.network.directions[recipe.name] = recipe
     if scene.run is None:
         return
     folder = scene.run.path / FOLDER

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import UsageError, not_found
+from ..core.selection import Selection
 from ..data.examples import Examples
 from ..data.kinds import Image, Kind, Kinds
 from ..data.nesting import Nested, as_tensors, each, first, named
+from ..model.unwrap import fed
 
 _LABELS = {
     "drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row",
@@ -30,6 +32,21 @@ class Current:
     index: int | None = None
     shown: Any = None
     """What is shown of it: pixels as uint8, a list of tokens, a row of numbers; several inputs give a dict."""
+
+
+def current(
+    model: nn.Module, examples: Examples, given: tuple[Nested, str] | None, selection: Selection, example: int | None
+) -> Current:
+    """The given example, else what was drawn or typed, else the chosen example, else the first."""
+    if given is not None and example is None:
+        x, label = given
+        return Current(x, label, shown=decoded(examples.kind, x))
+    chosen = selection.one("example")
+    index = example if example is not None else chosen.number if chosen is not None else 0
+    if not 0 <= index < len(examples):
+        raise UsageError(f"the probe set has examples 0 to {len(examples) - 1}, got {index}")
+    x = fed(model, examples.batch([index]))
+    return Current(x, f"example {index}", f"example:{index}", index, decoded(examples.kind, x))
 
 
 def decoded(kind: Kinds, x: Nested) -> Any:

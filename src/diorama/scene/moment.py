@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..core.knobs import sentence
 from ..core.picture import Picture, Progress
-from ..core.provenance import Provenance, versions
+from ..core.provenance import Provenance
 from ..core.selection import Selection
-from .asking import pictures
+from .stream import pictures
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -79,16 +78,7 @@ class Moment:
 
     def provenance(self, view: Any, selection: Selection, **more: Any) -> Provenance:
         """How a picture of this record is made."""
-        return Provenance(
-            method=view.name,
-            sentence=sentence(type(view)),
-            knobs={name: value for name, value in view.knobs().items() if value is not None},
-            selection=str(selection),
-            step=self.step,
-            run=self.run.name,
-            versions=versions(),
-            **more,
-        )
+        return Provenance.of(view, selection, step=self.step, run=self.run.name, **more)
 
 
 class RecordedLayers(Mapping[str, Any]):

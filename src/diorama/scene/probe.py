@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from ..core.errors import NotApplicable
 from ..core.rounding import alike
 from ..data.examples import Examples
 from ..data.nesting import Nested
@@ -106,6 +107,9 @@ class Probe:
         self, look: Look, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
     ) -> dict[str, Responses]:
         """Summaries of the layers' units, one pass for all that are not there yet."""
+        for name, layer in layers.items():
+            if not layer.each:
+                raise NotApplicable(f"{name} does not answer once for each example, so nothing can be said of its units")
         found = {name: kept for name in layers if (kept := self.memory.get(f"responses/{name}")) is not None}
         missing = {name: layer for name, layer in layers.items() if name not in found}
         if missing:

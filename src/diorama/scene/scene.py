@@ -7,31 +7,44 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..core import registry
 from ..core.errors import Cancelled, NotApplicable, UsageError
-from ..core.knobs import sentence
 from ..core.picture import Picture, Progress
-from ..core.provenance import Provenance, versions
+from ..core.provenance import Provenance
 from ..core.selection import Key, Selection
 from ..data.examples import Examples
+from ..data.kinds import Kind
+from ..data.nesting import Nested
+from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.function import of_function
-from ..model.unwrap import fed
-from .asking import pictures
-from .input import encoded
-from .looking import NOTHING, Looking
+from ..model.graph import Graph
+from ..model.layers import Layer, LayerTable, by_unit
+from ..model.outputs import Reading
+from ..model.untouched import Mode
+from ..model.unwrap import device_of, fed
+from .input import Current, current, encoded
 from .memory import Memory
-from .source import Given, Recorded
+from .network import Network
+from .probe import Answers, Probe, Responses
+from .source import Given, Recorded, Source
+from .stream import pictures
 
 if TYPE_CHECKING:
     from ..derive.derivation import Derived
     from ..model.directions import Direction
     from ..run import Run
 
+LIVE = 512
+"""Views look at so many examples of the probe set, which may be any size."""
+NOTHING = Selection()
 
-class Scene(Looking):
+
+class Scene:
     """A model at one moment with the examples it is looked at with.
 
     ``x`` is a tensor, an array, a tuple (``model(*x)``) or a dict (``model(**x)``) with the example as dimension 0;
@@ -70,6 +83,252 @@ class Scene(Looking):
             Recorded(run, step, state, architecture), run.examples, told.get("outputs"), run.task or None, told.get("criterion")
         )
         return scene
+
+    def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any) -> None:
+        if task is not None and not isinstance(task, str):
+            raise UsageError(
+                f"task wants one word, got {task!r}; of a model with several tasks look at one: outputs= names its output"
+            )
+        # Views read examples and truth as arrays; what the model sees goes to its device batch by batch.
+        examples = examples.to("cpu") if examples is not None else None
+        self._source, self._examples = source, examples
+        self._told = {"outputs": outputs, "task": task, "criterion": criterion}
+        self.edits: tuple[Edit, ...] = ()
+        self.others: tuple[Scene, ...] = ()
+        self._input: tuple[Nested, str] | None = None
+        self._cancel: Callable[[], None] | None = None
+        self._live = examples.first(LIVE) if examples is not None else None
+        self._memory = Memory()
+
+    @property
+    def other(self) -> Scene | None:
+        """The first scene that it is compared with."""
+        return self.others[0] if self.others else None
+
+    # What the scene is made of.
+
+    @property
+    def network(self) -> Network:
+        """The model with what is known of it before it is looked into."""
+        return Network(self._source, self._examples, self._told)
+
+    @property
+    def run(self) -> Run | None:
+        """The run that the scene is a moment of, or None for a model of the user's own."""
+        return self._source.run
+
+    @property
+    def step(self) -> int | None:
+        """The optimizer step, for a scene of a run."""
+        return self._source.step
+
+    @property
+    def name(self) -> str:
+        """The run's name, or the model's class."""
+        return self._source.name
+
+    @property
+    def missing(self) -> str | None:
+        """Why the model can't be looked into, with the way out; None when it can."""
+        return self._source.missing()
+
+    @property
+    def model(self) -> nn.Module:
+        """The module.
+
+        *Raises* Untrusted or NotApplicable, saying how to enable it, for a run whose model can't be loaded.
+        """
+        return self._source.module()
+
+    @property
+    def examples(self) -> Examples:
+        """The whole probe set. *Raises* NotApplicable when the scene was made without examples."""
+        return self.network.examples
+
+    @property
+    def live(self) -> Examples:
+        """The first 512 examples of the probe set, which views look at."""
+        self.examples  # noqa: B018 - raises, saying what is missing
+        assert self._live is not None
+        return self._live
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, their numbers where they have none."""
+        return self.network.classes
+
+    @property
+    def kind(self) -> Kind | dict[str, Kind]:
+        """What the inputs are."""
+        return self.examples.kind
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds by the inputs' names, "" for a single input; empty without examples."""
+        return self.network.kinds
+
+    @property
+    def task(self) -> str:
+        """What the model answers: classification, multi_label, regression, next_token, or "" when it is unknown."""
+        return self.network.task
+
+    @property
+    def guessed(self) -> tuple[str, ...]:
+        """One sentence for each thing that was guessed rather than told."""
+        return self.network.guessed
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The run's snapshots, at each of which the same scene exists; empty for a model of the user's own."""
+        return tuple(self.run.snapshots) if self.run is not None else ()
+
+    @property
+    def layers(self) -> LayerTable:
+        """The layers in call order, with kinds, shapes and parameter counts."""
+        return self.network.layers
+
+    @property
+    def graph(self) -> Graph:
+        """The nested graph of modules and operations."""
+        return self.network.graph
+
+    @property
+    def reading(self) -> Reading:
+        """How the outputs are read: which piece, which task, which form."""
+        return self.network.reading
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied.
+
+        Complex numbers are given by their magnitude.
+        """
+        return self.network.parameters()
+
+    def layer(
+        self,
+        name: str | None,
+        selection: Selection = NOTHING,
+        fits: Callable[[Layer], bool] = lambda layer: True,
+        *,
+        wanted: str = "layer that fits",
+    ) -> Layer:
+        """The named layer, else the selected one, else the first that fits.
+
+        *Raises* NotFound for a name that is not there; NotApplicable when no layer fits, or the named one does not.
+        """
+        return self.network.layer(name, selection, fits, wanted=wanted)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the weights: equal weights have equal names."""
+        return self._source.fingerprint()
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """Something about the whole run or model, made once for all its moments."""
+        return self._source.shared.memory.once(name, make)
+
+    # Looking.
+
+    def look(
+        self,
+        x: Nested,
+        keep: Iterable[str] = (),
+        *,
+        reduce: Callable[[str, Tensor], Any] | None = None,
+        mode: Mode = "eval",
+    ) -> tuple[Tensor, Mapping[str, Any]]:
+        """One forward pass with the scene's edits: the scores, and what was kept of the named layers."""
+        names = tuple(keep)
+        with Capture(
+            self.model, keep=names, mode=mode, edits=self.edits, reduce=reduce, cancel=self._cancel
+        ) as capture:
+            output = capture(x)
+        return self.reading.scores(output).detach(), {name: capture[name] for name in names}
+
+    def current(self, selection: Selection = NOTHING, example: int | None = None) -> Current:
+        """The input that is looked at: the given example, else a drawn one, else the chosen example, else the first."""
+        return current(self.model, self.examples, self._input, selection, example)
+
+    @property
+    def cancel(self) -> Callable[[], None] | None:
+        """What long work calls at every op: it raises once nobody wants the result any more."""
+        return self._cancel
+
+    @property
+    def custom(self) -> bool:
+        """Whether a drawn, uploaded or typed input is looked at."""
+        return self._input is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return device_of(self.model)
+
+    def activations(
+        self, names: str | Iterable[str], x: Nested | None = None, mode: Mode = "eval"
+    ) -> dict[str, Tensor]:
+        """Activations by layer, (n, units, …) on the CPU, of an input or (kept for next time) of the live examples."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        found = {name: self.layers[name] for name in wanted}
+        if x is None:
+            return self._on_probe().activations(self.look, self.batches(), found, mode)
+        kept = self.look(fed(self.model, x), found, mode=mode)[1]
+        return {name: by_unit(layer, kept[name]).cpu() for name, layer in found.items()}
+
+    def responses(self, names: Iterable[str]) -> dict[str, Responses]:
+        """The highest, lowest and mean value of each unit for each live example, by layer; one pass, then kept."""
+        return self._on_probe().responses(self.look, self.batches(), {name: self.layers[name] for name in names})
+
+    @property
+    def memory(self) -> Memory:
+        """What was computed at these weights, under one bound."""
+        # A model that was trained on since the last look: nothing computed before holds any more.
+        version = self._source.version()
+        if self._memory.version != version:
+            self._memory.forget(version)
+        return self._memory
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Something computed at these weights, made when it is first asked for, or when it had to go meanwhile."""
+        return self.memory.once(name, make)
+
+    def knows(self, names: Iterable[str]) -> bool:
+        """Whether :meth:`responses` of the layers would come at once."""
+        return self._on_probe().knows(names)
+
+    def answers(self) -> Answers:
+        """Predictions, confidence, losses and whether they are right, for the live examples; one pass, then kept."""
+        return self._on_probe().read(self.look, self.batches(), self.reading)
+
+    def scores(self, x: Nested | None = None) -> Tensor:
+        """The model's scores, (n, classes), for an input or for the live examples."""
+        batches = ((range(0), x),) if x is not None else self.batches()
+        return torch.cat([self.look(fed(self.model, part))[0].cpu() for _, part in batches])
+
+    def probabilities(self, x: Nested | None = None) -> Tensor:
+        """The probabilities of the classes or tokens. *Raises* NotApplicable for a regression."""
+        return self.reading.probabilities(self.scores(x))
+
+    def predictions(self) -> Tensor:
+        """The answers to the live examples."""
+        return self.answers().predictions
+
+    def losses(self) -> Tensor:
+        """One loss for each live example. *Raises* NotApplicable without a truth or a task."""
+        found = self.answers().losses
+        if found is None:
+            raise NotApplicable(
+                "a loss needs the truth of each example and a known task; pass y (or probe=(x, y)) and task="
+            )
+        return found
+
+    def batches(self) -> Iterator[tuple[range, Nested]]:
+        """The live examples as the model takes them, batch by batch, with their numbers."""
+        for chosen, x in self._on_probe().batches(self.device):
+            yield chosen, fed(self.model, x)
+
+    def _on_probe(self) -> Probe:
+        return Probe(self.live, self.memory)
 
     # Other scenes.
 
@@ -224,18 +483,9 @@ class Scene(Looking):
 
     def provenance(self, view: Any, selection: Selection = NOTHING, **more: Any) -> Provenance:
         """How a picture of this scene is made."""
-        return Provenance(
-            method=view.name,
-            sentence=sentence(type(view)),
-            knobs={name: value for name, value in view.knobs().items() if value is not None},
-            selection=str(selection),
-            step=self.step,
-            run=self.run.name if self.run is not None else "",
-            model=self.fingerprint,
-            guessed=self.guessed if view.needs == "model" else (),
-            versions=versions(),
-            **more,
-        )
+        guessed = self.guessed if view.needs == "model" else ()
+        run = self.run.name if self.run is not None else ""
+        return Provenance.of(view, selection, step=self.step, run=run, model=self.fingerprint, guessed=guessed, **more)
 
     def __repr__(self) -> str:
         at = f" at step {self.step}" if self.step is not None else ""

@@ -134,7 +134,7 @@ def test_groups_of_any_network_hold(specimen: Specimen) -> None:
     """Whatever the network, the units of the groups that are found may change places and the answers stay."""
     model, x = specimen()
     scene = Scene(model, x)
-    found = permutations(scene.model, scene._few(), {})
+    found = permutations(scene.model, scene.network.few(), {})
     draw = np.random.default_rng(3)
     other = copy.deepcopy(scene.model)
     orders = [draw.permutation(group.units) for group in found.groups]

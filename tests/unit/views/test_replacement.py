@@ -13,7 +13,8 @@ from diorama.core.errors import NotApplicable
 from diorama.core.marks import Image, Tiles
 from diorama.core.picture import Picture
 from diorama.data import kinds
-from diorama.scene import Scene, looking
+from diorama.scene import Scene
+from diorama.scene import scene as scenes
 from diorama.views import crops
 from diorama.views.unit._rebuilding import Grid
 
@@ -87,7 +88,7 @@ def test_the_patches_are_those_of_a_plain_search(k: int) -> None:
 
 def test_many_examples_go_through_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the live examples an index finds the same patches, is built once, and says what share it finds."""
-    monkeypatch.setattr(looking, "LIVE", 3)
+    monkeypatch.setattr(scenes, "LIVE", 3)
     scene = _scene(60)
     told: list[str] = []
     (*_, picture) = scene.stream(

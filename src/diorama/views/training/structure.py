@@ -168,7 +168,7 @@ def _detail(node: Node) -> str:
 def _attends(scene: Scene) -> dict[str, tuple[str, ...]]:
     """What takes part in an attention, however it is written, by block."""
     said: dict[str, tuple[str, ...]] = {}
-    for site in scene.attention:
+    for site in scene.network.attention:
         point = scene.layers[f"pattern:{site.label}"]
         heads = f"{point.units} head{'s' * (point.units > 1)}"
         said.setdefault(layer_key(without_call(site.label)), (f"attention, {heads}",))

@@ -185,7 +185,7 @@ def along(scene: Scene, directions: list[Direction]) -> tuple[np.ndarray, np.nda
         best = torch.einsum("nup,du->ndp", flat, ways.to(flat)).max(2)
         return best.values.cpu(), best.indices.cpu()
 
-    for _, x in scene._batches():
+    for _, x in scene.batches():
         found = scene.look(x, [layer.name], reduce=take)[1][layer.name]
         high.append(found[0])
         place.append(found[1])

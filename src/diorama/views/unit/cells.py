@@ -132,7 +132,7 @@ class Cells(View):
     def _values(self, scene: Scene, layer: Layer, x: object) -> Tensor:
         """Every cell's value at each token, (cells, tokens)."""
         if self.state == "memory":
-            states = scene.states(layer.name, x)  # type: ignore[arg-type]
+            states = scene.network.states(layer.name, x)  # type: ignore[arg-type]
             if "c" not in states:
                 raise NotApplicable(
                     f"{layer.name} is a {layer.kind}, which has no memory beside its output; use state=output"

@@ -1,0 +1,220 @@
+"""The network that a scene looks into: its layers, its graph, what it takes and how its answers are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.blame import blamed
+from ..core.errors import NotApplicable, not_found
+from ..core.selection import Selection
+from ..data.examples import Examples
+from ..data.kinds import Kind
+from ..data.nesting import Nested
+from ..model.capture import Capture
+from ..model.function import FunctionModule
+from ..model.graph import Graph, graph
+from ..model.kernels import recurrent
+from ..model.layers import Layer, LayerTable, layers
+from ..model.outputs import Reading
+from ..model.patterns import Sites
+from ..model.points import points
+from ..model.unwrap import fed
+from .input import kinds_of
+from .source import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A model with the examples it is given and what was told of its outputs; what is found out is kept at its source."""
+
+    source: Source
+    given: Examples | None
+    """The examples, if there are any."""
+    told: dict[str, Any]
+    """What was told of the outputs: which, of which task, with which criterion."""
+
+    @property
+    def missing(self) -> str | None:
+        """Why the model can't be looked into, with the way out; None when it can."""
+        return self.source.missing()
+
+    @property
+    def function(self) -> bool:
+        """Whether the model is a plain function, which can only be asked for answers."""
+        return self.missing is None and isinstance(self.model, FunctionModule)
+
+    @property
+    def model(self) -> nn.Module:
+        """The module.
+
+        *Raises* Untrusted or NotApplicable, saying how to enable it, for a run whose model can't be loaded.
+        """
+        return self.source.module()
+
+    @property
+    def examples(self) -> Examples:
+        """The examples. *Raises* NotApplicable when there are none."""
+        if self.given is None:
+            raise NotApplicable(
+                "this needs examples, and the scene has none; pass x (and y) to Scene or probe= to watch"
+            )
+        return self.given
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, their numbers where they have none."""
+        named = self.given.classes if self.given is not None else ()
+        if self.given is None or self.missing or self.task not in ("classification", "multi_label", "segmentation"):
+            return named
+        count = self.source.shared.width or len(named)
+        return (*named[:count], *(str(k) for k in range(len(named), count)))
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds by the inputs' names, "" for a single input; empty without examples."""
+        return kinds_of(self.given.kind) if self.given is not None else {}
+
+    @property
+    def task(self) -> str:
+        """What the model answers: classification, multi_label, regression, next_token, or "" when it is unknown."""
+        return str(self.told["task"] or self.reading.task)
+
+    @property
+    def guessed(self) -> tuple[str, ...]:
+        """One sentence for each thing that was guessed rather than told."""
+        told = self.given.guessed if self.given is not None else ()
+        read = self.reading.guessed if self.given is not None and self.missing is None else ()
+        seen = self.layers.notes if self.given is not None and self.missing is None and not self.function else ()
+        return (*told, *read, *self._complex(), *seen)
+
+    def _complex(self) -> tuple[str, ...]:
+        """What is shown of complex numbers, said where there are some."""
+        if self.given is None or self.missing is not None or self.function:
+            return ()
+        names = [layer.name for layer in self.layers if layer.complex]
+        names += [name for name, tensor in self.source.state().items() if isinstance(tensor, Tensor) and tensor.is_complex()]
+        if not names:
+            return ()
+        some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        return (f"The numbers of {some} are complex; what is shown of them is their magnitude.",)
+
+    @property
+    def layers(self) -> LayerTable:
+        """The layers in call order, with kinds, shapes and parameter counts."""
+        shared = self.source.shared
+        if shared.layers is None:
+            with blamed():
+                shared.layers = layers(self.model, self.few())
+        return shared.layers
+
+    @property
+    def table(self) -> LayerTable | None:
+        """The layers where the model can be run; None without its module or without examples."""
+        return self.layers if self.given is not None and self.missing is None else None
+
+    @property
+    def graph(self) -> Graph:
+        """The nested graph of modules and operations."""
+        shared = self.source.shared
+        if shared.graph is None:
+            with blamed():
+                shared.graph = graph(self.model, self.few())
+        return shared.graph
+
+    @property
+    def attention(self) -> Sites:
+        """The attentions of the model in order, however they are written."""
+        return points(self.model, self.few()).attention
+
+    @property
+    def reading(self) -> Reading:
+        """How the outputs are read: which piece, which task, which form."""
+        shared = self.source.shared
+        if shared.reading is None:
+            x = self.few()
+            with blamed(), Capture(self.model) as look:
+                output = look(x)
+            shared.reading = Reading.of(output, self.examples.y, x=x, classes=self.examples.classes, **self.told)
+            shared.width = shared.reading.width(shared.reading.scores(output))
+        return shared.reading
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied.
+
+        Complex numbers are given by their magnitude.
+        """
+        return {name: _array(tensor) for name, tensor in self.source.state().items() if isinstance(tensor, Tensor)}
+
+    def layer(
+        self,
+        name: str | None,
+        selection: Selection,
+        fits: Callable[[Layer], bool] = lambda layer: True,
+        *,
+        wanted: str = "layer that fits",
+    ) -> Layer:
+        """The named layer, else the selected one, else the first that fits.
+
+        *Raises* NotFound for a name that is not there; NotApplicable when no layer fits, or the named one does not.
+        """
+        if name is not None:
+            found = self.layers[name]
+            if not fits(found):
+                raise NotApplicable(f"{name!r} is not a {wanted}: it is a {found.kind} of shape {tuple(found.shape)}")
+            return found
+        for key in reversed(selection.a):
+            if key.kind in ("layer", "unit") and self.layers.has(key.name) and fits(self.layers[key.name]):
+                return self.layers[key.name]
+        for layer in self.layers:
+            if fits(layer):
+                return layer
+        raise NotApplicable(f"the model has no {wanted} among its {len(self.layers)} layers")
+
+    @property
+    def directions(self) -> dict[str, Any]:
+        """How the directions that a person named are fitted, by name, as long as the model is kept."""
+        return self.source.shared.directions
+
+    def states(self, layer: str, x: Nested) -> dict[str, Tensor]:
+        """Gates and states of a recurrent layer by letter (i, f, g, o, c, h of an LSTM), each (n, steps, cells)."""
+        found = recurrent(self.model, fed(self.model, x))
+        if layer not in found:
+            raise not_found("recurrent layer", layer, found)
+        return dict(found[layer])
+
+    def described(self) -> dict[str, Any]:
+        """What was told, as plain data; a function by its name and code."""
+        return {name: _named(value) for name, value in self.told.items() if value is not None}
+
+    def few(self) -> Nested:
+        """A few examples as the model takes them, to find out how it is built."""
+        return fed(self.model, self.examples.batch(list(range(min(8, len(self.examples))))))
+
+
+def _named(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
+    code = getattr(value, "__code__", None)
+    inside = hashlib.blake2b(code.co_code + repr(code.co_consts).encode(), digest_size=8).hexdigest() if code else ""
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return re.sub(r"0x[0-9a-f]+", "", f"{getattr(value, '__module__', '')}.{name} {inside}")
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    plain = tensor.detach().cpu()
+    plain = plain.dequantize() if plain.is_quantized else plain
+    if plain.layout is not torch.strided:
+        plain = plain.to_dense()
+    plain = plain.abs() if plain.is_complex() else plain
+    array = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    # It may share memory with the model, which must stay as it is.
+    array.flags.writeable = False
+    return array
