@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
+import random
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -57,3 +59,23 @@ def laid_onto(points: Floats, wanted: Floats) -> Floats:
     turn, _ = orthogonal_procrustes(points - middle, wanted - there)
     found: Floats = (points - middle) @ turn + there
     return found
+
+
+def trustworthiness(rows: Floats, points: Floats, near: int) -> float:
+    """How few points have one among their nearest in the picture that is far from them in truth: 1 where none has.
+
+    *Source* Venna & Kaski 2001, as scikit-learn makes it.
+    """
+    with own_dice():
+        from sklearn import manifold
+    return float(manifold.trustworthiness(rows, points, n_neighbors=near))
+
+
+@contextlib.contextmanager
+def own_dice() -> Iterator[None]:
+    """Put Python's random numbers, which belong to the user, back: importing scikit-learn draws from them."""
+    dice = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(dice)

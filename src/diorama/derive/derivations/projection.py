@@ -49,7 +49,7 @@ class Projection(Derivation):
     def fits(self, scene: Scene) -> str | None:
         """It needs layers that answer once an example."""
         if scene.missing is None:
-            self._layers(scene)
+            self.layers(scene)
         return scene.missing
 
     def cost(self, scene: Scene) -> Cost:
@@ -58,7 +58,7 @@ class Projection(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The points as the algorithm places them."""
-        rows = self._rows(scene)
+        rows = self.rows(scene)
         start = None
         if before is not None:
             start = np.asarray(before, np.float64)
@@ -77,13 +77,14 @@ class Projection(Derivation):
     def _algorithm(self) -> Any:
         return build(projections[self.method], json.loads(self.settings or "{}"))
 
-    def _layers(self, scene: Scene) -> list[str]:
+    def layers(self, scene: Scene) -> list[str]:
+        """The layers by their full names."""
         wanted = self.layer or default_layer(scene).name
         return [scene.layers[name].name for name in ([wanted] if wanted in scene.layers.names else several(wanted))]
 
-    def _rows(self, scene: Scene) -> Floats:
+    def rows(self, scene: Scene) -> Floats:
         """What the layers say of each example, (n, numbers), each layer with a total variance of one."""
-        parts = [codes(scene, name) for name in self._layers(scene)]
+        parts = [codes(scene, name) for name in self.layers(scene)]
         if any(len(part) != len(scene.live) for part in parts):
             raise NotApplicable("a projection wants layers that answer once for each example")
         if len(parts) > 1:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ...core.errors import NotApplicable
-from ..projecting import Floats, Placed, Projection
+from ..projecting import Floats, Placed, Projection, own_dice
 
 
 class PCA(Projection):
@@ -31,11 +30,7 @@ class PCA(Projection):
                 f"{dimensions} principal components want at least so many examples and units, got {len(rows)} examples "
                 f"of {rows.shape[1]} units; ask for fewer dimensions"
             )
-        # Importing it draws from Python's random numbers, which belong to the user.
-        dice = random.getstate()
-        try:
+        with own_dice():
             from sklearn.decomposition import PCA as Components  # noqa: N811 - this class has its name
-        finally:
-            random.setstate(dice)
         with np.errstate(invalid="ignore"):  # examples that are all alike have no variance to share out
             yield Placed(Components(dimensions, svd_solver="full").fit_transform(rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import msgspec
 import numpy as np
@@ -18,13 +17,11 @@ from ...core.selection import number_key
 from ...data.kinds import Series, Sound, Table
 from ...scene import Scene
 from ...scene.input import Current, decoded
-from .. import answers, inputs
+from .. import answers, inputs, planes
 from ._coding import Code, generates
 
 STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 """A number of the code is moved so many standard deviations from its mean."""
-GROUND = 96
-"""Cells along each side of the plane's ground."""
 LARGEST = 960
 """A board has at most so many pixels a side."""
 IDLE = 0.02
@@ -69,13 +66,7 @@ class Looked:
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """The plane: a square about the codes, in steps of a tenth of its size, so that it seldom moves."""
-        both = self.code.codes[:, list(self.pair)].nan_to_num(0, 0, 0)
-        low, high = both.amin(0), both.amax(0)
-        half = 1.05 * float((high - low).max()) / 2 or 1.0
-        step = 10 ** math.floor(math.log10(half)) / 2
-        half = math.ceil(half / step) * step
-        middle = [round(float(value) / (step / 2)) * (step / 2) for value in (low + high) / 2]
-        return middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half
+        return planes.square(self.code.codes[:, list(self.pair)].double().numpy())
 
     def axes(self, side: int) -> tuple[Tensor, Tensor]:
         """The middles of so many cells along each side of the plane."""
@@ -103,7 +94,7 @@ def plane(looked: Looked, drawn: Drawn | None) -> Node:
     if labels is not None:
         names = looked.scene.examples.classes
         return Field(
-            values=_ground(both, labels, len(names), looked.extent), extent=looked.extent, classes=names, points=both,
+            values=planes.shares(both, labels, len(names), looked.extent), extent=looked.extent, classes=names, points=both,
             point_values=labels.astype(np.float64), point_keys=keys, x_title=titles[0], y_title=titles[1], size=SIDE,
             handle=handle, title="Examples at their codes",
         )
@@ -119,24 +110,6 @@ def plane(looked: Looked, drawn: Drawn | None) -> Node:
         y_title=titles[1], size=SIDE, handle=handle, title="Examples at their codes",
         caption="The ground is bright where pictures change fast.",
     )
-
-
-def _ground(
-    both: NDArray[np.float64], labels: NDArray[np.int64], count: int, extent: tuple[float, float, float, float]
-) -> NDArray[np.float32]:
-    """The share of each class among the codes near every place; even where none is near, (cells, cells, classes)."""
-    low_x, high_x, low_y, high_y = extent
-    cells = (np.arange(GROUND) + 0.5) / GROUND
-    # As wide as Scott's rule for a plane, in each class's place: half the whole cloud's.
-    width = 0.5 * max(float(np.nanstd(both)), 1e-12) * len(both) ** (-1 / 6)
-    fine = np.isfinite(both).all(1)
-    near_x = np.exp(-((low_x + cells[:, None] * (high_x - low_x) - both[fine, 0]) ** 2) / (2 * width**2))
-    near_y = np.exp(-((low_y + cells[:, None] * (high_y - low_y) - both[fine, 1]) ** 2) / (2 * width**2))
-    told = np.eye(count)[np.clip(labels[fine], 0, count - 1)]
-    sums = np.einsum("yn,xn,nc->yxc", near_y, near_x, told, optimize=True)
-    # Half an example's worth of doubt, spread evenly, lets the colour fade where no example lies.
-    shares: NDArray[np.float32] = ((sums + 0.5 / count) / (sums.sum(-1, keepdims=True) + 0.5)).astype(np.float32)
-    return shares
 
 
 def _speed(drawn: Drawn) -> NDArray[np.float64]:
