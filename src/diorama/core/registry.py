@@ -68,10 +68,16 @@ class Registry(Mapping[str, Any]):
         return [f"{self.package}.{room}" for room in rooms]
 
     def register(self, name: str, plugin: Any) -> None:
-        """Add a plug-in made in this process (a notebook's own view, say)."""
-        if not isinstance(plugin, type) or not issubclass(plugin, Plugin):
-            raise UsageError(f"{self.noun} {name!r} must be a class derived from the {self.noun} base, got {plugin!r}")
-        plugin.name = name
+        """Add a plug-in made in this process (a notebook's own view, say). *Raises* UsageError where it is none of this kind."""
+        before = plugin.__dict__.get("name") if isinstance(plugin, type) else None
+        try:
+            if isinstance(plugin, type):
+                plugin.name = name  # type: ignore[attr-defined]
+            check_plugin(plugin, self.base)
+        except (UsageError, TypeError) as error:
+            if before is not None:
+                plugin.name = before
+            raise UsageError(f"the {self.noun} {name!r} cannot be used: {error}") from None
         self._loaded[name] = plugin
 
     def __getitem__(self, name: str) -> Any:

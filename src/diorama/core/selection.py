@@ -1,10 +1,10 @@
-"""Keys name things (a unit, an example, a step); a selection is what the user has chosen; an address is a place in the page."""
+"""Keys name things (a unit, an example, a step); a selection is what the user has chosen."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -223,42 +223,3 @@ class Selection:
 
 def _key(value: str | Key) -> Key:
     return value if isinstance(value, Key) else Key.parse(value)
-
-
-@dataclasses.dataclass(frozen=True)
-class Address:
-    """A place in the page: what the hash of its URL holds, so that it can be sent or bookmarked."""
-
-    run: str = ""
-    step: str = ""
-    room: str = ""
-    view: str = ""
-    mode: str = ""
-    selection: Selection = Selection()
-    knobs: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    """By view: knob values as text."""
-
-    def to_hash(self) -> str:
-        """The URL hash, without the leading '#'."""
-        parts = [(n, str(getattr(self, n))) for n in ("run", "step", "room", "view", "mode") if getattr(self, n)]
-        if self.selection != Selection():
-            parts.append(("select", str(self.selection)))
-        for view, values in self.knobs.items():
-            parts += [(f"k.{view}.{name}", str(value)) for name, value in values.items()]
-        return "&".join(f"{quote(name, safe='.')}={quote(value, safe='')}" for name, value in parts)
-
-    @classmethod
-    def from_hash(cls, text: str) -> Address:
-        """Read an address from a URL hash; unknown fields are ignored, so that old addresses stay valid."""
-        fields: dict[str, Any] = {}
-        knobs: dict[str, dict[str, str]] = {}
-        for part in filter(None, text.lstrip("#").split("&")):
-            name, _, value = part.partition("=")
-            name, value = unquote(name), unquote(value)
-            if name.startswith("k.") and name.count(".") == 2:
-                knobs.setdefault(name.split(".")[1], {})[name.split(".")[2]] = value
-            elif name == "select":
-                fields["selection"] = Selection.parse(value)
-            elif name in ("run", "step", "room", "view", "mode"):
-                fields[name] = value
-        return cls(**fields, knobs=knobs)

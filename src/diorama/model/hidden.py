@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from ..data.nesting import Nested
 from .axes import tensors_in
 from .mode import OpMode, Run, Trail, without_modes
 from .surroundings import Neutral, as_built
-from .untouched import Untouched
+from .untouched import Untouched, grads_asked
 from .unwrap import device_of, dtype_of, fed, held, named_modules, unwrap
 
 _VIEWS = ("AsStrided", "CopySlices", "View", "Slice", "Select", "Transpose", "Permute", "Squeeze", "Unsqueeze", "Expand",
@@ -65,7 +63,11 @@ def _found(model: nn.Module, x: Nested) -> Hidden:
     x = nesting.each(x, lambda part: watch.own(part.clone()))
     # The kernels of recurrent layers on an accelerator differentiate in train mode alone.
     cudnn = torch.backends.cudnn.flags(enabled=device_of(model).type == "cpu")
-    with without_modes(), Neutral(), Untouched(model), _free(model), cudnn, watch.trail, as_built(dtype_of(model)):
+    weights = [
+        tensor for tensor in held(model)
+        if isinstance(tensor, nn.Parameter) and tensor.is_floating_point() and not tensor.is_inference()
+    ]
+    with without_modes(), Neutral(), Untouched(model), grads_asked(weights, True), cudnn, watch.trail, as_built(dtype_of(model)):
         try:
             with OpMode().around(watch.ran):
                 output = nesting.call(model, x)
@@ -77,20 +79,6 @@ def _found(model: nn.Module, x: Nested) -> Hidden:
         for tensor in tensors_in(output):
             watch.given(tensor)
     return Hidden(tuple(watch.found))
-
-
-@contextlib.contextmanager
-def _free(model: nn.Module) -> Iterator[None]:
-    """Within, all weights lie on the path that autograd follows."""
-    still = [tensor for tensor in held(model) if isinstance(tensor, nn.Parameter) and not tensor.requires_grad]
-    still = [tensor for tensor in still if tensor.is_floating_point() and not tensor.is_inference()]
-    try:
-        for tensor in still:
-            tensor.requires_grad_(True)
-        yield
-    finally:
-        for tensor in still:
-            tensor.requires_grad_(False)
 
 
 class _Watch:

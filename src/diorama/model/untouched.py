@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -51,14 +51,21 @@ class Untouched:
 @contextmanager
 def weights_held(model: nn.Module) -> Iterator[None]:
     """Within, a model's weights are constants, so that what needs gradients is what depends on the input."""
-    free = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf and not parameter.is_inference()]
+    with grads_asked([tensor for tensor in model.parameters() if tensor.is_leaf and not tensor.is_inference()], False):
+        yield
+
+
+@contextmanager
+def grads_asked(tensors: Iterable[Tensor], wanted: bool) -> Iterator[None]:
+    """Within, autograd follows the tensors, or does not; afterwards each is as it was."""
+    changed = [tensor for tensor in tensors if tensor.requires_grad != wanted]
     try:
-        for parameter in free:
-            parameter.requires_grad_(False)
+        for tensor in changed:
+            tensor.requires_grad_(wanted)
         yield
     finally:
-        for parameter in free:
-            parameter.requires_grad_(True)
+        for tensor in changed:
+            tensor.requires_grad_(not wanted)
 
 
 def _switch(module: nn.Module, training: bool) -> None:

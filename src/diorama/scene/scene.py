@@ -86,9 +86,7 @@ class Scene:
 
     def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any) -> None:
         if task is not None and not isinstance(task, str):
-            raise UsageError(
-                f"task wants one word, got {task!r}; of a model with several tasks look at one: outputs= names its output"
-            )
+            raise UsageError(f"task wants one word, got {task!r}; of a model with several tasks look at one: outputs= names its output")
         # Views read examples and truth as arrays; what the model sees goes to its device batch by batch.
         examples = examples.to("cpu") if examples is not None else None
         self._source, self._examples = source, examples
@@ -131,6 +129,11 @@ class Scene:
     def missing(self) -> str | None:
         """Why the model can't be looked into, with the way out; None when it can."""
         return self._source.missing()
+
+    @property
+    def function(self) -> bool:
+        """Whether the model is a plain function, which can only be asked for answers."""
+        return self.network.function
 
     @property
     def model(self) -> nn.Module:
@@ -186,6 +189,11 @@ class Scene:
     def layers(self) -> LayerTable:
         """The layers in call order, with kinds, shapes and parameter counts."""
         return self.network.layers
+
+    @property
+    def table(self) -> LayerTable | None:
+        """The layers where the model can be run; None without its module or without examples."""
+        return self.network.table
 
     @property
     def graph(self) -> Graph:
@@ -317,9 +325,7 @@ class Scene:
         """One loss for each live example. *Raises* NotApplicable without a truth or a task."""
         found = self.answers().losses
         if found is None:
-            raise NotApplicable(
-                "a loss needs the truth of each example and a known task; pass y (or probe=(x, y)) and task="
-            )
+            raise NotApplicable("a loss needs the truth of each example and a known task; pass y (or probe=(x, y)) and task=")
         return found
 
     def batches(self) -> Iterator[tuple[range, Nested]]:

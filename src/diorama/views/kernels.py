@@ -76,8 +76,8 @@ def kernel(scene: Scene, wanted: str | None, selection: Selection) -> Kernel:
     if chosen not in found:
         chosen = without_call(chosen)
     if chosen not in found:
-        if scene.network.table is not None and chosen in scene.network.table.names:
-            raise NotApplicable(f"{chosen!r} is a {scene.network.table[chosen].kind}, which has no weights to show as pictures")
+        if scene.table is not None and chosen in scene.table.names:
+            raise NotApplicable(f"{chosen!r} is a {scene.table[chosen].kind}, which has no weights to show as pictures")
         raise not_found("layer with weights", chosen, found)
     return _shaped(scene, chosen, found[chosen], np.asarray(state[found[chosen]], np.float32))
 
@@ -85,7 +85,7 @@ def kernel(scene: Scene, wanted: str | None, selection: Selection) -> Kernel:
 def _shaped(scene: Scene, layer: str, parameter: str, values: Floats) -> Kernel:
     if _RECURRENT.fullmatch(parameter):
         return _gates(scene, layer, parameter, values)
-    transposed = scene.network.table is not None and layer in scene.network.table.names and "Transpose" in scene.network.table[layer].kind
+    transposed = scene.table is not None and layer in scene.table.names and "Transpose" in scene.table[layer].kind
     if values.ndim > 2:
         filters = np.swapaxes(values, 0, 1) if transposed else values
         if filters.ndim == 3:
@@ -96,7 +96,7 @@ def _shaped(scene: Scene, layer: str, parameter: str, values: Floats) -> Kernel:
             words += f", averaged over its {filters.shape[2]} slices"
             filters = filters.mean(2)
         return Kernel(layer, parameter, filters, "filters", words)
-    if scene.network.table is not None and layer in scene.network.table.names and scene.network.table[layer].kind.startswith("Embedding"):
+    if scene.table is not None and layer in scene.table.names and scene.table[layer].kind.startswith("Embedding"):
         return Kernel(layer, parameter, values, "rows", "the vector of one token", tokens=True)
     planes = _image_shape(scene, layer, values.shape[1])
     if planes is not None:
@@ -138,18 +138,18 @@ def _image_shape(scene: Scene, layer: str, inputs: int) -> tuple[tuple[int, int,
 
 def _first(scene: Scene, layer: str) -> bool:
     """Whether a dense layer looks at the input itself: no other layer with weights comes before it."""
-    if scene.network.table is not None and layer in scene.network.table.names:
-        order = scene.network.table[layer].order
-        return not any(one.order < order and one.weight is not None and one.leaf for one in scene.network.table)
+    if scene.table is not None and layer in scene.table.names:
+        order = scene.table[layer].order
+        return not any(one.order < order and one.weight is not None and one.leaf for one in scene.table)
     state = scene.parameters()
     return layer == next(iter(layers_with_weights({name: array.shape for name, array in state.items()})), None)
 
 
 def _maps_before(scene: Scene, layer: str) -> tuple[tuple[int, int, int], str] | None:
     """The last maps before a dense layer, when only shape changes and unit-wise layers lie between."""
-    if scene.network.table is None or layer not in scene.network.table.names:
+    if scene.table is None or layer not in scene.table.names:
         return None
-    own = scene.network.table[layer]
+    own = scene.table[layer]
     for one in sorted(scene.layers.leaves, key=lambda one: -one.order):
         if one.order >= own.order:
             continue

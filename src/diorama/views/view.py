@@ -63,7 +63,7 @@ class View(Plugin, abc.ABC):
         """Say in one sentence why the view does not fit the scene, or None when it does."""
         if cls.needs == "record" and scene.run is None:
             return "it shows what a training recorded, and this model was not opened from a run"
-        if cls.needs != "record" and not cls.answers and scene.network.function:
+        if cls.needs != "record" and not cls.answers and scene.function:
             return "it looks inside a model, and this one is a plain function; use attribution, examples, confusion or boundary"
         return scene.missing if cls.needs == "model" else None
 

@@ -11,7 +11,7 @@ import pytest
 
 from diorama.core.errors import NotFound, UsageError
 from diorama.core.knobs import Plugin
-from diorama.core.registry import Registry, views
+from diorama.core.registry import Registry, signals, views
 
 
 class Foreign(Plugin):
@@ -70,5 +70,13 @@ def test_a_notebook_adds_its_own() -> None:
     registry.register("mine", Foreign)
     assert registry["mine"].name == "mine"
     assert "mine" in list(registry)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="derived from"):
         registry.register("other", object())
+
+
+def test_what_a_notebook_adds_is_checked_as_a_strangers() -> None:
+    """A class of another kind is refused when it is registered, keeps its name, and leaves the registry as it was."""
+    with pytest.raises(UsageError, match="'loss'.*diorama.record.signals.Signal"):
+        signals.register("loss", views["curves"])
+    assert views["curves"].name == "curves"
+    assert "loss" not in signals

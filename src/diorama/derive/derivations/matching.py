@@ -62,7 +62,7 @@ class Matching(Derivation):
             return "it matches two networks: choose a second run or step to compare with (other= in Python)"
         if self.beside.missing is not None:
             return self.beside.missing
-        if scene.network.function or self.beside.network.function:
+        if scene.function or self.beside.function:
             return "it matches units of networks, and a plain function has none; compare their answers in the view compare"
         return None
 

@@ -128,7 +128,7 @@ class Weights(View):
 
     def _favourite(self, scene: Scene, found: Kernel) -> NDArray[np.int64]:
         """The class for whose examples each unit responds most on average."""
-        if scene.network.table is None:
+        if scene.table is None:
             raise NotApplicable(f"ordering by class needs the model and examples: {scene.missing or 'there are none'}")
         if found.units == len(scene.classes) and found.layer == main_layers(scene)[-1].name:
             return np.arange(found.units)

@@ -33,8 +33,8 @@ class Projection(View):
     """The examples as points of a plane: near each other where a layer, or several together, answer alike.
 
     *Meaning* points are coloured by their true class (without a truth by the answer), and marked where the network is wrong; the
-    ground by the class that lies densest there. Directions have no names and no sign; distances between groups are worth less than who is whose neighbour. At
-    each step the points are placed starting from where they were at a step before, so that they move only where the network did.
+    ground by the class that lies densest there. Axes have no names, and who is whose neighbour is worth more than how far apart
+    groups lie. At each step points start from where they were at a step before, so that they move only where the network did.
     *Error* the trustworthiness: 1 where no point of the picture stands beside one that is far from it in the layer.
     *Cost* one forward pass an example, at this step and at a few before it, then what the algorithm takes.
     *Source* Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks; Venna & Kaski 2001 (trustworthiness).
