@@ -20,6 +20,7 @@ ROOM = Room(
         Place("examples", columns=12, rows=3),
         Place("compare", columns=12, rows=5),
         Place("surrogate", columns=12, rows=5),
+        Place("guide", columns=12, rows=4),
     ),
     input=(
         Place("activations", columns=12, rows=5),

@@ -21,6 +21,7 @@ from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs
 from ..view import View
+from ._measures import last_hidden
 from ._tree import Imitation, Question, imitated
 
 FEW = 64
@@ -104,14 +105,12 @@ class Surrogate(View):
         return rows, [Question(label) for label in labels], "the inputs"
 
     def _units(self, scene: Scene, selection: Selection, chosen: bool) -> tuple[NDArray[np.float64], list[Question], str]:
-        usable = [layer for layer in scene.layers if layer.each and layer.units > 1 and layer.name]
-        if not usable:
-            raise NotApplicable("no layer of the model answers with several units for each example; set on to inputs")
         if chosen:
             layer = scene.layer(self.layer, selection, lambda one: one.each and one.units > 1, wanted="layer with several units")
+        elif (found := last_hidden(scene)) is not None:
+            layer = found
         else:
-            learnt = [one for one in usable if one.leaf and one.parameters] or usable
-            layer = learnt[-2] if len(learnt) > 1 else learnt[-1]
+            raise NotApplicable("no layer of the model answers with several units for each example; set on to inputs")
         rows = scene.responses([layer.name])[layer.name].mean.double().numpy()
         where = "the mean over its places of " if layer.spatial or layer.sequence else ""
         return rows, [Question(f"{layer.name}/{k}", unit_key(layer.name, k)) for k in range(rows.shape[1])], f"{where}{layer.name}"

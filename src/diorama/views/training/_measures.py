@@ -1,0 +1,148 @@
+"""What is measured of a training beside others: from its record, and from its model where that can be looked into."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import Cancelled, DioramaError
+from ...data import nesting
+from ...data.image import Image
+from ...methods.attribute import attribute
+from ...model.layers import Layer
+from ...model.surroundings import Neutral
+from ...run import Run
+from ...scene import Scene
+
+Floats = NDArray[np.float64]
+BINS = 15
+LOOKED = 32
+"""So many examples are explained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a model answers to its probe set, and how: NaN for what does not apply."""
+
+    loss: float = float("nan")
+    accuracy: float = float("nan")
+    calibration: float = float("nan")
+    separation: float = float("nan")
+    middle: float = float("nan")
+    right: NDArray[np.bool_] | None = None
+    """For each example that has a truth, whether it is answered rightly."""
+    examples: str = ""
+    """The name of the examples: equal for equal ones."""
+    why: str = ""
+    """Why it could not be looked into."""
+
+
+def measured(run: Run) -> Measured:
+    """Measure the newest snapshot on the run's own probe set, at most its first 512 examples."""
+    try:
+        with Neutral():
+            scene = run.scene()
+            if scene.missing is not None:
+                return Measured(why=scene.missing)
+            return _of(scene)
+    except Cancelled:
+        raise
+    except (DioramaError, RuntimeError, ValueError, IndexError, TypeError) as error:
+        return Measured(why=" ".join(str(error).split()))
+
+
+def _of(scene: Scene) -> Measured:
+    answers = scene.answers()
+    known = np.ones(len(scene.live), bool) if answers.known is None else answers.known.numpy()
+    loss = _mean(answers.losses, known)
+    accuracy = _mean(answers.right, known)
+    right = None
+    calibration = separation = float("nan")
+    if scene.task == "classification" and answers.right is not None and scene.live.y is not None:
+        right = answers.right.numpy()[known] > 0.5
+        if answers.confidence is not None:
+            calibration = expected_calibration_error(answers.confidence.double().numpy()[known], right)
+        separation = _separation(scene)
+    return Measured(loss, accuracy, calibration, separation, middle(scene), right, scene.live.fingerprint)
+
+
+def _mean(values: Tensor | None, known: NDArray[np.bool_]) -> float:
+    return float(values.double().numpy()[known].mean()) if values is not None and known.any() else float("nan")
+
+
+def expected_calibration_error(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) -> float:
+    """How far confidence and share of right answers lie apart, over bins of equal width, weighted by their examples.
+
+    *Source* Naeini et al. 2015; Guo et al. 2017, equation 3, with 15 bins (low, high].
+    """
+    if not len(confidence) or not np.isfinite(confidence).all():
+        return float("nan")
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    apart = np.abs(np.bincount(place, right, bins) - np.bincount(place, confidence, bins))
+    return float(apart[counts > 0].sum() / len(confidence))
+
+
+def last_hidden(scene: Scene) -> Layer | None:
+    """The last layer with weights before the one that answers; None where no layer answers with units for each example."""
+    usable = [layer for layer in scene.layers if layer.each and layer.units > 1 and layer.name]
+    learnt = [layer for layer in usable if layer.leaf and layer.parameters] or usable
+    return None if not learnt else learnt[-2] if len(learnt) > 1 else learnt[-1]
+
+
+def _separation(scene: Scene) -> float:
+    """The silhouette of the true classes in the last hidden layer."""
+    layer = last_hidden(scene)
+    y = scene.live.y
+    if layer is None or y is None:
+        return float("nan")
+    truth = scene.reading.truth(y).numpy()
+    rows = scene.responses([layer.name])[layer.name].mean.double().numpy()
+    return silhouette(rows[truth >= 0], truth[truth >= 0]) if truth.ndim == 1 else float("nan")
+
+
+def silhouette(rows: Floats, truth: NDArray[Any]) -> float:
+    """Mean over examples of (b − a) / max(a, b): a is the mean distance to its own class, b to the nearest other one.
+
+    *Source* Rousseeuw 1987, by scikit-learn.
+    """
+    if not 2 <= len(set(truth.tolist())) < len(truth) or not np.isfinite(rows).all():
+        return float("nan")
+    from sklearn.metrics import silhouette_score
+
+    return float(silhouette_score(rows, truth))
+
+
+def middle(scene: Scene) -> float:
+    """The share of gradient times input, in absolute value, that lies in the middle half of rows and columns; of pictures.
+
+    *Meaning* a quarter of the picture: 0.25 is what no preference for the middle would give.
+    """
+    if not isinstance(scene.kind, Image) or scene.function:
+        return float("nan")
+    few = scene.live.batch(list(range(min(LOOKED, len(scene.live)))), scene.device)
+    reading = scene.reading
+    try:
+        heat = attribute(
+            scene.model, few, target=lambda output: reading.scores(output).flatten(1).amax(1), method="input_x_gradient",
+        ).values
+    except DioramaError:
+        return float("nan")
+    whole = nesting.first(heat).abs().double().cpu()
+    return share_in_the_middle(whole)
+
+
+def share_in_the_middle(heat: Tensor) -> float:
+    """The mean over examples of the share of a heat map, (n, channels, rows, columns), that lies in its middle half."""
+    if heat.ndim != 4:
+        return float("nan")
+    rows, columns = heat.shape[2:]
+    inner = heat[:, :, rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4].sum((1, 2, 3))
+    total = heat.sum((1, 2, 3))
+    told = torch.isfinite(total) & (total > 0)
+    return float((inner[told] / total[told]).mean()) if bool(told.any()) else float("nan")

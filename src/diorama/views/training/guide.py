@@ -1,0 +1,352 @@
+"""Which of several trainings gives the better model, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.errors import DioramaError
+from ...core.knobs import knob
+from ...core.marks import Column, Group, Node, Parallel, Table
+from ...core.picture import Picture, Progress
+from ...core.saying import percent, plain
+from ...core.selection import Key, Selection
+from ...run import Run, open_run
+from .. import recorded
+from ..view import View
+
+if TYPE_CHECKING:
+    from ...scene import Scene
+    from ._measures import Measured
+
+MOST = 24
+NAN = float("nan")
+_VALUES = ("learning_rate", "momentum", "weight_decay")
+"""Values of the optimizer that are shown where they are recorded; others where they differ."""
+_ANSWERS = ("separation", "middle", "calibration", "loss", "right")
+SURE = 0.05
+"""Differences that chance explains in more than one of twenty cases are none."""
+
+
+class Guide(View):
+    """The trainings of a folder beside one another, ranked by how well they answer, with the reasons.
+
+    *Meaning* a model is ranked by its share of right answers (without classes: by its loss) on the probe set at its newest
+    snapshot. Two whose difference chance explains are as good as each other, and then the better calibrated one comes first.
+    *calibration* is the expected calibration error over 15 bins of confidence (0 is best); *separation* the silhouette of the
+    true classes in the last hidden layer (1 is best, 0 is none); *middle* the share of gradient times input that lies in the
+    middle half of the rows and columns of a picture (0.25 without a preference).
+    *Units* cost as the number of weights and the median time of a step.
+    *Error* of the ranking: the sign test over examples that two models answer differently where both saw the same, else the
+    difference of two shares; both two-sided at 5 %.
+    *Cost* the record at once; then a pass an example in each model that may be looked into.
+    """
+
+    title = "Guide"
+    question = "Which of these trainings gives the better model, and why?"
+    family = "process"
+    papers = ("Guo et al. 2017, On calibration", "Rousseeuw 1987, Silhouettes", "Dietterich 1998, Approximate statistical tests")
+    rows = ("D11",)
+    needs = "record"
+
+    runs: str | None = knob(None, "Only these runs of the folder, by name, with commas.", kind="run")
+    look: bool = knob(True, "Look into the models too, where they may be: calibration, separation, where they look.")
+    most: int = knob(MOST, "The most runs that are compared: the newest.", low=2, high=200)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """The record at once, then one model after the other."""
+        assert scene.run is not None  # fits() has seen it
+        runs, notes = self._runs(scene)
+        rows = [_Row.of(run, recorded.label(run, runs)) for run in runs]
+        yield self._drawn(scene, selection, rows, notes, final=not self.look)
+        if not self.look:
+            return
+        for number, row in enumerate(rows):
+            yield Progress(done=number, total=len(rows), note=f"looking into {row.name}")
+            row = dataclasses.replace(row, seen=_seen(row.run))
+            rows[number] = row
+            if row.seen is not None and row.seen.why:
+                notes.append(f"{row.name} is told from its record alone ({row.seen.why[:160].rstrip('.')})")
+            if number % 4 == 0 and number + 1 < len(rows):
+                yield self._drawn(scene, selection, rows, notes, final=False)
+        yield self._drawn(scene, selection, rows, notes, final=True)
+
+    def _runs(self, scene: Scene) -> tuple[list[Run], list[str]]:
+        """The scene's run, those beside it in its folder, and those it is compared with; and what cannot be read."""
+        own = scene.run
+        assert own is not None
+        found = {own.path.resolve(): own} | {one.run.path.resolve(): one.run for one in scene.others if one.run is not None}
+        notes: list[str] = []
+        folder = own.path.resolve().parent
+        wanted = [name for name in map(str.strip, (self.runs or "").split(",")) if name]
+        for path in sorted(each for each in folder.iterdir() if (each / "run.db").is_file()):
+            if path in found or (wanted and path.name not in wanted):
+                continue
+            try:
+                found[path] = open_run(path, trust=own.trust)
+                found[path].meta  # noqa: B018 - raises for what cannot be read
+            except (DioramaError, OSError, ValueError) as error:
+                found.pop(path, None)
+                notes.append(f"{path.name} cannot be read ({' '.join(str(error).split())[:120]})")
+        missing = [name for name in wanted if name not in {path.name for path in found}]
+        if missing:
+            notes.append(f"there is no run {', '.join(missing)} in this folder")
+        first, *rest = found.values()
+        rest.sort(key=lambda run: -float(run.meta.get("created") or 0.0))
+        if len(rest) >= self.most:
+            notes.append(f"the newest {self.most} of {len(rest) + 1} runs are compared")
+        return [first, *rest[: self.most - 1]], notes
+
+    def _drawn(self, scene: Scene, selection: Selection, rows: list[_Row], notes: list[str], final: bool) -> Picture:
+        own = rows[0]
+        compared = [row for row in rows if row.like(own)]
+        ranked = _ranked(compared)
+        apart = [row for row in rows if not row.like(own)]
+        marks: list[Node] = [_table(ranked, apart), *_reasons(ranked), *_parallel([row for row, _ in ranked])]
+        told = [*notes, *(f"{row.name} is not ranked: {row.unlike(own)}" for row in apart)]
+        return self.picture(
+            scene, selection, "Which model?", Group(children=tuple(marks)), _sentence(ranked, len(apart)),
+            note="; ".join(dict.fromkeys(told)), final=final, mode="eval",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A training as it is ranked."""
+
+    run: Run
+    name: str
+    task: str
+    classes: tuple[str, ...]
+    values: dict[str, float]
+    steps: float
+    parameters: float
+    seconds: float
+    loss: float
+    accuracy: float
+    examples: int
+    seen: Measured | None = None
+
+    @classmethod
+    def of(cls, run: Run, name: str) -> _Row:
+        """What the record tells."""
+        structure = run.structure(run.last_step)
+        parameters = sum(math.prod(shape) for _, shape, *_ in structure["parameters"] or ())
+        groups = run.meta.get("optimizer") or [{}]
+        values = {
+            key: float(value) for key, value in groups[0].items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and key not in ("group", "factor")
+        }
+        times = run.times()
+        apart = np.diff(times[np.isfinite(times)])
+        return cls(
+            run, name, run.task, run.classes, values, float(max(run.last_step, 0)), float(parameters) or NAN,
+            float(np.median(apart)) if len(apart) else NAN, _last(run, "probe/loss", "loss"), _last(run, "probe/accuracy", "accuracy"),
+            int(run.meta.get("examples") or 0),
+        )
+
+    def like(self, other: _Row) -> bool:
+        """Whether the two can be ranked together."""
+        return not self.unlike(other)
+
+    def unlike(self, other: _Row) -> str:
+        """Why two cannot be ranked together; empty where they can."""
+        if self.task != other.task:
+            return f"it learns another task ({self.task or 'unknown'} rather than {other.task or 'unknown'})"
+        if self.classes != other.classes:
+            return "it answers other classes"
+        return ""
+
+    def value(self, name: str) -> float:
+        """A measured number: the model's own where it was looked into, else the recorded one."""
+        own = getattr(self.seen, name, NAN) if self.seen is not None else NAN
+        return float(own) if np.isfinite(own) else float(getattr(self, name, NAN))
+
+    @property
+    def worth(self) -> float:
+        """What it is ranked by, larger is better: the accuracy, else the loss turned round."""
+        accuracy, loss = self.value("accuracy"), self.value("loss")
+        return accuracy if np.isfinite(accuracy) else -loss if np.isfinite(loss) else -math.inf
+
+
+def _last(run: Run, *names: str) -> float:
+    for name in names:
+        if name in run.series_names:
+            values = run.series(name)[1]
+            if len(values):
+                return float(values[-1])
+    return NAN
+
+
+def _seen(run: Run) -> Measured:
+    if run._factory is not None:
+        measured: Measured = _measures().measured(run)
+        return measured
+    stamp = os.stat(run.path / "run.db")
+    return _kept(str(run.path.resolve()), run.trust, tuple(run.snapshots[-1:]), stamp.st_ino)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(path: str, trust: bool, snapshot: tuple[int, ...], inode: int) -> Measured:
+    """The model at a run's newest snapshot is measured once."""
+    found: Measured = _measures().measured(open_run(path, trust=trust))
+    return found
+
+
+def _measures() -> Any:
+    # A record is drawn before torch is there; only models need it.
+    return importlib.import_module(f"{__package__}._measures")
+
+
+def likeness(one: _Row, other: _Row) -> tuple[float, str]:
+    """How likely a difference as large as that of two shares of right answers is by chance, and what was compared."""
+    mine, theirs = one.seen, other.seen
+    if (
+        mine is not None and theirs is not None and mine.right is not None and theirs.right is not None
+        and mine.examples == theirs.examples and len(mine.right) == len(theirs.right)
+    ):
+        from scipy.stats import binomtest
+
+        better, worse = int((mine.right & ~theirs.right).sum()), int((theirs.right & ~mine.right).sum())
+        chance = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+        return chance, f"right on {worse} examples where {one.name} is not, and wrong on {better} where that is right"
+    counts = [len(row.seen.right) if row.seen is not None and row.seen.right is not None else row.examples for row in (one, other)]
+    shares = [row.value("accuracy") for row in (one, other)]
+    if not all(counts) or not np.isfinite(shares).all():
+        return NAN, ""
+    whole = sum(share * count for share, count in zip(shares, counts, strict=True)) / sum(counts)
+    spread = math.sqrt(max(whole * (1 - whole) * (1 / counts[0] + 1 / counts[1]), 0.0))
+    chance = 1.0 if spread == 0 else math.erfc(abs(shares[0] - shares[1]) / spread / math.sqrt(2))
+    return chance, f"{percent(shares[1], 3)} of {counts[1]} examples rather than {percent(shares[0], 3)} of {counts[0]}"
+
+
+def _ranked(rows: Sequence[_Row]) -> list[tuple[_Row, str]]:
+    """The rows, best first, each with the reason for its place."""
+    left = sorted(rows, key=lambda row: -row.worth)
+    found: list[tuple[_Row, str]] = []
+    while left:
+        lead = left[0]
+        level = [lead] + [row for row in left[1:] if not likeness(lead, row)[0] < SURE and np.isfinite(row.value("accuracy"))]
+        if not np.isfinite(lead.value("accuracy")):
+            level = [lead]  # of losses it is not known how much chance there is in them
+        level.sort(key=lambda row: (_or(row.value("calibration")), _or(row.parameters), -row.worth))
+        first = found[0][0] if found else level[0]
+        found += [(row, _reason(row, first, level)) for row in level]
+        left = [row for row in left if all(row is not one for one in level)]
+    return found
+
+
+def _or(value: float) -> float:
+    return value if np.isfinite(value) else math.inf
+
+
+def _reason(row: _Row, first: _Row, level: list[_Row]) -> str:
+    if row is first:
+        if len(level) == 1:
+            if np.isfinite(row.value("accuracy")):
+                return "it answers most examples rightly"
+            return "it has the lowest loss" if np.isfinite(row.value("loss")) else ""
+        best = max(level, key=lambda one: one.worth)
+        others = f"as good as {best.name}, as far as the examples tell"
+        if best is row:
+            others = "it answers most examples rightly, if by no more than chance explains"
+        if np.isfinite(row.value("calibration")):
+            return f"{others}; of these its confidence is calibrated best"
+        return f"{others}; of these it has the fewest weights" if np.isfinite(row.parameters) else others
+    chance, said = likeness(first, row)
+    if not np.isfinite(chance):
+        apart = row.value("loss") - first.value("loss")
+        return f"its loss is {plain(f'{apart:.3g}')} above that of {first.name}" if np.isfinite(apart) else "nothing to rank it by is known"
+    if chance < SURE:
+        return f"{said}: more than chance explains (p = {plain(f'{chance:.2g}')})"
+    return f"{said}: no more than chance explains (p = {plain(f'{chance:.2g}')})"
+
+
+def _columns(rows: Sequence[_Row]) -> dict[str, list[float]]:
+    """The numbers of runs by what they are called, where any run has one."""
+    found = {
+        "right": [row.value("accuracy") for row in rows], "loss": [row.value("loss") for row in rows],
+        "calibration": [row.value("calibration") for row in rows], "separation": [row.value("separation") for row in rows],
+        "middle": [row.value("middle") for row in rows], "weights": [row.parameters for row in rows],
+        "ms a step": [1000 * row.seconds for row in rows], "steps": [row.steps for row in rows],
+    }
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    for name in names:
+        values = [row.values.get(name, NAN) for row in rows]
+        if name in _VALUES or len({value for value in values if np.isfinite(value)}) > 1:
+            found[name.replace("_", " ")] = values
+    return {name: values for name, values in found.items() if np.isfinite(values).any()}
+
+
+def _table(ranked: list[tuple[_Row, str]], apart: list[_Row]) -> Node:
+    rows = [row for row, _ in ranked] + apart
+    columns = [
+        Column(name="place", kind="text", texts=tuple(str(k + 1) if k < len(ranked) else "–" for k in range(len(rows)))),
+        Column(name="run", kind="text", texts=tuple(row.name for row in rows)),
+    ]
+    for name, values in _columns(rows).items():
+        if np.isfinite(values).all():
+            columns.append(Column(name=name, kind="share" if name == "right" else "number", numbers=np.array(values)))
+        else:
+            form = ".1%" if name == "right" else ".3g"
+            texts = (plain(format(value, form)).replace("%", " %") if np.isfinite(value) else "–" for value in values)
+            columns.append(Column(name=name, kind="text", texts=tuple(texts)))
+    return Table(title="Ranked by what they answer rightly" if np.isfinite(rows[0].value("accuracy")) else "Ranked by loss", columns=tuple(columns),
+                 row_keys=tuple(_key(row) for row in rows))
+
+
+def _reasons(ranked: list[tuple[_Row, str]]) -> Iterator[Node]:
+    """Why each stands where it stands."""
+    if len(ranked) > 1:
+        columns = (
+            Column(name="run", kind="text", texts=tuple(row.name for row, _ in ranked)),
+            Column(name="why it stands here", kind="text", texts=tuple(reason for _, reason in ranked)),
+        )
+        yield Table(title="Why in this order", columns=columns, row_keys=tuple(_key(row) for row, _ in ranked))
+
+
+def _key(row: _Row) -> str:
+    return str(Key("run", row.run.path.name))
+
+
+def _parallel(rows: list[_Row]) -> Iterator[Node]:
+    """One line a run, through what differs between them."""
+    found = {name: values for name, values in _columns(rows).items() if len({v for v in values if np.isfinite(v)}) > 1}
+    columns = {name: found[name] for name in sorted(found, key=lambda name: _ANSWERS.index(name) if name in _ANSWERS else -1)}
+    if len(rows) < 2 or not columns:
+        return
+    yield Parallel(
+        title="What differs between them", values=np.array(list(columns.values())).T, axes=tuple(columns), labels=tuple(row.name for row in rows),
+        keys=tuple(_key(row) for row in rows), colours=tuple(k % 10 for k in range(len(rows))),
+        caption="One line a run, from its settings and costs to its answers; a line is broken where a number is not known.",
+    )
+
+
+def _sentence(ranked: list[tuple[_Row, str]], apart: int) -> str:
+    row, reason = ranked[0]
+    if len(ranked) == 1:
+        more = f"; the {apart} others of this folder do something else" if apart else ""
+        return f"There is no other run to rank {row.name} with{more}."
+    said = f"{row.name} comes first of {len(ranked)} runs" + (f": {reason}. " if reason else ". ")
+    for name, word, sign in (("calibration", "best calibrated", 1), ("separation", "best at separating the classes inside", -1)):
+        known = [(sign * one.value(name), one.name) for one, _ in ranked if np.isfinite(one.value(name))]
+        if len(known) > 1:
+            value, best = min(known)
+            said += f"{best} is {word} ({plain(f'{sign * value:.3g}')}). "
+    small = [(one.parameters, one.name) for one, _ in ranked if np.isfinite(one.parameters)]
+    if len({count for count, _ in small}) > 1:
+        fewest = min(count for count, _ in small)
+        names = [name for count, name in small if count == fewest]
+        alike = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+        said += f"{alike} {'is' if len(names) == 1 else 'are'} the smallest, with {fewest:,.0f} weights. "
+    same = {one.seen.examples for one, _ in ranked if one.seen is not None and one.seen.examples}
+    if len(same) > 1:
+        said += "They were measured on different examples, so small differences say little."
+    return said.rstrip()
