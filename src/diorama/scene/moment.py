@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance
 from ..core.selection import Selection
-from .stream import pictures
+from .asking import pictures
 
 if TYPE_CHECKING:
     from ..run import Run

@@ -27,12 +27,12 @@ from ..model.layers import Layer, LayerTable, by_unit
 from ..model.outputs import Reading
 from ..model.untouched import Mode
 from ..model.unwrap import device_of, fed
+from .asking import pictures
 from .input import Current, current, encoded
 from .memory import Memory
 from .network import Network
 from .probe import Answers, Probe, Responses
 from .source import Given, Recorded, Source
-from .stream import pictures
 
 if TYPE_CHECKING:
     from ..derive.derivation import Derived
