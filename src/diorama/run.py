@@ -14,6 +14,7 @@ from .core.errors import DioramaError, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
 from .record import requests
 from .record.lineage import Line, children
+from .record.past import Past
 
 if TYPE_CHECKING:
     from torch import nn
@@ -202,12 +203,13 @@ class Run(Line):
                 if name not in known:
                     raise not_found("layer", name, known)
 
-    def findings(self) -> list[Found]:
-        """What is wrong with the training, worst first."""
+    def findings(self, step: int | None = None) -> list[Found]:
+        """What is wrong with the training, worst first; with ``step`` what could be known after that step."""
+        record = self if step is None else Past(self, step)
         found = []
         for name, plugin in registry.findings.items():
             try:
-                found += plugin()(self)
+                found += plugin()(record)
             except Exception as error:
                 if not registry.findings.is_foreign(name):
                     raise

@@ -23,6 +23,37 @@ class LayerFact(msgspec.Struct):
     complex: bool = False
 
 
+class Held(msgspec.Struct):
+    """Which parameters no optimizer holds, which want no gradient, and how many learn."""
+
+    outside: list[str] = []
+    still: list[str] = []
+    count: Count = 0
+
+
+class Likeness(msgspec.Struct):
+    """What the probe set is like."""
+
+    inputs: Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)] | None = None
+    balance: list[float] | None = None
+    floor: float | None = None
+    spread: float | None = None
+    count: Count = 0
+
+
+class FirstBad(msgspec.Struct):
+    """Where the first number that is NaN or infinite came from."""
+
+    step: Count
+    where: str
+    layer: str = ""
+    op: str = ""
+    tensor: str = ""
+    examples: list[Count] = []
+    count: Count = 0
+    text: str = ""
+
+
 class Parent(msgspec.Struct):
     """The run beside this one from which it goes on, and the step."""
 
@@ -35,7 +66,7 @@ TYPES: dict[str, Any] = {
     "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str],
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
-    "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str],
+    "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None, "probe": Likeness, "first_bad": FirstBad,
 }
 """What the readers of a run rely on; other facts may be any plain data."""
 _OWN = "architecture-"

@@ -14,9 +14,11 @@ from torch.optim import Optimizer
 from ..model.unwrap import local
 from ..training.optimizers import hooked
 from ..training.subject import Subject
+from .batch_reader import BatchReader
 from .controls import Factors
 from .groups import Groups
 from .histogram import HistogramValue
+from .holding import loss_scale
 from .layer_reader import LayerReader
 from .pace import FIRST, Pace
 from .reduction import copies, reduce
@@ -65,6 +67,9 @@ class Observer:
         self._changes: dict[str, Tensor] = {}
         self._updates: dict[str, HistogramValue] = {}
         self._spare: dict[str, Tensor] = {}
+        self.batch: BatchReader | None = None
+        """Reads the batch at due steps."""
+        self.probe_balance: Any = None
         self._gradients: dict[str, HistogramValue] = {}
         self._by_hooks = self._follows_all = False
         self._stepped = False
@@ -124,6 +129,8 @@ class Observer:
         self._stepped = False
         if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
+        if "batch" in self.needs and self.batch is not None:
+            self.batch.arm()
         if "updates" in self.needs and not self._by_hooks:
             self._remember()
         return slower
@@ -213,6 +220,10 @@ class Observer:
             self._spare = self._changes if self._keeps else {}
         if "activations" in self.needs and self._reader is not None:
             step.activations = self.activations()
+        if "scale" in self.needs:
+            step.loss_scale = loss_scale(self._subject)
+        if "batch" in self.needs and self.batch is not None:
+            step.batch, step.probe_balance = self.batch.finish(), self.probe_balance
         return step
 
     def activations(self) -> dict[str, LayerReading]:
@@ -228,6 +239,8 @@ class Observer:
         self._factors.restore()
         if self._reader is not None:
             self._reader.disarm()
+        if self.batch is not None:
+            self.batch.disarm()
         self._before, self._changes, self._updates, self._gradients, self._spare = {}, {}, {}, {}, {}
 
     def remove(self) -> None:
@@ -235,4 +248,6 @@ class Observer:
         self._factors.restore()
         if self._reader is not None:
             self._reader.disarm()
+        if self.batch is not None:
+            self.batch.disarm()
         self._unhook()

@@ -20,9 +20,11 @@ from torch.optim import Optimizer
 
 from ..core.errors import DioramaError
 from .background import Background
+from .batch_reader import BatchReader
 from .beginning import Begun, Content, begin
 from .controls import Controls
 from .copies import Copies
+from .holding import held
 from .observing import Observer
 from .pace import timed
 from .probing import Prober
@@ -132,6 +134,9 @@ class Recorder:
         self._observer = Observer(
             setup.subject, setup.signals, setup.pace, self.controls.factors, setup.reader, self._mishap
         )
+        if setup.reader is not None:
+            self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain)
+            self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
         self._observer.follow()
         self._copies = Copies(begun, told, setup, self._background, self._event)
         self._told_at = time.monotonic()
@@ -142,6 +147,7 @@ class Recorder:
             self._event("resumed", "watch", text)
         if setup.subject.optimizers:
             self.controls.tell_optimizer()
+        self._tell_held()
         if self._observer.groups:
             count = len(setup.subject.parameters)
             self._event("grouped", "watch", f"{count:,} parameters are read in {len(self._observer.groups)} groups, by module")
@@ -203,6 +209,7 @@ class Recorder:
         self.closed = True
         self._guarded(self._observer.remove)
         self._guarded(self._last_reading)
+        self._guarded(self._tell_held)
         self._guarded(lambda: self._background.note("meta", {"paused": False, "ended": self._end()}))
         self._guarded(self._background.close)
         self._warn(self._background.trouble)
@@ -264,6 +271,7 @@ class Recorder:
         if now - self._told_at > 1.0 and self.controls.factors.groups:
             self._told_at = now
             self._tell_optimizer()
+            self._tell_held()
         if self._background.trouble is not None:
             self._warn(self._background.trouble)
 
@@ -284,6 +292,15 @@ class Recorder:
         assert self._prober is not None
         self._last_probe = step.number
         step.probe = self._prober.look()
+
+    _told_held: Any = None
+
+    def _tell_held(self) -> None:
+        """Write down which parameters learn from nothing, when that has changed."""
+        now = held(self._subject)
+        if now != self._told_held:
+            self._told_held = now
+            self._background.note("meta", {"held": now})
 
     _told_values: Any = None
 

@@ -27,6 +27,7 @@ from ..model.unwrap import fed, unwrap
 from ..training.subject import Subject
 from .architecture import facts_of
 from .beginning import Content
+from .holding import likeness
 from .layer_reader import LayerReader
 from .pace import Pace
 from .signals import Signal
@@ -121,7 +122,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     subject.table = table
     content = Content(plain, examples, reading, table, {}, _beside(told, examples))
     content.spread = subject.spread and f"its weights are spread over processes by {subject.spread}"
-    content.facts = facts_of(content) | {"every": told.every, "data": _data(told.data)}
+    content.facts = facts_of(content) | {"every": told.every, "data": _data(told.data), "probe": likeness(examples, reading)}
     compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
     # Hooks would make a compiled model compile again at every reading.
     reader = None if compiled else LayerReader(plain, table, report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -18,6 +18,9 @@ _NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 def _no_values() -> Mapping[str, Any]:
     """One empty mapping for all steps at which only numbers are taken, of which there are many."""
     return _NO_VALUES
+
+if TYPE_CHECKING:
+    from .batch_reader import BatchReading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,7 @@ def nothing() -> Mapping[str, HistogramValue]:
 class Step:
     """One step of the training, as signals read it.
 
-    ``needs`` of a signal names what it reads: ``weights``, ``gradients``, ``updates``, ``activations``, ``probe``;
+    ``needs`` of a signal names what it reads: ``weights``, ``gradients``, ``updates``, ``activations``, ``batch``, ``probe``, ``scale``;
     scalars and learning rates are always there.
     """
 
@@ -75,6 +78,12 @@ class Step:
     activations: Mapping[str, LayerReading] = dataclasses.field(default_factory=_no_values)
     """By layer: what it answered to the batch that was trained on."""
     probe: ProbeReading | None = None
+    batch: BatchReading | None = None
+    """The batch that was trained on."""
+    probe_balance: Any = None
+    """The share of each class in the probe set, where that is known."""
+    loss_scale: float | None = None
+    """The factor that a gradient scaler puts on the loss."""
     _weights: Mapping[str, HistogramValue] | None = dataclasses.field(default=None, repr=False)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class Found:
     """A command that may help, with its knobs."""
     step: int = 0
     """Where it was seen first."""
+    sure: str = ""
+    """How far to believe it, in a sentence."""
+    helps: str = ""
+    """What usually helps, in a sentence."""
+    view: str = ""
+    """The view that shows it."""
 
 
 class Finding(Plugin):
@@ -40,6 +46,87 @@ class Finding(Plugin):
     @abstractmethod
     def __call__(self, run: Reader) -> list[Found]:
         """Everything of this kind that the record shows; nothing when all is well."""
+
+
+ALARM = 0.5
+"""From this severity on a finding is an alarm: something is wrong, not only worth knowing."""
+
+
+def series(run: Reader, name: str) -> tuple[Steps, Floats]:
+    """A series, empty where the run has none of that name."""
+    return run.series(name) if name in run.series_names else (np.zeros(0, np.int64), np.zeros(0))
+
+
+def last(run: Reader, name: str, count: int) -> Floats:
+    """The last numbers of a series."""
+    return series(run, name)[1][-count:]
+
+
+class Judged(NamedTuple):
+    """How well the model does beside one that gives the same answer to everything."""
+
+    learnt: bool | None
+    """Whether it is far better; None where nothing is known to compare with."""
+    told: str = ""
+
+
+def judged(run: Reader) -> Judged:
+    """Whether a training has learnt already, by the probe set or by the labels of its batches.
+
+    *Meaning* a loss below half of what one answer for all would have, or an accuracy that stands far above that of the most
+    frequent class: there a loss that no longer falls is no fault.
+    """
+    floor = (run.meta.get("probe") or {}).get("floor")
+    loss = last(run, "probe/loss", 3)
+    right, most = last(run, "batch/accuracy", 10), last(run, "batch/labels", 10)
+    level, chance = (float(np.mean(values)) if len(values) >= 3 else np.nan for values in (right, most))
+    told = chance < 0.9  # a batch of one label (a half of what a discriminator is shown) says nothing
+    if told:
+        if level > chance + 0.5 * (1 - chance):
+            return Judged(True, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
+    if isinstance(floor, int | float) and floor > 0 and len(loss):
+        share = float(np.median(loss)) / floor
+        return Judged(share < 0.5, f"the probe loss is {share:.0%} of what one answer for all would have")
+    if told:
+        return Judged(False, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
+    return Judged(None)
+
+
+class Table(NamedTuple):
+    """Several series that were read at the same steps."""
+
+    steps: Steps
+    names: list[str]
+    values: Floats
+    """A row a step, a column a name."""
+
+
+def learning(run: Reader, front: str, back: str) -> Table | None:
+    """A number of all weights that are meant to learn, at the steps at which each of them was read; biases, what is frozen on
+    purpose and what no optimizer holds are left out."""
+    known, aside = matrices(run), resting(run)
+    found = [
+        (name, steps, values)
+        for name, steps, values in series_between(run, front, back)
+        if name in known and name not in aside
+    ]
+    if not found:
+        return None
+    most = max(len(steps) for _, steps, _ in found)
+    found = [each for each in found if len(each[1]) == most]  # one that came later, or is read no more, is not compared
+    steps = found[0][1]
+    found = [each for each in found if np.array_equal(each[1], steps)]
+    return Table(steps, [name for name, _, _ in found], np.stack([values for _, _, values in found], 1))
+
+
+def resting(run: Reader) -> set[str]:
+    """The parameters that are not meant to learn, or that nobody makes learn."""
+    held = run.meta.get("held") or {}
+    frozen = run.frozen()
+    names = {str(name) for name in (*held.get("outside", ()), *held.get("still", ()))}
+    return names | {
+        name for name, _, _ in run.meta.get("parameters", ()) if any(name == one or name.startswith(f"{one}.") for one in frozen)
+    }
 
 
 def series_between(run: Reader, front: str, back: str) -> Iterator[tuple[str, Steps, Floats]]:

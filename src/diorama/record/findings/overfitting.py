@@ -50,10 +50,16 @@ class Overfitting(Finding):
             return []
         step = int(steps[best])
         return [Found(
-            self.name, float(min(0.9, 0.4 + 0.5 * (after[-1] / probe[best] - 1))), "It overfits",
+            self.name, _severity(probe[0], probe[best], after), "It overfits",
             f"The loss on the probe set was lowest at step {step} ({probe[best]:.3g}) and has risen to "
             f"{after[-1]:.3g}, while the "
             f"training's fell from {then:.3g} to {now:.3g}.",
             f"probe/loss {probe[best]:.3g} → {after[-1]:.3g}, loss {then:.3g} → {now:.3g}",
             (number_key("step", step),), ("stop", {}), step,
         )]
+
+
+def _severity(first: float, lowest: float, after: np.ndarray) -> float:
+    """By what was lost of all that was learned: a loss that is near nothing may double and still be near nothing."""
+    lost = float(np.median(after[-3:]) - lowest) / max(first - lowest, 1e-12)
+    return float(min(0.9, 0.35 + 1.5 * lost))

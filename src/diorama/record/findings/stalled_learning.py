@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found
+from . import Finding, Found, judged
 
 if TYPE_CHECKING:
     from ..reader import Reader
@@ -35,11 +35,18 @@ class StalledLearning(Finding):
         first, middle, last = (float(np.median(part)) for part in parts)
         if last < (1 - self.gain) * first or last < (1 - self.gain) * middle:
             return []
+        known = judged(run)
+        if known.learnt:
+            return []  # it had learnt before, and stays so
+        rates = run.series("learning_rate")[1] if "learning_rate" in run.series_names else np.ones(1)
+        if len(rates) > 1 and rates[-1] > 1.01 * rates[: -max(1, len(rates) // 4)].max():
+            return []  # it still warms up
         return [Found(
-            self.name, 0.6, "It does not learn",
+            self.name, 0.6 if known.learnt is False else 0.4, "It does not learn",
             f"After {len(loss)} steps the loss is {last:.3g}, and it began at {first:.3g}. Try another learning "
             "rate, and look "
             "whether gradients reach the first layers and whether labels and inputs belong together.",
             f"median loss of the first, middle and last tenth: {first:.4g}, {middle:.4g}, {last:.4g}",
-            (), None, int(steps[-1]),
+            (), None, int(steps[0]), known.told[:1].upper() + known.told[1:] + "." if known.told else
+            "Not sure: without labels nobody knows how low the loss can get.", "", "curves",
         )]

@@ -23,7 +23,7 @@ class Signal(Plugin):
     """Base of all signals: a pure function of a step."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What must be collected for it: weights, gradients, updates, activations, probe."""
+    """What must be collected for it: weights, gradients, updates, activations, batch, probe, scale."""
 
     every: int | None = knob(
         None, "Steps between two readings; as watch(every=) says when left out.", kind="integer", low=1, unit="steps"

@@ -62,7 +62,7 @@ class Findings(View):
 def _mark(one: Found, alive: bool) -> Number:
     """A finding as a mark: its tone says how bad it is, its actions are offered while the training runs."""
     tone = "bad" if one.severity >= 0.7 else "warn" if one.severity >= 0.3 else "plain"
-    note = " ".join(filter(None, [_ended(one.text), _ended(one.evidence)]))
+    note = " ".join(filter(None, [_ended(one.text), _ended(one.evidence), _ended(one.sure), _ended(one.helps)]))
     return Number(
         label=one.title, note=note, tone=tone, key=one.keys[0] if one.keys else f"step:{one.step}",  # type: ignore[arg-type]
         actions=_actions(one) if alive else (),

@@ -1,0 +1,245 @@
+"""Reads the batch of a due step: what the model was asked and answered, and which labels its loss wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..model.axes import first_tensor
+from ..model.outputs import Reading
+from .places import Places
+
+_MOST = 2**18
+"""Scores that are looked at: of more, every n-th row."""
+_CLASSES = 4096
+_INPUTS = 2**20
+_CONFUSION = 256
+"""Classes up to which it is counted which is taken for which."""
+_KEPT = 0.95
+"""How much of an older reading's counts is kept at the next one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchReading:
+    """One batch of the training, in numbers.
+
+    *Meaning* labels are those that the gradient at the scores tells: with a cross-entropy it is probability minus truth,
+    so that its one negative entry is the label; ``labels`` is None with any other loss. ``passes`` counts the forward
+    passes of the step, of which the first is read.
+    """
+
+    passes: int
+    inputs: tuple[float, float, float, float] | None
+    """Lowest, highest, mean and standard deviation of what went in, where these are real numbers."""
+    answers: NDArray[np.int64] | None
+    sure: NDArray[np.float64] | None
+    """The probability of each answer."""
+    labels: NDArray[np.int64] | None
+    between: float
+    """How far the mean scores lie apart between classes …"""
+    within: float
+    """… and how far the scores of one class (or the one number) vary between examples."""
+    confused: tuple[float, int, int] | None = None
+    """The largest share of a class that was lately answered as another one, and the two."""
+    place: tuple[float, int, int] | None = None
+    """How well one place of the input alone tells a class, the place and the class."""
+    balance: NDArray[np.float64] | None = None
+    """The share of each class among the labels seen so far."""
+
+
+class BatchReader:
+    """A hook on the whole model at due steps, taken off when the step is over.
+
+    *Cost* a few reductions of the inputs and scores of one batch.
+    """
+
+    def __init__(self, model: nn.Module, reading: Reading | None, report: Callable[[Exception], None]) -> None:
+        self._model, self._reading, self._report = model, reading, report
+        self._handle: Any = None
+        self._clear()
+        self._confusion: NDArray[np.float64] | None = None
+        self._seen: NDArray[np.float64] | None = None
+        self._places = Places()
+
+    def follow(self, model: nn.Module) -> None:
+        """Read this model from now on."""
+        self.disarm()
+        self._model = model
+
+    def arm(self) -> None:
+        """Put the hook on."""
+        self.disarm()
+        self._clear()
+        reader = self
+
+        def seen(module: nn.Module, args: Any, output: Any) -> None:
+            grads = torch.is_grad_enabled()
+            try:
+                if grads:
+                    reader._see(args, output)
+            except Exception as error:
+                torch.set_grad_enabled(grads)
+                reader._report(error)
+
+        self._handle = self._model.register_forward_hook(seen)
+
+    def disarm(self) -> None:
+        """Take the hook off."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def _clear(self) -> None:
+        self._passes = 0
+        self._rows: Tensor | None = None
+        self._gradient: Tensor | None = None
+        self._inputs: tuple[float, float, float, float] | None = None
+        self._x: Tensor | None = None
+
+    def _see(self, args: Any, output: Any) -> None:
+        self._passes += 1
+        if self._passes > 1:
+            return
+        tensor = first_tensor(args)
+        scores = self._reading.scores(output) if self._reading is not None else first_tensor(output)
+        if scores is None or not scores.is_floating_point() or not scores.ndim or not scores.numel():
+            return
+        with torch.no_grad():
+            if tensor is not None and tensor.is_floating_point() and tensor.numel():
+                part = tensor.detach().reshape(-1)
+                part = part[:: max(1, part.numel() // _INPUTS)].float()
+                self._inputs = (float(part.min()), float(part.max()), float(part.mean()), float(part.std(correction=0)))
+                self._x = tensor.detach()
+            turned = self._by_rows(scores.detach())
+            if turned.shape[1] > _CLASSES:
+                return
+            stride = self._stride = max(1, turned.numel() // _MOST)
+            self._rows = turned[::stride].clone()
+        if scores.requires_grad:
+            scores.register_hook(self._kept(stride))  # type: ignore[no-untyped-call]
+
+    def _kept(self, stride: int) -> Callable[[Tensor], None]:
+        """A hook that returns nothing: the gradient goes on as it is."""
+
+        def keep(gradient: Tensor) -> None:
+            if self._gradient is None:
+                self._gradient = self._by_rows(gradient.detach())[::stride].clone()
+
+        return keep
+
+    def _by_rows(self, scores: Tensor) -> Tensor:
+        """One row of scores an answer."""
+        if scores.ndim == 1:
+            return scores.reshape(-1, 1)
+        if scores.ndim > 2 and self._reading is not None and self._reading.task == "segmentation":
+            scores = scores.movedim(1, -1)
+        return scores.reshape(-1, scores.shape[-1])
+
+    def finish(self) -> BatchReading | None:
+        """Take the hook off and sum up; None where no pass with gradients was seen."""
+        self.disarm()
+        rows, gradient, x = self._rows, self._gradient, self._x
+        passes, inputs = self._passes, self._inputs
+        self._clear()
+        if rows is None:
+            return BatchReading(passes, inputs, None, None, None, np.nan, np.nan) if inputs is not None else None
+        values = rows.double().cpu().numpy()
+        slopes = None if gradient is None or gradient.shape != rows.shape else gradient.double().cpu().numpy()
+        with np.errstate(all="ignore"):
+            labels, chances = told_labels(values, slopes)
+            between, within = _spreads(values)
+        if labels is None or chances is None:
+            return BatchReading(passes, inputs, None, None, None, between, within)
+        classes = chances.shape[1]
+        answers, sure = chances.argmax(1), chances.max(1)
+        known = labels >= 0
+        truth, said = labels[known], answers[known]
+        counts = np.bincount(truth, minlength=classes).astype(np.float64)
+        self._seen = counts if self._seen is None or len(self._seen) != classes else self._seen + counts
+        place = None
+        if x is not None and len(x) == len(labels):
+            place = self._places.told(x, labels, classes)
+        balance = self._seen / max(1.0, float(self._seen.sum()))
+        return BatchReading(
+            passes, inputs, answers, sure, labels, between, within, self._confused(truth, said, classes), place, balance,
+        )
+
+    def _confused(self, truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> tuple[float, int, int] | None:
+        """Which class is taken for which, with older readings counting ever less."""
+        if not 2 < classes <= _CONFUSION:
+            return None
+        if self._confusion is None or len(self._confusion) != classes:
+            self._confusion = np.zeros((classes, classes))
+        self._confusion *= _KEPT
+        np.add.at(self._confusion, (truth, said), 1.0)
+        totals = self._confusion.sum(1)
+        share = self._confusion / np.maximum(totals, 1.0)[:, None]
+        np.fill_diagonal(share, 0.0)
+        share[totals < 10.0] = 0.0
+        one, other = divmod(int(share.argmax()), classes)
+        return float(share[one, other]), one, other
+
+
+def told_labels(
+    scores: NDArray[np.float64], slopes: NDArray[np.float64] | None
+) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
+    """Labels and probabilities, where the gradient at the scores is that of a cross-entropy; −1 where a row tells nothing.
+
+    *Meaning* of a softmax the gradient is c·(p − y): its entries sum to nothing and only the label's is negative. Of
+    log-probabilities it is −c·y. Of one number with a sigmoid it is c·(σ − y) with the same c for every example.
+    """
+    if slopes is None or not np.isfinite(slopes).all() or not np.isfinite(scores).all() or not slopes.any():
+        return None, None
+    if scores.shape[1] == 1:
+        return _of_one_number(scores[:, 0], slopes[:, 0])
+    chances = np.exp(scores - scores.max(1, keepdims=True))
+    chances /= chances.sum(1, keepdims=True)
+    size = np.abs(slopes).sum(1)
+    told = size > 1e-7 * size.max()
+    labels = np.where(told, slopes.argmin(1), -1)
+    rows = slopes[told]
+    zero_sum = np.abs(rows.sum(1)) <= 1e-3 * size[told]
+    single = (rows != 0).sum(1) == 1
+    if not (zero_sum | single).all() or not (rows.min(1) < 0).all():
+        return None, None
+    if not single.all():
+        # All other entries go with the probabilities: what is no cross-entropy shows here.
+        place = labels[told]
+        rest = chances[told].copy()
+        np.put_along_axis(rest, place[:, None], 0.0, 1)
+        others = rows.copy()
+        np.put_along_axis(others, place[:, None], 0.0, 1)
+        lost = np.abs(rest - others * (rest.sum(1) / np.where(others.sum(1) == 0, 1, others.sum(1)))[:, None]).sum(1)
+        if np.median(lost / np.maximum(rest.sum(1), 1e-12)) > 0.1:
+            return None, None
+    # A gradient of nothing is that of an example that is learnt, or of one that does not count.
+    learnt = ~told & (chances.max(1) > 1 - 1e-5)
+    labels[learnt] = chances.argmax(1)[learnt]
+    return labels, chances
+
+
+def _of_one_number(
+    scores: NDArray[np.float64], slopes: NDArray[np.float64]
+) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
+    chance = 1 / (1 + np.exp(-scores))
+    labels = (slopes < 0).astype(np.int64)
+    scale = slopes / np.where(chance == labels, np.inf, chance - labels)
+    usual = float(np.median(scale))
+    clear = np.abs(chance - labels) > 1e-3
+    if usual <= 0 or not clear.any() or np.abs(scale[clear] / usual - 1).max() > 1e-2 or np.ptp(scores) < 1e-6:
+        return None, None
+    return labels, np.stack([1 - chance, chance], 1)
+
+
+def _spreads(scores: NDArray[np.float64]) -> tuple[float, float]:
+    if len(scores) < 2:
+        return np.nan, np.nan
+    centred = scores - scores.mean(1, keepdims=True) if scores.shape[1] > 1 else scores
+    between = float(centred.mean(0).std()) if scores.shape[1] > 1 else np.nan
+    return between, float(centred.std(0).mean())

@@ -1,0 +1,33 @@
+"""The finding `frozen_layer`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.selection import layer_key
+from . import Finding, Found, layer_of, named
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class FrozenLayer(Finding):
+    """Layers that are frozen on purpose: by the command, or since their parameters want no gradient.
+
+    *Meaning* nothing is wrong; it is told so that a layer that does not move is not wondered about.
+    """
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One calm line for all of them."""
+        held = run.meta.get("held") or {}
+        still = list(dict.fromkeys(layer_of(str(name)) for name in held.get("still", ())))
+        keys = list(dict.fromkeys([*(layer_key(name) for name in run.frozen()), *still]))
+        if not keys:
+            return []
+        names = named([key.partition(":")[2] for key in keys])
+        return [Found(
+            self.name, 0.05, f"{names} is frozen", f"{names} does not learn, on purpose: "
+            f"{'by the command freeze' if run.frozen() else 'its parameters want no gradient'}.",
+            f"{len(keys)} layers are frozen", tuple(keys), None, 0, "Certain.", "Thaw it with the command thaw, or turn "
+            "requires_grad on, where it should learn.", "health",
+        )]

@@ -1,0 +1,39 @@
+"""The finding `gradient_overflow`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from . import Finding, Found, series
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class GradientOverflow(Finding):
+    """The gradient scaler's scale keeps falling: gradients overflow again and again, and those steps are left out.
+
+    *Meaning* a few halvings from the first scale down are usual; a scale below 1 says that gradients are infinite or NaN
+    whatever it is. It needs ``watch(state=[scaler])``.
+    """
+
+    least: float = knob(1.0, "The scale below which it is told.", low=0.0, log=True)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding."""
+        steps, scale = series(run, "loss_scale")
+        if len(scale) < 2 or not scale[-1] < self.least:
+            return []
+        with np.errstate(divide="ignore"):
+            halved = int(np.round(np.log2(scale.max() / max(scale[-1], 1e-300))))
+        first = int(steps[int(np.argmax(scale < self.least))])
+        return [Found(
+            self.name, 0.8, "Gradients overflow",
+            f"The loss scale fell from {scale.max():g} to {scale[-1]:g}, by about {halved} halvings. Each halving is a step that "
+            "was left out, since its gradients were infinite or NaN.",
+            f"loss_scale below {self.least:g} since step {first}", (), ("pause", {}), first, "Sure.",
+            "Look for the first bad number; compute the loss, norms and softmax in float32, or use bfloat16.", "curves",
+        )]

@@ -1,0 +1,52 @@
+"""The finding `learning_rate_too_high`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from . import Finding, Found, judged, learning, series
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class LearningRateTooHigh(Finding):
+    """Steps that are large beside the weights, while the loss does not fall or has risen.
+
+    *Meaning* the training jumps over what it looks for. Where the loss falls all the same, large steps are no fault.
+    """
+
+    ratio: float = knob(0.02, "The median ratio of update to weights from which on it is told.", low=0.0, log=True)
+    steps: int = knob(50, "Steps that a run must have for this to be told.", low=10)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding."""
+        table = learning(run, "updates/", "/ratio")
+        steps, loss = series(run, "loss")
+        fine = np.isfinite(loss)
+        if table is None or len(table.steps) < 5 or len(loss) < self.steps or not fine[: self.steps].all():
+            return []
+        loss = loss[: len(loss) if fine.all() else int(np.argmin(fine))]
+        ratios = np.nanmedian(table.values, 1)
+        # Weights that one step made huge change little beside their size from then on: the largest step tells.
+        usual = float(np.nanmax(ratios))
+        first, now = float(np.median(loss[:3])), float(np.median(loss[-max(10, len(loss) // 4) :]))
+        if not usual > self.ratio or not first > 0 or now < 0.95 * first:
+            return []
+        known = judged(run)
+        if known.learnt:
+            return []
+        factor = float(f"{min(0.5, 2e-3 / usual):.1g}")
+        return [Found(
+            self.name, 0.7 if known.learnt is False else 0.4, "The learning rate is too high",
+            f"Steps changed the weights by up to {usual:.1%} of their size (0.1 % is usual), and the loss is {now:.3g} where it began "
+            f"at {first:.3g}.",
+            f"median update / weights at the reading where it was largest: {usual:.2g}; loss {first:.3g} → {now:.3g}", (),
+            ("learning_rate", {"factor": max(factor, 1e-6)}), int(table.steps[int(np.argmax(ratios > self.ratio))]),
+            "Likely: large steps and a loss that does not fall go together; wrong labels would look alike."
+            if known.learnt is False else "Not sure: without labels nobody knows how low the loss can get.",
+            f"Multiply the rate by {factor:g}, warm it up, or clip gradients.", "curves",
+        )]

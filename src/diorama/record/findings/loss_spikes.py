@@ -1,0 +1,53 @@
+"""The finding `loss_spikes`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from ...core.selection import number_key
+from . import Finding, Found, series
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class LossSpikes(Finding):
+    """The loss had fallen, and jumps back up: for several steps together, once for good or again and again.
+
+    *Meaning* a step threw away what was learned: a rate at the edge of what is stable, a few bad examples, or a gradient that
+    was not clipped. Single steps of noise are not meant.
+    """
+
+    part: float = knob(0.5, "The part of all that was learned by which the loss must rise.", low=0.05, high=1.0)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding, at the first jump."""
+        steps, loss = series(run, "loss")
+        width = max(10, len(loss) // 200)
+        count = len(loss) // width
+        if count < 8 or not np.isfinite(loss).all():
+            return []
+        blocks = np.median(loss[: count * width].reshape(count, width), 1)
+        first, lowest = blocks[0], np.minimum.accumulate(blocks)
+        before = np.concatenate([lowest[:1], lowest[:-1]])
+        high = (before < first - 0.4 * abs(first)) & (blocks - before > self.part * (first - before))
+        if not high.any():
+            return []
+        starts = np.flatnonzero(high & ~np.concatenate([[False], high[:-1]]))
+        lasting, at = bool(high[-1] and high[-2]), int(steps[starts[0] * width])
+        supervised = bool((run.meta.get("probe") or {}).get("floor"))
+        severity = (0.7 if lasting else 0.55 if len(starts) > 1 else 0.3) if supervised else 0.4
+        peak = float(blocks[high].max())
+        return [Found(
+            self.name, severity, "The loss jumped back up",
+            f"At step {at} the loss rose from {before[starts[0]]:.3g} to {blocks[starts[0]]:.3g}; it began at {first:.3g}. "
+            + (f"That happened {len(starts)} times. " if len(starts) > 1 else "")
+            + ("It has not come down again." if lasting else "It came down again."),
+            f"median loss of {width} steps each: lowest {lowest[-1]:.3g}, up to {peak:.3g} after that",
+            (number_key("step", at),), ("learning_rate", {"factor": 0.5}), at,
+            "Sure that it jumped." if supervised else "It jumped; the loss of a game between networks may do so by itself.",
+            "A lower rate, clipped gradients, and a look at the batch of that step.", "curves",
+        )]

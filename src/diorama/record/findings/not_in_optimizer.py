@@ -1,0 +1,36 @@
+"""The finding `not_in_optimizer`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Finding, Found, layer_of, named
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class NotInOptimizer(Finding):
+    """Parameters that want gradients but that no optimizer holds, so that they never change.
+
+    *Meaning* a gradient is computed for them and thrown away. A layer that is frozen on purpose (``requires_grad`` off, or
+    the command ``freeze``) is not meant. It needs ``watch(optimizer=)``.
+    """
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding for all of them."""
+        held = run.meta.get("held") or {}
+        outside = [str(name) for name in held.get("outside", ())]
+        if not outside or not run.last_step > 0:
+            return []
+        layers = list(dict.fromkeys(layer_of(name) for name in outside))
+        total = len(outside) + int(held.get("count", 0))
+        return [Found(
+            self.name, 0.65, f"{named([key.partition(':')[2] for key in layers])} will not learn: no optimizer holds it",
+            f"The parameters {named(outside)} want a gradient, but they are in none of the optimizers that watch() was given, so "
+            "they stay as they began.",
+            f"{len(outside)} of {total} parameters that want a gradient are in no optimizer", tuple(layers), None, 0,
+            "Certain, where watch() was given every optimizer of the training.",
+            "Make the optimizer after the layers, or add them with add_param_group; to freeze them, turn requires_grad off.",
+            "health",
+        )]

@@ -1,0 +1,46 @@
+"""The finding `output_bias`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from . import Finding, Found, series, since
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class OutputBias(Finding):
+    """The scores differ between classes far more than between examples: a bias decides, not the input.
+
+    *Meaning* whatever is shown, the same class wins, by much more than any input could change. A bias of the last layer
+    that began too large, or a layer whose answers hardly vary, is the usual reason.
+    """
+
+    ratio: float = knob(8.0, "How many times more the scores must differ between classes.", low=1.0)
+    readings: int = knob(10, "How many readings in a row.", low=1)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding."""
+        steps, between = series(run, "batch/between")
+        others, within = series(run, "batch/within")
+        if len(steps) < self.readings or not np.array_equal(steps, others) or "batch/labels" not in run.series_names:
+            return []
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = between / within
+        high = (ratio > self.ratio) & (between > 1.0)
+        if not high[-self.readings :].all():
+            return []
+        first = since(steps, high)
+        return [Found(
+            self.name, 0.65, "A bias decides the answer",
+            f"Since step {first} the scores differ {ratio[-1]:.0f} times more between classes than between examples: the input "
+            "hardly changes the answer.",
+            f"spread of the mean scores between classes {between[-1]:.2g}, of one class between examples {within[-1]:.2g}",
+            (), None, first, "Sure for the batches that were read.",
+            "Begin the last layer's bias at zero (or at the logarithm of the classes' shares), and look at the spread of the "
+            "layers before it.", "distributions",
+        )]

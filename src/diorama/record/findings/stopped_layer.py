@@ -1,0 +1,53 @@
+"""The finding `stopped_layer`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from . import Finding, Found, layer_of, learning, named, since
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+_NOTHING = 1e-9
+"""Next to the other layers' updates this is none."""
+
+
+class StoppedLayer(Finding):
+    """Weights that the optimizer holds and that do not change at all, while others do.
+
+    *Meaning* no gradient reaches them any more (all units behind them are dead, or something was detached), or none ever
+    did: the layer is not used, or stands behind a ``detach()``.
+    """
+
+    readings: int = knob(3, "How many readings in a row.", low=1)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding for all layers that stand still."""
+        table = learning(run, "updates/", "/norm")
+        if table is None or len(table.names) < 2 or len(table.steps) < self.readings:
+            return []
+        # At a step that changes nothing anywhere (a scheduler at its end, a gradient scaler's pause) nobody stands out.
+        most = table.values.max(1)
+        still = (table.values <= _NOTHING * most[:, None]) & (most > 0)[:, None]
+        found = np.flatnonzero(still[-self.readings :].all(0))
+        if not len(found):
+            return []
+        names = [table.names[k] for k in found]
+        first = min(since(table.steps, still[:, k]) for k in found)
+        never = bool(still[:, found].all())
+        layers = list(dict.fromkeys(layer_of(name) for name in names))
+        told = named([key.partition(":")[2] for key in layers])
+        when = "has never moved" if never else f"has stood still since step {first}"
+        return [Found(
+            self.name, 0.6, f"{told} {'never moved' if never else 'stopped'}",
+            f"{told} {when}, while {len(table.names) - len(names)} other weights change at every step. "
+            + ("The optimizer holds it, but no gradient comes to it." if never else "It learnt before, and no gradient reaches it now."),
+            f"updates of {named(names)}: 0 at the last {self.readings} readings, the largest elsewhere {most[-1]:.2g}",
+            tuple(layers), None, first, "Certain for the steps that were read.",
+            "Look whether the layer is used in forward(), stands behind a detach(), or whether all units behind it are dead.",
+            "health",
+        )]

@@ -1,0 +1,72 @@
+"""The signal `batch`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import Signal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..step import Step
+    from . import Values
+
+
+class Batch(Signal):
+    """What a batch of the training asked, what the model answered and how often it was right.
+
+    *Meaning* labels are read from the gradient at the scores, where the loss is a cross-entropy. ``batch/order`` is the
+    chance that a right answer is surer than a wrong one: near one half, being wrong has nothing to do with doubt.
+    ``batch/between`` and ``batch/within`` are how far the scores lie apart between classes and between examples.
+    ``batch/place`` is how far one place of the input alone keeps a class from the others, in standard deviations.
+    *Error* of one batch; of very many scores every n-th row is read.
+    """
+
+    needs = frozenset({"batch"})
+
+    def __call__(self, step: Step) -> Values:
+        """``batch/…``: what could be known of the batch."""
+        seen = step.batch
+        if seen is None:
+            return {}
+        found: dict[str, float] = {"batch/passes": float(seen.passes)}
+        if seen.inputs is not None:
+            found |= dict(zip(("batch/low", "batch/high", "batch/mean", "batch/std"), seen.inputs, strict=True))
+        if np.isfinite(seen.between):
+            found["batch/between"] = seen.between
+        if np.isfinite(seen.within):
+            found["batch/within"] = seen.within
+        if seen.labels is None or seen.answers is None or seen.sure is None or not (known := seen.labels >= 0).any():
+            return found
+        labels, answers, sure = seen.labels[known], seen.answers[known], seen.sure[known]
+        right = answers == labels
+        found |= {
+            "batch/count": float(len(labels)), "batch/accuracy": float(right.mean()),
+            "batch/answers": _most(answers), "batch/labels": _most(labels),
+        }
+        if right.any() and not right.all():
+            found |= {"batch/order": _order(sure[right], sure[~right]), "batch/wrong_sure": float(sure[~right].mean()),
+                      "batch/right_sure": float(sure[right].mean())}
+        if seen.confused is not None:
+            found |= dict(zip(("batch/confused", "batch/confused/from", "batch/confused/as"), map(float, seen.confused),
+                              strict=True))
+        if seen.place is not None:
+            found |= dict(zip(("batch/place", "batch/place/at", "batch/place/class"), map(float, seen.place), strict=True))
+        if seen.balance is not None and step.probe_balance is not None and len(seen.balance) == len(step.probe_balance):
+            found["batch/balance"] = float(np.abs(seen.balance - step.probe_balance).sum() / 2)
+        return found
+
+
+def _most(values: NDArray[np.int64]) -> float:
+    """The share of the most frequent one."""
+    return float(np.bincount(values).max() / len(values))
+
+
+def _order(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> float:
+    """The share of pairs in which the right answer is the surer one; a tie counts half."""
+    ranks = np.sort(wrong)
+    below, above = np.searchsorted(ranks, right, "left"), np.searchsorted(ranks, right, "right")
+    return float((below + above).sum() / 2 / (len(right) * len(wrong)))

@@ -1,0 +1,241 @@
+"""Each fault, planted in three different networks, is found under its name; the trainings are shared by what they plant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.record.findings import ALARM, Found
+
+
+def _dense() -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 10))
+
+
+def _convolutional() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 10)
+    )
+
+
+class _Residual(nn.Sequential):
+    """Layers in a sum: what goes in, and what two layers make of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """First layer, a sum round the second, and the last."""
+        x = torch.relu(self[1](self[0](x)))
+        return self[3](x + torch.relu(self[2](x)))
+
+
+def _summed() -> nn.Sequential:
+    return _Residual(nn.Flatten(), nn.Linear(64, 32), nn.Linear(32, 32), nn.Linear(32, 10))
+
+
+NETWORKS: dict[str, Callable[[], nn.Sequential]] = {"dense": _dense, "convolutional": _convolutional, "summed": _summed}
+
+
+def _digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x, y = load_digits(return_X_y=True)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    x, y = torch.tensor(x, dtype=torch.float32).reshape(-1, 1, 8, 8)[order] / 8 - 1, torch.tensor(y)[order]
+    return x[:1400], y[:1400], x[1400:1700].clone(), y[1400:1700].clone()
+
+
+def _trained(
+    path: Path, model: nn.Module, data: tuple[Tensor, Tensor, Tensor, Tensor] | None = None, optimizer: Any = None,
+    steps: int = 160, size: int = 64, each: Callable[[int, nn.Module], object] = lambda step, model: None,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+) -> dict[str, Found]:
+    x, y, held, truth = data or _digits()
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), 3e-3)
+    generator = torch.Generator().manual_seed(0)
+    with diorama.watch(model, path, probe=(held, truth), optimizer=optimizer, every=10) as recorder:
+        for step in range(steps):
+            rows = torch.randint(len(x), (size,), generator=generator)
+            value = loss(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            each(step, model)
+            recorder.step(loss=value)
+    found: dict[str, Found] = {}
+    for one in diorama.open(path).findings():
+        found.setdefault(one.finding, one)
+    return found
+
+
+def _alarms(found: dict[str, Found]) -> set[str]:
+    return {name for name, one in found.items() if one.severity >= ALARM}
+
+
+@pytest.fixture(params=list(NETWORKS))
+def model(request: pytest.FixtureRequest) -> nn.Sequential:
+    """A fresh network of each kind."""
+    torch.manual_seed(0)
+    return NETWORKS[request.param]()
+
+
+def _weights(model: nn.Sequential) -> list[nn.Module]:
+    return [layer for layer in model if hasattr(layer, "weight")]
+
+
+def test_what_no_optimizer_holds_and_what_is_frozen_are_told_apart(tmp_path: Path, model: nn.Sequential) -> None:
+    """A layer that was forgotten is an alarm with its name; one that wants no gradient is a calm line."""
+    first, second, *rest = _weights(model)
+    for parameter in second.parameters():
+        parameter.requires_grad_(False)
+    held = [p for layer in rest for p in layer.parameters()]
+    found = _trained(tmp_path / "run", model, optimizer=torch.optim.Adam(held, 3e-3), steps=60)
+    names = {name: module for name, module in model.named_children()}
+    key = {id(module): f"layer:{name}" for name, module in names.items()}
+    assert found["not_in_optimizer"].keys == (key[id(first)],)
+    assert found["frozen_layer"].keys == (key[id(second)],)
+    assert _alarms(found) == {"not_in_optimizer"}
+
+
+def test_a_layer_that_stops_is_found_with_its_step(tmp_path: Path, model: nn.Sequential) -> None:
+    """A layer whose gradient is lost from step 80 on is told to stand still since then."""
+    layer = _weights(model)[0]
+    name = next(name for name, module in model.named_children() if module is layer)
+
+    def stop(step: int, model: nn.Module) -> None:
+        if step == 80:
+            for parameter in layer.parameters():
+                parameter.register_hook(lambda gradient: gradient * 0)
+
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    found = _trained(tmp_path / "run", model, optimizer=optimizer, each=stop)
+    assert found["stopped_layer"].keys == (f"layer:{name}",)
+    assert 80 <= found["stopped_layer"].step <= 100
+    assert found["stopped_layer"].severity >= ALARM
+
+
+def test_a_layer_that_hardly_moves_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """A layer whose group has a rate a hundred thousand times lower is told."""
+    first, *rest = _weights(model)
+    groups = [{"params": list(first.parameters()), "lr": 3e-8}, {"params": [p for each in rest for p in each.parameters()]}]
+    found = _trained(tmp_path / "run", model, optimizer=torch.optim.Adam(groups, 3e-3))
+    assert _alarms(found) == {"small_updates"}
+
+
+def test_a_rate_that_is_far_too_low_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """With hardly any rate the loss stays, and the reason is told before its symptom."""
+    found = _trained(tmp_path / "run", model, optimizer=torch.optim.Adam(model.parameters(), 1e-7), steps=240)
+    assert "learning_rate_too_low" in _alarms(found)
+    assert "learning_rate_too_high" not in found
+
+
+def test_a_rate_that_is_far_too_high_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """With a rate a hundred times too high the loss does not fall, and the rate is named."""
+    found = _trained(tmp_path / "run", model, optimizer=torch.optim.Adam(model.parameters(), 1.0), steps=120)
+    assert "learning_rate_too_high" in _alarms(found)
+    assert "learning_rate_too_low" not in found
+
+
+def test_a_bias_that_decides_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """A last bias that is far too large makes one answer for everything, and both are told."""
+    last = _weights(model)[-1]
+    with torch.no_grad():
+        last.bias[3] = 60.0  # type: ignore[index,operator]
+    found = _trained(tmp_path / "run", model, optimizer=torch.optim.SGD(model.parameters(), 1e-3))
+    assert {"output_bias", "constant_answer"} <= _alarms(found)
+
+
+def test_a_regression_that_always_says_the_same_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """A regression whose input is lost gives its mean to everything."""
+    last = _weights(model)[-1]
+    x, y, held, truth = _digits()
+    data = (x, F.one_hot(y, 10).float() * 4, held, F.one_hot(truth, 10).float() * 4)
+    last.weight.data.zero_()  # type: ignore[operator,union-attr]
+    last.weight.requires_grad_(False)  # type: ignore[operator,union-attr]
+    found = _trained(tmp_path / "run", model, data, loss=F.mse_loss)
+    assert "constant_answer" in _alarms(found)
+
+
+def test_labels_that_are_exchanged_are_found_as_a_confusion(tmp_path: Path, model: nn.Sequential) -> None:
+    """Where most examples of a class carry another's label, the rest of it is taken for that one."""
+    x, y, held, truth = _digits()
+    threes = torch.nonzero(y == 3).flatten()
+    y = y.clone()
+    y[threes[: int(0.72 * len(threes))]] = 5
+    found = _trained(tmp_path / "run", model, (x, y, held, truth), torch.optim.Adam(model.parameters(), 3e-3), 320)
+    assert found["confused_classes"].keys == ("class:3", "class:5")
+    assert found["confused_classes"].severity >= ALARM
+
+
+def test_labels_drawn_by_chance_are_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """One label in five drawn by chance is told, with about their share."""
+    x, y, held, truth = _digits()
+    generator = torch.Generator().manual_seed(1)
+    noisy = torch.rand(len(y), generator=generator) < 0.2
+    y = torch.where(noisy, (y + torch.randint(1, 10, y.shape, generator=generator)) % 10, y)
+    found = _trained(tmp_path / "run", model, (x, y, held, truth), torch.optim.Adam(model.parameters(), 4e-3), 320)
+    assert found["label_noise"].severity >= ALARM
+
+
+def test_a_place_that_gives_a_class_away_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """One pixel that is bright only in a class is told with its place and the class."""
+    x, y, held, truth = _digits()
+    x[y == 6, 0, 0, 7] = 1.0
+    held[truth == 6, 0, 0, 7] = 1.0
+    found = _trained(tmp_path / "run", model, (x, y, held, truth), steps=80)
+    assert found["shortcut"].keys == ("class:6",)
+    assert "place 7 " in found["shortcut"].text
+    assert _alarms(found) == {"shortcut"}
+
+
+def test_a_probe_set_in_another_range_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """A probe set that nobody normalized is told with both ranges."""
+    x, y, held, truth = _digits()
+    found = _trained(tmp_path / "run", model, (x, y, (held + 1) * 127, truth), steps=80)
+    assert "probe_unlike_training" in _alarms(found)
+    assert "from 0 to 254" in found["probe_unlike_training"].text
+
+
+def test_a_probe_set_with_other_classes_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """A probe set of three classes of ten is told."""
+    x, y, held, truth = _digits()
+    few = truth < 3
+    held, truth = held[few].repeat(4, 1, 1, 1), torch.cat([truth[few]] * 4)
+    found = _trained(tmp_path / "run", model, (x, y, held, torch.cat([truth[:-1], torch.tensor([9])])), steps=80)
+    assert "probe_unlike_training" in _alarms(found)
+    assert "shares" in found["probe_unlike_training"].title
+
+
+def test_a_loss_that_jumps_back_up_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """Weights that are thrown away at step 110 and again at step 170 are told, with the first step."""
+
+    def throw(step: int, model: nn.Module) -> None:
+        if step in (110, 170):
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.copy_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+
+    found = _trained(tmp_path / "run", model, steps=200, each=throw)
+    assert found["loss_spikes"].severity >= ALARM
+    assert abs(found["loss_spikes"].step - 110) <= 15
+
+
+def test_gradients_that_overflow_are_found(tmp_path: Path) -> None:
+    """A loss scale that falls below one is told; a scaler whose scale stays is not."""
+    for gain, told in ((1.0, False), (float("inf"), True)):
+        model = nn.Linear(4, 2)
+        scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        path = tmp_path / f"run{gain}"
+        with diorama.watch(model, path, optimizer=optimizer, state=[scaler], every=10) as recorder:
+            for _ in range(40):
+                optimizer.zero_grad()
+                scaler.scale(gain * model(torch.ones(3, 4)).square().mean()).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                recorder.step()
+        assert ("gradient_overflow" in {found.finding for found in diorama.open(path).findings()}) == told
