@@ -94,8 +94,7 @@ def test_what_no_optimizer_holds_and_what_is_frozen_are_told_apart(tmp_path: Pat
         parameter.requires_grad_(False)
     held = [p for layer in rest for p in layer.parameters()]
     found = _trained(tmp_path / "run", model, optimizer=torch.optim.Adam(held, 3e-3), steps=60)
-    names = {name: module for name, module in model.named_children()}
-    key = {id(module): f"layer:{name}" for name, module in names.items()}
+    key = {id(module): f"layer:{name}" for name, module in model.named_children()}
     assert found["not_in_optimizer"].keys == (key[id(first)],)
     assert found["frozen_layer"].keys == (key[id(second)],)
     assert _alarms(found) == {"not_in_optimizer"}

@@ -81,9 +81,8 @@ def judged(run: Reader) -> Judged:
     right, most = last(run, "batch/accuracy", 10), last(run, "batch/labels", 10)
     level, chance = (float(np.mean(values)) if len(values) >= 3 else np.nan for values in (right, most))
     told = chance < 0.9  # a batch of one label (a half of what a discriminator is shown) says nothing
-    if told:
-        if level > chance + 0.5 * (1 - chance):
-            return Judged(True, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
+    if told and level > chance + 0.5 * (1 - chance):
+        return Judged(True, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
     if isinstance(floor, int | float) and floor > 0 and len(loss):
         share = float(np.median(loss)) / floor
         return Judged(share < 0.5, f"the probe loss is {share:.0%} of what one answer for all would have")

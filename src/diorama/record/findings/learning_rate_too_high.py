@@ -33,7 +33,7 @@ class LearningRateTooHigh(Finding):
         ratios = np.nanmedian(table.values, 1)
         # Weights that one step made huge change little beside their size from then on: the largest step tells.
         usual = float(np.nanmax(ratios))
-        first, now = float(np.median(loss[:3])), float(np.median(loss[-max(10, len(loss) // 4) :]))
+        first, now = float(min(loss[0], np.median(loss[:3]))), float(np.median(loss[-max(10, len(loss) // 4) :]))
         if not usual > self.ratio or not first > 0 or now < 0.95 * first:
             return []
         known = judged(run)
