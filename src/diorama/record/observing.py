@@ -98,6 +98,8 @@ class Observer:
 
     def _adopt(self) -> None:
         """The training changed: what was copied before does not go with its tensors any more."""
+        if self.batch is not None:
+            self.batch.disarm()  # the model is about to be stored, and hooks do not go with it
         self._parameters = self._subject.parameters
         self.groups = Groups(self._parameters)
         self._before, self._changes, self._spare = {}, {}, {}
