@@ -30,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
 """A derivation's knobs, where it needs some; quick ones."""
 OF_TEXTS = ("properties",)
 """Those that look at texts."""
-OF_TWO = ("matching",)
+OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""
 OF_RUNS = ("margins",)
 """Those of a training, which a model alone does not have."""

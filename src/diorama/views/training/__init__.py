@@ -21,6 +21,7 @@ ROOM = Room(
         Place("compare", columns=12, rows=5),
         Place("surrogate", columns=12, rows=5),
         Place("guide", columns=12, rows=4),
+        Place("convergence", columns=12, rows=5),
     ),
     input=(
         Place("activations", columns=12, rows=5),
