@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..pace import FIRST
 from . import Signal
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ class Batch(Signal):
     """
 
     needs = frozenset({"batch"})
+
+    def period(self, every: int) -> int:
+        """As the recorder reads, but at least some steps apart: these are many numbers."""
+        return self.every or (every * -(-FIRST // every) if every else 0)
 
     def __call__(self, step: Step) -> Values:
         """``batch/…``: what could be known of the batch."""
