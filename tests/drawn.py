@@ -1,4 +1,5 @@
-"""Networks drawn at random: kind of input, style of ops, form of output, number type, reuse and own parameters."""
+"""Networks drawn at random: kind of input, style of ops, form of output, number type, reuse, own and tied parameters,
+weight norm, nesting."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-KINDS = ("image", "sequence", "tokens", "table", "volume", "dict")
+KINDS = ("image", "sequence", "tokens", "table", "volume", "dict", "signal", "clip")
 STYLES = ("modules", "functional", "in place", "hidden", "einsum")
-FORMS = ("tensor", "tuple", "dict", "dataclass", "list")
+FORMS = ("tensor", "tuple", "dict", "dataclass", "list", "two heads")
+WEIGHTS = ("plain", "plain", "tied", "normed", "nested")
 TYPES = (torch.float32, torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64)
 
 
@@ -26,9 +28,11 @@ class Traits:
     dtype: torch.dtype
     reused: bool
     own: bool
+    weights: str
+    """Of the layer between: its own, one that another layer has too, of a norm of their own, or in nested sequentials."""
 
     def __str__(self) -> str:
-        extra = " reused" * self.reused + " own" * self.own
+        extra = " reused" * self.reused + " own" * self.own + f" {self.weights}" * (self.weights != "plain")
         return f"{self.kind}, {self.style}, {self.form}, {str(self.dtype)[6:]}{extra}"
 
 
@@ -37,10 +41,10 @@ def traits(seed: int) -> Traits:
     chance = random.Random(seed)
     dtype = chance.choice(TYPES)
     kind, style = KINDS[seed % len(KINDS)], STYLES[seed % len(STYLES)]
-    if dtype.is_complex:  # convolutions and attention of complex numbers are seldom seen
-        kind, style = "table", "functional"
+    if dtype.is_complex:  # in-place rectifiers and attention are of real numbers
+        kind, style = ("table", "signal", "image", "sequence")[seed % 4], "functional"
     form = FORMS[(seed * 2 + seed // 5) % len(FORMS)]
-    return Traits(kind, style, form, dtype, chance.random() < 0.5, chance.random() < 0.5)
+    return Traits(kind, style, form, dtype, chance.random() < 0.5, chance.random() < 0.5, chance.choice(WEIGHTS))
 
 
 @dataclasses.dataclass
@@ -72,19 +76,32 @@ class Drawn(nn.Module):
         self.traits, kind = traits, traits.kind
         if kind in ("image", "dict"):
             self.stem: nn.Module = nn.Conv2d(1, 4, 3, padding=1)
-        elif kind == "volume":
-            self.stem = nn.Conv3d(1, 4, 3, padding=1)
+        elif kind in ("volume", "clip"):
+            self.stem = nn.Conv3d(3 if kind == "clip" else 1, 4, 3, padding=1)
+        elif kind == "signal":
+            self.stem = nn.Conv1d(2, 4, 3, padding=1)
         else:
             self.stem = nn.Embedding(11, 4) if kind == "tokens" else nn.Linear(5, 4)
         if kind == "dict":
             self.side = nn.Linear(5, 4)
-        self.between, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+        self.between, self.head = self._middle(), nn.Linear(4, 3)
+        self.beside = nn.Linear(4, 2) if traits.form == "two heads" else None
         self.act = nn.ReLU() if traits.style == "modules" else None
         self.scale = nn.Parameter(torch.rand(4) + 0.5) if traits.own else None
 
+    def _middle(self) -> nn.Module:
+        made = nn.Linear(4, 4)
+        if self.traits.weights == "tied":
+            other = nn.Linear(4, 4)
+            other.weight = made.weight
+            return nn.Sequential(made, other)
+        if self.traits.weights == "normed":
+            return nn.utils.parametrizations.weight_norm(made)
+        return nn.Sequential(nn.Sequential(made), nn.Identity()) if self.traits.weights == "nested" else made
+
     def forward(self, x: Any = None, image: Any = None, row: Any = None) -> Any:
         h = self._bent(self.stem(x if image is None else image))
-        if isinstance(self.stem, (nn.Conv2d, nn.Conv3d)):
+        if isinstance(self.stem, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
             h = h.flatten(2).transpose(1, 2)
         if row is not None:
             h = h + self.side(row)[:, None]
@@ -102,6 +119,8 @@ class Drawn(nn.Module):
         form = self.traits.form
         if form == "tensor":
             return scores
+        if self.beside is not None:
+            return scores, self.beside(state).abs() if state.is_complex() else self.beside(state)
         if form == "dict":
             return {"logits": scores, "state": state}
         return Answer(scores, state) if form == "dataclass" else [scores, state] if form == "list" else (scores, state)
@@ -120,7 +139,7 @@ def drawn(seed: int, count: int = 4) -> tuple[Drawn, Any, Tensor]:
         torch.manual_seed(seed)
         made = traits(seed)
         model = Drawn(made).to(made.dtype).eval()
-        shape = {"sequence": (6, 5), "table": (5,), "volume": (1, 3, 4, 4)}.get(made.kind, (1, 6, 6))
+        shape = {"sequence": (6, 5), "table": (5,), "volume": (1, 3, 4, 4), "clip": (3, 3, 4, 4), "signal": (2, 6)}.get(made.kind, (1, 6, 6))
         x: Any = torch.randn(count, *shape).to(made.dtype)
         if made.dtype.is_complex:
             x = torch.randn(count, *shape, dtype=made.dtype)

@@ -18,7 +18,7 @@ from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.knobs import knobs_of
 from diorama.data import nesting
 from diorama.methods import batches
-from diorama.methods.method import Attribution
+from diorama.methods.method import Attribution, completeness
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
@@ -396,3 +396,12 @@ def test_what_a_caller_has_switched_on_changes_nothing(name: str, net: str) -> N
     else:
         assert apart(got.values, wanted.values) < 1e-5
         assert (got.note, got.target) == (wanted.note, wanted.target)
+
+
+def test_completeness_of_what_cancels_out_is_a_share_of_all_values() -> None:
+    """Where values should sum to nothing, the gap is a share of their sizes, not of a made-up small number."""
+    values = torch.tensor([[1.0, -1.0, 1e-6], [2.0, -2.0, 0.0], [0.0, 0.0, 0.0]])
+    assert completeness(values[:1], torch.tensor([0.0])) == pytest.approx(5e-7, rel=1e-2)
+    assert completeness(values[1:], torch.tensor([0.0, 0.0])) == 0
+    assert completeness(values[2:], torch.tensor([3.0])) == 1
+    assert completeness(values[:1], torch.tensor([2.0])) == pytest.approx(1, rel=1e-5)

@@ -198,6 +198,18 @@ def test_a_gradient_through_what_has_no_derivative_is_refused() -> None:
             out: Tensor = self.closed(x) + self.open(x)
             return out
 
-    for each in (model, Beside()):
-        with pytest.raises(diorama.NotApplicable, match="has no derivative"):
+    for each, named in ((model, "0 and 2 are quantized"), (Beside(), "closed.0 and closed.2 are quantized")):
+        with pytest.raises(diorama.NotApplicable, match=f"{named}, which has no derivative"):
             diorama.attribute(each, x, 1, method="gradient")
+
+
+def test_a_graph_of_one_batch_size_is_told_in_a_sentence() -> None:
+    """No foreign error where a graph was exported with a fixed batch: the sentence says how many examples it was given."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.export.export(_dense(), (torch.randn(4, 6),)).module()
+    x = torch.randn(4, 6)
+    for method in ("gradient", "lrp", "occlusion", "integrated_gradients"):
+        with pytest.raises(diorama.NotApplicable, match=r"forward pass failed with 2 examples: AssertionError: Guard"):
+            diorama.attribute(model, x[:2], 1, method=method)

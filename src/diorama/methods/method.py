@@ -34,7 +34,7 @@ from ..model.outputs import Reading, Wanted
 from ..model.slopes import slopes, underivable
 from ..model.targets import Target
 from ..model.untouched import weights_held
-from ..model.unwrap import dtype_of, versions_of
+from ..model.unwrap import dtype_of, quantized, versions_of
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
@@ -287,9 +287,10 @@ class Looking:
                 "the target does not depend on the input in a differentiable way; use occlusion or lime"
             )
         if not self._derivable and underivable(value):
-            raise NotApplicable(
-                "an op on the way to the target has no derivative (of a quantized layer, say); use occlusion or kernel_shap"
-            )
+            whole = quantized(self.model)
+            what = f"{' and '.join(whole[:3])} {'is' if len(whole) == 1 else 'are'} quantized, which" if whole else (
+                "an op on the way to the target")
+            raise NotApplicable(f"{what} has no derivative; use occlusion or kernel_shap")
         self._derivable = True
         found = slopes(value.sum(), points, keep_graph=keep_graph)
         return tuple(torch.zeros_like(at) if part is None else part for at, part in zip(points, found, strict=True))
@@ -431,7 +432,17 @@ def _depends(look: Looking, x: Nested, target: Target) -> bool:
 
 
 def completeness(values: Nested, wanted: Tensor) -> float:
-    """The largest gap of any example between the sum of its values and what they should sum to, as a share of it."""
-    sums = sum(part.double().reshape(len(part), -1).sum(1) for part in nesting.tensors(values))
-    gap = (sums - wanted.double()).abs() / wanted.double().abs().clamp_min(1e-12)
-    return float(gap.max())
+    """The largest gap of any example between the sum of its values and what they should sum to, as a share of it.
+
+    *Meaning* where they should sum to no more than the rounding of what is summed, they cancel out, and the gap is a
+    share of all values, whatever their signs; it is none where those are zero too.
+    """
+    parts = [part.detach() for part in nesting.tensors(values)]
+    sums = sum(part.double().reshape(len(part), -1).sum(1) for part in parts)
+    sizes = sum(part.double().abs().reshape(len(part), -1).sum(1) for part in parts)
+    wanted = wanted.detach().double()
+    eps = max(torch.finfo(part.dtype).eps for part in parts)
+    none = wanted.abs() <= eps * torch.as_tensor(sizes)
+    whole = torch.where(none, torch.as_tensor(sizes), wanted.abs())
+    gap = (torch.as_tensor(sums) - wanted).abs()
+    return float(torch.where(gap > 0, gap / whole.clamp_min(torch.finfo(torch.float64).tiny), gap).max())

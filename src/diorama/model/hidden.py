@@ -52,11 +52,16 @@ def hidden(model: nn.Module, x: Nested) -> Hidden:
     forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
     key = (forms, tuple((name, id(module)) for name, module in model.named_modules()))
     if model not in _KNOWN or _KNOWN[model][0] != key:
-        _KNOWN[model] = (key, _found(model, nesting.select(fed(model, x), slice(0, 2))))
+        ready = fed(model, x)
+        found = _found(model, nesting.select(ready, slice(0, 2)))
+        if found is None:  # a model that is bound to its batch runs with as many examples as there are, or not at all
+            found = _found(model, ready)
+        _KNOWN[model] = (key, found or Hidden())
     return _KNOWN[model][1]
 
 
-def _found(model: nn.Module, x: Nested) -> Hidden:
+def _found(model: nn.Module, x: Nested) -> Hidden | None:
+    """What is hidden; None where the model does not run."""
     watch = _Watch(Trail(named_modules(model)))
     x = nesting.each(x, lambda part: part.clone().requires_grad_() if part.is_floating_point() else part.clone())
     # Copies, as a model may write into its input.
@@ -71,10 +76,10 @@ def _found(model: nn.Module, x: Nested) -> Hidden:
         try:
             with OpMode().around(watch.ran):
                 output = nesting.call(model, x)
-        except RuntimeError as error:
-            if isinstance(error, DioramaError):
-                raise
-            return Hidden(tuple(watch.found))
+        except DioramaError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a model says of an input that it does not take; the pass itself tells it
+            return Hidden(tuple(watch.found)) if watch.found else None
         watch.trail.open.clear()
         for tensor in tensors_in(output):
             watch.given(tensor)

@@ -108,6 +108,16 @@ def _walk(module: nn.Module, prefix: str, seen: set[int]) -> Iterator[tuple[str,
         yield from _walk(child, f"{prefix}{name}.", seen)
 
 
+def quantized(model: nn.Module) -> list[str]:
+    """The quantized layers of a model, by name; the model itself where it is one."""
+    found: list[str] = []
+    for name, module in [("", model), *named_modules(model).items()]:
+        inside = any(not outer or name.startswith(f"{outer}.") for outer in found)
+        if ".quantized" in type(module).__module__ and not inside:
+            found.append(name)
+    return [name or type(model).__name__ for name in found]
+
+
 def held(model: nn.Module) -> Iterator[Tensor]:
     """Every parameter and buffer of a model, one that stands in two places twice."""
     for module in model.modules():

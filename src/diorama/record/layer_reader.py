@@ -54,6 +54,8 @@ class LayerReader:
         self._calls: dict[str, int] = {}
         self._found: dict[str, Partial] = {}
         self._only_training = True
+        self.unread = False
+        """Whether layers were called, and none of them answered what can be read."""
         self._depth, self._training = 0, False
         self.follow(model, table)
 
@@ -185,6 +187,7 @@ class LayerReader:
     def finish(self) -> dict[str, LayerReading]:
         """Take the hooks off and sum up."""
         self.disarm()
+        self.unread = bool(self._calls) and not self._found
         found, self._found = self._found, {}
         joined = {name: partial.samples[0] if len(partial.samples) == 1 else torch.cat(partial.samples)
                   for name, partial in found.items()}

@@ -232,6 +232,11 @@ class Observer:
         """What the hooks saw."""
         return self._reader.finish() if self._reader is not None else {}
 
+    @property
+    def unread(self) -> bool:
+        """Whether layers were called at the last reading, and none of them answered what can be read."""
+        return self._reader is not None and self._reader.unread
+
     def weights(self) -> dict[str, HistogramValue]:
         """The weights as they are now."""
         return reduce(self.groups.joined(self._parameters))

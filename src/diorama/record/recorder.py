@@ -31,6 +31,10 @@ from .probing import Prober
 from .setting_up import Watched, prepared
 from .step import Step, values_of
 
+_UNREAD = (
+    "no layer answers once for each example, so activations are left out; run its layers outside of vmap and functional_call, with "
+    "the examples along the first axis"
+)
 _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
@@ -100,6 +104,7 @@ class Recorder:
         if setup is None:
             return
         self._setup = setup
+        self._left_out: list[str] = []
         self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader, setup.bound) if (
             setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
         ) else None
@@ -280,6 +285,8 @@ class Recorder:
         observer, began = self._observer, time.perf_counter()
         step = observer.collect(number, self._numbers(scalars), dict(self.controls.learning_rates()))
         self._copies.settle()
+        if observer.unread and not any("activations" in text for text in self._left_out):
+            self._say((_UNREAD,), None)
         looked = time.perf_counter()
         if self._prober is not None and "probe" in observer.needs and self._prober.affordable(number):
             self._guarded(lambda: self._probe(step))
@@ -382,8 +389,9 @@ class Recorder:
                           "the training goes on", RuntimeWarning, stacklevel=4)
 
     def _say(self, left_out: tuple[str, ...], unstored: str | None) -> None:
-        """Tell at the start, on the terminal and in the record, what this run will lack."""
+        """Tell as soon as it is known, on the terminal and in the record, what this run will lack."""
         told = list(filter(None, left_out))
+        told = [text for text in told if text not in self._left_out]
         if unstored and not self._subject.spread:
             told.append(f"the model cannot be stored ({unstored}), so that views that look into it want a factory "
                         "(--model package.module:function) or this process")
@@ -391,7 +399,8 @@ class Recorder:
             self._event("warning", "left out", text)
             with contextlib.suppress(Exception):
                 print(f"diorama: {text}", file=sys.stderr)  # noqa: T201
-        self._background.note("meta", {"left_out": told})
+        self._left_out += told
+        self._background.note("meta", {"left_out": self._left_out})
 
     def _event(self, kind: str, name: str, text: str) -> None:
         self._background.note("events", {

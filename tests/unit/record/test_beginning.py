@@ -256,3 +256,27 @@ def test_the_lock_outlives_a_copy_and_not_its_process(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         holder.stdout.close()
+
+
+class _Inside(nn.Module):
+    """Its layers run inside vmap, one example at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.c = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Row by row."""
+        out: torch.Tensor = torch.vmap(lambda row: self.c(self.a(row).relu()))(x)
+        return out
+
+
+def test_layers_under_vmap_are_told_to_be_unread_without_a_probe_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once, while it trains; the view of activations says the same, not that they will come."""
+    model, x = _Inside(), torch.randn(8, 6)
+    with diorama.watch(model, tmp_path / "run", every=1) as recorder:
+        for _ in range(3):
+            recorder.step(loss=model(x).sum())
+    assert capsys.readouterr().err.count("no layer answers once for each example") == 1
+    with pytest.raises(diorama.NotApplicable, match="outside of vmap"):
+        diorama.open(tmp_path / "run").scene(3).view("distributions", of="activations")

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
 from ...core.picture import Picture, Progress
+from ...core.saying import plain
 from ...core.selection import Selection, layer_key
 from ...record import ranges
 from ...scene import Scene
@@ -84,7 +85,7 @@ class Map(View):
         ratio = signals.latest(scene, signals.ratio_name(layer))
         if dead is None:
             dead = signals.latest(scene, signals.dead_name(one.source.name))
-        notes = [_ways(scene, one), f"Δw/w {ratio:.1e}" if ratio is not None else ""]
+        notes = [_ways(scene, one), plain(f"Δw/w {ratio:.1e}") if ratio is not None else ""]
         notes.append(one.sliced() and f"maps: {one.sliced()}")
         notes.append(f"{100 * dead:.0f} % off" if dead is not None and one.rectified else "")
         return Block(
