@@ -44,7 +44,10 @@ def traits(seed: int) -> Traits:
     if dtype.is_complex:  # in-place rectifiers and attention are of real numbers
         kind, style = ("table", "signal", "image", "sequence")[seed % 4], "functional"
     form = FORMS[(seed * 2 + seed // 5) % len(FORMS)]
-    return Traits(kind, style, form, dtype, chance.random() < 0.5, chance.random() < 0.5, chance.choice(WEIGHTS))
+    reused, own, weights = chance.random() < 0.5, chance.random() < 0.5, chance.choice(WEIGHTS)
+    if dtype.is_complex and weights == "normed":
+        weights = "tied"  # torch has no weight norm of complex numbers
+    return Traits(kind, style, form, dtype, reused, own, weights)
 
 
 @dataclasses.dataclass

@@ -194,7 +194,7 @@ def _segments(laid: Laid, count: int) -> Tensor:
         return spans[None].expand(rows, -1)
     from skimage.segmentation import slic
 
-    pixels = np.nan_to_num(laid.image[0].detach().float().cpu().numpy().transpose(1, 2, 0))
+    pixels = np.nan_to_num(nesting.real(laid.image[0], torch.float32).numpy().transpose(1, 2, 0))
     if laid.depth > 1:
         # Segments of a volume reach through its slices.
         pixels = pixels.reshape(laid.depth, rows // laid.depth, columns, -1)

@@ -191,14 +191,14 @@ class Covers:
         elif fill == "mean":
             self._covers = _mean(image).to(image.dtype).expand_as(image)
         elif fill == "blur":
-            known = torch.where(image.isfinite(), image.float(), _mean(image))
+            known = torch.where(image.isfinite(), _wide(image), _mean(image))
             # Each slice by itself, as if it were a channel.
             rows = image.shape[2] // depth
             self._covers = blurred(known.unflatten(2, (depth, rows)).flatten(1, 2), sigma).view_as(image).to(image.dtype)
         elif baseline is not None:
             self._covers = baseline.to(image).expand_as(image)
         else:
-            self._covers = torch.full_like(image, value if image.is_floating_point() else int(value))
+            self._covers = torch.full_like(image, value if image.is_floating_point() or image.is_complex() else int(value))
 
     def whole(self, draw: int) -> Tensor:
         """What covers every place, (channels, rows, columns)."""
@@ -221,10 +221,15 @@ class Covers:
         return torch.stack(made), tops, lefts
 
 
+def _wide(image: Tensor) -> Tensor:
+    """An image in numbers of which many can be summed; complex ones stay whole."""
+    return image if image.is_complex() else image.float()
+
+
 def _mean(image: Tensor) -> Tensor:
     """The mean of each channel's finite numbers; zero where there are none."""
     fine = image.isfinite()
-    total = torch.where(fine, image.float(), 0).sum((2, 3), keepdim=True)
+    total = torch.where(fine, _wide(image), 0).sum((2, 3), keepdim=True)
     return total / fine.sum((2, 3), keepdim=True).clamp_min(1)
 
 

@@ -126,3 +126,32 @@ def test_two_classes_of_complex_inputs_are_told_apart() -> None:
     assert picture.note.startswith("Occlusion takes the place of Integrated gradients")
     with pytest.raises(DioramaError, match="complex"):
         _scene(False).view("contrast", method="gradient", limit=3)
+
+
+@pytest.mark.parametrize("fill", ["mean", "constant"])
+def test_complex_pictures_are_covered_whole(fill: str) -> None:
+    """What covers a complex picture has both parts: the change of the score is that of covering by hand."""
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        layer, head = nn.Conv2d(1, 3, 3, dtype=torch.complex64), nn.Linear(3, 3)
+        x = torch.randn(1, 1, 6, 6, dtype=torch.complex64)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = layer, head
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.layer(x).abs().mean((2, 3)))
+            return out
+
+    model = Net()
+    covered = x.clone()
+    covered[:, :, :3, :3] = x.mean() if fill == "mean" else 0.5
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        found = diorama.attribute(model, x, 1, method="occlusion", fill=fill, value=0.5, size=3, stride=3)
+        gone = model(x)[0, 1] - model(covered)[0, 1]
+        diorama.attribute(model, x, 1, method="kernel_shap", samples=20)
+    torch.testing.assert_close(found.values[0, 0, :3, :3], gone.expand(3, 3), rtol=1e-4, atol=1e-5)

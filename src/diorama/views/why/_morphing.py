@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -90,7 +91,7 @@ class Stops:
         made = hashlib.blake2b(digest_size=12)
         for one in (self.start, self.end, *([self.third] if self.third is not None else [])):
             for part in nesting.tensors(one.x):
-                made.update(np.ascontiguousarray(part.detach().cpu().float().numpy()).tobytes())
+                made.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return made.hexdigest()
 
     @property

@@ -176,4 +176,4 @@ class Occluder(View):
 def _mark(occluded: Occluded) -> str:
     """A short name of the image."""
     array = nesting.first(occluded.current.x).detach().cpu().contiguous()
-    return hashlib.sha1(array.float().numpy().tobytes(), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(array.view(torch.uint8).numpy().tobytes(), usedforsecurity=False).hexdigest()
