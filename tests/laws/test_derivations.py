@@ -22,7 +22,7 @@ from diorama.run import Run
 from diorama.scene import Scene
 
 CASES: dict[str, dict[str, Any]] = {
-    "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
+    "influence": {"data": "probe"}, "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
     "projection": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
@@ -32,7 +32,7 @@ OF_TEXTS = ("properties",)
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""
-OF_RUNS = ("margins",)
+OF_RUNS = ("influence", "margins")
 """Those of a training, which a model alone does not have."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
+from ..data.examples import Examples
 from ..data.kinds import Kind, Table, Tokens
 from ..data.nesting import named
 from ..data.padding import stripped
@@ -61,20 +62,20 @@ def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node
     return Lines(series=lines, x_title=along(kind), x_kind="number", title=title)
 
 
-def column(scene: Scene, indices: Sequence[int]) -> Column:
-    """Examples as a column of a table: pictures, or texts that sum them up."""
-    images = thumbnails(pictured(scene.examples, list(indices)))
+def column(scene: Scene, indices: Sequence[int], examples: Examples | None = None) -> Column:
+    """Examples as a column of a table: pictures, or texts that sum them up; of other examples of the scene's kind too."""
+    images = thumbnails(pictured(examples or scene.examples, list(indices)))
     if images is not None:
         limits = grey(images) if images.ndim == 3 else None
         return Column(name="example", kind="image", images=images, limits=limits)
-    return Column(name="example", kind="text", texts=texts(scene, indices))
+    return Column(name="example", kind="text", texts=texts(scene, indices, examples))
 
 
-def texts(scene: Scene, indices: Sequence[int]) -> tuple[str, ...]:
+def texts(scene: Scene, indices: Sequence[int], examples: Examples | None = None) -> tuple[str, ...]:
     """One line for each example: the start of a text, the numbers of a row, the range of a series."""
     if not len(indices):
         return ()
-    whole = named(scene.examples.batch(list(indices)))
+    whole = named((examples or scene.examples).batch(list(indices)))
     found = []
     for row in range(len(indices)):
         told = []

@@ -18,6 +18,7 @@ ROOM = Room(
         Place("boundary", columns=4, rows=3),
         Place("structure", columns=8, rows=4),
         Place("examples", columns=12, rows=3),
+        Place("influence", columns=12, rows=5),
         Place("compare", columns=12, rows=5),
         Place("surrogate", columns=12, rows=5),
         Place("guide", columns=12, rows=4),

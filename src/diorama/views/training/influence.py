@@ -1,0 +1,166 @@
+"""Which examples of the training data taught the network its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.knobs import knob
+from ...core.marks import Bars, Column, Group, Node, Table
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, number_key
+from ...derive.derivations.influence import Influence as Derivation
+from ...scene import Scene
+from ...scene.reading import truth
+from ...scene.sets import named
+from .. import answers, inputs
+from ..view import View
+
+_SLOW = 5.0
+"""Seconds beyond which the cost is told before anything else."""
+
+
+class Influence(View):
+    """The training examples that taught the network its answer to an example, and those that spoke against it.
+
+    *Meaning* a proponent's own training step makes the loss of this answer smaller, an opponent's makes it larger, summed over
+    the snapshots up to this step. The last layer tells it exactly; all layers by a random projection, with its error. It is
+    about single steps, not about what a training without the example would have come to: drop the example and branch to see.
+    *Units* learning rate times the product of two gradients: nats of loss that a step of plain gradient descent takes away.
+    *Error* none for the last layer; else the standard error beside each number.
+    *Cost* one forward pass a training example and snapshot, of all layers also a backward pass; told before it starts. The next
+    answer costs one pass a snapshot.
+    """
+
+    title = "Influence"
+    question = "Which training examples taught it this answer?"
+    family = "process"
+    papers = ("Pruthi et al. 2020, arXiv:2002.08484",)
+    rows = ("E8",)
+    follows = ("example",)
+    input = True
+
+    data: str = knob("", "A file of the training data, or probe; by itself what the training named, else the probe set.", kind="text", main=True)
+    layers: str = knob("last", "The last layer, exactly, or all layers, by a random projection.", choices=("last", "all"), main=True)
+    what: str = knob("answer", "What it was taught: the answer that it gives, or the truth.", choices=("answer", "truth"))
+    snapshots: int = knob(8, "The most snapshots, up to this step, evenly chosen.", low=1, high=1000)
+    most: int = knob(2000, "The most training examples; of more an even choice is looked at.", low=1, high=10_000_000)
+    dimensions: int = knob(2048, "Numbers kept of a gradient of all layers; the error falls with their root.", low=16, high=1_000_000)
+    limit: int = knob(12, "So many proponents, and so many opponents.", low=1, high=200)
+
+    @classmethod
+    def fits(cls, scene: Scene) -> str | None:
+        """It needs labels, a task, and gradients."""
+        reason = super().fits(scene)
+        if reason is not None:
+            return reason
+        if scene.edits:
+            return "gradients are those of the training, in which there are no edits; take them back"
+        if not scene.task:
+            return "what the network answers is not known, so an answer has no loss; say it with task="
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """The ranking after each snapshot, the last exact; how far it is in between."""
+        current = scene.current(selection)
+        knobs = {name: getattr(self, name) for name in ("data", "layers", "what", "snapshots", "most", "dimensions")}
+        own: dict[str, Any] = {"input": current.x} if current.index is None else {"example": current.index}
+        alone = scene.alone(scene.cancel)
+        derived = alone.derive("influence", **knobs, **own)
+        made = derived.derivation
+        assert isinstance(made, Derivation)
+        if not derived.known:
+            began = time.perf_counter()
+            scene.scores(current.x)
+            cost, one = made.cost(alone), time.perf_counter() - began
+            yield Progress(done=0, total=1, note=cost.said(one), seconds=cost.seconds(one) if cost.seconds(one) > _SLOW else None)
+        for stage in derived.stream():
+            if stage.value is not None:
+                yield self._ranked(scene, selection, made, stage.value, stage.final)
+            if not stage.final:
+                yield stage.progress
+
+    def _ranked(
+        self, scene: Scene, selection: Selection, made: Derivation, value: dict[str, Any], final: bool
+    ) -> Picture:
+        current, scores = scene.current(selection), value["scores"]
+        examples = made.examples(scene)
+        known = truth(scene, examples.y)
+        labels = None if known is None else known.numpy()[value["rows"]]
+        itself = value["rows"] == current.index if made.probe and current.index is not None else np.zeros(len(scores), bool)
+        order = np.argsort(-scores, kind="stable")
+        order = order[np.isfinite(scores[order]) & ~itself[order]]
+        best, worst = order[scores[order] > 0][: self.limit], order[scores[order] < 0][::-1][: self.limit]
+        tables = [
+            self._table(scene, made, value, chosen, labels, title)
+            for chosen, title in ((best, "proponents: their steps strengthen the answer"), (worst, "opponents: theirs weaken it"))
+            if len(chosen)
+        ]
+        head: list[Node] = [inputs.drawn(scene, current), answers.drawn(scene, scene.scores(current.x))]
+        if labels is not None and len(order):
+            head.append(self._classes(scene, scores[order], labels[order]))
+        body = Group(children=(Group(children=tuple(head), direction="row"), *([Group(children=tuple(tables), direction="row")] if tables else [])))
+        shown = len(value["steps"])
+        checks: tuple[Check, ...] = ()
+        if made.layers == "all" and len(best):
+            checks = (Check(
+                name="error of the projection", value=float(value["error"][best].mean() / np.abs(scores[best]).mean()),
+                sentence="the standard error of the shown proponents' numbers, as a share of them; more dimensions make it smaller",
+            ),)
+        caption = (
+            f"{self._asked(scene, selection, made, current.label)} Proponents are examples of {made.words(scene)} whose own training step makes "
+            f"that loss smaller, opponents make it larger: summed over {shown} snapshot{'s' if shown > 1 else ''}, "
+            + ("in the last layer, exactly." if made.layers == "last" else "in all layers, by a random projection.")
+        )
+        if made.probe:
+            caption += (
+                " What it was trained on is not known here (say it with data=), so the probe set stands in for it: this is what such "
+                "examples would teach."
+            )
+        if not tables and np.isfinite(scores).all():
+            caption += " No example has any influence: one of the two gradients is zero everywhere."
+        notes = [] if final else ["so far"]
+        if len(scores) < value["total"]:
+            notes.append(f"{len(scores):,} of {value['total']:,} examples were looked at, evenly chosen")
+        if itself.any():
+            notes.append("the example itself is left out")
+        if not np.isfinite(scores).all():
+            notes.append(f"{int((~np.isfinite(scores)).sum()):,} examples have an influence that is no number")
+        title = f"What taught it the answer to {current.label}"
+        return self.picture(scene, selection, title, body, caption, checks=checks, note="; ".join(notes), final=final)
+
+    def _asked(self, scene: Scene, selection: Selection, made: Derivation, label: str) -> str:
+        if scene.task == "classification" and made.what == "answer":
+            answer = int(scene.reading.predictions(scene.scores(scene.current(selection).x))[0])
+            if answer < 0:
+                return f"The scores of {label} are not numbers, so there is no answer; this is the loss of its truth."
+            return f"The loss of answering {label} with {named(scene, answer)}, as the network does."
+        return f"The loss of {label} against its truth."
+
+    def _table(
+        self, scene: Scene, made: Derivation, value: dict[str, Any], chosen: NDArray[np.int64], labels: Any, title: str
+    ) -> Table:
+        rows = value["rows"][chosen]
+        columns = [inputs.column(scene, rows.tolist(), made.examples(scene)), Column(name="number", numbers=rows.astype(float))]
+        if labels is not None:
+            texts = tuple(named(scene, int(k)) for k in labels[chosen])
+            columns.append(Column(name="label", kind="class", numbers=labels[chosen].astype(float), texts=texts))
+        columns.append(Column(name="influence", numbers=value["scores"][chosen], signed=True))
+        if made.layers == "all":
+            columns.append(Column(name="error", numbers=value["error"][chosen]))
+        keys = tuple(number_key("example", int(k)) for k in rows) if made.probe else ()
+        return Table(columns=tuple(columns), row_keys=keys, title=title)
+
+    def _classes(self, scene: Scene, scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Bars:
+        """The sum of all influences by the examples' class, the strongest first."""
+        present = np.unique(labels[labels >= 0])
+        sums = np.array([scores[labels == k].sum() for k in present])
+        strongest = np.argsort(-np.abs(sums), kind="stable")[:10]
+        return Bars(
+            values=sums[strongest], labels=tuple(named(scene, int(k)) for k in present[strongest]),
+            keys=tuple(number_key("class", int(k)) for k in present[strongest]), title="together, by their label",
+        )

@@ -1,0 +1,55 @@
+"""The view of what taught an answer: proponents, opponents, and what it says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recorded_runs import recorded
+
+import diorama
+from diorama.core.marks import Bars, Group, Table
+from diorama.core.picture import Picture
+
+
+def _tables(picture: Picture) -> list[Table]:
+    return [mark for part in picture.body.children for mark in part.children if isinstance(mark, Table)]
+
+
+def test_proponents_and_opponents_are_ranked(tmp_path: Path) -> None:
+    """Strongest first, with their numbers and labels, the example itself left out; the classes' sums are of all."""
+    run = recorded(tmp_path / "run", steps=30)
+    scene = run.scene()
+    picture = scene.view("influence", example=5, limit=6)
+    best, worst = _tables(picture)
+    scores = scene.derive("influence", example=5, most=2000).value["scores"].copy()
+    scores[5] = 0
+    assert [int(key.split(":")[1]) for key in best.row_keys] == np.argsort(-scores)[:6].tolist()
+    assert [int(key.split(":")[1]) for key in worst.row_keys] == np.argsort(scores)[:6].tolist()
+    head = picture.body.children[0]
+    assert isinstance(head, Group)
+    bars = head.children[-1]
+    assert isinstance(bars, Bars)
+    assert bars.values.sum() == pytest.approx(scores.sum())
+    answer = run.classes[int(scene.predictions()[5])]
+    assert f"answering example 5 with {answer}, as the network does" in picture.caption
+    assert "probe set stands in" in picture.caption
+    assert "the example itself is left out" in picture.note
+
+
+def test_training_data_in_a_file_is_looked_at(tmp_path: Path) -> None:
+    """What the training named as its data is found by itself; a drawn input may be asked about, and the cost comes first."""
+    g = torch.Generator().manual_seed(1)
+    x = torch.randn(50, 3, generator=g)
+    np.savez(tmp_path / "data.npz", x=x.numpy(), y=(x[:, 0] > 0).long().numpy())
+    scene = recorded(tmp_path / "run", steps=10, data=tmp_path / "data.npz").scene()
+    told: list[str] = []
+    picture = list(scene.stream("influence", input=torch.ones(1, 3), layers="all", most=20, progress=lambda one: told.append(one.note)))[-1]
+    assert "passes, about" in told[0]
+    assert "examples of data.npz" in picture.caption
+    assert "20 of 50 examples were looked at" in picture.note
+    assert picture.checks[0].value < 0.2
+    assert all(table.row_keys == () for table in _tables(picture))
+    assert diorama.views["influence"].fits(scene.edit("unit:first/0", lesion=True))
