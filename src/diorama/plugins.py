@@ -15,7 +15,7 @@ from __future__ import annotations
 from .core import marks
 from .core.errors import DioramaError, NotApplicable, Unavailable, UsageError
 from .core.knobs import Knob, Plugin, knob
-from .core.picture import Check, Picture, Progress
+from .core.picture import Check, Draft, Picture, Progress
 from .core.selection import Key, Selection
 from .derive.derivation import Derivation, Stage
 from .gallery._demo import Demo
@@ -30,7 +30,7 @@ from .scene import Scene
 from .views.view import View
 
 __all__ = [
-    "Applied", "Attribution", "Check", "Command", "Cost", "Demo", "Derivation", "DioramaError", "Finding", "Found",
+    "Applied", "Attribution", "Check", "Command", "Cost", "Demo", "Derivation", "DioramaError", "Draft", "Finding", "Found",
     "Key", "Knob", "Looking", "Method", "NotApplicable", "Picture", "Placed", "Plugin", "Progress", "Projection",
     "Scene", "Selection", "Signal", "Stage", "Step", "Unavailable", "UsageError", "View", "knob", "marks",
 ]

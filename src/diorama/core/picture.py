@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -37,6 +38,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     total: float
     note: str = ""
     seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """A picture on the way: a view may offer one after every piece of its work, and it is made only when the next one is due."""
+
+    make: Callable[[], Picture | None]
+    """None where there is nothing to show yet."""
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
 from ..core.knobs import Knob, build, knobs_of
 from ..core.picture import Picture, Progress
 from ..core.selection import KINDS, Key, Selection, as_key
+from .stream import streamed
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -58,20 +60,10 @@ def _asked(
 def _drawn(
     scene: Scene, view: Any, selection: Selection, progress: Callable[[Progress], None] | None
 ) -> Iterator[Picture]:
-    made = view.pictures(scene, selection)
-    try:
-        while True:
-            with blamed():
-                item = next(made, None)
-            if item is None:
-                return
-            if isinstance(item, Progress):
-                if progress is not None:
-                    progress(item)
-            else:
-                yield _filmed(scene, view, selection, item)
-    finally:
-        made.close()
+    made = streamed(scene, view, selection, progress)
+    with contextlib.closing(made):
+        for picture in made:
+            yield _filmed(scene, view, selection, picture)
 
 
 def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> Picture:
@@ -90,7 +82,7 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
                 continue  # a network that grew: what is chosen is not there at every step
             from ..model.surroundings import neutrally
 
-            for picture in neutrally(_drawn(moment, view, selection, None)):
+            for picture in neutrally(streamed(moment, view, selection, None, drafts=False)):
                 if picture.final:
                     yield picture
 

@@ -18,7 +18,7 @@ import msgspec
 from ..core import knobs
 from ..core.knobs import Plugin
 from ..core.marks import Group, Node
-from ..core.picture import Check, Picture, Progress
+from ..core.picture import Check, Draft, Picture, Progress
 from ..core.saying import plain
 from ..core.selection import Selection
 
@@ -65,11 +65,17 @@ class View(Plugin, abc.ABC):
             return "it shows what a training recorded, and this model was not opened from a run"
         if cls.needs != "record" and not cls.answers and scene.function:
             return "it looks inside a model, and this one is a plain function; use attribution, examples, confusion or boundary"
-        return scene.missing if cls.needs == "model" else None
+        return (scene.missing if cls.needs == "model" else None) or cls.wants(scene)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """Say in one sentence what this view wants of a scene that this one lacks, or None when it has all."""
+        return None
 
     @abc.abstractmethod
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """Yield pictures, each better than the last; closing the iterator stops the work."""
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """Yield pictures, each better than the last, and between them drafts, which are made when the next picture is due, and how far
+        the work is; closing the iterator stops the work."""
 
     def picture(
         self,

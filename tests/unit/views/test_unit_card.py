@@ -16,7 +16,6 @@ from diorama.core.marks import Bars, Image, Number, Ridges, Table, Tiles
 from diorama.core.picture import Picture
 from diorama.model.layers import by_unit
 from diorama.scene import Scene
-from diorama.views.unit import card
 from diorama.views.unit._facts import distance, selectivity
 
 
@@ -101,7 +100,8 @@ def test_a_chosen_place_is_sent_back_as_the_method_does(scene: Scene) -> None:
 
 def test_the_card_comes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """First the map and the wires, then the examples, then what was sent back; only the last is final."""
-    monkeypatch.setattr(card, "SOON", -1.0)
+    monkeypatch.setattr("diorama.scene.stream.PACE", 0.0)
+    monkeypatch.setattr("diorama.scene.stream.SHARE", 0.0)
     pictures = list(edges().stream("card", unit=f"0/{VERTICAL}", synthesize=False))
     assert [picture.final for picture in pictures] == [False, False, True]
     counts = [sum(isinstance(mark, Tiles) for mark in picture.marks()) for picture in pictures]
@@ -112,7 +112,7 @@ def test_the_card_comes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_parts_that_follow_soon_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card that another follows at once is not sent: the second that comes holds all but what is to form."""
-    monkeypatch.setattr(card, "SOON", 60.0)
+    monkeypatch.setattr("diorama.scene.stream.PACE", 60.0)
     quick = list(edges().stream("card", unit=f"0/{VERTICAL}", synthesize=False))
     assert [picture.final for picture in quick] == [False, True]
     forming = list(edges().stream("card", unit=f"0/{VERTICAL}"))[1]

@@ -144,7 +144,8 @@ def test_a_network_with_one_answer_is_said_to_stay() -> None:
 
 def test_the_search_says_its_steps_refines_and_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost comes first, changes found so far only shrink, and cancelling ends it."""
-    monkeypatch.setattr("diorama.views.why.flip.PACE", 0.0)
+    monkeypatch.setattr("diorama.scene.stream.PACE", 0.0)
+    monkeypatch.setattr("diorama.scene.stream.SHARE", 0.0)
     told: list[Progress] = []
     scene = _curved()
     pictures = list(scene.stream("flip", steps=30, progress=told.append))

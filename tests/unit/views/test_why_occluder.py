@@ -113,7 +113,8 @@ def test_a_sweep_is_kept_while_the_hand_moves(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_sweep_refines_and_says_its_passes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of passes is told, a coarse sweep comes before the whole one, and what is not visited is empty."""
-    monkeypatch.setattr("diorama.views.why.occluder.PACE", 0.0)
+    monkeypatch.setattr("diorama.scene.stream.PACE", 0.0)
+    monkeypatch.setattr("diorama.scene.stream.SHARE", 0.0)
     scene = images().with_input(torch.rand(1, 8, 8))
     told: list[Progress] = []
     pictures = list(scene.stream("occluder", patch=1, stride=1, progress=told.append))

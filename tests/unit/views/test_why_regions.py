@@ -119,7 +119,8 @@ def test_what_overlaps_a_higher_region_is_left_out() -> None:
 
 def test_regions_say_their_passes_refine_and_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of passes is told first, too many are refused, pictures come as they are done, and cancelling ends it."""
-    monkeypatch.setattr("diorama.views.why.regions.PACE", 0.0)
+    monkeypatch.setattr("diorama.scene.stream.PACE", 0.0)
+    monkeypatch.setattr("diorama.scene.stream.SHARE", 0.0)
     scene, told = _corner(), []
     pictures = list(scene.stream("regions", among=4, progress=told.append))
     assert isinstance(told[0], Progress)

@@ -53,11 +53,8 @@ class Boundary(View):
     margin: float = knob(0.15, "Room around the examples, as a share of their range.", low=0.0, high=2.0)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs rows of at least two numbers."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         kind = scene.kind
         if not isinstance(kind, Table) or not isinstance(scene.examples.x, Tensor) or scene.examples.x.ndim != 2:
             return "it draws a plane of two numbers, and the inputs are not rows of numbers"

@@ -60,12 +60,11 @@ class Compare(View):
     limit: int = knob(24, "The most examples, and the most units, that are listed.", low=1, high=512)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """There is a second network, or another step."""
-        reason = super().fits(scene)
-        if reason is None and not scene.others and len(scene.steps) < 2:
+        if not scene.others and len(scene.steps) < 2:
             return "it compares two networks: choose a second run or step beside the run's name (other= in Python)"
-        return reason
+        return None
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The answers at once, then layers and units, then the way between the two as it is walked."""

@@ -37,11 +37,8 @@ class Confusion(View):
     errors: bool = knob(False, "Leave out the diagonal, so that rare mix-ups show.")
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs a classifier and the truth."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if scene.task != "classification":
             return "it compares answered classes with true ones, and this model is not a classifier"
         return "it needs the truth of each example; pass y, or probe=(x, y)" if scene.examples.y is None else None

@@ -56,11 +56,8 @@ class Surrogate(View):
     seed: int = knob(0, "Which examples these are.", low=0)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs one answer an example."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if scene.task not in ("classification", "regression"):
             return "a tree imitates one class or a few numbers an example, and this model answers otherwise; look at examples or confusion"
         if len(scene.live) < 10:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -13,7 +12,7 @@ from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
-from ...core.picture import Picture, Progress
+from ...core.picture import Draft, Picture, Progress
 from ...core.rounding import alike
 from ...core.selection import Key, Selection, unit_key
 from ...data.kinds import Tokens
@@ -32,8 +31,6 @@ SATURATING = {"Tanh": 2.65, "Sigmoid": 4.6, "Hardtanh": 1.0, "Softsign": 99.0}
 """Beyond these inputs the activation is within 1 % of its end."""
 BINS = 40
 WIRES = 8
-SOON = 0.1
-"""Seconds: a picture that another follows sooner would only take the time to draw it."""
 
 
 class Card(View):
@@ -69,7 +66,7 @@ class Card(View):
     )
     synthesize: bool = knob(True, "Also the picture that the unit asks for, formed from noise.")
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """What one forward pass tells, then the strongest examples, what excites the unit in them, what it asks for."""
         card = _Card(scene, selection, self)
         if card.familiar:
@@ -80,21 +77,18 @@ class Card(View):
         if self.synthesize:
             card.formed = _preferred.so_far(scene, card.one.source.name, card.unit)
         yield self._picture(scene, selection, card, final=False)
-        began = time.monotonic()
         if not known(scene, card.one.source):
             yield Progress(done=0, total=2, note="one pass over the examples, for the strongest")
         card.probed()
         if self.back != "none" and card.pictured:
-            if time.monotonic() - began > SOON:
-                yield self._picture(scene, selection, card, final=False)
+            yield Draft(lambda: self._picture(scene, selection, card, final=False))
             yield Progress(done=1, total=2, note="activations sent back to the pixels")
             card.sent_back()
         card.hold()
         if not self.synthesize:
             yield self._picture(scene, selection, card, final=True)
             return
-        if time.monotonic() - began > SOON:
-            yield self._picture(scene, selection, card, final=False)
+        yield Draft(lambda: self._picture(scene, selection, card, final=False))
         yield from self._asked(scene, selection, card)
 
     def _asked(self, scene: Scene, selection: Selection, card: _Card) -> Iterator[Picture | Progress]:

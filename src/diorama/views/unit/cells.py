@@ -60,11 +60,8 @@ class Cells(View):
     limit: int = knob(600, "The most characters that are shown.", low=1, high=4000)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs tokens and a recurrent layer."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if not any(isinstance(kind, Tokens) for kind in scene.kinds.values()):
             return "it colours texts, and the inputs are no tokens"
         return None if _recurrent(scene) else "it shows the cells of an LSTM, GRU or RNN, and there is none"

@@ -66,11 +66,8 @@ class Dream(View):
     seed: int = knob(0, "What the noise and the random shifts are drawn from.", low=0)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs pictures."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if not any(isinstance(kind, ImageKind) for kind in scene.kinds.values()):
             return "it dreams into pictures, and the inputs are none"
         return None

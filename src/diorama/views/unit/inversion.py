@@ -78,11 +78,8 @@ class Inversion(View):
     seed: int = knob(0, "What the starts and the decoder's first weights are drawn from.", low=0)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs pictures."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if not any(isinstance(kind, ImageKind) for kind in scene.kinds.values()):
             return "it makes pictures from codes, and the inputs are no pictures"
         return None

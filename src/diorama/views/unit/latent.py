@@ -60,9 +60,9 @@ class Latent(View):
     board: int = knob(15, "Pictures along each side of the board.", low=2, high=40)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs a network that answers with its input, or draws pictures from rows of numbers."""
-        return super().fits(scene) or reason(scene)
+        return reason(scene)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The plane and the place at once, then the board and what each number draws."""

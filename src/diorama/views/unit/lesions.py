@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Node, Series, Table
-from ...core.picture import Check, Picture, Progress
+from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Key, Selection, unit_key
 from ...data.nesting import Nested
 from ...derive.scanning import seen_each
@@ -26,7 +26,6 @@ from ..view import View
 
 POINTS = 10
 """Numbers of units that are lost together, for the curve."""
-SHOWN_EVERY = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +62,8 @@ class Lesions(View):
     examples: int = knob(128, "How many of the live examples are asked.", low=1, high=512)
     limit: int = knob(1024, "The most units that are silenced.", low=1, high=100_000)
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """A picture every second, and the curve of units that are lost together at the end."""
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """A picture of those that are silenced so far, and the curve of units that are lost together at the end."""
         layers = self._layers(scene, selection)
         if self.by == "mean":
             yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples, for the means")
@@ -78,7 +77,6 @@ class Lesions(View):
         done: list[tuple[Shown, int]] = []
         refused: dict[str, str] = {}
         """Layers whose units cannot be silenced, which do not take the others with them, and why."""
-        shown_at = time.perf_counter()
         for k, (one, unit) in enumerate(units):
             left = one_pass * (len(units) - k)
             if k % 8 == 0:
@@ -93,9 +91,8 @@ class Lesions(View):
                 refused[one.name] = str(error)
                 continue
             done.append((one, unit))
-            if time.perf_counter() - shown_at > SHOWN_EVERY and len(costs) > 1:
-                yield self._picture(scene, selection, done, costs, base, probe, None)
-                shown_at = time.perf_counter()
+            if len(costs) > 1:
+                yield Draft(lambda: self._picture(scene, selection, done, costs, base, probe, None))
         if not done:
             raise NotApplicable("; ".join(refused.values()) or "there are no units to silence")
         together = self._together(scene, done, costs, base, probe, standing)

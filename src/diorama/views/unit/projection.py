@@ -56,11 +56,8 @@ class Projection(View):
     settings: str = knob("", "The algorithm's own knobs, as JSON.")
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs a layer that answers once an example."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         try:
             default_layer(scene)
         except NotApplicable as error:

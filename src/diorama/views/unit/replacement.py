@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Node
-from ...core.picture import Picture, Progress
+from ...core.picture import Draft, Picture, Progress
 from ...core.selection import Selection
 from ...data.examples import Examples
 from ...derive.scanning import stored
@@ -19,8 +18,6 @@ from .. import crops
 from ..units import Shown, main_layers, shown
 from ..view import View
 from ._rebuilding import Work
-
-SHOWN_EVERY = 1.0
 
 
 class Replacement(View):
@@ -57,24 +54,22 @@ class Replacement(View):
     )
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """Pictures and layers with maps only."""
-        reason = super().fits(scene) or crops.only_pictures(scene, "images are rebuilt from patches", "features")
+        reason = crops.only_pictures(scene, "images are rebuilt from patches", "features")
         if reason is None and not any(_mapped(scene, layer) for layer in scene.layers):
             return "patches are compared at the places of a layer's maps, and this model has none; use the view features"
         return reason
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """The image as rebuilt from the examples seen so far, every second."""
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """The image as rebuilt from the examples seen so far."""
         examples, probe = self._among(scene)
         one = self._layer(scene, selection)
         work = Work(scene, scene.current(selection), one, examples, probe, self.k, self.size)
-        shown_at = time.perf_counter()
         for progress in work.compared() if len(examples) <= len(scene.live) else work.indexed():
             yield progress
-            if work.ready and time.perf_counter() - shown_at > SHOWN_EVERY:
-                yield self._picture(scene, selection, work, final=False)
-                shown_at = time.perf_counter()
+            if work.ready:
+                yield Draft(lambda: self._picture(scene, selection, work, final=False))
         if not work.ready:
             raise NotApplicable(
                 f"an image is rebuilt from the patches of other examples, and there are fewer than k = {self.k} of them; "

@@ -60,9 +60,9 @@ class Scan(View):
     limit: int = knob(64, "The most units that are shown; the strongest of them when there are more.", low=1, high=512)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """Pictures only."""
-        return super().fits(scene) or crops.only_pictures(scene, "the live scan looks at pictures", "activations")
+        return crops.only_pictures(scene, "the live scan looks at pictures", "activations")
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture; strongest examples need a pass over the examples the first time."""

@@ -123,10 +123,9 @@ class Sweep:
         """Every window was visited."""
         return bool(self.done.all())
 
-    def advance(self, occluded: Occluded, unit: int, pace: float) -> Iterator[int]:
-        """Visit what is left, from coarse to fine; says how many are done whenever ``pace`` seconds went by."""
+    def advance(self, occluded: Occluded, unit: int) -> Iterator[int]:
+        """Visit what is left, from coarse to fine; says how many are done after each batch."""
         changed = occluded.changed(unit)
-        last = time.monotonic()
         for step, numbers in self.grid.levels():
             left = [number for number in numbers if not self.done[number]]
             size = max(1, BATCH // occluded.draws)
@@ -134,12 +133,10 @@ class Sweep:
                 part = left[start : start + size]
                 self.answers[part], self.sums[part] = occluded.batch(changed, self.grid, part)
                 self.done[part] = True
-                if time.monotonic() - last > pace and start + size < len(left):
-                    last = time.monotonic()
+                if start + size < len(left):
                     yield int(self.done.sum())
             self.step = step
             yield int(self.done.sum())
-            last = time.monotonic()
 
     def at_places(self, numbers: Tensor) -> Floats:
         """Numbers of the windows as one a pixel: that of the nearest visited window's middle."""

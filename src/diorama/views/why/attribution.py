@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
-from ...core.picture import Picture, Progress
+from ...core.picture import Draft, Picture, Progress
 from ...core.selection import Selection
 from ...methods.attribute import attributions
 from ...methods.cost import Cost
@@ -18,8 +17,6 @@ from ._asked import GROUPS, Asked, Chosen, currents, named, of_group, ruled, tot
 from ._believing import Believing
 from ._bench import Bench, Style, caption
 
-PACE = 0.15
-"""Seconds between two pictures, so that maps that come at once appear at once."""
 LONG = 2.0
 """Work that is expected to take longer, in seconds, says so before it begins."""
 
@@ -79,10 +76,8 @@ class Attribution(View):
         "of images and zeros of all else.", choices=("auto", "constant", "mean", "blur"),
     )
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The maps as they are done, then the same with what was measured of them."""
-        if scene.cancel is not None:
-            scene.cancel()
         rows = [Asked(scene, selection, current) for current in currents(scene, selection, self.inputs)]
         chosen = named(self.method) if self.method else of_group(self.group, rows[0])
         if self.rule != "auto" and (self.method or self.group != "relevance"):
@@ -105,10 +100,10 @@ class Attribution(View):
                 done=0, total=work.total, note=work.whole.said(rows[0].seconds),
                 seconds=work.whole.seconds(rows[0].seconds),
             )
-        for at in work.steps():
-            if at.ready:
-                yield self._picture(scene, selection, bench, refused, final=False)
-            yield Progress(done=work.done, total=work.total, note=at.note)
+        for note in work.steps():
+            if bench.cells:
+                yield Draft(lambda: self._picture(scene, selection, bench, refused, final=False))
+            yield Progress(done=work.done, total=work.total, note=note)
         if not bench.cells:
             raise NotApplicable("none of these methods fits the model: " + "; ".join(refused.values()))
         yield self._picture(scene, selection, bench, refused, final=True)
@@ -119,13 +114,6 @@ class Attribution(View):
         note = "Not shown: " + "; ".join(f"{title}: {why}" for title, why in refused.items()) + "." if refused else ""
         said = caption(bench, len({title for title, _ in bench.cells}))
         return self.picture(scene, selection, "Why this answer?", bench.body(), said, note=note, final=final)
-
-
-class _Step:
-    """Something is done: what, and whether it is time for a picture."""
-
-    def __init__(self, note: str, ready: bool) -> None:
-        self.note, self.ready = note, ready
 
 
 class _Work:
@@ -145,41 +133,32 @@ class _Work:
         one = total(costs)
         self.whole = Cost(one.forward * times, one.backward * times)
         self.total, self.done = max(1, times * (sum(self._costs.values()) + sum(self._checks.values()))), 0
-        self._last = time.monotonic() - PACE
 
-    def steps(self) -> Iterator[_Step]:
-        """Do it all; what turns out not to fit is told apart."""
+    def steps(self) -> Iterator[str]:
+        """Do it all, and say what is done; what turns out not to fit is told apart."""
         rows = self._bench.rows
         for one in self._methods:
             for number, asked in enumerate(rows):
                 try:
                     for found in attributions(asked.looking_for(one.method), asked.current.x, asked.target, one.method):
                         self._bench.add(one, number, found)
-                        yield self._step(one.title)
+                        yield one.title
                 except (NotApplicable, UsageError) as error:  # the latter where it would take more passes than its limit
                     if len(self._methods) == 1 and not self._refused:
                         raise
                     self._refused[one.title] = str(error)
                 self.done += self._costs[one.title]
-                yield self._step(one.title)
+                yield one.title
         if not self._checked:
             return
-        # The maps alone first: what is measured of them takes longer.
-        yield _Step("measuring", bool(self._bench.cells))
+        yield "measuring"
         for one in self._methods:
             for number in range(len(rows)):
                 cell = self._bench.cells.get((one.title, number))
                 if cell is not None:
                     self._bench.beliefs[one.title, number] = self._bench.believing[number].of(one, cell.found)
                 self.done += self._checks[one.title]
-                yield self._step(f"{one.title}: measuring")
-
-    def _step(self, note: str) -> _Step:
-        now = time.monotonic()
-        ready = bool(self._bench.cells) and now - self._last >= PACE
-        if ready:
-            self._last = now
-        return _Step(note, ready)
+                yield f"{one.title}: measuring"
 
 
 def _sum(cost: Cost) -> int:

@@ -58,11 +58,8 @@ class Contrast(View):
     shown: int = knob(6, "How many examples are shown that agree most, and least.", low=1, high=24)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs a classifier."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if scene.task != "classification":
             return "it compares two classes, and this model is not a classifier"
         if isinstance(scene.kind, dict):
@@ -71,8 +68,6 @@ class Contrast(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The mean over the first examples at once, refined until all are in; then the check."""
-        if scene.cancel is not None:
-            scene.cancel()
         a, b, why = self._pair(scene, selection)
         current = scene.current(selection)
         look = looking(scene, current)

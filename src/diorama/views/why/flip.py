@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ...core.picture import Picture, Progress
+from ...core.picture import Draft, Picture, Progress
 from ...core.selection import Selection
 from ...data.kinds import Tokens
 from ...methods.cost import lasting
@@ -20,9 +20,6 @@ from .. import pairs
 from ..view import View
 from ._asked import looking
 from ._flipping import Turned, body, caption, checks
-
-PACE = 0.5
-"""Seconds between two pictures while the search goes on."""
 
 
 class Flip(View):
@@ -54,11 +51,8 @@ class Flip(View):
     steps: int = knob(100, "Steps of the search; more find smaller changes.", low=5, high=2000, log=True)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs a classifier of numbers."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if scene.task != "classification":
             return "only the answer of a classifier flips, and this network's outputs are other numbers; use the view attribution"
         if isinstance(scene.kind, dict):
@@ -67,10 +61,8 @@ class Flip(View):
             return "a word has no slightly changed neighbour to go to; use the view words, which leaves words out"
         return None
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """What was found so far, twice a second, then the nearest with its certificate."""
-        if scene.cancel is not None:
-            scene.cancel()
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """What was found so far, then the nearest with its certificate."""
         current = scene.current(selection)
         look = looking(scene, current)
         begun = time.perf_counter()
@@ -78,18 +70,20 @@ class Flip(View):
         one = time.perf_counter() - begun
         wanted = self._wanted(scene, selection, scores)
         search = Search(look, current.x, wanted, _norm(self.norm), self.steps)
+
+        def draft() -> Picture | None:
+            turned = Turned(scene, current, look, search.found(), self.norm, wanted)
+            return self._picture(scene, selection, turned, final=False) if turned.found else None
+
         left = cost(self.steps).seconds(one)
         yield Progress(done=0, total=self.steps, seconds=left, note=f"{self.steps} steps, about {lasting(left)}")
-        begun = last = time.monotonic()
+        begun = time.monotonic()
         for done in search.advance():
             now = time.monotonic()
             left = (now - begun) / done * (self.steps - done)
             yield Progress(done=done, total=self.steps, seconds=left, note=f"step {done} of {self.steps}")
-            if now - last > PACE and done < self.steps:
-                last = now
-                turned = Turned(scene, current, look, search.found(), self.norm, wanted)
-                if turned.found:
-                    yield self._picture(scene, selection, turned, final=False)
+            if done < self.steps:
+                yield Draft(draft)
         turned = Turned(scene, current, look, search.found(), self.norm, wanted)
         if turned.found:
             turned.measure()

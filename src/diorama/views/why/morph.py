@@ -25,6 +25,7 @@ from ...scene import Scene
 from .. import pairs
 from ..view import View
 from . import _journey as journey
+from ._asked import looking
 from ._morphing import Drawing, Stops
 from ._morphmarks import body, caption, checks
 
@@ -96,11 +97,8 @@ class Morph(View):
     )
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs two examples and a known task."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if len(scene.examples) < 2:
             return "it goes from one example to another, and there is only one"
         if not scene.task:
@@ -109,8 +107,6 @@ class Morph(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The answer along the straight way first; then the other way, what is inside, the maps, and the plane."""
-        if scene.cancel is not None:
-            scene.cancel()
         stops = self._stops(scene, selection)
         drawing = Drawing(self, scene, stops)
         stages = self._stages(scene, stops, drawing)
@@ -141,10 +137,7 @@ class Morph(View):
             start = scene.current(selection, self._number(scene, self.start, a))
         end = scene.current(selection, self._number(scene, self.end, b))
         third = None if self.third is None else scene.current(selection, self._number(scene, self.third, 0))
-        look = Looking(
-            scene.model, x=start.x, kind=scene.kind, reading=scene.reading, classes=scene.classes,
-            table=scene.layers, cancel=scene.cancel, edits=scene.edits,
-        )
+        look = looking(scene, start)
         scores = [look.scores(one.x) for one in (start, end)]
         if scene.task == "classification" and scores[0].ndim > 2:
             raise NotApplicable("it follows one answer an input, and this network answers at every place of it")

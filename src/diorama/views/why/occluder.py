@@ -12,7 +12,7 @@ import torch
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Node
-from ...core.picture import Picture, Progress
+from ...core.picture import Draft, Picture, Progress
 from ...core.selection import Selection
 from ...data import nesting
 from ...methods.cost import lasting
@@ -28,8 +28,6 @@ from ._sweeping import Occluded, Patch, Sweep, answered
 
 KEPT = 8
 """So many sweeps are kept per set of weights."""
-PACE = 0.4
-"""Seconds between two pictures of a sweep."""
 
 
 class Occluder(View):
@@ -73,19 +71,17 @@ class Occluder(View):
     limit: int = knob(20_000, "The most forward passes of a sweep.", low=1, high=100_000_000, log=True)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs images and an answer."""
-        reason = super().fits(scene) or only_pictures(scene, "it covers a part of a picture", "attribution with occlusion")
+        reason = only_pictures(scene, "it covers a part of a picture", "attribution with occlusion")
         if reason is not None:
             return reason
         if scene.task == "reconstruction":
             return "it follows an answer of a few numbers, and this network answers with a whole picture; use the view latent"
         return None if scene.task else "it follows the answer, and what the network answers is not known; say it with task="
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The patch by hand at once, then the sweep from coarse to fine."""
-        if scene.cancel is not None:
-            scene.cancel()
         occluded, unit = self._occluded(scene, selection)
         number = self._number(scene, selection, occluded)
         sweep = self._sweep(scene, occluded, unit) if self.sweep else None
@@ -97,10 +93,10 @@ class Occluder(View):
                 note=f"{passes:,} forward passes, at most about {lasting(passes * occluded.seconds)}",
             )
             yield self._picture(scene, selection, place, final=False)
-            for done in sweep.advance(occluded, unit, PACE):
+            for done in sweep.advance(occluded, unit):
                 yield Progress(done=done, total=sweep.grid.count, note=f"{done} of {sweep.grid.count} places")
                 if not sweep.whole:
-                    yield self._picture(scene, selection, place, final=False)
+                    yield Draft(lambda: self._picture(scene, selection, place, final=False))
             place = Place(occluded, unit, number, self._hand(occluded, sweep, number), sweep)
         yield self._picture(scene, selection, place, final=True)
 

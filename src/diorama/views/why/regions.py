@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ...core.picture import Picture, Progress
+from ...core.picture import Draft, Picture, Progress
 from ...core.selection import Selection
 from ...methods.cost import lasting
 from ...methods.maps import candidates
@@ -20,9 +21,6 @@ from ..units import responses, shown
 from ..view import View
 from ._asked import looking
 from ._proposing import Found, Picked, Scored, body, checks, proposed
-
-PACE = 0.4
-"""Seconds between two pictures."""
 
 
 class Regions(View):
@@ -62,14 +60,12 @@ class Regions(View):
     limit: int = knob(20_000, "The most forward passes.", low=1, high=10_000_000, log=True)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs pictures, and an answer or maps."""
-        return super().fits(scene) or only_pictures(scene, "it boxes regions of pictures", "attribution with occlusion")
+        return only_pictures(scene, "it boxes regions of pictures", "attribution with occlusion")
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The best so far as picture after picture is done."""
-        if scene.cancel is not None:
-            scene.cancel()
         scored = self._scored(scene, selection)
         chosen = [scene.current(selection)] if self.where == "this input" else self._strongest(scene, scored)
         regions = [proposed(self.generator, np.asarray(one.shown), self.segments) for one in chosen]
@@ -86,17 +82,14 @@ class Regions(View):
             done=0, total=passes, seconds=passes * one, note=f"{passes:,} forward passes, at most about {lasting(passes * one)}"
         )
         best: list[Found] = []
-        done, last = 0, 0.0
+        done = 0
         for k, (current, own) in enumerate(zip(chosen, regions, strict=True)):
-            if scene.cancel is not None:
-                scene.cancel()
             best += Picked(scored, current, self.fill).found(own, self.overlap, self.shown)
             best = sorted(best, key=lambda found: -found.rank)[: self.shown]
             done += len(own)
             yield Progress(done=done, total=passes, note=f"{k + 1} of {len(chosen)} pictures")
-            if time.monotonic() - last > PACE and done < passes:
-                last = time.monotonic()
-                yield self._picture(scene, selection, scored, best, passes, len(chosen), final=False)
+            if done < passes:
+                yield Draft(partial(self._picture, scene, selection, scored, best, passes, len(chosen), final=False))
         yield self._picture(scene, selection, scored, best, passes, len(chosen), final=True)
 
     def _picture(

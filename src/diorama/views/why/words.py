@@ -27,6 +27,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from .. import answers
 from ..view import View
+from ._asked import looking
 from ._wording import Word, grouped
 
 TOP = 3
@@ -75,24 +76,16 @@ class Words(View):
     limit: int = knob(600, "The most tokens that are shown.", low=1, high=4000)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs tokens, and an answer to explain."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if not any(isinstance(kind, Tokens) for kind in scene.kinds.values()):
             return "it colours the words of a text, and the inputs are no tokens; use the view attribution"
         return None if scene.task else "what the network answers is not known; say it with task="
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """A picture for each refinement of the method, then the check."""
-        if scene.cancel is not None:
-            scene.cancel()
         current = scene.current(selection)
-        look = Looking(
-            scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes,
-            table=scene.layers, cancel=scene.cancel, edits=scene.edits,
-        )
+        look = looking(scene, current)
         scores = look.scores(current.x).cpu()
         asked = self._asked(scene, selection, current, look, scores)
         quick = "input_x_gradient" if scene.task == "next_token" else "integrated_gradients"

@@ -1,0 +1,50 @@
+"""What becomes of what a view yields: work that nobody waits for stops, and drafts are made when the next picture is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from ..core.blame import blamed
+from ..core.picture import Draft, Picture, Progress
+from ..core.selection import Selection
+
+if TYPE_CHECKING:
+    from .scene import Scene
+
+PACE = 0.15
+"""Seconds between a picture and the next draft, at least: the eye follows no faster."""
+SHARE = 9.0
+"""Work goes on for so many times as long as a draft took to make: drafts take a tenth of the time at most."""
+
+_END = object()
+
+
+def streamed(
+    scene: Scene, view: Any, selection: Selection, progress: Callable[[Progress], None] | None, *, drafts: bool = True
+) -> Generator[Picture]:
+    """The pictures of a view; closing the iterator stops the work, and so does the scene's ``cancel`` between two items."""
+    made = view.pictures(scene, selection)
+    due = time.monotonic() + PACE
+    try:
+        while True:
+            with blamed():
+                if scene.cancel is not None:
+                    scene.cancel()
+                item: Any = next(made, _END)
+                if isinstance(item, Draft):
+                    draft, item, began = item, None, time.monotonic()
+                    if drafts and began >= due:
+                        item = draft.make()
+                        due = began + (1 + SHARE) * (time.monotonic() - began)
+            if item is _END:
+                return
+            if isinstance(item, Progress):
+                if progress is not None:
+                    progress(item)
+            elif item is not None:
+                yield item
+                due = max(due, time.monotonic() + PACE)
+    finally:
+        made.close()
