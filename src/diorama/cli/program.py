@@ -175,10 +175,11 @@ class ViewGroup(NamedGroup):
             click.Option(["--step"], type=int, help="The snapshot at or before this step; default: the newest."),
             click.Option(["--select"], multiple=True, metavar="KEY", help="What is chosen: unit:features.3/17."),
             click.Option(["--against"], multiple=True, metavar="KEY", help="What it is compared with: example:10-19."),
+            click.Option(["--other"], multiple=True, metavar="DIR[@STEP]", help="A run, perhaps at a step, to compare with."),
             click.Option(["--trust"], is_flag=True, help="Load a model that another user stored."),
             click.Option(["-o", "--output"], required=True, type=PLACE, help="The file to write."),
         ]
-        options = knob_options(described, {"run", "model", "weights", "data", "step", "select", "against", "trust", "output"})
+        options = knob_options(described, {"run", "model", "weights", "data", "step", "select", "against", "other", "trust", "output"})
 
         def run(**values: Any) -> None:
             from .scene import save_view

@@ -67,7 +67,7 @@ def load_into(model: Any, path: Path) -> None:
 
 def save_view(
     name: str, knobs: dict[str, Any], *, run: Path | None, model: str | None, weights: Path | None, data: Path | None,
-    step: int | None, select: tuple[str, ...], against: tuple[str, ...], trust: bool, output: Path,
+    step: int | None, select: tuple[str, ...], against: tuple[str, ...], trust: bool, output: Path, other: tuple[str, ...] = (),
 ) -> None:
     """Look once, and save the last picture."""
     suffix = output.suffix.lstrip(".").lower()
@@ -93,7 +93,16 @@ def save_view(
         def progress(told: Progress) -> None:
             bar.show(told.done, told.total, told.note)
 
-        picture = scene.view(name, select=Selection.of(*select, against=against), progress=progress, **knobs)
+        beside = [_beside(text, trust) for text in other] or None
+        picture = scene.view(name, select=Selection.of(*select, against=against), other=beside, progress=progress, **knobs)
         bar.show(None, text=f"writing {output.name}")
         picture.save(output)
     print(output)
+
+
+def _beside(text: str, trust: bool) -> Scene:
+    """The scene of a run to compare with, at its newest snapshot or at a step: ``DIR`` or ``DIR@STEP``."""
+    from ..run import open_run
+
+    place, _, step = text.rpartition("@") if text.rpartition("@")[2].isdigit() else (text, "", "")
+    return open_run(Path(place), trust=trust).scene(int(step) if step else None)

@@ -160,6 +160,14 @@ def test_view_saves_a_file_with_its_knobs(say: Any, run_folder: Path, tmp_path: 
     assert json.loads(text)["picture"]["step"] <= 3
 
 
+def test_view_compares_with_another_run(say: Any, run_folder: Path, tmp_path: Path) -> None:
+    """--other names a run, perhaps at a step; one that is not there is told in a sentence."""
+    said = say("view", "compare", "--run", run_folder, "--other", f"{run_folder}@0", "--places", 3, "-o", "c.json")
+    assert said.code == 0, said.err
+    assert json.loads((tmp_path / "c.json").read_text())["picture"]["title"] == "Beside step 0"
+    one_sentence(say("view", "compare", "--run", run_folder, "--other", "nowhere", "-o", "c.json"), 1)
+
+
 def test_a_model_of_ones_own_is_viewed_with_weights_and_data(say: Any, tmp_path: Path) -> None:
     """A factory in the working folder, weights from a file and examples from another give a picture."""
     import numpy as np

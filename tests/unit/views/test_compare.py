@@ -71,7 +71,7 @@ def _loss_between(one: Scene, other: dict[str, Tensor], place: float, anew: bool
         name: (1 - place) * value + place * other[name] if value.is_floating_point() else value for name, value in mine.items()
     })
     x, y = _examples()
-    if anew and 0 < place < 1:
+    if anew:
         seen: list[tuple[Tensor, Tensor]] = []
         model.norm.register_forward_hook(lambda _, given, __: seen.append((given[0].mean((0, 2, 3)), given[0].var((0, 2, 3)))))
         with torch.no_grad():
@@ -113,12 +113,13 @@ def test_matching_lowers_the_barrier(pair: tuple[Scene, Scene]) -> None:
         moved.hidden.bias.copy_(moved.hidden.bias[order_of])
         moved.fc.weight.copy_(moved.fc.weight[:, order_of])
     x, y = _examples()
-    picture = one.view("compare", other=Scene(moved, x, y), anew=False)
+    picture = one.view("compare", other=Scene(moved, x, y))
     *_, lines = _marks(picture, Lines)
     before, after = (Way(series.x, series.y).barrier for series in lines.series)
     assert before > 0.01
     assert after < 1e-5
     assert picture.caption.startswith("Of 120 examples this network and _Net answer 0 differently.")
+    assert "units of every layer answer alike (mean correlation 1.000 at least)" in picture.caption
 
 
 def test_statistics_estimated_anew_are_those_of_the_batches() -> None:
@@ -205,6 +206,13 @@ def test_what_cannot_be_compared_is_said(pair: tuple[Scene, Scene], tmp_path: Pa
     assert other_task.caption.endswith(".")
     with pytest.raises(NotApplicable, match="second run or step"):
         one.view("compare")
+
+
+def test_more_classes_than_the_other_knows_are_told(pair: tuple[Scene, Scene]) -> None:
+    """Labels that the other network has no score for are no error: its classes differ, and that is said."""
+    x, _ = _examples()
+    many = Scene(_Net(classes=30).eval(), x, torch.arange(120) % 30)
+    assert "other classes" in many.view("compare", other=pair[0]).note
 
 
 def test_a_run_alone_is_compared_with_its_first_step(tmp_path: Path) -> None:

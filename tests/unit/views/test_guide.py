@@ -121,6 +121,23 @@ def test_the_ranking_says_why(folder: Path) -> None:
     assert parallel.keys[0] == f"run:{parallel.labels[0]}"
 
 
+def test_only_like_trainings_are_ranked_together(folder: Path, tmp_path: Path) -> None:
+    """Other inputs, and tasks that are not known, are no rivals, and each is told why."""
+    x, y = _examples()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _train(tmp_path / "small", _net(2), x, y, 2, 0.05)
+        _train(tmp_path / "flat", nn.Linear(36, 3), x.flatten(1), y, 2, 0.05)
+        for name in ("unknown", "unsaid"):
+            with diorama.watch(model := nn.Linear(36, 3), tmp_path / name, probe=x.flatten(1)) as recorder:
+                recorder.step(loss=model(x.flatten(1)).mean().detach())
+    picture = diorama.open(tmp_path / "small").scene().view("guide", look=False)
+    assert "flat is not ranked: it takes other inputs" in picture.note
+    assert picture.caption == "There is no other run to rank small with; the 3 others of this folder do something else."
+    strange = diorama.open(tmp_path / "unknown").scene().view("guide", look=False)
+    assert "unsaid is not ranked: what it learns is not known" in strange.note
+
+
 def test_chance_is_that_of_the_sign_test() -> None:
     """Of equal examples the exact sign test is used, of others the difference of two shares; values found by enumeration."""
 

@@ -12,11 +12,14 @@ from torch import Tensor
 from ...core.errors import Cancelled, DioramaError, NotApplicable
 from ...core.picture import Check, Progress
 from ...derive.derivations.matching import reordered
+from ...model.averages import normalized
 from ...scene import Scene
 from .. import recorded
 from . import _straight
 
 Floats = NDArray[np.float64]
+ALIKE = 0.99
+"""Layers whose matched units correlate more than this in the mean do the same."""
 
 
 class Beside:
@@ -33,20 +36,28 @@ class Beside:
         self.after: _straight.Way | None = None
         self.differ: NDArray[np.bool_] | None = None
         self.answers: Any = None
+        self.estimated = False
+        """Batch norm has statistics of its own on the way."""
         self._look()
 
     def _look(self) -> None:
         """Its answers to this one's examples, and why they cannot be compared."""
         scene, other = self.scene, self.other
+        if scene._examples is None:
+            return  # the view says it once
         if other.missing is not None:
             self.notes.append(f"{self.name} cannot be looked into: {other.missing}")
             return
         own = other._examples is not None and other.live.fingerprint == scene.live.fingerprint
+        classes = other.classes if other._examples is not None else scene.classes
         if not own:
             self.other = other = other.on(scene.examples)
         try:
             if other.task != scene.task:
                 self.notes.append(f"{self.name} answers another question ({other.task or 'unknown'} rather than {scene.task or 'unknown'})")
+                return
+            if scene.task == "classification" and scene.classes != classes:
+                self.notes.append(f"{self.name} has other classes ({', '.join(classes[:4])}, …), so its answers are not compared")
                 return
             answers = other.answers()
         except Cancelled:
@@ -58,9 +69,6 @@ class Beside:
         if not own:
             self.notes.append(f"{self.name} was recorded with other examples; both are looked at with this run's")
         mine = scene.answers()
-        if scene.task == "classification" and scene.classes != other.classes:
-            self.notes.append(f"{self.name} has other classes ({', '.join(other.classes[:4])}, …), so its answers are not compared")
-            return
         if mine.predictions.shape != answers.predictions.shape:
             self.notes.append(f"{self.name} answers in another shape, so its answers are not compared")
             return
@@ -100,6 +108,7 @@ class Beside:
             self.notes.append("weights that are complex or quantized have no straight way between them")
             return
         ordered = reordered(theirs, self.value)
+        self.estimated = self.anew and bool(normalized(scene.model))
         walks = (
             _straight.walked(scene, theirs, self.places, self.anew),
             _straight.walked(scene, ordered, self.places, self.anew),
@@ -111,8 +120,8 @@ class Beside:
     def sentence(self) -> str:
         """What differs, in words."""
         told = []
-        count = len(self.scene.live)
         if self.differ is not None:
+            count = len(self.scene.live)
             changed = int(self.differ.sum())
             said = f"Of {count} examples this network and {self.name} answer {changed} differently"
             mine, theirs = self.scene.answers().right, self.answers.right
@@ -124,6 +133,7 @@ class Beside:
         if self.value is not None and (ranked := self.ranked()):
             name, alike = ranked[0]
             told.append(
+                f"Matched units of every layer answer alike (mean correlation {alike:.3f} at least)." if alike > ALIKE and len(ranked) > 1 else
                 f"Matched units of {name} differ most from those of {self.name} (mean correlation {alike:.2f})." if len(ranked) > 1 else
                 f"Matched units of {name} correlate with those of {self.name} by {alike:.2f} in the mean."
             )
@@ -150,9 +160,8 @@ class Beside:
         if self.after is not None and not np.isnan(self.after.losses).any():
             yield Check(
                 name=f"barrier, {self.name}", value=self.after.barrier,
-                sentence="How far the loss rises above the straight line between its two ends, after matching; "
-                "between the ends batch norm has statistics estimated on the probe set." if self.anew else
-                "How far the loss rises above the straight line between its two ends, after matching.",
+                sentence="How far the loss rises above the straight line between its two ends, after matching"
+                + ("; at every place batch norm has statistics estimated on the probe set." if self.estimated else "."),
             )
 
 

@@ -59,7 +59,7 @@ def order(count: int) -> list[int]:
 
 
 def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool) -> Iterator[Way]:
-    """The way as it is visited, coarse to fine; between the ends batch norm gets statistics of its own where ``anew``.
+    """The way as it is visited, coarse to fine; at every place batch norm gets statistics of its own where ``anew``.
 
     *Cost* a pass an example and place, two where statistics are estimated.
     """
@@ -72,7 +72,7 @@ def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool) ->
         with torch.no_grad():
             for name, value in between(mine, other, float(places[k])).items():
                 _named(there.model)[name].copy_(value)
-        if anew and 0 < k < count - 1:
+        if anew:
             reestimate(there.model, (x for _, x in there.batches()), scene.cancel)
         losses[k] = mean_loss(there)
         yield Way(places, losses.copy())

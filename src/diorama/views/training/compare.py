@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.colour import Limits
-from ...core.errors import Cancelled, DioramaError
+from ...core.errors import Cancelled, DioramaError, NotApplicable
 from ...core.knobs import build, knob
 from ...core.marks import Bars, Column, Group, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
@@ -56,7 +56,7 @@ class Compare(View):
     how: str = knob("weights", "Match units by the weights, or by what they answer.", choices=("weights", "activations"), main=True)
     since: int | None = knob(None, "Compare with this step of the same run.", kind="step", main=True)
     places: int = knob(9, "Points on the straight way between two networks.", low=3, high=65)
-    anew: bool = knob(True, "Between the two, estimate the statistics of batch norm anew on the probe set.")
+    anew: bool = knob(True, "On the way, estimate the statistics of batch norm anew on the probe set.")
     limit: int = knob(24, "The most examples, and the most units, that are listed.", low=1, high=512)
 
     @classmethod
@@ -69,6 +69,9 @@ class Compare(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The answers at once, then layers and units, then the way between the two as it is walked."""
         beside = [Beside(scene, other, self.how, self.places, self.anew) for other in self._others(scene)]
+        if scene._examples is None:
+            yield self._recorded(scene, selection, beside)
+            return
         head: list[Node] = [_numbers(scene, beside)]
         tail: list[Node] = [
             *_examples(scene, beside, self.limit), *_learning(scene, beside, selection), *_spreads(scene, beside, selection),
@@ -84,6 +87,14 @@ class Compare(View):
                 yield Progress(done=done, total=1.0, note=f"between this network and {one.name}")
                 yield self._drawn(scene, selection, beside, [*head, *_way(beside), *rest], final=False)
         yield self._drawn(scene, selection, beside, [*head, *_way(beside), *rest], final=True)
+
+    def _recorded(self, scene: Scene, selection: Selection, beside: list[Beside]) -> Picture:
+        """Without examples there are curves and distributions alone."""
+        marks: list[Node] = [*_learning(scene, beside, selection), *_spreads(scene, beside, selection)]
+        if not marks:
+            raise NotApplicable("two steps of one run are compared on examples, and the run was recorded without a probe set (probe=)")
+        beside[0].notes.append("without a probe set (probe=) neither answers nor units are compared")
+        return self._drawn(scene, selection, beside, marks, final=True)
 
     def _others(self, scene: Scene) -> tuple[Scene, ...]:
         if self.since is not None:

@@ -158,11 +158,15 @@ class _Row:
 
     def unlike(self, other: _Row) -> str:
         """Why two cannot be ranked together; empty where they can."""
+        if self is other or self.run is other.run:
+            return ""
+        if not self.task:
+            return "what it learns is not known (task=), and losses of two kinds cannot be compared"
         if self.task != other.task:
             return f"it learns another task ({self.task or 'unknown'} rather than {other.task or 'unknown'})"
         if self.classes != other.classes:
             return "it answers other classes"
-        return ""
+        return "" if _form(self.run) == _form(other.run) else "it takes other inputs"
 
     def value(self, name: str) -> float:
         """A measured number: the model's own where it was looked into, else the recorded one."""
@@ -174,6 +178,13 @@ class _Row:
         """What it is ranked by, larger is better: the accuracy, else the loss turned round."""
         accuracy, loss = self.value("accuracy"), self.value("loss")
         return accuracy if np.isfinite(accuracy) else -loss if np.isfinite(loss) else -math.inf
+
+
+def _form(run: Run) -> str:
+    """What the inputs are, as far as they are the same for all examples."""
+    told = run.meta.get("inputs")
+    kept = ("kind", "height", "width", "channels", "columns", "shape")
+    return repr([(name, told[name]) for name in kept if name in told]) if isinstance(told, dict) else repr(told)
 
 
 def _last(run: Run, *names: str) -> float:
@@ -233,7 +244,7 @@ def _ranked(rows: Sequence[_Row]) -> list[tuple[_Row, str]]:
     found: list[tuple[_Row, str]] = []
     while left:
         lead = left[0]
-        level = [lead] + [row for row in left[1:] if not likeness(lead, row)[0] < SURE and np.isfinite(row.value("accuracy"))]
+        level = [lead] + [row for row in left[1:] if likeness(lead, row)[0] >= SURE]
         if not np.isfinite(lead.value("accuracy")):
             level = [lead]  # of losses it is not known how much chance there is in them
         level.sort(key=lambda row: (_or(row.value("calibration")), _or(row.parameters), -row.worth))
@@ -259,7 +270,7 @@ def _reason(row: _Row, first: _Row, level: list[_Row]) -> str:
             others = "it answers most examples rightly, if by no more than chance explains"
         if np.isfinite(row.value("calibration")):
             return f"{others}; of these its confidence is calibrated best"
-        return f"{others}; of these it has the fewest weights" if np.isfinite(row.parameters) else others
+        return f"{others}; of these none has fewer weights" if np.isfinite(row.parameters) else others
     chance, said = likeness(first, row)
     if not np.isfinite(chance):
         apart = row.value("loss") - first.value("loss")
