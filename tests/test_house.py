@@ -181,6 +181,15 @@ def test_docs_cover_the_public_names() -> None:
         assert inspect.getdoc(value), f"diorama.{name} has no docstring"
 
 
+def test_the_plan_names_what_is_there() -> None:
+    """Each file that ARCHITECTURE names in a room of the sources lies in that room."""
+    tree = (ROOT / "ARCHITECTURE.md").read_text().partition("src/diorama/\n")[2].partition("\nweb/")[0]
+    for room, text in re.findall(r"^  (\w+)/ (.*(?:\n    .*)*)", tree, re.M):
+        there = {path.name for path in (ROOT / "src" / "diorama" / room).rglob("*.py")}
+        absent = set(re.findall(r"\w+\.py", text)) - there
+        assert not absent, f"{room}/ has no {sorted(absent)}"
+
+
 def test_decisions_are_numbered() -> None:
     """Each decision has a number of its own, in its name and its title."""
     pages = sorted(path for path in (ROOT / "docs" / "decisions").glob("*.md") if path.name != "README.md")
