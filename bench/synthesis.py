@@ -19,7 +19,7 @@ from diorama.methods.synthesis import objectives
 from diorama.methods.synthesis.engine import Ascent, form
 from diorama.methods.synthesis.objectives import Objective
 from diorama.methods.synthesis.priors import Priors
-from diorama.methods.synthesis.stage import Stage
+from diorama.methods.synthesis.stage import MadeInput
 
 STEP, DIGITS, RESNET = 1.05, 5.0, 1.2
 LOOKS = 1e9
@@ -44,15 +44,15 @@ def timed(run: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def staged(model: nn.Module, x: Tensor) -> Stage:
+def staged(model: nn.Module, x: Tensor) -> MadeInput:
     """A stage whose layers and outputs are known, as in the page."""
     kind = diorama.Image(range=(0.0, 1.0))
-    stage = Stage.of(Looking(model, x=x[:2], kind=kind), kind, x, x[:1])
+    stage = MadeInput.of(Looking(model, x=x[:2], kind=kind), kind, x, x[:1])
     assert len(stage.look.layers)
     return stage
 
 
-def made(stage: Stage, objective: Objective, count: int, steps: int) -> None:
+def made(stage: MadeInput, objective: Objective, count: int, steps: int) -> None:
     """A synthesis as the page asks for it."""
     plain = Ascent(steps, 1.5, priors=Priors(total_variation=0.15, gaussian=0.1), first=LOOKS, every=LOOKS)
     ascent = stage.suited(plain, jitter=None, scale=0.1, rotate=8.0, crop=0.1)
@@ -61,7 +61,7 @@ def made(stage: Stage, objective: Objective, count: int, steps: int) -> None:
         pass
 
 
-def against_bare(name: str, stage: Stage, x: Tensor, rounds: int, steps: int, goal: float | None) -> bool:
+def against_bare(name: str, stage: MadeInput, x: Tensor, rounds: int, steps: int, goal: float | None) -> bool:
     """A step with transforms and priors, against one forward pass and one backward pass to the input."""
     model = stage.look.model
 
@@ -81,7 +81,7 @@ def against_bare(name: str, stage: Stage, x: Tensor, rounds: int, steps: int, go
     return goal is None or statistics.median(ratios) <= goal
 
 
-def against_one_by_one(name: str, stage: Stage, layer: str, units: int, rounds: int, steps: int, goal: float) -> bool:
+def against_one_by_one(name: str, stage: MadeInput, layer: str, units: int, rounds: int, steps: int, goal: float) -> bool:
     """All units of a layer in batches as the page makes them, against each alone."""
     waves = [range(units)[k : k + stage.together] for k in range(0, units, stage.together)]
     ratios = []

@@ -11,7 +11,7 @@ from diorama.methods.synthesis import objectives
 from diorama.methods.synthesis.dreaming import Dreaming, dream
 from diorama.methods.synthesis.engine import Ascent, form, values_of
 from diorama.methods.synthesis.inverting import Yardstick, climb, codes, invert
-from diorama.methods.synthesis.stage import Stage
+from diorama.methods.synthesis.stage import MadeInput
 from diorama.methods.synthesis.synthesize import synthesize
 
 PICTURES = torch.rand(40, 1, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -26,10 +26,10 @@ def _cnn() -> nn.Module:
         )
 
 
-def _stage(model: nn.Module, x: Tensor) -> Stage:
+def _stage(model: nn.Module, x: Tensor) -> MadeInput:
     examples = diorama.Scene(model, x).examples
     look = Looking(model, x=x, kind=examples.kind)
-    return Stage.of(look, examples.kind, x, x)
+    return MadeInput.of(look, examples.kind, x, x)
 
 
 def test_inversion_keeps_in_early_layers_what_late_ones_lose(trained: tuple[nn.Module, Tensor]) -> None:

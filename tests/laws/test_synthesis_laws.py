@@ -18,7 +18,7 @@ from diorama.methods.synthesis.engine import Ascent, form, values_of
 from diorama.methods.synthesis.facets import facets
 from diorama.methods.synthesis.objectives import Objective
 from diorama.methods.synthesis.priors import Priors
-from diorama.methods.synthesis.stage import Stage
+from diorama.methods.synthesis.stage import MadeInput
 from diorama.methods.synthesis.synthesize import synthesize
 
 PICTURES = torch.rand(40, 1, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -33,10 +33,10 @@ def _cnn() -> nn.Module:
         )
 
 
-def _stage(model: nn.Module, x: Tensor, inputs: Any = None) -> Stage:
+def _stage(model: nn.Module, x: Tensor, inputs: Any = None) -> MadeInput:
     examples = diorama.Scene(model, x, inputs=inputs).examples
     look = Looking(model, x=x, kind=examples.kind, task="classification")
-    return Stage.of(look, examples.kind, x, x)
+    return MadeInput.of(look, examples.kind, x, x)
 
 
 CODE = torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(5))

@@ -20,7 +20,7 @@ _LIST, _PADDED = "#list", "#padded"
 """What lists of inputs and packed sequences are named among plain data."""
 
 
-class Shown:
+class KeptExamples:
     """Examples by their numbers. Those of a loader are held while it runs, since it hands each over only once."""
 
     def __init__(self, start: int, held: bool) -> None:

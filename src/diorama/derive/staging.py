@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..data.nesting import Nested
 from ..methods.method import Looking
-from ..methods.synthesis.stage import Stage
+from ..methods.synthesis.stage import MadeInput
 from ..scene import Scene
 
 
-def staged(scene: Scene, x: Nested, seed: int) -> Stage:
+def staged(scene: Scene, x: Nested, seed: int) -> MadeInput:
     """The stage; other inputs of the model than the one that is made are those of ``x``, a batch of one."""
     look = Looking(
         scene.model, x=x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits, seed=seed,
     )
-    return Stage.of(look, scene.kind, scene.live.x, x)
+    return MadeInput.of(look, scene.kind, scene.live.x, x)

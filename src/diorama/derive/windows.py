@@ -41,14 +41,14 @@ def centres(field: Field, axis: int, places: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class MiddlePlace:
     """The place in the middle of a layer's maps, and what it sees of the picture."""
 
     place: tuple[int, ...]
     field: Field
 
     @classmethod
-    def of(cls, scene: Scene, layer: Layer) -> Window | None:
+    def of(cls, scene: Scene, layer: Layer) -> MiddlePlace | None:
         """The middle place's window; None where each place sees the whole picture, or too little to be shown."""
         field = field_of(scene, layer)
         if field is None or field.whole or not layer.spatial or any(way is None for way in field.ways):

@@ -28,7 +28,7 @@ PER_INCH = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Words:
+class TextLine:
     """One line of text; ``y`` is its baseline. ``angle`` turns it about its anchor, in degrees against the clock."""
 
     x: float
@@ -90,7 +90,7 @@ class Raster:
         return self.x, self.y, self.x + self.width, self.y + self.height
 
 
-Item = Words | Shape | Raster
+Item = TextLine | Shape | Raster
 
 
 class Sheet:
@@ -115,7 +115,7 @@ class Sheet:
     ) -> float:
         """Write one line and return its width."""
         if text:
-            self.items.append((Words(x, y, text, size, colour, face, anchor, angle), 0.0, 0.0))
+            self.items.append((TextLine(x, y, text, size, colour, face, anchor, angle), 0.0, 0.0))
         return typeset.width(text, size, face)
 
     def rect(
@@ -195,7 +195,7 @@ class Sheet:
 
 
 def _larger(item: Item, factor: float) -> Item:
-    if isinstance(item, Words):
+    if isinstance(item, TextLine):
         return dataclasses.replace(item, x=item.x * factor, y=item.y * factor, size=item.size * factor)
     if isinstance(item, Shape):
         a, b, c, d = item.clip or (0.0, 0.0, 0.0, 0.0)
@@ -240,14 +240,14 @@ class Painting(Artist):
         """Paint every item in order."""
         scale = self.get_figure().dpi / PER_INCH
         for item, dx, dy in self._sheet.items:
-            if isinstance(item, Words):
+            if isinstance(item, TextLine):
                 self._words(renderer, item, dx, dy, scale)
             elif isinstance(item, Shape):
                 self._shape(renderer, item, dx, dy, scale)
             else:
                 self._raster(renderer, item, dx, dy, scale)
 
-    def _words(self, renderer: Any, item: Words, dx: float, dy: float, scale: float) -> None:
+    def _words(self, renderer: Any, item: TextLine, dx: float, dy: float, scale: float) -> None:
         gc = renderer.new_gc()
         gc.set_foreground(item.colour)
         parts = typeset.runs(item.text, item.face)

@@ -34,7 +34,7 @@ class Face(NamedTuple):
     mono: bool = False
 
 
-class Run(NamedTuple):
+class FontRun(NamedTuple):
     """A stretch of text that one font file can draw."""
 
     text: str
@@ -93,9 +93,9 @@ def _sign(char: str) -> str:
 
 
 @functools.lru_cache(20_000)
-def runs(text: str, face: Face = Face()) -> tuple[Run, ...]:  # noqa: B008 - a constant
+def runs(text: str, face: Face = Face()) -> tuple[FontRun, ...]:  # noqa: B008 - a constant
     """Split a text by the font that draws it; widths are in ems. A character that no font has becomes an empty box."""
-    found: list[Run] = []
+    found: list[FontRun] = []
     for char in visible(text):
         for file in files(face):
             advance = _advance(file, char)
@@ -106,9 +106,9 @@ def runs(text: str, face: Face = Face()) -> tuple[Run, ...]:  # noqa: B008 - a c
             advance = _advance(file, char) or 0.0
         if found and found[-1].font == file:
             last = found[-1]
-            found[-1] = Run(last.text + char, file, last.width + advance)
+            found[-1] = FontRun(last.text + char, file, last.width + advance)
         else:
-            found.append(Run(char, file, advance))
+            found.append(FontRun(char, file, advance))
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ Send = Callable[[protocol.FromServer], None]
 SendFrame = Callable[[int, int, bytes], None]
 
 
-class Stage(Protocol):
+class ChannelHub(Protocol):
     """What channels need of the hub: where looks are run, and what moves under them."""
 
     def submit(self, request: Request, callbacks: dict[str, Callable[..., None]], quiet: bool) -> Job | None:
@@ -60,7 +60,7 @@ class _Channel:
 class Channels:
     """The channels of one connection; every method may be called from any thread."""
 
-    def __init__(self, stage: Stage, send: Send, send_frame: SendFrame) -> None:
+    def __init__(self, stage: ChannelHub, send: Send, send_frame: SendFrame) -> None:
         self._stage, self._send, self._send_frame = stage, send, send_frame
         self._open: dict[int, _Channel] = {}
         self._sequence = 0

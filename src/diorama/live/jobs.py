@@ -84,7 +84,7 @@ LANES = (
 class Pool:
     """Runs jobs in the workers of its lanes: one job a worker, the most urgent first."""
 
-    def __init__(self, performer: str = "diorama.live.performer:Performer", lanes: tuple[Lane, ...] = LANES) -> None:
+    def __init__(self, performer: str = "diorama.live.performer:ViewPerformer", lanes: tuple[Lane, ...] = LANES) -> None:
         self._performer = performer
         self._lanes = {lane.name: lane for lane in lanes}
         self._workers: dict[str, list[Worker]] = {lane.name: [] for lane in lanes}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Emit = Callable[..., None]
 
 
-class Performer:
+class ViewPerformer:
     """One worker's performer: keeps its runs and scenes loaded between jobs."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..core.errors import NotApplicable, UsageError
 from .mode import OpMode
 from .ops import ASKS, DROPOUT, WINDOWED
-from .windows import Base, Pads, Slide, Window, union
+from .windows import Pads, Slide, Unchanged, Window, union
 
 
 @dataclasses.dataclass
@@ -27,11 +27,11 @@ class _Kept:
     """The result of one op on the unchanged input, and what it was made from."""
 
     name: str
-    sources: list[Base]
+    sources: list[Unchanged]
     rest: list[Any]
-    result: Base
+    result: Unchanged
 
-    def made_from(self, name: str, sources: list[Base], rest: list[Any]) -> bool:
+    def made_from(self, name: str, sources: list[Unchanged], rest: list[Any]) -> bool:
         """The op is the same, of the same maps and the same other parts."""
         alike = self.name == name and len(self.sources) == len(sources) and len(self.rest) == len(rest)
         return alike and all(map(operator.is_, self.sources, sources)) and all(map(_equal, self.rest, rest))
@@ -57,7 +57,7 @@ class Incremental:
             came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise NotApplicable(f"patches are changed in one image (1, channels, rows, columns), got {came}")
         self._run, self._cancel = run, cancel
-        self._input = Base(x.detach().clone())
+        self._input = Unchanged(x.detach().clone())
         self._kept: dict[int, _Kept] = {}
         self._weights: dict[int, tuple[Tensor, int, Tensor]] = {}
         self._windows: Any = WeakTensorKeyDictionary()
@@ -148,7 +148,7 @@ class Incremental:
             return self._at_places(name, func, args, kwargs) if whole and axis in (1, -3) else NotImplemented
         return NotImplemented
 
-    def _base(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Base:
+    def _base(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Unchanged:
         """The result of an op on the unchanged input, computed once."""
         found = [self._windows.get(tensor) for tensor in _tensors((args, kwargs))]
         sources = [window.base for window in found if window is not None]
@@ -162,7 +162,7 @@ class Incremental:
             # A copy, as the op may write into it.
             return tensor if window is None else window.base.tensor.clone()
 
-        result = Base(func(*_each(args, unchanged), **_each(kwargs, unchanged)))
+        result = Unchanged(func(*_each(args, unchanged), **_each(kwargs, unchanged)))
         self._kept[self._count] = _Kept(name, sources, rest, result)
         return result
 
@@ -238,7 +238,7 @@ class Incremental:
         return self._slid(window, slides, -torch.inf if largest else 0.0, compute, self._base(name, func, args, kwargs))
 
     def _slid(
-        self, window: Window, slides: Sequence[Slide], fill: float, compute: Callable[[Tensor], Tensor], base: Base
+        self, window: Window, slides: Sequence[Slide], fill: float, compute: Callable[[Tensor], Tensor], base: Unchanged
     ) -> Tensor:
         """A window of the output of an op with a kernel, computed from the block of the input that it reads."""
         down, over = slides

@@ -14,7 +14,7 @@ Pads = tuple[int, int, int, int]
 """Rows above and below, columns left and right."""
 
 
-class Base:
+class Unchanged:
     """A map of the unchanged input, and its padded copies with the channels last, from which windows are filled up."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -47,7 +47,7 @@ class Window:
     *Shapes* values (n, channels, rows, columns), all of one size; tops and lefts one number each.
     """
 
-    base: Base
+    base: Unchanged
     values: Tensor
     tops: list[int]
     lefts: list[int]
@@ -67,7 +67,7 @@ class Window:
         """The window is the whole map."""
         return (self.height, self.width) == (self.base.height, self.base.width)
 
-    def like(self, base: Base, values: Tensor) -> Window:
+    def like(self, base: Unchanged, values: Tensor) -> Window:
         """Other values of another map at the same places."""
         return Window(base, values, self.tops, self.lefts)
 

@@ -45,7 +45,7 @@ def gallery(scene: Scene, order: np.ndarray, title: str, notes: tuple[str, ...] 
     return Table(columns=tuple(columns), row_keys=keys, title=title)
 
 
-class Unit:
+class AboutUnit:
     """One unit: its response to the current input, its weights, and what the probe set says of it."""
 
     def __init__(self, scene: Scene, key: Key, selection: Selection) -> None:
@@ -153,7 +153,7 @@ class Unit:
         )
 
 
-class Layer:
+class AboutLayer:
     """One layer: what it is, how its weights are spread, and what each of its units does."""
 
     def __init__(self, scene: Scene, name: str) -> None:

@@ -18,7 +18,7 @@ _GATES = {4: ("input", "forget", "cell", "output"), 3: ("reset", "update", "new"
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernel:
+class LayerKernels:
     """The weights that lead into the units of one layer.
 
     ``values`` is (units, inputs, height, width) for filters and for dense layers that look at an image or at maps,
@@ -60,7 +60,7 @@ def layers_with_weights(names: dict[str, tuple[int, ...]]) -> dict[str, str]:
     return found
 
 
-def kernel(scene: Scene, wanted: str | None, selection: Selection) -> Kernel:
+def kernel(scene: Scene, wanted: str | None, selection: Selection) -> LayerKernels:
     """The weights of the wanted layer, else of the chosen one, else of the first that has any.
 
     *Raises* NotFound for a layer that does not exist; NotApplicable for one without weights.
@@ -82,30 +82,30 @@ def kernel(scene: Scene, wanted: str | None, selection: Selection) -> Kernel:
     return _shaped(scene, chosen, found[chosen], np.asarray(state[found[chosen]], np.float32))
 
 
-def _shaped(scene: Scene, layer: str, parameter: str, values: Floats) -> Kernel:
+def _shaped(scene: Scene, layer: str, parameter: str, values: Floats) -> LayerKernels:
     if _RECURRENT.fullmatch(parameter):
         return _gates(scene, layer, parameter, values)
     transposed = scene.table is not None and layer in scene.table.names and "Transpose" in scene.table[layer].kind
     if values.ndim > 2:
         filters = np.swapaxes(values, 0, 1) if transposed else values
         if filters.ndim == 3:
-            return Kernel(layer, parameter, filters, "gates", "its filter: one row an input channel, one column a step")
+            return LayerKernels(layer, parameter, filters, "gates", "its filter: one row an input channel, one column a step")
         size = " × ".join(map(str, filters.shape[2:]))
         words = f"one {size} filter over {filters.shape[1]} input channels"
         if filters.ndim == 5:
             words += f", averaged over its {filters.shape[2]} slices"
             filters = filters.mean(2)
-        return Kernel(layer, parameter, filters, "filters", words)
+        return LayerKernels(layer, parameter, filters, "filters", words)
     if scene.table is not None and layer in scene.table.names and scene.table[layer].kind.startswith("Embedding"):
-        return Kernel(layer, parameter, values, "rows", "the vector of one token", tokens=True)
+        return LayerKernels(layer, parameter, values, "rows", "the vector of one token", tokens=True)
     planes = _image_shape(scene, layer, values.shape[1])
     if planes is not None:
         shape, words = planes
-        return Kernel(layer, parameter, values.reshape(len(values), *shape), "filters", words)
-    return Kernel(layer, parameter, values, "rows", f"its {values.shape[1]} incoming weights")
+        return LayerKernels(layer, parameter, values.reshape(len(values), *shape), "filters", words)
+    return LayerKernels(layer, parameter, values, "rows", f"its {values.shape[1]} incoming weights")
 
 
-def _gates(scene: Scene, layer: str, parameter: str, values: Floats) -> Kernel:
+def _gates(scene: Scene, layer: str, parameter: str, values: Floats) -> LayerKernels:
     state = scene.parameters()
     hidden = state[parameter.replace("weight_ih", "weight_hh")].shape[0]
     inner = state.get(parameter.replace("weight_ih", "weight_hr"))
@@ -115,7 +115,7 @@ def _gates(scene: Scene, layer: str, parameter: str, values: Floats) -> Kernel:
     words = "the weights from the layer's input"
     if count > 1:
         words += f", one row a gate ({', '.join(names)})"
-    return Kernel(layer, parameter, np.swapaxes(values.reshape(count, cells, -1), 0, 1), "gates", words)
+    return LayerKernels(layer, parameter, np.swapaxes(values.reshape(count, cells, -1), 0, 1), "gates", words)
 
 
 def _image_shape(scene: Scene, layer: str, inputs: int) -> tuple[tuple[int, int, int], str] | None:

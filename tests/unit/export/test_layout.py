@@ -14,12 +14,12 @@ from diorama.core.picture import Picture
 from diorama.export import typeset
 from diorama.export.figure import compose
 from diorama.export.marks import draw
-from diorama.export.sheet import Shape, Sheet, Words
+from diorama.export.sheet import Shape, Sheet, TextLine
 from diorama.export.style import Style
 
 
 def _texts(sheet: Sheet) -> list[tuple[str, tuple[float, float, float, float]]]:
-    return [(item.text, box) for item, box in sheet.boxes() if isinstance(item, Words)]
+    return [(item.text, box) for item, box in sheet.boxes() if isinstance(item, TextLine)]
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

@@ -13,7 +13,7 @@ from torch import nn
 import diorama
 from diorama.core.errors import UsageError
 from diorama.core.request import Request
-from diorama.live.performer import Performer, anatomy
+from diorama.live.performer import ViewPerformer, anatomy
 from diorama.live.scenes import KEPT, Scenes
 from diorama.record import snapshots
 
@@ -109,4 +109,4 @@ def test_only_declared_knobs_become_arguments(source: dict[str, Any]) -> None:
     job = {"kind": "view", "sources": {"tiny": source}}
     for name in ("select", "cancel", "other", "input", "example", "nope"):
         with pytest.raises(LookupError, match="no knob"):
-            Performer().perform({**job, "request": look(knobs={name: 1}).plain()}, lambda *_: None, lambda: False)
+            ViewPerformer().perform({**job, "request": look(knobs={name: 1}).plain()}, lambda *_: None, lambda: False)

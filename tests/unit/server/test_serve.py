@@ -342,8 +342,8 @@ def test_functions_are_named_for_workers() -> None:
 
 WITHOUT_TORCH = """
 import sys
-from diorama.live.performer import Performer
-worker = Performer()
+from diorama.live.performer import ViewPerformer
+worker = ViewPerformer()
 worker.warm("record")
 source = {"path": sys.argv[1], "trust": False, "model": None}
 made = []

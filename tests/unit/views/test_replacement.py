@@ -16,7 +16,7 @@ from diorama.data import kinds
 from diorama.scene import Scene
 from diorama.scene import scene as scenes
 from diorama.views import crops
-from diorama.views.unit._rebuilding import Grid
+from diorama.views.unit._rebuilding import PlaceGrid
 
 
 def _net() -> nn.Module:
@@ -137,5 +137,5 @@ def test_a_net_without_padding_leaves_no_border() -> None:
     assert not (plain[0] == crops.GREY).all()
     field = crops.field_of(scene, scene.layers["2"])
     assert field is not None
-    assert Grid(field, (8, 8), None).side == 4
-    assert Grid(field, (8, 8), 2).side == 2
+    assert PlaceGrid(field, (8, 8), None).side == 4
+    assert PlaceGrid(field, (8, 8), 2).side == 2

@@ -21,13 +21,13 @@ from ...methods.synthesis.contest import Strongest, contest
 from ...methods.synthesis.engine import Ascent, Formed
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.priors import Priors
-from ...methods.synthesis.stage import Stage as Made
+from ...methods.synthesis.stage import MadeInput as Made
 from ...model.directions import Direction
 from ...model.layers import Layer
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 from ..staging import staged
-from ..windows import Window
+from ..windows import MiddlePlace
 
 STEPS = 96
 PRIORS = Priors(total_variation=0.15, gaussian=0.3)
@@ -75,7 +75,7 @@ class Preferred(Derivation):
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The inputs as they form, some at a time."""
         made = staged(scene, scene.current().x, self.seed)
-        window = None if self.given else Window.of(scene, scene.layers[self.layer])
+        window = None if self.given else MiddlePlace.of(scene, scene.layers[self.layer])
         asked: Sequence[Any] = self.given or self.numbers(scene.layers[self.layer])
         size = made.together if made.image else ROWS_AT_ONCE
         waves = [asked[k : k + size] for k in range(0, len(asked), size)]
@@ -97,7 +97,7 @@ class Preferred(Derivation):
             yield Stage(value, 1.0, 1.0)  # it was stopped when all was done
 
     def _formed(
-        self, scene: Scene, made: Made, window: Window | None, wave: Sequence[Any], rest: dict[str, Any] | None
+        self, scene: Scene, made: Made, window: MiddlePlace | None, wave: Sequence[Any], rest: dict[str, Any] | None
     ) -> Iterator[Formed]:
         # What a small window holds would be moved out of it.
         still = window is not None and max(window.largest) < STILL
@@ -113,7 +113,7 @@ class Preferred(Derivation):
         return contest(made, canvas, objective, ascent, generator, strongest, measure=measure, begun=rest)
 
     def _wanted(
-        self, scene: Scene, window: Window | None, wave: Sequence[Any]
+        self, scene: Scene, window: MiddlePlace | None, wave: Sequence[Any]
     ) -> tuple[Objective, Objective | None, Objective]:
         """What is climbed, by what the best step is told, and by what examples are."""
         if self.given:
@@ -159,7 +159,7 @@ def _joined(made: Made, done: Plain, formed: Formed) -> Plain:
 
 
 def _centred(
-    scene: Scene, made: Made, window: Window, name: str, wave: Sequence[int], strongest: Strongest
+    scene: Scene, made: Made, window: MiddlePlace, name: str, wave: Sequence[int], strongest: Strongest
 ) -> Tensor:
     """The strongest examples moved so that what the unit sees there lies where it is asked, on the mean colour."""
     layer = scene.layers[name]

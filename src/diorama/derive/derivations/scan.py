@@ -25,7 +25,7 @@ from ...scene.reading import fitting, prepared, read, truth
 from .. import statistics
 from ..batches import Batches
 from ..derivation import Derivation, Plain, Stage
-from ..shown import Shown
+from ..shown import KeptExamples
 
 LIVE = "live"
 PAUSE = 0.05
@@ -92,7 +92,7 @@ class Scan(Derivation):
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The scan after each part of the data; the state is the scan itself."""
         made = statistics.of_plain(begun) if begun is not None else Scanned(start=self.start)
-        total, shown = self.total(scene), Shown(self.start, isinstance(self.given, Batches))
+        total, shown = self.total(scene), KeptExamples(self.start, isinstance(self.given, Batches))
         parts = iter(self._batches(scene, made.examples, shown))
         names = self._names() or "all"
         last = max((scene.layers[name] for name in names), key=lambda one: one.order) if names != "all" else None
@@ -131,7 +131,7 @@ class Scan(Derivation):
     def _names(self) -> list[str] | None:
         return None if self.layers == "all" else several(self.layers)
 
-    def _batches(self, scene: Scene, done: int, shown: Shown) -> Iterable[tuple[Nested, Any]]:
+    def _batches(self, scene: Scene, done: int, shown: KeptExamples) -> Iterable[tuple[Nested, Any]]:
         if isinstance(self.given, Batches):
             for x, labels in self.given:
                 ready = prepared(scene, x)

@@ -14,7 +14,7 @@ from ...model import attention, recurrent
 from ...model.mode import OpMode
 from ...model.ops import LINEAR, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED
 from . import normalizing
-from .answering import Answers
+from .answering import Answering
 from .flow import applied, dependents, put
 
 SMALL = 1e-10
@@ -22,7 +22,7 @@ SMALL = 1e-10
 _POOLS = {f"{kind}max_pool{k}d": k for k in (1, 2, 3) for kind in ("", "adaptive_")}
 
 
-class Differences(Answers):
+class Differences(Answering):
     """Answers ops twice: on the pass over the baseline it notes what they read, on the pass over the input it compares.
 
     *Meaning* an elementwise function has the ratio of differences (the rescale rule); a product, the mean of its other

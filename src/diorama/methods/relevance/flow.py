@@ -81,7 +81,7 @@ class Summed(torch.autograd.Function):
         return unbroadcast(a * s, a), unbroadcast(part * s, b), None, None, None
 
 
-class Shared(torch.autograd.Function):
+class Multilinear(torch.autograd.Function):
     """An op that is linear in each tensor it reads: shares of the result, ``1 / ways`` of it for each of ``ways``."""
 
     @staticmethod
@@ -139,7 +139,7 @@ class Softened(torch.autograd.Function):
         return torch.where(torch.isfinite(x), found, torch.zeros_like(found)), None, None
 
 
-class Refused(torch.autograd.Function):
+class WithoutRule(torch.autograd.Function):
     """An op without a rule: an error, but only where relevance reaches it."""
 
     @staticmethod

@@ -16,13 +16,13 @@ from ...model.mode import OpMode
 from ...model.ops import CONVOLUTIONS, GATES, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED, SOFTMAX
 from . import affine, normalizing
 from .affine import Affine
-from .answering import Answers
+from .answering import Answering
 from .composites import Composite
-from .flow import Halved, Passed, Refused, Shared, Softened, Summed, Weighted, applied, dependents, put
+from .flow import Halved, Multilinear, Passed, Softened, Summed, Weighted, WithoutRule, applied, dependents, put
 from .rules import READ_RESULT, RULES, Rule, Settings
 
 
-class Propagation(Answers):
+class Propagation(Answering):
     """Answers every op that leads from the input to the target with one whose backward pass carries relevance.
 
     *Meaning* a weighted layer follows its rule. A sum shares out in proportion. A product gives half to each factor,
@@ -108,7 +108,7 @@ class Propagation(Answers):
         if name in NORMALIZED:
             if not self._hold:
                 return applied(Passed, parts[0], run)
-            return applied(Shared, normalizing.held(name, func, args, kwargs), 1, self._settings.epsilon, parts[0])
+            return applied(Multilinear, normalizing.held(name, func, args, kwargs), 1, self._settings.epsilon, parts[0])
         if name in SOFTMAX:
             return self._softmax(run, args, kwargs, parts)
         if name in attention.KERNELS:
@@ -127,7 +127,7 @@ class Propagation(Answers):
                 signal, gate = args[0].chunk(2, axis)
                 return signal * gate.sigmoid()
         result = run()
-        return applied(Refused, name, run, *parts) if dependents([result]) else result
+        return applied(WithoutRule, name, run, *parts) if dependents([result]) else result
 
     # What ops do.
 
@@ -147,7 +147,7 @@ class Propagation(Answers):
             rest = {key: value for key, value in kwargs.items() if key != "input"}
             x, layer = affine.convolution(name, given, (given, *args[1:]), rest)
         if len(parts) > 1 or not x.requires_grad:
-            return applied(Refused, f"{name} with weights that depend on the input", run, *parts)
+            return applied(WithoutRule, f"{name} with weights that depend on the input", run, *parts)
         arranged = self._layout.arranged(x, layer.raw) if self._layout is not None and name == "conv2d" else None
         if arranged is not None:
             x, layer = arranged[0], dataclasses.replace(layer, raw=arranged[1])
@@ -183,7 +183,7 @@ class Propagation(Answers):
         if not self._fold:
             shape = [1, -1] + [1] * (x.ndim - 2)
             return applied(
-                Shared, lambda at: at * scale.reshape(shape) + shift.reshape(shape), 1, self._settings.epsilon, x
+                Multilinear, lambda at: at * scale.reshape(shape) + shift.reshape(shape), 1, self._settings.epsilon, x
             )
         before = self._layers.get(x)
         if before is not None and before[2] == x._version and (x.ndim + before[1].bias_axis) % x.ndim == 1:
@@ -217,7 +217,7 @@ class Propagation(Answers):
             new = {id(part): fresh for part, fresh in zip(parts, at, strict=True)}
             return func(*put(args, new), **put(kwargs, new))
 
-        return applied(Shared, run, 1, self._settings.epsilon, *parts)
+        return applied(Multilinear, run, 1, self._settings.epsilon, *parts)
 
     def _matrix(
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parts: list[Tensor]
@@ -225,7 +225,7 @@ class Propagation(Answers):
         if name == "addmm":
             bias, x, weight = args[:3]
             if bias.requires_grad or weight.requires_grad or bias.ndim != 1 or kwargs:
-                return applied(Refused, name, lambda *_: func(*args, **kwargs), *parts)
+                return applied(WithoutRule, name, lambda *_: func(*args, **kwargs), *parts)
             return self._follow(x, affine.dense(weight.T, bias), lambda *_: func(*args))
         distinct = {id(part): part for part in parts}
         gated = [part for part in parts if part in self._gates]
@@ -241,7 +241,7 @@ class Propagation(Answers):
             return func(*put(args, new), **put(kwargs, new))
 
         ways = len(takers) if len(distinct) > 1 and len(takers) > 1 else len(parts) if len(distinct) == 1 else 1
-        return applied(Shared, run, ways, self._settings.epsilon, *takers)
+        return applied(Multilinear, run, ways, self._settings.epsilon, *takers)
 
     def _softmax(
         self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parts: list[Tensor]

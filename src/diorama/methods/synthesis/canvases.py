@@ -213,7 +213,7 @@ def spectrum_scale(size: Sequence[int], decay: float = 1.0) -> Tensor:
     return found
 
 
-class Row(Canvas):
+class RowCanvas(Canvas):
     """A row of a table, or a series: numbers within the range that each column (or channel) has among the examples."""
 
     rate = 0.05

@@ -16,7 +16,7 @@ from ..method import Looking
 from .canvases import Canvas
 from .engine import Ascent, Formed, form
 from .objectives import Objective, Seen
-from .stage import Parametrization, Stage
+from .stage import MadeInput, Parametrization
 from .transforms import Transforms
 
 EXAMPLES = 512
@@ -40,7 +40,7 @@ class Strongest:
     asked: int
 
     @classmethod
-    def of(cls, stage: Stage, objective: Objective, x: Nested, count: int = 1) -> Strongest:
+    def of(cls, stage: MadeInput, objective: Objective, x: Nested, count: int = 1) -> Strongest:
         """Ask for every example's value; ``count`` objectives, where the objective is one for all.
 
         *Cost* one forward pass an example, down to the objective's layer.
@@ -74,7 +74,7 @@ def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
 
 
 def contest(
-    stage: Stage, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: Strongest,
+    stage: MadeInput, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: Strongest,
     parametrization: Parametrization = "fourier", measure: Objective | None = None, begun: dict[str, Any] | None = None,
 ) -> Iterator[Formed]:
     """What forms from noise and, where that ends below the strongest example, once more from the example.

@@ -14,7 +14,7 @@ from ...core.errors import NotApplicable
 from ...model.slopes import slopes
 from .engine import values_of
 from .objectives import Objective, Seen
-from .stage import Stage
+from .stage import MadeInput
 
 _SMALLEST = 8
 
@@ -49,7 +49,7 @@ class Dreamed:
 
 
 def dream(
-    stage: Stage, objective: Objective, planes: Tensor, how: Dreaming, generator: torch.Generator, frames: int
+    stage: MadeInput, objective: Objective, planes: Tensor, how: Dreaming, generator: torch.Generator, frames: int
 ) -> Iterator[Dreamed]:
     """Frame after frame; within the first one, the picture after each octave.
 
@@ -85,7 +85,7 @@ def octave_sizes(size: tuple[int, ...], how: Dreaming) -> list[tuple[int, int]]:
 
 
 def _octave(
-    stage: Stage, objective: Objective, planes: Tensor, how: Dreaming, generator: torch.Generator,
+    stage: MadeInput, objective: Objective, planes: Tensor, how: Dreaming, generator: torch.Generator,
     fixed: tuple[int, ...] | None,
 ) -> Tensor:
     """One octave's steps; a step that leads to numbers that are not finite is not made."""
@@ -126,7 +126,7 @@ def _smoothed(way: Tensor, smooth: float) -> Tensor:
     return whole
 
 
-def _any_size(stage: Stage, objective: Objective, planes: Tensor, sizes: list[tuple[int, int]]) -> bool:
+def _any_size(stage: MadeInput, objective: Objective, planes: Tensor, sizes: list[tuple[int, int]]) -> bool:
     """Whether the network, down to the objective, takes the octaves' sizes as they are."""
     try:
         for size in sizes[:-1]:
@@ -137,7 +137,7 @@ def _any_size(stage: Stage, objective: Objective, planes: Tensor, sizes: list[tu
     return True
 
 
-def _value(stage: Stage, objective: Objective, planes: Tensor) -> float:
+def _value(stage: MadeInput, objective: Objective, planes: Tensor) -> float:
     try:
         found = values_of(stage.look, objective, stage.frame.around(stage.frame.as_input(planes)))
     except RuntimeError as error:

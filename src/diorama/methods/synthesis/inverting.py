@@ -16,7 +16,7 @@ from ..method import Looking
 from .engine import Ascent, Formed, form
 from .objectives import match
 from .priors import Likeness, Priors
-from .stage import Stage
+from .stage import MadeInput
 
 RATE, MEMORY = 6.0, 0.99
 """Steps are so much longer than for a unit, and slopes so much sooner forgotten: a code pulls at all of the picture at
@@ -55,7 +55,7 @@ class Yardstick:
     codes: dict[str, float]
 
     @classmethod
-    def of(cls, stage: Stage, layers: list[str], x: Nested) -> Yardstick:
+    def of(cls, stage: MadeInput, layers: list[str], x: Nested) -> Yardstick:
         """Measure it on examples."""
         own = list(nesting.tensors(x))[stage.frame.part]
         found = codes(stage.look, layers, x)
@@ -89,7 +89,7 @@ def distances(rows: Tensor, wanted: Tensor, yard: float) -> Tensor:
     return far / yard
 
 
-def climb(stage: Stage, steps: int, *, rate: float = 1.0, held: float = 1.0, priors: Priors | None = None) -> Ascent:
+def climb(stage: MadeInput, steps: int, *, rate: float = 1.0, held: float = 1.0, priors: Priors | None = None) -> Ascent:
     """How pictures are made from a code: held to be like the examples at first, and let go more and more.
 
     *Meaning* what the code tells wins in the end; what it does not tell stays as smooth and as coloured as the examples
@@ -103,7 +103,7 @@ def climb(stage: Stage, steps: int, *, rate: float = 1.0, held: float = 1.0, pri
 
 
 def invert(
-    stage: Stage, layer: str, x: Nested, yard: Yardstick, ascent: Ascent, *, starts: int = 5, seed: int = 0
+    stage: MadeInput, layer: str, x: Nested, yard: Yardstick, ascent: Ascent, *, starts: int = 5, seed: int = 0
 ) -> Iterator[Inverted]:
     """Pictures from the code of one example (a batch of one) in a layer, as they form.
 
@@ -120,7 +120,7 @@ def invert(
 
 
 def _inverted(
-    stage: Stage, layer: str, formed: Formed, code: Tensor, wanted: Tensor, yard: Yardstick
+    stage: MadeInput, layer: str, formed: Formed, code: Tensor, wanted: Tensor, yard: Yardstick
 ) -> Inverted:
     planes = stage.frame.planes(list(nesting.tensors(formed.x))[stage.frame.part]).cpu()
     found = codes(stage.look, [layer], formed.x)[layer]

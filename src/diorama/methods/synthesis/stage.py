@@ -15,12 +15,12 @@ from ...data.kinds import Image, Kind, Kinds, Series, Sound, Table
 from ...data.nesting import Nested
 from ...model.unwrap import dtype_of, fed
 from ..method import Looking
-from .canvases import Canvas, Fourier, Frame, Pixels, Row
+from .canvases import Canvas, Fourier, Frame, Pixels, RowCanvas
 from .colours import Colours
 from .engine import Ascent
 from .priors import Gaussian
 from .transforms import Transforms
-from .words import Words
+from .words import WordsCanvas
 
 Parametrization = Literal["fourier", "pixels"]
 TOGETHER = 64 * 64 * 64
@@ -32,7 +32,7 @@ START = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class MadeInput:
     """The input that is made, with what the examples say of its kind.
 
     *Meaning* of several inputs, the first image is made, else the first numbers, else the first tokens; the others stay
@@ -49,7 +49,7 @@ class Stage:
     note: str = ""
 
     @classmethod
-    def of(cls, look: Looking, kind: Kinds, examples: Nested, x: Nested) -> Stage:
+    def of(cls, look: Looking, kind: Kinds, examples: Nested, x: Nested) -> MadeInput:
         """Choose the input and measure it; ``x`` is the example that lends the other inputs."""
         examples = fed(look.model, nesting.select(examples, slice(0, MEASURED)))
         x = fed(look.model, nesting.select(x, slice(0, 1)))
@@ -121,12 +121,12 @@ class Stage:
             make = Pixels if parametrization == "pixels" else Fourier
             return make(self.frame, start, self.colours, self.gaussian)
         if self.tokens:
-            return Words(self.look, self.frame, count, start)
+            return WordsCanvas(self.look, self.frame, count, start)
         series = isinstance(self.kind, Series | Sound) or (not isinstance(self.kind, Table) and self.frame.own.ndim > 2)
         if start is None:
             start = self.examples.float().nan_to_num(0, 0, 0).mean(0, keepdim=True)
             start = start.expand(count, *start.shape[1:])
-        return Row(self.frame, start.float(), self.examples, series=series and self.examples.ndim > 2)
+        return RowCanvas(self.frame, start.float(), self.examples, series=series and self.examples.ndim > 2)
 
     def suited(self, ascent: Ascent, *, jitter: int | None, scale: float, rotate: float, crop: float) -> Ascent:
         """The ascent with transforms that suit the pictures' size; None is a twentieth of the shorter side."""

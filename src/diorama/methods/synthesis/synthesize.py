@@ -27,7 +27,7 @@ from .contest import Strongest, contest
 from .engine import Ascent, Formed, form
 from .objectives import Objective
 from .priors import Priors
-from .stage import START, Parametrization, Stage
+from .stage import START, MadeInput, Parametrization
 from .verdict import Verdict, verdict
 
 SOURCE = "Erhan et al. 2009; Simonyan et al. 2013, section 2; Olah, Mordvintsev & Schubert 2017"
@@ -51,7 +51,7 @@ class Synthesis:
     note: str = ""
     probabilities: Tensor | None = None
     kind: Any = dataclasses.field(default=None, repr=False)
-    stage: Stage | None = dataclasses.field(default=None, repr=False)
+    stage: MadeInput | None = dataclasses.field(default=None, repr=False)
 
     def shown(self) -> Any:
         """What is shown of the inputs: pictures, tokens, rows."""
@@ -153,7 +153,7 @@ def synthesize(
 
 
 def _parts(
-    stage: Stage, canvas: Canvas, wanted: Objective, ascent: Ascent, parametrization: Parametrization, x: Nested, start: Any
+    stage: MadeInput, canvas: Canvas, wanted: Objective, ascent: Ascent, parametrization: Parametrization, x: Nested, start: Any
 ) -> tuple[Strongest | None, Iterator[Formed]]:
     """The strongest example, and what forms: against it, where it was not told from what to start."""
     best = None if wanted.absolute else Strongest.of(stage, wanted, fed(stage.look.model, x), len(canvas))
@@ -163,7 +163,7 @@ def _parts(
 
 
 def _canvas(
-    stage: Stage, count: int, generator: torch.Generator, parametrization: Parametrization, start: Any,
+    stage: MadeInput, count: int, generator: torch.Generator, parametrization: Parametrization, start: Any,
     noise: float | None,
 ) -> Canvas:
     planes: Tensor | None = None
@@ -178,7 +178,7 @@ def _canvas(
 def _staged(
     model: nn.Module, objective: Any, x: Any, inputs: Any, outputs: Wanted, task: str | None, classes: Sequence[str],
     device: Any, seed: int, cancel: Callable[[], object] | None,
-) -> tuple[Stage, Objective]:
+) -> tuple[MadeInput, Objective]:
     module = unwrap(model)
     if device is not None and device_of(module) != torch.device(device):
         module = copy.deepcopy(module).to(device)
@@ -187,7 +187,7 @@ def _staged(
     look = Looking(
         module, x=ready, kind=examples.kind, outputs=outputs, task=task, classes=classes, seed=seed, cancel=cancel
     )
-    stage = Stage.of(look, examples.kind, ready, ready)
+    stage = MadeInput.of(look, examples.kind, ready, ready)
     return stage, Objective.of(objective, look.layers, look.reading, classes)
 
 
@@ -202,7 +202,7 @@ def _class(value: Any, classes: Sequence[str]) -> int | None:
 
 
 def _result(
-    stage: Stage, objective: Objective, last: Formed, said: Verdict, canvas: Canvas, knobs: dict[str, Any], seed: int,
+    stage: MadeInput, objective: Objective, last: Formed, said: Verdict, canvas: Canvas, knobs: dict[str, Any], seed: int,
     best: Strongest | None,
 ) -> Synthesis:
     checks = {"value": float(said.value.mean()), "value, moved": float(said.moved.mean())}

@@ -11,7 +11,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from .engine import values_of
 from .objectives import Objective
-from .stage import Stage
+from .stage import MadeInput
 from .transforms import Transforms
 
 DRAWS = 8
@@ -42,7 +42,7 @@ class Verdict:
 
 
 def verdict(
-    stage: Stage, objective: Objective, x: Nested, transforms: Transforms, seed: int, numbers: list[int] | None = None
+    stage: MadeInput, objective: Objective, x: Nested, transforms: Transforms, seed: int, numbers: list[int] | None = None
 ) -> Verdict:
     """Ask the network about inputs; ``numbers`` are the classes that they were made for, one each.
 
@@ -69,7 +69,7 @@ def verdict(
     return Verdict(value, moved, plain, swayed, chances.argmax(1))
 
 
-def _chances(stage: Stage, x: Nested) -> Tensor:
+def _chances(stage: MadeInput, x: Nested) -> Tensor:
     """Probabilities of the classes, (n, classes): of the last step of a text."""
     chances = stage.look.reading.probabilities(stage.look.scores(x)).detach().cpu()
     if chances.ndim == 3:

@@ -71,7 +71,7 @@ def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> Tensor:
     return found.table
 
 
-class Words(Canvas):
+class WordsCanvas(Canvas):
     """The embeddings of a text's tokens, each number within the range that it has in the table.
 
     *Meaning* the network is given the nearest tokens, never what lies between them, so that its answer is one to a real

@@ -37,13 +37,13 @@ class Inspector(View):
         """First what one forward pass tells; then what the probe set tells."""
         key = self._chosen(scene, selection)
         if key is not None and key.kind == "unit":
-            unit = about.Unit(scene, key, selection)
+            unit = about.AboutUnit(scene, key, selection)
             quick = unit.quick()
             yield self._picture(scene, selection, unit.title, quick, unit.caption(), final=False)
             yield Progress(done=0, total=1, note="one pass over the probe set, for the strongest examples")
             yield self._picture(scene, selection, unit.title, [*quick, *unit.probed(self.count)], unit.caption(True))
         elif key is not None and key.kind == "layer":
-            layer = about.Layer(scene, key.name)
+            layer = about.AboutLayer(scene, key.name)
             quick = layer.quick()
             yield self._picture(scene, selection, key.name, quick, layer.caption(), final=False)
             yield Progress(done=0, total=1, note="one pass over the probe set, for what each unit does")

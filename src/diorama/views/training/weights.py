@@ -18,7 +18,7 @@ from ...data.kinds import Tokens
 from ...scene import Scene
 from .. import scales
 from ..grouping import Grouping, alike, grouped
-from ..kernels import Kernel, kernel
+from ..kernels import LayerKernels, kernel
 from ..units import main_layers, responses
 from ..view import View
 
@@ -100,7 +100,7 @@ class Weights(View):
             scene, selection, f"Weights of {found.layer}", body, caption + why + scaled, checks=checks, note=note
         )
 
-    def _images(self, found: Kernel) -> tuple[Floats, bool, str]:
+    def _images(self, found: LayerKernels) -> tuple[Floats, bool, str]:
         """One image (or row) a unit, whether it has colours, and what it is."""
         values, words = found.values, found.words
         if found.form != "filters":
@@ -114,7 +114,7 @@ class Weights(View):
             return np.moveaxis(values, 1, 3), True, words
         return values.mean(1), False, words + (", shown as their mean" if channels > 1 and "mean" not in words else "")
 
-    def _order(self, scene: Scene, found: Kernel) -> tuple[NDArray[np.int64], str]:
+    def _order(self, scene: Scene, found: LayerKernels) -> tuple[NDArray[np.int64], str]:
         units = np.arange(found.units)
         rows = np.nan_to_num(found.rows())
         if self.sort == "norm":
@@ -126,7 +126,7 @@ class Weights(View):
             return np.lexsort((units, best)), "Ordered by the class to which each unit responds most. "
         return units, ""
 
-    def _favourite(self, scene: Scene, found: Kernel) -> NDArray[np.int64]:
+    def _favourite(self, scene: Scene, found: LayerKernels) -> NDArray[np.int64]:
         """The class for whose examples each unit responds most on average."""
         if scene.table is None:
             raise NotApplicable(f"ordering by class needs the model and examples: {scene.missing or 'there are none'}")
@@ -148,7 +148,7 @@ class Weights(View):
         best: NDArray[np.int64] = np.stack(classes).argmax(0)
         return best
 
-    def _limits(self, scene: Scene, found: Kernel, images: Floats, coloured: bool) -> tuple[Limits, str]:
+    def _limits(self, scene: Scene, found: LayerKernels, images: Floats, coloured: bool) -> tuple[Limits, str]:
         if self.normalise:
             return symmetric(images, 1.0), "Each unit has a scale of its own."
         name = f"weights/{found.parameter}/{self.channel}"
@@ -167,7 +167,7 @@ class Weights(View):
         finite = np.abs(images[np.isfinite(images)])
         return float(finite.max()) if finite.size else 0.0
 
-    def _groups(self, found: Kernel, units: NDArray[np.int64]) -> Grouping | None:
+    def _groups(self, found: LayerKernels, units: NDArray[np.int64]) -> Grouping | None:
         if self.group == "no" or (self.group == "auto" and len(units) <= MANY) or len(units) < 6:
             return None
         return grouped(np.nan_to_num(found.rows()[units]), units)
@@ -176,7 +176,7 @@ class Weights(View):
 class _Sheet:
     """Draws some of a layer's units as tiles or as a matrix."""
 
-    def __init__(self, scene: Scene, found: Kernel, images: Floats, limits: Limits, coloured: bool) -> None:
+    def __init__(self, scene: Scene, found: LayerKernels, images: Floats, limits: Limits, coloured: bool) -> None:
         self.found, self.images, self.limits, self.coloured = found, images, limits, coloured
         classes = scene.classes
         self.names = classes if len(classes) == found.units and _is_last(scene, found) else ()
@@ -213,6 +213,6 @@ def _peak(images: Floats) -> Floats:
     return np.where(peak > 0, peak, 1)
 
 
-def _is_last(scene: Scene, found: Kernel) -> bool:
+def _is_last(scene: Scene, found: LayerKernels) -> bool:
     names = [name for name, array in scene.parameters().items() if array.ndim > 1]
     return found.parameter == names[-1]

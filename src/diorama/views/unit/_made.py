@@ -18,7 +18,7 @@ from ...data.kinds import Kind, Table, Tokens
 from ...data.nesting import Nested
 from ...derive import staging
 from ...methods.synthesis.objectives import Objective
-from ...methods.synthesis.stage import Stage
+from ...methods.synthesis.stage import MadeInput
 from ...scene import Scene
 from .. import inputs
 from ..units import main_layers
@@ -27,7 +27,7 @@ _LARGEST = 240
 """Pictures of many pixels are shown as large as they are, up to this."""
 
 
-def staged(scene: Scene, selection: Selection, seed: int) -> Stage:
+def staged(scene: Scene, selection: Selection, seed: int) -> MadeInput:
     """The stage on which inputs of the scene's kind are made; other inputs of the model are those of the current one."""
     return staging.staged(scene, scene.current(selection).x, seed)
 
@@ -52,7 +52,7 @@ def before(scene: Scene, key: Key) -> str | None:
     return earlier[-1] if earlier else None
 
 
-def objective(scene: Scene, stage: Stage, key: Key) -> Objective:
+def objective(scene: Scene, stage: MadeInput, key: Key) -> Objective:
     """What a chosen unit, class, layer or direction asks for."""
     wanted = scene.direction(key.name) if key.kind == "direction" else key
     return Objective.of(wanted, stage.look.layers, stage.look.reading, scene.classes)
@@ -63,18 +63,18 @@ def layer_of(scene: Scene, key: Key) -> str:
     return scene.direction(key.name).layer if key.kind == "direction" else key.name
 
 
-def own_part(stage: Stage, x: Nested) -> Tensor:
+def own_part(stage: MadeInput, x: Nested) -> Tensor:
     """The made part of the model's input."""
     return list(nesting.tensors(x))[stage.frame.part]
 
 
-def shown(stage: Stage, x: Nested) -> Any:
+def shown(stage: MadeInput, x: Nested) -> Any:
     """What is shown of made inputs: pixels as uint8, tokens, rows."""
     own = own_part(stage, x)
     return stage.kind.decode(own) if isinstance(stage.kind, Kind) else own.float().cpu().numpy()
 
 
-def mark(stage: Stage, value: Any, title: str, caption: str, *, key: str = "", size: int = 176) -> Node:
+def mark(stage: MadeInput, value: Any, title: str, caption: str, *, key: str = "", size: int = 176) -> Node:
     """One made input as a mark."""
     if isinstance(stage.kind, ImageKind):
         pixels = np.asarray(value)
@@ -101,7 +101,7 @@ def mark(stage: Stage, value: Any, title: str, caption: str, *, key: str = "", s
     return Lines(series=lines, x_title=inputs.along(stage.kind), x_kind="number", title=title, caption=caption)
 
 
-def shown_mean(stage: Stage) -> Any:
+def shown_mean(stage: MadeInput) -> Any:
     """The examples' mean as it is shown."""
     mean = stage.examples.float().nan_to_num(0, 0, 0).mean(0, keepdim=True)
     return stage.kind.decode(mean)[0] if isinstance(stage.kind, Kind) else mean[0].cpu().numpy()

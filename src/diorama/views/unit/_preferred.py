@@ -18,8 +18,8 @@ from ...derive.derivation import Derived, Plain
 from ...derive.derivations.preferred import ROWS_AT_ONCE
 from ...derive.derivations.preferred import Preferred as Derivation
 from ...derive.staging import staged
-from ...derive.windows import Window
-from ...methods.synthesis.stage import Stage
+from ...derive.windows import MiddlePlace
+from ...methods.synthesis.stage import MadeInput
 from ...model.directions import Direction
 from ...model.layers import Layer
 from ...scene import Scene
@@ -42,7 +42,7 @@ class Made:
 class Preferred:
     """The inputs that units or directions ask for, as far as they have formed; those that have not begun are None."""
 
-    stage: Stage
+    stage: MadeInput
     inputs: tuple[Made | None, ...]
     step: float
     steps: float
@@ -71,7 +71,7 @@ class Preferred:
         return f"{one.value:.3g}" if one is not None and math.isfinite(one.value) else ""
 
 
-def mark(stage: Stage, value: Any, title: str, caption: str = "", *, size: int = 96) -> Node:
+def mark(stage: MadeInput, value: Any, title: str, caption: str = "", *, size: int = 96) -> Node:
     """One input as a mark; of a table's row the columns that differ most from the examples' mean."""
     if isinstance(value, dict):  # of several inputs the one that is made
         value = list(value.values())[min(stage.frame.part, len(value) - 1)]
@@ -97,7 +97,7 @@ def of_units(scene: Scene, layer: str, units: Sequence[int]) -> Iterator[Preferr
 
     A unit that sees a part of the picture is asked at the place in the middle, and what it sees there is shown.
     """
-    stage, window = _staged(scene), Window.of(scene, scene.layers[layer])
+    stage, window = _staged(scene), MiddlePlace.of(scene, scene.layers[layer])
     found: dict[int, Made] = {}
     parts = _asked(scene, stage, scene.layers[layer], units)
     said: list[str] = []
@@ -131,7 +131,7 @@ def of_directions(scene: Scene, directions: Sequence[Direction]) -> Iterator[Pre
         yield Preferred(stage, inputs, share, 1.0, one.value["note"] if one.final else "")
 
 
-def _asked(scene: Scene, stage: Stage, layer: Layer, units: Sequence[int]) -> list[tuple[Derived, list[int]]]:
+def _asked(scene: Scene, stage: MadeInput, layer: Layer, units: Sequence[int]) -> list[tuple[Derived, list[int]]]:
     """The derivations in which units are asked: as many at once as a batch holds; one alone, where that is not known."""
     size = stage.together if stage.image else ROWS_AT_ONCE
     found = []
@@ -145,9 +145,9 @@ def _asked(scene: Scene, stage: Stage, layer: Layer, units: Sequence[int]) -> li
     return found
 
 
-def _staged(scene: Scene) -> Stage:
+def _staged(scene: Scene) -> MadeInput:
     # What is derived outlives the request that asked for it.
-    found: Stage = scene.once("preferred/stage", lambda: staged(scene.alone(), scene.alone().current().x, 0))
+    found: MadeInput = scene.once("preferred/stage", lambda: staged(scene.alone(), scene.alone().current().x, 0))
     return found
 
 
@@ -155,7 +155,7 @@ def _name(scene: Scene, layer: str) -> str:
     return f"preferred/{layer}"
 
 
-def _read(stage: Stage, window: Window | None, value: Plain) -> list[Made]:
+def _read(stage: MadeInput, window: MiddlePlace | None, value: Plain) -> list[Made]:
     """Derived inputs as they are shown."""
     own = torch.from_numpy(np.array(value["inputs"])).to(stage.frame.own.device)
     shown = _made.shown(stage, stage.frame.around(own))

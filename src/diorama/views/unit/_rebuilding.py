@@ -29,7 +29,7 @@ ROOM = 16_000_000
 BATCH = 64
 
 
-class Grid:
+class PlaceGrid:
     """Where the places of a layer lie in a picture: a patch about each, blended where patches overlap."""
 
     def __init__(self, field: Field, shape: tuple[int, int], size: int | None) -> None:
@@ -121,7 +121,7 @@ class Work:
         field = crops.field_of(scene, one.source)
         assert field is not None
         codes, shape = self._codes(current.x)
-        self.query, self.grid = codes[0], Grid(field, shape, size)
+        self.query, self.grid = codes[0], PlaceGrid(field, shape, size)
         self.count = len(self.query)
         self.near, self.numbers = torch.zeros(0), torch.zeros(0, dtype=torch.long)
         self.recall: float | None = None
@@ -174,7 +174,7 @@ class Work:
         self.near, self.numbers = index.search(self.query, max(self.k, 9), own)
         self.recall, self.seen = index.recall(self.query, max(self.k, 9)), len(self.examples) - bool(len(own))
 
-    # Rebuilding.
+    # Work.
 
     def rebuilt(self, numbers: Tensor | None = None) -> np.ndarray:
         """The image made of the nearest patches, or of those with the numbers (places, k)."""

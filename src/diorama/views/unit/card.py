@@ -147,7 +147,7 @@ class _Card:
         self.scene, self.view = scene, view
         self.key = unit_of(scene, selection)
         self.unit = self.key.number
-        self.about = about.Unit(scene, self.key, selection)
+        self.about = about.AboutUnit(scene, self.key, selection)
         self.one: Shown = self.about.shown
         self.current = self.about.current
         self.title = f"{self.key.name}/{self.unit}"

@@ -19,7 +19,7 @@ from ...methods.synthesis import objectives
 from ...methods.synthesis.dreaming import Dreamed, Dreaming, dream, resized
 from ...methods.synthesis.engine import values_of
 from ...methods.synthesis.objectives import Objective
-from ...methods.synthesis.stage import Stage
+from ...methods.synthesis.stage import MadeInput
 from ...scene import Scene
 from .. import inputs
 from ..units import main_layers
@@ -90,7 +90,7 @@ class Dream(View):
             values = [first, *(value for _, value in kept)] if made.done else [first, made.value]
             yield self._drawn(scene, selection, stage, objective, (pixels, begun, label), values, made, kept, final)
 
-    def _objective(self, scene: Scene, stage: Stage, selection: Selection) -> Objective:
+    def _objective(self, scene: Scene, stage: MadeInput, selection: Selection) -> Objective:
         if self.layer is not None:
             return objectives.norm(scene.layers[self.layer].name)
         key = next((key for key in reversed(selection.a) if key.kind in ("class", "layer", "unit")), None)
@@ -99,7 +99,7 @@ class Dream(View):
             key = Key("layer", names[len(names) * 2 // 3] if len(names) > 2 else names[-1])
         return Objective.of(key, stage.look.layers, stage.look.reading, scene.classes)
 
-    def _begin(self, scene: Scene, stage: Stage, selection: Selection) -> tuple[Tensor, str]:
+    def _begin(self, scene: Scene, stage: MadeInput, selection: Selection) -> tuple[Tensor, str]:
         current = scene.current(selection)
         planes = stage.frame.planes(_made.own_part(stage, current.x))
         label = current.label
@@ -113,7 +113,7 @@ class Dream(View):
             planes = resized(planes, (max(1, round(height * ratio)), max(1, round(width * ratio))))
         return planes, label
 
-    def _first_value(self, stage: Stage, objective: Objective, planes: Tensor) -> float:
+    def _first_value(self, stage: MadeInput, objective: Objective, planes: Tensor) -> float:
         try:
             return float(values_of(stage.look, objective, stage.frame.around(stage.frame.as_input(planes)))[0])
         except RuntimeError as error:
@@ -122,7 +122,7 @@ class Dream(View):
             ) from error
 
     def _drawn(
-        self, scene: Scene, selection: Selection, stage: Stage, objective: Objective,
+        self, scene: Scene, selection: Selection, stage: MadeInput, objective: Objective,
         shown: tuple[np.ndarray, Tensor, str], values: list[float], made: Dreamed, kept: list[tuple[np.ndarray, float]],
         final: bool,
     ) -> Picture:

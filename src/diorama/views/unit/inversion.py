@@ -22,7 +22,7 @@ from ...derive.derivations.decoder import taught
 from ...methods.synthesis.decoder import Decoder, Taught
 from ...methods.synthesis.inverting import Inverted, Yardstick, climb, codes, distances, invert, unit_first
 from ...methods.synthesis.priors import Priors
-from ...methods.synthesis.stage import Stage
+from ...methods.synthesis.stage import MadeInput
 from ...scene import Scene
 from .. import inputs
 from ..units import main_layers
@@ -132,7 +132,7 @@ class Inversion(View):
             if stage.value is not None:
                 yield dataclasses.replace(taught(stage.value), final=stage.final)
 
-    def _decode(self, stage: Stage, layer: str, x: Nested, yard: Yardstick, lesson: Taught) -> _Drawn:
+    def _decode(self, stage: MadeInput, layer: str, x: Nested, yard: Yardstick, lesson: Taught) -> _Drawn:
         code = codes(stage.look, [layer], x)[layer].nan_to_num(0, 0, 0)
         with torch.no_grad():
             planes = _answer(lesson.decoder, unit_first(stage.look, layer, code))
@@ -145,7 +145,7 @@ class Inversion(View):
     # The picture.
 
     def _pictured(
-        self, scene: Scene, selection: Selection, stage: Stage, x: Nested, chosen: list[str],
+        self, scene: Scene, selection: Selection, stage: MadeInput, x: Nested, chosen: list[str],
         done: dict[str, Inverted], drawn: dict[str, _Drawn], final: bool,
     ) -> Picture:
         current = scene.current(selection)
@@ -165,7 +165,7 @@ class Inversion(View):
         )
 
     def _columns(
-        self, stage: Stage, original: Tensor, label: str, key: str, done: dict[str, Inverted], drawn: dict[str, _Drawn]
+        self, stage: MadeInput, original: Tensor, label: str, key: str, done: dict[str, Inverted], drawn: dict[str, _Drawn]
     ) -> Tiles:
         """The original, then a column a layer: the decoder's picture, where there is one, and below it the starts."""
         rows: list[list[tuple[Tensor, str, str]]] = []

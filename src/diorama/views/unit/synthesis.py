@@ -22,7 +22,7 @@ from ...methods.synthesis.engine import Ascent, Formed
 from ...methods.synthesis.facets import Facets, facets
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.priors import Priors
-from ...methods.synthesis.stage import START, Stage
+from ...methods.synthesis.stage import START, MadeInput
 from ...methods.synthesis.verdict import Verdict, verdict
 from ...scene import Scene
 from .. import inputs
@@ -109,14 +109,14 @@ class Synthesis(View):
         else:
             yield from self._one(scene, selection, stage, key)
 
-    def _ascent(self, stage: Stage) -> Ascent:
+    def _ascent(self, stage: MadeInput) -> Ascent:
         priors = Priors(self.total_variation, self.norm, self.blur, self.gaussian, self.natural)
         ascent = Ascent(self.steps, self.rate, priors=priors)
         return stage.suited(ascent, jitter=self.jitter, scale=self.scale, rotate=self.rotate, crop=self.crop)
 
     # One unit or class.
 
-    def _one(self, scene: Scene, selection: Selection, stage: Stage, key: Key) -> Iterator[Picture | Progress]:
+    def _one(self, scene: Scene, selection: Selection, stage: MadeInput, key: Key) -> Iterator[Picture | Progress]:
         objective = _made.objective(scene, stage, key)
         name = str(objective) if key.kind in ("class", "direction") else f"{key.name}/{key.number}"
         wishes = [_Wish(f"for {name}" + (f", variant {k + 1}" if k else ""), key=str(key)) for k in range(self.variants)]
@@ -149,7 +149,7 @@ class Synthesis(View):
             scene, selection, stage, key, wishes, formed, signs, objective, canvas.note, said, grouped, float(best.values[0])
         )
 
-    def _facets(self, scene: Scene, stage: Stage, key: Key, objective: Objective) -> Facets | None:
+    def _facets(self, scene: Scene, stage: MadeInput, key: Key, objective: Objective) -> Facets | None:
         if not self.facets:
             return None
         if stage.tokens:
@@ -157,7 +157,7 @@ class Synthesis(View):
         x = nesting.to(scene.live.x, scene.device)
         return facets(stage.look, objective, x, stage.frame.part, self.facets, _made.before(scene, key))
 
-    def _starts(self, stage: Stage, wishes: list[_Wish], grouped: Facets | None) -> Tensor | None:
+    def _starts(self, stage: MadeInput, wishes: list[_Wish], grouped: Facets | None) -> Tensor | None:
         """The means of the groups for facets, plain middle for the others; None where all start from noise."""
         if grouped is None:
             return None
@@ -169,7 +169,7 @@ class Synthesis(View):
         return torch.stack([middle if wish.facet is None else means[wish.facet] for wish in wishes])
 
     def _pictured(
-        self, scene: Scene, selection: Selection, stage: Stage, key: Key, wishes: list[_Wish], formed: Formed,
+        self, scene: Scene, selection: Selection, stage: MadeInput, key: Key, wishes: list[_Wish], formed: Formed,
         signs: Tensor, objective: Objective, made: str, said: Verdict | None = None, grouped: Facets | None = None,
         best: float = math.nan,
     ) -> Picture:
@@ -199,7 +199,7 @@ class Synthesis(View):
             checks=checks, note=" ".join(filter(None, (formed.note, stage.note))), final=said is not None,
         )
 
-    def _caption(self, stage: Stage, key: Key, name: str, made: str) -> str:
+    def _caption(self, stage: MadeInput, key: Key, name: str, made: str) -> str:
         what = "picture" if stage.image else "text of nearest tokens" if stage.tokens else "row of numbers"
         nouns = {"class": f"the class {name}", "direction": f"the direction {name}"}
         noun = nouns.get(key.kind) or f"unit {key.number} of {key.name}"
@@ -235,7 +235,7 @@ class Synthesis(View):
         sentence = f"The largest {measure} that any of the examples reaches."
         return (Check(name="strongest example", value=best, sentence=sentence, good=bool(float(said.value[0]) >= best - 1e-5 * abs(best))),)
 
-    def _strongest(self, scene: Scene, stage: Stage, name: str, objective: Objective, count: int) -> Strongest:
+    def _strongest(self, scene: Scene, stage: MadeInput, name: str, objective: Objective, count: int) -> Strongest:
         def ask() -> Strongest:
             return Strongest.of(stage, objective, nesting.to(scene.live.x, scene.device), count)
 
@@ -244,7 +244,7 @@ class Synthesis(View):
 
     # A whole layer, or all classes.
 
-    def _grid(self, scene: Scene, selection: Selection, stage: Stage, keys: list[Key]) -> Iterator[Picture | Progress]:
+    def _grid(self, scene: Scene, selection: Selection, stage: MadeInput, keys: list[Key]) -> Iterator[Picture | Progress]:
         total = len(keys)
         keys = keys[: self.units]
         if not stage.image:
@@ -272,7 +272,7 @@ class Synthesis(View):
         yield self._gridded(scene, selection, stage, keys, done, total, canvas.note, final=True)
 
     def _gridded(
-        self, scene: Scene, selection: Selection, stage: Stage, keys: list[Key],
+        self, scene: Scene, selection: Selection, stage: MadeInput, keys: list[Key],
         done: list[tuple[Formed, Verdict | None]], total: int, made: str, *, final: bool = False,
     ) -> Picture:
         values = [value for formed, _ in done for value in _made.shown(stage, formed.x)]

@@ -39,7 +39,7 @@ class Style:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class MethodMap:
     """One method's map of one input."""
 
     row: int
@@ -52,14 +52,14 @@ class Bench:
 
     def __init__(self, rows: list[Asked], believing: list[Believing], style: Style) -> None:
         self.rows, self.believing, self.style = rows, believing, style
-        self.cells: dict[tuple[str, int], Cell] = {}
+        self.cells: dict[tuple[str, int], MethodMap] = {}
         self.beliefs: dict[tuple[str, int], Belief] = {}
 
     def add(self, one: Chosen, row: int, found: Attribution) -> None:
         """Take a map, or a better one of the same method and input."""
-        self.cells[one.title, row] = Cell(row, one, found)
+        self.cells[one.title, row] = MethodMap(row, one, found)
 
-    def of_row(self, row: int) -> Iterator[tuple[str, Cell]]:
+    def of_row(self, row: int) -> Iterator[tuple[str, MethodMap]]:
         """An input's maps in the order in which they came."""
         for (title, number), cell in self.cells.items():
             if number == row:
@@ -102,14 +102,14 @@ class Bench:
             lines.append(Group(children=tuple(parts), direction="row") if len(parts) > 1 else parts[0])
         return Group(children=tuple(lines), title=self.title(row) if len(self.rows) > 1 else "")
 
-    def _double(self, cell: Cell, belief: Belief) -> Node | None:
+    def _double(self, cell: MethodMap, belief: Belief) -> Node | None:
         test = belief.randomization
         if test is None:
             return None
         count = test.counts[test.half]
         values = test.maps[test.half]
         found = dataclasses.replace(cell.found, values=values, checks={}, note="")
-        drawn = self.mark(Cell(cell.row, cell.one, found), SIDE)
+        drawn = self.mark(MethodMap(cell.row, cell.one, found), SIDE)
         title = f"top {count} of {len(test.layers)} layers randomized"
         return msgspec.structs.replace(drawn, title=title, caption=belief.sensitivity)
 
@@ -122,7 +122,7 @@ class Bench:
 
     # One map.
 
-    def mark(self, cell: Cell, size: int, note: str = "") -> Node:
+    def mark(self, cell: MethodMap, size: int, note: str = "") -> Node:
         """A map with its title and what is known of it."""
         asked, found = self.rows[cell.row], self._shown(cell.found)
         caption = "; ".join(part for part in (*_known(cell.found), note) if part)
@@ -147,7 +147,7 @@ class Bench:
             return found
         return dataclasses.replace(found, values=nesting.each(found.values, lambda part: part.clamp_min(0)))
 
-    def numbers(self, cell: Cell) -> Floats | None:
+    def numbers(self, cell: MethodMap) -> Floats | None:
         """A map as one number a pixel, where the input is an image; else None."""
         asked, values = self.rows[cell.row], cell.found.values
         if not isinstance(asked.scene.kind, ImageKind) or isinstance(values, dict | tuple):
@@ -158,11 +158,11 @@ class Bench:
             return None
         return np.maximum(numbers, 0) if self.style.positive else numbers
 
-    def _limits(self, cell: Cell, numbers: Floats) -> Limits:
+    def _limits(self, cell: MethodMap, numbers: Floats) -> Limits:
         top = self._top(cell)
         return symmetric(numbers, top) if cell.found.signed else magnitude(numbers, None, top)
 
-    def _top(self, cell: Cell) -> float | None:
+    def _top(self, cell: MethodMap) -> float | None:
         """The end of the scale that a map shares with others; None for a scale of its own."""
         if self.style.scale == "own":
             return _bulk(self.numbers(cell))
@@ -173,13 +173,13 @@ class Bench:
         ends = [_largest(values) for values in map(self._values, [*alike, cell])]
         return max(ends) or None
 
-    def _values(self, cell: Cell) -> Floats:
+    def _values(self, cell: MethodMap) -> Floats:
         numbers = self.numbers(cell)
         if numbers is not None:
             return numbers
         return np.concatenate([part[0].detach().float().cpu().numpy().ravel() for part in nesting.tensors(cell.found.values)])
 
-    def _rescaled(self, cell: Cell, node: Node) -> Node:
+    def _rescaled(self, cell: MethodMap, node: Node) -> Node:
         top = self._top(cell)
         if top is None:
             return node
