@@ -799,7 +799,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
  }
 };
 
-export const CLASSES: readonly string[] = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"];
+export const CLASSES: readonly string[] = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd", "#00569c", "#bf6d00", "#7a0000", "#5c6b69", "#4c0078", "#6e3525", "#a52100", "#7f7237", "#3d404b", "#569da0", "#5fb0fc", "#ffca48", "#e1472e", "#b3c3c1", "#a24fd8", "#ca8976", "#ff8339", "#d9cc8f", "#8f939f", "#b2fbfe"];
 
 export const INFINITE = "#d400d4";
 export const NAN_INK = "#8a8a8a";

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 Scale = Literal["diverging", "magnitude", "grey", "probability"]
 
-CLASSES = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
-"""matplotlib's petroff10, by class index, the same in every view (Petroff 2021, arXiv:2107.02270)."""
+_CLASSES = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+"""matplotlib's petroff10 (Petroff 2021, arXiv:2107.02270)."""
 BLUE, ORANGE = "#2467d8", "#ae5500"
 """The ends of the diverging scale: blue is positive, orange negative, of equal OKLab lightness to within 0.02."""
 NAN_INK, INFINITE = "#8a8a8a", "#d400d4"
@@ -78,7 +78,7 @@ def magnitude(
 
 
 def class_colour(index: int) -> str:
-    """The colour of a class by its index; the ten repeat beyond ten."""
+    """The colour of a class by its index; they repeat beyond thirty."""
     return CLASSES[index % len(CLASSES)]
 
 
@@ -105,6 +105,17 @@ def from_oklab(lab: NDArray[np.float64]) -> NDArray[np.float64]:
     linear = ((lab @ np.linalg.inv(_TO_LAB).T) ** 3) @ np.linalg.inv(_TO_LMS).T
     linear = np.clip(linear, 0, 1)
     return np.clip(np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055), 0, 1)
+
+
+def _shaded(colour: str, lightness: float) -> str:
+    """A colour lighter or darker by so much in OKLab."""
+    lab = to_oklab(np.array(rgb(colour)))
+    lab[0] = np.clip(lab[0] + lightness, 0.2, 0.97)
+    return "#" + "".join(f"{int(part):02x}" for part in np.rint(from_oklab(lab) * 255))
+
+
+CLASSES = tuple(_shaded(each, by) if by else each for by in (0.0, -0.19, 0.1) for each in _CLASSES)
+"""The colours of classes by index, the same in every view: the ten, and those darker and lighter for more than ten."""
 
 
 def ramp(stops: Sequence[str], size: int = 256) -> NDArray[np.uint8]:

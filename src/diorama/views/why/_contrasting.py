@@ -179,9 +179,10 @@ def _pair(gathered: Gathered) -> list[Node]:
     title = f"{first} (blue) against {second} (orange), {len(gathered.rows)} examples"
     mine = gathered.row(nesting.first(gathered.mine.values)[0], nesting.first(gathered.current.x)[0])
     agrees = cosine(mine, mean) if mine.shape == mean.shape else float("nan")
-    own = f"{gathered.current.label} alone" + (f"; cosine with the mean {agrees:.2f}" if np.isfinite(agrees) else "")
+    own = f"{gathered.current.label} alone"
+    near = f"Its cosine with the mean is {agrees:.2f}." if np.isfinite(agrees) else ""
     if isinstance(kind, Tokens):
-        return _words(gathered, title, own)
+        return _words(gathered, title, own, near)
     limits = symmetric(mean) if gathered.signed else magnitude(mean)
     if isinstance(kind, ImageKind) and mean.ndim == 2:
         pixels = np.asarray(gathered.current.shown)
@@ -195,21 +196,21 @@ def _pair(gathered: Gathered) -> list[Node]:
             ),
         ]
         if pixels.shape[:2] == mine.shape:
-            drawn.append(Image(pixels=pixels, limits=grey, heat=mine, heat_limits=scale, title=own, size=180))
+            drawn.append(Image(pixels=pixels, limits=grey, heat=mine, heat_limits=scale, title=own, caption=near, size=180))
         return drawn
     if mean.ndim == 1 and (isinstance(kind, Table) or len(mean) <= 64):
         names = tuple(getattr(kind, "columns", ()) or ())
         labels = names if len(names) == len(mean) else tuple(str(k) for k in range(len(mean)))
         bars = Bars(
             values=mean, labels=labels, reference=mine, limits=symmetric(np.concatenate([mean, mine])), title=title,
-            caption=f"The tick is {own}.",
+            caption=f"The tick is {own}. {near}".strip(),
         )
         return [bars]
     flat = mean.reshape(len(mean), -1) if mean.ndim > 1 else mean[None]
     return [Heatmap(values=flat, limits=limits, title=title)]
 
 
-def _words(gathered: Gathered, title: str, own: str) -> list[Node]:
+def _words(gathered: Gathered, title: str, own: str, near: str) -> list[Node]:
     kind, mean = gathered.scene.kind, gathered.mean
     assert isinstance(kind, Tokens)
     # What fills a text up is no word of it.
@@ -225,7 +226,7 @@ def _words(gathered: Gathered, title: str, own: str) -> list[Node]:
             caption="What a word adds to an example on the average, all its occurrences together.",
         ),
         Text(
-            tokens=words, values=mine, limits=symmetric(mine), title=own, characters=all(len(word) <= 1 for word in words)
+            tokens=words, values=mine, limits=symmetric(mine), title=own, caption=near, characters=all(len(word) <= 1 for word in words)
         ),
     ]
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core.colour import class_colour, magnitude, rgb, symmetric
+from ...core.colour import CLASSES, class_colour, magnitude, rgb, symmetric
 from ...core.marks import Bars, Box, Group, Handle, Image, Node, Number
 from ...core.picture import Check
 from ...core.selection import number_key, unit_key
@@ -176,8 +176,8 @@ def _labels(place: Place, sweep: Sweep) -> list[Node]:
 
 def _coloured(values: Floats) -> NDArray[np.uint8]:
     """Classes as their colours; what was not visited is grey."""
-    table = np.array([[round(255 * part) for part in rgb(class_colour(k))] for k in range(10)] + [[128] * 3], np.uint8)
-    index = np.where(np.isfinite(values), np.nan_to_num(values).astype(int) % 10, 10)
+    table = np.array([[round(255 * part) for part in rgb(class_colour(k))] for k in range(len(CLASSES))] + [[128] * 3], np.uint8)
+    index = np.where(np.isfinite(values), np.nan_to_num(values).astype(int) % len(CLASSES), len(CLASSES))
     found: NDArray[np.uint8] = table[index]
     return found
 
