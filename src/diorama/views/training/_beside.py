@@ -57,7 +57,8 @@ class Beside:
                 self.notes.append(f"{self.name} answers another question ({other.task or 'unknown'} rather than {scene.task or 'unknown'})")
                 return
             if scene.task == "classification" and scene.classes != classes:
-                self.notes.append(f"{self.name} has other classes ({', '.join(classes[:4])}, …), so its answers are not compared")
+                some = ", ".join(classes[:4]) + (", …" if len(classes) > 4 else "")
+                self.notes.append(f"{self.name} has other classes ({some}), so its answers are not compared")
                 return
             answers = other.answers()
         except Cancelled:
@@ -139,7 +140,7 @@ class Beside:
             )
         if self.before is not None and self.after is not None and not np.isnan(self.before.losses).any():
             told.append(f"The barrier between them is {self.before.barrier:.3g}, and {self.after.barrier:.3g} after matching.")
-        return " ".join(told) or f"This network beside {self.name}."
+        return " ".join(told) or f"Of {self.name} only the record is laid beside."
 
     def ranked(self) -> list[tuple[str, float]]:
         """Layers with weights, with the mean correlation of their matched units, the least alike first."""
