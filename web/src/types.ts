@@ -116,6 +116,8 @@ export interface Field {
   readonly point_values: NdArray | null;
   readonly point_keys: readonly string[];
   readonly wrong: NdArray | null;
+  readonly joined: boolean;
+  readonly outline: NdArray | null;
   readonly x_title: string;
   readonly y_title: string;
   readonly size: number;
@@ -512,6 +514,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "point_values": null,
    "point_keys": [],
    "wrong": null,
+   "joined": false,
+   "outline": null,
    "x_title": "",
    "y_title": "",
    "size": 300

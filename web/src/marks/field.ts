@@ -162,8 +162,37 @@ function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, borders:
   pen.lineWidth = 1;
   pen.strokeRect(x.from - 0.5, y.to - 0.5, wide + 1, tall + 1);
   paintTicks(pen, plan, mark, ink);
+  paintOver(pen, plan, mark, ink);
   paintPoints(pen, plan, mark, context, ink);
   paintPlace(pen, plan, mark, ink);
+}
+
+/** The border of a region and the path through the points, each on a rim of paper so that it shows on any colour. */
+function paintOver(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, ink: Ink): void {
+  const { x, y } = plan;
+  const pieces = mark.outline?.data ?? [];
+  const path = mark.joined ? (mark.points?.shape[0] ?? 0) : 0;
+  if (!pieces.length && path < 2) return;
+  pen.save();
+  pen.beginPath();
+  pen.rect(x.from, y.to, x.to - x.from, y.from - y.to);
+  pen.clip();
+  pen.lineJoin = "round";
+  for (const [colour, wider] of [[ink.paper, 2], [ink.ink, 0]] as const) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = 2 + wider;
+    pen.beginPath();
+    for (let i = 0; i < pieces.length; i += 4) {
+      pen.moveTo(x.at(pieces[i] as number), y.at(pieces[i + 1] as number));
+      pen.lineTo(x.at(pieces[i + 2] as number), y.at(pieces[i + 3] as number));
+    }
+    pen.stroke();
+    pen.lineWidth = 1 + wider;
+    pen.beginPath();
+    for (let i = 0; i < path; i++) pen.lineTo(...where(mark, plan, i));
+    pen.stroke();
+  }
+  pen.restore();
 }
 
 /** A cross where a point handle stands. */

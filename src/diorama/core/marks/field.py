@@ -18,6 +18,8 @@ class Field(Mark, frozen=True, kw_only=True, omit_defaults=True):
     point_values: Array | None = None  # (n,): the class index, or the true value through limits
     point_keys: tuple[str, ...] = ()
     wrong: Array | None = None  # (n,) bool
+    joined: bool = False  # the points are a path, in their order
+    outline: Array | None = None  # (pieces, 4): the border of a region, each piece a line from x, y to x, y
     x_title: str = ""
     y_title: str = ""
     size: int = 300
@@ -26,6 +28,8 @@ class Field(Mark, frozen=True, kw_only=True, omit_defaults=True):
         check_shape(self, "values", self.values, (2, 3))
         if self.values.ndim == 2 and self.limits is None:
             raise UsageError("a field of numbers needs limits")
+        if self.outline is not None:
+            check_length(self, "outline", self.outline.shape, (len(self.outline), 4))
         if self.points is not None:
             check_length(self, "points", self.points.shape, (len(self.points), 2))
             if self.point_keys:

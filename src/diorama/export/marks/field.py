@@ -45,7 +45,15 @@ def draw(mark: Field, style: Style) -> Sheet:
     flip = [None if a is None else a[::-1] for a in (cells.colours, cells.nan, cells.clipped)]
     sheet.raster(plot.left, plot.top, plot.right - plot.left, plot.bottom - plot.top, Cells(*flip))  # type: ignore[arg-type]
     sheet.place(base, 0, 0)
+    if mark.outline is not None:
+        for x0, y0, x1, y1 in np.asarray(mark.outline, float):
+            ends = plot.x(np.array([x0, x1])), plot.y(np.array([y0, y1]))
+            for ink, width in ((PAPER, 3.5), (INK, 1.8)):
+                sheet.line(*ends, ink, width, clip=plot.clip)
     if mark.points is not None:
+        if mark.joined:
+            for ink, width in ((PAPER, 2.6), (INK, 1.0)):
+                sheet.line(plot.x(mark.points[:, 0]), plot.y(mark.points[:, 1]), ink, width, clip=plot.clip)
         _points(sheet, mark, plot.x(mark.points[:, 0]), plot.y(mark.points[:, 1]), plot.clip)
     _drawn(sheet, mark, plot)
     y = sheet.height + 4

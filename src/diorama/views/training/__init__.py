@@ -23,6 +23,7 @@ ROOM = Room(
         Place("surrogate", columns=12, rows=5),
         Place("guide", columns=12, rows=4),
         Place("convergence", columns=12, rows=5),
+        Place("loss_slice", columns=12, rows=4),
     ),
     input=(
         Place("activations", columns=12, rows=5),

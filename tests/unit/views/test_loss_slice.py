@@ -1,0 +1,176 @@
+"""The loss around the weights: against slow evaluations, planted bowls, and rescaled networks that answer alike."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.core.errors import NotApplicable, UsageError
+from diorama.core.marks import Field, Number
+from diorama.core.picture import Picture
+from diorama.run import Run
+from diorama.scene import Scene
+from diorama.views.training._slice import drawn, outline
+
+
+def _net(norm: bool = False) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        middle = [nn.BatchNorm2d(3)] if norm else []
+        return nn.Sequential(nn.Conv2d(1, 3, 3), *middle, nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).eval()
+
+
+def _data() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(2)), torch.arange(24) % 3
+
+
+def _field(picture: Picture) -> Field:
+    found = picture.body.children[0]  # type: ignore[union-attr]
+    assert isinstance(found, Field)
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Six steps of a small network with a snapshot at each."""
+    model, (x, y) = _net().train(), _data()
+    optimizer = torch.optim.SGD(model.parameters(), 0.3, momentum=0.8)
+    path = tmp_path_factory.mktemp("slice") / "run"
+    with diorama.watch(model, path, probe=(x, y), optimizer=optimizer, every=1, snapshots=1) as recorder:
+        for _ in range(6):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss.detach())
+    return diorama.open(path)
+
+
+def test_each_place_has_the_loss_of_the_moved_weights() -> None:
+    """A slow copy with weights moved by hand answers with the loss that the picture shows, and the centre is the network."""
+    model, (x, y) = _net(), _data()
+    field = _field(Scene(model, x, y).view("loss_slice", places=5, seed=3, reach=0.5))
+    first, second = drawn({name: p.detach() for name, p in model.named_parameters()}, 3)
+    for row, column in ((0, 0), (2, 2), (1, 4)):
+        moved = copy.deepcopy(model)
+        with torch.no_grad():
+            for name, parameter in moved.named_parameters():
+                parameter += (-0.5 + 0.25 * column) * first[name] + (-0.5 + 0.25 * row) * second[name]
+            wanted = nn.functional.cross_entropy(moved(x), y)
+        assert field.values[row, column] == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_random_directions_are_as_long_as_the_filters() -> None:
+    """Filter normalisation of Li et al.: each filter of a direction has the norm of the network's own; biases stay."""
+    weights = {name: p.detach() for name, p in _net().named_parameters()}
+    for direction in drawn(weights, 0):
+        for name, value in weights.items():
+            norms = direction[name].flatten(1).norm(dim=1) if value.ndim > 1 else direction[name]
+            wanted = value.flatten(1).norm(dim=1) if value.ndim > 1 else torch.zeros_like(value)
+            torch.testing.assert_close(norms, wanted)
+
+
+def test_rescaling_a_filter_and_its_partner_changes_nothing() -> None:
+    """A network that answers alike has the same slice, whatever the scales of its filters."""
+    model, (x, y) = _net(), _data()
+    scaled = copy.deepcopy(model)
+    with torch.no_grad():
+        scaled[0].weight[1] *= 7
+        scaled[0].bias[1] *= 7
+        scaled[2].weight[:, 1] /= 7
+        scaled[2].weight[2] *= 0.2
+        scaled[2].bias[2] *= 0.2
+        scaled[5].weight[:, 32:48] /= 0.2
+    one, other = (_field(Scene(net, x, y).view("loss_slice", places=5)).values for net in (model, scaled))
+    np.testing.assert_allclose(one, other, rtol=1e-3)
+    assert one.std() > 1e-3
+
+
+def test_the_centre_is_the_recorded_loss_and_the_path_lies_where_it_went(run: Run) -> None:
+    """The check of the centre is zero, snapshots lie at their projections, and their principal plane holds nearly all of the way."""
+    scene = run.scene(4)
+    picture = scene.view("loss_slice", places=5, directions="trajectory")
+    checks = {check.name: check.value for check in picture.checks}
+    assert checks["centre"] < 1e-5
+    field = _field(picture)
+    assert field.points is not None
+    assert field.point_keys == tuple(f"step:{step}" for step in run.snapshots)
+    np.testing.assert_allclose(field.points[run.snapshots.index(4)], 0, atol=1e-5)
+    rows = np.stack([np.concatenate([value.numpy().ravel() for value in run.state(step).values()]) for step in run.snapshots])
+    rows = rows.astype(np.float64) - rows[-1]
+    axes = np.linalg.svd(rows, full_matrices=False)[2][:2]
+    wanted = (rows - rows[run.snapshots.index(4)]) @ axes.T
+    np.testing.assert_allclose(np.abs(field.points), np.abs(wanted), atol=1e-4)
+    within = np.square(wanted).sum() / np.square(rows - rows[run.snapshots.index(4)]).sum()
+    assert checks["path within the plane"] == pytest.approx(within, rel=1e-3)
+
+
+def test_the_plane_stays_while_time_is_scrubbed(run: Run) -> None:
+    """Extent and colours are those of the run, not of the step."""
+    fields = [_field(run.scene(step).view("loss_slice", places=3, directions="trajectory")) for step in (0, 6)]
+    assert fields[0].extent == pytest.approx(fields[1].extent, rel=1e-4)
+    assert fields[0].limits is not None
+    assert fields[1].limits is not None
+    assert fields[0].limits.high == fields[1].limits.high
+
+
+def test_a_way_between_steps_ends_at_the_other_network(run: Run) -> None:
+    """At the place 1,0 the loss is that of the other step, and so are the answers."""
+    scene = run.scene(1)
+    picture = scene.view("loss_slice", places=5, directions="between", to=6, at="1,0")
+    wanted = run.scene(6).losses().mean()
+    field, tried = picture.body.children  # type: ignore[union-attr]
+    assert field.values[2, 3] == pytest.approx(float(wanted), rel=1e-4)
+    numbers = {child.label: child.value for child in tried.children if isinstance(child, Number)}
+    assert numbers["loss at the cross"] == pytest.approx(float(wanted), rel=1e-4)
+    changed = (run.scene(6).predictions() != scene.predictions()).sum()
+    assert numbers["answers that change"] == int(changed)
+
+
+def test_the_outline_is_the_border_of_the_region() -> None:
+    """One good cell in the middle has four borders, and none stands at the edge of the plane."""
+    good = np.zeros((3, 3), bool)
+    good[1, 1] = True
+    pieces = {tuple(piece) for piece in outline(good, (0, 3, 0, 3)).tolist()}
+    assert pieces == {(1, 1, 1, 2), (2, 1, 2, 2), (1, 1, 2, 1), (1, 2, 2, 2)}
+    assert not len(outline(np.ones((3, 3), bool), (0, 3, 0, 3)))
+
+
+def test_batch_norm_says_which_statistics_it_has_and_the_network_stays() -> None:
+    """Statistics at hand or anew give other slices with the same centre; the user's model is as it was."""
+    model, (x, y) = _net(norm=True), _data()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    scene = Scene(model, x, y)
+    kept, anew = (scene.view("loss_slice", places=5, statistics=which) for which in ("snapshot", "anew"))
+    assert "keeps the statistics" in kept.caption
+    assert "statistics of its own" in anew.caption
+    one, other = _field(kept).values, _field(anew).values
+    assert one[2, 2] == pytest.approx(other[2, 2])
+    assert np.abs(one - other).max() > 1e-3
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_what_cannot_be_drawn_says_why(run: Run, tmp_path: Path) -> None:
+    """One sentence for a model without a training, for a place that is none, for weights that are no numbers."""
+    model, (x, y) = _net(), _data()
+    scene = Scene(model, x, y)
+    with pytest.raises(NotApplicable, match="three snapshots"):
+        scene.view("loss_slice", directions="trajectory")
+    with pytest.raises(NotApplicable, match="second one"):
+        scene.view("loss_slice", directions="between")
+    with pytest.raises(UsageError, match="two numbers"):
+        scene.view("loss_slice", at="here")
+    with pytest.raises(NotApplicable, match="no labels"):
+        Scene(model, x).view("loss_slice")
+    with torch.no_grad():
+        model[0].weight.fill_(float("nan"))
+    picture = Scene(model, x, y).view("loss_slice", places=3)
+    assert "Some weights are not numbers here" in picture.caption
+    assert np.isnan(_field(picture).values).all()
