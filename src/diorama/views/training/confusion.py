@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...core.colour import magnitude
+from ...core.colour import magnitude, symmetric
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from ...core.marks import Heatmap
-from ...core.picture import Picture, Progress
+from ...core.marks import Column, Group, Heatmap, Table
+from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key
 from ...scene import Scene
+from ...scene.sets import named
+from .. import inputs
+from ..grouping import alike
 from ..view import View
 
-MANY = 40
-"""Beyond so many classes only those are shown that occur."""
+TASKS = ("classification", "segmentation", "multi_label")
+FEW = 12
+"""So many classes have their numbers written into the cells."""
+
+Floats = NDArray[np.float64]
 
 
 class Confusion(View):
     """How often each class is answered with each class: rows are the truth, columns the network's answer.
 
-    *Meaning* the diagonal is what is answered rightly; a bright cell beside it is a mix-up of two classes.
-    *Units* the share of a row's examples, or their number.
-    *Cost* one pass over the first 512 examples of the probe set.
+    *Meaning* the diagonal is what is answered rightly; a bright cell beside it is a mix-up of two classes. Of several labels
+    each row tells how often it was found, missed, and said where it was not. A segmentation counts places. Compared with another
+    step or network, blue cells have grown and orange ones shrunk. Classes beyond ``most`` are folded into one row and column, the
+    least mixed-up first. A chosen cell shows its examples.
+    *Units* the share of a row's examples (of a segmentation, places), or their number.
+    *Error* none; the check is the share answered rightly, of a segmentation the mean intersection over union.
+    *Cost* one pass over the first 512 examples of the probe set; two where two are compared.
     """
 
     title = "Confusion"
@@ -31,57 +44,249 @@ class Confusion(View):
     answers = True
     family = "process"
     papers = ("Bruckner 2014, ml-o-scope",)
-    rows = ("C12",)
+    rows = ("C12", "E13")
+    follows = ("class",)
 
     share: bool = knob(True, "Show the share of each row rather than the number of examples.", main=True)
-    errors: bool = knob(False, "Leave out the diagonal, so that rare mix-ups show.")
+    errors: bool = knob(False, "Leave out the diagonal, so that rare mix-ups show.", main=True)
+    order: str = knob(
+        "auto", "Classes by number, classes that are mixed up side by side, or so where there are many.",
+        choices=("auto", "number", "similarity"), main=True,
+    )
+    since: int | None = knob(None, "Show what changed since this earlier step.", kind="step")
+    most: int = knob(40, "The most classes that are shown: the most mixed-up; all others are folded into one.", low=2, high=400)
+    limit: int = knob(24, "The most examples of a chosen cell.", low=1, high=200)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a classifier and the truth."""
-        if scene.task != "classification":
+        if scene.task not in TASKS:
             return "it compares answered classes with true ones, and this model is not a classifier"
         return "it needs the truth of each example; pass y, or probe=(x, y)" if scene.examples.y is None else None
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one pass over the examples."""
-        answers = scene.answers()
-        y = scene.live.y
-        assert y is not None  # fits() has seen it
-        truth, given = scene.reading.truth(y).numpy(), answers.predictions.numpy()
-        truth, given = truth[truth >= 0], given[truth >= 0]
-        size = max(len(scene.classes), int(truth.max(initial=0)) + 1, int(given.max(initial=0)) + 1)
-        counts = np.zeros((size, size))
-        answered = given >= 0
-        np.add.at(counts, (truth[answered], given[answered]), 1)
-        right = np.trace(counts) / max(1, len(truth))
-        present = np.flatnonzero(counts.sum(0) + counts.sum(1)) if size > MANY else np.arange(size)
-        counts = counts[np.ix_(present, present)]
+        before = scene.at(self.since) if self.since is not None and self.since != scene.step else scene.other
+        if before is not None and (before.task != scene.task or before.examples.y is None):
+            raise NotApplicable("the other network answers another question, or has no truth, so their mix-ups cannot be compared")
+        if scene.task == "multi_label":
+            yield self._labels(scene, selection, before)
+            return
+        found = _Counts.of(scene)
+        then = _Counts.of(before, found.size) if before is not None else None
+        if then is not None and then.size > found.size:
+            found = _Counts.of(scene, then.size)
+        shown, folded = self._chosen(found.counts if then is None else found.counts + then.counts)
+        counts = _folded(found.counts, shown, folded)
+        values = self._values(counts) if then is None else self._values(counts) - self._values(_folded(then.counts, shown, folded))
+        names = tuple(scene.classes[k] if k < len(scene.classes) else str(k) for k in shown)
+        keys = tuple(number_key("class", int(k)) for k in shown)
+        if len(folded):
+            names, keys = (*names, f"{len(folded)} others"), (*keys, "")
+        unit = "share" if self.share else found.unit
+        limits = symmetric(values, 1.0 if self.share and not self.errors else None, unit=unit)
+        if then is None:
+            limits = magnitude(values, 0, 1.0 if self.share and not self.errors else None, unit=unit)
+        heat = Heatmap(
+            values=values, limits=limits, row_labels=names, column_labels=names, row_keys=keys, column_keys=keys, row_title="truth",
+            column_title="answer", square=True, numbers=len(names) <= FEW, size=22 if len(names) <= FEW else 10,
+        )
+        notes = [f"{len(folded)} of {found.size} classes, the least mixed-up, are folded into one row and column"] if len(folded) else []
+        absent = int((found.counts.sum(0) + found.counts.sum(1) == 0).sum())
+        notes += [f"{absent} of {found.size} classes do not occur"] if absent and found.size > self.most else []
+        caption = _caption(found, scene) if then is None else _changed(found, then, scene, before)
+        cell = self._cell(scene, selection, found) if scene.task == "classification" else None
+        body = heat if cell is None else Group(children=(heat, cell))
+        checks: tuple[Check, ...] = ()
+        if scene.task == "segmentation":
+            checks = (Check(
+                name="mean intersection over union", value=_overlap(found.counts),
+                sentence="the mean over the classes that occur of places of both truth and answer by places of either",
+            ),)
+        yield self.picture(scene, selection, "Confusion", body, caption, note="; ".join(notes), checks=checks)
+
+    def _values(self, counts: Floats) -> Floats:
         values = counts / np.maximum(1, counts.sum(1, keepdims=True)) if self.share else counts.copy()
         if self.errors:
             np.fill_diagonal(values, 0)
-        names = tuple(scene.classes[k] if k < len(scene.classes) else str(k) for k in present)
-        keys = tuple(number_key("class", int(k)) for k in present)
-        few = len(present) <= 12
-        high = 1.0 if self.share and not self.errors else None
+        return values
+
+    def _chosen(self, counts: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The classes that are shown, in order, and those that are folded into one."""
+        size = len(counts)
+        mixed = counts - np.diag(np.diag(counts))
+        weight = mixed.sum(0) + mixed.sum(1) + 1e-6 * (counts.sum(0) + counts.sum(1))
+        shown = np.arange(size)
+        if size > self.most:
+            shown = np.sort(np.argsort(-weight, kind="stable")[: self.most])
+            shown = shown[(counts.sum(0) + counts.sum(1))[shown] > 0]
+        folded = np.setdiff1d(np.flatnonzero(counts.sum(0) + counts.sum(1)) if size > self.most else np.arange(size), shown)
+        if (self.order == "similarity" or (self.order == "auto" and size > FEW)) and len(shown) > 2 and mixed.any():
+            # Two classes are alike where they are taken for the same, each also for itself.
+            both = (mixed + mixed.T + np.diag(2 * np.maximum(1, np.diag(counts))))[np.ix_(shown, shown)]
+            shown = shown[alike(both / np.sqrt(np.maximum(1e-12, (both**2).sum(1, keepdims=True))))]
+        return shown, folded
+
+    def _cell(self, scene: Scene, selection: Selection, found: _Counts) -> Table | None:
+        """The examples of the chosen cell: of two chosen classes the truth and the answer; of one all its examples, wrong first."""
+        chosen = [key.number for key in selection.all("class")]
+        if not chosen:
+            return None
+        row = chosen[-2] if len(chosen) > 1 else chosen[-1]
+        if len(chosen) > 1:
+            members = np.flatnonzero((found.truth == row) & (found.given == chosen[-1]))
+            title = f"{named(scene, row)} that is taken for {named(scene, chosen[-1])}"
+        else:
+            members = np.flatnonzero(found.truth == row)
+            members = members[np.argsort(found.given[members] == row, kind="stable")]
+            title = f"examples of {named(scene, row)}, wrong ones first"
+        shown = found.numbers[members[: self.limit]]
+        answers = found.given[members[: self.limit]]
+        if not len(shown):
+            return Table(columns=(Column(name="example", kind="text", texts=()),), title=f"no example is {title}")
+        texts = tuple(named(scene, int(k)) for k in answers)
+        of = f", {len(shown)} of {len(members)}" if len(shown) < len(members) else ""
+        return Table(
+            columns=(
+                inputs.column(scene, shown.tolist()), Column(name="number", numbers=shown.astype(float)),
+                Column(name="answer", kind="class", numbers=answers.astype(float), texts=texts),
+            ),
+            row_keys=tuple(number_key("example", int(k)) for k in shown), flagged=answers != row, title=title + of,
+        )
+
+    def _labels(self, scene: Scene, selection: Selection, before: Scene | None) -> Picture:
+        """Of several labels: how often each was found, missed, and said where it was not."""
+        shares, counts = _label_shares(scene)
+        then = _label_shares(before)[0] if before is not None else None
+        if then is not None and then.shape != shares.shape:
+            raise NotApplicable("the other network has other labels, so their mix-ups cannot be compared")
+        values = (shares if self.share else counts) if then is None else shares - then
+        weight = counts[:, 1] + counts[:, 2]
+        shown = np.arange(len(values))
+        if len(values) > self.most:
+            shown = np.argsort(-weight, kind="stable")[: self.most]
+        values = values[shown]
+        names = tuple(scene.classes[k] if k < len(scene.classes) else str(k) for k in shown)
+        limits = symmetric(values, 1.0, unit="share") if then is not None else magnitude(
+            values, 0, 1.0 if self.share else None, unit="share" if self.share else "examples"
+        )
         heat = Heatmap(
-            values=values, limits=magnitude(values, 0, high, unit="share" if self.share else "examples"),
-            row_labels=names, column_labels=names, row_keys=keys, column_keys=keys, row_title="truth",
-            column_title="answer", square=True, numbers=few, size=22 if few else 10,
+            values=values, limits=limits, row_labels=names, column_labels=("found", "missed", "said wrongly", "rightly not said"),
+            row_keys=tuple(number_key("class", int(k)) for k in shown), row_title="label", numbers=len(names) <= FEW, size=22,
         )
-        note = f"the {len(present)} of {size} classes that occur" if len(present) < size else ""
-        missing = int((~answered).sum())
-        yield self.picture(
-            scene, selection, "Confusion", heat, _caption(counts, names, right, len(truth), missing), note=note
+        found, missed, wrong, _ = counts.sum(0)
+        caption = (
+            f"Each row is a label: of the examples that have it, how many the network found and missed; of those that do not, how many it "
+            f"gave it to and left. Of {int(found + missed)} labels {int(found)} are found, {int(missed)} missed; {int(wrong)} are said wrongly."
         )
+        if weight.any():
+            worst = int(weight.argmax())
+            caption += f" Most often wrong is {scene.classes[worst] if worst < len(scene.classes) else worst}, {int(weight[worst])} times."
+        if then is not None:
+            caption += f" Shown is what changed since {_where(scene, before)}."
+        note = f"the {len(shown)} labels with most mistakes of {len(counts)}" if len(shown) < len(counts) else ""
+        return self.picture(scene, selection, "Confusion", heat, caption, note=note)
 
 
-def _caption(counts: np.ndarray, names: tuple[str, ...], right: float, total: int, missing: int) -> str:
+@dataclasses.dataclass
+class _Counts:
+    """What was answered with what: a matrix, and where each example has one class, which example it was."""
+
+    counts: Floats
+    truth: NDArray[np.int64]
+    given: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    unit: str
+    missing: int
+
+    @property
+    def size(self) -> int:
+        return len(self.counts)
+
+    @property
+    def total(self) -> int:
+        return len(self.truth)
+
+    @classmethod
+    def of(cls, scene: Scene, least: int = 0) -> _Counts:
+        y = scene.live.y
+        assert y is not None  # fits() has seen it
+        truth, given = scene.reading.truth(y).numpy(), scene.answers().predictions.numpy()
+        numbers = np.broadcast_to(np.arange(len(truth)).reshape(-1, *[1] * (truth.ndim - 1)), truth.shape)
+        known = truth >= 0
+        truth, given, numbers = truth[known], given[known], numbers[known]
+        size = max(len(scene.classes), least, int(truth.max(initial=0)) + 1, int(given.max(initial=0)) + 1)
+        answered = given >= 0
+        # One number a pair: a segmentation has millions of places.
+        pairs = truth[answered].astype(np.int64) * size + given[answered]
+        counts = np.bincount(pairs, minlength=size * size).reshape(size, size).astype(np.float64)
+        unit = "places" if scene.task == "segmentation" else "examples"
+        return cls(counts, truth, given, numbers, unit, int((~answered).sum()))
+
+
+def _folded(counts: Floats, shown: NDArray[np.int64], folded: NDArray[np.int64]) -> Floats:
+    """The shown classes, and all folded ones as one at the end."""
+    whole = counts[np.ix_(shown, shown)]
+    if not len(folded):
+        return whole
+    made = np.zeros((len(shown) + 1, len(shown) + 1))
+    made[:-1, :-1] = whole
+    made[-1, :-1] = counts[np.ix_(folded, shown)].sum(0)
+    made[:-1, -1] = counts[np.ix_(shown, folded)].sum(1)
+    made[-1, -1] = counts[np.ix_(folded, folded)].sum()
+    return made
+
+
+def _overlap(counts: Floats) -> float:
+    """The mean intersection over union of the classes that occur."""
+    both = np.diag(counts)
+    either = counts.sum(0) + counts.sum(1) - both
+    there = either > 0
+    return float((both[there] / either[there]).mean()) if there.any() else float("nan")
+
+
+def _label_shares(scene: Scene) -> tuple[Floats, Floats]:
+    y = scene.live.y
+    assert y is not None  # fits() has seen it
+    truth, known, said = scene.reading.truth(y).numpy(), scene.reading.known(y).numpy(), scene.answers().predictions.numpy()
+    cells = [truth & said, truth & ~said, ~truth & said, ~truth & ~said]
+    counts = np.stack([(cell & known).sum(0) for cell in cells], 1).astype(np.float64)
+    have, lack = np.maximum(1, counts[:, :2].sum(1, keepdims=True)), np.maximum(1, counts[:, 2:].sum(1, keepdims=True))
+    return np.concatenate([counts[:, :2] / have, counts[:, 2:] / lack], 1), counts
+
+
+def _caption(found: _Counts, scene: Scene) -> str:
+    counts = found.counts
     mixed = counts - np.diag(np.diag(counts))
-    said = f"Rows are the truth, columns the answers: {100 * right:.1f} % of {total} examples are on the diagonal. "
-    if missing:
-        said += f"{missing} of them have no answer, as their scores are not numbers. "
+    right = np.trace(counts) / max(1, found.total)
+    said = f"Rows are the truth, columns the answers: {100 * right:.1f} % of {found.total:,} {found.unit} are on the diagonal. "
+    if found.missing:
+        said += f"{found.missing:,} of them have no answer, as their scores are not numbers. "
     if not mixed.any():
-        return said.rstrip() if missing == total else said + "No class is taken for another."
+        return said.rstrip() if found.missing == found.total else said + "No class is taken for another."
     row, column = np.unravel_index(mixed.argmax(), mixed.shape)
-    return said + f"{names[row]} is taken for {names[column]} most often, {int(mixed[row, column])} times."
+    most = f"{named(scene, int(row))} is taken for {named(scene, int(column))} most often, {int(mixed[row, column]):,} times."
+    return said + most + (" Click a cell to see its examples." if scene.task == "classification" else "")
+
+
+def _where(scene: Scene, before: Scene | None) -> str:
+    assert before is not None
+    same = before.run is not None and scene.run is not None and before.run.path == scene.run.path
+    return f"step {before.step:,}" if same else f"{before.name}" + (f" at step {before.step:,}" if before.step is not None else "")
+
+
+def _changed(found: _Counts, then: _Counts, scene: Scene, before: Scene | None) -> str:
+    change = found.counts - then.counts
+    right = [100 * np.trace(each.counts) / max(1, each.total) for each in (found, then)]
+    said = (
+        f"What differs from {_where(scene, before)}: blue cells have more {found.unit} here, orange ones fewer. {right[0]:.1f} % are right here, "
+        f"{right[1]:.1f} % there. "
+    )
+    np.fill_diagonal(change, 0)
+    if not change.any():
+        return said + "No mix-up has become more or less."
+    for sign, word in ((1, "grew"), (-1, "shrank")):
+        row, column = np.unravel_index((sign * change).argmax(), change.shape)
+        if sign * change[row, column] > 0:
+            said += f"The mix-up of {named(scene, int(row))} for {named(scene, int(column))} {word} most, by {int(abs(change[row, column])):,}. "
+    return said.rstrip()

@@ -53,11 +53,8 @@ class Influence(View):
     limit: int = knob(12, "So many proponents, and so many opponents.", low=1, high=200)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs labels, a task, and gradients."""
-        reason = super().fits(scene)
-        if reason is not None:
-            return reason
         if scene.edits:
             return "gradients are those of the training, in which there are no edits; take them back"
         if not scene.task:
