@@ -198,7 +198,7 @@ def _paths(found: Moves, order: Sequence[int], step: int | None) -> Lines:
         thick = 0.45 * np.repeat(rate[k], 2)
         middle = np.full(len(x), float(len(order) - place))
         series.append(Series(
-            name=f"{place + 1}. {found.layers[k]}", x=x, y=middle, low=middle - thick - 0.015, high=middle + thick + 0.015, band=True,
+            name=f"{place + 1}. {found.layers[k]}", x=x, y=middle, low=middle - thick - 0.015, high=middle + thick + 0.015,
             key=layer_key(found.layers[k]), colour=place,
         ))
     return Lines(
