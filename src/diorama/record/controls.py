@@ -218,7 +218,24 @@ class Controls:
             rate = group.optimizer.param_groups[group.index]["lr"]
             yield "learning_rate" if k == 0 else f"learning_rate/{k}", float(rate) * group.factor
 
+    def rates(self) -> dict[str, float]:
+        """The learning rates in force, as one mapping."""
+        groups = self.factors.groups
+        if len(groups) == 1 and type(rate := groups[0].content["lr"]) is float:
+            return {"learning_rate": rate * groups[0].factor}
+        return dict(self.learning_rates())
+
     # What the recorder calls.
+
+    @property
+    def touched(self) -> bool:
+        """Whether a person's wish is in force that each step has to see to: a factor, a frozen layer, a pause."""
+        return self.paused or self.stopped or self.factors.active or bool(self.subject.frozen.layers)
+
+    @property
+    def next_look(self) -> float:
+        """When it is time to look for commands again."""
+        return self._looked + _LOOK
 
     def due(self, now: float) -> bool:
         """Whether it is time to look for commands again, or a person lets the training wait."""

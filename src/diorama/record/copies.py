@@ -20,6 +20,7 @@ from .snapshots import Plan
 
 _LIVE_PERIOD = 1.0
 _LIVE_SHARE = 0.02
+_ASKED_AGAIN = 1000
 _LIVE_WITHIN = 4.0
 """Seconds for which one sign of a watcher counts."""
 
@@ -56,6 +57,17 @@ class Copies:
     def warning(self) -> str:
         """What will not fit into the budget, in a sentence for the beginning."""
         return self._budget.warning(self._size(), state_size(self._subject.optimizers))
+
+    @property
+    def waits(self) -> bool:
+        """Whether something has to be settled, or copied, at the end of the next step."""
+        return self._reshaped or self._owed
+
+    def rest_until(self, number: int) -> int:
+        """The step up to which no snapshot can be due. One that found no time is asked for again when the recorder next
+        looks at what people want."""
+        planned = self.plan.next
+        return planned if planned > number or self.plan.asked else number + _ASKED_AGAIN
 
     def due(self, number: int, now: float) -> None:
         """Take a snapshot at the end of this step, where the plan or a new architecture wants one."""

@@ -23,8 +23,13 @@ from .layer_reader import LayerReader
 from .pace import FIRST, Pace
 from .reduction import copies, reduce
 from .signals import Signal
+from .signals.learning_rate import LearningRate
+from .signals.metrics import Metrics
 from .step import LayerReading, Step
 
+LOOK = frozenset({"probe"})
+"""What a look at the probe set is read for."""
+_NEVER = 2**62
 _OF_THE_OPTIMIZER = frozenset({"gradients", "updates"})
 """What is read where an optimizer steps."""
 Report = Callable[[Exception], None]
@@ -44,17 +49,20 @@ class Observer:
         """Parameters that are read together, where there are very many."""
         self.pace = pace
         self._periods = [(signal, signal.period(0 if pace.auto else pace.every)) for signal in signals]
-        self._always = tuple(signal for signal, period in self._periods if period == 1)
+        self.always = tuple(signal for signal, period in self._periods if period == 1)
+        """Signals that are read at every step …"""
+        self.plain = tuple(map(type, self.always)) == (Metrics, LearningRate)
+        """… and whether they are those alone that hand on what a step is told, so that nobody need be asked."""
         self._paced = any(not period for _, period in self._periods)
         self._stride = math.gcd(*(period or FIRST for _, period in self._periods if period != 1))
-        self._always_needs = frozenset[str]().union(*(signal.needs for signal in self._always))
+        self._always_needs = frozenset[str]().union(*(signal.needs for signal in self.always))
         # Where every step is read, the memory of the copies is used again.
         self._keeps = "updates" in self._always_needs
         self._report = report
         self._factors, self._reader = factors or Factors(()), reader
         self.number = 0
         """The step that is prepared."""
-        self.due: Sequence[Signal] = self._always
+        self.due: Sequence[Signal] = self.always
         """The signals that are read at the step that is prepared …"""
         self.needs = self._always_needs
         """… and what they read."""
@@ -72,6 +80,8 @@ class Observer:
         self.probe_balance: Any = None
         self._gradients: dict[str, HistogramValue] = {}
         self._by_hooks = self._follows_all = False
+        self._follows = True
+        """Whether the optimizers' steps matter: something is read, or a person's wish is in force."""
         self._stepped = False
         """Whether an optimizer has stepped since the step was prepared."""
         self._owed: tuple[Signal, ...] = ()
@@ -93,8 +103,21 @@ class Observer:
             self._follows_all &= optimizer is not None
             if optimizer is not None:
                 self._by_hooks = True
+                # They stay: a loop may call step() from a hook of its own, while the optimizer goes through all of them.
                 self._handles.append(optimizer.register_step_pre_hook(self._pre))
                 self._handles.append(optimizer.register_step_post_hook(self._post))
+
+    def rests_until(self, number: int, looks: bool) -> int:
+        """The step at whose end there is something to do: the one before that at which more is due than numbers.
+
+        ``number`` is the one that is prepared; without ``looks``, those at the probe set are none.
+        """
+        if self.needs or self._owed:
+            return number
+        periods = [
+            period or self.pace.every for signal, period in self._periods if period != 1 and (looks or signal.needs != LOOK)
+        ]
+        return min(((number // period + 1) * period for period in periods), default=_NEVER) - 1
 
     def _adopt(self) -> None:
         """The training changed: what was copied before does not go with its tensors any more."""
@@ -117,7 +140,7 @@ class Observer:
         if self._changes or self._before or self._gradients or self._norms:
             self._before, self._changes, self._updates, self._gradients, self._norms = {}, {}, {}, {}, {}
         slower = self.reads = False
-        self.due, self.needs = self._always, self._always_needs
+        self.due, self.needs = self.always, self._always_needs
         if self._stride and number % self._stride == 0:
             if self._paced and number % self.pace.every == 0:
                 slower = self.pace.slower(number)
@@ -129,6 +152,7 @@ class Observer:
             self.due = [*self.due, *(signal for signal in self._owed if signal not in self.due)]
             self.needs = self.needs.union(*(signal.needs for signal in self._owed))
         self._stepped = False
+        self._follows = bool(self.needs or self._factors.active or self._subject.frozen.layers)
         if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
         if "batch" in self.needs and self.batch is not None:
@@ -145,6 +169,8 @@ class Observer:
             self._norms = norms
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._follows:
+            return
         grads = None
         try:
             self._stepped = True
@@ -160,6 +186,8 @@ class Observer:
             self._report(error)
 
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._follows:
+            return
         grads = None
         try:
             if not (self._before or self._factors.active or self._subject.frozen.layers):
@@ -209,8 +237,8 @@ class Observer:
         between = self._follows_all and not self._stepped
         owed, self._owed = self._owed, ()
         if between:
-            self._owed = tuple(s for s in self.due if s.needs & _OF_THE_OPTIMIZER and s not in self._always)
-            if owed and set(self.due) <= {*owed, *self._always} and not self._always_needs:
+            self._owed = tuple(s for s in self.due if s.needs & _OF_THE_OPTIMIZER and s not in self.always)
+            if owed and set(self.due) <= {*owed, *self.always} and not self._always_needs:
                 return step
         self._subject.look()
         if "gradients" in self.needs and not between:

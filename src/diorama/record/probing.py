@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import Callable
@@ -76,6 +77,13 @@ class Prober:
             self._next = 2 * number
             return True
         return self._spent + self.cost <= SHARE * elapsed + _FREE
+
+    def rests(self) -> tuple[bool, float]:
+        """Whether a look may come at any step from here on; and if not, the time before which there is none."""
+        at = self._began + (self._spent + self.cost - _FREE) / SHARE
+        if (self._looks <= _EARLY and self.cost < _CHEAP) or at <= time.monotonic():
+            return True, math.inf
+        return False, at
 
     def look(self) -> ProbeReading:
         """Look once."""

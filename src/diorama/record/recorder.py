@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,10 +25,11 @@ from .beginning import Begun, Content, begin
 from .controls import Controls
 from .copies import Copies
 from .holding import held
-from .observing import Observer
-from .pace import timed
+from .observing import LOOK, Observer
+from .pace import SHARE, timed
 from .probing import Prober
 from .setting_up import Watched, prepared
+from .signals import Signal
 from .step import Step, values_of
 
 _UNREAD = (
@@ -160,6 +161,7 @@ class Recorder:
             self._prober.start()
         setup.pace.start(self.number, self._weights_cost)
         self._observer.prepare(self.number + 1)
+        setup.subject.tell(lambda another: self._attend())
         self._background.start()
         _open.add(self)
 
@@ -172,8 +174,12 @@ class Recorder:
         """
         if self.closed or self._quiet:
             return
-        self.number += 1
+        self.number = number = self.number + 1
         try:
+            # Between readings, and between two looks at what people ask, a step is written down and nothing more.
+            if number < self._rest and time.monotonic() < self._until:
+                self._put(number, scalars, self._observer.always)
+                return
             self._step(scalars)
         except Exception as error:
             self._mishap(error)
@@ -205,6 +211,7 @@ class Recorder:
             return
         self._guarded(lambda: self._subject.trains_with(optimizer) if optimizer is not None else self._subject.look())
         self._guarded(lambda: self._observer.prepare(self.number + 1))
+        self._rest = 0
 
     def close(self) -> None:
         """Write what waits, with a last look at the probe set and a last checkpoint, and let go of the run."""
@@ -240,6 +247,10 @@ class Recorder:
 
     _failed = ""
     _grads: bool | None = None
+    _rest = 0
+    """The step before which none wants more than to be written down …"""
+    _until = 0.0
+    """… and the time up to which nothing else does."""
 
     def _end(self) -> dict[str, Any]:
         how = self._failed or ("stopped" if self.stopped else "finished")
@@ -249,22 +260,43 @@ class Recorder:
         number, now, self._grads = self.number, time.monotonic(), torch.is_grad_enabled()
         controls, observer = self.controls, self._observer
         controls.number = number
+        self._rest = 0
         controls.factors.restore()  # an optimizer's step that raised left them on
         self._subject.frozen.put_back()
         self._copies.settle()
         if observer.number != number:
             observer.prepare(number)  # it was interrupted before this step
-        if observer.needs:
+        if observer.needs and not self._unaffordable(number):
             self._read(number, scalars)
         else:
-            step = Step(number, self._numbers(scalars), dict(controls.learning_rates()))
-            self._background.put(number, time.time(), values_of(observer.due, step, self._mishap))
+            self._put(number, scalars, observer.due)
         self._copies.due(number, now)
         if controls.due(now):
             self._keep_house(now)
         if observer.prepare(number + 1):
             self._event("pace", "every", f"from here on {observer.pace.every} steps lie between two readings: one costs "
-                        f"{observer.pace.cost * 1e3:.3g} ms, and they may take 2 % of the training's time")
+                        f"{observer.pace.cost * 1e3:.3g} ms, and they may take {SHARE * 100:.2g} % of the training's time")
+        if not (controls.touched or self._copies.waits):
+            looks, at = self._prober.rests() if self._prober is not None else (False, controls.next_look)
+            self._rest = min(observer.rests_until(number + 1, looks), self._copies.rest_until(number))
+            self._until = min(at, controls.next_look)
+
+    def _put(self, number: int, scalars: Mapping[str, Any], signals: Sequence[Signal]) -> None:
+        """A step of which the numbers alone are taken: those that the loop passes, and the learning rates."""
+        numbers, rates = self._numbers(scalars), self.controls.rates()
+        if signals is self._observer.always and self._observer.plain:
+            numbers.update(rates)
+        else:
+            numbers = values_of(signals, Step(number, numbers, rates), self._mishap)
+        self._background.put(number, time.time(), numbers)
+
+    def _attend(self) -> None:
+        """The training changed: the next step looks at everything."""
+        self._rest = 0
+
+    def _unaffordable(self, number: int) -> bool:
+        """Whether the one thing due is a look at the probe set, and there is no time for it."""
+        return self._observer.needs == LOOK and (self._prober is None or not self._prober.affordable(number))
 
     def _keep_house(self, now: float) -> None:
         """Several times a second: copies, commands, and what went wrong in the background."""
@@ -283,12 +315,14 @@ class Recorder:
     def _read(self, number: int, scalars: Mapping[str, Any]) -> None:
         """A step at which more is read than the numbers that the loop passes."""
         observer, began = self._observer, time.perf_counter()
-        step = observer.collect(number, self._numbers(scalars), dict(self.controls.learning_rates()))
+        step = observer.collect(number, self._numbers(scalars), self.controls.rates())
         self._copies.settle()
         if observer.unread and not any("activations" in text for text in self._left_out):
             self._say((_UNREAD,), None)
         looked = time.perf_counter()
-        if self._prober is not None and "probe" in observer.needs and self._prober.affordable(number):
+        if self._prober is not None and "probe" in observer.needs and (
+            observer.needs == LOOK or self._prober.affordable(number)
+        ):
             self._guarded(lambda: self._probe(step))
         began += time.perf_counter() - looked
         self._background.put(number, time.time(), values_of(observer.due, step, self._mishap))
@@ -358,6 +392,7 @@ class Recorder:
 
     def _mishap(self, error: Exception) -> None:
         """Something inside went wrong: the training goes on as if it were not recorded."""
+        self._rest = 0
         for recover in (self._recover, self._recover):  # what was itself interrupted is tried once more
             try:
                 recover()

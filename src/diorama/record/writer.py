@@ -37,6 +37,8 @@ from .packing import (
 
 MERGE = 256
 """Steps in the tail that are merged into blocks at once."""
+MANY = 64
+"""Steps of one transaction that become blocks at once, with the tail before them: a loop of tiny steps brings hundreds."""
 FANOUT = 16
 """Blocks of one size that are joined into the next size."""
 LEVELS = 3
@@ -73,10 +75,12 @@ class Writer:
         acknowledged: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Commit steps (number, time, values by name), events, facts and acknowledgements in one transaction."""
-        numbers = dict(self._numbers)
+        numbers, many = dict(self._numbers), len(steps) >= MANY
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            rows = [(step, self._packed(moment, values)) for step, moment, values in steps]
+            rows = [] if many else [(step, self._packed(moment, values)) for step, moment, values in steps]
+            if many:
+                self._merge(steps)
             self._database.executemany(
                 "INSERT INTO tail (step, data, crc) VALUES (?, ?, ?)",
                 [(step, data, zlib.crc32(data)) for step, data in rows],
@@ -100,7 +104,7 @@ class Writer:
             self._layouts.clear()
             self._undo()
             raise
-        self._waiting += len(steps)
+        self._waiting = 0 if many else self._waiting + len(steps)
         if steps:
             self.last_step = max(self.last_step, max(step for step, _, _ in steps))
 
@@ -141,22 +145,39 @@ class Writer:
             return False
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            rows = self._database.execute("SELECT step, data FROM tail ORDER BY step, id").fetchall()
-            kinds = {number: kind for (_, kind), number in self._numbers.items()}
-            scalars, wide = _columns(rows)
-            for number, (steps, values) in scalars.items():
-                self._block(number, 0, steps, pack_scalars(steps, values))
-            for number, block in wide.items():
-                self._block(number, 0, block.steps, block.pack())
-            self._database.execute("DELETE FROM tail")
-            for level in range(LEVELS):
-                self._join(level, kinds)
+            self._merge()
             self._database.execute("COMMIT")
         except BaseException:
             self._undo()
             raise
         self._waiting = 0
         return True
+
+    def _merge(self, more: Sequence[tuple[int, float, Mapping[str, Value]]] = ()) -> None:
+        """Within a transaction: the tail, and steps that never were in it, become blocks."""
+        rows = self._database.execute("SELECT step, data FROM tail ORDER BY step, id").fetchall()
+        alike: dict[tuple[str, ...], tuple[list[int], list[tuple[float, ...]]]] = {}
+        for step, moment, values in more:
+            names = tuple(values)
+            if not _WIDE.isdisjoint(map(type, values.values())):
+                rows.append((step, self._packed(moment, values)))
+                continue
+            held = alike.setdefault(names, ([], []))
+            held[0].append(step)
+            held[1].append((moment, *values.values()))  # type: ignore[arg-type]
+        flat = [
+            (np.array([self._number(name, SCALAR) for name in (TIME, *names)]), np.array(at), np.array(values, np.float64))
+            for names, (at, values) in alike.items()
+        ]
+        scalars, wide = _columns(rows, flat)
+        for number, (steps, column) in scalars.items():
+            self._block(number, 0, steps, pack_scalars(steps, column))
+        for number, block in wide.items():
+            self._block(number, 0, block.steps, block.pack())
+        self._database.execute("DELETE FROM tail")
+        kinds = {number: kind for (_, kind), number in self._numbers.items()}
+        for level in range(LEVELS):
+            self._join(level, kinds)
 
     def _block(self, number: int, level: int, steps: np.ndarray, data: bytes) -> None:
         self._database.execute(
@@ -274,9 +295,9 @@ def last_step(connection: sqlite3.Connection) -> int:
 
 
 def _columns(
-    rows: Sequence[tuple[int, bytes]],
+    rows: Sequence[tuple[int, bytes]], flat: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]] = (),
 ) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, Wide]]:
-    """Turn packed steps into one column a series."""
+    """Turn packed steps into one column a series; ``flat``: steps of the same series as numbers, steps and a table."""
     alike: dict[bytes, tuple[list[int], list[bytes]]] = {}
     gathered: dict[int, tuple[list[int], list[HistogramValue]]] = {}
     lined: dict[int, tuple[list[int], list[Row]]] = {}
@@ -301,7 +322,7 @@ def _columns(
         (np.tile(np.frombuffer(head, "<u4"), len(held[0])), np.repeat(held[0], len(head) // 4),
          np.frombuffer(b"".join(held[1]), "<f8"))
         for head, held in alike.items()
-    ]
+    ] + [(np.tile(numbers, len(steps)), np.repeat(steps, len(numbers)), table.ravel()) for numbers, steps, table in flat]
     numbers, steps, values = (np.concatenate([part[k] for part in parts]) for k in range(3))
     order = np.lexsort((steps, numbers))
     numbers, steps, values = numbers[order].astype(np.int64), steps[order].astype(np.int64), values[order]
