@@ -105,12 +105,16 @@ class LayerReader:
         """Functions, not methods: whoever copies the model while they are on copies no reader."""
 
         def opened(module: nn.Module, args: Any) -> None:
-            if not self._depth:
-                self._begin()
-            self._depth += 1
+            try:
+                if not self._depth:
+                    self._begin()
+                self._depth += 1
+            except Exception as error:
+                self._report(error)
 
         def closed(module: nn.Module, args: Any, output: Any) -> None:
-            self._depth = max(0, self._depth - 1)
+            if self._depth:
+                self._depth -= 1
 
         return opened, closed
 

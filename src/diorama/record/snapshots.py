@@ -26,9 +26,9 @@ FOLDER = "snapshots"
 LIVE = "live.safetensors"
 MOST = 240
 """Snapshots that a run keeps at most."""
-SHARE = 0.01
+SHARE = 0.0075
 """The part of the training's time that automatic snapshots may take …"""
-FREE = 0.005
+FREE = 0.003
 """… and seconds that they may take besides, so that short runs have some."""
 _SPACING = 25
 _TYPES = {

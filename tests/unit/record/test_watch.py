@@ -257,8 +257,8 @@ def test_snapshots_cost_a_small_share_of_the_training() -> None:
     plan, asked = Plan("auto", 10**12), Plan(10, 10**12)
     for each in (plan, asked):
         each.taken(0, seconds=1.0)
-    assert not plan.due(100, elapsed=20.0)
-    assert plan.due(100, elapsed=100.0)
+    assert not plan.due(100, elapsed=0.2 / snapshots.SHARE)
+    assert plan.due(100, elapsed=1.0 / snapshots.SHARE)
     assert asked.due(100, elapsed=20.0)
 
 
