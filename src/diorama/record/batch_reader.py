@@ -79,12 +79,14 @@ class BatchReader:
         reader = self
 
         def seen(module: nn.Module, args: Any, output: Any) -> None:
-            grads = torch.is_grad_enabled()
+            grads = None
             try:
+                grads = torch.is_grad_enabled()
                 if grads:
                     reader._see(args, output)
             except Exception as error:
-                torch.set_grad_enabled(grads)
+                if grads is not None:
+                    torch.set_grad_enabled(grads)
                 reader._report(error)
 
         self._handle = self._model.register_forward_hook(seen)
@@ -128,8 +130,11 @@ class BatchReader:
         """A hook that returns nothing: the gradient goes on as it is."""
 
         def keep(gradient: Tensor) -> None:
-            if self._gradient is None:
-                self._gradient = self._by_rows(gradient.detach())[::stride].clone()
+            try:
+                if self._gradient is None:
+                    self._gradient = self._by_rows(gradient.detach())[::stride].clone()
+            except Exception as error:
+                self._report(error)
 
         return keep
 
