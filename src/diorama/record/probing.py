@@ -35,7 +35,7 @@ _CHEAP = 0.03
 _EARLY = 6
 _RARE = 3.0
 """… if it costs no more than so many steps together; and seconds that looks may take besides."""
-_FREE = 0.003
+_FREE = 0.005
 
 
 class Prober:
