@@ -1,4 +1,4 @@
-"""What is gathered along one way from an input to another: answers, flips, activity, read-outs, units, maps."""
+"""What is measured along one way from an input to another: answers, flips, activity, read-outs, units, maps."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core.errors import NotApplicable
-from ...data import nesting
-from ...methods.attribute import attributions
-from ...methods.method import Looking, Method
-from ...methods.perturbation.morph import Flip, LayerWay, Way, answers, decided, effects, flips, put_back, walk
-from ...methods.readout import ReadOut, fit, pooled
-from ...model.layers import Layer, by_unit
-from ...model.targets import Target
-from ...model.unwrap import fed
-from ...scene import Scene
-from ..units import Shown, main_layers
+from ....core.errors import NotApplicable
+from ....data import nesting
+from ....methods.attribute import attributions
+from ....methods.method import Looking, Method
+from ....methods.perturbation.morph import Flip, LayerWay, Way, answers, decided, effects, flips, put_back, walk
+from ....methods.readout import ReadOut, fit, pooled
+from ....model.layers import Layer, by_unit
+from ....model.targets import Target
+from ....model.unwrap import fed
+from ....scene import Scene
+from ...units import Shown, main_layers
 
 Floats = NDArray[np.float64]
 DEEP = 10
@@ -34,7 +34,7 @@ BATCH = 64
 
 
 @dataclasses.dataclass
-class Told:
+class Measured:
     """One way, with whatever has been found out about it so far."""
 
     way: Way
@@ -45,7 +45,7 @@ class Told:
     active: dict[str, Floats] = dataclasses.field(default_factory=dict)
     means: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     depth: dict[str, tuple[Floats, ReadOut]] = dataclasses.field(default_factory=dict)
-    units: list[Unit] = dataclasses.field(default_factory=list)
+    units: list[UnitChange] = dataclasses.field(default_factory=list)
     margins: tuple[float, float] = (0.0, 0.0)
     """The target just before and just behind the flip."""
     accounted: tuple[str, float] | None = None
@@ -74,7 +74,7 @@ class Told:
 
 
 @dataclasses.dataclass(frozen=True)
-class Unit:
+class UnitChange:
     """What a unit did across the flip."""
 
     layer: str
@@ -86,13 +86,13 @@ class Unit:
     """The target behind the flip, with this unit alone set back."""
 
 
-def travelled(way: Way, count: int) -> Told:
+def travelled(way: Way, count: int) -> Measured:
     """The answers along a way and the places where they flip."""
     places = [k / (count - 1) for k in range(count)]
     scores = torch.cat([there.scores.detach() for _, there in walk(way, places, ())])
     decisions = decided(way.look, scores).cpu()
     found = answers(way.look, scores).double().cpu().numpy()
-    return Told(way, places, found, decisions, flips(way, places, decisions))
+    return Measured(way, places, found, decisions, flips(way, places, decisions))
 
 
 def followed(scene: Scene) -> list[Shown]:
@@ -105,7 +105,7 @@ def followed(scene: Scene) -> list[Shown]:
     return [found[round(k * (len(found) - 1) / (DEEP - 1))] for k in range(DEEP)]
 
 
-def look_inside(told: Told, layers: Sequence[Shown], reads: dict[str, ReadOut]) -> None:
+def look_inside(told: Measured, layers: Sequence[Shown], reads: dict[str, ReadOut]) -> None:
     """Activity, mean activations and read-outs along a way; one more walk."""
     chosen = [one for one in layers if told.way.after(one.source)]
     found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {one.name: [] for one in chosen}
@@ -145,7 +145,7 @@ def read_outs(scene: Scene, layers: Sequence[Shown], without: Sequence[int]) -> 
     leave = torch.zeros(len(y), dtype=torch.bool)
     leave[[k for k in without if k < len(y)]] = True
     names = tuple(one.name for one in layers)
-    rows = scene.once(f"journey/rows/{names}", lambda: _rows(scene, layers))
+    rows = scene.once(f"morph/rows/{names}", lambda: _rows(scene, layers))
     made = {name: fit(rows[name], y, len(known), leave) for name in names}
     return {name: read for name, read in made.items() if read is not None}, known
 
@@ -162,7 +162,7 @@ def _rows(scene: Scene, layers: Sequence[Shown]) -> dict[str, Tensor]:
     return {table[name].name: torch.cat(value) for name, value in parts.items()}
 
 
-def weigh_units(told: Told, layers: Sequence[Shown], target: Target, window: float) -> None:
+def weigh_units(told: Measured, layers: Sequence[Shown], target: Target, window: float) -> None:
     """The units that did most to the target across the flip, and what each of them does alone."""
     chosen = [one for one in layers if told.way.after(one.source)]
     sources = [one.source for one in chosen]
@@ -186,10 +186,10 @@ def weigh_units(told: Told, layers: Sequence[Shown], target: Target, window: flo
     for effect, one, unit in ranked:
         values = _units(one, ends[one.source.name])[:, unit].double().reshape(2, -1).mean(1)
         alone = put_back(told.way, one.source, unit, low, high, target)
-        told.units.append(Unit(one.name, unit, float(values[0]), float(values[1]), effect, alone))
+        told.units.append(UnitChange(one.name, unit, float(values[0]), float(values[1]), effect, alone))
 
 
-def map_sides(told: Told, target: Target, method: Method, window: float) -> None:
+def map_sides(told: Measured, target: Target, method: Method, window: float) -> None:
     """The attributions of the target to the inputs on both sides of the flip.
 
     *Raises* NotApplicable where the method does not fit.
@@ -203,7 +203,7 @@ def map_sides(told: Told, target: Target, method: Method, window: float) -> None
     told.maps = x, last
 
 
-def embedded_sides(told: Told, target: Target, window: float) -> Tensor | None:
+def embedded_sides(told: Measured, target: Target, window: float) -> Tensor | None:
     """For tokens: slope times embedding at both sides of the flip, summed over the embedding, (2, tokens)."""
     if isinstance(told.way, LayerWay):
         return None
@@ -214,7 +214,7 @@ def embedded_sides(told: Told, target: Target, window: float) -> Tensor | None:
     return found[0].detach().cpu() if found and found[0].ndim == 2 else None
 
 
-def strip_places(told: Told, window: float) -> list[float]:
+def strip_places(told: Measured, window: float) -> list[float]:
     """Evenly spread places, and the two sides of the flip."""
     return [k / (STRIP - 1) for k in range(STRIP)] + list(told.sides(window))
 

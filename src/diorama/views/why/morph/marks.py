@@ -9,26 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core import marks
-from ...core.colour import magnitude, symmetric
-from ...core.marks import Bars, Column, Event, Group, Handle, Heatmap, Image, Lines, Node, Series, Table, Text
-from ...core.picture import Check
-from ...core.selection import unit_key
-from ...data.kinds import Image as ImageKind
-from ...methods.perturbation.morph import LayerWay
-from ...methods.perturbation.morph_plane import DrawnWay
-from ...methods.picturing import channels_summed, picture
-from ...scene.input import Current, decoded
-from .. import answers, inputs
-from . import _journey as journey
-from ._journey import Told
-from ._morphing import Drawing
+from ....core import marks
+from ....core.colour import magnitude, symmetric
+from ....core.marks import Bars, Column, Event, Group, Handle, Heatmap, Image, Lines, Node, Series, Table, Text
+from ....core.picture import Check
+from ....core.selection import unit_key
+from ....data.kinds import Image as ImageKind
+from ....methods.perturbation.morph import LayerWay
+from ....methods.perturbation.morph_plane import DrawnWay
+from ....methods.picturing import channels_summed, picture
+from ....scene.input import Current, decoded
+from ... import answers, inputs
+from . import measured
+from .measured import Measured
+from .stops import Morphed
 
 MANY = 12
 """Of more classes only those that are answered somewhere have a colour on the plane."""
 
 
-def body(drawing: Drawing, at: float, show: str) -> Node:
+def body(drawing: Morphed, at: float, show: str) -> Node:
     """All that was found, ways side by side."""
     rows: list[Node] = []
     if show in ("all", "answer"):
@@ -59,7 +59,7 @@ def _rows(made: list[Node | None]) -> list[Node]:
     return [_row(there)] if there else []
 
 
-def _here(drawing: Drawing, at: float) -> list[Node]:
+def _here(drawing: Morphed, at: float) -> list[Node]:
     stops, made = drawing.stops, list[Node]()
     for one, found, word in ((stops.start, stops.found[0], "start"), (stops.end, stops.found[1], "end")):
         mark = inputs.drawn(drawing.scene, one)
@@ -83,7 +83,7 @@ def _here(drawing: Drawing, at: float) -> list[Node]:
     return [Group(children=tuple(made), direction="column" if isinstance(made[0], Text) else "row")]
 
 
-def _curve(drawing: Drawing, told: Told, at: float, *, first: bool) -> Node:
+def _curve(drawing: Morphed, told: Measured, at: float, *, first: bool) -> Node:
     stops = drawing.stops
     shown = list(dict.fromkeys([*stops.pair, *drawing.others]))
     plain = stops.scene.task in ("classification", "multi_label")
@@ -106,27 +106,27 @@ def _curve(drawing: Drawing, told: Told, at: float, *, first: bool) -> Node:
     )
 
 
-def _decision(drawing: Drawing, row: Tensor) -> str:
+def _decision(drawing: Morphed, row: Tensor) -> str:
     if drawing.scene.task == "multi_label":
         return ", ".join(drawing.stops.name(int(k)) for k in row.nonzero().reshape(-1)) or "none"
     return drawing.stops.name(int(row[0]))
 
 
-def _strip(drawing: Drawing, told: Told) -> Node | None:
+def _strip(drawing: Morphed, told: Measured) -> Node | None:
     if told.strip is None or not isinstance(drawing.scene.kind, ImageKind):
         return None
-    images = inputs.thumbnails(np.asarray(drawing.scene.kind.decode(told.strip[: journey.STRIP])))
+    images = inputs.thumbnails(np.asarray(drawing.scene.kind.decode(told.strip[: measured.STRIP])))
     assert images is not None
-    places = [k / (journey.STRIP - 1) for k in range(journey.STRIP)]
+    places = [k / (measured.STRIP - 1) for k in range(measured.STRIP)]
     rows = np.stack([[np.interp(p, told.places, told.answers[:, k]) for k in range(told.answers.shape[1])] for p in places])
     notes = tuple(drawing.stops.said(row) for row in rows)
     return marks.Tiles(
-        images=images, limits=inputs.grey(images) if images.ndim == 3 else None, columns=journey.STRIP,
+        images=images, limits=inputs.grey(images) if images.ndim == 3 else None, columns=measured.STRIP,
         labels=tuple(f"{place:.3g}" for place in places), notes=notes, title=f"On the way: {told.way.title}",
     )
 
 
-def _maps(drawing: Drawing, told: Told) -> Node | None:
+def _maps(drawing: Morphed, told: Measured) -> Node | None:
     stops = drawing.stops
     low, high = told.sides(drawing.view.window)
     if told.maps is None:
@@ -159,7 +159,7 @@ def _maps(drawing: Drawing, told: Told) -> Node | None:
     return Group(children=tuple(made), direction="row", title=f"What speaks for {stops.target}: {told.way.title}")
 
 
-def _depth(drawing: Drawing, told: Told) -> Node | None:
+def _depth(drawing: Morphed, told: Measured) -> Node | None:
     stops, (a, b) = drawing.stops, drawing.stops.pair
     rows, names = [], []
     if not told.depth:
@@ -191,13 +191,13 @@ def _depth(drawing: Drawing, told: Told) -> Node | None:
     )
 
 
-def _ticks(told: Told) -> tuple[str, ...]:
+def _ticks(told: Measured) -> tuple[str, ...]:
     """Labels for a few of the places, so that they can be read."""
     every = max(1, (len(told.places) - 1) // 8)
     return tuple(f"{p:.3g}" if k % every == 0 else "" for k, p in enumerate(told.places))
 
 
-def _units(drawing: Drawing, told: Told) -> Node | None:
+def _units(drawing: Morphed, told: Measured) -> Node | None:
     if not told.units:
         return None
     low, high = told.sides(drawing.view.window)
@@ -220,7 +220,7 @@ def _units(drawing: Drawing, told: Told) -> Node | None:
     )
 
 
-def _along(drawing: Drawing, told: Told) -> Node | None:
+def _along(drawing: Morphed, told: Measured) -> Node | None:
     chosen = [unit for unit in told.units if unit.layer in told.means]
     if not chosen:
         return None
@@ -235,7 +235,7 @@ def _along(drawing: Drawing, told: Told) -> Node | None:
     )
 
 
-def _active(told: Told, at: float) -> Node | None:
+def _active(told: Measured, at: float) -> Node | None:
     if not told.active:
         return None
     series = tuple(
@@ -248,7 +248,7 @@ def _active(told: Told, at: float) -> Node | None:
     )
 
 
-def _field(drawing: Drawing) -> Node:
+def _field(drawing: Morphed) -> Node:
     stops, plane = drawing.stops, drawing.plane
     assert plane is not None
     assert drawing.field is not None
@@ -290,7 +290,7 @@ def _winners(
     return found, (*(names[k] for k in kept), "others"), np.array([kept.index(k) for k in classes], np.float64)
 
 
-def caption(drawing: Drawing) -> str:
+def caption(drawing: Morphed) -> str:
     """What is seen, in sentences."""
     stops, b = drawing.stops, drawing.stops.pair[1]
     said = f"The way from {stops.start.label} to {stops.end.label}, place by place. "
@@ -311,7 +311,7 @@ def caption(drawing: Drawing) -> str:
     return said.rstrip()
 
 
-def checks(drawing: Drawing) -> tuple[Check, ...]:
+def checks(drawing: Morphed) -> tuple[Check, ...]:
     """How far to believe it."""
     found = []
     for told in drawing.told:

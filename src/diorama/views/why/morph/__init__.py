@@ -11,23 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...core import registry
-from ...core.errors import NotApplicable, UsageError
-from ...core.knobs import knob
-from ...core.picture import Picture, Progress
-from ...core.selection import Selection
-from ...data import nesting
-from ...methods.method import Looking
-from ...methods.perturbation.morph import Way, answers, parsed
-from ...methods.perturbation.morph_plane import DrawnWay, Plane
-from ...model.unwrap import fed
-from ...scene import Scene
-from .. import pairs
-from ..view import View
-from . import _journey as journey
-from ._asked import looking
-from ._morphing import Drawing, Stops
-from ._morphmarks import body, caption, checks
+from ....core import registry
+from ....core.errors import NotApplicable, UsageError
+from ....core.knobs import knob
+from ....core.picture import Picture, Progress
+from ....core.selection import Selection
+from ....data import nesting
+from ....methods.method import Looking
+from ....methods.perturbation.morph import Way, answers, parsed
+from ....methods.perturbation.morph_plane import DrawnWay, Plane
+from ....model.unwrap import fed
+from ....scene import Scene
+from ... import pairs
+from ...view import View
+from .._asked import looking
+from . import measured
+from .marks import body, caption, checks
+from .stops import Morphed, Stops
 
 KEPT = 8
 """So many ways are kept per set of weights, so that a slider moves without a new computation."""
@@ -108,7 +108,7 @@ class Morph(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The answer along the straight way first; then the other way, what is inside, the maps, and the plane."""
         stops = self._stops(scene, selection)
-        drawing = Drawing(self, scene, stops)
+        drawing = Morphed(self, scene, stops)
         stages = self._stages(scene, stops, drawing)
         total = 7
         for number, (worked, note) in enumerate(stages):
@@ -118,7 +118,7 @@ class Morph(View):
                     yield self._picture(scene, selection, drawing, final=False)
         yield self._picture(scene, selection, drawing, final=True)
 
-    def _picture(self, scene: Scene, selection: Selection, drawing: Drawing, *, final: bool) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, drawing: Morphed, *, final: bool) -> Picture:
         return self.picture(
             scene, selection, drawing.title, body(drawing, self.at, self.show), caption(drawing),
             checks=checks(drawing), note=" ".join(drawing.notes), final=final,
@@ -153,7 +153,7 @@ class Morph(View):
 
     # The stages of the work: each says whether it had anything to do.
 
-    def _stages(self, scene: Scene, stops: Stops, drawing: Drawing) -> Iterator[tuple[bool, str]]:
+    def _stages(self, scene: Scene, stops: Stops, drawing: Morphed) -> Iterator[tuple[bool, str]]:
         kept: dict[Any, Any] = scene.once("morph/kept", dict)
         straight = Way(stops.look, stops.start.x, stops.end.x)
         known = self._travel(kept, "straight", straight, stops, drawing)
@@ -162,13 +162,13 @@ class Morph(View):
         if other is not None:
             known = self._travel(kept, f"{other.title} {self.path}", other, stops, drawing)
             yield not known, other.title
-        layers = journey.followed(scene)
+        layers = measured.followed(scene)
         if self.show in ("all", "depth", "units"):
             yield self._inside(scene, stops, drawing, layers), "read-outs and activity"
         if self.show in ("all", "units"):
             missing = [told for told in drawing.told if not told.units]
             for told in missing:
-                journey.weigh_units(told, layers, stops.target, self.window)
+                measured.weigh_units(told, layers, stops.target, self.window)
             yield bool(missing), "the units at the flip"
         yield drawing.stand(self.at, self.window, self.show in ("all", "answer", "maps")), "inputs on the way"
         if self.show in ("all", "maps"):
@@ -176,13 +176,13 @@ class Morph(View):
         if self.show in ("all", "plane"):
             yield from self._plane(kept, stops, drawing)
 
-    def _travel(self, kept: dict[Any, Any], name: str, way: Way, stops: Stops, drawing: Drawing) -> bool:
+    def _travel(self, kept: dict[Any, Any], name: str, way: Way, stops: Stops, drawing: Morphed) -> bool:
         """Put a way's answers into the drawing; True where they were known."""
         known = (name, stops.mark, self.places, self.method, self.window, self.third)
         told = kept.pop(known, None)
         fresh = told is None
         if told is None:
-            told = journey.travelled(way, self.places)
+            told = measured.travelled(way, self.places)
         # What is kept was made by an earlier request, which may have been cancelled since.
         told.way = way
         kept[known] = told
@@ -191,7 +191,7 @@ class Morph(View):
         drawing.told.append(told)
         return not fresh
 
-    def _other(self, stops: Stops, drawing: Drawing) -> Way | None:
+    def _other(self, stops: Stops, drawing: Morphed) -> Way | None:
         drawn = parsed(self.path)
         wanted = self.way if self.way != "auto" else "drawn" if drawn else "layer"
         if wanted == "straight":
@@ -203,7 +203,7 @@ class Morph(View):
                     return None
                 return DrawnWay(self._span(stops), drawn)
             layers = stops.scene.layers
-            return journey.carried(
+            return measured.carried(
                 stops.look, stops.start.x, stops.end.x, None if self.layer is None else layers[self.layer], layers
             )
         except NotApplicable as error:
@@ -212,25 +212,25 @@ class Morph(View):
             drawing.notes.append(f"There is the straight way alone: {error}.")
             return None
 
-    def _inside(self, scene: Scene, stops: Stops, drawing: Drawing, layers: list[Any]) -> bool:
+    def _inside(self, scene: Scene, stops: Stops, drawing: Morphed, layers: list[Any]) -> bool:
         missing = [told for told in drawing.told if not told.active]
         if missing and layers:
             without = [one.index for one in (stops.start, stops.end) if one.index is not None]
-            reads, known = journey.read_outs(scene, layers, without)
+            reads, known = measured.read_outs(scene, layers, without)
             for told in missing:
-                journey.look_inside(told, layers, reads)
+                measured.look_inside(told, layers, reads)
                 told.known = known
         return bool(missing)
 
-    def _maps(self, stops: Stops, drawing: Drawing) -> bool:
+    def _maps(self, stops: Stops, drawing: Morphed) -> bool:
         worked = False
         for told in drawing.told:
             if told.maps is not None:
                 continue
             try:
-                journey.map_sides(told, stops.target, registry.methods[self.method](), self.window)
+                measured.map_sides(told, stops.target, registry.methods[self.method](), self.window)
                 if told.maps is None and stops.tokens:
-                    told.embedded = journey.embedded_sides(told, stops.target, self.window)
+                    told.embedded = measured.embedded_sides(told, stops.target, self.window)
                 worked = True
             except NotApplicable as error:
                 drawing.notes.append(f"There are no maps: {error}.")
@@ -244,7 +244,7 @@ class Morph(View):
         others = None if third is not None else fed(stops.scene.model, live.batch(list(range(min(few, len(live))))))
         return Plane(stops.look, stops.start.x, stops.end.x, third, others)
 
-    def _plane(self, kept: dict[Any, Any], stops: Stops, drawing: Drawing) -> Iterator[tuple[bool, str]]:
+    def _plane(self, kept: dict[Any, Any], stops: Stops, drawing: Morphed) -> Iterator[tuple[bool, str]]:
         try:
             plane = self._span(stops)
         except NotApplicable as error:

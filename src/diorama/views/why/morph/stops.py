@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core.selection import number_key
-from ...data import nesting
-from ...data.kinds import Tokens
-from ...methods.method import Looking
-from ...methods.perturbation.morph import LayerWay
-from ...methods.perturbation.morph import answers as answered
-from ...methods.perturbation.morph_plane import Plane
-from ...model.capture import Capture
-from ...model.targets import Target
-from ...scene import Scene
-from ...scene.input import Current
-from .. import answers
-from . import _journey as journey
-from ._journey import Told
+from ....core.selection import number_key
+from ....data import nesting
+from ....data.kinds import Tokens
+from ....methods.method import Looking
+from ....methods.perturbation.morph import LayerWay
+from ....methods.perturbation.morph import answers as answered
+from ....methods.perturbation.morph_plane import Plane
+from ....model.capture import Capture
+from ....model.targets import Target
+from ....scene import Scene
+from ....scene.input import Current
+from ... import answers
+from . import measured
+from .measured import Measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +120,12 @@ class Standing:
     words: tuple[str, ...] = ()
 
 
-class Drawing:
+class Morphed:
     """Everything that has been gathered so far."""
 
     def __init__(self, view: Any, scene: Scene, stops: Stops) -> None:
         self.view, self.scene, self.stops = view, scene, stops
-        self.told: list[Told] = []
+        self.told: list[Measured] = []
         self.notes: list[str] = []
         self.standing: list[Standing] = []
         self.plane: Plane | None = None
@@ -154,20 +154,20 @@ class Drawing:
             place = Standing(answered(self.stops.look, scores)[0].double().cpu().numpy())
             self.standing.append(place)
             if isinstance(told.way, LayerWay) and pictures:
-                if told.strip is None and (found := told.way.found(journey.strip_places(told, window))) is not None:
+                if told.strip is None and (found := told.way.found(measured.strip_places(told, window))) is not None:
                     told.strip, told.strip_gaps = found
                     searched = True
                 if told.strip is not None:
-                    one = told.way.found([at], journey.QUICK, journey.between(told.strip, at))
+                    one = told.way.found([at], measured.QUICK, measured.between(told.strip, at))
                     assert one is not None
                     place.x, place.gap = one[0], float(one[1][0])
             else:
                 place.x = told.way.inputs([at])
                 if told.strip is None:
-                    told.strip = told.way.inputs(journey.strip_places(told, window))
+                    told.strip = told.way.inputs(measured.strip_places(told, window))
                 kind = self.stops.tokens
                 if kind is not None and kind.size and kind.size <= 20_000 and not isinstance(told.way, LayerWay):
                     points = told.way.points([at])[0][0]
-                    near = journey.nearest_tokens(self.stops.look, points, nesting.first(self.stops.start.x), kind.size)
+                    near = measured.nearest_tokens(self.stops.look, points, nesting.first(self.stops.start.x), kind.size)
                     place.words = tuple(kind.token(number) for number in near)
         return searched
