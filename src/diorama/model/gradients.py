@@ -104,6 +104,9 @@ class LastLayer:
             raise NotApplicable("the model calls no dense or convolutional layer as a module, so it has no last one; choose layers=all")
         self.name = called[-1]
         self._module = modules[self.name]
+        weight: Any = self._module.weight
+        if weight.is_complex():
+            raise NotApplicable(f"the last layer, {self.name!r}, has complex weights, and its gradients are taken of real ones; choose layers=all")
 
     def gradients(self, x: Nested, y: Tensor) -> Lasts:
         """The gradients of a batch: one forward pass, and one backward from the losses to the layer."""
@@ -133,11 +136,12 @@ class Sketching:
 
     def __init__(self, model: nn.Module, reading: Reading, dimensions: int, seed: int) -> None:
         self._model, self._reading, self._dimensions = model, reading, dimensions
-        self._weights = [weight for weight in model.parameters() if weight.requires_grad and weight.is_floating_point()]
+        self._weights = [weight for weight in model.parameters()
+                         if weight.requires_grad and (weight.is_floating_point() or weight.is_complex())]
         if not self._weights:
             raise NotApplicable("no weight of the model takes a gradient, so no example moves any")
         generator = torch.Generator().manual_seed(seed)
-        count = sum(weight.numel() for weight in self._weights)
+        count = sum(_numbers(weight) for weight in self._weights)
         self._places = torch.randint(0, dimensions, (count,), generator=generator, dtype=torch.int32)
         self._signs = torch.randint(0, 2, (count,), generator=generator, dtype=torch.int8)
 
@@ -153,14 +157,21 @@ class Sketching:
             parts = torch.autograd.grad(total, self._weights, allow_unused=True)
         row, length, start = torch.zeros(self._dimensions, dtype=torch.float64), 0.0, 0
         for weight, part in zip(self._weights, parts, strict=True):
-            stop = start + weight.numel()
+            stop = start + _numbers(weight)
             if part is not None:
                 dense = part.detach() if part.layout == torch.strided else part.detach().to_dense()
+                # Both parts of a complex number are weights of their own.
+                dense = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
                 flat = dense.reshape(-1).double().cpu()
                 length += float(flat.square().sum())
                 row.index_add_(0, self._places[start:stop], flat * (2.0 * self._signs[start:stop] - 1.0))
             start = stop
         return Sketches(row[None], torch.tensor([math.sqrt(length)], dtype=torch.float64))
+
+
+def _numbers(weight: Tensor) -> int:
+    """So many real numbers a weight holds."""
+    return weight.numel() * (2 if weight.is_complex() else 1)
 
 
 def losses(reading: Reading, scores: Tensor, y: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import DioramaError
 from diorama.core.marks import Bars
+from diorama.model.gradients import Sketching
 from diorama.model.layers import by_unit
 from diorama.scene import Scene
 
@@ -155,3 +156,14 @@ def test_complex_pictures_are_covered_whole(fill: str) -> None:
         gone = model(x)[0, 1] - model(covered)[0, 1]
         diorama.attribute(model, x, 1, method="kernel_shap", samples=20)
     torch.testing.assert_close(found.values[0, 0, :3, :3], gone.expand(3, 3), rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_complex_weights_are_sketched_whole() -> None:
+    """Both parts of every complex weight count: the length of a sketch is that of the whole gradient."""
+    scene = _scene()
+    x, y = scene.examples.x[:1], scene.examples.y[:1]
+    found = Sketching(scene.model, scene.reading, 64, 0).gradients(x, y)
+    loss = nn.functional.cross_entropy(scene.model(x), y)
+    slopes = torch.autograd.grad(loss, list(scene.model.parameters()))
+    wanted = sum(float(slope.abs().double().square().sum()) for slope in slopes) ** 0.5
+    assert float(found.lengths) == pytest.approx(wanted, rel=1e-4)
