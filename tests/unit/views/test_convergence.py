@@ -113,6 +113,8 @@ def test_a_step_counts_as_settled_only_when_all_later_ones_are() -> None:
     """A layer that leaves again has not settled before it comes back for good; the last snapshot alone says nothing."""
     rows = np.array([[1, 0.05, 0.3, 0.02, 0], [1, 0.8, 0.5, 0.3, 0], [0, 0, 0, 0, 0]])
     assert settled(rows, (0, 10, 20, 30, 40), 0.1) == [30, None, 0]
+    unknown = np.array([[np.nan, np.nan, 1, 1, 1], [np.nan, 0.5, 1, 1, 1]])
+    assert settled(unknown, (0, 10, 20, 30, 40), 0.9, below=False) == [None, 20]
 
 
 def test_snapshots_are_sampled_evenly_in_steps() -> None:

@@ -81,13 +81,14 @@ def sampled(steps: Sequence[int], count: int = SAMPLED) -> tuple[int, ...]:
 
 def settled(values: Floats, steps: Sequence[int], within: float, below: bool = True) -> list[int | None]:
     """For each row the first step from which on all values are at most (else: at least) ``within``; None where there is none
-    before the last, whose value is what it is by definition.
+    before the last, whose value is what it is by definition, and where the value before is not known.
     """
     found: list[int | None] = []
     for row in values:
         good = (row <= within) if below else (row >= within)
         count = len(good) - int(np.argmin(good[::-1])) if not good.all() else 0
-        found.append(steps[count] if count < len(steps) - 1 and good[count:].all() else None)
+        known = not count or not np.isnan(row[count - 1])
+        found.append(steps[count] if known and count < len(steps) - 1 and good[count:].all() else None)
     return found
 
 

@@ -208,7 +208,8 @@ def _paths(found: Moves, order: Sequence[int], step: int | None) -> Lines:
 
 
 def _frozen(frozen: Floats, steps: Sequence[int], step: int | None) -> Lines:
-    series = Series(name="answers that do not change any more", x=np.asarray(steps, np.float64), y=frozen)
+    known = np.isfinite(frozen)
+    series = Series(name="answers that do not change any more", x=np.asarray(steps, np.float64)[known], y=frozen[known])
     return Lines(
         series=(series,), y_title="frozen answers", y_range=(0.0, 1.02), x_range=(float(steps[0]), float(steps[-1])),
         cursor=None if step is None else float(step), height=120,
