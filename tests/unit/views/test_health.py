@@ -49,6 +49,10 @@ def _table(picture: Picture) -> Table:
     return next(mark for mark in picture.marks() if isinstance(mark, Table))
 
 
+def _wrong(table: Table) -> tuple[str, ...]:
+    return next((column.texts for column in table.columns if column.name == "what is wrong"), ())
+
+
 def _look(run: Run, step: int | None = None, **knobs: Any) -> Picture:
     return list(run.scene(step).stream("health", **knobs))[-1]
 
@@ -130,7 +134,7 @@ def test_a_layer_that_a_sound_training_leaves_alone_is_told(tmp_path: Path) -> N
     table = _table(picture)
     assert table.columns[0].texts[0] == "2.0"
     assert "2.0" in picture.caption
-    assert "the gradient is lost on its way to it" in table.columns[-1].texts[0]
+    assert _wrong(table)[0] == "it hardly moves while the other layers do, since step 1, and 2 more"
     by_name = {column.name: column for column in table.columns}
     assert by_name["gradient"].outside[0] == by_name["update"].outside[0] == -1
     place = _table(_look(open_run(tmp_path / "ill"), sort="place"))
@@ -148,6 +152,26 @@ def test_the_map_warns_of_what_the_overview_tells(tmp_path: Path) -> None:
     assert "too low since step 1" in warned["2.0"]
     table = _table(_look(run))
     assert [name for name, flag in zip(table.columns[0].texts, table.flagged, strict=True) if flag] == ["2.0"]
+
+
+def test_units_that_die_are_told_as_what_they_are(tmp_path: Path) -> None:
+    """Where some units die during the training the overview says so, and speaks of the whole layer only where it is silent."""
+
+    def killed(count: int) -> Any:
+        def spoil(model: nn.Module, step: int) -> None:
+            if step == 4:
+                with torch.no_grad():
+                    model[0].bias[:count] = -6.0
+
+        return spoil
+
+    for count, words in ((3, "some of its units have died while it learnt"), (8, "almost the whole layer is silent")):
+        torch.manual_seed(2)
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+        run = _trained(tmp_path / str(count), model, spoil=killed(count))
+        table = _table(_look(run))
+        assert f"{words}, since step 5" in " ".join(_wrong(table))
+        assert next(column for column in table.columns if column.name == "dead").outside[0] == 1
 
 
 def test_a_sure_answer_is_not_saturated(tmp_path: Path) -> None:
@@ -174,8 +198,8 @@ def test_numbers_that_are_none_are_told_since_their_first_step(tmp_path: Path) -
         tmp_path / "run", _deep(1), spoil=lambda model, step: step == 5 and model[0].weight.data.fill_(float("nan"))
     )
     table = _table(_look(run))
-    assert "is not a number since step 5" in " ".join(table.columns[-1].texts)
-    assert not any(_table(_look(run, 4)).columns[-1].texts)
+    assert "is not a number since step 5" in " ".join(_wrong(table))
+    assert not any(_wrong(_table(_look(run, 4))))
     assert not any(column.outside.any() for column in _table(_look(run, 4)).columns if column.kind == "history")
 
 

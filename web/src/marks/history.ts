@@ -5,7 +5,7 @@ import { setAttribute, setText, svg } from "./elements.ts";
 import { format, withUnit } from "./format.ts";
 import type { Part } from "./keyed.ts";
 
-const WIDE = 52;
+const WIDE = 46;
 const TALL = 16;
 
 /** An empty history: range, line, what lies outside, and where the time slider stands. */

@@ -16,6 +16,7 @@ ROOM = Room(
         Place("distributions", columns=4, rows=3),
         Place("confusion", columns=4, rows=3),
         Place("boundary", columns=4, rows=3),
+        Place("residuals", columns=6, rows=4),
         Place("structure", columns=8, rows=4),
         Place("examples", columns=12, rows=3),
         Place("influence", columns=12, rows=5),
@@ -77,11 +78,26 @@ ROOM = Room(
         Opening(
             when=("table", "classification"),
             training=(
-                Place("health", columns=8, rows=4),
-                Place("findings", columns=4, rows=4),
-                Place("curves", columns=4, rows=5),
-                Place("boundary", columns=4, rows=5),
-                Place("confusion", columns=4, rows=5),
+                Place("health", columns=12, rows=3),
+                Place("curves", columns=4, rows=6),
+                Place("confusion", columns=4, rows=6),
+                Place("findings", columns=4, rows=2),
+                Place("boundary", columns=4, rows=4),
+            ),
+            input=(
+                Place("activations", columns=12, rows=4),
+                Place("boundary", columns=6, rows=5),
+                Place("structure", columns=6, rows=5),
+            ),
+        ),
+        Opening(
+            when=("table", "regression"),
+            training=(
+                Place("health", columns=12, rows=3),
+                Place("curves", columns=4, rows=6),
+                Place("residuals", columns=4, rows=6),
+                Place("findings", columns=4, rows=2),
+                Place("boundary", columns=4, rows=4),
             ),
             input=(
                 Place("activations", columns=12, rows=4),
@@ -92,10 +108,10 @@ ROOM = Room(
         Opening(
             when=("table",),
             training=(
-                Place("health", columns=8, rows=4),
-                Place("findings", columns=4, rows=4),
-                Place("curves", columns=6, rows=5),
-                Place("boundary", columns=6, rows=5),
+                Place("health", columns=12, rows=3),
+                Place("curves", columns=6, rows=6),
+                Place("findings", columns=6, rows=2),
+                Place("boundary", columns=6, rows=4),
             ),
             input=(
                 Place("activations", columns=12, rows=4),

@@ -85,7 +85,10 @@ class Health(View):
         shown = self._rows(health)
         axis = _axis(health)
         rows = [row for row, _, _ in shown]
+        wrong = tuple(_wrong(health, row) for row in rows)
         columns = [Column(name="layer", kind="text", texts=tuple(name for _, name, _ in shown))]
+        if any(wrong):
+            columns.append(Column(name="what is wrong", kind="text", texts=wrong))
         columns += [
             _history(measure, health, rows, axis) for measure in MEASURES if measure.name in health.readings
         ]
@@ -94,7 +97,6 @@ class Health(View):
                 name="settled", kind="text", texts=tuple(_settled(health.settled[row]) for row in rows),
                 note="Since when its updates have stayed below a tenth of its largest ones.",
             ))
-        columns.append(Column(name="what is wrong", kind="text", texts=tuple(_wrong(health, row) for row in rows)))
         folds = tuple(group for _, _, group in shown)
         keys = tuple(layer_key(health.layers[row]["name"]) for row in rows)
         return Table(
@@ -146,9 +148,10 @@ class Health(View):
             told = f"At step {step} all numbers of {'the' if count == 1 else 'all'} {count} {layers} lie in their healthy ranges. "
         else:
             worst = min(bad, key=health.order)
+            has = "has a number outside its" if len(bad) == 1 else "have numbers outside their"
             told = (
-                f"At step {step} {len(bad)} of {count} {layers} {'has' if len(bad) == 1 else 'have'} a number outside its healthy "
-                f"range; worst is {health.layers[worst]['name']}: {_wrong(health, worst)}. "
+                f"At step {step} {len(bad)} of {count} {layers} {has} healthy range; "
+                f"worst is {health.layers[worst]['name']}: {_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
         early = f"Only {few} readings yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""
@@ -218,9 +221,9 @@ def _settled(step: int | None) -> str:
 def _wrong(health: Judged, row: int) -> str:
     """What is wrong with a layer in words: its worst number first."""
     bad = health.wrong(row)
-    told = [_reason(name, cell) for name, cell in bad[:2]]
-    more = f" and {len(bad) - 2} more" if len(bad) > 2 else ""
-    return plain("; ".join(told)) + more
+    if not bad:
+        return ""
+    return plain(_reason(*bad[0])) + (f", and {len(bad) - 1} more" if len(bad) > 1 else "")
 
 
 def _reason(name: str, cell: Cell) -> str:
@@ -229,10 +232,11 @@ def _reason(name: str, cell: Cell) -> str:
         return f"{name} is not a number since step {cell.since}"
     if cell.outside < 0:
         words = measure.range.below
+    elif measure.range is ranges.DEAD and cell.value < ranges.DEAD.high:
+        words = "some of its units have died while it learnt"
     else:
         words = (measure.upper or measure.range).above
-    value = f"{100 * cell.value:.0f} %" if name in _SHARES else f"{cell.value:.3g}"
-    return f"{words} ({name} {value}, since step {cell.since})"
+    return f"{words}, since step {cell.since}"
 
 
 def _curves(run: Run, health: Judged, row: int, step: int) -> Node:

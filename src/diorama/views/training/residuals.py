@@ -1,0 +1,206 @@
+"""By how much a regression errs, and for which inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.colour import symmetric
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Field, Group, Lines, Node, Number, Series
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, number_key
+from ...data import nesting
+from ...data.kinds import Table
+from ...scene import Scene
+from ..view import View
+
+Floats = NDArray[np.float64]
+FEWEST = 8
+"""Examples in a bin at least, so that its mean is not one of them."""
+
+
+class Trend(NamedTuple):
+    """The residuals along one number: for each bin of it its middle, their mean, and where the middle half of them lies."""
+
+    name: str
+    x: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+    explained: float
+    """The part of the residuals' variance that lies between the bins, less what chance puts there; 0 where nothing depends on it."""
+
+
+class Residuals(View):
+    """What the network answers too much or too little: the residual (answer less truth) of each example, against the answer
+    and against each column of the input.
+
+    *Meaning* a good model leaves residuals that depend on nothing. A mean that rises or falls along a column says that the
+    network has not learnt what that column tells; a band that widens, that it errs more there.
+    *Units* those of the truth. *Error* a column's share is the part of the residuals' variance that lies between its bins,
+    less what as many bins of chance would hold (adjusted eta squared).
+    *Source* Cook & Weisberg 1982, Residuals and Influence in Regression.
+    """
+
+    title = "Residuals"
+    question = "For which inputs is the predicted number too high or too low?"
+    answers = True
+    family = "process"
+    papers = ("Cook & Weisberg 1982, Residuals and Influence in Regression",)
+    rows = ("C19",)
+    follows = ("example",)
+    demo = "regression"
+
+    output: int = knob(0, "Which of several predicted numbers.", low=0, kind="integer", main=True)
+    bins: int = knob(10, "Parts of equal numbers of examples in which means are taken.", low=2, high=50)
+    columns: int = knob(6, "Columns shown at most, those first on which the residual depends most.", low=1, high=50)
+
+    @classmethod
+    def fits(cls, scene: Scene) -> str | None:
+        """It needs predicted numbers and the truth."""
+        reason = super().fits(scene)
+        if reason is not None:
+            return reason
+        if scene.task != "regression":
+            return "it compares predicted numbers with true ones, and this model predicts none; use confusion or examples"
+        return "it needs the truth of each example; pass y, or probe=(x, y)" if scene.live.y is None else None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture, after one pass over the examples."""
+        answer, truth, known = self._told(scene)
+        residual = (answer - truth)[known]
+        if not len(residual):
+            none = Number(label="no residuals", tone="bad", note="No example has an answer and a truth that are numbers.")
+            said = "There is nothing to compare: the answers or the truth are not numbers. The view health tells since when."
+            yield self.picture(scene, selection, "Residuals", none, said)
+            return
+        trends = sorted(
+            (trend(name, values[known], residual, self.bins) for name, values in _columns(scene)), key=lambda one: -one.explained
+        )
+        own = trend("answer", answer[known], residual, self.bins)
+        shown = [own, *trends[: self.columns]]
+        span = _span([own, *trends], residual)
+        marks: list[Node] = [_plane(answer[known], residual, known), *(_lines(one, span) for one in shown)]
+        left = len(trends) - len(trends[: self.columns])
+        note = f"{left} columns on which it depends less are left out" if left else ""
+        yield self.picture(
+            scene, selection, "Residuals", Group(children=tuple(marks)), _caption(residual, truth[known], trends, own, len(answer) - len(known)),
+            checks=_checks(residual, truth[known]), note=note,
+        )
+
+    def _told(self, scene: Scene) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Answers, truths, and the numbers of the examples of which both are known."""
+        y = scene.live.y
+        assert y is not None  # fits() has seen it
+        answer = scene.predictions().double().reshape(len(y), -1).numpy()
+        truth = y.double().reshape(len(y), -1).numpy()
+        if self.output >= min(answer.shape[1], truth.shape[1]):
+            raise NotApplicable(f"the model predicts numbers 0 to {min(answer.shape[1], truth.shape[1]) - 1}, not {self.output}")
+        answer, truth = answer[:, self.output], truth[:, self.output]
+        return answer, truth, np.flatnonzero(np.isfinite(answer) & np.isfinite(truth))
+
+
+def trend(name: str, values: Floats, residual: Floats, bins: int) -> Trend:
+    """The residuals in bins of a number that hold equally many examples; equal numbers share a bin."""
+    told = np.isfinite(values)
+    values, residual = values[told], residual[told]
+    distinct = np.unique(values)
+    if len(distinct) < 2:
+        none = np.zeros(0)
+        return Trend(name, none, none, none, none, 0.0)
+    if len(distinct) <= bins:
+        edges = distinct
+    else:
+        count = max(2, min(bins, len(values) // FEWEST))
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[:-1]))
+    place = np.searchsorted(edges, values, "right") - 1
+    groups = [residual[place == k] for k in range(len(edges))]
+    kept = [k for k, group in enumerate(groups) if len(group)]
+    x = np.array([np.median(values[place == k]) for k in kept])
+    mean = np.array([groups[k].mean() for k in kept])
+    low, high = (np.array([np.quantile(groups[k], end) for k in kept]) for end in (0.25, 0.75))
+    return Trend(name, x, mean, low, high, _explained([groups[k] for k in kept], residual))
+
+
+def _explained(groups: list[Floats], residual: Floats) -> float:
+    """Adjusted eta squared: 1 − (within / (n − k)) / (all / (n − 1))."""
+    count, parts = len(residual), len(groups)
+    whole = float(((residual - residual.mean()) ** 2).sum())
+    if count <= parts or whole <= 0:
+        return 0.0
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    return max(0.0, 1 - (within / (count - parts)) / (whole / (count - 1)))
+
+
+def _columns(scene: Scene) -> Iterator[tuple[str, Floats]]:
+    """The columns of a table in their own units."""
+    kind, x = scene.kind, scene.live.x
+    if not isinstance(kind, Table) or isinstance(x, (dict, tuple)):
+        return
+    rows = nesting.first(x)
+    if rows.ndim != 2 or rows.is_complex():
+        return
+    shown = np.asarray(kind.decode(rows.double()), np.float64)
+    for number in range(shown.shape[1]):
+        yield (kind.columns[number] if number < len(kind.columns) else f"input {number}"), shown[:, number]
+
+
+def _span(trends: list[Trend], residual: Floats) -> tuple[float, float]:
+    """One scale for all columns."""
+    ends = [np.zeros(1), *(array for one in trends for array in (one.mean, one.low, one.high)), np.quantile(residual, [0.1, 0.9])]
+    low, high = float(min(array.min() for array in ends if len(array))), float(max(array.max() for array in ends if len(array)))
+    room = 0.08 * (high - low) or 0.5
+    return low - room, high + room
+
+
+def _plane(answer: Floats, residual: Floats, known: NDArray[np.int64]) -> Field:
+    """Every example over its answer; the ground is blue where answers are too high, orange where they are too low."""
+    low, high = float(answer.min()), float(answer.max())
+    room = 0.05 * (high - low) or 0.5
+    most = float(np.abs(residual).max()) * 1.08 or 0.5
+    ground = np.repeat(np.linspace(-most, most, 21)[:, None], 2, axis=1)
+    limits = symmetric(np.append(residual, [most, -most]), most)
+    return Field(
+        title="each example", values=ground, extent=(low - room, high + room, -most, most), limits=limits,
+        points=np.stack([answer, residual], 1), point_values=residual,
+        point_keys=tuple(number_key("example", int(number)) for number in known), x_title="answer", y_title="residual", size=220,
+    )
+
+
+def _lines(one: Trend, span: tuple[float, float]) -> Lines:
+    band = Series(name="middle half", x=one.x, y=one.mean, low=one.low, high=one.high, band=True)
+    title = one.name if one.name == "answer" else f"{one.name}: {100 * one.explained:.0f} % of the residuals' variance"
+    return Lines(
+        title=title, series=(band, Series(name="mean residual", x=one.x, y=one.mean)), x_kind="number", x_title=one.name,
+        y_title="residual", y_range=span, height=120,
+    )
+
+
+def _caption(residual: Floats, truth: Floats, trends: list[Trend], own: Trend, lost: int) -> str:
+    bias, middle = residual.mean(), np.median(np.abs(residual))
+    side = "too high" if bias > 0 else "too low"
+    said = f"Answer less truth of {len(residual)} examples: half of them err by less than {middle:.3g}, and on average the answer is "
+    said += f"{abs(bias):.2g} {side}. " if abs(bias) > 2 * residual.std() / np.sqrt(len(residual)) else "neither too high nor too low. "
+    if lost:
+        said += f"{lost} examples have no answer or no truth. "
+    best = max([own, *trends], key=lambda one: one.explained)
+    if best.explained >= 0.05:
+        said += f"The residual depends most on {best.name}, which tells {100 * best.explained:.0f} % of its variance: "
+        said += "the network has not learnt that part. "
+    elif trends:
+        said += "It depends on no column by more than 5 % of its variance. "
+    return said + "A mean away from 0 is a part that could still be learnt; the band is the middle half."
+
+
+def _checks(residual: Floats, truth: Floats) -> tuple[Check, ...]:
+    spread = float(((truth - truth.mean()) ** 2).sum())
+    if spread <= 0:
+        return ()
+    determined = 1 - float((residual**2).sum()) / spread
+    sentence = "The share of the truth's variance that the answers tell on these examples: 1 all of it, 0 as much as its mean would."
+    return (Check(name="R²", value=determined, sentence=sentence, good=determined > 0),)
