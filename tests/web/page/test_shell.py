@@ -177,7 +177,7 @@ def test_errors_are_calm_text(visit: Visit, server: Server) -> None:
     """A view that fails says why and what to do in its place; one that does not fit stays out of the room."""
     page = visit.open(server.url + "#room=relate")
     broken = page.locator("[data-view=broken]")
-    expect(broken.get_by_role("status")).to_contain_text("no layer named 'conv9' among the model's 3; nearest: 'conv3'")
+    expect(broken.get_by_role("status")).to_contain_text("No layer named 'conv9' among the model's 3; nearest: 'conv3'")
     expect(broken.get_by_role("button", name="Try again")).to_be_visible()
     expect(page.locator("[data-view=misfit]")).to_have_count(0)
     page.get_by_role("button", name="Add a view").click()
