@@ -291,7 +291,7 @@ def test_a_run_without_layers_says_what_to_look_at(tmp_path: Path) -> None:
     except NotApplicable as error:
         assert "curves" in str(error) or "readings" in str(error)  # noqa: PT017 - either is right
     else:
-        assert "Only 1 readings" in picture.caption
+        assert "Only 1 reading yet" in picture.caption
 
 
 def test_every_range_names_its_source() -> None:

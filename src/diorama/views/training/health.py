@@ -154,7 +154,7 @@ class Health(View):
                 f"worst is {health.layers[worst]['name']}: {_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
-        early = f"Only {few} readings yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""
+        early = f"Only {few} reading{'' if few == 1 else 's'} yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""
         return (
             told + early + "Each number has its history, with the healthy range behind it; click one to choose the layer and the "
             "step. The arrow beside a red one says to which side it lies."
