@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -140,3 +143,16 @@ def test_what_is_no_number_has_no_margin() -> None:
     found = Reading("classification").margins(scores, torch.tensor([0, 1]))
     assert bool(found[0].isnan())
     assert float(found[1]) == 0.0
+
+
+def test_planted_wrong_labels_come_first() -> None:
+    """With labels wrong from class to class, doubt ranks them as well as loss and confident learning or better (bench/label_noise.py)."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    try:
+        label_noise = importlib.import_module("bench.label_noise")
+    finally:
+        sys.path.pop(0)
+    each = [label_noise.precisions(0.2, "class to class", True, seed, 10) for seed in range(2)]
+    mean = {name: np.mean([one[name] for one in each]) for name in each[0]}
+    assert mean["doubt"] > 0.8
+    assert mean["doubt"] >= max(mean["loss"], mean["confident learning"]) - label_noise.WITHIN
