@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..core.errors import UsageError
 
 SHARE = 0.015
-"""The part of the training's time that readings may take; looks at the probe set take half as much, and snapshots as well."""
+"""The part of the training's time that readings may take; looks at the probe set take another hundredth, and snapshots half of one."""
 FREE = 0.005
 """Seconds that readings may take besides, so that a short training of a small network has some."""
 FIRST = 10

@@ -26,7 +26,7 @@ from .step import LayerReading, ProbeReading
 MOST = 512
 """Examples that are looked at: the first ones."""
 BATCH = 128
-SHARE = 0.0075
+SHARE = 0.01
 """The part of the training's time that looking may take."""
 LAYERS_EVERY = 4
 """Only one look in so many reads the layers too: loss and accuracy alone cost a fraction of it, and are wanted more often."""

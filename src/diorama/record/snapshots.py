@@ -26,7 +26,7 @@ FOLDER = "snapshots"
 LIVE = "live.safetensors"
 MOST = 240
 """Snapshots that a run keeps at most."""
-SHARE = 0.0075
+SHARE = 0.005
 """The part of the training's time that automatic snapshots may take …"""
 FREE = 0.003
 """… and seconds that they may take besides, so that short runs have some."""

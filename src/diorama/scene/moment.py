@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import Cancelled
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance
 from ..core.selection import Selection
@@ -23,6 +24,8 @@ class Moment:
     step: int | None
     others: tuple[Moment, ...] = ()
     """Any number of moments that it is compared with."""
+    cancel: Callable[[], None] | None = dataclasses.field(default=None, compare=False)
+    """What is called between two pictures: it raises once nobody wants them any more."""
 
     @property
     def other(self) -> Moment | None:
@@ -74,7 +77,13 @@ class Moment:
         **knobs: Any,
     ) -> Iterator[Picture]:
         """Every picture of a view of the record."""
-        return pictures(self, name, select, knobs, progress)  # type: ignore[arg-type]
+
+        def stop() -> None:
+            if cancel is not None and cancel():
+                raise Cancelled("no longer wanted")
+
+        moment = dataclasses.replace(self, cancel=stop if cancel is not None else None)
+        return pictures(moment, name, select, knobs, progress)  # type: ignore[arg-type]
 
     def provenance(self, view: Any, selection: Selection, **more: Any) -> Provenance:
         """How a picture of this record is made."""

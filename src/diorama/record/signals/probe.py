@@ -17,7 +17,7 @@ class Probe(Signal):
 
     *Meaning* the probe set is the same at every step, so a change is the model's; a loss that rises here while it
     falls on the training batches says that the model overfits.
-    *Cost* kept within 0.75 % of the training's time: a slow model is looked at less often than due; one look in four reads the
+    *Cost* kept within 1 % of the training's time: a slow model is looked at less often than due; one look in four reads the
     layers too.
     """
 
