@@ -33,7 +33,7 @@ def _draw_a_three(page: Page) -> None:
 def test_every_view_of_the_room_is_drawn_live(learning: Page) -> None:
     """While the network learns, every view of the room shows a picture, none an error, and the steps go on."""
     names = learning.locator("main article").evaluate_all("cards => cards.map(card => card.dataset.view)")
-    assert {"curves", "activations", "weights", "confusion"} <= set(names)
+    assert {"health", "curves", "activations", "confusion"} <= set(names)
     for name in names:
         # A card without anything to tell any more may go while the network learns.
         learning.wait_for_function(DRAWN_OR_GONE, arg=name, timeout=PATIENCE)
@@ -94,9 +94,11 @@ def test_a_map_becomes_the_selected_unit(learning: Page) -> None:
     learning.locator("[data-view=activations] [data-key='unit:conv2/3']").click()
     drawn(learning.locator("[data-view=inspector]"))
     expect(learning.locator("[data-view=inspector]")).to_contain_text("conv2/3", timeout=PATIENCE)
+    learning.get_by_role("navigation", name="More views of this room").get_by_role("button", name="Weights").click()
     expect(learning.locator("[data-view=weights] [data-key='unit:conv2/3']")).to_have_class(
         re.compile("selected"), timeout=PATIENCE
     )
+    learning.keyboard.press("Escape")
 
 
 @pytest.fixture(scope="module")

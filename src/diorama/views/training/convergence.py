@@ -51,7 +51,7 @@ class Convergence(View):
     alike: float = knob(0.95, "A representation has settled at this CKA to the end.", low=0.1, high=0.999)
 
     @classmethod
-    def fits(cls, scene: Scene) -> str | None:
+    def wants(cls, scene: Scene) -> str | None:
         """It needs the snapshots of a training."""
         if scene.run is None:
             return "it compares the snapshots of a training, and this model was not opened from a run"
