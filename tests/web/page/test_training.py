@@ -60,11 +60,10 @@ def test_the_past_is_one_key_away(learning: Page) -> None:
     slider = learning.get_by_role("slider", name="Step of the training")
     slider.press("Home")
     expect(learning.get_by_text(re.compile("step 0 of"))).to_be_visible()
-    weights = learning.locator("[data-view=weights]")
-    drawn(weights)
+    drawn(learning.locator("[data-view=activations]"))
     learning.keyboard.press("Shift+ArrowRight")
     expect(learning.get_by_text(re.compile("step 0 of"))).to_be_hidden()
-    for view in ("curves", "activations", "weights", "confusion"):
+    for view in ("health", "curves", "activations", "confusion"):
         card = learning.locator(f"[data-view={view}]")
         expect(card).to_have_attribute("aria-busy", "false", timeout=PATIENCE)
         drawn(card)
