@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,16 @@ def test_the_ranking_says_why(folder: Path) -> None:
     assert parallel.axes[-1] == "right"
     assert set(parallel.labels) == {"wide", "small", "early"}
     assert parallel.keys[0] == f"run:{parallel.labels[0]}"
+
+
+def test_equals_are_not_told_apart(folder: Path, tmp_path: Path) -> None:
+    """Of a training and its copy neither is called the better, the better calibrated or the one that separates best."""
+    for name in ("one", "two"):
+        shutil.copytree(folder / "wide", tmp_path / name)
+    picture = diorama.open(tmp_path / "one").scene().view("guide")
+    assert "none answers more rightly; of these none is calibrated better" in picture.caption
+    assert "best" not in picture.caption
+    assert "smallest" not in picture.caption
 
 
 def test_only_like_trainings_are_ranked_together(folder: Path, tmp_path: Path) -> None:

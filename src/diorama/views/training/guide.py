@@ -267,9 +267,11 @@ def _reason(row: _Row, first: _Row, level: list[_Row]) -> str:
         best = max(level, key=lambda one: one.worth)
         others = f"as good as {best.name}, as far as the examples tell"
         if best is row:
-            others = "it answers most examples rightly, if by no more than chance explains"
+            alone = all(one is row or one.worth < row.worth for one in level)
+            others = "it answers most examples rightly, if by no more than chance explains" if alone else "none answers more rightly"
         if np.isfinite(row.value("calibration")):
-            return f"{others}; of these its confidence is calibrated best"
+            alone = all(one is row or one.value("calibration") != row.value("calibration") for one in level)
+            return f"{others}; of these {'its confidence is calibrated best' if alone else 'none is calibrated better'}"
         return f"{others}; of these none has fewer weights" if np.isfinite(row.parameters) else others
     chance, said = likeness(first, row)
     if not np.isfinite(chance):
@@ -340,6 +342,11 @@ def _parallel(rows: list[_Row]) -> Iterator[Node]:
     )
 
 
+def _listed(names: list[str]) -> str:
+    """Who it is said of, with the verb."""
+    return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
+
+
 def _sentence(ranked: list[tuple[_Row, str]], apart: int) -> str:
     row, reason = ranked[0]
     if len(ranked) == 1:
@@ -348,15 +355,15 @@ def _sentence(ranked: list[tuple[_Row, str]], apart: int) -> str:
     said = f"{row.name} comes first of {len(ranked)} runs" + (f": {reason}. " if reason else ". ")
     for name, word, sign in (("calibration", "best calibrated", 1), ("separation", "best at separating the classes inside", -1)):
         known = [(sign * one.value(name), one.name) for one, _ in ranked if np.isfinite(one.value(name))]
-        if len(known) > 1:
-            value, best = min(known)
-            said += f"{best} is {word} ({plain(f'{sign * value:.3g}')}). "
+        best = min(known, default=(0.0, ""))[0]
+        names = [name for value, name in known if value == best]
+        if len(names) < len(known):
+            said += f"{_listed(names)} {word} ({plain(f'{sign * best:.3g}')}). "
     small = [(one.parameters, one.name) for one, _ in ranked if np.isfinite(one.parameters)]
     if len({count for count, _ in small}) > 1:
         fewest = min(count for count, _ in small)
         names = [name for count, name in small if count == fewest]
-        alike = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        said += f"{alike} {'is' if len(names) == 1 else 'are'} the smallest, with {fewest:,.0f} weights. "
+        said += f"{_listed(names)} the smallest, with {fewest:,.0f} weights. "
     same = {one.seen.examples for one, _ in ranked if one.seen is not None and one.seen.examples}
     if len(same) > 1:
         said += "They were measured on different examples, so small differences say little."
