@@ -77,7 +77,7 @@ class Run(Line):
     def examples(self) -> Examples | None:
         """The probe set; None in a run that was recorded without one."""
         from .data.examples import Examples
-        from .record.beginning import PROBE
+        from .record.run_folder import PROBE
 
         if self._examples is None and (self.path / PROBE).is_file():
             self._examples = Examples.load(self.path / PROBE)

@@ -24,7 +24,7 @@ from diorama.core.knobs import Plugin
 from diorama.core.registry import Registry, check_plugin
 from diorama.live import catalogue
 from diorama.record import requests
-from diorama.record.setting_up import chosen_signals
+from diorama.record.setup import chosen_signals
 
 REGISTRIES = (*catalogue.REGISTRIES, registry.savers)
 

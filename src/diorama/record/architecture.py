@@ -17,7 +17,7 @@ from .reader import OWN
 from .writer import Writer
 
 if TYPE_CHECKING:
-    from .beginning import Content
+    from .run_folder import Content
 
 def facts_of(content: Content) -> dict[str, Any]:
     """What the page and the command line may know without loading anything."""

@@ -10,12 +10,12 @@ from typing import Any
 
 from . import architecture, checkpoints, models, snapshots
 from .background import Background
-from .beginning import Begun, take_snapshot
 from .budget import Budget, state_size
 from .checkpoints import Checkpoints
 from .reader import OWN
 from .requests import watched
-from .setting_up import Setup, Watched
+from .run_folder import Begun, take_snapshot
+from .setup import Setup, Watched
 from .snapshots import Plan
 
 _LIVE_PERIOD = 1.0

@@ -21,14 +21,14 @@ from torch.optim import Optimizer
 from ..core.errors import DioramaError
 from .background import Background
 from .batch_reader import BatchReader
-from .beginning import Begun, Content, begin
 from .controls import Controls
 from .copies import Copies
 from .holding import held
-from .observing import LOOK, Observer
+from .observer import LOOK, Observer
 from .pace import SHARE, timed
-from .probing import Prober
-from .setting_up import Watched, prepared
+from .prober import Prober
+from .run_folder import Begun, Content, begin
+from .setup import Watched, prepared
 from .signals import Signal
 from .step import Step, values_of
 

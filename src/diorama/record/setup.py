@@ -26,10 +26,10 @@ from ..model.untouched import Untouched
 from ..model.unwrap import fed, unwrap
 from ..training.subject import Subject
 from .architecture import facts_of
-from .beginning import Content
 from .holding import likeness
 from .layer_reader import LayerReader
 from .pace import Pace
+from .run_folder import Content
 from .signals import Signal
 from .snapshots import Plan
 
