@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
@@ -44,6 +45,14 @@ def settled(page: Page, asked: Callable[[], object], tenths: int = 6) -> None:
         now = asked()
         busy = page.locator("[data-view][aria-busy=true]").count()
         before, quiet = now, quiet + 1 if now == before and not busy else 0
+
+
+@contextlib.contextmanager
+def held(page: Page) -> Iterator[None]:
+    """Hold the page's clock still (it was installed before the page opened), so that no time passes between what is done here."""
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    yield
+    page.clock.resume()
 
 
 class Visit:
