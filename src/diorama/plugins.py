@@ -22,6 +22,7 @@ from .gallery._demo import Demo
 from .methods.cost import Cost
 from .methods.method import Attribution, Looking, Method
 from .methods.projecting import Placed, Projection
+from .record.acts import Reversal
 from .record.commands import Applied, Command
 from .record.findings import Finding, Found
 from .record.signals import Signal
@@ -31,6 +32,6 @@ from .views.view import View
 
 __all__ = [
     "Applied", "Attribution", "Check", "Command", "Cost", "Demo", "Derivation", "DioramaError", "Draft", "Finding", "Found",
-    "Key", "Knob", "Looking", "Method", "NotApplicable", "Picture", "Placed", "Plugin", "Progress", "Projection",
+    "Key", "Knob", "Looking", "Method", "NotApplicable", "Picture", "Placed", "Plugin", "Progress", "Projection", "Reversal",
     "Scene", "Selection", "Signal", "Stage", "Step", "Unavailable", "UsageError", "View", "knob", "marks",
 ]

@@ -31,6 +31,8 @@ class Acknowledged(NamedTuple):
     old: str
     new: str
     text: str
+    command: int = 0
+    """Its number, by which the command ``undo`` takes it back."""
 
 
 class Run(Line):
@@ -189,7 +191,7 @@ class Run(Line):
             time.sleep(0.02)
         if not answer["ok"]:
             raise UsageError(str(answer["text"]))
-        return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"])
+        return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"], number)
 
     def _check(self, command: Any) -> None:
         """Refuse a command on a layer that is not there, before it is sent."""

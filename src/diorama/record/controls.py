@@ -16,6 +16,8 @@ from ..core import registry
 from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import build
 from ..training.subject import Subject
+from .acts import Act, Acts
+from .commands import Applied
 from .requests import Inbox, Request, watched
 
 PATIENCE = 10.0
@@ -126,6 +128,8 @@ class Controls:
         """What is trained."""
         self.factors = Factors(subject.optimizers)
         subject.tell(lambda another: self.factors.follow(subject.optimizers))
+        self.acts = Acts()
+        """What commands changed, and how each is taken back."""
         self._frozen: list[list[Any]] = []
         """Each layer that was frozen, after which step, and until which (None: still)."""
         self.note: Callable[[str, dict[str, Any]], None] = lambda kind, value: None
@@ -177,6 +181,18 @@ class Controls:
             raise NotApplicable(f"no process has all weights, which are spread by {self.subject.spread}: none can be kept")
         self._keep()
 
+    def take_back(self, number: int | None) -> tuple[Act, str]:
+        """Take back the act of a command's number, or the newest in force; returns it, and what is to be said of it.
+
+        *Raises* UsageError, NotApplicable where that cannot be, and nothing has changed then.
+        """
+        act = self.acts.find(number)
+        return act, self.acts.take_back(act, self)
+
+    def tell_acts(self) -> None:
+        """Write down which acts are in force, for the page."""
+        self.note("meta", {"acts": self.acts.told()})
+
     def groups(self, which: int | None = None) -> list[Group]:
         """The optimizers' parameter groups, numbered through; one of them, or all."""
         if not self.factors.groups:
@@ -187,6 +203,18 @@ class Controls:
             raise UsageError(f"group wants a number below {len(self.factors.groups)}, got {which}")
         return [self.factors.groups[which]]
 
+    def set_factor(self, group: int, factor: float) -> None:
+        """Put a factor on a group's learning rate, where the optimizers still have it."""
+        if group < len(self.factors.groups):
+            self.factors.groups[group].factor = factor
+        self.tell_optimizer()
+
+    def set_value(self, group: int, name: str, value: float) -> None:
+        """Set a group's value, where the optimizers still have it."""
+        if group < len(self.factors.groups) and name in self.factors.groups[group].values():
+            self.factors.groups[group].set(name, value)
+        self.tell_optimizer()
+
     def tell_optimizer(self) -> None:
         """Write down the optimizer's values, for the page."""
         self.note("meta", {"optimizer": self.optimizer_values()})
@@ -194,6 +222,12 @@ class Controls:
     def frozen_before(self, kept: list[list[Any]]) -> None:
         """What was frozen until the training that is taken up again ended."""
         self._frozen = [list(each) for each in kept]
+
+    def set_frozen(self, layer: str, frozen: bool) -> None:
+        """Freeze or thaw a layer where it is not so already."""
+        if frozen != (layer in self.subject.frozen.layers):
+            (self.subject.frozen.freeze if frozen else self.subject.frozen.thaw)(layer)
+            self.tell_frozen()
 
     def tell_frozen(self) -> None:
         """Write down which layers are frozen on purpose, from which step to which."""
@@ -275,6 +309,7 @@ class Controls:
     def _apply(self, request: Request) -> None:
         self._sender = request.sender
         old = new = ""
+        reversal = None
         grads = torch.is_grad_enabled()
         try:
             if request.broken:
@@ -286,7 +321,7 @@ class Controls:
                     "from those of the others; end it, and change the script"
                 )
             with torch.no_grad():
-                old, new, text = command.apply(self)
+                old, new, text, reversal = Applied(*command.apply(self))
             good = True
         except DioramaError as error:
             good, text = False, str(error)
@@ -295,6 +330,10 @@ class Controls:
         torch.set_grad_enabled(grads)  # also where the command broke off
         if good:
             self._event("command", request.name, text, old, new)
+            if reversal is not None:
+                self.acts.add(Act(request.id, self.number, request.name, text, reversal))
+            if reversal is not None or request.name == "undo":
+                self.tell_acts()
         self.note("acknowledged", {
             "id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text,
             "time": time.time(),

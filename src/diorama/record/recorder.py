@@ -149,6 +149,7 @@ class Recorder:
         self._last_probe = self.number
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
         if begun.resumed:
+            self.controls.tell_acts()
             text = f"taken up again after step {self.number}"
             self._event("resumed", "watch", text)
         if setup.subject.optimizers:

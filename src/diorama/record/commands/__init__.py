@@ -6,17 +6,20 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ...core.knobs import Plugin
+from ..acts import Reversal
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
 class Applied(NamedTuple):
-    """What a command changed: the value before and after, and a sentence for the event."""
+    """What a command changed: the value before and after, a sentence for the event, and how it is taken back."""
 
     old: str
     new: str
     text: str
+    reversal: Reversal | None = None
+    """How the command ``undo`` takes it back; None for what is no change that could be (a pause, a snapshot)."""
 
 
 class Command(Plugin):

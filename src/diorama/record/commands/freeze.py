@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
+from ..acts import Setting, Settings
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -26,4 +28,5 @@ class Freeze(Command):
         """Freeze it."""
         count = training.subject.frozen.freeze(self.layer)
         training.tell_frozen()
-        return Applied("learns", "frozen", f"froze {self.layer} ({count:,} weights)")
+        undo = Settings([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), False, True)])
+        return Applied("learns", "frozen", f"froze {self.layer} ({count:,} weights)", undo)

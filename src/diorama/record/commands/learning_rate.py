@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
+from ..acts import Setting, Settings
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class LearningRate(Command):
             raise UsageError("learning_rate wants either factor= or value=")
         groups = training.groups(self.group)
         old = _shown([group.learning_rate for group in groups])
+        before = [group.factor for group in groups]
         for group in groups:
             if self.factor is not None:
                 group.factor = self.factor
@@ -40,7 +43,12 @@ class LearningRate(Command):
                 group.factor = self.value / group.scheduled if group.scheduled else 1.0
         new = _shown([group.learning_rate for group in groups])
         training.tell_optimizer()
-        return Applied(old, new, f"learning rate {old} → {new}")
+        numbers = range(len(groups)) if self.group is None else [self.group]
+        undo = Settings(
+            Setting(("factor", number), partial(training.set_factor, number), factor, group.factor)
+            for number, group, factor in zip(numbers, groups, before, strict=True)
+        )
+        return Applied(old, new, f"learning rate {old} → {new}", undo)
 
 
 def _shown(values: list[float]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import knob
+from ..acts import Setting, Settings
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -39,7 +41,14 @@ class OptimizerValue(Command):
             if isinstance(group.values()[self.setting], bool):
                 raise NotApplicable(f"{self.setting} is a switch, which cannot be changed while training")
         old = f"{float(groups[0].values()[self.setting]):.6g}"
+        numbers = range(len(groups)) if self.group is None else [self.group]
+        undo = Settings(
+            Setting(
+                (self.setting, number), partial(training.set_value, number, self.setting), group.values()[self.setting], self.value
+            )
+            for number, group in zip(numbers, groups, strict=True)
+        )
         for group in groups:
             group.set(self.setting, self.value)
         training.tell_optimizer()
-        return Applied(old, f"{self.value:.6g}", f"{self.setting} {old} → {self.value:.6g}")
+        return Applied(old, f"{self.value:.6g}", f"{self.setting} {old} → {self.value:.6g}", undo)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
+from ..acts import Setting, Settings
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -20,4 +22,5 @@ class Thaw(Command):
         """Thaw it."""
         training.subject.frozen.thaw(self.layer)
         training.tell_frozen()
-        return Applied("frozen", "learns", f"thawed {self.layer}")
+        undo = Settings([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), True, False)])
+        return Applied("frozen", "learns", f"thawed {self.layer}", undo)

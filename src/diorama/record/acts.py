@@ -1,0 +1,163 @@
+"""Acts: what commands did to a training, in order, and how each is taken back."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import NotApplicable, UsageError
+from ..training.differences import Difference, taken_back
+
+if TYPE_CHECKING:
+    from .controls import Controls
+
+KEPT = 256_000_000
+"""Bytes that acts may keep of what was before; the oldest are forgotten first."""
+_COUNT = 1000
+"""Acts that are remembered."""
+_TOLD = 100
+"""The newest acts, which the page is told of."""
+
+
+class Reversal(ABC):
+    """How an act is taken back; a command hands it over with what it applied (``Applied.reversal``).
+
+    Whatever is held by it is held in the training's memory, so it says how many bytes that are.
+    """
+
+    size: int = 0
+    """Bytes that it keeps."""
+
+    @abstractmethod
+    def back(self, training: Controls, later: Sequence[Act]) -> str:
+        """Take the act back, between two steps; ``later`` are the acts in force that came after it, oldest first.
+
+        Returns what a person should know of it, as the end of a sentence, or nothing. *Raises* NotApplicable or
+        UsageError, before anything is changed, where it cannot be taken back.
+        """
+
+@dataclasses.dataclass(eq=False)
+class Setting:
+    """One value that an act set: where it stands, how it is put there, and what it was before."""
+
+    slot: Hashable
+    """Tells the values apart; acts that set the same one are in each other's way."""
+    put: Callable[[Any], object]
+    """Sets the value; nothing happens where it is in force already."""
+    old: Any
+    new: Any
+
+
+class Settings(Reversal):
+    """Takes back plain values, at any step: as if the act had not been, whatever later acts set stays."""
+
+    def __init__(self, settings: Iterable[Setting]) -> None:
+        self.settings = list(settings)
+
+    def back(self, training: Controls, later: Sequence[Act]) -> str:
+        """Put each value back, or hand it on to the next act that set it."""
+        over = 0
+        for setting in self.settings:
+            heirs = [
+                other for act in later if isinstance(act.reversal, Settings)
+                for other in act.reversal.settings if other.slot == setting.slot
+            ]
+            if heirs:
+                heirs[0].old = setting.old
+                over += 1
+            else:
+                setting.put(setting.old)
+        return "a later command set the same and stays in force" if over == len(self.settings) else ""
+
+
+class Weights(Reversal):
+    """Takes back what an act did to weights, and to what optimizers remember of them."""
+
+    def __init__(self, differences: Sequence[Difference], inverse: Callable[[], object] | None = None) -> None:
+        self.differences, self.inverse = differences, inverse
+        self.size = sum(each.size for each in differences)
+
+    def back(self, training: Controls, later: Sequence[Act]) -> str:
+        """Bit by bit while they are as the act left them, else by its inverse or its own difference."""
+        for act in later:
+            if isinstance(act.reversal, Weights) and any(
+                mine.meets(other) for mine in self.differences for other in act.reversal.differences
+            ):
+                raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
+        if taken_back(training.subject, self.differences, self.inverse):
+            return "bit by bit"
+        return "training has gone on since: its own difference is taken back, and what was learnt stays"
+
+
+@dataclasses.dataclass(eq=False)
+class Act:
+    """A command that was applied."""
+
+    number: int
+    """The command's."""
+    step: int
+    """After which it was applied."""
+    name: str
+    text: str
+    reversal: Reversal | None
+    """How it is taken back; None where that was forgotten."""
+    in_force: bool = True
+
+
+class Acts:
+    """The acts of this training since it began or was taken up again, oldest first."""
+
+    def __init__(self) -> None:
+        self._acts: list[Act] = []
+
+    def add(self, act: Act) -> None:
+        """Remember one that was just applied, and forget what is too much."""
+        self._acts = [*self._acts[-_COUNT + 1:], act]
+        over = sum(each.reversal.size for each in self._acts if each.reversal is not None) - KEPT
+        for each in self._acts:
+            if over > 0 and each.reversal is not None and each.reversal.size:
+                over -= each.reversal.size
+                each.reversal = None
+
+    def find(self, number: int | None) -> Act:
+        """The act of a command's number, or the newest in force. *Raises* UsageError, NotApplicable with the way out."""
+        if number is None:
+            newest = [act for act in self._acts if act.in_force]
+            if not newest:
+                raise UsageError("nothing is in force that could be taken back: no command changed this training since it "
+                                 "began or was taken up again")
+            act = newest[-1]
+        else:
+            known = {act.number: act for act in self._acts}
+            if number not in known:
+                there = ", ".join(str(act.number) for act in self._acts[-10:] if act.in_force) or "none"
+                raise UsageError(f"no command {number} that could be taken back; in force now: {there} (pause, resume, step, stop, "
+                                 "snapshot, undo, and what was done before a training was taken up again, are not taken back)")
+            act = known[number]
+        if not act.in_force:
+            raise UsageError(f"command {act.number} ({act.name}) was taken back already")
+        if act.reversal is None:
+            raise NotApplicable(f"what command {act.number} ({act.name}) changed is no longer kept, for newer acts took its place in "
+                                "memory; go back in time instead")
+        return act
+
+    def take_back(self, act: Act, training: Controls) -> str:
+        """Take one back; raises what its reversal raises, and it is in force then as before."""
+        if act.reversal is None:
+            raise NotApplicable(f"what command {act.number} changed is no longer kept")
+        later = [each for each in self._acts[self._acts.index(act) + 1:] if each.in_force]
+        said = act.reversal.back(training, later)
+        act.in_force, act.reversal = False, None
+        return said
+
+    def told(self) -> list[dict[str, Any]]:
+        """The newest acts as plain data, oldest first, for the page."""
+        return [
+            {
+                "command": act.number, "step": act.step, "name": act.name, "text": act.text,
+                "state": "taken back" if not act.in_force else "in force" if act.reversal is not None else "for good",
+            }
+            for act in self._acts[-_TOLD:]
+        ]

@@ -1,0 +1,143 @@
+"""What a command changed is taken back: the newest act, or any, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.record import acts, controls, requests
+from diorama.record.acts import Act, Acts, Reversal
+from diorama.record.recorder import Recorder
+
+
+@pytest.fixture(autouse=True)
+def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are looked for at every step, however short it is."""
+    monkeypatch.setattr(controls, "_LOOK", 0.0)
+
+
+class _Steered:
+    """A recorded net that stands between two steps and answers each command at once."""
+
+    def __init__(self, path: Path) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+        self.optimizer = torch.optim.SGD(
+            [{"params": self.model[0].parameters()}, {"params": self.model[2].parameters(), "lr": 0.2}], 0.1, momentum=0.5
+        )
+        self.recorder: Recorder = diorama.watch(self.model, path / "run", optimizer=self.optimizer)
+        self.run = diorama.open(path / "run")
+
+    def send(self, name: str, **knobs: Any) -> dict[str, Any]:
+        """Send a command; the answer, as it is acknowledged."""
+        number = requests.send(self.recorder.path, name, knobs)
+        self.recorder.step(loss=0.0)
+        found = None
+        while found is None:
+            found = self.run.acknowledgement(number)
+        return dict(found)
+
+    @property
+    def factors(self) -> list[float]:
+        """The factors on the learning rates."""
+        return [group.factor for group in self.recorder.controls.factors.groups]
+
+
+@pytest.fixture
+def steered(tmp_path: Path) -> Any:
+    made = _Steered(tmp_path)
+    yield made
+    made.recorder.close()
+
+
+def test_acts_are_taken_back_newest_first(steered: _Steered) -> None:
+    """Without a number the newest act in force goes; then the one before it; then none is left, and a sentence says so."""
+    steered.send("learning_rate", factor=0.5)
+    steered.send("optimizer_value", setting="momentum", value=0.9, group=1)
+    steered.send("freeze", layer="0")
+    assert steered.recorder.controls.subject.frozen.layers == ("0",)
+    answer = steered.send("undo")
+    assert steered.recorder.controls.subject.frozen.layers == ()
+    assert answer["text"].startswith("took back command 3, freeze of step 3 (froze 0")
+    assert "momentum 0.9 → 0.5" not in steered.send("undo")["text"]
+    assert [group["momentum"] for group in steered.optimizer.param_groups] == [0.5, 0.5]
+    assert steered.factors == [0.5, 0.5]
+    steered.send("undo")
+    assert steered.factors == [1.0, 1.0]
+    refused = steered.send("undo")
+    assert not refused["ok"]
+    assert "nothing is in force" in refused["text"]
+    steered.recorder.close()
+    assert [event.name for event in steered.run.events if event.kind == "command"][-3:] == ["undo"] * 3
+
+
+def test_an_older_act_is_taken_back_under_a_newer_one(steered: _Steered) -> None:
+    """What a later act set stays in force; when that one goes too, all is as before the first."""
+    steered.send("learning_rate", factor=0.5)
+    steered.send("learning_rate", factor=0.25, group=1)
+    assert "a later command" not in steered.send("undo", command=1)["text"]
+    assert steered.factors == [1.0, 0.25]
+    steered.send("learning_rate", factor=4, group=1)
+    assert "a later command set the same" in steered.send("undo", command=2)["text"]
+    assert steered.factors == [1.0, 4.0]
+    steered.send("undo")
+    assert steered.factors == [1.0, 1.0]
+
+
+def test_a_thaw_is_taken_back(steered: _Steered) -> None:
+    """The layer is frozen again, and taking back its freeze lets it learn."""
+    steered.send("freeze", layer="0")
+    steered.send("thaw", layer="0")
+    steered.send("undo")
+    assert steered.recorder.controls.subject.frozen.layers == ("0",)
+    steered.send("undo", command=1)
+    assert steered.recorder.controls.subject.frozen.layers == ()
+
+
+@pytest.mark.parametrize(("number", "word"), [(1, "taken back already"), (2, "no command 2"), (99, "in force now: 4")])
+def test_what_cannot_be_taken_back_says_why(steered: _Steered, number: int, word: str) -> None:
+    """An act that was taken back, a command that is no act, and a number that is none."""
+    steered.send("freeze", layer="0")
+    steered.send("snapshot")
+    steered.send("undo")
+    steered.send("freeze", layer="2")
+    refused = steered.send("undo", command=number)
+    assert not refused["ok"]
+    assert word in refused["text"]
+    assert steered.recorder.controls.subject.frozen.layers == ("2",)
+
+
+def test_the_page_is_told_which_acts_are_in_force(steered: _Steered) -> None:
+    """The record says of each act its number, step, sentence and whether it is in force."""
+    steered.send("freeze", layer="0")
+    steered.send("learning_rate", factor=0.5)
+    steered.send("undo", command=1)
+    steered.recorder.close()
+    told = steered.run.meta["acts"]
+    assert [(each["command"], each["step"], each["name"], each["state"]) for each in told] == [
+        (1, 1, "freeze", "taken back"), (2, 2, "learning_rate", "in force"),
+    ]
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound the oldest act that keeps something can no longer be taken back, and says so."""
+    monkeypatch.setattr(acts, "KEPT", 100)
+    kept = Acts()
+
+    class _Large(Reversal):
+        size = 60
+
+        def back(self, training: Any, later: Any) -> str:
+            return ""
+
+    for number in (1, 2):
+        kept.add(Act(number, 0, "zero", "", _Large()))
+    assert [each["state"] for each in kept.told()] == ["for good", "in force"]
+    with pytest.raises(diorama.NotApplicable, match="no longer kept"):
+        kept.find(1)
+    assert kept.find(None).number == 2
