@@ -25,10 +25,11 @@ CASES: dict[str, dict[str, Any]] = {
     "influence": {"data": "probe"}, "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
     "projection": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
+    "attention": {"example": 3},
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
-OF_TEXTS = ("properties",)
+OF_TEXTS = ("attention", "heads", "properties")
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""
@@ -37,14 +38,17 @@ OF_RUNS = ("influence", "margins")
 
 
 class _Letters(nn.Module):
-    """Reads letters, and says which comes next."""
+    """Reads letters, attends to what it read, and says which comes next."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.reads, self.out = nn.Embedding(7, 4), nn.GRU(4, 5, batch_first=True), nn.Linear(5, 7)
+        self.embed, self.reads, self.out = nn.Embedding(7, 4), nn.GRU(4, 6, batch_first=True), nn.Linear(6, 7)
+        self.attn, self.mlp = nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 6)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.out(self.reads(self.embed(x))[0])
+        x = self.reads(self.embed(x))[0]
+        x = x + self.attn(x, x, x, need_weights=False)[0]
+        found: Tensor = self.out(x + torch.tanh(self.mlp(x)))
         return found
 
 

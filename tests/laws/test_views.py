@@ -41,14 +41,17 @@ FEWER = {"steps": 6, "starts": 2, "layers": 2, "places": 7, "count": 3, "segment
 
 
 class _Letters(nn.Module):
-    """A small LSTM over letters."""
+    """A small LSTM over letters, and a block of attention and a network upon it, with residual sums."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embed, self.rnn, self.out = nn.Embedding(11, 6), nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 11)
+        self.attn, self.mlp = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.rnn(self.embed(x))[0])
+        x = self.rnn(self.embed(x))[0]
+        x = x + self.attn(x, x, x, need_weights=False)[0]
+        return self.out(x + torch.tanh(self.mlp(x)))
 
 
 def _words(node: Any) -> Iterator[str]:

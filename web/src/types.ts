@@ -145,6 +145,7 @@ export interface Heatmap {
   readonly column_labels: readonly string[];
   readonly row_keys: readonly string[];
   readonly column_keys: readonly string[];
+  readonly cell_keys: readonly string[];
   readonly row_title: string;
   readonly column_title: string;
   readonly numbers: boolean;
@@ -167,6 +168,8 @@ export interface Image {
   readonly label: string;
   readonly key: string;
   readonly place_key: string;
+  readonly patches: readonly [number, number] | null;
+  readonly patch_keys: readonly string[];
   readonly size: number;
 }
 
@@ -546,6 +549,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "column_labels": [],
    "row_keys": [],
    "column_keys": [],
+   "cell_keys": [],
    "row_title": "",
    "column_title": "",
    "numbers": false,
@@ -570,6 +574,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "label": "",
    "key": "",
    "place_key": "",
+   "patches": null,
+   "patch_keys": [],
    "size": 96
   },
   "nested": {

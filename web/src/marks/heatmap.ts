@@ -176,6 +176,10 @@ function paintChosen(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, c
   mark.column_keys.forEach((key, column) => {
     if (chosen.has(key)) pen.strokeRect(left + column * cellWidth - 1, top - 0.5, cellWidth + 1, rows * cellHeight + 1);
   });
+  mark.cell_keys.forEach((key, cell) => {
+    if (!key || !chosen.has(key)) return;
+    pen.strokeRect(left + (cell % plan.columns) * cellWidth - 1, top + Math.floor(cell / plan.columns) * cellHeight - 1, cellWidth + 1, cellHeight + 1);
+  });
 }
 
 function cellAt(mark: Heatmap, plan: Plan, x: number, y: number): Hit | null {
@@ -198,7 +202,8 @@ function cellAt(mark: Heatmap, plan: Plan, x: number, y: number): Hit | null {
 
 function cell(mark: Heatmap, plan: Plan, row: number, column: number): Hit {
   const value = mark.values.data[row * plan.columns + column] as number;
-  const keys = [mark.row_keys[row], mark.column_keys[column]].filter((key): key is string => Boolean(key));
+  const own = mark.cell_keys[row * plan.columns + column];
+  const keys = (own ? [own] : [mark.row_keys[row], mark.column_keys[column]]).filter((key): key is string => Boolean(key));
   return {
     id: `${row},${column}`,
     keys: [...new Set(keys)],

@@ -131,10 +131,23 @@ function part(mark: Image): Part {
       return [name, read, mark.heat ? `heat ${valueAt(mark.heat, at, mark.heat_limits?.unit ?? "").split(": ")[1]}` : ""];
     },
   };
+  if (mark.patches) return patched(base, mark.patches, mark.patch_keys);
   if (!mark.place_key) return base;
   const [height = 1, width = 1] = mark.pixels.shape;
   const bare = mark.place_key.split("@")[0];
   return { ...base, choose: (at) => [`${bare}@${Math.floor(at.y * height)},${Math.floor(at.x * width)}`] };
+}
+
+/** A picture whose patches are chosen one by one; without a place, by keyboard, the whole picture's own key is. */
+function patched(base: Part, [rows, columns]: readonly [number, number], keys: readonly string[]): Part {
+  const under = (at: { x: number; y: number }): string => keys[Math.floor(at.y * rows) * columns + Math.floor(at.x * columns)] ?? "";
+  const first = keys[0] ?? "";
+  return {
+    ...base,
+    keys: base.keys.length ? base.keys : first ? [first] : [],
+    choose: (at) => [under(at)].filter(Boolean),
+    rests: (at) => under(at) || null,
+  };
 }
 
 function boxPart(box: Box): Part {

@@ -12,6 +12,8 @@ export interface Part {
   choose?(at: { x: number; y: number }): readonly string[];
   /** Instead of the keys: what choosing it without a place chooses, by keyboard or beside all places. */
   readonly otherwise?: readonly string[];
+  /** Instead of the first key: what the pointer rests on at that place. */
+  rests?(at: { x: number; y: number }): string | null;
   /** What it is to a screen reader, where it is not what the others are. */
   readonly role?: string;
   /** The element within the part whose width and height `at` is a share of. */
@@ -44,8 +46,9 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
     const element = partOf(event.target);
     const part = element && parts.get(element);
     if (!element || !part) return leave();
-    showTip(root, event.clientX, event.clientY, part.describe(shares(element, event, part.over)));
-    const key = part.keys[0] ?? null;
+    const at = shares(element, event, part.over);
+    showTip(root, event.clientX, event.clientY, part.describe(at));
+    const key = (at && part.rests?.(at)) ?? part.keys[0] ?? null;
     if (key !== context.hovered) context.hover(key);
   }, listen);
   root.addEventListener("pointerleave", leave, listen);

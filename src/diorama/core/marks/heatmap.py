@@ -15,6 +15,7 @@ class Heatmap(Mark, frozen=True, kw_only=True, omit_defaults=True):
     column_labels: tuple[str, ...] = ()
     row_keys: tuple[str, ...] = ()
     column_keys: tuple[str, ...] = ()
+    cell_keys: tuple[str, ...] = ()  # row by row: a cell that is one thing of its own, instead of its row and column
     row_title: str = ""
     column_title: str = ""
     numbers: bool = False  # write the values into the cells
@@ -28,3 +29,5 @@ class Heatmap(Mark, frozen=True, kw_only=True, omit_defaults=True):
         ):
             if getattr(self, name):
                 check_length(self, name, len(getattr(self, name)), length)
+        if self.cell_keys:
+            check_length(self, "cell_keys", len(self.cell_keys), self.values.size)

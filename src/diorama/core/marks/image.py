@@ -32,6 +32,8 @@ class Image(Mark, frozen=True, kw_only=True, omit_defaults=True):
     label: str = ""
     key: str = ""
     place_key: str = ""  # a unit's key: clicking a pixel selects that unit at that place
+    patches: tuple[int, int] | None = None  # rows and columns of equal patches that are pointed at and chosen one by one
+    patch_keys: tuple[str, ...] = ()  # of each patch, row by row
     size: int = 96  # wanted width on screen, CSS pixels
 
     def __post_init__(self) -> None:
@@ -40,3 +42,5 @@ class Image(Mark, frozen=True, kw_only=True, omit_defaults=True):
             raise UsageError(f"an image has 3 or 4 colours, got shape {self.pixels.shape}")
         if self.heat is not None:
             check_length(self, "heat", self.heat.shape, self.pixels.shape[:2])
+        if self.patches is not None:
+            check_length(self, "patch_keys", len(self.patch_keys), self.patches[0] * self.patches[1])

@@ -14,6 +14,7 @@ ROOM = Room(
         Place("regions", columns=6, rows=5),
         Place("flip", columns=6, rows=5),
         Place("words", columns=12, rows=4),
+        Place("attention", columns=12, rows=7),
         Place("examples", columns=12, rows=3),
     ),
     input=(
@@ -24,6 +25,7 @@ ROOM = Room(
         Place("regions", columns=12, rows=6, knobs={"where": "this input"}),
         Place("morph", columns=6, rows=5),
         Place("contrast", columns=6, rows=5),
+        Place("attention", columns=12, rows=7),
     ),
     openings=(
         # A network that draws its input again has no single answer to explain.
@@ -36,6 +38,19 @@ ROOM = Room(
             input=(
                 Place("morph", columns=6, rows=9),
                 Place("regions", columns=6, rows=9, knobs={"where": "this input"}),
+            ),
+        ),
+        Opening(
+            when=("text", "attention", "next_token"),
+            training=(
+                Place("words", columns=5, rows=4),
+                Place("attention", columns=7, rows=9),
+                Place("attribution", columns=5, rows=5),
+            ),
+            input=(
+                Place("words", columns=5, rows=5),
+                Place("attention", columns=7, rows=9),
+                Place("attribution", columns=5, rows=4),
             ),
         ),
         Opening(

@@ -1,0 +1,141 @@
+"""Numbers that say what kind of head each head of a network is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.knobs import knob
+from ...data import nesting
+from ...data.nesting import Nested
+from ...methods.cost import Cost
+from ...model.unwrap import fed
+from ...scene import Scene
+from ..derivation import Derivation, Plain, Stage
+from ..heads import (
+    MEASURES,
+    REPEATS,
+    AttentionLayer,
+    at_once,
+    attention_layers,
+    examples,
+    looked_back,
+    marks_of,
+    measured,
+    said_twice,
+    without,
+)
+
+Floats = NDArray[np.float64]
+
+
+class Heads(Derivation):
+    """What kind of head each head is: how widely and how far it looks, and at which tokens.
+
+    *Meaning* ``layers`` are names, ``measures`` says what is measured: ``entropy`` in nats, ``distance`` in tokens, and the
+    shares of attention that go to the ``previous`` token, the ``first``, the token ``itself``, to ``marks`` (no letter or
+    digit), and, on random tokens that are said twice, to the token after the last time the same one came (``induction``).
+    *Shapes* ``values`` (measures, layers, heads); NaN where a layer has fewer heads, or a measure does not apply.
+    *Error* means over at most ``examples`` examples; induction over four random sequences.
+    *Cost* one forward pass an example, and four for induction.
+    *Source* Clark et al. 2019, arXiv:1906.04341; Olsson et al. 2022, arXiv:2209.11895.
+    """
+
+    examples: int = knob(8, "So many examples are looked at; fewer where their texts are long.", low=1, high=512)
+    seed: int = knob(0, "What the random tokens are drawn from.", low=0)
+
+    def fits(self, scene: Scene) -> str | None:
+        """The model attends."""
+        return scene.missing or without(scene)
+
+    def cost(self, scene: Scene) -> Cost:
+        """A pass an example, and one for each random sequence."""
+        return Cost(min(self.examples, len(scene.live)) + REPEATS)
+
+    def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
+        """The means over ever more examples; induction at last."""
+        layers = attention_layers(scene)
+        count, size = examples(layers, min(self.examples, len(scene.live))), at_once(layers)
+        total: list[list[Floats]] = [[] for _ in layers]
+        for start in range(0, count, size):
+            x = fed(scene.model, scene.live.batch(list(range(start, min(start + size, count))), scene.device))
+            for own, rows in zip(total, _measures(scene, x, layers), strict=True):
+                own.extend(rows)
+            done = float(min(start + size, count))
+            yield Stage(_value(layers, total, None), done, count + 1.0, f"{done:g} of {count} examples")
+        yield Stage(_value(layers, total, _induction(scene, layers, self.seed)), count + 1.0, count + 1.0)
+
+    def check(self, scene: Scene, value: Plain) -> None:
+        """A number for each measure of each head."""
+        layers = attention_layers(scene)
+        if set(value) != {"layers", "measures", "values"} or value["layers"] != [layer.name for layer in layers]:
+            raise ValueError("the attentions by name, and values are wanted")
+        found = value["values"]
+        wide = max(_heads(layer) for layer in layers)
+        if value["measures"] != list(MEASURES) or not isinstance(found, np.ndarray) or found.dtype != np.float64:
+            raise ValueError("the measures by name, and numbers are wanted")
+        if found.ndim != 3 or found.shape[:2] != (len(MEASURES), len(layers)) or found.shape[2] < wide:
+            raise ValueError(f"{len(MEASURES)} × {len(layers)} × {wide} numbers are wanted")
+
+
+def _heads(layer: AttentionLayer) -> int:
+    return int(np.prod(layer.shape[:-2])) * len(layer.labels)
+
+
+def _measures(scene: Scene, x: Nested, layers: Sequence[AttentionLayer]) -> list[list[Floats]]:
+    """For each layer and each example of a batch the measures of its heads, (heads, measures)."""
+    marks = marks_of(scene, x)
+
+    def take(name: str, tensor: Tensor) -> list[Floats]:
+        return [measured(_rows(tensor[k : k + 1]), marks[k]) for k in range(len(tensor))]
+
+    kept = scene.look(x, [point for layer in layers for point in layer.points], reduce=take)[1]
+    return [
+        [np.concatenate([kept[point][k] for point in layer.points]) for k in range(nesting.size(x))] for layer in layers
+    ]
+
+
+def _induction(scene: Scene, layers: Sequence[AttentionLayer], seed: int) -> list[Floats] | None:
+    """By layer how much each head looks to the token after the last same one; None where the model reads no tokens."""
+    made = said_twice(scene, seed)
+    if made is None:
+        return None
+    try:
+        return _looked_back(scene, layers, *made)
+    except (RuntimeError, IndexError, ValueError):
+        made = said_twice(scene, seed, bound=True)
+        assert made is not None
+        return _looked_back(scene, layers, *made)
+
+
+def _looked_back(scene: Scene, layers: Sequence[AttentionLayer], x: Nested, period: int) -> list[Floats]:
+    def take(name: str, tensor: Tensor) -> Floats:
+        if tensor.shape[-1] != tensor.shape[-2] or tensor.shape[-1] < 2 * period:
+            return np.full(_rows(tensor[:1]).shape[0], np.nan)
+        told = [looked_back(_rows(tensor[k : k + 1]), period).cpu().numpy() for k in range(len(tensor))]
+        return np.asarray(np.mean(told, 0), np.float64)
+
+    points = [point for layer in layers for point in layer.points]
+    kept = scene.look(fed(scene.model, x), points, reduce=take)[1]
+    return [np.concatenate([kept[point] for point in layer.points]) for layer in layers]
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    return tensor[0].reshape(-1, *tensor.shape[-2:])
+
+
+def _value(layers: Sequence[AttentionLayer], total: list[list[Floats]], induction: list[Floats] | None) -> Plain:
+    wide = max(max(len(rows) for rows in own) for own in total)
+    found = np.full((len(MEASURES), len(layers), wide), np.nan)
+    for k, own in enumerate(total):
+        stacked = np.stack(own)
+        told = ~np.isnan(stacked)
+        with np.errstate(invalid="ignore"):
+            mean = np.where(told, stacked, 0).sum(0) / told.sum(0)
+        found[:, k, : mean.shape[0]] = mean.T
+        if induction is not None:
+            found[-1, k, : len(induction[k])] = induction[k]
+    return {"layers": [layer.name for layer in layers], "measures": list(MEASURES), "values": found}

@@ -1,0 +1,118 @@
+"""What stands at each position that a network attends from and to: a token, a patch of a picture, a step."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.selection import number_key
+from ...data import nesting
+from ...data.kinds import Image, Tokens
+from ...data.nesting import Nested
+from ...scene import Scene
+from ...scene.input import Current
+from ..answers import visible
+
+EXTRA = 8
+"""A network may put so many tokens of its own (a class token, registers) before those of the input."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Positions:
+    """The positions of one sequence: their names, how many of them stand before the input's own, and what they lie on."""
+
+    names: tuple[str, ...]
+    extra: int = 0
+    tokens: bool = False
+    """They are tokens of a text."""
+    characters: bool = False
+    grid: tuple[int, int] | None = None
+    """Rows and columns of patches, where they lie on a picture."""
+    pixels: NDArray[Any] | None = None
+    """The picture that they lie on."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """A key for each: ``token:3`` is the fourth of the input's own; what stands before them has none."""
+        return tuple(number_key("token", k - self.extra) if k >= self.extra else "" for k in range(len(self.names)))
+
+    def gathered(self, count: int) -> tuple[str, ...]:
+        """Names of so many stretches of neighbours: each by its first and last."""
+        if count >= len(self.names):
+            return self.names
+        parts = np.array_split(np.arange(len(self.names)), count)
+        return tuple(f"{int(part[0])}–{int(part[-1])}" for part in parts)
+
+
+def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...] = ()) -> Positions:
+    """What stands at so many positions; ``inputs`` are those that they may be of, by name."""
+    parts = nesting.named(current.x)
+    for name, kind in scene.kinds.items():
+        part = parts.get(name)
+        if not isinstance(part, Tensor) or (inputs and name not in inputs):
+            continue
+        if isinstance(kind, Tokens) and part.ndim == 2 and 0 <= count - part.shape[1] <= EXTRA:
+            extra = count - part.shape[1]
+            words = tuple(visible(token) for token in kind.decode(part)[0])
+            return Positions((*_own(extra), *words), extra, tokens=True, characters=bool(kind.describe()["characters"]) and not extra)
+        if isinstance(kind, Image) and part.ndim == 4 and (grid := patched(scene, part, count)) is not None:
+            extra = count - grid[0] * grid[1]
+            names = (f"row {row}, column {column}" for row in range(grid[0]) for column in range(grid[1]))
+            return Positions((*_own(extra), *names), extra, grid=grid, pixels=np.asarray(kind.decode(part)[0]))
+    return Positions(tuple(str(k) for k in range(count)))
+
+
+def _own(extra: int) -> tuple[str, ...]:
+    return tuple("class token" if extra == 1 else f"own token {k}" for k in range(extra))
+
+
+def patched(scene: Scene, part: Tensor, count: int) -> tuple[int, int] | None:
+    """Rows and columns of the patches of a picture (1, channels, height, width), of which there are so many but for a few.
+
+    *Meaning* as many as the places of a map that the network makes, else patches that are as high as they are wide.
+    """
+    for layer in scene.layers.spatial:
+        sides = tuple(side for axis, side in enumerate(layer.shape, 1) if axis != layer.unit_axis)
+        if len(sides) == 2 and sides[0] * sides[1] > 1 and 0 <= count - sides[0] * sides[1] <= EXTRA:
+            return sides[0], sides[1]
+    last = part.shape[3] in (1, 3, 4) and part.shape[1] not in (1, 3, 4)
+    height, width = part.shape[1:3] if last else part.shape[2:4]
+    for extra in range(min(EXTRA, count - 2) + 1):
+        rows = round(((count - extra) * height / width) ** 0.5)
+        if rows and (count - extra) % rows == 0 and ((count - extra) // rows) * height == rows * width:
+            return rows, (count - extra) // rows
+    return None
+
+
+def asked_of(scene: Scene, x: Nested, points: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """For each of some points the inputs, by name, on which it depends: whether changing their tokens changes it.
+
+    *Cost* one forward pass, and one for each input.
+    """
+    names = [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
+    if len(names) < 2:
+        return tuple(tuple(names) for _ in points)
+    before = scene.look(x, points)[1]
+    found: dict[str, list[str]] = {point: [] for point in points}
+    parts = nesting.named(x)
+    for name in names:
+        own: Any = parts[name]
+        turned = own.flip(-1) if not bool(torch.equal(own.flip(-1), own)) else own.roll(1, -1)
+        if bool(torch.equal(turned, own)):
+            turned = torch.where(own == own.min(), own.max().clamp_min(1), own.min())
+        after = scene.look(_with(x, own, turned), points)[1]
+        for point in points:
+            one, other = before[point], after[point]
+            if one.shape != other.shape or not torch.equal(one, other):
+                found[point].append(name)
+    return tuple(tuple(found[point]) for point in points)
+
+
+def _with(x: Nested, own: Tensor, other: Tensor) -> Nested:
+    """An input with another tensor in the place of one of its own."""
+    return nesting.each(x, lambda part: other if part is own else part)

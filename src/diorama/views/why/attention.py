@@ -1,0 +1,327 @@
+"""Where the heads of a network look: all heads of a layer, one of them large, and what kind of head each is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...core.colour import Limits, magnitude
+from ...core.errors import NotApplicable, UsageError
+from ...core.knobs import knob
+from ...core.marks import Box, Group, Heatmap, Image, Node, Text, Tiles
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Key, Selection
+from ...derive.heads import MEANINGS, MEASURES, AttentionLayer, attention_layers, gathered, named, weights, without
+from ...scene import Scene
+from ...scene.input import Current
+from .. import inputs
+from ..view import View
+from ._positions import Positions, asked_of, positions
+
+SMALL, LARGE = 48, 192
+"""A small map shows at most so many stretches a side, and a large one."""
+MOST = 1024
+"""Longer inputs are put together into so many stretches."""
+HEADS = 24
+"""At most so many heads of a vision transformer are laid over the picture."""
+
+
+class Attention(View):
+    """Where each head of an attention looks: every head small, one large, and what it takes for the token under the pointer.
+
+    *Meaning* a row is a token that asks, a column one that is asked: the brighter a cell, the more of what the row's token takes
+    in comes from there. Weights say where a head looks, not how much that matters for the answer: silence a head, or look at
+    attributions, to learn that. The map of all layers says what kind of head each is. Rollout follows the attention of all
+    layers up to this one, as if half of each layer went round it.
+    *Units* shares: a row sums to 1.
+    *Error* the check tells how far any row's sum is from 1.
+    *Cost* one forward pass; twelve more for the map of all heads, once a step.
+    *Source* Vaswani et al. 2017; Clark et al. 2019; Olsson et al. 2022; Abnar & Zuidema 2020, equation 1 (rollout).
+    """
+
+    title = "Attention"
+    question = "Where does each head look?"
+    family = "relationships"
+    papers = ("Vaswani et al. 2017, arXiv:1706.03762", "Clark et al. 2019, arXiv:1906.04341", "Olsson et al. 2022, arXiv:2209.11895",
+              "Abnar & Zuidema 2020, arXiv:2005.00928", "Bahdanau, Cho & Bengio 2015, arXiv:1409.0473")
+    rows = ("A20", "A21", "E15")
+    follows = ("layer", "head", "example", "token")
+    hovers = ("token",)
+    input = True
+    demo = "topics"
+
+    layer: str | None = knob(None, "The attention, or the block that holds it; the chosen one, or the first.", kind="layer", main=True)
+    head: int | None = knob(None, "The head that is shown large; the chosen one, or the one that looks at the fewest tokens.",
+                            kind="integer", low=0)
+    show: str = knob("weights", "The weights of the heads, or rollout: all layers up to this one, multiplied.",
+                     choices=("weights", "rollout"), main=True)
+    measure: str = knob("entropy", "What the map of all heads shows.", choices=MEASURES, main=True)
+    limit: int = knob(600, "The most tokens of a text that are shown.", low=1, high=4000)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs attention."""
+        return without(scene)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """The layer's heads at once; then the map of all heads."""
+        current = scene.current(selection)
+        layers = attention_layers(scene, current.x)
+        layer, chosen = self._asked(layers, selection)
+        found = self._found(scene, current, layers, layer)
+        head = self._head(found, chosen)
+        told = _told(scene, current, layer, found)
+        known = scene.derive("heads")
+        if not known.known:
+            yield self._picture(scene, selection, current, layer, found, head, told, None)
+        for stage in known.stream():
+            if stage.final:
+                yield self._picture(scene, selection, current, layer, found, head, told, stage.value)
+            else:
+                yield stage.progress
+
+    def _asked(self, layers: Sequence[AttentionLayer], selection: Selection) -> tuple[AttentionLayer, int | None]:
+        """The layer, and the head of it that was chosen: named by a knob, else chosen, else left open."""
+        if self.layer is not None:
+            layer, head = named(layers, self.layer), None
+        else:
+            layer, head = layers[0], None
+        for key in selection.a:
+            try:
+                own = named(layers, key.name) if key.kind in ("head", "layer", "unit") and key.name else None
+            except UsageError:
+                continue
+            if own is None or (self.layer is not None and own != layer):
+                continue
+            layer = own
+            head = _number(own, key) if key.kind == "head" else head
+        return layer, self.head if self.head is not None else head
+
+    def _found(
+        self, scene: Scene, current: Current, layers: Sequence[AttentionLayer], layer: AttentionLayer
+    ) -> NDArray[np.float32]:
+        """The weights (heads, to, from), or the rollout as one head."""
+        if self.show == "weights":
+            return _weights(scene, current, layer)
+        chain: NDArray[np.float32] | None = None
+        for own in layers[: layers.index(layer) + 1]:
+            each = _weights(scene, current, own)
+            if each.shape[1] != each.shape[2] or (chain is not None and chain.shape != each.shape[1:]):
+                continue
+            step = each.mean(0) + np.eye(each.shape[1], dtype=np.float32)
+            step /= step.sum(1, keepdims=True)
+            chain = step if chain is None else step @ chain
+        if chain is None:
+            raise NotApplicable(f"rollout follows a sequence that attends to itself, and {layer.name} looks at another; show the weights")
+        return chain[None]
+
+    def _head(self, found: NDArray[np.float32], chosen: int | None) -> int:
+        if self.show == "rollout":
+            return 0
+        if chosen is not None:
+            if chosen >= len(found):
+                raise UsageError(f"the attention has heads 0 to {len(found) - 1}, got {chosen}")
+            return chosen
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = -(found * np.log(np.maximum(found, 1e-30))).sum(2).mean(1)
+        return int(np.nan_to_num(spread, nan=np.inf).argmin())
+
+    def _picture(
+        self, scene: Scene, selection: Selection, current: Current, layer: AttentionLayer, found: NDArray[np.float32], head: int,
+        told: tuple[Positions, Positions], kinds: Any,
+    ) -> Picture:
+        asking, asked = told
+        place = _place(selection, asking, found.shape[1])
+        small = _small(layer, found, head, self.show == "rollout")
+        large = _large(found[head], asking, asked, self._name(head))
+        row = found[head, place] if place is not None else found[head].mean(0)
+        over: list[Node] = []
+        if asked.grid is not None:
+            over = [_pictured(found, asked, place, head, self.show == "rollout")]
+        elif asked.tokens:
+            over = [self._text(row, asked, place)]
+        beside: tuple[Node, ...] = (small,) if kinds is None else (small, _overview(kinds, self.measure))
+        marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
+        worst = float(np.abs(found.sum(2) - 1).max(where=found.sum(2) > 0.5, initial=0.0))
+        check = Check(name="rows sum to 1 within", value=worst, sentence="The attention of each token is a share: rows sum to 1.",
+                      good=worst < 1e-4)
+        return self.picture(
+            scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {layer.name}"
+            + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
+            self._caption(current, found, head, asking, asked, place, kinds), checks=(check,), final=kinds is not None,
+            note=_note(found, asking, asked),
+        )
+
+    def _name(self, head: int) -> str:
+        return "rollout" if self.show == "rollout" else f"head {head}"
+
+    def _text(self, row: NDArray[np.float32], asked: Positions, place: int | None) -> Node:
+        """The text, each token coloured by what the chosen one takes from it."""
+        count = len(asked.names)
+        sizes = np.array([len(part) for part in np.array_split(np.arange(count), len(row))])
+        values = np.repeat(row / sizes, sizes)
+        stop = min(count, max(self.limit, (place or 0) + 1))
+        start = max(0, stop - self.limit)
+        title = f"what “{asked.names[place]}” takes" if place is not None and place < count else "what all tokens take, on average"
+        return Text(
+            tokens=asked.names[start:stop], values=values[start:stop], limits=magnitude(values[start:stop], 0.0),
+            keys=asked.keys[start:stop], characters=asked.characters, title=title,
+        )
+
+    def _caption(
+        self, current: Current, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
+        kinds: Any,
+    ) -> str:
+        what = "patch" if asked.grid else "token"
+        words = f"{current.label.capitalize()}: each row of a map is a {what} that asks, each column one that is asked, and a row sums to 1."
+        if place is not None:
+            row = found[head, place]
+            most = int(np.nan_to_num(row).argmax())
+            names = asked.gathered(len(row))
+            words += f" “{asking.gathered(found.shape[1])[place]}” takes most ({100 * float(row[most]):.0f} %) from “{names[most]}”."
+        elif asked.tokens or asked.grid:
+            words += f" Point at a {what} to see what it takes from where."
+        if kinds is not None:
+            words += f" The last map has a row a layer and a column a head: {MEANINGS[self.measure]}."
+        return words
+
+
+def _weights(scene: Scene, current: Current, layer: AttentionLayer) -> NDArray[np.float32]:
+    """Of an example of the probe set the derivation, which is kept; of an input of one's own at once."""
+    if current.index is None:
+        return weights(scene, current.x, layer, MOST)
+    return np.asarray(scene.derive("attention", layer=layer.name, example=current.index, most=MOST).value)
+
+
+def _told(scene: Scene, current: Current, layer: AttentionLayer, found: NDArray[np.float32]) -> tuple[Positions, Positions]:
+    """What asks and what is asked: two sequences where they are of different inputs."""
+    full = attention_sides(layer)
+    of: tuple[tuple[str, ...], ...] = ((), ())
+    if len(scene.kinds) > 1:
+        of = asked_of(scene, current.x, (f"query:{layer.labels[0]}", f"key:{layer.labels[0]}"))
+        # What asks has heard of the other sequence in the layers before: it is of the one that is not asked.
+        own = tuple(name for name in of[0] if name not in of[1])
+        of = (own or of[0][-1:], of[1][-1:] if not own else of[1])
+    return positions(scene, current, full[0], of[0]), positions(scene, current, full[1], of[1])
+
+
+def attention_sides(layer: AttentionLayer) -> tuple[int, int]:
+    """How many positions ask, and how many are asked."""
+    return layer.shape[-2], layer.shape[-1]
+
+
+def _number(layer: AttentionLayer, key: Key) -> int:
+    """The place of a head's key among all heads of a layer, whose attentions may have several heads each."""
+    each = int(np.prod(layer.shape[:-2]))
+    return layer.labels.index(key.name) * each + key.number if key.name in layer.labels else key.number
+
+
+def _key(layer: AttentionLayer, head: int) -> str:
+    each = max(1, int(np.prod(layer.shape[:-2])))
+    site, own = divmod(head, each)
+    return str(Key("head", layer.labels[min(site, len(layer.labels) - 1)], (own,)))
+
+
+def _place(selection: Selection, asking: Positions, rows: int) -> int | None:
+    """The row of the chosen token; None where none is, or it is not in this text."""
+    key = selection.one("token")
+    if key is None or key.number + asking.extra >= len(asking.names):
+        return None
+    sizes = [len(part) for part in np.array_split(np.arange(len(asking.names)), rows)]
+    return int(np.searchsorted(np.cumsum(sizes), key.number + asking.extra, side="right"))
+
+
+def _less(pattern: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+    return gathered(torch.tensor(pattern), most).numpy()
+
+
+def _limits(values: NDArray[np.float32]) -> Limits:
+    """One scale for all heads of a layer, so that they can be compared: from none to twice what a row's largest share mostly is.
+
+    The first tokens of a text that only looks back have few to ask, and would take the whole scale for themselves.
+    """
+    rows = np.nan_to_num(values).max(-1)
+    return magnitude(values, 0.0, max(min(float(rows.max()), 2 * float(np.median(rows))), 1e-6), unit="share")
+
+
+def _small(layer: AttentionLayer, found: NDArray[np.float32], head: int, rollout: bool) -> Tiles:
+    images = _less(found, SMALL)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = -(found * np.log(np.maximum(found, 1e-30))).sum(2).mean(1)
+    return Tiles(
+        images=images, limits=_limits(images), labels=("rollout",) if rollout else tuple(f"head {k}" for k in range(len(found))),
+        notes=tuple(f"entropy {value:.2f}" for value in spread), keys=() if rollout else tuple(_key(layer, k) for k in range(len(found))),
+        size=72, title="All heads", badges=tuple("shown" if k == head and len(found) > 1 else "" for k in range(len(found))),
+    )
+
+
+def _large(pattern: NDArray[np.float32], asking: Positions, asked: Positions, name: str) -> Heatmap:
+    values = _less(pattern[None], LARGE)[0]
+    rows, columns = values.shape
+    whole = rows == len(asking.names)
+    return Heatmap(
+        values=values, limits=_limits(values), row_labels=asking.gathered(rows), column_labels=asked.gathered(columns),
+        row_keys=asking.keys if whole else (), row_title="asks", column_title="is asked", square=rows == columns,
+        size=max(2, min(14, 420 // max(rows, 1))), title=name,
+    )
+
+
+def _pictured(found: NDArray[np.float32], asked: Positions, place: int | None, head: int, rollout: bool) -> Group:
+    """What the patch under the pointer takes from where, a picture a head; patches are chosen on the first, large one."""
+    assert asked.grid is not None
+    assert asked.pixels is not None
+    height, width = asked.pixels.shape[:2]
+    rows, columns = asked.grid
+    row = found[:, place] if place is not None else found[:, 0] if asked.extra else found.mean(1)
+    if row.shape[1] != asked.extra + rows * columns:
+        raise NotApplicable(f"a picture of {rows} × {columns} patches is too large to lay each head's attention over it")
+    shares = row[:, asked.extra :].reshape(-1, rows, columns)
+    down, across = (np.arange(side) * count // side for side, count in ((height, rows), (width, columns)))
+    heat = shares[:, down][:, :, across]
+    limits, own = _limits(heat), asked.keys[asked.extra :]
+    grey = inputs.grey(asked.pixels) if asked.pixels.ndim == 2 else None
+    boxes: tuple[Box, ...] = ()
+    if place is not None and place >= asked.extra:
+        at, x = divmod(place - asked.extra, columns)
+        boxes = (Box(x=x * width / columns, y=at * height / rows, width=width / columns, height=height / rows),)
+    told = asked.names[place] if place is not None else asked.names[0] if asked.extra else "all patches, on average"
+    large = Image(
+        pixels=asked.pixels, limits=grey, heat=heat[head], heat_limits=limits, patches=asked.grid, patch_keys=own, boxes=boxes,
+        size=224, label=f"{'rollout' if rollout else f'head {head}'}: what {told} takes",
+    )
+    small = tuple(
+        Image(pixels=asked.pixels, limits=grey, heat=heat[k], heat_limits=limits, patches=asked.grid, patch_keys=own, size=96,
+              label=f"head {k}") for k in range(min(len(found), HEADS))
+    )
+    return Group(children=(large, Group(children=small, direction="grid")) if len(found) > 1 else (large,), direction="row")
+
+
+def _overview(kinds: Any, measure: str) -> Heatmap:
+    """A row a layer, a column a head, coloured by a measure."""
+    values = kinds["values"][MEASURES.index(measure)]
+    keys = tuple(str(Key("head", name, (head,))) for name in kinds["layers"] for head in range(values.shape[1]))
+    return Heatmap(
+        values=values, limits=magnitude(values, 0.0, unit={"entropy": "nats", "distance": "tokens"}.get(measure, "share")),
+        row_labels=tuple(kinds["layers"]), column_labels=tuple(map(str, range(values.shape[1]))), cell_keys=keys,
+        column_title="head", numbers=values.shape[1] <= 16, size=18, title=f"{measure} of every head",
+    )
+
+
+def _note(found: NDArray[np.float32], asking: Positions, asked: Positions) -> str:
+    count = max(len(asking.names), len(asked.names))
+    shown = max(found.shape[1:])
+    told = []
+    if shown < count:
+        told.append(f"{count} positions are put together into {shown} stretches: means over rows, sums over columns.")
+    empty = int((found.sum(2) < 0.5).all(0).sum())
+    if empty:
+        told.append(f"{empty} positions attend to nothing, as all is masked for them.")
+    if asked.grid is not None and len(found) > HEADS:
+        told.append(f"{HEADS} of {len(found)} heads are laid over the picture.")
+    return " ".join(told)
+
+

@@ -1,0 +1,216 @@
+"""The view attention and what it is derived from: weights of every head, and what kind of head each is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.core.errors import NotFound, UsageError
+from diorama.core.marks import Heatmap, Image, Text, Tiles
+from diorama.core.picture import Picture
+from diorama.derive.derivations.attention import Attention
+from diorama.derive.heads import MEASURES, attention_layers, gathered, looked_back
+from diorama.scene import Scene
+
+LETTERS = tuple("abcdefgh. \n,")
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part.unflatten(-1, (2, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        return x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+
+
+class _Writes(nn.Module):
+    """Two blocks of causal attention over letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.place = nn.Embedding(12, 8), nn.Embedding(2048, 8)
+        self.blocks, self.head = nn.ModuleList([_Block(8), _Block(8)]), nn.Linear(8, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x) + self.place(torch.arange(x.shape[1]))
+        for block in self.blocks:
+            h = block(h)
+        return self.head(h)
+
+
+class _Sees(nn.Module):
+    """A vision transformer of four by four patches and a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.first, self.out = nn.Conv2d(1, 8, 2, 2), nn.Parameter(torch.randn(1, 1, 8)), nn.Linear(8, 3)
+        self.attn = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.patch(x).flatten(2).transpose(1, 2)
+        t = torch.cat([self.first.expand(len(t), -1, -1), t], 1)
+        return self.out(self.attn(t, t, t)[0][:, 0])
+
+
+class _Translates(nn.Module):
+    """An encoder and a decoder, with two texts of the same length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.here, self.there, self.out = nn.Embedding(5, 8), nn.Embedding(5, 8), nn.Linear(8, 5)
+        self.body = nn.Transformer(8, 2, 1, 2, 8, 0.0, batch_first=True)
+
+    def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        return self.out(self.body(self.here(src), self.there(tgt)))
+
+
+def _scene(model: type[nn.Module] = _Writes, length: int = 16) -> Scene:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if model is _Sees:
+            return Scene(_Sees().eval(), torch.rand(4, 1, 8, 8), torch.arange(4) % 3)
+        if model is _Translates:
+            x = {"src": torch.randint(0, 5, (4, 6)), "tgt": torch.randint(0, 5, (4, 6))}
+            kinds = {"src": diorama.Tokens(vocabulary=tuple("abcde")), "tgt": diorama.Tokens(vocabulary=tuple("ABCDE"))}
+            return Scene(_Translates().eval(), x, inputs=kinds)
+        x = torch.randint(0, 12, (4, length))
+        return Scene(_Writes().eval(), x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=LETTERS))
+
+
+def _marks(picture: Picture, kind: type) -> list[object]:
+    return [mark for mark in picture.marks() if isinstance(mark, kind)]
+
+
+def test_weights_are_those_of_the_formula() -> None:
+    """The derived weights of a layer are the softmax of scaled products under the mask, and every row sums to one."""
+    scene = _scene()
+    found = scene.derive("attention", layer="blocks.1", example=2).value
+    with torch.no_grad():
+        model = scene.model
+        x = scene.examples.x[2:3]
+        h = model.blocks[0](model.embed(x) + model.place(torch.arange(16)))
+        q, k, _ = (part.unflatten(-1, (2, 4)).transpose(1, 2) for part in model.blocks[1].qkv(h).chunk(3, -1))
+        scores = (q @ k.mT / 2).masked_fill(~torch.ones(16, 16, dtype=torch.bool).tril(), -torch.inf)
+    np.testing.assert_allclose(found, scores.softmax(-1)[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(found.sum(2), 1, atol=1e-6)
+
+
+def test_stretches_sum_to_one_too() -> None:
+    """Put together into stretches, rows still sum to one, and columns add what their tokens were given."""
+    pattern = torch.rand(2, 50, 70, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    found = gathered(pattern, 8)
+    assert found.shape == (2, 8, 8)
+    assert torch.allclose(found.sum(2), torch.ones(2, 8))
+    assert torch.allclose(found[1, 0, 0], pattern[1, :7, :9].sum(1).mean(), atol=1e-6)
+
+
+def test_a_long_text_is_put_together() -> None:
+    """Of a text of 1,500 tokens a picture holds no map of more than 192 a side, and says so; rows sum to one."""
+    picture = _scene(length=1500).view("attention", layer="blocks.1")
+    heat, small = _marks(picture, Heatmap)[0], _marks(picture, Tiles)[0]
+    assert heat.values.shape == (192, 192)
+    assert small.images.shape == (2, 48, 48)
+    np.testing.assert_allclose(heat.values.sum(1), 1, atol=1e-4)
+    assert "1500 positions are put together into 1024" in picture.note
+
+
+def test_measures_are_what_they_say() -> None:
+    """Entropy, distance and shares of a head are those counted cell by cell; induction is read off a planted pattern."""
+    scene = _scene()
+    found = scene.derive("heads", examples=2).value
+    weights = [scene.derive("attention", layer="blocks.0", example=k).value.astype(float) for k in range(2)]
+    for head in range(2):
+        wanted = {"entropy": [], "distance": [], "previous": [], "first": [], "itself": [], "marks": []}
+        for example, all_heads in enumerate(weights):
+            p = all_heads[head]
+            text = [LETTERS[int(token)] for token in scene.examples.x[example]]
+            wanted["entropy"].append(np.mean([-sum(v * np.log(v) for v in row if v > 0) for row in p]))
+            wanted["distance"].append(np.mean([sum(v * abs(i - j) for j, v in enumerate(row)) for i, row in enumerate(p)]))
+            wanted["previous"].append(np.mean([p[i, i - 1] for i in range(1, 16)]))
+            wanted["first"].append(np.mean([p[i, 0] for i in range(1, 16)]))
+            wanted["itself"].append(np.mean([p[i, i] for i in range(16)]))
+            wanted["marks"].append(np.mean([sum(v for v, token in zip(row, text, strict=True) if not token.isalnum()) for row in p]))
+        for name, values in wanted.items():
+            assert found["values"][MEASURES.index(name), 0, head] == pytest.approx(np.mean(values), abs=1e-5), name
+    planted = torch.zeros(1, 12, 12)
+    for place in range(6, 12):
+        planted[0, place, place - 6 + 1] = 0.75
+    assert float(looked_back(planted, 6)) == pytest.approx(0.75)
+
+
+def test_a_token_is_followed() -> None:
+    """The chosen token's row colours the text, and the caption names what it takes most from."""
+    scene = _scene()
+    picture = scene.view("attention", layer="blocks.1", head=1, token=9)
+    row = scene.derive("attention", layer="blocks.1").value[1, 9]
+    text = _marks(picture, Text)[0]
+    np.testing.assert_allclose(text.values, row, atol=1e-6)
+    assert text.keys[9] == "token:9"
+    assert f"({100 * row.max():.0f} %)" in picture.caption
+
+
+def test_every_head_lies_on_the_picture() -> None:
+    """Of a vision transformer each head's shares for the chosen patch lie on the picture, and its patches can be chosen."""
+    scene = _scene(_Sees)
+    picture = scene.view("attention", token=6)
+    large, *heads = _marks(picture, Image)
+    weights = scene.derive("attention").value
+    assert weights.shape == (2, 17, 17)
+    assert large.patches == (4, 4)
+    assert large.patch_keys[6] == "token:6"
+    assert len(heads) == 2
+    np.testing.assert_allclose(heads[1].heat[::2, ::2].reshape(-1), weights[1, 7, 1:], atol=1e-6)
+    assert (large.boxes[0].x, large.boxes[0].y) == (4, 2)
+
+
+def test_an_encoder_decoder_names_both_texts() -> None:
+    """Rows of a cross-attention are the text that is written, columns the one that is read, also where both are as long."""
+    scene = _scene(_Translates)
+    sides = {}
+    for layer in attention_layers(scene):
+        heat = _marks(scene.view("attention", layer=layer.name), Heatmap)[0]
+        sides[layer.name.split(".", 1)[1]] = ("".join(heat.row_labels).isupper(), "".join(heat.column_labels).isupper())
+    assert sides == {
+        "encoder.layers.0.self_attn": (False, False), "decoder.layers.0.self_attn": (True, True),
+        "decoder.layers.0.multihead_attn": (True, False), "decoder.layers.1.self_attn": (True, True),
+        "decoder.layers.1.multihead_attn": (True, False),
+    }
+
+
+def test_rollout_follows_all_layers() -> None:
+    """Rollout up to the second layer is the product of both layers' mean weights, each with half of itself going round."""
+    scene = _scene()
+    found = _marks(scene.view("attention", layer="blocks.1", show="rollout"), Heatmap)[0].values
+    steps = [(scene.derive("attention", layer=f"blocks.{k}").value.mean(0) + np.eye(16)) / 2 for k in range(2)]
+    np.testing.assert_allclose(found, steps[1] @ steps[0], atol=1e-5)
+
+
+def test_heads_are_chosen_in_the_map() -> None:
+    """A cell of the map of all heads names its head, and choosing it shows it, whatever layer it is of."""
+    scene = _scene()
+    picture = scene.view("attention", measure="previous")
+    kinds = _marks(picture, Heatmap)[-1]
+    assert kinds.cell_keys[3] == "head:blocks.1/1"
+    chosen = scene.view("attention", select=["head:blocks.1/1"])
+    assert chosen.title == "Where the heads of blocks.1 look"
+    np.testing.assert_allclose(_marks(chosen, Heatmap)[0].values, scene.derive("attention", layer="blocks.1").value[1], atol=1e-6)
+
+
+def test_what_is_not_there_is_named() -> None:
+    """A layer or head that does not exist is refused by name; a network without attention says so; a typed text is looked at."""
+    scene = _scene()
+    with pytest.raises(NotFound, match="no attention named 'block' among 2; nearest"):
+        scene.view("attention", layer="block")
+    with pytest.raises(UsageError, match="heads 0 to 1, got 7"):
+        scene.view("attention", head=7)
+    with pytest.raises(diorama.NotApplicable, match="runs no attention"):
+        Scene(nn.Linear(2, 2), torch.rand(3, 2)).view("attention")
+    typed = scene.view("attention", input="abc.d")
+    assert _marks(typed, Text)[0].tokens == tuple("abc.d")
+    assert Attention().most == 1024
