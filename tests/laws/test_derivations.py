@@ -23,13 +23,14 @@ from diorama.scene import Scene
 
 CASES: dict[str, dict[str, Any]] = {
     "influence": {"data": "probe"}, "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
+    "gates": {"layer": "reads.l0", "example": 3},
     "projection": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
     "attention": {"example": 3},
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
-OF_TEXTS = ("attention", "heads", "properties")
+OF_TEXTS = ("attention", "gates", "heads", "properties", "saturation")
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""

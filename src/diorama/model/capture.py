@@ -31,7 +31,7 @@ from .edits import Edit, EditedWeights, edited
 from .inplace import writes
 from .layers import LayerTable, layers, recurrent_parts
 from .mode import OpMode, OpNames, Run, Trail, without_modes
-from .opaque import Opaque
+from .opaque import Gates, Opaque
 from .patterns import PARTS
 from .points import Point, Points, points
 from .recurrent import States
@@ -75,7 +75,7 @@ class Capture:
         reduce: Reduce | None = None,
         cancel: Callable[[], object] | None = None,
         until: str | None = None,
-        gates: bool = False,
+        gates: Gates = False,
         attention: bool = False,
     ) -> None:
         if mode not in ("eval", "train"):
@@ -137,7 +137,7 @@ class Capture:
         else:
             self._edits.setdefault(key.name, []).append(edit)
 
-    def _open(self, gates: bool) -> Opaque | None:
+    def _open(self, gates: Gates) -> Opaque | None:
         """What opens recurrent kernels and attention, when something inside them is asked for."""
         parts = {name for name, path in self._paths.items() if name != path and without_call(name) == name}
         if self._all:

@@ -34,9 +34,30 @@ def recurrent(
     """
     with Capture(model, mode=mode, edits=edits, cancel=cancel, gates=True) as look:
         look(x)
-    if not look.gates:
+    found = look.gates
+    if not found:
         raise NotApplicable(f"{type(look.model).__name__} runs no LSTM, GRU or RNN; look at its activations instead")
-    return look.gates
+    return found
+
+
+def gates(
+    model: nn.Module,
+    x: Nested,
+    seen: Callable[[str, States], None],
+    *,
+    mode: Mode = "eval",
+    edits: Sequence[Edit | Mapping[str, Any]] = (),
+    cancel: Callable[[], object] | None = None,
+) -> None:
+    """Hand the gates of every recurrent layer to ``seen(name, states)``, some steps at a time; nothing is kept.
+
+    *Shapes* (n, some steps, hidden) each, in the order of reading.
+    *Error* they equal those of :func:`recurrent` to 1e-5 in single precision.
+    *Cost* one forward pass, and as much again for the gates, which follow from the outputs of torch's kernels without a
+    loop over the steps.
+    """
+    with Capture(model, mode=mode, edits=edits, cancel=cancel, gates=seen) as look:
+        look(x)
 
 
 def attention(

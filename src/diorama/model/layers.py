@@ -57,6 +57,8 @@ class Layer:
     """A ReLU follows at once, as a module or a function."""
     part: str = ""
     """Of a recurrent module: which of its layers and directions, such as ``l1.reverse``."""
+    loop: bool = False
+    """It is a recurrent cell, which the model calls step by step."""
     complex: bool = False
     """It returns complex numbers, of which views show the magnitude."""
     each: bool = True
@@ -134,6 +136,11 @@ class LayerTable(Sequence[Layer]):
     def recurrent(self) -> LayerTable:
         """The parts of recurrent modules: one for each layer and direction."""
         return LayerTable(layer for layer in self if layer.part)
+
+    @property
+    def stepwise(self) -> LayerTable:
+        """All that keeps states from step to step: the parts of recurrent modules, and cells that loops call."""
+        return LayerTable(layer for layer in self if layer.part or layer.loop)
 
     def __repr__(self) -> str:
         head = ("layer", "kind", "shape", "units", "parameters")
@@ -286,6 +293,7 @@ class _Survey:
             leaf=leaf and not parts,
             weight=main_weight(path, module),
             rectified=False,
+            loop=isinstance(module, nn.RNNCellBase) and call == 1,
             complex=tensor.is_complex(),
             each=each,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,15 @@ from .edits import Edit, edited_step
 from .mode import Trail
 from .recurrent import Kernel, States
 
+Gates = bool | Callable[[str, States], None]
+
 
 class Opaque:
     """A rule for an OpMode that opens the kernels of the modules asked for, and runs all others as they are.
 
-    ``keep(name, h)`` sees the output of each part of a recurrent module named in ``parts`` and returns what goes on.
+    ``keep(name, h)`` sees the output of each part of a recurrent module named in ``parts`` and returns what goes on. ``gates``
+    asks for the states of all recurrent layers, and of cells that a loop calls; a function hears of the gates alone, some steps
+    at a time, and nothing is kept.
     """
 
     def __init__(
@@ -29,10 +34,10 @@ class Opaque:
         parts: frozenset[str] = frozenset(),
         keep: Callable[[str, Tensor], Tensor],
         edits: Mapping[str, Sequence[Edit]],
-        gates: bool = False,
+        gates: Gates = False,
     ) -> None:
         self.trail = Trail(modules, opened=self._opened)
-        self.states: dict[str, States] = {}
+        self._states: dict[str, list[States]] = {}
         self.touched: dict[str, Touch] = {}
         """By attention: what sees its queries, keys, values and pattern, and says what goes on."""
         self._parts, self._keep, self._edits = parts, keep, edits
@@ -50,11 +55,19 @@ class Opaque:
     def restart(self) -> None:
         """Forget what the last forward pass left."""
         self.trail.restart()
-        self.states, self._times = {}, {}
+        self._states, self._times = {}, {}
+
+    @property
+    def states(self) -> dict[str, States]:
+        """The states by the layer's name; of a layer that ran several times, its steps one after another."""
+        return {name: States.joined(parts) for name, parts in self._states.items()}
 
     def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in recurrent.KERNELS:
             return self._recurrent(name, func, args)
+        if name in recurrent.CELLS and self._gates:
+            self._heard(self.trail.here or name, recurrent.of_cell(name, args))
+            return NotImplemented
         if name in attention.KERNELS:
             return self._attention(name, args, kwargs)
         return NotImplemented
@@ -68,14 +81,14 @@ class Opaque:
         order = self._order if call.sizes is not None else None
         back = None if order is None else torch.argsort(order)
         edits = {part: self._edits[within(here, part)] for part in call.parts if within(here, part) in self._edits}
-        if not edits and not self._gates and call.sizes is None:
-            return recurrent.by_layer(call, func, lambda part, h: self._kept(within(here, part), h))
+        if not edits and self._gates is not True and call.sizes is None:
+            counted = functools.partial(self._counted, here) if self._gates else None
+            return recurrent.by_layer(call, func, lambda part, h: self._kept(within(here, part), h), counted)
 
         def seen(part: str, states: States) -> None:
             if order is not None:
-                states = States({name: value[order] for name, value in states.items()})
-            if self._gates:
-                self.states[within(here, part)] = states
+                states = states.mapped(lambda value: value[order])
+            self._heard(within(here, part), states)
             self._kept(within(here, part), states["h"])
 
         def change(part: str, step: int, h: Tensor) -> Tensor:
@@ -85,6 +98,15 @@ class Opaque:
             return edited_step(h, edits[part], step) if back is None else edited_step(h[order], edits[part], step)[back]
 
         return recurrent.by_step(call, seen, change if edits else None)
+
+    def _counted(self, here: str, part: str, states: States) -> None:
+        self._heard(within(here, part), states)
+
+    def _heard(self, name: str, states: States) -> None:
+        if callable(self._gates):
+            self._gates(name, states)
+        elif self._gates:
+            self._states.setdefault(name, []).append(states)
 
     def _kept(self, name: str, h: Tensor) -> Tensor:
         return self._keep(name, h) if name in self._parts else h

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 KERNELS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+CELLS = tuple(f"{name}_cell" for name in KERNELS)
+"""One step of each, as loops of one's own call it."""
 Change = Callable[[str, int, Tensor], Tensor]
 
 
@@ -19,11 +21,50 @@ class States(Mapping[str, Tensor]):
 
     *Meaning* of an LSTM: the gates ``i`` (input), ``f`` (forget), ``o`` (output) between 0 and 1, the candidate ``g``,
     the cell ``c`` and the output ``h``; of a GRU: ``r`` (reset), ``z`` (update), the candidate ``n`` and ``h``; of a
-    plain RNN: ``h``. They can be read as items or as attributes.
+    plain RNN: ``h``. They can be read as items or as attributes. ``running`` (n, t) tells the steps of packed sequences
+    from what lies behind their ends, None where all run.
     """
 
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, values: Mapping[str, Tensor], running: Tensor | None = None, terms: Callable[[], Mapping[str, Tensor]] | None = None
+    ) -> None:
         self._values = dict(values)
+        self.running = running
+        self._terms = terms
+
+    @classmethod
+    def joined(cls, parts: Sequence[States]) -> States:
+        """The states of calls that follow one another, as a loop makes them: the steps of all, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def through(pieces: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+            return {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
+
+        running: Tensor | None = None
+        if any(part.running is not None for part in parts):
+            running = torch.cat([part.mask for part in parts], 1)
+        return cls(through(parts), running, lambda: through([part.terms for part in parts]))
+
+    @property
+    def mask(self) -> Tensor:
+        """Which steps ran, (n, t)."""
+        if self.running is not None:
+            return self.running
+        some = next(iter(self._values.values()))
+        return some.new_ones(some.shape[:2], dtype=torch.bool)
+
+    @property
+    def terms(self) -> Mapping[str, Tensor]:
+        """What the formulas were fed at each step: ``fed`` (n, t, gates × hidden) from the input and ``back`` from the
+        last output, each with its bias, and the last output ``h`` and cell ``c`` themselves."""
+        return self._terms() if self._terms is not None else {}
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> States:
+        """The same with all values changed alike."""
+        running = None if self.running is None else change(self.running)
+        values = {name: change(value) for name, value in self._values.items()}
+        return States(values, running, lambda: {name: change(value) for name, value in self.terms.items()})
 
     def __getitem__(self, name: str) -> Tensor:
         return self._values[name]
@@ -78,6 +119,14 @@ class Kernel:
         names = ("", ".reverse")[: self.ways]
         return [f"l{k}{name}" for k in range(len(self.weights) // self.ways) for name in names]
 
+    def biases(self, k: int) -> tuple[Tensor | None, Tensor | None]:
+        """The biases of a layer and way: of what comes in, and of its last output."""
+        return (self.weights[k][2], self.weights[k][3]) if self.biased else (None, None)
+
+    def projection(self, k: int) -> Tensor | None:
+        """What makes fewer outputs of the cells of a layer and way, or None."""
+        return self.weights[k][-1] if len(self.weights[k]) in (3, 5) else None
+
     def result(self, x: Tensor, h: list[Tensor], c: list[Tensor]) -> tuple[Tensor, ...]:
         """What the kernel returns, from its output (t, n, …) and its last states."""
         out = x.transpose(0, 1) if self.batch_first else x if self.sizes is None else x[_running(self.sizes, x.device)]
@@ -102,8 +151,13 @@ def packed(args: tuple[Any, ...]) -> bool:
     return isinstance(args[3], list | tuple)
 
 
-def by_layer(call: Kernel, func: Callable[..., Any], keep: Callable[[str, Tensor], Tensor]) -> tuple[Tensor, ...]:
-    """Run the kernel layer by layer; ``keep(part, h)`` sees each output (n, t, hidden) and returns what goes on."""
+def by_layer(
+    call: Kernel, func: Callable[..., Any], keep: Callable[[str, Tensor], Tensor], counted: Callable[[str, States], None] | None = None
+) -> tuple[Tensor, ...]:
+    """Run the kernel layer by layer; ``keep(part, h)`` sees each output (n, t, hidden) and returns what goes on.
+
+    ``counted`` hears of a layer's gates some steps at a time: they follow from what the kernel returned, and none is kept.
+    """
     x, last_h, last_c = call.x, [], []
     for number in range(0, len(call.weights), call.ways):
         if number and call.dropout:
@@ -116,6 +170,9 @@ def by_layer(call: Kernel, func: Callable[..., Any], keep: Callable[[str, Tensor
             given = x.flip(0) if way else x
             flat = list(call.weights[k])
             out, h, *c = func(given, start, flat, call.biased, 1, 0.0, False, False, False)
+            if counted is not None:
+                for states in _gates(call, k, given, h0[0], out):
+                    counted(call.parts[k], states)
             out = out.flip(0) if way else out
             outputs.append(keep(call.parts[k], out.transpose(0, 1)).transpose(0, 1))
             last_h.append(h[0])
@@ -137,27 +194,30 @@ def by_step(
             k = number + way
             c0 = call.c[k] if call.c is not None else None
             states, h, c = _run(call, k, x, call.h[k], c0, bool(way), change)
-            outputs.append(states["h"])
+            outputs.append(states["h"].transpose(0, 1))
             last_h.append(h)
             last_c += [c] if c is not None else []
             if seen is not None:
-                seen(call.parts[k], States({name: value.transpose(0, 1) for name, value in states.items()}))
+                seen(call.parts[k], states)
         x = torch.cat(outputs, -1)
     return call.result(x, last_h, last_c)
 
 
 def _run(
     call: Kernel, k: int, x: Tensor, h: Tensor, c: Tensor | None, backward: bool, change: Change | None
-) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+) -> tuple[States, Tensor, Tensor | None]:
     weights = call.weights[k]
-    b_ih, b_hh = (weights[2], weights[3]) if call.biased else (None, None)
-    project = weights[-1] if len(weights) in (3, 5) else None
+    b_ih, b_hh = call.biases(k)
+    project = call.projection(k)
     fed = F.linear(x, weights[0], b_ih)
     steps: list[dict[str, Tensor]] = []
+    terms: list[dict[str, Tensor]] = []
     order = range(len(x) - 1, -1, -1) if backward else range(len(x))
     running = None if call.sizes is None else _running(call.sizes, x.device)[..., None]
     for t in order:
-        step = _STEPS[call.kind](fed[t], F.linear(h, weights[1], b_hh), h, c)
+        back = F.linear(h, weights[1], b_hh)
+        terms.append({"fed": fed[t], "back": back, "h": h, **({} if c is None else {"c": c})})
+        step = _STEPS[call.kind](fed[t], back, h, c)
         if project is not None:
             step["h"] = F.linear(step["h"], project)
         if change is not None:
@@ -172,7 +232,48 @@ def _run(
         steps.append(step)
     if backward:
         steps.reverse()
-    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}, h, c
+        terms.reverse()
+    ran = None if running is None else running[..., 0].T
+    return States(_through(steps), ran, lambda: _through(terms)), h, c
+
+
+def _through(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What was held step by step (n, hidden), as (n, t, hidden)."""
+    return {name: torch.stack([step[name] for step in steps], 1) for name in steps[0]}
+
+
+def of_cell(name: str, args: tuple[Any, ...]) -> States:
+    """What one call of a cell holds, as the states of a single step."""
+    x, start, w_ih, w_hh, *biases = args
+    b_ih, b_hh = biases or (None, None)
+    h, c = start if name == "lstm_cell" else (start, None)
+    fed, back = F.linear(x, w_ih, b_ih), F.linear(h, w_hh, b_hh)
+    step = _STEPS[name.removesuffix("_cell")](fed, back, h, c)
+    terms = {"fed": fed, "back": back, "h": h, **({} if c is None else {"c": c})}
+    return States(_through([step]), None, lambda: _through([terms]))
+
+
+GATES = {"lstm": "ifo", "gru": "rz", "rnn_tanh": "", "rnn_relu": ""}
+"""The gates of each kind; the rest of what a layer holds are its candidate and its states."""
+AT_ONCE = 4_000_000
+"""So many numbers of gates are made at a time."""
+
+
+def _gates(call: Kernel, k: int, x: Tensor, h0: Tensor, out: Tensor) -> Iterator[States]:
+    """The gates of a layer that has run, in the order of its reading: each step's follow from its input and the last output."""
+    letters = GATES[call.kind]
+    weights, (b_ih, b_hh) = call.weights[k], call.biases(k)
+    if not letters:
+        return
+    rows = slice(0, len(weights[0]) * 2 // 3 if call.kind == "gru" else None)
+    bias = None if b_ih is None or b_hh is None else (b_ih + b_hh)[rows]
+    names = "ifgo" if call.kind == "lstm" else letters
+    before = torch.cat([h0[None], out[:-1]])
+    block = max(1, AT_ONCE // max(1, x.shape[1] * weights[0].shape[0]))
+    for given, last in zip(torch.split(x, block), torch.split(before, block), strict=True):
+        sums = F.linear(given, weights[0][rows], bias) + F.linear(last, weights[1][rows])
+        parts = sums.sigmoid_().transpose(0, 1).chunk(len(names), -1)
+        yield States({name: part for name, part in zip(names, parts, strict=True) if name in letters})
 
 
 def _lstm(fed: Tensor, back: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.blame import blamed
-from ..core.errors import NotApplicable, not_found
+from ..core.errors import NotApplicable
 from ..core.selection import Selection
 from ..data.examples import Examples
 from ..data.kinds import Kind
@@ -21,7 +21,6 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.function import FunctionModule
 from ..model.graph import Graph, graph
-from ..model.kernels import recurrent
 from ..model.layers import Layer, LayerTable, layers
 from ..model.outputs import Reading
 from ..model.patterns import Sites
@@ -182,13 +181,6 @@ class Network:
     def directions(self) -> dict[str, Any]:
         """How the directions that a person named are fitted, by name, as long as the model is kept."""
         return self.source.shared.directions
-
-    def states(self, layer: str, x: Nested) -> dict[str, Tensor]:
-        """Gates and states of a recurrent layer by letter (i, f, g, o, c, h of an LSTM), each (n, steps, cells)."""
-        found = recurrent(self.model, fed(self.model, x))
-        if layer not in found:
-            raise not_found("recurrent layer", layer, found)
-        return dict(found[layer])
 
     def described(self) -> dict[str, Any]:
         """What was told, as plain data; a function by its name and code."""

@@ -22,6 +22,7 @@ ROOM = Room(
         Place("projection", columns=6, rows=5),
         Place("inversion", columns=6, rows=5),
         Place("cells", columns=12, rows=6),
+        Place("gates", columns=12, rows=6),
     ),
     input=(
         Place("latent", columns=12, rows=5),
@@ -32,6 +33,7 @@ ROOM = Room(
         Place("dream", columns=5, rows=5),
         Place("replacement", columns=6, rows=4),
         Place("cells", columns=12, rows=6),
+        Place("gates", columns=12, rows=6),
     ),
     openings=(
         # What goes through a few numbers is seen on their plane.

@@ -18,6 +18,7 @@ from ...data.kinds import Tokens
 from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
+from ...scene.states import states
 from ..answers import visible
 from ..view import View
 
@@ -129,12 +130,12 @@ class Cells(View):
     def _values(self, scene: Scene, layer: Layer, x: object) -> Tensor:
         """Every cell's value at each token, (cells, tokens)."""
         if self.state == "memory":
-            states = scene.network.states(layer.name, x)  # type: ignore[arg-type]
-            if "c" not in states:
+            found = states(scene, layer.name, x)  # type: ignore[arg-type]
+            if "c" not in found:
                 raise NotApplicable(
                     f"{layer.name} is a {layer.kind}, which has no memory beside its output; use state=output"
                 )
-            return states["c"][0].T.tanh().cpu()
+            return found["c"][0].T.tanh().cpu()
         return scene.activations(layer.name, x)[layer.name][0]  # type: ignore[arg-type]
 
     def _text(self, scene: Scene, x: object, tokens: Sequence[str], values: NDArray[np.float64], start: int) -> Text:

@@ -1,0 +1,130 @@
+"""How often the gates of a recurrent layer are shut or wide open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.knobs import build, knob
+from ...methods.cost import Cost
+from ...model.recurrent import States
+from ...scene import Scene
+from ...scene.states import bare, gates, parts
+from ..derivation import Derivation, Plain, Stage
+
+AT_ONCE = 32
+"""So many examples are read at a time."""
+
+
+class Saturation(Derivation):
+    """How often each gate of a recurrent layer is left-saturated (below 0.1) and right-saturated (above 0.9).
+
+    *Meaning* a forget gate that is right-saturated always is a cell that never forgets; one that is left-saturated always
+    keeps nothing from step to step; of an update gate of a GRU the same holds.
+    *Shapes* ``gates`` their letters; ``left`` and ``right`` (gates, cells), shares of all steps of the live examples; ``steps``
+    how many there were. Steps behind the ends of packed sequences are not counted.
+    *Cost* one forward pass of the live examples, and as much again for the gates; nothing is kept a step.
+    *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, figure 2.
+    """
+
+    layer: str = knob("", "The recurrent layer, or a cell that a loop calls; that of the first module when left open.", kind="layer")
+    low: float = knob(0.1, "A gate below this is left-saturated.", low=0.0, high=0.5)
+    high: float = knob(0.9, "A gate above this is right-saturated.", low=0.5, high=1.0)
+
+    @classmethod
+    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Derivation:
+        """A layer that is left open is the first that has gates."""
+        made: Derivation = build(cls, options)
+        if not options.get("layer") and scene.missing is None and len(scene.layers.stepwise):
+            made = build(cls, {**options, "layer": parts(scene, scene.layers.stepwise[0].path)[0].name})
+        return made
+
+    def fits(self, scene: Scene) -> str | None:
+        """It needs a layer with gates."""
+        if scene.missing is None:
+            if not len(scene.layers.stepwise):
+                return "it counts the gates of an LSTM or GRU, and the network runs none"
+            if any(one.kind.startswith("RNN") for one in parts(scene, self.layer)):
+                return f"{self.layer} is a plain RNN, which has no gates; use the view cells"
+        return scene.missing
+
+    def cost(self, scene: Scene) -> Cost:
+        """Two passes an example."""
+        return Cost(2 * len(scene.live))
+
+    def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
+        """The counts so far."""
+        counts = Counts([one.name for one in parts(scene, self.layer)], self.low, self.high)
+        if begun is not None:
+            counts.resume(begun)
+        total = len(scene.live)
+        while True:
+            if part := list(range(counts.examples, min(counts.examples + AT_ONCE, total))):
+                gates(scene, scene.live.batch(part, scene.device), counts)
+                counts.examples += len(part)
+            yield Stage(counts.shares(), counts.examples, total, "gates counted", state=counts.plain)
+            if counts.examples >= total:
+                return
+
+    def check(self, scene: Scene, value: Plain) -> None:
+        """Shares of each gate and cell."""
+        if set(value) != {"gates", "left", "right", "steps"} or value["gates"] not in (["i", "f", "o"], ["r", "z"]):
+            raise ValueError("the gates by letter, and their shares are wanted")
+        if not isinstance(value["steps"], int) or isinstance(value["steps"], bool):
+            raise ValueError("a number of steps is wanted")
+        for name in ("left", "right"):
+            array = value[name]
+            good = isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind == "f" and array.shape == value["left"].shape
+            if not good or len(array) != len(value["gates"]) or not ((array >= 0) & (array <= 1)).all():
+                raise ValueError(f"{name} as (gates, cells) is wanted")
+
+
+class Counts:
+    """How often the gates of some layers, side by side, were below and above two values."""
+
+    def __init__(self, names: list[str], low: float, high: float) -> None:
+        self.names, self.low, self.high = names, low, high
+        self.found: dict[str, dict[str, Tensor]] = {}
+        self.steps: dict[str, int] = {}
+        self.examples = 0
+
+    def __call__(self, name: str, states: States) -> None:
+        """Count some steps of a layer; a loop calls it once a step, under a name with its turn."""
+        name = bare(name)
+        if name not in self.names:
+            return
+        kept = self.found.setdefault(name, {})
+        for letter in states:
+            if letter not in "iforz":
+                continue
+            value = states[letter].flatten(0, 1) if states.running is None else states[letter][states.running]
+            for side, counted in (("left", value < self.low), ("right", value > self.high)):
+                key = f"{side} {letter}"
+                count = counted.sum(0).cpu()
+                kept[key] = kept[key] + count if key in kept else count
+        self.steps[name] = self.steps.get(name, 0) + int(states.mask.sum())
+
+    def shares(self) -> dict[str, Any]:
+        """What the derivation yields."""
+        letters = sorted({key[-1] for key in self.found[self.names[0]]}, key="ifrzo".index)
+        sides = {
+            side: torch.stack([
+                torch.cat([self.found[name][f"{side} {letter}"] / max(1, self.steps[name]) for name in self.names]) for letter in letters
+            ]).numpy()
+            for side in ("left", "right")
+        }
+        return {"gates": letters, **sides, "steps": self.steps[self.names[0]]}
+
+    def plain(self) -> Plain:
+        """All that is needed to go on."""
+        found = {name: {key: count.numpy().copy() for key, count in kept.items()} for name, kept in self.found.items()}
+        return {"found": found, "steps": dict(self.steps), "examples": self.examples}
+
+    def resume(self, told: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`plain` told."""
+        self.found = {name: {key: torch.from_numpy(count.copy()) for key, count in kept.items()} for name, kept in told["found"].items()}
+        self.steps, self.examples = dict(told["steps"]), told["examples"]

@@ -1,0 +1,73 @@
+"""What the recurrent layers of a scene hold from step to step: their gates, cells and outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+
+import torch
+
+from ..core.errors import NotApplicable, not_found
+from ..core.selection import without_call
+from ..data.nesting import Nested, size
+from ..model import kernels
+from ..model.layers import Layer
+from ..model.recurrent import States
+from ..model.unwrap import fed
+from .scene import Scene
+
+
+def parts(scene: Scene, name: str) -> tuple[Layer, ...]:
+    """The recurrent layers that a name means: a part, a cell in a loop, or of a module its last layer, in each direction.
+
+    *Raises* NotFound for a layer that is not there; NotApplicable for one that keeps no states.
+    """
+    layer = scene.layers[without_call(name)]
+    if layer.part or layer.loop:
+        return (layer,)
+    own = [one for one in scene.layers.recurrent if one.path == layer.path and one.call == 1]
+    if not own:
+        there = ", ".join(one.name for one in scene.layers.stepwise) or "none here"
+        raise NotApplicable(f"{name} is a {layer.kind}, which keeps no states from step to step; layers that do: {there}")
+    last = own[-1].part.removesuffix(".reverse")
+    return tuple(one for one in own if one.part.removesuffix(".reverse") == last)
+
+
+def states(scene: Scene, layer: str, x: Nested) -> States:
+    """Gates and states of a layer by letter (i, f, g, o, c, h of an LSTM), each (n, steps, cells).
+
+    *Meaning* of a module that reads both ways, the cells that read backward stand behind those that read forward.
+    """
+    found = kernels.recurrent(scene.model, fed(scene.model, x), edits=scene.edits, cancel=scene.cancel)
+    wanted = parts(scene, layer)
+    if missing := [one.name for one in wanted if one.name not in found]:
+        raise not_found("recurrent layer", missing[0], found)
+    count = size(x)
+    own = [_steps(found, one) for one in wanted]
+    if any(len(one["h"]) != count for one in own):
+        raise NotApplicable(f"{layer} does not answer once for each example: it is called with another number of rows")
+    if len(own) == 1:
+        return own[0].mapped(lambda value: value.detach().cpu())
+    joined = {name: torch.cat([one[name] for one in own], -1).detach().cpu() for name in own[0]}
+    return States(joined, None if own[0].running is None else own[0].running.cpu())
+
+
+def bare(name: str) -> str:
+    """The recurrent layer that one of several calls of a module or cell belongs to: ``rnn.l0`` for ``rnn#2.l0``."""
+    return re.sub(r"#\d+(?=\.l\d|$)", "", name)
+
+
+def _steps(found: Mapping[str, States], layer: Layer) -> States:
+    """The states of a layer; where a loop of the model calls it again and again, of all its calls, one after another."""
+    calls = [one for name, one in found.items() if bare(name) == layer.name]
+    loop = layer.loop or all(
+        after["h"].shape[0] == before["h"].shape[0] and torch.equal(after.terms["h"][:, 0], before["h"][:, -1])
+        for before, after in pairwise(calls)
+    )
+    return States.joined(calls) if loop else calls[0]
+
+
+def gates(scene: Scene, x: Nested, seen: Callable[[str, States], None]) -> None:
+    """The gates of all recurrent layers, some steps at a time, none of which is kept."""
+    kernels.gates(scene.model, fed(scene.model, x), seen, edits=scene.edits, cancel=scene.cancel)

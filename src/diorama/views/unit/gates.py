@@ -1,0 +1,283 @@
+"""The gates of one recurrent cell over time, and how often all of them are shut or open."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.colour import symmetric
+from ...core.errors import UsageError
+from ...core.knobs import knob
+from ...core.marks import Column, Field, Group, Handle, Lines, Node, Series, Table, Text
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, number_key, unit_key
+from ...model.layers import Layer
+from ...model.recurrent import States
+from ...scene import Scene
+from ...scene.input import Current
+from ...scene.states import parts, states
+from .. import texts
+from ..view import View
+
+Floats = NDArray[np.float64]
+NAMES = {
+    "i": "input gate", "f": "forget gate", "o": "output gate", "g": "candidate", "c": "cell", "h": "output",
+    "r": "reset gate", "z": "update gate", "n": "candidate",
+}
+SHUT, OPEN = 0.1, 0.9
+WORDS = "x: input, h and c: output and cell of this step, with ′ of the step before; each product with its bias"
+LINES = (("ifrzo", "Gates: open at 1, shut at 0", (0.0, 1.0)), ("gnh", "Candidate and output", None), ("c", "Memory", None))
+
+
+class Gates(View):
+    """What the gates of one cell of an LSTM or GRU let through at each step, and what the cell makes of it.
+
+    *Meaning* a gate is open at 1 and shut at 0. An LSTM keeps its cell where the forget gate is open, writes its candidate
+    where the input gate is open, and says what it holds where the output gate is open. A GRU writes its candidate where the
+    update gate is shut. The table holds the formulas with the numbers of the chosen moment. On the planes every dot is a cell:
+    far to the right its gate is nearly always open, far up nearly always shut, at the lower left neither.
+    *Error* the check is the largest difference between the outputs that the gates give and those that the layer returns.
+    *Cost* one forward pass with the recurrent layers step by step; two of the live examples for the planes.
+    *Source* Karpathy, Johnson & Fei-Fei 2015, figure 2.
+    """
+
+    title = "Gates"
+    question = "What does a recurrent cell let in, keep and let out?"
+    family = "features"
+    papers = ("Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078", "Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735")
+    rows = ("C32",)
+    follows = ("unit", "layer", "example", "token")
+    input = True
+    demo = "text"
+
+    layer: str | None = knob(None, "The recurrent layer; the first, or the chosen one, when left open.", kind="layer", main=True)
+    cell: int | None = knob(None, "The cell; the chosen one, or the one that moves most, when left open.", kind="integer", low=0, main=True)
+    moment: float | None = knob(
+        None, "The step whose numbers stand in the formulas; the chosen token, or the last, when left open.", kind="number", low=0
+    )
+    limit: int = knob(300, "The most steps that are shown.", low=2, high=4000)
+    saturation: bool = knob(True, "Count how often the gates of all cells are shut and open.")
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs a layer that keeps states."""
+        return None if len(scene.layers.stepwise) else "it shows the gates of an LSTM, GRU or RNN, and the network runs none"
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """The cell over time; then with the planes of all cells."""
+        known = {one.name for one in scene.layers.stepwise} | {one.path for one in scene.layers.stepwise}
+        layer = scene.layer(self.layer, selection, lambda one: one.name in known, wanted="recurrent layer")
+        seen = self._seen(scene, selection, layer)
+        gated = seen.kind != "rnn"
+        yield self._drawn(scene, selection, seen, None, final=not (self.saturation and gated))
+        if self.saturation and gated:
+            for stage in scene.derive("saturation", layer=seen.layer.name).stream():
+                if not stage.final:
+                    yield stage.progress
+            yield self._drawn(scene, selection, seen, stage.value, final=True)
+
+    def _seen(self, scene: Scene, selection: Selection, layer: Layer) -> Seen:
+        """One cell of the layer on the current input."""
+        current = scene.current(selection)
+        layer, asked = self._part(scene, selection, layer)
+        found = states(scene, layer.name, current.x)
+        ran = found.mask[0]
+        values = {name: value[0][ran].double().numpy() for name, value in found.items()}
+        wide = values[next(iter(values))].shape[1]
+        cell = self._cell(asked, layer, values, wide)
+        steps = len(values["h"])
+        if not steps:
+            raise UsageError("the gates want a text of at least one step, got an empty one")
+        key = selection.one("token")
+        moment = self.moment if self.moment is not None else float(key.number if key is not None else steps - 1)
+        return Seen(layer, current, found, values, cell, min(round(moment), steps - 1), wide, _gap(scene, layer, current, values["h"]))
+
+    def _part(self, scene: Scene, selection: Selection, layer: Layer) -> tuple[Layer, int | None]:
+        """The part of a module in which a cell lies, and the cell's number there: behind those that read forward stand those that
+        read backward."""
+        key = selection.one("unit")
+        asked = self.cell if self.cell is not None else key.number if key is not None and key.name == layer.name else None
+        own = parts(scene, layer.name)
+        if asked is None or len(own) == 1:
+            return own[0], asked
+        units = own[0].units
+        if asked >= units * len(own):
+            raise UsageError(f"{layer.name} has cells 0 to {units * len(own) - 1}, got {asked}")
+        return own[asked // units], asked % units
+
+    def _cell(self, asked: int | None, layer: Layer, values: dict[str, Floats], wide: int) -> int:
+        if asked is None:
+            moves = np.nan_to_num(values.get("c", values["h"])).std(0)
+            return int(moves.argmax())
+        if asked >= wide:
+            raise UsageError(f"{layer.name} has cells 0 to {wide - 1}, got {asked}")
+        return asked
+
+    def _drawn(self, scene: Scene, selection: Selection, seen: Seen, counted: Any, *, final: bool) -> Picture:
+        start = min(max(0, seen.moment - self.limit // 2), max(0, seen.steps - self.limit))
+        stop = min(seen.steps, start + self.limit)
+        marks: list[Node] = []
+        tokens = texts.tokens(seen.current.shown)
+        kept = np.tanh(seen.line("c")) if "c" in seen.values else seen.line("h")
+        if len(tokens) == seen.steps:
+            part = kept[start:stop]
+            what = "tanh of the memory" if "c" in seen.values else "the output"
+            marks.append(Text(
+                tokens=tuple(tokens[start:stop]), values=part, limits=symmetric(part, 1.0 if seen.bounded else None),
+                characters=texts.single(tokens), keys=tuple(number_key("token", k) for k in range(start, stop)),
+                title=f"The text, coloured by {what}",
+            ))
+        handle = Handle(knob="moment", kind="slide", low=float(start), high=float(stop - 1), value=str(seen.moment))
+        x = np.arange(start, stop, dtype=float)
+        for letters, title, span in LINES:
+            series = tuple(
+                Series(name=f"{name}: {NAMES[name]}", x=x, y=seen.line(name)[start:stop], colour="ifogchrzn".index(name))
+                for name in letters if name in seen.values
+            )
+            if series:
+                marks.append(Lines(
+                    series=series, x_title="step", x_kind="number", y_range=span, cursor=float(seen.moment), handle=handle,
+                    title=title if seen.kind != "rnn" else "Output", height=90,
+                ))
+        below: list[Node] = [_equations(seen)]
+        if counted is not None:
+            below += _planes(seen, counted)
+        marks.append(Group(children=tuple(below), direction="row"))
+        title = f"{'Gates of cell' if seen.kind != 'rnn' else 'Cell'} {seen.cell} of {seen.layer.name}"
+        note = f"steps {start} to {stop - 1} of {seen.steps}" if stop - start < seen.steps else ""
+        return self.picture(
+            scene, selection, title, Group(children=tuple(marks)), _caption(seen, tokens, counted), checks=seen.checks, note=note,
+            final=final,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One cell of a recurrent layer on one input."""
+
+    layer: Layer
+    current: Current
+    states: States
+    values: dict[str, Floats]
+    cell: int
+    moment: int
+    wide: int
+    """How many cells there are; a projected layer has fewer outputs."""
+    gap: float | None
+
+    @property
+    def steps(self) -> int:
+        """How many steps the input has."""
+        return len(self.values["h"])
+
+    @property
+    def kind(self) -> str:
+        """The formula: lstm, gru or rnn."""
+        return "lstm" if "c" in self.values else "gru" if "z" in self.values else "rnn"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether what the text is coloured by lies between −1 and 1 by its formula."""
+        return self.kind == "lstm" or bool((np.abs(np.nan_to_num(self.values["h"])) <= 1).all())
+
+    @property
+    def projected(self) -> bool:
+        """Whether what the layer says is mixed from all cells."""
+        return bool(self.values["h"].shape[1] != self.wide)
+
+    def line(self, name: str) -> Floats:
+        """A state of the cell over all steps; its own output where the layer says mixtures."""
+        if name == "h" and self.projected:
+            line: Floats = self.values["o"][:, self.cell] * np.tanh(self.values["c"][:, self.cell])
+            return line
+        return self.values[name][:, self.cell]
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Whether the gates give what the layer says."""
+        if self.gap is None:
+            return ()
+        sentence = "The largest difference between the layer’s outputs and those that follow from its gates."
+        return (Check(name="gates against the layer", value=self.gap, sentence=sentence, good=self.gap < 1e-5),)
+
+
+def _gap(scene: Scene, layer: Layer, current: Current, h: Floats) -> float | None:
+    """How far the outputs that the gates give lie from those of the layer, where it returns them in one piece."""
+    if layer.loop or not layer.sequence:
+        return None
+    own = scene.activations(layer.name, current.x)[layer.name][0].double().numpy().T
+    apart = np.abs(own[: len(h)] - h) if own.shape[1:] == h.shape[1:] and len(own) >= len(h) else np.zeros(0)
+    return float(apart.max()) if apart.size and np.isfinite(apart).all() else None
+
+
+def _equations(seen: Seen) -> Table:
+    """The formulas with the numbers of one moment."""
+    at, k = seen.moment, seen.cell
+    ran = seen.states.mask[0]
+    terms = {name: value[0][ran][at].double().numpy() for name, value in seen.states.terms.items()}
+    here = {name: float(seen.line(name)[at]) for name in seen.values}
+    rows: list[tuple[str, str, str, float]] = []
+    letters = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}[seen.kind]
+    for place, letter in enumerate(letters):
+        if terms:
+            fed, back = (float(terms[name].reshape(len(letters), -1)[place, k]) for name in ("fed", "back"))
+        else:
+            fed = back = float("nan")
+        name = NAMES[letter]
+        if letter in "gh":
+            activation = "tanh" if letter == "g" or seen.layer.kind != "RNN" or -1 <= here[letter] <= 1 else "relu"
+            rows.append((name, f"{letter} = {activation}(Wx + Uh)", f"{activation}({_n(fed)} + {_n(back)})", here[letter]))
+        elif letter == "n":
+            rows.append((name, "n = tanh(Wx + r · Uh)", f"tanh({_n(fed)} + {_n(here['r'])} · {_n(back)})", here["n"]))
+        else:
+            rows.append((name, f"{letter} = σ(Wx + Uh)", f"σ({_n(fed)} + {_n(back)})", here[letter]))
+    if seen.kind == "lstm":
+        last = float(terms["c"][k]) if "c" in terms else float("nan")
+        rows.append(("cell", "c = f · c′ + i · g", f"{_n(here['f'])} · {_n(last)} + {_n(here['i'])} · {_n(here['g'])}", here["c"]))
+        rows.append(("output", "h = o · tanh(c)", f"{_n(here['o'])} · tanh({_n(here['c'])})", here["h"]))
+    if seen.kind == "gru":
+        last = float(terms["h"][k]) if "h" in terms else float("nan")
+        rows.append(("output", "h = (1 − z) · n + z · h′", f"{_n(1 - here['z'])} · {_n(here['n'])} + {_n(here['z'])} · {_n(last)}", here["h"]))
+    return Table(
+        columns=(
+            Column(name="what", kind="text", texts=tuple(row[0] for row in rows)),
+            Column(name="formula", kind="text", texts=tuple(row[1] for row in rows), note=WORDS),
+            Column(name="with the numbers", kind="text", texts=tuple(row[2] for row in rows)),
+            Column(name="value", numbers=np.array([row[3] for row in rows]), signed=True),
+        ),
+        title=f"Step {at}",
+    )
+
+
+def _n(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
+def _planes(seen: Seen, counted: Any) -> list[Node]:
+    """For each gate a plane: how often it is open, and how often it is shut, a dot a cell."""
+    found: list[Node] = []
+    for letter, left, right in zip(counted["gates"], counted["left"], counted["right"], strict=True):
+        points = np.stack([right, left], 1).astype(float)
+        keys = () if seen.projected else tuple(unit_key(seen.layer.name, k) for k in range(len(points)))
+        found.append(Field(
+            values=np.full((2, 2, 1), 0.5, np.float32), extent=(-0.03, 1.03, -0.03, 1.03), classes=("cells",), points=points,
+            point_values=np.zeros(len(points)), point_keys=keys, x_title=f"share above {OPEN}", y_title=f"share below {SHUT}", size=170,
+            title=NAMES[letter].capitalize(),
+        ))
+    return found
+
+
+def _caption(seen: Seen, tokens: Sequence[str], counted: Any) -> str:
+    words = f"Cell {seen.cell} of {seen.layer.name} on {seen.current.label}, step by step"
+    if seen.moment < len(tokens) == seen.steps:
+        words += f"; the formulas are at “{texts.visible(tokens[seen.moment])}”, step {seen.moment}"
+    words += "."
+    if seen.projected:
+        words += f" The layer mixes its {seen.wide} cells to {seen.values['h'].shape[1]} outputs; shown is what the cell itself says."
+    if counted is not None:
+        words += f" On the planes each dot is a cell, over {counted['steps']:,} steps: to the right its gate is often open, further up often shut."
+    return words
