@@ -180,7 +180,9 @@ class Run(Line):
         """
         self._check(build(registry.commands[name], knobs))
         if not self.alive:
-            raise Unavailable(f"no training writes to {self.name!r} now, so there is nothing to command")
+            heir = (self.meta.get("ended") or {}).get("child")
+            way = f": it went back, and goes on in {heir!r}" if heir else ", so there is nothing to command"
+            raise Unavailable(f"no training writes to {self.name!r} now{way}")
         number = requests.send(self.path, name, json.loads(json.dumps(knobs)), sender)
         until = time.monotonic() + wait
         while (answer := self.acknowledgement(number)) is None:

@@ -132,6 +132,12 @@ class Background:
         """Whether large writing waits or goes on."""
         return self._jobs_in > self._jobs_out
 
+    def flush(self, patience: float) -> None:
+        """Wait until no large writing waits; for that long at most."""
+        until = time.monotonic() + patience
+        while self.busy and self._thread.is_alive() and time.monotonic() < until:
+            time.sleep(_NAP / 10)
+
     def close(self, patience: float = 60.0) -> bool:
         """Write everything and end; False when the store did not let it within the patience."""
         for what in [*self._gaps]:

@@ -42,13 +42,10 @@ class Budget:
 
     def warning(self, model: int, optimizer: int) -> str:
         """What will not fit, in a sentence for the beginning: sizes of a snapshot and of the optimizer's state."""
-        if 2 * model <= self._most and model + optimizer <= self._most:
+        if 2 * model + optimizer <= self._most:
             return ""
-        parts = []
-        if 2 * model > self._most:
-            parts.append("only the last snapshot is kept")
-        if model + optimizer > self._most:
-            parts.append("no checkpoints are taken, so the training cannot go back")
+        parts = ["only the last snapshot is kept"] if 2 * model > self._most else []
+        parts.append("no checkpoints are taken, so the training cannot go back")
         return (f"the budget of {_size(self._most)} is small for this network, whose snapshots take {_size(model)} each: "
                 f"{' and '.join(parts)}; say budget= to have more")
 

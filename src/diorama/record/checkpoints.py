@@ -1,17 +1,14 @@
-"""What is needed to train on besides the weights: optimizers, schedulers, random generators and the user's own
-objects."""
+"""All that is needed to train on: weights, optimizers, schedulers, random generators and the user's own objects."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import random
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..core.errors import Damaged, Unavailable, Untrusted
 from . import files, trust
@@ -33,8 +30,10 @@ LARGEST = 100_000_000_000
 class Checkpoints:
     """Takes checkpoints: by hand, and automatically as often as a small share of the time allows."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, steering: Callable[[], dict[str, Any]]) -> None:
         self._subject = subject
+        self._steering = steering
+        """What people's wishes are in force."""
         self._last = time.monotonic()
         self._cost = 0.0
 
@@ -50,31 +49,25 @@ class Checkpoints:
         """All of it as bytes."""
         import torch  # not above: what a run holds is told without it
 
+        from . import restoration
+
         began = time.monotonic()
         buffer = io.BytesIO()
         torch.save(
             {
                 "step": step,
+                "weights": restoration.weights_of(self._subject.model),
                 "optimizers": [each.state_dict() for each in self._subject.optimizers],
                 "schedulers": [each.state_dict() for each in self._subject.schedulers],
                 "state": [each.state_dict() if hasattr(each, "state_dict") else each for each in self._subject.state],
-                "random": random_state(),
+                "random": restoration.random_state(),
+                "steering": self._steering(),
             },
             buffer,
         )
         self._last = time.monotonic()
         self._cost = self._last - began
         return buffer.getvalue()
-
-
-def random_state() -> dict[str, Any]:
-    """The states of all generators."""
-    import torch
-
-    found = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        found["cuda"] = torch.cuda.get_rng_state_all()
-    return found
 
 
 def write(writer: Writer, step: int, data: bytes, anchor: bool) -> None:
@@ -112,6 +105,17 @@ def steps(folder: Path) -> list[int]:
     return sorted({int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 19})
 
 
+def along(folder: Path) -> dict[int, Path]:
+    """Steps with a checkpoint along the line that a run ends, each with the folder of the run that holds it."""
+    from .lineage import Line
+
+    with Line(folder, 1.0) as line:
+        ways = list(reversed(line.ancestry))
+    found = {each: place for place, until in ways for each in steps(place) if each <= until}
+    first = ways[-1][1] if ways else 0
+    return found | {each: folder for each in steps(folder) if each >= first}
+
+
 def load(folder: Path, step: int, trusted: bool = False) -> dict[str, Any]:
     """Read a checkpoint. *Raises* Unavailable, Untrusted for one that this user did not make, Damaged."""
     file = next((f for f in (folder / FOLDER).glob(f"{step:09d}.*pt") if f.name[0] != "."), None)
@@ -128,10 +132,34 @@ def load(folder: Path, step: int, trusted: bool = False) -> dict[str, Any]:
             f"the checkpoint of step {step} was not made by this user, and loading it may run code; "
             "if you trust where it comes from say trust=True"
         )
-    import torch
-
     try:
-        found: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=False)
+        return unpacked(data)
     except Exception as error:
         raise Damaged(f"the checkpoint of step {step} cannot be read: {error}") from error
+
+
+def unpacked(data: bytes) -> dict[str, Any]:
+    """What was packed by one who is trusted: reading it may run code."""
+    import torch
+
+    found: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=False)
+    return found
+
+
+def load_whole(folder: Path, step: int, subject: Subject) -> dict[str, Any]:
+    """A checkpoint with its weights, which those of earlier versions left to the snapshot of that step; raises what
+    :func:`load` raises.
+    """
+    found = load(folder, step)
+    if "weights" not in found:
+        from .reader import Reader
+
+        with Reader(folder) as reader:
+            if step not in reader.snapshots:
+                raise Unavailable(f"the checkpoint of step {step} has no weights, and no snapshot of that step is left")
+            names = subject.shapes()
+            state = reader.state(step)
+        parameters = {name: tensor for name, tensor in state.items() if name in names}
+        buffers = {name: tensor for name, tensor in state.items() if name not in names}
+        found |= {"weights": {"parameters": parameters, "buffers": buffers, "extra": {}}, "steering": {}}
     return found

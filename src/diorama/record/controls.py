@@ -136,6 +136,10 @@ class Controls:
         self._folder = folder
         self._inbox = Inbox(folder)
         self._keep = keep
+        self.goes_back: Callable[[int, int], tuple[str, str, str]] = _cannot_go_back
+        """Puts the training back; the recorder's."""
+        self.left = False
+        """Whether the training went back, and so goes on in another run: this one takes no more commands."""
         self._until = 0
         self._since = 0.0
         self._by = ""
@@ -192,6 +196,34 @@ class Controls:
     def tell_acts(self) -> None:
         """Write down which acts are in force, for the page."""
         self.note("meta", {"acts": self.acts.told()})
+
+    def go_back(self, step: int, skip: int) -> tuple[str, str, str]:
+        """Stand where the training stood after a step, in a run of its own; what was, what is, and a sentence."""
+        if self.subject.spread:
+            raise NotApplicable(f"no process has all weights, which are spread by {self.subject.spread}: none can go back")
+        told = self.goes_back(step, skip)
+        self.left = True
+        return told
+
+    def kept(self) -> dict[str, Any]:
+        """What people's wishes are in force, as plain data for a checkpoint."""
+        return {"factors": [group.factor for group in self.factors.groups], "frozen": list(self.subject.frozen.layers)}
+
+    def put_back(self, kept: dict[str, Any]) -> None:
+        """Let those wishes be in force that were when a checkpoint was taken, and no others."""
+        self.let_go()
+        for group, factor in zip(self.factors.groups, kept.get("factors", ()), strict=False):
+            group.factor = float(factor)
+        for layer in kept.get("frozen", ()):
+            self.subject.frozen.freeze(layer)
+
+    def let_go(self) -> None:
+        """Let no wish be in force."""
+        self.factors.restore()
+        for group in self.factors.groups:
+            group.factor = 1.0
+        for layer in self.subject.frozen.layers:
+            self.subject.frozen.thaw(layer)
 
     def groups(self, which: int | None = None) -> list[Group]:
         """The optimizers' parameter groups, numbered through; one of them, or all."""
@@ -261,6 +293,12 @@ class Controls:
 
     # What the recorder calls.
 
+    def follows(self, before: Controls) -> None:
+        """The training went back from another run: whoever let it wait there lets it wait here."""
+        if before.paused:
+            self._sender = before._by
+            self.pause()
+
     @property
     def touched(self) -> bool:
         """Whether a person's wish is in force that each step has to see to: a factor, a frozen layer, a pause."""
@@ -288,7 +326,7 @@ class Controls:
 
     def wait(self, meanwhile: Callable[[], None]) -> None:
         """Wait while the training is paused."""
-        while self.waiting:
+        while self.waiting and not self.left:
             time.sleep(_NAP)
             self.look(time.monotonic())
             meanwhile()
@@ -314,6 +352,8 @@ class Controls:
         try:
             if request.broken:
                 raise UsageError(f"command {request.id} cannot be read: {request.broken}")
+            if self.left:
+                raise NotApplicable(f"the training has just gone back and goes on in another run; send {request.name} there")
             command = build(registry.commands[request.name], request.knobs)
             if not command.alone and (count := _processes()) > 1:
                 raise NotApplicable(
@@ -338,6 +378,10 @@ class Controls:
             "id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text,
             "time": time.time(),
         })
+
+
+def _cannot_go_back(step: int, skip: int) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's
+    raise NotApplicable("nobody records this training, so it has no checkpoint to go back to")
 
 
 def _processes() -> int:

@@ -33,14 +33,15 @@ class Copies:
     """
 
     def __init__(
-        self, begun: Begun, told: Watched, setup: Setup, background: Background, tell: Callable[[str, str, str], None]
+        self, begun: Begun, told: Watched, setup: Setup, background: Background, tell: Callable[[str, str, str], None],
+        steering: Callable[[], dict[str, Any]],
     ) -> None:
         self._setup, self._subject, self._background, self._tell = setup, setup.subject, background, tell
         self._folder = begun.folder
         self.plan = Plan(told.snapshots, told.budget)
         self.plan.taken(begun.number)
         self._budget = Budget(int(told.budget), self.plan, self._coarser)
-        self._checkpoints = Checkpoints(setup.subject)
+        self._checkpoints = Checkpoints(setup.subject, steering)
         self._lost: deque[int] = deque()
         """Snapshots that could not be written."""
         self._described = begun.architecture
@@ -106,10 +107,10 @@ class Copies:
         self._background.met("snapshots", number)
 
     def checkpoint(self, number: int, anchor: bool, sure: bool = False) -> None:
-        """Copy what training on needs besides the weights."""
+        """Copy all that training on needs."""
         if self._subject.spread:
             return
-        if not anchor and self._budget.refuses(state_size(self._subject.optimizers), self._size()):
+        if not anchor and self._budget.refuses(self._size() + state_size(self._subject.optimizers), self._size()):
             self._checkpoints.put_off()
             return
         data = self._checkpoints.pack(number)
@@ -119,6 +120,10 @@ class Copies:
             self._budget.took(writer, len(data))
 
         self._background.do(job, len(data), sure=anchor or sure)
+
+    def packed(self, number: int) -> bytes:
+        """A checkpoint that stays in memory."""
+        return self._checkpoints.pack(number)
 
     def keep_house(self, number: int, now: float) -> None:
         """Several times a second: checkpoints, the live end, and gaps that a full disk left."""

@@ -56,6 +56,9 @@ class Line(Reader):
         self._ancestors: list[_Part] | None = None
         super().__init__(path, wait)
 
+    def __enter__(self) -> Line:
+        return self
+
     def close(self) -> None:
         """Let go of the files of all runs."""
         super().close()

@@ -27,15 +27,18 @@ from .holding import held
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
 from .prober import Prober
-from .run_folder import Begun, Content, begin
+from .run_folder import Begun, begin
 from .setup import Watched, prepared
 from .signals import Signal
-from .step import Step, values_of
+from .step import Step, numbers_of, values_of
+from .way_back import WayBack
 
 _UNREAD = (
     "no layer answers once for each example, so activations are left out; run its layers outside of vmap and functional_call, with "
     "the examples along the first axis"
 )
+_FLUSH = 10.0
+"""Seconds in which a run that is left must have written what waits."""
 _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
@@ -104,37 +107,38 @@ class Recorder:
         self.path = Path(told.path)
         if setup is None:
             return
-        self._setup = setup
+        self._setup, self._told, self._way = setup, told, WayBack(setup)
         self._left_out: list[str] = []
         self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader, setup.bound) if (
             setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
         ) else None
         self.path = setup.path
-        begun = begin(setup.path, setup.content, self._first_reading(setup.content), told.name, told.resume)
+        begun = begin(setup.path, setup.content, self._first_reading(), told.name, told.resume)
         try:
-            self._start(begun, told)
+            self._start(begun)
         except BaseException:
             begun.writer.abandon()
             begun.lock.free()
             raise
         self.path = begun.folder
 
-    def _first_reading(self, content: Content) -> dict[str, Any]:
-        """Step 0: the weights and the answers to the probe set before any training."""
+    def _first_reading(self, number: int = 0) -> dict[str, Any]:
+        """Step 0, or where a child begins: the weights and the answers to the probe set before any training."""
         observer = Observer(self._setup.subject, self._setup.signals, self._setup.pace, None, None, self._mishap)
         self._weights_cost = timed(observer.weights)
-        step = Step(0, {}, {}, observer.weights)
+        step = Step(number, {}, {}, observer.weights)
         step.probe = self._prober.look() if self._prober is not None else None
         return values_of(self._setup.signals, step, self._mishap)
 
-    def _start(self, begun: Begun, told: Watched) -> None:
-        setup = self._setup
+    def _start(self, begun: Begun) -> None:
+        setup, told = self._setup, self._told
         self._lock, self._subject = begun.lock, setup.subject
         self._subject.architecture = begun.architecture
         self.number = begun.number
         self._background = Background(begun.writer)
         self.controls = Controls(begun.folder, setup.subject, self._keep)
         self.controls.note = self._background.note
+        self.controls.goes_back = self._go_back
         self.controls.number = self.number
         self.controls.frozen_before(begun.frozen)
         self._observer = Observer(
@@ -144,7 +148,7 @@ class Recorder:
             self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain)
             self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
         self._observer.follow()
-        self._copies = Copies(begun, told, setup, self._background, self._event)
+        self._copies = Copies(begun, told, setup, self._background, self._event, self.controls.kept)
         self._told_at = time.monotonic()
         self._last_probe = self.number
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
@@ -152,6 +156,8 @@ class Recorder:
             self.controls.tell_acts()
             text = f"taken up again after step {self.number}"
             self._event("resumed", "watch", text)
+        if begun.origin:
+            self._event("resumed", "watch", begun.origin)
         if setup.subject.optimizers:
             self.controls.tell_optimizer()
         self._tell_held()
@@ -174,6 +180,9 @@ class Recorder:
         *Raises* only :class:`Stopped`, when someone ended the training.
         """
         if self.closed or self._quiet:
+            return
+        if self._way.skipping:
+            self._skip()
             return
         self.number = number = self.number + 1
         try:
@@ -222,11 +231,15 @@ class Recorder:
         self.closed = True
         self._guarded(self._observer.remove)
         self._guarded(self._last_reading)
-        self._guarded(self._tell_held)
-        self._guarded(lambda: self._background.note("meta", {"paused": False, "ended": self._end()}))
-        self._guarded(self._background.close)
-        self._warn(self._background.trouble)
+        self._leave(self._end())
         _open.discard(self)
+
+    def _leave(self, end: dict[str, Any], patience: float = 60.0) -> None:
+        """Write down how the run ended and what waits, and let go of it."""
+        self._guarded(self._tell_held)
+        self._guarded(lambda: self._background.note("meta", {"paused": False, "ended": end}))
+        self._guarded(lambda: self._background.close(patience))
+        self._warn(self._background.trouble)
         self._guarded(self._lock.free)
 
     def __enter__(self) -> Recorder:
@@ -274,6 +287,8 @@ class Recorder:
         self._copies.due(number, now)
         if controls.due(now):
             self._keep_house(now)
+        if self._observer is not observer:
+            return  # the training went back, and another run is ready for its next step
         if observer.prepare(number + 1):
             self._event("pace", "every", f"from here on {observer.pace.every} steps lie between two readings: one costs "
                         f"{observer.pace.cost * 1e3:.3g} ms, and they may take {SHARE * 100:.2g} % of the training's time")
@@ -303,7 +318,10 @@ class Recorder:
         """Several times a second: copies, commands, and what went wrong in the background."""
         self._copies.keep_house(self.number, now)
         self.controls.look(now)
-        if self.controls.waiting:
+        while self.controls.waiting or self.controls.left:
+            if self.controls.left:
+                self._turn()
+                continue
             self.controls.wait(lambda: self._copies.show_live(self.number, time.monotonic()))
             self._observer.pace.rested(time.monotonic() - now)
         if now - self._told_at > 1.0 and self.controls.factors.groups:
@@ -353,19 +371,7 @@ class Recorder:
             self._background.note("meta", {"optimizer": values})
 
     def _numbers(self, scalars: Mapping[str, Any]) -> dict[str, float | Tensor]:
-        found: dict[str, float | Tensor] = {}
-        for name, value in scalars.items():
-            if type(value) is float:
-                found[name] = value
-            elif isinstance(value, Tensor) and value.numel() == 1:
-                # A number on an accelerator is fetched by the writer, so that the training does not wait for it.
-                found[name] = float(value.item()) if value.is_cpu else value.detach().clone().reshape(())
-            else:
-                try:
-                    found[name] = float(value)
-                except (TypeError, ValueError) as error:
-                    self._warn(f"step({name}=…) wants a number, got {type(value).__name__}: {error}")
-        return found
+        return numbers_of(scalars, self._warn)
 
     def _last_reading(self) -> None:
         """At the end: the probe set once more, the last weights, and what training on from here needs."""
@@ -377,6 +383,37 @@ class Recorder:
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
             self._background.put(self.number, time.time(), values_of(probe, step, self._mishap))
         self._copies.last(self.number)
+
+    # Going back.
+
+    def _go_back(self, step: int, skip: int) -> tuple[str, str, str]:
+        """Put the training back; the run in which it goes on is entered once this one has told of it."""
+        self._background.flush(_FLUSH)  # what was asked for just now is being written
+        self._way.look(self.path, step)
+        self._guarded(self._last_reading)
+        self._observer.recover()
+        return self._way.go(step, skip, self._copies.packed(self.number), self.controls, self._first_reading)
+
+    def _turn(self) -> None:
+        """The training went back: close the run that it leaves, and go on in its child."""
+        begun, before = self._way.entered(), self.controls
+        self._observer.remove()
+        self._subject.forget()
+        self._leave({"how": "finished", "step": self.number, "time": time.time(), "child": begun.folder.name}, _FLUSH)
+        self._told_held = self._told_values = None
+        self.path, self._rest, self.number = begun.folder, 0, begun.number
+        try:
+            self._start(begun)
+        except BaseException:
+            self.closed = True  # nobody can tell what is half begun
+            raise
+        self._way.settle(self.controls)
+        self.controls.follows(before)
+
+    def _skip(self) -> None:
+        """The loop trained on a batch that is left out: the training stands where it stood before."""
+        self._guarded(lambda: self._way.skip(self.controls))
+        self._guarded(lambda: self._observer.prepare(self.number + 1))
 
     def _keep(self) -> None:
         self._copies.snapshot(self.number, anchor=True)

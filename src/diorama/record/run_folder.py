@@ -19,7 +19,7 @@ from ..core.errors import DioramaError, Unavailable, UsageError
 from ..data.examples import Examples
 from ..model.layers import LayerTable
 from ..model.outputs import Reading
-from . import checking, database, models, requests, snapshots
+from . import checking, database, lineage, models, requests, snapshots
 from .architecture import kept
 from .architecture import write as write_architecture
 from .lock import RunLock
@@ -58,6 +58,8 @@ class Begun:
     resumed: bool
     frozen: list[list[Any]] = dataclasses.field(default_factory=list)
     """What was frozen, and from which step to which."""
+    origin: str = ""
+    """From where a child goes on, in words."""
 
 
 def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: str, resume: bool = False) -> Begun:
@@ -72,7 +74,7 @@ def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: 
         if (folder / database.NAME).is_file():
             if resume or lock_held(folder) or _goes_on(folder, content.model):
                 return _resume(folder, content)
-            folder = _beside(folder)
+            folder = beside(folder)
             told = f"{str(path)!r} holds another training, so this one is recorded into {str(Path(path).with_name(folder.name))!r}"
             print(f"diorama: {told}; resume=True takes the other one up", file=sys.stderr)  # noqa: T201
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -81,6 +83,23 @@ def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: 
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unavailable(f"the run folder {str(path)!r} cannot be written: {reason}; choose another one") from error
+
+
+def begin_child(parent: Path, step: int, content: Content, first: Mapping[str, Value], path: Path | None = None) -> Begun:
+    """Make a run that goes on from a step of another one: beside it, or at a path beside it.
+
+    *Raises* Unavailable where it cannot be written.
+    """
+    parent = parent.resolve()
+    folder = path or beside(parent)
+    facts = lineage.told(parent, step)
+    try:
+        begun = _create(folder, content, first, folder.name, step, facts)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Unavailable(f"the run folder {str(folder)!r} cannot be written: {reason}") from error
+    begun.origin = f"goes on from step {step} of {parent.name!r}"
+    return begun
 
 
 def _goes_on(folder: Path, model: nn.Module) -> bool:
@@ -106,15 +125,20 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
-def _beside(folder: Path) -> Path:
-    """The first folder of that name with a number that does not exist yet."""
+def beside(folder: Path) -> Path:
+    """The first folder of that name with a number that does not exist yet; a child of a child is numbered as one."""
+    name = folder.name
+    with contextlib.suppress(DioramaError), lineage.Line(folder, 1.0) as line:
+        name = line.ancestry[-1][0].name if line.ancestry else name
     number = 2
-    while (beside := folder.with_name(f"{folder.name}-{number}")).exists():
+    while (found := folder.with_name(f"{name}-{number}")).exists():
         number += 1
-    return beside
+    return found
 
 
-def _create(folder: Path, content: Content, first: Mapping[str, Value], name: str) -> Begun:
+def _create(
+    folder: Path, content: Content, first: Mapping[str, Value], name: str, step: int = 0, facts: Mapping[str, Any] | None = None
+) -> Begun:
     """All of it is made beside and renamed at once: whatever is interrupted, a folder with a run in it opens."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _clean(folder)
@@ -129,10 +153,11 @@ def _create(folder: Path, content: Content, first: Mapping[str, Value], name: st
         requests.create(beside)
         writer = Writer(beside)
         _describe(writer, content, 0, name or folder.name)
+        writer.write([], meta=facts)
         if not content.spread:
             tensors, shared = snapshots.copied(content.model)
-            take_snapshot(writer, 0, tensors, shared, anchor=True, architecture=0)
-        writer.write([(0, time.time(), first)])
+            take_snapshot(writer, step, tensors, shared, anchor=True, architecture=0)
+        writer.write([(step, time.time(), first)])
         writer.close()
         if os.name == "nt" and folder.exists():
             folder.rmdir()
@@ -142,7 +167,7 @@ def _create(folder: Path, content: Content, first: Mapping[str, Value], name: st
         shutil.rmtree(beside, ignore_errors=True)
         raise
     lock.folder = folder
-    return Begun(folder, lock, Writer(folder), 0, 0, False)
+    return Begun(folder, lock, Writer(folder), step, 0, False)
 
 
 def _clean(folder: Path) -> None:

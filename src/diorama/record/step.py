@@ -103,3 +103,20 @@ def values_of(signals: Any, step: Step, report: Callable[[Exception], None]) -> 
         except Exception as error:
             report(error)
     return found
+
+
+def numbers_of(scalars: Mapping[str, Any], warn: Callable[[str], object]) -> dict[str, float | Tensor]:
+    """The numbers that a loop told of a step; what is none is warned of and left out."""
+    found: dict[str, float | Tensor] = {}
+    for name, value in scalars.items():
+        if type(value) is float:
+            found[name] = value
+        elif isinstance(value, Tensor) and value.numel() == 1:
+            # A number on an accelerator is fetched by the writer, so that the training does not wait for it.
+            found[name] = float(value.item()) if value.is_cpu else value.detach().clone().reshape(())
+        else:
+            try:
+                found[name] = float(value)
+            except (TypeError, ValueError) as error:
+                warn(f"step({name}=…) wants a number, got {type(value).__name__}: {error}")
+    return found

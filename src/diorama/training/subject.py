@@ -59,6 +59,10 @@ class Subject:
         """Call somebody after each change from now on."""
         self._listeners.append(listener)
 
+    def forget(self) -> None:
+        """Call nobody any more."""
+        self._listeners.clear()
+
     def look(self) -> bool:
         """Whether something has changed since the last look, whoever changed it; who asked is told before this returns.
 

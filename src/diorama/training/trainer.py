@@ -42,6 +42,8 @@ class Trainer:
         self.batch, self.seed = min(batch, len(y)), seed
         self.metrics, self.augment = metrics or {}, augment
         self.step = 0
+        self.skipped = 0
+        """Batches that were left out."""
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     @property
@@ -58,16 +60,17 @@ class Trainer:
 
     def advance(self) -> dict[str, float]:
         """Train one step; returns the loss and the metrics of its batch, from before the step."""
-        chosen = self.indices(self.step)
+        place = self.step + self.skipped
+        chosen = self.indices(place)
         x, y = select(self.x, chosen), self.y[torch.from_numpy(chosen)]
         if self.augment is not None:
-            x = self.augment(x, torch.Generator().manual_seed(self.seed * 1_000_003 + self.step))
+            x = self.augment(x, torch.Generator().manual_seed(self.seed * 1_000_003 + place))
         device = next((parameter.device for parameter in self.model.parameters()), first(x).device)
         x, y = to(x, device), y.to(device)
         self.model.train()
         # What dropout draws follows from seed and step too, and the process's own random state stays as it was.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(self.seed * 1_000_003 + self.step)
+            torch.manual_seed(self.seed * 1_000_003 + place)
             output = call(self.model, x)
         loss = self.loss(output, y)
         self.optimizer.zero_grad(set_to_none=True)
@@ -82,11 +85,16 @@ class Trainer:
         while self.step < until:
             yield self.advance()
 
+    def skip(self, count: int) -> None:
+        """Leave out so many of the next batches."""
+        self.skipped += count
+
     def state_dict(self) -> dict[str, int]:
         """Where the training stands; the model and the optimizer keep their own state."""
-        return {"step": self.step, "seed": self.seed}
+        return {"step": self.step, "seed": self.seed, "skipped": self.skipped}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Stand where another trainer stood."""
         self.step, self.seed = int(state["step"]), int(state["seed"])
+        self.skipped = int(state.get("skipped", 0))
         self._order = (-1, np.empty(0, np.int64))

@@ -1,0 +1,29 @@
+"""The command `go_back`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.knobs import knob
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class GoBack(Command):
+    """Let the training stand where it stood after an earlier step, and go on from there in a run of its own.
+
+    *Meaning* nothing is rewritten: this run ends here, and a child run beside it (``run.children``) goes on from the
+    checkpoint. Weights, optimizer, schedulers and all generators are bit by bit as they were; so is what
+    ``watch(state=)`` holds. Batches that a loop draws by itself go on; a demo's follow from its step, and come again.
+    ``skip`` leaves out that many of the next batches, such as one that made the loss NaN.
+    *Raises* NotApplicable where the network had another shape then.
+    """
+
+    step: int = knob(0, "The step of a checkpoint.", low=0, unit="step", main=True)
+    skip: int = knob(0, "So many of the next batches are left out.", low=0, high=1_000_000, unit="batches")
+
+    def apply(self, training: Controls) -> Applied:
+        """Go back."""
+        return Applied(*training.go_back(self.step, self.skip))

@@ -1,0 +1,98 @@
+"""The way back to a checkpoint: a living training is put where it stood, and a run is made in which it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import Unavailable
+from ..training.trainer import Trainer
+from . import checkpoints, restoration
+from .run_folder import Begun, begin_child, beside
+
+if TYPE_CHECKING:
+    from .controls import Controls
+    from .setup import Setup
+
+First = Callable[[int], Mapping[str, Any]]
+"""What is read where a run begins."""
+
+
+class WayBack:
+    """Puts a training back, all of it or nothing, and leaves out batches that it draws."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._subject, self._content = setup.subject, setup.content
+        self._path = self._place = Path()
+        self._kept: restoration.Kept = {}
+        self._child: Begun | None = None
+        self.skipping = 0
+        """Batches that are still to be left out."""
+
+    def look(self, path: Path, step: int) -> None:
+        """Find the checkpoint of a step along the line of a run, before anything is changed.
+
+        *Raises* Unavailable, Untrusted or Damaged where there is none that can be read, NotApplicable where it does not
+        fit the training as it is now.
+        """
+        places = checkpoints.along(path)
+        if step not in places:
+            raise Unavailable(f"no checkpoint at step {step}; there are: {', '.join(map(str, places)) or 'none'}")
+        self._subject.look()
+        self._path, self._place = path, places[step]
+        self._kept = checkpoints.load_whole(self._place, step, self._subject)
+        restoration.check_fit(self._kept, self._subject, step)
+
+    def go(self, step: int, skip: int, now: bytes, controls: Controls, first: First) -> tuple[str, str, str]:
+        """Put the training back and make the run in which it goes on; ``now`` is how it stands, if that fails.
+
+        Returns the step that was left, the new run and a sentence.
+        """
+        number, steering = controls.number, controls.kept()
+        try:
+            controls.let_go()
+            went, stayed = restoration.put_back(self._kept, self._subject)
+            self._content.facts |= {"optimizer": controls.optimizer_values()}
+            self._child = begin_child(self._place, step, self._content, first(step), beside(self._path))
+        except BaseException:
+            restoration.put_back(checkpoints.unpacked(now), self._subject)
+            controls.put_back(steering)
+            raise
+        batches = self._batches(skip)
+        told = restoration.told(went, stayed, batches)
+        return str(number), self._child.folder.name, f"went back to step {step}, in the new run {self._child.folder.name!r}: {told}"
+
+    def _batches(self, skip: int) -> str:
+        """Leave batches out, and say which come next."""
+        trainer = next((each for each in self._subject.state if isinstance(each, Trainer)), None)
+        said = "the batches go on as the loop draws them" if trainer is None else "the same batches come again"
+        if trainer is not None:
+            trainer.skip(skip)
+        self.skipping = skip if trainer is None else 0
+        return said if not skip else f"{said}, and the next {'one is' if skip == 1 else f'{skip} are'} left out"
+
+    def entered(self) -> Begun:
+        """The run in which the training goes on."""
+        child, self._child = self._child, None
+        assert child is not None
+        return child
+
+    def settle(self, controls: Controls) -> None:
+        """The run is begun: the wishes of then are in force."""
+        controls.put_back(self._kept["steering"])
+        controls.tell_frozen()
+        self._rest()
+
+    def skip(self, controls: Controls) -> None:
+        """A batch was trained on that is left out: the training stands where it stood before."""
+        self.skipping -= 1
+        controls.let_go()
+        restoration.put_back(self._kept, self._subject, everything=False)
+        controls.put_back(self._kept["steering"])
+        self._rest()
+
+    def _rest(self) -> None:
+        """Hold in memory no longer what is not needed any more."""
+        if not self.skipping:
+            self._kept = {}
