@@ -34,8 +34,8 @@ OF_TEXTS = ("attention", "gates", "heads", "properties", "saturation")
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""
-OF_RUNS = ("influence", "margins")
-"""Those of a training, which a model alone does not have."""
+OF_RUNS = ("influence", "margins", "projection")
+"""Those of a training, which a model alone does not have or which another value comes from."""
 
 
 class _Letters(nn.Module):
@@ -222,8 +222,9 @@ def test_a_projection_follows_the_step_before(run: Run) -> None:
     from sklearn.decomposition import PCA
 
     before = run.scene(0).derive("projection", layer="3")
-    free = run.scene(1).derive("projection", layer="3").value
-    laid = run.scene(1).derive("projection", layer="3", after=0).value
+    free = run.scene(1).derive("projection", layer="3", follow=False).value
+    laid = run.scene(1).derive("projection", layer="3").value
+    np.testing.assert_array_equal(laid, run.scene(1).derive("projection", layer="3", after=0).value)
     rows = run.scene(1).activations("3")["3"].double().numpy()
     np.testing.assert_allclose(np.abs(free), np.abs(PCA(2).fit_transform(rows)), atol=1e-5)
     np.testing.assert_allclose(pdist(laid), pdist(free), atol=1e-9)
@@ -245,5 +246,5 @@ def test_layers_of_a_projection_count_alike(run: Run) -> None:
     rows = rows - rows.mean(0)
     left, sizes, _ = np.linalg.svd(rows, full_matrices=False)
     np.testing.assert_allclose(
-        np.abs(found.derive("projection", layer="0+3").value), np.abs(left[:, :2] * sizes[:2]), atol=1e-5
+        np.abs(found.derive("projection", layer="0+3", follow=False).value), np.abs(left[:, :2] * sizes[:2]), atol=1e-5
     )

@@ -80,6 +80,10 @@ class Derivation(Plugin, abc.ABC):
         """Say in one sentence why it does not fit the scene, or None when it does."""
         return scene.missing
 
+    def preceding(self, scene: Scene) -> Derived | None:
+        """What it starts from where nothing is said: nothing, unless it follows a training."""
+        return None
+
     @abc.abstractmethod
     def cost(self, scene: Scene) -> Cost:
         """About how many passes of one example it takes."""
@@ -113,18 +117,20 @@ class Derivation(Plugin, abc.ABC):
 
     def at(self, scene: Scene, after: int | Derived | None = None) -> Derived:
         """The same for a derivation that is there already."""
-        before: Derived | None = None
-        if isinstance(after, Derived):
-            before = after
-            if type(before.derivation) is not type(self) or before.derivation.knobs() != self.knobs():
-                raise UsageError(f"{self.name} starts after the same derivation with the same knobs, got {before!r}")
-        elif after is not None:
-            if isinstance(after, bool) or not isinstance(after, int):
-                raise UsageError(f"after wants a step or a derivation, got {after!r}")
-            before = self.at(scene.alone().at(after))
         reason = self.fits(scene)
         if reason is not None:
             raise NotApplicable(f"{self.name} does not fit here: {reason}")
+        before: Derived | None = None
+        if after is None:
+            before = self.preceding(scene)
+        elif isinstance(after, Derived):
+            before = after
+            if type(before.derivation) is not type(self) or before.derivation.knobs() != self.knobs():
+                raise UsageError(f"{self.name} starts after the same derivation with the same knobs, got {before!r}")
+        else:
+            if isinstance(after, bool) or not isinstance(after, int):
+                raise UsageError(f"after wants a step or a derivation, got {after!r}")
+            before = self.at(scene.alone().at(after))
         return Derived(scene, self, before)
 
 
@@ -150,6 +156,24 @@ class Derived:
             if stage.final:
                 return stage.value
         raise AssertionError("a stream ends with its final stage")
+
+    @property
+    def way(self) -> list[Derived]:
+        """All that it comes from, the first one first."""
+        found: list[Derived] = []
+        one = self.before
+        while one is not None:
+            found.append(one)
+            one = one.before
+        return found[::-1]
+
+    @property
+    def carried(self) -> Plain:
+        """The value, kept for all moments of the run: others start from it."""
+        value = self.scene.keep(f"{self.derivation.name}/{self.key}", lambda: self.value)
+        if not self.scene.memory.has(self.key):
+            self.remember(value)
+        return value
 
     @property
     def known(self) -> bool:

@@ -130,7 +130,9 @@ class Work:
         begun = self._begun()
         # Asking at every operation costs a part of each pass, so it is left out where nobody can cancel.
         scene = derived.scene.alone(self._asked if self._check is not None else None)
-        before = derived.before.value if derived.before is not None else None
+        before = None
+        for one in derived.way:  # the first one first: from the last one each would wait within the next
+            before = one.carried
         self._parts = iter(derived.derivation.stages(scene, begun, before))
         return None
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import logging
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -47,6 +49,45 @@ class Projection(Plugin, abc.ABC):
         """
 
 
+def principal(rows: Floats, dimensions: int) -> Floats:
+    """The rows along the directions in which they differ most, (n, dimensions); 0 where there are fewer."""
+    left, sizes, right = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    sign = np.where(right[np.arange(len(right)), np.abs(right).argmax(1)] < 0, -1.0, 1.0)
+    found = np.zeros((len(rows), dimensions))
+    found[:, : min(dimensions, len(sizes))] = (left * sizes * sign)[:, :dimensions]
+    return found
+
+
+def alike(rows: Floats) -> bool:
+    """Whether no row differs from another, so that there is nothing to place."""
+    return bool((rows == rows[:1]).all())
+
+
+def sized(rows: Floats) -> tuple[Floats, float]:
+    """Rows of a size whose squares are numbers too, and by what they were divided: 1 unless they are huge or tiny."""
+    size = float(np.abs(rows).max(initial=0.0))
+    by = 1.0 if 1e-12 < size < 1e12 or size == 0 else size
+    return rows / by, by
+
+
+def usable(start: Floats | None) -> Floats | None:
+    """An embedding to start from; None where all its points, or all along one axis, lie at one place."""
+    if start is None or not np.isfinite(start).all() or not (np.ptp(start, axis=0) > 0).all():
+        return None
+    return start
+
+
+def begun_at(begun: Any, **shapes: tuple[int, ...]) -> dict[str, Any] | None:
+    """A state that was kept, where it is one: a number of iterations, and finite arrays of these shapes."""
+    if not isinstance(begun, dict) or set(begun) != {"done", *shapes} or type(begun["done"]) is not int:
+        return None
+    good = all(
+        isinstance(array := begun[name], np.ndarray) and array.shape == shape and np.isfinite(array).all()
+        for name, shape in shapes.items()
+    )
+    return begun if good and begun["done"] >= 0 else None
+
+
 def laid_onto(points: Floats, wanted: Floats) -> Floats:
     """Points (n, k) moved, turned and mirrored so that they lie as near as they can to others: distances stay.
 
@@ -69,6 +110,20 @@ def trustworthiness(rows: Floats, points: Floats, near: int) -> float:
     with own_dice():
         from sklearn import manifold
     return float(manifold.trustworthiness(rows, points, n_neighbors=near))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to ourselves what a library warns its own callers of: its settings are ours, and what is odd is told in a picture."""
+    log = logging.getLogger("openTSNE")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @contextlib.contextmanager

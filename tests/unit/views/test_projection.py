@@ -15,10 +15,10 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Field
 from diorama.core.picture import Picture
+from diorama.derive.derivations.projection import earlier
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.views.planes import square
-from diorama.views.unit.projection import earlier
 
 
 def _net() -> nn.Sequential:
@@ -80,12 +80,17 @@ def test_a_step_starts_from_an_earlier_one(tmp_path: Path) -> None:
 
 
 def test_the_way_to_a_step_is_short_and_stays() -> None:
-    """Each snapshot starts from an earlier one, every other from the one before; more snapshots change no way that was there."""
-    steps = tuple(range(0, 700, 10))
+    """The first snapshots follow one another, later ones start close behind; more snapshots change no way that was there."""
+    steps = tuple(range(0, 7000, 10))
     ways = {step: earlier(steps, step) for step in steps}
     assert ways[0] == []
-    assert all(way[0] == 0 and len(way) <= 6 for step, way in ways.items() if step)
-    assert all(ways[step][-1] == step - 10 for step in steps[1::2])
+    assert all(ways[step] == list(steps[:number]) for number, step in enumerate(steps[:16]))
+    for number, step in enumerate(steps[1:], 1):
+        way = ways[step]
+        assert way[0] == 0
+        assert len(way) <= 16 + 8 * max(0, number.bit_length() - 4)
+        assert number - way[-1] // 10 <= max(1, number / 8)
+        assert way[:-1] == ways[way[-1]]
     assert all(earlier(steps[:40], step) == ways[step] for step in steps[:40])
     assert earlier(steps, 15) == ways[20]
     assert earlier((), None) == []

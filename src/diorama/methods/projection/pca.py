@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import NotApplicable
-from ..projecting import Floats, Placed, Projection, own_dice
+from ..projecting import Floats, Placed, Projection, own_dice, sized
 
 
 class PCA(Projection):
@@ -33,4 +33,5 @@ class PCA(Projection):
         with own_dice():
             from sklearn.decomposition import PCA as Components  # noqa: N811 - this class has its name
         with np.errstate(invalid="ignore"):  # examples that are all alike have no variance to share out
-            yield Placed(Components(dimensions, svd_solver="full").fit_transform(rows))
+            rows, by = sized(rows)
+            yield Placed(Components(dimensions, svd_solver="full").fit_transform(rows) * by)

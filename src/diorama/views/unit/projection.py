@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import DioramaError, NotApplicable
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Field, Group
 from ...core.picture import Check, Picture, Progress
@@ -67,10 +65,10 @@ class Projection(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The points as the algorithm places them."""
         derived = self._derived(scene, selection)
-        for before in _chain(derived):
-            if before is not derived:
-                yield Progress(done=0, total=1, note=f"placed at step {before.scene.step}, where this step starts")
-                before.remember(scene.keep(f"projection/{before.key}", partial(getattr, before, "value")))
+        way = [] if derived.known else derived.way
+        for number, before in enumerate(way):
+            yield Progress(done=number, total=len(way), note=f"placed at step {before.scene.step}, on the way to this step")
+            before.carried  # noqa: B018 - made here, so that the progress is told
         for stage in derived.stream():
             if not stage.final:
                 yield stage.progress
@@ -78,19 +76,12 @@ class Projection(View):
                 yield self._drawn(scene, selection, derived, np.asarray(stage.value, np.float64), final=stage.final)
 
     def _derived(self, scene: Scene, selection: Selection) -> Derived:
-        """The projection at the scene's step, after that at an earlier one, and so on to the first."""
+        """The projection at the scene's step, after that at the snapshot before, and so on to the first."""
         key = selection.one("layer")
-        options: dict[str, Any] = {
-            "layer": self.layer or (key.name if key is not None else None), "method": self.method,
-            "dimensions": self.dimensions, "settings": self.settings,
-        }
-        derived: Derived | None = None
-        for step in earlier(scene.steps, scene.step):
-            try:
-                derived = scene.alone(scene.cancel).at(step).derive("projection", after=derived, **options)
-            except DioramaError:
-                continue  # a network that grew: the layer is not there at every step
-        return scene.derive("projection", after=derived, **options)
+        return scene.derive(
+            "projection", layer=self.layer or (key.name if key is not None else None), method=self.method,
+            dimensions=self.dimensions, settings=self.settings,
+        )
 
     def _drawn(
         self, scene: Scene, selection: Selection, derived: Derived, points: NDArray[np.float64], *, final: bool
@@ -127,31 +118,6 @@ class Projection(View):
             scene, selection, f"Examples as {layers} {'sees' if one else 'see'} them",
             Group(children=tuple(fields), direction="row"), f"{caption}.", checks=checks, final=final,
         )
-
-
-def earlier(steps: tuple[int, ...], step: int | None) -> list[int]:
-    """The steps through which a projection comes to a step, the first snapshot first.
-
-    *Meaning* each snapshot starts from an earlier one, which is found by clearing the lowest bit of its number: so every
-    other one starts from the snapshot just before it, no way is longer than the bits of that number, and none changes when the
-    training goes on.
-    """
-    if step is None or not steps:
-        return []
-    number = next((k for k, one in enumerate(steps) if one >= step), len(steps))
-    found = []
-    while number:
-        number &= number - 1
-        found.append(steps[number])
-    return found[::-1]
-
-
-def _chain(derived: Derived) -> list[Derived]:
-    """A derivation and all that it comes from, the first one first."""
-    found = [derived]
-    while found[-1].before is not None:
-        found.append(found[-1].before)
-    return found[::-1]
 
 
 def _trust(derived: Derived, points: NDArray[np.float64]) -> Check:

@@ -1,0 +1,92 @@
+"""t-distributed stochastic neighbour embedding: who is whose neighbour, above all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ..projecting import Floats, Placed, Projection, alike, begun_at, own_dice, quiet, sized, usable
+
+CHUNK = 25
+"""So many iterations are a stage."""
+EXAGGERATED = 250
+"""So many iterations attract strongly at first, where nothing is started from."""
+AGAIN = (50, 100)
+"""So many iterations attract more strongly, and so many as they are, from where the points were at an earlier step: fewer let
+neighbours be lost little by little over a training."""
+FACTOR, GENTLY = 12.0, 2.0
+"""How much stronger; and from an earlier step, where 12 would draw all points together and let them find other places."""
+
+
+class TSNE(Projection):
+    """Neighbours stay neighbours: t-SNE places points so that who lies near whom is as in the layer.
+
+    *Meaning* near points are alike; how far apart groups lie and how large they are says nothing.
+    *Error* the trustworthiness, and the neighbours that are lost.
+    *Cost* the nearest neighbours of each example, then 750 iterations; 150 from an earlier step.
+    *Source* van der Maaten & Hinton 2008, as openTSNE makes it (Poličar, Stražar & Zupan 2024).
+    """
+
+    title = "t-SNE"
+    free = True
+
+    perplexity: float = knob(30.0, "About so many neighbours count for each point; a third of the examples at most.", low=1.0, high=1000.0)
+    iterations: int = knob(500, "So many iterations after the first 250, where nothing is started from.", low=0, high=5000)
+    initialization: str = knob("pca", "Where points begin: at their principal components, or anywhere.", choices=("pca", "random"))
+    seed: int = knob(0, "What chance is drawn from.", low=0, high=2**31 - 1)
+
+    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placed]:
+        """The rows' places after each 25 iterations; equal to openTSNE's own, however often it is stopped."""
+        if len(rows) < 4:
+            raise NotApplicable(f"t-SNE wants at least 4 examples, got {len(rows)}; choose method=pca")
+        if alike(rows):
+            yield Placed(np.zeros((len(rows), dimensions)))
+            return
+        start, rows = usable(start), sized(rows)[0]
+        if rows.shape[1] < dimensions:  # the first places are components, which want so many columns
+            rows = np.pad(rows, ((0, 0), (0, dimensions - rows.shape[1])))
+        with own_dice():
+            import openTSNE
+        if dimensions > 2:
+            from openTSNE.tsne import kl_divergence_bh as gradient
+        else:
+            gradient = "auto"
+        tsne = openTSNE.TSNE(
+            dimensions, perplexity=min(self.perplexity, (len(rows) - 1) / 3), initialization=self.initialization,
+            negative_gradient_method=gradient, random_state=self.seed, n_jobs=1,
+        )
+        phases, factor = ((EXAGGERATED, self.iterations), FACTOR) if start is None else (AGAIN, GENTLY)
+        with quiet():
+            points = tsne.prepare_initial(rows, initialization=start)
+        total, done = sum(phases), 0
+        shape = points.shape
+        if (state := begun_at(begun, points=shape, gains=shape, update=shape)) is not None:
+            done, points[:] = min(int(state["done"]), total), state["points"]
+            points.optimizer.gains, points.optimizer.update = np.array(state["gains"]), np.array(state["update"])
+        attractions = points.affinities.P.copy()
+        while done < total:
+            strong = done < phases[0]
+            chunk = min(CHUNK, (phases[0] if strong else total) - done)
+            # The optimizer multiplies the attractions and divides them again, which rounds: each chunk takes those of one whole phase.
+            points.affinities.P = attractions.copy()
+            if not strong and phases[0]:
+                points.affinities.P *= factor
+                points.affinities.P /= factor
+            with quiet():
+                points.optimize(chunk, inplace=True, exaggeration=factor if strong else None, momentum=0.8)
+            done += chunk
+            yield Placed(np.array(points), done, total, f"iteration {done} of {total}", lambda now=done: _state(points, now))  # type: ignore[misc]
+        if not total:
+            yield Placed(np.array(points))
+
+
+def _state(points: Any, done: int) -> Mapping[str, Any]:
+    """All that the next iteration needs."""
+    return {
+        "done": done, "points": np.array(points), "gains": np.array(points.optimizer.gains),
+        "update": np.array(points.optimizer.update),
+    }

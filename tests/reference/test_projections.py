@@ -1,0 +1,126 @@
+"""Projections are the libraries' own on the same settings, go on after a stop to the bit, and place what is degenerate too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist, squareform
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.core.knobs import build
+from diorama.methods.projecting import Placed
+
+ROWS = np.random.default_rng(0).normal(size=(40, 6))
+
+
+def _stages(method: str, rows: np.ndarray, start: Any = None, begun: Any = None, dimensions: int = 2, **knobs: Any) -> Iterator[Placed]:
+    return build(diorama.projections[method], knobs).placed(rows, dimensions, start, begun)  # type: ignore[no-any-return]
+
+
+def _placed(*args: Any, **options: Any) -> np.ndarray:
+    points: np.ndarray = list(_stages(*args, **options))[-1].points
+    return points
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_tsne_is_opentsnes(dimensions: int) -> None:
+    """Made in stages, it is what openTSNE makes in one call of the same settings; so it is from an earlier embedding."""
+    import openTSNE
+
+    method = "bh" if dimensions > 2 else "auto"
+    made = openTSNE.TSNE(dimensions, perplexity=8, random_state=3, negative_gradient_method=method)
+    np.testing.assert_allclose(_placed("tsne", ROWS, perplexity=8, seed=3, dimensions=dimensions), made.fit(ROWS), rtol=1e-6, atol=1e-6)
+    start = np.random.default_rng(1).normal(size=(40, dimensions))
+    wanted = openTSNE.TSNE(
+        dimensions, perplexity=8, random_state=3, negative_gradient_method=method, early_exaggeration_iter=50, n_iter=100,
+        early_exaggeration=2,
+    ).fit(ROWS, initialization=start)
+    followed = _placed("tsne", ROWS, start, perplexity=8, seed=3, dimensions=dimensions)
+    np.testing.assert_allclose(followed, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_mds_is_scikit_learns() -> None:
+    """Its stress is that of scikit-learn's own steps from the same beginning, taken in one call."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import smacof
+
+    apart = squareform(pdist(ROWS))
+    wanted, stress = smacof(apart, init=PCA(2, svd_solver="full").fit_transform(ROWS), n_init=1, normalized_stress=False)
+    points = _placed("mds", ROWS)
+    assert np.square(pdist(points) - pdist(ROWS)).sum() == pytest.approx(stress, rel=1e-3)
+    # One more step at the end of a stage is what may differ.
+    assert np.corrcoef(pdist(points), pdist(wanted))[0, 1] > 0.999
+
+
+UMAP = """
+import warnings
+import numpy as np
+import umap
+import diorama
+from diorama.core.knobs import build
+warnings.simplefilter("ignore")
+rows = np.random.default_rng(0).normal(size=(24, 5))
+ours = build(diorama.projections["umap"], {"neighbors": 6, "seed": 2})
+first = list(ours.placed(rows, 2, None, None))[-1].points
+again = list(ours.placed(rows, 2, first, None))[-1].points
+told = {"n_neighbors": 6, "random_state": 2, "n_jobs": 1}
+np.testing.assert_array_equal(first, umap.UMAP(**told, n_epochs=500).fit_transform(rows))
+wanted = umap.UMAP(**told, n_epochs=100, learning_rate=0.2, init=first.astype(np.float32))
+np.testing.assert_array_equal(again, wanted.fit_transform(rows))
+assert len(list(ours.placed(rows * 0, 2, None, None))[-1].points) == 24
+few = list(ours.placed(rows[:5], 3, None, None))[-1].points
+assert few.shape == (5, 3) and np.isfinite(few).all()
+print("equal")
+"""
+
+
+def test_umap_is_umap_learns() -> None:
+    """It is what umap-learn makes of the same settings, also from an earlier embedding; in a process that does not compile it."""
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    found = subprocess.run([sys.executable, "-c", UMAP], env=environment, capture_output=True, text=True, check=False)
+    assert found.stdout.strip() == "equal", found.stderr
+
+
+@pytest.mark.parametrize("method", ["tsne", "mds"])
+def test_stopped_work_goes_on_to_the_bit(method: str) -> None:
+    """Gone on with from the state of any stage, the points are those of one run."""
+    whole, states = None, []
+    for stage in _stages(method, ROWS):
+        whole = stage.points
+        states.append(stage.state() if stage.state is not None else None)
+    for begun in (states[0], states[len(states) // 2], {}, "text", {"done": 3}, {"done": -1, "points": np.zeros((2, 2))}):
+        np.testing.assert_array_equal(_placed(method, ROWS, begun=begun), whole)
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne", "mds"])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_degenerate_rows_are_placed(method: str, dimensions: int) -> None:
+    """Rows that are all alike, twice the same, constant in a column, of one unit, huge or tiny: finite points, or a sentence."""
+    cases = {
+        "alike": np.ones((30, 4)), "twice": np.repeat(ROWS[:5], 6, 0), "constant": np.c_[ROWS[:, :2], np.ones((40, 3))],
+        "one unit": ROWS[:, :1], "huge": ROWS * 1e200, "tiny": ROWS * 1e-200, "four": ROWS[:4],
+    }
+    for name, rows in cases.items():
+        for start in (None, np.zeros((len(rows), dimensions)), np.full((len(rows), dimensions), np.nan)):
+            if method == "pca" and dimensions > rows.shape[1]:
+                with pytest.raises(NotApplicable, match="fewer dimensions"):
+                    _placed(method, rows, start, dimensions=dimensions)
+                continue
+            points = _placed(method, rows, start, dimensions=dimensions)
+            assert points.shape == (len(rows), dimensions), name
+            assert np.isfinite(points).all(), name
+    with pytest.raises(NotApplicable):
+        _placed(method, ROWS[:1]) if method != "mds" else _placed(method, np.zeros((5000, 2)))
+
+
+def test_importing_loads_no_library() -> None:
+    """The package loads neither openTSNE nor UMAP before somebody asks for them."""
+    asked = "import sys, diorama; print([name for name in ('openTSNE', 'umap', 'numba') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.strip() == "[]"
