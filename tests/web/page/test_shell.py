@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_server import Server
 from playwright.sync_api import expect
-from visits import Visit, settled, until
+from visits import Visit, held, settled, until
 
 
 def asked(server: Server, view: str) -> list[dict[str, Any]]:
@@ -107,10 +107,12 @@ def test_time_by_keyboard(visit: Visit, server: Server) -> None:
 def test_playing_runs_to_the_live_end(visit: Visit, server: Server) -> None:
     """Space plays over the snapshots, waiting for their pictures, and ends at the live end."""
     server.training.last = 60
+    visit.page.clock.install()
     page = visit.open(server.url)
     page.locator("[data-view=weights] .drawn").wait_for()
-    page.keyboard.press(" ")
-    expect(page.get_by_role("button", name="Stop playing")).to_be_visible()
+    with held(page):
+        page.keyboard.press(" ")
+        expect(page.get_by_role("button", name="Stop playing")).to_be_visible()
     expect(page.get_by_role("button", name="Play over")).to_be_visible()
     expect(page.get_by_text("step 60 of 60")).to_be_visible()
     steps = [request["step"] for request in server.asked("weights")]
