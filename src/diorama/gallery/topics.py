@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import functools
 import math
 import re
 import sysconfig
@@ -47,22 +48,8 @@ class Topics(Demo):
 
     def examples(self) -> Examples:
         """Sentences from the docstrings of the standard library, each once, as rows of word numbers."""
-        library = Path(sysconfig.get_paths()["stdlib"])
-        found: dict[str, int] = {}
-        for topic, modules in enumerate(MODULES.values()):
-            mine = list(dict.fromkeys(sentence for name in modules.split() for sentence in _sentences(library, name)))
-            order = np.random.default_rng([0, topic]).permutation(len(mine))[:MOST]
-            found.update((mine[number], topic) for number in order if mine[number] not in found)
-        if len(found) < 1000:
-            raise Unavailable(f"Python's own source is not at {str(library)!r}; choose another demo")
-        counts = collections.Counter(word for sentence in found for word in sentence.split())
-        vocabulary = ("<pad>", "<unk>", *(word for word, _ in counts.most_common(WORDS)))
-        numbers = {word: number for number, word in enumerate(vocabulary)}
-        x = np.zeros((len(found), LENGTH), np.int64)
-        for row, sentence in zip(x, found, strict=True):
-            words = sentence.split()
-            row[: len(words)] = [numbers.get(word, 1) for word in words]
-        return Examples.of(x, np.array(list(found.values())), list(MODULES), inputs=kinds.Tokens(vocabulary, separator=" "))
+        x, y, vocabulary = _read(Path(sysconfig.get_paths()["stdlib"]))
+        return Examples.of(x.copy(), y.copy(), list(MODULES), inputs=kinds.Tokens(vocabulary, separator=" "))
 
     def accept(self, examples: Examples) -> Examples:
         """Any rows of token numbers with a class for each."""
@@ -110,6 +97,26 @@ def _places(length: int, width: int, device: torch.device) -> Tensor:
     return 0.1 * waves[:, :width]
 
 
+@functools.cache  # a process reads the library once
+def _read(library: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Rows of word numbers, the topic of each, and the words: from the same library always the same."""
+    found: dict[str, int] = {}
+    for topic, modules in enumerate(MODULES.values()):
+        mine = list(dict.fromkeys(sentence for name in modules.split() for sentence in _sentences(library, name)))
+        order = np.random.default_rng([0, topic]).permutation(len(mine))[:MOST]
+        found.update((mine[number], topic) for number in order if mine[number] not in found)
+    if len(found) < 1000:
+        raise Unavailable(f"Python's own source is not at {str(library)!r}; choose another demo")
+    counts = collections.Counter(word for sentence in found for word in sentence.split())
+    vocabulary = ("<pad>", "<unk>", *(word for word, _ in counts.most_common(WORDS)))
+    numbers = {word: number for number, word in enumerate(vocabulary)}
+    x = np.zeros((len(found), LENGTH), np.int64)
+    for row, sentence in zip(x, found, strict=True):
+        words = sentence.split()
+        row[: len(words)] = [numbers.get(word, 1) for word in words]
+    return x, np.array(list(found.values())), vocabulary
+
+
 def _sentences(library: Path, name: str) -> Iterator[str]:
     """The sentences of a module's docstrings: plain lower-case words and marks, of a length that says something."""
     single = library / f"{name}.py"
@@ -118,10 +125,21 @@ def _sentences(library: Path, name: str) -> Iterator[str]:
             tree = ast.parse(file.read_text("utf-8", errors="ignore"))
         except (SyntaxError, OSError, ValueError):
             continue
-        for node in ast.walk(tree):
+        for node in _statements(tree):
             if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             for sentence in re.split(r"(?<=[.!?:])\s+|\n\s*\n", ast.get_docstring(node) or ""):
                 words = re.findall(r"[a-z]+|[.,;:!?()]", sentence.lower())
                 if len(words) <= LENGTH and sum(word.isalpha() for word in words) >= 5:
                     yield " ".join(words)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """A module and its statements, level by level as `ast.walk` goes, without the expressions, which hold no docstring."""
+    waiting: collections.deque[ast.AST] = collections.deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        waiting.extend(
+            child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case)
+        )
+        yield node
