@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .core import registry
 from .core.errors import DioramaError, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
+from .core.selection import as_key, is_point, without_call
 from .record import requests
 from .record.lineage import Line, children
 from .record.past import Past
@@ -178,12 +178,13 @@ class Run(Line):
         *Raises* NotFound for an unknown command or knob, UsageError when the training refuses it, Unavailable when no
         training runs or it does not answer in time (the command is then still applied at its next step).
         """
-        self._check(build(registry.commands[name], knobs))
+        command = build(registry.commands[name], knobs)
+        self._check(command)
         if not self.alive:
             heir = (self.meta.get("ended") or {}).get("child")
             way = f": it went back, and goes on in {heir!r}" if heir else ", so there is nothing to command"
             raise Unavailable(f"no training writes to {self.name!r} now{way}")
-        number = requests.send(self.path, name, json.loads(json.dumps(knobs)), sender)
+        number = requests.send(self.path, name, {each: command.knobs()[each] for each in knobs}, sender)
         until = time.monotonic() + wait
         while (answer := self.acknowledgement(number)) is None:
             if time.monotonic() > until:
@@ -196,15 +197,17 @@ class Run(Line):
         return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"], number)
 
     def _check(self, command: Any) -> None:
-        """Refuse a command on a layer that is not there, before it is sent."""
+        """Refuse a command on a layer, or a unit of one, that is not there, before it is sent."""
         for each in knobs_of(type(command)).values():
             name = getattr(command, each.name)
-            if each.kind == "layer" and name is not None:
+            if each.kind == "unit" and name:
+                name = as_key("unit", name).layer
+            if each.kind in ("layer", "unit") and name:
                 structure = self.structure(self.last_step)
                 paths = [parameter.split(".")[:-1] for parameter, *_ in structure["parameters"] or ()]
                 known = {".".join(path[:k]): None for path in paths for k in range(1, len(path) + 1)}
                 known |= {layer["name"]: None for layer in structure["layers"] or ()}
-                if name not in known:
+                if name not in known and without_call(name) not in known and not is_point(name):
                     raise not_found("layer", name, known)
 
     def findings(self, step: int | None = None) -> list[Found]:

@@ -38,6 +38,7 @@ class Reversal(ABC):
         UsageError, before anything is changed, where it cannot be taken back.
         """
 
+
 @dataclasses.dataclass(eq=False)
 class Setting:
     """One value that an act set: where it stands, how it is put there, and what it was before."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..core.errors import NotApplicable
+from ..core.errors import NotApplicable, UsageError
 from ..model.unwrap import local, named_modules
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ class Place:
     """The number of the optimizer that remembers …"""
     entry: str = ""
     """… and what: ``exp_avg`` and the like."""
+
+    @property
+    def weights(self) -> Place:
+        """The tensor that is remembered, or this one."""
+        return Place(self.name)
 
     def find(self, subject: Subject) -> Tensor | None:
         """The tensor as it is now; None where there is none by that name."""
@@ -130,6 +135,8 @@ def changed(subject: Subject, places: Iterable[Place], act: Callable[[], object]
     try:
         with torch.no_grad():
             act()
+            for place, tensor in tensors.items():
+                _check_finite(place, before[place], local(tensor.detach()))
         after = {place: local(tensor.detach()) for place, tensor in tensors.items()}
         found = [Difference.between(place, before[place], after[place]) for place in tensors]
     except BaseException:
@@ -139,6 +146,13 @@ def changed(subject: Subject, places: Iterable[Place], act: Callable[[], object]
         raise
     subject.frozen.renew()
     return [each for each in found if each is not None]
+
+
+def _check_finite(place: Place, before: Tensor, after: Tensor) -> None:
+    """No number becomes infinite or none by an act, whatever it was. *Raises* UsageError."""
+    if (after.is_floating_point() or after.is_complex()) and bool((torch.isfinite(before) & ~torch.isfinite(after)).any()):
+        kind = str(after.dtype).removeprefix("torch.")
+        raise UsageError(f"{place.name} would hold numbers beyond what {kind} can; take a smaller value or factor")
 
 
 def taken_back(subject: Subject, differences: Sequence[Difference], inverse: Callable[[], object] | None = None) -> bool:

@@ -1,0 +1,73 @@
+"""The command `edit_weight`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.errors import NotApplicable, UsageError
+from ...core.knobs import knob
+from ...core.selection import as_key
+from ...model.edits import parameter_name
+from ...model.unwrap import local, named_modules
+from ...training.differences import Place, changed
+from ...training.unit_weights import tied
+from ..acts import Weights
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..controls import Controls
+
+
+class EditWeight(Command):
+    """Set or scale a weight, a kernel, a filter or a bias by hand.
+
+    *Meaning* the key names numbers of a layer's main weight or of a parameter: ``weight:conv1/3,0`` is the kernel by which filter 3 reads
+    channel 0, ``weight:conv1/3`` the whole filter, ``weight:fc/3,1`` one number, ``weight:conv1.bias/3`` a bias. ``value`` sets
+    them all, ``scale`` multiplies them. What the optimizer remembers of them stays, and they learn on from there.
+    *Raises* UsageError for a position that is not there, and where numbers would go beyond what the weights' type can hold.
+    """
+
+    key: str = knob("", "Which numbers, such as weight:conv1/3,0 or weight:conv1.bias/3.", main=True)
+    value: float | None = knob(None, "What they are set to.", kind="number", low=-1e30, high=1e30, main=True)
+    scale: float | None = knob(None, "What they are multiplied by.", kind="number", low=-1e6, high=1e6)
+
+    def apply(self, training: Controls) -> Applied:
+        """Edit them."""
+        if (self.value is None) == (self.scale is None):
+            raise UsageError("edit_weight wants either value= or scale=")
+        subject = training.subject
+        if subject.spread:
+            raise NotApplicable(f"no process has all weights, which are spread by {subject.spread}: none can be changed")
+        key = as_key("weight", self.key)
+        place = Place(parameter_name(key.name, named_modules(subject.model), subject.model))
+        found = place.find(subject)
+        if found is None or key.place:
+            raise UsageError(f"a weight looks like weight:conv1/3,0, got {self.key!r}")
+        tensor = local(found.detach())
+        if len(key.index) > tensor.dim() or any(k >= n for k, n in zip(key.index, tensor.shape, strict=False)):
+            raise UsageError(f"{place.name} has shape {tuple(tensor.shape)}, got the position {key.index}")
+        old = _shown(tensor[key.index])
+
+        def act() -> None:
+            if self.value is not None:
+                tensor[key.index] = self.value
+            elif self.scale is not None:
+                tensor[key.index] *= self.scale
+
+        differences = changed(subject, [place], act)
+        if not differences:
+            raise UsageError(f"{self.key} is {old} already, so nothing would change")
+        new = _shown(tensor[key.index])
+        text = f"edited {str(key).removeprefix('weight:')}: {old} → {new}{tied(subject, [place.name])}"
+        return Applied(old, new, text, Weights(differences))
+
+
+def _shown(numbers: Tensor) -> str:
+    """One number, or the span of several."""
+    if numbers.numel() == 1:
+        return f"{numbers.item():.6g}"
+    if numbers.is_complex():
+        return f"{numbers.numel():,} numbers"
+    return f"{numbers.numel():,} numbers from {float(numbers.min()):.4g} to {float(numbers.max()):.4g}"

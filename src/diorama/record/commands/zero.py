@@ -1,0 +1,41 @@
+"""The command `zero`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.knobs import knob
+from ...training.differences import changed
+from ...training.unit_weights import UnitWeights, forget
+from ..acts import Weights
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class Zero(Command):
+    """Set a unit's own weights and bias to zero, so that it answers nothing.
+
+    *Meaning* what comes in is zeroed: a filter, a row, a column of an embedding, scale and shift of a norm, the rows of all gates. What
+    the optimizer remembers of these weights is zeroed too, so that no momentum moves them off; they learn on from there.
+    """
+
+    unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
+
+    def apply(self, training: Controls) -> Applied:
+        """Zero it."""
+        unit = UnitWeights.of(training.subject, self.unit)
+        old = unit.norm()
+
+        def act() -> None:
+            for place, index in unit.weights():
+                tensor = unit.tensor(place)
+                if place.optimizer is None:
+                    tensor[index] = 0
+                else:
+                    forget(place, tensor, index, unit.tensor(place.weights))
+
+        differences = changed(training.subject, [place for place, _ in unit.weights()], act)
+        text = f"zeroed {unit.name} (its weights' length was {old:.4g}){unit.told()}"
+        return Applied(f"{old:.6g}", "0", text, Weights(differences))
