@@ -13,10 +13,11 @@ import msgspec
 from .errors import UsageError, not_found
 
 Kind = Literal[
-    "number", "integer", "flag", "choice", "text",
+    "number", "integer", "flag", "choice", "units", "text",
     "layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell",
 ]
-"""What a knob holds. The kinds after "text" are names resolved in the scene; None lets the view choose."""
+"""What a knob holds; "units" are the numbers of several of a layer's. The kinds after "text" are names resolved in the scene;
+None lets the view choose."""
 
 SCENE_KINDS = ("layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell")
 
@@ -58,9 +59,19 @@ class Knob:
             return str(value)
         if self.kind == "class" and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
+        if self.kind == "units":
+            return self._units(value)
         if not isinstance(value, str):
             raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}")
         return value
+
+    def _units(self, value: Any) -> str:
+        """Numbers as one text: ``3,9``."""
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+        words = [str(part).strip() for part in parts if str(part).strip()]
+        if len(words) > 1 << 16 or not all(word.isdecimal() and len(word) < 10 for word in words):
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {str(value)[:60]!r}")
+        return ",".join(words)
 
     def _flag(self, value: Any) -> bool:
         if isinstance(value, bool):
@@ -87,9 +98,10 @@ class Knob:
         """Say in words what the knob takes."""
         if self.kind == "choice":
             return "one of " + ", ".join(self.choices)
-        noun = {"number": "a number", "integer": "a whole number", "flag": "yes or no", "text": "text"}.get(
-            self.kind, f"a {self.kind}"
-        )
+        noun = {
+            "number": "a number", "integer": "a whole number", "flag": "yes or no", "text": "text",
+            "units": "numbers of units, as [3, 9] or '3,9'",
+        }.get(self.kind, f"a {self.kind}")
         if self.low is not None and self.high is not None:
             noun += f" from {self.low:g} to {self.high:g}"
         elif self.low is not None:

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim import Optimizer
@@ -19,6 +19,9 @@ from ..training.subject import Subject
 from .acts import Act, Acts
 from .commands import Applied
 from .requests import Inbox, Request, watched
+
+if TYPE_CHECKING:
+    from .run_folder import Content
 
 PATIENCE = 10.0
 """Seconds after which a pause made by a page ends, when nobody looks any more."""
@@ -120,12 +123,14 @@ class Factors:
 class Controls:
     """What commands may do to the training."""
 
-    def __init__(self, folder: Path, subject: Subject, keep: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, subject: Subject, keep: Callable[[], None], content: Content | None = None) -> None:
         self.number = 0
         self.stopped = False
         self.paused = False
         self.subject = subject
         """What is trained."""
+        self.content = content
+        """What the run keeps of the training: the probe set, and how answers are read."""
         self.factors = Factors(subject.optimizers)
         subject.tell(lambda another: self.factors.follow(subject.optimizers))
         self.acts = Acts()

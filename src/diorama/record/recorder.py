@@ -136,7 +136,7 @@ class Recorder:
         self._subject.architecture = begun.architecture
         self.number = begun.number
         self._background = Background(begun.writer)
-        self.controls = Controls(begun.folder, setup.subject, self._keep)
+        self.controls = Controls(begun.folder, setup.subject, self._keep, setup.content)
         self.controls.note = self._background.note
         self.controls.goes_back = self._go_back
         self.controls.number = self.number

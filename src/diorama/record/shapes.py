@@ -1,0 +1,100 @@
+"""Acts that give the network another shape: what they need of the training, and how they are taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import NotApplicable
+from ..data import nesting
+from ..model.surroundings import Neutral
+from ..model.unwrap import fed, named_modules
+from ..training.surgery.slopes import Taught
+from ..training.surgery.units import Done, told
+from .acts import Act, Reversal, Weights
+from .commands import Applied
+
+if TYPE_CHECKING:
+    from .controls import Controls
+
+_TAUGHT = 64
+"""So many examples of the probe set at most tell how new units learn fastest."""
+
+
+class Shape(Reversal):
+    """Takes back another shape: bit by bit until training goes on, later the units alone, and what was learnt stays."""
+
+    def __init__(self, done: Done) -> None:
+        self.done = done
+        self.size = done.graft.size
+
+    def back(self, training: Controls, later: Sequence[Act]) -> str:
+        """Take it back."""
+        graft = self.done.graft
+        for act in later:
+            other = act.reversal
+            touched = other.done.graft.names if isinstance(other, Shape) else {
+                each.place.name for each in other.differences
+            } if isinstance(other, Weights) else frozenset()
+            if graft.names & touched:
+                raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
+        if not graft.stands:
+            raise NotApplicable(f"the weights of {self.done.layer} have another shape since; go back in time instead")
+        exact = graft.untouched
+        if exact:
+            graft.restore()
+        else:
+            graft.put_back()
+        training.subject.look()
+        return "bit by bit" if exact else "training has gone on since: the units are as many as before, and what the others learnt stays"
+
+
+def reshaped(training: Controls, what: str, act: Callable[..., Done], **knobs: Any) -> Applied:
+    """Give the network of a training another shape, with all that hangs on it.
+
+    *Raises* NotApplicable, before anything is changed, where that cannot be.
+    """
+    subject, content = training.subject, training.content
+    if content is None or content.examples is None:
+        raise NotApplicable("another shape is tried on the probe set first, and this training has none; pass probe= to diorama.watch")
+    if not subject.optimizers:
+        raise NotApplicable("what the optimizer remembers has to change with the weights, and none was told; pass optimizer= to diorama.watch")
+    table = subject.table or ()
+    with Neutral():
+        done = act(
+            subject.model, content.examples.x, optimizers=subject.optimizers, axes={layer.name: layer.unit_axis for layer in table},
+            state=subject.state, **knobs,
+        )
+    subject.look()
+    return Applied(str(done.before), str(done.after), told(done, what), Shape(done))
+
+
+def taught(training: Controls) -> Taught | None:
+    """The examples of the probe set with the training's loss; None where they have no answers."""
+    content = training.content
+    if content is None or content.examples is None or content.reading is None:
+        return None
+    model, reading = training.subject.model, content.reading
+    some = slice(0, _TAUGHT)
+    x = nesting.select(content.examples.x, some)
+    y = reading.wanted(x, None if content.examples.y is None else content.examples.y[some])
+    if y is None:
+        return None
+
+    def loss(output: object) -> Tensor:
+        return torch.nanmean(reading.losses(reading.scores(output), y))
+
+    return Taught(fed(model, x), loss)
+
+
+def frozen(training: Controls) -> dict[str, str]:
+    """By the name of each weight that is kept from learning, the layer that was frozen."""
+    known = named_modules(training.subject.model)
+    names = {id(parameter): name for name, parameter in training.subject.model.named_parameters()}
+    return {
+        names[id(parameter)]: layer for layer in training.subject.frozen.layers if layer in known
+        for parameter in known[layer].parameters() if id(parameter) in names
+    }

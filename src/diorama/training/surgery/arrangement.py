@@ -1,0 +1,189 @@
+"""Where the units of a network come to lie when some are added or removed: for every weight that hangs on them, by axis."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import NotApplicable, UsageError
+from ...model.tracks import Whole
+from .widths import Role, Widths
+
+NEW = -1
+"""In an order: a place that held nothing before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Along one axis of a weight: ``old[place]`` is where it was before, NEW for a new unit's."""
+
+    role: Role
+    old: Whole
+    fresh: NDArray[np.int64]
+    """Of each new unit, its places: (new units, places of each)."""
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which places hold what was there before."""
+        return np.asarray(self.old != NEW)
+
+    def inverse(self, size: int) -> Order:
+        """The order that takes it back; what was removed comes back as new, one unit a place."""
+        old = np.full(size, NEW)
+        old[self.old[self.kept]] = np.flatnonzero(self.kept)
+        return Order(self.role, old, np.flatnonzero(old == NEW)[:, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrangement:
+    """Another number of units, as it shows in every weight, buffer and layer."""
+
+    layer: str
+    weights: Mapping[str, Mapping[int, Order]]
+    """By the name of a weight or buffer, and by axis."""
+    layers: Mapping[str, Whole]
+    """By layer, where each of its units was before: NEW for a new one. Only layers that change are in it."""
+    survivors: Mapping[str, Mapping[int, Mapping[int, Whole]]]
+    """By weight, axis and unit, the places of the units that new ones may be copied from."""
+    groups: Mapping[str, int]
+    """Modules that normalize groups of channels, with the number of groups that they will have."""
+    added: int = 0
+    """New sets of units that come and go together."""
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """The other layers that change with it."""
+        return tuple(name for name in self.layers if name != self.layer)
+
+
+def grown(widths: Widths, layer: str, count: int) -> Arrangement:
+    """More units at the end of a layer, and wherever they lead.
+
+    *Raises* UsageError where units come in sets that ``count`` does not fill, NotApplicable where the layer's width is fixed.
+    """
+    along = widths.places(layer)
+    free = [unit for unit in along.tolist() if not widths.reason(unit)]
+    if not free:
+        raise NotApplicable(
+            f"units of {layer!r} cannot be added: {widths.reason(int(along[-1]))}; nearest: {widths.nearest()}"
+        )
+    last = free[-1]
+    each = int((along == last).sum())
+    if count % each:
+        raise UsageError(
+            f"units of {layer!r} come in sets of {each} (a head, a group, or one of each group), got {count}; "
+            f"nearest: {max(count // each, 1) * each}"
+        )
+    sets = count // each
+    return _arranged(widths, layer, lambda units: _with_more(units, last, sets), sets)
+
+
+def without(widths: Widths, layer: str, units: Iterable[int]) -> Arrangement:
+    """Fewer units, named by their places in a layer.
+
+    *Raises* UsageError for a unit that is not there or has to go with others, NotApplicable where a width is fixed or
+    nothing would be left.
+    """
+    along = widths.places(layer)
+    wanted = list(dict.fromkeys(units))
+    for unit in wanted:
+        if not 0 <= unit < len(along):
+            raise UsageError(f"{layer!r} has units 0 to {len(along) - 1}, got {unit}")
+    gone = {int(along[unit]) for unit in wanted}
+    for unit in gone:
+        if widths.reason(unit):
+            raise NotApplicable(
+                f"units of {layer!r} cannot be removed: {widths.reason(unit)}; nearest: {widths.nearest()}, "
+                f"or zero them with the command zero"
+            )
+    whole = np.flatnonzero(np.isin(along, list(gone))).tolist()
+    if missing := [unit for unit in whole if unit not in wanted]:
+        raise UsageError(
+            f"units {_listed(wanted)} of {layer!r} come and go only with {_listed(missing)} (a head, a group, or one of "
+            f"each group); nearest: {_listed(whole)}"
+        )
+    if len(whole) == len(along):
+        raise NotApplicable(f"{layer!r} would have no unit left; nearest: remove all but one, or remove the layer")
+    found = _arranged(widths, layer, lambda units: _with_less(units, gone), 0)
+    emptied = [name for name, old in found.layers.items() if not len(old)]
+    if emptied:
+        raise NotApplicable(f"{emptied[0]!r} would have no unit left; nearest: remove fewer units")
+    return found
+
+
+def _arranged(
+    widths: Widths, layer: str, change: Callable[[Whole], tuple[Whole, NDArray[np.int64]]], sets: int
+) -> Arrangement:
+    weights: dict[str, dict[int, Order]] = {}
+    survivors: dict[str, dict[int, dict[int, Whole]]] = {}
+    for use in widths.found():
+        old, fresh = change(use.units)
+        if len(old) == len(use.units):
+            continue
+        weights.setdefault(use.name, {})[use.axis] = Order(use.role, old, fresh)
+        places = {unit: np.flatnonzero(use.units == unit) for unit in np.unique(use.units).tolist()}
+        survivors.setdefault(use.name, {})[use.axis] = {
+            unit: own for unit, own in places.items() if not sets or len(own) == fresh.shape[1]
+        }
+    layers = {}
+    for name, along in widths.layers.items():
+        if along is not None:
+            old, _fresh = change(widths.rooted(along))
+            if len(old) != len(along):
+                layers[name] = old
+    groups = {}
+    for path, own in widths.groups:
+        old, _fresh = change(widths.rooted(own))
+        if len(old) != len(own):
+            groups[path] = len(old)
+    return Arrangement(layer, weights, layers, survivors, groups, sets)
+
+
+def _with_more(units: Whole, last: int, sets: int) -> tuple[Whole, NDArray[np.int64]]:
+    """After each run of places of a unit so many more of the same length."""
+    old: list[int] = []
+    fresh: list[list[int]] = [[] for _ in range(sets)]
+    place = 0
+    while place < len(units):
+        end = place
+        while end < len(units) and (units[end] == last) == (units[place] == last):
+            end += 1
+        old += range(place, end)
+        if units[place] == last:
+            for own in fresh:
+                own += range(len(old), len(old) + end - place)
+                old += [NEW] * (end - place)
+        place = end
+    return np.array(old, np.int64), np.array(fresh, np.int64)
+
+
+def _with_less(units: Whole, gone: set[int]) -> tuple[Whole, NDArray[np.int64]]:
+    return np.flatnonzero(~np.isin(units, list(gone))), np.zeros((0, 0), np.int64)
+
+
+def _listed(units: Sequence[int], most: int = 8) -> str:
+    return ", ".join(map(str, units[:most])) + (" …" if len(units) > most else "")
+
+
+def moved(tensor: Tensor, orders: Mapping[int, Order], fill: float = 0.0) -> Tensor:
+    """A tensor in another arrangement, bit by bit what it was; new places hold one number. Strides keep their order."""
+    found = tensor.detach()
+    for axis, order in orders.items():
+        index = torch.from_numpy(np.maximum(order.old, 0)).to(found.device)
+        found = found.index_select(axis, index)
+        if not order.kept.all():
+            found.index_fill_(axis, torch.from_numpy(np.flatnonzero(~order.kept)).to(found.device), fill)
+    return _laid(found, tensor)
+
+
+def _laid(found: Tensor, like: Tensor) -> Tensor:
+    """In the same order in memory as another tensor."""
+    for ndim, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if like.ndim == ndim and like.is_contiguous(memory_format=layout) and not like.is_contiguous():
+            return found.contiguous(memory_format=layout)
+    return found.contiguous()

@@ -1,0 +1,216 @@
+"""Adds units to a layer of a network that trains, and removes them: tried on a copy, then done between two steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import DioramaError, NotApplicable, UsageError
+from ...data import nesting
+from ...data.nesting import Nested
+from ...model.unwrap import fed, named_modules, quantized, spread, unwrap
+from .arrangement import NEW, Arrangement, grown, moved, without
+from .graft import Graft, averages
+from .slopes import Taught, steepest
+from .starts import HOWS, How, divided, started, tensors_of
+from .trial import copied, tried
+from .widths import Split, Widths, follow
+
+_SPLITS: tuple[Split, ...] = ("leading", "trailing")
+_NUMBERS = 200_000
+"""So many numbers of the examples at most are used to try a change."""
+MOST = 1 << 16
+"""Units that can be added at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What was done, and all that is needed to take it back."""
+
+    graft: Graft
+    layer: str
+    units: tuple[int, ...]
+    """The places of the new units in their layer, or those that the removed ones had."""
+    before: int
+    after: int
+    split_from: tuple[int, ...] = ()
+    """The survivors whose outgoing weights were divided."""
+
+    @property
+    def change(self) -> Arrangement:
+        """Where everything came to lie."""
+        return self.graft.change
+
+
+def add_units(
+    model: nn.Module,
+    x: Nested,
+    layer: str,
+    count: int = 1,
+    how: How = "preserve",
+    *,
+    optimizers: Sequence[Any] = (),
+    axes: Mapping[str, int] | None = None,
+    seed: int = 0,
+    state: Sequence[Any] = (),
+    held: Mapping[str, str] | None = None,
+    taught: Taught | None = None,
+) -> Done:
+    """Add units to a layer, and to whatever hangs on them.
+
+    *Meaning* weights, moments and half accumulated gradients of what was there stay bit by bit (but for the outgoing
+    weights that ``split`` divides); parameters and optimizers stay the objects that they are. ``taught`` gives a loss, which
+    the start ``gradient`` needs; ``held`` names weights that do not learn, by the layer that keeps them so.
+    *Cost* about seven forward passes and a backward one, on a few examples.
+    *Raises* UsageError or NotApplicable before anything is changed.
+    """
+    if how not in HOWS:
+        raise UsageError(f"how wants one of {', '.join(HOWS)}, got {how!r}")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
+        raise UsageError(f"count wants a whole number from 1 to {MOST:,}, got {count!r}")
+    if how == "gradient" and taught is None:
+        raise NotApplicable("the start 'gradient' needs a loss, and the probe set has no answers; nearest: how='preserve'")
+    plain, few = _ready(model, x, state)
+    first: How = "split" if how == "split" else "preserve"
+
+    def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
+        return lambda other: started(other, change, first, torch.Generator().manual_seed(seed))
+
+    widths, change = _found(plain, few, axes or {}, lambda widths: grown(widths, layer, count), lambda _: plain, values)
+    for name, orders in change.weights.items():
+        if name in (held or {}) and any(order.role in ("reads", "both") for order in orders.values()):
+            raise NotApplicable(
+                f"{name} reads these units and is frozen, so nothing would ever come of them; thaw {(held or {})[name]!r} first"
+            )
+    if how == "gradient" and taught is not None:
+        ready = steepest(plain, change, taught, seed)
+    else:
+        ready = started(plain, change, how, torch.Generator().manual_seed(seed))
+    parents = divided(plain, change) if how == "split" else []
+    graft = Graft(plain, optimizers, change, keep=how == "split", divided=parents)
+    graft.check()
+    along = widths.places(layer)
+    graft.put(ready)
+    new = np.flatnonzero(change.layers[layer] == NEW)
+    halved = tuple(int(np.flatnonzero(along == unit)[0]) for unit in parents)
+    return Done(graft, layer, tuple(new.tolist()), len(along), len(change.layers[layer]), halved)
+
+
+def remove_units(
+    model: nn.Module,
+    x: Nested,
+    layer: str,
+    units: Iterable[int],
+    *,
+    optimizers: Sequence[Any] = (),
+    axes: Mapping[str, int] | None = None,
+    state: Sequence[Any] = (),
+) -> Done:
+    """Remove units of a layer, and whatever hangs on them.
+
+    *Meaning* the model then answers as if nothing read these units any more; all else stays bit by bit.
+    *Cost* about six forward passes and a backward one, on a few examples.
+    *Raises* UsageError or NotApplicable before anything is changed.
+    """
+    wanted = _numbers(units)
+    plain, few = _ready(model, x, state)
+
+    def silenced(change: Arrangement) -> nn.Module:
+        other = copied(plain)
+        owned = tensors_of(other)
+        with torch.no_grad():
+            for name, orders in change.weights.items():
+                for axis, order in orders.items():
+                    if order.role in ("reads", "both"):
+                        gone = np.setdiff1d(np.arange(owned[name].shape[axis]), order.old)
+                        owned[name].data.index_fill_(axis, torch.from_numpy(gone).to(owned[name].device), 0)
+        return other
+
+    def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
+        return lambda other: {name: moved(tensors_of(other)[name], orders) for name, orders in change.weights.items()}
+
+    widths, change = _found(plain, few, axes or {}, lambda widths: without(widths, layer, wanted), silenced, values)
+    graft = Graft(plain, optimizers, change)
+    graft.check()
+    graft.put(values(change)(plain))
+    return Done(graft, layer, wanted, len(widths.places(layer)), len(change.layers[layer]))
+
+
+def _found(
+    plain: nn.Module,
+    few: Nested,
+    axes: Mapping[str, int],
+    arrange: Callable[[Widths], Arrangement],
+    before: Callable[[Arrangement], nn.Module],
+    values: Callable[[Arrangement], Callable[[nn.Module], dict[str, Tensor]]],
+) -> tuple[Widths, Arrangement]:
+    """The arrangement under which a copy answers as before, in the one way or the other of reading a split axis."""
+    refused: list[DioramaError] = []
+    tried_already: Arrangement | None = None
+    for split in _SPLITS:
+        widths, _ = follow(plain, few, axes, split)
+        try:
+            change = arrange(widths)
+            if tried_already is None or not _alike(tried_already, change):
+                tried_already = change
+                tried(before(change), copied(plain), few, change, values(change))
+                return widths, change
+        except (UsageError, NotApplicable) as error:
+            refused.append(error)
+        if not widths.ambiguous:
+            break
+    raise refused[0]
+
+
+def _alike(one: Arrangement, other: Arrangement) -> bool:
+    return one.weights.keys() == other.weights.keys() and all(
+        np.array_equal(order.old, other.weights[name][axis].old) if axis in other.weights[name] else False
+        for name, orders in one.weights.items() for axis, order in orders.items()
+    )
+
+
+def _ready(model: nn.Module, x: Nested, state: Sequence[Any]) -> tuple[nn.Module, Nested]:
+    """The plain model and the few examples on which a change is tried. *Raises* NotApplicable for what cannot be changed."""
+    if name := spread(model):
+        raise NotApplicable(
+            f"the weights are spread over processes by {name}, so none can be given another shape; end the training, and change the script"
+        )
+    plain = unwrap(model)
+    if closed := [path for path, module in plain.named_modules() if isinstance(module, torch.jit.ScriptModule)]:
+        raise NotApplicable(f"{closed[0] or 'the model'} is a scripted module, whose inside is closed; pass the module it was made from")
+    if packed := quantized(plain):
+        raise NotApplicable(f"{packed[0]} is quantized, so its weights cannot be given another shape; train in floating point")
+    if name := averages(plain, state):
+        raise NotApplicable(
+            f"an averaged copy of the model ({name}) would keep the old shape and break; end the averaging first, or remove the copy"
+        )
+    size = max(sum(part.numel() for part in nesting.tensors(x)) // max(nesting.size(x), 1), 1)
+    count = min(max(_NUMBERS // size, 2), 8)
+    return plain, fed(plain, nesting.select(x, slice(0, count)))
+
+
+def _numbers(units: Iterable[int]) -> tuple[int, ...]:
+    found = tuple(dict.fromkeys(units))
+    if not found:
+        raise UsageError("units wants at least one number of a unit, got none")
+    for unit in found:
+        if isinstance(unit, bool) or not isinstance(unit, int | np.integer):
+            raise UsageError(f"units wants whole numbers, got {unit!r}")
+    return tuple(int(unit) for unit in found)
+
+
+def told(done: Done, what: str) -> str:
+    """What was done, in a sentence for the log."""
+    elsewhere = [name for name in done.change.elsewhere if name in named_modules(done.graft.model)]
+    units = "unit" if len(done.units) == 1 else "units"
+    text = f"{what} {len(done.units)} {units} {'to' if what == 'added' else 'from'} {done.layer} ({done.before} → {done.after})"
+    if elsewhere:
+        text += f"; with it changed {', '.join(elsewhere[:6])}" + (f" and {len(elsewhere) - 6} more" if len(elsewhere) > 6 else "")
+    if done.split_from:
+        text += f"; split from {', '.join(map(str, dict.fromkeys(done.split_from)))}"
+    return text

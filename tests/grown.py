@@ -1,0 +1,158 @@
+"""Networks whose layers are given other numbers of units, as their users would have written them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+
+class Unet(nn.Module):
+    """Down and up again, with a concatenation on each level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.deep = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+        self.up, self.last = nn.ConvTranspose2d(6, 4, 2, 2), nn.Conv2d(8, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = F.relu(self.down(x))
+        deep = F.relu(self.deep(F.max_pool2d(first, 2)))
+        return self.last(torch.cat([first, self.up(deep)], 1))
+
+
+class Mobile(nn.Module):
+    """Depthwise and pointwise convolutions with batch norm, squeeze and excitation, flattened by a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.depth, self.point = nn.Conv2d(4, 8, 3, padding=1, groups=4), nn.Conv2d(8, 5, 1)
+        self.squeeze, self.excite = nn.Linear(5, 2), nn.Linear(2, 5)
+        self.slope, self.fc = nn.PReLU(5), nn.Linear(5 * 9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.slope(self.point(self.depth(F.relu6(self.norm(self.stem(x))))))
+        x = x * torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3))))))[:, :, None, None]
+        x = F.adaptive_avg_pool2d(x, 3)
+        return self.fc(x.view(x.size(0), -1))
+
+
+class Grouped(nn.Module):
+    """A grouped convolution, group norm, and a flattening with the channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.grouped = nn.Conv2d(1, 6, 3), nn.Conv2d(6, 4, 3, groups=2)
+        self.second, self.norm, self.fc = nn.Conv2d(4, 6, 1), nn.GroupNorm(3, 6), nn.Linear(6 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.second(F.relu(self.grouped(F.relu(self.first(x))))))
+        return self.fc(F.adaptive_avg_pool2d(x, 2).permute(0, 2, 3, 1).flatten(1))
+
+
+class Heads(nn.Module):
+    """Attention whose heads may be many or few, a block's MLP, and its norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.q, self.k, self.v, self.o = nn.LayerNorm(6), *(nn.Linear(6, 8) for _ in range(3)), nn.Linear(8, 6)
+        self.up, self.down, self.head = nn.Linear(6, 12), nn.Linear(12, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        q, k, v = (part(y).unflatten(-1, (-1, 4)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        y = F.softmax(q @ k.transpose(-1, -2) / 2, -1) @ v
+        x = x + self.o(y.transpose(1, 2).flatten(2))
+        x = x + self.down(F.gelu(self.up(x)))
+        return self.head(x.mean(1))
+
+
+class Tied(nn.Module):
+    """A language model whose embedding is also its last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.back = nn.Embedding(11, 5), nn.GRU(5, 6, batch_first=True), nn.Linear(6, 5)
+        self.out = nn.Linear(5, 11, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.out(self.back(self.rnn(self.embed(tokens))[0]))
+
+
+class Stepped(nn.Module):
+    """An LSTM cell in a loop of the user's own, from a state of its own size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.out = nn.LSTMCell(5, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = (x.new_zeros(len(x), self.cell.hidden_size), x.new_zeros(len(x), self.cell.hidden_size))
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        return self.out(state[0])
+
+
+class Padded(nn.Module):
+    """A residual net as for CIFAR: where the width doubles, the way round is subsampled and padded on both sides."""
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, outputs // inputs, 1, bias=False), nn.BatchNorm2d(outputs)
+            self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+            self.more = (outputs - inputs) // 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+            if self.more:
+                x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more, self.more))
+            return F.relu(y + x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.layer1 = nn.Sequential(self.Block(4, 4), self.Block(4, 4))
+        self.layer2, self.layer3 = self.Block(4, 8), self.Block(8, 16)
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x)))))).mean((2, 3)))
+
+
+class Fixed(nn.Module):
+    """Numbers of units written into the code of forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(4 * 36, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv(x).view(-1, 144))
+
+
+def dense() -> nn.Module:
+    """A plain MLP with dropout."""
+    return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+
+
+def images() -> Tensor:
+    """Six small images."""
+    return torch.randn(6, 1, 8, 8)
+
+
+def made(build: Callable[[], nn.Module], inputs: Callable[[], Any]) -> tuple[nn.Module, Any]:
+    """A network and inputs, the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model, x = build(), inputs()
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+    return model, x

@@ -1,0 +1,213 @@
+"""Commands that add and remove units of a training that is watched: recorded, taken back, and read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.record import controls, requests
+from diorama.record.recorder import Recorder
+
+
+@pytest.fixture(autouse=True)
+def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are looked for at every step, however short it is."""
+    monkeypatch.setattr(controls, "_LOOK", 0.0)
+
+
+class _Training:
+    """A small convolutional net with batch norm, AdamW and a schedule, in a loop of its own."""
+
+    def __init__(self, path: Path, *, probe: bool = True, told: bool = True) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)
+        )
+        self.x, self.y = torch.randn(16, 1, 6, 6), torch.arange(16) % 3
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-2)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, 20)
+        self.recorder: Recorder = diorama.watch(
+            self.model, path / "run", probe=(self.x, self.y) if probe else None, optimizer=self.optimizer if told else None,
+            every=1, snapshots=1,
+        )
+        self.run = diorama.open(path / "run")
+
+    def step(self) -> Tensor:
+        """One step; the loss stays bound while the recorder hears of it."""
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.model(self.x), self.y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.recorder.step(loss=loss)
+        return loss
+
+    def send(self, name: str, **knobs: Any) -> dict[str, Any]:
+        """Send a command and let the training apply it without a step of its own; the answer."""
+        number = requests.send(self.recorder.path, name, knobs)
+        self.recorder.step()
+        found = None
+        while found is None:
+            found = self.run.acknowledgement(number)
+        return dict(found)
+
+    def all(self) -> list[Tensor]:
+        """All weights, statistics and memories."""
+        found = [tensor.detach().clone() for tensor in self.model.state_dict().values()]
+        for state in self.optimizer.state.values():
+            found += [value.clone() for value in state.values()]
+        return found
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Any:
+    made = _Training(tmp_path)
+    yield made
+    made.recorder.close()
+
+
+def test_units_are_added_and_removed_in_a_watched_training(training: _Training) -> None:
+    """The loop trains on with its own optimizer; each architecture has its snapshots, and both are read again."""
+    training.step()
+    loss = training.step()
+    answer = training.send("add_units", layer="0", count=2)
+    assert answer["ok"], answer["text"]
+    assert (answer["old"], answer["new"]) == ("4", "6")
+    assert answer["text"].startswith("added 2 units to 0 (4 → 6); with it changed 1, 2")
+    assert training.model[0].weight.shape == (6, 1, 3, 3)
+    assert loss.isfinite()
+    for _ in range(3):
+        training.step()
+    assert training.model[5].weight[:, 64:].any()
+    assert training.send("remove_units", layer="0", units=[1, 5])["text"].startswith("removed 2 units from 0 (6 → 4)")
+    training.step()
+    training.step()
+    training.recorder.close()
+    run = training.run
+    assert [event.name for event in run.events if event.kind == "command"] == ["add_units", "remove_units"]
+    assert sum(event.kind == "architecture" for event in run.events) == 2
+    widths = [dict(run.scene(step=step).model.named_parameters())["0.weight"].shape[0] for step in (1, 5, run.snapshots[-1])]
+    assert widths == [4, 6, 4]
+    assert run.scene(step=run.snapshots[-1]).layers["0"].units == 4
+
+
+@pytest.mark.parametrize("how", ["preserve", "split", "gradient", "random"])
+def test_undone_at_once_the_training_is_as_without(tmp_path: Path, how: str) -> None:
+    """Units added and taken back before the next step leave weights, moments and generators bit by bit, and the training
+    ends as one that was left alone."""
+    touched, alone = _Training(tmp_path / "touched"), _Training(tmp_path / "alone")
+    for each in (touched, alone):
+        torch.manual_seed(1)
+        each.step()
+        each.step()
+        if each is touched:
+            answer = each.send("add_units", layer="0", count=2, how=how)
+            assert answer["ok"], answer["text"]
+            assert answer["text"].count("split from") == (how == "split")
+            assert each.send("undo")["text"].endswith("bit by bit")
+        for _ in range(3):
+            each.step()
+        each.recorder.close()
+    assert all(torch.equal(one, other) for one, other in zip(touched.all(), alone.all(), strict=True))
+
+
+def test_undone_at_once_removed_units_are_back(training: _Training) -> None:
+    """Units that were removed and taken back are there with their weights and moments."""
+    training.step()
+    training.step()
+    before = training.all()
+    assert training.send("remove_units", layer="5", units="0,3")["ok"]
+    assert training.model[5].weight.shape[0] == 6
+    training.send("undo")
+    assert all(torch.equal(one, other) for one, other in zip(training.all(), before, strict=True))
+
+
+def test_undone_later_only_the_act_is_taken_back(training: _Training) -> None:
+    """After steps, added units go and the others keep what they learnt; removed ones come back as they were."""
+    training.step()
+    removed = training.model[5].weight[3].detach().clone()
+    training.send("remove_units", layer="5", units="3")
+    training.step()
+    training.step()
+    learnt = training.model[5].weight.detach().clone()
+    assert "training has gone on" in training.send("undo")["text"]
+    assert torch.equal(training.model[5].weight[3], removed)
+    assert torch.equal(training.model[5].weight[[0, 1, 2, 4, 5, 6, 7]], learnt)
+    training.send("add_units", layer="5", count=1)
+    training.step()
+    learnt = training.model[5].weight.detach().clone()
+    training.send("undo")
+    assert torch.equal(training.model[5].weight, learnt[:8])
+    training.step()
+
+
+def test_split_units_give_back_what_they_took(training: _Training) -> None:
+    """Taken back after steps, the outgoing weights of a split unit are joined again to its survivor's."""
+    training.step()
+    text = training.send("add_units", layer="5", count=1, how="split")["text"]
+    parent = int(text.rpartition("split from ")[2])
+    training.step()
+    joined = (training.model[7].weight[:, parent] + training.model[7].weight[:, 8]).detach().clone()
+    training.send("undo")
+    assert torch.equal(training.model[7].weight[:, parent], joined)
+
+
+def test_acts_on_the_same_weights_are_taken_back_newest_first(training: _Training) -> None:
+    """A later act on the same weights has to go first, and the sentence names it."""
+    training.step()
+    training.send("add_units", layer="0", count=1)
+    training.send("add_units", layer="0", count=1)
+    refused = training.send("undo", command=1)
+    assert not refused["ok"]
+    assert "command 2 (add_units) changed the same weights later" in refused["text"]
+    assert training.send("undo")["ok"]
+    assert training.send("undo", command=1)["ok"]
+    assert training.model[0].weight.shape[0] == 4
+
+
+@pytest.mark.parametrize(("name", "knobs", "word"), [
+    ("add_units", {"layer": "7"}, "the model's answer"),
+    ("add_units", {"layer": "nowhere"}, "no layer named 'nowhere'"),
+    ("add_units", {"layer": "0", "count": 0}, "count wants"),
+    ("add_units", {"layer": "0", "how": "magic"}, "no choice of how"),
+    ("remove_units", {"layer": "0"}, "at least one number"),
+    ("remove_units", {"layer": "0", "units": "0,9"}, "units 0 to 3, got 9"),
+    ("remove_units", {"layer": "0", "units": "0,1,2,3"}, "no unit left"),
+])
+def test_what_cannot_be_done_changes_nothing(training: _Training, name: str, knobs: dict[str, Any], word: str) -> None:
+    """Each refusal is a sentence with the way out, and no weight has changed."""
+    training.step()
+    before = training.all()
+    try:
+        refused = training.send(name, **knobs)
+        assert not refused["ok"]
+        said = refused["text"]
+    except diorama.UsageError as error:
+        said = str(error)
+    assert word in said
+    assert all(torch.equal(one, other) for one, other in zip(training.all(), before, strict=True))
+
+
+def test_units_that_a_frozen_layer_reads_are_refused(training: _Training) -> None:
+    """Outgoing weights that are kept from learning would stay zero for good."""
+    training.step()
+    training.send("freeze", layer="5")
+    assert "thaw '5' first" in training.send("add_units", layer="0")["text"]
+    training.send("thaw", layer="5")
+    assert training.send("add_units", layer="0")["ok"]
+
+
+@pytest.mark.parametrize(("lacks", "word"), [({"probe": False}, "pass probe="), ({"told": False}, "pass optimizer=")])
+def test_what_was_not_told_is_asked_for(tmp_path: Path, lacks: dict[str, bool], word: str) -> None:
+    """Without a probe set nothing can be tried, and without the optimizer its moments would break."""
+    training = _Training(tmp_path, **lacks)
+    training.step()
+    assert word in training.send("add_units", layer="0")["text"]
+    training.recorder.close()
