@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import UsageError
+
 Floats = NDArray[np.float64]
 _QUOTES = "\"'"
+_DIRECTIVE = re.compile(r"#[ \t]*(include|define|undef|if|ifdef|ifndef|elif|else|endif|pragma|error|line)\b")
+_OPENING, _NEXT = re.compile(r"[ \t]*\("), re.compile(r"[ \t]*(?:[=<>!+*|&?-]|/(?![/*])|and\b|or\b|in\b|is\b|not\b)")
+_IF = re.compile(r"\b(?:if|elif)\b")
+LONGEST_PATTERN = 200
 
 
-def _inside_quotes(text: str) -> Floats:
-    """1 from an opening quote to its end; a line's end closes it, as an apostrophe is no quote for long."""
-    found = np.zeros(len(text))
-    opener = ""
+def _read(text: str) -> tuple[Floats, Floats]:
+    """Where quotes are open and where comments are, (characters,) each.
+
+    A line's end closes a quote, as an apostrophe is no quote for long; a quote in a comment opens none, nor does a comment in
+    a quote. Comments are those of Python and of C, whose directives are none.
+    """
+    quoted, comment = np.zeros(len(text)), np.zeros(len(text))
+    opener, until, begun = "", "", 0
     for k, letter in enumerate(text):
+        if until:
+            comment[k] = letter != "\n" or until == "*/"
+            ends = letter == "\n" if until == "\n" else letter == "/" and text[k - 1] == "*" and k - begun > 2
+            until = "" if ends else until
+            continue
         if letter == "\n":
             opener = ""
         elif opener and letter == opener:
-            opener = ""
-            found[k] = 1
+            opener, quoted[k] = "", 1
             continue
-        # An apostrophe in a word does not open a quote.
-        elif not opener and letter in _QUOTES and not (letter == "'" and k and text[k - 1].isalnum()):
-            opener = letter
-        found[k] = bool(opener)
+        elif not opener:
+            if text.startswith("/*", k):
+                until, begun = "*/", k
+            elif text.startswith("//", k) or (letter == "#" and not _DIRECTIVE.match(text, k)):
+                until = "\n"
+            # An apostrophe in a word does not open a quote.
+            elif letter in _QUOTES and not (letter == "'" and k and text[k - 1].isalnum()):
+                opener = letter
+        comment[k], quoted[k] = bool(until), bool(opener)
+    return quoted, comment
+
+
+def _inside_if(text: str) -> Floats:
+    """1 from an ``if`` to the end of its condition: the bracket that closes it, or the colon, or the line's end."""
+    found = np.zeros(len(text))
+    for match in _IF.finditer(text):
+        depth, k, bracketed = 0, match.end(), _OPENING.match(text, match.end()) is not None
+        while k < len(text):
+            depth += (text[k] in "([{") - (text[k] in ")]}")
+            # A bracket with which a term of the condition ends does not end it.
+            ended = bracketed and text[k] == ")" and _NEXT.match(text, k + 1) is None
+            if depth < 0 or (depth == 0 and (text[k] in ":\n" or ended)):
+                break
+            k += 1
+        found[match.start() : k + 1] = 1
     return found
 
 
@@ -61,15 +97,6 @@ def _depth(text: str) -> Floats:
     return found
 
 
-def _in_comment(text: str) -> Floats:
-    """1 from a # to the end of the line."""
-    found, inside = np.zeros(len(text)), False
-    for k, letter in enumerate(text):
-        inside = letter != "\n" and (inside or letter == "#")
-        found[k] = inside
-    return found
-
-
 def _word_position(text: str) -> Floats:
     """How many letters of the word have been read."""
     found, at = np.zeros(len(text)), 0
@@ -84,12 +111,14 @@ def _each(test: Callable[[str], bool]) -> Callable[[str], Floats]:
 
 
 PROPERTIES: dict[str, Callable[[str], Floats]] = {
-    "inside quotes": _inside_quotes,
+    "inside quotes": lambda text: _read(text)[0],
     "position in the line": _line_position,
     "indentation": _indentation,
     "open brackets": _depth,
-    "comment": _in_comment,
+    "comment": lambda text: _read(text)[1],
+    "inside an if-statement": _inside_if,
     "position in the word": _word_position,
+    "vowel": _each(lambda letter: letter in "aeiouAEIOU"),
     "digit": _each(str.isdigit),
     "uppercase": _each(str.isupper),
     "blank": _each(str.isspace),
@@ -98,8 +127,29 @@ PROPERTIES: dict[str, Callable[[str], Floats]] = {
 """By name: a number for each character of a text."""
 
 
-def properties(tokens: Sequence[str]) -> Floats:
-    """All properties at the first character of each token, (properties, tokens)."""
+def pattern(text: str) -> re.Pattern[str] | None:
+    """A regular expression as a person types it; None where nothing was typed.
+
+    *Raises* UsageError for what is none.
+    """
+    if not text:
+        return None
+    if len(text) > LONGEST_PATTERN:
+        raise UsageError(f"a regular expression wants at most {LONGEST_PATTERN} characters, got {len(text)}")
+    try:
+        return re.compile(text, re.MULTILINE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"{text!r} is no regular expression: {error}") from None
+
+
+def properties(tokens: Sequence[str], wanted: re.Pattern[str] | None = None) -> Floats:
+    """All properties at the first character of each token, (properties, tokens); last of all what a pattern matches."""
     text = "".join(token or " " for token in tokens)
     starts = np.cumsum([0, *(len(token or " ") for token in tokens)])[:-1].astype(int)
-    return np.stack([measure(text)[starts] for measure in PROPERTIES.values()])
+    found = [measure(text)[starts] for measure in PROPERTIES.values()]
+    if wanted is not None:
+        inside = np.zeros(len(text))
+        for match in wanted.finditer(text):
+            inside[match.start() : match.end()] = 1
+        found.append(inside[starts])
+    return np.stack(found)

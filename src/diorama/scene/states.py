@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from ..core.errors import NotApplicable, not_found
 from ..core.selection import without_call
@@ -51,6 +52,24 @@ def states(scene: Scene, layer: str, x: Nested) -> States:
         return own[0].mapped(lambda value: value.detach().cpu())
     joined = {name: torch.cat([one[name] for one in own], -1).detach().cpu() for name in own[0]}
     return States(joined, None if own[0].running is None else own[0].running.cpu())
+
+
+def hidden(scene: Scene, layer: str, x: Nested) -> Tensor:
+    """What a layer says at each step, (n, units, steps) on the CPU: of a cell in a loop its output at each turn.
+
+    *Raises* NotApplicable for a layer that does not answer at each step.
+    """
+    if scene.layers[layer].loop:
+        return states(scene, layer, x)["h"].movedim(1, 2)
+    values = scene.activations(layer, x)[layer]
+    if values.ndim != 3:
+        raise NotApplicable(f"{layer} does not answer at each step; layers that do: {', '.join(told(scene)) or 'none'}")
+    return values
+
+
+def told(scene: Scene) -> list[str]:
+    """The layers that answer at each step, and once for each example."""
+    return [one.name for one in scene.layers if one.loop or (one.sequence and one.each)]
 
 
 def bare(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Views of answers: examples, confusion, the answer to one input, the decision boundary, cells."""
+"""Views of answers: examples, confusion, the answer to one input, the decision boundary."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nets import images, letters
+from nets import images
 from torch import nn
 
 import diorama
 from diorama.core.colour import class_colour, rgb
-from diorama.core.errors import NotApplicable, UsageError
-from diorama.core.marks import Bars, Field, Heatmap, Image, Table, Text, Tiles
+from diorama.core.marks import Bars, Field, Heatmap, Image, Table, Tiles
 from diorama.core.picture import Picture
-from diorama.derive.texts import PROPERTIES, properties
 from diorama.scene import Scene
 from diorama.views.view import rooms
 
@@ -130,63 +128,6 @@ def test_a_plane_of_chosen_columns_is_a_slice() -> None:
     assert np.allclose(field.values, -7)
     with pytest.raises(LookupError, match="x3"):
         scene.view("boundary", x="x4")
-
-
-def test_a_cell_that_keeps_digits_is_offered_for_digits() -> None:
-    """The cell that was built to fire for digits matches that property wholly, and is shown first."""
-    picture = letters().view("cells", property="digit")
-    assert picture.title == "Cell 0 of rnn.l0"
-    assert picture.checks[0].name == "correlation with digit"
-    assert picture.checks[0].value > 0.99
-    table = _mark(picture, Table)
-    assert table.row_keys[0] == "unit:rnn.l0/0"
-
-
-def test_the_correlation_of_cells_with_properties_is_numpys() -> None:
-    """Summed up text by text, every correlation is the one of all characters at once."""
-    scene = letters()
-    found = scene.derive("properties", layer="rnn.l0").value
-    few = scene.live.first(32)
-    values = scene.activations("rnn.l0", few.x)["rnn.l0"].movedim(1, 2).flatten(0, 1).double().numpy().T
-    features = np.concatenate([properties(text) for text in few.shown()], 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        wanted = np.nan_to_num(np.corrcoef(features, values)[: len(features), len(features) :])
-    np.testing.assert_allclose(found["correlations"], wanted, atol=1e-9)
-    assert found["names"] == list(PROPERTIES)
-
-
-def test_a_text_of_ones_own_is_coloured_letter_by_letter() -> None:
-    """Typed text goes through the cell: positive at the digits, nothing elsewhere; guesses stand below each letter."""
-    scene = letters()
-    text = _mark(scene.view("cells", unit="rnn.l0/0", input="ab7c7"), Text)
-    assert text.tokens == (*"ab7c7", "…")
-    assert (text.values[[2, 4]] > 0.7).all()
-    assert np.abs(text.values[[0, 1, 3]]).max() < 0.01
-    chance = scene.with_input("ab7c7").current()
-    likely = scene.probabilities(chance.x)[0]
-    assert text.alternatives[0] == ()
-    assert [each.probability for each in text.alternatives[1]] == pytest.approx(
-        likely[0].topk(5).values.tolist(), abs=1e-5
-    )
-    assert len(text.alternatives[5]) == 5
-    with pytest.raises(UsageError, match="0 to 2"):
-        scene.view("cells", cell="3")
-
-
-def test_properties_of_a_text_are_read_rightly() -> None:
-    """Quotes, positions, indentation and brackets of a line are found letter by letter."""
-    found = dict(zip(PROPERTIES, properties(list('  f("a")\nx')), strict=True))
-    assert found["inside quotes"].tolist() == [0, 0, 0, 0, 1, 1, 1, 0, 0, 0]
-    assert found["position in the line"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 0]
-    assert found["indentation"].tolist() == [1, 2, 2, 2, 2, 2, 2, 2, 0, 0]
-    assert found["open brackets"].tolist() == [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
-    assert found["blank"].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 1, 0]
-
-
-def test_cells_need_a_recurrent_layer() -> None:
-    """A network without one says what the view would show."""
-    with pytest.raises(NotApplicable, match="tokens"):
-        images().view("cells")
 
 
 def test_a_film_keeps_its_scale(tmp_path: Path) -> None:

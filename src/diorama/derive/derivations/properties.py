@@ -1,42 +1,61 @@
-"""What the cells of a recurrent layer follow in a text."""
+"""What the cells of a layer follow in a text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ...core.knobs import knob
 from ...data.kinds import Tokens
+from ...data.padding import pads
 from ...methods.cost import Cost
 from ...scene import Scene
+from ...scene.states import hidden
 from ..derivation import Derivation, Plain, Stage
-from ..texts import PROPERTIES, properties
+from ..texts import PROPERTIES, pattern, properties
 
 TEXTS = 32
 """Cells are matched over so many texts."""
 AT_ONCE = 8
+SHIFTS = 99
+"""So often the properties are shifted along the text."""
+BLOCK = 4096
+"""So many tokens of a text are counted at a time."""
+MOMENTS = ("count", "a", "aa", "b", "bb", "ab")
+FOUND = ("correlations", "first", "held_out", "chance")
+PATTERN = "regular expression"
+
+Floats = NDArray[np.float64]
 
 
 class Properties(Derivation):
     """How each cell of a layer goes along with properties of the text: brackets, quotes, the place in the line.
 
-    *Meaning* Pearson's correlation over every character of the first texts: 1 or −1 wholly, 0 not at all.
-    *Shapes* ``correlations`` (properties, cells), the properties in the order of ``names``.
+    *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all. ``first`` is that over the first half of the characters, by which
+    cells are ranked, ``held_out`` that over the second half, ``correlations`` that over all. ``chance`` is how often chance does as
+    well as ``held_out``: the share of 99 shifts of the property along the second half at which the best of all cells goes along with it as
+    closely (the property itself counts as one more). Padding is not counted.
+    *Shapes* ``correlations``, ``first``, ``held_out``, ``chance`` (properties, cells), the properties in the order of ``names``.
     *Cost* one forward pass an example, of at most 32.
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    layer: str = knob("", "The layer.", kind="layer")
+    version = 2
+
+    layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
+    pattern: str = knob("", "A regular expression: what it matches is one more property.")
 
     def fits(self, scene: Scene) -> str | None:
         """It needs texts, and a layer that answers at each token."""
+        pattern(self.pattern)
         if scene.missing is None:
             if not any(isinstance(kind, Tokens) for kind in scene.kinds.values()):
                 return "it follows texts, and the inputs are no tokens"
-            if not scene.layers[self.layer].sequence:
+            layer = scene.layers[self.layer]
+            if not layer.sequence and not layer.loop:
                 return f"{self.layer} does not answer at each token"
         return scene.missing
 
@@ -44,81 +63,137 @@ class Properties(Derivation):
         """One pass an example."""
         return Cost(min(TEXTS, len(scene.live)))
 
+    def names(self) -> list[str]:
+        """The properties, in order."""
+        return [*PROPERTIES, *([PATTERN] if self.pattern else [])]
+
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The sums of products so far, from which the correlations follow."""
         few = scene.live.first(TEXTS)
         shown = few.shown()
         texts = next(part for part in shown.values() if isinstance(part, list)) if isinstance(shown, dict) else shown
-        units = scene.layers[self.layer].units
-        sums = _Sums(len(PROPERTIES), units) if begun is None else _Sums.of(begun)
+        labels = _Labels(texts, self.pattern)
+        sums = Sums() if begun is None else Sums(begun)
         while True:
-            start = sums.texts
-            part = list(range(start, min(start + AT_ONCE, len(few))))
-            if part:
-                values = scene.activations(self.layer, few.batch(part, scene.device))[self.layer].movedim(1, 2)
-                # Of packed texts the longest may end before the row does.
-                features = torch.from_numpy(np.concatenate([properties(texts[k])[:, : values.shape[1]] for k in part], 1))
-                sums.add(features, values.reshape(-1, units).double().T, len(part))
-            yield Stage(
-                {"names": list(PROPERTIES), "correlations": sums.correlations()}, sums.texts, len(few),
-                "cells matched with properties", state=sums.plain,
-            )
-            if sums.texts >= len(few):
+            start = int(sums.parts.get("texts", 0))
+            if part := list(range(start, min(start + AT_ONCE, len(few)))):
+                values = hidden(scene, self.layer, few.batch(part, scene.device)).double().numpy()
+                for text, value in zip(part, values, strict=True):
+                    labels.counted(sums, text, value)
+                sums.parts["texts"] = start = start + len(part)
+            found = {"names": self.names(), **sums.found()}
+            yield Stage(found, start, len(few), "cells matched with properties", state=sums.plain)
+            if start >= len(few):
                 return
 
     def check(self, scene: Scene, value: Plain) -> None:
-        """A correlation for each property and cell."""
-        shape = (len(PROPERTIES), scene.layers[self.layer].units)
-        found = value["correlations"]
-        if set(value) != {"names", "correlations"} or value["names"] != list(PROPERTIES):
+        """Four numbers for each property and cell."""
+        shape = (len(self.names()), scene.layers[self.layer].units)
+        if set(value) != {"names", *FOUND} or value["names"] != self.names():
             raise ValueError("the properties by name, and correlations are wanted")
-        if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype.kind != "f":
-            raise ValueError(f"correlations of shape {shape} are wanted")
+        for name in FOUND:
+            array = value[name]
+            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != "f" or not (np.abs(array) <= 1).all():
+                raise ValueError(f"{name} of shape {shape} is wanted")
 
 
-class _Sums:
-    """Moments of two sets of rows, and of their products; each row is counted from its first value on."""
+class _Labels:
+    """The properties of all texts, one text behind the other without their padding, and shifted along the second half."""
 
-    def __init__(self, rows: int, columns: int) -> None:
-        self.count = self.texts = 0
-        self.parts = {
-            "a": torch.zeros(rows, dtype=torch.float64), "b": torch.zeros(columns, dtype=torch.float64),
-            "aa": torch.zeros(rows, dtype=torch.float64), "bb": torch.zeros(columns, dtype=torch.float64),
-            "ab": torch.zeros(rows, columns, dtype=torch.float64),
+    def __init__(self, texts: Sequence[Sequence[str]], wanted: str) -> None:
+        self.places = [np.array([k for k, token in enumerate(text) if not pads(token)], int) for text in texts]
+        shown = [[text[k] for k in where] for text, where in zip(texts, self.places, strict=True)]
+        rows = [properties(text, pattern(wanted)) for text in shown]
+        self.rows = np.concatenate(rows, 1)
+        self.starts = np.cumsum([0, *map(len, self.places)])
+        self.half = self.rows.shape[1] // 2
+        self.shifts = shifts(self.rows.shape[1] - self.half)
+
+    def counted(self, sums: Sums, text: int, values: Floats) -> None:
+        """Count one text's values, (cells, tokens)."""
+        there = self.places[text] < values.shape[1]
+        columns = (self.starts[text] + np.arange(len(there)))[there]
+        values = values[:, self.places[text][there]]
+        for start in range(0, len(columns), BLOCK):
+            where, part = columns[start : start + BLOCK], values[:, start : start + BLOCK]
+            early = where < self.half
+            sums.add("first", self.rows[:, where[early]], part[:, early])
+            late = where[~early] - self.half
+            sums.add("held_out", self.rows[:, where[~early]], part[:, ~early])
+            rest = self.rows[:, self.half :]
+            for number, shift in enumerate(self.shifts):
+                sums.add_shifted(number, rest[:, (late - shift) % rest.shape[1]], part[:, ~early])
+
+
+def shifts(length: int) -> NDArray[np.int64]:
+    """By how many places properties are shifted, so that nothing but their own rhythm is left of them."""
+    least = max(1, length // 10)
+    return np.random.default_rng(0).integers(least, max(least + 1, length - least + 1), SHIFTS)
+
+
+class Sums:
+    """Moments of properties and cells and of their products, over two halves of the texts, and of the properties shifted.
+
+    All are counted from the first values on: sums about a value nearby lose no digits.
+    """
+
+    def __init__(self, parts: Plain = None) -> None:
+        self.parts: dict[str, Any] = {} if parts is None else {
+            name: value.copy() if isinstance(value, np.ndarray) else value for name, value in parts.items()
         }
-        self.shift: Tensor | None = None
-
-    def add(self, a: Tensor, b: Tensor, texts: int) -> None:
-        """Count some values of both, (rows, n) and (columns, n)."""
-        if self.shift is None:
-            # Sums about a value nearby lose no digits.
-            self.shift = torch.cat([a[:, 0], b[:, 0]]).nan_to_num(0, 0, 0)
-        rows = len(self.parts["a"])
-        a, b = a - self.shift[:rows, None], b - self.shift[rows:, None]
-        for name, part in (("a", a.sum(1)), ("b", b.sum(1)), ("aa", a.square().sum(1)), ("bb", b.square().sum(1)), ("ab", a @ b.T)):
-            self.parts[name] = self.parts[name] + part
-        self.count, self.texts = self.count + a.shape[1], self.texts + texts
-
-    def correlations(self) -> np.ndarray:
-        """Pearson's correlation of the rows; 0 where a row does not vary or is not finite."""
-        part, count = self.parts, max(self.count, 1)
-        both = part["ab"] - part["a"][:, None] * part["b"] / count
-        lengths = [(part[2 * name] - part[name].square() / count).clamp_min(0).sqrt() for name in ("a", "b")]
-        still = [length <= 1e-7 * part[2 * name].sqrt() for length, name in zip(lengths, ("a", "b"), strict=True)]
-        found = both / (lengths[0][:, None] * lengths[1]).clamp_min(1e-12)
-        found = found.masked_fill(still[0][:, None] | still[1], 0.0).nan_to_num(0, 0, 0).clamp(-1, 1)
-        return np.asarray(found.numpy())
 
     def plain(self) -> Plain:
         """All that is needed to go on."""
-        assert self.shift is not None
-        told = {name: part.numpy().copy() for name, part in self.parts.items()}
-        return {**told, "count": self.count, "texts": self.texts, "shift": self.shift.numpy().copy()}
+        return Sums(self.parts).parts
 
-    @classmethod
-    def of(cls, told: Plain) -> _Sums:
-        """What :meth:`plain` told."""
-        made = cls(len(told["a"]), len(told["b"]))
-        made.parts = {name: torch.from_numpy(told[name].copy()) for name in made.parts}
-        made.shift, made.count, made.texts = torch.from_numpy(told["shift"].copy()), told["count"], told["texts"]
-        return made
+    def add(self, half: str, a: Floats, b: Floats) -> None:
+        """Count values of both in a half, (rows, n) and (columns, n)."""
+        if a.shape[1] and "origin a" not in self.parts:
+            self.parts["origin a"], self.parts["origin b"] = np.nan_to_num(a[:, :1], posinf=0, neginf=0), np.nan_to_num(b[:, :1], posinf=0, neginf=0)
+        if not a.shape[1]:
+            return
+        a, b = a - self.parts["origin a"], b - self.parts["origin b"]
+        with np.errstate(all="ignore"):
+            self._more(half, {"count": a.shape[1], "a": a.sum(1), "aa": (a * a).sum(1), "b": b.sum(1), "bb": (b * b).sum(1), "ab": a @ b.T})
+
+    def add_shifted(self, number: int, a: Floats, b: Floats) -> None:
+        """Count shifted properties beside the cells of the second half."""
+        if a.shape[1]:
+            a, b = a - self.parts["origin a"], b - self.parts["origin b"]
+            with np.errstate(all="ignore"):
+                self._more(f"shift {number}", {"a": a.sum(1), "aa": (a * a).sum(1), "ab": (a @ b.T).astype(np.float32)})
+
+    def _more(self, of: str, told: dict[str, Any]) -> None:
+        for name, value in told.items():
+            key = f"{of} {name}"
+            self.parts[key] = self.parts[key] + value if key in self.parts else value
+
+    def found(self) -> dict[str, Floats]:
+        """The correlations over all, over each half, and how often chance does as well as over the second."""
+        halves = {half: {name: self.parts.get(f"{half} {name}", 0) for name in MOMENTS} for half in ("first", "held_out")}
+        whole = {name: halves["first"][name] + halves["held_out"][name] for name in MOMENTS}
+        shape = np.shape(whole["ab"])
+        found = {"correlations": _correlations(whole)}
+        for half, moments in halves.items():
+            found[half] = _correlations(moments) if moments["count"] else np.zeros(shape)
+        held, as_well = np.abs(found["held_out"]), np.ones(shape)
+        for number in range(SHIFTS):
+            if f"shift {number} ab" in self.parts:
+                own = {**halves["held_out"], **{name: self.parts[f"shift {number} {name}"] for name in ("a", "aa", "ab")}}
+                as_well += np.abs(_correlations(own)).max(1, keepdims=True) >= held - 1e-6
+            else:
+                as_well += 1
+        return {**found, "chance": as_well / (1 + SHIFTS)}
+
+
+def _correlations(part: dict[str, Any]) -> Floats:
+    """Pearson's correlation of the rows; 0 where a row does not vary or is not finite."""
+    count = max(part["count"], 1)
+    with np.errstate(all="ignore"):
+        both = part["ab"] - part["a"][:, None] * part["b"] / count
+        lengths = [np.sqrt(np.maximum(part[2 * name] - part[name] ** 2 / count, 0)) for name in ("a", "b")]
+        still = [~(length > 1e-7 * np.sqrt(part[2 * name])) for length, name in zip(lengths, ("a", "b"), strict=True)]
+        found = both / np.maximum(lengths[0][:, None] * lengths[1], 1e-12)
+    found[still[0][:, None] | still[1]] = 0.0
+    clipped: Floats = np.clip(np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0), -1, 1)
+    return clipped

@@ -49,7 +49,7 @@ def draw(mark: Text, style: Style) -> Sheet:
     if mark.limits is not None:
         sheet.place(legend(mark.limits, style), 0, sheet.height + 5)
     if mark.alternatives:
-        line = "Under each: what the model expected in its place, likeliest first; the darker, the likelier."
+        line = "Under each: what the model expected in its place, likeliest first; the bluer, the likelier."
         y = sheet.height + 3
         for part in typeset.wrap(line, LABEL, max(sheet.width, 240.0)):
             sheet.grow(sheet.text(0, y + 11, part, LABEL, MUTED), y + 14)
@@ -64,7 +64,7 @@ def _widths(mark: Text, words: list[str]) -> list[float]:
         wide = typeset.width(word, TEXT, MONO)
         found = mark.alternatives[index] if mark.alternatives else ()
         under = max((typeset.width(typeset.visible(a.text), TINY, MONO) for a in found), default=0.0)
-        pad = CLOSE if mark.characters and not mark.alternatives else PAD
+        pad = CLOSE if mark.characters else PAD
         widths.append(min(max(wide, min(under, 70.0)) + pad, 240.0))
     if mark.characters and widths:
         return [max(widths)] * len(widths)
@@ -97,10 +97,17 @@ def _inks(mark: Text) -> Cells | None:
     return colour(mark.values[None].astype(float), mark.limits)
 
 
+def _sure(likely: float) -> str:
+    """The ground of a guess: the surer, the bluer."""
+    return "#" + "".join(f"{round(255 + (one - 255) * 0.5 * likely):02x}" for one in (0x2F, 0x5B, 0xEA))
+
+
 def _under(sheet: Sheet, mark: Text, index: int, x: float, y: float, wide: float) -> None:
     for place, other in enumerate(mark.alternatives[index]):
         likely = float(np.clip(np.nan_to_num(other.probability), 0, 1))
         grey = round(0xA8 + (0x1C - 0xA8) * likely**0.6)
         word = typeset.fit("␣" if other.text == " " else typeset.visible(other.text), TINY, wide - 1, MONO)
         colour_ = f"#{grey:02x}{grey:02x}{grey:02x}"
+        if likely >= 0.02:
+            sheet.rect(x, y + place * UNDER + 1, wide, UNDER, fill=_sure(likely))
         sheet.text(x + wide / 2, y + 10 + place * UNDER, word, TINY, colour_, MONO, "center")

@@ -1,8 +1,10 @@
-"""Text coloured by one cell of a recurrent network, and which cells keep which property of the text."""
+"""Text coloured by one cell of a network that reads it, and which cells keep which property of the text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +17,30 @@ from ...core.marks import Alternative, Column, Group, Node, Table, Text
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key, unit_key
 from ...data.kinds import Tokens
+from ...derive.derivations.properties import PATTERN, SHIFTS, shifts
 from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
-from ...scene.states import states
-from ..answers import visible
+from ...scene.states import hidden, states, told
+from .. import texts
 from ..view import View
 
 LIKELIEST = 5
+CHOSEN = "chosen tokens"
+SURE = 0.05
+"""A match that chance makes more often is none."""
 
 
 class Cells(View):
-    """Each character coloured by one cell of an LSTM, GRU or RNN, with the likeliest next characters below.
+    """Each character coloured by one cell of an LSTM, GRU, RNN or transformer, with the likeliest next characters below.
 
     *Meaning* blue where the cell is positive, orange where it is negative: a cell that is blue inside quotes keeps in
-    mind that a quote is open. Below each character stands what the network expected in its place. The table offers the
-    cells whose value goes along best with a property of the text.
-    *Error* the correlation (−1 to 1) over at most 32 texts of the probe set says how well a cell and a property go
-    together; a cell may well mean something else that merely goes along with it.
+    mind that a quote is open. Below each character stands what the network expected in its place, the bluer the surer. The
+    table offers the cells whose value goes along best with a property of the text: brackets, quotes, a regular
+    expression, or the tokens that you choose in the text.
+    *Error* cells are ranked by the correlation (−1 to 1) over the first half of at most 32 texts; ``held out`` is that
+    over the other half, and ``by chance`` how often the best of all cells does as well when the property is shifted along
+    the text. A cell may well mean something else that merely goes along with the property.
     *Cost* one forward pass of the text; once a step one of 32 texts.
     *Source* Karpathy, Johnson & Fei-Fei 2015, section 4.
     """
@@ -42,18 +50,21 @@ class Cells(View):
     family = "features"
     papers = ("Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078",)
     rows = ("A4", "A5")
-    follows = ("unit", "layer", "example")
+    follows = ("unit", "layer", "example", "token")
     input = True
     demo = "text"
 
-    layer: str | None = knob(None, "The recurrent layer; the first, or the chosen one, when left open.", kind="layer")
+    layer: str | None = knob(
+        None, "The layer, any that answers at each token; the first recurrent one, or the chosen one, when left open.", kind="layer"
+    )
     cell: str | None = knob(
         None, "The cell; the chosen one, or the best match, when left open.", kind="cell", main=True
     )
     property: str = knob(
         "any", "Offer the cells that match this property of the text best.",
-        choices=("any", *PROPERTIES), main=True,
+        choices=("any", *PROPERTIES, PATTERN, CHOSEN), main=True,
     )
+    pattern: str = knob("", "A regular expression: the cells that are on where it matches are offered too.")
     state: str = knob(
         "output", "Colour by what the cell says, or by what it keeps (an LSTM's memory).", choices=("output", "memory")
     )
@@ -62,23 +73,42 @@ class Cells(View):
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
-        """It needs tokens and a recurrent layer."""
+        """It needs tokens and a layer that answers at each."""
         if not any(isinstance(kind, Tokens) for kind in scene.kinds.values()):
             return "it colours texts, and the inputs are no tokens"
-        return None if _recurrent(scene) else "it shows the cells of an LSTM, GRU or RNN, and there is none"
+        return None if told(scene) else "it shows the cells of a layer that answers at each token, and there is none"
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """At once when the cell is given; else after the cells have been matched with properties."""
-        layer = scene.layer(self.layer, selection, lambda one: one in _recurrent(scene), wanted="recurrent layer")
+        if self.property == PATTERN and not self.pattern:
+            raise UsageError("matching a regular expression wants one: give pattern=")
+        layer = self._layer(scene, selection)
         given = self._given(layer, selection)
         if given is not None:
             yield self._drawn(scene, selection, layer, given, None)
-        for stage in scene.derive("properties", layer=layer.name).stream():
-            if not stage.final:
-                yield stage.progress
-        table = stage.value["correlations"]
-        cell = given if given is not None else self._best(table)[0][1]
-        yield self._drawn(scene, selection, layer, cell, table)
+        if self.property == CHOSEN:
+            offered = self._chosen(scene, selection, layer)
+        else:
+            for stage in scene.derive("properties", layer=layer.name, pattern=self.pattern).stream():
+                if not stage.final:
+                    yield stage.progress
+            offered = self._offered(stage.value, given)
+        cell = given if given is not None else offered[0].cell
+        yield self._drawn(scene, selection, layer, cell, offered)
+
+    def _layer(self, scene: Scene, selection: Selection) -> Layer:
+        good, kind = set(told(scene)), texts.kind(scene)
+        chosen = next((key for key in (selection.one("unit"), selection.one("layer")) if key is not None and key.name in good), None)
+        if self.layer is None and chosen is None:
+            if len(scene.layers.stepwise):
+                return scene.layers.stepwise[0]
+            inner = [
+                one for one in scene.layers if one.name in good and one.leaf and one.weight is not None
+                and not one.kind.startswith("Embedding") and one.units != kind.size
+            ]
+            # The hidden layer of a transformer's MLP is its widest.
+            return max(inner or [scene.layers[name] for name in told(scene)], key=lambda one: one.units)
+        return scene.layer(self.layer, selection, lambda one: one.name in good, wanted="layer that answers at each token")
 
     def _given(self, layer: Layer, selection: Selection) -> int | None:
         if self.cell is not None:
@@ -89,97 +119,155 @@ class Cells(View):
         key = selection.one("unit")
         return key.number if key is not None and key.name == layer.name else None
 
-    def _best(self, table: NDArray[np.float64]) -> list[tuple[str, int, float]]:
-        """The best cells for the wanted property, or the best ones of each: property, cell, correlation."""
-        found = []
-        for name, row in zip(PROPERTIES, table, strict=True):
+    def _offered(self, found: dict[str, Any], given: int | None) -> list[Match]:
+        """The best cells for the wanted property, or the best ones of each; of a given cell what it follows most."""
+        each = []
+        for row, name in enumerate(found["names"]):
             if self.property in ("any", name):
-                strong = np.argsort(-np.abs(row), kind="stable")[: 3 if self.property == "any" else 12]
-                found += [(name, int(cell), float(row[cell])) for cell in strong]
-        return sorted(found, key=lambda match: -abs(match[2]))
+                strong = np.argsort(-np.abs(found["first"][row]), kind="stable")[: 2 if self.property == "any" else 12]
+                each += [Match.of(found, row, int(cell)) for cell in strong]
+        if given is not None:
+            own = [Match.of(found, row, given) for row, name in enumerate(found["names"]) if self.property in ("any", name)]
+            each.append(max(own, key=lambda match: abs(match.first)))
+        # A property that the texts do not have is followed by none.
+        each = [match for match in each if match.first] or each[:1]
+        return sorted(dict.fromkeys(each), key=lambda match: -abs(match.first))
 
-    def _drawn(
-        self, scene: Scene, selection: Selection, layer: Layer, cell: int, table: NDArray[np.float64] | None
-    ) -> Picture:
+    def _chosen(self, scene: Scene, selection: Selection, layer: Layer) -> list[Match]:
+        """The cells that go along best with the tokens that were chosen in this text."""
         current = scene.current(selection)
-        tokens = _tokens(current.shown)
-        values = self._values(scene, layer, current.x)[cell].double().numpy()
+        values = hidden(scene, layer.name, current.x)[0].double().numpy()
+        inside = np.zeros(values.shape[1])
+        for key in selection.all("token"):
+            inside[[k for k in key.numbers if k < len(inside)]] = 1
+        if not inside.any() or inside.all():
+            raise UsageError("choose some tokens of the text, not all: the cells that are on there are offered")
+        found = _along(values, inside)
+        best = np.stack([np.abs(_along(values, np.roll(inside, shift))).max() for shift in shifts(len(inside))])
+        chance = (1 + (best[:, None] >= np.abs(found) - 1e-9).sum(0)) / (1 + SHIFTS)
+        strong = np.argsort(-np.abs(found), kind="stable")[:12]
+        return [Match(CHOSEN, int(cell), float(found[cell]), None, float(chance[cell])) for cell in strong]
+
+    def _drawn(self, scene: Scene, selection: Selection, layer: Layer, cell: int, offered: list[Match] | None) -> Picture:
+        current = scene.current(selection)
+        tokens = texts.tokens(current.shown)
+        every = self._values(scene, layer, current.x)
+        # Of a packed text nothing is seen behind its end.
+        tokens = tokens[: every.shape[1]]
+        if every.shape[1] != len(tokens):
+            raise NotApplicable(f"{layer.name} answers at {every.shape[1]} places, and the text has {len(tokens)} tokens")
+        values = every[cell].double().numpy()
         start = max(0, len(tokens) - self.limit)
         text = self._text(scene, current.x, tokens, values, start)
         marks: list[Node] = [text]
         checks: tuple[Check, ...] = ()
-        words = (
-            f"Cell {cell} of {layer.name} on {current.label}: blue where it is positive, orange where it is negative."
-        )
+        words = f"Cell {cell} of {layer.name} on {current.label}: blue where it is positive, orange where it is negative."
         if self.guesses and text.alternatives:
-            words += " Below each character stand the five that the network thought likeliest in its place, "
-            words += "with their probabilities; last of all, what it expects next."
-        if table is not None:
-            best = self._best(table)
-            marks.append(_offer(layer, best))
-            which = int(np.abs(table[:, cell]).argmax())
-            name, value = tuple(PROPERTIES)[which], float(table[which, cell])
-            sentence = f"How well this cell goes along with “{name}”: 1 or −1 wholly, 0 not at all."
-            checks = (Check(name=f"correlation with {name}", value=value, sentence=sentence, good=abs(value) > 0.5),)
+            words += " Below each character stand the five that the network thought likeliest in its place, the bluer the surer; "
+            words += "last of all, what it expects next."
+        if offered is not None:
+            marks.append(_offer(layer, offered))
+            own = next((match for match in offered if match.cell == cell), None)
+            checks = own.checks if own is not None else ()
         note = f"the last {self.limit} of {len(tokens)} characters" if start else ""
         return self.picture(
             scene, selection, f"Cell {cell} of {layer.name}", Group(children=tuple(marks)), words, checks=checks,
-            note=note, final=table is not None,
+            note=note, final=offered is not None,
         )
 
-    def _values(self, scene: Scene, layer: Layer, x: object) -> Tensor:
+    def _values(self, scene: Scene, layer: Layer, x: Any) -> Tensor:
         """Every cell's value at each token, (cells, tokens)."""
         if self.state == "memory":
-            found = states(scene, layer.name, x)  # type: ignore[arg-type]
+            found = states(scene, layer.name, x)
             if "c" not in found:
-                raise NotApplicable(
-                    f"{layer.name} is a {layer.kind}, which has no memory beside its output; use state=output"
-                )
-            return found["c"][0].T.tanh().cpu()
-        return scene.activations(layer.name, x)[layer.name][0]  # type: ignore[arg-type]
+                raise NotApplicable(f"{layer.name} is a {layer.kind}, which has no memory beside its output; use state=output")
+            return found["c"][0].T.tanh()
+        return hidden(scene, layer.name, x)[0]
 
-    def _text(self, scene: Scene, x: object, tokens: Sequence[str], values: NDArray[np.float64], start: int) -> Text:
+    def _text(self, scene: Scene, x: Any, tokens: list[str], values: NDArray[np.float64], start: int) -> Text:
         shown = list(tokens[start:])
         value = values[start:]
         alternatives: tuple[tuple[Alternative, ...], ...] = ()
         keys = tuple(number_key("token", start + k) for k in range(len(shown)))
         if self.guesses and scene.task == "next_token":
-            alternatives = _guesses(scene, x, start)
+            alternatives = _guesses(scene, x, len(tokens), start)
             # One place more, for what is expected after the end.
             shown, value = [*shown, "…"], np.append(value, 0.0)
             keys = (*keys, number_key("token", len(tokens)))
+        bounded = bool((np.abs(np.nan_to_num(values)) <= 1).all())
         return Text(
-            tokens=tuple(shown), values=value, limits=symmetric(value, 1.0), alternatives=alternatives, keys=keys,
-            characters=all(len(token) == 1 for token in shown),
+            tokens=tuple(shown), values=value, limits=symmetric(value, 1.0 if bounded else None), alternatives=alternatives,
+            keys=keys, characters=texts.single(shown),
         )
 
 
-def _recurrent(scene: Scene) -> list[Layer]:
-    return list(scene.layers.recurrent)
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """How closely a cell follows a property."""
+
+    follows: str
+    cell: int
+    first: float
+    """By which it was ranked."""
+    held_out: float | None
+    chance: float
+
+    @classmethod
+    def of(cls, found: dict[str, Any], row: int, cell: int) -> Match:
+        """One cell and property of the derivation's value."""
+        first, held_out, chance = (float(found[name][row, cell]) for name in ("first", "held_out", "chance"))
+        return cls(found["names"][row], cell, first, held_out, chance)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """How far the match can be believed."""
+        value = self.first if self.held_out is None else self.held_out
+        where = "on this text" if self.held_out is None else "on texts by which it was not chosen"
+        sentence = (
+            f"How well this cell goes along with “{self.follows}” {where}: 1 or −1 wholly, 0 not at all. With the property "
+            f"shifted along the text, {SHIFTS} times, the best of all cells did as well {round(self.chance * (1 + SHIFTS)) - 1} times."
+        )
+        return (Check(name=f"correlation with {self.follows}", value=value, sentence=sentence, good=abs(value) > 0.5 and self.chance <= SURE),)
 
 
-def _tokens(shown: object) -> list[str]:
-    value = next((part for part in shown.values() if isinstance(part, list)), []) if isinstance(shown, dict) else shown
-    return list(value) if isinstance(value, list) else []
+def _along(values: NDArray[np.float64], inside: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pearson's correlation of each row with one; 0 where a row does not vary or is not finite."""
+    with np.errstate(all="ignore"):
+        apart, other = values - values.mean(1, keepdims=True), inside - inside.mean()
+        found = apart @ other / np.sqrt((apart * apart).sum(1) * (other @ other))
+    found[~np.isfinite(found)] = 0.0
+    return np.asarray(found)
 
 
-def _guesses(scene: Scene, x: object, start: int) -> tuple[tuple[Alternative, ...], ...]:
+def _guesses(scene: Scene, x: Any, count: int, start: int) -> tuple[tuple[Alternative, ...], ...]:
     """For each token what was likeliest in its place; nothing for the first, and one more after the last."""
-    chance = scene.probabilities(x)[0].nan_to_num(0)  # type: ignore[arg-type]
+    chance = scene.probabilities(x)[0].nan_to_num(0)[:count]
     top = chance.topk(min(LIKELIEST, chance.shape[-1]), -1)
-    kind = next(kind for kind in scene.kinds.values() if isinstance(kind, Tokens))
+    kind = texts.kind(scene)
     rows = [
-        tuple(Alternative(visible(kind.token(int(k))), float(p)) for k, p in zip(index, value, strict=True))
+        tuple(Alternative(texts.visible(kind.token(int(k))), float(p)) for k, p in zip(index, value, strict=True))
         for index, value in zip(top.indices, top.values, strict=True)
     ]
+    # A network that answers at fewer places says nothing of the others.
+    rows += [()] * (count - len(rows))
     return ((), *rows)[start:]
 
 
-def _offer(layer: Layer, best: Sequence[tuple[str, int, float]]) -> Table:
-    columns = (
-        Column(name="property", kind="text", texts=tuple(match[0] for match in best)),
-        Column(name="cell", numbers=np.array([float(match[1]) for match in best])),
-        Column(name="correlation", numbers=np.array([match[2] for match in best]), signed=True),
-    )
-    keys = tuple(unit_key(layer.name, match[1]) for match in best)
-    return Table(columns=columns, row_keys=keys, title="Cells that match a property best")
+def _offer(layer: Layer, best: list[Match]) -> Table:
+    columns = [
+        Column(name="property", kind="text", texts=tuple(match.follows for match in best)),
+        Column(name="cell", numbers=np.array([float(match.cell) for match in best])),
+        Column(name="correlation", numbers=np.array([match.first for match in best]), signed=True, note="over the first half of the texts"),
+        Column(
+            name="held out", numbers=np.array([np.nan if match.held_out is None else match.held_out for match in best]), signed=True,
+            note="the correlation over the other half",
+        ),
+        Column(
+            name="by chance", kind="share", numbers=np.array([match.chance for match in best]),
+            note="how often the best of all cells does as well when the property is shifted along the text",
+        ),
+    ]
+    if best[0].held_out is None:
+        del columns[3]
+    keys = tuple(unit_key(layer.name, match.cell) for match in best)
+    return Table(columns=tuple(columns), row_keys=keys, title="Cells that match a property best")

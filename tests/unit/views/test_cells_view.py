@@ -1,0 +1,164 @@
+"""Cells over text: which follow which property, how surely, and a text of one's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from nets import LETTERS, images, letters
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.errors import NotApplicable, UsageError
+from diorama.core.marks import Table, Text
+from diorama.core.picture import Picture
+from diorama.derive.derivations import properties as deriving
+from diorama.derive.texts import PROPERTIES, pattern, properties
+from diorama.scene import Scene
+
+
+def _mark(picture: Picture, kind: type) -> object:
+    return next(mark for mark in picture.marks() if isinstance(mark, kind))
+
+
+def test_a_cell_that_keeps_digits_is_offered_for_digits() -> None:
+    """The cell that was built to fire for digits matches that property wholly, and is shown first."""
+    picture = letters().view("cells", property="digit")
+    assert picture.title == "Cell 0 of rnn.l0"
+    assert picture.checks[0].name == "correlation with digit"
+    assert picture.checks[0].value > 0.99
+    table = _mark(picture, Table)
+    assert table.row_keys[0] == "unit:rnn.l0/0"
+
+
+def test_a_text_of_ones_own_is_coloured_letter_by_letter() -> None:
+    """Typed text goes through the cell: positive at the digits, nothing elsewhere; guesses stand below each letter."""
+    scene = letters()
+    text = _mark(scene.view("cells", unit="rnn.l0/0", input="ab7c7"), Text)
+    assert text.tokens == (*"ab7c7", "…")
+    assert (text.values[[2, 4]] > 0.7).all()
+    assert np.abs(text.values[[0, 1, 3]]).max() < 0.01
+    chance = scene.with_input("ab7c7").current()
+    likely = scene.probabilities(chance.x)[0]
+    assert text.alternatives[0] == ()
+    assert [each.probability for each in text.alternatives[1]] == pytest.approx(
+        likely[0].topk(5).values.tolist(), abs=1e-5
+    )
+    assert len(text.alternatives[5]) == 5
+    with pytest.raises(UsageError, match="0 to 2"):
+        scene.view("cells", cell="3")
+
+
+def test_cells_need_a_recurrent_layer() -> None:
+    """A network without one says what the view would show."""
+    with pytest.raises(NotApplicable, match="tokens"):
+        images().view("cells")
+
+
+def _read(text: str) -> dict[str, list[str]]:
+    """Of each property that is on or off the pieces of the text where it is on."""
+    found = {}
+    for name, row in zip(PROPERTIES, properties(list(text)), strict=True):
+        pieces = "".join(letter if on else "\0" for letter, on in zip(text, row, strict=True)).split("\0")
+        found[name] = [piece for piece in pieces if piece]
+    return found
+
+
+def test_properties_of_a_text_are_read_rightly() -> None:
+    """Quotes, comments, conditions, vowels, positions, indentation and brackets are found letter by letter."""
+    found = dict(zip(PROPERTIES, properties(list('  f("a")\nx')), strict=True))
+    assert found["inside quotes"].tolist() == [0, 0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert found["position in the line"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 0]
+    assert found["indentation"].tolist() == [1, 2, 2, 2, 2, 2, 2, 2, 0, 0]
+    assert found["open brackets"].tolist() == [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    assert found["blank"].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 1, 0]
+    c = _read('if (a == (b)) { s = "c // d"; } /* it\'s "e" */ y; // don\'t\n#include <a.h>\n/*/ q */ r')
+    assert c["inside quotes"] == ['"c // d"']
+    assert c["comment"] == ['/* it\'s "e" */', "// don't", "/*/ q */"]
+    assert c["inside an if-statement"] == ["if (a == (b))"]
+    python = _read("if (x) == 3: # no\n  elif y and f(2): 'it' if q\n  life")
+    assert python["comment"] == ["# no"]
+    assert python["inside an if-statement"] == ["if (x) == 3:", "elif y and f(2):", "if q\n"]
+    assert python["vowel"] == ["i", "o", "e", "i", "a", "i", "i", "i", "e"]
+
+
+def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Summed up text by text, in blocks, every number is numpy's: of all, of each half, and of each shift of the property."""
+    monkeypatch.setattr(deriving, "BLOCK", 7)
+    scene = letters()
+    found = scene.derive("properties", layer="rnn.l0", pattern="[a-c]+7").value
+    few = scene.live.first(32)
+    values = scene.activations("rnn.l0", few.x)["rnn.l0"].movedim(1, 2).flatten(0, 1).double().numpy().T
+    features = np.concatenate([properties(text, pattern("[a-c]+7")) for text in few.shown()], 1)
+
+    def wanted(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.nan_to_num(np.corrcoef(a, b)[: len(a), len(a) :])
+
+    half = features.shape[1] // 2
+    np.testing.assert_allclose(found["correlations"], wanted(features, values), atol=1e-9)
+    np.testing.assert_allclose(found["first"], wanted(features[:, :half], values[:, :half]), atol=1e-9)
+    late, cells = features[:, half:], values[:, half:]
+    np.testing.assert_allclose(found["held_out"], wanted(late, cells), atol=1e-9)
+    best = [np.abs(wanted(np.roll(late, shift, 1), cells)).max(1) for shift in deriving.shifts(late.shape[1])]
+    as_well = (np.stack(best)[:, :, None] >= np.abs(found["held_out"]) - 1e-6).sum(0)
+    np.testing.assert_allclose(found["chance"], (1 + as_well) / 100, atol=0.011)
+    assert found["names"] == [*PROPERTIES, "regular expression"]
+    digit = found["names"].index("digit")
+    assert found["chance"][digit, 0] == pytest.approx(0.01)
+    assert found["chance"][digit, 1] == 1
+
+
+def test_padding_is_not_counted() -> None:
+    """Texts that are filled up, on the left or on the right, have the correlations of the same texts without padding."""
+    torch.manual_seed(0)
+    words = ["<pad>", *"ab7 c"]
+    model = nn.Sequential(nn.Embedding(6, 4), nn.Tanh())
+    rows = torch.randint(1, 6, (4, 9))
+    bare = Scene(model, rows, inputs=diorama.Tokens(vocabulary=words)).derive("properties", layer="1").value
+    for side in (0, 1):
+        filled = torch.cat([rows, torch.zeros(4, 5, dtype=torch.long)][:: 1 - 2 * side], 1)
+        found = Scene(model, filled, inputs=diorama.Tokens(vocabulary=words)).derive("properties", layer="1").value
+        for name in ("correlations", "first", "held_out"):
+            np.testing.assert_allclose(found[name], bare[name], atol=1e-9)
+
+
+def test_a_regular_expression_and_chosen_tokens_find_their_cell() -> None:
+    """The cell of digits is found by a pattern for digits, and by choosing the digits of one text by hand."""
+    scene = letters()
+    by_pattern = _mark(scene.view("cells", property="regular expression", pattern=r"\d"), Table)
+    assert by_pattern.row_keys[0] == "unit:rnn.l0/0"
+    digits = [k for k, token in enumerate(scene.live.shown()[2]) if token.isdigit()]
+    picture = scene.view("cells", property="chosen tokens", example=2, select=[f"token:{k}" for k in digits])
+    table = _mark(picture, Table)
+    assert table.row_keys[0] == "unit:rnn.l0/0"
+    assert picture.checks[0].value > 0.99
+    assert [column.name for column in table.columns] == ["property", "cell", "correlation", "by chance"]
+    for wrong, says in (({"pattern": "("}, "no regular expression"), ({"property": "regular expression"}, "give pattern="),
+                        ({"property": "chosen tokens"}, "choose some tokens"), ({"pattern": "a" * 300}, "at most 200")):
+        with pytest.raises(UsageError, match=says):
+            scene.view("cells", **wrong)
+
+
+class _Reader(nn.Module):
+    """One block of a transformer over letters, without its attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.up, self.down, self.out = nn.Embedding(8, 6), nn.Linear(6, 12), nn.Linear(12, 6), nn.Linear(6, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.embed(x)
+        return self.out(found + self.down(self.up(found).relu()))
+
+
+def test_cells_of_any_layer_that_answers_at_each_token() -> None:
+    """Of a transformer the hidden layer of its MLP is shown, and any other by name; its values are that layer's."""
+    torch.manual_seed(1)
+    x = torch.randint(0, 8, (6, 20))
+    scene = Scene(_Reader(), x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=LETTERS))
+    assert scene.view("cells").title.endswith("of up")
+    text = _mark(scene.view("cells", unit="down/3", example=4), Text)
+    np.testing.assert_allclose(text.values[:-1], scene.activations("down")["down"][4, 3], atol=1e-6)
+    with pytest.raises(NotApplicable, match="runs no LSTM"):
+        scene.view("cells", layer="up", state="memory")
