@@ -25,7 +25,7 @@ from .core.selection import Key, Selection
 from .core.version import VERSION
 
 if TYPE_CHECKING:
-    from . import methods, views
+    from . import data, methods, views
     from .core.picture import Picture
     from .data.kinds import Image, Series, Sound, Table, Tokens
     from .derive.scanning import scan
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Picture": "core.picture:Picture",
     "watch": "record.recorder:watch",
+    "data": "data",
     "open": "run:open_run",
     "Run": "run:Run",
     "Scene": "scene:Scene",
@@ -61,7 +62,7 @@ __version__ = VERSION
 __all__ = [
     "Cancelled", "Damaged", "DioramaError", "Image", "Key", "NotApplicable", "NotFound", "Picture", "Run", "Scene",
     "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "attribute",
-    "commands", "demos", "derivations", "findings", "methods", "open", "projections", "scan", "serve", "signals", "synthesize",
+    "commands", "data", "demos", "derivations", "findings", "methods", "open", "projections", "scan", "serve", "signals", "synthesize",
     "views", "watch",
 ]
 

@@ -180,6 +180,7 @@ class Run(Line):
         """
         command = build(registry.commands[name], knobs)
         self._check(command)
+        knobs = {each: getattr(command, each) for each in knobs}  # in their own types, so that an array's number is one
         if not self.alive:
             heir = (self.meta.get("ended") or {}).get("child")
             way = f": it went back, and goes on in {heir!r}" if heir else ", so there is nothing to command"
@@ -209,6 +210,24 @@ class Run(Line):
                 known |= {layer["name"]: None for layer in structure["layers"] or ()}
                 if name not in known and without_call(name) not in known and not is_point(name):
                     raise not_found("layer", name, known)
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """The examples of the training's data that were changed: number, weight (0: dropped), label and the one before."""
+        from .data import changes_file
+        from .record import files
+        from .record.training_data import NAME
+
+        try:
+            return changes_file.read_rows(files.regular(self.path, NAME))
+        except FileNotFoundError:
+            return []
+
+    def save_changes(self, path: str | Path) -> None:
+        """Write them to a .csv or .json file, which ``diorama.data(dataset, changes=path)`` reads again."""
+        from .data import changes_file
+
+        changes_file.write_rows(path, self.changes)
 
     def findings(self, step: int | None = None) -> list[Found]:
         """What is wrong with the training, worst first; with ``step`` what could be known after that step."""

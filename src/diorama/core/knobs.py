@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import math
-from collections.abc import Mapping
+import operator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, dataclass_transform
 
 import msgspec
@@ -13,11 +16,11 @@ import msgspec
 from .errors import UsageError, not_found
 
 Kind = Literal[
-    "number", "integer", "flag", "choice", "units", "text",
+    "number", "integer", "flag", "choice", "units", "examples", "text",
     "layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell",
 ]
-"""What a knob holds; "units" are the numbers of several of a layer's. The kinds after "text" are names resolved in the scene;
-None lets the view choose."""
+"""What a knob holds; "units" are the numbers of several of a layer's, "examples" those of a data set. The kinds after "examples" are
+names resolved in the scene; None lets the view choose."""
 
 SCENE_KINDS = ("layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell")
 
@@ -57,6 +60,8 @@ class Knob:
             if value not in self.choices:
                 raise not_found(f"choice of {self.name}", value, self.choices)
             return str(value)
+        if self.kind == "examples":
+            return numbers_written(value, self.name)
         if self.kind == "class" and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if self.kind == "units":
@@ -100,7 +105,7 @@ class Knob:
             return "one of " + ", ".join(self.choices)
         noun = {
             "number": "a number", "integer": "a whole number", "flag": "yes or no", "text": "text",
-            "units": "numbers of units, as [3, 9] or '3,9'",
+            "units": "numbers of units, as [3, 9] or '3,9'", "examples": "numbers of examples, as [3, 14] or '3,14,20-40'",
         }.get(self.kind, f"a {self.kind}")
         if self.low is not None and self.high is not None:
             noun += f" from {self.low:g} to {self.high:g}"
@@ -138,6 +143,41 @@ def knob(
         )
     declared = Knob("", kind, default, help, low, high, tuple(choices), unit, log, main, default is None)
     return dataclasses.field(default=default, metadata={"knob": declared})
+
+
+def numbers_written(value: Any, name: str) -> str:
+    """Numbers of examples as one short text, ``3,14,20-40``, in the order in which they came; from a text, a number or several.
+
+    *Raises* UsageError for anything else.
+    """
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if all(re.fullmatch(r"\d{1,15}(-\d{1,15})?", part) for part in parts):
+            return ",".join(parts)
+    else:
+        with contextlib.suppress(TypeError, ValueError):
+            several = [operator.index(number) for number in ([value] if isinstance(value, int) else value)]
+            if all(number >= 0 for number in several):
+                return ",".join(_runs(several))
+    raise UsageError(f"{name} wants numbers of examples, as [3, 14] or '3,14,20-40', got {str(value)[:60]!r}")
+
+
+def numbers_in(text: str) -> list[range]:
+    """The runs of numbers in such a text."""
+    found = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found.append(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _runs(numbers: list[int]) -> Iterator[str]:
+    """Numbers that follow each other as one run."""
+    start = 0
+    for k in range(1, len(numbers) + 1):
+        if k == len(numbers) or numbers[k] != numbers[k - 1] + 1:
+            yield str(numbers[start]) if k == start + 1 else f"{numbers[start]}-{numbers[k - 1]}"
+            start = k
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(knob,))

@@ -33,6 +33,8 @@ class Examples:
     kind: kinds.Kinds = dataclasses.field(default_factory=kinds.Table)
     guessed: tuple[str, ...] = ()
     held_out: Examples | None = None
+    numbers: Tensor | None = None
+    """What the examples are numbered in the data set that they were taken from, where that is known."""
 
     def __len__(self) -> int:
         return size(self.x)
@@ -88,14 +90,16 @@ class Examples:
         if isinstance(indices, (int, np.integer)):
             indices = [int(indices)]
         y = None if self.y is None else first(select(self.y, indices))
-        return dataclasses.replace(self, x=chosen, y=y, held_out=None)
+        numbers = None if self.numbers is None else first(select(self.numbers, indices))
+        return dataclasses.replace(self, x=chosen, y=y, held_out=None, numbers=numbers)
 
     def first(self, count: int) -> Examples:
         """The first examples, at most ``count``; shares memory."""
         if count >= len(self):
             return self
         y = None if self.y is None else self.y[:count]
-        return dataclasses.replace(self, x=each(self.x, lambda tensor: tensor[:count]), y=y, held_out=None)
+        numbers = None if self.numbers is None else self.numbers[:count]
+        return dataclasses.replace(self, x=each(self.x, lambda tensor: tensor[:count]), y=y, held_out=None, numbers=numbers)
 
     def to(self, device: Any) -> Examples:
         """The examples on a device; these themselves where they are there already."""
@@ -121,6 +125,8 @@ class Examples:
         shape = _flatten(self.x, "x", flat)
         if self.y is not None:
             flat["y"] = self.y
+        if self.numbers is not None:
+            flat["numbers"] = self.numbers
         about = {
             "shape": shape, "classes": list(self.classes), "kind": kinds.to_json(self.kind),
             "guessed": list(self.guessed),
@@ -144,7 +150,7 @@ class Examples:
                 kind = {name: kind[name if name in kind else name.partition(".")[0]] for name in named(x)}
         except Exception as error:
             raise Damaged(f"{str(path)!r} does not hold examples: {error}") from error
-        return cls(x, flat.get("y"), tuple(about["classes"]), kind, tuple(about["guessed"]))
+        return cls(x, flat.get("y"), tuple(about["classes"]), kind, tuple(about["guessed"]), numbers=flat.get("numbers"))
 
 
 def _labels(y: Any) -> Tensor:

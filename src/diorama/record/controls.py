@@ -19,6 +19,7 @@ from ..training.subject import Subject
 from .acts import Act, Acts
 from .commands import Applied
 from .requests import Inbox, Request, watched
+from .training_data import TrainingData
 
 if TYPE_CHECKING:
     from .run_folder import Content
@@ -135,6 +136,8 @@ class Controls:
         subject.tell(lambda another: self.factors.follow(subject.optimizers))
         self.acts = Acts()
         """What commands changed, and how each is taken back."""
+        self.data = TrainingData((), None)
+        """The examples that the training draws from."""
         self._frozen: list[list[Any]] = []
         """Each layer that was frozen, after which step, and until which (None: still)."""
         self.note: Callable[[str, dict[str, Any]], None] = lambda kind, value: None
@@ -212,7 +215,10 @@ class Controls:
 
     def kept(self) -> dict[str, Any]:
         """What people's wishes are in force, as plain data for a checkpoint."""
-        return {"factors": [group.factor for group in self.factors.groups], "frozen": list(self.subject.frozen.layers)}
+        return {
+            "factors": [group.factor for group in self.factors.groups], "frozen": list(self.subject.frozen.layers),
+            "data": self.data.kept(),
+        }
 
     def put_back(self, kept: dict[str, Any]) -> None:
         """Let those wishes be in force that were when a checkpoint was taken, and no others."""
@@ -221,6 +227,7 @@ class Controls:
             group.factor = float(factor)
         for layer in kept.get("frozen", ()):
             self.subject.frozen.freeze(layer)
+        self.data.put_back(kept.get("data"))
 
     def let_go(self) -> None:
         """Let no wish be in force."""

@@ -54,6 +54,18 @@ class FirstBad(msgspec.Struct):
     text: str = ""
 
 
+class SteeredFact(msgspec.Struct):
+    """The data that people change: how many examples there are, how many are changed, and how many of the probe set are among them."""
+
+    examples: Count
+    dropped: Count = 0
+    relabelled: Count = 0
+    weighed: Count = 0
+    probe: Count = 0
+    matched: Count = 0
+    labels: str = ""
+
+
 class Parent(msgspec.Struct):
     """The run beside this one from which it goes on, and the step."""
 
@@ -67,6 +79,7 @@ TYPES: dict[str, Any] = {
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
     "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None, "probe": Likeness, "first_bad": FirstBad,
+    "steered": SteeredFact,
 }
 """What the readers of a run rely on; other facts may be any plain data."""
 _OWN = "architecture-"

@@ -31,6 +31,7 @@ from .run_folder import Begun, begin
 from .setup import Watched, prepared
 from .signals import Signal
 from .step import Step, numbers_of, values_of
+from .training_data import TrainingData
 from .way_back import WayBack
 
 _UNREAD = (
@@ -60,7 +61,7 @@ def watch(
     outputs: str | int | Callable[[Any], Tensor] | None = None,
     task: str | None = None,
     criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
-    data: str | Path | None = None,
+    data: Any = None,
     scheduler: Any = None,
     state: Any = (),
     ranks: int | str = 0,
@@ -75,7 +76,8 @@ def watch(
     between readings of weights, gradients, updates and activations: "auto" reads as often as 3 % of the training's time
     allow, at multiples of 10 that only grow; a number is kept exactly. Numbers passed to ``step()`` are taken each time.
     ``snapshots`` is "auto" or a number of steps, ``budget`` the bytes that snapshots may take. ``scheduler`` and
-    ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for scans. ``ranks`` says
+    ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for scans, or the data set that
+    :func:`diorama.data` wrapped: the one that commands change, where several are, and whose changes go into checkpoints. ``ranks`` says
     which process of a distributed training records: one, or "all", each into a folder of its own. ``device`` keeps
     the probe set there. ``signals`` changes what is recorded: ``{"activations": {"every": 50}, "weights": None}``, or
     signals of your own.
@@ -109,6 +111,7 @@ class Recorder:
             return
         self._setup, self._told, self._way = setup, told, WayBack(setup)
         self._left_out: list[str] = []
+        self._data = TrainingData(setup.subject.state, setup.examples)
         self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader, setup.bound) if (
             setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
         ) else None
@@ -137,6 +140,7 @@ class Recorder:
         self.number = begun.number
         self._background = Background(begun.writer)
         self.controls = Controls(begun.folder, setup.subject, self._keep, setup.content)
+        self.controls.data = self._data.begin(self._background)
         self.controls.note = self._background.note
         self.controls.goes_back = self._go_back
         self.controls.number = self.number
@@ -154,7 +158,7 @@ class Recorder:
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
         if begun.resumed:
             self.controls.tell_acts()
-            text = f"taken up again after step {self.number}"
+            text = f"taken up again after step {self.number}{self._data.take_up(begun.folder)}"
             self._event("resumed", "watch", text)
         if begun.origin:
             self._event("resumed", "watch", begun.origin)
@@ -231,6 +235,7 @@ class Recorder:
         self.closed = True
         self._guarded(self._observer.remove)
         self._guarded(self._last_reading)
+        self._guarded(self._data.write)
         self._leave(self._end())
         _open.discard(self)
 
@@ -324,10 +329,10 @@ class Recorder:
                 continue
             self.controls.wait(lambda: self._copies.show_live(self.number, time.monotonic()))
             self._observer.pace.rested(time.monotonic() - now)
-        if now - self._told_at > 1.0 and self.controls.factors.groups:
+        if now - self._told_at > 1.0:
             self._told_at = now
-            self._tell_optimizer()
             self._tell_held()
+            self._data.look()
         if self._background.trouble is not None:
             self._warn(self._background.trouble)
 
@@ -356,19 +361,13 @@ class Recorder:
     _told_held: Any = None
 
     def _tell_held(self) -> None:
-        """Write down which parameters learn from nothing, when that has changed."""
-        now = held(self._subject)
+        """Write down which parameters learn from nothing, and the optimizer's values, when that has changed."""
+        now: dict[str, Any] = {"held": held(self._subject)}
+        if self.controls.factors.groups:
+            now["optimizer"] = self.controls.optimizer_values()
         if now != self._told_held:
             self._told_held = now
-            self._background.note("meta", {"held": now})
-
-    _told_values: Any = None
-
-    def _tell_optimizer(self) -> None:
-        """Write down the optimizer's values when they have changed."""
-        if (values := self.controls.optimizer_values()) != self._told_values:
-            self._told_values = values
-            self._background.note("meta", {"optimizer": values})
+            self._background.note("meta", now)
 
     def _numbers(self, scalars: Mapping[str, Any]) -> dict[str, float | Tensor]:
         return numbers_of(scalars, self._warn)
@@ -400,7 +399,7 @@ class Recorder:
         self._observer.remove()
         self._subject.forget()
         self._leave({"how": "finished", "step": self.number, "time": time.time(), "child": begun.folder.name}, _FLUSH)
-        self._told_held = self._told_values = None
+        self._told_held = None
         self.path, self._rest, self.number = begun.folder, 0, begun.number
         try:
             self._start(begun)

@@ -20,6 +20,7 @@ from ..core.errors import DioramaError, UsageError
 from ..core.knobs import build
 from ..data import nesting
 from ..data.examples import Examples
+from ..data.steered import Steered
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.untouched import Untouched
@@ -145,6 +146,8 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
 def _subject(told: Watched) -> Subject:
     """What is trained."""
     schedulers, state = _several(told.scheduler), _several(told.state)
+    if isinstance(told.data, Steered) and not any(told.data is each for each in state):
+        state = (*state, told.data)
     for scheduler in schedulers:
         if not hasattr(scheduler, "state_dict"):
             raise UsageError(f"scheduler wants an object with a state_dict(), got {type(scheduler).__name__}")
@@ -218,6 +221,8 @@ def _examples(told: Watched) -> Examples | None:
         return None
     if isinstance(probe, Examples):
         examples = probe
+    elif isinstance(probe, Steered):
+        examples = probe.examples(classes=told.classes, inputs=told.inputs)
     elif isinstance(probe, tuple) and len(probe) == 2:
         examples = Examples.of(*probe, told.classes, told.inputs)
     else:
@@ -226,7 +231,7 @@ def _examples(told: Watched) -> Examples | None:
         raise UsageError("the probe set wants at least one example, got none")
     if told.device is not None:
         x = nesting.to(examples.x, torch.device(told.device))
-        examples = Examples(x, examples.y, examples.classes, examples.kind, examples.guessed)
+        examples = dataclasses.replace(examples, x=x, held_out=None)
     return examples
 
 
@@ -305,10 +310,11 @@ def _beside(told: Watched, examples: Examples | None) -> dict[str, Any]:
 
 
 def _data(data: Any) -> str | None:
-    if data is None:
+    if data is None or isinstance(data, Steered):
         return None
     if not isinstance(data, str | os.PathLike):
-        raise UsageError(f"data wants the path of a file or folder with the whole data set, got {type(data).__name__}")
+        raise UsageError(f"data wants the path of a file or folder with the whole data set, or a data set that diorama.data wrapped, got "
+                         f"{type(data).__name__}")
     if not Path(data).exists():
         raise UsageError(f"data wants an existing file or folder, got {str(data)!r}")
     return os.path.abspath(data)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..core.errors import UsageError
+from ..data.changes import Changes
 from ..data.nesting import Nested, call, first, select, size, to
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -24,6 +25,7 @@ class Trainer:
 
     ``loss`` maps the model's output and the labels to one number; ``metrics`` are further numbers by name, computed from
     the same output; ``augment`` changes a batch of inputs with a generator that follows from seed and step.
+    ``changes`` says what people changed of the examples, by the commands ``drop``, ``relabel`` and ``weigh``.
     Put the trainer into ``diorama.watch(…, state=[trainer])`` and its position goes into every checkpoint.
     """
 
@@ -44,6 +46,11 @@ class Trainer:
         self.step = 0
         self.skipped = 0
         """Batches that were left out."""
+        self.changes = Changes(len(y), seed=seed, shared=False)
+        """What people changed of the examples: which come less often, or with another label."""
+        single = y.numel() == len(y) and not y.is_complex()
+        labels = y.detach().cpu().double().reshape(-1).numpy() if single else np.full(len(y), np.nan)
+        self.changes.tell_all(labels, "none" if not single else "real" if y.is_floating_point() else "whole")
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     @property
@@ -61,8 +68,11 @@ class Trainer:
     def advance(self) -> dict[str, float]:
         """Train one step; returns the loss and the metrics of its batch, from before the step."""
         place = self.step + self.skipped
-        chosen = self.indices(place)
+        chosen = self.changes.drawn(self.indices(place), np.full(self.batch, place))
         x, y = select(self.x, chosen), self.y[torch.from_numpy(chosen)]
+        if self.changes.relabels:
+            labels = torch.from_numpy(self.changes.labels[chosen]).reshape(y.shape)
+            y = torch.where(labels.isnan(), y, labels.nan_to_num().to(y))
         if self.augment is not None:
             x = self.augment(x, torch.Generator().manual_seed(self.seed * 1_000_003 + place))
         device = next((parameter.device for parameter in self.model.parameters()), first(x).device)
@@ -89,12 +99,14 @@ class Trainer:
         """Leave out so many of the next batches."""
         self.skipped += count
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the training stands; the model and the optimizer keep their own state."""
-        return {"step": self.step, "seed": self.seed, "skipped": self.skipped}
+        state: dict[str, Any] = {"step": self.step, "seed": self.seed, "skipped": self.skipped}
+        return {**state, "changes": self.changes.state_dict()} if self.changes.touched else state
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Stand where another trainer stood."""
+        self.changes.load_state_dict(state.get("changes"))
         self.step, self.seed = int(state["step"]), int(state["seed"])
         self.skipped = int(state.get("skipped", 0))
         self._order = (-1, np.empty(0, np.int64))

@@ -89,7 +89,7 @@ def one_sentence(said: Said, code: int, *words: str) -> None:
         ("view weights --model m:f --step 3 -o x.png", 2, ["--step goes with --run"]),
         ("info nothing", 1, ["no run at 'nothing'"]),
         ("check nothing", 1, ["no run at 'nothing'"]),
-        ("command RUN nope", 2, ["no command named 'nope'", "pause"]),
+        ("command RUN paus", 2, ["no command named 'paus'", "pause"]),
         ("command RUN pause", 1, ["no training writes"]),
         ("command RUN learning_rate --factor -1", 2, ["factor wants"]),
         ("list nonsense", 2, ["nonsense"]),

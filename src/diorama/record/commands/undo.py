@@ -28,5 +28,5 @@ class Undo(Command):
     def apply(self, training: Controls) -> Applied:
         """Take it back."""
         act, said = training.take_back(self.command)
-        text = f"took back command {act.number}, {act.name} of step {act.step} ({act.text})"
+        text = f"took back command {act.number}, {act.name} of step {act.step} ({act.text.partition(';')[0]})"
         return Applied("in force", "taken back", f"{text}; {said}" if said else text)

@@ -1,0 +1,399 @@
+"""What a person changed of the examples that a training draws: their weights and labels, in a file that all its processes
+share, so that they reach workers which were started before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import Unavailable, UsageError
+
+Numbers = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+MATCHED = 512
+"""Examples of a probe set that are looked for among those of the data."""
+FORMS = ("unknown", "whole", "real", "one-hot", "none")
+"""What the labels of the data look like; "none" where no number stands for them."""
+_VERSION, _FORM, _CLASSES, _WORKERS, _SHUFFLED, _WANTED, _HASHED, _FETCHED, _LOADED, _TOUCHED = range(10)
+_HEAD = 16
+
+known: weakref.WeakSet[Changes] = weakref.WeakSet()
+"""Those of wrapped data sets that are alive in this process: what commands may act on."""
+
+
+class Changed(NamedTuple):
+    """Examples with the weights and labels that they have."""
+
+    numbers: Numbers
+    weights: Values
+    labels: Values
+    """NaN: the example's own."""
+
+
+class Changes:
+    """Weights and labels of a data set's examples that a person changed while it is trained on.
+
+    *Meaning* a weight is the odds of being drawn beside an unchanged example, which has 1; 0 drops it. Where a sampler asks for an
+    example that is to come less often, another takes its place. Which one follows from the seed, the example that was asked for and
+    how often it was: so the draws are the same however many workers there are. Nothing is drawn otherwise while nothing is weighed.
+    """
+
+    def __init__(self, count: int, *, seed: int = 0, growing: bool = False, shared: bool = True) -> None:
+        if count < 1:
+            raise UsageError("a data set that is steered wants at least one example, got none")
+        self.count, self.seed, self.growing = count, seed, growing
+        """How many examples can be steered; ``growing``: of a stream, whose length is not known."""
+        self.late: Callable[[], Callable[[], int] | None] = lambda: None
+        """Gives the function that tells how many batches were loaded ahead."""
+        self._path = ""
+        """The file that processes share; none where there is but one."""
+        if shared:
+            self._make()
+        self._open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers that are started anew open the same file; where it is gone, nothing was changed.
+        alone = {} if self._path else {"state": self.state_dict(), "seen": self.seen, "form": self.form}
+        return {"count": self.count, "seed": self.seed, "growing": self.growing, "path": self._path, **alone}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.count, self.seed, self.growing, self._path = state["count"], state["seed"], state["growing"], state["path"]
+        self.late = lambda: None
+        if self._path and not os.path.isfile(self._path):
+            self._make()
+        self._open()
+        if "state" in state:
+            self.tell_all(state["seen"], state["form"])
+            self.load_state_dict(state["state"])
+
+    def _make(self) -> None:
+        self._path = _made(self.count)
+        weakref.finalize(self, _removed, self._path, os.getpid())
+
+    def _open(self) -> None:
+        if self._path:
+            whole: Any = np.asarray(np.memmap(self._path, np.uint8, "r+"))
+            parts, at = [], 0
+            for kind, size in _layout(self.count):
+                width = np.dtype(kind).itemsize * size
+                parts.append(whole[at : at + width].view(kind))
+                at += width
+        else:
+            parts = list(_blank(self.count))
+        self._head, self.weights, self.labels, self.seen, self.visits, self.wanted, self.partners = parts
+        self._kept: tuple[int, _Odds | None] = (-1, None)
+        self._any: tuple[int, bool] = (-1, False)
+
+    # What is drawn.
+
+    @property
+    def version(self) -> int:
+        """Raised with each change."""
+        return int(self._head[_VERSION])
+
+    @property
+    def relabels(self) -> bool:
+        """Whether any label is changed."""
+        now = self.version
+        if self._any[0] != now and not now % 2:
+            self._any = now, bool((~np.isnan(self.labels)).any())
+        return self._any[1]
+
+    @property
+    def weighs(self) -> bool:
+        """Whether any example is drawn more or less often than it was."""
+        return self._odds() is not None
+
+    def drawn(self, numbers: Numbers, places: Numbers | None = None) -> Numbers:
+        """The examples that take the places of those that were asked for, (n,).
+
+        ``places`` says which time it is, as a step of a training; left out, it is counted how often each was asked for.
+        """
+        odds = self._odds()
+        if odds is None:
+            return numbers
+        if places is None:
+            places = self.visits[numbers].astype(np.int64)
+            self.visits[numbers] += 1
+        luck = _luck(self.seed, numbers, places, 0)
+        lost = luck >= odds.kept[numbers]
+        if not lost.any():
+            return numbers
+        found = numbers.copy()
+        found[lost] = odds.pick(_luck(self.seed, numbers[lost], places[lost], 1))
+        return found
+
+    def copies(self, number: int, place: int) -> int:
+        """How many times an example of a stream comes, where it comes once unchanged."""
+        odds = self._odds()
+        if odds is None:
+            return 1
+        weight = float(self.weights[number]) if number < self.count else 1.0
+        at = np.array([number]), np.array([place])
+        return int(weight / odds.mean + _luck(self.seed, *at, 2)[0])
+
+    def luck(self, number: int, place: int) -> float:
+        """A number from 0 up to 1 that follows from the seed, an example and its place."""
+        return float(_luck(self.seed, np.array([number]), np.array([place]), 3)[0])
+
+    def _odds(self) -> _Odds | None:
+        now = self.version
+        if self._kept[0] == now or now % 2:  # odd while it is being written: what held before holds a moment longer
+            return self._kept[1]
+        # Of a stream only what came already is known.
+        weights = self.weights[: max(1, self.fetched)] if self.growing else self.weights
+        found = _Odds(weights) if (self.weights != 1).any() else None
+        if self.version == now:
+            self._kept = now, found
+        return found
+
+    # What is changed.
+
+    def check(self, numbers: Sequence[int] | Numbers) -> Numbers:
+        """Numbers of examples, each once. *Raises* UsageError for one that is not there."""
+        chosen = np.array(list(dict.fromkeys(np.asarray(numbers, np.int64).tolist())), np.int64)
+        if not len(chosen):
+            raise UsageError("no example was named, so there is nothing to change")
+        if chosen.min() < 0 or chosen.max() >= self.count:
+            wrong = int(chosen.min() if chosen.min() < 0 else chosen.max())
+            raise UsageError(f"examples want numbers from 0 to {self.count - 1:,} of the data set, got {wrong:,}")
+        return chosen
+
+    def set(self, slot: str, numbers: Numbers, values: float | Values) -> Values:
+        """Give examples a ``weight`` (0 drops them) or a ``label`` (NaN is their own); returns what they had.
+
+        *Raises* UsageError where none would be left to draw.
+        """
+        held = self.weights if slot == "weight" else self.labels
+        old = held[numbers].copy()
+        if slot == "weight":
+            left = held.copy()
+            left[numbers] = values
+            if not (left > 0).any():
+                raise UsageError(f"a training wants at least one example, and of {self.count:,} none would be left")
+        with self._writing():
+            held[numbers] = values
+            self._head[_TOUCHED] = 1
+        return old
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._head[_VERSION] += 1
+        try:
+            yield
+        finally:
+            self._head[_VERSION] += 1
+
+    def changed(self) -> Changed:
+        """The examples that are changed now, in order."""
+        numbers = np.flatnonzero((self.weights != 1) | ~np.isnan(self.labels))
+        return Changed(numbers, self.weights[numbers], self.labels[numbers])
+
+    def put(self, found: Changed) -> None:
+        """Give examples weights and labels each."""
+        if len(found.numbers):
+            self.set("weight", found.numbers, found.weights)
+            self.set("label", found.numbers, found.labels)
+
+    def labelled(self, label: float) -> Numbers:
+        """The examples whose label is this one now, as far as they were loaded."""
+        return np.flatnonzero(np.where(np.isnan(self.labels), self.seen, self.labels) == label)
+
+    # What is known of the data.
+
+    @property
+    def form(self) -> str:
+        """What the labels look like, one of FORMS."""
+        return FORMS[int(self._head[_FORM])]
+
+    @property
+    def classes(self) -> int:
+        """How many classes the labels tell apart, as far as they were seen."""
+        wide = int(self._head[_CLASSES])
+        seen = self.seen[~np.isnan(self.seen)]
+        return wide or (int(seen.max()) + 1 if len(seen) and self.form == "whole" else 0)
+
+    def tell(self, number: int, label: float, form: str, classes: int = 0) -> None:
+        """Remember the label of an example as it came, and what labels look like."""
+        self._head[_LOADED] += 1
+        if number < self.count:
+            self.seen[number] = label
+        if not self._head[_FORM]:
+            self._head[_CLASSES], self._head[_FORM] = classes, FORMS.index(form)
+
+    def tell_all(self, labels: Values, form: str) -> None:
+        """Remember all labels, where they are known from the beginning."""
+        self.seen[: len(labels)] = labels
+        self._head[_FORM] = FORMS.index(form)
+
+    @property
+    def loaded(self) -> int:
+        """About how many examples were loaded so far: it grows while a training draws from them."""
+        return int(self._head[_LOADED])
+
+    @property
+    def workers(self) -> int:
+        """How many processes load the data beside the training's own, as far as was seen."""
+        return int(self._head[_WORKERS])
+
+    @workers.setter
+    def workers(self, count: int) -> None:
+        self._head[_WORKERS] = count
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether a stream came in another order than before, so that places say nothing."""
+        return bool(self._head[_SHUFFLED])
+
+    def mark_shuffled(self) -> None:
+        """A stream came in another order: none of its examples can be told by its place."""
+        self._head[_SHUFFLED] = 1
+
+    @property
+    def fetched(self) -> int:
+        """How many examples of a stream came so far, up to those that can be steered."""
+        return int(self._head[_FETCHED])
+
+    def reach(self, count: int) -> None:
+        """A stream came so far."""
+        if count > self._head[_FETCHED]:
+            self._head[_FETCHED] = min(count, self.count)
+
+    # The probe set's partners.
+
+    def look_for(self, hashes: Sequence[int]) -> None:
+        """Look for these examples, by hashes of their contents, among those that are loaded from now on."""
+        count = min(len(hashes), MATCHED)
+        with self._writing():
+            self.wanted[:count] = np.array(hashes[:count], np.uint64)
+            self.partners[:] = -1
+            self._head[_WANTED], self._head[_HASHED] = count, 0
+
+    @property
+    def looks_for(self) -> NDArray[np.uint64]:
+        """The hashes of what is looked for."""
+        return self.wanted[: int(self._head[_WANTED])]
+
+    @property
+    def looking(self) -> bool:
+        """Whether it is still looked for them."""
+        return bool(self._head[_WANTED]) and int(self._head[_HASHED]) <= 2 * self.count
+
+    @property
+    def looks(self) -> bool:
+        """Whether it is still looked: all were loaded twice at most since then. Counts this look."""
+        if not self.looking:
+            return False
+        self._head[_HASHED] += 1
+        return True
+
+    def match(self, example: int, number: int) -> None:
+        """An example of the probe set is this one; of equal ones the first counts."""
+        if number < self.count and not 0 <= self.partners[example] <= number:
+            self.partners[example] = number
+
+    # Keeping.
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything was ever changed."""
+        return bool(self._head[_TOUCHED])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides what is drawn next."""
+        now, visited = self.changed(), np.flatnonzero(self.visits)
+        return {
+            "count": self.count, "seed": self.seed, "numbers": now.numbers, "weights": now.weights, "labels": now.labels,
+            "visited": visited, "visits": self.visits[visited].copy(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Stand where others stood; None: where nothing was changed. *Raises* UsageError for the state of another data set."""
+        if state is not None and int(state["count"]) != self.count:
+            raise UsageError(f"these are the changes of {state['count']:,} examples, and the data set has {self.count:,}")
+        if state is None and not self.touched:
+            return
+        with self._writing():
+            self.weights[:], self.labels[:], self.visits[:] = 1.0, np.nan, 0
+            if state is not None:
+                self.seed = int(state["seed"])
+                self.weights[state["numbers"]], self.labels[state["numbers"]] = state["weights"], state["labels"]
+                self.visits[state["visited"]] = state["visits"]
+            self._head[_TOUCHED] = state is not None
+
+
+class _Odds:
+    """How likely each example keeps its place, and which take the places that are free.
+
+    *Meaning* of samplers that ask for all alike, each example comes with odds of its weight, and as few places change as can be:
+    what weighs less than the mean gives some up, what weighs more gets them.
+    """
+
+    def __init__(self, weights: Values) -> None:
+        self.mean = float(weights.mean()) or 1.0
+        share = weights / self.mean
+        self.kept = np.minimum(share, 1.0)
+        self._sums = np.cumsum(share - self.kept)
+
+    def pick(self, luck: Values) -> Numbers:
+        """Those that take free places."""
+        whole = self._sums[-1]
+        return np.searchsorted(self._sums, np.minimum(luck * whole, np.nextafter(whole, 0.0)), side="right")
+
+
+def _luck(seed: int, numbers: Numbers, places: Numbers, lane: int) -> Values:
+    """Numbers from 0 up to 1 that follow from seed, example and place (splitmix64, thrice)."""
+    state = np.full(len(numbers), (seed * 4 + lane) & 0xFFFFFFFFFFFFFFFF, np.uint64)
+    for part in (numbers, places, np.zeros(len(numbers), np.int64)):
+        state = state ^ part.astype(np.uint64)
+        state = state + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+    return np.asarray((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+def _layout(count: int) -> list[tuple[Any, int]]:
+    even = count + count % 2  # so that what follows stays aligned
+    return [
+        (np.int64, _HEAD), (np.float64, count), (np.float64, count), (np.float64, count), (np.uint32, even),
+        (np.uint64, MATCHED), (np.int64, MATCHED),
+    ]
+
+
+def _blank(count: int) -> Iterator[NDArray[Any]]:
+    """Arrays in which nothing is changed and nothing known."""
+    filled = (0, 1.0, np.nan, np.nan, 0, 0, -1)
+    for (kind, size), value in zip(_layout(count), filled, strict=True):
+        yield np.full(size, value, kind)
+
+
+def _made(count: int) -> str:
+    """A file in which nothing is changed; written whole, so that room for it is there."""
+    path = ""
+    try:
+        handle, path = tempfile.mkstemp(".changes", "diorama-")
+        with os.fdopen(handle, "wb") as file:
+            for part in _blank(count):
+                part.tofile(file)
+    except OSError as error:
+        _removed(path, os.getpid())
+        raise Unavailable(
+            f"what is changed of the data wants a small file that all its processes share, and none can be written to "
+            f"{tempfile.gettempdir()!r} ({error.strerror or error}); set TMPDIR to a folder with room"
+        ) from error
+    return path
+
+
+def _removed(path: str, process: int) -> None:
+    if os.getpid() == process:
+        with contextlib.suppress(OSError):
+            os.remove(path)

@@ -1,0 +1,64 @@
+"""What commands on examples of the training's data share: how the examples are named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.errors import NotApplicable, UsageError
+from ...core.knobs import knob
+from ...data.changes import Numbers, Values
+from ..training_data import ExamplesBack
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class OfExamples(Command):
+    """A command on examples of the data set that was wrapped with ``diorama.data``, or of a loop of ours."""
+
+    examples: str = knob("", "Which examples, by their numbers: 3,14,20-40.", kind="examples", main=True)
+    of: str = knob(
+        "data", "Whether these are numbers of the training's data, or of the probe set, whose examples may be among them.",
+        choices=("data", "probe"),
+    )
+    labelled: str | None = knob(None, "Instead of numbers: all that have this label now, as far as they were loaded.", kind="class")
+
+    def chosen(self, training: Controls) -> Numbers:
+        """The examples, as the data set numbers them. *Raises* UsageError, NotApplicable where there is none."""
+        data = training.data
+        if bool(self.examples) == (self.labelled is not None):
+            raise UsageError(f"{self.name} wants either examples= or labelled=")
+        if self.labelled is None:
+            return data.numbers(self.examples, self.of)
+        found = data.changes.labelled(data.number_of_class(self.labelled))
+        if not len(found):
+            raise NotApplicable(f"no example with the label {self.labelled} was loaded yet; wait, or name examples by their numbers")
+        return found
+
+    def given(self, training: Controls, what: str, numbers: Numbers, new: str, **values: Any) -> Applied:
+        """Give the examples a weight or a label each, and say so."""
+        data = training.data
+        changes = data.changes
+        before = _old(changes, numbers, next(iter(values)))
+        old: dict[str, Values] = {slot: changes.set(slot, numbers, value) for slot, value in values.items()}
+        data.write()
+        late = data.late()
+        return Applied(before, new, f"{what} {told(numbers)}{'; ' if late else ''}{late}", ExamplesBack(changes, numbers, old))
+
+
+def told(numbers: Numbers) -> str:
+    """Which examples, in words."""
+    if len(numbers) == 1:
+        return f"example {numbers[0]}"
+    few = ", ".join(map(str, numbers[:5].tolist()))
+    return f"{len(numbers):,} examples ({few}{', …' if len(numbers) > 5 else ''})"
+
+
+def _old(changes: Any, numbers: Numbers, slot: str) -> str:
+    """What they had, where that is the same for all or for few."""
+    held = changes.weights if slot == "weight" else np.where(np.isnan(changes.labels), changes.seen, changes.labels)
+    values = list(dict.fromkeys("?" if np.isnan(value) else f"{value:g}" for value in held[numbers].tolist()))
+    return ", ".join(values[:5]) + (", …" if len(values) > 5 else "")

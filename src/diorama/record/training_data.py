@@ -1,0 +1,252 @@
+"""The data that a training draws from, as commands change it: which data set that is, and which of its examples the probe set holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import DioramaError, NotApplicable, UsageError
+from ..core.knobs import numbers_in
+from ..data import changes_file
+from ..data.changes import MATCHED, Changes, Numbers, Values, known
+from ..data.examples import Examples
+from ..data.matching import content_hashes, found_among
+from . import checking
+from .acts import Act, Reversal
+
+if TYPE_CHECKING:
+    from .background import Background
+    from .controls import Controls
+
+NAME = "changes.csv"
+"""The file of a run folder that lists what is changed."""
+
+
+class TrainingData:
+    """The examples of a training that people change; found where it was told, in ``state``, or as the only one that is wrapped.
+
+    What it tells is written down once it has begun.
+    """
+
+    def __init__(self, state: Sequence[Any], examples: Examples | None) -> None:
+        self._state, self._examples = state, examples
+        self._met: Changes | None = None
+        self._before = {id(each): each.loaded for each in known}
+        self._told: dict[str, Any] = {}
+        self._background: Background | None = None
+        own = [each for each in map(changes_of, state) if each is not None] or list(known)
+        if len(own) == 1:
+            self._meet(own[0])  # the sooner, the fewer examples come by unseen
+
+    def begin(self, background: Background) -> TrainingData:
+        """A run begins, or a child of one: what is told from now on is written there."""
+        self._background, self._told = background, {}
+        self.look()
+        return self
+
+    # What is changed.
+
+    @property
+    def found(self) -> Changes | None:
+        """The data set's changes; None where none is known, or several are."""
+        own = [each for each in map(changes_of, self._state) if each is not None]
+        # What was wrapped for another training, or for none, is not loaded from while this one runs.
+        found = own or [each for each in known if each.loaded != self._before.get(id(each), 0)]
+        if len({id(each) for each in found}) != 1:
+            return None
+        if self._met is not found[0]:
+            self._meet(found[0])
+        return found[0]
+
+    @property
+    def changes(self) -> Changes:
+        """The data set's changes. *Raises* NotApplicable with the line to write where there is none, or several."""
+        if (found := self.found) is not None:
+            if found.shuffled:
+                raise NotApplicable(
+                    "the stream comes in another order in each pass, so its places tell no example; number them: "
+                    "diorama.data(dataset, number=lambda item: …)"
+                )
+            return found
+        if len(known):
+            raise NotApplicable(
+                "a data set of this process can be steered, but which one is trained on is not known: diorama.watch(…, data=train) tells, or "
+                "a batch of it alone"
+            )
+        raise NotApplicable(
+            "no data set of this training can be steered; wrap it in one line: DataLoader(diorama.data(dataset), …)"
+        )
+
+    @property
+    def classes(self) -> int:
+        """How many classes a label may name; 0 where that is not known."""
+        found = self.found
+        whole = self._examples is not None and self._examples.y is not None and not self._examples.y.is_floating_point()
+        return max(found.classes if found is not None else 0, len(self._examples.classes) if whole and self._examples else 0)
+
+    def number_of_class(self, text: str) -> float:
+        """A class by its name or number. *Raises* UsageError for none."""
+        names = self._examples.classes if self._examples is not None else ()
+        if text in names:
+            return float(names.index(text))
+        try:
+            return float(text)
+        except ValueError:
+            raise UsageError(f"no class is called {text!r}; the classes are {', '.join(names[:20]) or 'numbers'}") from None
+
+    def numbers(self, text: str, of: str) -> Numbers:
+        """The data set's numbers of examples that are named by theirs, or by those of the probe set.
+
+        *Raises* UsageError, NotApplicable for what is not there, or is of the probe set alone.
+        """
+        changes, runs = self.changes, numbers_in(text)
+        count = changes.count if of == "data" else len(self._examples) if self._examples is not None else 0
+        if any(run.stop > count for run in runs):
+            whose = "the data set" if of == "data" else "the probe set"
+            raise UsageError(f"examples want numbers below {count:,}, as many as {whose} has, got {max(run.stop for run in runs) - 1:,}")
+        asked = np.array([number for run in runs for number in run], np.int64)
+        if of == "data":
+            return changes.check(asked)
+        partners = np.full(count, -1, np.int64)
+        partners[:MATCHED] = changes.partners[:count]
+        found = partners[asked]
+        if (found < 0).any():
+            lost = asked[found < 0].tolist()
+            named = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            still = "; where it was not loaded yet, wait until the training has seen all its data once" if changes.looking else ""
+            raise NotApplicable(
+                f"of the probe set's examples {named} no partner is known in the training's data, so they cannot be changed there{still}"
+            )
+        return changes.check(found)
+
+    def late(self) -> str:
+        """What is to be said of batches that workers loaded ahead."""
+        late = self.changes.late()
+        count = late() if late is not None else 0
+        if not count:
+            return ""
+        return f"{f'up to {count} ' if count > 0 else ''}batches that workers loaded ahead still come as they were"
+
+    # What is told.
+
+    def write(self) -> None:
+        """Write down what is changed now."""
+        changes = self.found
+        if changes is None or self._background is None:
+            return
+        self.look()
+        changed = changes.changed()
+        seen = changes.seen[changed.numbers].copy()
+
+        def job(writer: Any) -> None:
+            beside = Path(writer.folder) / f".new.{NAME}"
+            changes_file.write_rows(beside, changes_file.rows_of(changed, seen))
+            size, crc = checking.checksum(beside)
+            os.replace(beside, Path(writer.folder) / NAME)
+            writer.index_file(NAME, size, crc)
+
+        self._background.do(job, 64 * len(seen), sure=True)
+
+    def look(self) -> None:
+        """Tell what is known of the data, where that has changed."""
+        changes = self.found
+        if changes is None or self._background is None:
+            return
+        now = changes.changed()
+        probe = min(MATCHED, len(self._examples)) if self._examples is not None else 0
+        facts = {
+            "examples": changes.fetched if changes.growing else changes.count,
+            "dropped": int((now.weights == 0).sum()), "relabelled": int((~np.isnan(now.labels)).sum()),
+            "weighed": int(((now.weights != 1) & (now.weights != 0)).sum()), "probe": probe,
+            "matched": int((changes.partners[:probe] >= 0).sum()), "labels": changes.form,
+        }
+        if facts != self._told:
+            self._told = facts
+            self._background.note("meta", {"steered": facts})
+
+    def take_up(self, folder: Path) -> str:
+        """Change again what was changed when the training in a folder ended; returns what is to be said of it, as the end of a sentence."""
+        changes = self.found
+        if changes is None or changes.touched or not (folder / NAME).is_file():
+            return ""
+        try:
+            kept = changes_file.read(folder / NAME, changes)
+            changes.put(kept)
+        except DioramaError as error:
+            return f"; what was changed of the data is not in force any more: {error}"
+        return f"; what was changed of {len(kept.numbers):,} examples of the data is in force again" if len(kept.numbers) else ""
+
+    def kept(self) -> dict[str, Any] | None:
+        """All that is changed, and decides what is drawn next, for a checkpoint; None where nothing ever was."""
+        changes = self.found
+        return changes.state_dict() if changes is not None and changes.touched else None
+
+    def put_back(self, kept: dict[str, Any] | None) -> None:
+        """Let be changed what was when a checkpoint was taken, and nothing else."""
+        if (changes := self.found) is not None:
+            changes.load_state_dict(kept)
+            self.write()
+
+    # The probe set's partners.
+
+    def _meet(self, changes: Changes) -> None:
+        """A data set is seen for the first time: which of its examples does the probe set hold?"""
+        self._met = changes
+        examples = self._examples.first(MATCHED) if self._examples is not None else None
+        if examples is None:
+            return
+        if examples.numbers is not None:
+            for k, number in enumerate(examples.numbers.tolist()):
+                changes.match(k, number)
+            return
+        x = next((getattr(thing, "x", None) for thing in self._state if changes_of(thing) is changes), None)
+        if x is not None:
+            for k, number in enumerate(found_among(x, examples.x).tolist()):
+                if number >= 0:
+                    changes.match(k, number)
+            return
+        changes.look_for(content_hashes(examples.x))
+
+
+def changes_of(thing: Any) -> Changes | None:
+    """The changes of a wrapped data set or of a loop of ours; None for anything else."""
+    if isinstance(thing, Changes):
+        return thing
+    found = vars(thing).get("changes") if hasattr(thing, "__dict__") else None
+    return found if isinstance(found, Changes) else None
+
+
+class ExamplesBack(Reversal):
+    """Gives examples back the weights or labels that they had; what a later act gave one stays."""
+
+    def __init__(self, changes: Changes, numbers: Numbers, old: dict[str, Values]) -> None:
+        self.changes, self.numbers, self.old = changes, numbers, old
+        self.size = 8 * len(numbers) * (1 + len(old))
+
+    def back(self, training: Controls, later: Sequence[Act]) -> str:
+        """Put back what no later act set; what one did, that one puts back."""
+        heirs = [
+            act.reversal for act in later if isinstance(act.reversal, ExamplesBack) and act.reversal.changes is self.changes
+        ]
+        kept = 0
+        plan = []
+        for slot, old in self.old.items():
+            mine = np.ones(len(old), bool)
+            for heir in heirs:
+                if slot in heir.old:
+                    _, here, there = np.intersect1d(self.numbers, heir.numbers, return_indices=True)
+                    first = mine[here]
+                    plan.append((heir.old[slot], there[first], old[here[first]]))
+                    mine[here] = False
+            kept += int((~mine).sum())
+            if mine.any():
+                self.changes.set(slot, self.numbers[mine], old[mine])
+        for values, places, olds in plan:
+            values[places] = olds
+        training.data.write()
+        said = [f"what a later command gave to {kept:,} of them stays in force"] if kept else []
+        return "; ".join([*said, *filter(None, [training.data.late()])])
