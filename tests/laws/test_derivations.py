@@ -26,11 +26,11 @@ CASES: dict[str, dict[str, Any]] = {
     "gates": {"layer": "reads.l0", "example": 3},
     "projection": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
-    "attention": {"example": 3},
+    "attention": {"example": 3}, "lens": {"example": 2}, "translators": {"texts": 8, "batch": 2, "steps": 3, "seconds": 3600.0},
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
-OF_TEXTS = ("attention", "gates", "heads", "properties", "saturation")
+OF_TEXTS = ("attention", "gates", "heads", "lens", "patching", "properties", "saturation", "translators")
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""

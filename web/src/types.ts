@@ -146,6 +146,7 @@ export interface Heatmap {
   readonly row_keys: readonly string[];
   readonly column_keys: readonly string[];
   readonly cell_keys: readonly string[];
+  readonly cell_texts: readonly string[];
   readonly row_title: string;
   readonly column_title: string;
   readonly numbers: boolean;
@@ -550,6 +551,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "row_keys": [],
    "column_keys": [],
    "cell_keys": [],
+   "cell_texts": [],
    "row_title": "",
    "column_title": "",
    "numbers": false,

@@ -196,7 +196,7 @@ def said_twice(scene: Scene, seed: int = 0, *, bound: bool = False) -> tuple[Nes
     period = length // 2
     seen = nesting.named(scene.live.first(64).x)[name]
     assert isinstance(seen, Tensor)
-    known = seen.unique()
+    known = torch.unique(seen)
     generator = torch.Generator().manual_seed(seed)
     drawn = known[torch.randint(0, len(known), (REPEATS, period), generator=generator)]
     rest = known[torch.randint(0, len(known), (REPEATS, length - 2 * period), generator=generator)]

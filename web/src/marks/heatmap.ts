@@ -100,7 +100,8 @@ function paint(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, context
 
 function paintCells(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, context: Context, gap: number): void {
   const { left, top, cellWidth, cellHeight, rows, columns } = plan;
-  const write = mark.numbers && cellWidth >= 22 && cellHeight >= 12;
+  const texts = mark.cell_texts.length > 0;
+  const write = (mark.numbers || texts) && cellWidth >= (texts ? 9 : 22) && cellHeight >= 12;
   pen.font = face(Math.min(TEXT, cellHeight - 3));
   pen.textAlign = "center";
   pen.textBaseline = "middle";
@@ -115,9 +116,10 @@ function paintCells(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, co
       const colour = css(value, mark.limits, context.theme);
       pen.fillStyle = colour;
       pen.fillRect(x, y, cellWidth - gap, cellHeight - gap);
-      if (!write || value === 0) continue;
+      if (!write || (value === 0 && !texts)) continue;
       pen.fillStyle = wantsDarkText(colour) ? "#1c1d20" : "#ffffff";
-      pen.fillText(short(value), x + cellWidth / 2 - gap / 2, y + cellHeight / 2, cellWidth - 4);
+      const text = texts ? fit(pen, mark.cell_texts[row * columns + column] ?? "", cellWidth - 2) : short(value);
+      pen.fillText(text, x + cellWidth / 2 - gap / 2, y + cellHeight / 2, cellWidth - (texts ? 1 : 4));
     }
   }
 }
@@ -210,8 +212,9 @@ function cell(mark: Heatmap, plan: Plan, row: number, column: number): Hit {
     lines: [
       named(mark.row_title, mark.row_labels[row] ?? (plan.rows > 1 ? String(row) : "")),
       named(mark.column_title, mark.column_labels[column] ?? String(column)),
+      mark.cell_texts[row * plan.columns + column] ?? "",
       withUnit(value, mark.limits.unit),
-    ],
+    ].filter((line, k) => line || k !== 2),
     x: plan.left + column * plan.cellWidth - 1,
     y: plan.top + row * plan.cellHeight - 1,
     width: plan.cellWidth + 1,

@@ -16,6 +16,7 @@ class Heatmap(Mark, frozen=True, kw_only=True, omit_defaults=True):
     row_keys: tuple[str, ...] = ()
     column_keys: tuple[str, ...] = ()
     cell_keys: tuple[str, ...] = ()  # row by row: a cell that is one thing of its own, instead of its row and column
+    cell_texts: tuple[str, ...] = ()  # row by row: written into the cells, instead of numbers
     row_title: str = ""
     column_title: str = ""
     numbers: bool = False  # write the values into the cells
@@ -29,5 +30,6 @@ class Heatmap(Mark, frozen=True, kw_only=True, omit_defaults=True):
         ):
             if getattr(self, name):
                 check_length(self, name, len(getattr(self, name)), length)
-        if self.cell_keys:
-            check_length(self, "cell_keys", len(self.cell_keys), self.values.size)
+        for name in ("cell_keys", "cell_texts"):
+            if getattr(self, name):
+                check_length(self, name, len(getattr(self, name)), self.values.size)

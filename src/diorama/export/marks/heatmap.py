@@ -24,7 +24,7 @@ def draw(mark: Heatmap, style: Style) -> Sheet:
     wide, high = _cell(mark, style, style.width - left)
     top = 0.0
     sheet.raster(left, top, wide * columns, high * rows, colour(mark.values, mark.limits))
-    if mark.numbers:
+    if mark.numbers or mark.cell_texts:
         _numbers(sheet, mark, left, top, wide, high)
     _rows(sheet, mark, left, top, high)
     y = _columns(sheet, mark, left, top + high * rows, wide)
@@ -50,6 +50,8 @@ def _cell(mark: Heatmap, style: Style, room: float) -> tuple[float, float]:
     if mark.column_labels and not mark.square:
         longest = _widest(mark.column_labels, TINY) + 6
         wide = max(wide, min(longest, room / columns, 60.0))
+    if mark.cell_texts:
+        wide = max(wide, min(48.0, room / columns))
     wide = min(wide, room / columns)
     if mark.square:
         wide = high = min(wide, high) if wide < high else max(wide, high) if mark.numbers else high
@@ -59,6 +61,9 @@ def _cell(mark: Heatmap, style: Style, room: float) -> tuple[float, float]:
 
 def _numbers(sheet: Sheet, mark: Heatmap, left: float, top: float, wide: float, high: float) -> None:
     words = {(r, c): number(float(v), 2) for (r, c), v in np.ndenumerate(mark.values)}
+    if mark.cell_texts:
+        texts = zip(words, mark.cell_texts, strict=True)
+        words = {place: typeset.fit(text, TINY, wide - 2) for place, text in texts}
     if high < TINY + 1 or max(typeset.width(word, TINY) for word in words.values()) > wide - 1:
         return
     cells = colour(mark.values, mark.limits)

@@ -15,6 +15,8 @@ ROOM = Room(
         Place("flip", columns=6, rows=5),
         Place("words", columns=12, rows=4),
         Place("attention", columns=12, rows=7),
+        Place("lens", columns=12, rows=7),
+        Place("patching", columns=12, rows=7),
         Place("examples", columns=12, rows=3),
     ),
     input=(
@@ -26,6 +28,8 @@ ROOM = Room(
         Place("morph", columns=6, rows=5),
         Place("contrast", columns=6, rows=5),
         Place("attention", columns=12, rows=7),
+        Place("lens", columns=12, rows=7),
+        Place("patching", columns=12, rows=7),
     ),
     openings=(
         # A network that draws its input again has no single answer to explain.

@@ -1,0 +1,181 @@
+"""The residual stream of a model: the sums that each block adds to, found in what a pass runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from . import ops
+from .points import OpRecord, Points
+
+_PASSING = ops.FORM | ops.DROPOUT | ops.named("cast") | ops.NORMALIZED | {"relu"}
+"""What may lie on the stream itself: form, dropout, and the norm or ReLU behind a block."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum:
+    """One residual sum: the op that adds, what adds to it, and the op of that answer."""
+
+    op: str
+    name: str
+    """The layer whose answer is added (``blocks.0.attn``)."""
+    branch: str
+    """The op that made what is added; empty where it was not seen."""
+    attends: bool = False
+    """An attention lies in what is added."""
+
+    @property
+    def point(self) -> str:
+        """The stream after this sum, as a point."""
+        return f"op:{self.op}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """The sums of a residual stream in order, all of one shape, and the op that it begins with (empty where it was not seen)."""
+
+    sums: tuple[Sum, ...]
+    start: str = ""
+    shape: tuple[int, ...] = ()
+    """Of the stream, for one example."""
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """What the stream holds before the first sum, and after each."""
+        first = (f"op:{self.start}",) if self.start else ()
+        return (*first, *(one.point for one in self.sums))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What to call each of the points: the layer that was added last."""
+        first = ("embedding",) if self.start else ()
+        return (*first, *(one.name for one in self.sums))
+
+
+def stream(points: Points) -> Stream | None:
+    """The longest residual stream among the ops of a pass, of several as long the last; None where there is none.
+
+    *Meaning* a sum of two tensors of one shape is residual where one of them was made of the other.
+    """
+    return _Search(points.records).stream(points)
+
+
+class _Search:
+    def __init__(self, records: Mapping[str, OpRecord]) -> None:
+        self.records = records
+        self.order = {name: k for k, name in enumerate(records)}
+        self.residual: dict[str, tuple[str, str]] = {}
+        """By the op of a sum: what it was added to, and what was added."""
+        for record in records.values():
+            sides = self.sides(record)
+            if sides is not None:
+                self.residual[record.name] = sides
+
+    def sides(self, record: OpRecord) -> tuple[str, str] | None:
+        if record.op not in ("add", "add_") or len(record.taken) != 2 or len(record.shapes) != 1:
+            return None
+        if not record.taken[0] == record.taken[1] == record.shapes[0] or len(record.shapes[0]) < 2 or record.layouts[0].axis is None:
+            return None
+        first, second = (ops.plain(source) for source in record.given)
+        for old, new in ((first, second), (second, first)):
+            if new and new != old and self.made_of(new, old):
+                return old, new
+        return None
+
+    def made_of(self, new: str, old: str) -> bool:
+        """Whether one op's result went into another's; what no op made (the model's input) is taken to have gone into it."""
+        if not old:
+            return True
+        least = self.order.get(old, -1)
+        line, seen = [new], {new}
+        while line:
+            record = self.records.get(line.pop())
+            for source in record.given if record is not None else ():
+                name = ops.plain(source)
+                if name == old:
+                    return True
+                if name and name not in seen and self.order.get(name, -1) > least:
+                    seen.add(name)
+                    line.append(name)
+        return False
+
+    def before(self, name: str) -> str:
+        """The residual sum that a tensor on the stream comes from, with nothing but form, dropout or a norm in between."""
+        while name and name not in self.residual:
+            record = self.records.get(name)
+            made = [ops.plain(source) for source in record.given if source] if record is not None else []
+            if record is None or record.op.removesuffix("_") not in _PASSING or len(made) != 1:
+                return ""
+            name = made[0]
+        return name
+
+    def stream(self, points: Points) -> Stream | None:
+        chains: dict[str, list[str]] = {}
+        best: list[str] = []
+        for name, (old, _) in self.residual.items():
+            before = self.before(old)
+            same = before in chains and self.records[before].shapes == self.records[name].shapes
+            chains[name] = [*chains[before], name] if same else [name]
+            if len(chains[name]) >= len(best):
+                best = chains[name]
+        if not best:
+            return None
+        sums = self.named(best)
+        start = self.residual[best[0]][0]
+        if start and (start not in self.records or self.records[start].shapes[0] != self.records[best[0]].shapes[0]):
+            start = ""
+        if start and self.records[start].layouts[0].axis is None:
+            start = ""
+        return Stream(sums, start, tuple(points[f"op:{best[-1]}"].shape))
+
+    def named(self, chain: Sequence[str]) -> tuple[Sum, ...]:
+        """The sums with the layers that add to them, told apart where one adds twice."""
+        found: list[Sum] = []
+        times: dict[str, int] = {}
+        for name in chain:
+            old, branch = self.residual[name]
+            made = self.source(branch)
+            label = _label(self.records[name].here, made.here if made is not None else "")
+            times[label] = time = times.get(label, 0) + 1
+            found.append(Sum(name, label if time == 1 else f"{label} ({time})", branch, self.attends(branch, old)))
+        return tuple(found)
+
+    def source(self, branch: str) -> OpRecord | None:
+        """The op that made what is added, behind dropout and changes of form."""
+        record = self.records.get(branch)
+        while record is not None and record.op.removesuffix("_") in ops.FORWARDED and record.given:
+            before = self.records.get(ops.plain(record.given[0]))
+            if before is None:
+                break
+            record = before
+        return record
+
+    def attends(self, branch: str, old: str) -> bool:
+        """Whether a softmax or a kernel of attention lies between the stream and what is added to it."""
+        least = self.order.get(old, -1)
+        line, seen = [branch], {branch}
+        while line:
+            record = self.records.get(line.pop())
+            if record is None:
+                continue
+            if record.op in (*ops.SOFTMAX, "scaled_dot_product_attention", "multi_head_attention_forward"):
+                return True
+            for source in map(ops.plain, record.given):
+                if source and source not in seen and self.order.get(source, -1) > least:
+                    seen.add(source)
+                    line.append(source)
+        return False
+
+
+def _label(here: str, made: str) -> str:
+    """The layer that adds: the part of the block that made what is added, by the shortest path that tells it."""
+    if not made or made == here:
+        return here or "the model"
+    prefix = f"{here}." if here else ""
+    if not made.startswith(prefix):
+        return made
+    parts = made[len(prefix) :].split(".")
+    count = 1
+    while count < len(parts) and parts[count].isdecimal():
+        count += 1
+    return prefix + ".".join(parts[:count])

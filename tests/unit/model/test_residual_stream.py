@@ -1,0 +1,131 @@
+"""Residual streams, found in what a pass runs, and what follows them, run again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attentions import WRITTEN, attentive
+from torch import Tensor, nn
+from zoo import ZOO
+
+from diorama.core.errors import NotApplicable
+from diorama.model.capture import Capture
+from diorama.model.points import points
+from diorama.model.stream import Stream, stream
+from diorama.model.tail import Tail
+
+STREAMS = {
+    "encoder_late": ["embedding", *(f"body.layers.{k}.{part}" for k in (0, 1) for part in ("self_attn", "linear2"))],
+    "custom_attention": ["embedding", "blocks.0.proj", "blocks.1.proj"],
+    "residual": ["embedding", "layer1.0.bn2", "layer1.1.bn2"],
+}
+"""By network of the zoo: what its stream holds, from the first place on."""
+
+
+class _Rms(nn.Module):
+    """A norm written by hand between a stream and an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.block, self.head = nn.Linear(3, 6), nn.Linear(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        h = h + torch.tanh(self.block(h))
+        return self.head(h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
+def _found(name: str) -> tuple[nn.Module, Tensor, Stream | None]:
+    model, x = next(specimen for specimen in ZOO if specimen.name == name)()
+    model.eval()
+    return model, x, stream(points(model, x))
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_is_found_however_it_is_written(name: str) -> None:
+    """Sums before or behind norms and ReLUs, in place or not, in torch's own blocks or custom ones, are one stream."""
+    _, _, found = _found(name)
+    assert found is not None
+    assert list(found.names) == STREAMS[name]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_sums_in_the_model_itself_are_named_by_what_is_added(name: str) -> None:
+    """Where no module holds a block, its sums are told apart by the layers that add to them, and which of them attend."""
+    found = stream(points(*attentive(WRITTEN[name])))
+    assert found is not None
+    assert found.names == ("embedding", "attn.0", "mlp.0.2", "attn.1", "mlp.1.2")
+    assert [one.attends for one in found.sums] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("name", ["lstm", "functional", "reused", "double", "conv1d"])
+def test_a_network_without_residual_sums_has_no_stream(name: str) -> None:
+    """Sums of biases, of states or of two inputs are none."""
+    assert _found(name)[2] is None
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_tail_is_the_model_behind_the_point(name: str) -> None:
+    """On what lay there the tail answers as the model; on another value as the model with that value put in; the model stays."""
+    model, x, found = _found(name)
+    assert found is not None
+    tail = Tail(model, x, found.points[-1], lambda output: output)
+    with torch.no_grad():
+        assert torch.allclose(tail(tail.h), model(x), atol=1e-5)
+        other = torch.randn(tail.h.shape, generator=torch.Generator().manual_seed(0))
+        edit = {"key": found.points[-1], "patch": other}
+        with Capture(model, edits=[edit]) as look:
+            assert torch.allclose(tail(other), look(x), atol=1e-5)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_linear_tail_holds_norms_fixed() -> None:
+    """With the sizes of norms held fixed, a tail of a norm and a linear layer is linear about what lay there, also a norm by hand."""
+    torch.manual_seed(0)
+    for model in (_Rms(), nn.Sequential(nn.Linear(3, 6), *(block for block in (_Sum(), nn.LayerNorm(6), nn.Linear(6, 4))))):
+        x = torch.randn(5, 3)
+        found = stream(points(model.eval(), x))
+        assert found is not None
+        tail = Tail(model, x, found.points[-1], lambda output: output)
+        h = tail.h.clone().requires_grad_()
+        score = tail(h, linear=True)[:, 2].sum()
+        slope = torch.autograd.grad(score, h)[0]
+        bias = tail(torch.zeros_like(h), linear=True)[:, 2] if isinstance(model, _Rms) else None
+        with torch.no_grad():
+            assert torch.allclose(tail(tail.h, linear=True), model(x), atol=1e-5)
+            if bias is not None:
+                assert torch.allclose((slope * tail.h).sum(1) + model.head.bias[2], model(x)[:, 2], atol=1e-5)
+
+
+class _Sum(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(x)
+
+
+def test_a_tail_leads_to_the_answer() -> None:
+    """A point from which the answer does not come is refused; random numbers beside it stay those of the pass."""
+
+    class Draws(_Rms):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + torch.randn(len(x), 4)
+
+    class Rest(_Rms):
+        def forward(self, x: Tensor) -> Tensor:
+            super().forward(x)
+            return self.head(self.first(x))
+
+    x = torch.randn(5, 3)
+    tails = []
+    for model in (Rest().eval(), Draws().eval()):
+        found = stream(points(model, x))
+        assert found is not None
+        tails.append(found.points[-1])
+    with pytest.raises(NotApplicable, match="does not come from"):
+        Tail(Rest().eval(), x, tails[0], lambda output: output)
+    tail = Tail(Draws().eval(), x, tails[1], lambda output: output)
+    with torch.no_grad():
+        assert torch.allclose(tail(tail.h), tail.scores, atol=1e-5)
