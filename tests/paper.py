@@ -329,6 +329,24 @@ def parallel(rng: np.random.Generator) -> m.Node:
     return m.Parallel(values=values, axes=axes, keys=keys, labels=labels, colours=tuple(range(6)), height=140)
 
 
+@_picture("Examples as points")
+def scatter(rng: np.random.Generator) -> m.Node:
+    classes = np.arange(300) % 3
+    points = rng.normal(0, 0.5, (300, 3)) + np.array([[0, 2, 0], [-2, -1, 1], [2, -1, -1]])[classes]
+    points[5] = np.nan
+    told = {"classes": ("zero", LONG, "two"), "values": classes.astype(float), "kind": "example", "size": 220}
+    border = np.array([[-3, -2, -1, -2, 1], [-1, -2, -1, 0, 1], [-1, 0, -3, -2, 1]], float)
+    pictures = rng.integers(0, 255, (300, 5, 5, 3)).astype(np.uint8)
+    plane = m.Scatter(
+        points=points[:, :2], borders=border, wrong=classes == 2, trails=points[:, None, :2] * np.array([0.5, 0.8])[:, None], **told,
+    )
+    numbers = m.Scatter(
+        points=points[:, :2], values=points[:, 0], limits=magnitude(points[:, 0]), faded=classes == 1, sizes=np.abs(points[:, 1]), size=220,
+    )
+    small = m.Scatter(points=points[:, :2], drawn="thumbnails", pictures=pictures, **told)
+    return m.Group(children=(plane, m.Scatter(points=points, **told), numbers, small), direction="grid")
+
+
 @_picture("The layers' health")
 def table_of_histories(rng: np.random.Generator) -> m.Node:
     steps = np.arange(0, 480, 10.0)

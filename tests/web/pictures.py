@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pictures_of_words import cells, findings, handles, health, network, structure, table
 from samples import DIGITS, HOSTILE, NAMES, picture, random_maps
@@ -324,11 +326,31 @@ def parallel() -> Picture:
     return picture("Six trainings", mark)
 
 
+def scatter() -> Picture:
+    """Sixty points of three classes on a plane with trails and contours, and in space; their pictures on a grid."""
+    rng = np.random.default_rng(6)
+    classes = np.arange(60) % 3
+    points = rng.normal(0, 0.6, (60, 2)) + np.array([[0, 2], [-2, -1], [2, -1]])[classes]
+    pictures = (rng.uniform(0, 1, (60, 6, 6)) * 255).astype(np.uint8).repeat(3).reshape(60, 6, 6, 3)
+    points[7] = np.nan
+    told: dict[str, Any] = {
+        "values": classes.astype(float), "classes": ("zero", "one", HOSTILE), "kind": "example", "pictures": pictures, "size": 240,
+        "labels": tuple(f"the item {i}" for i in range(60)),
+    }
+    ways = np.stack([points * share for share in (0.5, 0.8)], 1)
+    border = np.array([[-3, -2, -1, -2, 1], [-1, -2, -1, 0, 1], [-1, 0, -3, -2, 1]], float)
+    plane = marks.Scatter(title="Plane", points=points, trails=ways, borders=border, wrong=classes == 2, **told)
+    space = marks.Scatter(title="Space", points=np.column_stack([points, rng.normal(0, 1, 60)]), faded=classes == 1, **told)
+    small = marks.Scatter(title="Pictures", points=points, drawn="thumbnails", **told)
+    return picture("Sixty points", marks.Group(children=(plane, space, small), direction="row"))
+
+
 MAKERS = {
     make.__name__: make
     for make in (
         activations,
         parallel,
+        scatter,
         weights,
         examples,
         image,

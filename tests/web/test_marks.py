@@ -345,6 +345,38 @@ def test_alt_chooses_what_to_compare_with(page: sync_api.Page, address: str) -> 
     assert "against" not in (two.get_attribute("class") or "")
 
 
+def test_a_loop_round_points_chooses_them(page: sync_api.Page, address: str) -> None:
+    """A loop drawn by hand chooses what it holds in all three pictures; the pointer on a point shows its words and its picture."""
+    place = _show(page, address, "scatter")
+    sheet = place.locator(".mark-scatter .sheet").first
+    box = sheet.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    for x, y in ((box["width"] - 5, 5), (box["width"] - 5, box["height"] * 0.5), (5, box["height"] * 0.5)):
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
+    page.mouse.up()
+    said = place.locator(".scatter-said").first
+    # The zeros lie above the middle, but for the one without a place.
+    assert said.inner_text() == "20 chosen"
+    one = place.locator('.scatter-class[data-key="class:1"]').first
+    one.click()
+    assert "selected" in (one.get_attribute("class") or "")
+    assert said.inner_text() == "40 chosen"
+    one.click(modifiers=["Control"])
+    assert said.inner_text() == "20 chosen"
+    spot = sheet.locator(".spot")
+    spot.focus()
+    page.keyboard.press("ArrowUp")
+    assert "the item" in (spot.get_attribute("aria-label") or "")
+    page.keyboard.press("Enter")
+    assert said.inner_text() == "1 chosen"
+    at = spot.bounding_box()
+    assert at is not None
+    page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    assert page.locator(".tip .tip-picture").is_visible()
+
+
 def test_lines_of_parallel_axes_are_chosen_and_read(page: sync_api.Page, address: str) -> None:
     """Each line is an item that the keyboard reaches, that tells its numbers, is chosen, and lets the others step back."""
     place = _show(page, address, "parallel")

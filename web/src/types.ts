@@ -285,6 +285,31 @@ export interface RidgeSet {
   readonly colour: number;
 }
 
+/** Points on a plane or in space: by class or number, as dots, small pictures on a grid, or with contours of their density. */
+export interface Scatter {
+  readonly mark: "scatter";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly points: NdArray;
+  readonly values: NdArray | null;
+  readonly limits: Limits | null;
+  readonly classes: readonly string[];
+  readonly keys: readonly string[];
+  readonly kind: string;
+  readonly labels: readonly string[];
+  readonly wrong: NdArray | null;
+  readonly faded: NdArray | null;
+  readonly sizes: NdArray | null;
+  readonly pictures: NdArray | null;
+  readonly picture_limits: Limits | null;
+  readonly trails: NdArray | null;
+  readonly borders: NdArray | null;
+  readonly drawn: "density" | "points" | "thumbnails";
+  readonly spans: readonly (readonly [number, number])[];
+  readonly size: number;
+}
+
 /** Rows that can be sorted by any column. */
 export interface Table {
   readonly mark: "table";
@@ -393,7 +418,7 @@ export interface Progress {
   readonly seconds: number | null;
 }
 
-export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Parallel | Ridges | Table | Text | Tiles;
+export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Parallel | Ridges | Scatter | Table | Text | Tiles;
 
 export type KeyKind = "run" | "layer" | "direction" | "op" | "query" | "key" | "value" | "pattern" | "residual" | "unit" | "head" | "weight" | "example" | "class" | "step" | "token";
 
@@ -694,6 +719,34 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "colour": 0
   },
   "nested": {}
+ },
+ "Scatter": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
+   "values": null,
+   "limits": null,
+   "classes": [],
+   "keys": [],
+   "kind": "",
+   "labels": [],
+   "wrong": null,
+   "faded": null,
+   "sizes": null,
+   "pictures": null,
+   "picture_limits": null,
+   "trails": null,
+   "borders": null,
+   "drawn": "points",
+   "spans": [],
+   "size": 360
+  },
+  "nested": {
+   "handle": "Handle",
+   "limits": "Limits",
+   "picture_limits": "Limits"
+  }
  },
  "Table": {
   "defaults": {

@@ -22,6 +22,7 @@ from diorama.core.marks import (
     Image,
     Number,
     Parallel,
+    Scatter,
     Series,
     Table,
     Text,
@@ -139,6 +140,24 @@ def test_limits_count_what_they_cannot_show() -> None:
     assert (limits.low, limits.high, limits.nan, limits.infinite, limits.clipped) == (-3, 3, 1, 2, 0)
     assert symmetric(np.array([1.0, -3.0, 2.0]), limit=1.5).clipped == 2
     assert symmetric(np.array([np.nan])).high == 1.0
+
+
+def test_points_carry_their_square() -> None:
+    """A scatter's axes are of one length and hold all points; what does not belong together is refused."""
+    points = np.array([[0.0, 1.0], [4.0, 2.0], [np.nan, 900.0]])
+    mark = Scatter(points=points, kind="example")
+    (left, right), (low, high) = mark.spans
+    assert right - left == pytest.approx(high - low)
+    assert left < 0 < 4 < right
+    assert low < 1 < 2 < high
+    assert Picture.from_bytes(Picture(title="t", body=mark).to_bytes()).body.spans == mark.spans
+    (left, right), (low, high) = mark.within({"0": (0.0, 10.0), "1": (0.0, 4.0)}).spans
+    assert (left, right, low, high) == (0.0, 10.0, -3.0, 7.0)
+    assert Scatter(points=np.full((3, 3), np.nan)).spans == ((-1.0, 1.0),) * 3
+    for wrong in ({"points": np.zeros((2, 4))}, {"keys": ("a",)}, {"values": np.zeros(3)}, {"drawn": "thumbnails"},
+                  {"trails": np.zeros((3, 4, 3))}, {"borders": np.zeros((2, 4))}, {"spans": ((0.0, 1.0),)}):
+        with pytest.raises(UsageError):
+            Scatter(**{"points": points, **wrong})
 
 
 def test_parallel_axes_carry_their_ranges() -> None:

@@ -14,6 +14,8 @@ export interface Hit {
   readonly width: number;
   readonly height: number;
   readonly round?: boolean;
+  /** The item's own picture, beside the words. */
+  readonly picture?: HTMLCanvasElement;
   /** What clicking does besides choosing the keys. */
   act?(): void;
 }
@@ -56,7 +58,7 @@ export function hits(surface: HTMLElement, context: Context, places: Places): Hi
     surface.classList.toggle("pointing", Boolean(hit && (hit.keys.length || hit.act)));
     if (!hit) return leave();
     put(ring, hit);
-    showTip(surface, event.clientX, event.clientY, hit.lines);
+    showTip(surface, event.clientX, event.clientY, hit.lines, hit.picture);
     const key = hit.keys[0] ?? null;
     if (key !== context.hovered) context.hover(key);
   }, listen);
@@ -116,7 +118,7 @@ export function hits(surface: HTMLElement, context: Context, places: Places): Hi
 
   function tell(hit: Hit): void {
     const box = surface.getBoundingClientRect();
-    showTip(surface, box.left + hit.x + hit.width, box.top + hit.y + hit.height / 2, hit.lines);
+    showTip(surface, box.left + hit.x + hit.width, box.top + hit.y + hit.height / 2, hit.lines, hit.picture);
   }
 
   return {

@@ -20,11 +20,12 @@ from .number import Number as Number
 from .parallel import Parallel as Parallel
 from .ridges import Ridges as Ridges
 from .ridges import RidgeSet as RidgeSet
+from .scatter import Scatter as Scatter
 from .table import Column as Column
 from .table import Table as Table
 from .text import Alternative as Alternative
 from .text import Text as Text
 from .tiles import Tiles as Tiles
 
-Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Parallel | Ridges | Table | Text | Tiles
+Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Parallel | Ridges | Scatter | Table | Text | Tiles
 MARKS: dict[str, type[Mark]]

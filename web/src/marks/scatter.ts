@@ -1,0 +1,268 @@
+// Points on a plane or in space: a loop drawn round them chooses them, wheel and keys come nearer, space is turned by dragging.
+
+import { classColour, type Theme } from "../colour.ts";
+import { row } from "../picture.ts";
+import type { Scatter } from "../types.ts";
+import { paintImage } from "./cells.ts";
+import { howOf, stateOf } from "./context.ts";
+import { make, setText, svg } from "./elements.ts";
+import { counted, format, withUnit } from "./format.ts";
+import type { Draw } from "./half.ts";
+import { head } from "./head.ts";
+import { hits, type Hit } from "./hits.ts";
+import { keyed } from "./keyed.ts";
+import { paint, shadesOf, type Shades } from "./scatterpaint.ts";
+import { FIRST, chosenBy, keyOf, keysOf, nearer, nearestTo, onGrid, CELL, placed, towards, within, type Look, type Placed, type Point } from "./scatterplan.ts";
+import { inks, sheet } from "./sheet.ts";
+
+const CLICK = 6; // a shorter stroke is a click
+const REACH = 9;
+const REST = 180; // milliseconds after the last move, when all is drawn again
+const FOOT = 24;
+
+type Hand = "lasso" | "brush" | "move";
+
+export const draw: Draw<Scatter> = (element, first, context) => {
+  const frame = head(element, "scatter", context);
+  const tools = make("div", "scatter-tools");
+  const buttons = (["lasso", "brush", "move"] as const).map((name) => {
+    const button = make("button", "link scatter-tool", name);
+    button.type = "button";
+    button.addEventListener("click", () => take(name));
+    return [name, button] as const;
+  });
+  const whole = make("button", "link scatter-whole", "whole");
+  whole.type = "button";
+  whole.addEventListener("click", () => see(FIRST));
+  const said = make("span", "scatter-said");
+  tools.append(...buttons.map(([, button]) => button), whole, said);
+  const names = make("div", "scatter-classes");
+  const scratch = document.createElement("canvas");
+  const thumbnail = make("canvas", "tip-picture");
+  let mark = first;
+  let look = FIRST;
+  let plan: Placed = { side: 1, at: new Float32Array(), depth: new Float32Array() };
+  let shades: { theme: Theme; mark: Scatter; found: Shades } | null = null;
+  let drawn = "";
+  let moving = false;
+  let hand: Hand = isSpace(mark) ? "move" : "lasso";
+  let stroke: Point[] | null = null;
+  let turned: { look: Look; x: number; y: number } | null = null;
+  let rest: ReturnType<typeof setTimeout> | undefined;
+
+  const surface = sheet(frame.body, (width) => Math.min(mark.size, width), (pen, width) => {
+    const ink = inks(element, context.theme);
+    const side = Math.max(40, Math.min(mark.size, width));
+    plan = placed(mark, mark.points.data, mark.points.shape[1] ?? 2, look, side);
+    if (shades?.theme !== context.theme || shades.mark !== mark) shades = { theme: context.theme, mark, found: shadesOf(mark, context.theme, ink) };
+    const painted = paint(pen, { mark, plan, look, shades: shades.found, moving }, context, ink, scratch);
+    const marked = chosenBy(mark, context.selection).reduce((sum, flag) => sum + flag, 0);
+    setText(said, [marked ? `${marked.toLocaleString("en-US")} chosen` : "", painted].filter(Boolean).join(" · "));
+  });
+  frame.body.append(tools, names);
+  const loop = svg("svg", { class: "scatter-loop", "aria-hidden": "true" });
+  const line = svg("polygon", {});
+  loop.append(line);
+  surface.element.append(loop);
+  const classKeys = keyed(names, context, { role: "option" });
+  names.setAttribute("role", "listbox");
+  names.setAttribute("aria-label", "classes");
+  names.setAttribute("aria-multiselectable", "true");
+
+  const touch = hits(surface.element, context, {
+    at: (x, y) => (stroke || turned ? null : hitAt([x, y])),
+    from(current, dx, dy) {
+      if (!plan.at.length) return null;
+      const at = current ? Number(current.id) : Math.max(0, nearestTo(plan, [plan.side / 2, plan.side / 2], Infinity));
+      return hit(dx || dy ? towards(plan, at, dx, dy) : at);
+    },
+  });
+
+  function hitAt(at: Point): Hit | null {
+    if (mark.drawn === "thumbnails") {
+      for (const [i, [x, y]] of onGrid(plan)) if (at[0] >= x && at[0] < x + CELL && at[1] >= y && at[1] < y + CELL) return hit(i);
+      return null;
+    }
+    const found = nearestTo(plan, at, REACH);
+    return found < 0 ? null : hit(found);
+  }
+
+  function hit(i: number): Hit {
+    const key = keyOf(mark, i);
+    const [x, y] = [plan.at[2 * i] as number, plan.at[2 * i + 1] as number];
+    let picture: HTMLCanvasElement | undefined;
+    if (mark.pictures) {
+      paintImage(thumbnail, row(mark.pictures, i), mark.picture_limits, context.theme);
+      picture = thumbnail;
+    }
+    return { id: String(i), keys: key ? [key] : [], lines: linesOf(mark, i), x: x - 6, y: y - 6, width: 12, height: 12, round: true, ...(picture ? { picture } : {}) };
+  }
+
+  function take(next: Hand): void {
+    hand = next;
+    for (const [name, button] of buttons) button.setAttribute("aria-pressed", String(name === hand));
+    surface.element.dataset["hand"] = hand;
+  }
+
+  function see(next: Look): void {
+    look = next;
+    moving = next !== FIRST;
+    whole.hidden = look === FIRST;
+    surface.paint();
+    clearTimeout(rest);
+    if (moving) rest = setTimeout(() => [(moving = false), surface.paint()], REST);
+  }
+
+  const stop = new AbortController();
+  const listen = { signal: stop.signal };
+  const here = (event: MouseEvent): Point => {
+    const box = surface.element.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  surface.element.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    const [x, y] = here(event);
+    if (x > plan.side || y > plan.side) return;
+    surface.element.setPointerCapture(event.pointerId);
+    if (hand === "move") turned = { look, x, y };
+    else stroke = [[x, y]];
+  }, listen);
+  surface.element.addEventListener("pointermove", (event) => {
+    const [x, y] = here(event);
+    if (turned) {
+      const by = 2 / (plan.side * turned.look.zoom);
+      see(isSpace(mark) && !event.shiftKey
+        ? { ...look, azimuth: turned.look.azimuth + (x - turned.x) / 120, elevation: Math.max(-1.5, Math.min(1.5, turned.look.elevation + (y - turned.y) / 120)) }
+        : { ...look, x: turned.look.x - (x - turned.x) * by, y: turned.look.y + (y - turned.y) * by });
+    }
+    if (!stroke) return;
+    stroke = hand === "brush" ? [stroke[0] as Point, [x, y]] : [...stroke, [x, y]];
+    line.setAttribute("points", far(stroke) > CLICK ? loopOf(stroke, hand).map((at) => at.join(",")).join(" ") : "");
+  }, listen);
+  let strayed = false;
+  surface.element.addEventListener("pointerup", (event) => {
+    const [done, before] = [stroke, turned];
+    [stroke, turned] = [null, null];
+    line.setAttribute("points", "");
+    const [x, y] = here(event);
+    strayed = done ? far(done) > CLICK : before !== null && Math.hypot(x - before.x, y - before.y) > CLICK;
+    if (!done || !strayed) return;
+    const found = keysOf(mark, within(plan, loopOf(done, hand)));
+    const how = howOf(event);
+    if (found.length) context.select(found, how === "range" ? "toggle" : how);
+  }, listen);
+  surface.element.addEventListener("pointercancel", () => {
+    [stroke, turned] = [null, null];
+    line.setAttribute("points", "");
+  }, listen);
+  // A stroke ends where it ends: it does not choose the point that lies there.
+  surface.element.addEventListener("click", (event) => {
+    if (strayed) event.stopImmediatePropagation();
+    strayed = false;
+  }, { ...listen, capture: true });
+  surface.element.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
+    event.preventDefault();
+    see(nearer(look, plan.side, here(event), Math.exp(-event.deltaY / 300)));
+  }, { ...listen, passive: false });
+  surface.element.addEventListener("dblclick", () => see(FIRST), listen);
+  surface.element.addEventListener("keydown", (event) => {
+    const middle: Point = [plan.side / 2, plan.side / 2];
+    if (event.key === "+" || event.key === "=") see(nearer(look, plan.side, middle, 1.4));
+    else if (event.key === "-") see(nearer(look, plan.side, middle, 1 / 1.4));
+    else if (event.key === "0") see(FIRST);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, listen);
+
+  function show(): void {
+    frame.update(mark, mark.limits, context.theme);
+    const listed = mark.limits ? [] : mark.classes;
+    names.hidden = !listed.length;
+    const parts = listed.map((name, i) => {
+      const part = make("span", "scatter-class", name);
+      part.style.setProperty("--dot", classColour(i));
+      return part;
+    });
+    names.replaceChildren(...parts);
+    classKeys.set(parts, listed.map((name, i) => ({ keys: listed.length > 1 ? [`class:${i}`] : [], describe: () => [name] })));
+    drawn = stateOf(context, true);
+    surface.paint();
+    const count = mark.points.shape[0] ?? 0;
+    touch.reset(`${mark.title || "points"}: ${counted(count, "point")}${wrongIn(mark)}; arrow keys read them, plus and minus come nearer, a loop drawn round them chooses them`);
+  }
+
+  take(hand);
+  whole.hidden = true;
+  show();
+  return {
+    update(next) {
+      if (isSpace(next) !== isSpace(mark)) take(isSpace(next) ? "move" : "lasso");
+      mark = next;
+      show();
+    },
+    refresh() {
+      classKeys.refresh();
+      if (stateOf(context, true) === drawn) return;
+      drawn = stateOf(context, true);
+      frame.update(mark, mark.limits, context.theme);
+      surface.paint();
+    },
+    destroy() {
+      clearTimeout(rest);
+      stop.abort();
+      touch.destroy();
+      classKeys.destroy();
+      surface.destroy();
+      element.replaceChildren();
+    },
+  };
+};
+
+function isSpace(mark: Scatter): boolean {
+  return mark.points.shape[1] === 3;
+}
+
+function wrongIn(mark: Scatter): string {
+  const wrong = mark.wrong?.data;
+  let sum = 0;
+  for (let i = 0; wrong && i < wrong.length; i++) sum += wrong[i] ? 1 : 0;
+  return sum ? `, ${sum} wrong` : "";
+}
+
+function linesOf(mark: Scatter, i: number): string[] {
+  const key = keyOf(mark, i);
+  const value = mark.values?.data[i] as number | undefined;
+  const name = value === undefined ? "" : mark.limits ? withUnit(value, mark.limits.unit) : (mark.classes[value] ?? "");
+  const stride = mark.points.shape[1] ?? 2;
+  const at = Array.from({ length: stride }, (_, k) => format(mark.points.data[i * stride + k] as number)).join(", ");
+  return [
+    [key ? key.replace(":", " ") : `point ${i}`, name, mark.wrong?.data[i] ? "wrong" : "", mark.faded?.data[i] ? "not to be trusted" : ""].filter(Boolean).join(" · "),
+    mark.labels[i] ?? "", `at ${at}`,
+  ];
+}
+
+function far(stroke: readonly Point[]): number {
+  const [x, y] = stroke[0] as Point;
+  return Math.max(...stroke.map(([a, b]) => Math.hypot(a - x, b - y)));
+}
+
+/** What a stroke holds: the loop itself, or the rectangle between its ends. */
+function loopOf(stroke: readonly Point[], hand: Hand): Point[] {
+  if (hand !== "brush") return [...stroke];
+  const [[a, b], [c, d]] = [stroke[0] as Point, stroke.at(-1) as Point];
+  return [[a, b], [c, b], [c, d], [a, d]];
+}
+
+export function height(mark: Scatter, width: number, factor: number): number {
+  return Math.min(mark.size * factor, width) + FOOT + (mark.classes.length && !mark.limits ? 22 : 0);
+}
+
+export function width(mark: Scatter, factor: number): number {
+  return mark.size * factor;
+}
+
+export function scaled(mark: Scatter, factor: number): Scatter {
+  return { ...mark, size: Math.max(120, Math.round(mark.size * factor)) };
+}
