@@ -64,6 +64,11 @@ class Layer:
     each: bool = True
     """Whether it answers once for each example; not where examples are merged with frames or windows."""
 
+    @property
+    def normalises(self) -> bool:
+        """Whether it only rescales its units."""
+        return "Norm" in self.kind
+
 
 class LayerTable(Sequence[Layer]):
     """All layers of a model in order; a name finds its layer: ``table["features.3"]``.
@@ -141,6 +146,12 @@ class LayerTable(Sequence[Layer]):
     def stepwise(self) -> LayerTable:
         """All that keeps states from step to step: the parts of recurrent modules, and cells that loops call."""
         return LayerTable(layer for layer in self if layer.part or layer.loop)
+
+    def handed(self, layer: Layer) -> Layer:
+        """Where a layer's values are as the next layer gets them, but for a ReLU: behind the normalisation that follows at once."""
+        plain = layer.leaf and layer.weight is not None and not layer.normalises and not layer.rectified
+        after = next((one for one in self.leaves if one.order > layer.order), None) if plain else None
+        return after if after is not None and after.normalises and after.shape == layer.shape else layer
 
     def __repr__(self) -> str:
         head = ("layer", "kind", "shape", "units", "parameters")

@@ -61,24 +61,15 @@ class Shown:
         return symmetric(values, limit)
 
 
-def is_normalisation(layer: Layer) -> bool:
-    """Whether a layer only rescales its units."""
-    return "Norm" in layer.kind
-
-
 def shown(scene: Scene, layer: Layer) -> Shown:
     """A layer with what is applied to each of its units before anything else happens."""
-    leaves = scene.layers.leaves
-    after = next((one for one in leaves if one.order > layer.order), None) if layer.leaf else None
-    plain = layer.weight is not None and not is_normalisation(layer) and not layer.rectified
-    if plain and after is not None and is_normalisation(after) and after.shape == layer.shape:
-        return Shown(layer, after, after.rectified)
-    return Shown(layer, layer, layer.rectified or layer.kind in ("ReLU", "ReLU6"))
+    source = scene.layers.handed(layer)
+    return Shown(layer, source, source.rectified or layer.kind in ("ReLU", "ReLU6"))
 
 
 def main_layers(scene: Scene) -> list[Shown]:
     """The layers that learn something of their own: convolutions, dense and recurrent layers, attention, embeddings."""
-    found = [layer for layer in scene.layers.leaves if layer.weight is not None and not is_normalisation(layer)]
+    found = [layer for layer in scene.layers.leaves if layer.weight is not None and not layer.normalises]
     return [shown(scene, layer) for layer in found or scene.layers.leaves if layer.shape and layer.each]
 
 

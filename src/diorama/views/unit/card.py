@@ -18,8 +18,8 @@ from ...core.selection import Key, Selection, unit_key
 from ...data.kinds import Tokens
 from ...data.nesting import Nested, join
 from ...derive.scanning import Seen, known, seen
-from ...scene import Scene
-from .. import about, crops, wiring
+from ...scene import Scene, wiring
+from .. import about, crops
 from ..crops import Chosen, Place
 from ..units import Shown, look, main_layers, shown, strength
 from ..view import View

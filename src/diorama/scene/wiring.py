@@ -1,14 +1,16 @@
-"""How a unit is wired: which units feed it, and which it feeds, by the size of the weights between them."""
+"""How units are wired: which feed one, which it feeds, and all between two layers, by the size of the weights between them."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..model.layers import Layer
-from ..scene import Scene
-from .units import is_normalisation
+
+if TYPE_CHECKING:
+    from .scene import Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ def before(scene: Scene, layer: Layer, unit: int) -> Wires | None:
 def after(scene: Scene, layer: Layer, unit: int) -> Wires | None:
     """The units that a unit feeds."""
     for other in scene.layers.leaves:
-        if other.order <= layer.order or other.weight is None or is_normalisation(other):
+        if other.order <= layer.order or other.weight is None or other.normalises:
             continue
         source, weight = _feeding(scene, other), _weights(scene, other)
         if source is None or weight is None or source.name != layer.name:
@@ -53,6 +55,56 @@ def after(scene: Scene, layer: Layer, unit: int) -> Wires | None:
             continue
         return Wires(other.name, _signed(own))
     return None
+
+
+def between(scene: Scene, layer: Layer) -> tuple[str, np.ndarray] | None:
+    """The layer whose units a layer reads, and the strength of each connection, (units, units that they read).
+
+    *Meaning* as in :class:`Wires`; of a recurrent layer the length over all gates, with the sign of the candidate's weight.
+    """
+    weight = _weights(scene, layer)
+    if weight is None:
+        return _gated(scene, layer)
+    source = _feeding(scene, layer)
+    if source is None:
+        return None
+    rows = weight.reshape(len(weight), weight.shape[1], -1)
+    if rows.shape[1] % source.units or not source.units:
+        return None
+    return source.name, _signed(rows.reshape(len(rows), source.units, -1))
+
+
+def own(scene: Scene, layer: Layer) -> np.ndarray | None:
+    """How strongly each unit of a recurrent layer feeds each a step later, (units, units); None for other layers."""
+    if not layer.part or layer.weight is None:
+        return None
+    return _by_cell(scene, layer, layer.weight.replace("weight_ih", "weight_hh"))
+
+
+_CANDIDATE = {"LSTM": (4, 2), "GRU": (3, 2), "RNN": (1, 0)}
+"""How many gates a recurrent layer's weights hold, and which of them makes what is written."""
+
+
+def _gated(scene: Scene, layer: Layer) -> tuple[str, np.ndarray] | None:
+    if not layer.part or layer.weight is None:
+        return None
+    found = _by_cell(scene, layer, layer.weight)
+    if found is None:
+        return None
+    earlier = [one for one in scene.layers if one.order < layer.order or (one.order == layer.order and one.name < layer.name)]
+    source = next((one for one in reversed(earlier) if one.leaf and one.units == found.shape[1]), None)
+    return (source.name, found) if source is not None else None
+
+
+def _by_cell(scene: Scene, layer: Layer, name: str) -> np.ndarray | None:
+    """A recurrent layer's weights with all gates of a cell as one number."""
+    gates, candidate = _CANDIDATE.get(layer.kind, (0, 0))
+    values = np.asarray(scene.parameters().get(name, np.zeros(0)), np.float64)
+    if values.ndim != 2 or len(values) != gates * layer.units:
+        return None
+    cells = values.reshape(gates, layer.units, -1)
+    found: np.ndarray = np.sqrt(np.square(cells).sum(0)) * np.where(cells[candidate] < 0, -1.0, 1.0)
+    return found
 
 
 def _weights(scene: Scene, layer: Layer) -> np.ndarray | None:
@@ -76,7 +128,7 @@ def _feeding(scene: Scene, layer: Layer) -> Layer | None:
         places = int(np.prod(other.shape)) if other.shape else 0
         direct = other.units == width or (values.ndim == 2 and places == width and other.units > 1)
         if not direct:
-            if other.leaf and other.weight is not None and not is_normalisation(other):
+            if other.leaf and other.weight is not None and not other.normalises:
                 return None
             continue
         return _origin(scene, other)
@@ -87,12 +139,12 @@ def _origin(scene: Scene, layer: Layer) -> Layer:
     """The layer with weights whose units a normalization, an activation, a pooling or a flattening hands on."""
     found = layer
     leaves = list(scene.layers.leaves)
-    while found.leaf and (found.weight is None or is_normalisation(found)):
+    while found.leaf and (found.weight is None or found.normalises):
         earlier = [one for one in leaves if one.order < found.order]
         if not earlier or not (earlier[-1].units == found.units or _flattened(earlier[-1], found)):
             break
         found = earlier[-1]
-    return found if found.weight is not None and not is_normalisation(found) else layer
+    return found if found.weight is not None and not found.normalises else layer
 
 
 def _flattened(before: Layer, after: Layer) -> bool:
@@ -110,8 +162,8 @@ def _wires(source: Layer, own: np.ndarray, layer: Layer, unit: int) -> Wires | N
 
 
 def _signed(rows: np.ndarray) -> np.ndarray:
-    """One number a row: itself where there is one, else the row's length with the sign of its sum."""
-    if rows.ndim == 1 or rows.shape[1] == 1:
-        return rows.reshape(len(rows))
-    found: np.ndarray = np.linalg.norm(rows, axis=1) * np.where(rows.sum(1) < 0, -1.0, 1.0)
+    """One number for each along the last axis: itself where there is one, else their length with the sign of their sum."""
+    if rows.ndim == 1 or rows.shape[-1] == 1:
+        return rows.reshape(rows.shape[: max(1, rows.ndim - 1)])
+    found: np.ndarray = np.linalg.norm(rows, axis=-1) * np.where(rows.sum(-1) < 0, -1.0, 1.0)
     return found

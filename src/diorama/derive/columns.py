@@ -1,0 +1,64 @@
+"""Which layers stand for a whole network where it has to fit into one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.errors import NotApplicable
+from ..model.layers import Layer, LayerTable
+
+MOST = 8
+
+
+def columns(table: LayerTable, inside: str = "", most: int = MOST) -> list[Layer]:
+    """At most so many layers, in their order: all that have weights, else what the modules that hold them hand on.
+
+    Modules are opened from outside as far as they fit. Where one level more would be far too many, neighbours of it whose maps
+    are of one size are one column, and of what is still too many some are left out at even distances; the first and the last
+    stay. ``inside`` is a module: only what lies in it is shown. *Raises* NotApplicable where nothing answers.
+    """
+    leaves = [one for one in table.leaves if one.weight is not None and not one.normalises and _answers(one)]
+    leaves = leaves or [one for one in table.leaves if _answers(one)]
+    if inside:
+        within = [one for one in leaves if one.name == inside or one.name.startswith(f"{inside}.")]
+        leaves = within or leaves
+    if not leaves:
+        raise NotApplicable("no layer answers once for each example, so there are no units to show; the view examples shows what it answers")
+    if len(leaves) <= most:
+        return leaves
+    start = inside.count(".") + 2 if inside else 1
+    coarse, fine = leaves[-1:], leaves
+    for depth in range(start, 1 + max(one.name.count(".") for one in leaves) + 1):
+        found = _at(table, leaves, depth)
+        if len(found) > most:
+            fine = found
+            break
+        coarse = found
+    if len(coarse) >= min(4, most):
+        return coarse
+    merged = [one for one, after in zip(fine, [*fine[1:], None], strict=True) if after is None or _places(after) != _places(one)]
+    if len(merged) < len(coarse) or len(merged) < 3:
+        merged = fine
+    if len(merged) > most:
+        merged = [merged[round(k * (len(merged) - 1) / (most - 1))] for k in range(most)]
+    return merged
+
+
+def _answers(layer: Layer) -> bool:
+    return layer.each and bool(layer.shape) and layer.units > 0
+
+
+def _at(table: LayerTable, leaves: Sequence[Layer], depth: int) -> list[Layer]:
+    """What the modules so deep hand on: a module's own answer, else that of the last layer in it."""
+    groups: dict[str, list[Layer]] = {}
+    for leaf in leaves:
+        groups.setdefault(".".join(leaf.name.split(".")[:depth]), []).append(leaf)
+    found = []
+    for prefix, members in groups.items():
+        whole = table[prefix] if len(members) > 1 and table.has(prefix) else members[-1]
+        found.append(whole if _answers(whole) and whole.units > 1 else members[-1])
+    return found
+
+
+def _places(layer: Layer) -> tuple[int, ...]:
+    return tuple(side for axis, side in enumerate(layer.shape, 1) if axis != layer.unit_axis)

@@ -1,0 +1,85 @@
+"""Connections between neighbouring layers as blocks: which units feed which alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...core.knobs import knob
+from ...methods.cost import Cost
+from ...methods.grouping import biclusters
+from ...scene import Scene, wiring
+from ..derivation import Plain, Stage
+from .clusters import JOINED, Clusters
+
+
+class Biclusters(Clusters):
+    """Groups of units of one layer that feed groups of the next alike, by the signed strengths between them.
+
+    *Meaning* ``pairs`` is a list, one for each layer but the first: the ``source`` and ``target`` layer and their units; the
+    ``strengths`` between, targets × sources; ``how`` they are measured: "weights" where the one reads the other directly (the
+    weight, else the length of the kernel with the sign of its sum), else "together", the correlation over the examples;
+    the group of each unit, ``rows`` of targets and ``columns`` of sources; the ``means`` of the blocks; and the share of
+    the variance that they explain.
+    *Cost* one pass an example.
+    *Source* Liu et al. 2017, CNNVis, section 5.3; Govaert & Nadif 2003; Keribin et al. 2015.
+    """
+
+    edges: str = knob("weights", "What connects units: the weights between them where there are some, or how they go together.",
+                      choices=("weights", "together"))
+    groups: int = knob(0, "Groups of each side; 0: as many as are likeliest, up to six.", low=0, high=12)
+    seed: int = knob(0, "What the first groups are drawn from.", low=0)
+
+    def cost(self, scene: Scene) -> Cost:
+        """That of the clusters."""
+        return super().cost(scene)
+
+    def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
+        """The clusters first: they say which units are told."""
+        own = {name: value for name, value in self.knobs().items() if name not in ("edges", "groups", "seed")}
+        found: Plain = None
+        for stage in scene.derive("clusters", **own).stream():
+            if stage.final:
+                found = stage.value
+            else:
+                yield Stage(None, stage.done, stage.total, stage.note)
+        pairs: list[dict[str, Any]] = []
+        for earlier, after, joined in zip(found["layers"], found["layers"][1:], found["together"], strict=False):
+            targets, sources = after["units"][:JOINED], earlier["units"][:JOINED]
+            wired = wiring.between(scene, scene.layers[after["layer"]]) if self.edges == "weights" else None
+            direct = wired is not None and wired[0] == earlier["layer"]
+            strengths = wired[1][np.ix_(targets, sources)].astype(np.float32) if wired is not None and direct else joined
+            made = biclusters(np.asarray(strengths, np.float64), self.groups, self.groups, seed=self.seed)
+            pairs.append({
+                "source": earlier["layer"], "target": after["layer"], "sources": sources, "targets": targets,
+                "how": "weights" if direct else "together", "strengths": np.ascontiguousarray(strengths), "rows": made.rows,
+                "columns": made.columns, "means": made.means, "explained": float(made.explained),
+            })
+        yield Stage({"pairs": pairs}, 1.0, 1.0)
+
+    def check(self, scene: Scene, value: Plain) -> None:
+        """A pair for each two neighbours, whose arrays fit one another."""
+        if not isinstance(value, dict) or set(value) != {"pairs"} or not isinstance(value["pairs"], list):
+            raise ValueError("pairs are wanted")
+        names = self.names
+        if [(pair["source"], pair["target"]) for pair in value["pairs"]] != list(zip(names, names[1:], strict=False)):
+            raise ValueError("a pair for each two neighbours is wanted")
+        for pair in value["pairs"]:
+            shape = []
+            for units, groups, layer in (("targets", "rows", "target"), ("sources", "columns", "source")):
+                one, other, most = pair[units], pair[groups], scene.layers[pair[layer]].units
+                for array in (one, other):
+                    if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.ndim != 1 or len(array) != len(one):
+                        raise ValueError("a whole number is wanted for each unit")
+                if not len(one) or one.min() < 0 or one.max() >= most or other.min() < 0:
+                    raise ValueError("units and groups are wanted")
+                shape.append((len(one), int(other.max()) + 1))
+            strengths, means = pair["strengths"], pair["means"]
+            if not isinstance(strengths, np.ndarray) or strengths.shape != (shape[0][0], shape[1][0]) or strengths.dtype != np.float32:
+                raise ValueError("a strength is wanted for each two units")
+            if not isinstance(means, np.ndarray) or means.shape != (shape[0][1], shape[1][1]) or means.dtype != np.float64:
+                raise ValueError("a mean is wanted for each block")
+            if pair["how"] not in ("weights", "together") or not isinstance(pair["explained"], float):
+                raise ValueError("how strengths are measured, and what blocks explain, are wanted")
