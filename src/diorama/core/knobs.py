@@ -16,10 +16,10 @@ import msgspec
 from .errors import UsageError, not_found
 
 Kind = Literal[
-    "number", "integer", "flag", "choice", "units", "examples", "text",
+    "number", "integer", "flag", "choice", "units", "examples", "text", "numbers",
     "layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell",
 ]
-"""What a knob holds; "units" are the numbers of several of a layer's, "examples" those of a data set. The kinds after "examples" are
+"""What a knob holds; "units" are the numbers of several of a layer's, "examples" those of a data set. The kinds after "numbers" are
 names resolved in the scene; None lets the view choose."""
 
 SCENE_KINDS = ("layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell")
@@ -56,6 +56,8 @@ class Knob:
             return self._flag(value)
         if self.kind in ("number", "integer", "step", "example"):
             return self._number(value)
+        if self.kind == "numbers":
+            return numbers_text(value, self.name)
         if self.kind == "choice":
             if value not in self.choices:
                 raise not_found(f"choice of {self.name}", value, self.choices)
@@ -106,6 +108,7 @@ class Knob:
         noun = {
             "number": "a number", "integer": "a whole number", "flag": "yes or no", "text": "text",
             "units": "numbers of units, as [3, 9] or '3,9'", "examples": "numbers of examples, as [3, 14] or '3,14,20-40'",
+            "numbers": "numbers, as [0, 100] or '0,100'",
         }.get(self.kind, f"a {self.kind}")
         if self.low is not None and self.high is not None:
             noun += f" from {self.low:g} to {self.high:g}"
@@ -114,6 +117,23 @@ class Knob:
         elif self.high is not None:
             noun += f" of at most {self.high:g}"
         return noun + (f" ({self.unit})" if self.unit else "")
+
+
+def numbers_text(value: Any, name: str) -> str:
+    """Several numbers as one text, ``0,100``, from a text or a list. *Raises* UsageError for anything else."""
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        found = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        found = [math.nan]
+    if len(found) > 1000 or not all(math.isfinite(number) for number in found):
+        raise UsageError(f"{name} wants at most 1000 finite numbers, such as 0,100, got {str(value)[:60]!r}")
+    return ",".join(f"{number:.12g}" for number in found)
+
+
+def numbers_listed(text: str) -> list[float]:
+    """The numbers that such a text holds."""
+    return [float(part) for part in text.split(",") if part]
 
 
 def knob(

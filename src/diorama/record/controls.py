@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim import Optimizer
 
 from ..core import registry
 from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import build
+from ..training.differences import Place
 from ..training.subject import Subject
+from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts
 from .commands import Applied
+from .factors import Bend, Clip, Factors, Group, check_layered
 from .requests import Inbox, Request, watched
 from .training_data import TrainingData
 
@@ -29,96 +31,6 @@ PATIENCE = 10.0
 _LOOK = 0.05
 """Seconds between two looks for commands."""
 _NAP = 0.03
-
-
-@dataclasses.dataclass(eq=False)
-class Group:
-    """One parameter group of an optimizer, with the factor that a person put on its learning rate."""
-
-    optimizer: Optimizer
-    index: int
-    factor: float = 1.0
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The optimizer's own dictionary."""
-        found: dict[str, Any] = self.optimizer.param_groups[self.index]
-        return found
-
-    @property
-    def scheduled(self) -> float:
-        """The learning rate that the optimizer or its scheduler says."""
-        return float(self.content["lr"])
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate that is used."""
-        return self.scheduled * self.factor
-
-    def values(self) -> dict[str, Any]:
-        """All numbers of the group but the learning rate; pairs one by one."""
-        found = {}
-        for name, value in self.content.items():
-            if name in ("params", "lr", "initial_lr"):
-                continue
-            if isinstance(value, tuple | list) and all(isinstance(part, int | float) for part in value):
-                found.update({f"{name}.{k}": part for k, part in enumerate(value)})
-            elif isinstance(value, bool | int | float):
-                found[name] = value
-        return found
-
-    def set(self, name: str, value: float) -> None:
-        """Set one of the values."""
-        name, dot, part = name.partition(".")
-        if not dot:
-            self.content[name] = value
-            return
-        pair = list(self.content[name])
-        pair[int(part)] = value
-        self.content[name] = tuple(pair)
-
-
-class Factors:
-    """Scales the learning rate within each optimizer step and takes it back after it, so that no scheduler sees it."""
-
-    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
-        self.groups: list[Group] = []
-        self._scaled: list[tuple[dict[str, Any], Any, Any]] = []
-        self.follow(optimizers)
-
-    def follow(self, optimizers: Sequence[Optimizer]) -> None:
-        """The optimizers are these from now on; a group keeps its factor, one of a new optimizer that of its number."""
-        self.restore()
-        kept = {(id(group.optimizer), group.index): group.factor for group in self.groups}
-        old = [group.factor for group in self.groups]
-        found = [Group(optimizer, k) for optimizer in optimizers for k in range(len(optimizer.param_groups))]
-        for number, group in enumerate(found):
-            same = old[number] if number < len(old) else 1.0
-            group.factor = kept.get((id(group.optimizer), group.index), same)
-        self.groups = found
-
-    @property
-    def active(self) -> bool:
-        """Whether a person put a factor on any group, or one was left on."""
-        return bool(self._scaled) or any(group.factor != 1.0 for group in self.groups)
-
-    def before(self, optimizer: Optimizer) -> None:
-        """Put the factors on."""
-        self.restore()
-        for group in self.groups:
-            if group.optimizer is optimizer and group.factor != 1.0:
-                content = group.content
-                old = content["lr"]
-                self._scaled.append((content, old, old * group.factor))
-                content["lr"] = self._scaled[-1][2]
-
-    def restore(self) -> None:
-        """Take them off, also after a step that raised; a learning rate that was set meanwhile is left alone."""
-        while self._scaled:
-            content, old, new = self._scaled[-1]
-            if content["lr"] is new:
-                content["lr"] = old
-            self._scaled.pop()
 
 
 class Controls:
@@ -133,7 +45,8 @@ class Controls:
         self.content = content
         """What the run keeps of the training: the probe set, and how answers are read."""
         self.factors = Factors(subject.optimizers)
-        subject.tell(lambda another: self.factors.follow(subject.optimizers))
+        self.factors.now = lambda: self.number
+        subject.tell(lambda another: self._follow())
         self.acts = Acts()
         """What commands changed, and how each is taken back."""
         self.data = TrainingData((), None)
@@ -217,7 +130,7 @@ class Controls:
         """What people's wishes are in force, as plain data for a checkpoint."""
         return {
             "factors": [group.factor for group in self.factors.groups], "frozen": list(self.subject.frozen.layers),
-            "data": self.data.kept(),
+            "data": self.data.kept(), **self.wishes(),
         }
 
     def put_back(self, kept: dict[str, Any]) -> None:
@@ -228,10 +141,14 @@ class Controls:
         for layer in kept.get("frozen", ()):
             self.subject.frozen.freeze(layer)
         self.data.put_back(kept.get("data"))
+        self.factors.layered(self.subject, kept.get("layers", {}))
+        self.factors.clip = Clip(**kept["clip"]) if kept.get("clip") else None
+        self.factors.bend = Bend(**kept["schedule"]) if kept.get("schedule") else None
 
     def let_go(self) -> None:
         """Let no wish be in force."""
-        self.factors.restore()
+        self.factors.layered(self.subject, {})
+        self.factors.clip = self.factors.bend = None
         for group in self.factors.groups:
             group.factor = 1.0
         for layer in self.subject.frozen.layers:
@@ -246,6 +163,57 @@ class Controls:
         if which >= len(self.factors.groups):
             raise UsageError(f"group wants a number below {len(self.factors.groups)}, got {which}")
         return [self.factors.groups[which]]
+
+    def groups_of(self, layer: str, which: int | None) -> list[Group]:
+        """The groups that hold a layer's weights, where values of its own can be put on them.
+
+        *Raises* UsageError, NotApplicable where it has no weights, no optimizer holds them, or together with a group.
+        """
+        if which is not None:
+            raise UsageError("give either layer= or group=: a layer's weights are found in whatever groups hold them")
+        every = self.groups()
+        mine = [Place(name).find(self.subject) for name in layer_parameters(self.subject, layer)]
+        found = [group for group in every if any(p is q for p in mine for q in group.content["params"])]
+        if not found:
+            raise NotApplicable(f"no optimizer that was given to diorama.watch(optimizer=) holds the weights of {layer!r}")
+        check_layered([group.optimizer for group in found])
+        return found
+
+    def set_layer(self, layer: str, name: str, value: float | None) -> None:
+        """Give a layer a value of its own, or take it from it."""
+        values = {**self.factors.layers.get(layer, {}), name: value}
+        kept = {each: number for each, number in values.items() if number is not None}
+        self.factors.layered(self.subject, {**self.factors.layers, layer: kept})
+        self.tell_wishes()
+
+    def set_clip(self, clip: Clip | None) -> None:
+        """Clip gradients from now on, or no longer."""
+        self.factors.clip = clip
+        self.tell_wishes()
+
+    def set_bend(self, bend: Bend | None) -> None:
+        """Bend the schedule from now on, or no longer."""
+        self.factors.bend = bend
+        self.tell_wishes()
+
+    def wishes(self) -> dict[str, Any]:
+        """Values of single layers, clipping and the bent schedule, as plain data."""
+        factors = self.factors
+        return {
+            "layers": {layer: dict(values) for layer, values in factors.layers.items()},
+            "clip": None if factors.clip is None else dataclasses.asdict(factors.clip),
+            "schedule": None if factors.bend is None else dataclasses.asdict(factors.bend),
+        }
+
+    def tell_wishes(self) -> None:
+        """Write down values of single layers, clipping and the bent schedule, for the page."""
+        self.note("meta", {"wishes": self.wishes()})
+
+    def _follow(self) -> None:
+        """The training changed: its optimizers, or its layers."""
+        self.factors.follow(self.subject.optimizers)
+        if self.factors.layers:
+            self.factors.layered(self.subject, self.factors.layers)
 
     def set_factor(self, group: int, factor: float) -> None:
         """Put a factor on a group's learning rate, where the optimizers still have it."""
@@ -293,13 +261,12 @@ class Controls:
     def learning_rates(self) -> Iterator[tuple[str, float]]:
         """The learning rates in force, by series name."""
         for k, group in enumerate(self.factors.groups):
-            rate = group.optimizer.param_groups[group.index]["lr"]
-            yield "learning_rate" if k == 0 else f"learning_rate/{k}", float(rate) * group.factor
+            yield "learning_rate" if k == 0 else f"learning_rate/{k}", self.factors.rate(group)
 
     def rates(self) -> dict[str, float]:
         """The learning rates in force, as one mapping."""
         groups = self.factors.groups
-        if len(groups) == 1 and type(rate := groups[0].content["lr"]) is float:
+        if len(groups) == 1 and self.factors.bend is None and type(rate := groups[0].content["lr"]) is float:
             return {"learning_rate": rate * groups[0].factor}
         return dict(self.learning_rates())
 

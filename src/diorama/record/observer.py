@@ -15,7 +15,7 @@ from ..model.unwrap import local
 from ..training.optimizers import hooked
 from ..training.subject import Subject
 from .batch_reader import BatchReader
-from .controls import Factors
+from .factors import Factors
 from .groups import Groups
 from .histogram import HistogramValue
 from .holding import loss_scale
@@ -168,22 +168,24 @@ class Observer:
         if not self._changes:
             self._norms = norms
 
-    def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         if not self._follows:
-            return
+            return None
         grads = None
         try:
             self._stepped = True
             if not self.needs and not self._factors.active:
-                return
+                return None
             began = time.perf_counter()
             grads = torch.is_grad_enabled()
             self._before_step(optimizer)
             self.seconds += time.perf_counter() - began
+            return self._factors.closure(optimizer, args, kwargs)
         except Exception as error:
             if grads is not None:
                 torch.set_grad_enabled(grads)
             self._report(error)
+        return None
 
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if not self._follows:
@@ -205,9 +207,9 @@ class Observer:
             self._report(error)
 
     def _before_step(self, optimizer: Optimizer) -> None:
+        if "gradients" in self.needs or "updates" in self.needs or self._factors.layers:
+            self._subject.look()  # before the groups are parted for this step
         self._factors.before(optimizer)
-        if "gradients" in self.needs or "updates" in self.needs:
-            self._subject.look()
         if "gradients" in self.needs:
             self._gradients = {**self._gradients, **self._reduced_gradients()}
         if "updates" in self.needs:

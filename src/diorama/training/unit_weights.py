@@ -165,9 +165,9 @@ def forget(place: Place, memory: Tensor, index: Index, weights: Tensor) -> None:
 
 def tied(subject: Subject, names: list[str]) -> str:
     """Where else parameters stand in the model, as the end of a sentence; empty where nowhere."""
-    every = dict(subject.model.named_parameters(remove_duplicate=False))
-    mine = {id(every[name]) for name in names if name in every}
-    others = [name for name, parameter in every.items() if id(parameter) in mine and name not in names]
+    mine = {id(Place(name).find(subject)): name for name in names}
+    every = subject.model.named_parameters(remove_duplicate=False)
+    others = [name for name, p in every if id(p) in mine and name not in names and name.replace("_orig_mod.", "") not in names]
     return f"; these weights are shared, so it holds for {', '.join(others)} too" if others else ""
 
 

@@ -19,28 +19,37 @@ class OptimizerValue(Command):
     """Set one of the optimizer's other values, such as momentum or weight decay.
 
     *Meaning* pairs are set one by one: ``betas.0``, ``betas.1``. The learning rate has its own command, which
-    schedulers don't overwrite.
+    schedulers don't overwrite. ``layer`` gives a layer, with all that is in it, a value of its own: within each step of the optimizer, after
+    which its groups are as they were; of layers within each other the inner one's counts.
     """
 
     setting: str = knob("momentum", "Which value: momentum, weight_decay, eps, betas.0, …", main=True)
     value: float = knob(0.0, "What it is set to.", main=True)
+    layer: str | None = knob(None, "Of which layer alone; of all weights when left out.", kind="layer")
     group: int | None = knob(None, "Which parameter group; all when left out.", kind="integer", low=0)
 
     def apply(self, training: Controls) -> Applied:
-        """Set it in the groups."""
+        """Set it in the groups, or for the layer."""
         if self.setting == "lr":
             raise UsageError("the learning rate is set by the command learning_rate, which schedulers don't overwrite")
         if not math.isfinite(self.value) or self.value < 0:
             raise UsageError(f"{self.setting} wants a finite number of at least 0, got {self.value!r}")
         if self.setting in ("momentum", "betas.0", "betas.1", "alpha", "rho") and self.value >= 1:
             raise UsageError(f"{self.setting} wants a number below 1, got {self.value!r}")
-        groups = training.groups(self.group)
+        groups = training.groups(self.group) if self.layer is None else training.groups_of(self.layer, self.group)
         for group in groups:
             if self.setting not in group.values():
                 raise not_found("optimizer value", self.setting, group.values())
             if isinstance(group.values()[self.setting], bool):
                 raise NotApplicable(f"{self.setting} is a switch, which cannot be changed while training")
-        old = f"{float(groups[0].values()[self.setting]):.6g}"
+        old = float(groups[0].values()[self.setting])
+        if self.layer is not None:
+            before = training.factors.layers.get(self.layer, {}).get(self.setting)
+            training.set_layer(self.layer, self.setting, self.value)
+            undo = Settings(
+                [Setting((self.setting, self.layer), partial(training.set_layer, self.layer, self.setting), before, self.value)]
+            )
+            return self._applied(f"{self.setting} of {self.layer}", old if before is None else before, undo)
         numbers = range(len(groups)) if self.group is None else [self.group]
         undo = Settings(
             Setting(
@@ -51,4 +60,7 @@ class OptimizerValue(Command):
         for group in groups:
             group.set(self.setting, self.value)
         training.tell_optimizer()
-        return Applied(old, f"{self.value:.6g}", f"{self.setting} {old} → {self.value:.6g}", undo)
+        return self._applied(self.setting, old, undo)
+
+    def _applied(self, what: str, old: float, undo: Settings) -> Applied:
+        return Applied(f"{old:.6g}", f"{self.value:.6g}", f"{what} {old:.6g} → {self.value:.6g}", undo)
