@@ -30,7 +30,7 @@ test: browser check ## everything that must hold
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/test_house.py --ignore tests/web/test_node.py
 
 sweep: browser page ## many more generated runs and networks than `make test` draws
-	DIORAMA_SWEEP=1000 $(BIN)/python -m pytest -n 2 tests/faults/test_hostile_runs.py tests/laws/test_drawn_models.py tests/laws/test_healthy_trainings.py
+	DIORAMA_SWEEP=1000 $(BIN)/python -m pytest -n 2 tests/faults/test_hostile_runs.py tests/laws/test_drawn_models.py tests/laws/test_drawn_surgery.py tests/laws/test_healthy_trainings.py
 
 bench: page ## ratios against the limits and the peers
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[bench]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -134,6 +135,76 @@ class Fixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.conv(x).view(-1, 144))
+
+
+class Branches(nn.Module):
+    """A net of maps drawn at random: each step makes a map out of those before it, by a convolution (plain, depthwise, grouped),
+    a norm, a sum, a concatenation, a gate, a pooling or a rectifier; a head over all that nothing reads."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        draw = random.Random(seed)
+        self.layers, self.plan = nn.ModuleDict(), [("conv", 0)]
+        self.layers["0"] = nn.Conv2d(1, draw.choice((4, 6)), 3, padding=1)
+        widths, unread = [1, self.layers["0"].out_channels], {1}
+        for number in range(1, draw.randint(7, 12)):
+            source = draw.randrange(1, len(widths)) if draw.random() < 0.4 else len(widths) - 1
+            width, kind = widths[source], draw.choice(KINDS)
+            others = [k for k in range(1, len(widths)) if widths[k] == width and k != source]
+            read = {source}
+            if kind == "sum" and not others or kind == "cat" and (len(widths) < 3 or width > 12):
+                kind = "conv"
+            if kind == "sum":
+                read.add(draw.choice(others))
+            elif kind == "cat":
+                read.add(draw.randrange(1, len(widths)))
+                width = sum(widths[k] for k in sorted(read)) if len(read) == 2 else width
+                kind = "cat" if len(read) == 2 else "relu"
+            elif kind in ("conv", "pointwise", "grouped"):
+                width = draw.choice((4, 6, 8))
+            kind = "conv" if kind == "grouped" and widths[source] % 2 else kind
+            made = self._made(kind, widths[source], width)
+            if made is not None:
+                self.layers[str(number)] = made
+            self.plan.append((kind, *sorted(read)))
+            unread = (unread - read) | {len(widths)}
+            widths.append(width)
+        self.ends = sorted(unread)
+        self.flat = draw.random() < 0.5
+        self.fc = nn.Linear(sum(widths[k] for k in self.ends) * (4 if self.flat else 1), 3)
+
+    @staticmethod
+    def _made(kind: str, width: int, out: int) -> nn.Module | None:
+        return {
+            "conv": lambda: nn.Conv2d(width, out, 3, padding=1), "pointwise": lambda: nn.Conv2d(width, out, 1, bias=False),
+            "depthwise": lambda: nn.Conv2d(width, width, 3, padding=1, groups=width), "grouped": lambda: nn.Conv2d(width, out, 1, groups=2),
+            "batch_norm": lambda: nn.BatchNorm2d(width), "group_norm": lambda: nn.GroupNorm(2 if width % 2 == 0 else 1, width),
+            "instance_norm": lambda: nn.InstanceNorm2d(width, affine=True), "layer_norm": lambda: nn.GroupNorm(1, width),
+            "prelu": lambda: nn.PReLU(width), "gate": lambda: nn.Linear(width, width),
+        }.get(kind, lambda: None)()
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for number, (kind, *read) in enumerate(self.plan):
+            first = maps[read[0]]
+            if kind == "sum":
+                maps.append(first + maps[read[1]])
+            elif kind == "cat":
+                maps.append(torch.cat([first, maps[read[1]]], 1))
+            elif kind == "gate":
+                maps.append(first * torch.sigmoid(self.layers[str(number)](first.mean((2, 3))))[:, :, None, None])
+            elif kind in ("relu", "tanh"):
+                maps.append(getattr(torch, kind)(first))
+            elif kind == "pool":
+                maps.append(F.avg_pool2d(first, 3, 1, 1))
+            else:
+                maps.append(self.layers[str(number)](first))
+        found = torch.cat([maps[k] for k in self.ends], 1)
+        return self.fc(F.adaptive_avg_pool2d(found, 2 if self.flat else 1).flatten(1))
+
+
+KINDS = ("conv", "conv", "pointwise", "depthwise", "grouped", "batch_norm", "batch_norm", "group_norm", "instance_norm", "layer_norm", "prelu",
+         "gate", "sum", "sum", "sum", "cat", "cat", "relu", "tanh", "pool")
 
 
 def dense() -> nn.Module:

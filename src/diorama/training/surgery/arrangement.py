@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
 from ...model.tracks import Whole
-from .widths import Role, Widths
+from .widths import Along, Role, Widths
 
 NEW = -1
 """In an order: a place that held nothing before."""
@@ -117,44 +117,45 @@ def without(widths: Widths, layer: str, units: Iterable[int]) -> Arrangement:
 
 
 def _arranged(
-    widths: Widths, layer: str, change: Callable[[Whole], tuple[Whole, NDArray[np.int64]]], sets: int
+    widths: Widths, layer: str, change: Callable[[Along], tuple[Whole, NDArray[np.int64]]], sets: int
 ) -> Arrangement:
     weights: dict[str, dict[int, Order]] = {}
     survivors: dict[str, dict[int, dict[int, Whole]]] = {}
     for use in widths.found():
         old, fresh = change(use.units)
-        if len(old) == len(use.units):
+        if len(old) == len(use.units.sets):
             continue
         weights.setdefault(use.name, {})[use.axis] = Order(use.role, old, fresh)
-        places = {unit: np.flatnonzero(use.units == unit) for unit in np.unique(use.units).tolist()}
+        places = {unit: np.flatnonzero(use.units.sets == unit) for unit in np.unique(use.units.sets).tolist()}
         survivors.setdefault(use.name, {})[use.axis] = {
             unit: own for unit, own in places.items() if not sets or len(own) == fresh.shape[1]
         }
     layers = {}
     for name, along in widths.layers.items():
         if along is not None:
-            old, _fresh = change(widths.rooted(along))
+            old, _fresh = change(widths.along(along))
             if len(old) != len(along):
                 layers[name] = old
     groups = {}
     for path, own in widths.groups:
-        old, _fresh = change(widths.rooted(own))
+        old, _fresh = change(widths.along(own))
         if len(old) != len(own):
             groups[path] = len(old)
     return Arrangement(layer, weights, layers, survivors, groups, sets)
 
 
-def _with_more(units: Whole, last: int, sets: int) -> tuple[Whole, NDArray[np.int64]]:
-    """After each run of places of a unit so many more of the same length."""
+def _with_more(units: Along, last: int, sets: int) -> tuple[Whole, NDArray[np.int64]]:
+    """After each run of places of a set so many more of the same length; a run ends where its first member comes again."""
     old: list[int] = []
     fresh: list[list[int]] = [[] for _ in range(sets)]
     place = 0
-    while place < len(units):
-        end = place
-        while end < len(units) and (units[end] == last) == (units[place] == last):
+    whole, members = units.sets.tolist(), units.members.tolist()
+    while place < len(whole):
+        end = place + 1
+        while end < len(whole) and whole[end] == whole[place] and not (members[end] == members[place] != members[end - 1]):
             end += 1
         old += range(place, end)
-        if units[place] == last:
+        if whole[place] == last:
             for own in fresh:
                 own += range(len(old), len(old) + end - place)
                 old += [NEW] * (end - place)
@@ -162,8 +163,8 @@ def _with_more(units: Whole, last: int, sets: int) -> tuple[Whole, NDArray[np.in
     return np.array(old, np.int64), np.array(fresh, np.int64)
 
 
-def _with_less(units: Whole, gone: set[int]) -> tuple[Whole, NDArray[np.int64]]:
-    return np.flatnonzero(~np.isin(units, list(gone))), np.zeros((0, 0), np.int64)
+def _with_less(units: Along, gone: set[int]) -> tuple[Whole, NDArray[np.int64]]:
+    return np.flatnonzero(~np.isin(units.sets, list(gone))), np.zeros((0, 0), np.int64)
 
 
 def _listed(units: Sequence[int], most: int = 8) -> str:

@@ -164,7 +164,9 @@ def _found(
             refused.append(error)
         if not widths.ambiguous:
             break
-    raise refused[0]
+    if isinstance(refused[0], UsageError) or "nearest" in str(refused[0]):
+        raise refused[0]
+    raise NotApplicable(f"{refused[0]}; nearest: {widths.nearest()}")
 
 
 def _alike(one: Arrangement, other: Arrangement) -> bool:

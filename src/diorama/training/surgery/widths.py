@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,21 +33,28 @@ _MIXED = named("softmax", "along")
 _SAME = named("cast", "handed_on") | frozenset(("transpose", "permute", "t", "T", "mT", "view", "reshape", "unsqueeze", "squeeze"))
 
 
+class Along(NamedTuple):
+    """The units along an axis: ``sets[place]`` is the set that comes and goes together, ``members[place]`` the unit of it."""
+
+    sets: Whole
+    members: Whole
+
+
 @dataclasses.dataclass(frozen=True)
 class Use:
-    """An axis of a weight or buffer along which units lie: ``units[place]`` is the unit there."""
+    """An axis of a weight or buffer along which units lie."""
 
     name: str
     axis: int
-    units: Whole
+    units: Along
     role: Role
 
 
 class Widths(Recurrence, Tracks):
     """The units along every axis of a pass, which weights hang on them and why some cannot change in number.
 
-    *Meaning* units that must come and go together are one: those that a residual sum joins, the units of a head, one
-    of each group of a convolution, all of a group that is normalized together.
+    *Meaning* units that a residual sum joins are one. Sets of units come and go together: the units of a head, one of
+    each group of a convolution, all of a group that is normalized together.
     """
 
     def __init__(self, model: nn.Module, axes: Mapping[str, int], split: Split = "leading") -> None:
@@ -63,6 +70,10 @@ class Widths(Recurrence, Tracks):
         """Modules that normalize groups of channels, with the channels."""
         self.cells: dict[str, Whole] = {}
         """By recurrent module, the units of each of its layers and directions."""
+        self.pairs: list[tuple[int, int]] = []
+        """Units that come and go together."""
+        self._sets: dict[int, int] = {}
+        self._reasons: dict[int, str] = {}
         self.from_weights: set[int] = set()
         self.ambiguous = False
         """Whether an axis of units was split in two."""
@@ -104,12 +115,20 @@ class Widths(Recurrence, Tracks):
     def merged(self, *sets: Whole) -> None:
         """The units of each set come and go together."""
         for units in sets:
-            flat = units.reshape(-1)
-            self.join(flat[:-1], flat[1:])
+            flat = units.reshape(-1).tolist()
+            self.pairs += zip(flat[:-1], flat[1:], strict=True)
 
-    def rooted(self, units: Whole) -> Whole:
-        """The units that stand for all that move with these."""
-        return np.array([self.root(unit) for unit in units.tolist()], np.int64)
+    def along(self, units: Whole) -> Along:
+        """The sets and the members along an axis, after the pass."""
+        members = [self.root(unit) for unit in units.tolist()]
+        return Along(np.array([self._set(unit) for unit in members], np.int64), np.array(members, np.int64))
+
+    def _set(self, unit: int) -> int:
+        """The unit that stands for the set of a unit."""
+        unit = self.root(unit)
+        while (other := self._sets.get(unit, unit)) != unit:
+            unit = other
+        return unit
 
     def _where(self) -> str:
         here = self.trail.here if self.trail is not None else ""
@@ -328,11 +347,18 @@ class Widths(Recurrence, Tracks):
         for tensor in tensors_in(output):
             for units in self.of(tensor):
                 self.hold("they are the model's answer, whose width the loss and the labels count on", units)
+        for pair in self.pairs:
+            one, other = (self._set(unit) for unit in pair)
+            self._sets[other] = one
+        for unit, why in self.held.items():
+            self._reasons.setdefault(self._set(unit), why)
+        for unit in self.born:
+            self._reasons.setdefault(self._set(unit), "a padding gives some of them, whose width is fixed")
 
     # What was found.
 
     def places(self, layer: str) -> Whole:
-        """The unit at each place of a layer. *Raises* NotFound, NotApplicable where the layer's units are not known."""
+        """The set of the unit at each place of a layer. *Raises* NotFound, NotApplicable where the layer's units are not known."""
         along = self.layers.get(layer)
         if along is None:
             known = layer_modules(self.model)
@@ -341,23 +367,19 @@ class Widths(Recurrence, Tracks):
             raise NotApplicable(
                 f"the units of {layer!r} are the model's input, or cannot be followed through its ops; nearest: {self.nearest()}"
             )
-        return self.rooted(along)
+        return self.along(along).sets
 
     def reason(self, unit: int) -> str:
-        """Why the number of a unit's kind cannot change; empty where it can."""
-        if not hasattr(self, "_reasons"):
-            self._reasons: dict[int, str] = {}
-            for raw, why in self.held.items():
-                self._reasons.setdefault(self.root(raw), why)
-            for raw in self.born:
-                self._reasons.setdefault(self.root(raw), "a padding gives some of them, whose width is fixed")
+        """Why a set of units cannot come or go; empty where it can."""
         return self._reasons.get(unit, "")
 
     def nearest(self, most: int = 4) -> str:
         """The layers whose units can be added or removed, in words."""
+        known = layer_modules(self.model)
         can = [
             name for name, along in self.layers.items()
-            if along is not None and any(not self.reason(unit) for unit in self.rooted(along).tolist())
+            if along is not None and name in known and next(known[name].parameters(), None) is not None
+            and any(not self.reason(unit) for unit in self.along(along).sets.tolist())
         ]
         more = f" and {len(can) - most} more" if len(can) > most else ""
         return ", ".join(map(repr, can[:most])) + more if can else "no layer of this model"
@@ -365,7 +387,7 @@ class Widths(Recurrence, Tracks):
     def found(self) -> list[Use]:
         """Every axis of every weight and buffer along which units lie."""
         return [
-            Use(name, axis, self.rooted(units), self._role(set(units.tolist()))) for (name, axis), units in self.uses.items()
+            Use(name, axis, self.along(units), self._role(set(units.tolist()))) for (name, axis), units in self.uses.items()
         ]
 
     def _role(self, units: set[int]) -> Role:

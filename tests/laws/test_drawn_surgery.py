@@ -1,0 +1,59 @@
+"""Surgery on networks drawn at random: it works to rounding, or is refused before anything changes."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+
+import grown
+import torch
+from torch import nn
+
+import diorama
+from diorama.model.axes import tensors_in
+from diorama.training.surgery.trial import answers
+from diorama.training.surgery.units import add_units, remove_units
+
+DRAWS = 40 if os.environ.get("DIORAMA_SWEEP") else 8
+REFUSALS = ("GroupNorm", "come in sets of", "the model's answer", "followed", "group")
+"""What a refusal may say of these networks."""
+
+
+def _drawn(seed: int) -> tuple[nn.Module, torch.Tensor, str, int]:
+    """A network, inputs, one of its layers with weights, and how many units."""
+    model, x = grown.made(lambda: grown.Branches(seed), grown.images)
+    draw = random.Random(1000 + seed)
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear) and name != "fc"]
+    return model, x, draw.choice(layers), draw.randint(1, 4)
+
+
+def test_surgery_on_drawn_networks() -> None:
+    """Four of five take new units without another answer and give them back to the bit; the others say why, and are as before."""
+    worked, refused = 0, []
+    for seed in range(DRAWS):
+        model, x, layer, count = _drawn(seed)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        want = {mode: answers(model, x, mode) for mode in ("eval", "train")}
+        try:
+            try:
+                done = add_units(model, x, layer, count)
+            except diorama.UsageError as error:  # units that come in sets: the nearest that it names
+                done = add_units(model, x, layer, int(re.findall(r"nearest: (\d+)", str(error))[0]))
+        except diorama.NotApplicable as error:
+            refused.append(f"{seed} {layer}: {error}")
+            assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+            continue
+        for mode, whole in want.items():
+            for one, other in zip(whole, answers(model, x, mode), strict=True):
+                assert (one - other).abs().max() < 1e-5 * one.abs().max(), (seed, layer, mode)
+        loss = sum(part.square().sum() for part in tensors_in(model.train()(x)))
+        loss.backward()
+        model.zero_grad()
+        remove_units(model, x, layer, done.units)
+        now = model.state_dict()
+        assert all(torch.equal(now[name], tensor) for name, tensor in before.items() if "running" not in name and "num_" not in name), seed
+        worked += 1
+    assert worked >= 0.8 * DRAWS, refused
+    assert all(any(word in text for word in REFUSALS) for text in refused), refused
+
