@@ -23,6 +23,7 @@ from diorama.scene import Scene
 
 CASES: dict[str, dict[str, Any]] = {
     "influence": {"data": "probe"}, "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
+    "levels": {"layer": "reads.l0"}, "matches": {"layer": "reads.l0", "example": 2, "span": "3:5", "threshold": 0.05},
     "gates": {"layer": "reads.l0", "example": 3},
     "projection": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
@@ -30,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
-OF_TEXTS = ("attention", "gates", "heads", "lens", "patching", "properties", "saturation", "translators")
+OF_TEXTS = ("attention", "gates", "heads", "lens", "levels", "matches", "patching", "properties", "saturation", "translators")
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""

@@ -16,11 +16,11 @@ import msgspec
 from .errors import UsageError, not_found
 
 Kind = Literal[
-    "number", "integer", "flag", "choice", "units", "examples", "text", "numbers",
+    "number", "integer", "flag", "choice", "units", "examples", "span", "text", "numbers",
     "layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell",
 ]
-"""What a knob holds; "units" are the numbers of several of a layer's, "examples" those of a data set. The kinds after "numbers" are
-names resolved in the scene; None lets the view choose."""
+"""What a knob holds; "units" are the numbers of several of a layer's, "examples" those of a data set, "span" is 4:12 as slices have it.
+The kinds after "numbers" are names resolved in the scene; None lets the view choose."""
 
 SCENE_KINDS = ("layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell")
 
@@ -68,9 +68,26 @@ class Knob:
             return str(value)
         if self.kind == "units":
             return self._units(value)
+        if self.kind == "span":
+            return self._span(value)
         if not isinstance(value, str):
             raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}")
         return value
+
+    def _span(self, value: Any) -> str | None:
+        """From the first to behind the last as one text, ``4:12``; of a brush the whole numbers between its ends."""
+        parts = value.split(":") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+        if value == "" and self.optional:
+            return None
+        try:
+            first, last = (float(part) for part in parts)
+            brushed = not first.is_integer() or not last.is_integer()
+            low, high = (math.ceil(first), math.floor(last) + 1) if brushed else (int(first), int(last))
+        except (TypeError, ValueError, OverflowError):
+            low = high = -1
+        if not 0 <= low < high < 1 << 40:
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {str(value)[:60]!r}")
+        return f"{low}:{high}"
 
     def _units(self, value: Any) -> str:
         """Numbers as one text: ``3,9``."""
@@ -109,6 +126,7 @@ class Knob:
             "number": "a number", "integer": "a whole number", "flag": "yes or no", "text": "text",
             "units": "numbers of units, as [3, 9] or '3,9'", "examples": "numbers of examples, as [3, 14] or '3,14,20-40'",
             "numbers": "numbers, as [0, 100] or '0,100'",
+            "span": "a span from its first place to behind its last, as (4, 12) or '4:12'",
         }.get(self.kind, f"a {self.kind}")
         if self.low is not None and self.high is not None:
             noun += f" from {self.low:g} to {self.high:g}"

@@ -72,6 +72,21 @@ def told(scene: Scene) -> list[str]:
     return [one.name for one in scene.layers if one.loop or (one.sequence and one.each)]
 
 
+def readable(scene: Scene) -> str:
+    """The layer whose states say most of a text: the last recurrent one, else the widest inside; empty where there is none."""
+    if len(scene.layers.stepwise):
+        return parts(scene, scene.layers.stepwise[-1].path)[0].name
+    good = told(scene)
+    sizes = {getattr(kind, "size", None) for kind in scene.kinds.values()}
+    inner = [
+        one for one in scene.layers if one.name in good and one.leaf and one.weight is not None
+        and not one.kind.startswith("Embedding") and one.units not in sizes
+    ]
+    # The hidden layer of a transformer's MLP is its widest.
+    best = max(inner or [scene.layers[name] for name in good], key=lambda one: one.units, default=None)
+    return best.name if best is not None else ""
+
+
 def bare(name: str) -> str:
     """The recurrent layer that one of several calls of a module or cell belongs to: ``rnn.l0`` for ``rnn#2.l0``."""
     return re.sub(r"#\d+(?=\.l\d|$)", "", name)

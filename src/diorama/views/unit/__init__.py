@@ -23,6 +23,7 @@ ROOM = Room(
         Place("inversion", columns=6, rows=5),
         Place("cells", columns=12, rows=6),
         Place("gates", columns=12, rows=6),
+        Place("matches", columns=12, rows=6),
     ),
     input=(
         Place("latent", columns=12, rows=5),
@@ -34,6 +35,7 @@ ROOM = Room(
         Place("replacement", columns=6, rows=4),
         Place("cells", columns=12, rows=6),
         Place("gates", columns=12, rows=6),
+        Place("matches", columns=12, rows=6),
     ),
     openings=(
         # What goes through a few numbers is seen on their plane.

@@ -21,7 +21,7 @@ from ...derive.derivations.properties import PATTERN, SHIFTS, shifts
 from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
-from ...scene.states import hidden, states, told
+from ...scene.states import hidden, readable, states, told
 from .. import texts
 from ..view import View
 
@@ -97,17 +97,12 @@ class Cells(View):
         yield self._drawn(scene, selection, layer, cell, offered)
 
     def _layer(self, scene: Scene, selection: Selection) -> Layer:
-        good, kind = set(told(scene)), texts.kind(scene)
+        good = set(told(scene))
         chosen = next((key for key in (selection.one("unit"), selection.one("layer")) if key is not None and key.name in good), None)
         if self.layer is None and chosen is None:
             if len(scene.layers.stepwise):
                 return scene.layers.stepwise[0]
-            inner = [
-                one for one in scene.layers if one.name in good and one.leaf and one.weight is not None
-                and not one.kind.startswith("Embedding") and one.units != kind.size
-            ]
-            # The hidden layer of a transformer's MLP is its widest.
-            return max(inner or [scene.layers[name] for name in told(scene)], key=lambda one: one.units)
+            return scene.layers[readable(scene)]
         return scene.layer(self.layer, selection, lambda one: one.name in good, wanted="layer that answers at each token")
 
     def _given(self, layer: Layer, selection: Selection) -> int | None:

@@ -1,0 +1,113 @@
+"""Phrases of a corpus in which the same cells of a layer are on together: levels, chosen cells, and the search."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+STEPS = 200
+"""So many thresholds lie between 0 and the layer's scale: a level is the number of those that a value reaches."""
+
+Levels = NDArray[np.uint8]
+Places = NDArray[np.int64]
+
+
+def levels_of(values: NDArray[np.floating[Any]], scale: float) -> Levels:
+    """How many of the thresholds 0, 1/200, … 1 of the scale each value reaches; none where it is not a number."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        reached = np.floor(np.nan_to_num(values.astype(np.float64), nan=-1.0) * (STEPS / scale)) + 1
+    found: Levels = np.clip(reached, 0, STEPS + 1).astype(np.uint8)
+    return found
+
+
+def level(threshold: float) -> int:
+    """The least level of a value that is at or over a threshold, a share of the scale."""
+    return round(threshold * STEPS) + 1
+
+
+def chosen(levels: Levels, start: int, stop: int, threshold: float, sharp: bool) -> Places:
+    """The cells that are on through the whole of a span of one text's (cells, tokens), and if wanted off just before and behind."""
+    on = levels >= level(threshold)
+    found = on[:, start:stop].all(1)
+    if sharp:
+        found &= ~on[:, start - 1] if start else True
+        found &= ~on[:, stop] if stop < on.shape[1] else True
+    return np.flatnonzero(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A search for the stretches of a corpus over which some cells are on together.
+
+    *Meaning* a stretch is as long as it can be for the cells that are on through all of it, and no cell more is. Stretches with a
+    larger share of the cells come first, then those whose length is closer to the span's, then by their place; what overlaps the span
+    itself or a better stretch is left out.
+    """
+
+    levels: Levels
+    """Of the corpus, (cells, examples, tokens)."""
+    cells: Places
+    threshold: float
+    length: int
+    limit: int
+    own: tuple[int, int, int] | None = None
+    """The example, start and end of the span itself, where it lies in the corpus."""
+
+    def found(self) -> dict[str, NDArray[Any]]:
+        """The best matches: ``example``, ``start``, ``end`` (behind the last token) and ``score``, the share of the cells."""
+        tokens = self.levels.shape[2]
+        starts, stops, shares = self._best() if len(self.cells) else (np.zeros(0, np.int64),) * 3
+        return {
+            "example": starts // tokens if tokens else starts, "start": starts % tokens if tokens else starts,
+            "end": stops - starts + (starts % tokens if tokens else starts), "score": shares / max(1, len(self.cells)),
+        }
+
+    def _best(self) -> tuple[Places, Places, Places]:
+        on = self._on()
+        count = on.sum(0, dtype=np.uint16)
+        taken = np.zeros(on.shape[1], bool)
+        if self.own is not None:
+            first = self.own[0] * self.levels.shape[2]
+            taken[first + self.own[1] : first + self.own[2]] = True
+        found: list[tuple[int, int, int]] = []
+        for share in range(len(on), 0, -1):
+            starts, stops = self._stretches(on, np.flatnonzero(count >= share), share)
+            order = np.lexsort((starts, np.abs(stops - starts - self.length)))
+            for start, stop in zip(starts[order].tolist(), stops[order].tolist(), strict=True):
+                if not taken[start:stop].any():
+                    taken[start:stop] = True
+                    found.append((start, stop, share))
+                    if len(found) == self.limit:
+                        break
+            if len(found) == self.limit:
+                break
+        return tuple(np.array(found, np.int64).reshape(-1, 3).T)  # type: ignore[return-value]
+
+    def _on(self) -> NDArray[np.bool_]:
+        """Where each of the cells is on, (cells, all tokens one text behind the other)."""
+        least = level(self.threshold)
+        return np.stack([self.levels[cell].reshape(-1) >= least for cell in self.cells])
+
+    def _stretches(self, on: NDArray[np.bool_], where: Places, share: int) -> tuple[Places, Places]:
+        """The longest stretches over which just so many cells are on together, among the places where as many are on."""
+        if not len(where):
+            return where, where
+        tokens = self.levels.shape[2]
+        border = (where // tokens + 1) * tokens
+        if share == len(on):
+            # All are on wherever enough are: stretches are runs of such places.
+            begins = np.flatnonzero(np.diff(where, prepend=-2) != 1)
+            begins = np.union1d(begins, np.flatnonzero(where % tokens == 0))
+            return where[begins], where[np.append(begins[1:], len(where)) - 1] + 1
+        ends = np.empty((len(on), len(where)), np.int64)
+        for row, cell in enumerate(on):
+            off = np.append(np.flatnonzero(~cell), on.shape[1])
+            ends[row] = np.minimum(off[np.searchsorted(off, where)], border)
+        ends.partition((len(on) - share - 1, len(on) - share), axis=0)
+        more, stop = ends[len(on) - share - 1], ends[len(on) - share]
+        before = np.concatenate([[-1], np.where((np.diff(where) == 1) & (where[1:] % tokens != 0), stop[:-1], -1)])
+        good = (more < stop) & (before < stop)
+        return where[good], stop[good]

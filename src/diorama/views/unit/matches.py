@@ -1,0 +1,207 @@
+"""A phrase of a text, the cells that are on through it, and where in the corpus the same cells are on together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.colour import symmetric
+from ...core.errors import UsageError
+from ...core.knobs import knob
+from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table, Text
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection, number_key
+from ...data.kinds import Tokens
+from ...derive.derivations.matches import bounds
+from ...derive.phrases import Search, chosen, levels_of
+from ...scene import Scene
+from ...scene.states import hidden, readable, told
+from .. import texts
+from ..view import View
+
+COLOURED, FAINT = 12, 40
+"""So many chosen cells are drawn in colour, and so many others."""
+NEAR = 24
+"""So many tokens on both sides of a match are shown."""
+
+
+class Matches(View):
+    """Choose a phrase: the cells that are on through it, and the phrases of the corpus in which the same cells are on together.
+
+    *Meaning* each line is what one cell says along the text; those at or over the threshold through the whole phrase are coloured. Below
+    stand the stretches of all texts over which the same cells are on together, those of most cells first: what they have in common
+    is what the cells may stand for. Choose the phrase by its tokens, by brushing the lines, or as ``span``.
+    *Error* none: the search finds what comparing every stretch of every text would find, with values in 200 steps.
+    *Cost* one forward pass of the probe set for a layer's first search, which is kept; after that a fraction of a second.
+    *Source* Strobelt et al. 2018, LSTMVis.
+    """
+
+    title = "Matches"
+    question = "Where else in the texts are the same cells on?"
+    family = "features"
+    papers = ("Strobelt et al. 2018, arXiv:1606.07461",)
+    rows = ("A6", "B2")
+    follows = ("layer", "example", "token")
+    input = True
+    demo = "text"
+
+    layer: str | None = knob(None, "The layer; the chosen one, or the last recurrent one, when left open.", kind="layer")
+    span: str | None = knob(
+        None, "The phrase, from its first token to behind its last; the chosen tokens, or a word, when left open.", kind="span", main=True
+    )
+    threshold: float = knob(0.3, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0, main=True)
+    sharp: bool = knob(False, "Choose only cells that are off just before the phrase and just behind it.")
+    limit: int = knob(50, "How many matches are shown.", low=1, high=2000)
+    around: int = knob(200, "How many tokens of the text are shown.", low=2, high=4000)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs texts, and a layer that answers at each token."""
+        if not any(isinstance(kind, Tokens) for kind in scene.kinds.values()):
+            return "it looks for phrases of texts, and the inputs are no tokens"
+        return None if told(scene) else "it compares what a layer says at each token, and no layer does"
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """The phrase with its cells; then with its matches."""
+        seen = self._seen(scene, selection)
+        for stage in scene.derive("levels", layer=seen.layer).stream():
+            if not stage.final:
+                yield stage.progress
+        scale, levels = float(stage.value["scale"]), stage.value["levels"]
+        start, stop = seen.span
+        cells = chosen(levels_of(seen.values, scale), start, stop, self.threshold, self.sharp)
+        if seen.example is None:
+            found: Any = Search(levels, cells, self.threshold, stop - start, self.limit).found()
+        else:
+            found = scene.derive(
+                "matches", layer=seen.layer, example=seen.example, span=f"{start}:{stop}", threshold=self.threshold, sharp=self.sharp,
+                limit=self.limit,
+            ).value
+            cells = found["cells"]
+        yield self._drawn(scene, selection, seen, cells, scale, found)
+
+    def _seen(self, scene: Scene, selection: Selection) -> Seen:
+        good = set(told(scene))
+        named = self.layer is not None or any(key.name in good for kind in ("unit", "layer") if (key := selection.one(kind)) is not None)
+        layer = scene.layer(self.layer, selection, lambda one: one.name in good, wanted="layer that answers at each token").name
+        layer = layer if named else readable(scene)
+        current = scene.current(selection)
+        values = hidden(scene, layer, current.x)[0].double().numpy()
+        tokens = texts.tokens(current.shown)[: values.shape[1]]
+        if len(tokens) != values.shape[1]:
+            raise UsageError(f"{layer} answers at {values.shape[1]} places, and the text has {len(tokens)} tokens; choose another layer")
+        places = [place for key in selection.all("token") for place in key.numbers if place < len(tokens)]
+        span = (min(places), max(places) + 1) if places else _word(tokens)
+        if self.span is not None:
+            span = bounds(self.span, len(tokens))
+        return Seen(layer, current.label, current.index, tokens, values, span)
+
+    def _drawn(self, scene: Scene, selection: Selection, seen: Seen, cells: Any, scale: float, found: Any) -> Picture:
+        start, stop = seen.span
+        first = min(max(0, (start + stop - self.around) // 2), max(0, len(seen.tokens) - self.around))
+        last = min(len(seen.tokens), max(stop, first + self.around))
+        first = min(first, start)
+        level = round(self.threshold * 200) / 200 * scale
+        on = (seen.values[cells] >= level).mean(0) if len(cells) else np.zeros(len(seen.tokens))
+        marks: list[Node] = [
+            Text(
+                tokens=tuple(seen.tokens[first:last]), values=on[first:last], limits=symmetric(on, 1.0),
+                characters=texts.single(seen.tokens), keys=tuple(number_key("token", k) for k in range(first, last)),
+                title="The text, by the share of the cells that are on",
+            ),
+            _lines(seen, cells, level, (first, last)),
+        ]
+        phrase = _shown(seen.tokens[start:stop])
+        words = f"The phrase “{phrase}” of {seen.label}, tokens {start} to {stop - 1}, in {seen.layer}"
+        if len(cells):
+            marks.append(_table(scene, found))
+            words += f": {len(cells)} of {len(seen.values)} cells are on, at {level:.3g} or more, through all of it. "
+            words += "The table holds the stretches over which the same cells are on together, most cells first."
+        else:
+            words += f": no cell is at {level:.3g} or more through all of it. Lower the threshold, or choose a shorter phrase."
+        note = f"tokens {first} to {last - 1} of {len(seen.tokens)}" if last - first < len(seen.tokens) else ""
+        return self.picture(scene, selection, f"Where the cells of “{phrase}” are on", Group(children=tuple(marks)), words, note=note)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A text, what a layer says along it, and the phrase."""
+
+    layer: str
+    label: str
+    example: int | None
+    tokens: list[str]
+    values: NDArray[np.float64]
+    """(cells, tokens)."""
+    span: tuple[int, int]
+
+
+def _word(tokens: list[str]) -> tuple[int, int]:
+    """The first word from the middle of a text on, or the token there."""
+    for start in range(len(tokens) // 2, len(tokens)):
+        if tokens[start].isalpha() and (not start or not tokens[start - 1].isalpha()):
+            stop = start
+            while stop < len(tokens) and tokens[stop].isalpha() and texts.single(tokens[start : stop + 1]):
+                stop += 1
+            if stop - start > 2:
+                return start, stop
+    middle = len(tokens) // 2
+    return middle, middle + 1
+
+
+def _shown(tokens: list[str]) -> str:
+    """A phrase on one line, its middle left out where it is long."""
+    text = "".join(tokens) if texts.single(tokens) else " ".join(token.strip() or token for token in tokens)
+    text = text.replace("\n", "↵").replace("\t", "⇥")
+    return text if len(text) <= 40 else f"{text[:20]}…{text[-19:]}"
+
+
+def _lines(seen: Seen, cells: Any, level: float, part: tuple[int, int]) -> Lines:
+    """What the cells say along the text: the chosen in colour, some others faint, and the threshold."""
+    first, last = part
+    x = np.arange(first, last, dtype=float)
+    strong = sorted(cells.tolist(), key=lambda cell: -float(np.nan_to_num(seen.values[cell, seen.span[0] : seen.span[1]]).mean()))[:COLOURED]
+    others = [cell for cell in range(len(seen.values)) if cell not in set(cells.tolist())][:FAINT]
+    # The others are the ground behind the threshold, and bear its name and colour: forty names would hide the chosen ones.
+    series = [Series(name="threshold", x=x, y=seen.values[cell, first:last], faint=True, colour=8) for cell in others]
+    series += [Series(name=f"cell {cell}", x=x, y=seen.values[cell, first:last], colour=k) for k, cell in enumerate(strong)]
+    series.append(Series(name="threshold", x=np.array([first, last - 1.0]), y=np.array([level, level]), dash=True, colour=8))
+    title = f"Cells along the text: {len(strong)} of the {len(cells)} chosen" if len(cells) > len(strong) else "Cells along the text"
+    return Lines(
+        series=tuple(series), x_title="token", x_kind="number", y_title="value", title=title, height=200,
+        handle=Handle(knob="span", kind="range", low=float(first), high=float(last), value=f"{seen.span[0]}:{seen.span[1]}"),
+    )
+
+
+def _table(scene: Scene, found: Any) -> Table:
+    """The matches with what stands around them."""
+    examples = scene.examples
+    rows, shown = [], {}
+    for example, start, end in zip(found["example"].tolist(), found["start"].tolist(), found["end"].tolist(), strict=True):
+        if example not in shown:
+            shown[example] = texts.tokens(_one(examples.shown([example])))
+        tokens = shown[example]
+        rows.append(tuple(_joined(part) for part in (tokens[max(0, start - NEAR) : start], tokens[start:end], tokens[end : end + NEAR])))
+    columns = (
+        Column(name="cells on", kind="share", numbers=found["score"].astype(float), note="the share of the chosen cells that are on together"),
+        Column(name="before", kind="text", texts=tuple(row[0] for row in rows)),
+        Column(name="match", kind="text", texts=tuple(row[1] for row in rows)),
+        Column(name="after", kind="text", texts=tuple(row[2] for row in rows)),
+        Column(name="example", numbers=found["example"].astype(float)),
+        Column(name="token", numbers=found["start"].astype(float)),
+        Column(name="length", numbers=(found["end"] - found["start"]).astype(float)),
+    )
+    return Table(columns=columns, row_keys=tuple(number_key("example", k) for k in found["example"].tolist()), title="Matches")
+
+
+def _one(shown: Any) -> Any:
+    return {name: part[0] for name, part in shown.items()} if isinstance(shown, dict) else shown[0]
+
+
+def _joined(tokens: list[str]) -> str:
+    text = "".join(tokens) if texts.single(tokens) else " ".join(tokens)
+    return text.replace("\n", "↵").replace("\t", "⇥")
