@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,9 @@ class Run(Line):
         command = build(registry.commands[name], knobs)
         self._check(command)
         knobs = {each: getattr(command, each) for each in knobs}  # in their own types, so that an array's number is one
+        if not command.living:
+            step, child, text, *_ = command.start(self, os.getpid() if sender == "page" else None)
+            return Acknowledged(int(step), "", child, text)
         if not self.alive:
             heir = (self.meta.get("ended") or {}).get("child")
             way = f": it went back, and goes on in {heir!r}" if heir else ", so there is nothing to command"

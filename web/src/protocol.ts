@@ -106,6 +106,8 @@ export interface RunEntry {
   score?: string;
   wrong?: string;
   error?: string;
+  parent?: string;
+  left: number;
 }
 
 /** A room of the page, arranged for a training and for an input. */
@@ -217,6 +219,8 @@ export interface RunState {
   fits: Record<string, string | null>;
   known: boolean;
   seconds_a_step: number | null;
+  checkpoints: number[];
+  heir: string | null;
 }
 
 /** A moment on the time axis. */

@@ -126,6 +126,8 @@ class RunEntry(_Struct):
     score: str | UnsetType = UNSET  # its accuracy or its loss, in words
     wrong: str | UnsetType = UNSET
     error: str | UnsetType = UNSET
+    parent: str | UnsetType = UNSET  # the run from which it goes on, of this list …
+    left: int = 0  # … and the step at which it left that one
 
 
 class RunEvent(_Struct):
@@ -191,6 +193,8 @@ class RunState(_Struct):
     fits: dict[str, str | None]
     known: bool  # whether layers and fitting views are: a worker finds them
     seconds_a_step: float | None
+    checkpoints: tuple[int, ...] = ()  # steps to which the training can go back, along its line
+    heir: str | None = None  # the run in which the training goes on, where it went back
 
 
 # An input that is not from the probe set, as the tray makes it; pixels are bytes in base64.

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import Unavailable, UsageError
-from ..core.knobs import Plugin, knob
+from ..core.knobs import Plugin, knob, knobs_of
 from ..data.examples import Examples
 from ..data.files import read
 from ..data.nesting import Nested
-from ..record import checkpoints
+from ..record import checkpoints, origin
 from ..record.recorder import watch
 from ..record.store import Reader
 from ..training import measures
@@ -131,7 +131,7 @@ class Demo(Plugin, abc.ABC):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            with self._watch(model, path, examples, trainer) as recorder:
+            with self._origin(until, data), self._watch(model, path, examples, trainer) as recorder:
                 clock = _Pace(self.pace)
                 while trainer.step < until and not recorder.stopped:
                     scalars = trainer.advance()
@@ -142,6 +142,12 @@ class Demo(Plugin, abc.ABC):
         finally:
             torch.set_num_threads(threads)
         return model
+
+    def _origin(self, until: int, data: Any) -> Any:
+        """How this training is started again."""
+        knobs = {name: getattr(self, name) for name in knobs_of(type(self))}
+        name = type(self).name or type(self).__module__.rpartition(".")[2]
+        return origin.of_demo(name, {**knobs, "steps": until}, data)
 
     def criterion(self, model: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:  # noqa: ARG002 - for those that need it
         """The loss of each example as the training counts it; None where the task's own is that."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from ..core import protocol
 from ..core.errors import DioramaError, Unavailable, not_found
@@ -157,7 +158,15 @@ class Hub:
         """All runs, for the page's list."""
         with self._lock:
             trackers = [self._tracker(name) for name in list(self._runs)]
-        return [tracker.summary() for tracker in trackers]
+        entries = [tracker.summary() for tracker in trackers]
+        for tracker, entry in zip(trackers, entries, strict=True):
+            if isinstance(entry.parent, str):
+                entry.parent = self._beside(tracker.path, entry.parent) or UNSET
+        return entries
+
+    def _beside(self, path: Path, folder: str) -> str | None:
+        """The name in the list of a run beside another one."""
+        return next((name for name, place in self._runs.items() if place == path.with_name(folder)), None)
 
     def _tracker(self, name: str) -> Tracker:
         with self._lock:
@@ -165,6 +174,11 @@ class Hub:
             if tracker is None or tracker.path != path:
                 tracker = self._trackers[name] = Tracker(name, path)
             return tracker
+
+    def _found(self, path: Path, folder: str) -> str | None:
+        """The same for one that was made since the runs were listed."""
+        self._search()
+        return self._beside(path, folder)
 
     # Sessions.
 
@@ -369,7 +383,10 @@ class Hub:
 
     def _tell(self, tracker: Tracker, sessions: list[Session]) -> None:
         try:
-            told: protocol.FromServer = protocol.RunTold(run=tracker.name, state=tracker.state())
+            state = tracker.state()
+            if state.heir is not None:
+                state.heir = self._beside(tracker.path, state.heir) or self._found(tracker.path, state.heir)
+            told: protocol.FromServer = protocol.RunTold(run=tracker.name, state=state)
         except (DioramaError, OSError) as error:
             kind, message = type(error).__name__, str(error)
             told = protocol.Failed(channel=None, kind=kind, message=message, run=tracker.name)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..record.lineage import kin
+
 _DEPTH = 3
 _MOST = 2000
 
@@ -18,6 +20,7 @@ def is_run(path: str | Path) -> bool:
 def find_runs(roots: Sequence[Path]) -> dict[str, Path]:
     """All runs at or below the roots, by name: a root's own name, or the way from a root to the run.
 
+    With a root that is a run come those beside it that go on from one another with it.
     Names are text that a page can be told, whatever bytes the folders' names are.
     """
     found: dict[str, Path] = {}
@@ -30,6 +33,10 @@ def find_runs(roots: Sequence[Path]) -> dict[str, Path]:
             found[name] = path
             if len(found) >= _MOST:
                 return found
+    for root in roots:
+        for path in kin(root) if is_run(root) else ():
+            if path not in found.values() and path.name not in found:
+                found[_text(path.name)] = path
     return found
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..core import protocol
 from ..core.errors import Damaged, DioramaError
 from ..core.saying import plain
+from ..record import checkpoints
 from ..record.lineage import Line
 from ..record.nature import nature
 from ..record.reader import Reader
@@ -56,7 +57,7 @@ class Tracker:
         """How many architectures the run has had."""
         self.wrong = ""
         """Why the run cannot be read; empty when it can."""
-        self._reader: Reader | None = None
+        self._reader: Line | None = None
         self._made = 0
         self._stood: tuple[object, dict[str, str]] = (None, {})
         self._touched = 0.0
@@ -64,7 +65,7 @@ class Tracker:
         self._lock = threading.RLock()
 
     @contextlib.contextmanager
-    def _looking(self) -> Iterator[Reader]:
+    def _looking(self) -> Iterator[Line]:
         """The run's reader for a moment. *Raises* only DioramaError, and for a while at once what it raised before."""
         with self._lock:
             if self.wrong and time.monotonic() < self._again:
@@ -143,6 +144,8 @@ class Tracker:
                 found = msgspec.structs.replace(
                     found, steps=max(reader.committed, 0), alive=reader.alive, title=title, **self._standing(reader)
                 )
+                if at := reader.meta.get("parent"):
+                    found = msgspec.structs.replace(found, parent=at["run"], left=at["step"])
         except DioramaError as error:
             found = msgspec.structs.replace(found, error=str(error))
         if idle:
@@ -161,7 +164,7 @@ class Tracker:
         with self._looking() as reader:
             return self._told(reader)
 
-    def _told(self, reader: Reader) -> protocol.RunState:
+    def _told(self, reader: Line) -> protocol.RunState:
         meta, anatomy = reader.meta, self.anatomy or {}
         steps = self.snapshots = reader.snapshots
         layers = anatomy.get("layers") or _layers(meta)
@@ -189,6 +192,8 @@ class Tracker:
             "fits": anatomy.get("fits", {}),
             "known": self.anatomy is not None,
             "seconds_a_step": _pace(reader),
+            "checkpoints": sorted(checkpoints.along(reader)),
+            "heir": _heir(meta),
         }
         try:
             return msgspec.convert(told, protocol.RunState)
@@ -220,6 +225,13 @@ def _layers(meta: dict[str, Any]) -> list[dict[str, Any]]:
     """The layers as the training wrote them down, for a model that has not been looked into."""
     named = ("name", "units", "kind", "shape")
     return [{name: layer.get(name) for name in named} for layer in meta.get("layers") or []]
+
+
+def _heir(meta: dict[str, Any]) -> str | None:
+    """The folder of the run in which the training goes on."""
+    ended = meta.get("ended")
+    child = ended.get("child") if isinstance(ended, dict) else None
+    return child if isinstance(child, str) else None
 
 
 def _pace(reader: Reader) -> float | None:

@@ -16,10 +16,14 @@ from .writer import Writer
 
 if TYPE_CHECKING:
     from ..training.subject import Subject
+    from .lineage import Line
 
 FOLDER = "checkpoints"
 KEPT = 3
 """Automatic checkpoints that are kept: the newest."""
+ACT = "act"
+KEPT_ACTS = 5
+"""Checkpoints before acts that are kept: the newest."""
 PERIOD = 60.0
 """Seconds between two automatic checkpoints."""
 SHARE = 0.01
@@ -56,6 +60,7 @@ class Checkpoints:
         torch.save(
             {
                 "step": step,
+                "time": time.time(),
                 "weights": restoration.weights_of(self._subject.model),
                 "optimizers": [each.state_dict() for each in self._subject.optimizers],
                 "schedulers": [each.state_dict() for each in self._subject.schedulers],
@@ -70,11 +75,11 @@ class Checkpoints:
         return buffer.getvalue()
 
 
-def write(writer: Writer, step: int, data: bytes, anchor: bool) -> None:
-    """Write a checkpoint with its signature; automatic ones push out the oldest automatic one."""
+def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None = None) -> None:
+    """Write a checkpoint with its signature; automatic ones push out the oldest of their kind."""
     folder = writer.folder / FOLDER
     folder.mkdir(exist_ok=True)
-    name = f"{step:09d}{'' if anchor else '.auto'}.pt"
+    name = f"{step:09d}{f'.{ACT}{act}' if act is not None else ''}{'' if anchor else '.auto'}.pt"
     temporary = folder / f".{name}"
     temporary.write_bytes(data)
     signature = trust.sign(data)
@@ -82,13 +87,21 @@ def write(writer: Writer, step: int, data: bytes, anchor: bool) -> None:
         (folder / name).with_suffix(".sig").write_text(signature)
     temporary.replace(folder / name)
     writer.index_file(f"{FOLDER}/{name}", len(data), zlib.crc32(data))
-    for old in automatic(writer.folder)[:-KEPT]:
+    before_acts = [file for file in automatic(writer.folder) if f".{ACT}" in file.name]
+    others = [file for file in automatic(writer.folder) if file not in before_acts]
+    for old in (*others[:-KEPT], *before_acts[:-KEPT_ACTS]):
         forget(writer, old)
 
 
 def automatic(folder: Path) -> list[Path]:
     """The files of the automatic checkpoints, oldest first."""
     return sorted((folder / FOLDER).glob("*.auto.pt"))
+
+
+def before_acts(folder: Path) -> list[int]:
+    """The numbers of the commands before which a checkpoint was taken that is still there."""
+    parts = [part for file in automatic(folder) for part in file.name.split(".") if part.startswith(ACT)]
+    return sorted(int(part[len(ACT):]) for part in parts if part[len(ACT):].isdigit())
 
 
 def forget(writer: Writer, file: Path) -> None:
@@ -105,20 +118,25 @@ def steps(folder: Path) -> list[int]:
     return sorted({int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 19})
 
 
-def along(folder: Path) -> dict[int, Path]:
-    """Steps with a checkpoint along the line that a run ends, each with the folder of the run that holds it."""
-    from .lineage import Line
-
-    with Line(folder, 1.0) as line:
-        ways = list(reversed(line.ancestry))
+def along(line: Line) -> dict[int, Path]:
+    """Steps with a checkpoint along a line, each with the folder of the run that holds it."""
+    ways = list(reversed(line.ancestry))
     found = {each: place for place, until in ways for each in steps(place) if each <= until}
     first = ways[-1][1] if ways else 0
-    return found | {each: folder for each in steps(folder) if each >= first}
+    return found | {each: line.path for each in steps(line.path) if each >= first}
 
 
-def load(folder: Path, step: int, trusted: bool = False) -> dict[str, Any]:
-    """Read a checkpoint. *Raises* Unavailable, Untrusted for one that this user did not make, Damaged."""
-    file = next((f for f in (folder / FOLDER).glob(f"{step:09d}.*pt") if f.name[0] != "."), None)
+def _file(folder: Path, step: int, act: int | None) -> Path | None:
+    """The file of a step: the one taken before an act, where it is asked for and there; else the most lasting."""
+    files = [file for file in (folder / FOLDER).glob(f"{step:09d}.*pt") if file.name[0] != "."]
+    wanted = f".{ACT}{act}."
+    files.sort(key=lambda file: (wanted not in file.name, f".{ACT}" in file.name, ".auto" in file.name, file.name))
+    return files[0] if files else None
+
+
+def content(folder: Path, step: int, trusted: bool = False, act: int | None = None) -> bytes:
+    """The bytes of a checkpoint. *Raises* Unavailable, Untrusted for one that this user did not make, Damaged."""
+    file = _file(folder, step, act)
     if file is None:
         raise Unavailable(f"no checkpoint at step {step}; there are: {', '.join(map(str, steps(folder))) or 'none'}")
     name = f"{FOLDER}/{file.name}"
@@ -132,6 +150,12 @@ def load(folder: Path, step: int, trusted: bool = False) -> dict[str, Any]:
             f"the checkpoint of step {step} was not made by this user, and loading it may run code; "
             "if you trust where it comes from say trust=True"
         )
+    return data
+
+
+def load(folder: Path, step: int, trusted: bool = False, act: int | None = None) -> dict[str, Any]:
+    """Read a checkpoint: that before an act where it is named and there. Raises what :func:`content` raises."""
+    data = content(folder, step, trusted, act)
     try:
         return unpacked(data)
     except Exception as error:
@@ -146,11 +170,11 @@ def unpacked(data: bytes) -> dict[str, Any]:
     return found
 
 
-def load_whole(folder: Path, step: int, subject: Subject) -> dict[str, Any]:
+def load_whole(folder: Path, step: int, subject: Subject, act: int | None = None) -> dict[str, Any]:
     """A checkpoint with its weights, which those of earlier versions left to the snapshot of that step; raises what
     :func:`load` raises.
     """
-    found = load(folder, step)
+    found = load(folder, step, act=act)
     if "weights" not in found:
         from .reader import Reader
 

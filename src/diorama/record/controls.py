@@ -59,6 +59,8 @@ class Controls:
         self._keep = keep
         self.goes_back: Callable[[int, int], tuple[str, str, str]] = _cannot_go_back
         """Puts the training back; the recorder's."""
+        self.before_act: Callable[[int], object] = lambda command: None
+        """Takes a checkpoint before a command that changes the training; the recorder's."""
         self.left = False
         """Whether the training went back, and so goes on in another run: this one takes no more commands."""
         self._until = 0
@@ -117,6 +119,12 @@ class Controls:
     def tell_acts(self) -> None:
         """Write down which acts are in force, for the page."""
         self.note("meta", {"acts": self.acts.told()})
+
+    def scale(self, factor: float) -> None:
+        """Multiply the learning rate of all groups, on top of the factors in force."""
+        for group in self.groups():
+            group.factor *= factor
+        self.tell_optimizer()
 
     def go_back(self, step: int, skip: int) -> tuple[str, str, str]:
         """Stand where the training stood after a step, in a run of its own; what was, what is, and a sentence."""
@@ -339,6 +347,8 @@ class Controls:
                     f"{request.name} would reach one of the {count} processes of this training, whose weights would part "
                     "from those of the others; end it, and change the script"
                 )
+            if command.steers:
+                self.before_act(request.id)
             with torch.no_grad():
                 old, new, text, reversal = Applied(*command.apply(self))
             good = True

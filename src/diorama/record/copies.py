@@ -106,7 +106,7 @@ class Copies:
         self.plan.taken(number, time.monotonic() - began)
         self._background.met("snapshots", number)
 
-    def checkpoint(self, number: int, anchor: bool, sure: bool = False) -> None:
+    def checkpoint(self, number: int, anchor: bool, sure: bool = False, act: int | None = None) -> None:
         """Copy all that training on needs."""
         if self._subject.spread:
             return
@@ -116,7 +116,7 @@ class Copies:
         data = self._checkpoints.pack(number)
 
         def job(writer: Any) -> None:
-            checkpoints.write(writer, number, data, anchor)
+            checkpoints.write(writer, number, data, anchor, act)
             self._budget.took(writer, len(data))
 
         self._background.do(job, len(data), sure=anchor or sure)

@@ -66,11 +66,22 @@ class SteeredFact(msgspec.Struct):
     labels: str = ""
 
 
+class ActFact(msgspec.Struct):
+    """What a command changed, for the page."""
+
+    command: Count
+    step: Count
+    name: str = ""
+    text: str = ""
+    state: str = ""
+
+
 class Parent(msgspec.Struct):
     """The run beside this one from which it goes on, and the step."""
 
     run: str
     step: Count
+    time: float | None = None
 
 
 TYPES: dict[str, Any] = {
@@ -80,6 +91,7 @@ TYPES: dict[str, Any] = {
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
     "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None, "probe": Likeness, "first_bad": FirstBad,
     "steered": SteeredFact,
+    "acts": list[ActFact],
 }
 """What the readers of a run rely on; other facts may be any plain data."""
 _OWN = "architecture-"

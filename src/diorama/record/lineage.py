@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +28,15 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Ancestors that are followed."""
+_KIN = 200
+"""Runs of one name that are looked at for those that go on from one another."""
 _APART = 100_000
 """Lies between the architecture numbers of one run of a line and those of its parent."""
 
 
-def told(parent: Path, step: int) -> dict[str, Any]:
-    """The fact that makes a run a child of another one beside it."""
-    return {"parent": {"run": parent.name, "step": step}}
+def told(parent: Path, step: int, moment: float | None = None) -> dict[str, Any]:
+    """The fact that makes a run a child of another one beside it: what happened there at the step after the moment is not its."""
+    return {"parent": {"run": parent.name, "step": step, "time": moment}}
 
 
 @dataclasses.dataclass
@@ -41,6 +46,8 @@ class _Part:
     reader: Reader
     above: int
     upto: float
+    until: float = math.inf
+    """At the last step only what happened before that moment counts."""
 
     def holds(self, steps: Steps) -> Any:
         """Which of the steps are this part's."""
@@ -84,11 +91,12 @@ class Line(Reader):
         """The ancestors' parts, the parent's first; opened once."""
         if self._ancestors is None:
             found: list[_Part] = []
-            seen, cut, self.broken = {self.path.resolve()}, None, ""
+            seen, self.broken = {self.path.resolve()}, ""
+            cut: tuple[float, float] = (math.inf, math.inf)
             at = self._declared()
             while at is not None:
-                folder, step = self.path.resolve().parent / at["run"], at["step"]
-                cut = step if cut is None else min(cut, step)
+                folder = self.path.resolve().parent / at["run"]
+                cut = min(cut, (at["step"], at.get("time") or math.inf))
                 if Path(at["run"]).name != at["run"] or at["run"] in ("", ".", ".."):
                     self.broken = f"a parent is named by a folder beside this one, got {at['run']!r}"
                 elif folder.resolve() in seen or len(found) >= MOST:
@@ -102,7 +110,7 @@ class Line(Reader):
                 except DioramaError as error:
                     self.broken = f"the run {folder.name!r}, from which this one goes on, cannot be read: {error}"
                     break
-                found.append(_Part(reader, -1 if at is None else min(at["step"], cut), cut))
+                found.append(_Part(reader, -1 if at is None else int(min(at["step"], cut[0])), *cut))
             if found and self.broken:
                 found[-1].above = -1
             self._ancestors = found
@@ -203,7 +211,7 @@ class Line(Reader):
             event
             for part in parts
             for event in Reader.events.fget(part.reader)  # type: ignore[attr-defined]
-            if part.reader is self or event.step <= part.upto
+            if part.reader is self or event.step < part.upto or (event.step == part.upto and event.time <= part.until)
         ]
 
     @property
@@ -256,6 +264,56 @@ class Line(Reader):
 
 def _rows(block: HistogramBlock, mine: Any) -> HistogramBlock:
     return HistogramBlock(block.steps[mine], block.floors[mine], block.statistics[mine], block.start, block.counts[mine])
+
+
+def kin(path: Path) -> list[Path]:
+    """The folders of all runs beside one that go on from one another with it, itself among them.
+
+    They bear one name with numbers; what any of them goes on from is read once, for that never changes.
+    """
+    path = path.resolve()
+    stem = _numbered(path.name)
+    beside = [path.parent / name for name in _named(path.parent, stem)]
+    ways = {folder.name: _parent(str(folder), _stamp(folder)) for folder in beside[:_KIN]}
+    found, more = {path.name}, True
+    while more:
+        near = {name for name, parent in ways.items() if parent in found} | {
+            parent for name in found if (parent := ways.get(name)) in ways
+        }
+        more = not near <= found
+        found |= near
+    return [path.parent / name for name in sorted(found)]
+
+
+def _numbered(name: str) -> str:
+    """A run's name without its number."""
+    stem, dash, number = name.rpartition("-")
+    return stem if dash and number.isascii() and number.isdigit() else name
+
+
+def _named(folder: Path, stem: str) -> list[str]:
+    try:
+        return sorted(e.name for e in os.scandir(folder) if _numbered(e.name) == stem and os.path.lexists(os.path.join(e.path, "run.db")))
+    except OSError:
+        return []
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    """Tells a run from one that was made anew under its name."""
+    try:
+        return os.stat(folder).st_ino, os.stat(folder / "run.db").st_ino
+    except OSError:
+        return 0, 0
+
+
+@functools.lru_cache(4096)
+def _parent(folder: str, stamp: tuple[int, int]) -> str:  # noqa: ARG001 - part of the key
+    """The name of the run from which one goes on; empty where it goes on from none, or cannot be read."""
+    try:
+        with Reader(folder, 1.0) as reader:
+            return str((reader.meta.get("parent") or {}).get("run", ""))
+    except (DioramaError, OSError):
+        return ""
 
 
 def children(path: Path) -> list[Path]:

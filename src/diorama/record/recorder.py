@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import sys
 import time
 import warnings
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,15 +17,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..core.errors import DioramaError
+from . import open_recorders
 from .background import Background
 from .batch_reader import BatchReader
+from .branch import Entry
 from .controls import Controls
 from .copies import Copies
 from .holding import held
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
 from .prober import Prober
-from .run_folder import Begun, begin
+from .run_folder import Begun
 from .setup import Watched, prepared
 from .signals import Signal
 from .step import Step, numbers_of, values_of
@@ -40,7 +40,6 @@ _UNREAD = (
 )
 _FLUSH = 10.0
 """Seconds in which a run that is left must have written what waits."""
-_open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 class Stopped(DioramaError):  # noqa: N818 - a wish that was granted, not a mistake
@@ -69,6 +68,7 @@ def watch(
     name: str = "",
     signals: Any = None,
     resume: bool = False,
+    parent: tuple[str | Path, int] | None = None,
 ) -> Recorder:
     """Record a training into a run folder: call ``step()`` on what comes back after each step of the loop.
 
@@ -85,12 +85,13 @@ def watch(
     A folder that holds a run whose training has ended is taken up again where the model has the weights of its last
     snapshot, or with ``resume=True``: steps go on from the last committed one. Another training is recorded beside it,
     into a folder with a number, and a line on the terminal says so (``recorder.path`` names it).
+    ``parent=("runs/a", 120)`` stands where that run's training stood at the checkpoint of step 120, and records a branch of it.
 
     *Raises* UsageError, NotApplicable or Unavailable, before the first step, when something is wrong.
     """
     told = Watched(
         model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data,
-        scheduler, state, ranks, device, name, signals, resume,
+        scheduler, state, ranks, device, name, signals, resume, parent,
     )
     return Recorder(told)
 
@@ -102,12 +103,13 @@ class Recorder:
         self._process = os.getpid()
         self._warned = False
         self.closed = False
-        setup = prepared(told, self._complain)
+        entry, setup = Entry(told), prepared(told, self._complain)
         self._quiet = setup is None
         """Another process of a distributed training records."""
         self.number = 0
         self.path = Path(told.path)
         if setup is None:
+            entry.follow()
             return
         self._setup, self._told, self._way = setup, told, WayBack(setup)
         self._left_out: list[str] = []
@@ -116,9 +118,10 @@ class Recorder:
             setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
         ) else None
         self.path = setup.path
-        begun = begin(setup.path, setup.content, self._first_reading(), told.name, told.resume)
+        begun = entry.begin(setup, self._first_reading)
         try:
             self._start(begun)
+            entry.settle(self.controls)
         except BaseException:
             begun.writer.abandon()
             begun.lock.free()
@@ -143,6 +146,7 @@ class Recorder:
         self.controls.data = self._data.begin(self._background)
         self.controls.note = self._background.note
         self.controls.goes_back = self._go_back
+        self.controls.before_act = self._before_act
         self.controls.number = self.number
         self.controls.frozen_before(begun.frozen)
         self._observer = Observer(
@@ -160,8 +164,8 @@ class Recorder:
             self.controls.tell_acts()
             text = f"taken up again after step {self.number}{self._data.take_up(begun.folder)}"
             self._event("resumed", "watch", text)
-        if begun.origin:
-            self._event("resumed", "watch", begun.origin)
+        if begun.told:
+            self._event("resumed", "watch", begun.told)
         if setup.subject.optimizers:
             self.controls.tell_optimizer()
         self._tell_held()
@@ -174,7 +178,7 @@ class Recorder:
         self._observer.prepare(self.number + 1)
         setup.subject.tell(lambda another: self._attend())
         self._background.start()
-        _open.add(self)
+        open_recorders.add(self)
 
     # What the loop calls.
 
@@ -237,7 +241,7 @@ class Recorder:
         self._guarded(self._last_reading)
         self._guarded(self._data.write)
         self._leave(self._end())
-        _open.discard(self)
+        open_recorders.discard(self)
 
     def _leave(self, end: dict[str, Any], patience: float = 60.0) -> None:
         """Write down how the run ended and what waits, and let go of it."""
@@ -414,6 +418,11 @@ class Recorder:
         self._guarded(lambda: self._way.skip(self.controls))
         self._guarded(lambda: self._observer.prepare(self.number + 1))
 
+    def _before_act(self, command: int) -> None:
+        """What a run that is left alone goes on from."""
+        if not self._subject.spread:
+            self._guarded(lambda: self._copies.checkpoint(self.number, anchor=False, act=command))
+
     def _keep(self) -> None:
         self._copies.snapshot(self.number, anchor=True)
         self._copies.checkpoint(self.number, anchor=True)
@@ -478,22 +487,3 @@ class Recorder:
         self._background.note("events", {
             "step": self.number, "kind": kind, "name": name, "text": text, "time": time.time(), "old": "", "new": "",
         })
-
-
-@atexit.register
-def _close_all() -> None:
-    for recorder in list(_open):
-        recorder.close()
-
-
-def _forked() -> None:
-    """In a forked child the recorder, its thread and its connection belong to the parent: nothing may touch them."""
-    for recorder in list(_open):
-        _orphans.append(recorder)
-        recorder.closed = True
-    _open.clear()
-
-
-_orphans: list[Recorder] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)

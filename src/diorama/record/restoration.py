@@ -90,7 +90,7 @@ def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[
         if everything or isinstance(thing, nn.Module) or hasattr(thing, "unscale_"):
             (went if _put_state(thing, state) else stayed).append(type(thing).__name__)
     if everything:
-        _put_random(kept["random"])
+        put_random(kept["random"])
     return went, stayed
 
 
@@ -179,7 +179,8 @@ _PUT: tuple[tuple[Any, Callable[[Any, Any], object]], ...] = (
 """What has no state dict, and how it is put back."""
 
 
-def _put_random(kept: Mapping[str, Any]) -> None:
+def put_random(kept: Mapping[str, Any]) -> None:
+    """The states of all generators of the process, as :func:`random_state` tells them."""
     torch.set_rng_state(kept["torch"])
     random.setstate(kept["python"])
     np.random.set_state(kept["numpy"])

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from ..core.errors import DioramaError, Unavailable, UsageError
 from ..data.examples import Examples
 from ..model.layers import LayerTable
 from ..model.outputs import Reading
-from . import checking, database, lineage, models, requests, snapshots
+from . import checking, database, lineage, models, origin, requests, snapshots
 from .architecture import kept
 from .architecture import write as write_architecture
 from .lock import RunLock
 from .lock import held as lock_held
+from .origin import Origin
 from .reader import Reader
 from .writer import Value, Writer
 
@@ -41,6 +43,8 @@ class Content:
     facts: dict[str, Any]
     more: dict[str, Any]
     """What goes into the pickle beside the model."""
+    origin: Origin | None = None
+    """How the training was started."""
     spread: str = ""
     """What spreads the weights over processes, so that none has a model to keep."""
 
@@ -58,11 +62,13 @@ class Begun:
     resumed: bool
     frozen: list[list[Any]] = dataclasses.field(default_factory=list)
     """What was frozen, and from which step to which."""
-    origin: str = ""
+    told: str = ""
     """From where a child goes on, in words."""
 
 
-def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: str, resume: bool = False) -> Begun:
+def begin(
+    path: str | Path, content: Content, first: Mapping[str, Value], name: str, resume: bool = False, *, afresh: bool = False
+) -> Begun:
     """Make a new run, or take up an existing one whose training has ended: with ``resume``, or where the model has the
     weights of its last snapshot. Another training is never mixed with it: its run is made beside, and that is said.
 
@@ -72,7 +78,7 @@ def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: 
     folder = Path(os.path.abspath(path))
     try:
         if (folder / database.NAME).is_file():
-            if resume or lock_held(folder) or _goes_on(folder, content.model):
+            if not afresh and (resume or lock_held(folder) or _goes_on(folder, content.model)):
                 return _resume(folder, content)
             folder = beside(folder)
             told = f"{str(path)!r} holds another training, so this one is recorded into {str(Path(path).with_name(folder.name))!r}"
@@ -85,20 +91,22 @@ def begin(path: str | Path, content: Content, first: Mapping[str, Value], name: 
         raise Unavailable(f"the run folder {str(path)!r} cannot be written: {reason}; choose another one") from error
 
 
-def begin_child(parent: Path, step: int, content: Content, first: Mapping[str, Value], path: Path | None = None) -> Begun:
-    """Make a run that goes on from a step of another one: beside it, or at a path beside it.
+def begin_child(
+    parent: Path, kept: Mapping[str, Any], content: Content, first: Mapping[str, Value], path: Path
+) -> Begun:
+    """Make a run that goes on from a checkpoint of another one beside it.
 
     *Raises* Unavailable where it cannot be written.
     """
     parent = parent.resolve()
-    folder = path or beside(parent)
-    facts = lineage.told(parent, step)
+    folder, step = path, int(kept["step"])
+    facts = lineage.told(parent, step, kept.get("time"))
     try:
         begun = _create(folder, content, first, folder.name, step, facts)
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unavailable(f"the run folder {str(folder)!r} cannot be written: {reason}") from error
-    begun.origin = f"goes on from step {step} of {parent.name!r}"
+    begun.told = f"goes on from step {step} of {parent.name!r}"
     return begun
 
 
@@ -226,6 +234,9 @@ def _describe(writer: Writer, content: Content, architecture: int, name: str) ->
         os.replace(beside, folder / PROBE)
         writer.index_file(PROBE, size, crc)
     write_architecture(writer, architecture, data)
+    if content.origin is not None:
+        size, data = origin.write(folder, content.origin)
+        writer.index_file(origin.NAME, size, zlib.crc32(data))
     writer.write([], meta=facts)
 
 

@@ -71,6 +71,7 @@ class Watched(NamedTuple):
     name: str
     signals: Any
     resume: bool
+    parent: Any = None
 
 
 class Setup(NamedTuple):
@@ -109,7 +110,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     if isinstance(told.budget, bool) or not isinstance(told.budget, int | float) or told.budget <= 0:
         raise UsageError(f"budget wants a number of bytes above 0, got {told.budget!r}")
     Plan(told.snapshots, int(told.budget))
-    subject = _subject(told)
+    subject = subject_of(told)
     plain = subject.model
     examples = _examples(told)
     reading = table = None
@@ -143,7 +144,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     )
 
 
-def _subject(told: Watched) -> Subject:
+def subject_of(told: Watched) -> Subject:
     """What is trained."""
     schedulers, state = _several(told.scheduler), _several(told.state)
     if isinstance(told.data, Steered) and not any(told.data is each for each in state):

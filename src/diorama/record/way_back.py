@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import Unavailable
 from ..training.trainer import Trainer
 from . import checkpoints, restoration
+from .lineage import Line
 from .run_folder import Begun, begin_child, beside
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class WayBack:
         *Raises* Unavailable, Untrusted or Damaged where there is none that can be read, NotApplicable where it does not
         fit the training as it is now.
         """
-        places = checkpoints.along(path)
+        with Line(path) as line:
+            places = checkpoints.along(line)
         if step not in places:
             raise Unavailable(f"no checkpoint at step {step}; there are: {', '.join(map(str, places)) or 'none'}")
         self._subject.look()
@@ -54,7 +56,7 @@ class WayBack:
             controls.let_go()
             went, stayed = restoration.put_back(self._kept, self._subject)
             self._content.facts |= {"optimizer": controls.optimizer_values()}
-            self._child = begin_child(self._place, step, self._content, first(step), beside(self._path))
+            self._child = begin_child(self._place, self._kept, self._content, first(step), beside(self._path))
         except BaseException:
             restoration.put_back(checkpoints.unpacked(now), self._subject)
             controls.put_back(steering)

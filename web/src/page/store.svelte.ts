@@ -133,9 +133,12 @@ export class Page {
         this.runs = message.runs;
         this.follow();
         break;
-      case "run":
+      case "run": {
+        const lived = this.states[message.run]?.alive ?? false;
         this.states = { ...this.states, [message.run]: message.state };
+        if (lived && message.run === this.run) this.inherit(message.state.heir);
         break;
+      }
       case "command":
       case "kept":
       case "recalled":
@@ -252,6 +255,13 @@ export class Page {
     this.go({ run: name, step: "", selection: { a: [], b: [] } }, { remember: true });
     this.input = null;
     this.time.playing = false;
+    this.follow();
+  }
+
+  /** The training that is followed went back: it is followed into the run in which it goes on, with all that is chosen. */
+  private inherit(heir: string | null): void {
+    if (!heir) return;
+    this.go({ run: heir, step: "" }, { remember: true });
     this.follow();
   }
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from ...core.errors import NotApplicable
 from ...core.knobs import Plugin
 from ..acts import Reversal
 
 if TYPE_CHECKING:
     from ..controls import Controls
+    from ..lineage import Line
 
 
 class Applied(NamedTuple):
@@ -27,6 +29,16 @@ class Command(Plugin):
 
     alone: ClassVar[bool] = False
     """Whether it is enough that one process of a distributed training does it: the others wait for that one."""
+
+    steers: ClassVar[bool] = True
+    """Whether the training is another one after it: a checkpoint is taken before it, so that the run which was left alone can be
+    trained beside it."""
+    living: ClassVar[bool] = True
+    """Whether a living training applies it; else whoever asks for it does, with :meth:`start`."""
+
+    def start(self, record: Line, page: int | None) -> Applied:  # noqa: ARG002 - for those that use them
+        """Do what needs no living training; ``page`` is the process of the page that asks."""
+        raise NotApplicable(f"{type(self).name} is applied by a living training")
 
     @abstractmethod
     def apply(self, training: Controls) -> Applied:

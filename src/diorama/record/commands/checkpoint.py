@@ -19,6 +19,7 @@ class Checkpoint(Command):
     """
 
     alone = True
+    steers = False
 
     def apply(self, training: Controls) -> Applied:
         """Take it."""

@@ -21,6 +21,8 @@ class GoBack(Command):
     *Raises* NotApplicable where the network had another shape then.
     """
 
+    steers = False
+
     step: int = knob(0, "The step of a checkpoint.", low=0, unit="step", main=True)
     skip: int = knob(0, "So many of the next batches are left out.", low=0, high=1_000_000, unit="batches")
 

@@ -14,6 +14,7 @@ class Pause(Command):
     """Let the training wait before its next step until someone resumes it."""
 
     alone = True
+    steers = False
 
     def apply(self, training: Controls) -> Applied:
         """Pause."""

@@ -14,6 +14,7 @@ class Resume(Command):
     """Let a paused training go on."""
 
     alone = True
+    steers = False
 
     def apply(self, training: Controls) -> Applied:
         """Resume."""

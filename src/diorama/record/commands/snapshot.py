@@ -14,6 +14,7 @@ class Snapshot(Command):
     """Keep the weights of this step for good, with a checkpoint of all that is needed to train on."""
 
     alone = True
+    steers = False
 
     def apply(self, training: Controls) -> Applied:
         """Take it."""

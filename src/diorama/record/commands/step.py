@@ -16,6 +16,7 @@ class StepOn(Command):
 
     title = "Step"
     alone = True
+    steers = False
     count: int = knob(1, "Steps that it does before it waits again.", low=1, high=1_000_000, unit="steps", main=True)
 
     def apply(self, training: Controls) -> Applied:

@@ -17,6 +17,8 @@ class Stop(Command):
     diorama.watch(…)`` block ends quietly on. This is the only exception that ``step()`` raises.
     """
 
+    steers = False
+
     def apply(self, training: Controls) -> Applied:
         """Stop."""
         old = training.mood

@@ -1,0 +1,229 @@
+"""A branch: another training that goes on from a checkpoint, with other settings, while the one it left goes on or has ended.
+
+Who asks for it starts the training's own line again; in that process the same call of ``watch`` stands where the checkpoint
+stood, before the first step, and records into a run of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from ..core.errors import DioramaError, Unavailable, UsageError
+from . import checkpoints, origin, restoration
+from .lineage import Line
+from .run_folder import Begun, begin, begin_child, beside
+from .setup import Setup, Watched, subject_of
+
+if TYPE_CHECKING:
+    from ..training.subject import Subject
+    from .controls import Controls
+
+VARIABLE = "DIORAMA_BRANCH"
+"""Tells the process that is started which run it goes on from."""
+PATIENCE = 60.0
+"""Seconds in which a branch should have begun its run; it is not ended when it takes longer."""
+
+
+class Branch(msgspec.Struct):
+    """From where a training goes on."""
+
+    run: str
+    """The folder that holds the checkpoint."""
+    step: int
+    act: int | None = None
+    """The checkpoint that was taken before this command; else the one of the step."""
+    factor: float = 1.0
+    """On the learning rate, on top of what was in force."""
+    child: str = ""
+    """The folder of the new run; beside the other one when empty."""
+    call: int = 0
+    """Which call of ``watch`` it is."""
+
+
+class Process:
+    """What this process was started for."""
+
+    def __init__(self) -> None:
+        told = os.environ.pop(VARIABLE, "")  # what it starts itself is no branch
+        self._wanted = msgspec.json.decode(told, type=Branch) if told else None
+        self.branched = self._wanted is not None
+        """Whether it trains for a branch: it takes up no run that is there already."""
+        self._calls = 0
+
+    def call(self) -> tuple[int, Branch | None]:
+        """A call of ``watch``: its number in this process, and the branch where it is the one that is wanted."""
+        number, self._calls = self._calls, self._calls + 1
+        wanted = self._wanted
+        if wanted is None or wanted.call != number:
+            return number, None
+        self._wanted = None
+        return number, wanted
+
+
+_process: list[Process] = []
+
+
+def process() -> Process:
+    """This process; what it was started for is read at the first call."""
+    if not _process:
+        _process.append(Process())
+    return _process[0]
+
+
+def told_of(parent: object) -> Branch:
+    """What ``watch(parent=)`` means. *Raises* UsageError, Unavailable."""
+    if not (isinstance(parent, tuple | list) and len(parent) == 2 and isinstance(parent[0], str | os.PathLike)):
+        raise UsageError(f"parent wants the run to go on from and a step, such as ('runs/a', 120), got {parent!r}")
+    path, step = parent
+    if isinstance(step, bool) or not isinstance(step, int):
+        raise UsageError(f"parent wants a step that is a whole number, got {step!r}")
+    with Line(path) as line:
+        return Branch(str(_place(line, step)), step)
+
+
+def _place(line: Line, step: int) -> Path:
+    places = checkpoints.along(line)
+    if step not in places:
+        raise Unavailable(f"no checkpoint at step {step}; there are: {', '.join(map(str, sorted(places))) or 'none'}")
+    return places[step]
+
+
+class Entry:
+    """A call of ``watch``: where its training stands before the first step, and into which run it is recorded."""
+
+    def __init__(self, told: Watched) -> None:
+        self.call, self._branch = process().call()
+        self._alone = process().branched
+        self._told = told
+        self._kept: restoration.Kept = {}
+        if told.parent is not None:
+            self._branch = told_of(told.parent)
+
+    def follow(self) -> None:
+        """In a process that does not record: stand where the one stands that does, with random numbers of its own."""
+        if self._branch is not None:
+            own = restoration.random_state()
+            self._enter(subject_of(self._told))
+            restoration.put_random(own)
+
+    def begin(self, setup: Setup, first: Callable[[int], Mapping[str, Any]]) -> Begun:
+        """Make or take up the run; ``first`` is what is read where it begins. Raises what ``watch`` does."""
+        setup.content.origin = origin.here(self.call)
+        wanted, told = self._branch, self._told
+        if wanted is None:
+            return begin(setup.path, setup.content, first(0), told.name, told.resume, afresh=self._alone)
+        path = Path(wanted.child or os.path.abspath(setup.path))
+        parent = Path(wanted.run)
+        if path.resolve().parent != parent.resolve().parent:
+            raise UsageError(f"a branch stands beside the run that it goes on from: say path={str(parent.parent / path.name)!r}")
+        self._enter(setup.subject)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            path = beside(path)
+        return begin_child(parent, self._kept, setup.content, first(wanted.step), path)
+
+    def _enter(self, subject: Subject) -> None:
+        assert self._branch is not None
+        self._kept = checkpoints.load_whole(Path(self._branch.run), self._branch.step, subject, self._branch.act)
+        restoration.check_fit(self._kept, subject, self._branch.step)
+        restoration.put_back(self._kept, subject)
+
+    def settle(self, controls: Controls) -> None:
+        """The run is begun: the wishes of then are in force, and the learning rate is what the branch wants."""
+        if self._branch is None:
+            return
+        controls.put_back(self._kept["steering"])
+        if self._branch.factor != 1.0:
+            controls.scale(self._branch.factor)
+        controls.tell_frozen()
+        self._kept = {}
+
+
+class Started(NamedTuple):
+    """A branch that was started."""
+
+    child: Path
+    text: str
+
+
+def way(line: Line) -> tuple[origin.Origin | None, str]:
+    """How a run's training is started again, and why it cannot be; the reason is empty where it can."""
+    try:
+        found = origin.read(line.path)
+    except DioramaError as error:
+        return None, str(error)
+    return found, found.refused
+
+
+def start(line: Line, step: int, factor: float = 1.0, *, act: int | None = None, consent: bool = False, page: int | None = None) -> Started:
+    """Start the training again from a checkpoint, in a process of its own.
+
+    A script is started only with ``consent``: it writes its own files again. With ``page`` a training of diorama's own ends with
+    that process. *Raises* Unavailable, Untrusted, UsageError with the way out.
+    """
+    place = _place(line, step)
+    found = origin.read(line.path)
+    if found.refused:
+        raise Unavailable(
+            f"the training cannot be started again from here: {found.refused}; start it by hand, with "
+            f"diorama.watch(…, parent=({str(line.path)!r}, {step}))"
+        )
+    checkpoints.content(place, step, act=act)  # whoever may not read it should know before anything starts
+    if not (found.at_once or consent):
+        raise UsageError(
+            f"this starts {found.shown!r} again in {found.folder!r}, which writes its own files again; say consent=True "
+            "(--consent) to start it"
+        )
+    if not Path(found.folder).is_dir():
+        raise Unavailable(f"the folder {found.folder!r}, in which the training was started, is gone")
+    child = beside(line.path)
+    arguments = list(found.line)
+    if found.at_once:
+        arguments += ["--run", str(child), *(["--page", str(page)] if page is not None else [])]
+    wanted = Branch(str(place), step, act, factor, str(child), found.call)
+    environment = {**os.environ, VARIABLE: json.dumps(msgspec.to_builtins(wanted))}
+    with tempfile.NamedTemporaryFile("wb", prefix=f"diorama-{child.name}-", suffix=".log", delete=False) as log:
+        try:
+            started = subprocess.Popen(
+                arguments, cwd=found.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unavailable(f"{found.shown!r} cannot be started: {error.strerror or error}") from error
+    threading.Thread(target=_reaped, args=(started, Path(log.name)), name="diorama-branch", daemon=True).start()
+    return _awaited(started, child, Path(log.name), f"from step {step}{_scaled(factor)}")
+
+
+def _reaped(started: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for its end; what it said is kept where that was not a good one."""
+    if started.wait() == 0:
+        with contextlib.suppress(OSError):
+            log.unlink()
+
+
+def _scaled(factor: float) -> str:
+    return "" if factor == 1.0 else f" with {factor:g} times the learning rate"
+
+
+def _awaited(started: subprocess.Popen[bytes], child: Path, log: Path, what: str) -> Started:
+    """Wait until the branch has begun its run, or has ended without one."""
+    until = time.monotonic() + PATIENCE
+    while not (child / "run.db").is_file():
+        if started.poll() is not None and not (child / "run.db").is_file():
+            told = log.read_text("utf-8", "replace") if log.exists() else ""
+            said = told.strip().splitlines()[-1:] or [f"it ended with exit code {started.returncode}"]
+            raise Unavailable(f"the branch ended before it began: {said[0][:300]} (all that it said is in {log})")
+        if time.monotonic() > until:
+            return Started(child, f"a branch is being started {what}; its run will be {child.name!r}, what it says is in {log}")
+        time.sleep(0.05)
+    return Started(child, f"branched off {what}, in the new run {child.name!r}")

@@ -1,0 +1,41 @@
+"""The command `branch`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+    from ..lineage import Line
+
+
+class Branch(Command):
+    """Train on from a checkpoint beside this run, with another learning rate, while this one goes on or has ended.
+
+    *Meaning* the new run stands bit by bit where the checkpoint stood. A demo is started at once. A script's own line is started
+    again in its folder, with ``consent``, since it writes its own files again: the same call of ``diorama.watch`` stands
+    where the checkpoint stood before its first step, and never writes to this run.
+    *Raises* Untrusted for a training that another user started; Unavailable in notebooks, for scripts from standard input
+    and under torchrun, with what to type instead.
+    """
+
+    steers = False
+    living = False
+    step: int = knob(0, "The step of a checkpoint.", low=0, unit="step", main=True)
+    factor: float = knob(1.0, "What the learning rate is multiplied by.", low=0.0, high=1e6, log=True, main=True)
+    consent: bool = knob(False, "Start the script's own line again, which writes its own files again.")
+
+    def start(self, record: Line, page: int | None) -> Applied:
+        """Start it."""
+        from .. import branch
+
+        started = branch.start(record, self.step, self.factor, consent=self.consent, page=page)
+        return Applied(str(self.step), started.child.name, started.text)
+
+    def apply(self, training: Controls) -> Applied:
+        """A living training cannot start itself again."""
+        raise NotApplicable("branch is started by who asks for it, not by the training")

@@ -1,0 +1,51 @@
+"""The command `twin`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.errors import NotApplicable, Unavailable, UsageError
+from ...core.knobs import knob
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+    from ..lineage import Line
+
+
+class Twin(Command):
+    """Train the run that was left alone beside this one: from the checkpoint before an act, without it.
+
+    *Meaning* seeds and batches are the same, so whatever differs between the two runs comes from the act and from those
+    after it. Of a script that holds for batches that it draws from what ``watch(state=)`` was given.
+    *Raises* UsageError where no act is known, Unavailable where the checkpoint before it is gone; else what ``branch`` raises.
+    """
+
+    steers = False
+    living = False
+    command: int | None = knob(
+        None, "The number of the command to leave out; the newest act when left out.", kind="integer", low=1, main=True
+    )
+    consent: bool = knob(False, "Start the script's own line again, which writes its own files again.")
+
+    def start(self, record: Line, page: int | None) -> Applied:
+        """Start it."""
+        from .. import branch, checkpoints
+
+        acts = record.meta.get("acts") or []
+        chosen = [act for act in acts if self.command in (None, act["command"])]
+        if not chosen:
+            known = ", ".join(str(act["command"]) for act in acts) or "none"
+            raise UsageError(f"no act that could be left out; acts of this run: {known}")
+        act = chosen[-1]
+        if act["command"] not in checkpoints.before_acts(record.path):
+            raise Unavailable(
+                f"the checkpoint before command {act['command']} ({act['name']}, step {act['step']}) is gone; branch off from an "
+                "earlier one"
+            )
+        started = branch.start(record, act["step"], act=act["command"], consent=self.consent, page=page)
+        return Applied(str(act["step"]), started.child.name, f"{started.text}, without {act['text']}")
+
+    def apply(self, training: Controls) -> Applied:
+        """A living training cannot start itself again."""
+        raise NotApplicable("twin is started by who asks for it, not by the training")
