@@ -328,3 +328,20 @@ def test_units_land_in_the_middle_of_later_stages() -> None:
     assert done.change.layers["conv1"].tolist() == [*range(4), NEW]
     assert done.change.layers["layer2.conv2"].tolist() == [*range(6), NEW, 6, 7]
     assert done.change.layers["layer3.bn2"].tolist() == [*range(10), NEW, *range(10, 16)]
+
+
+class _Careless(nn.Module):
+    """Dropout as a function, which is on in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.dropout(torch.relu(self.first(x)), 0.5))
+
+
+def test_dropout_hides_no_proof() -> None:
+    """A network whose dropout is never off takes units all the same: the trial leaves its draws out."""
+    model, x = grown.made(_Careless, _rows)
+    assert add_units(model, x, "first", 2).after == 8

@@ -48,12 +48,18 @@ class Arrangement:
     """By the name of a weight or buffer, and by axis."""
     layers: Mapping[str, Whole]
     """By layer, where each of its units was before: NEW for a new one. Only layers that change are in it."""
-    survivors: Mapping[str, Mapping[int, Mapping[int, Whole]]]
-    """By weight, axis and unit, the places of the units that new ones may be copied from."""
+    before: Mapping[str, Mapping[int, Whole]]
+    """By weight and axis, the set of units at each place before."""
     groups: Mapping[str, int]
     """Modules that normalize groups of channels, with the number of groups that they will have."""
     added: int = 0
     """New sets of units that come and go together."""
+
+    def survivors(self, name: str, axis: int) -> dict[int, Whole]:
+        """Of a weight's axis, the places of each set of units that new ones may be copied from."""
+        sets, new = self.before[name][axis], self.weights[name][axis].fresh
+        sizes = zip(*np.unique(sets, return_counts=True), strict=True)
+        return {int(unit): np.flatnonzero(sets == unit) for unit, size in sizes if size == new.shape[1]}
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
@@ -120,16 +126,13 @@ def _arranged(
     widths: Widths, layer: str, change: Callable[[Along], tuple[Whole, NDArray[np.int64]]], sets: int
 ) -> Arrangement:
     weights: dict[str, dict[int, Order]] = {}
-    survivors: dict[str, dict[int, dict[int, Whole]]] = {}
+    before: dict[str, dict[int, Whole]] = {}
     for use in widths.found():
         old, fresh = change(use.units)
         if len(old) == len(use.units.sets):
             continue
         weights.setdefault(use.name, {})[use.axis] = Order(use.role, old, fresh)
-        places = {unit: np.flatnonzero(use.units.sets == unit) for unit in np.unique(use.units.sets).tolist()}
-        survivors.setdefault(use.name, {})[use.axis] = {
-            unit: own for unit, own in places.items() if not sets or len(own) == fresh.shape[1]
-        }
+        before.setdefault(use.name, {})[use.axis] = use.units.sets
     layers = {}
     for name, along in widths.layers.items():
         if along is not None:
@@ -141,11 +144,13 @@ def _arranged(
         old, _fresh = change(widths.along(own))
         if len(old) != len(own):
             groups[path] = len(old)
-    return Arrangement(layer, weights, layers, survivors, groups, sets)
+    return Arrangement(layer, weights, layers, before, groups, sets)
 
 
 def _with_more(units: Along, last: int, sets: int) -> tuple[Whole, NDArray[np.int64]]:
     """After each run of places of a set so many more of the same length; a run ends where its first member comes again."""
+    if not (units.sets == last).any():
+        return np.arange(len(units.sets)), np.zeros((sets, 0), np.int64)
     old: list[int] = []
     fresh: list[list[int]] = [[] for _ in range(sets)]
     place = 0

@@ -138,7 +138,7 @@ class Graft:
         """A weight in which units that were split have what they gave away, with what it has learnt."""
         for axis, order in self.change.weights[name].items():
             for number, unit in enumerate(self._divided if order.role == "reads" else ()):
-                mine = torch.from_numpy(places_now(order, self.change.survivors[name][axis][unit])).to(data.device)
+                mine = torch.from_numpy(places_now(order, self.change.survivors(name, axis)[unit])).to(data.device)
                 given = torch.from_numpy(order.fresh[number]).to(data.device)
                 data = data.index_add(axis, mine, data.index_select(axis, given))
         return data

@@ -15,9 +15,10 @@ from ...data.nesting import Nested
 from ...model.mode import OpMode
 from ...model.untouched import Untouched
 from .arrangement import Arrangement, Order, moved
+from .dropout import without_dropout
 from .graft import Graft
 from .starts import started, tensors_of
-from .trial import copied, without_dropout
+from .trial import copied
 
 _ROUNDS = 8
 _WAKE = 1e-7

@@ -90,9 +90,9 @@ def _size(tensor: Tensor) -> float:
 def parents(found: Mapping[str, Tensor], change: Arrangement) -> list[int]:
     """The surviving units that new ones may be split from: those that are read most first."""
     shared: set[int] | None = None
-    for axes in change.survivors.values():
-        for own in axes.values():
-            shared = set(own) if shared is None else shared & set(own)
+    found_in = {(name, axis): change.survivors(name, axis) for name, axes in change.weights.items() for axis in axes}
+    for own in found_in.values():
+        shared = set(own) if shared is None else shared & set(own)
     if not shared:
         raise NotApplicable(f"no unit of {change.layer!r} has the same places as a new one; nearest: how='preserve'")
     if any(order.role == "both" for orders in change.weights.values() for order in orders.values()):
@@ -104,7 +104,7 @@ def parents(found: Mapping[str, Tensor], change: Arrangement) -> list[int]:
         for axis, order in orders.items():
             if order.role == "reads":
                 for unit in shared:
-                    index = torch.from_numpy(places_now(order, change.survivors[name][axis][unit])).to(found[name].device)
+                    index = torch.from_numpy(places_now(order, found_in[name, axis][unit])).to(found[name].device)
                     strength[unit] += float(found[name].index_select(axis, index).double().square().sum())
     return sorted(shared, key=lambda unit: (-strength[unit], unit))
 
@@ -134,7 +134,7 @@ def _split(found: Mapping[str, Tensor], change: Arrangement, draw: torch.Generat
                     if order.role not in wanted:
                         continue
                     tensor = found[name]
-                    source = torch.from_numpy(places_now(order, change.survivors[name][axis][parent])).to(tensor.device)
+                    source = torch.from_numpy(places_now(order, change.survivors(name, axis)[parent])).to(tensor.device)
                     target = torch.from_numpy(order.fresh[number]).to(tensor.device)
                     whole = tensor.index_select(axis, source)
                     if order.role == "reads":

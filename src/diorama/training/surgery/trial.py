@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +13,9 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.axes import tensors_in
 from ...model.mode import OpMode
-from ...model.ops import DROPOUT
 from ...model.untouched import Mode, Untouched
 from .arrangement import Arrangement
+from .dropout import without_dropout
 from .graft import Graft
 
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -41,16 +40,14 @@ def answers(model: nn.Module, x: Nested, mode: Mode) -> list[Tensor]:
         return [part.detach().clone() for part in tensors_in(nesting.call(model, x))]
 
 
-def tried(before: nn.Module, after: nn.Module, x: Nested, change: Arrangement, values: Values, *, alike: bool = True) -> None:
-    """Change ``after`` and compare what it answers with ``before``, in eval and train mode, then run one backward pass.
+def tried(want: dict[Mode, list[Tensor]], after: nn.Module, x: Nested, change: Arrangement, values: Values) -> None:
+    """Change ``after`` and compare what it answers with what is wanted, in eval and train mode; the latter with a backward pass.
 
     *Raises* NotApplicable, with what went wrong, where it no longer runs or answers otherwise.
     """
-    want: dict[Mode, list[Tensor]] = {mode: answers(before, x, mode) for mode in _MODES}
     try:
         Graft(after, (), change).put(values(after))
-        found = {mode: answers(after, x, mode) for mode in _MODES}
-        _learns(after, x)
+        found = {"eval": answers(after, x, "eval"), "train": _learns(after, x)}
     except NotApplicable:
         raise
     except Exception as error:
@@ -58,7 +55,7 @@ def tried(before: nn.Module, after: nn.Module, x: Nested, change: Arrangement, v
         raise NotApplicable(
             f"with other units in {change.layer!r} the model no longer runs, as some width is fixed in its own code ({first})"
         ) from error
-    for mode in _MODES if alike else ():
+    for mode in _MODES:
         apart = _apart(want[mode], found[mode])
         if apart:
             raise NotApplicable(
@@ -87,24 +84,15 @@ def _apart(want: list[Tensor], found: list[Tensor]) -> str:
     return ""
 
 
-def _learns(model: nn.Module, x: Nested) -> None:
-    """One backward pass: every gradient has its weight's shape."""
+def _learns(model: nn.Module, x: Nested) -> list[Tensor]:
+    """What a model answers in train mode; one backward pass gives every gradient its weight's shape."""
     with Untouched(model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
-        parts = [part for part in tensors_in(nesting.call(model, x)) if part.requires_grad]
+        found = list(tensors_in(nesting.call(model, x)))
+        parts = [part for part in found if part.requires_grad]
         if parts:
             torch.stack([part.abs().double().sum() for part in parts]).sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and parameter.grad.shape != parameter.shape:
             raise NotApplicable(f"the gradient of {name} would have another shape")
         parameter.grad = None
-
-
-def without_dropout(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if name.rstrip("_") in DROPOUT and args:
-        return args[0][0] if isinstance(args[0], tuple) else args[0]
-    if name == "scaled_dot_product_attention":
-        return func(*args[:4], **{**kwargs, "dropout_p": 0.0}) if len(args) < 6 else NotImplemented
-    if name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and not kwargs:
-        place = 5 + (isinstance(args[1], Tensor) and not args[1].is_floating_point())
-        return func(*args[:place], 0.0, *args[place + 1 :])
-    return NotImplemented
+    return [part.detach() for part in found]

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from ...core.errors import DioramaError, NotApplicable, UsageError
 from ...data import nesting
 from ...data.nesting import Nested
+from ...model.axes import tensors_in
 from ...model.unwrap import fed, named_modules, quantized, spread, unwrap
 from .arrangement import NEW, Arrangement, grown, moved, without
 from .graft import Graft, averages
 from .slopes import Taught, steepest
 from .starts import HOWS, How, divided, started, tensors_of
-from .trial import copied, tried
+from .trial import answers, copied, tried
 from .widths import Split, Widths, follow
 
 _SPLITS: tuple[Split, ...] = ("leading", "trailing")
@@ -81,7 +82,7 @@ def add_units(
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: started(other, change, first, torch.Generator().manual_seed(seed))
 
-    widths, change = _found(plain, few, axes or {}, lambda widths: grown(widths, layer, count), lambda _: plain, values)
+    widths, change = _found(plain, few, axes or {}, lambda widths: grown(widths, layer, count), None, values)
     for name, orders in change.weights.items():
         if name in (held or {}) and any(order.role in ("reads", "both") for order in orders.values()):
             raise NotApplicable(
@@ -146,19 +147,21 @@ def _found(
     few: Nested,
     axes: Mapping[str, int],
     arrange: Callable[[Widths], Arrangement],
-    before: Callable[[Arrangement], nn.Module],
+    before: Callable[[Arrangement], nn.Module] | None,
     values: Callable[[Arrangement], Callable[[nn.Module], dict[str, Tensor]]],
 ) -> tuple[Widths, Arrangement]:
     """The arrangement under which a copy answers as before, in the one way or the other of reading a split axis."""
     refused: list[DioramaError] = []
     tried_already: Arrangement | None = None
     for split in _SPLITS:
-        widths, _ = follow(plain, few, axes, split)
+        widths, output = follow(plain, few, axes, split)
         try:
             change = arrange(widths)
             if tried_already is None or not _alike(tried_already, change):
                 tried_already = change
-                tried(before(change), copied(plain), few, change, values(change))
+                other = plain if before is None else before(change)
+                answered = [part.detach().clone() for part in tensors_in(output)] if before is None else answers(other, few, "eval")
+                tried({"eval": answered, "train": answers(other, few, "train")}, copied(plain), few, change, values(change))
                 return widths, change
         except (UsageError, NotApplicable) as error:
             refused.append(error)

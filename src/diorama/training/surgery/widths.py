@@ -21,6 +21,7 @@ from ...model.ops import axis_of, named
 from ...model.tracks import Axis, Tracks, Whole
 from ...model.untouched import Untouched
 from ...model.unwrap import layer_modules
+from .dropout import without_dropout
 from .recurrence import Recurrence
 
 Role = Literal["reads", "makes", "both", "each"]
@@ -120,8 +121,7 @@ class Widths(Recurrence, Tracks):
 
     def along(self, units: Whole) -> Along:
         """The sets and the members along an axis, after the pass."""
-        members = [self.root(unit) for unit in units.tolist()]
-        return Along(np.array([self._set(unit) for unit in members], np.int64), np.array(members, np.int64))
+        return Along(self._all_sets[units], self._all_members[units])
 
     def _set(self, unit: int) -> int:
         """The unit that stands for the set of a unit."""
@@ -350,6 +350,9 @@ class Widths(Recurrence, Tracks):
         for pair in self.pairs:
             one, other = (self._set(unit) for unit in pair)
             self._sets[other] = one
+        everyone = range(len(self.parent))
+        self._all_members = np.array([self.root(unit) for unit in everyone], np.int64)
+        self._all_sets = np.array([self._set(unit) for unit in everyone], np.int64)
         for unit, why in self.held.items():
             self._reasons.setdefault(self._set(unit), why)
         for unit in self.born:
@@ -399,7 +402,7 @@ def follow(model: nn.Module, x: Nested, axes: Mapping[str, int], split: Split = 
     """Follow every axis through one pass in eval mode, with what the model answered. *Cost* one forward pass."""
     widths = Widths(model, axes, split)
     trail = widths.trail = Trail(layer_modules(model), closed=widths.closed)
-    with Untouched(model), trail, torch.no_grad(), OpMode().on_op(widths.ran):
+    with Untouched(model), trail, torch.no_grad(), OpMode().replace(without_dropout).on_op(widths.ran):
         widths.begin()
         output = nesting.call(model, x)
     widths.end(output)
