@@ -191,6 +191,32 @@ def field(rng: np.random.Generator) -> m.Node:
     return m.Group(direction="row", children=(classes, plane))
 
 
+@_picture("Clusters")
+def network(rng: np.random.Generator) -> m.Node:
+    """Boxes with a matrix, a picture and nothing, a bundle between them, and dots held by springs."""
+    matrix = rng.normal(size=(5, 4)).astype(np.float32)
+    matrix[1, 2] = np.nan
+    keys = tuple(f"unit:conv1/{k}" for k in range(5))
+    vertices = (
+        m.Vertex(form="heading", label="conv1", note="16 units", keys=("layer:conv1",)),
+        m.Vertex(label="ship, truck", note="5 units", id="a", keys=keys, pixels=matrix, colour=1, expandable=True),
+        m.Vertex(label="cat", note="9 units", id="b", pixels=np.repeat(_digits(1)[0][..., None], 3, 2), colour=3),
+        m.Vertex(form="joint", id="j", shares=(3.0, 1.0), told="5 units to 9", expandable=True),
+        m.Vertex(label="still", note="2 units", faded=True),
+    )
+    places = np.array([(0, 0, 108, 30), (0, 34, 108, 70), (200, 20, 108, 90), (150, 60, 9, 24), (0, 120, 108, 32)], np.float32)
+    boxes = m.Network(
+        vertices=vertices, places=places, links=np.array([(1, 3), (3, 2), (4, 2)]), strengths=np.array([1.0, 0.8, -0.3]),
+        limits=symmetric(matrix, 2.0, "σ"), column_labels=NAMES[:4],
+    )
+    dots = m.Network(
+        vertices=tuple(m.Vertex(form="dot", label=f"fc/{k}", colour=k % 3, keys=(f"unit:fc/{k}",)) for k in range(12)),
+        places=np.column_stack([rng.uniform(0, 190, (12, 2)), np.full((12, 2), 8.0)]).astype(np.float32),
+        links=np.array([(k, (k + 5) % 12) for k in range(12)]), strengths=rng.normal(size=12), extent=(200, 200),
+    )
+    return m.Group(children=(boxes, dots))
+
+
 @_picture("Cell 17 of rnn.l1")
 def text(rng: np.random.Generator) -> m.Node:
     tokens = tuple("def close(self):\n    self._file.close()\n\treturn")

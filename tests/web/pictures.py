@@ -345,6 +345,34 @@ def scatter() -> Picture:
     return picture("Sixty points", marks.Group(children=(plane, space, small), direction="row"))
 
 
+def clusters() -> Picture:
+    """Clusters of units in three columns with a bundle between them, one opened; and dots held by springs."""
+    rng = np.random.default_rng(4)
+    values = rng.normal(0, 1, (6, 5)).astype(np.float32)
+    values[2, 3], values[4, 1] = np.nan, 9
+    keys = tuple(f"unit:conv1/{k}" for k in range(6))
+    photo = np.asarray(rng.integers(0, 255, (20, 20, 3)), np.uint8)
+    vertices = (
+        marks.Vertex(form="heading", label="conv1", note="16 units", keys=("layer:conv1",), id="own/0", expandable=True),
+        marks.Vertex(label="ship, truck", note="6 units", id="0/0", keys=keys, pixels=values, colour=1, expandable=True),
+        marks.Vertex(form="joint", id="0:1", shares=(3, 1), told="6 units of conv1 to 9 of conv2", expandable=True),
+        marks.Vertex(label=HOSTILE, note="9 units", id="1/0", keys=("unit:conv2/3",), pixels=photo, colour=3),
+        marks.Vertex(label="still", note="2 units", id="1/1", faded=True, expandable=True, open=True),
+    )
+    places = np.array([(0, 0, 108, 30), (0, 34, 108, 70), (145, 60, 9, 24), (192, 20, 108, 90), (192, 118, 108, 32)], np.float32)
+    boxes = marks.Network(
+        title="Clusters", vertices=vertices, places=places, links=np.array([(1, 2), (2, 3), (2, 4)]), strengths=np.array([1.0, 0.7, -0.3]),
+        limits=symmetric(values, 3.0, "σ"), column_labels=("one", "two", "three", "four", "five"),
+        handle=marks.Handle(knob="open", kind="type", value="1/1"),
+    )
+    dots = marks.Network(
+        title="Springs", vertices=tuple(marks.Vertex(form="dot", label=f"fc/{k}", colour=k % 3, keys=(f"unit:fc/{k}",)) for k in range(20)),
+        places=np.column_stack([rng.uniform(0, 190, (20, 2)), np.full((20, 2), 9.0)]).astype(np.float32),
+        links=np.array([(k, (k + 7) % 20) for k in range(20)]), strengths=rng.normal(size=20), extent=(200, 200),
+    )
+    return picture("Clusters of units", marks.Group(children=(boxes, dots), direction="row"))
+
+
 MAKERS = {
     make.__name__: make
     for make in (
@@ -362,6 +390,7 @@ MAKERS = {
         boundary,
         structure,
         network,
+        clusters,
         cells,
         table,
         health,

@@ -226,6 +226,39 @@ export interface Event {
   readonly end: number | null;
 }
 
+/** Nodes with pictures in them, joined by signed links: blue where positive, orange where negative, as thick as they are strong. */
+export interface Network {
+  readonly mark: "network";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly vertices: readonly Vertex[];
+  readonly places: NdArray;
+  readonly links: NdArray;
+  readonly strengths: NdArray;
+  readonly strongest: number;
+  readonly limits: Limits | null;
+  readonly column_labels: readonly string[];
+  readonly extent: readonly [number, number];
+  readonly ends: NdArray | null;
+}
+
+/** A node: a ``box`` with a picture, a ``heading`` above others, a ``joint`` where links are bundled, or a ``dot``. */
+export interface Vertex {
+  readonly form: "box" | "dot" | "heading" | "joint";
+  readonly label: string;
+  readonly note: string;
+  readonly told: string;
+  readonly id: string;
+  readonly keys: readonly string[];
+  readonly pixels: NdArray | null;
+  readonly colour: number | null;
+  readonly shares: readonly [number, number];
+  readonly faded: boolean;
+  readonly expandable: boolean;
+  readonly open: boolean;
+}
+
 /** A number or a finding, with its unit, its warning and what can be done. */
 export interface Number {
   readonly mark: "number";
@@ -418,7 +451,7 @@ export interface Progress {
   readonly seconds: number | null;
 }
 
-export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Parallel | Ridges | Scatter | Table | Text | Tiles;
+export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Network | Number | Parallel | Ridges | Scatter | Table | Text | Tiles;
 
 export type KeyKind = "run" | "layer" | "direction" | "op" | "query" | "key" | "value" | "pattern" | "residual" | "unit" | "head" | "weight" | "example" | "class" | "step" | "token";
 
@@ -658,6 +691,46 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
   "defaults": {
    "kind": "command",
    "end": null
+  },
+  "nested": {}
+ },
+ "Network": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
+   "strongest": 0.0,
+   "limits": null,
+   "column_labels": [],
+   "extent": [
+    0.0,
+    0.0
+   ],
+   "ends": null
+  },
+  "nested": {
+   "handle": "Handle",
+   "vertices": "Vertex",
+   "limits": "Limits"
+  }
+ },
+ "Vertex": {
+  "defaults": {
+   "form": "box",
+   "label": "",
+   "note": "",
+   "told": "",
+   "id": "",
+   "keys": [],
+   "pixels": null,
+   "colour": null,
+   "shares": [
+    0.0,
+    0.0
+   ],
+   "faded": false,
+   "expandable": false,
+   "open": false
   },
   "nested": {}
  },

@@ -9,6 +9,7 @@ import type { Half } from "./half.ts";
 import * as heatmap from "./heatmap.ts";
 import * as image from "./image.ts";
 import * as lines from "./lines.ts";
+import * as network from "./network.ts";
 import * as number from "./number.ts";
 import * as parallel from "./parallel.ts";
 import * as ridges from "./ridges.ts";
@@ -18,4 +19,4 @@ import * as text from "./text.ts";
 import * as tiles from "./tiles.ts";
 
 /** The browser half of every mark by its name. */
-export const HALVES: { readonly [M in Node as M["mark"]]: Half<M> } = { bars, blocks, field, group, heatmap, image, lines, number, parallel, ridges, scatter, table, text, tiles };
+export const HALVES: { readonly [M in Node as M["mark"]]: Half<M> } = { bars, blocks, field, group, heatmap, image, lines, network, number, parallel, ridges, scatter, table, text, tiles };

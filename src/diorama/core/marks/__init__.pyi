@@ -15,6 +15,8 @@ from .lines import Series as Series
 from .mark import Array as Array
 from .mark import Handle as Handle
 from .mark import Mark as Mark
+from .network import Network as Network
+from .network import Vertex as Vertex
 from .number import Action as Action
 from .number import Number as Number
 from .parallel import Parallel as Parallel
@@ -27,5 +29,5 @@ from .text import Alternative as Alternative
 from .text import Text as Text
 from .tiles import Tiles as Tiles
 
-Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Number | Parallel | Ridges | Scatter | Table | Text | Tiles
+Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Network | Number | Parallel | Ridges | Scatter | Table | Text | Tiles
 MARKS: dict[str, type[Mark]]

@@ -238,7 +238,8 @@ class _Seen:
             return rows.T.copy()
         if self.places and self.by == "class":
             return (self._sums[name] / np.maximum(self._sizes, 1)[:, None]).T.copy()
-        marks = self._marks()
+        # A class that answers with no number has none as its mean.
+        marks, rows = self._marks(), np.where(np.isfinite(rows), rows, np.nan)
         return np.stack([rows[marks == k].mean(0) for k in range(int(marks.max()) + 1)], 1)
 
     def _marks(self) -> NDArray[np.int64]:
@@ -279,7 +280,7 @@ def _varying(answers: Floats, most: int) -> NDArray[np.int64]:
     count = answers.shape[1]
     if count <= most:
         return np.arange(count)
-    spread = np.nan_to_num(answers.var(0), nan=-1.0, posinf=-1.0)
+    spread = np.where(np.isfinite(answers).all(0), answers, 0.0).var(0)
     return np.sort(np.argsort(-spread, kind="stable")[:most])
 
 
@@ -287,9 +288,10 @@ def _correlated(after: Floats, earlier: Floats) -> NDArray[np.float32]:
     """Pearson's correlation of each unit of one layer with each of another over the examples; 0 for one that is still."""
     sides = []
     for rows in (after[:, :JOINED], earlier[:, :JOINED]):
-        centred = np.nan_to_num(rows - rows.mean(0), nan=0.0, posinf=0.0, neginf=0.0)
+        numbers = np.where(np.isfinite(rows).all(0), rows, 0.0)
+        centred = numbers - numbers.mean(0)
         size = np.linalg.norm(centred, axis=0)
-        moving = size > 1e-6 * np.maximum(np.linalg.norm(np.nan_to_num(rows, posinf=0.0, neginf=0.0), axis=0), math.ulp(1.0))
+        moving = size > 1e-6 * np.maximum(np.linalg.norm(numbers, axis=0), math.ulp(1.0))
         sides.append(np.where(moving, centred / np.where(moving, size, 1.0), 0.0))
     found: NDArray[np.float32] = np.clip(sides[0].T @ sides[1], -1, 1).astype(np.float32)
     return found

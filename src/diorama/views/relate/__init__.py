@@ -1,0 +1,22 @@
+"""The room in which one asks how examples, units and layers relate to one another."""
+
+from ..view import Opening, Place, Room
+
+ROOM = Room(
+    name="relate",
+    title="Relate",
+    question="How do they relate: examples, units and layers?",
+    order=3,
+    training=(
+        Place("clusters", columns=12, rows=9),
+    ),
+    input=(
+        Place("clusters", columns=12, rows=9),
+    ),
+    openings=(
+        Opening(
+            training=(Place("clusters", columns=12, rows=9),),
+            input=(Place("clusters", columns=12, rows=9),),
+        ),
+    ),
+)

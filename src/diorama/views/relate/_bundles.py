@@ -1,0 +1,106 @@
+"""Connections between two columns of clusters in bundles: blocks of the strengths, else from cluster to cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.saying import percent
+from ._columns import Cluster, Column
+
+MOST = 12
+"""So many bundles between two columns, the strongest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """Some connections between two columns, and the links that stand for them: from, to, and strength relative to the strongest."""
+
+    id: str
+    pair: int
+    number: int
+    joint: bool
+    targets: np.ndarray
+    sources: np.ndarray
+    shares: tuple[float, float]
+    links: tuple[tuple[str, str, float], ...]
+    told: str
+    keys: tuple[str, ...]
+    open: bool
+
+
+def bundled(columns: Sequence[Column], pairs: Sequence[Mapping[str, Any]], threshold: float, opened: Collection[str]) -> list[Bundle]:
+    """The bundles between all neighbours. Those that carry less than a part of what the strongest between the same columns
+    does are left out, and so are in each the weak ones of its links."""
+    found: list[Bundle] = []
+    for number, (pair, before, after) in enumerate(zip(pairs, columns, columns[1:], strict=False)):
+        strengths = np.nan_to_num(np.asarray(pair["strengths"], np.float64))
+        if pair["means"].size > 1:
+            found += _blocks(number, pair, strengths, before, after, threshold, opened)
+        else:
+            found += _direct(number, strengths, before, after, threshold)
+    return found
+
+
+def _inside(cluster: Cluster, count: int) -> np.ndarray:
+    """Which of the units that have strengths are in a cluster."""
+    inside = np.zeros(count, bool)
+    inside[cluster.members[cluster.members < count]] = True
+    return inside
+
+
+def _blocks(
+    number: int, pair: Mapping[str, Any], strengths: np.ndarray, before: Column, after: Column, threshold: float, opened: Collection[str]
+) -> list[Bundle]:
+    made = []
+    for row, column in np.ndindex(*pair["means"].shape):
+        targets, sources = pair["rows"] == row, pair["columns"] == column
+        entering = [
+            (cluster.id, float(strengths[np.ix_(targets, sources & _inside(cluster, len(sources)))].sum())) for cluster in before.clusters
+        ]
+        leaving = [
+            (cluster.id, float(strengths[np.ix_(targets & _inside(cluster, len(targets)), sources)].sum())) for cluster in after.clusters
+        ]
+        made.append((row * pair["means"].shape[1] + column, targets, sources, entering, leaving))
+    most = max((abs(value) for *_, entering, leaving in made for _, value in entering + leaving), default=0.0) or 1.0
+    # What a bundle carries: of what enters by one cluster and is taken back by another nothing is left.
+    carried = [abs(sum(value for _, value in entering)) for *_, entering, _ in made]
+    strongest = max(carried, default=0.0)
+    found = []
+    for k in np.argsort([-value for value in carried], kind="stable")[:MOST].tolist():
+        block, targets, sources, entering, leaving = made[k]
+        if carried[k] < threshold * strongest or not carried[k]:
+            continue
+        name = f"{number}:{block}"
+        links = [(one, name, value / most) for one, value in _strong(entering, threshold)]
+        links += [(name, one, value / most) for one, value in _strong(leaving, threshold)]
+        inner = strengths[np.ix_(targets, sources)]
+        shares = float(inner[inner > 0].sum()), float(-inner[inner < 0].sum())
+        told = (
+            f"{int(sources.sum())} units of {pair['source']} to {int(targets.sum())} of {pair['target']}, "
+            f"mean {inner.mean():.3g}; the blocks explain {percent(max(0.0, pair['explained']))} of all"
+        )
+        found.append(Bundle(
+            name, number, block, True, np.flatnonzero(targets), np.flatnonzero(sources), shares, tuple(links), told, (), name in opened,
+        ))
+    return found
+
+
+def _strong(links: Sequence[tuple[str, float]], threshold: float) -> list[tuple[str, float]]:
+    """Those of one side of a bundle that are at least such a part of its strongest."""
+    most = max(abs(value) for _, value in links)
+    return [(one, value) for one, value in links if value and abs(value) >= threshold * most]
+
+
+def _direct(number: int, strengths: np.ndarray, before: Column, after: Column, threshold: float) -> list[Bundle]:
+    sums = [
+        (source.id, target.id, float(strengths[np.ix_(_inside(target, len(strengths)), _inside(source, strengths.shape[1]))].sum()))
+        for source in before.clusters for target in after.clusters
+    ]
+    most = max((abs(value) for *_, value in sums), default=0.0) or 1.0
+    links = tuple((source, target, value / most) for source, target, value in sums if abs(value) / most >= max(threshold, 1e-9))
+    none = np.zeros(0, np.int64)
+    return [Bundle(f"{number}:all", number, 0, False, none, none, (0.0, 0.0), links, "", (), False)] if links else []

@@ -1,0 +1,227 @@
+"""Clusters of units as columns of boxes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.colour import Limits, symmetric
+from ...core.marks import Network, Vertex
+from ...core.selection import layer_key, unit_key
+from ...methods.grouping import ordered
+
+WIDE, GAP, BETWEEN, HEAD, LABEL, NOTE = 108.0, 84.0, 8.0, 34.0, 17.0, 15.0
+"""The width of a box, between columns, between boxes, and the heights of a heading, of a label and of a note."""
+ROW, LOWEST, HIGHEST = 3.0, 22.0, 110.0
+"""A unit's row in a box, and the bounds of a box's picture."""
+PATCHES, UNIT = 88.0, 26.0
+WIDEST = 64
+"""So many columns of a matrix at most."""
+OPENED = 24
+"""So many units of an open cluster are shown by themselves."""
+ALONE = 12
+"""So many answers of a network at most are shown each by itself."""
+SIGMAS = 3.0
+JOINT, TALL = 9.0, 24.0
+"""The width and height of a bundle's bar."""
+
+
+@dataclasses.dataclass
+class Cluster:
+    """Some units of a layer: their places among the units that are told, most alike side by side."""
+
+    id: str
+    members: np.ndarray
+    label: str
+    best: int | None
+    still: bool
+    open: bool
+
+
+@dataclasses.dataclass
+class Column:
+    """A layer's clusters, in order of the classes that they serve."""
+
+    layer: str
+    units: np.ndarray
+    scores: np.ndarray
+    """(units, columns): how many standard deviations each answer is above the unit's own mean."""
+    clusters: list[Cluster]
+    names: tuple[str, ...]
+    recurrent: bool
+    open: bool
+
+
+def columned(found: Mapping[str, Any], opened: Collection[str], recurrent: Collection[str]) -> list[Column]:
+    """All layers as columns, from the value of the derivation ``clusters``."""
+    by_class = found["by"] != "example"
+    chosen = _chosen(found, by_class)
+    names = tuple(found["columns"][k] for k in chosen)
+    columns = []
+    for number, part in enumerate(found["layers"]):
+        scores = standard(part["profile"])
+        clusters = []
+        ranks = np.argsort(part["order"])
+        labels = _each(part, found) if number and number == len(found["layers"]) - 1 else part["cluster"]
+        for label in range(-1, int(labels.max()) + 1):
+            members = np.flatnonzero(labels == label)
+            if not len(members):
+                continue
+            members = members[np.argsort(ranks[members], kind="stable")]
+            served, best = _served(scores[members].mean(0), found["columns"]) if by_class and label >= 0 else ("", None)
+            clusters.append(Cluster(f"{number}/{label}", members, served, best, label < 0, f"{number}/{label}" in opened))
+        clusters.sort(key=lambda one: (one.still, one.best if one.best is not None else 0, -len(one.members)))
+        columns.append(Column(
+            part["layer"], part["units"], scores[:, chosen], clusters, names, part["layer"] in recurrent, f"own/{number}" in opened,
+        ))
+    return columns
+
+
+def _each(part: Mapping[str, Any], found: Mapping[str, Any]) -> np.ndarray:
+    """The answers themselves, where there is one a class and they are few, each by itself; else the clusters."""
+    count = len(part["units"])
+    alone = found["by"] == "class" and count == len(found["columns"]) <= ALONE
+    return np.where(part["cluster"] < 0, -1, np.arange(count)) if alone else part["cluster"]
+
+
+def standard(profile: np.ndarray) -> np.ndarray:
+    """Each row in standard deviations about its own mean; zeros where it does not vary, NaN where it is no number."""
+    with np.errstate(invalid="ignore"):
+        centred = profile - profile.mean(1, keepdims=True)
+        spread = centred.std(1, keepdims=True)
+        moving = spread > 1e-6 * np.abs(profile).max(1, keepdims=True, initial=0)
+        return np.where(np.isnan(spread), np.nan, np.where(moving, centred / np.where(moving, spread, 1.0), 0.0))
+
+
+def _chosen(found: Mapping[str, Any], by_class: bool) -> np.ndarray:
+    """The columns of the matrices: all classes, else those that units differ about most; of many examples some, like ones together."""
+    count = len(found["columns"])
+    if by_class:
+        if count <= WIDEST:
+            return np.arange(count)
+        spread = sum(np.nan_to_num(standard(part["profile"])).var(0) for part in found["layers"])
+        return np.sort(np.argsort(-np.asarray(spread), kind="stable")[:WIDEST])
+    some = np.linspace(0, count - 1, min(count, WIDEST)).round().astype(int)
+    rows = np.concatenate([np.nan_to_num(standard(part["profile"]))[:, some] for part in found["layers"]]).T
+    return np.asarray(some[ordered(rows)])
+
+
+def _served(mean: np.ndarray, names: Sequence[str]) -> tuple[str, int | None]:
+    """The classes that a cluster answers to most: those near the best one, at most three."""
+    if not np.isfinite(mean).all() or mean.max() <= 0:
+        return "", None
+    order = np.argsort(-mean, kind="stable")
+    near = [int(k) for k in order[:3] if mean[k] >= 0.6 * mean[order[0]]]
+    return ", ".join(names[k] for k in near), int(order[0])
+
+
+def drawn(columns: Sequence[Column], bundles: Sequence[Any], patches: Mapping[str, np.ndarray] | None) -> Network:
+    """Boxes in columns, with the bundles between them."""
+    heights = [_height(column, patches) for column in columns]
+    tallest = max(heights)
+    vertices: list[Vertex] = []
+    places: list[tuple[float, float, float, float]] = []
+    at: dict[str, int] = {}
+
+    def put(vertex: Vertex, x: float, y: float, width: float, height: float) -> None:
+        if vertex.id:
+            at[vertex.id] = len(vertices)
+        vertices.append(vertex)
+        places.append((x, y, width, height))
+
+    for number, column in enumerate(columns):
+        x = number * (WIDE + GAP)
+        count = len(column.units)
+        put(Vertex(
+            form="heading", label=column.layer or "the network", note=f"{count:,} unit{'s' if count > 1 else ''}",
+            keys=(layer_key(column.layer),) if column.layer else (), id=f"own/{number}", expandable=column.recurrent, open=column.open,
+        ), x, 0, WIDE, HEAD - 4)
+        y = HEAD + (tallest - heights[number]) / 2
+        for cluster in column.clusters:
+            high = _high(cluster, patches)
+            put(_box(column, cluster, patches), x, y, WIDE, high)
+            y += high + (2 if cluster.open else BETWEEN)
+            if cluster.open:
+                for member in cluster.members[:OPENED]:
+                    put(_unit(column, int(member)), x + 10, y, WIDE - 10, UNIT)
+                    y += UNIT + 2
+                y += BETWEEN
+    _put_joints(bundles, places, at, put)
+    links, strengths = [], []
+    for bundle in bundles:
+        for source, target, strength in bundle.links:
+            if source in at and target in at:
+                links.append((at[source], at[target]))
+                strengths.append(strength)
+    return Network(
+        vertices=tuple(vertices), places=np.array(places, np.float32), links=np.array(links, np.int32).reshape(-1, 2),
+        strengths=np.array(strengths, np.float32), strongest=1.0, limits=_limits(columns), column_labels=columns[0].names,
+        extent=(len(columns) * (WIDE + GAP) - GAP, HEAD + tallest),
+    )
+
+
+def _put_joints(bundles: Sequence[Any], places: list[tuple[float, float, float, float]], at: Mapping[str, int], put: Any) -> None:
+    """Bars half-way between the columns, each as high as what it joins, none over another."""
+    for pair in sorted({bundle.pair for bundle in bundles if bundle.joint}):
+        mine = [bundle for bundle in bundles if bundle.pair == pair and bundle.joint]
+        wanted = []
+        for bundle in mine:
+            ends = [places[at[name]] for link in bundle.links for name in link[:2] if name in at]
+            wanted.append(float(np.mean([y + height / 2 for _, y, _, height in ends])) if ends else HEAD)
+        order = np.argsort(wanted, kind="stable")
+        tops = np.array(wanted)[order] - TALL / 2
+        for k in range(1, len(tops)):
+            tops[k] = max(tops[k], tops[k - 1] + TALL + 4)
+        # As far up as they were pushed down, on the whole.
+        tops = np.maximum(tops - (tops.mean() - (np.array(wanted) - TALL / 2).mean()), HEAD + np.arange(len(tops)) * (TALL + 4))
+        x = pair * (WIDE + GAP) + WIDE + GAP / 2 - JOINT / 2
+        for place, k in zip(tops, order, strict=True):
+            bundle = mine[int(k)]
+            put(Vertex(
+                form="joint", id=bundle.id, told=bundle.told, shares=bundle.shares, expandable=True, open=bundle.open, keys=bundle.keys,
+            ), x, float(place), JOINT, TALL)
+
+
+def _height(column: Column, patches: Mapping[str, np.ndarray] | None) -> float:
+    total = 0.0
+    for cluster in column.clusters:
+        total += _high(cluster, patches) + BETWEEN
+        total += (min(len(cluster.members), OPENED) * (UNIT + 2) + 2) if cluster.open else 0
+    return total - BETWEEN
+
+
+def _high(cluster: Cluster, patches: Mapping[str, np.ndarray] | None) -> float:
+    if cluster.open:
+        return LABEL + NOTE
+    if cluster.still:
+        return LABEL + NOTE
+    picture = PATCHES if patches is not None else min(HIGHEST, max(LOWEST, ROW * len(cluster.members)))
+    return LABEL + picture + NOTE + 4
+
+
+def _box(column: Column, cluster: Cluster, patches: Mapping[str, np.ndarray] | None) -> Vertex:
+    count = len(cluster.members)
+    pixels: np.ndarray | None = None
+    if not cluster.open and not cluster.still:
+        pixels = patches.get(cluster.id) if patches is not None else column.scores[cluster.members].astype(np.float32)
+    return Vertex(
+        label=cluster.label or ("still" if cluster.still else "mixed"), id=cluster.id,
+        note=f"{count:,} unit{'s' if count > 1 else ''}", told="they answer the same to everything" if cluster.still else "",
+        keys=tuple(unit_key(column.layer, int(unit)) for unit in column.units[cluster.members]), pixels=pixels, colour=cluster.best,
+        faded=cluster.still, expandable=True, open=cluster.open,
+    )
+
+
+def _unit(column: Column, member: int) -> Vertex:
+    unit = int(column.units[member])
+    return Vertex(
+        label=f"unit {unit}", keys=(unit_key(column.layer, unit),), pixels=column.scores[member : member + 1].astype(np.float32),
+    )
+
+
+def _limits(columns: Sequence[Column]) -> Limits:
+    """The same at every step."""
+    return symmetric(np.concatenate([column.scores.ravel() for column in columns]), SIGMAS, "σ")

@@ -1,0 +1,154 @@
+"""The whole network in one picture: its units as clusters, what each cluster serves, and how clusters feed one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ...core.colour import symmetric
+from ...core.knobs import knob
+from ...core.marks import Group, Handle, Heatmap, Network, Node
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, together, unit_key
+from ...data.kinds import Image
+from ...derive.columns import columns
+from ...scene import Scene, wiring
+from ..view import View
+from ._bundles import Bundle, bundled
+from ._columns import Column, columned, drawn
+from ._patches import patches
+
+
+class Clusters(View):
+    """Every layer's units as clusters that serve the same classes, and the connections between them in bundles.
+
+    *Meaning* a box is a cluster: a row a unit, a column a class, blue where the unit answers to the class more than to the
+    others, orange where less; it is named by the classes that it serves. Between columns connections run through bundles, found
+    by bi-clustering; the bar of a bundle is blue for its positive and orange for its negative part. Where a layer does not read
+    the one before directly, lines tell how units go together over the examples; where there are no blocks, lines run from cluster
+    to cluster. Open a cluster for its units, a bundle for its weights.
+    *Units* standard deviations over the classes (σ), each unit's own; lines are relative to the strongest between two columns.
+    *Cost* one pass an example.
+    """
+
+    title = "Clusters"
+    question = "Which units serve which classes, and how do they feed one another?"
+    family = "relationships"
+    papers = ("Liu et al. 2017, CNNVis, arXiv:1604.07043",)
+    rows = ("B6", "B7", "B8", "B9", "B10", "C3")
+
+    inside: str | None = knob(None, "A module: only the layers inside it.", kind="layer", main=True)
+    show: str = knob("matrix", "In a box: units × classes, or what drives its units most.", choices=("matrix", "patches"), main=True)
+    by: str = knob("class", "What units are compared by: their mean answer to each class, or the answer to each example.",
+                   choices=("class", "example"))
+    count: int = knob(0, "Clusters of a layer; 0: as many as are clearest, up to eight.", low=0, high=24)
+    edges: str = knob("weights", "What connects units: the weights between them where there are some, or how they go together.",
+                      choices=("weights", "together"))
+    threshold: float = knob(0.25, "Connections weaker than this part of the strongest are left out.", low=0.0, high=1.0)
+    most: int = knob(6, "The most columns: of deeper networks modules are shown as one.", low=2, high=24)
+    examples: int = knob(1500, "How many examples of the probe set are looked at.", low=1, high=100_000)
+    open: str = knob("", "Clusters, bundles and recurrent layers that are open, with commas between.")
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """Units, and examples to compare them by."""
+        return None if scene.kinds else "it groups units by what they answer, and the scene has no examples; pass x to Scene or probe= to watch"
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture, after one pass over the examples."""
+        layers = together([layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
+        told: dict[str, Any] = {"layers": layers, "count": self.count, "by": self.by, "examples": self.examples}
+        pairs: list[dict[str, Any]] = []
+        for stage in scene.derive("biclusters", edges=self.edges, **told).stream():
+            if stage.final:
+                pairs = stage.value["pairs"]
+            else:
+                yield stage.progress
+        found = scene.derive("clusters", **told).value
+        opened = [text for text in self.open.split(",") if text]
+        recurrent = {part["layer"]: own for part in found["layers"] if (own := wiring.own(scene, scene.layers[part["layer"]])) is not None}
+        shown: list[Column] = columned(found, opened, set(recurrent))
+        bundles = bundled(shown, pairs, self.threshold, opened)
+        pictured = self.show == "patches" and isinstance(scene.kind, Image)
+        if pictured:
+            yield Progress(done=0, total=1, note=f"what drives units most, among {len(scene.live)} examples")
+        network = drawn(shown, bundles, patches(scene, shown) if pictured else None)
+        network = _handled(network, ",".join(opened))
+        marks: list[Node] = [network]
+        marks += [_weights(bundle, pairs) for bundle in bundles if bundle.open]
+        marks += [_own(column, recurrent[column.layer]) for column in shown if column.open]
+        yield self.picture(
+            scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(found, shown, pictured), checks=_checks(found),
+            note=self._note(scene, found, pairs),
+        )
+
+    def _caption(self, found: dict[str, Any], shown: list[Column], pictured: bool) -> str:
+        what = {"class": "the classes", "range": "tenths of the true value", "example": "the examples"}[found["by"]]
+        count = sum(len(part["units"]) for part in found["layers"])
+        clusters = sum(not cluster.still for column in shown for cluster in column.clusters)
+        box = (
+            "in each, for up to nine of its units, the part of an example that drives it most" if pictured
+            else f"a row a unit, over {what}: blue where it answers more than its own mean, orange where less"
+        )
+        return (
+            f"{count:,} units of {len(found['layers'])} layers in {clusters} clusters, by their answers to {found['examples']:,} examples; "
+            f"{box}. Lines are as thick as connections are strong, blue where positive, orange where negative."
+        )
+
+    def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]]) -> str:
+        notes = []
+        several = [f"{pair['source']} and {pair['target']}" for pair in pairs if pair["how"] == "together"]
+        if several:
+            notes.append(
+                f"between {'; '.join(several[:3])}{' and others' if len(several) > 3 else ''} lines are correlations over the examples"
+            )
+        less = [part["layer"] for part in found["layers"] if len(part["units"]) < scene.layers[part["layer"]].units]
+        if less:
+            notes.append(f"of {', '.join(less)} the units that vary most")
+        if self.by == "class" and found["by"] == "example":
+            notes.append("there are no classes to compare units by, so each example counts")
+        return "; ".join(notes)
+
+
+def _handled(network: Network, value: str) -> Network:
+    made: Network = msgspec.structs.replace(network, handle=Handle(knob="open", kind="type", value=value))
+    return made
+
+
+def _checks(found: dict[str, Any]) -> tuple[Check, ...]:
+    clear = [part["silhouette"] for part in found["layers"] if np.isfinite(part["silhouette"])]
+    if not clear:
+        return ()
+    worst = min((part for part in found["layers"] if np.isfinite(part["silhouette"])), key=lambda part: part["silhouette"])
+    return (Check(
+        name="silhouette", value=float(np.mean(clear)),
+        sentence=f"how clear the clusters are, −1 to 1, mean over the layers; least clear in {worst['layer']} ({worst['silhouette']:.2f}).",
+    ),)
+
+
+def _weights(bundle: Bundle, pairs: list[dict[str, Any]]) -> Heatmap:
+    """The connections of one bundle, each unit with its key."""
+    pair = pairs[bundle.pair]
+    values = pair["strengths"][np.ix_(bundle.targets, bundle.sources)]
+    what = "weights" if pair["how"] == "weights" else "correlations"
+    return Heatmap(
+        title=f"{what} from {pair['source']} to {pair['target']}: bundle {bundle.number + 1}",
+        values=values, limits=symmetric(values, float(np.abs(pair["strengths"]).max())),
+        row_keys=tuple(unit_key(pair["target"], int(unit)) for unit in pair["targets"][bundle.targets]),
+        column_keys=tuple(unit_key(pair["source"], int(unit)) for unit in pair["sources"][bundle.sources]),
+        row_title=pair["target"], column_title=pair["source"], size=8,
+    )
+
+
+def _own(column: Column, own: np.ndarray) -> Heatmap:
+    """How the cells of a recurrent layer feed one another a step later, cluster by cluster."""
+    order = column.units[np.concatenate([cluster.members for cluster in column.clusters])]
+    values = own[np.ix_(order, order)]
+    keys = tuple(unit_key(column.layer, int(unit)) for unit in order)
+    return Heatmap(
+        title=f"{column.layer}: from each cell to each, a step later", values=values, limits=symmetric(values), row_keys=keys, column_keys=keys,
+        row_title="to", column_title="from", size=6, square=True,
+    )

@@ -1,0 +1,177 @@
+// Nodes with pictures in them, joined by signed links: bundles of connections, and units held by springs.
+
+import { classColour, css, type Theme } from "../colour.ts";
+import { row } from "../picture.ts";
+import type { Limits, NdArray, Network, Vertex } from "../types.ts";
+import { paintImage } from "./cells.ts";
+import { ensure, make, setName, setText, svg } from "./elements.ts";
+import { format, percent } from "./format.ts";
+import type { Draw } from "./half.ts";
+import { head } from "./head.ts";
+import { keyed, living, type Part } from "./keyed.ts";
+
+const SMALLEST = 0.55; // it is made smaller to fit, but stays readable
+const [THICKEST, THINNEST] = [9, 0.6];
+const SIGNS: Limits = { low: -1, high: 1, scale: "diverging", nan: 0, infinite: 0, clipped: 0, unit: "" };
+
+export const draw: Draw<Network> = (element, first, context) => {
+  const frame = head(element, "network");
+  const list = make("div", "network");
+  const plane = make("div", "network-plane");
+  const lines = svg("svg", { class: "network-lines", "aria-hidden": "true" });
+  list.setAttribute("role", "listbox");
+  list.append(plane);
+  plane.append(lines);
+  frame.body.append(list);
+  const nodes: Knot[] = [];
+  const keys = keyed(list, context);
+  let mark = first;
+
+  function paint(): void {
+    const numbers = mark.vertices.some((vertex) => vertex.pixels?.shape.length === 2);
+    frame.update(mark, numbers ? mark.limits : null, context.theme);
+    list.setAttribute("aria-label", mark.title || "network of units");
+    ensure(plane, nodes, mark.vertices.length, () => knot(toggle));
+    nodes.forEach((node, i) => node.show(mark.vertices[i] as Vertex, row(mark.places, i).data, mark, context.theme));
+    plane.style.setProperty("--plus", css(1, SIGNS, context.theme));
+    plane.style.setProperty("--minus", css(-1, SIGNS, context.theme));
+    wire(lines, mark);
+    fitWidth();
+    keys.set(nodes, mark.vertices.map((vertex) => part(vertex, mark)));
+  }
+
+  function fitWidth(): void {
+    if (!list.clientWidth) return;
+    const [width, height] = mark.extent;
+    const scale = Math.max(SMALLEST, Math.min(1, list.clientWidth / Math.max(1, width)));
+    plane.style.width = `${width}px`;
+    plane.style.height = `${height}px`;
+    plane.style.transform = scale < 1 ? `scale(${scale})` : "none";
+    plane.style.marginBottom = `${-height * (1 - scale)}px`;
+    plane.style.marginRight = `${-width * (1 - scale)}px`;
+  }
+
+  function toggle(id: string): void {
+    if (!mark.handle || context.fixed) return;
+    context.set(mark.handle.knob, toggled(mark, id));
+  }
+
+  const watch = new ResizeObserver(fitWidth);
+  watch.observe(list);
+  const drawn = living<Network>(element, context, keys, paint, (next) => {
+    mark = next;
+  });
+  return {
+    ...drawn,
+    destroy() {
+      watch.disconnect();
+      drawn.destroy();
+    },
+  };
+};
+
+/** The open nodes once one of them was opened or closed, as the knob holds them. */
+export function toggled(mark: Network, id: string): string {
+  const open = mark.vertices.filter((vertex) => vertex.open).map((vertex) => vertex.id);
+  return (open.includes(id) ? open.filter((each) => each !== id) : [...open, id]).join(",");
+}
+
+interface Knot extends HTMLDivElement {
+  show(vertex: Vertex, place: ArrayLike<number>, mark: Network, theme: Theme): void;
+}
+
+function knot(toggle: (id: string) => void): Knot {
+  const element = make("div", "knot") as Knot;
+  const top = make("div", "knot-head");
+  const caret = make("button", "caret");
+  const label = make("span", "knot-label");
+  const picture = make("canvas", "knot-picture");
+  const note = make("div", "knot-note");
+  caret.type = "button";
+  top.append(caret, label);
+  element.append(top, picture, note);
+  let id = "";
+  caret.addEventListener("click", () => toggle(id));
+
+  element.show = (vertex, place, mark, theme) => {
+    id = vertex.id;
+    element.className = `knot ${vertex.form}${vertex.faded ? " faded" : ""}${vertex.open ? " open" : ""}`;
+    const [left = 0, up = 0, width = 0, height = 0] = Array.from(place);
+    element.style.left = `${left}px`;
+    element.style.top = `${up}px`;
+    element.style.width = `${width}px`;
+    element.style.height = `${height}px`;
+    if (vertex.colour === null) element.style.removeProperty("--class");
+    else element.style.setProperty("--class", classColour(vertex.colour));
+    const [positive, negative] = vertex.shares;
+    element.style.setProperty("--positive", `${positive + negative > 0 ? (100 * positive) / (positive + negative) : 50}%`);
+    caret.hidden = !vertex.expandable;
+    setText(caret, vertex.open ? "▾" : "▸");
+    caret.setAttribute("aria-label", `${vertex.open ? "close" : "open"} ${vertex.label || vertex.told}`);
+    caret.setAttribute("aria-expanded", String(vertex.open));
+    setName(label, vertex.form === "joint" || vertex.form === "dot" ? "" : vertex.label);
+    top.hidden = vertex.form === "dot" || (!label.textContent && !vertex.expandable);
+    setText(note, vertex.note);
+    note.hidden = !vertex.note;
+    picture.hidden = !vertex.pixels;
+    picture.classList.toggle("numbers", vertex.pixels?.shape.length === 2);
+    if (vertex.pixels) paintImage(picture, vertex.pixels, mark.limits, theme);
+  };
+  return element;
+}
+
+function part(vertex: Vertex, mark: Network): Part {
+  const rowed = vertex.pixels?.shape.length === 2 && vertex.keys.length === vertex.pixels.shape[0];
+  const rowAt = (y: number): number => Math.min(vertex.keys.length - 1, Math.floor(y * vertex.keys.length));
+  return {
+    keys: vertex.keys,
+    over: ".knot-picture:not([hidden])",
+    choose: (at) => (rowed ? [vertex.keys[rowAt(at.y)] as string] : vertex.keys),
+    describe: (at) => [vertex.label, ...(at && rowed ? cell(vertex, mark, at.x, rowAt(at.y)) : [vertex.note]), vertex.told, sharesOf(vertex)].filter(Boolean),
+  };
+}
+
+/** What one cell of a matrix says. */
+function cell(vertex: Vertex, mark: Network, x: number, at: number): string[] {
+  const pixels = vertex.pixels as NdArray;
+  const wide = pixels.shape[1] ?? 1;
+  const column = Math.min(wide - 1, Math.floor(x * wide));
+  const name = mark.column_labels[column] ?? `column ${column}`;
+  return [`unit ${(vertex.keys[at] ?? "").split("/").at(-1) ?? ""}`, `${name}: ${format(pixels.data[at * wide + column])}`];
+}
+
+function sharesOf(vertex: Vertex): string {
+  const [positive, negative] = vertex.shares;
+  if (vertex.form !== "joint" || !(positive + negative > 0)) return "";
+  return `${percent(positive / (positive + negative))} of the strength positive`;
+}
+
+/** The links: as thick as they are strong, blue where positive and orange where negative. */
+function wire(surface: SVGSVGElement, mark: Network): void {
+  surface.setAttribute("width", String(mark.extent[0]));
+  surface.setAttribute("height", String(mark.extent[1]));
+  const straight = mark.vertices.every((vertex) => vertex.form === "dot");
+  const count = mark.ends?.shape[0] ?? 0;
+  while (surface.childElementCount > count) surface.lastElementChild?.remove();
+  while (surface.childElementCount < count) surface.append(svg("path"));
+  for (let i = 0; i < count && mark.ends; i++) {
+    const strength = mark.strengths.data[i] as number;
+    const line = surface.children[i] as SVGPathElement;
+    line.setAttribute("d", link(row(mark.ends, i).data, straight));
+    line.setAttribute("class", strength < 0 ? "link negative" : "link");
+    line.setAttribute("stroke-width", String(thickness(strength, mark.strongest)));
+  }
+}
+
+/** How thick a link is drawn. */
+export function thickness(strength: number, strongest: number): number {
+  const share = Number.isFinite(strength) ? Math.abs(strength) / (strongest || 1) : 0;
+  return Math.round(100 * Math.max(THINNEST, Math.min(THICKEST, share * THICKEST))) / 100;
+}
+
+/** The way of a link: straight, or leaving and arriving level. */
+export function link(ends: ArrayLike<number>, straight: boolean): string {
+  const [x = 0, y = 0, to = 0, down = 0] = Array.from(ends, (value) => Math.round(value * 10) / 10);
+  const middle = Math.round(5 * (x + to)) / 10;
+  return straight ? `M${x} ${y}L${to} ${down}` : `M${x} ${y}C${middle} ${y} ${middle} ${down} ${to} ${down}`;
+}
