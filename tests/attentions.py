@@ -131,3 +131,43 @@ def attentive(attention: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor]:
         model = Attentive(attention).eval()
         torch.manual_seed(1)
         return model, torch.randn(4, 6, 5)
+
+
+LETTERS = tuple("abcdefghij")
+"""The vocabulary of the writer."""
+
+
+class Block(nn.Module):
+    """Causal attention and a network, each behind a norm."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part.unflatten(-1, (2, -1)).transpose(1, 2) for part in self.qkv(self.first(x)).chunk(3, -1))
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        return x + self.mlp(self.second(x))
+
+
+class Writes(nn.Module):
+    """A language model of two blocks; of rows it tells one of three classes."""
+
+    def __init__(self, classes: int = 0, width: int = 12) -> None:
+        super().__init__()
+        self.embed, self.place = nn.Embedding(10, width), nn.Embedding(12, width)
+        self.blocks, self.norm = nn.ModuleList([Block(width), Block(width)]), nn.LayerNorm(width)
+        self.head, self.classes = nn.Linear(width, classes or 10), classes
+
+    def stream(self, x: Tensor) -> list[Tensor]:
+        """What the stream holds after each block."""
+        h = [self.embed(x) + self.place(torch.arange(x.shape[1]))]
+        for block in self.blocks:
+            h.append(block(h[-1]))
+        return h
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.stream(x)[-1])
+        return self.head(h.mean(1) if self.classes else h)

@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
-OF_TEXTS = ("attention", "gates", "heads", "lens", "levels", "matches", "patching", "properties", "saturation", "translators")
+OF_TEXTS = ("attention", "contributions", "gates", "heads", "lens", "levels", "matches", "patching", "properties", "saturation", "translators")
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""

@@ -21,8 +21,10 @@ class Sum:
     """The layer whose answer is added (``blocks.0.attn``)."""
     branch: str
     """The op that made what is added; empty where it was not seen."""
-    attends: bool = False
-    """An attention lies in what is added."""
+    attention: tuple[str, ...] = ()
+    """The attentions that lie in what is added, by where they run."""
+    bare: bool = True
+    """Nothing but form and dropout lies between this sum and the one before, so that the difference is what was added."""
 
     @property
     def point(self) -> str:
@@ -120,7 +122,7 @@ class _Search:
                 best = chains[name]
         if not best:
             return None
-        sums = self.named(best)
+        sums = self.named(best, {site.softmax or site.kernel: site.label for site in points.attention})
         start = self.residual[best[0]][0]
         if start and (start not in self.records or self.records[start].shapes[0] != self.records[best[0]].shapes[0]):
             start = ""
@@ -128,7 +130,7 @@ class _Search:
             start = ""
         return Stream(sums, start, tuple(points[f"op:{best[-1]}"].shape))
 
-    def named(self, chain: Sequence[str]) -> tuple[Sum, ...]:
+    def named(self, chain: Sequence[str], attentions: Mapping[str, str]) -> tuple[Sum, ...]:
         """The sums with the layers that add to them, told apart where one adds twice."""
         found: list[Sum] = []
         times: dict[str, int] = {}
@@ -137,7 +139,8 @@ class _Search:
             made = self.source(branch)
             label = _label(self.records[name].here, made.here if made is not None else "")
             times[label] = time = times.get(label, 0) + 1
-            found.append(Sum(name, label if time == 1 else f"{label} ({time})", branch, self.attends(branch, old)))
+            attends = tuple(label for op, label in attentions.items() if op in self.between(branch, old))
+            found.append(Sum(name, label if time == 1 else f"{label} ({time})", branch, attends, self.bare(old)))
         return tuple(found)
 
     def source(self, branch: str) -> OpRecord | None:
@@ -150,21 +153,28 @@ class _Search:
             record = before
         return record
 
-    def attends(self, branch: str, old: str) -> bool:
-        """Whether a softmax or a kernel of attention lies between the stream and what is added to it."""
+    def between(self, branch: str, old: str) -> set[str]:
+        """The ops between the stream and what is added to it."""
         least = self.order.get(old, -1)
         line, seen = [branch], {branch}
         while line:
             record = self.records.get(line.pop())
-            if record is None:
-                continue
-            if record.op in (*ops.SOFTMAX, "scaled_dot_product_attention", "multi_head_attention_forward"):
-                return True
-            for source in map(ops.plain, record.given):
+            for source in map(ops.plain, record.given) if record is not None else ():
                 if source and source not in seen and self.order.get(source, -1) > least:
                     seen.add(source)
                     line.append(source)
-        return False
+        return seen
+
+    def bare(self, name: str) -> bool:
+        """Whether a tensor on the stream is a sum of it, or its beginning, but for form and dropout."""
+        while name and name not in self.residual:
+            record = self.records.get(name)
+            if record is None or not self.before(name):
+                return True
+            if record.op.removesuffix("_") not in ops.FORM | ops.DROPOUT | ops.named("cast"):
+                return False
+            name = next(ops.plain(source) for source in record.given if source)
+        return True
 
 
 def _label(here: str, made: str) -> str:

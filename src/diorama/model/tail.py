@@ -88,7 +88,7 @@ class Tail:
         return result
 
     def __call__(self, h: Tensor, linear: bool = False) -> Tensor:
-        """The scores for another ``h``; ``linear`` holds the sizes that norms divide by as they are, so that a norm is linear."""
+        """The scores for another ``h``; ``linear`` holds the sizes that norms divide by as they were in the pass: a norm is linear then."""
         assert self._at is not None
         made: dict[int, Any] = {id(self._at): self.point.layout.together(h).clone()}
 
@@ -98,29 +98,29 @@ class Tail:
 
         for call in self._calls:
             args, kwargs = _each(call.args, fresh), _each(call.kwargs, fresh)
-            result = _linear(call.name, call.func, args, kwargs) if linear else call.func(*args, **kwargs)
+            result = _linear(call, args, kwargs) if linear else call.func(*args, **kwargs)
             made.update((id(old), new) for old, new in zip(tensors_in(call.result), tensors_in(result), strict=True))
         out: Tensor = made[id(self._out)]
         return out
 
 
-def _linear(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """An op of a norm with the size that it divides by held fixed; any other op as it is."""
-    bare = name.removesuffix("_")
+def _linear(call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An op of a norm with the size that it divides by as it was in the pass; any other op as it is."""
+    bare = call.name.removesuffix("_")
+    if bare in _FROZEN:
+        return call.result
     if bare in ("layer_norm", "rms_norm"):
-        named = dict(zip(("input", "normalized_shape", "weight", "bias", "eps"), args, strict=False))
-        if bare == "rms_norm" and len(args) > 3:
-            named["eps"] = named.pop("bias")
-        named |= kwargs
+        names = ("input", "normalized_shape", "weight", *(("bias",) if bare == "layer_norm" else ()), "eps")
+        named = {**dict(zip(names, args, strict=False)), **kwargs}
+        was = {**dict(zip(names, call.args, strict=False)), **call.kwargs}["input"]
         x, axes = named["input"], tuple(range(-len(named["normalized_shape"]), 0))
-        centred = x - x.mean(axes, keepdim=True) if bare == "layer_norm" else x
+        centred, then = ((each - each.mean(axes, keepdim=True) if bare == "layer_norm" else each) for each in (x, was))
         eps = named.get("eps")
         eps = (1e-5 if bare == "layer_norm" else torch.finfo(x.dtype).eps) if eps is None else eps
-        y = centred / (centred.square().mean(axes, keepdim=True) + eps).sqrt().detach()
+        y = centred / (then.square().mean(axes, keepdim=True) + eps).sqrt().detach()
         y = y * named["weight"] if named.get("weight") is not None else y
         return y + named["bias"] if named.get("bias") is not None else y
-    result = func(*args, **kwargs)
-    return _each(result, Tensor.detach) if bare in _FROZEN else result
+    return call.func(*args, **kwargs)
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -17,6 +17,7 @@ ROOM = Room(
         Place("attention", columns=12, rows=7),
         Place("lens", columns=12, rows=7),
         Place("patching", columns=12, rows=7),
+        Place("contributions", columns=12, rows=5),
         Place("examples", columns=12, rows=3),
     ),
     input=(
@@ -30,6 +31,7 @@ ROOM = Room(
         Place("attention", columns=12, rows=7),
         Place("lens", columns=12, rows=7),
         Place("patching", columns=12, rows=7),
+        Place("contributions", columns=12, rows=5),
     ),
     openings=(
         # A network that draws its input again has no single answer to explain.

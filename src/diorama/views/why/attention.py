@@ -52,7 +52,7 @@ class Attention(View):
     follows = ("layer", "head", "example", "token")
     hovers = ("token",)
     input = True
-    demo = "topics"
+    demo = "repeats"
 
     layer: str | None = knob(None, "The attention, or the block that holds it; the chosen one, or the first.", kind="layer", main=True)
     head: int | None = knob(None, "The head that is shown large; the chosen one, or the one that looks at the fewest tokens.",

@@ -49,7 +49,7 @@ class Lens(View):
     rows = ("D6", "E5")
     follows = ("example", "token")
     input = True
-    demo = "topics"
+    demo = "repeats"
 
     kind: str = knob("logit", "The stream as it is, or through a map that was learnt for each layer.", choices=("logit", "tuned"), main=True)
     show: str = knob(

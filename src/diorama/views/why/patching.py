@@ -40,7 +40,7 @@ class Patching(View):
     papers = ("Meng et al. 2022, arXiv:2202.05262", "Wang et al. 2022, arXiv:2211.00593")
     rows = ("E6",)
     follows = ("example",)
-    demo = "topics"
+    demo = "repeats"
 
     corrupted: int | None = knob(
         None, "The input into whose pass activations of the chosen one are put; the second chosen one, or the most alike of those "

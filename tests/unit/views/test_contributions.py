@@ -1,0 +1,76 @@
+"""What layers and heads add to the score of an answer: direct logit attribution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from attentions import LETTERS, Writes
+from torch import nn
+from zoo import ZOO
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.core.marks import Bars, Heatmap
+from diorama.scene import Scene
+
+
+def _scene(classes: int = 0) -> Scene:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x = Writes(classes).eval(), torch.randint(0, 10, (6, 12))
+    return Scene(model, x, torch.arange(6) % 3 if classes else x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=LETTERS))
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_layers_add_what_the_formula_says(classes: int) -> None:
+    """Each layer's term is its answer, centred, over the norm's own size, times the norm's and the answer's weights."""
+    scene = _scene(classes)
+    found = scene.derive("contributions", example=2, answer=1).value
+    model, x = scene.model, scene.examples.x[2:3]
+    with torch.no_grad():
+        held = model.stream(x)
+        size = (held[-1].var(-1, unbiased=False, keepdim=True) + model.norm.eps).sqrt()
+        parts = [held[0], held[1] - held[0], held[2] - held[1]]
+        rows = [(part - part.mean(-1, keepdim=True)) / size * model.norm.weight @ model.head.weight[1] for part in parts]
+        terms = [float(row.mean() if classes else row[0, -1]) for row in rows]
+        score = float(model(x)[0, 1] if classes else model(x)[0, -1, 1])
+    values = found["values"]
+    np.testing.assert_allclose([values[0], values[1] + values[2], values[3] + values[4]], terms, atol=1e-5)
+    assert found["score"] == pytest.approx(score, abs=1e-6)
+    assert values.sum() + found["constant"] == pytest.approx(score, abs=1e-5)
+
+
+def test_heads_add_up_to_their_layer() -> None:
+    """What the heads of an attention add, and the bias of its projection, is what the attention adds."""
+    scene = _scene()
+    found = scene.derive("contributions", answer=4).value
+    model = scene.model
+    with torch.no_grad():
+        end = model.stream(scene.examples.x[:1])[-1][0, -1]
+        size = (end.var(unbiased=False) + model.norm.eps).sqrt()
+        slope = model.norm.weight * model.head.weight[4]
+        slope = (slope - slope.mean()) / size
+        biases = [float(slope @ block.out.bias) for block in model.blocks]
+    assert found["attentions"] == ["blocks.0", "blocks.1"]
+    np.testing.assert_allclose(found["heads"].sum(1) + biases, found["values"][[1, 3]], atol=1e-5)
+
+
+def test_the_view_sums_to_the_score() -> None:
+    """Bars, constant and check tell the same sum for the chosen answer and place; heads can be chosen."""
+    picture = _scene().view("contributions", class_=3, token=5)
+    bars = next(mark for mark in picture.marks() if isinstance(mark, Bars))
+    heads = next(mark for mark in picture.marks() if isinstance(mark, Heatmap))
+    assert "“d” at position 5" in picture.caption
+    assert picture.checks[0].value < 1e-5
+    assert bars.labels[-1] == "constant"
+    assert heads.cell_keys[3] == "head:blocks.1/1"
+
+
+def test_norms_on_the_stream_are_refused() -> None:
+    """Where norms lie behind the sums, terms would not add up, and the refusal says so; so it does without a stream."""
+    model, x = next(specimen for specimen in ZOO if specimen.name == "encoder_late")()
+    with pytest.raises(NotApplicable, match="do(es)? not add up"):
+        Scene(model, x).view("contributions")
+    with pytest.raises(NotApplicable, match="residual stream"):
+        Scene(nn.Linear(3, 2), torch.rand(3, 3)).derive("contributions")
