@@ -34,7 +34,7 @@ def trained(rate: float, seed: int, name: str) -> diorama.Run:
     for part, layer in layers:
         model.add_module(part, layer)
     optimizer = torch.optim.Adam(model.parameters(), rate)
-    with diorama.watch(model, f"{path}-{name}-{seed}", probe=(digits[1200:], label[1200:]), optimizer=optimizer) as recorder:
+    with diorama.watch(model, f"{path}-{name}-{seed}", probe=(digits[1200:], label[1200:]), optimizer=optimizer, every=10) as recorder:
         for _ in range(steps):
             rows = torch.randint(0, 1200, (64,))
             loss = F.cross_entropy(model(digits[rows]), label[rows])
