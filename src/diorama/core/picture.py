@@ -77,7 +77,11 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
         for array in arrays:
             layout.append({"dtype": array.dtype.str[1:], "shape": list(array.shape), "offset": offset})
             offset += -(-array.nbytes // 8) * 8
-        header = msgspec.json.encode({"picture": content, "arrays": layout})
+        try:
+            header = msgspec.json.encode({"picture": content, "arrays": layout})
+        except UnicodeEncodeError:
+            # Halves of a character, as texts have that were read from other bytes than UTF-8.
+            header = msgspec.json.encode({"picture": _whole(content), "arrays": layout})
         header += b" " * (-(len(header) + _HEAD.size) % 8)
         parts: list[bytes | memoryview] = [_HEAD.pack(MAGIC, len(header)), header]
         for array in arrays:
@@ -151,6 +155,15 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
         kinds = ", ".join(type(mark).__name__.lower() for mark in self.marks() if not isinstance(mark, Group))
         at = f" at step {self.step}" if self.step is not None else ""
         return f"<Picture {self.title!r}{at}: {kinds}>"
+
+
+def _whole(content: Any) -> Any:
+    """The same plain data, in which what is half a character is the sign for one that is missing."""
+    if isinstance(content, str):
+        return content.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(content, dict):
+        return {_whole(name): _whole(value) for name, value in content.items()}
+    return [_whole(each) for each in content] if isinstance(content, list | tuple) else content
 
 
 def _portable(array: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ _LARGEST = 224
 MOST_BYTES = 4_000_000_000
 """Bytes that a packed file may unpack to."""
 MOST_PIXELS = 100_000_000
+_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 """Pixels of one image."""
 _TOO_MANY = f"at most {MOST_PIXELS:,} are read, so scale it down"
 _FORMS = ".npz, an idx file, a folder of images with one folder a class, .csv or .txt"
@@ -270,7 +271,22 @@ def _cut(picture: Picture.Image, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def _read_text(path: Path) -> Examples:
-    return from_text(path.read_text("utf-8", errors="replace"))
+    text, said = _decoded(path.read_bytes())
+    examples = from_text(text)
+    return dataclasses.replace(examples, guessed=(*examples.guessed, said)) if said else examples
+
+
+def _decoded(data: bytes) -> tuple[str, str]:
+    """A text's bytes as characters, as UTF-8 or what their first bytes say they are, and in a sentence what was not."""
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            text = data[len(mark) :].decode(name, "replace")
+            break
+    else:
+        name, text = "utf-8", data.decode("utf-8", "replace")
+    strange = text.count("�") - data.decode(name, "ignore").count("�")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text, f"{strange:,} places of the text are no {name.upper()} and stand as �." if strange > 0 else ""
 
 
 def from_text(text: str, vocabulary: tuple[str, ...] | None = None, window: int = WINDOW) -> Examples:

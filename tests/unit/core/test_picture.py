@@ -169,3 +169,13 @@ def test_parallel_axes_carry_their_ranges() -> None:
     assert mark.within(wide).ranges() == wide
     with pytest.raises(UsageError, match="axes wants 2"):
         Parallel(values=np.zeros((2, 2)), axes=("a",))
+
+
+def test_half_a_character_does_not_stop_a_picture() -> None:
+    """Texts with a lone surrogate, as bytes that are no UTF-8 are often read, travel with the sign for a missing character."""
+    mark = Text(tokens=("a", "\ud800", "👩", "\u202eb"), keys=("token:0", "token:1", "token:2", "token:3"))
+    again = Picture.from_bytes(Picture(title="\udcff and so on", body=mark, caption="A sentence.").to_bytes())
+    assert again.title.endswith(" and so on")
+    text = next(iter(again.marks()))
+    assert (text.tokens[0], text.tokens[2:]) == ("a", ("👩", "\u202eb"))
+    assert set(text.tokens[1]) == {"�"}

@@ -129,6 +129,27 @@ def test_what_a_table_predicts(tmp_path: Path, cells: list[str], classes: tuple[
     assert read(tmp_path / "t.csv").classes == classes
 
 
+@pytest.mark.parametrize(
+    ("mark", "data", "wanted", "strange"),
+    [
+        (b"", "naïve שלום 👩 ".encode(), "naïve שלום 👩 ", 0), (b"\xef\xbb\xbf", "naïve ".encode(), "naïve ", 0),
+        (b"\xff\xfe", "naïve ".encode("utf-16-le"), "naïve ", 0), (b"\xfe\xff", "naïve ".encode("utf-16-be"), "naïve ", 0),
+        (b"", b"caf\xe9 ", "caf� ", 40), (b"", b"a\xff\xfeb\r\n", "a��b\n", 80), (b"", "a � b".encode(), "a � b", 0),
+    ],
+)
+def test_a_text_in_other_bytes_than_utf_8_is_read_and_says_so(
+    tmp_path: Path, mark: bytes, data: bytes, wanted: str, strange: int
+) -> None:
+    """Marks of order are obeyed; what is no character stands as the sign for a missing one, and is counted in a sentence."""
+    (tmp_path / "t.txt").write_bytes(mark + data * 40)
+    examples = read(tmp_path / "t.txt")
+    shown = "".join(examples.shown([0])[0])
+    assert shown == (wanted * 40)[: len(shown)]
+    told = [text for text in examples.guessed if "stand as" in text]
+    assert len(told) == bool(strange)
+    assert not strange or told[0].startswith(str(strange))
+
+
 def test_texts(tmp_path: Path) -> None:
     """A .txt gives windows of characters with, as labels, the characters that follow."""
     text = "the quick brown fox. " * 20
