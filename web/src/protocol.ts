@@ -221,6 +221,7 @@ export interface RunState {
   seconds_a_step: number | null;
   checkpoints: number[];
   heir: string | null;
+  steered: SteeredData | null;
 }
 
 /** A moment on the time axis. */
@@ -251,6 +252,17 @@ export interface LayerEntry {
   units: number;
   kind: string;
   shape: number[];
+}
+
+/** The training's data as people change them: how many examples there are, how many are changed, and how many of the probe set are among them. */
+export interface SteeredData {
+  examples: number;
+  dropped: number;
+  relabelled: number;
+  weighed: number;
+  probe: number;
+  matched: number;
+  labels: string;
 }
 
 /** The list of runs has changed. */

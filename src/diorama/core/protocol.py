@@ -170,6 +170,18 @@ OptimizerGroup = Annotated[
 """The values of one group of an optimizer, by their names."""
 
 
+class SteeredData(_Struct):
+    """The training's data as people change them: how many examples there are, how many are changed, and how many of the probe set are among them."""
+
+    examples: int
+    dropped: int
+    relabelled: int
+    weighed: int
+    probe: int
+    matched: int
+    labels: str  # unknown, whole, real, one-hot, or none: no number stands for them
+
+
 class RunState(_Struct):
     """Everything that the page must know of a run at this moment."""
 
@@ -195,6 +207,7 @@ class RunState(_Struct):
     seconds_a_step: float | None
     checkpoints: tuple[int, ...] = ()  # steps to which the training can go back, along its line
     heir: str | None = None  # the run in which the training goes on, where it went back
+    steered: SteeredData | None = None  # none where the training's data are not wrapped
 
 
 # An input that is not from the probe set, as the tray makes it; pixels are bytes in base64.

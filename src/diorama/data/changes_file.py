@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ import numpy as np
 from ..core.errors import Damaged, Unavailable, UsageError
 from .changes import Changed, Changes, Values
 
-COLUMNS = ("example", "weight", "label", "label before")
+COLUMNS = ("example", "weight", "label", "label before", "probe")
 _LARGEST = 200_000_000
 
 
-def rows_of(changed: Changed, seen: Values) -> list[dict[str, Any]]:
-    """Each changed example: its number, its weight (0: dropped), its label where that is another now, and the one that it had,
-    of those that were ``seen``."""
+def rows_of(changed: Changed, seen: Values, partners: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """Each changed example: its number, its weight (0: dropped), its label where that is another now, the one that it had, of those
+    that were ``seen``, and which one of the probe set it is, whose ``partners`` are known."""
+    probe = {number: k for k, number in reversed(list(enumerate(partners))) if number >= 0}
     numbers, weights, labels = (values.tolist() for values in changed)
     return [
-        {"example": number, "weight": weight, "label": _plain(label), "label before": _plain(before)}
+        {"example": number, "weight": weight, "label": _plain(label), "label before": _plain(before), "probe": probe.get(number)}
         for number, weight, label, before in zip(numbers, weights, labels, seen.tolist(), strict=True)
     ]
 
@@ -32,7 +33,7 @@ def rows_of(changed: Changed, seen: Values) -> list[dict[str, Any]]:
 def write(path: str | Path, changes: Changes) -> None:
     """Write what is changed now; see :func:`write_rows`."""
     changed = changes.changed()
-    write_rows(path, rows_of(changed, changes.seen[changed.numbers]))
+    write_rows(path, rows_of(changed, changes.seen[changed.numbers], changes.partners.tolist()))
 
 
 def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -102,10 +103,10 @@ def _table(text: str) -> list[dict[str, Any]]:
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     number, weight = int(row["example"]), float(row["weight"])
-    label, before = (_number(row.get(name)) for name in COLUMNS[2:])
+    label, before, probe = (_number(row.get(name)) for name in COLUMNS[2:])
     if number < 0 or not math.isfinite(weight) or weight < 0 or weight > 1e6:
         raise ValueError(f"example {number} wants a number of at least 0 and a weight from 0 to 1,000,000, got {weight}")
-    return {"example": number, "weight": weight, "label": label, "label before": before}
+    return {"example": number, "weight": weight, "label": label, "label before": before, "probe": probe}
 
 
 def _number(value: Any) -> float | int | None:

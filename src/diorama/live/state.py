@@ -194,6 +194,7 @@ class Tracker:
             "seconds_a_step": _pace(reader),
             "checkpoints": sorted(checkpoints.along(reader)),
             "heir": _heir(meta),
+            "steered": meta.get("steered"),
         }
         try:
             return msgspec.convert(told, protocol.RunState)

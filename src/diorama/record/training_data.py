@@ -140,11 +140,11 @@ class TrainingData:
             return
         self.look()
         changed = changes.changed()
-        seen = changes.seen[changed.numbers].copy()
+        seen, partners = changes.seen[changed.numbers].copy(), changes.partners.tolist()
 
         def job(writer: Any) -> None:
             beside = Path(writer.folder) / f".new.{NAME}"
-            changes_file.write_rows(beside, changes_file.rows_of(changed, seen))
+            changes_file.write_rows(beside, changes_file.rows_of(changed, seen, partners))
             size, crc = checking.checksum(beside)
             os.replace(beside, Path(writer.folder) / NAME)
             writer.index_file(NAME, size, crc)

@@ -88,7 +88,7 @@ def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
     assert {labels[21]} <= {1, -1}
     steered.recorder.close()
     rows = {row["example"]: row for row in steered.run.changes}
-    assert rows[3] == {"example": 3, "weight": 0.0, "label": None, "label before": int(steered.y[3])}
+    assert rows[3] == {"example": 3, "weight": 0.0, "label": None, "label before": int(steered.y[3]), "probe": 3}
     assert rows[7]["label"] == 2
     assert rows[9]["weight"] == 3.0
     assert steered.run.check() == []

@@ -154,6 +154,7 @@ class Training:
         ]
         self.requests: list[dict[str, Any]] = []
         self.commands: list[tuple[str, dict[str, Any]]] = []
+        self.steered: dict[str, Any] | None = None
         self.kept: dict[str, str] = {}
         rng = np.random.default_rng(0)
         self.digits = rng.integers(0, 256, (64, 8, 8), np.uint8)
@@ -193,6 +194,7 @@ class Training:
             "model": None,
             "fits": {"misfit": "it colours text, and this network reads images"},
             "seconds_a_step": 0.02,
+            "steered": self.steered,
         }
 
 

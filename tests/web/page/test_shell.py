@@ -148,6 +148,34 @@ def test_steering(visit: Visit, server: Server) -> None:
     ]
 
 
+def test_chosen_examples_are_changed_in_the_training(visit: Visit, server: Server) -> None:
+    """Examples that are chosen, or all of a class, are dropped, relabelled, weighed and restored in the training; what is not there says so."""
+    server.training.steered = {
+        "examples": 1000, "dropped": 2, "relabelled": 1, "weighed": 0, "probe": 64, "matched": 60, "labels": "whole",
+    }
+    page = visit.open(f"{server.url}#select=example%3A4-6%2Bexample%3A9")
+    acts = page.get_by_role("region", name="In the training's data")
+    expect(acts).to_contain_text("Of 1,000 examples 2 are dropped, 1 relabelled, 0 weighed; 60 of the probe set's 64 are among them.")
+    acts.get_by_role("button", name="Drop").click()
+    acts.get_by_label("new label").select_option("7")
+    acts.get_by_role("button", name="Relabel").click()
+    acts.get_by_label("weight").fill("0.5")
+    acts.get_by_role("button", name="Weigh").click()
+    acts.get_by_role("button", name="Restore").click()
+    expect(page.get_by_role("log")).to_contain_text("restore at step 812")
+    chosen = {"examples": "4-6,9", "of": "probe"}
+    assert server.training.commands == [
+        ("drop", chosen), ("relabel", {**chosen, "label": 7}), ("weigh", {**chosen, "weight": 0.5}), ("restore", chosen),
+    ]
+    page.goto(f"{server.url}#select=class%3A3")
+    acts.get_by_role("button", name="Drop").click()
+    until(page, lambda: server.training.commands[-1] == ("drop", {"labelled": "3"}))
+    server.training.steered = {**server.training.steered, "matched": 0}
+    page.goto(f"{server.url}#select=example%3A4")
+    page.reload()
+    expect(acts).to_contain_text("None of the probe set's 64 examples was found among the 1,000")
+
+
 def test_an_action_of_a_finding(visit: Visit, server: Server) -> None:
     """What a finding offers to do is one click away."""
     page = visit.open(server.url)

@@ -8,11 +8,10 @@ import numpy as np
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
-from ...data.changes import Numbers, Values
-from ..training_data import ExamplesBack
 from . import Applied, Command
 
 if TYPE_CHECKING:
+    from ...data.changes import Numbers, Values
     from ..controls import Controls
 
 
@@ -40,6 +39,8 @@ class OfExamples(Command):
 
     def given(self, training: Controls, what: str, numbers: Numbers, new: str, **values: Any) -> Applied:
         """Give the examples a weight or a label each, and say so."""
+        from ..training_data import ExamplesBack  # not above: whoever sends a command needs no torch
+
         data = training.data
         changes = data.changes
         before = _old(changes, numbers, next(iter(values)))

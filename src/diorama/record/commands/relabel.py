@@ -9,11 +9,11 @@ import numpy as np
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
-from ...data.changes import Numbers, Values
 from . import Applied
 from ._of_examples import OfExamples
 
 if TYPE_CHECKING:
+    from ...data.changes import Numbers, Values
     from ..controls import Controls
 
 

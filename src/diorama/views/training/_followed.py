@@ -17,6 +17,7 @@ from ...core.selection import number_key
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs
+from ._doubtful import ways
 
 MEASURES = ("loss", "margin", "likelihood")
 LOOKS = 160
@@ -230,6 +231,9 @@ class Followed:
                 keys=tuple(number_key("class", int(k)) for k in present[ranked]), title="doubtful labels by class",
             )
             body = Group(children=(bars, table), direction="row")
+            instead = np.array([_most(value["answer"][k], int(labels[k])) for k in suspected.tolist()], np.int64)
+            if (acts := ways(self.scene, suspected, instead, len(self.steps))) is not None:
+                body = Group(children=(acts, body))
         more = [f"{len(shown)} of {len(order)} examples shown"] if len(shown) < len(order) else []
         more += [f"{len(self.known) - total} examples have no label"] if total < len(self.known) else []
         return Told("Likely mislabelled", body, caption, "; ".join(more))

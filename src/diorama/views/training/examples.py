@@ -20,11 +20,12 @@ from ...scene.input import pictured
 from ...scene.sets import named
 from .. import inputs
 from ..view import View
+from ._changed import changed
 from ._followed import MEASURES, Followed, Told
 
 _NATS = {"next_token": "nats a token", "multi_label": "nats a label", "segmentation": "nats a place"}
 SORTS = ("index", "loss", "margin", "class", "change", "direction", "doubt")
-SHOWN = ("answers", "history", "map", "mislabelled")
+SHOWN = ("answers", "history", "map", "mislabelled", "changed")
 
 
 class Examples(View):
@@ -52,7 +53,8 @@ class Examples(View):
     follows = ("class", "example", "direction")
 
     show: str = knob(
-        "answers", "The answers now; or over the training: each example's history, the map of the data, or the likely mislabelled.",
+        "answers", "The answers now; or over the training: each example's history, the map of the data, the likely mislabelled, or "
+        "those that were changed.",
         choices=SHOWN, main=True,
     )
     measure: str = knob("loss", "What a history shows of each example.", choices=MEASURES)
@@ -69,6 +71,10 @@ class Examples(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one pass over the examples; over the training at once, where it was recorded."""
+        if self.show == "changed":
+            told = changed(scene, self.limit)
+            yield self.picture(scene, selection, told.title, told.body, told.caption, note=told.note)
+            return
         if self.show != "answers":
             yield from self._over_training(scene, selection)
             return
