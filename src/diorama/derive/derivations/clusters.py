@@ -93,14 +93,14 @@ class Clusters(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """One pass over the examples, then the clusters."""
-        seen = _Seen(scene, self.names, min(self.examples, len(scene.examples)), self.by)
+        seen = Seen(scene, self.names, min(self.examples, len(scene.examples)), self.by)
         for done in seen.over():
             yield Stage(None, float(done), float(seen.count), f"{done} of {seen.count} examples")
         parts, kept = [], []
         for number, name in enumerate(self.names):
             rows = seen.profile(name)
             answers = seen.answers(name)
-            units = _varying(answers, self.units)
+            units = seen.varying(name, self.units)
             profile = rows[units]
             found = clusters(profile, self.count)
             labels = found.labels
@@ -163,7 +163,7 @@ def _checked(part: Any, layer: Layer, wide: int) -> int:
     return len(units)
 
 
-class _Seen:
+class Seen:
     """What the units answer to some examples: to each of them, and to each class."""
 
     def __init__(self, scene: Scene, names: list[str], count: int, by: str) -> None:
@@ -251,6 +251,10 @@ class _Seen:
         assert self.truth is not None
         told = self.truth.numpy()
         return np.where(told >= 0, np.searchsorted(self.classes, told), -1)
+
+    def varying(self, name: str, most: int) -> NDArray[np.int64]:
+        """The units that vary most over the examples, by number; all where there are no more."""
+        return _varying(self.answers(name), most)
 
     def columns(self) -> list[tuple[str, str]]:
         """A name and a key for each column; no key where it is no class and no example."""

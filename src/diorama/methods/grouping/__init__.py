@@ -2,6 +2,7 @@
 
 from .biclusters import Blocked, biclusters
 from .clusters import Clustered, clusters, matched
+from .regions import modularity, regions
 from .seriation import ORDERS, ordered
 
-__all__ = ["ORDERS", "Blocked", "Clustered", "biclusters", "clusters", "matched", "ordered"]
+__all__ = ["ORDERS", "Blocked", "Clustered", "biclusters", "clusters", "matched", "modularity", "ordered", "regions"]

@@ -9,8 +9,10 @@ ROOM = Room(
     order=3,
     training=(
         Place("clusters", columns=12, rows=9),
+        Place("communities", columns=12, rows=9),
     ),
     input=(
+        Place("communities", columns=12, rows=9),
         Place("clusters", columns=12, rows=9),
     ),
     openings=(

@@ -1,0 +1,223 @@
+"""Regions of the network that fire together: where an input lights them, and what is lost without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ...core.colour import symmetric
+from ...core.errors import UsageError
+from ...core.knobs import knob
+from ...core.marks import Column, Group, Handle, Heatmap, Network, Node, Table, Vertex
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, layer_key, together, unit_key
+from ...derive.columns import columns
+from ...derive.derivations.communities import silenced
+from ...model.capture import Capture
+from ...model.layers import by_unit
+from ...scene import Scene
+from ..answers import drawn
+from ..view import View
+
+WIDE, TALL, HEAD = 96.0, 300.0, 34.0
+"""Between the layers' columns of dots, how high they stand, and their heading."""
+LARGEST, SMALLEST = 12.0, 2.0
+"""The width of a unit's dot where the input drives it most, and least."""
+BOX, GAP = 112.0, 130.0
+
+
+class Communities(View):
+    """Units of all layers in regions that fire together; an input lights them layer by layer; a region is silenced to see its worth.
+
+    *Meaning* a dot is a unit, in the colour of its region, as large as the current input drives it above the examples' mean; ``pulse``
+    plays the input from layer to layer. Regions are ranked by what the network loses with all their units silenced. A line from a region to
+    another tells how far the units of the other, in later layers, then move.
+    *Units* costs in the loss's own, over the same examples; influence in each unit's own standard deviations (σ).
+    *Cost* one pass an example, and one a region over some of them.
+    """
+
+    title = "Regions"
+    question = "Which units fire together, and what is lost without them?"
+    family = "relationships"
+    papers = ("Newman & Girvan 2004, arXiv:cond-mat/0308217", "Morcos et al. 2018, arXiv:1803.06959")
+    rows = ("B11",)
+    follows = ("example",)
+    input = True
+
+    pulse: int = knob(0, "How many layers the input has reached; 0: all of them.", low=0, high=64, main=True)
+    lesion: int = knob(0, "A region that is silenced for the current input; 0: none.", low=0, high=24, main=True)
+    inside: str | None = knob(None, "A module: only the layers inside it.", kind="layer")
+    count: int = knob(0, "Regions; 0: as many as have the largest modularity, up to ten.", low=0, high=24)
+    most: int = knob(8, "The most layers: of deeper networks modules are shown as one.", low=2, high=24)
+    units: int = knob(128, "The most units of a layer: those that vary most.", low=1, high=1024)
+    examples: int = knob(512, "How many examples of the probe set regions are found on.", low=1, high=100_000)
+    probed: int = knob(128, "On how many of them lesions are tried.", low=1, high=10_000)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """Units, and examples that drive them."""
+        return None if scene.kinds else "it groups units by what they answer, and the scene has no examples; pass x to Scene or probe= to watch"
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture, after the regions and their lesions."""
+        layers = [layer.name for layer in columns(scene.layers, self.inside or "", self.most)]
+        derived = scene.derive(
+            "communities", layers=together(layers), count=self.count, units=self.units, examples=self.examples, probed=self.probed
+        )
+        found: dict[str, Any] = {}
+        for stage in derived.stream():
+            if stage.final:
+                found = stage.value
+            else:
+                yield stage.progress
+        count = len(found["profile"])
+        if self.lesion > count:
+            raise UsageError(f"there are regions 1 to {count}, and none {self.lesion}; 0 silences none")
+        current = scene.current(selection)
+        marks: list[Node] = [_pulse(scene, found, current.x, self.pulse)]
+        if self.lesion:
+            marks.append(_lesioned(scene, found, layers, current.x, self.lesion - 1))
+        if count:
+            order = np.argsort(-np.nan_to_num(found["loss"], nan=-np.inf), kind="stable")
+            marks.append(_ranked(scene, found, order))
+            if found["by_class"].size and np.isfinite(found["by_class"]).any():
+                marks.append(_by_class(found, order))
+            if np.isfinite(found["influence"]).any():
+                marks.append(_influence(found))
+        modularity = found["modularity"]
+        checks = (Check(
+            name="modularity", value=modularity,
+            sentence="how much more goes together inside regions than by chance, up to 1; below 0.3 regions are hardly apart.",
+        ),) if np.isfinite(modularity) else ()
+        yield self.picture(
+            scene, selection, "Regions that fire together", Group(children=tuple(marks)), self._caption(found, count), checks=checks,
+            note="" if len(layers) > 1 else "there is only one layer, so nothing lies behind a region that could move",
+        )
+
+    def _caption(self, found: dict[str, Any], count: int) -> str:
+        total = sum(len(units) for units in found["units"])
+        return (
+            f"{total:,} units of {len(found['layers'])} layers in {count} region{'s' if count != 1 else ''}, each in its colour; the larger a "
+            "dot, the further the input drives the unit above its mean over the examples. Costs: all units of a region but the answers "
+            f"silenced, on {found['probed']:,} examples."
+        )
+
+
+def _driven(scene: Scene, found: dict[str, Any], x: Any) -> list[np.ndarray]:
+    """How many standard deviations above its mean over the live examples the input drives each unit."""
+    sources = {name: scene.layers.handed(scene.layers[name]) for name in found["layers"]}
+
+    def mean(name: str, tensor: Tensor) -> Tensor:
+        source = next(one for one in sources.values() if one.name == name)
+        values = by_unit(source, tensor).float()
+        values = values.clamp_min(0) if source.rectified else values
+        return (values.flatten(2).mean(2) if values.ndim > 2 else values).cpu()
+
+    kept = scene.look(x, {source.name for source in sources.values()}, reduce=mean)[1]
+    seen = scene.responses([source.name for source in sources.values()])
+    rows = []
+    for name, units in zip(found["layers"], found["units"], strict=True):
+        source = sources[name]
+        many = (seen[source.name].positive if source.rectified else seen[source.name].mean).double().numpy()[:, units]
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            many = np.nan_to_num(many, nan=0.0, posinf=0.0, neginf=0.0)
+            spread = many.std(0)
+            rows.append(np.nan_to_num((kept[source.name][0].double().numpy()[units] - many.mean(0)) / np.where(spread > 0, spread, np.inf)))
+    return rows
+
+
+def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int) -> Network:
+    """All units as dots, a column a layer, those of a region beside one another in each."""
+    driven = _driven(scene, found, x)
+    vertices: list[Vertex] = []
+    places: list[tuple[float, float, float, float]] = []
+    for number, (name, units, region) in enumerate(zip(found["layers"], found["units"], found["region"], strict=True)):
+        left = number * WIDE
+        lit = not reached or number < reached
+        keys = (layer_key(name),) if name else ()
+        vertices.append(Vertex(form="heading", label=name or "the network", note="" if lit else "not reached", keys=keys))
+        places.append((left, 0, WIDE - 6, HEAD - 4))
+        order = np.lexsort((np.arange(len(units)), np.where(region < 0, region.max() + 1, region)))
+        across = max(1, int(np.ceil(len(units) / (TALL / (LARGEST + 1)))))
+        down = -(-len(units) // across)
+        for rank, k in enumerate(order.tolist()):
+            size = SMALLEST + (LARGEST - SMALLEST) * float(np.clip(driven[number][k], 0, 3)) / 3 if lit else SMALLEST
+            column, row = divmod(rank, down)
+            middle = left + (WIDE - 6) / 2 + (column - (across - 1) / 2) * min(LARGEST + 1, (WIDE - 10) / across)
+            y = HEAD + (row + 0.5) * TALL / down
+            label = int(region[k])
+            vertices.append(Vertex(
+                form="dot", label=f"{name}, unit {int(units[k])}", note=f"region {label + 1}" if label >= 0 else "still",
+                told=f"{driven[number][k]:.2g} σ above its mean" if lit else "", keys=(unit_key(name, int(units[k])),),
+                colour=label if label >= 0 else None, faded=not lit,
+            ))
+            places.append((middle - size / 2, y - size / 2, size, size))
+    return Network(
+        vertices=tuple(vertices), places=np.array(places, np.float32), links=np.zeros((0, 2), np.int32), strengths=np.zeros(0, np.float32),
+        extent=(len(found["layers"]) * WIDE, HEAD + TALL), title="The current input",
+        handle=Handle(knob="pulse", kind="slide", low=0, high=len(found["layers"]), value=str(reached)),
+    )
+
+
+def _lesioned(scene: Scene, found: dict[str, Any], layers: list[str], x: Any, number: int) -> Group:
+    """What the network answers to the current input, whole and without a region."""
+    whole = scene.look(x)[0].cpu()
+    with Capture(scene.model, edits=(*scene.edits, *silenced(scene, layers, found, number)), cancel=scene.cancel) as look:
+        less = scene.reading.scores(look(x)).detach().cpu()
+    parts = []
+    for title, scores in (("the whole network", whole), (f"without region {number + 1}", less)):
+        mark = drawn(scene, scores, horizontal=True)
+        parts.append(Group(children=(mark,), title=title))
+    return Group(children=tuple(parts), direction="row", title="The current input's answer")
+
+
+def _ranked(scene: Scene, found: dict[str, Any], order: np.ndarray) -> Table:
+    regions = [int(k) for k in order]
+    sizes = [sum(int((region == k).sum()) for region in found["region"]) for k in regions]
+    where = [
+        ", ".join(name or "the network" for name, region in zip(found["layers"], found["region"], strict=True) if (region == k).any())
+        for k in regions
+    ]
+    best = []
+    for k in regions:
+        row = found["profile"][k]
+        top = np.argsort(-np.nan_to_num(row, nan=-np.inf), kind="stable")[: 2 if found["by"] != "example" else 0]
+        best.append(", ".join(found["columns"][int(c)] for c in top if row[int(c)] > 0))
+    columns_ = [
+        Column(name="region", kind="class", numbers=np.array(regions, float), texts=tuple(f"region {k + 1}" for k in regions)),
+        Column(name="units", numbers=np.array(sizes, float)),
+        Column(name="lit by", kind="text", texts=tuple(best)),
+        Column(name="layers", kind="text", texts=tuple(where)),
+        Column(name="cost", numbers=found["loss"][order], signed=True),
+    ]
+    if np.isfinite(found["right"]).any():
+        columns_.append(Column(name="% right", numbers=100 * found["right"][order], signed=True))
+    return Table(columns=tuple(columns_), title="What the network loses without each region, the dearest first")
+
+
+def _by_class(found: dict[str, Any], order: np.ndarray) -> Heatmap:
+    values = 100 * found["by_class"][order]
+    return Heatmap(
+        title="Change of % right, class by class", values=values, limits=symmetric(values, 100.0, "%"),
+        row_labels=tuple(f"region {int(k) + 1}" for k in order), column_labels=tuple(found["columns"]), size=18,
+    )
+
+
+def _influence(found: dict[str, Any]) -> Network:
+    """Each region on both sides; a line from the one that is silenced to those that then move."""
+    values = found["influence"]
+    count = len(values)
+    vertices, places = [], []
+    for side in range(2):
+        for k in range(count):
+            units = sum(int((region == k).sum()) for region in found["region"])
+            vertices.append(Vertex(label=f"region {k + 1}", note="silenced" if not side else f"{units} units", colour=k))
+            places.append((side * (BOX + GAP), k * 40.0, BOX, 34.0))
+    pairs = [(int(a), int(b)) for a, b in np.argwhere(np.nan_to_num(values) > 0)]
+    return Network(
+        title="How far others move when a region is silenced", vertices=tuple(vertices), places=np.array(places, np.float32),
+        links=np.array([(a, count + b) for a, b in pairs], np.int32).reshape(-1, 2), strengths=np.array([values[a, b] for a, b in pairs], np.float32),
+    )
