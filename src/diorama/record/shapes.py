@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.errors import NotApplicable
 from ..data import nesting
+from ..data.nesting import Nested
 from ..model.surroundings import Neutral
 from ..model.unwrap import fed, named_modules
 from ..training.surgery.slopes import Taught
@@ -24,23 +25,38 @@ _TAUGHT = 64
 """So many examples of the probe set at most tell how new units learn fastest."""
 
 
-class Shape(Reversal):
+class Reshaping(Reversal):
+    """Base of what takes back another shape of the network, which the next one builds on."""
+
+    def newest(self, later: Sequence[Act], names: frozenset[str] | None = None) -> None:
+        """*Raises* NotApplicable where the network was reshaped later; with ``names``, by layers or where these weights are."""
+        for act in later:
+            other = act.reversal
+            touched = other.names if isinstance(other, Shape) else {
+                each.place.name for each in other.differences
+            } if isinstance(other, Weights) else frozenset()
+            if names is None and isinstance(other, Reshaping) or names is not None and (
+                names & touched or (isinstance(other, Reshaping) and not isinstance(other, Shape))
+            ):
+                raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
+
+
+class Shape(Reshaping):
     """Takes back another shape: bit by bit until training goes on, later the units alone, and what was learnt stays."""
 
     def __init__(self, done: Done) -> None:
         self.done = done
         self.size = done.graft.size
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The weights that changed."""
+        return self.done.graft.names
+
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Take it back."""
         graft = self.done.graft
-        for act in later:
-            other = act.reversal
-            touched = other.done.graft.names if isinstance(other, Shape) else {
-                each.place.name for each in other.differences
-            } if isinstance(other, Weights) else frozenset()
-            if graft.names & touched:
-                raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
+        self.newest(later, self.names)
         if not graft.stands:
             raise NotApplicable(f"the weights of {self.done.layer} have another shape since; go back in time instead")
         exact = graft.untouched
@@ -57,19 +73,26 @@ def reshaped(training: Controls, what: str, act: Callable[..., Done], **knobs: A
 
     *Raises* NotApplicable, before anything is changed, where that cannot be.
     """
-    subject, content = training.subject, training.content
-    if content is None or content.examples is None:
-        raise NotApplicable("another shape is tried on the probe set first, and this training has none; pass probe= to diorama.watch")
-    if not subject.optimizers:
-        raise NotApplicable("what the optimizer remembers has to change with the weights, and none was told; pass optimizer= to diorama.watch")
+    subject, x = training.subject, tried_on(training)
     table = subject.table or ()
     with Neutral():
         done = act(
-            subject.model, content.examples.x, optimizers=subject.optimizers, axes={layer.name: layer.unit_axis for layer in table},
+            subject.model, x, optimizers=subject.optimizers, axes={layer.name: layer.unit_axis for layer in table},
             state=subject.state, **knobs,
         )
     subject.look()
     return Applied(str(done.before), str(done.after), told(done, what), Shape(done))
+
+
+def tried_on(training: Controls) -> Nested:
+    """The examples on which another shape is tried. *Raises* NotApplicable where what that needs was not told."""
+    content = training.content
+    if content is None or content.examples is None:
+        raise NotApplicable("another shape is tried on the probe set first, and this training has none; pass probe= to diorama.watch")
+    if not training.subject.optimizers:
+        raise NotApplicable("what the optimizer remembers has to change with the weights, and none was told; pass optimizer= to diorama.watch")
+    x: Nested = content.examples.x
+    return x
 
 
 def taught(training: Controls) -> Taught | None:

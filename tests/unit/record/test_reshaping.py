@@ -211,3 +211,41 @@ def test_what_was_not_told_is_asked_for(tmp_path: Path, lacks: dict[str, bool], 
     training.step()
     assert word in training.send("add_units", layer="0")["text"]
     training.recorder.close()
+
+
+def test_layers_come_and_go_in_a_watched_training(training: _Training) -> None:
+    """A layer is added, learns, is recorded under its name, and is taken back; another one goes and is taken back."""
+    training.step()
+    answer = training.send("add_layer", after="2")
+    assert answer["ok"], answer["text"]
+    assert answer["text"].startswith("added the layer 2_added after 2")
+    training.step()
+    training.step()
+    refused = training.send("remove_layer", layer="5")
+    assert "only a layer that keeps its input's shape" in refused["text"]
+    assert training.send("remove_layer", layer="1")["ok"]
+    training.step()
+    training.step()
+    assert "take that back first" in training.send("undo", command=1)["text"]
+    assert training.send("undo")["ok"]
+    assert training.send("undo")["ok"]
+    training.step()
+    assert [name for name, _ in training.model.named_children()] == [str(k) for k in range(8)]
+    training.recorder.close()
+    run = training.run
+    assert "2_added" in [layer.name for layer in run.scene(step=4).layers]
+    assert "2_added" not in [layer.name for layer in run.scene(step=run.snapshots[-1]).layers]
+
+
+def test_a_layer_undone_at_once_leaves_the_training_as_without(tmp_path: Path) -> None:
+    """A layer that is taken back before the next step leaves weights, moments and generators bit by bit."""
+    touched, alone = _Training(tmp_path / "touched"), _Training(tmp_path / "alone")
+    for each in (touched, alone):
+        torch.manual_seed(1)
+        each.step()
+        if each is touched:
+            assert each.send("add_layer", after="5", how="residual")["ok"]
+            assert each.send("undo")["ok"]
+        each.step()
+        each.recorder.close()
+    assert all(torch.equal(one, other) for one, other in zip(touched.all(), alone.all(), strict=True))

@@ -14,13 +14,10 @@ from ...data.nesting import Nested
 from ...model.axes import tensors_in
 from ...model.mode import OpMode
 from ...model.untouched import Mode, Untouched
-from .arrangement import Arrangement
 from .dropout import without_dropout
-from .graft import Graft
 
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """So much of the largest answer may differ by rounding alone."""
-Values = Callable[[nn.Module], dict[str, Tensor]]
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -40,40 +37,44 @@ def answers(model: nn.Module, x: Nested, mode: Mode) -> list[Tensor]:
         return [part.detach().clone() for part in tensors_in(nesting.call(model, x))]
 
 
-def tried(want: dict[Mode, list[Tensor]], after: nn.Module, x: Nested, change: Arrangement, values: Values) -> None:
-    """Change ``after`` and compare what it answers with what is wanted, in eval and train mode; the latter with a backward pass.
+def tried(
+    want: dict[Mode, list[Tensor]], model: nn.Module, x: Nested, change: Callable[[], object], what: str, *, alike: bool = True
+) -> None:
+    """Change a copy and compare what it answers with what is wanted, in eval and train mode; the latter with a backward pass.
+
+    Where it need not be ``alike``, only the shapes of the answers count.
 
     *Raises* NotApplicable, with what went wrong, where it no longer runs or answers otherwise.
     """
     try:
-        Graft(after, (), change).put(values(after))
-        found = {"eval": answers(after, x, "eval"), "train": _learns(after, x)}
+        change()
+        found = {"eval": answers(model, x, "eval"), "train": _learns(model, x)}
     except NotApplicable:
         raise
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotApplicable(
-            f"with other units in {change.layer!r} the model no longer runs, as some width is fixed in its own code ({first})"
+            f"with {what} the model no longer runs, as some width is fixed in its own code ({first})"
         ) from error
-    for mode in _MODES:
-        apart = _apart(want[mode], found[mode])
+    for mode in MODES:
+        apart = _apart(want[mode], found[mode], alike)
         if apart:
             raise NotApplicable(
-                f"with other units in {change.layer!r} the model answers otherwise in {mode} mode ({apart}), so some op counts or "
+                f"with {what} the model answers otherwise in {mode} mode ({apart}), so some op counts or "
                 "mixes them in a way that cannot be followed"
             )
 
 
-_MODES: tuple[Mode, ...] = ("eval", "train")
+MODES: tuple[Mode, ...] = ("eval", "train")
 
 
-def _apart(want: list[Tensor], found: list[Tensor]) -> str:
+def _apart(want: list[Tensor], found: list[Tensor], alike: bool) -> str:
     if len(want) != len(found):
         return f"{len(found)} tensors instead of {len(want)}"
     for one, other in zip(want, found, strict=True):
         if one.shape != other.shape:
             return f"shape {tuple(other.shape)} instead of {tuple(one.shape)}"
-        if not one.is_floating_point():
+        if not (alike and one.is_floating_point()):
             continue
         both = torch.isfinite(one) & torch.isfinite(other)
         if not torch.equal(torch.isfinite(one), torch.isfinite(other)):

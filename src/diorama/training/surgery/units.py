@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,20 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import DioramaError, NotApplicable, UsageError
-from ...data import nesting
 from ...data.nesting import Nested
 from ...model.axes import tensors_in
-from ...model.unwrap import fed, named_modules, quantized, spread, unwrap
+from ...model.unwrap import named_modules
 from .arrangement import NEW, Arrangement, grown, moved, without
-from .graft import Graft, averages
+from .graft import Graft
+from .ready import ready
 from .slopes import Taught, steepest
 from .starts import HOWS, How, divided, started, tensors_of
 from .trial import answers, copied, tried
 from .widths import Split, Widths, follow
 
 _SPLITS: tuple[Split, ...] = ("leading", "trailing")
-_NUMBERS = 200_000
-"""So many numbers of the examples at most are used to try a change."""
 MOST = 1 << 16
 """Units that can be added at once."""
 
@@ -76,27 +75,27 @@ def add_units(
         raise UsageError(f"count wants a whole number from 1 to {MOST:,}, got {count!r}")
     if how == "gradient" and taught is None:
         raise NotApplicable("the start 'gradient' needs a loss, and the probe set has no answers; nearest: how='preserve'")
-    plain, few = _ready(model, x, state)
+    plain, few = ready(model, x, state)
     first: How = "split" if how == "split" else "preserve"
 
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: started(other, change, first, torch.Generator().manual_seed(seed))
 
-    widths, change = _found(plain, few, axes or {}, lambda widths: grown(widths, layer, count), None, values)
+    widths, change = _found(plain, few, layer, axes or {}, lambda widths: grown(widths, layer, count), None, values)
     for name, orders in change.weights.items():
         if name in (held or {}) and any(order.role in ("reads", "both") for order in orders.values()):
             raise NotApplicable(
                 f"{name} reads these units and is frozen, so nothing would ever come of them; thaw {(held or {})[name]!r} first"
             )
     if how == "gradient" and taught is not None:
-        ready = steepest(plain, change, taught, seed)
+        begun = steepest(plain, change, taught, seed)
     else:
-        ready = started(plain, change, how, torch.Generator().manual_seed(seed))
+        begun = started(plain, change, how, torch.Generator().manual_seed(seed))
     parents = divided(plain, change) if how == "split" else []
     graft = Graft(plain, optimizers, change, keep=how == "split", divided=parents)
     graft.check()
     along = widths.places(layer)
-    graft.put(ready)
+    graft.put(begun)
     new = np.flatnonzero(change.layers[layer] == NEW)
     halved = tuple(int(np.flatnonzero(along == unit)[0]) for unit in parents)
     return Done(graft, layer, tuple(new.tolist()), len(along), len(change.layers[layer]), halved)
@@ -119,7 +118,7 @@ def remove_units(
     *Raises* UsageError or NotApplicable before anything is changed.
     """
     wanted = _numbers(units)
-    plain, few = _ready(model, x, state)
+    plain, few = ready(model, x, state)
 
     def silenced(change: Arrangement) -> nn.Module:
         other = copied(plain)
@@ -135,7 +134,7 @@ def remove_units(
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: {name: moved(tensors_of(other)[name], orders) for name, orders in change.weights.items()}
 
-    widths, change = _found(plain, few, axes or {}, lambda widths: without(widths, layer, wanted), silenced, values)
+    widths, change = _found(plain, few, layer, axes or {}, lambda widths: without(widths, layer, wanted), silenced, values)
     graft = Graft(plain, optimizers, change)
     graft.check()
     graft.put(values(change)(plain))
@@ -145,6 +144,7 @@ def remove_units(
 def _found(
     plain: nn.Module,
     few: Nested,
+    layer: str,
     axes: Mapping[str, int],
     arrange: Callable[[Widths], Arrangement],
     before: Callable[[Arrangement], nn.Module] | None,
@@ -161,7 +161,8 @@ def _found(
                 tried_already = change
                 other = plain if before is None else before(change)
                 answered = [part.detach().clone() for part in tensors_in(output)] if before is None else answers(other, few, "eval")
-                tried({"eval": answered, "train": answers(other, few, "train")}, copied(plain), few, change, values(change))
+                want, twin = {"eval": answered, "train": answers(other, few, "train")}, copied(plain)
+                tried(want, twin, few, functools.partial(_put, twin, change, values(change)), f"other units in {layer!r}")
                 return widths, change
         except (UsageError, NotApplicable) as error:
             refused.append(error)
@@ -172,31 +173,15 @@ def _found(
     raise NotApplicable(f"{refused[0]}; nearest: {widths.nearest()}")
 
 
+def _put(model: nn.Module, change: Arrangement, values: Callable[[nn.Module], dict[str, Tensor]]) -> None:
+    Graft(model, (), change).put(values(model))
+
+
 def _alike(one: Arrangement, other: Arrangement) -> bool:
     return one.weights.keys() == other.weights.keys() and all(
         np.array_equal(order.old, other.weights[name][axis].old) if axis in other.weights[name] else False
         for name, orders in one.weights.items() for axis, order in orders.items()
     )
-
-
-def _ready(model: nn.Module, x: Nested, state: Sequence[Any]) -> tuple[nn.Module, Nested]:
-    """The plain model and the few examples on which a change is tried. *Raises* NotApplicable for what cannot be changed."""
-    if name := spread(model):
-        raise NotApplicable(
-            f"the weights are spread over processes by {name}, so none can be given another shape; end the training, and change the script"
-        )
-    plain = unwrap(model)
-    if closed := [path for path, module in plain.named_modules() if isinstance(module, torch.jit.ScriptModule)]:
-        raise NotApplicable(f"{closed[0] or 'the model'} is a scripted module, whose inside is closed; pass the module it was made from")
-    if packed := quantized(plain):
-        raise NotApplicable(f"{packed[0]} is quantized, so its weights cannot be given another shape; train in floating point")
-    if name := averages(plain, state):
-        raise NotApplicable(
-            f"an averaged copy of the model ({name}) would keep the old shape and break; end the averaging first, or remove the copy"
-        )
-    size = max(sum(part.numel() for part in nesting.tensors(x)) // max(nesting.size(x), 1), 1)
-    count = min(max(_NUMBERS // size, 2), 8)
-    return plain, fed(plain, nesting.select(x, slice(0, count)))
 
 
 def _numbers(units: Iterable[int]) -> tuple[int, ...]:

@@ -1,0 +1,27 @@
+"""The command `remove_layer`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.knobs import knob
+from .. import structures
+from . import Applied, Command
+
+if TYPE_CHECKING:
+    from ..controls import Controls
+
+
+class RemoveLayer(Command):
+    """Remove a layer, or a block, that gives what it gets its own shape: what followed it then reads what it read.
+
+    *Meaning* no other weight, name or moment changes; the answers do, unless it was the identity.
+    *Cost* about six forward passes on a few examples of the probe set, on a copy.
+    *Raises* UsageError, NotApplicable before anything changes.
+    """
+
+    layer: str = knob("", "Which layer or block.", kind="layer", main=True)
+
+    def apply(self, training: Controls) -> Applied:
+        """Remove it."""
+        return structures.removed(training, self.layer)

@@ -1,0 +1,53 @@
+"""Acts by which layers come and go: what they need of the training, and how they are taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..model.surroundings import Neutral
+from ..training.surgery.layers import Changed, add_layer, remove_layer
+from .acts import Act
+from .commands import Applied
+from .shapes import Reshaping, tried_on
+
+if TYPE_CHECKING:
+    from .controls import Controls
+
+
+class Structure(Reshaping):
+    """Takes back a layer that came or went: the layer alone, as it was, and what the others learnt stays."""
+
+    def __init__(self, changed: Changed) -> None:
+        self.changed = changed
+        self.size = changed.size
+
+    def back(self, training: Controls, later: Sequence[Act]) -> str:
+        """Take it back. *Raises* NotApplicable where the network's shape was changed again since."""
+        self.newest(later)
+        self.changed.back()
+        training.subject.look()
+        return "" if self.changed.came else "it is as it was when it went"
+
+
+def added(training: Controls, after: str, how: str, seed: int) -> Applied:
+    """Add a layer. *Raises* UsageError, NotApplicable before anything changes."""
+    return _done(training, add_layer, after, how=how, seed=seed, axes={each.name: each.unit_axis for each in training.subject.table or ()})
+
+
+def removed(training: Controls, layer: str) -> Applied:
+    """Remove a layer. *Raises* UsageError, NotApplicable before anything changes."""
+    return _done(training, remove_layer, layer)
+
+
+def _done(training: Controls, act: Callable[..., Changed], layer: str, **knobs: Any) -> Applied:
+    subject, x = training.subject, tried_on(training)
+    before = _weights(training)
+    with Neutral():
+        changed = act(subject.model, x, layer, optimizers=subject.optimizers, state=subject.state, **knobs)
+    subject.look()
+    return Applied(before, _weights(training), changed.text, Structure(changed))
+
+
+def _weights(training: Controls) -> str:
+    return f"{sum(p.numel() for p in training.subject.model.parameters()):,} weights"

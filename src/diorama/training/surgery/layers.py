@@ -1,0 +1,354 @@
+"""Adds a layer to a network that trains, in the middle of its pass, and removes one: the code of the model stays as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import NotApplicable, UsageError, not_found
+from ...core.selection import within
+from ...data import nesting
+from ...data.nesting import Nested
+from ...model.axes import likely_unit_axis, unit_axis
+from ...model.untouched import Untouched
+from ...model.unwrap import named_modules
+from .followed import Followed, alone, follow, owner_of
+from .ready import ready
+from .trial import MODES, answers, copied, tried
+
+Start = Literal["identity", "residual"]
+STARTS: tuple[Start, ...] = ("identity", "residual")
+_CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class Block(nn.Module):
+    """A residual block that starts as the identity: its second layer is zero."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.rectifier, self.second = first, nn.ReLU(), second
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What it gets, and what it adds to that."""
+        added: Tensor = self.second(self.rectifier(self.first(x)))
+        return x + added
+
+
+@dataclasses.dataclass(eq=False)
+class _Memory:
+    """Where an optimizer had a parameter, and what it remembered of it."""
+
+    optimizer: Any
+    group: int
+    place: int
+    parameter: nn.Parameter
+    state: Any
+    name: str | None
+
+
+@dataclasses.dataclass(eq=False)
+class Changed:
+    """A layer that came or went, with all that is needed to take it back."""
+
+    model: nn.Module
+    layer: str
+    module: nn.Module
+    anchor: str
+    """The layer that it follows."""
+    came: bool
+    memories: list[_Memory]
+    size: int
+    text: str
+    children: dict[str, nn.Module | None] = dataclasses.field(default_factory=dict)
+    """Of a layer that went: its parent's children as they were."""
+    followed: nn.Module | None = None
+
+    def back(self) -> None:
+        """Take it back: what else was learnt stays."""
+        parent, name = _parent(self.model, self.layer)
+        if self.came:
+            _take_out(self.model, self.layer)
+            _forget(self.memories)
+            return
+        current = {key: child for key, child in parent._modules.items() if key not in self.children}
+        _replace(parent, {**self.children, **current})
+        if self.followed is not None:
+            follow(self.followed, self.module)
+        _remember(self.memories)
+
+
+def add_layer(
+    model: nn.Module,
+    x: Nested,
+    after: str,
+    how: Start = "identity",
+    *,
+    optimizers: Sequence[Any] = (),
+    axes: Mapping[str, int] | None = None,
+    seed: int = 0,
+    state: Sequence[Any] = (),
+) -> Changed:
+    """Add a layer after another, which starts as the identity, so that no answer changes.
+
+    *Meaning* as wide as what it follows: a convolution of 3 places where that gives maps, a dense layer else; followed by a ReLU where
+    what it gets is never below zero. ``residual`` adds a block of two with a way round, of which the second is zero. Its
+    weights learn in the optimizer's group of the layer that it follows.
+    *Cost* about six forward passes and a backward one, on a few examples.
+    *Raises* UsageError or NotApplicable before anything is changed.
+    """
+    if how not in STARTS:
+        raise UsageError(f"how wants one of {', '.join(STARTS)}, got {how!r}")
+    plain, few = ready(model, x, state)
+    module = _named(plain, after)
+    if isinstance(module, Followed):
+        raise UsageError(f"a layer was added after {after!r} already; nearest: add one after that")
+    _, given = _seen(plain, module, few)
+    if given is None:
+        raise NotApplicable(f"{after!r} answers with no single tensor of numbers, so no layer can follow it; nearest: a layer within it")
+    axis = (axes or {}).get(after, unit_axis(module, given.ndim))
+    made = _made(given, axis if axis is not None else likely_unit_axis(tuple(given.shape), {}), how, seed, after)
+    made.to(given.device, given.dtype).train(module.training)
+    want = {mode: answers(plain, few, mode) for mode in MODES}
+    other = copied(plain)
+    tried(want, other, few, lambda: _put_in(other, after, copied(made)), f"a layer after {after!r}")
+    groups = _place_for(plain, after, optimizers)
+    name = _put_in(plain, after, made)
+    memories = _enrolled(made, name, groups)
+    count = sum(p.numel() for p in made.parameters())
+    kind = {"identity": "layer", "residual": "residual block"}[how]
+    text = f"added the {kind} {name} after {after} ({count:,} weights), which starts as the identity"
+    return Changed(plain, name, made, after, True, memories, 0, text)
+
+
+def remove_layer(
+    model: nn.Module, x: Nested, layer: str, *, optimizers: Sequence[Any] = (), state: Sequence[Any] = ()
+) -> Changed:
+    """Remove a layer, or a block, that gives what it gets its own shape: what followed it then reads what it read.
+
+    *Meaning* no other weight changes; the answers do. The names of all other layers stay.
+    *Cost* about four forward passes and a backward one, on a few examples.
+    *Raises* UsageError or NotApplicable before anything is changed.
+    """
+    plain, few = ready(model, x, state)
+    module = _named(plain, layer)
+    got, given = _seen(plain, module, few)
+    if got is None or given is None or got.shape != given.shape:
+        shapes = " and ".join("no single tensor" if each is None else str(tuple(each.shape)[1:]) for each in (got, given))
+        raise NotApplicable(
+            f"{layer!r} reads and gives {shapes}: only a layer that keeps its input's shape can go; nearest: remove its units, or freeze it"
+        )
+    other = copied(plain)
+    want = {mode: answers(plain, few, mode) for mode in MODES}
+    tried(want, other, few, lambda: _take_out(other, layer), f"{layer!r} gone", alike=False)
+    gone = {id(p) for p in module.parameters()}
+    parent, _ = _parent(plain, layer)
+    children, followed = dict(parent._modules), owner_of(plain, module)
+    _take_out(plain, layer)
+    gone -= {id(p) for p in plain.parameters()}
+    if not any(p.requires_grad for p in plain.parameters()):
+        _replace(parent, children)
+        raise NotApplicable(f"without {layer!r} nothing would learn any more; pause the training instead")
+    memories = _found(gone, optimizers)
+    _forget(memories)
+    size = sum(p.numel() * p.element_size() for p in module.parameters())
+    count = sum(p.numel() for p in module.parameters())
+    return Changed(plain, layer, module, "", False, memories, 3 * size, f"removed {layer} ({count:,} weights)", children, followed)
+
+
+# In and out.
+
+
+def _named(model: nn.Module, layer: str) -> nn.Module:
+    known = named_modules(model)
+    if layer not in known:
+        raise not_found("layer", layer, known)
+    return known[layer]
+
+
+def _parent(model: nn.Module, layer: str) -> tuple[nn.Module, str]:
+    path, _, name = layer.rpartition(".")
+    return model.get_submodule(path), name
+
+
+def _replace(parent: nn.Module, children: Mapping[str, nn.Module | None]) -> None:
+    """Another order of children, in the same dictionary."""
+    own = parent._modules
+    kept = dict(children)
+    own.clear()
+    own.update(kept)
+
+
+def _in_sequence(parent: nn.Module) -> bool:
+    return type(parent).forward is nn.Sequential.forward
+
+
+def _put_in(model: nn.Module, after: str, made: nn.Module) -> str:
+    """Put a layer in after another; returns its name."""
+    parent, name = _parent(model, after)
+    path = after.rpartition(".")[0]
+    if _in_sequence(parent):
+        own = _free(parent, f"{name}_added")
+        children: dict[str, nn.Module | None] = {}
+        for key, child in parent._modules.items():
+            children[key] = child
+            if key == name:
+                children[own] = made
+        _replace(parent, children)
+        return within(path, own)
+    module = parent.get_submodule(name)
+    while isinstance(parent, nn.ModuleList | nn.ModuleDict):  # their children are counted by the model's own code
+        path, _, step = path.rpartition(".")
+        parent, name = model.get_submodule(path), f"{step}_{name}"
+    own = _free(parent, f"{name}_added")
+    parent.add_module(own, made)
+    follow(module, made)
+    return within(path, own)
+
+
+def _free(parent: nn.Module, name: str) -> str:
+    number, own = 1, name
+    while hasattr(parent, own):
+        number += 1
+        own = f"{name}{number}"
+    return own
+
+
+def _take_out(model: nn.Module, layer: str) -> None:
+    """Take a layer out: what stands beside it in a sequence, or was added, goes whole; in any other place the identity stands."""
+    parent, name = _parent(model, layer)
+    module = parent.get_submodule(name)
+    owner = owner_of(model, module)
+    if owner is not None:
+        alone(owner)
+        del parent._modules[name]
+    elif _in_sequence(parent) and len(parent._modules) > 1:
+        del parent._modules[name]
+    else:
+        parent._modules[name] = nn.Identity()
+
+
+def _seen(model: nn.Module, module: nn.Module, x: Nested) -> tuple[Tensor | None, Tensor | None]:
+    """What a module reads and gives, where each is one tensor of numbers."""
+    found: list[tuple[Tensor | None, Tensor | None]] = []
+
+    def seen(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        got = args[0] if len(args) == 1 and not kwargs else None
+        found.append((_single(got), _single(output)))
+
+    handle = module.register_forward_hook(seen, with_kwargs=True)
+    try:
+        with Untouched(model), torch.no_grad():
+            nesting.call(model, x)
+    finally:
+        handle.remove()
+    return found[0] if found else (None, None)
+
+
+def _single(value: Any) -> Tensor | None:
+    return value.detach().clone() if isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2 else None
+
+
+# What is added.
+
+
+def _made(given: Tensor, axis: int, how: Start, seed: int, after: str) -> nn.Module:
+    width, places, draw = given.shape[axis], given.ndim - 2, torch.Generator().manual_seed(seed)
+    if axis == given.ndim - 1:
+        first, second = (_fresh(nn.Linear, draw, width, width) for _ in range(2))
+    elif axis == 1 and places in _CONVOLUTIONS:
+        first, second = (_fresh(_CONVOLUTIONS[places], draw, width, width, 3, padding=1) for _ in range(2))
+    else:
+        raise NotApplicable(f"what {after!r} gives has shape {tuple(given.shape)[1:]}, which neither a dense layer nor a convolution keeps")
+    with torch.no_grad():
+        if how == "residual":
+            for parameter in second.parameters():
+                parameter.zero_()
+            return Block(first, second)
+        weight, bias = first.get_parameter("weight"), first.get_parameter("bias")
+        bias.zero_()
+        (nn.init.eye_ if weight.ndim == 2 else nn.init.dirac_)(weight)
+    return nn.Sequential(first, nn.ReLU()) if bool((given >= 0).all()) else first
+
+
+def _fresh(kind: type[nn.Module], draw: torch.Generator, *sizes: int, **options: int) -> nn.Module:
+    """A layer as torch begins it, from a generator of its own."""
+    made: nn.Module = torch.nn.utils.skip_init(kind, *sizes, **options)
+    weight = made.get_parameter("weight")
+    bound = 1 / math.sqrt(weight[0].numel())
+    for parameter in made.parameters():
+        parameter.data.uniform_(-bound, bound, generator=draw)
+    return made
+
+
+# Optimizers.
+
+
+def _place_for(model: nn.Module, after: str, optimizers: Sequence[Any]) -> tuple[Any, dict[str, Any]] | None:
+    """The optimizer and the group in which the weights nearest before a layer learn."""
+    if bad := [type(each).__name__ for each in optimizers if isinstance(each, torch.optim.LBFGS)]:
+        raise NotApplicable(f"{bad[0]} remembers all weights as one, so none can come while it trains; nearest: SGD, Adam or AdamW")
+    names = list(named_modules(model))
+    before = names[: names.index(after) + 1][::-1]
+    for path in [*before, *names]:
+        for parameter in named_modules(model)[path].parameters():
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    if any(parameter is each for each in group["params"]):
+                        return optimizer, group
+    return None
+
+
+def _enrolled(made: nn.Module, name: str, place: tuple[Any, dict[str, Any]] | None) -> list[_Memory]:
+    """Let a layer's weights learn in a group; the group keeps its number, so that schedulers go on."""
+    if place is None:
+        return []
+    optimizer, group = place
+    number = next(k for k, each in enumerate(optimizer.param_groups) if each is group)
+    memories = []
+    for own, parameter in made.named_parameters():
+        group["params"].append(parameter)
+        if "param_names" in group:
+            group["param_names"].append(within(name, own))
+        if isinstance(optimizer, torch.optim.Adagrad):  # the only one that remembers something before its first step
+            start = torch.full_like(parameter, group["initial_accumulator_value"])
+            optimizer.state[parameter] = {"step": torch.tensor(0.0), "sum": start}
+        memories.append(_Memory(optimizer, number, -1, parameter, None, None))
+    return memories
+
+
+def _found(gone: set[int], optimizers: Sequence[Any]) -> list[_Memory]:
+    """Where optimizers have these parameters."""
+    return [
+        _Memory(optimizer, number, place, parameter, None, None)
+        for optimizer in optimizers for number, group in enumerate(optimizer.param_groups)
+        for place, parameter in enumerate(group["params"]) if id(parameter) in gone
+    ]
+
+
+def _forget(memories: Sequence[_Memory]) -> None:
+    """Let optimizers forget these parameters; what they remembered is kept here."""
+    for each in reversed(memories):
+        group = each.optimizer.param_groups[each.group]
+        place = next((k for k, parameter in enumerate(group["params"]) if parameter is each.parameter), None)
+        if place is None:
+            continue
+        each.place = place
+        del group["params"][place]
+        each.name = group["param_names"].pop(place) if "param_names" in group else None
+        each.state = each.optimizer.state.pop(each.parameter, None)
+
+
+def _remember(memories: Sequence[_Memory]) -> None:
+    """Give parameters back to their optimizers, at their places."""
+    for each in memories:
+        group = each.optimizer.param_groups[each.group]
+        group["params"].insert(each.place, each.parameter)
+        if each.name is not None:
+            group["param_names"].insert(each.place, each.name)
+        if each.state is not None:
+            each.optimizer.state[each.parameter] = each.state

@@ -1,0 +1,38 @@
+"""Whether a network can be given another shape at all, and the few examples on which that is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...core.errors import NotApplicable
+from ...data import nesting
+from ...data.nesting import Nested
+from ...model.unwrap import fed, quantized, spread, unwrap
+from .graft import averages
+
+_NUMBERS = 200_000
+"""So many numbers of the examples at most are used."""
+
+
+def ready(model: nn.Module, x: Nested, state: Sequence[Any]) -> tuple[nn.Module, Nested]:
+    """The plain model and the few examples on which a change is tried. *Raises* NotApplicable for what cannot be changed."""
+    if name := spread(model):
+        raise NotApplicable(
+            f"the weights are spread over processes by {name}, so none can be given another shape; end the training, and change the script"
+        )
+    plain = unwrap(model)
+    if closed := [path for path, module in plain.named_modules() if isinstance(module, torch.jit.ScriptModule)]:
+        raise NotApplicable(f"{closed[0] or 'the model'} is a scripted module, whose inside is closed; pass the module it was made from")
+    if packed := quantized(plain):
+        raise NotApplicable(f"{packed[0]} is quantized, so its weights cannot be given another shape; train in floating point")
+    if name := averages(plain, state):
+        raise NotApplicable(
+            f"an averaged copy of the model ({name}) would keep the old shape and break; end the averaging first, or remove the copy"
+        )
+    size = max(sum(part.numel() for part in nesting.tensors(x)) // max(nesting.size(x), 1), 1)
+    count = min(max(_NUMBERS // size, 2), 8)
+    return plain, fed(plain, nesting.select(x, slice(0, count)))

@@ -1,0 +1,162 @@
+"""Layers are added to a network and removed from it while it trains; all else stays the objects and bits that it was."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import grown
+import pytest
+import torch
+from torch import Tensor, nn
+from zoo import Functional, Residual
+
+import diorama
+from diorama.model.layers import layers
+from diorama.training.surgery.layers import add_layer, remove_layer
+from diorama.training.surgery.trial import answers
+from diorama.training.surgery.units import add_units
+
+
+def _rows() -> Tensor:
+    return torch.randn(6, 5)
+
+
+def _steps() -> Tensor:
+    return torch.randn(6, 4, 6)
+
+
+def _step(model: nn.Module, x: Any, optimizer: Any) -> None:
+    optimizer.zero_grad()
+    output = model.train()(x)
+    output.square().mean().backward()
+    optimizer.step()
+
+
+CASES = [
+    (grown.dense, _rows, "0", "0_added", nn.Linear), (grown.dense, _rows, "4", "4_added", nn.Sequential),
+    (Functional, grown.images, "conv2", "conv2_added", nn.Conv2d), (Residual, grown.images, "layer1.0", "layer1.0_added", nn.Sequential),
+    (Residual, grown.images, "layer1.0.bn1", "layer1.0.bn1_added", nn.Conv2d), (grown.Heads, _steps, "up", "up_added", nn.Linear),
+]
+
+
+@pytest.mark.parametrize("how", ["identity", "residual"])
+@pytest.mark.parametrize(("build", "inputs", "after", "name", "kind"), CASES, ids=[f"{row[0].__name__}-{row[2]}" for row in CASES])
+def test_a_layer_comes_as_the_identity(build: Any, inputs: Any, after: str, name: str, kind: Any, how: Any) -> None:
+    """No answer changes, names and objects stay, the layer learns at the next step, is copied and pickled, and goes without a trace."""
+    model, x = grown.made(build, inputs)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    _step(model, x, optimizer)
+    before = dict(model.named_parameters())
+    state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    random = torch.get_rng_state()
+    want = {mode: answers(model, x, mode) for mode in ("eval", "train")}
+    done = add_layer(model, x, after, how, optimizers=[optimizer])
+    assert torch.equal(random, torch.get_rng_state())
+    assert done.layer == name
+    added = model.get_submodule(name)
+    assert how == "residual" or isinstance(added, kind)
+    assert all(dict(model.named_parameters())[key] is parameter for key, parameter in before.items())
+    for mode, whole in want.items():
+        for one, other in zip(whole, answers(model, x, mode), strict=True):
+            assert (one - other).abs().max() < 1e-5 * one.abs().max()
+    assert name in layers(model, x).names
+    for other in (copy.deepcopy(model), _saved(model)):
+        assert torch.equal(answers(other, x, "eval")[0], answers(model, x, "eval")[0])
+    was = [parameter.detach().clone() for parameter in added.parameters()]
+    _step(model, x, optimizer)
+    schedule.step()
+    assert any(not torch.equal(one, other) for one, other in zip(was, added.parameters(), strict=True))
+    model.load_state_dict(state, strict=False)
+    done.back()
+    assert model.state_dict().keys() == state.keys()
+    assert len(optimizer.param_groups[0]["params"]) == len(before) == len(optimizer.state)
+    assert type(model.get_submodule(after)).__module__.startswith(("torch.nn", "zoo", "grown"))
+    assert torch.equal(answers(model, x, "eval")[0], want["eval"][0])
+
+
+def _saved(model: nn.Module) -> nn.Module:
+    """The same model, written by torch.save and read again."""
+    data = io.BytesIO()
+    torch.save(model, data)
+    data.seek(0)
+    found: nn.Module = torch.load(data, weights_only=False)
+    return found
+
+
+def test_an_added_layer_reads_what_grows_afterwards() -> None:
+    """The layer that it follows is still found by its own units, and its new ones are read by the added layer."""
+    model, x = grown.made(Functional, grown.images)
+    add_layer(model, x, "conv1")
+    add_units(model, x, "conv1", 2)
+    assert model.conv1.weight.shape[0] == 6
+    assert model.conv1_added.weight.shape[:2] == (4, 6)
+
+
+def test_a_block_goes_and_comes_back() -> None:
+    """A residual block is removed, the rest learns on, and it is back with its weights and moments at its place."""
+    model, x = grown.made(Residual, grown.images)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    _step(model, x, optimizer)
+    order = list(map(id, optimizer.param_groups[0]["params"]))
+    block, momentum = model.layer1[0], optimizer.state[model.layer1[0].conv1.weight]["momentum_buffer"].clone()
+    done = remove_layer(model, x, "layer1.0", optimizers=[optimizer])
+    assert [name for name, _ in model.layer1.named_children()] == ["1"]
+    assert not any(p is block.conv1.weight for p in optimizer.param_groups[0]["params"])
+    _step(model, x, optimizer)
+    done.back()
+    assert [name for name, _ in model.layer1.named_children()] == ["0", "1"]
+    assert model.layer1[0] is block
+    assert list(map(id, optimizer.param_groups[0]["params"])) == order
+    assert torch.equal(optimizer.state[block.conv1.weight]["momentum_buffer"], momentum)
+    _step(model, x, optimizer)
+
+
+def test_an_added_layer_can_be_removed_and_come_back() -> None:
+    """What was added beside a layer goes by its own name, and can be taken back."""
+    model, x = grown.made(Functional, grown.images)
+    want = answers(model, x, "eval")[0]
+    name = add_layer(model, x, "conv1", "residual").layer
+    done = remove_layer(model, x, name)
+    assert type(model.conv1) is nn.Conv2d
+    done.back()
+    assert model.get_submodule(name) is done.module
+    assert torch.allclose(answers(model, x, "eval")[0], want)
+
+
+def test_in_the_code_of_forward_the_identity_stands() -> None:
+    """A layer that the model's own code calls leaves the identity in its place."""
+    model, x = grown.made(Functional, grown.images)
+    remove_layer(model, x, "norm")
+    assert isinstance(model.norm, nn.Identity)
+
+
+@pytest.mark.parametrize(("act", "word"), [
+    (lambda m, x: remove_layer(m, x, "conv1"), "only a layer that keeps its input's shape"),
+    (lambda m, x: remove_layer(m, x, "conv9"), "no layer named 'conv9'"),
+    (lambda m, x: add_layer(m, x, "conv9"), "no layer named 'conv9'"),
+    (lambda m, x: add_layer(m, x, "conv1", "magic"), "how wants one of identity, residual"),
+    (lambda m, x: (add_layer(m, x, "conv1"), add_layer(m, x, "conv1")), "added after 'conv1' already"),
+    (lambda m, x: add_layer(m, x, "conv1", optimizers=[torch.optim.LBFGS(m.parameters())]), "LBFGS"),
+])
+def test_what_cannot_come_or_go_says_why(act: Any, word: str) -> None:
+    """Each refusal is a sentence with the way out."""
+    model, x = grown.made(Functional, grown.images)
+    with pytest.raises(diorama.DioramaError, match=word):
+        act(model, x)
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: torch.optim.Adagrad(p, 1e-2), lambda p: torch.optim.AdamW(p, 1e-2, foreach=True), lambda p: torch.optim.Rprop(p, 1e-2),
+])
+def test_every_optimizer_steps_a_new_layer(make: Any) -> None:
+    """Those too that remember something of a weight before its first step."""
+    model, x = grown.made(grown.dense, _rows)
+    optimizer = make(model.parameters())
+    _step(model, x, optimizer)
+    name = add_layer(model, x, "0", optimizers=[optimizer]).layer
+    was = model.get_submodule(name).weight.detach().clone()
+    _step(model, x, optimizer)
+    assert not torch.equal(model.get_submodule(name).weight, was)
