@@ -10,6 +10,8 @@ ROOM = Room(
     training=(
         Place("clusters", columns=12, rows=9),
         Place("communities", columns=12, rows=9),
+        Place("springs", columns=6, rows=6),
+        Place("matrix", columns=6, rows=6),
     ),
     input=(
         Place("communities", columns=12, rows=9),

@@ -1,0 +1,212 @@
+"""What units answer as one matrix: over examples, over the steps of an input or of the training; and layers against layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ...core.colour import Limits, magnitude, symmetric
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Heatmap
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, layer_key, number_key, several, together, unit_key
+from ...data.kinds import Tokens
+from ...derive.columns import columns
+from ...methods.grouping import ORDERS, clusters, ordered
+from ...scene import Scene
+from ...scene.sets import classes_of, named
+from ..units import Shown, main_layers, responses, shown
+from ..view import View
+from ._columns import standard
+
+SNAPSHOTS = 16
+"""So many moments of a training are looked at."""
+LAYERS = 24
+
+
+class Matrix(View):
+    """Units × examples, units × steps, or layers × layers, put into an order that shows their structure.
+
+    *Meaning* each row is a unit, blue where it answers more than its own mean and orange where less; rows that are alike stand side by
+    side. ``examples``: a column an example, by class and within it by likeness. ``steps``: a column a step of the current input, so that
+    what fires one after another is a path. ``training``: a column a snapshot, the mean answer to the examples. ``layers``: how alike two
+    layers place the examples (CKA, 1: the same), of this network or, where there is one, against another.
+    *Units* standard deviations of each unit about its own mean over the columns (σ).
+    *Cost* one pass an example; for ``training`` one at each of up to sixteen snapshots.
+    *Source* Kornblith et al. 2019 for CKA; Bar-Joseph et al. 2001 and Atkins et al. 1998 for the orders.
+    """
+
+    title = "Matrix"
+    question = "Which units fire together, for which examples and when?"
+    family = "relationships"
+    papers = ("Kornblith et al. 2019, arXiv:1905.00414",)
+    rows = ("C26",)
+    follows = ("layer", "example")
+    input = True
+
+    of: str = knob("examples", "What the columns are.", choices=("examples", "steps", "training", "layers"), main=True)
+    layer: str | None = knob(None, "The layer whose units are the rows; by itself the chosen one, else one in the middle.", kind="layer", main=True)
+    order: str = knob("tree", "How rows stand: alike ones side by side, along the slowest change, by where they peak, by their mean, by number.",
+                      choices=ORDERS, main=True)
+    units: int = knob(256, "The most units: those that vary most.", low=1, high=4096)
+    examples: int = knob(256, "The most examples.", low=2, high=512)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """Units, and examples that drive them."""
+        return None if scene.kinds else "it shows what units answer, and the scene has no examples; pass x to Scene or probe= to watch"
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture."""
+        if self.of == "layers":
+            yield from self._layers(scene, selection)
+            return
+        one = self._layer(scene, selection)
+        if self.of == "examples":
+            yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+            yield self._examples(scene, selection, one)
+        elif self.of == "steps":
+            yield self._steps(scene, selection, one)
+        else:
+            yield from self._training(scene, selection, one)
+
+    def _layer(self, scene: Scene, selection: Selection) -> Shown:
+        name = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer" and scene.layers.has(key.name)), None)
+        if name is not None:
+            return shown(scene, scene.layers[name])
+        layers = main_layers(scene)
+        if self.of == "steps":
+            layers = [one for one in layers if one.layer.sequence] or layers
+        if not layers:
+            raise NotApplicable("no layer answers once for each example, so there are no units to show; choose of=layers or an op with layer=")
+        return layers[(len(layers) - 1) // 2]
+
+    def _examples(self, scene: Scene, selection: Selection, one: Shown) -> Picture:
+        found = responses(scene, [one])[one.name].mean.double().numpy()[: self.examples].T
+        rows, units = self._chosen(found)
+        classes = classes_of(scene)
+        places = ordered(rows.T, "tree")
+        if classes is not None:
+            # By class, and inside each by likeness.
+            ranks = np.argsort(places)
+            places = np.lexsort((ranks, classes[: rows.shape[1]]))
+        labels = tuple(named(scene, int(classes[k])) if classes is not None else str(k) for k in places)
+        turn = ordered(rows, self.order)
+        caption = (
+            f"{len(units)} units of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over {rows.shape[1]} examples (columns"
+            f"{', by class' if classes is not None else ''}): blue where a unit answers more than its own mean, orange where less."
+        )
+        keys = tuple(number_key("example", int(k)) for k in places)
+        return self._drawn(scene, selection, one, rows[turn][:, places], units[turn], caption, labels, keys, "examples")
+
+    def _steps(self, scene: Scene, selection: Selection, one: Shown) -> Picture:
+        current = scene.current(selection)
+        values = one.values(scene.activations([one.source.name], current.x)[one.source.name])[0]
+        if not one.layer.sequence or values.ndim != 2:
+            raise NotApplicable(f"{one.name or 'the network'} does not answer step by step; choose of=examples, or a layer of a text or a series")
+        rows, units = self._chosen(values.double().numpy())
+        turn = ordered(rows, self.order)
+        names: tuple[str, ...] = ()
+        keys: tuple[str, ...] = ()
+        x = current.x
+        if isinstance(scene.kind, Tokens) and isinstance(x, torch.Tensor) and x.ndim == 2 and x.shape[1] == rows.shape[1]:
+            words = scene.kind.vocabulary
+            names = tuple(words[int(k)] if words and 0 <= int(k) < len(words) else str(int(k)) for k in x[0])
+            keys = tuple(number_key("token", k) for k in range(rows.shape[1]))
+        caption = (
+            f"{len(units)} units of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over the {rows.shape[1]} steps of the input "
+            "(columns): blue where a unit answers more than its own mean, orange where less."
+        )
+        return self._drawn(scene, selection, one, rows[turn], units[turn], caption, names, keys, "steps")
+
+    def _training(self, scene: Scene, selection: Selection, one: Shown) -> Iterator[Picture | Progress]:
+        if len(scene.steps) < 2:
+            raise NotApplicable("there is only one moment of this model; open a run with several snapshots, or choose of=examples")
+        steps = [scene.steps[k] for k in sorted({round(k) for k in np.linspace(0, len(scene.steps) - 1, SNAPSHOTS)})]
+        means = []
+        for number, step in enumerate(steps):
+            yield Progress(done=number, total=len(steps), note=f"{len(scene.live)} examples at {len(steps)} snapshots")
+            at = scene if step == scene.step else scene.at(step)
+            if not at.layers.has(one.name):
+                continue
+            mean = responses(at, [shown(at, at.layers[one.name])])[one.name].mean.double().numpy()
+            means.append((step, mean[: self.examples].mean(0)))
+        count = max((len(mean) for _, mean in means), default=0)
+        rows = np.full((count, len(means)), np.nan)
+        for k, (_, mean) in enumerate(means):
+            rows[: len(mean), k] = mean
+        rows, units = self._chosen(rows)
+        turn = ordered(rows, self.order)
+        caption = (
+            f"{len(units)} units of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) at {len(means)} snapshots (columns): blue where "
+            "the mean answer is above its own mean over the training, orange where below."
+        )
+        keys = tuple(number_key("step", step) for step, _ in means)
+        yield self._drawn(scene, selection, one, rows[turn], units[turn], caption, tuple(str(step) for step, _ in means), keys, "step")
+
+    def _chosen(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Standard scores of the units that vary most, and their numbers."""
+        scores = standard(np.where(np.isfinite(rows), rows, np.nan))
+        units = np.arange(len(rows))
+        if len(units) > self.units:
+            spread = np.where(np.isfinite(rows).all(1), rows.T, 0.0).var(0)
+            units = np.sort(np.argsort(-spread, kind="stable")[: self.units])
+        return scores[units], units
+
+    def _drawn(
+        self, scene: Scene, selection: Selection, one: Shown, rows: np.ndarray, units: np.ndarray, caption: str, labels: tuple[str, ...],
+        keys: tuple[str, ...], title: str,
+    ) -> Picture:
+        clear = clusters(rows).silhouette
+        check = Check(name="silhouette", value=clear, sentence="how clearly the rows fall into groups that rise and fall together, −1 to 1.")
+        less = one.layer.units > len(units)
+        mark = Heatmap(
+            values=rows.astype(np.float32), limits=_limits(rows), row_keys=tuple(unit_key(one.name, int(unit)) for unit in units),
+            row_labels=tuple(str(int(unit)) for unit in units), column_labels=labels, column_keys=keys, row_title=one.name, column_title=title,
+            size=8 if len(units) > 32 else 14,
+        )
+        return self.picture(
+            scene, selection, f"{one.name or 'The network'}: units × {title}", mark, caption, checks=(check,) if np.isfinite(clear) else (),
+            note=f"of {one.layer.units:,} units the {len(units):,} that vary most" if less else "",
+        )
+
+    def _layers(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        told = {"layers": together([layer.name for layer in columns(scene.layers, most=LAYERS)])}
+        other = scene.other
+        if other is not None:
+            told["others"] = together([layer.name for layer in columns(other.layers, most=LAYERS)])
+        derived = scene.derive("similarity", other=other, layers=told["layers"], others=told.get("others", told["layers"]))
+        values = np.zeros((0, 0))
+        for stage in derived.stream():
+            if stage.final:
+                values = stage.value
+            else:
+                yield stage.progress
+        names = several(told["layers"])
+        others = several(told.get("others", told["layers"]))
+        beside = "of both networks" if other is not None else "of this network"
+        yield self.picture(
+            scene, selection, "How alike layers are",
+            Heatmap(
+                values=values.astype(np.float32), limits=magnitude(values, 0.0, 1.0), row_labels=tuple(names), column_labels=tuple(others),
+                row_keys=tuple(layer_key(name) if name else "" for name in names),
+                column_keys=() if other is not None else tuple(layer_key(name) if name else "" for name in others),
+                row_title="layers", column_title=f"layers of {other.name}" if other is not None else "layers", size=22, square=True,
+            ),
+            f"How alike layers {beside} place {len(scene.live)} examples among one another, by linear CKA: 1 the same but for a rotation and "
+            "one scale, 0 nothing in common.",
+        )
+
+
+_ORDERED = {
+    "tree": "alike ones side by side", "spectral": "along the slowest change", "peak": "by where they peak", "mean": "the largest mean first",
+    "index": "by number",
+}
+
+
+def _limits(rows: np.ndarray) -> Limits:
+    """The same for every layer and step."""
+    return symmetric(rows, 3.0, "σ")

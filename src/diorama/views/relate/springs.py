@@ -1,0 +1,144 @@
+"""Units held by springs: where each rests between the units that it is connected with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.knobs import knob
+from ...core.marks import Network, Vertex
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, together, unit_key
+from ...derive.columns import columns
+from ...scene import Scene
+from ..view import View
+from ._columns import standard
+
+SIDE, DOT, ANCHOR = 460.0, 7.0, 12.0
+SPREAD = 1 / 3
+"""Distances from the middle are drawn as their power: units of random weights rest near it."""
+
+
+class Springs(View):
+    """Every unit where its springs hold it: as strong as the weights, with the answers fixed on a circle.
+
+    *Meaning* a positive weight draws a unit to the one it is connected with, a negative one to the opposite side. A unit near an answer
+    works for it; one in the middle for none, or for all alike, as with random weights. There is one place of rest, so that the picture has
+    no seed, and places change with the weights alone while time is scrubbed. Distances from the middle are drawn as their cube root.
+    *Error* the largest force that is left on a unit, relative to its springs.
+    *Cost* one pass an example.
+    *Source* Tutte 1963 for springs between fixed points; Kunegis et al. 2010 for signed ones.
+    """
+
+    title = "Springs"
+    question = "Which answers does each unit work for, and how did it get there?"
+    family = "relationships"
+    papers = ("Tutte 1963, How to draw a graph", "Kunegis et al. 2010, Spectral analysis of signed graphs")
+    rows = ("B12",)
+
+    edges: str = knob("weights", "What springs are: the weights where there are some, or how units go together.", choices=("weights", "together"))
+    inside: str | None = knob(None, "A module: only the layers inside it.", kind="layer")
+    lines: int = knob(200, "How many of the strongest connections are drawn.", low=0, high=2000, main=True)
+    units: int = knob(96, "The most units of a layer: those that vary most.", low=1, high=512)
+    most: int = knob(6, "The most layers: of deeper networks modules are shown as one.", low=2, high=16)
+    examples: int = knob(512, "How many examples say which units vary, and which class each serves.", low=1, high=100_000)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """Connections between several layers."""
+        if not scene.kinds:
+            return "it looks at what units answer, and the scene has no examples; pass x to Scene or probe= to watch"
+        if len(columns(scene.layers)) < 2:
+            return "springs join the units of two layers, and this network has only one; use the view weights"
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture."""
+        layers = together([layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
+        told: dict[str, Any] = {"layers": layers, "units": self.units, "examples": self.examples}
+        pairs: list[dict[str, Any]] = []
+        for stage in scene.derive("biclusters", edges=self.edges, **told).stream():
+            if stage.final:
+                pairs = stage.value["pairs"]
+            else:
+                yield stage.progress
+        found = scene.derive("clusters", **told).value
+        sizes = [len(part["units"]) for part in found["layers"]]
+        springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes)
+        at, force = rest(springs, sizes[-1])
+        correlated = [pair for pair in pairs if pair["how"] == "together"]
+        yield self.picture(
+            scene, selection, "Units held by springs", _network(found, springs, at, self.lines), self._caption(found, sizes),
+            checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
+            note=f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
+        )
+
+    def _caption(self, found: dict[str, Any], sizes: Sequence[int]) -> str:
+        last = found["layers"][-1]["layer"] or "the network"
+        colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
+        return (
+            f"{sum(sizes):,} units of {len(sizes)} layers, each where the springs of its connections hold it; the {sizes[-1]} units of {last} are "
+            f"fixed on the circle. Its colour is {colours}. Lines are the strongest connections, blue where positive, orange where negative."
+        )
+
+
+def joined(strengths: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
+    """All springs between units, (units, units), signed; the springs between two layers count as much as those between any other two."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    whole = np.zeros((starts[-1], starts[-1]))
+    for number, each in enumerate(strengths):
+        plain = np.nan_to_num(each, nan=0.0, posinf=0.0, neginf=0.0)
+        total = float(np.abs(plain).sum()) or 1.0
+        rows, columns_ = starts[number + 1], starts[number]
+        whole[rows : rows + plain.shape[0], columns_ : columns_ + plain.shape[1]] = plain / total
+    return whole + whole.T
+
+
+def rest(springs: np.ndarray, fixed: int) -> tuple[np.ndarray, float]:
+    """Where units rest with the last ones fixed on a circle of radius one, (units, 2), and the largest force that is left.
+
+    The signed Laplacian of what is free is positive definite where a spring leads to what is fixed; units that none leads to
+    rest in the middle.
+    """
+    count = len(springs)
+    free = count - fixed
+    angles = 2 * np.pi * np.arange(fixed) / max(1, fixed) - np.pi / 2
+    at = np.zeros((count, 2))
+    at[free:] = np.column_stack([np.cos(angles), np.sin(angles)]) if fixed > 1 else 0.0
+    pulls = np.abs(springs).sum(1)
+    # A thread to the middle keeps what hangs on nothing from flying about; it is far below any spring that counts.
+    thread = 1e-6 * float(pulls.max(initial=0)) + 1e-300
+    laplacian = np.diag(pulls[:free] + thread) - springs[:free, :free]
+    at[:free] = np.linalg.solve(laplacian, springs[:free, free:] @ at[free:])
+    left = np.abs(springs[:free] @ at - pulls[:free, None] * at[:free])
+    return at, float((left / np.maximum(pulls[:free, None], thread)).max(initial=0))
+
+
+def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: int) -> Network:
+    radius = np.linalg.norm(at, axis=1, keepdims=True)
+    shown = at * np.where(radius > 0, np.maximum(radius, 1e-12) ** (SPREAD - 1), 0.0)
+    middle = SIDE / 2 + shown * (SIDE / 2 - 40)
+    vertices: list[Vertex] = []
+    places = []
+    last = len(found["layers"]) - 1
+    for number, part in enumerate(found["layers"]):
+        best = np.nan_to_num(standard(part["profile"])).argmax(1)
+        for k, unit in enumerate(part["units"].tolist()):
+            size = ANCHOR if number == last else DOT
+            x, y = middle[len(vertices)]
+            told = found["columns"][int(best[k])] if found["by"] == "class" else ""
+            vertices.append(Vertex(
+                form="dot", label=f"{part['layer'] or 'the network'}, unit {unit}", note=f"serves {told}" if told else "",
+                keys=(unit_key(part["layer"], unit),), colour=int(best[k]) if told else number,
+            ))
+            places.append((x - size / 2, y - size / 2, size, size))
+    rows, columns_ = np.triu_indices(len(springs), 1)
+    values = springs[rows, columns_]
+    kept = np.argsort(-np.abs(values), kind="stable")[:lines]
+    kept = kept[values[kept] != 0]
+    return Network(
+        vertices=tuple(vertices), places=np.array(places, np.float32), links=np.column_stack([rows[kept], columns_[kept]]).astype(np.int32),
+        strengths=values[kept].astype(np.float32), strongest=3 * float(np.abs(values).max(initial=0)), extent=(SIDE, SIDE),
+    )

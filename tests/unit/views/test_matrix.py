@@ -1,0 +1,99 @@
+"""The view matrix: the numbers are the units' own, in whatever order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.core.marks import Heatmap
+from diorama.core.picture import Picture
+from diorama.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    """Two layers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(5, 9), nn.ReLU(), nn.Linear(9, 3))
+
+
+X = torch.randn(30, 5, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(30) % 3
+
+
+def _map(picture: Picture) -> Heatmap:
+    return next(mark for mark in picture.marks() if isinstance(mark, Heatmap))
+
+
+def _numbers(keys: tuple[str, ...]) -> list[int]:
+    return [int(key.split("/")[-1].split(":")[-1]) for key in keys]
+
+
+@pytest.mark.parametrize("order", ["tree", "spectral", "peak", "mean", "index"])
+def test_every_order_shows_the_same_numbers(net: nn.Module, order: str) -> None:
+    """Each cell is its unit's answer to its example, in the unit's own standard deviations; examples stand by class."""
+    shown = _map(Scene(net, X, Y).view("matrix", layer="0", order=order))
+    units, examples = _numbers(shown.row_keys), _numbers(shown.column_keys)
+    assert sorted(units) == list(range(9))
+    assert Y[examples].tolist() == sorted(Y.tolist())
+    answers = net[0](X).relu().detach().double().numpy().T
+    spread = answers.std(1, keepdims=True)
+    wanted = np.where(spread > 0, (answers - answers.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1), 0)
+    np.testing.assert_allclose(shown.values, wanted[np.ix_(units, examples)], atol=1e-4)
+    if order == "index":
+        assert units == list(range(9))
+
+
+def test_layers_of_one_and_of_two_networks(net: nn.Module) -> None:
+    """The matrix is that of the derivation similarity: of the network with itself, or against the other one."""
+    scene = Scene(net, X, Y)
+    shown = _map(scene.view("matrix", of="layers"))
+    np.testing.assert_allclose(shown.values, scene.derive("similarity", layers="0+2", others="0+2").value, atol=1e-6)
+    other = Scene(nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)), X, Y)
+    beside = _map(scene.view("matrix", of="layers", other=other))
+    np.testing.assert_allclose(beside.values, scene.derive("similarity", other=other, layers="0+2", others="0+2").value, atol=1e-6)
+
+
+def test_steps_of_an_input(net: nn.Module) -> None:
+    """Cells over the steps of a series; a network without steps says so."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        rnn = nn.GRU(2, 6, batch_first=True)
+    x = torch.randn(4, 11, 2, generator=torch.Generator().manual_seed(2))
+    shown = _map(Scene(rnn, x, outputs=0).view("matrix", of="steps", order="index"))
+    states = rnn(x[:1])[0][0].detach().double().numpy().T
+    np.testing.assert_allclose(shown.values, (states - states.mean(1, keepdims=True)) / states.std(1, keepdims=True), atol=1e-4)
+    with pytest.raises(NotApplicable, match="step by step"):
+        Scene(net, X, Y).view("matrix", of="steps")
+
+
+def test_units_over_a_training(tmp_path: Path) -> None:
+    """A column a snapshot: the mean answer of each unit there, about its own mean over the training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    means = []
+    with diorama.watch(model, tmp_path / "run", probe=(X, Y), optimizer=optimizer, snapshots=1) as recorder:
+        for _ in range(3):
+            means.append(model[0](X).relu().mean(0).detach().double().numpy())
+            loss = nn.functional.cross_entropy(model(X), Y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss.detach())
+    means.append(model[0](X).relu().mean(0).detach().double().numpy())
+    run = diorama.open(tmp_path / "run")
+    shown = _map(run.scene().view("matrix", of="training", layer="0", order="index"))
+    assert _numbers(shown.column_keys) == list(run.snapshots)
+    rows = np.stack([means[step] for step in run.snapshots], 1)
+    np.testing.assert_allclose(shown.values, (rows - rows.mean(1, keepdims=True)) / rows.std(1, keepdims=True), atol=1e-3)
+    with pytest.raises(NotApplicable, match="only one moment"):
+        Scene(model, X, Y).view("matrix", of="training")

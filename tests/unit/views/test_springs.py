@@ -1,0 +1,61 @@
+"""Units held by springs: one place of rest, that changes with the weights alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from diorama.core.marks import Network
+from diorama.scene import Scene
+from diorama.views.relate.springs import joined, rest
+
+
+def test_rest_is_where_relaxing_ends() -> None:
+    """Units that are moved in turn to the mean of what pulls at them, signs and all, end where the springs' own equations say."""
+    draw = np.random.default_rng(0)
+    springs = joined([draw.normal(size=(5, 7)), draw.normal(size=(3, 5))], [7, 5, 3])
+    at, force = rest(springs, 3)
+    moved = np.zeros_like(at)
+    moved[12:] = at[12:]
+    for _ in range(3000):
+        moved[:12] = (springs[:12] @ moved) / np.abs(springs[:12]).sum(1, keepdims=True)
+    np.testing.assert_allclose(at, moved, atol=1e-4)
+    assert force < 1e-5
+    np.testing.assert_allclose(np.linalg.norm(at[12:], axis=1), 1)
+
+
+def test_places_are_continuous_in_the_weights() -> None:
+    """Half a change of the weights moves a unit half as far, and none moves it not at all; the same weights, the same picture."""
+    draw = np.random.default_rng(1)
+    first, second, way = draw.normal(size=(8, 6)), draw.normal(size=(4, 8)), draw.normal(size=(4, 8))
+    at = [rest(joined([first, second + share * way], [6, 8, 4]), 4)[0] for share in (0.0, 0.0, 1e-4, 2e-4)]
+    assert np.array_equal(at[0], at[1])
+    one, two = (np.linalg.norm(each - at[0]) for each in at[2:])
+    assert two == pytest.approx(2 * one, rel=1e-2)
+
+
+def test_what_hangs_on_nothing_rests_in_the_middle() -> None:
+    """Dead units, weights that are no numbers, and a single answer are placed, and nothing fails."""
+    at, _ = rest(joined([np.zeros((3, 4)), np.full((2, 3), np.nan)], [4, 3, 2]), 2)
+    assert np.isfinite(at).all()
+    assert not at[:7].any()
+    assert not rest(joined([np.ones((1, 4))], [4, 1]), 1)[0].any()
+
+
+def test_a_unit_stands_by_the_answer_that_it_works_for() -> None:
+    """It lies on the side of the answer that it feeds, and across from the one that it holds back."""
+    net = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]]))
+        net[2].weight.copy_(torch.tensor([[1.0, 0, 0.5, -1], [0, 1, 0, 0]]))
+    x = torch.rand(20, 2, generator=torch.Generator().manual_seed(0))
+    scene = Scene(net, x, (x[:, 1] > x[:, 0]).long(), task="classification")
+    network = next(mark for mark in scene.view("springs").marks() if isinstance(mark, Network))
+    at = {vertex.keys[0]: place[:2] + place[2:] / 2 for vertex, place in zip(network.vertices, network.places, strict=True)}
+    middle = np.array(network.extent) / 2
+    towards = {key: (place - middle) @ (at["unit:2/0"] - middle) for key, place in at.items()}
+    assert towards["unit:0/0"] > 0
+    assert towards["unit:0/3"] < 0
+    assert np.sign(network.strengths).min() == -1
