@@ -67,7 +67,9 @@ class Search:
 
     def _best(self) -> tuple[Places, Places, Places]:
         on = self._on()
-        count = on.sum(0, dtype=np.uint16)
+        count = np.zeros(on.shape[1], np.uint8 if len(on) < 256 else np.uint16)
+        for row in on:
+            count += row
         taken = np.zeros(on.shape[1], bool)
         if self.own is not None:
             first = self.own[0] * self.levels.shape[2]
@@ -102,12 +104,24 @@ class Search:
             begins = np.flatnonzero(np.diff(where, prepend=-2) != 1)
             begins = np.union1d(begins, np.flatnonzero(where % tokens == 0))
             return where[begins], where[np.append(begins[1:], len(where)) - 1] + 1
-        ends = np.empty((len(on), len(where)), np.int64)
-        for row, cell in enumerate(on):
-            off = np.append(np.flatnonzero(~cell), on.shape[1])
-            ends[row] = np.minimum(off[np.searchsorted(off, where)], border)
-        ends.partition((len(on) - share - 1, len(on) - share), axis=0)
-        more, stop = ends[len(on) - share - 1], ends[len(on) - share]
+        more, stop = _followed(on, where, border, share)
         before = np.concatenate([[-1], np.where((np.diff(where) == 1) & (where[1:] % tokens != 0), stop[:-1], -1)])
         good = (more < stop) & (before < stop)
         return where[good], stop[good]
+
+
+def _followed(on: NDArray[np.bool_], where: Places, border: Places, share: int) -> tuple[Places, Places]:
+    """How far from each place on one cell more, and just so many cells, are on through: followed token by token."""
+    more, stop = where.copy(), where.copy()
+    going, still = np.arange(len(where)), on[:, where]
+    for step in range(1, 1 << 40):
+        count = still.sum(0)
+        more[going[count > share]] = where[going[count > share]] + step
+        good = count >= share
+        stop[going[good]] = where[going[good]] + step
+        good &= where[going] + step < border[going]
+        if not good.any():
+            break
+        going, still = going[good], still[:, good]
+        still &= on[:, where[going] + step]
+    return more, stop
