@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .data.examples import Examples
     from .record.findings import Found
     from .scene import Scene
+    from .scene.preview import Preview
 
 
 class Acknowledged(NamedTuple):
@@ -200,6 +201,17 @@ class Run(Line):
         if not answer["ok"]:
             raise UsageError(str(answer["text"]))
         return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"], number)
+
+    def preview(self, name: str, /, **knobs: Any) -> Preview:
+        """What a command would change at once in the answers to the probe set, from the newest weights; nothing is sent.
+
+        *Raises* NotFound, UsageError, NotApplicable where the training would refuse it, or where it changes no answer at once; Unavailable
+        where the run has no weights yet.
+        """
+        from .scene.preview import preview
+
+        self._check(build(registry.commands[name], knobs))
+        return preview(self.scene("live"), name, knobs)
 
     def _check(self, command: Any) -> None:
         """Refuse a command on a layer, or a unit of one, that is not there, before it is sent."""

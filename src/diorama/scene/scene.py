@@ -73,9 +73,7 @@ class Scene:
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod
-    def of_run(
-        cls, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None
-    ) -> Scene:
+    def of_run(cls, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None) -> Scene:
         """The scene of a run at a snapshot, or at the live end when the weights are handed in."""
         scene = cls.__new__(cls)
         told = run.reading
@@ -272,9 +270,7 @@ class Scene:
         """Where the model is."""
         return device_of(self.model)
 
-    def activations(
-        self, names: str | Iterable[str], x: Nested | None = None, mode: Mode = "eval"
-    ) -> dict[str, Tensor]:
+    def activations(self, names: str | Iterable[str], x: Nested | None = None, mode: Mode = "eval") -> dict[str, Tensor]:
         """Activations by layer, (n, units, …) on the CPU, of an input or (kept for next time) of the live examples."""
         wanted = [names] if isinstance(names, str) else list(names)
         found = {name: self.layers[name] for name in wanted}
@@ -389,9 +385,13 @@ class Scene:
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Scene:
         """The same scene with other numbers in a copy of its model, whose weights may be written to again and again."""
-        scene = self._like()
         model = copy.deepcopy(self.model)
         model.load_state_dict({**model.state_dict(), **weights})
+        return self.with_model(model)
+
+    def with_model(self, model: nn.Module) -> Scene:
+        """The same scene of another model, such as a changed copy of its own."""
+        scene = self._like()
         given = Given(model)
         given.name, given.shared = self.name, self._source.shared
         scene._source, scene._memory = given, Memory()

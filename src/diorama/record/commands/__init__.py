@@ -33,6 +33,8 @@ class Command(Plugin):
     steers: ClassVar[bool] = True
     """Whether the training is another one after it: a checkpoint is taken before it, so that the run which was left alone can be
     trained beside it."""
+    previewed: ClassVar[bool] = False
+    """Whether it changes at once what the network answers, by the model and the probe set alone, so that it can be shown beforehand."""
     living: ClassVar[bool] = True
     """Whether a living training applies it; else whoever asks for it does, with :meth:`start`."""
 

@@ -30,6 +30,7 @@ class AddUnits(Command):
     *Source* Chen et al. 2016, Net2Net (``split``); Evci et al. 2022, GradMax (``gradient``).
     """
 
+    previewed = True
     layer: str = knob("", "Which layer.", kind="layer", main=True)
     count: int = knob(1, "How many units.", low=1, high=units.MOST, unit="units", main=True)
     how: str = knob("preserve", "How they begin.", choices=HOWS, main=True)

@@ -18,9 +18,11 @@ class Zero(Command):
     """Set a unit's own weights and bias to zero, so that it answers nothing.
 
     *Meaning* what comes in is zeroed: a filter, a row, a column of an embedding, scale and shift of a norm, the rows of all gates. What
-    the optimizer remembers of these weights is zeroed too, so that no momentum moves them off; they learn on from there.
+    the optimizer remembers of these weights is zeroed too, so that no momentum moves them off. They learn on from there, but not
+    where a ReLU follows at once: its slope at 0 is 0, so that the unit stays off.
     """
 
+    previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
 
     def apply(self, training: Controls) -> Applied:

@@ -9,8 +9,11 @@ from ...core.marks import Group, Node
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection
 from ...scene import Scene
-from .. import about
+from .. import about, acting
 from ..view import View
+
+_SMALL = 1_000_000
+"""Weights of a model up to which acts are tried on a copy here too."""
 
 
 class Inspector(View):
@@ -18,7 +21,8 @@ class Inspector(View):
 
     *Meaning* the strongest examples tell what a unit looks for, better than any one picture; bars by class tell for
     whom it speaks. *Off* is the share of the probe set for which a unit is nowhere above zero.
-    *Cost* one forward pass of one example, then one pass over the first 512 examples.
+    While the network trains the inspector offers what can be done with a unit or a layer.
+    *Cost* one forward pass of one example, then one pass over the first 512 examples, and one for each act that is tried.
     """
 
     title = "Inspector"
@@ -41,19 +45,31 @@ class Inspector(View):
             quick = unit.quick()
             yield self._picture(scene, selection, unit.title, quick, unit.caption(), final=False)
             yield Progress(done=0, total=1, note="one pass over the probe set, for the strongest examples")
-            yield self._picture(scene, selection, unit.title, [*quick, *unit.probed(self.count)], unit.caption(True))
+            probed = [*quick, *unit.probed(self.count)]
+            yield from self._with_acts(scene, selection, unit.title, probed, unit.caption(True))
         elif key is not None and key.kind == "layer":
             layer = about.AboutLayer(scene, key.name)
             quick = layer.quick()
             yield self._picture(scene, selection, key.name, quick, layer.caption(), final=False)
             yield Progress(done=0, total=1, note="one pass over the probe set, for what each unit does")
-            yield self._picture(scene, selection, key.name, [*quick, *layer.probed()], layer.caption())
+            yield from self._with_acts(scene, selection, key.name, [*quick, *layer.probed()], layer.caption())
         elif key is not None and key.kind == "class":
             name, marks, caption = about.of_class(scene, key.number, self.count)
             yield self._picture(scene, selection, name, marks, caption)
         else:
             name, marks, caption = about.of_example(scene, selection)
             yield self._picture(scene, selection, name, marks, caption)
+
+    def _with_acts(
+        self, scene: Scene, selection: Selection, title: str, marks: list[Node], caption: str
+    ) -> Iterator[Picture | Progress]:
+        """What is known, and while it trains what can be changed."""
+        alive = scene.run is not None and scene.run.alive
+        yield self._picture(scene, selection, title, marks, caption, final=not alive)
+        if alive:
+            offered = tuple(acting.offers(scene, selection, _SMALL))
+            acts = [Group(children=offered, title="What can be changed")] if offered else []
+            yield self._picture(scene, selection, title, [*marks, *acts], caption)
 
     def _chosen(self, scene: Scene, selection: Selection) -> Key | None:
         """The most recently chosen key that tells what to look at."""

@@ -1,0 +1,83 @@
+"""What an act on a running training would change at once, computed beside it on a copy of its weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from ..core import registry
+from ..core.errors import NotApplicable
+from ..core.knobs import build, title_of
+from ..record.controls import Controls
+from ..record.run_folder import Content
+from ..training.subject import Subject
+
+if TYPE_CHECKING:
+    from .probe import Answers
+    from .scene import Scene
+
+
+class Preview(NamedTuple):
+    """What the network answers to the probe set before an act and after it; None where there is no such number."""
+
+    step: int | None
+    """Of the weights that were looked at."""
+    text: str
+    """What the act would do."""
+    loss_before: float | None
+    loss: float | None
+    accuracy_before: float | None
+    accuracy: float | None
+    turned: int | None
+    """Examples whose answer would be another one …"""
+    examples: int
+    """… of so many."""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.loss is not None and self.loss_before is not None:
+            parts.append(f"loss {self.loss_before:.4g} → {self.loss:.4g}")
+        if self.accuracy is not None and self.accuracy_before is not None:
+            parts.append(f"right {100 * self.accuracy_before:.1f} → {100 * self.accuracy:.1f} %")
+        if self.turned is not None:
+            parts.append(f"{self.turned} of {self.examples} answers turn")
+        return ", ".join(parts)
+
+
+def preview(scene: Scene, name: str, knobs: Mapping[str, Any]) -> Preview:
+    """What a command would do to the answers to the probe set; neither the training nor the scene changes.
+
+    *Cost* a copy of the model, and one pass over the probe set (two the first time).
+    *Raises* UsageError, NotApplicable where the command would be refused, or changes no answer at once.
+    """
+    command = build(registry.commands[name], knobs)
+    if not command.previewed:
+        raise NotApplicable(f"{title_of(type(command)).lower()} changes no answer at once, so there is nothing to show beforehand")
+    with torch.random.fork_rng(devices=[]):
+        model = copy.deepcopy(scene.model)
+        subject = Subject(model, torch.optim.SGD(model.parameters(), 0.0), table=scene.table)
+        content = Content(model, scene.live, scene.reading, scene.table, {}, {})
+        stand_in = Controls(Path(scene.name) / "preview", subject, lambda: None, content)
+        with torch.no_grad():
+            applied = command.apply(stand_in)
+    before, after = scene.answers(), scene.with_model(model).answers()
+    turned = None
+    if scene.task in ("classification", "multi_label", "next_token", "segmentation"):
+        same = before.predictions == after.predictions
+        turned = int((~same.reshape(len(same), -1).all(1)).sum())
+    return Preview(
+        scene.step, applied.text, _mean(before, "losses"), _mean(after, "losses"), _mean(before, "right"), _mean(after, "right"), turned,
+        len(scene.live),
+    )
+
+
+def _mean(answers: Answers, name: str) -> float | None:
+    values, known = getattr(answers, name), answers.known
+    if values is None:
+        return None
+    values = values[known] if known is not None else values
+    return float(values.double().mean()) if len(values) else None

@@ -1,0 +1,105 @@
+"""What a person may do to a running training with what is selected: each act with what it would change at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core import registry
+from ..core.errors import DioramaError
+from ..core.knobs import title_of
+from ..core.marks import Action, Number
+from ..core.selection import Key, Selection, unit_key, without_call
+from ..scene.preview import preview
+
+if TYPE_CHECKING:
+    from ..scene import Scene
+
+Offer = tuple[str, str, dict[str, Any]]
+"""A command, what its button says, and its knobs."""
+
+
+def offers(scene: Scene, selection: Selection, most: float = math.inf) -> Iterator[Number]:
+    """Acts on the newest selected unit, layer or weight, one by one as they are tried on a copy; none where nothing trains.
+
+    The first is always tried: where it would be refused, nothing is offered, and a sentence says why. The others are not where the
+    model has more than ``most`` weights.
+    """
+    run = scene.run
+    if run is None or not run.alive:
+        return
+    small = sum(parameter.numel() for parameter in scene.model.parameters()) <= most
+    factors = {layer: values.get("factor", 1.0) for layer, values in run.meta.get("wishes", {}).get("layers", {}).items()}
+    for number, (command, label, knobs) in enumerate(_offered(selection, run.frozen(), factors)):
+        try:
+            tried = command in _TRIED and (small or not number)
+            note = str(preview(scene, command, knobs)) if tried else _LATER.get(command, "What would change is told in the view Acts")
+        except DioramaError as error:
+            if number:
+                continue
+            yield Number(label="Nothing can be changed here", note=f"{str(error)[:1].upper()}{str(error)[1:]}.")
+            return
+        yield Number(label=title_of(registry.commands[command]), note=f"{note}.", actions=(Action(command=command, label=label, knobs=knobs),))
+
+
+_TRIED = ("zero", "reinitialize", "copy_unit", "swap_units", "scale_layer", "edit_weight")
+_LATER: Mapping[str, str] = {
+    "freeze": "No answer changes at once; from the next step on it no longer learns",
+    "thaw": "No answer changes at once; from the next step on it learns again",
+    "learning_rate": "No answer changes at once; its steps are of another size from the next one on",
+}
+
+
+def _offered(selection: Selection, frozen: tuple[str, ...], factors: Mapping[str, float]) -> Iterator[Offer]:
+    key = next((key for key in reversed(selection.a) if key.kind in ("unit", "layer", "weight")), None)
+    if key is None:
+        return
+    if key.kind == "unit":
+        yield from _of_unit(key, [other for other in selection.all("unit") if other != key])
+    elif key.kind == "layer":
+        name = without_call(key.name)
+        yield from _of_layer(name, name in frozen, factors.get(name, 1.0))
+    else:
+        name = str(key).removeprefix("weight:")
+        yield "edit_weight", f"Set {name} to 0", {"key": str(key), "value": 0.0}
+        yield "edit_weight", f"Halve {name}", {"key": str(key), "scale": 0.5}
+        yield "edit_weight", f"Double {name}", {"key": str(key), "scale": 2.0}
+
+
+def _of_unit(key: Key, others: list[Key]) -> Iterator[Offer]:
+    unit = _name(key)
+    yield "zero", f"Zero {unit}", {"unit": unit}
+    yield "reinitialize", f"Reinitialize {unit}", {"unit": unit}
+    for other in others[-1:]:
+        yield "copy_unit", f"Copy {_name(other)} to {unit}", {"unit": _name(other), "to": unit}
+        yield "swap_units", f"Swap {unit} and {_name(other)}", {"unit": unit, "to": _name(other)}
+
+
+def _of_layer(layer: str, frozen: bool, factor: float) -> Iterator[Offer]:
+    yield "scale_layer", f"Halve the weights of {layer}", {"layer": layer, "factor": 0.5}
+    yield "scale_layer", f"Double the weights of {layer}", {"layer": layer, "factor": 2.0}
+    if frozen:
+        yield "thaw", f"Let {layer} learn again", {"layer": layer}
+    else:
+        yield "freeze", f"Freeze {layer}", {"layer": layer}
+    yield "learning_rate", f"Halve the learning rate of {layer}", {"layer": layer, "factor": factor / 2}
+    yield "learning_rate", f"Double the learning rate of {layer}", {"layer": layer, "factor": factor * 2}
+
+
+def _name(key: Key) -> str:
+    return unit_key(without_call(key.name), key.number).removeprefix("unit:")
+
+
+def in_force(scene: Scene, most: int) -> Iterator[Number]:
+    """What commands changed, the newest first: each with the button that takes it back while it trains."""
+    run = scene.run
+    if run is None:
+        return
+    for act in reversed(run.meta.get("acts", [])[-most:]):
+        state = {"in force": "", "taken back": "Taken back.", "for good": "What was before is no longer kept."}[act["state"]]
+        actions = (Action(command="undo", label="Take it back", knobs={"command": act["command"]}),)
+        yield Number(
+            label=act["text"][:1].upper() + act["text"][1:], note=f"After step {act['step']}, command {act['command']}. {state}".strip(),
+            tone="plain", key=f"step:{act['step']}", actions=actions if act["state"] == "in force" and run.alive else (),
+        )

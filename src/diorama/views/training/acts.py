@@ -1,0 +1,61 @@
+"""What can be done to a running training, and what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ...core.knobs import knob
+from ...core.marks import Group, Node, Number
+from ...core.picture import Picture, Progress
+from ...core.selection import Selection
+from .. import acting
+from ..view import View
+
+if TYPE_CHECKING:
+    from ...scene import Scene
+
+
+class Acts(View):
+    """What was changed in the training, each act with the button that takes it back; and what can be changed of what is selected.
+
+    *Meaning* of each act on a selected unit, layer or weight it is told beforehand what the loss on the probe set and the share of right
+    answers would be, and how many answers would turn, with the weights that are looked at.
+    *Cost* one pass over the probe set for each act that is offered.
+    """
+
+    title = "Acts"
+    question = "What can I change while it trains, and what did I change?"
+    family = "process"
+    papers = ()
+    rows = ("C14",)
+    needs = "record"
+    follows = ("unit", "layer", "weight")
+
+    limit: int = knob(20, "Acts shown at most.", low=1, high=100)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """First what was done; then, act by act, what can be done."""
+        run = scene.run
+        if run is None:
+            return
+        done = list(acting.in_force(scene, self.limit))
+        alive = run.alive
+        if not alive:
+            caption = "The training has ended, so nothing can be changed any more."
+        else:
+            caption = "Select a unit, a layer or a weight to see what can be done with it; a button changes the training between two steps."
+        offered: list[Number] = []
+        for each in acting.offers(scene, selection):
+            offered.append(each)
+            yield self._picture(scene, selection, offered, done, caption, final=False)
+        yield self._picture(scene, selection, offered, done, caption, final=True)
+
+    def _picture(
+        self, scene: Scene, selection: Selection, offered: list[Number], done: list[Number], caption: str, final: bool
+    ) -> Picture:
+        nothing = [Number(label="Nothing was changed", note="Each act of a person on the training stands here, and is taken back from here.")]
+        parts: list[Node] = [Group(children=tuple(done or nothing), title="What was changed")]
+        if offered:
+            parts.insert(0, Group(children=tuple(offered), title="What can be changed"))
+        return self.picture(scene, selection, "Acts", Group(children=tuple(parts)), caption, final=final)

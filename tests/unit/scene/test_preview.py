@@ -1,0 +1,126 @@
+"""What an act would change is told beforehand, and comes true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.core.selection import Selection
+from diorama.record import controls, requests
+from diorama.scene.preview import preview
+
+ACTS: dict[str, dict[str, Any]] = {
+    "zero": {"unit": "0/2"},
+    "reinitialize": {"unit": "0/2", "seed": 3},
+    "copy_unit": {"unit": "0/2", "to": "0/4"},
+    "swap_units": {"unit": "0/1", "to": "0/5"},
+    "scale_layer": {"layer": "0", "factor": 0.3},
+    "edit_weight": {"key": "weight:2/1,3", "value": 2.5},
+    "add_units": {"layer": "0", "count": 2, "how": "split"},
+    "remove_units": {"layer": "0", "units": "1,2"},
+}
+
+
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A recorded classifier between two steps, with a probe set."""
+    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    x = torch.randn(40, 4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    with diorama.watch(model, tmp_path / "run", probe=(x, x[:, :3].argmax(1)), optimizer=optimizer) as recorder:
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), x[:, :3].argmax(1))
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+        yield model, recorder, x
+
+
+def _sent(recorder: Any, name: str, knobs: dict[str, Any]) -> dict[str, Any]:
+    number = requests.send(recorder.path, name, knobs)
+    recorder.step(loss=0.0)
+    found = None
+    while found is None:
+        found = diorama.open(recorder.path).acknowledgement(number)
+    return dict(found)
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_what_is_told_beforehand_comes_true(training: Any, name: str) -> None:
+    """Loss, accuracy and turned answers are those of the model after the act; asking changes neither it nor random numbers."""
+    model, recorder, x = training
+    y = x[:, :3].argmax(1)
+    kept, before = {key: value.clone() for key, value in model.state_dict().items()}, model(x).argmax(1)
+    scene = diorama.Scene(model, x, y)
+    state = torch.get_rng_state()
+    told = preview(scene, name, ACTS[name])
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(kept[key], value) for key, value in model.state_dict().items())
+    answer = _sent(recorder, name, ACTS[name])
+    assert answer["ok"], answer["text"]
+    if name not in ("add_units", "remove_units"):  # they tell of the optimizer too
+        assert answer["text"] == told.text
+    scores = model(x).detach()
+    assert told.loss == pytest.approx(float(nn.functional.cross_entropy(scores, y)), rel=1e-4)
+    assert told.accuracy == pytest.approx(float((scores.argmax(1) == y).float().mean()))
+    assert told.turned == int((scores.argmax(1) != before).sum())
+
+
+def test_a_run_previews_from_its_newest_weights(training: Any) -> None:
+    """run.preview says what it would be, refuses what the training would, and what changes no answer."""
+    _, recorder, _ = training
+    _sent(recorder, "snapshot", {})
+    run = diorama.open(recorder.path)
+    while not run.snapshots or run.snapshots[-1] < recorder.number:
+        recorder.step(loss=0.0)
+    told = run.preview("zero", unit="0/2")
+    assert told.step == run.snapshots[-1]
+    assert str(told).startswith("loss ")
+    for wrong, words in (({"unit": "0/9"}, "numbered from 0 to 5"), ({"unit": "1/2"}, "no weights of its own"), ({"unit": "7/2"}, "no layer")):
+        with pytest.raises(diorama.DioramaError, match=words):
+            run.preview("zero", **wrong)
+    with pytest.raises(diorama.NotApplicable, match="changes no answer at once"):
+        run.preview("pause")
+
+
+def test_the_page_offers_acts_and_takes_them_back(training: Any) -> None:
+    """The view tells what can be done with the selection, and of each act done how it is taken back, while it trains."""
+    _, recorder, _ = training
+    _sent(recorder, "freeze", {"layer": "0"})
+    done = _sent(recorder, "zero", {"unit": "0/2"})
+    _sent(recorder, "snapshot", {})
+    run = diorama.open(recorder.path)
+    while len(run.meta.get("acts", [])) < 2 or run.snapshots[-1] < done["step"]:
+        recorder.step(loss=0.0)
+    scene = run.scene()
+    labels = {}
+    for keys in (("unit:0/1",), ("unit:0/3", "unit:0/1"), ("layer:0",), ("weight:2/1,3",), ("layer:1",), ()):
+        picture = scene.view("acts", select=Selection.of(*keys))
+        offered = picture.body.children[:-1]
+        labels[keys] = [(each.actions[0].command if each.actions else "") for group in offered for each in group.children]
+        assert all(each.note for group in offered for each in group.children)
+    assert labels == {
+        ("unit:0/1",): ["zero", "reinitialize"],
+        ("unit:0/3", "unit:0/1"): ["zero", "reinitialize", "copy_unit", "swap_units"],
+        ("layer:0",): ["scale_layer", "scale_layer", "thaw", "learning_rate", "learning_rate"],
+        ("weight:2/1,3",): ["edit_weight"] * 3,
+        ("layer:1",): [""],
+        (): [],
+    }
+    acts = picture.body.children[-1].children
+    assert [(each.actions[0].command, each.actions[0].knobs) for each in acts] == [("undo", {"command": 2}), ("undo", {"command": 1})]
+    for keys, shown in (("unit:0/1", True), ("layer:0", True), ("example:3", False)):
+        inspected = scene.view("inspector", select=Selection.of(keys))
+        assert any(getattr(each, "title", "") == "What can be changed" for each in inspected.body.children) is shown
+    recorder.close()
+    picture = diorama.open(recorder.path).scene().view("acts", select=Selection.of("unit:0/1"))
+    assert not [each for each in picture.body.children[-1].children if each.actions]
+    assert len(picture.body.children) == 1
