@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import multiprocessing
 import struct
@@ -15,7 +16,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from diorama.core.errors import DioramaError
+from diorama.record import checkpoints
+from diorama.record.lock import held
 from diorama.record.recorder import watch
+from diorama.record.requests import send
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -66,6 +71,31 @@ def endless(run: str, board: str) -> None:
             loss = advance(model, optimizer, step)
             recorder.step(loss=loss, twice=2.0 * step, step=float(step))
             seen[:16] = struct.pack("<qq", recorder.committed, step)
+
+
+def steered(run: str) -> None:
+    """Train until killed, and go back to a checkpoint now and then."""
+    torch.set_num_threads(1)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with watch(model, run, optimizer=optimizer, every=50, resume=Path(run).exists()) as recorder:
+        for turn in range(1, 1_000_000):
+            advance(model, optimizer, turn)
+            recorder.step(loss=float(turn))
+            if turn % 60 == 30:
+                send(recorder.path, "checkpoint", {})
+            elif turn % 60 == 59 and (kept := checkpoints.steps(recorder.path)):
+                send(recorder.path, "go_back", {"step": kept[-1]})
+
+
+def steering(folder: str) -> None:
+    """Send a command after the other to whichever run in a folder is being trained, until killed."""
+    for number in range(1, 1_000_000):
+        for run in Path(folder).glob("run*"):
+            if held(run):
+                with contextlib.suppress(DioramaError):
+                    send(run, "learning_rate", {"factor": 1.0 + number / 1024})
+        time.sleep(0.02)
 
 
 def finite(run: str, steps: int, pause: float = 0.0) -> None:

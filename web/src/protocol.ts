@@ -222,6 +222,8 @@ export interface RunState {
   checkpoints: number[];
   heir: string | null;
   steered: SteeredData | null;
+  way: Way | null;
+  acted: boolean;
 }
 
 /** A moment on the time axis. */
@@ -263,6 +265,14 @@ export interface SteeredData {
   probe: number;
   matched: number;
   labels: string;
+}
+
+/** How a training is started again from a checkpoint: at once, or after consent to its line; or why it cannot be. */
+export interface Way {
+  line: string;
+  folder: string;
+  at_once: boolean;
+  refused: string;
 }
 
 /** The list of runs has changed. */
@@ -311,6 +321,7 @@ export interface Answered {
   id: number;
   ok: boolean;
   message: string;
+  run?: string;
 }
 
 /** The short name of a kept selection. */

@@ -182,6 +182,15 @@ class SteeredData(_Struct):
     labels: str  # unknown, whole, real, one-hot, or none: no number stands for them
 
 
+class Way(_Struct):
+    """How a training is started again from a checkpoint: at once, or after consent to its line; or why it cannot be."""
+
+    line: str
+    folder: str
+    at_once: bool
+    refused: str
+
+
 class RunState(_Struct):
     """Everything that the page must know of a run at this moment."""
 
@@ -208,6 +217,8 @@ class RunState(_Struct):
     checkpoints: tuple[int, ...] = ()  # steps to which the training can go back, along its line
     heir: str | None = None  # the run in which the training goes on, where it went back
     steered: SteeredData | None = None  # none where the training's data are not wrapped
+    way: Way | None = None  # how the training is started again, where that was written down
+    acted: bool = False  # whether there is a checkpoint from before the newest act
 
 
 # An input that is not from the probe set, as the tray makes it; pixels are bytes in base64.
@@ -405,6 +416,7 @@ class Answered(_FromServer, tag="command"):
     id: int
     ok: bool
     message: str
+    run: str | UnsetType = UNSET  # the new run that came of it, beside this one
 
 
 class Kept(_FromServer):

@@ -302,17 +302,20 @@ class Hub:
 
     # Touching.
 
-    def command(self, run: str, name: str, knobs: dict[str, Any]) -> str:
-        """Send a command to a training and wait for its answer."""
+    def command(self, run: str, name: str, knobs: dict[str, Any]) -> tuple[str, str | None]:
+        """Send a command to a training and wait for its answer: a sentence, and the new run that trains on beside it."""
         from ..core.knobs import build
         from ..core.registry import commands
         from ..run import open_run
 
         source = self.source(run)
-        build(commands[name], knobs)
+        asked = build(commands[name], knobs)
         opened = open_run(source["path"])
         try:
-            return str(opened.command(name, sender="page", **knobs).text)
+            answer = opened.command(name, sender="page", **knobs)
+            path = Path(source["path"])
+            child = None if asked.living else self._beside(path, answer.new) or self._found(path, answer.new)
+            return str(answer.text), child
         finally:
             opened.close()
 

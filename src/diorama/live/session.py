@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from ..core import protocol
 from ..core.errors import DioramaError, UsageError
@@ -92,8 +93,8 @@ class Session:
     def _send_command(self, message: protocol.Command) -> None:
         """Runs in a thread of its own: the training answers between two of its steps."""
         try:
-            told = self.hub.command(message.run, message.name, message.knobs)
-            self.send(protocol.Answered(id=message.id, ok=True, message=told))
+            told, child = self.hub.command(message.run, message.name, message.knobs)
+            self.send(protocol.Answered(id=message.id, ok=True, message=told, run=UNSET if child is None else child))
         except DioramaError as error:
             self.send(protocol.Answered(id=message.id, ok=False, message=str(error)))
         except Exception as error:  # noqa: BLE001 - the answer must come, whatever happened

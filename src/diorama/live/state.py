@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 
 from ..core import protocol
-from ..core.errors import Damaged, DioramaError
+from ..core.errors import Damaged, DioramaError, Unavailable
 from ..core.saying import plain
-from ..record import checkpoints
+from ..record import checkpoints, origin
 from ..record.lineage import Line
 from ..record.nature import nature
 from ..record.reader import Reader
@@ -195,6 +195,8 @@ class Tracker:
             "checkpoints": sorted(checkpoints.along(reader)),
             "heir": _heir(meta),
             "steered": meta.get("steered"),
+            "way": _way(self.path),
+            "acted": bool(acts := meta.get("acts")) and acts[-1]["command"] in checkpoints.before_acts(self.path),
         }
         try:
             return msgspec.convert(told, protocol.RunState)
@@ -233,6 +235,17 @@ def _heir(meta: dict[str, Any]) -> str | None:
     ended = meta.get("ended")
     child = ended.get("child") if isinstance(ended, dict) else None
     return child if isinstance(child, str) else None
+
+
+def _way(path: Path) -> dict[str, Any] | None:
+    """How the training is started again; None where that was not written down."""
+    try:
+        found = origin.read(path)
+    except Unavailable:
+        return None
+    except DioramaError as error:
+        return {"line": "", "folder": "", "at_once": False, "refused": str(error)}
+    return {"line": found.shown, "folder": found.folder, "at_once": found.at_once, "refused": found.refused}
 
 
 def _pace(reader: Reader) -> float | None:

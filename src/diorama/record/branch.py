@@ -145,7 +145,7 @@ class Entry:
         controls.put_back(self._kept["steering"])
         if self._branch.factor != 1.0:
             controls.scale(self._branch.factor)
-        controls.tell_frozen()
+        controls.tell_all()
         self._kept = {}
 
 

@@ -194,6 +194,13 @@ class Controls:
         self.factors.layered(self.subject, {**self.factors.layers, layer: kept})
         self.tell_wishes()
 
+    def tell_all(self) -> None:
+        """Write down what wishes are in force, where a run begins with some."""
+        self.tell_frozen()
+        self.tell_wishes()
+        if self.factors.groups:
+            self.tell_optimizer()
+
     def set_clip(self, clip: Clip | None) -> None:
         """Clip gradients from now on, or no longer."""
         self.factors.clip = clip

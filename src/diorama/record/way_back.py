@@ -83,7 +83,7 @@ class WayBack:
     def settle(self, controls: Controls) -> None:
         """The run is begun: the wishes of then are in force."""
         controls.put_back(self._kept["steering"])
-        controls.tell_frozen()
+        controls.tell_all()
         self._rest()
 
     def skip(self, controls: Controls) -> None:

@@ -134,7 +134,8 @@ ROOMS = [
 ]
 COMMANDS = [
     {"name": name, "title": name.replace("_", " ").capitalize(), "sentence": f"{name} the training.", "knobs": []}
-    for name in ("pause", "resume", "step", "stop", "snapshot", "learning_rate", "optimizer_value")
+    for name in ("pause", "resume", "step", "stop", "snapshot", "learning_rate", "optimizer_value",
+                 "checkpoint", "go_back", "branch", "twin")
 ]
 
 
@@ -156,6 +157,8 @@ class Training:
         self.commands: list[tuple[str, dict[str, Any]]] = []
         self.steered: dict[str, Any] | None = None
         self.kept: dict[str, str] = {}
+        self.family: dict[str, Any] = {}
+        """What its state tells of checkpoints, branches and the run in which it goes on."""
         rng = np.random.default_rng(0)
         self.digits = rng.integers(0, 256, (64, 8, 8), np.uint8)
         self.coloured = False
@@ -195,6 +198,7 @@ class Training:
             "fits": {"misfit": "it colours text, and this network reads images"},
             "seconds_a_step": 0.02,
             "steered": self.steered,
+            **self.family,
         }
 
 

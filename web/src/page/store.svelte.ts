@@ -276,6 +276,12 @@ export class Page {
     this.follow();
   }
 
+  /** Compare with one more run, at its newest step. */
+  private compareAlso(run: string): void {
+    const others = othersOf(this.situation).filter((other) => other.run !== run);
+    this.compare([...others.map((other) => ({ run: other.run, step: other.step === null ? "" : String(other.step) })), { run, step: "" }]);
+  }
+
   openRoom(name: string): void {
     this.go({ room: name, view: "" }, { remember: true });
   }
@@ -377,6 +383,7 @@ export class Page {
     const answer = await this.ask((id) => ({ do: "command", id, run, name, knobs }));
     if (answer.event !== "command") return false;
     this.say(answer.message, answer.ok ? "plain" : "bad");
+    if (answer.ok && answer.run && this.run === run) this.compareAlso(answer.run);
     return answer.ok;
   }
 
