@@ -180,6 +180,7 @@ class Run(Line):
         *Raises* NotFound for an unknown command or knob, UsageError when the training refuses it, Unavailable when no
         training runs or it does not answer in time (the command is then still applied at its next step).
         """
+        knobs = registry.commands[name].gathered(knobs)
         command = build(registry.commands[name], knobs)
         self._check(command)
         knobs = {each: getattr(command, each) for each in knobs}  # in their own types, so that an array's number is one
@@ -226,6 +227,11 @@ class Run(Line):
                 known |= {layer["name"]: None for layer in structure["layers"] or ()}
                 if name not in known and without_call(name) not in known and not is_point(name):
                     raise not_found("layer", name, known)
+
+    @property
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules that are in force: the number of each, and what it says."""
+        return list(self.meta.get("rules") or ()) if self.alive else []
 
     @property
     def changes(self) -> list[dict[str, Any]]:

@@ -20,7 +20,8 @@ from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts
 from .commands import Applied
 from .factors import Bend, Clip, Factors, Group, check_layered
-from .requests import Inbox, Request, watched
+from .requests import Inbox, Request, send, watched
+from .rules import Rules, SetRule
 from .training_data import TrainingData
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Controls:
         """What commands changed, and how each is taken back."""
         self.data = TrainingData((), None)
         """The examples that the training draws from."""
+        self.rules = Rules()
+        """What is to be done when a signal says so."""
         self._frozen: list[list[Any]] = []
         """Each layer that was frozen, after which step, and until which (None: still)."""
         self.note: Callable[[str, dict[str, Any]], None] = lambda kind, value: None
@@ -125,6 +128,15 @@ class Controls:
         for group in self.groups():
             group.factor *= factor
         self.tell_optimizer()
+
+    def put_rule(self, rule: SetRule, there: bool) -> None:
+        """Let a rule be in force, or not any more."""
+        self.rules.put(rule, there)
+        self.tell_rules()
+
+    def tell_rules(self) -> None:
+        """Write down which rules are in force."""
+        self.note("meta", {"rules": self.rules.told()})
 
     def go_back(self, step: int, skip: int) -> tuple[str, str, str]:
         """Stand where the training stood after a step, in a run of its own; what was, what is, and a sentence."""
@@ -289,14 +301,16 @@ class Controls:
 
     def follows(self, before: Controls) -> None:
         """The training went back from another run: whoever let it wait there lets it wait here."""
+        self.rules = before.rules
+        self.tell_rules()
         if before.paused:
             self._sender = before._by
             self.pause()
 
     @property
     def touched(self) -> bool:
-        """Whether a person's wish is in force that each step has to see to: a factor, a frozen layer, a pause."""
-        return self.paused or self.stopped or self.factors.active or bool(self.subject.frozen.layers)
+        """Whether a person's wish is in force that each step has to see to: a factor, a frozen layer, a rule, a pause."""
+        return self.paused or self.stopped or self.factors.active or bool(self.subject.frozen.layers or self.rules.known)
 
     @property
     def next_look(self) -> float:
@@ -305,10 +319,13 @@ class Controls:
 
     def due(self, now: float) -> bool:
         """Whether it is time to look for commands again, or a person lets the training wait."""
-        return self.paused or now - self._looked >= _LOOK
+        return self.paused or bool(self.rules.due) or now - self._looked >= _LOOK
 
     def look(self, now: float) -> None:
         """Apply what has come, at most every few hundredths of a second."""
+        if self.rules.due:
+            self._obey()
+            self._looked = 0.0
         if now - self._looked >= _LOOK or self.paused:
             self._looked = now
             for request in self._inbox.take():
@@ -337,6 +354,16 @@ class Controls:
         self.note("events", {
             "step": self.number, "kind": kind, "name": name, "text": text, "old": old, "new": new, "time": time.time(),
         })
+
+    def _obey(self) -> None:
+        """Send what rules that came true ask for, as a person would; it is applied at once, and told as all commands are."""
+        for due in self.rules.taken():
+            text = f"rule {due.rule} came true: {due.reason}"
+            try:
+                send(self._folder, due.do, due.knobs, f"rule {due.rule}")
+            except DioramaError as error:
+                text += f"; {due.do} could not be sent: {error}"
+            self._event("rule", due.do, text)
 
     def _apply(self, request: Request) -> None:
         self._sender = request.sender

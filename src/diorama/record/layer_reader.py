@@ -197,8 +197,12 @@ class LayerReader:
                   for name, partial in found.items()}
         values = reduce(joined, SAMPLE)
         ends = {name: self._ends(name) for name in found}
+        silent: dict[str, Any] = {name: _silent(partial) for name, partial in found.items()}
         return {
-            name: LayerReading(values[name], _dead(partial), _saturated(partial.bounded, ends[name]))
+            name: LayerReading(
+                values[name], None if silent[name] is None else float(silent[name].double().mean()), _saturated(partial.bounded, ends[name]),
+                silent[name],
+            )
             for name, partial in found.items()
         }
 
@@ -248,15 +252,16 @@ def _by_unit(tensor: Tensor, axis: int, others: Iterable[int], largest: bool) ->
     return tensor.amax(dims) if largest else tensor.amin(dims)
 
 
-def _dead(partial: Partial) -> float | None:
+def _silent(partial: Partial) -> Tensor | None:
+    """Which units don't take part."""
     if partial.peak is None or not partial.peak.numel():
         return None
     if partial.rectified:
-        return float((partial.peak <= 0).double().mean())
+        return partial.peak <= 0
     if partial.trough is None:
         return None
     still: Tensor = alike(partial.trough, partial.peak, torch.finfo(partial.peak.dtype).eps)
-    return float(still.double().mean())
+    return still
 
 
 def _saturated(samples: list[Tensor], ends: tuple[float, float] | None) -> float | None:

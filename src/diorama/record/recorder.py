@@ -314,6 +314,7 @@ class Recorder:
         else:
             numbers = values_of(signals, Step(number, numbers, rates), self._mishap)
         self._background.put(number, time.time(), numbers)
+        self.controls.rules.judge(number, numbers)
 
     def _attend(self) -> None:
         """The training changed: the next step looks at everything."""
@@ -353,7 +354,9 @@ class Recorder:
         ):
             self._guarded(lambda: self._probe(step))
         began += time.perf_counter() - looked
-        self._background.put(number, time.time(), values_of(observer.due, step, self._mishap))
+        values = values_of(observer.due, step, self._mishap)
+        self._background.put(number, time.time(), values)
+        self.controls.rules.judge(number, values, step.activations)
         if observer.reads:
             observer.pace.spent(time.perf_counter() - began + observer.seconds + self._background.seconds_a_reading)
 

@@ -35,6 +35,8 @@ class LayerReading:
     values: HistogramValue
     dead: float | None
     saturated: float | None
+    silent: Any = None
+    """Which units don't take part, one flag each."""
 
 
 @dataclasses.dataclass(frozen=True)

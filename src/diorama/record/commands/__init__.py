@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...core.errors import NotApplicable
 from ...core.knobs import Plugin
@@ -41,6 +42,11 @@ class Command(Plugin):
     def start(self, record: Line, page: int | None) -> Applied:  # noqa: ARG002 - for those that use them
         """Do what needs no living training; ``page`` is the process of the page that asks."""
         raise NotApplicable(f"{type(self).name} is applied by a living training")
+
+    @classmethod
+    def gathered(cls, knobs: Mapping[str, Any]) -> dict[str, Any]:
+        """The knobs as they are sent, from those that a caller passes."""
+        return dict(knobs)
 
     @abstractmethod
     def apply(self, training: Controls) -> Applied:

@@ -1,0 +1,159 @@
+"""Rules that a person set ahead: what is to be done when a signal says so, judged in the trainer from what it has just read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import registry
+from ..core.knobs import knobs_of
+
+if TYPE_CHECKING:
+    from .step import LayerReading
+
+MOST = 8
+"""Units for which a rule acts at one time."""
+
+
+@dataclasses.dataclass
+class Due:
+    """A rule that has come true: why, and the command that it sends."""
+
+    rule: int
+    reason: str
+    do: str
+    knobs: dict[str, Any]
+
+
+@dataclasses.dataclass(eq=False)
+class SetRule:
+    """A rule in force, with what it has seen."""
+
+    number: int
+    when: str
+    signal: str | None
+    layer: str | None
+    steps: int
+    above: float | None
+    below: float | None
+    do: str
+    knobs: dict[str, Any]
+    since: int | None = None
+    """The reading from which on it has held."""
+    best: float = math.inf
+    last: int = -(10**12)
+    """The step at which it acted last."""
+    silent: NDArray[np.int64] | None = None
+    """By unit of the layer: the reading from which on it has been silent, −1 for one that answers."""
+
+    @property
+    def told(self) -> str:
+        """The rule in words."""
+        bounds = [f"{word} {value:g}" for word, value in (("above", self.above), ("below", self.below)) if value is not None]
+        told = {
+            "not_finite": f"{self.signal or 'a number of the loop'} is not finite",
+            "signal": f"{self.signal} is {' or '.join(bounds)} for {self.steps} steps",
+            "not_fallen": f"{self.signal} has not fallen for {self.steps} steps",
+            "dead_units": f"units of {self.layer} are dead for {self.steps} steps" + (f", more than {self.above:g} of them" if self.above else ""),
+        }[self.when]
+        knobs = ", ".join(f"{name}={value}" for name, value in self.knobs.items())
+        return f"if {told}: {self.do}{f' ({knobs})' if knobs else ''}"
+
+    def judge(self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading]) -> list[Due]:
+        """What it sends after a step, if anything; it sends at most once in its number of steps."""
+        reason, units = self._reason(number, values, layers)
+        if not reason or number - self.last < max(1, self.steps):
+            return []
+        self.last = number
+        if self.when == "not_fallen":
+            self.since = number  # so many steps from here on it waits again
+        if units is None:
+            return [Due(self.number, reason, self.do, self.knobs)]
+        assert self.silent is not None
+        self.silent[units] = -1  # each is watched anew
+        return [Due(self.number, f"{self.layer}/{unit} {reason}", self.do, {**self.knobs, "unit": f"{self.layer}/{unit}"}) for unit in units]
+
+    def _reason(
+        self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading]
+    ) -> tuple[str, list[int] | None]:
+        if self.when == "dead_units":
+            reading = layers.get(self.layer or "")
+            return self._dead(number, reading) if reading is not None and reading.silent is not None else ("", None)
+        if self.when == "not_finite":
+            names = [self.signal] if self.signal else [name for name in values if "/" not in name]
+            found = {name: value for name in names if (value := _number(values.get(name))) is not None and not math.isfinite(value)}
+            return ", ".join(f"{name} was {value} at step {number}" for name, value in found.items()), None
+        value = _number(values.get(self.signal or ""))
+        if value is None:
+            return "", None
+        if self.when == "not_fallen":
+            if value < self.best or self.since is None:
+                self.best, self.since = min(value, self.best), number
+            long = number - self.since >= self.steps
+            return f"{self.signal} has not fallen since step {self.since} ({value:.4g}, best {self.best:.4g})" if long else "", None
+        beyond = (self.above is not None and value > self.above) or (self.below is not None and value < self.below)
+        self.since = (number if self.since is None else self.since) if beyond else None
+        long = self.since is not None and number - self.since >= self.steps
+        return f"{self.signal} has been so since step {self.since}, {value:.4g} at step {number}" if long else "", None
+
+    def _dead(self, number: int, reading: LayerReading) -> tuple[str, list[int] | None]:
+        """The units that have been silent for so long; each of them, where the command is for units."""
+        silent = np.asarray(reading.silent.cpu(), bool)
+        if self.silent is None or len(self.silent) != len(silent):
+            self.silent = np.full(len(silent), -1)
+        self.silent = np.where(silent, np.where(self.silent < 0, number, self.silent), -1)
+        long = (self.silent >= 0) & (number - self.silent >= self.steps)
+        if not long.any() or long.mean() <= (self.above or 0.0):
+            return "", None
+        if "unit" in knobs_of(registry.commands[self.do]) and "unit" not in self.knobs:
+            return f"was dead in each reading of {self.steps} steps up to step {number}", np.flatnonzero(long)[:MOST].tolist()
+        return f"{long.mean():.0%} of {self.layer} was dead in each reading of {self.steps} steps up to step {number}", None
+
+
+class Rules:
+    """The rules in force in this training, by their numbers."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, SetRule] = {}
+        self._count = 0
+        self.due: list[Due] = []
+        """What came true and is not sent yet."""
+
+    def number(self) -> int:
+        """The number of the next rule."""
+        self._count += 1
+        return self._count
+
+    def put(self, rule: SetRule, there: bool) -> None:
+        """Let a rule be in force, or not any more."""
+        if there:
+            self.known[rule.number] = rule
+        else:
+            self.known.pop(rule.number, None)
+
+    def judge(self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading] | None = None) -> None:
+        """Look whether a rule has come true after a step, from the numbers and the layers that were read of it."""
+        for rule in self.known.values():
+            self.due += rule.judge(number, values, layers or {})
+
+    def taken(self) -> list[Due]:
+        """What came true since the last call."""
+        due, self.due = self.due, []
+        return due
+
+    def told(self) -> list[dict[str, Any]]:
+        """The rules in force as plain data."""
+        return [{"rule": rule.number, "text": rule.told} for rule in self.known.values()]
+
+
+def _number(value: Any) -> float | None:
+    """A plain number of a step; None for what is none."""
+    try:
+        return None if value is None or hasattr(value, "statistics") else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None

@@ -1,0 +1,158 @@
+"""Rules set ahead: each kind comes true when it should and not before, acts at most once in its steps, and says why."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.core import registry
+from diorama.record import controls, requests
+from diorama.record.recorder import Recorder
+from diorama.record.rules import Rules, SetRule
+
+
+@pytest.fixture(autouse=True)
+def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are looked for at every step, however short it is."""
+    monkeypatch.setattr(controls, "_LOOK", 0.0)
+
+
+class _Ruled:
+    """A recorded net that stands between two steps and answers each command at once."""
+
+    def __init__(self, path: Path) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 0.1)
+        x = torch.randn(8, 4)
+        self.x = x
+        self.recorder: Recorder = diorama.watch(self.model, path / "run", probe=x, optimizer=self.optimizer, every=1)
+        self.run = diorama.open(path / "run")
+
+    def send(self, name: str, **knobs: Any) -> dict[str, Any]:
+        """Send a command as Python does; the answer, as it is acknowledged."""
+        number = requests.send(self.recorder.path, name, registry.commands[name].gathered(knobs))
+        self.step()
+        found = None
+        while found is None:
+            found = self.run.acknowledgement(number)
+        return dict(found)
+
+    def step(self, loss: float = 1.0, **more: float) -> None:
+        """One step of a loop that learns nothing."""
+        self.model(self.x).sum().backward()
+        self.optimizer.zero_grad()
+        self.optimizer.step()
+        self.recorder.step(loss=loss, **more)
+
+    @property
+    def factor(self) -> float:
+        """The factor on the learning rate."""
+        return self.recorder.controls.factors.groups[0].factor
+
+    def events(self) -> list[tuple[str, str, str]]:
+        """All events so far, once they are written."""
+        self.recorder.close()
+        return [(event.kind, event.name, event.text) for event in diorama.open(self.recorder.path).events]
+
+
+@pytest.fixture
+def ruled(tmp_path: Path) -> Any:
+    made = _Ruled(tmp_path)
+    yield made
+    made.recorder.close()
+
+
+def test_a_rule_acts_in_the_training_and_says_why(ruled: _Ruled) -> None:
+    """A signal that stays above a number halves the rate once in those steps; reason and command are events, and it is taken back."""
+    answer = ruled.send("rule", when="signal", signal="loss", above=2.0, steps=3, do="learning_rate", factor=0.5)
+    assert answer["text"] == "rule 1: if loss is above 2 for 3 steps: learning_rate (factor=0.5)"
+    for loss in (3.0, 3.0, 1.0, 3.0, 3.0, 3.0):
+        ruled.step(loss)
+    assert ruled.factor == 1.0
+    ruled.step(3.0)
+    assert ruled.factor == 0.5
+    at = ruled.recorder.number
+    assert ruled.send("undo")["text"].startswith("took back command 2, learning_rate")
+    assert ruled.factor == 1.0
+    assert ruled.send("unrule", rule=1)["ok"]
+    assert not ruled.recorder.controls.rules.known
+    assert f"rule 1 came true: loss has been so since step {at - 3}, 3 at step {at}" in [text for kind, _, text in ruled.events() if kind == "rule"]
+
+
+def test_a_loss_that_is_no_number_pauses_at_once(ruled: _Ruled) -> None:
+    """A rule on what is not finite lets the training wait before its next step."""
+    ruled.send("rule", when="not_finite", do="pause")
+    ruled.recorder.controls.wait = lambda meanwhile: ruled.recorder.controls.resume()  # type: ignore[method-assign]
+    ruled.step(2.0)
+    ruled.step(math.nan)
+    told = ruled.events()
+    assert [name for kind, name, _ in told if kind == "command"] == ["rule", "pause"]
+    assert any(kind == "rule" and "loss was nan at step 3" in text for kind, _, text in told)
+
+
+def test_dead_units_are_drawn_anew(ruled: _Ruled) -> None:
+    """A unit that is dead for so many steps, and no other, gets a new start."""
+    with torch.no_grad():
+        ruled.model[0].weight[2] = 0.0
+        ruled.model[0].bias[2] = -1.0
+    before = ruled.model[0].weight.detach().clone()
+    ruled.send("rule", when="dead_units", layer="0", steps=3, do="reinitialize")
+    for _ in range(3):
+        ruled.step()
+    assert torch.equal(ruled.model[0].weight, before)
+    ruled.step()
+    changed = (ruled.model[0].weight != before).any(1)
+    assert changed.tolist() == [False, False, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"when": "signal", "signal": "loss"}, "above= or below="), ({"when": "signal", "above": 1.0}, "wants signal="),
+        ({"when": "dead_units"}, "wants layer="), ({"do": "paus"}, "nearest"), ({"do": "unrule"}, "another command"),
+        ({"do": "learning_rate", "factor": -1}, "factor wants"), ({"do": "learning_rate", "fact": 1}, "factor"),
+        ({"with_knobs": "factor"}, "factor=0.5"), ({"with_knobs": "{"}, "factor=0.5"), ({"do": "reinitialize"}, "wants unit="),
+        ({"when": "never"}, "no choice of when"),
+        ({"steps": -1}, "steps wants"), ({"when": "signal", "signal": "loss", "above": math.nan}, "above wants"),
+    ],
+)
+def test_wrong_rules_are_refused(ruled: _Ruled, knobs: dict[str, Any], said: str) -> None:
+    """Each with a sentence, and no rule is in force."""
+    answer = ruled.send("rule", **knobs)
+    assert not answer["ok"]
+    assert said in answer["text"]
+    assert not ruled.recorder.controls.rules.known
+    assert not ruled.send("unrule", rule=1)["ok"]
+
+
+def test_a_signal_that_does_not_fall_is_waited_for(tmp_path: Path) -> None:
+    """It acts when no new lowest value came for so many steps, then waits as long again; steps without a reading say nothing."""
+    rules = Rules()
+    rules.put(SetRule(1, "not_fallen", "probe/loss", None, 10, None, None, "learning_rate", {"factor": 0.5}), True)
+    fired = []
+    for step in range(60):
+        loss = max(1.0 - 0.1 * step, 0.5)
+        rules.judge(step, {"probe/loss": loss} if step % 2 == 0 else {"loss": 1.0})
+        fired += [(step, due.do, due.knobs) for due in rules.taken()]
+    assert [step for step, *_ in fired] == [16, 26, 36, 46, 56]
+
+
+def test_a_layer_with_too_few_dead_units_is_left_alone() -> None:
+    """With above= a rule acts from that share of dead units on, with a command on the layer once."""
+    rules = Rules()
+    rules.put(SetRule(1, "dead_units", None, "a", 4, 0.3, None, "learning_rate", {"factor": 0.5}), True)
+    fired = []
+    for step in range(12):
+        silent = torch.tensor([True, step >= 3, False, False])
+        rules.judge(step, {}, {"a": SimpleNamespace(silent=silent)})  # type: ignore[dict-item]
+        fired += [(step, due.reason) for due in rules.taken()]
+    assert [step for step, _ in fired] == [7, 11]
+    assert "50% of a was dead in each reading of 4 steps up to step 7" in fired[0][1]
