@@ -152,3 +152,15 @@ def test_a_deep_network_stands_in_few_columns() -> None:
     assert (names[0], names[-1]) == ("stem", "head")
     assert all(name.startswith("blocks.") and name.count(".") == 1 for name in names[1:-1])
     assert [layer.name for layer in columns(table, "blocks.3")] == ["blocks.3.0", "blocks.3.2"]
+
+
+def test_still_units_hand_nothing_on() -> None:
+    """Dead units are told in a box of their own, and no line leads from or to them, however large their weights."""
+    scene = _blocked()
+    with torch.no_grad():
+        scene.model[0].bias[:4] = -100.0
+    network = _network(scene.view("clusters", threshold=0.0))
+    still = next(k for k, vertex in enumerate(network.vertices) if vertex.label == "still")
+    assert set(network.vertices[still].keys) == {f"unit:0/{k}" for k in range(4)}
+    assert len(network.links)
+    assert still not in network.links

@@ -7,6 +7,7 @@ import { paintImage } from "./cells.ts";
 import { ensure, make, setName, setText, svg } from "./elements.ts";
 import { format, percent } from "./format.ts";
 import type { Draw } from "./half.ts";
+import { sliderIn } from "./handle.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
 
@@ -23,6 +24,7 @@ export const draw: Draw<Network> = (element, first, context) => {
   list.append(plane);
   plane.append(lines);
   frame.body.append(list);
+  const slid = sliderIn(frame.body, context);
   const nodes: Knot[] = [];
   const keys = keyed(list, context);
   let mark = first;
@@ -30,6 +32,7 @@ export const draw: Draw<Network> = (element, first, context) => {
   function paint(): void {
     const numbers = mark.vertices.some((vertex) => vertex.pixels?.shape.length === 2);
     frame.update(mark, numbers ? mark.limits : null, context.theme);
+    slid(mark.handle);
     list.setAttribute("aria-label", mark.title || "network of units");
     ensure(plane, nodes, mark.vertices.length, () => knot(toggle));
     nodes.forEach((node, i) => node.show(mark.vertices[i] as Vertex, row(mark.places, i).data, mark, context.theme));

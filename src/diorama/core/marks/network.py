@@ -38,7 +38,7 @@ class Vertex(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Network(Mark, frozen=True, kw_only=True, omit_defaults=True):
     """Nodes with pictures in them, joined by signed links: blue where positive, orange where negative, as thick as they are strong.
 
-    Opening or closing a node sets the knob named by ``handle`` to the list of open ones. Lengths are the page's pixels; links
+    Opening or closing a node sets the knob named by a ``handle`` of typing to the list of open ones. Lengths are the page's pixels; links
     run from the right side of a node to the left side of the next one, or straight between the middles of dots.
     """
 

@@ -33,8 +33,11 @@ class Bundle:
 
 
 def bundled(columns: Sequence[Column], pairs: Sequence[Mapping[str, Any]], threshold: float, opened: Collection[str]) -> list[Bundle]:
-    """The bundles between all neighbours. Those that carry less than a part of what the strongest between the same columns
-    does are left out, and so are in each the weak ones of its links."""
+    """The bundles between all neighbours; what is still hands nothing on.
+
+    Those that carry less than a part of what the strongest between the same columns does are left out, and so are in each the weak
+    ones of its links.
+    """
     found: list[Bundle] = []
     for number, (pair, before, after) in enumerate(zip(pairs, columns, columns[1:], strict=False)):
         strengths = np.nan_to_num(np.asarray(pair["strengths"], np.float64))
@@ -56,15 +59,17 @@ def _blocks(
     number: int, pair: Mapping[str, Any], strengths: np.ndarray, before: Column, after: Column, threshold: float, opened: Collection[str]
 ) -> list[Bundle]:
     made = []
+    befores, afters = ([one for one in column.clusters if not one.still] for column in (before, after))
     for row, column in np.ndindex(*pair["means"].shape):
         targets, sources = pair["rows"] == row, pair["columns"] == column
         entering = [
-            (cluster.id, float(strengths[np.ix_(targets, sources & _inside(cluster, len(sources)))].sum())) for cluster in before.clusters
+            (cluster.id, float(strengths[np.ix_(targets, sources & _inside(cluster, len(sources)))].sum())) for cluster in befores
         ]
         leaving = [
-            (cluster.id, float(strengths[np.ix_(targets & _inside(cluster, len(targets)), sources)].sum())) for cluster in after.clusters
+            (cluster.id, float(strengths[np.ix_(targets & _inside(cluster, len(targets)), sources)].sum())) for cluster in afters
         ]
         made.append((row * pair["means"].shape[1] + column, targets, sources, entering, leaving))
+    made = [each for each in made if each[3] and each[4]]
     most = max((abs(value) for *_, entering, leaving in made for _, value in entering + leaving), default=0.0) or 1.0
     # What a bundle carries: of what enters by one cluster and is taken back by another nothing is left.
     carried = [abs(sum(value for _, value in entering)) for *_, entering, _ in made]
@@ -98,7 +103,7 @@ def _strong(links: Sequence[tuple[str, float]], threshold: float) -> list[tuple[
 def _direct(number: int, strengths: np.ndarray, before: Column, after: Column, threshold: float) -> list[Bundle]:
     sums = [
         (source.id, target.id, float(strengths[np.ix_(_inside(target, len(strengths)), _inside(source, strengths.shape[1]))].sum()))
-        for source in before.clusters for target in after.clusters
+        for source in before.clusters for target in after.clusters if not source.still and not target.still
     ]
     most = max((abs(value) for *_, value in sums), default=0.0) or 1.0
     links = tuple((source, target, value / most) for source, target, value in sums if abs(value) / most >= max(threshold, 1e-9))

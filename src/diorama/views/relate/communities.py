@@ -47,7 +47,7 @@ class Communities(View):
     follows = ("example",)
     input = True
 
-    pulse: int = knob(0, "How many layers the input has reached; 0: all of them.", low=0, high=64, main=True)
+    pulse: float = knob(0.0, "How many layers the input has reached; 0: all of them.", low=0.0, high=64.0, main=True)
     lesion: int = knob(0, "A region that is silenced for the current input; 0: none.", low=0, high=24, main=True)
     inside: str | None = knob(None, "A module: only the layers inside it.", kind="layer")
     count: int = knob(0, "Regions; 0: as many as have the largest modularity, up to ten.", low=0, high=24)
@@ -77,7 +77,7 @@ class Communities(View):
         if self.lesion > count:
             raise UsageError(f"there are regions 1 to {count}, and none {self.lesion}; 0 silences none")
         current = scene.current(selection)
-        marks: list[Node] = [_pulse(scene, found, current.x, self.pulse)]
+        marks: list[Node] = [_pulse(scene, found, current.x, round(self.pulse))]
         if self.lesion:
             marks.append(_lesioned(scene, found, layers, current.x, self.lesion - 1))
         if count:
