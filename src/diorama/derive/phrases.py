@@ -67,9 +67,9 @@ class Search:
 
     def _best(self) -> tuple[Places, Places, Places]:
         on = self._on()
-        count = np.zeros(on.shape[1], np.uint8 if len(on) < 256 else np.uint16)
+        count: NDArray[np.unsignedinteger[Any]] = np.zeros(on.shape[1], np.uint8 if len(on) < 256 else np.uint16)
         for row in on:
-            count += row
+            np.add(count, row, out=count)
         taken = np.zeros(on.shape[1], bool)
         if self.own is not None:
             first = self.own[0] * self.levels.shape[2]
