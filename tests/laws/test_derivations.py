@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attentions import Adapted
 from torch import Tensor, nn
 
 import diorama
@@ -26,20 +25,17 @@ CASES: dict[str, dict[str, Any]] = {
     "influence": {"data": "probe"}, "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
     "levels": {"layer": "reads.l0"}, "matches": {"layer": "reads.l0", "example": 2, "span": "3:5", "threshold": 0.05},
     "gates": {"layer": "reads.l0", "example": 3},
-    "projection": {"layer": "0+3"}, "scan": {"size": 16},
+    "projection": {"layer": "0+3"}, "units": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
     "attention": {"example": 3}, "lens": {"example": 2}, "translators": {"texts": 8, "batch": 2, "steps": 3, "seconds": 3600.0},
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
-OF_TEXTS = (
-    "adapters", "attention", "contributions", "gates", "heads", "learns_from", "lens", "levels", "matches",
-    "patching", "properties", "saturation", "translators",
-)
+OF_TEXTS = ("attention", "contributions", "gates", "heads", "lens", "levels", "matches", "patching", "properties", "saturation", "translators")
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""
-OF_RUNS = ("influence", "margins", "projection")
+OF_RUNS = ("influence", "margins", "projection", "units")
 """Those of a training, which a model alone does not have or which another value comes from."""
 
 
@@ -49,7 +45,7 @@ class _Letters(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed, self.reads, self.out = nn.Embedding(7, 4), nn.GRU(4, 6, batch_first=True), nn.Linear(6, 7)
-        self.attn, self.mlp = nn.MultiheadAttention(6, 2, batch_first=True), Adapted(6, 6)
+        self.attn, self.mlp = nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 6)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.reads(self.embed(x))[0]

@@ -333,6 +333,7 @@ export interface Scatter {
   readonly labels: readonly string[];
   readonly wrong: NdArray | null;
   readonly faded: NdArray | null;
+  readonly pale: string;
   readonly sizes: NdArray | null;
   readonly pictures: NdArray | null;
   readonly picture_limits: Limits | null;
@@ -390,7 +391,6 @@ export interface Text {
   readonly limits: Limits | null;
   readonly alternatives: readonly (readonly Alternative[])[];
   readonly keys: readonly string[];
-  readonly struck: NdArray | null;
   readonly characters: boolean;
 }
 
@@ -807,6 +807,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "labels": [],
    "wrong": null,
    "faded": null,
+   "pale": "not to be trusted",
    "sizes": null,
    "pictures": null,
    "picture_limits": null,
@@ -871,7 +872,6 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "limits": null,
    "alternatives": [],
    "keys": [],
-   "struck": null,
    "characters": false
   },
   "nested": {

@@ -102,16 +102,6 @@ def laid_onto(points: Floats, wanted: Floats) -> Floats:
     return found
 
 
-def trustworthiness(rows: Floats, points: Floats, near: int) -> float:
-    """How few points have one among their nearest in the picture that is far from them in truth: 1 where none has.
-
-    *Source* Venna & Kaski 2001, as scikit-learn makes it.
-    """
-    with own_dice():
-        from sklearn import manifold
-    return float(manifold.trustworthiness(rows, points, n_neighbors=near))
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep to ourselves what a library warns its own callers of: its settings are ours, and what is odd is told in a picture."""

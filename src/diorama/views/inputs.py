@@ -109,11 +109,11 @@ def grey(pixels: np.ndarray) -> Limits:
     return magnitude(pixels, 0, 255, "grey")
 
 
-def thumbnails(images: np.ndarray | None) -> np.ndarray | None:
+def thumbnails(images: np.ndarray | None, most: int = THUMBNAIL) -> np.ndarray | None:
     """Pictures (n, height, width[, 3]) made smaller where they are larger than a table or a strip can show."""
-    if images is None or max(images.shape[1:3]) <= THUMBNAIL:
+    if images is None or max(images.shape[1:3]) <= most:
         return images
-    step = math.ceil(max(images.shape[1:3]) / THUMBNAIL)
+    step = math.ceil(max(images.shape[1:3]) / most)
     height, width = images.shape[1] // step * step, images.shape[2] // step * step
     cut = images[:, :height, :width].reshape(len(images), height // step, step, width // step, step, *images.shape[3:])
     small: np.ndarray = cut.mean((2, 4)).round().astype(np.uint8)

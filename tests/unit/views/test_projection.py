@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,18 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import diorama
-from diorama.core.errors import NotApplicable
-from diorama.core.marks import Field
+from diorama.core.errors import NotApplicable, NotFound
+from diorama.core.marks import Scatter
 from diorama.core.picture import Picture
-from diorama.derive.derivations.projection import earlier
+from diorama.derive.following import earlier
+from diorama.methods.neighbours import trust
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.views.planes import square
+from diorama.views.planes import contours, square
 
 
 def _net() -> nn.Sequential:
@@ -41,14 +44,22 @@ def _run(path: Path) -> Run:
     return diorama.open(path)
 
 
-def _fields(picture: Picture) -> list[Field]:
-    return [one for one in picture.body.children if isinstance(one, Field)]
+def _maps(picture: Picture) -> list[Scatter]:
+    return [one for one in picture.body.children if isinstance(one, Scatter)]
 
 
 def _points(picture: Picture) -> np.ndarray:
-    (field,) = _fields(picture)
-    assert field.points is not None
-    return np.asarray(field.points)
+    (found,) = _maps(picture)
+    return np.asarray(found.points)
+
+
+def _nearest(rows: np.ndarray) -> np.ndarray:
+    found: np.ndarray = NearestNeighbors(n_neighbors=10).fit(rows).kneighbors(return_distance=False)
+    return found
+
+
+def _shared(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(one, other, strict=True)]))
 
 
 def _apart(points: np.ndarray) -> np.ndarray:
@@ -64,8 +75,10 @@ def test_two_layers_lie_as_their_principal_components() -> None:
     rows = np.concatenate([part / np.sqrt(part.var(0).sum()) for part in parts], 1)
     wanted = PCA(2, svd_solver="full").fit_transform(rows)
     np.testing.assert_allclose(_apart(_points(picture)), _apart(wanted), rtol=1e-4, atol=1e-5)
-    (check,) = picture.checks
-    assert check.value == pytest.approx(trustworthiness(rows, wanted, n_neighbors=10), abs=1e-3)
+    told = {check.name: check.value for check in picture.checks}
+    assert told["trustworthiness"] == pytest.approx(trustworthiness(rows, wanted, n_neighbors=10), abs=1e-3)
+    assert told["continuity"] == pytest.approx(trustworthiness(wanted, rows, n_neighbors=10), abs=1e-3)
+    assert told["recall"] == pytest.approx(_shared(_nearest(rows), _nearest(wanted)), abs=1e-2)
     assert "layers 0 and 2" in picture.caption
 
 
@@ -96,14 +109,115 @@ def test_the_way_to_a_step_is_short_and_stays() -> None:
     assert earlier((), None) == []
 
 
-def test_three_numbers_are_three_planes() -> None:
-    """Of three dimensions each pair is a plane; more than a layer has are refused with the way out."""
+def test_the_trust_of_points_is_scikit_learns_on_average() -> None:
+    """The mean of what each point is to be trusted is scikit-learn's trustworthiness; a point put elsewhere is trusted least."""
+    rng = np.random.default_rng(0)
+    rows, points = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
+    assert trust(rows, points, 8).mean() == pytest.approx(trustworthiness(rows, points, n_neighbors=8))
+    plane = np.vstack([rng.normal(0, 1, (30, 2)), rng.normal(20, 1, (30, 2))])
+    moved = plane.copy()
+    moved[3] = moved[40]
+    assert trust(plane, moved, 8).argmin() == 3
+    assert (trust(np.repeat(rows[:5], 4, 0), np.repeat(points[:5], 4, 0), 3) == 1).all()
+
+
+def test_what_the_layer_itself_kept_is_said(tmp_path: Path) -> None:
+    """Beside the picture's neighbours stand the layer's own since the step before, counted by hand."""
+    run = _run(tmp_path / "run")
+    caption = run.scene(3).view("projection", layer="2").caption
+    rows = [run.scene(step).activations("2")["2"].double().numpy() for step in (2, 3)]
+    points = [_points(run.scene(step).view("projection", layer="2")) for step in (2, 3)]
+    layer, picture = (_shared(_nearest(before), _nearest(after)) for before, after in (rows, points))
+    told = re.search(r"Since step 2 the layer itself kept (\d+)% of each example's 10 neighbours, the picture (\d+)%", caption)
+    assert told is not None, caption
+    assert [int(part) for part in told.groups()] == pytest.approx([100 * layer, 100 * picture], abs=1.01)
+
+
+def test_three_numbers_are_a_space() -> None:
+    """Three dimensions are one space, without contours, which says so; more than a layer has are refused with the way out."""
     net, x = _net(), torch.randn(12, 6)
     scene = Scene(net, x, torch.arange(12) % 3)
-    titles = [(one.x_title, one.y_title) for one in _fields(scene.view("projection", layer="2", dimensions=3))]
-    assert titles == [("dimension 1", "dimension 2"), ("dimension 1", "dimension 3"), ("dimension 2", "dimension 3")]
+    picture = scene.view("projection", layer="2", dimensions=3, drawn="density")
+    assert _points(picture).shape == (12, 3)
+    assert _maps(picture)[0].borders is None
+    assert "two dimensions" in picture.note
     with pytest.raises(NotApplicable, match="fewer dimensions"):
         Scene(nn.Sequential(nn.Linear(6, 1), nn.Linear(1, 3)), x).view("projection", layer="0")
+
+
+def test_trails_lead_through_earlier_places(tmp_path: Path) -> None:
+    """A point's trail are its places at the snapshots before, the oldest first."""
+    run = _run(tmp_path / "run")
+    (found,) = _maps(run.scene(4).view("projection", layer="2", trails=2))
+    assert found.trails is not None
+    for place, step in enumerate((2, 3)):
+        np.testing.assert_allclose(found.trails[:, place], _points(run.scene(step).view("projection", layer="2")), atol=1e-5)
+
+
+def test_maps_stand_side_by_side(tmp_path: Path) -> None:
+    """Perplexities, seeds, layers, steps and another scene stand side by side, each laid onto the first and with its own numbers."""
+    run = _run(tmp_path / "run")
+    scene = run.scene(4)
+    told = {"layer": "2", "method": "tsne"}
+    assert [one.title for one in _maps(scene.view("projection", beside="perplexity", **told))] == [
+        "perplexity 5", "perplexity 13",
+    ]
+    maps = _maps(scene.view("projection", beside="steps", layer="2"))
+    assert [one.title for one in maps] == ["step 0", "step 4"]
+    first, last = (np.asarray(one.points) for one in maps)
+    np.testing.assert_allclose(first, _points(run.scene(0).view("projection", layer="2")), atol=1e-9)
+    np.testing.assert_allclose(last.mean(0), first.mean(0), atol=1e-9)
+    assert all(one.caption.startswith("Trustworthiness") for one in maps)
+    assert [one.title for one in _maps(scene.view("projection", beside="layers", layer="2"))] == ["0", "2"]
+    beside = scene.view("projection", layer="2", other=run.scene(0))
+    assert [one.title for one in _maps(beside)] == ["step 4", "step 0"]
+    alike = scene.view("projection", beside="seed", layer="2")
+    assert len(_maps(alike)) == 3
+    assert "by chance" in alike.note
+
+
+def test_contours_hold_their_class() -> None:
+    """Each class's contours close round where its points lie densest, and round no other's; too few points have none."""
+    rng = np.random.default_rng(0)
+    points = np.vstack([rng.normal(-3, 0.5, (40, 2)), rng.normal(3, 0.5, (40, 2)), [[0, 0]]])
+    groups = np.repeat([0, 1, 2, -1], [40, 39, 1, 1])
+    found = contours(points, groups, (-5, 5, -5, 5))
+    assert set(found[:, 4]) == {0, 1}
+    for number, middle in ((0, -3), (1, 3)):
+        ends = found[found[:, 4] == number, :4].reshape(-1, 2)
+        assert np.abs(ends - middle).max() < 2.5
+        np.testing.assert_allclose(ends.mean(0), middle, atol=0.5)
+    assert contours(np.zeros((5, 2)), np.zeros(5, np.int64), (-1, 1, -1, 1)).shape[1] == 5
+
+
+@pytest.mark.parametrize("colour", ["class", "prediction", "loss", "confidence"])
+def test_colours_tell_what_is_said(colour: str) -> None:
+    """Colours are the true class, the answer, the loss or the confidence of each example; a wrong answer has a dark edge."""
+    net, x, y = _net(), torch.randn(40, 6, generator=torch.Generator().manual_seed(1)), torch.arange(40) % 3
+    picture = Scene(net, x, y).view("projection", layer="2", colour=colour)
+    (found,) = _maps(picture)
+    scores = net(x).detach()
+    wanted = {
+        "class": y, "prediction": scores.argmax(1), "loss": nn.functional.cross_entropy(scores, y, reduction="none"),
+        "confidence": scores.softmax(1).amax(1),
+    }[colour]
+    np.testing.assert_allclose(np.asarray(found.values), wanted.numpy(), rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(found.wrong), (scores.argmax(1) != y).numpy())
+    assert {"class": "true class", "prediction": "answer"}.get(colour, colour) in picture.caption
+
+
+def test_numbers_and_columns_colour_too() -> None:
+    """Without classes the true value colours; a column of the table does where it is asked for, and an unknown one names the others."""
+    x = torch.randn(30, 3, generator=torch.Generator().manual_seed(1))
+    scene = Scene(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), x, x.sum(1), inputs=diorama.Table(columns=("a", "b", "c")))
+    (found,) = _maps(scene.view("projection"))
+    np.testing.assert_allclose(np.asarray(found.values), x.sum(1).numpy(), rtol=1e-6)
+    assert len(found.labels) == 30
+    assert "a" in found.labels[0]
+    (found,) = _maps(scene.view("projection", column="b"))
+    np.testing.assert_allclose(np.asarray(found.values), x[:, 1].numpy(), rtol=1e-6)
+    with pytest.raises(NotFound, match="nearest"):
+        scene.view("projection", column="bb")
 
 
 def test_no_point_lies_outside_its_plane() -> None:

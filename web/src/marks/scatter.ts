@@ -19,6 +19,8 @@ const CLICK = 6; // a shorter stroke is a click
 const REACH = 9;
 const REST = 180; // milliseconds after the last move, when all is drawn again
 const FOOT = 24;
+/** The names of more classes would fill the picture's place: the pointer tells them. */
+const LISTED = 24;
 
 type Hand = "lasso" | "brush" | "move";
 
@@ -178,7 +180,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
 
   function show(): void {
     frame.update(mark, mark.limits, context.theme);
-    const listed = mark.limits ? [] : mark.classes;
+    const listed = mark.limits || mark.classes.length > LISTED ? [] : mark.classes;
     names.hidden = !listed.length;
     const parts = listed.map((name, i) => {
       const part = make("span", "scatter-class", name);
@@ -238,7 +240,7 @@ function linesOf(mark: Scatter, i: number): string[] {
   const stride = mark.points.shape[1] ?? 2;
   const at = Array.from({ length: stride }, (_, k) => format(mark.points.data[i * stride + k] as number)).join(", ");
   return [
-    [key ? key.replace(":", " ") : `point ${i}`, name, mark.wrong?.data[i] ? "wrong" : "", mark.faded?.data[i] ? "not to be trusted" : ""].filter(Boolean).join(" · "),
+    [key ? key.replace(":", " ") : `point ${i}`, name, mark.wrong?.data[i] ? "wrong" : "", mark.faded?.data[i] ? mark.pale : ""].filter(Boolean).join(" · "),
     mark.labels[i] ?? "", `at ${at}`,
   ];
 }

@@ -24,7 +24,8 @@ class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
     kind: str = ""  # without keys: the key of the point i is kind:i
     labels: tuple[str, ...] = ()  # what each is, in a line
     wrong: Array | None = None  # (n,) bool: marked by a dark edge
-    faded: Array | None = None  # (n,) bool: not to be trusted
+    faded: Array | None = None  # (n,) bool: drawn pale
+    pale: str = "not to be trusted"  # what a pale point is
     sizes: Array | None = None  # (n,): radii, 1 as usual
     pictures: Array | None = None  # (n, height, width) through picture_limits, or (n, height, width, 3) uint8
     picture_limits: Limits | None = None

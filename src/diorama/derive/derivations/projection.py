@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import DioramaError, NotApplicable, UsageError
+from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import build, knob, knobs_of
 from ...core.registry import projections
 from ...core.selection import several
@@ -17,13 +17,11 @@ from ...methods.projecting import Floats, laid_onto, usable
 from ...model.directions import finite
 from ...scene import Scene
 from ...scene.directions import codes, default_layer
-from ..derivation import Derivation, Derived, Plain, Stage
-
-FINE = 3
-"""The way back is taken in paces of one part in two to this power."""
+from ..derivation import Plain, Stage
+from ..following import Following
 
 
-class Projection(Derivation):
+class Projection(Following):
     """The live examples as points: near each other where a layer answers alike.
 
     *Meaning* what a unit says of an example is its mean over all places. Several layers (``"conv2+fc"``) count alike,
@@ -38,7 +36,6 @@ class Projection(Derivation):
     layer: str | None = knob(None, "The layer, or several with + between; by itself the last before the answer.", kind="layer")
     method: str = knob("pca", "The algorithm, one of diorama.projections.")
     dimensions: int = knob(2, "So many numbers an example.", low=1, high=3)
-    follow: bool = knob(True, "Start from the snapshots before, from the first one on.")
     settings: str = knob("", "The algorithm's own knobs; given by their names.")
 
     @classmethod
@@ -58,20 +55,6 @@ class Projection(Derivation):
         if scene.missing is None:
             self.layers(scene)
         return scene.missing
-
-    def preceding(self, scene: Scene) -> Derived | None:
-        """The same at the snapshot that this one starts from, after that at an earlier one, and so on to the first."""
-        found: Derived | None = None
-        for step in earlier(scene.steps, scene.step) if self.follow and scene.run is not None else ():
-            try:
-                there = scene.alone(scene.cancel).at(step)
-                if there.live.fingerprint != scene.live.fingerprint:
-                    there = there.on(scene.examples)
-                if self.fits(there) is None:
-                    found = Derived(there, self, found)
-            except DioramaError:
-                continue  # a network that grew: the layer is not there at every step
-        return found
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example."""
@@ -113,21 +96,3 @@ class Projection(Derivation):
         if len(parts) > 1:
             parts = [part / (np.sqrt(part.var(0).sum()) or 1) for part in parts]
         return finite(np.concatenate(parts, 1))
-
-
-def earlier(steps: tuple[int, ...], step: int | None) -> list[int]:
-    """The steps through which a projection comes to a step, the first snapshot first.
-
-    *Meaning* each of the first sixteen snapshots starts from the one just before it; later ones from one that lies at most
-    an eighth of the way back, so that the way stays short where a training is long. A snapshot's way never changes when the
-    training goes on.
-    """
-    if step is None or not steps:
-        return []
-    number = next((k for k, one in enumerate(steps) if one >= step), len(steps))
-    found = []
-    while number:
-        pace = 1 << max(0, number.bit_length() - 1 - FINE)
-        number = (number - 1) // pace * pace
-        found.append(steps[number])
-    return found[::-1]

@@ -128,7 +128,7 @@ def _said(sheet: Sheet, mark: Scatter, fine: np.ndarray) -> None:
     if mark.wrong is not None and np.any(mark.wrong):
         said.append(f"dark edge: {int(np.sum(mark.wrong)):,} of {len(fine):,} wrong")
     if mark.faded is not None and np.any(mark.faded):
-        said.append(f"pale: {int(np.sum(mark.faded)):,} not to be trusted")
+        said.append(f"pale: {int(np.sum(mark.faded)):,} {mark.pale}")
     missing = int((~np.isfinite(mark.points).all(1)).sum())
     if missing:
         said.append(f"{missing:,} without a place")

@@ -8,19 +8,25 @@ ROOM = Room(
     question="How do they relate: examples, units and layers?",
     order=3,
     training=(
-        Place("clusters", columns=12, rows=9),
+        Place("projection", columns=5, rows=9),
+        Place("clusters", columns=7, rows=9),
+        Place("units", columns=5, rows=9),
+        Place("subgroup", columns=7, rows=9),
         Place("communities", columns=12, rows=9),
         Place("springs", columns=6, rows=6),
         Place("matrix", columns=6, rows=6),
     ),
     input=(
         Place("communities", columns=12, rows=9),
-        Place("clusters", columns=12, rows=9),
+        Place("projection", columns=5, rows=9),
+        Place("clusters", columns=7, rows=9),
+        Place("units", columns=5, rows=9),
+        Place("subgroup", columns=7, rows=9),
     ),
     openings=(
         Opening(
-            training=(Place("clusters", columns=12, rows=9),),
-            input=(Place("clusters", columns=12, rows=9),),
+            training=(Place("projection", columns=5, rows=9), Place("clusters", columns=7, rows=9)),
+            input=(Place("projection", columns=5, rows=9), Place("clusters", columns=7, rows=9)),
         ),
     ),
 )

@@ -19,7 +19,6 @@ ROOM = Room(
         Place("surprises", columns=6, rows=4),
         Place("lesions", columns=6, rows=4),
         Place("directions", columns=6, rows=5),
-        Place("projection", columns=6, rows=5),
         Place("inversion", columns=6, rows=5),
         Place("cells", columns=12, rows=6),
         Place("gates", columns=12, rows=6),

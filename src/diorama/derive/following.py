@@ -1,0 +1,49 @@
+"""Derivations that follow a training: each snapshot's value starts from that of an earlier one."""
+
+from __future__ import annotations
+
+from ..core.errors import DioramaError
+from ..core.knobs import knob
+from ..scene import Scene
+from .derivation import Derivation, Derived
+
+FINE = 3
+"""The way back is taken in paces of one part in two to this power."""
+
+
+class Following(Derivation):
+    """Base of derivations that start from the snapshots before, from the first one on."""
+
+    follow: bool = knob(True, "Start from the snapshots before, from the first one on.")
+
+    def preceding(self, scene: Scene) -> Derived | None:
+        """The same at the snapshot that this one starts from, after that at an earlier one, and so on to the first."""
+        found: Derived | None = None
+        for step in earlier(scene.steps, scene.step) if self.follow and scene.run is not None else ():
+            try:
+                there = scene.alone(scene.cancel).at(step)
+                if there.live.fingerprint != scene.live.fingerprint:
+                    there = there.on(scene.examples)
+                if self.fits(there) is None:
+                    found = Derived(there, self, found)
+            except DioramaError:
+                continue  # a network that grew: the layer is not there at every step
+        return found
+
+
+def earlier(steps: tuple[int, ...], step: int | None) -> list[int]:
+    """The steps through which a projection comes to a step, the first snapshot first.
+
+    *Meaning* each of the first sixteen snapshots starts from the one just before it; later ones from one that lies at most
+    an eighth of the way back, so that the way stays short where a training is long. A snapshot's way never changes when the
+    training goes on.
+    """
+    if step is None or not steps:
+        return []
+    number = next((k for k, one in enumerate(steps) if one >= step), len(steps))
+    found = []
+    while number:
+        pace = 1 << max(0, number.bit_length() - 1 - FINE)
+        number = (number - 1) // pace * pace
+        found.append(steps[number])
+    return found[::-1]

@@ -1,0 +1,102 @@
+"""The live examples as they are shown beside their places: colours, pictures, words, and where the network is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.colour import Limits, magnitude
+from ...core.errors import not_found
+from ...data.kinds import Table
+from ...scene import Scene
+from ...scene.input import pictured
+from ...scene.sets import classes_of
+from .. import inputs
+
+COLOURS = ("class", "prediction", "loss", "confidence")
+SMALL = 40
+"""Pictures at points have at most so many pixels a side."""
+DISTINCT = 10
+"""Of more classes the colours repeat."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What stands at each point, whatever its place."""
+
+    values: NDArray[np.float64]
+    limits: Limits | None
+    classes: tuple[str, ...]
+    wrong: NDArray[np.bool_] | None
+    pictures: NDArray[Any] | None
+    labels: tuple[str, ...]
+    said: str
+    note: str = ""
+
+    @classmethod
+    def of(cls, scene: Scene, colour: str, column: str | None) -> Shown:
+        """The live examples in a colour of their own, of a column, or as the network answers them."""
+        count = len(scene.live)
+        values, limits, classes, said, note = _coloured(scene, colour, column)
+        right = scene.answers().right
+        wrong = right.numpy() < 0.5 if right is not None and right.ndim == 1 else None
+        images = pictured(scene.live, list(range(count)))
+        images = inputs.thumbnails(images, SMALL) if images is not None else None
+        labels = inputs.texts(scene, range(count), scene.live) if images is None else ()
+        return cls(values, limits, classes, wrong, images, labels, said, note)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The class of each example by which contours are drawn; 0 for all where colours are numbers."""
+        if self.limits is not None:
+            return np.zeros(len(self.values), np.int64)
+        return np.where(np.isfinite(self.values), self.values, -1).astype(np.int64)
+
+    def told(self) -> dict[str, Any]:
+        """What a scatter is told of them."""
+        limits = inputs.grey(self.pictures) if self.pictures is not None and self.pictures.ndim == 3 else None
+        return {
+            "values": self.values, "limits": self.limits, "classes": self.classes, "wrong": self.wrong, "pictures": self.pictures,
+            "picture_limits": limits, "labels": self.labels,
+        }
+
+
+def _coloured(scene: Scene, colour: str, column: str | None) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...], str, str]:
+    """Values, their limits or the classes' names, what colours say, and what could not be done."""
+    answers, note = scene.answers(), ""
+    if column is not None:
+        values = _column(scene, column)
+        return values, magnitude(values, float(np.nanmin(values))), (), f"Colours tell {column}.", ""
+    if colour in ("loss", "confidence"):
+        told = answers.losses if colour == "loss" else answers.confidence
+        if told is not None and told.ndim == 1:
+            values = told.double().numpy()
+            return values, magnitude(values), (), f"Colours tell the {colour}.", ""
+        note = f"There is no {colour} of each example here, so colours tell the class."
+    if scene.task == "classification" and scene.classes:
+        predicted = colour == "prediction" or scene.live.y is None
+        given = scene.predictions().numpy() if predicted else classes_of(scene)
+        if given is not None and given.ndim == 1:
+            values = np.where(given >= 0, given, np.nan).astype(np.float64)
+            said = "Colours tell the network's answer." if predicted else "Colours tell the true class."
+            if len(scene.classes) > DISTINCT:
+                said += f" Of {len(scene.classes)} classes every tenth has the same colour."
+            return values, None, scene.classes, said, note
+    y = scene.live.y
+    if y is not None and y.ndim == 1 and colour != "prediction":
+        values = y.double().numpy()
+        return values, magnitude(values, float(np.nanmin(values))), (), "Colours tell the true value.", note
+    return np.zeros(len(scene.live)), None, ("examples",), "", note or "The examples have no classes to colour by."
+
+
+def _column(scene: Scene, name: str) -> NDArray[np.float64]:
+    """A column of the examples' tables."""
+    kind = scene.kind
+    columns = tuple(kind.columns) if isinstance(kind, Table) else ()
+    if name not in columns:
+        raise not_found("column", name, columns)
+    x: Any = scene.live.x
+    return np.asarray(x.reshape(len(x), -1)[:, columns.index(name)].double().numpy(), np.float64)

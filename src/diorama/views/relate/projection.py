@@ -1,0 +1,234 @@
+"""The examples as points, near each other where a layer answers alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import DioramaError, NotApplicable
+from ...core.knobs import knob, knobs_of
+from ...core.marks import Group, Node, Scatter
+from ...core.picture import Draft, Picture, Progress
+from ...core.registry import projections
+from ...core.selection import Selection
+from ...derive.derivation import Derived
+from ...methods.projecting import laid_onto
+from ...scene import Scene
+from ...scene.directions import default_layer
+from .. import planes
+from ..view import View
+from . import _examples as examples
+from ._measured import Measured, measured
+
+PERPLEXITIES = (5.0, 30.0, 100.0)
+SEEDS = (0, 1, 2)
+"""What stands side by side."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Map:
+    """One of the maps that stand side by side."""
+
+    title: str
+    derived: Derived
+
+
+class Projection(View):
+    """The examples as points: near each other where a layer, or several together, answer alike.
+
+    *Meaning* points are coloured by their true class (without a truth by the answer), and have a dark edge where the network is
+    wrong; pale ones have neighbours here that are far from them in the layer. Axes have no names, and who is whose neighbour is worth
+    more than how far apart groups lie. A map follows the training from its first snapshot on: points move only where the network did.
+    *Error* the trustworthiness is 1 where no point stands beside one that is far from it in the layer, the continuity where none
+    has lost a near one; the recall is the share of a layer's neighbours that are neighbours here.
+    *Cost* one forward pass an example, at this step and at the snapshots on the way, then what the algorithm takes.
+    *Source* Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks; Venna & Kaski 2001 (trustworthiness).
+    """
+
+    title = "Projection"
+    question = "Which examples does the network find alike?"
+    family = "relationships"
+    papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
+    rows = ("B1", "B2", "B3", "B14", "B15", "B17")
+    follows = ("layer", "example")
+
+    layer: str | None = knob(
+        None, "The layer, or several with + between; by itself the chosen one, else the last before the answer.", kind="layer",
+        main=True,
+    )
+    method: str = knob("pca", "The algorithm.", choices=tuple(sorted(projections)), main=True)
+    drawn: str = knob("points", "What stands at each place.", choices=("points", "density", "thumbnails"), main=True)
+    colour: str = knob("class", "What colours tell.", choices=examples.COLOURS, main=True)
+    dimensions: int = knob(2, "So many numbers an example.", low=2, high=3)
+    column: str | None = knob(None, "A column of a table's examples to colour by, instead.", kind="column")
+    trails: int = knob(0, "So many places on the way here, each at an earlier snapshot, that a line leads through.", low=0, high=50)
+    beside: str = knob(
+        "nothing", "Maps side by side: of three perplexities or seeds, of an early, a middle and this layer, of the first step and this one.",
+        choices=("nothing", "perplexity", "seed", "layers", "steps"),
+    )
+    perplexity: float | None = knob(
+        None, "About so many neighbours count: t-SNE's perplexity, UMAP's neighbors; by itself the algorithm's own.", kind="number",
+        low=2.0, high=500.0,
+    )
+    seed: int = knob(0, "What chance is drawn from.", low=0, high=2**31 - 1)
+    settings: str = knob("", "The algorithm's other knobs, as JSON.")
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs a layer that answers once an example."""
+        try:
+            default_layer(scene)
+        except NotApplicable as error:
+            return str(error)
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """The points as the algorithm places them; then those of the maps that stand beside."""
+        shown = examples.Shown.of(scene, self.colour, self.column)
+        ready: list[tuple[_Map, NDArray[np.float64]]] = []
+        maps = self._maps(scene, selection)
+        for number, one in enumerate(maps):
+            way = [] if one.derived.known else one.derived.way
+            for passed, before in enumerate(way):
+                note = f"placed at step {before.scene.step}, on the way to this step"
+                yield Progress(done=number + passed / max(1, len(way)), total=len(maps), note=note)
+                before.carried  # noqa: B018 - made here, so that the progress is told
+            points: Any = None
+            for stage in one.derived.stream():
+                if not stage.final:
+                    yield stage.progress
+                if stage.value is not None:
+                    points = self._aligned(np.asarray(stage.value, np.float64), ready)
+                    now = [*ready, (one, points)]
+                    if not stage.final:
+                        yield Draft(lambda now=now: self._picture(scene, selection, shown, now, final=False))  # type: ignore[misc]
+            ready.append((one, points))
+        yield self._picture(scene, selection, shown, ready, final=True)
+
+    # Which maps.
+
+    def _maps(self, scene: Scene, selection: Selection) -> list[_Map]:
+        """The map at the scene's step, and those that are to stand beside it."""
+        key = selection.one("layer")
+        own: dict[str, Any] = {"layer": self.layer or (key.name if key is not None else None)}
+        main = _Map("", self._derived(scene, own))
+        found = [main]
+        if self.beside == "perplexity":
+            wanted = sorted({min(one, max(2.0, (len(scene.live) - 1) // 3)) for one in PERPLEXITIES})
+            found = [_Map(f"perplexity {one:g}", self._derived(scene, {**own, "perplexity": one})) for one in wanted]
+        elif self.beside == "seed":
+            found = [_Map(f"seed {one}", self._derived(scene, {**own, "seed": one})) for one in SEEDS]
+        elif self.beside == "layers":
+            names = _early(scene, main.derived.derivation.layers(scene))  # type: ignore[attr-defined]
+            found = [_Map(name, self._derived(scene, {"layer": name})) for name in names] + [
+                dataclasses.replace(main, title="+".join(main.derived.derivation.layers(scene)))  # type: ignore[attr-defined]
+            ]
+        elif self.beside == "steps" and main.derived.way:
+            first = main.derived.way[0]
+            found = [_Map(f"step {first.scene.step}", first), _Map(f"step {scene.step}", main.derived)]
+        for other in scene.others:
+            named = other.name if other.name != scene.name else f"step {other.step}"
+            found.append(_Map(named, self._derived(other.on(scene.examples) if _unlike(other, scene) else other, own)))
+        if scene.others and not found[0].title:
+            found[0] = _Map(scene.name if scene.others[0].name != scene.name else f"step {scene.step}", main.derived)
+        return found
+
+    def _derived(self, scene: Scene, more: Mapping[str, Any]) -> Derived:
+        told = {"perplexity": self.perplexity, "seed": self.seed, **more}
+        known = knobs_of(projections[self.method])
+        options: dict[str, Any] = {
+            "layer": told.pop("layer"), "method": self.method, "dimensions": self.dimensions, "settings": self.settings,
+        }
+        if "neighbors" in known and "perplexity" not in known and told["perplexity"] is not None:
+            options["neighbors"] = round(told["perplexity"])
+        options |= {name: value for name, value in told.items() if name in known and value is not None}
+        return scene.derive("projection", **options)
+
+    def _aligned(self, points: NDArray[np.float64], ready: list[tuple[_Map, NDArray[np.float64]]]) -> NDArray[np.float64]:
+        """Points laid onto those of the first map, as large as they are there: who is whose neighbour stays, and so do all shares of distances."""
+        if not ready:
+            return points
+        wanted = ready[0][1]
+        size, given = float(wanted.std()), float(points.std())
+        return laid_onto(points * (size / given) if given > 0 and size > 0 else points, wanted)
+
+    # How they are drawn.
+
+    def _picture(
+        self, scene: Scene, selection: Selection, shown: examples.Shown, maps: list[tuple[_Map, NDArray[np.float64]]], *, final: bool
+    ) -> Picture:
+        told = [measured(one.derived) if final else None for one, _ in maps]
+        marks = [self._mark(shown, one, points, one_told, len(maps)) for (one, points), one_told in zip(maps, told, strict=True)]
+        main, names = maps[0][0].derived, maps[0][0].derived.derivation.layers(scene)  # type: ignore[attr-defined]
+        layers, one = ("layer " if len(names) == 1 else "layers ") + " and ".join(names), len(names) == 1
+        caption = f"{len(scene.live)} examples, near each other where {layers} {'answers' if one else 'answer'} alike"
+        if self.beside == "layers" or scene.others:
+            caption = f"{len(scene.live)} examples, near each other where a layer answers alike"
+        if main.before is not None:
+            caption += f"; placed starting from where they were at step {main.before.scene.step}"
+        caption += f". {shown.said}".rstrip()
+        if told[0] is not None and len(maps) == 1:
+            caption += told[0].over_time
+        body: Node = Group(children=tuple(marks), direction="row")
+        return self.picture(
+            scene, selection, f"Examples as {layers} {'sees' if one else 'see'} them", body, caption,
+            checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown),
+        )
+
+    def _mark(
+        self, shown: examples.Shown, one: _Map, points: NDArray[np.float64], told: Measured | None, count: int
+    ) -> Scatter:
+        spans = planes.cube(points)
+        plane = points.shape[1] == 2
+        borders = None
+        if self.drawn == "density" and plane:
+            borders = planes.contours(points, shown.groups, (*spans[0], *spans[1]))
+        trails = None
+        if self.trails and one.derived.way and count == 1:
+            passed = [np.asarray(before.carried, np.float64) for before in one.derived.way[-self.trails :]]
+            trails = np.stack(passed, 1).astype(np.float32)
+        size = {1: 520, 2: 400, 3: 320}.get(count, 280)
+        drawn = "points" if (self.drawn == "thumbnails" and shown.pictures is None) or (self.drawn == "density" and not plane) else self.drawn
+        return Scatter(
+            title=one.title, caption=told.sentence if told is not None and count > 1 else "", points=points, spans=spans, kind="example",
+            borders=borders, trails=trails, faded=told.faded if told is not None else None, drawn=drawn, size=size,  # type: ignore[arg-type]
+            **shown.told(),
+        )
+
+    def _note(self, scene: Scene, shown: examples.Shown) -> str:
+        said = [shown.note] if shown.note else []
+        known = knobs_of(projections[self.method])
+        if self.drawn == "thumbnails" and shown.pictures is None:
+            said.append("These examples are no pictures, so they are drawn as points.")
+        if self.drawn == "density" and self.dimensions == 3:
+            said.append("Contours are drawn on a plane: choose two dimensions.")
+        if self.perplexity is not None and not {"perplexity", "neighbors"} & set(known):
+            said.append(f"{self.method} looks at all examples, so perplexity changes nothing in it.")
+        if self.beside == "perplexity" and "perplexity" not in known and "neighbors" not in known:
+            said.append(f"{self.method} has no perplexity: the maps are alike.")
+        if self.beside == "seed" and "seed" not in known:
+            said.append(f"{self.method} draws nothing by chance: the maps are alike.")
+        if self.beside == "steps" and len(scene.steps) < 2:
+            said.append("There is no earlier snapshot.")
+        return " ".join(said)
+
+
+def _early(scene: Scene, chosen: list[str]) -> list[str]:
+    """An early and a middle layer with weights before those that were chosen."""
+    names = [one.name for one in scene.layers.leaves if one.weight is not None and "Norm" not in one.kind and one.shape and one.each]
+    before = [name for name in names if name not in chosen]
+    last = max((names.index(name) for name in chosen if name in names), default=len(names))
+    before = [name for name in before if names.index(name) < last]
+    return list(dict.fromkeys([before[0], before[len(before) // 2]])) if before else []
+
+
+def _unlike(other: Scene, scene: Scene) -> bool:
+    """Whether another scene looks at other examples; of a network that cannot take these, the map fails with its own sentence."""
+    try:
+        return bool(other.live.fingerprint != scene.live.fingerprint)
+    except DioramaError:
+        return False

@@ -1,0 +1,146 @@
+"""The units as points, near each other where they answer to the same examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Scatter
+from ...core.picture import Check, Draft, Picture, Progress
+from ...core.registry import projections
+from ...core.selection import Selection, unit_key
+from ...derive.derivation import Derived
+from ...methods.correlating import as_rows
+from ...methods.neighbours import trustworthiness
+from ...scene import Scene
+from ...scene.directions import default_layer
+from ...scene.sets import members, named, words
+from .. import planes
+from ..view import View
+
+NEAR = 10
+LIT = 0.5
+"""Units that answer to what is chosen by so many standard deviations more than on average are lit; others step back."""
+
+
+class Units(View):
+    """The units as points: near each other where they answer to the same examples, coloured by the class they serve best.
+
+    *Meaning* a unit serves best the class to which it answers most above its average; the larger the point, the more. Choose
+    classes or examples, here or in any other view: units that answer to them stay, the others step back. A map follows the
+    training from its first snapshot on.
+    *Units* standard deviations of a unit's answers over the examples.
+    *Error* the trustworthiness: 1 where no unit stands beside one that is far from it by correlation.
+    *Cost* one forward pass an example, at this step and at the snapshots on the way.
+    *Source* Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks.
+    """
+
+    title = "Units as points"
+    question = "Which units fire together, and for which class?"
+    family = "relationships"
+    papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
+    rows = ("B5",)
+    follows = ("layer", "class", "example")
+
+    layer: str | None = knob(
+        None, "The layer, or several with + between; by itself the chosen one, else the last before the answer.", kind="layer",
+        main=True,
+    )
+    method: str = knob("mds", "The algorithm.", choices=tuple(sorted(projections)), main=True)
+    by: str = knob(
+        "pearson", "What makes units alike: their correlation, or how high each stands in the other's list.",
+        choices=("pearson", "mutual rank"),
+    )
+    dimensions: int = knob(2, "So many numbers a unit.", low=2, high=3)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs a layer that answers once an example."""
+        try:
+            default_layer(scene)
+        except NotApplicable as error:
+            return str(error)
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """The points as the algorithm places them."""
+        key = selection.one("layer")
+        derived = scene.derive(
+            "units", layer=self.layer or (key.name if key is not None else None), method=self.method, by=self.by,
+            dimensions=self.dimensions,
+        )
+        way = [] if derived.known else derived.way
+        for passed, before in enumerate(way):
+            yield Progress(done=passed, total=len(way), note=f"placed at step {before.scene.step}, on the way to this step")
+            before.carried  # noqa: B018 - made here, so that the progress is told
+        for stage in derived.stream():
+            if stage.final:
+                yield self._picture(scene, selection, derived, stage.value, final=True)
+                return
+            yield stage.progress
+            if stage.value is not None:
+                yield Draft(lambda value=stage.value: self._picture(scene, selection, derived, value, final=False))  # type: ignore[misc]
+
+    def _picture(self, scene: Scene, selection: Selection, derived: Derived, value: dict[str, Any], *, final: bool) -> Picture:
+        made: Any = derived.derivation
+        names = made.layers(scene)
+        points = np.asarray(value["points"], np.float64)
+        serves = np.asarray(value["serves"], np.float64)
+        lit, said = self._lit(scene, selection, made, serves)
+        told: dict[str, Any] = {}
+        if serves.shape[1]:
+            clean = np.where(np.isfinite(serves), serves, -np.inf)
+            best = clean.argmax(1)
+            most = clean[np.arange(len(best)), best]
+            told = {"values": np.where(most > 0, best, -1).astype(np.float64), "classes": scene.classes}
+            sizes = np.clip(most, 0.1, 4)
+            labels = tuple(
+                f"serves {named(scene, int(one))} best: {z:+.2f} σ" if z > 0 else "never changes" for one, z in zip(best, most, strict=True)
+            )
+        else:
+            sizes, labels = np.ones(len(points)), ()
+        keys = tuple(unit_key(names[a], int(b)) for a, b in zip(value["layer"], value["unit"], strict=True))
+        mark = Scatter(
+            points=points, spans=planes.cube(points), keys=keys, labels=labels, sizes=sizes, size=460,
+            faded=lit < LIT if lit is not None and (lit >= LIT).any() else None,
+            pale=f"below {LIT} σ", **told,
+        )
+        total = sum(scene.layers[name].units for name in names)
+        shown = f"{len(points):,} of {total:,} units" if len(points) < total else f"{total:,} unit{'s' * (total != 1)}"
+        caption = f"{shown} of {' and '.join(names)}, near each other where they answer to the same examples"
+        caption += ", in the colour of the class that each serves best; the larger, the more." if serves.shape[1] else "."
+        checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" else ()
+        return self.picture(
+            scene, selection, f"Units of {' and '.join(names)}", mark, caption + said, checks=checks, final=final,
+        )
+
+    def _lit(
+        self, scene: Scene, selection: Selection, made: Any, serves: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64] | None, str]:
+        """How much each unit answers to what is chosen, in standard deviations, and in words."""
+        chosen = selection.all("example") or selection.all("class")
+        if not chosen or (chosen[0].kind == "class" and not serves.shape[1]):
+            return None, ""
+        which = members(scene, chosen)
+        if not len(which) or len(which) == len(scene.live):
+            return None, ""
+        answers = made.answers(scene)
+        spread = answers.std(0)
+        lit = (answers[which].mean(0) - answers.mean(0)) / np.where(spread > 0, spread, 1.0)
+        count = int((lit >= LIT).sum())
+        said = f" {count:,} of them answer{'s' * (count == 1)} to {words(scene, chosen)} by {LIT} σ or more above the average"
+        return lit, f"{said}; the others are pale." if count else f"{said}."
+
+
+def _trust(value: dict[str, Any], points: NDArray[np.float64]) -> Check:
+    """How few units stand beside one that is far from it by correlation."""
+    near = min(NEAR, (len(points) - 1) // 2)
+    apart = np.sqrt(np.maximum(0, 2 - 2 * np.asarray(value["correlation"], np.float64)))
+    trusted = trustworthiness(as_rows(apart), points, near)
+    sentence = f"1 where the {near} nearest of each unit in the picture are near it by correlation; about 0.5 by chance."
+    return Check(name="trustworthiness", value=trusted, sentence=sentence, good=trusted > 0.9)
