@@ -53,9 +53,10 @@ def test_a_unit_stands_by_the_answer_that_it_works_for() -> None:
     x = torch.rand(20, 2, generator=torch.Generator().manual_seed(0))
     scene = Scene(net, x, (x[:, 1] > x[:, 0]).long(), task="classification")
     network = next(mark for mark in scene.view("springs").marks() if isinstance(mark, Network))
-    at = {vertex.keys[0]: place[:2] + place[2:] / 2 for vertex, place in zip(network.vertices, network.places, strict=True)}
+    at = {vertex.keys[0]: place[:2] + place[2:] / 2 for vertex, place in zip(network.vertices, network.places, strict=True) if vertex.keys}
     middle = np.array(network.extent) / 2
     towards = {key: (place - middle) @ (at["unit:2/0"] - middle) for key, place in at.items()}
     assert towards["unit:0/0"] > 0
     assert towards["unit:0/3"] < 0
     assert np.sign(network.strengths).min() == -1
+    assert [vertex.label for vertex in network.vertices if vertex.form == "heading"] == list(scene.classes)

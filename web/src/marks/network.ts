@@ -153,7 +153,7 @@ function sharesOf(vertex: Vertex): string {
 function wire(surface: SVGSVGElement, mark: Network): void {
   surface.setAttribute("width", String(mark.extent[0]));
   surface.setAttribute("height", String(mark.extent[1]));
-  const straight = mark.vertices.every((vertex) => vertex.form === "dot");
+  const straight = !mark.vertices.some((vertex) => vertex.form === "box" || vertex.form === "joint");
   const count = mark.ends?.shape[0] ?? 0;
   while (surface.childElementCount > count) surface.lastElementChild?.remove();
   while (surface.childElementCount < count) surface.append(svg("path"));

@@ -73,7 +73,7 @@ class Network(Mark, frozen=True, kw_only=True, omit_defaults=True):
         if not self.strongest:
             set_(self, "strongest", float(np.nan_to_num(np.abs(self.strengths)).max(initial=0)))
         if self.ends is None:
-            straight = all(vertex.form == "dot" for vertex in self.vertices)
+            straight = not any(vertex.form in ("box", "joint") for vertex in self.vertices)
             set_(self, "ends", _ends(self.places.astype(float), self.links.astype(int), self.widths(), straight))
         check_length(self, "ends", self.ends.shape, (len(self.links), 4))  # type: ignore[union-attr]
 

@@ -24,7 +24,7 @@ def draw(mark: Network, style: Style) -> Sheet:
     for (x, y, to, down), strength, wide in zip(mark.ends.tolist(), mark.strengths.tolist(), mark.widths().tolist(), strict=True):
         middle = (x + to) / 2
         ink = BLUE if strength >= 0 else ORANGE
-        straight = all(vertex.form == "dot" for vertex in mark.vertices)
+        straight = not any(vertex.form in ("box", "joint") for vertex in mark.vertices)
         bends = [(x, y), (x, y), (to, down), (to, down)] if straight else [(x, y), (middle, y), (middle, down), (to, down)]
         drawn.curve(bends, ink, wide)
     for vertex, place in zip(mark.vertices, mark.places.tolist(), strict=True):

@@ -17,6 +17,8 @@ from ..view import View
 from ._columns import standard
 
 SIDE, DOT, ANCHOR = 460.0, 7.0, 12.0
+NAMED = 16
+"""Of so many answers at most the names are written."""
 SPREAD = 1 / 3
 """Distances from the middle are drawn as their power: units of random weights rest near it."""
 
@@ -134,6 +136,14 @@ def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: 
                 keys=(unit_key(part["layer"], unit),), colour=int(best[k]) if told else number,
             ))
             places.append((x - size / 2, y - size / 2, size, size))
+    fixed = found["layers"][-1]
+    if len(fixed["units"]) <= NAMED:
+        # The answers have their names beside them, outside of the circle.
+        for k, (unit, way) in enumerate(zip(fixed["units"].tolist(), at[-len(fixed["units"]) :], strict=True)):
+            x, y = SIDE / 2 + way * (SIDE / 2 - np.array([12, 22]))
+            own = found["by"] == "class" and len(fixed["units"]) == len(found["columns"])
+            vertices.append(Vertex(form="heading", label=found["columns"][k] if own else str(unit)))
+            places.append((x - 36, y - 8, 72.0, 16.0))
     rows, columns_ = np.triu_indices(len(springs), 1)
     values = springs[rows, columns_]
     kept = np.argsort(-np.abs(values), kind="stable")[:lines]
