@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+import diorama
 from diorama.core.errors import UsageError
 from diorama.live import catalogue
 from diorama.live.cache import Frames
@@ -98,3 +100,15 @@ def test_the_catalogue_is_kept_for_one_installation(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     catalogue.keep_catalogue("three", {})
     assert catalogue.kept_catalogue("three") is None
+
+
+def test_a_run_comes_with_its_family(tmp_path: Path) -> None:
+    """A run that is served by itself brings those that go on from it and from which it goes on, and no other beside it."""
+    model = nn.Linear(2, 2)
+    for name, parent in (("a", None), ("a-2", ("a", 1)), ("a-3", ("a-2", 1)), ("a-4", None), ("b", None)):
+        with diorama.watch(model, tmp_path / name, parent=None if parent is None else (tmp_path / parent[0], parent[1])) as recorder:
+            if parent is None:
+                recorder.step(loss=1.0)
+    for root in ("a", "a-3"):
+        assert find_runs([tmp_path / root]) == {name: tmp_path / name for name in ("a", "a-2", "a-3")}
+    assert set(find_runs([tmp_path / "b"])) == {"b"}
