@@ -114,7 +114,7 @@ class Knob:
         except (TypeError, ValueError):
             raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}") from None
         inside = (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
-        if isinstance(value, bool) or math.isnan(number) or not inside or (whole and number != int(number)):
+        if isinstance(value, bool) or math.isnan(number) or not inside or (whole and not number.is_integer()):
             raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}")
         return int(number) if whole else number
 

@@ -1,0 +1,112 @@
+"""Five hundred commands that make no sense: each is refused with a sentence, and no weight moves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.core import registry
+from diorama.core.knobs import Knob, knobs_of
+from diorama.record import controls, requests
+
+COUNT = 500
+NUMBERS = [float("nan"), float("inf"), -float("inf"), -1, -0.5, 1e300, "many", None, [], {}, [[1]], "", "-1", True]
+NAMES = [
+    "", "nowhere", "0/99", "unit:0/99999999999", "0", "1/0", "op:relu/1", "0/1@2,3", "layer:0", "../0/1", "0/1,2", 7, None, ["0"], {}, "\0",
+    "é" * 300,
+]
+KEYS = ["", "weight:0/99,0", "weight:0/0,0,0,0", "weight:nowhere/0", "unit:0/1", "weight:0.bias/6", "weight:1/0", "weight:0/-1", 5, None]
+LISTS = ["1,0", "a", "nan,1", "-5,3", [], [float("nan")], {}, "1e400", "999999999", [[0]], -1, None, "0,1,2,3,4,5"]
+FREE = {"pause", "resume", "step", "stop", "snapshot", "checkpoint", "go_back", "branch", "undo", "rule", "unrule"}
+"""Commands that change no weight, or that have tests of their own."""
+
+
+def _wrong(knob: Knob, chance: random.Random) -> Any:
+    if knob.name == "key":
+        return chance.choice(KEYS)
+    if knob.kind in ("number", "integer", "flag", "step", "example"):
+        return chance.choice(NUMBERS)
+    if knob.kind in ("numbers", "units", "examples"):
+        return chance.choice(LISTS)
+    return chance.choice(NAMES)
+
+
+def _digest(model: nn.Module, optimizer: Any) -> str:
+    found = hashlib.sha256()
+    memory = [value for state in optimizer.state.values() for value in state.values()]
+    for tensor in [*model.state_dict().values(), *memory]:
+        found.update(torch.as_tensor(tensor).numpy().tobytes())
+    return found.hexdigest() + str([{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups])
+
+
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A recorded net between two steps, whose optimizer remembers something."""
+    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    x = torch.randn(8, 4)
+    with diorama.watch(model, tmp_path / "run", probe=(x, x[:, :3].argmax(1)), optimizer=optimizer) as recorder:
+        nn.functional.cross_entropy(model(x), x[:, :3].argmax(1)).backward()
+        optimizer.step()
+        recorder.step(loss=0.0)
+        yield model, optimizer, recorder
+
+
+def test_five_hundred_senseless_commands_change_nothing(training: Any) -> None:
+    """Whatever is refused, and that is most, is refused in a sentence; what makes sense by chance is an act that is taken back, to the bit."""
+    model, optimizer, recorder = training
+    chance = random.Random(0)
+    names = [name for name in registry.commands if name not in FREE]
+    before, sent = _digest(model, optimizer), []
+    for number in range(COUNT):
+        name = chance.choice([*names, "no_such_command"]) if number % 20 else "zero"
+        knobs = {}
+        if name in registry.commands:
+            known = knobs_of(registry.commands[name]).values()
+            knobs = {knob.name: _wrong(knob, chance) for knob in known if chance.random() < 0.8}
+        if not number % 25:
+            knobs["no_such_knob"] = 1
+        sent.append((name, knobs))
+    answers: dict[int, dict[str, Any]] = {}
+    note = recorder.controls.note
+
+    def listen(kind: str, value: dict[str, Any]) -> None:
+        if kind == "acknowledged":
+            answers[value["id"]] = value
+        note(kind, value)
+
+    recorder.controls.note = listen
+    with sqlite3.connect(recorder.path / requests.NAME) as connection:
+        rows = [(number, name, json.dumps(knobs), "python") for number, (name, knobs) in enumerate(sent, 1)]
+        connection.executemany("INSERT INTO commands (id, name, knobs, sender, time) VALUES (?, ?, ?, ?, 0)", rows)
+    connection.close()
+    recorder.step(loss=0.0)
+    refused, undone = 0, 0
+    failed = []
+    for number, (name, knobs) in enumerate(sent, 1):
+        answer = answers[number]
+        assert answer["text"], (name, knobs)
+        if not answer["ok"]:
+            refused += 1
+            if "failed:" in answer["text"] or "\n" in answer["text"]:
+                failed.append((name, knobs, answer["text"]))
+    for act in list(recorder.controls.acts.told())[::-1]:
+        if act["state"] == "in force":
+            recorder.controls.take_back(act["command"])
+            undone += 1
+    assert not failed
+    assert refused > 0.9 * COUNT, undone
+    assert _digest(model, optimizer) == before
+    assert not recorder.controls.factors.active
+    assert not recorder.controls.subject.frozen.layers
