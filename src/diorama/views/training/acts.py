@@ -29,10 +29,14 @@ class Acts(View):
     family = "process"
     papers = ()
     rows = ("C14",)
-    needs = "record"
     follows = ("unit", "layer", "weight")
 
     limit: int = knob(20, "Acts shown at most.", low=1, high=100)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """A run."""
+        return None if scene.run is not None else "acts are what people do to a training: open the folder of a run"
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """First what was done; then, act by act, what can be done."""
