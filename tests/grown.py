@@ -72,6 +72,27 @@ class Heads(nn.Module):
         return self.head(x.mean(1))
 
 
+class Block(nn.Module):
+    """A block whose attention is a module of its own, with queries, keys and values from one layer."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv, self.o = nn.Linear(6, 24), nn.Linear(8, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = (part.unflatten(-1, (-1, 4)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+            return self.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.attn, self.head = nn.LayerNorm(6), self.Attention(), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm(x))
+        return self.head(x.mean(1))
+
+
 class Tied(nn.Module):
     """A language model whose embedding is also its last layer."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.optim.swa_utils import AveragedModel
-from zoo import Functional, Recurrent, Residual
+from zoo import Functional, Recurrent, Residual, Reused
 
 import diorama
 from diorama.data import nesting
@@ -345,3 +345,33 @@ def test_dropout_hides_no_proof() -> None:
     """A network whose dropout is never off takes units all the same: the trial leaves its draws out."""
     model, x = grown.made(_Careless, _rows)
     assert add_units(model, x, "first", 2).after == 8
+
+
+def test_of_attention_heads_come_and_go() -> None:
+    """A module of attention is given heads by their number, and loses one from the middle, with queries, keys and values of one layer."""
+    model, x = grown.made(grown.Block, _steps)
+    want = _answers(model, x)
+    done = add_units(model, x, "attn", 2)
+    assert (done.layer, done.before, done.after) == ("attn.qkv", 24, 48)
+    assert model.attn.o.weight.shape == (6, 16)
+    assert _apart(model, x, want) < 1e-5
+    assert done.units[:4] == (8, 9, 10, 11)
+    remove_units(model, x, "attn", [2, 3])
+    assert _apart(model, x, want) < 1e-5
+    with pytest.raises(diorama.UsageError, match="heads 0 to 1, got 5"):
+        remove_units(model, x, "attn", [5])
+    kept = model.attn.qkv.weight.detach().clone()
+    assert remove_units(model, x, "attn", [0]).units == (0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19)
+    assert torch.equal(model.attn.qkv.weight, kept.unflatten(0, (3, 2, 4))[:, 1].flatten(0, 1))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_closed_and_shared_modules_are_refused() -> None:
+    """A scripted part is named, and so is a module whose two places need different widths."""
+    inner = torch.jit.script(nn.Linear(6, 6))
+    model = nn.Sequential(nn.Linear(5, 6), inner, nn.Linear(6, 3))
+    with pytest.raises(diorama.NotApplicable, match="scripted module"):
+        add_units(model, torch.randn(4, 5), "0")
+    model, x = grown.made(Reused, _rows)
+    with pytest.raises(diorama.NotApplicable, match="the model's answer"):
+        add_units(model, x, "twice")

@@ -24,6 +24,7 @@ class AddLayer(Command):
     *Source* Chen et al. 2016, Net2Net (deeper); Wei et al. 2016, Network Morphism.
     """
 
+    previewed = True
     after: str = knob("", "Which layer it follows.", kind="layer", main=True)
     how: str = knob("identity", "What is added.", choices=STARTS, main=True)
     seed: int = knob(0, "What random numbers begin with.", low=0, high=2**31 - 2)

@@ -31,8 +31,8 @@ class AddUnits(Command):
     """
 
     previewed = True
-    layer: str = knob("", "Which layer.", kind="layer", main=True)
-    count: int = knob(1, "How many units.", low=1, high=units.MOST, unit="units", main=True)
+    layer: str = knob("", "Which layer, or a module of attention.", kind="layer", main=True)
+    count: int = knob(1, "How many units; of a module of attention, heads.", low=1, high=units.MOST, unit="units", main=True)
     how: str = knob("preserve", "How they begin.", choices=HOWS, main=True)
     seed: int = knob(0, "What random numbers begin with.", low=0, high=2**31 - 1)
 

@@ -20,6 +20,7 @@ class RemoveLayer(Command):
     *Raises* UsageError, NotApplicable before anything changes.
     """
 
+    previewed = True
     layer: str = knob("", "Which layer or block.", kind="layer", main=True)
 
     def apply(self, training: Controls) -> Applied:

@@ -81,7 +81,8 @@ def add_units(
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: started(other, change, first, torch.Generator().manual_seed(seed))
 
-    widths, change = _found(plain, few, layer, axes or {}, lambda widths: grown(widths, layer, count), None, values)
+    widths, change = _found(plain, few, layer, axes or {}, lambda widths: _more(widths, layer, count), None, values)
+    layer = change.layer
     for name, orders in change.weights.items():
         if name in (held or {}) and any(order.role in ("reads", "both") for order in orders.values()):
             raise NotApplicable(
@@ -134,11 +135,13 @@ def remove_units(
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: {name: moved(tensors_of(other)[name], orders) for name, orders in change.weights.items()}
 
-    widths, change = _found(plain, few, layer, axes or {}, lambda widths: without(widths, layer, wanted), silenced, values)
+    widths, change = _found(plain, few, layer, axes or {}, lambda widths: _fewer(widths, layer, wanted), silenced, values)
     graft = Graft(plain, optimizers, change)
     graft.check()
     graft.put(values(change)(plain))
-    return Done(graft, layer, wanted, len(widths.places(layer)), len(change.layers[layer]))
+    size = len(widths.places(change.layer))
+    gone = np.setdiff1d(np.arange(size), change.layers[change.layer])
+    return Done(graft, change.layer, tuple(gone.tolist()), size, len(change.layers[change.layer]))
 
 
 def _found(
@@ -171,6 +174,28 @@ def _found(
     if isinstance(refused[0], UsageError) or "nearest" in str(refused[0]):
         raise refused[0]
     raise NotApplicable(f"{refused[0]}; nearest: {widths.nearest()}")
+
+
+def _more(widths: Widths, layer: str, count: int) -> Arrangement:
+    """More units; of a module of attention, heads."""
+    inner = widths.heads_of(layer)
+    if not inner:
+        return grown(widths, layer, count)
+    sets = widths.places(inner)
+    return grown(widths, inner, count * int((sets == sets[-1]).sum()))
+
+
+def _fewer(widths: Widths, layer: str, wanted: Sequence[int]) -> Arrangement:
+    """Fewer units; of a module of attention, heads."""
+    inner = widths.heads_of(layer)
+    if not inner:
+        return without(widths, layer, wanted)
+    sets = widths.places(inner)
+    heads = list(dict.fromkeys(sets.tolist()))
+    for head in wanted:
+        if not 0 <= head < len(heads):
+            raise UsageError(f"{layer!r} has heads 0 to {len(heads) - 1}, got {head}")
+    return without(widths, inner, np.flatnonzero(np.isin(sets, [heads[head] for head in wanted])).tolist())
 
 
 def _put(model: nn.Module, change: Arrangement, values: Callable[[nn.Module], dict[str, Tensor]]) -> None:

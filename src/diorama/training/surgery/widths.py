@@ -76,6 +76,8 @@ class Widths(Recurrence, Tracks):
         self._sets: dict[int, int] = {}
         self._reasons: dict[int, str] = {}
         self.from_weights: set[int] = set()
+        self.heads: set[int] = set()
+        """Units of which a set lies in one half of an axis that was split."""
         self.ambiguous = False
         """Whether an axis of units was split in two."""
         self.trail: Trail | None = None
@@ -331,6 +333,7 @@ class Widths(Recurrence, Tracks):
         rows = np.moveaxis(numbers, along, 0).reshape(numbers.shape[along], -1)
         if len(varying) > 1:
             self.ambiguous = True
+            self.heads.update(rows.reshape(-1).tolist())
             self.merged(*(np.unique(row) for row in rows))
         axes[along] = rows[:, 0].copy()
 
@@ -371,6 +374,14 @@ class Widths(Recurrence, Tracks):
                 f"the units of {layer!r} are the model's input, or cannot be followed through its ops; nearest: {self.nearest()}"
             )
         return self.along(along).sets
+
+    def heads_of(self, layer: str) -> str:
+        """Of a module of attention, the layer in it whose units come in heads; empty for any other."""
+        heads = {self._set(unit) for unit in self.heads}
+        return next((
+            name for name, along in self.layers.items() if layer and name.rpartition(".")[0] == layer and along is not None
+            and heads.issuperset(sets := self.along(along).sets.tolist()) and not any(self.reason(unit) for unit in sets)
+        ), "")
 
     def reason(self, unit: int) -> str:
         """Why a set of units cannot come or go; empty where it can."""
