@@ -131,7 +131,7 @@ class Gates(View):
                 characters=texts.single(tokens), keys=tuple(number_key("token", k) for k in range(start, stop)),
                 title=f"The text, coloured by {what}",
             ))
-        handle = Handle(knob="moment", kind="slide", low=float(start), high=float(stop - 1), value=str(seen.moment))
+        handle: Handle | None = Handle(knob="moment", kind="slide", low=float(start), high=float(stop - 1), value=str(seen.moment))
         x = np.arange(start, stop, dtype=float)
         for letters, title, span in LINES:
             series = tuple(
@@ -143,6 +143,7 @@ class Gates(View):
                     series=series, x_title="step", x_kind="number", y_range=span, cursor=float(seen.moment), handle=handle,
                     title=title if seen.kind != "rnn" else "Output", height=90,
                 ))
+                handle = None  # one slider moves the cursor of all
         below: list[Node] = [_equations(seen)]
         if counted is not None:
             below += _planes(seen, counted)
