@@ -8,9 +8,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NotApplicable, UsageError
-from ..training.differences import Difference, taken_back
 
 if TYPE_CHECKING:
+    from ..training.differences import Difference
     from .controls import Controls
 
 KEPT = 256_000_000
@@ -87,6 +87,9 @@ class Weights(Reversal):
                 mine.meets(other) for mine in self.differences for other in act.reversal.differences
             ):
                 raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
+        # Imported here: who only sends a command knows commands, and waits for no torch.
+        from ..training.differences import taken_back
+
         if taken_back(training.subject, self.differences, self.inverse):
             return "bit by bit"
         return "training has gone on since: its own difference is taken back, and what was learnt stays"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +17,13 @@ import pytest
 import torch
 from torch import nn
 
+from diorama.core import registry
 from diorama.core.errors import NotFound, Unavailable, UsageError
+from diorama.core.knobs import knobs_of
 from diorama.record import controls, requests
 from diorama.record.recorder import Stopped, watch
 from diorama.run import Run, open_run
+from diorama.training.surgery import layers, starts, units
 
 
 class _Training:
@@ -240,3 +245,13 @@ def test_a_pause_from_the_page_ends_when_its_server_is_gone(
     assert [event["ok"] for event in plain if event.get("event") == "command"] == [True]
     assert "went on by itself" in run.events[-1].text
     assert not training.recorder.controls.paused
+
+
+def test_who_sends_a_command_waits_for_no_torch() -> None:
+    """Reading the knobs of all commands imports no torch; what they offer of surgery is what surgery has."""
+    line = "import sys; from diorama.core import registry; [registry.commands[n] for n in registry.commands]; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True).stdout == "False\n"
+    offered = {name: knobs_of(registry.commands[name]) for name in ("add_units", "add_layer")}
+    assert tuple(offered["add_units"]["how"].choices) == starts.HOWS
+    assert offered["add_units"]["count"].high == units.MOST
+    assert tuple(offered["add_layer"]["how"].choices) == layers.STARTS

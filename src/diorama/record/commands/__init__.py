@@ -26,7 +26,11 @@ class Applied(NamedTuple):
 
 
 class Command(Plugin):
-    """Base of all commands; the knobs are what the command takes."""
+    """Base of all commands; the knobs are what the command takes.
+
+    Whoever sends a command (a server, a command line) imports its file for its knobs, and shall not wait for torch: what
+    ``apply`` needs of it is imported there.
+    """
 
     alone: ClassVar[bool] = False
     """Whether it is enough that one process of a distributed training does it: the others wait for that one."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from ...training.surgery.layers import STARTS
-from .. import structures
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -26,9 +24,11 @@ class AddLayer(Command):
 
     previewed = True
     after: str = knob("", "Which layer it follows.", kind="layer", main=True)
-    how: str = knob("identity", "What is added.", choices=STARTS, main=True)
+    how: str = knob("identity", "What is added.", choices=("identity", "residual"), main=True)
     seed: int = knob(0, "What random numbers begin with.", low=0, high=2**31 - 2)
 
     def apply(self, training: Controls) -> Applied:
         """Add it."""
+        from .. import structures
+
         return structures.added(training, self.after, self.how, self.seed)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from ...training.surgery import units
-from ...training.surgery.starts import HOWS
-from .. import shapes
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -32,12 +29,15 @@ class AddUnits(Command):
 
     previewed = True
     layer: str = knob("", "Which layer, or a module of attention.", kind="layer", main=True)
-    count: int = knob(1, "How many units; of a module of attention, heads.", low=1, high=units.MOST, unit="units", main=True)
-    how: str = knob("preserve", "How they begin.", choices=HOWS, main=True)
+    count: int = knob(1, "How many units; of a module of attention, heads.", low=1, high=1 << 16, unit="units", main=True)
+    how: str = knob("preserve", "How they begin.", choices=("preserve", "split", "gradient", "random"), main=True)
     seed: int = knob(0, "What random numbers begin with.", low=0, high=2**31 - 1)
 
     def apply(self, training: Controls) -> Applied:
         """Add them."""
+        from ...training.surgery import units
+        from .. import shapes
+
         return shapes.reshaped(
             training, "added", units.add_units, layer=self.layer, count=self.count, how=self.how, seed=self.seed,
             held=shapes.frozen(training), taught=shapes.taught(training) if self.how == "gradient" else None,

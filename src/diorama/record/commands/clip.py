@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ..acts import Setting, Settings
-from ..factors import Clip as Limits
-from ..factors import check_followed
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
+    from ..factors import Clip as Limits
 
 
 class Clip(Command):
@@ -29,6 +28,9 @@ class Clip(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Clip them."""
+        from ..factors import Clip as Limits
+        from ..factors import check_followed
+
         if not training.factors.groups:
             raise NotApplicable("no optimizer was given to diorama.watch(optimizer=), so its gradients cannot be clipped")
         check_followed(training.subject.optimizers)

@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.selection import as_key
-from ...model.edits import parameter_name
-from ...model.unwrap import local, named_modules
-from ...training.differences import Place, changed
-from ...training.unit_weights import tied
 from ..acts import Weights
 from . import Applied, Command
 
@@ -36,6 +32,11 @@ class EditWeight(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Edit them."""
+        from ...model.edits import parameter_name
+        from ...model.unwrap import local, named_modules
+        from ...training.differences import Place, changed
+        from ...training.unit_weights import tied
+
         if (self.value is None) == (self.scale is None):
             raise UsageError("edit_weight wants either value= or scale=")
         subject = training.subject

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ..acts import Setting, Settings
-from ..factors import FACTOR, check_followed
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ class LearningRate(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Set the factor of the groups, or of the layer."""
+        from ..factors import check_followed
+
         if (self.factor is None) == (self.value is None):
             raise UsageError("learning_rate wants either factor= or value=")
         if self.layer is not None:
@@ -53,6 +54,8 @@ class LearningRate(Command):
         return Applied(old, new, f"learning rate {old} → {new}", undo)
 
     def _of_layer(self, training: Controls, layer: str) -> Applied:
+        from ..factors import FACTOR
+
         groups = training.groups_of(layer, self.group)
         rates = list(dict.fromkeys(training.factors.rate(group) for group in groups))
         if self.value is not None and len(rates) > 1:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ...training.differences import changed
-from ...training.unit_weights import UnitWeights, forget, fresh
 from ..acts import Weights
 from . import Applied, Command
 
@@ -30,6 +28,9 @@ class Reinitialize(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Draw it anew."""
+        from ...training.differences import changed
+        from ...training.unit_weights import UnitWeights, forget, fresh
+
         unit = UnitWeights.of(training.subject, self.unit)
         drawn = fresh(training.subject, unit, self.seed)
         old = unit.norm()

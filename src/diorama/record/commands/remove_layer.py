@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from .. import structures
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -25,4 +24,6 @@ class RemoveLayer(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Remove it."""
+        from .. import structures
+
         return structures.removed(training, self.layer)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from ...training.surgery import units
-from .. import shapes
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -28,5 +26,8 @@ class RemoveUnits(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Remove them."""
+        from ...training.surgery import units
+        from .. import shapes
+
         wanted = [int(number) for number in self.units.split(",") if number]
         return shapes.reshaped(training, "removed", units.remove_units, layer=self.layer, units=wanted)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.selection import without_call
-from ...training.differences import Place, changed
-from ...training.unit_weights import layer_parameters, tied
 from ..acts import Weights
 from . import Applied, Command
 
@@ -31,6 +29,9 @@ class ScaleLayer(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Scale it."""
+        from ...training.differences import Place, changed
+        from ...training.unit_weights import layer_parameters, tied
+
         subject = training.subject
         places = [Place(name) for name in layer_parameters(subject, self.layer)]
         if self.factor == 1:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, numbers_listed
 from ..acts import Setting, Settings
-from ..factors import Bend, check_followed
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
+    from ..factors import Bend
 
 
 class Schedule(Command):
@@ -28,6 +28,8 @@ class Schedule(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Bend it."""
+        from ..factors import Bend, check_followed
+
         if not training.factors.groups:
             raise NotApplicable("no optimizer was given to diorama.watch(optimizer=), so its schedule cannot be bent")
         check_followed(training.subject.optimizers)

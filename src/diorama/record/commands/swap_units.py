@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ...training.differences import changed
-from ...training.unit_weights import UnitWeights, pairs
 from ..acts import Weights
 from . import Applied, Command
 
@@ -29,6 +27,9 @@ class SwapUnits(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Swap them."""
+        from ...training.differences import changed
+        from ...training.unit_weights import UnitWeights, pairs
+
         one, other = UnitWeights.of(training.subject, self.unit), UnitWeights.of(training.subject, self.to, "to")
         both = pairs(one, other)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from ...training.differences import changed
-from ...training.unit_weights import UnitWeights, forget
 from ..acts import Weights
 from . import Applied, Command
 
@@ -27,6 +25,9 @@ class Zero(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Zero it."""
+        from ...training.differences import changed
+        from ...training.unit_weights import UnitWeights, forget
+
         unit = UnitWeights.of(training.subject, self.unit)
         old = unit.norm()
 
