@@ -171,3 +171,16 @@ class Writes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.stream(x)[-1])
         return self.head(h.mean(1) if self.classes else h)
+
+
+class Adapted(nn.Module):
+    """A linear layer of frozen weights with a low-rank update beside it, by hand."""
+
+    def __init__(self, ins: int, outs: int, rank: int = 2, scale: float = 0.5) -> None:
+        super().__init__()
+        self.linear, self.scale = nn.Linear(ins, outs), scale
+        self.linear.requires_grad_(False)
+        self.down, self.up = nn.Parameter(torch.randn(rank, ins)), nn.Parameter(torch.zeros(outs, rank))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + self.scale * (x @ self.down.T @ self.up.T)

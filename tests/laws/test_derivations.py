@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attentions import Adapted
 from torch import Tensor, nn
 
 import diorama
@@ -31,7 +32,10 @@ CASES: dict[str, dict[str, Any]] = {
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""
-OF_TEXTS = ("attention", "contributions", "gates", "heads", "lens", "levels", "matches", "patching", "properties", "saturation", "translators")
+OF_TEXTS = (
+    "adapters", "attention", "contributions", "gates", "heads", "learns_from", "lens", "levels", "matches",
+    "patching", "properties", "saturation", "translators",
+)
 """Those that look at texts."""
 OF_TWO = ("matching", "similarity")
 """Those that look at a second network: the run at its first step."""
@@ -45,7 +49,7 @@ class _Letters(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed, self.reads, self.out = nn.Embedding(7, 4), nn.GRU(4, 6, batch_first=True), nn.Linear(6, 7)
-        self.attn, self.mlp = nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 6)
+        self.attn, self.mlp = nn.MultiheadAttention(6, 2, batch_first=True), Adapted(6, 6)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.reads(self.embed(x))[0]

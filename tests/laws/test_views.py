@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attentions import Adapted
 from torch import Tensor, nn
 from zoo import ZOO, Specimen, crooked
 
@@ -46,7 +47,7 @@ class _Letters(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed, self.rnn, self.out = nn.Embedding(11, 6), nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 11)
-        self.attn, self.mlp = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 8)
+        self.attn, self.mlp = nn.MultiheadAttention(8, 2, batch_first=True), Adapted(8, 8)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.rnn(self.embed(x))[0]

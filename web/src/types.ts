@@ -391,6 +391,7 @@ export interface Text {
   readonly limits: Limits | null;
   readonly alternatives: readonly (readonly Alternative[])[];
   readonly keys: readonly string[];
+  readonly struck: NdArray | null;
   readonly characters: boolean;
 }
 
@@ -872,6 +873,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "limits": null,
    "alternatives": [],
    "keys": [],
+   "struck": null,
    "characters": false
   },
   "nested": {

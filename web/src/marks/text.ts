@@ -78,7 +78,9 @@ function fill(item: Token, mark: Text, i: number, theme: Theme): void {
   item.classList.toggle("ends-line", token.endsWith("\n") && !mark.alternatives.length);
   const value = mark.values?.data[i];
   item.word.classList.toggle("nan", value !== undefined && Number.isNaN(value));
-  if (value === undefined || !mark.limits || Number.isNaN(value)) {
+  const struck = Boolean(mark.struck?.data[i]);
+  item.word.classList.toggle("struck", struck);
+  if (struck || value === undefined || !mark.limits || Number.isNaN(value)) {
     item.word.removeAttribute("style");
   } else {
     const colour = css(value, mark.limits, theme);
@@ -109,7 +111,7 @@ function part(mark: Text, i: number): Part {
     keys: mark.keys[i] ? [mark.keys[i] ?? ""] : [],
     describe: () => [
       `“${visible(mark.tokens[i] ?? "", mark.characters)}” · ${i}`,
-      value === undefined ? "" : withUnit(value, mark.limits?.unit ?? ""),
+      mark.struck?.data[i] ? "struck out" : value === undefined ? "" : withUnit(value, mark.limits?.unit ?? ""),
       ...(others.length ? ["expected here:"] : []),
       ...others.map((other) => `${visible(other.text, mark.characters)}  ${percent(other.probability)}`),
     ],

@@ -23,11 +23,14 @@ class Text(Mark, frozen=True, kw_only=True, omit_defaults=True):
     limits: Limits | None = None
     alternatives: tuple[tuple[Alternative, ...], ...] = ()  # for each token: what the model expected in its place
     keys: tuple[str, ...] = ()
+    struck: Array | None = None  # (tokens,) bool: struck out, without a colour
     characters: bool = False  # tokens are single characters: set in a monospaced grid
 
     def __post_init__(self) -> None:
         if self.values is not None:
             check_length(self, "values", self.values.shape, (len(self.tokens),))
+        if self.struck is not None:
+            check_length(self, "struck", self.struck.shape, (len(self.tokens),))
         for name in ("alternatives", "keys"):
             if getattr(self, name):
                 check_length(self, name, len(getattr(self, name)), len(self.tokens))

@@ -29,16 +29,21 @@ def draw(mark: Text, style: Style) -> Sheet:
     for index, word in enumerate(words):
         if x and x + needed[index] > style.width:
             x, y = 0.0, y + row
-        if inks is not None:
+        struck = mark.struck is not None and bool(mark.struck[index])
+        if inks is not None and not struck:
             one = [None if a is None else a[:, index : index + 1] for a in (inks.colours, inks.nan, inks.clipped)]
             sheet.raster(x, y, widths[index], HIGH, Cells(*one))  # type: ignore[arg-type]
         else:
             sheet.rect(x, y, widths[index], HIGH, stroke=HAIRLINE, line=0.6)
         ink = INK
-        if shown is not None and float(shown[index] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722])) < 0.22:
+        if struck:
+            ink = MUTED
+        elif shown is not None and float(shown[index] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722])) < 0.22:
             ink = PAPER
         cut = typeset.fit(word, TEXT, widths[index], MONO)
         sheet.text(x + widths[index] / 2, y + 14.5, cut, TEXT, ink, MONO, "center")
+        if struck:
+            sheet.rect(x + 1, y + 10, widths[index] - 2, 0.8, fill=MUTED)
         if mark.alternatives:
             _under(sheet, mark, index, x, y + HIGH, widths[index])
         x += widths[index]

@@ -23,6 +23,8 @@ ROOM = Room(
         Place("compare", columns=12, rows=5),
         Place("surrogate", columns=12, rows=5),
         Place("guide", columns=12, rows=4),
+        Place("learns_from", columns=12, rows=5),
+        Place("adapters", columns=12, rows=5),
         Place("convergence", columns=12, rows=5),
         Place("loss_slice", columns=12, rows=4),
         Place("acts", columns=8, rows=4),

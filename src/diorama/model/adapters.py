@@ -1,0 +1,173 @@
+"""Adapters beside frozen weights: LoRA and its kin, from peft or by hand, and what each changes in its layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from .surroundings import Neutral
+from .untouched import Untouched
+from .unwrap import named_modules, unwrap
+
+WHOLE = 1024
+"""Of a matrix with more rows and columns than this only the largest singular values are found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter:
+    """One layer with an adapter: where it is, its frozen weight, and the parameters that adapt it, by name."""
+
+    name: str
+    weight: str
+    parts: tuple[str, ...]
+    pair: tuple[str, str] | None = None
+    """The low-rank matrices (in, out) whose product is added."""
+
+
+def adapters(model: nn.Module) -> tuple[Adapter, ...]:
+    """The adapters of a model in the order of its modules.
+
+    *Meaning* a layer with a frozen weight and, beside it, two matrices whose product has its shape and a lower rank; or one that
+    wraps a ``base_layer``, as peft's do.
+    """
+    found = {path: adapter for path, module in named_modules(unwrap(model)).items() if (adapter := _adapter(path, module)) is not None}
+    # A block holds the adapters of its layers, and is none itself.
+    return tuple(one for path, one in found.items() if not any(other.startswith(f"{path}.") or (not path and other) for other in found))
+
+
+def _adapter(path: str, module: nn.Module) -> Adapter | None:
+    own = dict(module.named_parameters())
+    base = getattr(module, "base_layer", None)
+    if isinstance(base, nn.Module):
+        weights = [name for name, part in own.items() if name.startswith("base_layer.") and part.ndim >= 2]
+        parts = tuple(name for name in own if not name.startswith("base_layer."))
+        if len(weights) != 1 or not parts:
+            return None
+        return Adapter(path, weights[0], parts, _pair(own, weights[0], parts))
+    if len(own) > 8:
+        return None
+    frozen = [name for name, part in own.items() if part.ndim == 2 and not part.requires_grad]
+    for weight in frozen:
+        parts = tuple(name for name, part in own.items() if part.requires_grad)
+        pair = _pair(own, weight, parts)
+        if pair is not None:
+            return Adapter(path, weight, parts, pair)
+    return None
+
+
+def _pair(own: dict[str, nn.Parameter], weight: str, parts: tuple[str, ...]) -> tuple[str, str] | None:
+    """Two matrices (rank, in) and (out, rank), or turned about, whose product has the shape of the weight and a lower rank."""
+    if own[weight].ndim != 2:
+        return None
+    shape = tuple(own[weight].shape)
+    matrices = [name for name in parts if own[name].ndim == 2]
+    for first in matrices:
+        for second in matrices:
+            one, two = own[first].shape, own[second].shape
+            if first == second or min(one) >= min(shape):
+                continue
+            for a, b in (((one[0], one[1]), (two[0], two[1])), ((one[1], one[0]), (two[1], two[0]))):
+                # a: (rank, in), b: (out, rank); of a weight that stands the other way round, turned.
+                if a[0] == b[1] and ((b[0], a[1]) == shape or (a[1], b[0]) == shape) and a[0] < min(shape):
+                    return first, second
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What an adapter changes: its update (out, in) as its layer computes it, and the frozen weight beside it."""
+
+    update: Tensor
+    weight: Tensor
+
+
+def change(model: nn.Module, adapter: Adapter) -> Change | None:
+    """The update of an adapter, as its layer computes it: what it answers beyond its frozen weight.
+
+    *Meaning* found by running the layer on every unit vector (on every token of an embedding), so scale, gates and norms of the
+    update are in it. None for a layer that answers otherwise than a matrix does.
+    *Cost* one pass of the layer over as many vectors as it has inputs.
+    """
+    model = unwrap(model)
+    module = named_modules(model)[adapter.name]
+    weight = dict(module.named_parameters())[adapter.weight].detach()
+    if weight.ndim != 2:
+        return _told(module, weight)
+    with Neutral(), Untouched(model), torch.no_grad():
+        base = getattr(module, "base_layer", module)
+        if isinstance(base, nn.Embedding) or "Embedding" in type(base).__name__:
+            tokens = torch.arange(weight.shape[0], device=weight.device)
+            return Change((module(tokens) - weight).float(), weight.float())
+        turned = _turned(module, weight)
+        rows = weight if turned else weight.T
+        units = torch.eye(rows.shape[0], dtype=weight.dtype, device=weight.device)
+        try:
+            answered = module(units) - module(torch.zeros_like(units[:1]))
+        except Exception:  # noqa: BLE001 - a layer of another form than a matrix
+            return _told(module, weight)
+        if not isinstance(answered, Tensor) or answered.shape != rows.shape:
+            return _told(module, weight)
+        update = (answered - rows).float()
+        # What the layer computes beyond its weight in rounding is no update.
+        eps = 16 * torch.finfo(weight.dtype).eps * float(rows.float().abs().max())
+        update = torch.where(update.abs() <= eps, torch.zeros_like(update), update) if float(update.abs().max()) <= eps else update
+        return Change(update if turned else update.T, weight.float())
+
+
+def _turned(module: nn.Module, weight: Tensor) -> bool:
+    """Whether a weight stands as (in, out), as in GPT-2's layers."""
+    return any(type(one).__name__ == "Conv1D" for one in module.modules())
+
+
+def _told(module: nn.Module, weight: Tensor) -> Change | None:
+    """What peft's own layers say of their update, where they do."""
+    said = getattr(module, "get_delta_weight", None)
+    active = getattr(module, "active_adapters", None)
+    if said is None or not active:
+        return None
+    with torch.no_grad():
+        parts = [said(name) for name in active if name in getattr(module, "lora_A", {})]
+    if not parts or any(part.shape != weight.shape for part in parts):
+        return None
+    return Change(sum(parts[1:], parts[0]).detach().flatten(1).float(), weight.flatten(1).float())
+
+
+def effective_rank(update: Tensor) -> tuple[float, int]:
+    """How many directions an update has: the exponential of its singular values' entropy, and how many are not rounding.
+
+    *Source* Roy & Vetterli 2007, "The effective rank".
+    """
+    if not bool(update.isfinite().all()):
+        return float("nan"), 0
+    sizes = torch.linalg.svdvals(update.double()) if min(update.shape) <= WHOLE else torch.svd_lowrank(update, q=128, niter=2)[1].double()
+    total = float(sizes.sum())
+    if total <= 0:
+        return 0.0, 0
+    shares = sizes / total
+    spread = float(-(shares * shares.clamp_min(1e-300).log()).sum())
+    return float(torch.tensor(spread).exp()), int((sizes > 1e-5 * sizes[0]).sum())
+
+
+def switch_off(model: nn.Module, chosen: tuple[Adapter, ...]) -> None:
+    """Let layers of a model answer by their frozen weights alone. It changes the model: give it a copy."""
+    modules = named_modules(unwrap(model))
+    for adapter in chosen:
+        module = modules[adapter.name]
+        switch = getattr(module, "enable_adapters", None)
+        if callable(switch):
+            switch(False)
+            continue
+        assert adapter.pair is not None
+        parameters = dict(module.named_parameters())
+        with torch.no_grad():
+            for name in adapter.pair:
+                parameters[name].zero_()
+
+
+def trainable(model: nn.Module, adapter: Adapter) -> Iterator[nn.Parameter]:
+    """The parameters of an adapter that learn."""
+    own = dict(named_modules(unwrap(model))[adapter.name].named_parameters())
+    return (own[name] for name in adapter.parts if own[name].requires_grad)

@@ -1,0 +1,171 @@
+"""Adapters at work: what each changes beside its frozen weight, and what becomes of the answers without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.colour import magnitude
+from ...core.errors import NotApplicable, not_found
+from ...core.knobs import knob
+from ...core.marks import Bars, Column, Group, Node, Table
+from ...core.picture import Picture, Progress
+from ...core.saying import percent
+from ...core.selection import Selection, layer_key
+from ...derive.derivations.adapters import without_adapters
+from ...model.adapters import Adapter, adapters, switch_off
+from ...scene import Scene
+from .. import answers
+from ..view import View
+
+Record = Mapping[str, Any]
+
+
+class Adapters(View):
+    """A row a layer with an adapter (LoRA and its kin, by peft or by hand): how much it changes, in how many directions, and
+    whether it learns; and the answers with and without it.
+
+    *Meaning* the update's share says how large what the adapter adds is beside the frozen weight; its effective rank how many of
+    the directions that it may use it does. Adapters that do nothing are named, with the reason. Below, the answers of the
+    network as it is and with adapters switched off: all of them, as before the tuning, or the chosen one.
+    *Units* shares; losses in nats where the network tells classes or tokens apart.
+    *Cost* a pass of each adapted layer over its unit vectors, one forward and backward pass of some examples, and one of the live
+    examples without the adapters, in a copy of the model.
+    *Source* Hu et al. 2021; Roy & Vetterli 2007.
+    """
+
+    title = "Adapters"
+    question = "Do the adapters change anything?"
+    family = "process"
+    papers = ("Hu et al. 2021, arXiv:2106.09685",)
+    rows = ("E14",)
+    follows = ("layer", "example")
+    demo = "repeats"
+
+    off: str | None = knob(
+        None, "The adapter that is switched off, by its layer; the chosen one, or all of them (as before the tuning).", kind="layer", main=True,
+    )
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs adapters."""
+        return without_adapters(scene)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """The rows, then the answers without what is switched off."""
+        value: Sequence[Record] = []
+        for stage in scene.derive("adapters").stream():
+            value = stage.value
+            if not stage.final:
+                yield stage.progress
+        known = adapters(scene.model)
+        chosen = self._chosen(known, selection)
+        yield self._picture(scene, selection, value, chosen, len(known), None)
+        yield self._picture(scene, selection, value, chosen, len(known), _compared(scene, selection, chosen))
+
+    def _chosen(self, known: tuple[Adapter, ...], selection: Selection) -> tuple[Adapter, ...]:
+        """What is switched off: the adapters of a named layer or block, of the chosen one, else all."""
+        names = [adapter.name for adapter in known]
+        if self.off is not None:
+            found = [one for one in known if one.name == self.off or one.name.startswith(f"{self.off}.") or one.name.endswith(f".{self.off}")]
+            if not found:
+                raise not_found("adapter", self.off, names)
+            return tuple(found)
+        for key in selection.all("layer"):
+            found = [one for one in known if one.name == key.name or one.name.startswith(f"{key.name}.")]
+            if found:
+                return tuple(found)
+        return known
+
+    def _picture(
+        self, scene: Scene, selection: Selection, value: Sequence[Record], chosen: tuple[Adapter, ...], count: int, compared: Any,
+    ) -> Picture:
+        idle = [one for one in value if one["nothing"]]
+        marks: list[Node] = [_table(value)]
+        told = [one for one in value if np.isfinite(one["share"])]
+        words = f"{count} layers have an adapter"
+        if told:
+            most = max(told, key=lambda one: one["share"])
+            words += f"; the largest update, {percent(most['share'])} of its frozen weight, is at {most['layer']}"
+        words += "."
+        if idle:
+            same = "; ".join(f"{one['layer']} ({one['nothing']})" for one in idle[:4]) + ("; …" if len(idle) > 4 else "")
+            words += f" {len(idle)} of them {'does' if len(idle) == 1 else 'do'} nothing: {same}."
+        off = "all adapters" if len(chosen) == count else chosen[0].name if len(chosen) == 1 else f"{len(chosen)} adapters"
+        if compared is not None:
+            words += f" {_said(compared, off)}"
+            marks.append(compared["marks"])
+        return self.picture(
+            scene, selection, "What the adapters change", Group(children=tuple(marks)), words, final=compared is not None,
+        )
+
+
+def _table(value: Sequence[Record]) -> Table:
+    def numbers(name: str) -> Any:
+        return np.array([float(one[name]) for one in value])
+
+    return Table(
+        columns=(
+            Column(name="layer", kind="text", texts=tuple(one["layer"] for one in value)),
+            Column(name="update / weight", numbers=numbers("share"), note="Norm of the update over that of the frozen weight."),
+            Column(name="effective rank", numbers=numbers("effective_rank"), note="How many directions the update really has."),
+            Column(name="rank", numbers=numbers("rank"), note="How many it may have; 0 where it is not of low rank."),
+            Column(name="gradient", numbers=numbers("gradient"), note="Norm of the gradient of the mean loss by its parameters."),
+            Column(name="parameters", numbers=numbers("parameters")),
+            Column(name="does nothing", kind="text", texts=tuple(one["nothing"] for one in value)),
+        ),
+        row_keys=tuple(layer_key(one["layer"]) for one in value), flagged=np.array([bool(one["nothing"]) for one in value]),
+        title="Adapters",
+    )
+
+
+def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -> dict[str, Any]:
+    """The answers of the network as it is and with some adapters switched off."""
+    other = scene.with_weights({})
+    try:
+        switch_off(other.model, chosen)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise NotApplicable(f"these adapters cannot be switched off ({type(error).__name__}); choose one with off=") from error
+    current = scene.current(selection)
+    pair = [scene.scores(current.x), other.scores(current.x)]
+    found: dict[str, Any] = {"label": current.label}
+    mine, theirs = scene.answers(), other.answers()
+    if mine.predictions.shape == theirs.predictions.shape and scene.task != "regression":
+        same = mine.predictions == theirs.predictions
+        found["changed"] = float((~same).float().mean())
+    found["losses"] = [_mean(one.losses) for one in (mine, theirs)]
+    marks: list[Node] = []
+    for scores, title in zip(pair, ("with the adapters", "switched off"), strict=True):
+        drawn = answers.drawn(scene, scores, horizontal=True)
+        marks.append(Group(children=(drawn,), direction="column", title=title))
+    losses = np.array(found["losses"])
+    if np.isfinite(losses).all():
+        marks.append(Bars(
+            values=losses, labels=("with the adapters", "switched off"), limits=magnitude(losses, 0.0), title="Mean loss of the live examples",
+            notes=tuple(f"{value:.3g}" for value in losses),
+        ))
+    found["marks"] = Group(children=tuple(marks), direction="row")
+    return found
+
+
+def _mean(losses: Tensor | None) -> float:
+    if losses is None:
+        return math.nan
+    told = losses[torch.isfinite(losses)]
+    return float(told.mean()) if len(told) else math.nan
+
+
+def _said(compared: Mapping[str, Any], off: str) -> str:
+    """What becomes of the answers, in words."""
+    parts = []
+    if "changed" in compared:
+        parts.append(f"{percent(compared['changed'])} of the answers change")
+    here, there = compared["losses"]
+    if np.isfinite([here, there]).all():
+        parts.append(f"the mean loss goes from {here:.4g} to {there:.4g}")
+    return f"With {off} switched off, {' and '.join(parts)}." if parts else f"Below, the answers with {off} switched off."
