@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pictures_of_words import cells, findings, handles, health, network, structure, table
+from pictures_of_words import cells, findings, handles, heads, health, network, structure, table
 from samples import DIGITS, HOSTILE, NAMES, picture, random_maps
 from sklearn.datasets import make_moons
 
@@ -378,6 +378,7 @@ MAKERS = {
     for make in (
         activations,
         parallel,
+        heads,
         scatter,
         weights,
         examples,

@@ -138,6 +138,29 @@ def cells() -> Picture:
     return picture("Cells", marks.Group(children=(text, plain)))
 
 
+def heads() -> Picture:
+    """What a head takes for a patch of a picture, the answers after each layer, what each head is, and a text partly struck out."""
+    shares = np.random.default_rng(9).dirichlet(np.ones(16), 1)[0].reshape(4, 4)
+    seen = marks.Image(
+        title="Patches", pixels=DIGITS.images[3], limits=magnitude(DIGITS.images[3], 0, 16, "grey"), heat=np.kron(shares, np.ones((2, 2))),
+        heat_limits=magnitude(shares), patches=(4, 4), patch_keys=tuple(f"token:{k}" for k in range(16)), size=160,
+    )
+    sure = np.linspace(0.1, 1, 12).reshape(3, 4)
+    layers = marks.Heatmap(
+        title="Lens", values=sure, limits=magnitude(sure, 0, 1, "probability"), cell_texts=(*"abcdefgh", "↵", "␣", "the", HOSTILE),
+        row_labels=("embedding", "first", "second"), column_labels=tuple("wxyz"), size=18,
+    )
+    kinds = marks.Heatmap(
+        title="Heads", values=sure, limits=magnitude(sure), cell_keys=tuple(f"head:b.{k // 4}/{k % 4}" for k in range(12)), numbers=True, size=18,
+    )
+    losses = np.array([0.0, 0.0, 1.2, 0.4, 2.0])
+    text = marks.Text(
+        title="Struck", tokens=("a", "prompt", "that", "is", HOSTILE), values=losses, limits=magnitude(losses, unit="nats"),
+        struck=np.array([True, True, False, False, False]),
+    )
+    return picture("Attention", marks.Group(children=(seen, layers, kinds, text), direction="grid"))
+
+
 def table() -> Picture:
     """Examples with picture, truth, answer, loss and confidence."""
     generator = np.random.default_rng(3)

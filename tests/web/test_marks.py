@@ -392,3 +392,23 @@ def test_lines_of_parallel_axes_are_chosen_and_read(page: sync_api.Page, address
     assert "batch: NaN" in label
     assert "2 without a number" in place.inner_text()
     assert items.nth(2).locator("path").last.get_attribute("d").count("M") == 2, "the line breaks at the missing number"
+
+
+def test_a_patch_is_pointed_at_and_chosen(page: sync_api.Page, address: str) -> None:
+    """The pointer on a patch of a picture rests on that patch's key, and a click chooses it alone; a cell chooses its own head."""
+    place = _show(page, address, "heads")
+    plate = place.locator(".image-plate").first
+    box = plate.bounding_box()
+    assert box is not None
+    # The whole picture bears the key of its first patch.
+    for x, first in ((0.1, True), (0.6, False)):
+        plate.hover(position={"x": box["width"] * x, "y": box["height"] * 0.1})
+        assert ("hovered" in (plate.get_attribute("class") or "")) == first
+        plate.click(position={"x": box["width"] * x, "y": box["height"] * 0.1})
+        assert ("selected" in (plate.get_attribute("class") or "")) == first
+    spot = place.locator(".spot").nth(1)
+    spot.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert spot.get_attribute("data-key") == "head:b.1/1"
+    assert place.locator(".token-word.struck").count() == 2

@@ -108,7 +108,7 @@ def _special(value: Sequence[Record]) -> Table | None:
             Column(name="what it is", kind="text", texts=tuple("other" if row[1] == row[0] else row[1] for row in rows)),
             Column(name="times", numbers=np.array([float(row[2]) for row in rows])),
             Column(name="learnt", numbers=np.array([float(row[3]) for row in rows])),
-            Column(name="mean loss", numbers=np.array([row[4] for row in rows]), unit="nats"),
+            Column(name="mean loss", kind="text", texts=tuple(f"{row[4]:.3g} nats" if np.isfinite(row[4]) else "never learnt" for row in rows)),
         ),
         title="Tokens that are no text",
     )
