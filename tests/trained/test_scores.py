@@ -73,8 +73,6 @@ def _drawn(scene: Scene, name: str) -> Picture | None:
     for knob, value in FEWER.items():
         if knob in known and known[knob].kind in (("text",) if isinstance(value, str) else ("integer", "number")):
             fewer[knob] = max(value, known[knob].low or 0) if isinstance(value, int) else value
-    if name == "projection":
-        del fewer["method"]  # its own: how points are placed
     if name == "lesions":
         fewer |= FEW_LESIONS
     try:

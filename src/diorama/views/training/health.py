@@ -215,7 +215,7 @@ def _said(measure: Measure) -> str:
 
 
 def _settled(step: int | None) -> str:
-    return "still moves" if step is None else f"step {step}"
+    return "not yet" if step is None else f"step {step}"
 
 
 def _wrong(health: Judged, row: int) -> str:
