@@ -45,7 +45,7 @@ class Adapters(View):
     papers = ("Hu et al. 2021, arXiv:2106.09685",)
     rows = ("E14",)
     follows = ("layer", "example")
-    demo = "repeats"
+    demo = "tuned"
 
     off: str | None = knob(
         None, "The adapter that is switched off, by its layer; the chosen one, or all of them (as before the tuning).", kind="layer", main=True,
