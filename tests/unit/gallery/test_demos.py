@@ -62,7 +62,9 @@ def test_held_out_examples_are_never_trained_on(name: str) -> None:
         assert not mine & {tuple(row.flatten().tolist()) for row in first.held_out.x}
 
 
-@pytest.mark.parametrize(("name", "steps", "least"), [("digits", 300, 0.9), ("moons", 400, 0.88), ("text", 60, 0.15), ("topics", 250, 0.4), ("tuned", 400, 0.6)])
+@pytest.mark.parametrize(("name", "steps", "least"), [
+    ("digits", 300, 0.9), ("moons", 400, 0.88), ("text", 60, 0.15), ("topics", 250, 0.4), ("tuned", 400, 0.6),
+])
 def test_a_demo_learns(name: str, steps: int, least: float) -> None:
     """After a short training the held-out examples are answered far better than by chance."""
     demo = _demo(name)
