@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...core.colour import Limits, magnitude
 from ...core.errors import not_found
 from ...data.kinds import Table
+from ...data.nesting import first
 from ...scene import Scene
 from ...scene.input import pictured
 from ...scene.sets import classes_of
@@ -93,10 +94,9 @@ def _coloured(scene: Scene, colour: str, column: str | None) -> tuple[NDArray[np
 
 
 def _column(scene: Scene, name: str) -> NDArray[np.float64]:
-    """A column of the examples' tables."""
+    """A column of the examples' tables, in its own unit."""
     kind = scene.kind
     columns = tuple(kind.columns) if isinstance(kind, Table) else ()
-    if name not in columns:
+    if not isinstance(kind, Table) or name not in columns:
         raise not_found("column", name, columns)
-    x: Any = scene.live.x
-    return np.asarray(x.reshape(len(x), -1)[:, columns.index(name)].double().numpy(), np.float64)
+    return kind.decode(first(scene.live.x))[:, columns.index(name)]

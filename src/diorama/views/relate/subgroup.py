@@ -15,6 +15,7 @@ from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture
 from ...core.selection import Selection, number_key, unit_key
 from ...data import kinds
+from ...data.nesting import first
 from ...methods.neighbours import separation, split
 from ...scene import Scene
 from ...scene.directions import codes, default_layer
@@ -132,7 +133,7 @@ class Subgroup(View):
         kind = scene.kind
         if not isinstance(kind, kinds.Table) or not kind.columns:
             return []
-        flat = scene.live.x.reshape(len(scene.live), -1).double().numpy()  # type: ignore[union-attr]
+        flat = kind.decode(first(scene.live.x))
         differences = _differences(flat[part.inside], flat[part.rest])
         order = np.argsort(-np.abs(differences), kind="stable")[: self.count]
         labels = tuple(kind.columns[k] for k in order)
