@@ -52,6 +52,19 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(part)
 
 
+def each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same value with each tensor in it changed, also those without an axis."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(each_tensor(part, change) for part in value))
+    if isinstance(value, tuple | list):
+        return type(value)(each_tensor(part, change) for part in value)
+    if isinstance(value, Mapping):
+        return {name: each_tensor(part, change) for name, part in value.items()}
+    return value
+
+
 def holds_packed(output: Any) -> bool:
     """Whether an output is a packed sequence, or a recurrent module's tuple that starts with one."""
     if isinstance(output, PackedSequence):

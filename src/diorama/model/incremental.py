@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..core.errors import NotApplicable, UsageError
+from .axes import each_tensor
 from .mode import OpMode
 from .ops import ASKS, DROPOUT, WINDOWED
 from .windows import Pads, Slide, Unchanged, Window, union
@@ -86,7 +87,7 @@ class Incremental:
             with OpMode(cancel=self._cancel).replace(self._rule).on_op(self._counted):
                 output = self._run(x)
             try:
-                return _each(output, self._whole)
+                return each_tensor(output, self._whole)
             finally:
                 self._windows.clear()
 
@@ -122,7 +123,7 @@ class Incremental:
             if result is not NotImplemented:
                 return result
             self.uncovered.append(name)
-        return func(*_each(args, self._whole), **_each(kwargs, self._whole))
+        return func(*each_tensor(args, self._whole), **each_tensor(kwargs, self._whole))
 
     def _covered(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         window = self._windows.get(args[0]) if args and isinstance(args[0], Tensor) else None
@@ -162,7 +163,7 @@ class Incremental:
             # A copy, as the op may write into it.
             return tensor if window is None else window.base.tensor.clone()
 
-        result = Unchanged(func(*_each(args, unchanged), **_each(kwargs, unchanged)))
+        result = Unchanged(func(*each_tensor(args, unchanged), **each_tensor(kwargs, unchanged)))
         self._kept[self._count] = _Kept(name, sources, rest, result)
         return result
 
@@ -185,7 +186,7 @@ class Incremental:
         for key, window in found.items():
             same = (window.tops, window.lefts, window.height, window.width) == (tops, lefts, height, width)
             inner[key] = window.values if same else window.block(tops, lefts, height, width)
-        values = func(*_each(args, lambda t: inner.get(id(t), t)), **_each(kwargs, lambda t: inner.get(id(t), t)))
+        values = func(*each_tensor(args, lambda t: inner.get(id(t), t)), **each_tensor(kwargs, lambda t: inner.get(id(t), t)))
         made = Window(base, values, tops, lefts)
         for tensor in _tensors(args):
             if id(tensor) in inner and values is inner[id(tensor)]:
@@ -301,18 +302,6 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a is b or (a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b))
     return bool(type(a) is type(b) and a == b)
-
-
-def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_each(part, change) for part in value))
-    if isinstance(value, tuple | list):
-        return type(value)(_each(part, change) for part in value)
-    if isinstance(value, Mapping):
-        return {name: _each(part, change) for name, part in value.items()}
-    return value
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..core.errors import NotApplicable
 from ..data import nesting
 from ..data.nesting import Nested
-from .axes import tensors_in
+from .axes import each_tensor, tensors_in
 from .mode import OpMode, OpNames, Run, Trail, without_modes
 from .points import Point, points
 from .surroundings import Neutral, as_built
@@ -97,7 +97,7 @@ class Tail:
             return found
 
         for call in self._calls:
-            args, kwargs = _each(call.args, fresh), _each(call.kwargs, fresh)
+            args, kwargs = each_tensor(call.args, fresh), each_tensor(call.kwargs, fresh)
             result = _linear(call, args, kwargs) if linear else call.func(*args, **kwargs)
             made.update((id(old), new) for old, new in zip(tensors_in(call.result), tensors_in(result), strict=True))
         out: Tensor = made[id(self._out)]
@@ -121,19 +121,6 @@ def _linear(call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         y = y * named["weight"] if named.get("weight") is not None else y
         return y + named["bias"] if named.get("bias") is not None else y
     return call.func(*args, **kwargs)
-
-
-def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same value with each tensor in it changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_each(part, change) for part in value))
-    if isinstance(value, tuple | list):
-        return type(value)(_each(part, change) for part in value)
-    if isinstance(value, Mapping):
-        return {name: _each(part, change) for name, part in value.items()}
-    return value
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
