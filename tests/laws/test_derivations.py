@@ -26,6 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     "influence": {"data": "probe"}, "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
     "levels": {"layer": "reads.l0"}, "matches": {"layer": "reads.l0", "example": 2, "span": "3:5", "threshold": 0.05},
     "gates": {"layer": "reads.l0", "example": 3},
+    "parts": {"layer": "0", "example": 2, "groups": 2},
     "projection": {"layer": "0+3"}, "units": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
     "attention": {"example": 3}, "lens": {"example": 2}, "translators": {"texts": 8, "batch": 2, "steps": 3, "seconds": 3600.0},

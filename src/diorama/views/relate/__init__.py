@@ -15,6 +15,7 @@ ROOM = Room(
         Place("communities", columns=12, rows=9),
         Place("springs", columns=6, rows=6),
         Place("matrix", columns=6, rows=6),
+        Place("parts", columns=12, rows=9),
     ),
     input=(
         Place("communities", columns=12, rows=9),
@@ -22,6 +23,7 @@ ROOM = Room(
         Place("clusters", columns=7, rows=9),
         Place("units", columns=5, rows=9),
         Place("subgroup", columns=7, rows=9),
+        Place("parts", columns=12, rows=9),
     ),
     openings=(
         Opening(
