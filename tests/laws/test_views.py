@@ -37,7 +37,7 @@ EVERY_NET = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specim
 NOTATION = re.compile(r"\d[eE][-+]?\d")
 TOKENS = tuple("abcde fghij")
 MAKES = ("images", "letters", "plane", "numbers", "codes")
-FEWER = {"steps": 6, "starts": 2, "layers": 2, "places": 7, "count": 3, "segments": 10, "decoder_steps": 20, "units": 8}
+FEWER = {"steps": 6, "starts": 2, "layers": 2, "places": 7, "count": 3, "segments": 10, "decoder_steps": 20, "units": 8, "length": 9}
 """Knobs that make a law quick: what it says holds for any number."""
 
 

@@ -23,6 +23,7 @@ ROOM = Room(
         Place("cells", columns=12, rows=6),
         Place("gates", columns=12, rows=6),
         Place("matches", columns=12, rows=6),
+        Place("writes", columns=12, rows=6),
     ),
     input=(
         Place("latent", columns=12, rows=5),
@@ -35,6 +36,7 @@ ROOM = Room(
         Place("cells", columns=12, rows=6),
         Place("gates", columns=12, rows=6),
         Place("matches", columns=12, rows=6),
+        Place("writes", columns=12, rows=6),
     ),
     openings=(
         # What goes through a few numbers is seen on their plane.

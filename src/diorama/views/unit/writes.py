@@ -1,0 +1,217 @@
+"""What a network writes, from noise to language: samples at moments of its training, side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...core.colour import Limits, magnitude, symmetric
+from ...core.errors import UsageError
+from ...core.knobs import knob
+from ...core.marks import Alternative, Bars, Group, Node, Text
+from ...core.picture import Draft, Picture, Progress
+from ...core.saying import percent
+from ...core.selection import Key, Selection, number_key
+from ...data.nesting import named
+from ...derive.heads import token_input
+from ...derive.labels import role
+from ...scene import Scene
+from ...scene.input import Current
+from ...scene.states import told
+from ...scene.writing import Place, Written, writing
+from .. import answers, texts
+from ..view import View
+
+GUESSES = 5
+
+
+class Writes(View):
+    """What the network writes by itself, symbol by symbol, at several moments of its training side by side.
+
+    *Meaning* every symbol is drawn with the probabilities that the network gives, then read before the next one is drawn. The brighter
+    a symbol, the likelier the network held it; where a unit is chosen, its value at that place colours it instead. Below each stands
+    what was likeliest there; choose a symbol to see its chances as bars. A low temperature makes the network repeat what it is surest
+    of, a high one makes it daring. It goes on with ``prime``, with a text that you type, or with the beginning of the chosen example.
+    *Units* probabilities.
+    *Error* one sample is one draw of luck: look at more seeds before you judge. All moments have the same luck.
+    *Cost* one forward pass a symbol and moment, of at most as many symbols as the examples have.
+    *Source* Graves 2013; Karpathy, Johnson & Fei-Fei 2015.
+    """
+
+    title = "Writes"
+    question = "What does the network write, and how did it learn to?"
+    family = "process"
+    papers = ("Graves 2013, arXiv:1308.0850", "Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078")
+    rows = ("D6", "A4")
+    follows = ("example", "unit", "token")
+    input = True
+    demo = "text"
+
+    temperature: float = knob(0.7, "Below 1 surer, above it more daring; 0 always writes the likeliest symbol.", low=0.0, high=5.0, main=True)
+    prime: str = knob("", "The text that it goes on with; the chosen example's beginning, or what you typed, when left empty.", main=True)
+    length: int = knob(160, "How many symbols it writes.", low=1, high=2000)
+    count: int = knob(6, "How many moments of the training are set side by side.", low=1, high=40)
+    begin: int = knob(12, "With so many symbols of the example it begins, where no text is given.", low=1, high=1000)
+    seed: int = knob(0, "The luck with which symbols are drawn, the same at every moment.", low=0)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs tokens, and a network that says which comes next."""
+        if token_input(scene) is None:
+            return "it lets a network write, and its inputs are no tokens"
+        if scene.task != "next_token":
+            return f"it lets a network write, and this one does not say what comes next (its task is {scene.task or 'not known'})"
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """This moment first, symbol by symbol; then the others, the oldest first."""
+        current = scene.current(selection)
+        unit = _unit(scene, selection)
+        found: dict[int | None, Written] = {}
+        moments: list[int | None] = [scene.step, *(step for step in self._moments(scene) if step != scene.step)]
+        for number, step in enumerate(moments):
+            at = scene if step == scene.step else scene.at(int(step or 0))
+            for found[step] in self._written(at, current, unit):
+                yield Draft(lambda: self._picture(scene, selection, current, unit, found, final=False))
+            if len(moments) > 1:
+                yield Progress(done=number + 1, total=len(moments), note="moments of the training")
+            yield self._picture(scene, selection, current, unit, found, final=number + 1 == len(moments))
+
+    def _moments(self, scene: Scene) -> list[int]:
+        """Snapshots from the first to the last, closer together early on, where more is learnt."""
+        steps = scene.steps
+        if not steps or scene.step is None:
+            return []
+        wanted = np.geomspace(1, 1 + steps[-1] - steps[0], self.count) - 1 + steps[0]
+        near = [min(steps, key=lambda step: abs(step - one)) for one in wanted]
+        return sorted(set(near))
+
+    def _written(self, scene: Scene, current: Current, unit: Key | None) -> Iterator[Written]:
+        """What a moment writes; the whole at once where it was written before."""
+        name, kind = token_input(scene) or ("", texts.kind(scene))
+        whole = [int(number) for number in named(current.x)[name][0].reshape(-1).tolist()]
+        first = kind.encode(self.prime)[0].tolist() if self.prime else whole if current.index is None else whole[: self.begin]
+        window = max(int(kind.length or len(whole)), 1)
+        size = scene.reading.width(scene.scores(current.x)) if not scene.classes else len(scene.classes)
+        ends = frozenset(number for number in range(size) if role(kind, number) == "end") if kind.vocabulary else frozenset()
+        layer = unit.name if unit is not None else ""
+        key = f"writes/{scene.step}/{scene.edits!r}/{first}/{self.temperature}/{self.length}/{self.seed}/{layer}"
+        memory = scene.keep("writes", _Kept) if scene.step in scene.steps else scene.once("writes", _Kept)
+        if key in memory.texts:
+            yield memory.texts[key]
+            return
+        text: Written | None = None
+        for text in writing(
+            scene, current.x, name, tuple(first), length=self.length, window=window, temperature=self.temperature, seed=self.seed,
+            layer=layer, ends=ends,
+        ):
+            yield text
+        if text is not None:
+            memory.put(key, text)
+
+    def _picture(
+        self, scene: Scene, selection: Selection, current: Current, unit: Key | None, found: dict[int | None, Written], *, final: bool,
+    ) -> Picture:
+        own = found[scene.step]
+        kind = texts.kind(scene)
+        chosen = self._chosen(selection, own)
+        marks: list[Node] = [self._text(scene, own, unit)]
+        if chosen is not None:
+            marks.append(_bars(scene, own.places[chosen], f"What could have stood at place {len(own.begin) + chosen}", self.temperature))
+        moments = sorted((step for step in found if step is not None), key=int)
+        if len(moments) > 1:
+            marks.append(Group(children=tuple(self._sample(scene, found[step], unit, step) for step in moments), direction="grid"))
+        before = kind.separator.join(kind.token(number) for number in own.begin[-40:]).strip()
+        caption = f"{len(own.places)} symbols that the network wrote behind “{before or '␣'}” at temperature {self.temperature:g}."
+        if unit is not None:
+            caption += f" Blue where unit {unit.number} of {unit.name} is positive when the symbol is decided, orange where it is negative."
+        elif own.places:
+            chances = np.array([place.chance for place in own.places])
+            mean = percent(float(np.exp(np.log(chances.clip(1e-300)).mean())))
+            caption += f" The brighter, the likelier the network held it: {mean} in the geometric mean."
+        if len(moments) > 1:
+            caption += f" Below, what it wrote at {len(moments)} moments of its training, with the same luck."
+        note = "At some moments its scores are not numbers, so it writes nothing." if any(text.broken for text in found.values()) else ""
+        return self.picture(scene, selection, "What the network writes", Group(children=tuple(marks)), caption, note=note, final=final)
+
+    def _chosen(self, selection: Selection, own: Written) -> int | None:
+        """Which written place is looked into: the chosen token's, else the last."""
+        if not own.places:
+            return None
+        key = selection.one("token")
+        at = key.number - len(own.begin) if key is not None else -1
+        return at if 0 <= at < len(own.places) else len(own.places) - 1
+
+    def _text(self, scene: Scene, own: Written, unit: Key | None) -> Text:
+        kind = texts.kind(scene)
+        words = tuple(kind.token(place.token) for place in own.places)
+        values, limits = _values(own, unit)
+        under = tuple(
+            tuple(
+                Alternative(texts.visible(kind.token(number)), chance)
+                for number, chance in zip(place.tokens[:GUESSES], place.chances[:GUESSES], strict=True)
+            )
+            for place in own.places
+        )
+        return Text(
+            tokens=words, values=values, limits=limits, alternatives=under,
+            keys=tuple(number_key("token", len(own.begin) + k) for k in range(len(words))), characters=texts.single(words), title=_when(scene.step),
+        )
+
+    def _sample(self, scene: Scene, text: Written, unit: Key | None, step: int) -> Text:
+        kind = texts.kind(scene)
+        words = tuple(kind.token(place.token) for place in text.places)
+        values, limits = _values(text, unit)
+        said = f"{_when(step)} (shown above)" if step == scene.step else _when(step)
+        return Text(tokens=words, values=values, limits=limits, characters=texts.single(words), title=said)
+
+
+class _Kept:
+    """Texts that were written before, the newest few."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, Written] = {}
+
+    def put(self, key: str, text: Written) -> None:
+        """Keep one more; the oldest goes."""
+        self.texts[key] = text
+        while len(self.texts) > 120:
+            del self.texts[next(iter(self.texts))]
+
+
+def _unit(scene: Scene, selection: Selection) -> Key | None:
+    """The chosen unit, where its layer says something at every place."""
+    key = selection.one("unit")
+    if key is None or key.name not in told(scene) or scene.layers[key.name].loop:
+        return None
+    if key.number >= scene.layers[key.name].units:
+        raise UsageError(f"{key.name} has units 0 to {scene.layers[key.name].units - 1}, got {key.number}")
+    return key
+
+
+def _values(text: Written, unit: Key | None) -> tuple[np.ndarray, Limits]:
+    """A value for each symbol that was written."""
+    if unit is not None:
+        values = np.array([float(place.units[unit.number]) if place.units is not None else math.nan for place in text.places])
+        bounded = bool((np.abs(np.nan_to_num(values)) <= 1).all())
+        return values, symmetric(values, 1.0 if bounded else None)
+    values = np.array([place.chance for place in text.places])
+    return values, magnitude(values, 0.0, 1.0, "probability", unit="probability")
+
+
+def _bars(scene: Scene, place: Place, title: str, temperature: float) -> Bars:
+    """The likeliest symbols at a place: how likely each was to be drawn, and as a tick how likely the network itself held it."""
+    labels = tuple(answers.token(scene, number) for number in place.tokens)
+    drawn = np.array(place.drawn)
+    strong = place.tokens.index(place.token) if place.token in place.tokens else None
+    return Bars(
+        values=drawn, labels=labels, reference=None if temperature == 1 else np.array(place.chances), strong=strong,
+        limits=magnitude(drawn, 0.0, 1.0, "probability"), unit="probability", horizontal=False, title=title,
+        caption="" if temperature == 1 else f"Bars: at temperature {temperature:g}; ticks: the network's own probabilities.",
+    )
+
+
+def _when(step: int | None) -> str:
+    return "now" if step is None else f"step {step:,}"
