@@ -27,6 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
     "levels": {"layer": "reads.l0"}, "matches": {"layer": "reads.l0", "example": 2, "span": "3:5", "threshold": 0.05},
     "gates": {"layer": "reads.l0", "example": 3},
     "parts": {"layer": "0", "example": 2, "groups": 2},
+    "serving": {"count": 4, "examples": 16}, "needed": {"examples": 8}, "shared": {"a": "example:0-9"},
     "projection": {"layer": "0+3"}, "units": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
     "attention": {"example": 3}, "lens": {"example": 2}, "translators": {"texts": 8, "batch": 2, "steps": 3, "seconds": 3600.0},
@@ -38,7 +39,7 @@ OF_TEXTS = (
     "patching", "properties", "saturation", "translators",
 )
 """Those that look at texts."""
-OF_TWO = ("matching", "similarity")
+OF_TWO = ("differences", "matching", "similarity")
 """Those that look at a second network: the run at its first step."""
 OF_RUNS = ("influence", "margins", "projection", "units")
 """Those of a training, which a model alone does not have or which another value comes from."""

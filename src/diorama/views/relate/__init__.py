@@ -16,6 +16,11 @@ ROOM = Room(
         Place("springs", columns=6, rows=6),
         Place("matrix", columns=6, rows=6),
         Place("parts", columns=12, rows=9),
+        Place("mixing", columns=6, rows=6),
+        Place("serving", columns=6, rows=6),
+        Place("needed", columns=12, rows=6),
+        Place("shared", columns=12, rows=6),
+        Place("differences", columns=12, rows=6),
     ),
     input=(
         Place("communities", columns=12, rows=9),

@@ -1,0 +1,161 @@
+"""Which classes lie among one another in each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from ...core.knobs import knob
+from ...data import nesting
+from ...data.kinds import Tokens
+from ...methods.cost import Cost
+from ...model.directions import finite
+from ...model.layers import Layer, by_unit
+from ...scene import Scene
+from ...scene.sets import classes_of
+from ..columns import columns
+from ..derivation import Derivation, Plain, Stage
+
+Floats = NDArray[np.float64]
+INPUT = "input"
+SIDE = 8
+"""Of larger maps and longer sequences, neighbouring places count together, down to so many a side."""
+FOLLOWED = 64
+"""So many pairs of classes are followed through all layers: those that are mixed most at the end."""
+ARRAYS = {"pairs": "i", "mixed": "f", "confused": "f"}
+
+
+class Mixing(Derivation):
+    """Which pairs of classes lie among one another, layer by layer: of an example's nearest of both, the share of the other class.
+
+    *Meaning* ``mixed`` is 0 where two classes lie apart and 0.5 where they are fully mixed, whatever their sizes. ``confused`` is the
+    share of both that is answered as the other. ``pairs`` are classes by number, those first that are mixed most in the last layer.
+    *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs,); ``layers`` by name, the input before them where it is numbers.
+    *Cost* one forward pass an example.
+    *Source* the neighbourhood hit of Paulovich et al. 2008, for two classes at a time and of equal weight.
+    """
+
+    near: int = knob(5, "So many nearest examples count.", low=1, high=50)
+    layers: int = knob(10, "So many layers at most.", low=2, high=24)
+
+    def fits(self, scene: Scene) -> str | None:
+        """A classifier, and two classes with two examples each."""
+        return scene.missing or unclassed(scene)
+
+    def cost(self, scene: Scene) -> Cost:
+        """One pass an example."""
+        return Cost(len(scene.live))
+
+    def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
+        """The last layer first, since it tells which pairs are followed; then all."""
+        table = columns(scene.layers, most=self.layers)
+        rows = whole_rows(scene, table)
+        names = list(rows)
+        classes = np.asarray(classes_of(scene))
+        present = [int(k) for k in np.unique(classes) if k >= 0 and (classes == k).sum() > 1]
+        pairs = [(a, b) for i, a in enumerate(present) for b in present[i + 1 :]]
+        end = among(rows[names[-1]], classes, pairs, self.near)
+        order = np.argsort(-end, kind="stable")[:FOLLOWED]
+        pairs = [pairs[k] for k in order]
+        mixed = np.stack([among(rows[name], classes, pairs, self.near) for name in names])
+        answers = scene.predictions().numpy()
+        confused = np.array([
+            ((answers[classes == a] == b).mean() + (answers[classes == b] == a).mean()) / 2 for a, b in pairs
+        ])
+        yield Stage({"layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused})
+
+    def check(self, scene: Scene, value: Plain) -> None:
+        """A number for each layer and pair."""
+        if not isinstance(value, dict) or set(value) != {"layers", *ARRAYS}:
+            raise ValueError("layers, pairs and numbers are wanted")
+        names = [INPUT, *(one.name for one in columns(scene.layers, most=self.layers))]
+        if value["layers"] not in (names, names[1:]):
+            raise ValueError("the network's layers are wanted")
+        count = len(value["pairs"]) if isinstance(value["pairs"], np.ndarray) else 0
+        shapes = {"pairs": (count, 2), "mixed": (len(value["layers"]), count), "confused": (count,)}
+        for name, kind in ARRAYS.items():
+            array = value[name]
+            if not isinstance(array, np.ndarray) or array.dtype.kind != kind or array.shape != shapes[name]:
+                raise ValueError(f"{name} of another shape")
+        if not count or value["pairs"].min() < 0 or value["pairs"].max() >= len(scene.classes):
+            raise ValueError("pairs of classes are wanted")
+
+
+def unclassed(scene: Scene) -> str | None:
+    """Why classes cannot be told apart; None where they can: a classifier, and two classes with two examples each."""
+    classes = classes_of(scene) if scene.kinds and scene.missing is None else None
+    if classes is None or classes.ndim != 1 or scene.live.y is None:
+        return "it compares classes, and wants a classifier with the true class of each example; pass y (or probe=(x, y))"
+    counts = np.bincount(classes[classes >= 0], minlength=1)
+    if (counts > 1).sum() < 2:
+        return "it compares classes, and wants at least two examples of each of two classes"
+    return None
+
+
+def whole_rows(scene: Scene, layers: list[Layer]) -> dict[str, Floats]:
+    """What layers say of each live example with its places, (n, numbers) by name; before them the input, where it is numbers."""
+    found: dict[str, list[Tensor]] = {one.name: [] for one in layers}
+    for _, x in scene.batches():
+        kept = scene.look(x, found, reduce=lambda name, tensor: _pooled(by_unit(scene.layers[name], tensor)).cpu())[1]
+        for name, part in kept.items():
+            found[name].append(part)
+    rows = {name: finite(torch.cat(parts).double().numpy()) for name, parts in found.items()}
+    x = scene.live.x
+    if isinstance(x, Tensor) and not isinstance(scene.kind, Tokens) and nesting.size(x) == len(scene.live):
+        own = torch.view_as_real(x).flatten(2) if x.is_complex() else x
+        return {INPUT: finite(own.flatten(1).double().numpy()), **rows}
+    return rows
+
+
+def _pooled(values: Tensor) -> Tensor:
+    """A layer's answers (n, units, places…) as rows, of large maps the means of neighbouring places."""
+    values = values.float()
+    if values.ndim == 4 and max(values.shape[2:]) > SIDE:
+        values = F.adaptive_avg_pool2d(values, tuple(min(side, SIDE) for side in values.shape[2:]))
+    elif values.ndim == 3 and values.shape[2] > SIDE * SIDE:
+        values = F.adaptive_avg_pool1d(values, SIDE * SIDE)
+    elif values.ndim > 4:
+        values = values.flatten(2).mean(2)
+    return values.flatten(1)
+
+
+def among(rows: Floats, classes: NDArray[np.int64], pairs: list[tuple[int, int]], near: int) -> Floats:
+    """For each pair of classes the share of the other class among the nearest of both, each class of equal weight."""
+    size = float(np.abs(rows).max(initial=0.0)) or 1.0
+    rows = rows / size
+    squares = (rows**2).sum(1)
+    apart = squares[:, None] + squares[None] - 2 * rows @ rows.T
+    np.fill_diagonal(apart, np.inf)
+    found = np.zeros(len(pairs))
+    for number, (a, b) in enumerate(pairs):
+        both = np.flatnonzero((classes == a) | (classes == b))
+        second = classes[both] == b
+        beside = np.argsort(apart[np.ix_(both, both)], 1, kind="stable")[:, : min(near, len(both) - 1)]
+        other = (second[beside] != second[:, None]).sum(1)
+        # A class of more examples is met more often by chance: each neighbour counts by one over its class, which lacks the example itself.
+        sizes = np.array([(~second).sum(), second.sum()], float)
+        own, against = sizes[second.astype(int)] - 1, sizes[1 - second.astype(int)]
+        share = (other / against) / (other / against + (beside.shape[1] - other) / own)
+        found[number] = (share[second].mean() + share[~second].mean()) / 2
+    return found
+
+
+def started(mixed: Floats) -> int | None:
+    """The layer at which a pair that lay apart begins to mix, from its numbers layer by layer; None where it never lay apart, or does not mix.
+
+    *Meaning* after the layer where it lies apart most, the first beyond half of the way to where it ends.
+    """
+    lowest = int(len(mixed) - 1 - np.argmin(mixed[::-1]))
+    low, last = float(mixed[lowest]), float(mixed[-1])
+    if last - low < RISE:
+        return None
+    return next(k for k in range(lowest + 1, len(mixed)) if mixed[k] > (low + last) / 2)
+
+
+RISE = 0.1
+"""A pair that is mixed more by so much has begun to mix."""

@@ -1,0 +1,218 @@
+"""What some examples have that others of their classes lack."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import NotApplicable
+from ...core.knobs import build, knob
+from ...core.selection import Key
+from ...data.kinds import Image, Table, Tokens
+from ...data.nesting import first
+from ...methods.cost import Cost
+from ...model.directions import finite
+from ...scene import Scene
+from ...scene.directions import codes, default_layer
+from ...scene.input import pictured
+from ...scene.sets import classes_of, members
+from ..derivation import Derivation, Plain, Stage
+from .serving import area
+
+Floats = NDArray[np.float64]
+FEWEST = 4
+"""Of fewer examples nothing can be said to be shared."""
+SHUFFLES = 199
+WORDS = 200
+"""Of a text, so many of the most frequent tokens are looked for."""
+CHANNELS = ("red", "green", "blue")
+ARRAYS = {"inside": "i", "rest": "i"}
+NUMBERS = ("effects", "chances", "gaps")
+
+
+class Shared(Derivation):
+    """What some examples share that others of the same classes lack: properties of the inputs, and units of a layer.
+
+    *Meaning* by itself, the examples that are misread, else the tenth with the largest losses, against all others of their classes. An
+    effect is how well a property tells them apart: 1 where all of them have more of it than any other, −1 less, 0 by chance
+    (the rank-biserial correlation); classes are made alike first, so that what only tells classes apart does not count.
+    ``chances`` is how often the largest of all effects is as large when who is in is shuffled within the classes: small numbers are no chance.
+    ``gaps`` is how far the means lie apart, in standard deviations of the others.
+    *Shapes* ``inside`` and ``rest`` are numbers of examples; of ``inputs`` a number a property, by ``names``, of ``units`` a number a unit
+    of ``layer``.
+    *Cost* one forward pass an example.
+    *Source* Kerby 2014 (rank-biserial correlation); Westfall & Young 1993 (the largest of all effects, shuffled).
+    """
+
+    a: str = knob("", "The examples, as keys with + between; by themselves those that are misread.")
+    layer: str | None = knob(None, "The layer whose units are compared; by itself the last before the answer.", kind="layer")
+
+    @classmethod
+    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Self:
+        """A layer that was not named is, as it belongs to the key."""
+        made: Self = build(cls, options)
+        return made if made.layer or scene.missing is not None else dataclasses.replace(made, layer=default_layer(scene).name)
+
+    def fits(self, scene: Scene) -> str | None:
+        """Some examples, and others beside them."""
+        return scene.missing or unshared(scene)
+
+    def cost(self, scene: Scene) -> Cost:
+        """A pass an example."""
+        return Cost(len(scene.live))
+
+    def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
+        """All at once."""
+        inside, rest, how = self._sets(scene)
+        both = np.concatenate([inside, rest])
+        own = np.arange(len(both)) < len(inside)
+        classes = classes_of(scene)
+        groups = np.zeros(len(both), np.int64) if classes is None or classes.ndim != 1 else np.asarray(classes)[both]
+        names, columns = properties(scene, both)
+        rows = codes(scene, self.layer or default_layer(scene).name)[both]
+        yield Stage({
+            "inside": inside, "rest": rest, "how": how, "names": names, "layer": self.layer,
+            "inputs": dict(zip(NUMBERS, effective(columns, own, groups), strict=True)),
+            "units": dict(zip(NUMBERS, effective(rows, own, groups), strict=True)),
+        })
+
+    def _sets(self, scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+        """Who is in, the others of their classes, and how they were chosen."""
+        count = len(scene.live)
+        if self.a:
+            inside, how = members(scene, [Key.parse(text) for text in self.a.split("+")]), "chosen"
+            if len(inside) < FEWEST:
+                raise NotApplicable(f"of {len(inside)} examples nothing can be said to be shared; choose at least {FEWEST}")
+        else:
+            inside, how = _misread(scene)
+        outside = np.setdiff1d(np.arange(count), inside)
+        classes = classes_of(scene)
+        if classes is not None and classes.ndim == 1:
+            same = outside[np.isin(np.asarray(classes)[outside], np.asarray(classes)[inside])]
+            outside = same if len(same) >= 2 else outside
+        if len(outside) < 2:
+            raise NotApplicable("all examples are chosen, so there is nothing to compare them with; choose a part of them")
+        return inside, outside, how
+
+    def check(self, scene: Scene, value: Plain) -> None:
+        """Numbers of examples, and a number for each property and unit."""
+        if not isinstance(value, dict) or set(value) != {"how", "names", "layer", "inputs", "units", *ARRAYS}:
+            raise ValueError("examples and effects are wanted")
+        if value["layer"] != self.layer or value["how"] not in ("chosen", "misread", "hardest"):
+            raise ValueError("the layer is wanted")
+        if not isinstance(value["names"], list) or any(not isinstance(name, str) for name in value["names"]):
+            raise ValueError("names are wanted")
+        for part, count in (("inputs", len(value["names"])), ("units", scene.layers[self.layer or ""].units)):
+            told = value[part]
+            if not isinstance(told, dict) or set(told) != set(NUMBERS) or any(
+                not isinstance(told[name], np.ndarray) or told[name].dtype != np.float64 or told[name].shape != (count,) for name in NUMBERS
+            ):
+                raise ValueError("a number for each property and unit is wanted")
+        for name, kind in ARRAYS.items():
+            if not isinstance(value[name], np.ndarray) or value[name].dtype.kind != kind or value[name].ndim != 1:
+                raise ValueError("numbers of examples are wanted")
+        for name in ("inside", "rest"):
+            if not len(value[name]) or value[name].min() < 0 or value[name].max() >= len(scene.live):
+                raise ValueError("numbers of examples are wanted")
+
+
+def unshared(scene: Scene) -> str | None:
+    """Why nothing can be said to be shared; None where it can."""
+    if not scene.kinds or len(scene.live) < 2 * FEWEST:
+        return f"it compares some examples with others, and wants at least {2 * FEWEST}; pass x to Scene or probe= to watch"
+    try:
+        default_layer(scene)
+    except NotApplicable as error:
+        return str(error)
+    if scene.answers().losses is None:
+        return "it asks what is misread, and wants a known task and the truth of each example; pass y (or probe=(x, y)) and task="
+    return None
+
+
+def _misread(scene: Scene) -> tuple[NDArray[np.int64], str]:
+    """The examples that are answered wrongly; where they are too few or too many, the tenth with the largest losses."""
+    found = scene.answers()
+    if found.right is not None and found.right.ndim == 1:
+        wrong = np.flatnonzero(found.right.numpy() < 0.5)
+        if FEWEST <= len(wrong) <= len(scene.live) - FEWEST:
+            return wrong, "misread"
+    losses = np.nan_to_num(scene.losses().double().numpy(), nan=-np.inf, posinf=np.finfo(float).max)
+    count = max(FEWEST, len(losses) // 10)
+    return np.sort(np.argsort(-losses, kind="stable")[:count]), "hardest"
+
+
+def properties(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Floats]:
+    """What can be said of inputs without a network, and by what name: (examples, properties)."""
+    numbers = [int(k) for k in which]
+    kind = scene.kind
+    if isinstance(kind, Image):
+        return _of_pictures(np.asarray(pictured(scene.live, numbers), np.float64))
+    if isinstance(kind, dict):
+        return [], np.zeros((len(which), 0))
+    x = first(scene.live.x)[torch.from_numpy(which)]
+    if isinstance(kind, Tokens):
+        return _of_texts(kind, x)
+    if isinstance(kind, Table) and kind.columns:
+        rows = np.asarray(kind.decode(x), np.float64).reshape(len(x), -1)
+        return [str(name) for name in kind.columns], finite(rows)
+    rows = finite((x.abs() if x.is_complex() else x).double().reshape(len(x), -1).numpy())
+    return ["mean", "spread", "largest", "smallest"], np.stack([rows.mean(1), rows.std(1), rows.max(1), rows.min(1)], 1)
+
+
+def _of_pictures(pixels: NDArray[Any]) -> tuple[list[str], Floats]:
+    """Brightness, contrast, colour, and how bright each ninth of the picture is."""
+    grey = pixels if pixels.ndim == 3 else pixels.mean(-1)
+    names, columns = ["brightness", "contrast"], [grey.mean((1, 2)), grey.std((1, 2))]
+    if pixels.ndim == 4:
+        names += [f"how {name}" for name in CHANNELS]
+        columns += [pixels[..., k].mean((1, 2)) - columns[0] for k in range(3)]
+    for row, down in zip(np.array_split(np.arange(grey.shape[1]), 3), ("top", "middle", "bottom"), strict=True):
+        for column, over in zip(np.array_split(np.arange(grey.shape[2]), 3), ("left", "centre", "right"), strict=True):
+            if len(row) and len(column):
+                names.append(f"brightness {down} {over}")
+                columns.append(grey[:, row][:, :, column].mean((1, 2)))
+    return names, np.stack(columns, 1)
+
+
+def _of_texts(kind: Tokens, x: Tensor) -> tuple[list[str], Floats]:
+    """How often each of the most frequent tokens stands in a text, and how many different ones there are."""
+    rows = x.reshape(len(x), -1).long().numpy()
+    tokens, counts = np.unique(rows, return_counts=True)
+    tokens = tokens[np.argsort(-counts, kind="stable")[:WORDS]]
+    named = [kind.vocabulary[int(k)] if kind.vocabulary and 0 <= int(k) < len(kind.vocabulary) else str(int(k)) for k in tokens]
+    columns = [(rows == token).sum(1) for token in tokens] + [np.array([len(np.unique(row)) for row in rows])]
+    return [*(f"“{name}”" for name in named), "different tokens"], np.stack(columns, 1).astype(np.float64)
+
+
+def effective(rows: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    """How well each column tells some rows from the others, how often chance does as well with its best column, and how far means lie apart."""
+    if not rows.shape[1]:
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    alike = rows.copy()
+    for group in np.unique(groups):
+        inside = groups == group
+        alike[inside] -= alike[inside].mean(0)
+    # What is left of a column that does not vary is rounding.
+    alike[:, np.abs(alike).max(0) <= 1e-9 * np.abs(rows).max(0, initial=0)] = 0
+    effects = 2 * area(alike, own) - 1
+    from scipy.stats import rankdata
+
+    ranks, inside = rankdata(alike, axis=0), int(own.sum())
+    dice, best = np.random.default_rng(0), np.zeros(SHUFFLES)
+    for k in range(SHUFFLES):
+        shuffled = own.copy()
+        for group in np.unique(groups):
+            where = np.flatnonzero(groups == group)
+            shuffled[where] = own[where[dice.permutation(len(where))]]
+        areas = (ranks[shuffled].sum(0) - inside * (inside + 1) / 2) / (inside * (len(own) - inside))
+        best[k] = np.abs(2 * areas - 1).max()
+    chances: Floats = (1 + (best[None] >= np.abs(effects)[:, None] - 1e-12).sum(1)) / (SHUFFLES + 1)
+    spread = alike[~own].std(0)
+    gaps: Floats = np.where(spread > 0, (alike[own].mean(0) - alike[~own].mean(0)) / np.where(spread > 0, spread, 1.0), 0.0)
+    return effects, chances, gaps

@@ -1,0 +1,150 @@
+"""Where two networks differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...core.colour import magnitude
+from ...core.knobs import knob
+from ...core.marks import Bars, Column, Group, Node, Table
+from ...core.picture import Check, Draft, Picture, Progress
+from ...core.selection import Selection, layer_key, number_key
+from ...derive.derivations.differences import beside, uncompared
+from ...model.outputs import CLASSES
+from ...scene import Scene
+from ...scene.sets import classes_of, named
+from .. import inputs
+from ..view import View
+
+HALF = 0.5
+"""A layer whose weights carry so much of the difference is said to hold it."""
+
+
+class Differences(View):
+    """Where two networks differ: on which examples, of which classes, and in which layer.
+
+    *Meaning* each bar is how far this network's answers move when one layer has the other's weights, the last one how far
+    the other network's answers lie: a layer whose bar is as long holds the difference. Beside it how alike both place the examples,
+    layer by layer (CKA): where it falls, they begin to read the examples differently. The other network is the one that is compared with,
+    by itself this run at its first snapshot.
+    *Units* half the sum of the differences of probabilities: 0 the same, 1 nothing in common; else the distance of the numbers.
+    *Error* layers of separately trained networks count their units otherwise, so that the other's weights do not fit among them: then
+    every bar is long, and the likeness tells where they part.
+    *Cost* a pass an example in each network, and one for each layer.
+    *Source* Kornblith et al. 2019; Zhang, Bengio & Singer 2019.
+    """
+
+    title = "Where two differ"
+    question = "Where do two models differ?"
+    family = "relationships"
+    papers = ("Kornblith et al. 2019, arXiv:1905.00414", "Zhang, Bengio & Singer 2019, arXiv:1902.01996")
+    rows = ("D4",)
+
+    count: int = knob(10, "So many examples and classes.", low=1, high=100)
+    layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """Two networks."""
+        return uncompared(scene)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """The answers and likenesses, then the layers one by one."""
+        for stage in scene.derive("differences", layers=self.layers).stream():
+            if stage.final:
+                yield self._picture(scene, selection, stage.value, final=True)
+            else:
+                yield stage.progress
+                yield Draft(lambda value=stage.value: self._picture(scene, selection, value, final=False))  # type: ignore[misc]
+
+    def _picture(self, scene: Scene, selection: Selection, value: dict[str, Any], *, final: bool) -> Picture:
+        other = beside(scene)
+        assert other is not None
+        name = other.name if scene.other is not None else f"step {other.step}"
+        names, answers = value["layers"], value["answers"]
+        whole = float(np.nanmean(answers)) if np.isfinite(answers).any() else float("nan")
+        marks: list[Node] = []
+        there = np.flatnonzero(np.isfinite(value["swapped"]))
+        if len(there):
+            bars = np.r_[value["swapped"][there], whole]
+            weights = tuple(f"weights differ by {value['weights'][k]:.0%}" if np.isfinite(value["weights"][k]) else "" for k in there)
+            marks.append(Bars(
+                title=f"How far answers move with the weights of {name} in one layer", values=bars, limits=magnitude(bars, 0.0),
+                labels=(*(names[k] for k in there), f"all of {name}"), keys=(*(layer_key(names[k]) for k in there), ""), notes=(*weights, ""),
+                strong=len(there),
+            ))
+        known = np.flatnonzero(np.isfinite(value["alike"]))
+        if len(known):
+            marks.append(Bars(
+                title="How alike both place the examples (CKA)", values=value["alike"][known], limits=magnitude(value["alike"], 0.0, 1.0),
+                labels=tuple(names[k] for k in known), keys=tuple(layer_key(names[k]) for k in known),
+            ))
+        marks += self._by_class(scene, answers)
+        marks.append(self._table(scene, other, name, answers))
+        check = Check(
+            name="apart", value=whole, good=whole < 0.05,
+            sentence="How far the answers of both lie apart over all examples: 0 where they are the same.",
+        )
+        return self.picture(
+            scene, selection, f"Where it differs from {name}", Group(children=tuple(marks), direction="row"),
+            self._said(scene, name, value, whole), checks=(check,) if np.isfinite(whole) else (), final=final,
+        )
+
+    def _said(self, scene: Scene, name: str, value: dict[str, Any], whole: float) -> str:
+        names, swapped, alike = value["layers"], value["swapped"], value["alike"]
+        if not np.isfinite(whole):
+            return f"The answers of both are not numbers, so how far they lie apart from those of {name} cannot be told."
+        if not whole > 1e-6:
+            return f"Both answer the same to all {len(value['answers'])} examples."
+        apart = f"by {whole:.0%} of their probability" if scene.task in CLASSES else f"by {whole:.2g}"
+        said = f"The answers differ from those of {name} {apart} on average."
+        moved = np.flatnonzero(np.isfinite(swapped))
+        if len(moved):
+            k = int(moved[swapped[moved].argmax()])
+            if swapped[k] < HALF * whole:
+                said += f" No layer alone holds the difference: {names[k]}, with the other's weights, moves them by {swapped[k] / whole:.0%} of that."
+            elif (swapped[moved] >= HALF * whole).sum() == 1:
+                said += f" {names[k]} holds it: with the other's weights there alone, they move by {swapped[k] / whole:.0%} of that."
+            else:
+                count = int((swapped[moved] >= HALF * whole).sum())
+                said += f" {count} layers move them by half of that or more with the other's weights, most {names[k]} ({swapped[k] / whole:.0%})."
+        known = np.flatnonzero(np.isfinite(alike))
+        if len(known) > 1:
+            falls = np.diff(alike[known])
+            if falls.min() < -0.05:
+                k = int(falls.argmin())
+                before, there = (float(alike[known[n]]) for n in (k, k + 1))
+                said += f" What they make of the examples parts most at {names[known[k + 1]]} (CKA {before:.2f} before, {there:.2f} there)."
+        return said
+
+    def _by_class(self, scene: Scene, answers: np.ndarray) -> list[Node]:
+        """Of which classes the answers differ most."""
+        classes = classes_of(scene)
+        if classes is None or classes.ndim != 1:
+            return []
+        classes = np.asarray(classes)
+        present = [int(k) for k in np.unique(classes) if k >= 0]
+        means = np.array([float(np.nanmean(answers[classes == k])) if np.isfinite(answers[classes == k]).any() else 0.0 for k in present])
+        order = np.argsort(-means, kind="stable")[: self.count]
+        if not len(order):
+            return []
+        return [Bars(
+            title="By class", values=means[order], limits=magnitude(means, 0.0), labels=tuple(named(scene, present[k]) for k in order),
+            keys=tuple(number_key("class", present[k]) for k in order),
+        )]
+
+    def _table(self, scene: Scene, other: Scene, name: str, answers: np.ndarray) -> Table:
+        """The examples on which the answers differ most."""
+        which = [int(k) for k in np.argsort(-np.nan_to_num(answers), kind="stable")[: self.count]]
+        columns = [inputs.column(scene, which, scene.live)]
+        if scene.task == "classification":
+            both = scene.predictions().numpy(), other.on(scene.live).predictions().numpy()
+            columns += [
+                Column(name=title, kind="text", texts=tuple(named(scene, int(part[k])) for k in which))
+                for title, part in (("here", both[0]), (name, both[1])) if part.ndim == 1
+            ]
+        columns.append(Column(name="apart", numbers=np.nan_to_num(answers[which])))
+        return Table(title="Where they differ most", columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in which))

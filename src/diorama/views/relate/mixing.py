@@ -1,0 +1,97 @@
+"""Which classes the network mixes, and where it starts to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...core.colour import magnitude
+from ...core.knobs import knob
+from ...core.marks import Heatmap
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, layer_key, number_key
+from ...derive.derivations.mixing import INPUT, RISE, started, unclassed
+from ...scene import Scene
+from ...scene.sets import named
+from ..view import View
+
+MIXED = 0.1
+"""From this share of neighbours of the other class on, two classes are said to be mixed."""
+
+
+class Mixing(View):
+    """The pairs of classes that lie among one another, layer by layer, and the layer at which they start to.
+
+    *Meaning* of an example's nearest of both classes, the share of the other class: 0 where the two lie apart, 0.5 where they are
+    fully mixed. A pair that lay apart and mixes again behind has a mark (●) where that starts: look there for what is lost. A pair that
+    is mixed all along was never told apart: look at the examples. Choose a class, and its pairs stay.
+    *Units* shares, both classes of equal weight.
+    *Cost* one forward pass an example.
+    *Source* Paulovich et al. 2008 (neighbourhood hit); Rauber et al. 2017.
+    """
+
+    title = "Mixed classes"
+    question = "Which classes does the network mix, and where does it start to?"
+    family = "relationships"
+    papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
+    rows = ("D4",)
+    follows = ("class",)
+
+    count: int = knob(12, "So many pairs at most: those that are mixed most in the last layer.", low=1, high=64, main=True)
+    near: int = knob(5, "So many nearest examples count.", low=1, high=50)
+    layers: int = knob(10, "So many layers at most.", low=2, high=24)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """A classifier with known classes."""
+        return unclassed(scene)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture."""
+        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        value = scene.derive("mixing", near=self.near, layers=self.layers).value
+        pairs, mixed, confused = value["pairs"], value["mixed"], value["confused"]
+        wanted = {key.number for key in selection.all("class")}
+        shown = [k for k in range(len(pairs)) if not wanted or wanted & set(pairs[k].tolist())][: self.count]
+        shown = shown or list(range(min(len(pairs), self.count)))
+        names = value["layers"]
+        starts = [started(mixed[:, k]) for k in shown]
+        texts = []
+        for k, start in zip(shown, starts, strict=True):
+            texts += [f"{'● ' if column == start else ''}{mixed[column, k]:.2f}" for column in range(len(names))]
+        labels = tuple(f"{named(scene, int(a))} | {named(scene, int(b))}" for a, b in pairs[shown])
+        mark = Heatmap(
+            values=mixed[:, shown].T.astype(np.float32), limits=magnitude(mixed, 0.0, 0.5), row_labels=labels, column_labels=tuple(names),
+            row_keys=tuple(number_key("class", int(a)) for a, _ in pairs[shown]),
+            column_keys=tuple("" if name == INPUT else layer_key(name) for name in names), cell_texts=tuple(texts),
+            row_title="two classes", column_title="layer", size=22,
+        )
+        first = shown[0]
+        a, b = (named(scene, int(k)) for k in pairs[first])
+        last = float(mixed[-1, first])
+        share = float(confused[first])
+        if last < MIXED:
+            caption = f"No two classes are mixed: the nearest are {a} and {b}, of whose nearest in {names[-1]} {last:.0%} are of the other class."
+        else:
+            caption = (
+                f"{a} and {b} are mixed most: of the {self.near} nearest of each in {names[-1]}, {last:.0%} are of the other class (50 % is fully "
+                f"mixed), and {share:.0%} of both are answered as the other. {self._where(mixed[:, first], names, starts[0])}"
+            )
+        check = Check(
+            name="answered as the other", value=share, good=share < MIXED,
+            sentence=f"The share of {a} and {b} that is answered as the other of the two.",
+        )
+        less = len(pairs) - len(shown)
+        yield self.picture(
+            scene, selection, "Which classes are mixed, and from where on?", mark, caption, checks=(check,),
+            note=f"{less} other pairs are mixed less, or hold no chosen class." if less else "",
+        )
+
+    def _where(self, mixed: np.ndarray, names: list[str], start: int | None) -> str:
+        lowest = int(len(mixed) - 1 - np.argmin(mixed[::-1]))
+        if start is not None:
+            return f"They lie apart most in {names[lowest]} ({mixed[lowest]:.0%}) and start to mix at {names[start]}."
+        if float(mixed[0] - mixed[-1]) > RISE:
+            return f"The layers part them, but not to the end: {names[0]} mixes {mixed[0]:.0%}."
+        return f"No layer tells them apart: {names[0]} mixes them already ({mixed[0]:.0%})."

@@ -1,0 +1,130 @@
+"""Which layers the network can do without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...core.colour import symmetric
+from ...core.knobs import knob
+from ...core.marks import Bars, Column, Group, Node, Table
+from ...core.picture import Check, Draft, Picture, Progress
+from ...core.selection import Selection, layer_key
+from ...derive.derivations.needed import chosen_layers
+from ...derive.losses import unmeasured
+from ...scene import Scene
+from ..view import View
+
+CHEAP = 0.01
+"""Answers of which no more than this share change, or a loss that rises by no more than this share, cost nothing."""
+
+
+class Needed(View):
+    """What it costs to leave out each layer and each block, and to let it say the same to all: the cheapest is not needed.
+
+    *Meaning* left out, a layer hands on what it was given, which works where both are of one shape; held, it answers its mean over the
+    examples to each of them. A layer that can be left out changes nothing that matters; one that can be held tells nothing
+    that matters. Layers that can be lost one by one may be needed together.
+    *Units* the rise of the loss; shares of answers.
+    *Error* a mean that never occurs may mislead what comes after it: a large cost of holding says less than a small one.
+    *Cost* two passes an example for each layer, and a copy of the network.
+    *Source* Veit, Wilber & Belongie 2016; Morcos et al. 2018.
+    """
+
+    title = "What is not needed"
+    question = "Which layer is not needed?"
+    family = "relationships"
+    papers = ("Veit, Wilber & Belongie 2016, arXiv:1605.06431", "Morcos et al. 2018, arXiv:1803.06959")
+    rows = ("D4",)
+
+    examples: int = knob(128, "So many of the live examples.", low=2, high=512, main=True)
+    layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """A loss, and layers that learn."""
+        if (reason := unmeasured(scene)) is not None:
+            return reason
+        return None if chosen_layers(scene, 1) else "no layer of the network answers once for each example"
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """The layers that were left out so far."""
+        for stage in scene.derive("needed", examples=self.examples, layers=self.layers).stream():
+            if stage.final:
+                yield self._picture(scene, selection, stage.value, final=True)
+            else:
+                yield stage.progress
+                if np.isfinite(stage.value["passed"]).any() or np.isfinite(stage.value["held"]).any():
+                    yield Draft(lambda value=stage.value: self._picture(scene, selection, value, final=False))  # type: ignore[misc]
+
+    def _picture(self, scene: Scene, selection: Selection, value: dict[str, Any], *, final: bool) -> Picture:
+        names = value["layers"]
+        passed, held = value["passed"], value["held"]
+        known = np.r_[passed, held]
+        limits = symmetric(known, unit="loss")
+        marks: list[Node] = [
+            Bars(
+                values=part[there], labels=tuple(names[k] for k in there), keys=tuple(layer_key(names[k]) for k in there), limits=limits,
+                notes=tuple(_note(value, kind, int(k)) for k in there), unit="loss", title=title,
+            )
+            for kind, title, part in (("passed", "Left out", passed), ("held", "Held at its mean", held))
+            if len(there := np.flatnonzero(np.isfinite(part)))
+        ]
+        marks.append(Table(title="All layers", row_keys=tuple(map(layer_key, names)), columns=(
+            Column(name="layer", kind="text", texts=tuple(names)),
+            *(Column(name=title, kind="text", texts=tuple("cannot be" if np.isnan(x) else f"{x:+.2g}" for x in value[kind])) for kind, title in
+              (("passed", "left out"), ("held", "held"))),
+        )))
+        caption, share = self._said(value)
+        checks = (Check(
+            name="answers that change", value=share, good=share <= CHEAP,
+            sentence="The share of answers that change without the layer that is needed least.",
+        ),) if np.isfinite(share) else ()
+        return self.picture(
+            scene, selection, "Which layer is not needed?", Group(children=tuple(marks), direction="row"), caption, checks=checks, final=final,
+            note=self._noted(scene, value),
+        )
+
+    def _said(self, value: dict[str, Any]) -> tuple[str, float]:
+        """What is needed least, in words, and the share of answers that change without it."""
+        names, base = value["layers"], value["loss"]
+        if not np.isfinite(base):
+            return "The loss is not a number, so what a layer costs cannot be told.", float("nan")
+        ways = [(rise, kind, k) for kind in ("passed", "held") for k, rise in enumerate(value[kind]) if np.isfinite(rise)]
+        if not ways:
+            return "No layer can be left out, as its answer has another shape than what it is given, and none has a mean.", float("nan")
+        _, kind, k = min(ways, key=lambda one: (one[0], one[1]))
+        share = float(value[f"{kind}_changed"][k])
+        does = "left out" if kind == "passed" else "held at its mean"
+        rise = float(value[kind][k])
+        free = {names[k] for rise, kind, k in ways if _cheap(rise, float(value[f"{kind}_changed"][k]), base)}
+        dear = max(ways, key=lambda one: one[0])
+        said = f"{names[k]} is needed least: {does}, the loss of {base:.3g} changes by {rise:+.2g}"
+        said += f" and {share:.0%} of the answers change" if np.isfinite(share) else ""
+        if len(free) > 1:
+            said += f"; {len(free)} layers and blocks can each be lost like that"
+        if not free:
+            said += ", so every layer is needed"
+        if dear[0] > 0 and dear[2] != k:
+            said += f". {names[dear[2]]} is needed most ({dear[0]:+.2g} {'left out' if dear[1] == 'passed' else 'held at its mean'})"
+        return f"{said}.", share
+
+    def _noted(self, scene: Scene, value: dict[str, Any]) -> str:
+        count = len(chosen_layers(scene, 10_000))
+        shown = len(value["layers"])
+        said = [f"{shown} of {count} layers and blocks were tried."] if shown < count else []
+        stuck = int(np.isnan(value["passed"]).sum())
+        if stuck and stuck < shown:
+            said.append(f"{stuck} of {shown} cannot be left out: what they answer has another shape than what they are given.")
+        return " ".join(said)
+
+
+def _cheap(rise: float, changed: float, base: float) -> bool:
+    return changed <= CHEAP if np.isfinite(changed) else rise <= CHEAP * abs(base)
+
+
+def _note(value: dict[str, Any], kind: str, k: int) -> str:
+    share = float(value[f"{kind}_changed"][k])
+    return f"{share:.0%} change" if np.isfinite(share) else ""

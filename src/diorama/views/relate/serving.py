@@ -1,0 +1,107 @@
+"""Which units serve a class: what it loses without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...core.colour import symmetric
+from ...core.knobs import knob
+from ...core.marks import Bars, Column, Group, Table
+from ...core.picture import Check, Draft, Picture, Progress
+from ...core.selection import Selection, unit_key
+from ...derive.derivations.serving import unserved
+from ...scene import Scene
+from ...scene.sets import classes_of, named
+from ..view import View
+
+BARS = 12
+
+
+class Serving(View):
+    """The units that a class cannot do without, measured by silencing them one by one.
+
+    *Meaning* the bar is how much the class's loss rises when a unit is silenced, the tick what it costs the other classes: a unit
+    that serves this class has a long bar and a tick near zero; one whose tick is as far serves all. Choose a class. All units
+    are weighed to first order; those that are expected to cost most, and those that tell the class from the others best by themselves,
+    are silenced.
+    *Units* those of the loss (nats for a classifier).
+    *Error* units that stand in for one another cost nothing one by one. The check tells how well the first-order estimate ranks
+    what was then measured.
+    *Cost* a pass forward and back an example of the class; one pass an example for each silenced unit.
+    *Source* Morcos et al. 2018; Molchanov et al. 2017.
+    """
+
+    title = "Who serves this class"
+    question = "Which units serve this class?"
+    family = "relationships"
+    papers = ("Morcos et al. 2018, arXiv:1803.06959", "Molchanov et al. 2017, arXiv:1611.06440")
+    rows = ("D4",)
+    follows = ("class",)
+
+    count: int = knob(24, "So many units are silenced.", low=1, high=500, main=True)
+    examples: int = knob(256, "So many examples at most.", low=8, high=512)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """A classifier with known classes, and units between input and answer."""
+        return unserved(scene)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """The units that were silenced so far, the dearest first."""
+        key = selection.one("class")
+        classes = np.asarray(classes_of(scene))
+        number = key.number if key is not None else int(np.bincount(classes[classes >= 0]).argmax())
+        for stage in scene.derive("serving", of_class=number, count=self.count, examples=self.examples).stream():
+            if stage.final:
+                yield self._picture(scene, selection, number, stage.value, final=True)
+            else:
+                yield stage.progress
+                if stage.value is not None:
+                    yield Draft(lambda value=stage.value: self._picture(scene, selection, number, value, final=False))  # type: ignore[misc]
+
+    def _picture(self, scene: Scene, selection: Selection, number: int, value: dict[str, Any], *, final: bool) -> Picture:
+        name = named(scene, number)
+        layers = [value["layers"][k] for k in value["layer"]]
+        keys = tuple(unit_key(layer, int(unit)) for layer, unit in zip(layers, value["unit"], strict=True))
+        labels = tuple(f"{layer}/{unit}" for layer, unit in zip(layers, value["unit"], strict=True))
+        cost, others, lost = value["cost"], value["others"], value["lost"]
+        top = min(BARS, len(cost))
+        bars = Bars(
+            values=cost[:top], labels=labels[:top], keys=keys[:top], reference=others[:top], unit="loss",
+            limits=symmetric(np.r_[cost[:top], others[:top]]), title=f"What {name} loses without a unit, and the others (tick)",
+        )
+        table = Table(title="All that were silenced", row_keys=keys, columns=(
+            Column(name="unit", kind="text", texts=labels),
+            Column(name=f"cost for {name}", numbers=cost, signed=True, note="rise of the mean loss over its examples"),
+            Column(name="for the others", numbers=others, signed=True, note="rise of the mean loss over all other examples"),
+            Column(name="no longer right", numbers=np.nan_to_num(lost), signed=True, note=f"share of {name}, more or fewer"),
+            Column(name="tells it apart", numbers=value["area"], note="area under the curve of the unit alone: 0.5 by chance"),
+        ))
+        own = [k for k in range(len(cost)) if cost[k] > 2 * max(others[k], 0.0) and cost[k] > 0]
+        if own and cost[own[0]] > 0.01:
+            best = own[0]
+            caption = (
+                f"{labels[best]} serves {name} most: without it the loss over {name} rises by {cost[best]:.2g} and over the others by "
+                f"{others[best]:.2g}; {lost[best]:.0%} of {name} are lost. {len(own)} of {len(cost)} silenced units cost {name} more than "
+                "twice as much as the others."
+            )
+        else:
+            best = 0
+            caption = (
+                f"No single unit serves {name} alone: the dearest, {labels[best]}, costs {name} {cost[best]:.2g} and the others {others[best]:.2g}."
+            )
+        checks: tuple[Check, ...] = ()
+        if final and len(cost) > 3 and np.ptp(cost) > 0 and np.ptp(value["expected"]) > 0:
+            ranks = [np.argsort(np.argsort(part)) for part in (cost, value["expected"])]
+            alike = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+            checks = (Check(
+                name="estimate against measure", value=alike, good=alike > 0.5,
+                sentence="The rank correlation of what the silenced units were expected to cost, by which they were chosen, with what they cost.",
+            ),)
+        return self.picture(
+            scene, selection, f"Which units serve {name}?", Group(children=(bars, table), direction="row"), caption, checks=checks,
+            note=f"Of {value['of']:,} units {len(cost)} were silenced." if value["of"] > len(cost) else "", final=final,
+        )

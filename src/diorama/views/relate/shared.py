@@ -1,0 +1,151 @@
+"""What misread examples share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...core.colour import symmetric
+from ...core.knobs import knob
+from ...core.marks import Bars, Column, Group, Image, Node, Table
+from ...core.picture import Check, Picture, Progress
+from ...core.selection import Selection, number_key, unit_key
+from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared
+from ...scene import Scene
+from ...scene.input import pictured
+from ...scene.sets import classes_of, members, named
+from .. import inputs
+from ..view import View
+
+CHANCE = 0.05
+"""What chance does less often than this is no chance."""
+MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses"}
+
+
+class Shared(View):
+    """What misread examples have that others of the same classes lack: in the inputs themselves, and in what a layer says of them.
+
+    *Meaning* a bar is how well a property tells them apart: 1 where each of them has more of it than any other, −1 less, 0 as by
+    chance. Properties of pictures are brightness, contrast and colour, as a whole and by ninths; of tables the columns; of texts their tokens.
+    By itself the view takes all misread examples (else the tenth with the largest losses); choose some, and it takes those.
+    *Units* the rank-biserial correlation, classes made alike.
+    *Error* of many properties some differ by chance: the check says how often the best of all does as well when who is misread is shuffled.
+    *Cost* one forward pass an example.
+    *Source* Kerby 2014; Westfall & Young 1993.
+    """
+
+    title = "What they share"
+    question = "What do these misread examples share?"
+    family = "relationships"
+    papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
+    rows = ("D4",)
+    follows = ("layer", "example")
+
+    layer: str | None = knob(
+        None, "The layer whose units are compared; by itself the chosen one, else the last before the answer.", kind="layer", main=True,
+    )
+    count: int = knob(10, "So many properties, units and examples.", low=1, high=100)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """A truth, and examples enough."""
+        return unshared(scene)
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """One picture."""
+        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        chosen = members(scene, selection.all("example"))
+        # One or two chosen examples are what other views look at.
+        told = "+".join(number_key("example", int(k)) for k in chosen) if len(chosen) >= FEWEST else ""
+        key = selection.one("layer")
+        layer = self.layer or (key.name if key is not None and scene.layers.has(key.name) and scene.layers[key.name].each else None)
+        value = scene.derive("shared", a=told, layer=layer).value
+        marks: list[Node] = [*_means(scene, value)]
+        given, units = value["inputs"], value["units"]
+        # What tells all of them apart is ordered by how far.
+        order, most = (np.lexsort((-np.abs(part["gaps"]), -np.abs(part["effects"])))[: self.count] for part in (given, units))
+        whole = symmetric(np.array([-1.0, 1.0]))
+        if len(order):
+            marks.append(Bars(
+                title="In the inputs", values=given["effects"][order], labels=tuple(value["names"][k] for k in order), limits=whole,
+                notes=tuple(_odds(given, k) for k in order),
+            ))
+        marks.append(Bars(
+            title=f"In {value['layer']}", values=units["effects"][most], labels=tuple(f"unit {k}" for k in most), limits=whole,
+            keys=tuple(unit_key(value["layer"], int(k)) for k in most), notes=tuple(_odds(units, k) for k in most),
+        ))
+        marks.append(self._table(scene, value))
+        yield self.picture(
+            scene, selection, f"What {MEANS[value['how']]} share", Group(children=tuple(marks), direction="row"),
+            self._said(scene, value, order, most), checks=self._checks(value), note=self._noted(value),
+        )
+
+    def _said(self, scene: Scene, value: dict[str, Any], order: np.ndarray, most: np.ndarray) -> str:
+        inside, classes = value["inside"], classes_of(scene)
+        who = f"{MEANS[value['how']]} ({len(inside)}, against {len(value['rest'])} others{' of their classes' if classes is not None else ''})"
+        said = f"{who[0].upper()}{who[1:]}"
+        found = []
+        for part, numbers in (("inputs", order), ("units", most)):
+            told, k = value[part], int(numbers[0]) if len(numbers) else -1
+            if k >= 0 and told["chances"][k] < CHANCE:
+                what = value["names"][k] if part == "inputs" else f"of unit {k} of {value['layer']}"
+                found.append(f"{'more' if told['effects'][k] > 0 else 'less'} {what} (effect {told['effects'][k]:+.2f})")
+        said += f" share {' and '.join(found)}." if found else " share nothing of what was measured, beyond what chance does."
+        if classes is not None and classes.ndim == 1:
+            numbers, counts = np.unique(np.asarray(classes)[inside], return_counts=True)
+            top = int(counts.argmax())
+            said += f" {counts[top] / len(inside):.0%} of them are {named(scene, int(numbers[top]))}."
+        return said
+
+    def _checks(self, value: dict[str, Any]) -> tuple[Check, ...]:
+        found = []
+        for name, chances, what in (
+            ("inputs by chance", value["inputs"]["chances"], "properties"), ("units by chance", value["units"]["chances"], "units"),
+        ):
+            if len(chances):
+                least = float(chances.min())
+                found.append(Check(
+                    name=name, value=least, good=least < CHANCE,
+                    sentence=f"How often the best of all {len(chances)} {what} does as well when who is in is shuffled within the classes, "
+                    f"of {SHUFFLES} times and this one.",
+                ))
+        return tuple(found)
+
+    def _noted(self, value: dict[str, Any]) -> str:
+        return "" if value["how"] != "hardest" else (
+            "Too few or too many examples are misread to compare them, or answers are not right or wrong: the tenth with the largest losses is taken."
+        )
+
+    def _table(self, scene: Scene, value: dict[str, Any]) -> Table:
+        """Those with the largest losses, with truth and answer."""
+        losses = np.nan_to_num(scene.losses().double().numpy()[value["inside"]])
+        which = [int(k) for k in value["inside"][np.argsort(-losses, kind="stable")[: self.count]]]
+        columns = [inputs.column(scene, which, scene.live)]
+        classes = classes_of(scene)
+        if classes is not None and classes.ndim == 1:
+            given = scene.predictions().numpy()
+            columns.append(Column(name="is", kind="text", texts=tuple(named(scene, int(np.asarray(classes)[k])) for k in which)))
+            columns.append(Column(name="answer", kind="text", texts=tuple(named(scene, int(given[k])) for k in which)))
+        columns.append(Column(name="loss", numbers=scene.losses().double().numpy()[which]))
+        return Table(title="Some of them", columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in which))
+
+
+def _odds(told: dict[str, np.ndarray], k: int) -> str:
+    return f"{told['gaps'][k]:+.1f} σ" if told["chances"][k] < CHANCE else "may be chance"
+
+
+def _means(scene: Scene, value: dict[str, Any]) -> list[Node]:
+    """The mean pictures of both, and their difference."""
+    images = [pictured(scene.live, [int(k) for k in value[name]]) for name in ("inside", "rest")]
+    if any(one is None for one in images):
+        return []
+    mine, others = (np.asarray(one, np.float64).mean(0) for one in images)
+    found: list[Node] = []
+    for title, mean in (("Their mean", mine), ("Mean of the others", others)):
+        pixels = mean.round().astype(np.uint8)
+        found.append(Image(title=title, pixels=pixels, limits=inputs.grey(pixels) if pixels.ndim == 2 else None, size=110))
+    apart = (mine - others if mine.ndim == 2 else (mine - others).mean(-1)) / 255
+    found.append(Image(title="Difference", pixels=apart, limits=symmetric(apart), size=110))
+    return [Group(children=tuple(found), direction="column")]

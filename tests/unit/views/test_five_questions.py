@@ -1,0 +1,212 @@
+"""The five questions on networks whose answer was planted: each view says it, without being told where to look."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import mannwhitneyu
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.core.marks import Bars, Heatmap, Table
+from diorama.derive.derivations.mixing import among, started
+from diorama.derive.derivations.shared import effective
+from diorama.scene import Scene
+
+
+def _seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _spots(count: int = 60, classes: int = 3) -> tuple[Tensor, Tensor]:
+    """Rows of six numbers in as many heaps as classes, each along an axis of its own."""
+    y = torch.arange(count) % classes
+    return 0.2 * torch.randn(count, 6, generator=_seeded()) + 3 * torch.eye(6)[y], y
+
+
+def test_mixed_classes_are_named_with_the_layer_where_it_starts() -> None:
+    """A layer that throws away what tells classes 0 and 2 apart is named as where they start to mix, and no other pair is said to."""
+    x, y = _spots()
+    net = nn.Sequential(*(nn.Linear(6, 6, bias=False) for _ in range(3)), nn.Linear(6, 3))
+    with torch.no_grad():
+        for layer in net[:3]:
+            layer.weight.copy_(torch.linalg.qr(torch.randn(6, 6, generator=_seeded(1)))[0])
+        turned = net[1].weight @ net[0].weight
+        lost = turned @ (torch.eye(6)[0] - torch.eye(6)[2]) / 2**0.5
+        net[2].weight.copy_(torch.eye(6) - torch.outer(lost, lost))
+        net[3].weight.copy_(turned.T[:3])
+    picture = Scene(net, x, y, classes=("a", "b", "c")).view("mixing")
+    assert picture.caption.startswith("a and c are mixed most")
+    assert "start to mix at 2." in picture.caption
+    (mark,) = [one for one in picture.marks() if isinstance(one, Heatmap)]
+    assert mark.column_labels == ("input", "0", "1", "2", "3")
+    assert mark.row_labels[0] == "a | c"
+    assert mark.values[0, :3].max() < 0.05
+    assert mark.values[0, 3] > 0.4
+    assert mark.values[1:].max() < 0.05
+    assert [text for text in mark.cell_texts if "●" in text] == [mark.cell_texts[3]]
+
+
+def test_how_mixed_two_classes_are_is_counted_as_scikit_learn_finds_neighbours() -> None:
+    """The share of the other class among the nearest is that of scikit-learn's neighbours, and half by chance also where one class is larger."""
+    dice = np.random.default_rng(0)
+    rows, classes = dice.normal(size=(200, 3)), np.r_[np.zeros(160, int), np.ones(40, int)]
+    (found,) = among(rows, classes, [(0, 1)], 5)
+    beside = NearestNeighbors(n_neighbors=5).fit(rows).kneighbors(return_distance=False)
+    shares = []
+    for own in (0, 1):
+        other = (classes[beside] != own).sum(1)[classes == own]
+        rest = (40, 160)[own], (159, 39)[own]
+        shares.append(np.mean(other / rest[0] / (other / rest[0] + (5 - other) / rest[1])))
+    assert found == pytest.approx(np.mean(shares))
+    assert 0.4 < found < 0.6
+    assert started(np.array([0.4, 0.1, 0.1, 0.3, 0.45])) == 3
+    assert started(np.array([0.45, 0.4, 0.45])) is None
+    assert started(np.array([0.4, 0.2, 0.05])) is None
+
+
+class _Served(nn.Module):
+    """Unit 3 alone carries class 1, units 0 and 2 the others; unit 5 is on for class 1 and not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(6, 6), nn.Linear(6, 3)
+        with torch.no_grad():
+            self.hidden.weight.zero_()
+            self.hidden.bias.zero_()
+            self.out.weight.zero_()
+            self.out.bias.zero_()
+            for unit, axis in ((0, 0), (3, 1), (2, 2), (5, 1)):
+                self.hidden.weight[unit, axis] = 1.0
+            self.out.weight[0, 0] = self.out.weight[1, 3] = self.out.weight[2, 2] = 2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(self.hidden(x)))
+
+
+def test_the_unit_that_serves_a_class_is_named() -> None:
+    """The planted unit comes first, by what silencing it costs; a unit that is only on for the class costs nothing."""
+    x, y = _spots()
+    scene = Scene(_Served(), x, y, classes=("a", "b", "c"))
+    picture = scene.view("serving", class_=1)
+    assert picture.caption.startswith("hidden/3 serves b most")
+    value = scene.derive("serving", of_class=1).value
+    row = {int(unit): k for k, unit in enumerate(value["unit"])}
+    assert row[3] == 0
+    assert value["area"][row[5]] > 0.95
+    assert value["cost"][row[5]] == pytest.approx(0, abs=1e-9)
+    silenced = scene.edit("unit:hidden/3", lesion=True)
+    own = y.numpy() == 1
+    rise = (silenced.losses() - scene.losses()).double().numpy()
+    assert value["cost"][0] == pytest.approx(rise[own].mean(), rel=1e-4)
+    assert value["others"][0] == pytest.approx(rise[~own].mean(), rel=1e-4)
+    assert value["lost"][0] > 0.5
+    (table,) = [mark for mark in picture.marks() if isinstance(mark, Table)]
+    assert table.row_keys[0] == "unit:hidden/3"
+
+
+def test_the_layer_that_is_not_needed_is_named() -> None:
+    """Of three turned layers and one that changes nothing, the last is named, and the network is left as it was."""
+    x, y = _spots()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        net = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3))
+        with torch.no_grad():
+            net[3].weight.copy_(torch.eye(6))
+            net[3].bias.zero_()
+        optimizer = torch.optim.Adam([*net[0].parameters(), *net[2].parameters(), *net[5].parameters()], 0.02)
+        for _ in range(60):
+            loss = nn.functional.cross_entropy(net(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    scene = Scene(net, x, y)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    picture = scene.view("needed")
+    assert picture.caption.startswith("3 is needed least: left out, the loss of")
+    value = scene.derive("needed").value
+    assert value["layers"] == ["0", "2", "3", "5"]
+    assert value["passed"][2] == pytest.approx(0, abs=1e-6)
+    assert np.isnan(value["passed"][3])
+    without = nn.Sequential(*(one for k, one in enumerate(net) if k != 2))
+    with torch.no_grad():
+        base = nn.functional.cross_entropy(net(x), y).item()
+        held = nn.functional.cross_entropy(net(x).mean(0).expand(60, 3), y).item()
+        assert value["held"][3] == pytest.approx(held - base, rel=1e-3)
+        assert value["passed"][1] == pytest.approx(nn.functional.cross_entropy(without(x), y).item() - base, rel=1e-3)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert isinstance(net[3], nn.Linear)
+
+
+def test_what_misread_examples_share_is_named() -> None:
+    """Of a net that is led astray by one bright corner, the misread examples are found by that corner, beyond chance; others by nothing."""
+    x = 0.3 * torch.rand(80, 1, 6, 6, generator=_seeded())
+    y = torch.arange(80) % 2
+    x[y == 1, :, 4:] += 0.4
+    x[:24:2, :, :2, :2] += 0.5
+    x[24::2, :, :2, 4:] += 0.5
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        weight = torch.zeros(4, 1, 6, 6)
+        weight[0, :, 4:], weight[1, :, :2, :2] = 1 / 12, 1 / 4
+        net[1].weight.copy_(weight.flatten(1))
+        net[1].bias.copy_(torch.tensor([0, -0.4, 0, 0]))
+        net[3].weight.copy_(torch.tensor([[0.0, 0, 0, 0], [10.0, 100, 0, 0]]))
+        net[3].bias.copy_(torch.tensor([4.0, 0]))
+    scene = Scene(net, x, y, inputs=diorama.Image(range=(0, 1)))
+    wrong = np.flatnonzero((scene.predictions() != y).numpy())
+    assert wrong.tolist() == list(range(0, 24, 2))
+    picture = scene.view("shared", layer="1")
+    assert "more brightness top left (effect +1.00)" in picture.caption
+    assert "more of unit 1 of 1" in picture.caption
+    assert all(check.good for check in picture.checks)
+    bars = [mark for mark in picture.marks() if isinstance(mark, Bars)]
+    assert bars[0].labels[0] == "brightness top left"
+    other = scene.view("shared", layer="1", select="example:30-49")
+    assert "share nothing of what was measured" in other.caption
+    assert not any(check.good for check in other.checks)
+    with pytest.raises(NotApplicable, match="all examples are chosen"):
+        scene.view("shared", select="example:0-79")
+
+
+def test_effects_are_those_of_mann_and_whitney() -> None:
+    """An effect is twice the area of the U statistic less one, of numbers whose classes were made alike; what tells classes apart is no effect."""
+    dice = np.random.default_rng(1)
+    groups, own = np.arange(90) % 3, dice.random(90) < 0.3
+    rows = dice.normal(size=(90, 4)) + groups[:, None] * [0, 9, 0, 0] + own[:, None] * [0, 0, 1.5, 0]
+    effects, chances, _ = effective(rows, own, groups)
+    alike = rows - np.stack([rows[groups == k].mean(0) for k in range(3)])[groups]
+    for k in range(4):
+        u = mannwhitneyu(alike[own, k], alike[~own, k]).statistic
+        assert effects[k] == pytest.approx(2 * u / (own.sum() * (~own).sum()) - 1)
+    assert chances[2] < 0.02
+    assert min(chances[[0, 1, 3]]) > 0.05
+
+
+def test_where_two_networks_differ_is_named() -> None:
+    """Of two networks that differ in one layer, that layer is named, and the other's weights there make up the whole difference."""
+    x, y = _spots()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        other[2].weight += 0.8 * torch.randn(8, 8, generator=_seeded(4))
+    scene, beside = Scene(net, x, y), Scene(other, x, y)
+    picture = scene.view("differences", other=beside)
+    assert " 2 holds it: with the other's weights there alone, they move by 100%" in picture.caption
+    value = scene.derive("differences", other=beside).value
+    apart = (net(x).softmax(1) - other(x).softmax(1)).abs().sum(1).detach().numpy() / 2
+    np.testing.assert_allclose(value["answers"], apart, atol=1e-6)
+    assert value["swapped"][1] == pytest.approx(apart.mean(), abs=1e-6)
+    assert value["swapped"][0] == value["swapped"][2] == 0
+    assert value["alike"][0] == pytest.approx(1, abs=1e-6)
+    assert value["alike"][1] < 0.95
+    assert "Both answer the same" in scene.view("differences", other=Scene(copy.deepcopy(net), x, y)).caption
+    with pytest.raises(NotApplicable, match="two networks"):
+        scene.view("differences")
