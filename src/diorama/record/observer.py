@@ -16,6 +16,7 @@ from ..training.optimizers import hooked
 from ..training.subject import Subject
 from .batch_reader import BatchReader
 from .factors import Factors
+from .first_bad import FirstBad
 from .groups import Groups
 from .histogram import HistogramValue
 from .holding import loss_scale
@@ -77,6 +78,8 @@ class Observer:
         self._spare: dict[str, Tensor] = {}
         self.batch: BatchReader | None = None
         """Reads the batch at due steps."""
+        self.first_bad: FirstBad | None = None
+        """Looks for the first bad number before an optimizer steps."""
         self.probe_balance: Any = None
         self._gradients: dict[str, HistogramValue] = {}
         self._by_hooks = self._follows_all = False
@@ -92,6 +95,8 @@ class Observer:
     def follow(self) -> None:
         """Follow the optimizers' steps, and whatever the training becomes."""
         self._hook()
+        if self.first_bad is not None:
+            self.first_bad.follow()
         self._subject.tell(lambda another: self._adopt())
 
     def _hook(self) -> None:
@@ -123,6 +128,8 @@ class Observer:
         """The training changed: what was copied before does not go with its tensors any more."""
         if self.batch is not None:
             self.batch.disarm()  # the model is about to be stored, and hooks do not go with it
+        if self.first_bad is not None:
+            self.first_bad.follow()
         self._parameters = self._subject.parameters
         self.groups = Groups(self._parameters)
         self._before, self._changes, self._spare = {}, {}, {}
@@ -133,6 +140,11 @@ class Observer:
     def _unhook(self) -> None:
         while self._handles:
             self._handles.pop().remove()
+
+    def stepped(self) -> None:
+        """A step is over; where no optimizer stepped, its gradient may be the reason."""
+        if self.first_bad is not None and self.first_bad.waits:
+            self.first_bad.over(loss_scale(self._subject))
 
     def prepare(self, number: int) -> bool:
         """Get ready for a step that is about to begin; True where the pace of the readings changed at it."""
@@ -153,6 +165,8 @@ class Observer:
             self.needs = self.needs.union(*(signal.needs for signal in self._owed))
         self._stepped = False
         self._follows = bool(self.needs or self._factors.active or self._subject.frozen.layers)
+        if self.first_bad is not None:
+            self.first_bad.due = bool(self.needs)
         if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
         if "batch" in self.needs and self.batch is not None:
@@ -169,10 +183,15 @@ class Observer:
             self._norms = norms
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        if not self._follows:
+        if not self._follows and self.first_bad is None:
             return None
         grads = None
         try:
+            if self.first_bad is not None:
+                grads = torch.is_grad_enabled()
+                self.first_bad.look()
+                if not self._follows:
+                    return None
             self._stepped = True
             if not self.needs and not self._factors.active:
                 return None
@@ -188,10 +207,12 @@ class Observer:
         return None
 
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self._follows:
+        if not self._follows and self.first_bad is None:
             return
         grads = None
         try:
+            if self.first_bad is not None:
+                self.first_bad.forget()
             if not (self._before or self._factors.active or self._subject.frozen.layers):
                 return
             began = time.perf_counter()
@@ -287,4 +308,6 @@ class Observer:
             self._reader.disarm()
         if self.batch is not None:
             self.batch.disarm()
+        if self.first_bad is not None:
+            self.first_bad.take_off()
         self._unhook()

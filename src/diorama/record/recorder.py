@@ -23,6 +23,7 @@ from .batch_reader import BatchReader
 from .branch import Entry
 from .controls import Controls
 from .copies import Copies
+from .first_bad import FirstBad
 from .holding import held
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
@@ -155,6 +156,8 @@ class Recorder:
         if setup.reader is not None:
             self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain)
             self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
+            if setup.subject.optimizers and not setup.subject.spread:
+                self._observer.first_bad = FirstBad(setup.subject, lambda: self.number, self._background.note, self._complain)
         self._observer.follow()
         self._copies = Copies(begun, told, setup, self._background, self._event, self.controls.kept)
         self._told_at = time.monotonic()
@@ -194,6 +197,7 @@ class Recorder:
             return
         self.number = number = self.number + 1
         try:
+            self._observer.stepped()
             # Between readings, and between two looks at what people ask, a step is written down and nothing more.
             if number < self._rest and time.monotonic() < self._until:
                 self._put(number, scalars, self._observer.always)

@@ -33,7 +33,16 @@ class GradientOverflow(Finding):
         return [Found(
             self.name, 0.8, "Gradients overflow",
             f"The loss scale fell from {scale.max():g} to {scale[-1]:g}, by about {halved} halvings. Each halving is a step that "
-            "was left out, since its gradients were infinite or NaN.",
+            f"was left out, since its gradients were infinite or NaN.{_place(run)}",
             f"loss_scale below {self.least:g} since step {first}", (), ("pause", {}), first, "Sure.",
             "Look for the first bad number; compute the loss, norms and softmax in float32, or use bfloat16.", "curves",
         )]
+
+
+def _place(run: Reader) -> str:
+    fact = run.meta.get("gradient_overflow")
+    if not isinstance(fact, dict):
+        return ""
+    place = fact.get("op") or fact.get("layer")
+    where = f"it began at {place} on the way back" if place else "the answers were finite, so it began in the loss or in its gradient"
+    return f" At step {fact.get('step')} {where}."

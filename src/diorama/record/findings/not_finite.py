@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.selection import number_key
+from ...core.selection import as_key, layer_key, number_key
 from . import Finding, Found, layer_of, named, series_between
 
 if TYPE_CHECKING:
@@ -35,17 +36,56 @@ class NotFinite(Finding):
                 bad = np.flatnonzero(~np.isfinite(values))
                 if len(bad):
                     seen.append((int(steps[bad[0]]), front + name, layer_of(name)))
+        fact = run.meta.get("first_bad")
+        if not isinstance(fact, Mapping) or not isinstance(fact.get("step"), int):
+            fact = None
+        elif not seen or fact["step"] <= min(seen)[0]:
+            layer = str(fact.get("layer", ""))
+            seen.append((fact["step"], "", layer_key(layer) if layer else ""))
         if not seen:
             return []
         seen.sort()
-        first = seen[0][0]
+        first, name, _ = seen[0]
+        others = [name for _, name, _ in seen if name]
+        began = f"At step {first} {name or 'a number'} was NaN or infinite for the first time"
+        concerned = f"; {named(others)} {'is' if len(others) == 1 else 'are'} concerned." if others else "."
         before = [step for step in run.snapshots if step < first]
         back = f" The last snapshot before that is at step {before[-1]}." if before else ""
+        skipped = fact is not None and bool(fact.get("skipped")) and not others
+        keys = [str(as_key("op", str(fact["op"])))] if fact and fact.get("op") else []
         return [Found(
-            self.name, 1.0, "NaN or infinite numbers",
-            f"At step {first} {seen[0][1]} was NaN or infinite for the first time; "
-            f"{named([name for _, name, _ in seen])} "
-            f"{'is' if len(seen) == 1 else 'are'} concerned.{back}",
-            ", ".join(f"{name} from step {step}" for step, name, _ in seen[:6]),
-            (number_key("step", first), *dict.fromkeys(key for _, _, key in seen if key)), ("stop", {}), first,
+            self.name, 0.7 if skipped else 1.0, "NaN or infinite numbers",
+            f"{began}{concerned}{f' {place_told(fact)}' if fact else ''}{back}",
+            ", ".join(f"{name} from step {step}" for step, name, _ in seen[:6] if name),
+            (*dict.fromkeys(key for _, _, key in seen if key), *keys, number_key("step", first)), ("stop", {}), first,
+            "Certain." if not fact else "Certain: the batch was run again with the same weights and random numbers.",
+            "Go back to a snapshot before it, with a lower rate or clipped gradients; guard the op (a logarithm or a root of numbers above 0, "
+            "a division by one that is not 0).", "first_bad" if fact else "curves",
         )]
+
+
+def place_told(fact: Mapping[str, Any]) -> str:
+    """Where the first bad number began, in a sentence."""
+    layer, op, text, thing = (str(fact.get(name, "")) for name in ("layer", "op", "text", "tensor"))
+    inside = f" in layer {layer}" if layer else ""
+    lower = f" under autocast to {fact['autocast']}" if fact.get("autocast") else ""
+    slope = f"the op {op}{inside}, whose slope is not finite" if op else thing
+    told = {
+        "weights": f"{thing} was NaN or infinite when the step began, by the optimizer's step before it or by hand: {text}",
+        "input": f"The batch itself held it: in {thing} {text}",
+        "forward": f"The op {op}{inside} made it in the forward pass{lower}: {text}{_taken(fact)}",
+        "backward": f"The forward pass was finite; on the way back it began at {slope}: {text}",
+        "loss": f"The answers were finite when the batch was run again{lower}: it began in the loss or in its gradient, and {text}",
+    }.get(str(fact.get("where")), f"{text}; running the batch again did not show where it began")
+    examples = [str(each) for each in fact.get("examples", ())]
+    whose = ""
+    if examples:
+        few = ", ".join(examples[:8]) + (" …" if fact.get("concerned", 0) > 8 else "")
+        whose = f", in {fact.get('concerned')} of the batch's {fact.get('of')} examples ({few}, counted from 0)"
+    which = f" (pass {fact['pass']} of the step's {fact['passes']})" if fact.get("passes", 1) > 1 else ""
+    out = " The gradient scaler left the step out." if fact.get("skipped") else ""
+    return f"{told}{whose}{which}.{out}"
+
+
+def _taken(fact: Mapping[str, Any]) -> str:
+    return f"; the largest number that it took was {fact['took']:.3g}" if fact.get("took") else ""

@@ -12,6 +12,7 @@ ROOM = Room(
         Place("curves", columns=8, rows=3),
         Place("findings", columns=4, rows=3),
         Place("activations", columns=12, rows=3),
+        Place("first_bad", columns=6, rows=4),
         Place("weights", columns=4, rows=3),
         Place("distributions", columns=4, rows=3),
         Place("confusion", columns=4, rows=3),

@@ -140,6 +140,9 @@ def _ill(scene: Scene) -> dict[str, str]:
         if wrong := health.wrong(row):
             name, cell = wrong[0]
             found[layer["name"]] = f"{name} {layer_health.SIDES[cell.outside]} since step {cell.since}"
+    bad = scene.run.meta.get("first_bad")
+    if isinstance(bad, dict) and bad.get("layer") and isinstance(bad.get("step"), int) and bad["step"] <= scene.step:
+        found[str(bad["layer"])] = f"the first NaN or infinite number began here, at step {bad['step']}"
     return found
 
 

@@ -1,0 +1,217 @@
+"""Where the first number that is NaN or infinite comes from: the step, the op, the layer and the batch's examples."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.marks import Table
+from diorama.record.findings import Found
+
+
+class _Log(nn.Module):
+    """Takes the logarithm of what comes, which must be above -2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Its logarithm."""
+        return torch.log(x + 2)
+
+
+class _Root(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        """The square root of its size, whose slope at 0 is infinite."""
+        return torch.sqrt(x.abs())
+
+
+def _network(middle: nn.Module | None = None) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), middle or nn.Identity(), nn.Linear(8, 2))
+
+
+def _trained(
+    path: Path, model: nn.Module, at: int, batch: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor], Tensor] = lambda y: y.square().mean(), passes: int = 1,
+) -> tuple[Found, dict[str, Any]]:
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    generator = torch.Generator().manual_seed(0)
+    with diorama.watch(model, path, optimizer=optimizer, every=10) as recorder:
+        for step in range(1, 15):
+            optimizer.zero_grad()
+            for _ in range(passes):
+                x = 0.1 * torch.rand(6, 3, generator=generator)
+                value = loss(model(batch(x) if step == at else x))
+                value.backward()
+            optimizer.step()
+            recorder.step(loss=value)
+    run = diorama.open(path)
+    return next(found for found in run.findings() if found.finding == "not_finite"), run.meta["first_bad"]
+
+
+def _turned(x: Tensor) -> Tensor:
+    """A batch whose fourth and sixth examples no logarithm takes."""
+    x = x.clone()
+    x[[3, 5]] = -1e6 * torch.tensor([1.0, -1.0, 1.0])
+    return x
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_the_op_the_layer_and_the_examples_are_found_with_the_same_random_numbers(tmp_path: Path, passes: int) -> None:
+    """A logarithm of negative numbers behind a dropout is told by its op, layer and the very examples, between two readings."""
+    model, seen = _network(_Log()), list[Tensor]()
+    model[2].register_forward_hook(lambda module, args, output: seen.append(output.detach().clone()))
+    found, fact = _trained(tmp_path / "run", model, 13, _turned, passes=passes)
+    bad = ~torch.isfinite(seen[12 * passes])
+    assert (found.step, fact["where"], fact["layer"], fact["op"]) == (13, "forward", "2", "2.log")
+    assert fact["examples"] == torch.nonzero(bad.any(1)).flatten().tolist()
+    assert (fact["count"], fact["concerned"], fact["of"]) == (int(bad.sum()), int(bad.any(1).sum()), 6)
+    assert [name for name, _, _ in fact["ops"]][-2:] == ["2.add", "2.log"]
+    assert [one for _, _, one in fact["ops"]] == [False] * (len(fact["ops"]) - 1) + [True]
+    assert {"layer:2", "op:2.log", "step:13"} <= set(found.keys)
+    assert "2.log" in found.text
+    assert fact.get("pass", 1) == 1
+    picture = diorama.open(tmp_path / "run").scene(0).view(found.view)
+    table = next(mark for mark in picture.marks() if isinstance(mark, Table))
+    assert (table.columns[0].texts[-1], table.columns[2].texts[-1], table.row_keys[-1]) == ("2.log", "NaN or infinite", "op:2.log")
+    assert all(words in picture.caption for words in ("step 13", "op 2.log in layer 2", "of the batch's 6 examples"))
+
+
+def test_a_batch_that_holds_it_is_told(tmp_path: Path) -> None:
+    """NaN in the batch itself is no fault of the model."""
+    _, fact = _trained(tmp_path / "run", _network(), 7, lambda x: torch.where(x == x[2, 1], torch.nan, x))
+    assert (fact["step"], fact["where"], fact["examples"]) == (7, "input", [2])
+
+
+def test_a_loss_that_makes_it_is_told(tmp_path: Path) -> None:
+    """Where the model's answers are finite, the loss is named."""
+    def loss(y: Tensor) -> Tensor:
+        return (1e38 * y).square().mean() if y.abs().max() > 5 else y.square().mean()
+
+    _, fact = _trained(tmp_path / "run", _network(), 9, lambda x: x * 1e4, loss)
+    assert (fact["step"], fact["where"]) == (9, "loss")
+
+
+def test_an_op_whose_slope_is_infinite_is_told(tmp_path: Path) -> None:
+    """A root of 0 behind a dropout is finite, and so is the last layer's gradient: the root is named at the first step."""
+    found, fact = _trained(tmp_path / "run", _network(_Root()), 99, lambda x: x)
+    assert (fact["step"], fact["where"], fact["layer"], fact["op"], found.step) == (1, "backward", "2", "2.sqrt", 1)
+
+
+def test_an_optimizer_that_makes_it_is_told(tmp_path: Path) -> None:
+    """Finite gradients and a rate that overflows: the weights are named, at the step that begins with them."""
+    model = _network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10) as recorder:
+        for step in range(1, 6):
+            optimizer.zero_grad()
+            model(torch.ones(4, 3)).square().mean().backward()
+            optimizer.param_groups[0]["lr"] = float("inf") if step == 3 else 0.01
+            optimizer.step()
+            recorder.step()
+    fact = diorama.open(tmp_path / "run").meta["first_bad"]
+    assert (fact["step"], fact["where"]) == (4, "weights")
+
+
+def test_a_step_that_a_scaler_leaves_out_is_looked_at(tmp_path: Path) -> None:
+    """Under autocast to float16 a product overflows in the forward pass: told by its op, though the scaler saves the weights."""
+    model = nn.Sequential(nn.Linear(3, 8), _Grown(), nn.Linear(8, 2))
+    optimizer, scaler = torch.optim.SGD(model.parameters(), 0.01), torch.amp.GradScaler("cpu")
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10, state=[scaler]) as recorder:
+        for step in range(1, 8):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.float16):
+                value = model(torch.full((4, 3), 1e3 if step == 5 else 1.0)).float().square().mean()
+            scaler.scale(value * 1e-4).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            recorder.step(loss=value)
+    run = diorama.open(tmp_path / "run")
+    fact = run.meta["first_bad"]
+    assert (fact["step"], fact["where"], fact["layer"], fact["autocast"], fact["skipped"]) == (5, "forward", "1", "float16", True)
+    assert fact["op"] == "1.mul"
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_gradients_that_overflow_at_a_high_scale_are_no_alarm(tmp_path: Path) -> None:
+    """A scale that is too high at first and falls is usual: kept as a fact for the finding of overflow, and no finding."""
+    model = _network()
+    optimizer, scaler = torch.optim.SGD(model.parameters(), 0.01), torch.amp.GradScaler("cpu", init_scale=2.0**126)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10, state=[scaler]) as recorder:
+        for _ in range(12):
+            optimizer.zero_grad()
+            value = 1e4 * model(torch.ones(4, 3)).square().mean()
+            scaler.scale(value).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            recorder.step(loss=value)
+    run = diorama.open(tmp_path / "run")
+    assert run.meta["gradient_overflow"]["where"] == "loss"
+    assert "first_bad" not in run.meta
+    assert not [found for found in run.findings() if found.finding == "not_finite"]
+
+
+class _Grown(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        """What comes, a thousand times."""
+        return x * 1e3
+
+
+@pytest.mark.parametrize("way", ["copied", "stored", "scripted", "copied and scripted", "exported", "compiled"])
+def test_a_model_that_is_taken_away_takes_no_hook_along(tmp_path: Path, way: str) -> None:
+    """In the middle of a training a model is copied, stored, scripted, exported and compiled as if nobody watched."""
+    model = _network().eval()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    x = torch.ones(2, 3)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10) as recorder:
+        if way == "stored":
+            file = io.BytesIO()
+            torch.save(model, file)
+            other: Any = torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+            assert b"diorama" not in file.getvalue()
+        else:
+            other = copy.deepcopy(model) if way.startswith("copied") else model
+        if way.endswith("scripted"):
+            with warnings.catch_warnings(action="ignore"):
+                other = torch.jit.script(other)
+        elif way == "exported":
+            other = torch.export.export(model, (x,)).module()
+        elif way == "compiled":
+            other = torch.compile(model, backend="eager", fullgraph=True)
+        assert torch.allclose(other(x), model(x))
+        for value in (torch.nan, 1.0):
+            model(x * value).sum().backward()
+            optimizer.step()
+            recorder.step()
+    assert not model._forward_pre_hooks
+    assert "__prepare_scriptable__" not in vars(model)
+
+
+def test_the_training_is_the_same_with_and_without(tmp_path: Path) -> None:
+    """Weights and random numbers after a bad batch are those of a training that nobody watches."""
+    ends = []
+    for watched in (True, False):
+        model = _network(_Log())
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        torch.manual_seed(3)
+        recorder = diorama.watch(model, tmp_path / "run", optimizer=optimizer) if watched else None
+        for step in range(8):
+            x = torch.rand(6, 3)
+            optimizer.zero_grad()
+            model(_turned(x) if step == 4 else x).sum().backward()
+            optimizer.step()
+            if recorder is not None:
+                recorder.step()
+        ends.append((torch.rand(5), [p.detach().clone() for p in model.parameters()]))
+        if recorder is not None:
+            recorder.close()
+    assert torch.equal(ends[0][0], ends[1][0])
+    for one, other in zip(ends[0][1], ends[1][1], strict=True):
+        assert torch.equal(one.isnan(), other.isnan())
