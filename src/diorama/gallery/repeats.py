@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable
 from ..core.knobs import knob
 from ..data import kinds
 from ..data.examples import Examples
+from ._blocks import CausalSelfAttention
 from ._demo import Demo
 
 VOCABULARY = tuple("abcdefghijklmnopqrstuvwxyz")
@@ -78,18 +78,5 @@ class Repeater(nn.Module):
         return scores
 
 
-class CausalAttention(nn.Module):
+class CausalAttention(CausalSelfAttention):
     """Heads that look at what came before, behind a norm."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads, self.norm = heads, nn.LayerNorm(width)
-        self.asks, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-
-    def forward(self, state: Tensor) -> Tensor:
-        """What each place takes from those before it."""
-        parts = self.asks(self.norm(state)).chunk(3, -1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-        taken = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        answer: Tensor = self.out(taken.transpose(1, 2).flatten(2))
-        return answer

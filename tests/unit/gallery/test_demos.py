@@ -17,7 +17,9 @@ from diorama.data.kinds import Image, Tokens
 from diorama.gallery import Demo
 from diorama.record.store import Reader
 
-SMALL: dict[str, dict[str, Any]] = {"text": {"hidden": 16, "batch": 4}}
+SMALL: dict[str, dict[str, Any]] = {
+    "text": {"hidden": 16, "batch": 4}, "gpt": {"width": 32, "layers": 1, "batch": 4, "learning_rate": 0.01}, "vit": {"layers": 1, "width": 32},
+}
 
 
 def _demo(name: str, **knobs: Any) -> Demo:
@@ -64,6 +66,7 @@ def test_held_out_examples_are_never_trained_on(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "steps", "least"), [
     ("digits", 300, 0.9), ("moons", 400, 0.88), ("text", 60, 0.15), ("topics", 250, 0.4), ("tuned", 400, 0.6),
+    ("gpt", 60, 0.15), ("vit", 120, 0.25),
 ])
 def test_a_demo_learns(name: str, steps: int, least: float) -> None:
     """After a short training the held-out examples are answered far better than by chance."""
