@@ -2,14 +2,17 @@
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
 BIN := .venv/bin
+# Python compiles what is imported, which is a small part of what is installed.
+PIP := -q --disable-pip-version-check --no-compile
+RULES := tests/test_house.py tests/house tests/web/test_node.py
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .venv/installed: pyproject.toml hatch_build.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test]"
+	$(BIN)/python -m pip install $(PIP) "$(TORCH)"
+	$(BIN)/python -m pip install $(PIP) -e ".[test]"
 	@touch $@
 
 page: .venv/installed ## build the page, where its sources changed
@@ -23,17 +26,17 @@ browser:
 
 check: page ## lint, types of both languages, and the rules of the house
 	$(BIN)/ruff check src tests bench examples hatch_build.py
-	$(BIN)/mypy src/diorama/core src/diorama/model src/diorama/record src/diorama/views src/diorama/derive
-	$(BIN)/python -m pytest tests/test_house.py tests/web/test_node.py
+	$(BIN)/python -m pytest $(RULES)
 
-test: browser check ## everything that must hold
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/test_house.py --ignore tests/web/test_node.py
+test: browser page ## everything that must hold, `make check` too
+	$(BIN)/ruff check src tests bench examples hatch_build.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 sweep: browser page ## many more generated runs and networks than `make test` draws
 	DIORAMA_SWEEP=1000 $(BIN)/python -m pytest -n 2 tests/faults/test_hostile_runs.py tests/laws/test_drawn_models.py tests/laws/test_drawn_surgery.py tests/laws/test_healthy_trainings.py
 
 bench: page ## ratios against the limits and the peers
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[bench]"
+	$(BIN)/python -m pip install $(PIP) -e ".[bench]"
 	$(BIN)/python -m bench
 
 docs: page ## make the reference pages and the pictures of the README from the code

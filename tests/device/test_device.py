@@ -13,11 +13,12 @@ import pytest
 HERE = Path(__file__).parent
 LAWS = HERE.parent / "laws"
 PARTS = {
-    "capture": [LAWS / "test_capture.py", LAWS / "test_capture_inside.py"],
     "methods": [LAWS / "test_methods.py", "-k", "(left_as_found and (residual or lstm_all or dict_out or several_dict or "
                 "custom_attention or encoder_late)) or (as_its_examples and functional) or plain_function"],
-    "views of networks": [LAWS / "test_views.py", "-k", "fits_any_network and (residual or lstm_all or dict_out or attention_late)"],
-    "views of examples": [LAWS / "test_views.py", "-k", "survives_weights"],
+    "capture and views": [
+        LAWS / "test_capture.py", LAWS / "test_capture_inside.py", LAWS / "test_views.py",
+        "-k", "capture or (fits_any_network and (residual or lstm_all or dict_out or attention_late)) or survives_weights",
+    ],
     "recording": [HERE / "recording.py"],
 }
 ELSEWHERE = "not parallel and not compiled and not restless"

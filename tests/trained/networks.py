@@ -186,14 +186,14 @@ def tinyvgg() -> Scene:
     return Scene(model, x, y, classes=tuple(TINY.values()))
 
 
-def darknet() -> Scene:
-    """Darknet-tiny and three pictures of scikit-image: a cat, a cup of coffee, a rocket."""
+def darknet(size: int = 224) -> Scene:
+    """Darknet-tiny and three pictures of scikit-image: a cat, a cup of coffee, a rocket; any size does."""
     from skimage import data
 
     told = json.loads(file("models/darknet_tiny_imagenet.json").read_text())
     model = _module(DarknetTiny(told["layers"]), load_file(file("models/darknet_tiny_imagenet.fp16.safetensors")))
     pictures = (data.chelsea(), data.coffee(), data.rocket())
-    x = torch.stack([_square(Picture.fromarray(picture), 224) for picture in pictures])
+    x = torch.stack([_square(Picture.fromarray(picture), size) for picture in pictures])
     return Scene(model, x, classes=told["classes"])
 
 

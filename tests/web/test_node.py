@@ -27,6 +27,7 @@ def test_the_marks_own_tests_pass() -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
+@pytest.mark.timeout(900)
 def test_the_page_passes_its_type_check() -> None:
     """svelte-check finds no error and no warning in the page's sources."""
     tool = WEB / "node_modules" / "svelte-check" / "bin" / "svelte-check"

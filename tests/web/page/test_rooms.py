@@ -1,19 +1,37 @@
-"""The rooms Unit and Why as a person walks through them, on a network that learns at this moment."""
+"""The rooms Unit and Why as a person walks through them, on a network that has learned something."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
-from visits import PATIENCE, drawn
+from playwright.sync_api import Browser, Locator, Page, expect
+from visits import PATIENCE, Visit, drawn
+
+import diorama
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page on a network that has learned digits, so that its units respond."""
+    folder = tmp_path_factory.mktemp("learned")
+    diorama.demos["digits"](pace=0.0).run(folder / "digits", steps=140)
+    page = diorama.serve(folder)
+    yield page.url
+    page.close()
 
 
 @pytest.fixture
-def there(learning: Page) -> Page:
-    """A visitor of a network that has learned something, so that its units respond."""
-    expect(learning.locator("header .step b")).to_have_text(re.compile(r"^([1-9]\d\d|\d+,\d+)$"), timeout=PATIENCE)
-    return learning
+def there(browser: Browser, learned: str) -> Iterator[Page]:
+    """A visitor of that network in the room where it trained."""
+    visit = Visit(browser)
+    visit.page.set_default_timeout(PATIENCE)
+    page = visit.open(learned)
+    page.locator("[data-view=activations] .drawn").wait_for()
+    yield page
+    visit.context.close()
+    assert not visit.wrong, visit.wrong
 
 
 def _open(page: Page, place: str) -> None:

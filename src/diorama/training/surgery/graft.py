@@ -280,7 +280,8 @@ def _sum(tensor: Tensor, before: int) -> int:
 def averages(model: nn.Module, state: Sequence[Any]) -> str:
     """The name of an averaged copy of the model that can be found: among what the training keeps, or anywhere in memory."""
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    for each in [*state, *(thing for thing in gc.get_objects() if type(thing) is AveragedModel)]:
+    # Asked of the class, the collector looks through memory by itself, several times as fast as a walk in Python.
+    for each in [*state, *(thing for thing in gc.get_referrers(AveragedModel) if type(thing) is AveragedModel)]:
         inner = each.module if isinstance(each, AveragedModel) else each
         if isinstance(inner, nn.Module) and inner is not model and {n: tuple(p.shape) for n, p in inner.named_parameters()} == shapes:
             return type(each).__name__
