@@ -116,7 +116,7 @@ def _pooled(values: Tensor) -> Tensor:
     """A layer's answers (n, units, places…) as rows, of large maps the means of neighbouring places."""
     values = values.float()
     if values.ndim == 4 and max(values.shape[2:]) > SIDE:
-        values = F.adaptive_avg_pool2d(values, tuple(min(side, SIDE) for side in values.shape[2:]))
+        values = F.adaptive_avg_pool2d(values, (min(values.shape[2], SIDE), min(values.shape[3], SIDE)))
     elif values.ndim == 3 and values.shape[2] > SIDE * SIDE:
         values = F.adaptive_avg_pool1d(values, SIDE * SIDE)
     elif values.ndim > 4:

@@ -154,7 +154,7 @@ def _integrated(look: Looking, x: Nested, source: Layer, raw: Tensor, target: Ta
     """The score, the score with the layer at zero, and the mean slope on the way between (units, rows, columns)."""
     shares = (torch.arange(STEPS, dtype=raw.dtype, device=raw.device) + 0.5) / STEPS
     total = torch.zeros_like(raw[0], dtype=torch.float64, device="cpu")
-    for chosen in shares.split(TOGETHER):
+    for chosen in torch.split(shares, TOGETHER):
         at = (chosen.reshape(-1, *[1] * (raw.ndim - 1)) * raw).requires_grad_()
         values = _asked(look, x, source, at, target, grad=True)
         if not values.requires_grad:
