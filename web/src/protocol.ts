@@ -90,7 +90,7 @@ export interface Hello {
   runs: RunEntry[];
   rooms: Room[];
   views: View[];
-  commands: Described[];
+  commands: CommandEntry[];
   methods: Method[];
   demos: Described[];
   glossary: Record<string, string>;
@@ -170,12 +170,14 @@ export interface Knob {
   optional: boolean;
 }
 
-/** A plug-in as plain data. */
-export interface Described {
+/** A command to a training: among which ones it is listed, and whether what it would change can be shown beforehand. */
+export interface CommandEntry {
   name: string;
   title: string;
   sentence: string;
   knobs: Knob[];
+  family: string;
+  previewed: boolean;
 }
 
 /** An attribution method; ``view`` shows it, by its knob ``method``. */
@@ -188,6 +190,14 @@ export interface Method {
   rows: string[];
   demo: string | null;
   view: string | null;
+}
+
+/** A plug-in as plain data. */
+export interface Described {
+  name: string;
+  title: string;
+  sentence: string;
+  knobs: Knob[];
 }
 
 /** The state of a followed run. */
@@ -223,7 +233,9 @@ export interface RunState {
   heir: string | null;
   steered: SteeredData | null;
   way: Way | null;
-  acted: boolean;
+  acts: ActEntry[];
+  rules: RuleEntry[];
+  bend: BendEntry | null;
 }
 
 /** A moment on the time axis. */
@@ -273,6 +285,32 @@ export interface Way {
   folder: string;
   at_once: boolean;
   refused: string;
+}
+
+/** A command that changed the training; ``checkpoint``: one from before it is there, so that it can be left out or gone back before. */
+export interface ActEntry {
+  command: number;
+  step: number;
+  name: string;
+  text: string;
+  state: string;
+  plain: boolean;
+  checkpoint: boolean;
+}
+
+/** A rule in force, how often it came true, and at which step last. */
+export interface RuleEntry {
+  rule: number;
+  text: string;
+  fired: number;
+  last: number | null;
+}
+
+/** Factors on the learning rate at steps counted from ``start``. */
+export interface BendEntry {
+  start: number;
+  steps: number[];
+  factors: number[];
 }
 
 /** The list of runs has changed. */

@@ -88,6 +88,13 @@ class Method(Described):
     view: str | None = None
 
 
+class CommandEntry(Described):
+    """A command to a training: among which ones it is listed, and whether what it would change can be shown beforehand."""
+
+    family: str
+    previewed: bool = False
+
+
 class Place(_Struct):
     """Where a view stands in a room."""
 
@@ -191,6 +198,35 @@ class Way(_Struct):
     refused: str
 
 
+class ActEntry(_Struct):
+    """A command that changed the training; ``checkpoint``: one from before it is there, so that it can be left out or gone back before."""
+
+    command: int
+    step: int
+    name: str
+    text: str
+    state: str  # in force, taken back, or for good: what was before is not kept
+    plain: bool  # a value is set back as if the act had not been; else weights have learnt on since
+    checkpoint: bool
+
+
+class RuleEntry(_Struct):
+    """A rule in force, how often it came true, and at which step last."""
+
+    rule: int
+    text: str
+    fired: int = 0
+    last: int | None = None
+
+
+class BendEntry(_Struct):
+    """Factors on the learning rate at steps counted from ``start``."""
+
+    start: int
+    steps: tuple[float, ...]
+    factors: tuple[float, ...]
+
+
 class RunState(_Struct):
     """Everything that the page must know of a run at this moment."""
 
@@ -218,7 +254,9 @@ class RunState(_Struct):
     heir: str | None = None  # the run in which the training goes on, where it went back
     steered: SteeredData | None = None  # none where the training's data are not wrapped
     way: Way | None = None  # how the training is started again, where that was written down
-    acted: bool = False  # whether there is a checkpoint from before the newest act
+    acts: tuple[ActEntry, ...] = ()  # oldest first
+    rules: tuple[RuleEntry, ...] = ()  # those in force
+    bend: BendEntry | None = None  # the schedule as people bent it
 
 
 # An input that is not from the probe set, as the tray makes it; pixels are bytes in base64.
@@ -356,7 +394,7 @@ class Hello(_FromServer):
     runs: tuple[RunEntry, ...]
     rooms: tuple[Room, ...]
     views: tuple[View, ...]
-    commands: tuple[Described, ...]
+    commands: tuple[CommandEntry, ...]
     methods: tuple[Method, ...]
     demos: tuple[Described, ...]
     glossary: dict[str, str]

@@ -32,11 +32,14 @@ def describe_installation(told: Callable[[int, int, str], None] = lambda *_: Non
     from ..views.view import rooms
 
     found: dict[str, Any] = {"version": VERSION, "rooms": [room.describe() for room in rooms()], "glossary": TERMS}
+    ways: dict[str, tuple[Callable[[Any], Any], type[protocol.Described]]] = {
+        views.kind: (describe_view, protocol.View), methods.kind: (_describe_method, protocol.Method),
+        commands.kind: (lambda command: command.describe(), protocol.CommandEntry),
+    }
     total, done = sum(len(registry) for registry in REGISTRIES), 0
     for registry in REGISTRIES:
         told(done, total, f"reading the {registry.kind}")
-        how = describe_view if registry is views else _describe_method if registry is methods else describe
-        form = protocol.View if registry is views else protocol.Method if registry is methods else protocol.Described
+        how, form = ways.get(registry.kind, (describe, protocol.Described))
         found[registry.kind] = _described(registry, how, form)
         done += len(registry)
     found["broken"] = [reason for registry in REGISTRIES for reason in registry.broken.values()]

@@ -196,7 +196,9 @@ class Tracker:
             "heir": _heir(meta),
             "steered": meta.get("steered"),
             "way": _way(self.path),
-            "acted": bool(acts := meta.get("acts")) and acts[-1]["command"] in checkpoints.before_acts(self.path),
+            "acts": _acts(meta, self.path),
+            "rules": meta.get("rules") or [],
+            "bend": (meta.get("wishes") or {}).get("schedule"),
         }
         try:
             return msgspec.convert(told, protocol.RunState)
@@ -228,6 +230,13 @@ def _layers(meta: dict[str, Any]) -> list[dict[str, Any]]:
     """The layers as the training wrote them down, for a model that has not been looked into."""
     named = ("name", "units", "kind", "shape")
     return [{name: layer.get(name) for name in named} for layer in meta.get("layers") or []]
+
+
+def _acts(meta: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """What commands changed, and which of them have a checkpoint from before; earlier versions did not tell which are plain values."""
+    acts = meta.get("acts") or []
+    kept = set(checkpoints.before_acts(path)) if acts else set()
+    return [{"plain": False, **act, "checkpoint": act["command"] in kept} for act in acts]
 
 
 def _heir(meta: dict[str, Any]) -> str | None:

@@ -108,6 +108,11 @@ class Act:
     reversal: Reversal | None
     """How it is taken back; None where that was forgotten."""
     in_force: bool = True
+    plain: bool = dataclasses.field(init=False)
+    """Whether it set plain values, which go back at any step as if the act had not been."""
+
+    def __post_init__(self) -> None:
+        self.plain = isinstance(self.reversal, Settings)
 
 
 class Acts:
@@ -160,7 +165,7 @@ class Acts:
         """The newest acts as plain data, oldest first, for the page."""
         return [
             {
-                "command": act.number, "step": act.step, "name": act.name, "text": act.text,
+                "command": act.number, "step": act.step, "name": act.name, "text": act.text, "plain": act.plain,
                 "state": "taken back" if not act.in_force else "in force" if act.reversal is not None else "for good",
             }
             for act in self._acts[-_TOLD:]

@@ -104,6 +104,15 @@ def before_acts(folder: Path) -> list[int]:
     return sorted(int(part[len(ACT):]) for part in parts if part[len(ACT):].isdigit())
 
 
+def step_before(folder: Path, command: int) -> int:
+    """After which step the checkpoint before a command was taken. *Raises* Unavailable where there is none any more."""
+    for file in automatic(folder):
+        if f".{ACT}{command}." in file.name:
+            return int(file.name.partition(".")[0])
+    there = ", ".join(map(str, before_acts(folder))) or "none"
+    raise Unavailable(f"no checkpoint from before command {command} is left; of these commands there is one: {there}")
+
+
 def forget(writer: Writer, file: Path) -> None:
     """Give a checkpoint up."""
     writer.forget_file(f"{FOLDER}/{file.name}")

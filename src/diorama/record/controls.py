@@ -60,7 +60,7 @@ class Controls:
         self._folder = folder
         self._inbox = Inbox(folder)
         self._keep = keep
-        self.goes_back: Callable[[int, int], tuple[str, str, str]] = _cannot_go_back
+        self.goes_back: Callable[[int, int, int | None], tuple[str, str, str]] = _cannot_go_back
         """Puts the training back; the recorder's."""
         self.before_act: Callable[[int], object] = lambda command: None
         """Takes a checkpoint before a command that changes the training; the recorder's."""
@@ -138,11 +138,11 @@ class Controls:
         """Write down which rules are in force."""
         self.note("meta", {"rules": self.rules.told()})
 
-    def go_back(self, step: int, skip: int) -> tuple[str, str, str]:
-        """Stand where the training stood after a step, in a run of its own; what was, what is, and a sentence."""
+    def go_back(self, step: int, skip: int, command: int | None = None) -> tuple[str, str, str]:
+        """Stand where the training stood after a step, or before a command, in a run of its own; what was, what is, and a sentence."""
         if self.subject.spread:
             raise NotApplicable(f"no process has all weights, which are spread by {self.subject.spread}: none can go back")
-        told = self.goes_back(step, skip)
+        told = self.goes_back(step, skip, command)
         self.left = True
         return told
 
@@ -364,6 +364,7 @@ class Controls:
             except DioramaError as error:
                 text += f"; {due.do} could not be sent: {error}"
             self._event("rule", due.do, text)
+        self.tell_rules()
 
     def _apply(self, request: Request) -> None:
         self._sender = request.sender
@@ -403,7 +404,7 @@ class Controls:
         })
 
 
-def _cannot_go_back(step: int, skip: int) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's
+def _cannot_go_back(step: int, skip: int, command: int | None) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's
     raise NotApplicable("nobody records this training, so it has no checkpoint to go back to")
 
 

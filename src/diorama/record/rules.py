@@ -48,6 +48,8 @@ class SetRule:
     best: float = math.inf
     last: int = -(10**12)
     """The step at which it acted last."""
+    fired: int = 0
+    """How often it acted."""
     silent: NDArray[np.int64] | None = None
     """By unit of the layer: the reading from which on it has been silent, −1 for one that answers."""
 
@@ -70,6 +72,7 @@ class SetRule:
         if not reason or number - self.last < max(1, self.steps):
             return []
         self.last = number
+        self.fired += 1
         if self.when == "not_fallen":
             self.since = number  # so many steps from here on it waits again
         if units is None:
@@ -148,7 +151,10 @@ class Rules:
 
     def told(self) -> list[dict[str, Any]]:
         """The rules in force as plain data."""
-        return [{"rule": rule.number, "text": rule.told} for rule in self.known.values()]
+        return [
+            {"rule": rule.number, "text": rule.told, "fired": rule.fired, "last": rule.last if rule.fired else None}
+            for rule in self.known.values()
+        ]
 
 
 def _number(value: Any) -> float | None:

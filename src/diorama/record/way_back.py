@@ -31,20 +31,23 @@ class WayBack:
         self.skipping = 0
         """Batches that are still to be left out."""
 
-    def look(self, path: Path, step: int) -> None:
-        """Find the checkpoint of a step along the line of a run, before anything is changed.
+    def look(self, path: Path, step: int, command: int | None = None) -> int:
+        """Find the checkpoint of a step along the line of a run, or that before a command, before anything is changed; its step.
 
         *Raises* Unavailable, Untrusted or Damaged where there is none that can be read, NotApplicable where it does not
         fit the training as it is now.
         """
+        if command is not None:
+            step = checkpoints.step_before(path, command)
         with Line(path) as line:
             places = checkpoints.along(line)
         if step not in places:
             raise Unavailable(f"no checkpoint at step {step}; there are: {', '.join(map(str, places)) or 'none'}")
         self._subject.look()
         self._path, self._place = path, places[step]
-        self._kept = checkpoints.load_whole(self._place, step, self._subject)
+        self._kept = checkpoints.load_whole(self._place, step, self._subject, command)
         restoration.check_fit(self._kept, self._subject, step)
+        return step
 
     def go(self, step: int, skip: int, now: bytes, controls: Controls, first: First) -> tuple[str, str, str]:
         """Put the training back and make the run in which it goes on; ``now`` is how it stands, if that fails.

@@ -11,6 +11,8 @@ from ..core.errors import DioramaError
 from ..core.knobs import title_of
 from ..core.marks import Action, Number
 from ..core.selection import Key, Selection, unit_key, without_call
+from ..record.checkpoints import before_acts
+from ..record.commands.rule import knobs_in
 from ..scene.preview import preview
 
 if TYPE_CHECKING:
@@ -87,6 +89,16 @@ def _of_layer(layer: str, frozen: bool, factor: float) -> Iterator[Offer]:
     yield "learning_rate", f"Double the learning rate of {layer}", {"layer": layer, "factor": factor * 2}
 
 
+def asked(scene: Scene, command: str, text: str) -> Iterator[Number]:
+    """What a command with these knobs would change at once, or why it cannot be; its button is not here."""
+    try:
+        found = preview(scene, command, knobs_in(text))
+    except DioramaError as error:
+        yield Number(label="This cannot be done", tone="warn", note=f"{str(error)[:1].upper()}{str(error)[1:]}.")
+        return
+    yield Number(label=found.text[:1].upper() + found.text[1:], note=f"{found or 'No answer changes'}.")
+
+
 def _name(key: Key) -> str:
     return unit_key(without_call(key.name), key.number).removeprefix("unit:")
 
@@ -96,10 +108,14 @@ def in_force(scene: Scene, most: int) -> Iterator[Number]:
     run = scene.run
     if run is None:
         return
+    kept = set(before_acts(run.path))
     for act in reversed(run.meta.get("acts", [])[-most:]):
         state = {"in force": "", "taken back": "Taken back.", "for good": "What was before is no longer kept."}[act["state"]]
-        actions = (Action(command="undo", label="Take it back", knobs={"command": act["command"]}),)
+        number = {"command": act["command"]}
+        actions = [Action(command="undo", label="Take it back", knobs=number)] if act["state"] == "in force" and run.alive else []
+        if act["command"] in kept:
+            actions.append(Action(command="twin", label="Compare with the run without it", knobs=number))
         yield Number(
             label=act["text"][:1].upper() + act["text"][1:], note=f"After step {act['step']}, command {act['command']}. {state}".strip(),
-            tone="plain", key=f"step:{act['step']}", actions=actions if act["state"] == "in force" and run.alive else (),
+            tone="plain", key=f"step:{act['step']}", actions=tuple(actions),
         )

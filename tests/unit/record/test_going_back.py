@@ -135,6 +135,18 @@ def test_the_built_in_training_goes_on_as_it_did_the_first_time(tmp_path: Path) 
         run.command("pause")
 
 
+def test_a_training_goes_back_to_before_a_command(tmp_path: Path) -> None:
+    """Of two acts between the same steps the first stays, and the second is as if it had not been; without its checkpoint nothing changes."""
+    acts = [("scale_layer", {"layer": "0", "factor": 2.0}), ("zero", {"unit": "4/1"})]
+    first = _trained(tmp_path / "first", {5: acts[:1]}, 9)
+    told = _trained(tmp_path / "run", {5: acts, 7: [("go_back", {"command": 9})], 8: [("go_back", {"command": 2})]}, 11)
+    assert not _same(told[6][2], first[6][2])
+    assert [(number, name) for number, name, _ in told[6:9]] == [(7, "run"), (5, "run-2"), (6, "run-2")]
+    assert _same(told[9][2], first[6][2])
+    run = diorama.open(tmp_path / "run")
+    assert "of these commands there is one: 1, 2" in str((run.acknowledgement(3) or {})["text"])
+
+
 def test_in_a_loop_that_draws_its_batches_all_else_goes_back(tmp_path: Path) -> None:
     """Weights, buffers, memory, schedule and generators are as they were, and the answer says that the batches go on."""
     told = _trained(tmp_path / "run", {4: [("checkpoint", {})], 9: [("go_back", {"step": 4})]}, 12, draws=True)

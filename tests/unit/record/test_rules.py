@@ -80,6 +80,7 @@ def test_a_rule_acts_in_the_training_and_says_why(ruled: _Ruled) -> None:
     ruled.step(3.0)
     assert ruled.factor == 0.5
     at = ruled.recorder.number
+    assert [(rule["fired"], rule["last"]) for rule in ruled.recorder.controls.rules.told()] == [(1, at)]
     assert ruled.send("undo")["text"].startswith("took back command 2, learning_rate")
     assert ruled.factor == 1.0
     assert ruled.send("unrule", rule=1)["ok"]

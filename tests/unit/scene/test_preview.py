@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import diorama
+from diorama.core.marks import Heatmap, Number
 from diorama.core.selection import Selection
 from diorama.record import controls, requests
 from diorama.scene.preview import preview
@@ -104,7 +105,7 @@ def test_the_page_offers_acts_and_takes_them_back(training: Any) -> None:
     labels = {}
     for keys in (("unit:0/1",), ("unit:0/3", "unit:0/1"), ("layer:0",), ("weight:2/1,3",), ("layer:1",), ()):
         picture = scene.view("acts", select=Selection.of(*keys))
-        offered = picture.body.children[:-1]
+        offered = [group for group in picture.body.children if group.title == "What can be changed"]
         labels[keys] = [(each.actions[0].command if each.actions else "") for group in offered for each in group.children]
         assert all(each.note for group in offered for each in group.children)
     assert labels == {
@@ -116,11 +117,40 @@ def test_the_page_offers_acts_and_takes_them_back(training: Any) -> None:
         (): [],
     }
     acts = picture.body.children[-1].children
-    assert [(each.actions[0].command, each.actions[0].knobs) for each in acts] == [("undo", {"command": 2}), ("undo", {"command": 1})]
+    assert [[(action.command, action.knobs["command"]) for action in each.actions] for each in acts] == [
+        [(name, number) for name in ("undo", "twin")] for number in (2, 1)
+    ]
     for keys, shown in (("unit:0/1", True), ("layer:0", True), ("example:3", False)):
         inspected = scene.view("inspector", select=Selection.of(keys))
         assert any(getattr(each, "title", "") == "What can be changed" for each in inspected.body.children) is shown
     recorder.close()
     picture = diorama.open(recorder.path).scene().view("acts", select=Selection.of("unit:0/1"))
-    assert not [each for each in picture.body.children[-1].children if each.actions]
+    assert {action.command for each in picture.body.children[-1].children for action in each.actions} == {"twin"}
     assert len(picture.body.children) == 1
+
+
+def test_a_weight_is_clicked_typed_and_tried(training: Any) -> None:
+    """The acts of a unit show its weights one by one; a typed number for one tells what comes of it, and its button sends just that."""
+    _, recorder, _ = training
+    _sent(recorder, "snapshot", {})
+    run = diorama.open(recorder.path)
+    while not run.snapshots or run.snapshots[-1] < recorder.number:
+        recorder.step(loss=0.0)
+    scene = run.scene(run.snapshots[-1])
+    cells = next(mark for mark in scene.view("acts", unit="2/1").marks() if isinstance(mark, Heatmap))
+    assert cells.cell_keys == tuple(f"weight:2/1,{k}" for k in range(6))
+    assert cells.values.ravel().tolist() == pytest.approx(scene.model[2].weight[1].tolist())
+    marks = list(scene.view("acts", weight="2/1,3", value=2.5).marks())
+    field = next(mark for mark in marks if mark.handle is not None)
+    assert (field.handle.knob, field.handle.value) == ("value", "2.5")
+    told = preview(scene, "edit_weight", {"key": "weight:2/1,3", "value": 2.5})
+    send = next(mark for mark in marks if isinstance(mark, Number) and mark.label == "With 2.5")
+    assert send.note == f"{told}."
+    answer = _sent(recorder, send.actions[0].command, send.actions[0].knobs)
+    assert answer["text"] == told.text
+    looked = scene.view("inspector", weight="2/1,3")
+    assert any(isinstance(mark, Heatmap) for mark in looked.marks())
+    tried = [mark.label for mark in scene.view("acts", tried="zero", with_knobs="unit=0/2").marks() if isinstance(mark, Number)]
+    refused = [mark.note for mark in scene.view("acts", tried="zero", with_knobs='{"unit": "0/9"}').marks() if isinstance(mark, Number)]
+    assert tried[0].startswith("Zeroed")
+    assert "numbered from 0 to 5" in refused[0]

@@ -133,10 +133,24 @@ ROOMS = [
     {"name": "play", "title": "Play", "question": "What if?", "training": [_place("moved", 12, 6)], "input": []},
 ]
 COMMANDS = [
-    {"name": name, "title": name.replace("_", " ").capitalize(), "sentence": f"{name} the training.", "knobs": []}
-    for name in ("pause", "resume", "step", "stop", "snapshot", "learning_rate", "optimizer_value",
-                 "checkpoint", "go_back", "branch", "twin")
+    {"name": name, "title": name.replace("_", " ").capitalize(), "sentence": f"{name} the training.", "knobs": [],
+     "family": family, "previewed": False}
+    for family, names in {
+        "loop": "pause resume step stop", "optimizer": "learning_rate optimizer_value", "rules": "rule unrule",
+        "time": "snapshot checkpoint go_back branch twin undo",
+    }.items() for name in names.split()
 ]
+COMMANDS += [
+    {"name": name, "title": name.capitalize(), "sentence": f"{name} what is selected.", "knobs": [_knob(kind, kind, "", main=True)],
+     "family": "weights", "previewed": False}
+    for name, kind in (("zero", "unit"), ("freeze", "layer"))
+]
+
+
+def act(command: int, step: int, text: str, **more: Any) -> dict[str, Any]:
+    """An act as the state tells of it."""
+    return {"command": command, "step": step, "name": text.split()[0], "text": text, "state": "in force", "plain": False, "checkpoint": True,
+            **more}
 
 
 class Training:
@@ -197,6 +211,9 @@ class Training:
             "model": None,
             "fits": {"misfit": "it colours text, and this network reads images"},
             "seconds_a_step": 0.02,
+            "acts": [],
+            "rules": [],
+            "bend": None,
             "steered": self.steered,
             **self.family,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fake_run import act
 from fake_server import Server
 from playwright.sync_api import expect
 from visits import Visit, until
@@ -10,9 +11,11 @@ from visits import Visit, until
 def test_going_back_and_branching(visit: Visit, server: Server) -> None:
     """Going back and a demo's branch are one click; a script is started after its line was read, and both runs are then compared."""
     way = {"line": "python train.py --deep", "folder": "/home/me", "at_once": False, "refused": ""}
-    server.training.family = {"checkpoints": [100, 400], "way": way, "acted": True}
+    acts = [act(7, 300, "added 3 units"), act(9, 400, "clip 1", plain=True, checkpoint=False)]
+    server.training.family = {"checkpoints": [100, 400], "way": way, "acts": acts}
     page = visit.open(server.url)
     page.get_by_role("button", name="Steer the training").click()
+    page.locator("summary", has_text="Time").click()
     page.get_by_role("button", name="Keep a checkpoint").click()
     page.get_by_label("checkpoint", exact=True).select_option("100")
     page.get_by_label("batches to leave out").fill("1")
@@ -21,16 +24,17 @@ def test_going_back_and_branching(visit: Visit, server: Server) -> None:
     page.get_by_label("learning rate factor of the branch").fill("0.5")
     page.get_by_label("learning rate factor of the branch").press("Enter")
     page.get_by_role("button", name="Branch off from step 100").click()
-    expect(page.get_by_role("alert")).to_contain_text("python train.py --deep again in /home/me")
+    expect(page.get_by_role("alertdialog")).to_contain_text("python train.py --deep again in /home/me")
     assert [name for name, _ in server.training.commands] == ["checkpoint", "go_back"]
     page.get_by_role("button", name="Start it").click()
     expect(page.get_by_role("button", name="Choose a run")).to_contain_text("↔ older/digits")
     server.training.family["way"] = {**way, "at_once": True}
     server.push()
-    page.get_by_role("button", name="Compare with the run left alone").click()
+    page.get_by_role("button", name="Steer the training").click()
+    page.get_by_role("button", name="Compare with the run without command 7").click()
     until(page, lambda: len(server.training.commands) == 4)
     assert server.training.commands[1:] == [
-        ("go_back", {"step": 100, "skip": 1}), ("branch", {"step": 100, "factor": 0.5, "consent": True}), ("twin", {"consent": False}),
+        ("go_back", {"step": 100, "skip": 1}), ("branch", {"step": 100, "factor": 0.5, "consent": True}), ("twin", {"command": 7}),
     ]
 
 
@@ -52,3 +56,49 @@ def test_the_page_follows_a_training_that_goes_back(visit: Visit, server: Server
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Train on from here").click()
     expect(page.get_by_text("No branch can be started from here: it runs in a notebook")).to_be_visible()
+
+
+def test_a_later_undo_is_asked_about(visit: Visit, server: Server) -> None:
+    """An act on weights that have learnt on since is taken back alone or by going back, as the person says; a plain value at once."""
+    server.training.family = {"acts": [act(7, 300, "added 3 units"), act(9, 400, "clip 1", plain=True, checkpoint=False)]}
+    page = visit.open(server.url)
+    page.get_by_role("button", name="Steer the training").click()
+    page.get_by_role("button", name="Take back command 9").click()
+    until(page, lambda: server.training.commands == [("undo", {"command": 9})])
+    page.get_by_role("button", name="Take back command 7").click()
+    question = page.get_by_role("alertdialog")
+    expect(question).to_contain_text("gone on from step 300 to 812")
+    page.keyboard.press("Escape")
+    expect(question).to_be_hidden()
+    page.get_by_role("button", name="Steer the training").click()
+    for answer, sent in (("Take back only this act", ("undo", {"command": 7})), ("Go back to before it", ("go_back", {"command": 7}))):
+        page.get_by_role("button", name="Take back command 7").click()
+        question.get_by_role("button", name=answer).click()
+        until(page, lambda sent=sent: server.training.commands[-1] == sent)
+        page.get_by_role("button", name="Steer the training").click()
+    server.training.last = 300
+    server.push()
+    page.get_by_role("button", name="Take back command 7").click()
+    until(page, lambda: len(server.training.commands) == 4)
+    assert server.training.commands[-1] == ("undo", {"command": 7})
+
+
+def test_steering_begins_with_what_is_selected(visit: Visit, server: Server) -> None:
+    """What the selection fills in stands first, a search finds any command, a rule in force is ended from its list, all by keys."""
+    server.training.family = {"rules": [{"rule": 2, "text": "if loss is not finite: pause", "fired": 3, "last": 640}]}
+    page = visit.open(server.url)
+    page.locator("[data-view=activations] [data-key='unit:conv2/3']").click()
+    page.get_by_role("button", name="Steer the training").press("Enter")
+    chosen = page.get_by_role("region", name="What is selected")
+    expect(chosen.locator("summary")).to_have_text(["Zeroconv2/3", "Freezeconv2"])
+    chosen.locator("summary").first.press("Enter")
+    chosen.get_by_role("button", name="Zero").press("Enter")
+    page.locator("summary", has_text="Rules").press("Enter")
+    expect(page.get_by_text("came true 3 times, at step 640 last")).to_be_visible()
+    page.get_by_role("button", name="End rule 2").press("Enter")
+    page.get_by_label("Find a command").fill("freeze")
+    expect(page.locator("[data-command]")).to_have_count(1)
+    page.get_by_label("Find a command").fill("freezer")
+    expect(page.get_by_text("No command is called so.")).to_be_visible()
+    until(page, lambda: len(server.training.commands) == 2)
+    assert server.training.commands == [("zero", {"unit": "conv2/3"}), ("unrule", {"rule": 2})]

@@ -10,6 +10,7 @@ import type {
 } from "../protocol.ts";
 import type { Picture } from "../types.ts";
 import { knobText, othersOf, type Situation } from "./requests.ts";
+import { questionOf, type Question } from "./steering.ts";
 import { Time } from "./time.svelte.ts";
 import type { How } from "../marks/context.ts";
 
@@ -47,6 +48,8 @@ export class Page {
   input = $state.raw<RawInput | null>(null);
   readonly time = new Time(this);
   messages = $state.raw<Message[]>([]);
+  /** What is asked before a command is sent. */
+  question = $state.raw<Question | null>(null);
   hovered = $state.raw<string | null>(null);
   /** What the pointer rests on: views that can show it as if it were chosen. */
   tried = $state.raw<string | null>(null);
@@ -377,9 +380,16 @@ export class Page {
 
   // --- touching -----------------------------------------------------------------------------------------------------
 
-  /** Send a command to the training, and say what became of it. */
+  /** Send a command to the training, and say what became of it; where it is not clear what is meant, ask first. */
   async command(name: string, knobs: Record<string, KnobValue> = {}): Promise<boolean> {
+    this.question = questionOf(this.state, name, knobs);
+    return this.question === null && this.commandNow(name, knobs);
+  }
+
+  /** Send it without a question. */
+  async commandNow(name: string, knobs: Record<string, KnobValue>): Promise<boolean> {
     const run = this.run;
+    if (name === "branch" || name === "twin") this.say("a training is being started …");
     const answer = await this.ask((id) => ({ do: "command", id, run, name, knobs }));
     if (answer.event !== "command") return false;
     this.say(answer.message, answer.ok ? "plain" : "bad");

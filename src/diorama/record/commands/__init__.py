@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...core.errors import NotApplicable
-from ...core.knobs import Plugin
+from ...core.knobs import Plugin, describe
 from ..acts import Reversal
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Command(Plugin):
     ``apply`` needs of it is imported there.
     """
 
+    family: ClassVar[str] = "other"
+    """Among which commands the page lists it: those of the loop, weights, optimizer, structure, data, time, rules, or other ones."""
     alone: ClassVar[bool] = False
     """Whether it is enough that one process of a distributed training does it: the others wait for that one."""
 
@@ -46,6 +48,11 @@ class Command(Plugin):
     def start(self, record: Line, page: int | None) -> Applied:  # noqa: ARG002 - for those that use them
         """Do what needs no living training; ``page`` is the process of the page that asks."""
         raise NotApplicable(f"{type(self).name} is applied by a living training")
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The command as plain data: what a plug-in tells, its family, and whether it is previewed."""
+        return {**describe(cls), "family": cls.family, "previewed": cls.previewed}
 
     @classmethod
     def gathered(cls, knobs: Mapping[str, Any]) -> dict[str, Any]:

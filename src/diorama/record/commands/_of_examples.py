@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class OfExamples(Command):
     """A command on examples of the data set that was wrapped with ``diorama.data``, or of a loop of ours."""
 
+    family = "data"
     examples: str = knob("", "Which examples, by their numbers: 3,14,20-40.", kind="examples", main=True)
     of: str = knob(
         "data", "Whether these are numbers of the training's data, or of the probe set, whose examples may be among them.",

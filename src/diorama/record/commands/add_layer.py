@@ -22,6 +22,7 @@ class AddLayer(Command):
     *Source* Chen et al. 2016, Net2Net (deeper); Wei et al. 2016, Network Morphism.
     """
 
+    family = "structure"
     previewed = True
     after: str = knob("", "Which layer it follows.", kind="layer", main=True)
     how: str = knob("identity", "What is added.", choices=("identity", "residual"), main=True)

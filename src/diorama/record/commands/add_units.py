@@ -27,6 +27,7 @@ class AddUnits(Command):
     *Source* Chen et al. 2016, Net2Net (``split``); Evci et al. 2022, GradMax (``gradient``).
     """
 
+    family = "structure"
     previewed = True
     layer: str = knob("", "Which layer, or a module of attention.", kind="layer", main=True)
     count: int = knob(1, "How many units; of a module of attention, heads.", low=1, high=1 << 16, unit="units", main=True)

@@ -23,6 +23,7 @@ class Branch(Command):
     and under torchrun, with what to type instead.
     """
 
+    family = "time"
     steers = False
     living = False
     step: int = knob(0, "The step of a checkpoint.", low=0, unit="step", main=True)

@@ -18,6 +18,7 @@ class Checkpoint(Command):
     snapshot too, so that views look at the step.
     """
 
+    family = "time"
     alone = True
     steers = False
 

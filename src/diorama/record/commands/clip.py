@@ -23,6 +23,7 @@ class Clip(Command):
     closure, what that makes is clipped.
     """
 
+    family = "optimizer"
     norm: float | None = knob(None, "The most that all gradients together may be long.", kind="number", low=1e-12, high=1e12, log=True, main=True)
     value: float | None = knob(None, "The most that each of them may be, up or down.", kind="number", low=1e-12, high=1e12, log=True)
 

@@ -21,6 +21,7 @@ class CopyUnit(Command):
     *Raises* NotApplicable where the two have weights of other shapes.
     """
 
+    family = "weights"
     previewed = True
     unit: str = knob("", "Which unit is copied, such as conv2/7.", kind="unit", main=True)
     to: str = knob("", "Which unit becomes its copy, such as conv2/9.", kind="unit", main=True)

@@ -25,6 +25,7 @@ class EditWeight(Command):
     *Raises* UsageError for a position that is not there, and where numbers would go beyond what the weights' type can hold.
     """
 
+    family = "weights"
     previewed = True
     key: str = knob("", "Which numbers, such as weight:conv1/3,0 or weight:conv1.bias/3.", main=True)
     value: float | None = knob(None, "What they are set to.", kind="number", low=-1e30, high=1e30, main=True)

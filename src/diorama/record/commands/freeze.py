@@ -22,6 +22,7 @@ class Freeze(Command):
     *Cost* a copy of the layer and of the optimizer's memory of it, written back at each step.
     """
 
+    family = "optimizer"
     layer: str = knob("", "Which layer, or a block with all layers in it.", kind="layer", main=True)
 
     def apply(self, training: Controls) -> Applied:

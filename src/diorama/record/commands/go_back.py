@@ -17,15 +17,18 @@ class GoBack(Command):
     *Meaning* nothing is rewritten: this run ends here, and a child run beside it (``run.children``) goes on from the
     checkpoint. Weights, optimizer, schedulers and all generators are bit by bit as they were; so is what
     ``watch(state=)`` holds. Batches that a loop draws by itself go on; a demo's follow from its step, and come again.
+    ``command`` stands where the training stood before that command, where its checkpoint is still there.
     ``skip`` leaves out that many of the next batches, such as one that made the loss NaN.
     *Raises* NotApplicable where the network had another shape then.
     """
 
+    family = "time"
     steers = False
 
     step: int = knob(0, "The step of a checkpoint.", low=0, unit="step", main=True)
     skip: int = knob(0, "So many of the next batches are left out.", low=0, high=1_000_000, unit="batches")
+    command: int | None = knob(None, "Before which command, instead of a step.", kind="integer", low=1)
 
     def apply(self, training: Controls) -> Applied:
         """Go back."""
-        return Applied(*training.go_back(self.step, self.skip))
+        return Applied(*training.go_back(self.step, self.skip, self.command))

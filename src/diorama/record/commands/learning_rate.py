@@ -22,6 +22,7 @@ class LearningRate(Command):
     is in it, a factor of its own beside that of its group; of layers within each other the inner one's counts.
     """
 
+    family = "optimizer"
     factor: float | None = knob(
         None, "What the scheduled learning rate is multiplied by.", kind="number", low=0, high=1e6, log=True, main=True
     )

@@ -23,6 +23,7 @@ class OptimizerValue(Command):
     which its groups are as they were; of layers within each other the inner one's counts.
     """
 
+    family = "optimizer"
     setting: str = knob("momentum", "Which value: momentum, weight_decay, eps, betas.0, …", main=True)
     value: float = knob(0.0, "What it is set to.", main=True)
     layer: str | None = knob(None, "Of which layer alone; of all weights when left out.", kind="layer")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class Pause(Command):
     """Let the training wait before its next step until someone resumes it."""
 
+    family = "loop"
     alone = True
     steers = False
 

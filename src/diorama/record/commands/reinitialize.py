@@ -22,6 +22,7 @@ class Reinitialize(Command):
     *Raises* NotApplicable for a layer that cannot start anew.
     """
 
+    family = "weights"
     previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
     seed: int = knob(0, "Another number draws other weights.", low=0, high=2**31 - 1)

@@ -19,6 +19,7 @@ class RemoveLayer(Command):
     *Raises* UsageError, NotApplicable before anything changes.
     """
 
+    family = "structure"
     previewed = True
     layer: str = knob("", "Which layer or block.", kind="layer", main=True)
 

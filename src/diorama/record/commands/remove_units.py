@@ -20,6 +20,7 @@ class RemoveUnits(Command):
     *Raises* UsageError, NotApplicable before anything changes, as ``add_units`` does, and where a layer would have no unit left.
     """
 
+    family = "structure"
     previewed = True
     layer: str = knob("", "Which layer.", kind="layer", main=True)
     units: str = knob("", "The numbers of the units.", kind="units", main=True)

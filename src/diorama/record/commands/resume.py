@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class Resume(Command):
     """Let a paused training go on."""
 
+    family = "loop"
     alone = True
     steers = False
 

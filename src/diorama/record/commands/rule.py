@@ -30,6 +30,7 @@ class Rule(Command):
     as the process; ``unrule`` ends it.
     """
 
+    family = "rules"
     when: str = knob("not_finite", "What must be so.", choices=WHENS, main=True)
     signal: str | None = knob(None, "Which series: loss, probe/loss, accuracy, ….", kind="series", main=True)
     layer: str | None = knob(None, "Which layer, for dead_units.", kind="layer")
@@ -57,7 +58,7 @@ class Rule(Command):
         if self.do in ("rule", "unrule"):
             raise UsageError(f"a rule sends another command than {self.do}")
         command = registry.commands[self.do]
-        values = self._values()
+        values = knobs_in(self.with_knobs)
         known = knobs_of(command)
         if "layer" in known and "layer" not in values and self.layer is not None:
             values["layer"] = self.layer
@@ -79,16 +80,17 @@ class Rule(Command):
         if wants_unit and self.when != "dead_units":
             raise UsageError(f"{self.do} wants unit=, which only a rule on dead_units finds by itself")
 
-    def _values(self) -> dict[str, Any]:
-        """The other command's knobs."""
-        text = self.with_knobs.strip()
-        if text.startswith("{"):
-            try:
-                found = json.loads(text)
-            except ValueError as error:
-                raise UsageError(f"with_knobs wants knobs as factor=0.5; layer=conv2, got {text[:60]!r}") from error
-            return dict(found)
-        parts = [part.partition("=") for part in text.split(";") if part.strip()]
-        if any(not sign for _, sign, _ in parts):
-            raise UsageError(f"with_knobs wants knobs as factor=0.5; layer=conv2, got {text[:60]!r}")
-        return {name.strip(): value.strip() for name, _, value in parts}
+
+def knobs_in(text: str) -> dict[str, Any]:
+    """A command's knobs from one text: ``factor=0.5; layer=conv2``, or as JSON."""
+    text = text.strip()
+    if text.startswith("{"):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"with_knobs wants knobs as factor=0.5; layer=conv2, got {text[:60]!r}") from error
+        return dict(found)
+    parts = [part.partition("=") for part in text.split(";") if part.strip()]
+    if any(not sign for _, sign, _ in parts):
+        raise UsageError(f"with_knobs wants knobs as factor=0.5; layer=conv2, got {text[:60]!r}")
+    return {name.strip(): value.strip() for name, _, value in parts}

@@ -23,6 +23,7 @@ class Schedule(Command):
     it. Without points the schedule is no longer bent.
     """
 
+    family = "optimizer"
     steps: str | None = knob(None, "Steps from here on, rising: 0,100.", kind="numbers", main=True)
     factors: str | None = knob(None, "The factor at each of them: 1,0.1.", kind="numbers", main=True)
 

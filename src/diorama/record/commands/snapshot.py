@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class Snapshot(Command):
     """Keep the weights of this step for good, with a checkpoint of all that is needed to train on."""
 
+    family = "time"
     alone = True
     steers = False
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class StepOn(Command):
     """Let the training do a few steps and then wait."""
 
+    family = "loop"
     title = "Step"
     alone = True
     steers = False

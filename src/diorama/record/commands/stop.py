@@ -17,6 +17,7 @@ class Stop(Command):
     diorama.watch(…)`` block ends quietly on. This is the only exception that ``step()`` raises.
     """
 
+    family = "loop"
     steers = False
 
     def apply(self, training: Controls) -> Applied:

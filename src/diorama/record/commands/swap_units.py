@@ -21,6 +21,7 @@ class SwapUnits(Command):
     *Raises* NotApplicable where the two have weights of other shapes.
     """
 
+    family = "weights"
     previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
     to: str = knob("", "The unit with which it changes places, such as conv2/9.", kind="unit", main=True)

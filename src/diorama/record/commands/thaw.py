@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Thaw(Command):
     """Let a frozen layer learn again: it goes on as if the steps while it was frozen had not been."""
 
+    family = "optimizer"
     layer: str = knob("", "Which frozen layer.", kind="layer", main=True)
 
     def apply(self, training: Controls) -> Applied:

@@ -21,6 +21,7 @@ class Twin(Command):
     *Raises* UsageError where no act is known, Unavailable where the checkpoint before it is gone; else what ``branch`` raises.
     """
 
+    family = "time"
     steers = False
     living = False
     command: int | None = knob(

@@ -21,6 +21,7 @@ class Undo(Command):
     is no longer kept (256 MB are).
     """
 
+    family = "time"
     command: int | None = knob(
         None, "The number of the command to take back; the newest in force when left out.", kind="integer", low=1, main=True
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Unrule(Command):
     """End a rule that was set ahead."""
 
+    family = "rules"
     rule: int = knob(1, "The rule's number.", low=1, main=True)
 
     def apply(self, training: Controls) -> Applied:

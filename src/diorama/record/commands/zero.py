@@ -20,6 +20,7 @@ class Zero(Command):
     where a ReLU follows at once: its slope at 0 is 0, so that the unit stays off.
     """
 
+    family = "weights"
     previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
 

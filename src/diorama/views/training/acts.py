@@ -9,11 +9,14 @@ from ...core.knobs import knob
 from ...core.marks import Group, Node, Number
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
-from .. import acting
+from .. import acting, typed_weights
 from ..view import View
 
 if TYPE_CHECKING:
     from ...scene import Scene
+
+
+_ON_A_COPY = "Tried on a copy of the weights in sight; the training goes on untouched."
 
 
 class Acts(View):
@@ -31,6 +34,9 @@ class Acts(View):
     rows = ("C14",)
     follows = ("unit", "layer", "weight")
 
+    tried: str | None = knob(None, "A command that is tried on a copy, instead of those that fit what is selected.")
+    with_knobs: str = knob("", "Its knobs, as layer=conv2; count=3.")
+    value: float | None = knob(None, "What the selected weights would be set to.", kind="number", low=-1e30, high=1e30)
     limit: int = knob(20, "Acts shown at most.", low=1, high=100)
 
     @classmethod
@@ -43,23 +49,33 @@ class Acts(View):
         run = scene.run
         if run is None:
             return
+        if self.tried:
+            what = tuple(acting.asked(scene, self.tried, self.with_knobs))
+            yield self.picture(scene, selection, "On a copy", Group(children=what), _ON_A_COPY)
+            return
         done = list(acting.in_force(scene, self.limit))
         alive = run.alive
         if not alive:
             caption = "The training has ended, so nothing can be changed any more."
         else:
-            caption = "Select a unit, a layer or a weight to see what can be done with it; a button changes the training between two steps."
+            chosen = any(key.kind in self.follows for key in selection.a)
+            way = "" if chosen else "Select a unit, a layer or a weight to see what can be done with it; "
+            caption = f"{way}a button changes the training between two steps."
+            caption = caption[0].upper() + caption[1:]
+        held = typed_weights.marks(scene, selection, self.value) if alive else []
         offered: list[Number] = []
         for each in acting.offers(scene, selection):
             offered.append(each)
-            yield self._picture(scene, selection, offered, done, caption, final=False)
-        yield self._picture(scene, selection, offered, done, caption, final=True)
+            yield self._picture(scene, selection, held, offered, done, caption, final=False)
+        yield self._picture(scene, selection, held, offered, done, caption, final=True)
 
     def _picture(
-        self, scene: Scene, selection: Selection, offered: list[Number], done: list[Number], caption: str, final: bool
+        self, scene: Scene, selection: Selection, held: list[Node], offered: list[Number], done: list[Number], caption: str, final: bool
     ) -> Picture:
         nothing = [Number(label="Nothing was changed", note="Each act of a person on the training stands here, and is taken back from here.")]
         parts: list[Node] = [Group(children=tuple(done or nothing), title="What was changed")]
         if offered:
             parts.insert(0, Group(children=tuple(offered), title="What can be changed"))
+        if held:
+            parts.insert(0, Group(children=tuple(held)))
         return self.picture(scene, selection, "Acts", Group(children=tuple(parts)), caption, final=final)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Node
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection
 from ...scene import Scene
-from .. import about, acting
+from .. import about, acting, typed_weights
 from ..view import View
 
 _SMALL = 1_000_000
@@ -21,7 +22,7 @@ class Inspector(View):
 
     *Meaning* the strongest examples tell what a unit looks for, better than any one picture; bars by class tell for
     whom it speaks. *Off* is the share of the probe set for which a unit is nowhere above zero.
-    While the network trains the inspector offers what can be done with a unit or a layer.
+    A weight stands among its unit's. While the network trains the inspector offers what can be done with a unit or a layer.
     *Cost* one forward pass of one example, then one pass over the first 512 examples, and one for each act that is tried.
     """
 
@@ -31,11 +32,12 @@ class Inspector(View):
     family = "features"
     papers = ("Yosinski et al. 2015, arXiv:1506.06579", "Zeiler & Fergus 2014, arXiv:1311.2901")
     rows = ("A2",)
-    follows = ("unit", "layer", "example", "class")
+    follows = ("unit", "layer", "weight", "example", "class")
     input = True
     panel = "inspector"
 
     count: int = knob(9, "Examples shown of a unit or a class.", low=1, high=64)
+    value: float | None = knob(None, "What the selected weight would be set to, while it trains.", kind="number", low=-1e30, high=1e30)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """First what one forward pass tells; then what the probe set tells."""
@@ -56,9 +58,19 @@ class Inspector(View):
         elif key is not None and key.kind == "class":
             name, marks, caption = about.of_class(scene, key.number, self.count)
             yield self._picture(scene, selection, name, marks, caption)
+        elif key is not None and key.kind == "weight":
+            yield from self._of_weight(scene, selection, key)
         else:
             name, marks, caption = about.of_example(scene, selection)
             yield self._picture(scene, selection, name, marks, caption)
+
+    def _of_weight(self, scene: Scene, selection: Selection, key: Key) -> Iterator[Picture | Progress]:
+        """The unit's weights with this one among them; while it trains, what it can be set to."""
+        name = str(key).removeprefix("weight:")
+        marks = typed_weights.marks(scene, selection, self.value)
+        if not marks:
+            raise NotApplicable(f"no weight {name} is in the network that is looked at")
+        yield from self._with_acts(scene, selection, name, marks, "One weight, or several that the key names together.")
 
     def _with_acts(
         self, scene: Scene, selection: Selection, title: str, marks: list[Node], caption: str
