@@ -67,8 +67,8 @@ class Parts(Derivation):
         return Cost(STEPS + 2, STEPS)
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
-        """All at once."""
-        yield Stage(decomposed(scene, scene.current(example=self.example).x, self.layer, self.answer, self.groups))
+        """What each place answers and adds, then the groups."""
+        yield from decomposed(scene, scene.current(example=self.example).x, self.layer, self.answer, self.groups)
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Numbers for each unit, place and group."""
@@ -100,8 +100,8 @@ def _shape(layer: Layer) -> tuple[int, ...]:
     return (layer.units, *(side for axis, side in enumerate(layer.shape, 1) if axis != layer.unit_axis))
 
 
-def decomposed(scene: Scene, x: Nested, name: str, answer: int | None = None, groups: int = 4) -> dict[str, Any]:
-    """The value for one input."""
+def decomposed(scene: Scene, x: Nested, name: str, answer: int | None = None, groups: int = 4) -> Iterator[Stage]:
+    """The stages for one input."""
     layer = scene.layers[name]
     source = scene.layers.handed(layer)
     rectified = source.rectified or layer.kind in ("ReLU", "ReLU6")
@@ -123,20 +123,22 @@ def decomposed(scene: Scene, x: Nested, name: str, answer: int | None = None, gr
                 attribution = values * slope
         except NotApplicable:
             number = -1
+    value: dict[str, Any] = {
+        "values": values, "attribution": attribution, "weights": np.zeros((0, *values.shape[1:])), "groups": np.zeros((0, len(values))),
+        "added": np.zeros(0), "left": 1.0, "score": score, "without": without, "answer": number,
+    }
+    yield Stage(value, 1.0, 2.0, "groups of units that are on together")
     rows = np.maximum(finite(values), 0).reshape(len(values), -1).T
     try:
         found = factored(rows, groups)
     except NotApplicable:
-        weights, parts, left = np.zeros((0, *values.shape[1:])), np.zeros((0, len(values))), 1.0
-    else:
-        weights, parts, left = found.weights.T.reshape(-1, *values.shape[1:]), found.parts, found.left
+        yield Stage(value, 2.0, 2.0)
+        return
+    weights = found.weights.T.reshape(-1, *values.shape[1:])
     slope = attribution / np.where(values != 0, values, 1.0) if attribution.size else np.zeros_like(values)
     with np.errstate(invalid="ignore", over="ignore"):
-        added = np.einsum("ghw,gu,uhw->g", weights, parts, slope)
-    return {
-        "values": values, "attribution": attribution, "weights": weights, "groups": parts, "added": added, "left": float(left),
-        "score": score, "without": without, "answer": number,
-    }
+        added = np.einsum("ghw,gu,uhw->g", weights, found.parts, slope)
+    yield Stage({**value, "weights": weights, "groups": found.parts, "added": added, "left": found.left}, 2.0, 2.0)
 
 
 def _target(scene: Scene, scores: Tensor, answer: int | None) -> tuple[Target | None, int]:

@@ -97,25 +97,30 @@ class Parts(View):
         key = selection.one("class")
         answer = key.number if key is not None and scene.task in ("classification", "multi_label") else None
         chosen = self._chosen(scene, selection)
-        held = self._held(scene, current, chosen, answer)
-        whole = np.ascontiguousarray(held.grid.reshape(len(held.grid), -1).T)
-        grid = None
-        for grid in self._asked_for(scene, selection, held.one, whole, current):
-            if isinstance(grid, Progress):
-                yield grid
-        assert isinstance(grid, Pictures)
-        marks: list[Node] = [self._grid(scene, current, held, grid)]
-        rows: list[Node] = []
+        marks: list[Node] = []
+        held = grid = None
+        for held in self._held(scene, current, chosen, answer):
+            if grid is None:
+                whole = np.ascontiguousarray(held.grid.reshape(len(held.grid), -1).T)
+                for found in self._asked_for(scene, selection, chosen, whole, current):
+                    if isinstance(found, Progress):
+                        yield found
+                    else:
+                        grid = found
+                assert grid is not None
+                marks.append(self._grid(scene, current, held, grid))
+                yield self._picture(scene, selection, current, held, grid, marks, final=False)
+        assert held is not None
+        assert grid is not None
         told = sorted([chosen, *self._beside(scene, chosen)], key=lambda one: one.layer.order)
         for number, one in enumerate(told):
             yield Progress(done=number, total=len(told), note="finding groups of units that are on together")
-            part = held if one.name == held.name else self._held(scene, current, one, answer)
-            if not len(part.value["groups"]):
-                continue
-            *_, found = from_examples(scene, part.one, part.value["groups"], current)
-            assert isinstance(found, Pictures)
-            rows.append(self._groups(current, part, found))
-        yield self._picture(scene, selection, current, held, grid, Group(children=(*marks, *rows), direction="row"))
+            *_, part = (held,) if one.name == held.name else self._held(scene, current, one, answer)
+            if len(part.value["groups"]):
+                *_, found = from_examples(scene, part.one, part.value["groups"], current)
+                assert isinstance(found, Pictures)
+                marks.append(self._groups(current, part, found))
+        yield self._picture(scene, selection, current, held, grid, marks, final=True)
 
     def _chosen(self, scene: Scene, selection: Selection) -> Shown:
         name = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer" and scene.layers.has(key.name)), None)
@@ -131,15 +136,16 @@ class Parts(View):
         count = min(self.layers - 1, len(others))
         return [others[k] for k in sorted({round(k) for k in np.linspace(0, len(others) - 1, count)})] if count > 0 else []
 
-    def _held(self, scene: Scene, current: Current, one: Shown, answer: int | None) -> _Held:
+    def _held(self, scene: Scene, current: Current, one: Shown, answer: int | None) -> Iterator[_Held]:
         if current.index is None:
-            value = decomposed(scene, current.x, one.name, answer, self.groups)
+            stages = decomposed(scene, current.x, one.name, answer, self.groups)
         else:
-            value = scene.derive("parts", layer=one.name, example=current.index, answer=answer, groups=self.groups).value
-        values, attribution = value["values"], value["attribution"]
-        grid = _binned(values, self.places, mean=True)
-        flat = _binned(attribution.sum(0)[None], self.places, mean=False)[0] if attribution.size else np.zeros((0, 0))
-        return _Held(one, value, np.nan_to_num(grid, nan=0.0, posinf=0.0, neginf=0.0), flat)
+            stages = scene.derive("parts", layer=one.name, example=current.index, answer=answer, groups=self.groups).stream()
+        for stage in stages:
+            values, attribution = stage.value["values"], stage.value["attribution"]
+            grid = _binned(values, self.places, mean=True)
+            flat = _binned(attribution.sum(0)[None], self.places, mean=False)[0] if attribution.size else np.zeros((0, 0))
+            yield _Held(one, stage.value, np.nan_to_num(grid, nan=0.0, posinf=0.0, neginf=0.0), flat)
 
     def _asked_for(
         self, scene: Scene, selection: Selection, one: Shown, ways: np.ndarray, current: Current
@@ -203,7 +209,7 @@ class Parts(View):
         return self.sized == "attribution" and held.attribution.size > 0
 
     def _picture(
-        self, scene: Scene, selection: Selection, current: Current, held: _Held, grid: Pictures, body: Node
+        self, scene: Scene, selection: Selection, current: Current, held: _Held, grid: Pictures, marks: list[Node], *, final: bool
     ) -> Picture:
         value = held.value
         rows, columns = held.grid.shape[1:]
@@ -242,7 +248,8 @@ class Parts(View):
                 sentence=f"The share of the length of the positive answers that the {len(value['groups'])} groups of {held.name} do not hold.",
             ))
         return self.picture(
-            scene, selection, f"{current.label.capitalize()} as {held.name} holds it", body, caption, checks=tuple(checks), note=" ".join(note),
+            scene, selection, f"{current.label.capitalize()} as {held.name} holds it", Group(children=tuple(marks), direction="row"), caption,
+            checks=tuple(checks), note=" ".join(note), final=final,
         )
 
 
