@@ -55,6 +55,16 @@ def shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
     """The share of neighbours that two tables have in common, on average."""
     return float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(one, other, strict=True)]) / one.shape[1])
 
+
+def hit(near: NDArray[np.int64], classes: NDArray[np.int64]) -> float:
+    """The neighbourhood hit: the share of each row's neighbours that are of its class, on average over rows whose class is known.
+
+    *Source* Paulovich et al. 2008.
+    """
+    known = classes >= 0
+    return float((classes[near[known]] == classes[known][:, None]).mean()) if known.any() else 0.0
+
+
 def split(rows: Floats) -> NDArray[np.bool_]:
     """Which rows belong to the second of the two groups into which they fall most clearly (k-means with two middles)."""
     with own_dice(), quiet():

@@ -229,3 +229,25 @@ def test_no_point_lies_outside_its_plane() -> None:
         assert ([left, low] <= points.min(0)).all(), points
         assert (points.max(0) <= [right, high]).all(), points
         assert right - left == pytest.approx(high - low)
+
+
+def test_points_that_move_where_the_network_did_are_told(tmp_path: Path) -> None:
+    """The temporal correlation is that of NumPy, example by example over the snapshots; the neighbourhood hit that of scikit-learn's neighbours."""
+    scene = _run(tmp_path).scene()
+    told = {check.name: check.value for check in scene.view("projection", layer="2").checks}
+    tables, points = [], []
+    for step in scene.steps:
+        there = scene.at(step)
+        tables.append(_nearest(there.activations("2")["2"].double().numpy()))
+        points.append(np.asarray(there.derive("projection", layer="2").value))
+    found = []
+    for k in range(40):
+        kept = [len(set(a[k]) & set(b[k])) for a, b in zip(tables, tables[1:], strict=False)]
+        moved = [np.linalg.norm(b[k] - a[k]) for a, b in zip(points, points[1:], strict=False)]
+        if np.ptp(kept) > 0 and np.ptp(moved) > 0:
+            found.append(np.corrcoef(kept, moved)[0, 1])
+    assert told["temporal correlation"] == pytest.approx(np.mean(found), abs=1e-4)
+    y = np.arange(40) % 3
+    assert told["neighbourhood hit"] == pytest.approx((y[_nearest(points[-1])] == y[:, None]).mean(), abs=0.01)
+    few = {check.name for check in scene.at(scene.steps[1]).view("projection", layer="2").checks}
+    assert "temporal correlation" not in few

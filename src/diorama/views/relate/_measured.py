@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from ...core.picture import Check
 from ...derive.derivation import Derived
-from ...methods.neighbours import continuity, nearest, shared, trust, trustworthiness
+from ...methods.neighbours import continuity, hit, nearest, shared, trust, trustworthiness
+from ...scene.sets import classes_of
 
 NEAR = 10
 """So many neighbours count."""
+FEWEST, FOLLOWED = 4, 12
+"""So few snapshots say nothing of how points move; and so many, the last ones, are looked at."""
 DOUBTFUL = 0.8
 """Points that are to be trusted less than this are pale."""
 
@@ -58,7 +61,53 @@ def _measured(derived: Derived) -> Measured:
     )
     doubtful = trust(rows, points, near) < DOUBTFUL
     sentence = f"Trustworthiness {trusted:.3f}, continuity {continued:.3f}, recall {recall:.2f}."
+    classes = classes_of(derived.scene)
+    if classes is not None and classes.ndim == 1 and len(np.unique(classes[classes >= 0])) > 1:
+        hits = [hit(table, np.asarray(classes)) for table in (here, there)]
+        shares = np.bincount(classes[classes >= 0]) / max(1, (classes >= 0).sum())
+        checks += (Check(
+            name="neighbourhood hit", value=hits[0], good=hits[0] > hits[1] - 0.1,
+            sentence=f"The share of an example's {near} nearest in the picture that are of its class: {hits[1]:.2f} in the layer itself, "
+            f"about {float((shares**2).sum()):.2g} by chance.",
+        ),)
+        sentence += f" Neighbourhood hit {hits[0]:.2f}, {hits[1]:.2f} in the layer."
+    followed = temporal(derived, near)
+    if followed is not None:
+        checks += (Check(
+            name="temporal correlation", value=followed, good=followed < 0,
+            sentence="Of how many neighbours an example keeps in the layer from snapshot to snapshot with how far its point moves: −1 where "
+            "points move only where the network did, 0 where one has nothing to do with the other.",
+        ),)
     return Measured(checks, doubtful if doubtful.any() else None, _over_time(derived, there, here, near), sentence)
+
+
+def temporal(derived: Derived, near: int = NEAR) -> float | None:
+    """How well points move only where the network did: the correlation, over a training's snapshots, of the neighbours that an example
+    keeps in the layer with how far its point moves; the mean over examples. None for fewer than four snapshots.
+
+    *Source* Yang et al. 2022, DeepVisualInsight (temporal preserving).
+    """
+    way = [*derived.way[-(FOLLOWED - 1) :], derived]
+    if len(way) < FEWEST:
+        return None
+    kept, moved = [], []
+    before: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+    for one in way:
+        table = nearest(one.derivation.rows(one.scene), near)  # type: ignore[attr-defined]
+        points = np.asarray(one.carried, np.float64)
+        if before is not None:
+            kept.append([len(np.intersect1d(a, b)) for a, b in zip(before[0], table, strict=True)])
+            moved.append(np.linalg.norm(points - before[1], axis=1))
+        before = table, points
+    return _correlated(np.array(kept, np.float64), np.array(moved))
+
+
+def _correlated(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    """The mean correlation of the columns of two tables; None where none varies in both."""
+    one, other = one - one.mean(0), other - other.mean(0)
+    size = np.sqrt((one**2).sum(0) * (other**2).sum(0))
+    varies = size > 1e-9 * max(1e-300, float(size.max(initial=0.0)))
+    return float(((one * other).sum(0)[varies] / size[varies]).mean()) if varies.any() and size.max() > 0 else None
 
 
 def _over_time(derived: Derived, there: NDArray[np.int64], here: NDArray[np.int64], near: int) -> str:
