@@ -45,7 +45,7 @@ def _measured(derived: Derived) -> Measured:
     trusted, continued = trustworthiness(rows, points, near), continuity(rows, points, near)
     there, here = nearest(rows, near), nearest(points, near)
     recall, chance = shared(there, here), near / (len(points) - 1)
-    checks = (
+    checks: tuple[Check, ...] = (
         Check(
             name="trustworthiness", value=trusted, good=trusted > 0.9,
             sentence=f"1 where the {near} nearest of each point in the picture are near it in the layer; about 0.5 by chance.",
