@@ -167,6 +167,8 @@ def test_every_head_lies_on_the_picture() -> None:
     assert len(heads) == 2
     np.testing.assert_allclose(heads[1].heat[::2, ::2].reshape(-1), weights[1, 7, 1:], atol=1e-6)
     assert (large.boxes[0].x, large.boxes[0].y) == (4, 2)
+    largest = weights[:, 7, 1:].max(1)
+    assert large.heat_limits.high == pytest.approx(min(largest.max(), 2 * np.median(largest)))
 
 
 def test_an_encoder_decoder_names_both_texts() -> None:

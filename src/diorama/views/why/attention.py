@@ -254,8 +254,8 @@ def _small(layer: AttentionLayer, found: NDArray[np.float32], head: int, rollout
         spread = -(found * np.log(np.maximum(found, 1e-30))).sum(2).mean(1)
     return Tiles(
         images=images, limits=_limits(images), labels=("rollout",) if rollout else tuple(f"head {k}" for k in range(len(found))),
-        notes=tuple(f"entropy {value:.2f}" for value in spread), keys=() if rollout else tuple(_key(layer, k) for k in range(len(found))),
-        size=72, title="All heads", badges=tuple("shown" if k == head and len(found) > 1 else "" for k in range(len(found))),
+        notes=tuple(f"{value:.2f} nats" for value in spread), keys=() if rollout else tuple(_key(layer, k) for k in range(len(found))),
+        size=72, title="All heads and their entropy", badges=tuple("shown" if k == head and len(found) > 1 else "" for k in range(len(found))),
     )
 
 
@@ -282,7 +282,8 @@ def _pictured(found: NDArray[np.float32], asked: Positions, place: int | None, h
     shares = row[:, asked.extra :].reshape(-1, rows, columns)
     down, across = (np.arange(side) * count // side for side, count in ((height, rows), (width, columns)))
     heat = shares[:, down][:, :, across]
-    limits, own = _limits(heat), asked.keys[asked.extra :]
+    # A head's largest share, not a pixel row's: a head that looks at one patch leaves nearly all rows empty.
+    limits, own = _limits(shares.reshape(len(shares), -1)), asked.keys[asked.extra :]
     grey = inputs.grey(asked.pixels) if asked.pixels.ndim == 2 else None
     boxes: tuple[Box, ...] = ()
     if place is not None and place >= asked.extra:
