@@ -59,10 +59,13 @@ class Writes(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs tokens, and a network that says which comes next."""
-        if token_input(scene) is None:
+        if (found := token_input(scene)) is None:
             return "it lets a network write, and its inputs are no tokens"
         if scene.task != "next_token":
             return f"it lets a network write, and this one does not say what comes next (its task is {scene.task or 'not known'})"
+        read, y = named(scene.live.x)[found[0]], scene.live.y
+        if y is not None and y.ndim == 2 and y.shape[1] != read.shape[1]:
+            return f"it lets a network write on, and this one answers at {y.shape[1]} places to {read.shape[1]} tokens: it translates"
         return None
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:

@@ -16,7 +16,7 @@ from ...data.kinds import Image, Tokens
 from ...data.nesting import Nested
 from ...scene import Scene
 from ...scene.input import Current
-from ..answers import visible
+from ..answers import token, visible
 
 EXTRA = 8
 """A network may put so many tokens of its own (a class token, registers) before those of the input."""
@@ -65,6 +65,22 @@ def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...
             names = (f"row {row}, column {column}" for row in range(grid[0]) for column in range(grid[1]))
             return Positions((*_own(extra), *names), extra, grid=grid, pixels=np.asarray(kind.decode(part)[0]))
     return Positions(tuple(str(k) for k in range(count)))
+
+
+def answered(scene: Scene, current: Current) -> Positions:
+    """The places of the answer of a network that translates, named by what it answers there."""
+    scores = scene.scores(current.x)[0]
+    return Positions(tuple(token(scene, int(k)) for k in scores.nan_to_num(0).argmax(-1)))
+
+
+def translates(scene: Scene) -> int | None:
+    """At how many places a network answers that has another number of them than of tokens; None where it has not."""
+    y = scene.live.y
+    if scene.task != "next_token" or y is None or y.ndim != 2:
+        return None
+    parts = nesting.named(scene.live.x)
+    read = {parts[name].shape[1] for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name in parts and parts[name].ndim == 2}
+    return y.shape[1] if read and y.shape[1] not in read else None
 
 
 def _own(extra: int) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
 from ..view import View
-from ._positions import Positions, asked_of, positions
+from ._positions import Positions, answered, asked_of, positions, translates
 
 SMALL, LARGE = 48, 192
 """A small map shows at most so many stretches a side, and a large one."""
@@ -206,7 +206,12 @@ def _told(scene: Scene, current: Current, layer: AttentionLayer, found: NDArray[
         # What asks has heard of the other sequence in the layers before: it is of the one that is not asked.
         own = tuple(name for name in of[0] if name not in of[1])
         of = (own or of[0][-1:], of[1][-1:] if not own else of[1])
-    return positions(scene, current, full[0], of[0]), positions(scene, current, full[1], of[1])
+    asked = positions(scene, current, full[1], of[1])
+    # Of a text as short as its translation the shape does not tell: that of the probe set's does.
+    places = translates(scene)
+    if places is not None and full[0] == places and attention_sides(named(attention_layers(scene), layer.name))[0] == places:
+        return answered(scene, current), asked
+    return positions(scene, current, full[0], of[0]), asked
 
 
 def attention_sides(layer: AttentionLayer) -> tuple[int, int]:
