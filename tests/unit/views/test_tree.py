@@ -1,0 +1,144 @@
+"""A sentence as a tree: read from brackets or parsed, each phrase answered as a text of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.errors import DioramaError, NotApplicable, UsageError
+from diorama.core.marks import Blocks
+from diorama.core.picture import Picture
+from diorama.data.trees import parsed, read
+from diorama.gallery.sentiment import CLASSES, Sentiment, judged
+from diorama.scene import Scene
+
+WORDS = ("<pad>", "<unk>", "not", "good", "bad", "film", ".")
+BANK = "(3 (2 It) (4 (4 (2 's) (4 lovely)) (2 .)))\n(1 (2 A) (0 bore))\n" * 4
+
+
+class _Adds(nn.Module):
+    """Scores that are sums over words, and the number of words for a class of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.says = nn.Embedding(7, 3, padding_idx=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.says(x).sum(1)
+
+
+def _scene() -> Scene:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        model = _Adds()
+    x = torch.tensor([[5, 2, 3, 6, 0, 0], [2, 4, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0]])
+    return Scene(model, x, torch.tensor([2, 1, 2]), classes=("bad", "neutral", "good"), inputs=diorama.Tokens(WORDS, separator=" "))
+
+
+def _blocks(picture: Picture) -> Blocks:
+    return next(mark for mark in picture.marks() if isinstance(mark, Blocks))
+
+
+def test_brackets_are_read_and_written() -> None:
+    """A tree bank's line comes back as it was; a lone bracket, an open one and nothing inside are told in a sentence."""
+    for line in BANK.splitlines()[:2]:
+        assert read(line).brackets() == line
+    assert read("((not good) .)").words() == ("not", "good", ".")
+    for wrong, said in (("(a b", "left open"), ("a ) b", "not opened"), ("(a ())", "no word"), (" ", "empty"), ("(" * 300, "within each other")):
+        with pytest.raises(UsageError, match=said):
+            read(wrong)
+
+
+def test_a_sentence_is_parsed_by_a_plain_rule() -> None:
+    """The final mark stands apart, a joining word begins the second half, all else branches to the right; no word is lost."""
+    assert parsed(["not", "bad"]).brackets() == "(not bad)"
+    assert parsed(["a", "b", "c", "but", "d", "e", "."]).brackets() == "(((a (b c)) (but (d e))) .)"
+    for words in ("a", "and", "but .", "a and", ", , b", "a , b , c . d", "x and y and z ."):
+        assert " ".join(parsed(words.split()).words()) == words
+
+
+def test_every_phrase_is_a_text_of_its_own() -> None:
+    """Each block holds what the network answers to its words alone, filled up as the examples are, in the order of the words."""
+    scene = _scene()
+    picture = scene.view("tree", brackets="((not good) (film .))")
+    body = _blocks(picture)
+    assert [block.kind for block in body.blocks] == ["not good film .", "not good", "not", "good", "film .", "film", "."]
+    model = scene.model
+    for block in body.blocks:
+        row = torch.tensor([[WORDS.index(word) for word in block.kind.split()]])
+        with torch.no_grad():
+            chance = model(row)[0].softmax(0)
+        assert block.value == pytest.approx(float(chance[2] - chance[0]), abs=1e-6)
+        assert (block.label if " " in block.kind else block.detail).startswith(("bad", "neutral", "good")[int(chance.argmax())])
+    assert body.places is not None
+    leaves = [place for block, place in zip(body.blocks, body.places, strict=True) if " " not in block.kind]
+    assert all(one[0] + one[2] <= other[0] for one, other in zip(leaves, leaves[1:], strict=False))
+    by_class = _blocks(scene.view("tree", brackets="not good", colour="class", class_=1))
+    assert by_class.limits is not None
+    assert by_class.limits.low == 0
+    with pytest.raises(UsageError, match="classes 0 to 2"):
+        scene.view("tree", colour="class", class_=9)
+
+
+def test_the_chosen_example_and_a_typed_text_are_drawn() -> None:
+    """An example's words are taken without what fills it up, with the keys of its tokens; a typed text is drawn as well."""
+    scene = _scene()
+    blocks = {block.kind: block for block in _blocks(scene.view("tree", example=0)).blocks}
+    assert blocks["not"].key == "token:1"
+    assert "not good" in blocks
+    assert "bad film" in {block.kind for block in _blocks(scene.view("tree", input="not bad film")).blocks}
+    with pytest.raises(UsageError, match="at most 3 words"):
+        scene.view("tree", brackets="a b c d", limit=3)
+
+
+def test_labels_are_compared() -> None:
+    """Where brackets hold labels, the share of phrases that the network answers so is told."""
+    scene = _scene()
+    best = [str(int(scene.scores(torch.tensor([[WORDS.index(word)]])).argmax())) for word in ("good", "bad")]
+    check = scene.view("tree", brackets=f"({best[0]} ({best[0]} good) ({(int(best[1]) + 1) % 3} bad))").checks[0]
+    whole = str(int(scene.scores(torch.tensor([[3, 4]])).argmax()))
+    assert check.value == pytest.approx((1 + (whole == best[0])) / 3)
+
+
+def test_who_tells_no_classes_is_refused() -> None:
+    """A network that writes on has no class for a phrase."""
+    x = torch.randint(0, 7, (6, 5))
+    scene = Scene(nn.Embedding(7, 7), x, x.roll(-1, 1), inputs=diorama.Tokens(WORDS, separator=" "))
+    with pytest.raises(NotApplicable, match="not a classifier"):
+        scene.view("tree")
+
+
+def test_the_grammar_turns_what_stands_behind_not() -> None:
+    """The labels of the demo's phrases are those that its grammar means."""
+    for text, label in (
+        ("not bad", 3), ("not good", 1), ("very good", 4), ("not very bad", 3), ("the film is long .", 2),
+        ("the film is great but the plot was dull .", 1), ("the film is great and the plot was nice .", 4), ("but the plot was dull", 1),
+    ):
+        assert judged(parsed(text.split())).label == str(label), text
+
+
+def test_the_demo_learns_what_not_does(tmp_path: Path) -> None:
+    """After 160 steps unseen phrases are judged, and not turns a word that it was seen with; a file of labelled trees is learnt from."""
+    demo = Sentiment()
+    examples = demo.prepare()
+    model = demo.build(examples)
+    for _ in demo.trainer(model, examples).run(160):
+        pass
+    held_out = examples.held_out
+    assert held_out is not None
+    scene = Scene(model, held_out.x, held_out.y, classes=CLASSES, inputs=examples.kind)
+    assert float((scene.predictions() == held_out.y).float().mean()) > 0.8
+    values = {block.kind: block.value or 0.0 for block in _blocks(scene.view("tree", brackets="the plot was not dull .")).blocks}
+    assert values["dull"] < -0.2 < 0.2 < values["not dull"]
+    (tmp_path / "bank.txt").write_text(BANK)
+    bank = demo.prepare(tmp_path / "bank.txt")
+    assert len(bank) + len(bank.held_out) == 10  # type: ignore[arg-type]
+    (tmp_path / "other.txt").write_text("(7 (2 a) (3 b))\n")
+    with pytest.raises(DioramaError, match="from 0"):
+        demo.prepare(tmp_path / "other.txt")
+    assert np.isfinite(float(demo.build(bank)(bank.x).sum()))  # type: ignore[arg-type]
