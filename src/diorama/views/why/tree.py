@@ -187,7 +187,8 @@ def _drawn(
         label = phrase.word if not phrase.parts else _name(scene, best[k])
         detail = said if not phrase.parts else whole if len(whole) <= 24 else f"{whole[:11]} … {whole[-11:]}"
         blocks.append(Block(id=str(k), label=label, kind=whole, detail=detail, key=key, value=float(values[k])))
-    places, edges = np.zeros((len(blocks), 4), np.float32), []
+    places = np.zeros((len(blocks), 4), np.float32)
+    edges: list[tuple[int, int]] = []
     _place(spoken.tree, number, blocks, places, edges, [0.0], 0.0)
     middles, feet = places[:, 0] + places[:, 2] / 2, places[:, 1] + places[:, 3]
     routes = [(2 * edge, 2, edge, 0) for edge in range(len(edges))]
