@@ -22,15 +22,14 @@ BYTES = 256_000_000
 """What waiting steps may take in memory."""
 JOB_BYTES = 256_000_000
 """What waiting snapshots and checkpoints may take; one may always wait."""
-GROUP = 20
 PERIOD = 0.25
-_NAP = 0.1
-"""Seconds that lie between two groups that are written because they are full, as long as not too many steps wait."""
+"""Seconds between two groups of steps that are written, as long as not too many wait."""
 _MANY = LIMIT // 4
+_NAP = 0.01
 _FEW = 8
-_SMALL = 512
-"""What a step of few values is taken to need, in bytes."""
+"""Numbers of which a step has next to no size: there may be :data:`LIMIT` of them."""
 
+_WRITTEN = frozenset({float, HistogramValue, np.ndarray})
 Pending = Mapping[str, Any]
 Job = Callable[[Writer], None]
 
@@ -45,9 +44,10 @@ class Background:
         self._jobs: deque[tuple[Job, int]] = deque()
         self._jobs_in = self._jobs_out = 0
         self._group: list[tuple[int, float, Pending]] = []
+        self._wide: list[Pending] = []
+        """The steps of many values in the group that is being written."""
         self._told: list[tuple[str, Any]] = []
         self._bytes_in = self._bytes_out = 0
-        self._woken = 0.0
         self._wake = threading.Event()
         self._ending = False
         self._gaps: dict[str, tuple[int, int, int]] = {}
@@ -67,19 +67,17 @@ class Background:
 
     def put(self, step: int, moment: float, values: Pending) -> bool:
         """Hand over a step; False when it had to be dropped."""
-        size = _size(values) if len(values) >= _FEW else _SMALL
-        if len(self._steps) + len(self._group) >= LIMIT or self._bytes_in - self._bytes_out + size > BYTES:
+        waiting, size = len(self._steps), 0 if len(values) < _FEW else _size(values)
+        if waiting + len(self._group) >= LIMIT or (size and self._bytes_in - self._bytes_out + size > BYTES):
             self.dropped += 1
             self.miss("records", step)
             return False
-        if "records" in self._gaps:
+        if self._gaps and "records" in self._gaps:
             self._close_gap("records")
         self._bytes_in += size
         self._steps.append((step, moment, values))
-        # A loop of tiny steps does not wake the writer for each group: that would cost more than writing it.
-        waiting = len(self._steps)
-        if waiting >= GROUP and not self._wake.is_set() and (waiting >= _MANY or not 0 <= moment - self._woken < _NAP):
-            self._woken = moment
+        # The writer comes by itself: to wake it more often would cost a loop of tiny steps more than writing does.
+        if waiting >= _MANY and not self._wake.is_set():
             self._wake.set()
         return True
 
@@ -136,7 +134,7 @@ class Background:
         """Wait until no large writing waits; for that long at most."""
         until = time.monotonic() + patience
         while self.busy and self._thread.is_alive() and time.monotonic() < until:
-            time.sleep(_NAP / 10)
+            time.sleep(_NAP)
 
     def close(self, patience: float = 60.0) -> bool:
         """Write everything and end; False when the store did not let it within the patience."""
@@ -196,6 +194,7 @@ class Background:
         while True:
             while self._steps:
                 self._group.append(self._steps.popleft())
+            self._wide = [values for _, _, values in self._group if len(values) >= _FEW]
             while self._notes:
                 self._told.append(self._notes.popleft())
             if not self._group and not self._told:
@@ -211,7 +210,7 @@ class Background:
                 raise
             self.committed = self._writer.last_step
             self._release()
-            if len(self._steps) < GROUP:
+            if len(self._steps) < _MANY:
                 return
 
     def _write(self) -> None:
@@ -226,13 +225,15 @@ class Background:
             meta=meta,
             acknowledged=[value for kind, value in self._told if kind == "acknowledged"],
         )
-        if readings := sum(len(values) >= _FEW for _, _, values in self._group):
-            # Merging it into blocks later takes about as long again.
-            self.seconds_a_reading = 2 * (time.thread_time() - began) / readings
+        if readings := len(self._wide):
+            # A number of a reading costs about what a whole step without one does; merging it into blocks as much again.
+            many = sum(map(len, self._wide))
+            share = many / (many + len(self._group))
+            self.seconds_a_reading = 2 * share * (time.thread_time() - began) / readings
 
     def _release(self) -> None:
-        self._bytes_out += sum(_size(values) for _, _, values in self._group)
-        self._group, self._told = [], []
+        self._bytes_out += sum(map(_size, self._wide))
+        self._group, self._wide, self._told = [], [], []
 
     def _work(self) -> None:
         while self._jobs:
@@ -250,7 +251,7 @@ def _nothing(writer: Writer) -> None:
 def _size(values: Pending) -> int:
     """What a step takes in memory, roughly."""
     if len(values) < _FEW:
-        return _SMALL
+        return 0
     return 200 + sum(map(_bytes, values.values()))
 
 
@@ -262,10 +263,7 @@ def _bytes(value: Any) -> int:
 
 def _plain(values: Pending) -> Mapping[str, Value]:
     """Numbers that were left on an accelerator are fetched here, not on the training's time."""
-    for value in values.values():
-        if type(value) is not float and type(value) is not HistogramValue and type(value) is not np.ndarray:
-            break
-    else:
+    if _WRITTEN.issuperset(map(type, values.values())):
         return values
     return {
         name: value if isinstance(value, HistogramValue | np.ndarray) else float(value.double() if isinstance(value, Tensor) else value)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.optim import Optimizer
 
 from ..core import registry
 from ..core.errors import DioramaError, NotApplicable, UsageError
@@ -288,7 +289,14 @@ class Controls:
     def learning_rates(self) -> Iterator[tuple[str, float]]:
         """The learning rates in force, by series name."""
         for k, group in enumerate(self.factors.groups):
-            yield "learning_rate" if k == 0 else f"learning_rate/{k}", self.factors.rate(group)
+            yield _series(k), self.factors.rate(group)
+
+    @property
+    def steady(self) -> list[tuple[str, Optimizer, int]] | None:
+        """Where the learning rates are read as long as no wish is in force: by series name an optimizer and its group."""
+        if self.factors.bend is not None:
+            return None
+        return [(_series(k), group.optimizer, group.index) for k, group in enumerate(self.factors.groups)]
 
     def rates(self) -> dict[str, float]:
         """The learning rates in force, as one mapping."""
@@ -402,6 +410,11 @@ class Controls:
             "id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text,
             "time": time.time(),
         })
+
+
+def _series(group: int) -> str:
+    """What the learning rate of a group is called among the series."""
+    return "learning_rate" if group == 0 else f"learning_rate/{group}"
 
 
 def _cannot_go_back(step: int, skip: int, command: int | None) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's

@@ -31,7 +31,7 @@ from .prober import Prober
 from .run_folder import Begun
 from .setup import Watched, prepared
 from .signals import Signal
-from .step import Step, numbers_of, values_of
+from .step import Step, numbers_of, plain_numbers, values_of
 from .training_data import TrainingData
 from .way_back import WayBack
 
@@ -197,10 +197,14 @@ class Recorder:
             return
         self.number = number = self.number + 1
         try:
-            self._observer.stepped()
+            if (bad := self._observer.first_bad) is not None and bad.waits:
+                self._observer.stepped()
             # Between readings, and between two looks at what people ask, a step is written down and nothing more.
             if number < self._rest and time.monotonic() < self._until:
-                self._put(number, scalars, self._observer.always)
+                if self._rates is None:
+                    self._put(number, scalars, self._observer.always)
+                else:
+                    self._background.put(number, time.time(), plain_numbers(scalars, self._rates, self._warn))
                 return
             self._step(scalars)
         except Exception as error:
@@ -278,6 +282,8 @@ class Recorder:
     """The step before which none wants more than to be written down …"""
     _until = 0.0
     """… and the time up to which nothing else does."""
+    _rates: Sequence[tuple[str, Optimizer, int]] | None = None
+    """Where the learning rates of such a step are read: a series, the optimizer, its group. None where signals have to be asked."""
 
     def _end(self) -> dict[str, Any]:
         how = self._failed or ("stopped" if self.stopped else "finished")
@@ -309,10 +315,11 @@ class Recorder:
             looks, at = self._prober.rests() if self._prober is not None else (False, controls.next_look)
             self._rest = min(observer.rests_until(number + 1, looks), self._copies.rest_until(number))
             self._until = min(at, controls.next_look)
+            self._rates = controls.steady if observer.plain else None
 
     def _put(self, number: int, scalars: Mapping[str, Any], signals: Sequence[Signal]) -> None:
         """A step of which the numbers alone are taken: those that the loop passes, and the learning rates."""
-        numbers, rates = self._numbers(scalars), self.controls.rates()
+        numbers, rates = numbers_of(scalars, self._warn), self.controls.rates()
         if signals is self._observer.always and self._observer.plain:
             numbers.update(rates)
         else:
@@ -348,7 +355,7 @@ class Recorder:
     def _read(self, number: int, scalars: Mapping[str, Any]) -> None:
         """A step at which more is read than the numbers that the loop passes."""
         observer, began = self._observer, time.perf_counter()
-        step = observer.collect(number, self._numbers(scalars), self.controls.rates())
+        step = observer.collect(number, numbers_of(scalars, self._warn), self.controls.rates())
         self._copies.settle()
         if observer.unread and not any("activations" in text for text in self._left_out):
             self._say((_UNREAD,), None)
@@ -379,9 +386,6 @@ class Recorder:
         if now != self._told_held:
             self._told_held = now
             self._background.note("meta", now)
-
-    def _numbers(self, scalars: Mapping[str, Any]) -> dict[str, float | Tensor]:
-        return numbers_of(scalars, self._warn)
 
     def _last_reading(self) -> None:
         """At the end: the probe set once more, the last weights, and what training on from here needs."""

@@ -356,3 +356,32 @@ def test_a_model_is_not_copied_for_a_snapshot_that_finds_no_room(
         go.set()
     assert copies == [1, 9]
     assert open_run(tmp_path / "run").snapshots == [0, 1, 9]
+
+
+def test_a_step_between_readings_keeps_every_form_of_number(tmp_path: Path) -> None:
+    """Numbers of all forms, the learning rates of two groups under a schedule and later commands are recorded at each step."""
+    model = _network()
+    optimizer = torch.optim.SGD([{"params": model[0].parameters(), "lr": 0.5}, {"params": model[4].parameters(), "lr": 0.25}])
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    recorder = watch(model, tmp_path / "run", optimizer=optimizer, every=1000, snapshots=1000)
+    rested = 0
+    for step in range(1, 21):
+        optimizer.step()
+        rested += step < recorder._rest
+        recorder.step(
+            plain=step + 0.5, whole=step, tensor=torch.tensor(step + 0.5, requires_grad=True), one=torch.tensor([step]),
+            array=np.float32(step), bad=float("nan"),
+        )
+        schedule.step()
+    recorder.close()
+    assert rested > 10
+    run = open_run(tmp_path / "run")
+    counted = np.arange(1, 21)
+    for name, wanted in {
+        "plain": counted + 0.5, "whole": counted, "tensor": counted + 0.5, "one": counted, "array": counted,
+        "learning_rate": 0.5 * 0.5 ** (counted - 1.0), "learning_rate/1": 0.25 * 0.5 ** (counted - 1.0),
+    }.items():
+        steps, values = run.series(name)
+        np.testing.assert_array_equal(steps[steps > 0], counted)
+        np.testing.assert_allclose(values[steps > 0], wanted)
+    assert np.isnan(run.series("bad")[1]).all()
