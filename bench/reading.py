@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from diorama.record import database
-from diorama.record.reader import Reader
+from diorama.record.reader import RunReader
 from diorama.record.reduction import reduce
 from diorama.record.writer import Writer
 
@@ -65,11 +65,11 @@ def write_histograms(folder: Path, count: int, theirs: int) -> None:
     other.close()
 
 
-def compare(folder: Path, what: str, count: int, theirs: int, read: Callable[[Reader], object], limit: float) -> bool:
+def compare(folder: Path, what: str, count: int, theirs: int, read: Callable[[RunReader], object], limit: float) -> bool:
     """Time both from cold objects, several times ours."""
 
     def ours() -> None:
-        with Reader(folder / "ours") as reader:
+        with RunReader(folder / "ours") as reader:
             read(reader)
 
     def other() -> None:
@@ -96,7 +96,7 @@ def main() -> int:
         theirs = 50_000 if quick else 1_000_000
         write_scalars(folder, 1_000_000, theirs)
         good &= compare(folder, "scalar points", 1_000_000, theirs, lambda reader: reader.series("loss"), 500)
-        with Reader(folder / "ours") as reader:
+        with RunReader(folder / "ours") as reader:
             reader.series("loss")
             print(f"their exact envelope in 1,000 columns: {taken(lambda: reader.envelope('loss')) * 1e3:.1f} ms more")
         folder = Path(name) / "histograms"

@@ -15,7 +15,7 @@ from bench.nets import VGG16, ResNet18, scaled
 from diorama.methods.method import Looking
 from diorama.methods.relevance.composites import COMPOSITES
 from diorama.methods.relevance.propagation import Propagation
-from diorama.methods.relevance.rules import Settings
+from diorama.methods.relevance.rules import RuleSettings
 from diorama.methods.relevance.tracing import relevance
 from diorama.model.outputs import Reading
 from diorama.model.targets import Target
@@ -39,7 +39,7 @@ def main() -> int:
             return torch.autograd.grad(model(at)[:, 3].sum(), at)[0]
 
         def lrp(look: Looking = look) -> Tensor:
-            rule = Propagation(COMPOSITES["epsilon_plus_flat"], Settings(), layout=look.layout)
+            rule = Propagation(COMPOSITES["epsilon_plus_flat"], RuleSettings(), layout=look.layout)
             return relevance(look, x, target, rule)[0][0]
 
         ratios = []

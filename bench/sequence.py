@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.capture import spread
 from diorama.derive.derivations.saturation import Counts
-from diorama.derive.phrases import Search, chosen, levels_of
+from diorama.derive.phrases import PhraseSearch, chosen, levels_of
 from diorama.model.capture import Capture
 from diorama.model.kernels import gates
 
@@ -81,7 +81,7 @@ def phrases() -> list[float]:
     for example, start, stop, threshold in ((3, 8, 14, 0.3), (70, 20, 32, 0.3), (999, 40, 43, 0.1), (5, 0, 8, 0.6), (12, 60, 61, 0.3)):
         began = time.perf_counter()
         cells = chosen(levels[:, example], start, stop, threshold, False)
-        Search(levels, cells, threshold, stop - start, 50, (example, start, stop)).found()
+        PhraseSearch(levels, cells, threshold, stop - start, 50, (example, start, stop)).found()
         taken.append(time.perf_counter() - began)
         print(f"  {len(cells)} cells, {stop - start} characters, threshold {threshold}: {taken[-1]:.3f} s")
     return taken

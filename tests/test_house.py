@@ -112,6 +112,45 @@ def test_files_stay_under_500_lines() -> None:
     assert not long
 
 
+# Words that what users type fixes for two things: kinds of input, and marks.
+TYPED_TWICE = {"Image", "Series", "Table"}
+MESSAGES = SOURCE / "core" / "protocol.py"
+
+
+def _classes(path: Path) -> dict[str, ast.ClassDef]:
+    return {node.name: node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)}
+
+
+def test_no_class_name_stands_twice() -> None:
+    """One word is one thing: no two classes share a name, save that a message is called after what it tells of, behind `protocol.`"""
+    places: dict[str, list[str]] = {}
+    for path in PYTHON:
+        for name in _classes(path) if path != MESSAGES else ():
+            places.setdefault(name, []).append(str(path.relative_to(SOURCE)))
+    assert not {name: files for name, files in places.items() if len(files) > 1 and name not in TYPED_TWICE}
+    bare = [
+        f"{path.relative_to(SOURCE)}: {alias.name}"
+        for path in PYTHON
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("protocol")
+        for alias in node.names
+        if alias.name in places
+    ]
+    assert not bare
+
+
+def test_a_plug_in_is_called_after_its_file_and_its_kind() -> None:
+    """The class of a view, derivation, signal, command or demo is its file's name with the word for its kind: GatesView, GatesDerivation."""
+    wrong = []
+    kinds = {"View": views, "Derivation": derivations, "Signal": signals, "Command": commands, "Demo": demos}
+    for kind, registry in kinds.items():
+        for name, plugin in registry.items():
+            wanted = name.title().replace("_", "") + kind
+            if plugin.__module__.startswith("diorama.") and plugin.__name__ != wanted:
+                wrong.append(f"{plugin.__module__}: {plugin.__name__} is {wanted}")
+    assert not wrong
+
+
 def test_no_drawer_for_odds_and_ends() -> None:
     """No module is called utils, misc, helpers, common or manager."""
     odd = [str(p) for p in _sources() if re.search(r"util|misc|helper|common|manager", p.stem)]

@@ -14,7 +14,7 @@ import numpy as np
 from training import acknowledged, endless, started
 
 from diorama.core.errors import DioramaError
-from diorama.record.reader import Reader
+from diorama.record.reader import RunReader
 
 
 def kill_many(folder: Path, kills: int, seed: int = 1) -> dict[str, int]:
@@ -66,7 +66,7 @@ def _wait_for(seen: Any, process: Any) -> None:
 
 def _judge(run: Path, committed: int, result: dict[str, int]) -> None:
     try:
-        with Reader(run) as reader:
+        with RunReader(run) as reader:
             result["opened"] += 1
             result["lost"] += int(reader.last_step < committed)
             result["damaged"] += int(bool(reader.check()))
@@ -77,7 +77,7 @@ def _judge(run: Path, committed: int, result: dict[str, int]) -> None:
         result["damaged"] += 1
 
 
-def _whole(reader: Reader, live: bool = False) -> bool:
+def _whole(reader: RunReader, live: bool = False) -> bool:
     """Every step is there once, with all its numbers; while it is written, up to what the first look saw."""
     steps, values = reader.series("step")
     twice_steps, twice = reader.series("twice")
@@ -108,7 +108,7 @@ class _Follower:
                 if reader is None:
                     if not self._run.exists():
                         continue
-                    reader = Reader(self._run)
+                    reader = RunReader(self._run)
                 now = reader.last_step
                 if now < last or ("step" in reader.series_names and not _whole(reader, live=True)):
                     self.errors += 1

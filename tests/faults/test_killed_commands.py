@@ -13,14 +13,14 @@ import pytest
 from training import started, steered, steering
 
 from diorama.record import requests
-from diorama.record.reader import Reader
+from diorama.record.reader import RunReader
 
 
 def _judge(run: Path) -> int:
     """How many commands of a run were applied; fails where its steps and its log tell different things."""
     with contextlib.closing(sqlite3.connect(run / requests.NAME)) as file:
         sent = {number: (name, json.loads(knobs)) for number, name, knobs in file.execute("SELECT id, name, knobs FROM commands")}
-    with Reader(run) as reader:
+    with RunReader(run) as reader:
         assert reader.check() == []
         answers = {number: answer for number in sent if (answer := reader.acknowledgement(number)) is not None and answer["ok"]}
         assert sum(event.kind == "command" for event in reader.events) == len(answers)

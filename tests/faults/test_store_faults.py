@@ -20,7 +20,7 @@ from training import advance, batch, network
 
 from diorama.core.errors import Unavailable
 from diorama.record import background
-from diorama.record.reader import Reader
+from diorama.record.reader import RunReader
 from diorama.record.recorder import watch
 from diorama.run import open_run
 
@@ -47,7 +47,7 @@ def test_a_blocked_store_never_makes_the_training_wait(tmp_path: Path, monkeypat
     _until(lambda: recorder.committed > 1)
     recorder.step(loss=3.0)
     recorder.close()
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         steps, _ = reader.series("loss")
         assert len(steps) + reader.dropped == recorder.number == 402
         assert len(np.unique(steps)) == len(steps)
@@ -97,7 +97,7 @@ def _fill_and_free(small: Path) -> None:
                 recorder.step(loss=2.0)
                 time.sleep(0.002)
             full = recorder.committed
-            with Reader(small / "run") as reader:
+            with RunReader(small / "run") as reader:
                 assert reader.last_step >= full
                 assert len(reader.series("loss")[0]) == reader.last_step
             assert full < recorder.number
@@ -105,7 +105,7 @@ def _fill_and_free(small: Path) -> None:
             recorder.step(loss=3.0)
             _until(lambda: recorder.committed > full)
     assert len([each for each in said if issubclass(each.category, RuntimeWarning)]) == 1
-    with Reader(small / "run") as reader:
+    with RunReader(small / "run") as reader:
         assert reader.last_step == recorder.number
         assert reader.check() == []
 
@@ -122,7 +122,7 @@ def test_a_second_writer_is_refused_before_its_first_step(tmp_path: Path) -> Non
         assert other.returncode == 1
         assert "another training writes" in other.stderr
         recorder.step(loss=2.0)
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         assert reader.series("loss")[1].tolist() == [1.0, 2.0]
 
 
@@ -134,7 +134,7 @@ def test_a_training_is_taken_up_again_after_its_end(tmp_path: Path) -> None:
         with watch(model, tmp_path / "run", probe=batch(0), optimizer=optimizer, resume=True) as recorder:
             for step in range(1, 31):
                 recorder.step(loss=advance(model, optimizer, step))
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         assert reader.series("loss")[0].tolist() == list(range(1, 61))
         assert [event.kind for event in reader.events].count("resumed") == 1
         assert reader.snapshots[0] == 0
@@ -151,7 +151,7 @@ def test_another_network_in_the_same_run_is_another_architecture(tmp_path: Path)
         with contextlib.closing(sqlite3.connect(tmp_path / "run" / "run.db")) as connection, connection:
             # As after a crash: the last snapshot was not written, and going on begins with one.
             connection.execute("DELETE FROM snapshots WHERE step = (SELECT max(step) FROM snapshots)")
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         assert [(step, reader.model_at(step)) for step in reader.snapshots] == list(zip((0, 2, 3, 4, 6, 8), (0, 0, 1, 1, 1, 1), strict=True))
         assert reader.check() == []
     run = open_run(tmp_path / "run")
@@ -172,7 +172,7 @@ def test_signals_end_a_recorded_training_as_any_other(tmp_path: Path, number: in
     process.send_signal(number)
     process.stdout.close()
     assert process.wait(120) == code
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         steps, _ = reader.series("loss")
         assert len(steps) >= 20
         assert np.array_equal(steps, np.arange(1, len(steps) + 1))
@@ -203,7 +203,7 @@ def test_workers_of_a_data_loader_leave_the_record_alone(tmp_path: Path, method:
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         recorder.step(loss=0.0)
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         steps, loss = reader.series("loss")
         assert steps.tolist() == list(range(1, recorder.number + 1))
         assert 99.0 not in loss

@@ -64,7 +64,7 @@ def test_likeness_is_that_of_the_examples(channels: int) -> None:
     """Independent colours have unit deviation, the examples are as unlike as themselves, and the slope is the derivative."""
     planes = _planes(8, (30, channels, 6, 5)) * 0.5
     planes[:, -1] = 0.7 * planes[:, 0] + 0.1 * planes[:, -1]
-    like = priors.Likeness.of(planes)
+    like = priors.LikenessToExamples.of(planes)
     flat = like.unmixed(planes).transpose(0, 1).flatten(1)
     torch.testing.assert_close(flat @ flat.T / flat.shape[1], torch.eye(channels), atol=1e-3, rtol=1e-3)
     assert float(like(planes).mean()) == pytest.approx(1.5, rel=1e-3)

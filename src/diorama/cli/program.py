@@ -267,9 +267,9 @@ def _short(value: Any) -> str:
 @RUN
 def check(run: Path) -> None:
     """Read everything that a run holds and verify every checksum; exit 1 when something is damaged."""
-    from ..record.reader import Reader
+    from ..record.reader import RunReader
 
-    with Reader(run) as reader:
+    with RunReader(run) as reader:
         damages = reader.check()
     if damages:
         for damage in damages:

@@ -24,7 +24,7 @@ _TOGETHER = 3
 _SWEEPS, _STRAIGHTENINGS = 12, 16
 
 
-class Node(NamedTuple):
+class SizedBlock(NamedTuple):
     """A block with its size; of one that holds others the width is only the least, and the height that of its title."""
 
     id: str
@@ -33,7 +33,7 @@ class Node(NamedTuple):
     height: float
 
 
-class Place(NamedTuple):
+class PlacedBlock(NamedTuple):
     """Where a block stands, from the left and from the top of the whole."""
 
     x: float
@@ -50,23 +50,23 @@ class Route(NamedTuple):
     arrow: bool  # whether it ends at a block rather than at a door
 
 
-class Layout(NamedTuple):
+class NestedLayout(NamedTuple):
     """All places by block, all routes, and the size of the whole."""
 
-    places: dict[str, Place]
+    places: dict[str, PlacedBlock]
     routes: tuple[Route, ...]
     width: float
     height: float
 
 
 @functools.lru_cache(32)
-def layered(nodes: tuple[Node, ...], edges: tuple[tuple[str, str], ...]) -> Layout:
+def layered(nodes: tuple[SizedBlock, ...], edges: tuple[tuple[str, str], ...]) -> NestedLayout:
     """Lay out all blocks. The same graph keeps its places, so that nothing moves while time is scrubbed.
 
     *Cost* linear in blocks and in the ranks that edges pass.
     """
     parents = {node.id: node.parent for node in nodes}
-    children: dict[str, list[Node]] = {"": []}
+    children: dict[str, list[SizedBlock]] = {"": []}
     for node in nodes:
         children.setdefault(node.parent, []).append(node)
     inner: dict[str, dict[tuple[str, str], int]] = {name: {} for name in children}
@@ -77,7 +77,7 @@ def layered(nodes: tuple[Node, ...], edges: tuple[tuple[str, str], ...]) -> Layo
     for container in reversed(list(_from_above(children))):
         links = [_Link(start, end, number) for (start, end), number in inner[container].items()]
         inside[container] = _Level(children[container], links, inside)
-    places: dict[str, Place] = {}
+    places: dict[str, PlacedBlock] = {}
     routes: list[Route] = []
     waiting: list[tuple[str, float, float] | list[Route]] = [("", 0.0, 0.0)]
     while waiting:
@@ -89,12 +89,12 @@ def layered(nodes: tuple[Node, ...], edges: tuple[tuple[str, str], ...]) -> Layo
         level, within = inside[name], list[tuple[str, float, float] | list[Route]]()
         routes += [_moved(route, dx, dy) for route in level.routes]
         for child, place in level.places.items():
-            places[child] = place = Place(place.x + dx, place.y + dy, place.width, place.height)
+            places[child] = place = PlacedBlock(place.x + dx, place.y + dy, place.width, place.height)
             if child in inside:
                 left, top = place.x + (place.width - inside[child].width) / 2, place.y + place.height - PADDING - inside[child].height
                 within += [(child, left, top), inside[child].doorways(place, left, top)]
         waiting += reversed(within)
-    return Layout(places, tuple(routes), inside[""].width, inside[""].height)
+    return NestedLayout(places, tuple(routes), inside[""].width, inside[""].height)
 
 
 def lifted(source: str, target: str, parents: dict[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -118,7 +118,7 @@ def _line(name: str, parents: dict[str, str]) -> Iterator[str]:
         name = parents[name]
 
 
-def _from_above(children: dict[str, list[Node]]) -> Iterator[str]:
+def _from_above(children: dict[str, list[SizedBlock]]) -> Iterator[str]:
     waiting = [""]
     while waiting:
         name = waiting.pop()
@@ -156,7 +156,7 @@ class _Item:
 class _Level:
     """What one container holds, laid out from its own corner."""
 
-    def __init__(self, parts: Sequence[Node], links: Sequence[_Link], inside: dict[str, _Level]) -> None:
+    def __init__(self, parts: Sequence[SizedBlock], links: Sequence[_Link], inside: dict[str, _Level]) -> None:
         self.inside, self.links = inside, links
         doors = [door for door in (_IN, _OUT) if any(door in link[:2] for link in links)]
         items = {node.id: self._item(node) for node in parts} | {door: _Item(door, 1, 1) for door in doors}
@@ -180,12 +180,12 @@ class _Level:
         self.doors = {door: items[door].x if door in items else self.width / 2 for door in (_IN, _OUT)}
         self.routes = [self._route(link, *chain) for link, chain in zip(links, chains, strict=True)]
         self.places = {
-            item.name: Place(item.x - item.width / 2, self._top(item), item.width, item.height)
+            item.name: PlacedBlock(item.x - item.width / 2, self._top(item), item.width, item.height)
             for item in items.values() if item.name not in self.doors
         }
         self.entered = _IN in items and self._top(items[_IN]) < 1
 
-    def _item(self, node: Node) -> _Item:
+    def _item(self, node: SizedBlock) -> _Item:
         level = self.inside.get(node.id)
         if level is None:
             return _Item(node.id, node.width, node.height)
@@ -211,7 +211,7 @@ class _Level:
         arrow = link.target != _OUT and link.target not in self.inside
         return Route(tuple(reversed(points) if turned else points), link.edge, arrow)
 
-    def doorways(self, place: Place, left: float, top: float) -> list[Route]:
+    def doorways(self, place: PlacedBlock, left: float, top: float) -> list[Route]:
         """The flow between the block's own edge and its inner doors, so that no line is broken at the title."""
         found = []
         entering = [link.edge for link in self.links if link.source == _IN]

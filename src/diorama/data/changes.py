@@ -29,7 +29,7 @@ known: weakref.WeakSet[Changes] = weakref.WeakSet()
 """Those of wrapped data sets that are alive in this process: what commands may act on."""
 
 
-class Changed(NamedTuple):
+class ChangedExamples(NamedTuple):
     """Examples with the weights and labels that they have."""
 
     numbers: Numbers
@@ -192,12 +192,12 @@ class Changes:
         finally:
             self._head[_VERSION] += 1
 
-    def changed(self) -> Changed:
+    def changed(self) -> ChangedExamples:
         """The examples that are changed now, in order."""
         numbers = np.flatnonzero((self.weights != 1) | ~np.isnan(self.labels))
-        return Changed(numbers, self.weights[numbers], self.labels[numbers])
+        return ChangedExamples(numbers, self.weights[numbers], self.labels[numbers])
 
-    def put(self, found: Changed) -> None:
+    def put(self, found: ChangedExamples) -> None:
         """Give examples weights and labels each."""
         if len(found.numbers):
             self.set("weight", found.numbers, found.weights)

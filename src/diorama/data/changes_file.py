@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import Damaged, Unavailable, UsageError
-from .changes import Changed, Changes, Values
+from .changes import ChangedExamples, Changes, Values
 
 COLUMNS = ("example", "weight", "label", "label before", "probe")
 _LARGEST = 200_000_000
 
 
-def rows_of(changed: Changed, seen: Values, partners: Sequence[int] = ()) -> list[dict[str, Any]]:
+def rows_of(changed: ChangedExamples, seen: Values, partners: Sequence[int] = ()) -> list[dict[str, Any]]:
     """Each changed example: its number, its weight (0: dropped), its label where that is another now, the one that it had, of those
     that were ``seen``, and which one of the probe set it is, whose ``partners`` are known."""
     probe = {number: k for k, number in reversed(list(enumerate(partners))) if number >= 0}
@@ -55,14 +55,14 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
         raise Unavailable(f"the changes cannot be written to {str(path)!r}: {error.strerror or error}") from error
 
 
-def read(path: str | Path, changes: Changes) -> Changed:
+def read(path: str | Path, changes: Changes) -> ChangedExamples:
     """The weights and labels that a file gives to examples of a data set. *Raises* Unavailable, Damaged, UsageError."""
     rows = read_rows(path)
     numbers = np.array([row["example"] for row in rows], np.int64)
     if len(numbers):
         changes.check(numbers)
     labels = [math.nan if row["label"] is None else float(row["label"]) for row in rows]
-    found = Changed(numbers, np.array([row["weight"] for row in rows], float), np.array(labels, float))
+    found = ChangedExamples(numbers, np.array([row["weight"] for row in rows], float), np.array(labels, float))
     if len(numbers):
         left = changes.weights.copy()
         left[numbers] = found.weights

@@ -39,7 +39,7 @@ def chosen(levels: Levels, start: int, stop: int, threshold: float, sharp: bool)
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class PhraseSearch:
     """A search for the stretches of a corpus over which some cells are on together.
 
     *Meaning* a stretch is as long as it can be for the cells that are on through all of it, and no cell more is. Stretches with a

@@ -27,13 +27,13 @@ from . import shown, statistics
 from .batches import Batches
 from .derivation import Derived
 from .derivations.scan import LIVE, resolved
-from .derivations.scan import Scan as Scanning
+from .derivations.scan import ScanDerivation as Scanning
 from .statistics import GIVEN, PROBE
 from .store import FOLDER, Store
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class FoundScan:
     """A scan and the examples that it saw, as far as they can be read: all of them, or those with ``numbers``."""
 
     scan: Scan
@@ -57,7 +57,7 @@ class Found:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class SeenUnits:
     """What a layer's units did over many examples, and the examples themselves."""
 
     statistics: Statistics
@@ -185,18 +185,18 @@ def _called(cancel: Callable[[], object]) -> None:
     cancel()
 
 
-def seen(scene: Scene, layer: Layer) -> Seen:
+def seen(scene: Scene, layer: Layer) -> SeenUnits:
     """A layer's statistics: of the stored scan where there is one, else of the live examples, in one pass."""
     return seen_each(scene, [layer])[layer.name]
 
 
-def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, Seen]:
+def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, SeenUnits]:
     """The statistics of several layers by name: of the stored scan, else of the live examples, all in one pass."""
     found = stored(scene)
     names = [layer.name for layer in layers]
     if found is not None and all(name in found.scan.layers for name in names):
         return {
-            name: Seen(found.statistics(name), found.examples, found.source == PROBE, found.words, True, found.numbers)
+            name: SeenUnits(found.statistics(name), found.examples, found.source == PROBE, found.words, True, found.numbers)
             for name in names
         }
     parts = {name: kept for name in names if (kept := scene.memory.get(f"statistics/{name}")) is not None}
@@ -209,7 +209,7 @@ def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, Seen]:
             parts[name] = made[name]
             scene.memory.put(f"statistics/{name}", made[name])
     told = f"{len(scene.live):,} examples"
-    return {name: Seen(parts[name], scene.live, True, told, False) for name in names}
+    return {name: SeenUnits(parts[name], scene.live, True, told, False) for name in names}
 
 
 def known(scene: Scene, layer: Layer) -> bool:
@@ -218,18 +218,18 @@ def known(scene: Scene, layer: Layer) -> bool:
     return (found is not None and layer.name in found.scan.layers) or scene.memory.has(f"statistics/{layer.name}")
 
 
-def stored(scene: Scene) -> Found | None:
+def stored(scene: Scene) -> FoundScan | None:
     """The largest scan that was made at these weights and whose examples can be shown; None without one."""
     if scene.edits:
         return None
-    kept: Found | None = scene.memory.get("scan")
+    kept: FoundScan | None = scene.memory.get("scan")
     if kept is not None or scene.run is None:
         return kept
-    best: Found | None = None
+    best: FoundScan | None = None
     for path in Store(scene.run.path / FOLDER).listed("scan", scene.fingerprint):
         try:
             stamp = path.stat(follow_symlinks=False)
-            found: Found | None = scene.once(
+            found: FoundScan | None = scene.once(
                 f"file/{path.name}/{stamp.st_ino}/{stamp.st_size}", lambda path=path: _opened(scene, path)  # type: ignore[misc]
             )
         except OSError:
@@ -239,7 +239,7 @@ def stored(scene: Scene) -> Found | None:
     return best
 
 
-def _opened(scene: Scene, path: Path) -> Found | None:
+def _opened(scene: Scene, path: Path) -> FoundScan | None:
     """A stored scan; None for what cannot be read, as it can always be made again."""
     assert scene.run is not None
     try:
@@ -260,20 +260,20 @@ def _older(scene: Scene, path: Path) -> dict[str, Any] | None:
     return statistics.to_plain(made) | {"source": str(made.about.get("source", "")), "edits": []}
 
 
-def _with_examples(scene: Scene, value: Any, examples: Examples | None = None) -> Found | None:
+def _with_examples(scene: Scene, value: Any, examples: Examples | None = None) -> FoundScan | None:
     """The scan with what it saw; None where that cannot be read any more."""
     source, scanned = value["source"], statistics.of_plain(value)
     if examples is not None:
-        return Found(scanned, Scanning(given=examples).examples(scene), source)  # type: ignore[call-arg]
+        return FoundScan(scanned, Scanning(given=examples).examples(scene), source)  # type: ignore[call-arg]
     if source == PROBE:
-        return Found(scanned, scene.examples, source)
+        return FoundScan(scanned, scene.examples, source)
     if source == GIVEN and value["shown"]["x"] is not None:
         told = value["shown"]
         labels = [each for each in told["labels"] if each is not None]
         y = torch.tensor(labels) if labels and len(labels) == len(told["numbers"]) else None
         own = Examples.of(shown.of_plain(told["x"]), y, scene.classes or None, scene.kind)
-        return Found(scanned, own, source, told["numbers"])
-    return Found(scanned, read(scene, source), source) if source and Path(source).is_file() else None
+        return FoundScan(scanned, own, source, told["numbers"])
+    return FoundScan(scanned, read(scene, source), source) if source and Path(source).is_file() else None
 
 
 def _only(found: TopK, numbers: np.ndarray) -> TopK:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ..data.kinds import Image
-from ..model.fields import Field, fields
+from ..model.fields import ReceptiveField, fields
 from ..model.layers import Layer
 from ..scene import Scene
 
@@ -16,19 +16,19 @@ SMALLEST = 3
 """A window of fewer pixels a side shows nothing."""
 
 
-def field_of(scene: Scene, layer: Layer) -> Field | None:
+def field_of(scene: Scene, layer: Layer) -> ReceptiveField | None:
     """What each place of a layer sees of the picture; None for inputs that are no pictures with rows and columns."""
     kind = scene.kind
     axes = {"NCHW": (2, 3), "NHWC": (1, 2), "NHW": (1, 2)}.get(kind.layout) if isinstance(kind, Image) else None
     if axes is None:
         return None
-    found: dict[str, Field] = scene.keep(
+    found: dict[str, ReceptiveField] = scene.keep(
         "fields", lambda: fields(scene.model, scene.examples.batch([0], scene.device), scene.layers, axes)
     )
     return found.get(layer.name)
 
 
-def centres(field: Field, axis: int, places: int) -> np.ndarray:
+def centres(field: ReceptiveField, axis: int, places: int) -> np.ndarray:
     """The pixel in the middle of what each place sees along an axis, as if the picture went on beyond its border."""
     low, high, size = field.low[axis], field.high[axis], field.sizes[axis]
     whole = np.flatnonzero((low > 0) & (high < size - 1))
@@ -45,7 +45,7 @@ class MiddlePlace:
     """The place in the middle of a layer's maps, and what it sees of the picture."""
 
     place: tuple[int, ...]
-    field: Field
+    field: ReceptiveField
 
     @classmethod
     def of(cls, scene: Scene, layer: Layer) -> MiddlePlace | None:

@@ -103,7 +103,7 @@ def _clock(seconds: float) -> str:
 
 
 @dataclasses.dataclass
-class Frame:
+class PlotFrame:
     """The plotting area with its two axes; ``right`` and ``bottom`` are its edges."""
 
     left: float
@@ -122,7 +122,7 @@ class Frame:
 def frame(
     sheet: Sheet, width: float, height: float, x: Callable[[float, float], Axis], y: Callable[[float, float], Axis],
     x_title: str, y_title: str, *, top: float = 4.0, right: float = 8.0, grid: bool = True,
-) -> Frame:
+) -> PlotFrame:
     """Draw ticks, labels and grid lines round a plotting area of this outer size; ``x`` and ``y`` make the axes."""
     bottom = height - 18 - (14 if x_title else 0)
     up = y(bottom, top)
@@ -151,7 +151,7 @@ def frame(
             10, (top + bottom) / 2, typeset.fit(y_title, LABEL, bottom - top), LABEL, MUTED, anchor="center", angle=90
         )
     sheet.grow(width, height)
-    return Frame(left, top, right_edge, bottom, along, up)
+    return PlotFrame(left, top, right_edge, bottom, along, up)
 
 
 def ticks_below(sheet: Sheet, axis: Axis, y: float, room: float) -> None:

@@ -15,7 +15,7 @@ from ..core.errors import Cancelled, NotApplicable
 from ..core.knobs import Plugin, knob
 from ..core.picture import Picture, Progress
 from .figure import compose, raster
-from .hold import Held
+from .hold import HeldRanges
 from .place import beside
 from .sheet import PER_INCH
 from .style import Style
@@ -43,7 +43,7 @@ class Film:
         self._progress, self._cancel = progress, cancel
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._places: list[tuple[int, int]] = []
-        self._held = Held()
+        self._held = HeldRanges()
         self.still = picture.frames is None
         try:
             self._gather(picture, most)

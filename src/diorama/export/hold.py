@@ -15,7 +15,7 @@ Path = tuple[int | str, ...]
 
 
 @dataclasses.dataclass
-class Held:
+class HeldRanges:
     """The ranges of every mark over all frames, by the mark's place in the picture."""
 
     limits: dict[Path, Limits] = dataclasses.field(default_factory=dict)

@@ -34,7 +34,7 @@ class CausalSelfAttention(SelfAttention):
     causal = True
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """An attention and a network of one hidden layer, each of which adds to what it was given."""
 
     def __init__(self, attention: type[SelfAttention], width: int, heads: int, wider: int = 4) -> None:

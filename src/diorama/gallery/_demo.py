@@ -21,7 +21,7 @@ from ..data.files import read
 from ..data.nesting import Nested
 from ..record import checkpoints, origin
 from ..record.recorder import watch
-from ..record.store import Reader
+from ..record.store import RunReader
 from ..training import measures
 from ..training.trainer import Trainer
 
@@ -165,7 +165,7 @@ class Demo(Plugin, abc.ABC):
 def _take_up(path: Path, model: nn.Module, trainer: Trainer) -> None:
     """Stand where the training in a folder ended, if there is one: its last weights, its last step."""
     try:
-        run = Reader(path)
+        run = RunReader(path)
     except Unavailable:
         return
     with run:

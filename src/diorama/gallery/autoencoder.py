@@ -14,13 +14,13 @@ from ..core.knobs import knob
 from ..data.examples import Examples
 from ..data.nesting import first
 from ..training.trainer import Trainer
-from .digits import Digits
+from .digits import DigitsDemo
 
 NOISE = 0.3
 """Pixels are taken to be off by so much, as neighbours are off together; it weighs the error against the pull."""
 
 
-class Autoencoder(Digits):
+class AutoencoderDemo(DigitsDemo):
     """A network squeezes each handwritten digit into two numbers, and draws it again from these two alone."""
 
     title: ClassVar[str] = "Digits from two numbers"

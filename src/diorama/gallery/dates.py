@@ -24,7 +24,7 @@ LENGTH, ANSWER = 28, 10
 TEXTS = 10_000
 
 
-class Dates(Demo):
+class DatesDemo(Demo):
     """An encoder and a decoder with attention between them learn to write dates as a machine reads them: 3 may 2026 is 2026-05-03."""
 
     title: ClassVar[str] = "Dates in words"

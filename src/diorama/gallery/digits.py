@@ -24,7 +24,7 @@ SIDE = 24
 _LARGEST = 64
 
 
-class Digits(Demo):
+class DigitsDemo(Demo):
     """A small network learns to read 1,437 handwritten digits; 360 others, which it never trains on, show how well."""
 
     title: ClassVar[str] = "Handwritten digits"

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from ..core.knobs import knob
 from ..data.examples import Examples
-from ._blocks import Block, CausalSelfAttention, dividing
+from ._blocks import CausalSelfAttention, TransformerBlock, dividing
 from ._demo import Demo
-from .text import Text
+from .text import TextDemo
 
 
-class Gpt(Demo):
+class GptDemo(Demo):
     """A small GPT learns to write Python, one character after the other, from the source of Python's own standard library."""
 
     title: ClassVar[str] = "A small GPT on Python source"
@@ -31,11 +31,11 @@ class Gpt(Demo):
 
     def examples(self) -> Examples:
         """The windows of source of the demo `text`."""
-        return Text(seed=self.seed).examples()
+        return TextDemo(seed=self.seed).examples()
 
     def accept(self, examples: Examples) -> Examples:
         """Any text, or rows of token numbers with the numbers that follow each."""
-        return Text(seed=self.seed).accept(examples)
+        return TextDemo(seed=self.seed).accept(examples)
 
     def network(self, examples: Examples) -> nn.Module:
         """An embedding with places, blocks of attention and a network, a norm, and a score for each character that may follow."""
@@ -49,7 +49,7 @@ class Transformer(nn.Module):
     def __init__(self, tokens: int, width: int, heads: int, layers: int, length: int) -> None:
         super().__init__()
         self.embed, self.place = nn.Embedding(tokens, width), nn.Embedding(max(length, 512), width)
-        self.block = nn.ModuleList(Block(CausalSelfAttention, width, heads) for _ in range(layers))
+        self.block = nn.ModuleList(TransformerBlock(CausalSelfAttention, width, heads) for _ in range(layers))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, tokens)
         for table in (self.embed, self.place):
             nn.init.normal_(table.weight, std=0.1)

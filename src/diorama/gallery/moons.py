@@ -16,7 +16,7 @@ from ..data.examples import Examples
 from ._demo import Demo
 
 
-class Moons(Demo):
+class MoonsDemo(Demo):
     """A small network learns to tell two interlocking half moons apart: its boundary can be watched bending into
     shape."""
 

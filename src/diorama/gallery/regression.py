@@ -23,7 +23,7 @@ _NAMES = {"bp": "blood pressure", "bmi": "body mass index", "s1": "total cholest
           "s4": "cholesterol ratio", "s5": "log triglycerides", "s6": "blood sugar"}
 
 
-class Regression(Demo):
+class RegressionDemo(Demo):
     """A small network learns to predict a number from a row of a table: the course of diabetes, or the height of a made
     surface."""
 

@@ -21,7 +21,7 @@ LENGTH, SHORTEST, LONGEST = 48, 6, 20
 TEXTS = 8192
 
 
-class Repeats(Demo):
+class RepeatsDemo(Demo):
     """A transformer of two layers learns to go on with random letters that repeat after a random number of places."""
 
     title: ClassVar[str] = "Letters that repeat"

@@ -29,7 +29,7 @@ LONGEST = 60
 """Words of the longest phrase that is learnt from."""
 
 
-class Sentiment(Demo):
+class SentimentDemo(Demo):
     """A recurrent network learns how much a phrase praises or blames, from sentences of a small grammar with negation: not bad is good."""
 
     title: ClassVar[str] = "Praise and blame"

@@ -21,7 +21,7 @@ _CORPUS = 1_500_000
 _HELD_OUT = ("textwrap.py", "queue.py", "shlex.py", "sched.py", "fractions.py")
 
 
-class Text(Demo):
+class TextDemo(Demo):
     """An LSTM learns to write Python, one character after the other, from the source of Python's own standard
     library."""
 

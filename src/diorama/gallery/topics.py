@@ -35,7 +35,7 @@ LENGTH, WORDS, MOST = 28, 3000, 1300
 """Words a sentence has at most, words that the network knows, sentences of each topic at most."""
 
 
-class Topics(Demo):
+class TopicsDemo(Demo):
     """A small transformer learns what a sentence of Python's own documentation is about, such as files or numbers."""
 
     title: ClassVar[str] = "What a sentence is about"

@@ -13,13 +13,13 @@ from ..data.examples import Examples
 from ..data.nesting import first
 from ..training import measures
 from ._demo import Demo
-from .digits import Digits
+from .digits import DigitsDemo
 
 _BEFORE, _BATCH = 150, 64
 """Steps by which the frozen weights learned, and examples of each."""
 
 
-class Tuned(Demo):
+class TunedDemo(Demo):
     """A network that learned digits lying on their side is tuned to upright ones: its weights are frozen, and only adapters of low
     rank beside them learn."""
 
@@ -32,11 +32,11 @@ class Tuned(Demo):
 
     def examples(self) -> Examples:
         """The digits of the demo `digits`."""
-        return Digits(seed=self.seed).examples()
+        return DigitsDemo(seed=self.seed).examples()
 
     def accept(self, examples: Examples) -> Examples:
         """Images with classes, as the demo `digits` takes them."""
-        return Digits(seed=self.seed).accept(examples)
+        return DigitsDemo(seed=self.seed).accept(examples)
 
     def network(self, examples: Examples) -> nn.Module:
         """Three dense layers, trained on the images turned by a quarter and frozen, each with an adapter."""

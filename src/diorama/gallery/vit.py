@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from ..core.knobs import knob
 from ..data.examples import Examples
 from ..data.nesting import first
-from ._blocks import Block, SelfAttention, dividing
+from ._blocks import SelfAttention, TransformerBlock, dividing
 from ._demo import Demo
-from .digits import Digits
+from .digits import DigitsDemo
 
 
-class Vit(Demo):
+class VitDemo(Demo):
     """A small vision transformer learns to read handwritten digits, which it sees as a row of patches."""
 
     title: ClassVar[str] = "Digits by attention"
@@ -31,11 +31,11 @@ class Vit(Demo):
 
     def examples(self) -> Examples:
         """The digits of the demo `digits`."""
-        return Digits(seed=self.seed).examples()
+        return DigitsDemo(seed=self.seed).examples()
 
     def accept(self, examples: Examples) -> Examples:
         """Images with classes, as the demo `digits` takes them."""
-        return Digits(seed=self.seed).accept(examples)
+        return DigitsDemo(seed=self.seed).accept(examples)
 
     def network(self, examples: Examples) -> nn.Module:
         """Patches with places behind a place of the answer, blocks of attention and a network, a norm, and a score for each class."""
@@ -46,7 +46,7 @@ class Vit(Demo):
 
     def augment(self, x: Any, generator: torch.Generator) -> Any:
         """Each digit moved by a random number of pixels, as in the demo `digits`."""
-        return Digits(shift=self.shift).augment(x, generator)
+        return DigitsDemo(shift=self.shift).augment(x, generator)
 
 
 class VisionTransformer(nn.Module):
@@ -58,7 +58,7 @@ class VisionTransformer(nn.Module):
         self.patches = nn.Conv2d(channels, width, patch, stride=patch)
         self.answer = nn.Parameter(torch.zeros(1, 1, width))
         self.place = nn.Parameter(0.1 * torch.randn(1, 1 + rows * columns, width))
-        self.block = nn.ModuleList(Block(SelfAttention, width, heads) for _ in range(layers))
+        self.block = nn.ModuleList(TransformerBlock(SelfAttention, width, heads) for _ in range(layers))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:

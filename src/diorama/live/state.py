@@ -20,7 +20,7 @@ from ..core.saying import plain
 from ..record import checkpoints, origin
 from ..record.lineage import Line
 from ..record.nature import nature
-from ..record.reader import Reader
+from ..record.reader import RunReader
 from .log import write_log
 from .scenes import live_mark
 
@@ -152,7 +152,7 @@ class Tracker:
             self.close()  # a folder may hold more runs than there is room for what was read of them
         return found
 
-    def _standing(self, reader: Reader) -> dict[str, str]:
+    def _standing(self, reader: RunReader) -> dict[str, str]:
         """How far the run came, in a word, and what is wrong with it, in a sentence; read again only after new steps."""
         mark = (reader.committed, reader.alive)
         if self._stood[0] != mark:
@@ -206,7 +206,7 @@ class Tracker:
             raise Damaged(f"the record of {self.name} cannot be read: {error}") from error
 
 
-def _standing(reader: Reader) -> dict[str, str]:
+def _standing(reader: RunReader) -> dict[str, str]:
     found, names = {}, reader.series_names
     last = {name: reader.series(name)[1] for name in ("probe/accuracy", "accuracy", "probe/loss", "loss") if name in names}
     for name in ("probe/accuracy", "accuracy"):
@@ -257,7 +257,7 @@ def _way(path: Path) -> dict[str, Any] | None:
     return {"line": found.shown, "folder": found.folder, "at_once": found.at_once, "refused": found.refused}
 
 
-def _pace(reader: Reader) -> float | None:
+def _pace(reader: RunReader) -> float | None:
     """Seconds that a step takes lately; None before there are two."""
     times = reader.times()[-50:]
     gaps = np.diff(times)

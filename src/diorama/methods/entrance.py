@@ -18,7 +18,7 @@ from ..data.nesting import Nested
 from ..model.mode import OpMode, Rule
 
 
-class _Enough(BaseException):
+class _EmbeddingsFound(BaseException):
     """All embeddings are found; not an Exception, so that the model's own error handling lets it through."""
 
 
@@ -75,7 +75,7 @@ class Entrance:
             fresh = rows() if given is None else given.transpose(0, 1).clone() if turned else given.clone()
             self._found[k] = fresh.transpose(0, 1) if turned else fresh
             if not self._given and len(self._found) == len(self._whole):
-                raise _Enough
+                raise _EmbeddingsFound
             mode = OpMode()
             for rule in self.following:
                 mode.replace(rule)
@@ -85,7 +85,7 @@ class Entrance:
 
     def search(self, look: Callable[[Nested], Any]) -> None:
         """Run the model until every part of whole numbers has met its embedding."""
-        with contextlib.suppress(_Enough):
+        with contextlib.suppress(_EmbeddingsFound):
             look(self._structure)
 
     def points(self) -> tuple[Tensor, ...]:

@@ -254,7 +254,7 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
     return flat.reshape(image.shape)
 
 
-class Changed:
+class PatchedAnswers:
     """A function's answers for one example of which one tensor is changed patch by patch.
 
     *Meaning* images of a network run through the incremental engine; texts, rows, series and plain functions run in

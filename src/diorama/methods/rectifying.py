@@ -41,7 +41,7 @@ class Rectifying:
             return NotImplemented
         x, top, inplace = read
         self.count += 1
-        return _Rectified.apply(x, top, inplace, self.passing == "guided")  # type: ignore[no-untyped-call]
+        return _RectifiedSignal.apply(x, top, inplace, self.passing == "guided")  # type: ignore[no-untyped-call]
 
     def counted(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A rule that changes nothing, and counts the ReLUs."""
@@ -49,7 +49,7 @@ class Rectifying:
         return NotImplemented
 
 
-class _Rectified(torch.autograd.Function):
+class _RectifiedSignal(torch.autograd.Function):
     """A ReLU with a highest value, whose backward pass lets positive signals through."""
 
     @staticmethod

@@ -45,7 +45,7 @@ _FAST = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLaye
 """Modules that take a fused path, which hooks do not see, unless a function mode is on."""
 
 
-class _Enough(BaseException):
+class _LayerAnswered(BaseException):
     """The wanted layer has answered; not an Exception, so that the model's own error handling lets it through."""
 
 
@@ -203,7 +203,7 @@ class Capture:
         try:
             with followed(), torch.set_grad_enabled(self._grad), as_built(dtype_of(self.model)), self._ops():
                 self.output = nesting.call(self.model, x)
-        except _Enough:
+        except _LayerAnswered:
             pass
         finally:
             self._running, self._recent = False, None
@@ -422,7 +422,7 @@ class Capture:
 
     def _stop_after(self, name: str) -> None:
         if name == self._until:
-            raise _Enough
+            raise _LayerAnswered
 
     def _unit_axis(self, name: str, module: nn.Module, seen: Tensor) -> int:
         known = unit_axis(module, seen.ndim)

@@ -25,7 +25,7 @@ from .unwrap import fed, layer_modules, unwrap
 
 
 @dataclasses.dataclass(frozen=True)
-class Field:
+class ReceptiveField:
     """What each place of a layer's maps can see of the input, one pair of arrays an axis of the input.
 
     *Meaning* a place sees nothing outside its box; inside it, holes of dilated kernels are counted in. ``ways`` says
@@ -64,7 +64,7 @@ class Field:
 
 def fields(
     model: nn.Module, x: Nested, table: LayerTable, axes: Sequence[int] = (2, 3)
-) -> dict[str, Field]:
+) -> dict[str, ReceptiveField]:
     """The receptive fields of all layers, by following where each operation of one forward pass reads.
 
     *Meaning* ``axes`` are the places' axes of the (first) input: (2, 3) of a batch of images. Convolutions (also
@@ -90,10 +90,10 @@ class _Tracer:
     def __init__(self, table: LayerTable) -> None:
         self.table = table
         self.known: Any = WeakTensorKeyDictionary()
-        self.found: dict[str, Field] = {}
+        self.found: dict[str, ReceptiveField] = {}
         self.sizes: tuple[int, ...] = ()
 
-    def run(self, model: nn.Module, x: Nested, axes: Sequence[int]) -> dict[str, Field]:
+    def run(self, model: nn.Module, x: Nested, axes: Sequence[int]) -> dict[str, ReceptiveField]:
         first = nesting.first(x)
         if any(axis >= first.ndim for axis in axes):
             return {}
@@ -127,7 +127,7 @@ class _Tracer:
         if spans is not None:
             self.found[name] = self._field(self.table[name], tensor, spans)
 
-    def _field(self, layer: Layer, tensor: Tensor, spans: tuple[Reach, ...]) -> Field:
+    def _field(self, layer: Layer, tensor: Tensor, spans: tuple[Reach, ...]) -> ReceptiveField:
         axis = layer.unit_axis if layer.unit_axis < tensor.ndim else tensor.ndim - 1
         places = [k for k in range(1, tensor.ndim) if k != axis]
         ways, low, high = [], [], []
@@ -136,7 +136,7 @@ class _Tracer:
             ways.append(None if kept.axis is None else places.index(kept.axis))
             low.append(kept.low)
             high.append(kept.high)
-        return Field(self.sizes, tuple(ways), tuple(low), tuple(high))
+        return ReceptiveField(self.sizes, tuple(ways), tuple(low), tuple(high))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -23,7 +23,7 @@ Edge = tuple[str, str, str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Node:
+class GraphNode:
     """A module's call or an op; ``input`` and ``output`` are nodes too."""
 
     id: str
@@ -48,16 +48,16 @@ class Node:
 class Graph:
     """Nested nodes in the order in which they began, and edges ``(source, target, shape)`` between innermost nodes."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[GraphNode, ...]
     edges: tuple[Edge, ...]
 
-    def __getitem__(self, node: str) -> Node:
+    def __getitem__(self, node: str) -> GraphNode:
         for candidate in self.nodes:
             if candidate.id == node:
                 return candidate
         raise not_found("node", node, (candidate.id for candidate in self.nodes))
 
-    def children(self, node: str = "") -> tuple[Node, ...]:
+    def children(self, node: str = "") -> tuple[GraphNode, ...]:
         """The nodes directly inside a module; at the top, those of the model itself."""
         return tuple(candidate for candidate in self.nodes if candidate.parent == node)
 
@@ -75,7 +75,7 @@ class Graph:
         return Graph(nodes, tuple((*ends, ", ".join(labels)) for ends, labels in edges.items()))
 
     @staticmethod
-    def _shown(node: Node, known: Mapping[str, Node], open_: Collection[str]) -> str:
+    def _shown(node: GraphNode, known: Mapping[str, GraphNode], open_: Collection[str]) -> str:
         """The outermost closed module around a node, or the node itself."""
         shown = node.id
         parent = node.parent
@@ -106,7 +106,7 @@ class Graph:
         nodes = tuple(candidate for candidate in self.nodes if candidate.id in around)
         return Graph(nodes, tuple(edge for edge in self.edges if edge[0] in reached and edge[1] in reached))
 
-    def find(self, text: str) -> tuple[Node, ...]:
+    def find(self, text: str) -> tuple[GraphNode, ...]:
         """The nodes whose name or kind contains a text, in any case; whole names first."""
         wanted = text.lower()
         found = [node for node in self.nodes if wanted in node.id.lower() or wanted in node.kind.lower()]
@@ -139,7 +139,7 @@ class _Draft:
 
     def __init__(self, examples: int) -> None:
         self.examples = examples
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, GraphNode] = {}
         self.edges: dict[Edge, None] = {}
         self.maker: dict[int, str] = {}
         self.alive: list[Tensor] = []  # so that no two tensors share an id
@@ -155,13 +155,13 @@ class _Draft:
             if first_tensor(part) is None:
                 continue
             label = name.removeprefix("input.")
-            self.nodes[name] = Node(name, label, "input", "", self.shape(first_tensor(part)), 0, "")
+            self.nodes[name] = GraphNode(name, label, "input", "", self.shape(first_tensor(part)), 0, "")
             for tensor in tensors_in(part):
                 self.made(tensor, name)
 
     def output(self, output: Any) -> None:
         """End with the node for what the model returns."""
-        self.nodes["output"] = Node("output", "output", "output", "", self.shape(first_tensor(output)), 0, "")
+        self.nodes["output"] = GraphNode("output", "output", "output", "", self.shape(first_tensor(output)), 0, "")
         for tensor in tensors_in(output):
             self.flow(tensor, "output")
 
@@ -189,7 +189,7 @@ class _Draft:
         node, parent = layer_key(name), layer_key(inside[-1]) if inside else ""
         parameters = sum(parameter.numel() for parameter in module.parameters())
         last = name.rpartition(".")[2]
-        self.nodes[node] = Node(node, last, type(module).__name__, parent, (), parameters, node)
+        self.nodes[node] = GraphNode(node, last, type(module).__name__, parent, (), parameters, node)
 
     def closed(self, name: str, module: nn.Module, given: Any, output: Any) -> None:
         """A module ends: what it returns without an op inside it having made it was made by the module itself."""
@@ -227,7 +227,7 @@ class _Draft:
         weights = sum(tensor.numel() for tensor in given if isinstance(tensor, nn.Parameter))
         label = full[len(here) + 1 :] if here else full
         parent = layer_key(here) if here else ""
-        self.nodes[node] = Node(node, label, name, parent, self.shape(results[0]), weights, node)
+        self.nodes[node] = GraphNode(node, label, name, parent, self.shape(results[0]), weights, node)
         for tensor in given:
             self.flow(tensor, node)
         for tensor in results:

@@ -188,7 +188,7 @@ def layers(model: nn.Module, x: Nested, *, examples: int = 2) -> LayerTable:
     plain = unwrap(model)
     few = fed(plain, nesting.select(x, slice(0, examples)))
     modules = layer_modules(plain)
-    look = _Survey(modules, nesting.size(few), frozenset(map(id, plain.parameters())))
+    look = _LayerSurvey(modules, nesting.size(few), frozenset(map(id, plain.parameters())))
     look.graph = isinstance(plain, torch.fx.GraphModule)
     handles = []
     try:
@@ -218,7 +218,7 @@ def finder(model: nn.Module, x: Nested) -> Callable[[str], Layer]:
     return find
 
 
-class _Rectified(TorchFunctionMode):
+class _RectifiedLayers(TorchFunctionMode):
     """Remembers which layers' outputs went into a ReLU, and which weights are used that the model does not know of."""
 
     def __init__(self, own: frozenset[int]) -> None:
@@ -243,7 +243,7 @@ def _state(tensor: Tensor) -> tuple[int, int]:
     return id(tensor), 0 if tensor.is_inference() else tensor._version
 
 
-class _Survey:
+class _LayerSurvey:
     """Collects the layers of one forward pass."""
 
     def __init__(self, modules: dict[str, nn.Module], examples: int, own: frozenset[int] = frozenset()) -> None:
@@ -251,7 +251,7 @@ class _Survey:
         self.late = time_major(modules)
         self.graph = False
         """The model is a graph of ops, in which no module is called."""
-        self.rectified = _Rectified(own)
+        self.rectified = _RectifiedLayers(own)
         self.found: list[Layer] = []
         self.outputs: list[Tensor] = []  # kept alive, so that no two share an id
         self.calls: dict[str, int] = {}

@@ -58,10 +58,10 @@ class Sites:
 
 def find(records: Mapping[str, OpRecord]) -> Sites:
     """Every attention among the ops of a pass."""
-    return _Search(records).sites()
+    return _PatternSearch(records).sites()
 
 
-class _Search:
+class _PatternSearch:
     def __init__(self, records: Mapping[str, OpRecord]) -> None:
         self.records = records
         self.users: dict[str, list[tuple[OpRecord, int]]] = {}
@@ -238,7 +238,7 @@ def residual(records: Mapping[str, OpRecord], layer: str) -> str:
             return at.name
         passes = at.op.removesuffix("_") in (*ops.FORWARDED, *ops.NORMALIZED, *ops.SCALED, "relu") and at.given
         at = records.get(ops.plain(at.given[0])) if passes else None
-    search = _Search(records)
+    search = _PatternSearch(records)
     line, seen = [inside[-1].name], set(own)
     while line:
         for user, _ in search.users.get(line.pop(0), ()):

@@ -24,7 +24,7 @@ _ALIKE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Use:
+class GroupAxis:
     """An axis of a weight or buffer along which a group's units lie: ``places[unit]`` are those of one unit."""
 
     name: str
@@ -33,11 +33,11 @@ class Use:
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class UnitGroup:
     """Units that may change places with one another, everywhere at once: a layer's, or all that a residual sum joins."""
 
     units: int
-    uses: tuple[Use, ...]
+    uses: tuple[GroupAxis, ...]
     layers: tuple[tuple[str, Whole], ...]
     """The layers that answer with these units: ``places[unit]`` along the layer's axis of units."""
 
@@ -47,7 +47,7 @@ class Permutations:
     """All groups of a model. ``tied`` layers have units that stay as they are told apart outside (classes, say); of
     ``unknown`` layers it could not be found what hangs on their units."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[UnitGroup, ...]
     tied: frozenset[str]
     note: str = ""
 
@@ -156,13 +156,13 @@ def _groups(tracks: Tracks) -> Permutations:
     for (_, shape), roots in alike.items():
         if len(roots) < 2:
             continue
-        uses = tuple(Use(name, axis, np.array([counts[root][name, axis] for root in roots])) for (name, axis), _ in shape)
+        uses = tuple(GroupAxis(name, axis, np.array([counts[root][name, axis] for root in roots])) for (name, axis), _ in shape)
         layers = []
         for name in {name: None for root in roots for name, _ in shown.get(root, ())}:
             places = [shown.get(root, {}).get((name, 0), []) for root in roots]
             if len({len(each) for each in places}) == 1:
                 layers.append((name, np.array(places)))
-        found.append(Group(len(roots), uses, tuple(layers)))
+        found.append(UnitGroup(len(roots), uses, tuple(layers)))
     last = {tracks.root(int(unit)) for units in tracks.output for unit in units}
     tied = {
         name for name, along in tracks.layers.items()

@@ -289,14 +289,14 @@ def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:
     """Every op of a model by its name, from one pass with two examples and one with three."""
     few = fed(model, x)
     last = nesting.size(few) - 1
-    two = _Survey(model, 2)
+    two = _OpSurvey(model, 2)
     try:
         two.run(nesting.select(few, [0, min(1, last)]))
     except Exception:  # noqa: BLE001 - a model that is bound to the number of examples that it was given
-        own = _Survey(model, last + 1)
+        own = _OpSurvey(model, last + 1)
         own.run(few)
         return {name: _guessed(record, last + 1) for name, record in own.records.items()}
-    three = _Survey(model, 3, two.records)
+    three = _OpSurvey(model, 3, two.records)
     try:
         # The third example is the first once more: where examples share an axis with something, this tells them apart.
         three.run(nesting.select(few, [0, min(1, last), 0]))
@@ -320,7 +320,7 @@ def _placed(record: OpRecord, again: OpRecord | None) -> OpRecord:
     return dataclasses.replace(record, layouts=again.layouts, units=again.units, rectified=again.rectified, arguments=again.arguments)
 
 
-class _Survey:
+class _OpSurvey:
     """One forward pass that notes every op."""
 
     def __init__(self, model: nn.Module, examples: int, before: Mapping[str, OpRecord] | None = None) -> None:

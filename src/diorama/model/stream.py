@@ -59,10 +59,10 @@ def stream(points: Points) -> Stream | None:
 
     *Meaning* a sum of two tensors of one shape is residual where one of them was made of the other.
     """
-    return _Search(points.records).stream(points)
+    return _StreamSearch(points.records).stream(points)
 
 
-class _Search:
+class _StreamSearch:
     def __init__(self, records: Mapping[str, OpRecord]) -> None:
         self.records = records
         self.order = {name: k for k, name in enumerate(records)}

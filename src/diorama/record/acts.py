@@ -51,7 +51,7 @@ class Setting:
     new: Any
 
 
-class Settings(Reversal):
+class SettingsReversal(Reversal):
     """Takes back plain values, at any step: as if the act had not been, whatever later acts set stays."""
 
     def __init__(self, settings: Iterable[Setting]) -> None:
@@ -62,7 +62,7 @@ class Settings(Reversal):
         over = 0
         for setting in self.settings:
             heirs = [
-                other for act in later if isinstance(act.reversal, Settings)
+                other for act in later if isinstance(act.reversal, SettingsReversal)
                 for other in act.reversal.settings if other.slot == setting.slot
             ]
             if heirs:
@@ -73,7 +73,7 @@ class Settings(Reversal):
         return "a later command set the same and stays in force" if over == len(self.settings) else ""
 
 
-class Weights(Reversal):
+class WeightsReversal(Reversal):
     """Takes back what an act did to weights, and to what optimizers remember of them."""
 
     def __init__(self, differences: Sequence[Difference], inverse: Callable[[], object] | None = None) -> None:
@@ -83,7 +83,7 @@ class Weights(Reversal):
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Bit by bit while they are as the act left them, else by its inverse or its own difference."""
         for act in later:
-            if isinstance(act.reversal, Weights) and any(
+            if isinstance(act.reversal, WeightsReversal) and any(
                 mine.meets(other) for mine in self.differences for other in act.reversal.differences
             ):
                 raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
@@ -112,7 +112,7 @@ class Act:
     """Whether it set plain values, which go back at any step as if the act had not been."""
 
     def __post_init__(self) -> None:
-        self.plain = isinstance(self.reversal, Settings)
+        self.plain = isinstance(self.reversal, SettingsReversal)
 
 
 class Acts:

@@ -185,9 +185,9 @@ def load_whole(folder: Path, step: int, subject: Subject, act: int | None = None
     """
     found = load(folder, step, act=act)
     if "weights" not in found:
-        from .reader import Reader
+        from .reader import RunReader
 
-        with Reader(folder) as reader:
+        with RunReader(folder) as reader:
             if step not in reader.snapshots:
                 raise Unavailable(f"the checkpoint of step {step} has no weights, and no snapshot of that step is left")
             names = subject.shapes()

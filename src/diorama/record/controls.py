@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 from ..core import registry
 from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import build
-from ..training.differences import Place
+from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts
 from .commands import Applied
-from .factors import Bend, Clip, Factors, Group, check_layered
-from .requests import Inbox, Request, send, watched
+from .factors import Bend, Clip, FactorGroup, Factors, check_layered
+from .requests import Inbox, SentCommand, send, watched
 from .rules import Rules, SetRule
 from .training_data import TrainingData
 
@@ -175,7 +175,7 @@ class Controls:
         for layer in self.subject.frozen.layers:
             self.subject.frozen.thaw(layer)
 
-    def groups(self, which: int | None = None) -> list[Group]:
+    def groups(self, which: int | None = None) -> list[FactorGroup]:
         """The optimizers' parameter groups, numbered through; one of them, or all."""
         if not self.factors.groups:
             raise NotApplicable("no optimizer was given to diorama.watch(optimizer=), so its values cannot be changed")
@@ -185,7 +185,7 @@ class Controls:
             raise UsageError(f"group wants a number below {len(self.factors.groups)}, got {which}")
         return [self.factors.groups[which]]
 
-    def groups_of(self, layer: str, which: int | None) -> list[Group]:
+    def groups_of(self, layer: str, which: int | None) -> list[FactorGroup]:
         """The groups that hold a layer's weights, where values of its own can be put on them.
 
         *Raises* UsageError, NotApplicable where it has no weights, no optimizer holds them, or together with a group.
@@ -193,7 +193,7 @@ class Controls:
         if which is not None:
             raise UsageError("give either layer= or group=: a layer's weights are found in whatever groups hold them")
         every = self.groups()
-        mine = [Place(name).find(self.subject) for name in layer_parameters(self.subject, layer)]
+        mine = [TensorPlace(name).find(self.subject) for name in layer_parameters(self.subject, layer)]
         found = [group for group in every if any(p is q for p in mine for q in group.content["params"])]
         if not found:
             raise NotApplicable(f"no optimizer that was given to diorama.watch(optimizer=) holds the weights of {layer!r}")
@@ -374,7 +374,7 @@ class Controls:
             self._event("rule", due.do, text)
         self.tell_rules()
 
-    def _apply(self, request: Request) -> None:
+    def _apply(self, request: SentCommand) -> None:
         self._sender = request.sender
         old = new = ""
         reversal = None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from ..core.errors import NotApplicable
-from ..training.differences import Place
+from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
 
@@ -78,7 +78,7 @@ def _dense(parameter: Tensor) -> Tensor:
 
 
 @dataclasses.dataclass(eq=False)
-class Group:
+class FactorGroup:
     """One parameter group of an optimizer, with the factor that a person put on its learning rate."""
 
     optimizer: Optimizer
@@ -137,7 +137,7 @@ class Factors:
     """
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
-        self.groups: list[Group] = []
+        self.groups: list[FactorGroup] = []
         self.layers: dict[str, dict[str, float]] = {}
         """Values of single layers: their factor on the learning rate, and others by the optimizer's names."""
         self.clip: Clip | None = None
@@ -145,7 +145,7 @@ class Factors:
         self.now: Callable[[], int] = lambda: 0
         """How many steps are done."""
         self._scaled: list[tuple[dict[str, Any], Any, Any]] = []
-        self._split: list[tuple[Optimizer, list[dict[str, Any]], list[_Part]]] = []
+        self._split: list[tuple[Optimizer, list[dict[str, Any]], list[_PartedGroup]]] = []
         self._wanted: dict[int, Wanted] = {}
         self.follow(optimizers)
 
@@ -154,7 +154,7 @@ class Factors:
         self.restore()
         kept = {(id(group.optimizer), group.index): group.factor for group in self.groups}
         old = [group.factor for group in self.groups]
-        found = [Group(optimizer, k) for optimizer in optimizers for k in range(len(optimizer.param_groups))]
+        found = [FactorGroup(optimizer, k) for optimizer in optimizers for k in range(len(optimizer.param_groups))]
         for number, group in enumerate(found):
             same = old[number] if number < len(old) else 1.0
             group.factor = kept.get((id(group.optimizer), group.index), same)
@@ -171,7 +171,7 @@ class Factors:
             except (LookupError, NotApplicable):
                 continue
             self.layers[layer] = dict(layers[layer])
-            for parameter in (Place(name).find(subject) for name in names):
+            for parameter in (TensorPlace(name).find(subject) for name in names):
                 wanted.setdefault(id(parameter), {}).update(layers[layer])
         self._wanted = {number: tuple(sorted(values.items())) for number, values in wanted.items()}
 
@@ -184,7 +184,7 @@ class Factors:
             or any(group.factor != 1.0 for group in self.groups)
         )
 
-    def rate(self, group: Group) -> float:
+    def rate(self, group: FactorGroup) -> float:
         """The learning rate of a group in force."""
         return group.learning_rate * self.bent
 
@@ -235,7 +235,7 @@ class Factors:
             if set(kinds) <= {()}:
                 groups.append(content)
                 continue
-            part = _Part(content, content["params"], kinds.pop((), []))
+            part = _PartedGroup(content, content["params"], kinds.pop((), []))
             parts.append(part)
             groups += part.groups(kinds)
         if parts:
@@ -256,7 +256,7 @@ class Factors:
             self._scaled.pop()
 
 
-class _Part:
+class _PartedGroup:
     """A group of the user's, parted for one step."""
 
     def __init__(self, content: dict[str, Any], every: list[Tensor], rest: list[Tensor]) -> None:

@@ -51,7 +51,7 @@ class _Pass(NamedTuple):
 class _Seen:
     """The hook on the model; a model that is copied or stored takes along one that does nothing."""
 
-    def __init__(self, finder: FirstBad | None) -> None:
+    def __init__(self, finder: FirstBadFinder | None) -> None:
         self._finder = finder
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -73,7 +73,7 @@ class _Seen:
 class _Unhooked:
     """Takes the hook off a model, or off a copy of it, that is about to be scripted; the next step puts it on again."""
 
-    def __init__(self, model: nn.Module, finder: FirstBad | None) -> None:
+    def __init__(self, model: nn.Module, finder: FirstBadFinder | None) -> None:
         self._model, self._finder = model, finder
 
     def __call__(self) -> nn.Module:
@@ -92,7 +92,7 @@ class _Unhooked:
         return functools.partial, (max, (self._model,))  # stored, it answers the model, without needing diorama
 
 
-class FirstBad:
+class FirstBadFinder:
     """Keeps hold of a step's batch and of the random numbers before it; where the gradient turns out bad, runs it again.
 
     *Meaning* in the optimizer's pre-hook the weights are still those of the forward pass, so that the same batch with the

@@ -100,7 +100,7 @@ def edge(magnitude: NDArray[np.int64]) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Histograms:
+class HistogramSeries:
     """How a tensor's values were distributed at several steps, on common edges.
 
     *Shapes* ``steps`` (S,), ``edges`` (B + 1,), ``counts`` (S, B); all statistics (S,).
@@ -114,7 +114,7 @@ class Histograms:
     statistics: Array
 
     @classmethod
-    def of(cls, block: HistogramBlock) -> Histograms:
+    def of(cls, block: HistogramBlock) -> HistogramSeries:
         """Bring a block to edges that all its steps share."""
         if not len(block) or not block.counts.shape[1]:
             return cls(block.steps, np.zeros(1), np.zeros((len(block), 0), np.uint32), block.statistics)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import DioramaError, NotFound
-from .histogram import Histograms
+from .histogram import HistogramSeries
 from .packing import Floats, HistogramBlock, Row, RowBlock, Steps
-from .reader import Event, Reader
+from .reader import RecordedEvent, RunReader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,10 +40,10 @@ def told(parent: Path, step: int, moment: float | None = None) -> dict[str, Any]
 
 
 @dataclasses.dataclass
-class _Part:
+class _LinePart:
     """A run of the line, with the steps that count: above the first, up to the last."""
 
-    reader: Reader
+    reader: RunReader
     above: int
     upto: float
     until: float = math.inf
@@ -54,13 +54,13 @@ class _Part:
         return (steps > self.above) & (steps <= self.upto)
 
 
-class Line(Reader):
+class Line(RunReader):
     """A run with all its ancestors: series, histograms, snapshots and events of the whole way."""
 
     def __init__(self, path: str | Path, wait: float = 10.0) -> None:
         self.broken = ""
         """Why the line ends before its beginning; empty where it is whole."""
-        self._ancestors: list[_Part] | None = None
+        self._ancestors: list[_LinePart] | None = None
         super().__init__(path, wait)
 
     def __enter__(self) -> Line:
@@ -87,10 +87,10 @@ class Line(Reader):
         """The folders of all ancestors with the step at which each was left, the parent first."""
         return [(part.reader.path, int(part.upto)) for part in self._older()]
 
-    def _older(self) -> list[_Part]:
+    def _older(self) -> list[_LinePart]:
         """The ancestors' parts, the parent's first; opened once."""
         if self._ancestors is None:
-            found: list[_Part] = []
+            found: list[_LinePart] = []
             seen, self.broken = {self.path.resolve()}, ""
             cut: tuple[float, float] = (math.inf, math.inf)
             at = self._declared()
@@ -105,12 +105,12 @@ class Line(Reader):
                     break
                 seen.add(folder.resolve())
                 try:
-                    reader = Reader(folder, self._wait)
+                    reader = RunReader(folder, self._wait)
                     at = reader.meta.get("parent")
                 except DioramaError as error:
                     self.broken = f"the run {folder.name!r}, from which this one goes on, cannot be read: {error}"
                     break
-                found.append(_Part(reader, -1 if at is None else int(min(at["step"], cut[0])), *cut))
+                found.append(_LinePart(reader, -1 if at is None else int(min(at["step"], cut[0])), *cut))
             if found and self.broken:
                 found[-1].above = -1
             self._ancestors = found
@@ -119,19 +119,19 @@ class Line(Reader):
     def _declared(self) -> dict[str, Any] | None:
         """The parent that this run names; none where its facts cannot be read, which whoever asks for them is told."""
         try:
-            found: dict[str, Any] | None = Reader.meta.fget(self).get("parent")  # type: ignore[attr-defined]
+            found: dict[str, Any] | None = RunReader.meta.fget(self).get("parent")  # type: ignore[attr-defined]
         except DioramaError:
             return None
         return found
 
-    def _parts(self) -> list[_Part]:
+    def _parts(self) -> list[_LinePart]:
         """The whole line, the oldest run first."""
         older = self._older()
-        return [*reversed(older), _Part(self, int(older[0].upto) if older else -1, float("inf"))]
+        return [*reversed(older), _LinePart(self, int(older[0].upto) if older else -1, float("inf"))]
 
     # What is read along the line. A run without a parent reads as one alone.
 
-    def _along(self, read: Callable[[Reader], Any]) -> list[tuple[_Part, Any]]:
+    def _along(self, read: Callable[[RunReader], Any]) -> list[tuple[_LinePart, Any]]:
         """What each run of the line has of something, where it has it; the oldest first."""
         found = []
         for part in self._parts():
@@ -142,23 +142,23 @@ class Line(Reader):
     @property
     def series_names(self) -> list[str]:
         """Names of all scalar series of the line."""
-        return self._every(lambda reader: Reader.series_names.fget(reader))  # type: ignore[attr-defined]
+        return self._every(lambda reader: RunReader.series_names.fget(reader))  # type: ignore[attr-defined]
 
     def has_series(self, name: str) -> bool:
         """Whether a run of the line has a scalar series of that name."""
-        return any(Reader.has_series(part.reader, name) for part in self._parts())
+        return any(RunReader.has_series(part.reader, name) for part in self._parts())
 
     @property
     def histogram_names(self) -> list[str]:
         """Names of all recorded histograms of the line."""
-        return self._every(lambda reader: Reader.histogram_names.fget(reader))  # type: ignore[attr-defined]
+        return self._every(lambda reader: RunReader.histogram_names.fget(reader))  # type: ignore[attr-defined]
 
-    def _every(self, read: Callable[[Reader], list[str]]) -> list[str]:
+    def _every(self, read: Callable[[RunReader], list[str]]) -> list[str]:
         return list(dict.fromkeys(name for part in reversed(self._parts()) for name in read(part.reader)))
 
     def series(self, name: str) -> tuple[Steps, Floats]:
         """Steps and values of a series along the line; raises NotFound with the nearest names."""
-        found = self._along(lambda reader: Reader.series(reader, name)) if self._older() else []
+        found = self._along(lambda reader: RunReader.series(reader, name)) if self._older() else []
         if not found:
             return super().series(name)
         kept = [(steps[mine], values[mine]) for part, (steps, values) in found for mine in [part.holds(steps)]]
@@ -170,26 +170,26 @@ class Line(Reader):
             return super().clock()
         found = []
         for part in self._parts():
-            steps, values = Reader.clock(part.reader)
+            steps, values = RunReader.clock(part.reader)
             mine = part.holds(steps)
             found.append((steps[mine], values[mine]))
         return np.concatenate([steps for steps, _ in found]), np.concatenate([values for _, values in found])
 
-    def histograms(self, name: str) -> Histograms:
+    def histograms(self, name: str) -> HistogramSeries:
         """How a tensor's values were distributed along the line; raises NotFound with the nearest names."""
-        found = self._along(lambda reader: Reader.distributions(reader, name)) if self._older() else []
+        found = self._along(lambda reader: RunReader.distributions(reader, name)) if self._older() else []
         blocks = [_rows(block, part.holds(block.steps)) for part, block in found]
         blocks = [block for block in blocks if len(block)]
-        return Histograms.of(HistogramBlock.joined(blocks)) if blocks else super().histograms(name)
+        return HistogramSeries.of(HistogramBlock.joined(blocks)) if blocks else super().histograms(name)
 
     @property
     def row_names(self) -> list[str]:
         """Names of all recorded rows of the line."""
-        return self._every(lambda reader: Reader.row_names.fget(reader))  # type: ignore[attr-defined]
+        return self._every(lambda reader: RunReader.row_names.fget(reader))  # type: ignore[attr-defined]
 
     def rows(self, name: str) -> tuple[Steps, Row]:
         """Steps and rows along the line; raises NotFound with the nearest names."""
-        found = self._along(lambda reader: Reader._lined(reader, name)) if self._older() else []
+        found = self._along(lambda reader: RunReader._lined(reader, name)) if self._older() else []
         blocks = [block.at(part.holds(block.steps)) for part, block in found]
         blocks = [block for block in blocks if len(block)]
         if not blocks:
@@ -200,17 +200,17 @@ class Line(Reader):
     @property
     def last_step(self) -> int:
         """The last committed step."""
-        own: int = Reader.last_step.fget(self)  # type: ignore[attr-defined]
+        own: int = RunReader.last_step.fget(self)  # type: ignore[attr-defined]
         return max(own, self._parts()[-1].above)
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[RecordedEvent]:
         """All events of the line, those of the oldest run first."""
         parts = self._parts()
         return [
             event
             for part in parts
-            for event in Reader.events.fget(part.reader)  # type: ignore[attr-defined]
+            for event in RunReader.events.fget(part.reader)  # type: ignore[attr-defined]
             if part.reader is self or event.step < part.upto or (event.step == part.upto and event.time <= part.until)
         ]
 
@@ -224,13 +224,13 @@ class Line(Reader):
         parts = self._parts()
         found: dict[int, int] = {}
         for number, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
-            for step in Reader.snapshots.fget(part.reader):  # type: ignore[attr-defined]
+            for step in RunReader.snapshots.fget(part.reader):  # type: ignore[attr-defined]
                 # The step at which a child was begun is the child's, where it has it.
                 if part.above <= step <= part.upto:
                     found[step] = number
         return found
 
-    def _owner(self, step: int) -> tuple[int, Reader]:
+    def _owner(self, step: int) -> tuple[int, RunReader]:
         owners = self._owners()
         before = max((each for each in owners if each <= step), default=None)
         number = owners[before] if before is not None else 0
@@ -241,7 +241,7 @@ class Line(Reader):
         if not self._older():
             return super().model_at(step)
         number, reader = self._owner(step)
-        return number * _APART + Reader.model_at(reader, step)
+        return number * _APART + RunReader.model_at(reader, step)
 
     def home(self, architecture: int) -> tuple[Path, int]:
         """The folder of a run of the line that has an architecture, and the number of it there."""
@@ -250,11 +250,11 @@ class Line(Reader):
 
     def structure(self, step: int) -> dict[str, Any]:
         """What the network was made of at a step."""
-        return Reader.structure(self._owner(step)[1], step) if self._older() else super().structure(step)
+        return RunReader.structure(self._owner(step)[1], step) if self._older() else super().structure(step)
 
     def state(self, step: int) -> dict[str, Tensor]:
         """Weights and buffers at a snapshot of the line."""
-        return Reader.state(self._owner(step)[1], step) if self._older() else super().state(step)
+        return RunReader.state(self._owner(step)[1], step) if self._older() else super().state(step)
 
     def check(self) -> list[str]:
         """Read everything of this run and verify it; an ancestor that cannot be read is told too."""
@@ -310,7 +310,7 @@ def _stamp(folder: Path) -> tuple[int, int]:
 def _parent(folder: str, stamp: tuple[int, int]) -> str:  # noqa: ARG001 - part of the key
     """The name of the run from which one goes on; empty where it goes on from none, or cannot be read."""
     try:
-        with Reader(folder, 1.0) as reader:
+        with RunReader(folder, 1.0) as reader:
             return str((reader.meta.get("parent") or {}).get("run", ""))
     except (DioramaError, OSError):
         return ""
@@ -321,7 +321,7 @@ def children(path: Path) -> list[Path]:
     found = []
     for folder in sorted(path.resolve().parent.iterdir()):
         if folder != path.resolve() and (folder / "run.db").is_file():
-            with contextlib.suppress(DioramaError, OSError), Reader(folder, 1.0) as reader:
+            with contextlib.suppress(DioramaError, OSError), RunReader(folder, 1.0) as reader:
                 if (reader.meta.get("parent") or {}).get("run") == path.resolve().name:
                     found.append(folder)
     return found

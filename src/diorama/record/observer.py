@@ -16,7 +16,7 @@ from ..training.optimizers import hooked
 from ..training.subject import Subject
 from .batch_reader import BatchReader
 from .factors import Factors
-from .first_bad import FirstBad
+from .first_bad import FirstBadFinder
 from .groups import Groups
 from .histogram import HistogramValue
 from .holding import loss_scale
@@ -24,8 +24,8 @@ from .layer_reader import LayerReader
 from .pace import FIRST, Pace
 from .reduction import copies, reduce
 from .signals import Signal
-from .signals.learning_rate import LearningRate
-from .signals.metrics import Metrics
+from .signals.learning_rate import LearningRateSignal
+from .signals.metrics import MetricsSignal
 from .step import LayerReading, Step
 
 LOOK = frozenset({"probe"})
@@ -52,7 +52,7 @@ class Observer:
         self._periods = [(signal, signal.period(0 if pace.auto else pace.every)) for signal in signals]
         self.always = tuple(signal for signal, period in self._periods if period == 1)
         """Signals that are read at every step …"""
-        self.plain = tuple(map(type, self.always)) == (Metrics, LearningRate)
+        self.plain = tuple(map(type, self.always)) == (MetricsSignal, LearningRateSignal)
         """… and whether they are those alone that hand on what a step is told, so that nobody need be asked."""
         self._paced = any(not period for _, period in self._periods)
         self._stride = math.gcd(*(period or FIRST for _, period in self._periods if period != 1))
@@ -78,7 +78,7 @@ class Observer:
         self._spare: dict[str, Tensor] = {}
         self.batch: BatchReader | None = None
         """Reads the batch at due steps."""
-        self.first_bad: FirstBad | None = None
+        self.first_bad: FirstBadFinder | None = None
         """Looks for the first bad number before an optimizer steps."""
         self.probe_balance: Any = None
         self._gradients: dict[str, HistogramValue] = {}

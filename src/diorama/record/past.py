@@ -8,13 +8,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .packing import Floats, Steps
-    from .reader import Reader
+    from .reader import RunReader
 
 
 class Past:
     """What findings read of a run, up to and with one step."""
 
-    def __init__(self, run: Reader, step: int) -> None:
+    def __init__(self, run: RunReader, step: int) -> None:
         self._run, self._step = run, step
         self._cut: dict[str, tuple[Steps, Floats]] = {}
         self._names: list[str] | None = None

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import Damaged, not_found
 from . import database, lock
 from .facts import fact
-from .histogram import Histograms
+from .histogram import HistogramSeries
 from .packing import HISTOGRAM, ROW, SCALAR, WIDE, Floats, HistogramBlock, Record, Row, RowBlock, Steps, unpack_scalars
 from .writer import TIME, last_step
 
@@ -28,7 +28,7 @@ OWN = ("model", "parameters", "layers", "model_error")
 
 
 @dataclasses.dataclass(frozen=True)
-class Event:
+class RecordedEvent:
     """A moment on the time axis: a command, a gap in the record, a warning, a resumed or finished training."""
 
     step: int
@@ -49,7 +49,7 @@ class Envelope(NamedTuple):
     high: Floats
 
 
-class Reader:
+class RunReader:
     """A run's record. Safe to use from several threads; sees what was committed when it is asked. Where another process
     keeps the database locked it waits so many seconds.
 
@@ -91,7 +91,7 @@ class Reader:
                 self._database.close()
                 self._resting = True
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> RunReader:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -249,10 +249,10 @@ class Reader:
         """
         return enveloped(*self.series(name), start, stop, pixels)
 
-    def histograms(self, name: str) -> Histograms:
+    def histograms(self, name: str) -> HistogramSeries:
         """How a tensor's values were distributed at each step that was looked at; raises NotFound with the nearest
         names."""
-        return Histograms.of(self.distributions(name))
+        return HistogramSeries.of(self.distributions(name))
 
     def distributions(self, name: str) -> HistogramBlock:
         """The same as it is stored, in the bins of each step."""
@@ -303,11 +303,11 @@ class Reader:
         return self.last_step
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[RecordedEvent]:
         """All events, oldest first."""
         columns = "step, kind, name, text, old, new, time"
         types = (int, str, str, str, str, str, (float, int))
-        return [Event(*row) for row in self._rows(f"SELECT {columns} FROM events ORDER BY id", (), types)]
+        return [RecordedEvent(*row) for row in self._rows(f"SELECT {columns} FROM events ORDER BY id", (), types)]
 
     @property
     def meta(self) -> dict[str, Any]:

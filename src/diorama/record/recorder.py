@@ -23,7 +23,7 @@ from .batch_reader import BatchReader
 from .branch import Entry
 from .controls import Controls
 from .copies import Copies
-from .first_bad import FirstBad
+from .first_bad import FirstBadFinder
 from .holding import held
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
@@ -157,7 +157,7 @@ class Recorder:
             self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain)
             self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
             if setup.subject.optimizers and not setup.subject.spread:
-                self._observer.first_bad = FirstBad(setup.subject, lambda: self.number, self._background.note, self._complain)
+                self._observer.first_bad = FirstBadFinder(setup.subject, lambda: self.number, self._background.note, self._complain)
         self._observer.follow()
         self._copies = Copies(begun, told, setup, self._background, self._event, self.controls.kept)
         self._told_at = time.monotonic()

@@ -24,7 +24,7 @@ _LONGEST = 100_000
 """Characters that the knobs of a command may take; a list of a thousand units takes five thousand."""
 
 
-class Request(NamedTuple):
+class SentCommand(NamedTuple):
     """A command as it was sent."""
 
     id: int
@@ -35,7 +35,7 @@ class Request(NamedTuple):
     """Why it cannot be read."""
 
     @classmethod
-    def of(cls, number: int, name: Any, knobs: Any, sender: Any) -> Request:
+    def of(cls, number: int, name: Any, knobs: Any, sender: Any) -> SentCommand:
         """Read a row, whatever stands in it."""
         if not isinstance(name, str) or not isinstance(sender, str):
             return cls(number, "", {}, "", "its name or its sender is no text")
@@ -95,10 +95,10 @@ class Inbox:
         ) as connection:
             return connection.execute(query, values).fetchall()
 
-    def _rows(self) -> list[Request]:
+    def _rows(self) -> list[SentCommand]:
         wanted = f"""SELECT id, name, CASE WHEN typeof(knobs) = 'text' AND length(knobs) <= {_LONGEST} THEN knobs END,
             sender FROM commands WHERE id > ? ORDER BY id"""
-        return [Request.of(*row) for row in self._read(wanted, (self._seen,))]
+        return [SentCommand.of(*row) for row in self._read(wanted, (self._seen,))]
 
     def _mend(self) -> None:
         """Nobody could send anything any more: the broken file goes aside, and an empty one takes its place."""
@@ -107,7 +107,7 @@ class Inbox:
             create(self._file.parent, self._seen)
             self.mended, self._state = True, (0, 0)
 
-    def take(self) -> list[Request]:
+    def take(self) -> list[SentCommand]:
         """New commands, oldest first; costs one look at the file when there are none."""
         try:
             state = os.stat(self._file)

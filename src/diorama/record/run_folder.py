@@ -26,7 +26,7 @@ from .architecture import write as write_architecture
 from .lock import RunLock
 from .lock import held as lock_held
 from .origin import Origin
-from .reader import Reader
+from .reader import RunReader
 from .writer import Value, Writer
 
 PROBE = "probe.safetensors"
@@ -113,7 +113,7 @@ def begin_child(
 def _goes_on(folder: Path, model: nn.Module) -> bool:
     """Whether a model has, bit by bit, the weights with which the training in a folder ended."""
     try:
-        with Reader(folder) as reader:
+        with RunReader(folder) as reader:
             steps = reader.snapshots
             if not steps or (steps[-1] == 0 and reader.last_step > 0):
                 return False  # the first weights of all say nothing: a script that is run again has them too

@@ -13,9 +13,9 @@ from ..data import nesting
 from ..data.nesting import Nested
 from ..model.surroundings import Neutral
 from ..model.unwrap import fed, named_modules
-from ..training.surgery.slopes import Taught
-from ..training.surgery.units import Done, told
-from .acts import Act, Reversal, Weights
+from ..training.surgery.slopes import TaughtExamples
+from ..training.surgery.units import ChangedUnits, told
+from .acts import Act, Reversal, WeightsReversal
 from .commands import Applied
 
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ class Reshaping(Reversal):
         """*Raises* NotApplicable where the network was reshaped later; with ``names``, by layers or where these weights are."""
         for act in later:
             other = act.reversal
-            touched = other.names if isinstance(other, Shape) else {
+            touched = other.names if isinstance(other, ShapeReversal) else {
                 each.place.name for each in other.differences
-            } if isinstance(other, Weights) else frozenset()
+            } if isinstance(other, WeightsReversal) else frozenset()
             if names is None and isinstance(other, Reshaping) or names is not None and (
-                names & touched or (isinstance(other, Reshaping) and not isinstance(other, Shape))
+                names & touched or (isinstance(other, Reshaping) and not isinstance(other, ShapeReversal))
             ):
                 raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
 
 
-class Shape(Reshaping):
+class ShapeReversal(Reshaping):
     """Takes back another shape: bit by bit until training goes on, later the units alone, and what was learnt stays."""
 
-    def __init__(self, done: Done) -> None:
+    def __init__(self, done: ChangedUnits) -> None:
         self.done = done
         self.size = done.graft.size
 
@@ -68,7 +68,7 @@ class Shape(Reshaping):
         return "bit by bit" if exact else "training has gone on since: the units are as many as before, and what the others learnt stays"
 
 
-def reshaped(training: Controls, what: str, act: Callable[..., Done], **knobs: Any) -> Applied:
+def reshaped(training: Controls, what: str, act: Callable[..., ChangedUnits], **knobs: Any) -> Applied:
     """Give the network of a training another shape, with all that hangs on it.
 
     *Raises* NotApplicable, before anything is changed, where that cannot be.
@@ -81,7 +81,7 @@ def reshaped(training: Controls, what: str, act: Callable[..., Done], **knobs: A
             state=subject.state, **knobs,
         )
     subject.look()
-    return Applied(str(done.before), str(done.after), told(done, what), Shape(done))
+    return Applied(str(done.before), str(done.after), told(done, what), ShapeReversal(done))
 
 
 def tried_on(training: Controls) -> Nested:
@@ -95,7 +95,7 @@ def tried_on(training: Controls) -> Nested:
     return x
 
 
-def taught(training: Controls) -> Taught | None:
+def taught(training: Controls) -> TaughtExamples | None:
     """The examples of the probe set with the training's loss; None where they have no answers."""
     content = training.content
     if content is None or content.examples is None or content.reading is None:
@@ -110,7 +110,7 @@ def taught(training: Controls) -> Taught | None:
     def loss(output: object) -> Tensor:
         return torch.nanmean(reading.losses(reading.scores(output), y))
 
-    return Taught(fed(model, x), loss)
+    return TaughtExamples(fed(model, x), loss)
 
 
 def frozen(training: Controls) -> dict[str, str]:

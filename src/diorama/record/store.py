@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .histogram import Histograms, HistogramValue
-from .reader import Envelope, Event, Reader
+from .histogram import HistogramSeries, HistogramValue
+from .reader import Envelope, RecordedEvent, RunReader
 from .writer import Writer
 
-__all__ = ["Envelope", "Event", "HistogramValue", "Histograms", "Reader", "Writer"]
+__all__ = ["Envelope", "HistogramSeries", "HistogramValue", "RecordedEvent", "RunReader", "Writer"]

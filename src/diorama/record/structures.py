@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..model.surroundings import Neutral
-from ..training.surgery.layers import Changed, add_layer, remove_layer
+from ..training.surgery.layers import ChangedLayer, add_layer, remove_layer
 from .acts import Act
 from .commands import Applied
 from .shapes import Reshaping, tried_on
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from .controls import Controls
 
 
-class Structure(Reshaping):
+class StructureReversal(Reshaping):
     """Takes back a layer that came or went: the layer alone, as it was, and what the others learnt stays."""
 
-    def __init__(self, changed: Changed) -> None:
+    def __init__(self, changed: ChangedLayer) -> None:
         self.changed = changed
         self.size = changed.size
 
@@ -40,13 +40,13 @@ def removed(training: Controls, layer: str) -> Applied:
     return _done(training, remove_layer, layer)
 
 
-def _done(training: Controls, act: Callable[..., Changed], layer: str, **knobs: Any) -> Applied:
+def _done(training: Controls, act: Callable[..., ChangedLayer], layer: str, **knobs: Any) -> Applied:
     subject, x = training.subject, tried_on(training)
     before = _weights(training)
     with Neutral():
         changed = act(subject.model, x, layer, optimizers=subject.optimizers, state=subject.state, **knobs)
     subject.look()
-    return Applied(before, _weights(training), changed.text, Structure(changed))
+    return Applied(before, _weights(training), changed.text, StructureReversal(changed))
 
 
 def _weights(training: Controls) -> str:

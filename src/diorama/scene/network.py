@@ -31,7 +31,7 @@ from .source import Source
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class SceneNetwork:
     """A model with the examples it is given and what was told of its outputs; what is found out is kept at its source."""
 
     source: Source

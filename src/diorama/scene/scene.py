@@ -30,9 +30,9 @@ from ..model.unwrap import device_of, fed
 from .asking import pictures
 from .input import Current, current, encoded
 from .memory import Memory
-from .network import Network
+from .network import SceneNetwork
 from .probe import Answers, Probe, Responses
-from .source import Given, Recorded, Source
+from .source import Given, RecordedSource, Source
 
 if TYPE_CHECKING:
     from ..derive.derivation import Derived
@@ -78,7 +78,7 @@ class Scene:
         scene = cls.__new__(cls)
         told = run.reading
         scene._set(
-            Recorded(run, step, state, architecture), run.examples, told.get("outputs"), run.task or None, told.get("criterion")
+            RecordedSource(run, step, state, architecture), run.examples, told.get("outputs"), run.task or None, told.get("criterion")
         )
         return scene
 
@@ -104,9 +104,9 @@ class Scene:
     # What the scene is made of.
 
     @property
-    def network(self) -> Network:
+    def network(self) -> SceneNetwork:
         """The model with what is known of it before it is looked into."""
-        return Network(self._source, self._examples, self._told)
+        return SceneNetwork(self._source, self._examples, self._told)
 
     @property
     def run(self) -> Run | None:

@@ -98,7 +98,7 @@ _SHARED: weakref.WeakKeyDictionary[Any, dict[int, Shared]] = weakref.WeakKeyDict
 """By run and the number of its architecture, which surgery may change in the middle of a training."""
 
 
-class Recorded(Source):
+class RecordedSource(Source):
     """A snapshot of a run. The stored model is loaded when it is first needed, once for all snapshots."""
 
     def __init__(

@@ -22,7 +22,7 @@ LIKELIEST = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class WrittenToken:
     """One token that was written, and what else could have stood there."""
 
     token: int
@@ -42,7 +42,7 @@ class Written:
     """A text as far as it is written: the tokens that it began with, and those that were added."""
 
     begin: tuple[int, ...]
-    places: tuple[Place, ...] = ()
+    places: tuple[WrittenToken, ...] = ()
     broken: bool = False
     """Its scores were no numbers, so that nothing could be drawn."""
 
@@ -75,7 +75,7 @@ def writing(
         drawn = tempered(chances, temperature)
         token = min(int(np.searchsorted(drawn.cumsum(), luck[number] * drawn.sum(), side="right")), len(drawn) - 1)
         best = np.argsort(-chances, kind="stable")[:LIKELIEST]
-        place = Place(
+        place = WrittenToken(
             token, float(chances[token]), tuple(best.tolist()), tuple(chances[best].tolist()), tuple(drawn[best].tolist()), units,
         )
         text = dataclasses.replace(text, places=(*text.places, place))

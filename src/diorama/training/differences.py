@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class TensorPlace:
     """Where a tensor stands, by name, so that it is found again: a weight, a statistic, or what an optimizer remembers of a
     weight."""
 
@@ -29,9 +29,9 @@ class Place:
     """… and what: ``exp_avg`` and the like."""
 
     @property
-    def weights(self) -> Place:
+    def weights(self) -> TensorPlace:
         """The tensor that is remembered, or this one."""
-        return Place(self.name)
+        return TensorPlace(self.name)
 
     def find(self, subject: Subject) -> Tensor | None:
         """The tensor as it is now; None where there is none by that name."""
@@ -49,23 +49,23 @@ class Place:
         return found if isinstance(found, Tensor) else None
 
 
-def memories(subject: Subject, name: str) -> Iterator[Place]:
+def memories(subject: Subject, name: str) -> Iterator[TensorPlace]:
     """What the optimizers remember of a parameter, number by number: momentum and the like; step counts are none."""
-    parameter = Place(name).find(subject)
+    parameter = TensorPlace(name).find(subject)
     for number, optimizer in enumerate(subject.optimizers):
         state = getattr(optimizer, "state", None)
         if parameter is None or not isinstance(state, dict) or parameter not in state:
             continue
         for entry, value in state[parameter].items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.dim():
-                yield Place(name, number, entry)
+                yield TensorPlace(name, number, entry)
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
     """The numbers of one tensor that an act changed, before and after it, in main memory."""
 
-    place: Place
+    place: TensorPlace
     shape: tuple[int, ...]
     numbers: Tensor
     """Where they stand in the flattened tensor."""
@@ -73,7 +73,7 @@ class Difference:
     new: Tensor
 
     @classmethod
-    def between(cls, place: Place, before: Tensor, after: Tensor) -> Difference | None:
+    def between(cls, place: TensorPlace, before: Tensor, after: Tensor) -> Difference | None:
         """What differs, to the bit; None where nothing does."""
         one, two = before.reshape(-1), after.reshape(-1)
         changed = (_bits(one) != _bits(two)).any(1).nonzero().flatten()
@@ -125,7 +125,7 @@ def _bits(flat: Tensor) -> Tensor:
     return flat.contiguous().view(torch.uint8).view(flat.numel(), flat.element_size())
 
 
-def changed(subject: Subject, places: Iterable[Place], act: Callable[[], object]) -> list[Difference]:
+def changed(subject: Subject, places: Iterable[TensorPlace], act: Callable[[], object]) -> list[Difference]:
     """Do an act on weights and say what it changed; where it breaks off, all is put back before the error goes on.
 
     What a frozen layer holds is then what it was given. *Cost* a copy of the tensors named.
@@ -148,7 +148,7 @@ def changed(subject: Subject, places: Iterable[Place], act: Callable[[], object]
     return [each for each in found if each is not None]
 
 
-def _check_finite(place: Place, before: Tensor, after: Tensor) -> None:
+def _check_finite(place: TensorPlace, before: Tensor, after: Tensor) -> None:
     """No number becomes infinite or none by an act, whatever it was. *Raises* UsageError."""
     if (after.is_floating_point() or after.is_complex()) and bool((torch.isfinite(before) & ~torch.isfinite(after)).any()):
         kind = str(after.dtype).removeprefix("torch.")

@@ -19,7 +19,7 @@ from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import as_key, is_point, unit_key, within, without_call
 from ..model.layers import recurrent_parts
 from ..model.unwrap import local, named_modules
-from .differences import Place, memories
+from .differences import TensorPlace, memories
 from .subject import Subject
 
 Index = tuple[Any, ...]
@@ -67,20 +67,20 @@ class UnitWeights:
         """The unit, as people write it."""
         return unit_key(self.layer, self.unit).removeprefix("unit:")
 
-    def weights(self) -> Iterator[tuple[Place, Index]]:
+    def weights(self) -> Iterator[tuple[TensorPlace, Index]]:
         """Each of its weights, and what optimizers remember of it."""
         for name, index in self.parts:
-            yield Place(name), index
+            yield TensorPlace(name), index
             for memory in memories(self.subject, name):
                 yield memory, index
 
-    def places(self) -> Iterator[tuple[Place, Index]]:
+    def places(self) -> Iterator[tuple[TensorPlace, Index]]:
         """Its weights, what optimizers remember of them, and running statistics."""
         yield from self.weights()
         for name, index in self.statistics:
-            yield Place(name), index
+            yield TensorPlace(name), index
 
-    def tensor(self, place: Place) -> Tensor:
+    def tensor(self, place: TensorPlace) -> Tensor:
         """A tensor that holds some of its numbers, to be written to."""
         found = place.find(self.subject)
         if found is None:
@@ -89,19 +89,19 @@ class UnitWeights:
 
     def norm(self) -> float:
         """The length of its weights, all together."""
-        total = sum(float(self.tensor(Place(name))[index].abs().double().square().sum()) for name, index in self.parts)
+        total = sum(float(self.tensor(TensorPlace(name))[index].abs().double().square().sum()) for name, index in self.parts)
         return math.sqrt(total)
 
     def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         """What its weights are called, and their shapes."""
-        return [(name.rpartition(".")[2], tuple(self.tensor(Place(name))[index].shape)) for name, index in self.parts]
+        return [(name.rpartition(".")[2], tuple(self.tensor(TensorPlace(name))[index].shape)) for name, index in self.parts]
 
     def told(self) -> str:
         """Where else its weights are used, as the end of a sentence; empty where nowhere."""
         return tied(self.subject, [name for name, _ in self.parts])
 
 
-def pairs(one: UnitWeights, other: UnitWeights) -> list[tuple[tuple[Place, Index], tuple[Place, Index]]]:
+def pairs(one: UnitWeights, other: UnitWeights) -> list[tuple[tuple[TensorPlace, Index], tuple[TensorPlace, Index]]]:
     """The numbers of two units, each with its partner. *Raises* UsageError for one unit, NotApplicable where shapes differ."""
     if one.layer == other.layer and one.unit == other.unit:
         raise UsageError(f"two units are wanted, got {one.name} twice")
@@ -155,7 +155,7 @@ def layer_parameters(subject: Subject, layer: str) -> list[str]:
     return found
 
 
-def forget(place: Place, memory: Tensor, index: Index, weights: Tensor) -> None:
+def forget(place: TensorPlace, memory: Tensor, index: Index, weights: Tensor) -> None:
     """What an optimizer remembers of some numbers becomes what it is at the start."""
     if place.entry == "ax":  # ASGD's average of the weights themselves
         memory[index] = weights[index]
@@ -165,7 +165,7 @@ def forget(place: Place, memory: Tensor, index: Index, weights: Tensor) -> None:
 
 def tied(subject: Subject, names: list[str]) -> str:
     """Where else parameters stand in the model, as the end of a sentence; empty where nowhere."""
-    mine = {id(Place(name).find(subject)): name for name in names}
+    mine = {id(TensorPlace(name).find(subject)): name for name in names}
     every = subject.model.named_parameters(remove_duplicate=False)
     others = [name for name, p in every if id(p) in mine and name not in names and name.replace("_orig_mod.", "") not in names]
     return f"; these weights are shared, so it holds for {', '.join(others)} too" if others else ""

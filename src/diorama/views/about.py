@@ -14,7 +14,7 @@ from ..scene import Scene
 from ..scene.input import pictured
 from ..scene.sets import named
 from . import answers, inputs, kernels
-from .units import Shown, look, maps, responses, shown
+from .units import ShownLayer, look, maps, responses, shown
 
 BINS = 40
 
@@ -51,7 +51,7 @@ class AboutUnit:
     def __init__(self, scene: Scene, key: Key, selection: Selection) -> None:
         self.scene, self.number, self.layer = scene, key.number, key.name
         self.current = scene.current(selection)
-        self.shown: Shown = shown(scene, scene.layers[key.name])
+        self.shown: ShownLayer = shown(scene, scene.layers[key.name])
         self.title = f"{key.name}/{key.number}"
         self._share: float | None = None
 

@@ -14,14 +14,14 @@ from ..core.errors import NotApplicable
 from ..core.marks import Box, Tiles
 from ..data.kinds import Image
 from ..data.nesting import Nested, size
-from ..derive.scanning import Seen
+from ..derive.scanning import SeenUnits
 from ..derive.windows import SMALLEST as SMALLEST
 from ..derive.windows import centres as centres
 from ..derive.windows import field_of as field_of
 from ..methods.method import Looking
 from ..methods.rectifying import Passing, rectified
 from ..model.capture import Capture
-from ..model.fields import Field
+from ..model.fields import ReceptiveField
 from ..model.layers import Layer, by_unit
 from ..model.targets import Target
 from ..scene import Scene
@@ -32,7 +32,7 @@ GREY = 128
 """What stands where a receptive field reaches beyond the picture."""
 
 
-def box_of(field: Field | None, place: Place, label: str = "") -> Box | None:
+def box_of(field: ReceptiveField | None, place: Place, label: str = "") -> Box | None:
     """The box of pixels that a place sees; None where it sees nothing, or where there are no places."""
     if field is None or (not place and not field.whole):
         return None
@@ -42,7 +42,7 @@ def box_of(field: Field | None, place: Place, label: str = "") -> Box | None:
     return Box(x=left, y=top, width=right - left, height=bottom - top, label=label)
 
 
-def laid_over(own: Pixels, field: Field | None, shape: tuple[int, ...]) -> Pixels:
+def laid_over(own: Pixels, field: ReceptiveField | None, shape: tuple[int, ...]) -> Pixels:
     """A unit's map as large as the picture: each place about the middle of what it sees; nothing beyond the last one."""
     chosen, inside = [], []
     for axis, (count, side) in enumerate(zip(own.shape, shape, strict=True)):
@@ -75,7 +75,7 @@ def crop(pixels: Pixels, box: Box | None, shape: tuple[int, ...]) -> Pixels:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class ChosenExamples:
     """Some examples of a unit, strongest first: their numbers, values, places and what the unit sees of them."""
 
     examples: list[int]
@@ -105,7 +105,7 @@ class Chosen:
         return np.stack(found)
 
 
-def chosen(scene: Scene, seen: Seen, layer: Layer, unit: int, largest: bool = True, count: int = 9) -> Chosen:
+def chosen(scene: Scene, seen: SeenUnits, layer: Layer, unit: int, largest: bool = True, count: int = 9) -> ChosenExamples:
     """A unit's strongest (or most suppressing) examples, with what it sees of them."""
     found = seen.statistics.top if largest else seen.statistics.bottom
     assert found is not None
@@ -116,7 +116,7 @@ def chosen(scene: Scene, seen: Seen, layer: Layer, unit: int, largest: bool = Tr
     pixels = seen.pictures(examples) if examples else None
     boxes = [box_of(field, place) for place in places]
     values = [float(found.values[unit, k]) for k in there]
-    return Chosen(examples, values, places, pixels, boxes, field.largest if field is not None else (1, 1))
+    return ChosenExamples(examples, values, places, pixels, boxes, field.largest if field is not None else (1, 1))
 
 
 def limits_of(pixels: Pixels) -> Limits | None:
@@ -124,7 +124,7 @@ def limits_of(pixels: Pixels) -> Limits | None:
     return Limits(low=0, high=255, scale="grey") if pixels.ndim == 3 else None
 
 
-def boxed(scene: Scene, seen: Seen, found: Chosen, title: str, side: int = 62, columns: int | None = 9) -> Tiles:
+def boxed(scene: Scene, seen: SeenUnits, found: ChosenExamples, title: str, side: int = 62, columns: int | None = 9) -> Tiles:
     """The whole pictures, with a box round what the unit sees."""
     assert found.pixels is not None
     boxes = [box or NOWHERE for box in found.boxes] if found.local else []
@@ -218,12 +218,12 @@ def only_pictures(scene: Scene, what: str, instead: str) -> str | None:
     return f"{what}, and this model takes {takes}; use the view {instead}"
 
 
-def montages(scene: Scene, seen: Seen, layer: Layer, units: Sequence[int], count: int = 9, side: int = 32) -> Pixels:
+def montages(scene: Scene, seen: SeenUnits, layer: Layer, units: Sequence[int], count: int = 9, side: int = 32) -> Pixels:
     """For each unit what it sees of its strongest examples, in one square picture of three by three."""
     return mosaic([chosen(scene, seen, layer, unit, count=count) for unit in units], count, side)
 
 
-def mosaic(groups: Sequence[Chosen], count: int = 9, side: int = 32) -> Pixels:
+def mosaic(groups: Sequence[ChosenExamples], count: int = 9, side: int = 32) -> Pixels:
     """For each group of examples what is seen of them, in one square picture of so many."""
     across = max(1, round(count**0.5))
     tiles = []

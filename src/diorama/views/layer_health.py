@@ -166,7 +166,7 @@ MOVED = next(measure for measure in MEASURES if measure.name == "moved")
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class JudgedLayers:
     """All that was recorded of a run's layers, up to its last step, and how it looks at one of them."""
 
     layers: tuple[Entry, ...]
@@ -237,7 +237,7 @@ def read(run: Run, layers: Sequence[Entry], names: Iterable[str], measures: Sequ
     return dict(sorted(found.items(), key=lambda one: order.index(one[0])))
 
 
-def judged(layers: Sequence[Entry], readings: Mapping[str, Readings], step: int) -> Judged:
+def judged(layers: Sequence[Entry], readings: Mapping[str, Readings], step: int) -> JudgedLayers:
     """How the layers look at a step, from what was read up to it."""
     ends: dict[str, tuple[Floats, Floats]] = {}
     cells: dict[str, tuple[Cell, ...]] = {}
@@ -260,10 +260,10 @@ def judged(layers: Sequence[Entry], readings: Mapping[str, Readings], step: int)
         cells[measure.name] = tuple(
             _cell(found, row, low[row], high[row], end, measure.log) for row in range(len(layers))
         )
-    return Judged(tuple(layers), readings, ends, cells, _settled(layers, readings, step))
+    return JudgedLayers(tuple(layers), readings, ends, cells, _settled(layers, readings, step))
 
 
-def looked_at(run: Run, step: int) -> Judged | None:
+def looked_at(run: Run, step: int) -> JudgedLayers | None:
     """The layers of a run at a step; None where nothing was recorded of any."""
     layers = layers_of(run, step)
     readings = read(run, layers, run.series_names) if layers else {}

@@ -69,7 +69,7 @@ def of_complex(run: Run, name: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recorded:
+class RecordedSeries:
     """A scalar series of a run: its chart, what it is called there, and the key of what it is about."""
 
     name: str
@@ -78,7 +78,7 @@ class Recorded:
     key: str = ""
 
     @classmethod
-    def of(cls, name: str) -> Recorded:
+    def of(cls, name: str) -> RecordedSeries:
         """Read a series' name: ``loss``, ``probe/loss``, ``updates/conv1.weight/ratio``."""
         first, slash, rest = name.partition("/")
         if first == "learning_rate":
@@ -116,10 +116,10 @@ def chosen(names: Sequence[str], group: str, patterns: str | None) -> list[str]:
     return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in _PATTERNS[group])]
 
 
-def charts(names: Iterable[str]) -> dict[str, list[Recorded]]:
+def charts(names: Iterable[str]) -> dict[str, list[RecordedSeries]]:
     """Series by chart; loss and accuracy come first, and names that only a number tells apart share one."""
-    found: dict[str, list[Recorded]] = {}
-    for one in _families([Recorded.of(name) for name in names]):
+    found: dict[str, list[RecordedSeries]] = {}
+    for one in _families([RecordedSeries.of(name) for name in names]):
         found.setdefault(one.chart, []).append(one)
     if len(found.get("learning_rate", ())) == 1:
         found["learning_rate"] = [dataclasses.replace(found["learning_rate"][0], label="all parameters")]
@@ -127,7 +127,7 @@ def charts(names: Iterable[str]) -> dict[str, list[Recorded]]:
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], 2)))
 
 
-def _families(members: Sequence[Recorded]) -> list[Recorded]:
+def _families(members: Sequence[RecordedSeries]) -> list[RecordedSeries]:
     stems = {one.name: re.sub(r"[\W_]*\d+$", "", one.name) for one in members if one.chart == one.name}
     counts = Counter(filter(None, stems.values()))
     return [

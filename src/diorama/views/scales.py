@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ..scene import Scene
-from .units import Shown
+from .units import ShownLayer
 
 SAMPLED = 12
 """A limit over time is taken from at most so many snapshots of the run, the first and the newest among them."""
@@ -18,7 +18,7 @@ QUANTILE = 0.995
 """The part of a layer's activations (other than zero) that the scale over the training holds."""
 
 
-def activation(scene: Scene, one: Shown) -> float | None:
+def activation(scene: Scene, one: ShownLayer) -> float | None:
     """The magnitude below which nearly all activations of a layer lay over all recorded steps; None without a record.
 
     A single spike would dim every map: the few values beyond are clipped, marked and counted.

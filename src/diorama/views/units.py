@@ -21,7 +21,7 @@ LARGEST = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class ShownLayer:
     """A layer, and where its units' values are taken: behind the normalisation and the ReLU that follow at once."""
 
     layer: Layer
@@ -61,31 +61,31 @@ class Shown:
         return symmetric(values, limit)
 
 
-def shown(scene: Scene, layer: Layer) -> Shown:
+def shown(scene: Scene, layer: Layer) -> ShownLayer:
     """A layer with what is applied to each of its units before anything else happens."""
     source = scene.layers.handed(layer)
-    return Shown(layer, source, source.rectified or layer.kind in ("ReLU", "ReLU6"))
+    return ShownLayer(layer, source, source.rectified or layer.kind in ("ReLU", "ReLU6"))
 
 
-def main_layers(scene: Scene) -> list[Shown]:
+def main_layers(scene: Scene) -> list[ShownLayer]:
     """The layers that learn something of their own: convolutions, dense and recurrent layers, attention, embeddings."""
     found = [layer for layer in scene.layers.leaves if layer.weight is not None and not layer.normalises]
     return [shown(scene, layer) for layer in found or scene.layers.leaves if layer.shape and layer.each]
 
 
-def look(scene: Scene, layers: Sequence[Shown], x: Nested | None = None, mode: Mode = "eval") -> dict[str, Tensor]:
+def look(scene: Scene, layers: Sequence[ShownLayer], x: Nested | None = None, mode: Mode = "eval") -> dict[str, Tensor]:
     """Values (n, units, …) by the layers' names, of an input or of the probe set; one forward pass."""
     found = scene.activations([one.source.name for one in layers], x, mode)
     return {one.name: one.values(found[one.source.name]) for one in layers}
 
 
-def responses(scene: Scene, layers: Sequence[Shown]) -> dict[str, Responses]:
+def responses(scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, Responses]:
     """Each unit's highest, lowest and mean value for each example of the probe set, by the layers' names."""
     found = scene.responses([one.source.name for one in layers])
     return {one.name: _behind(one, found[one.source.name]) for one in layers}
 
 
-def _behind(one: Shown, raw: Responses) -> Responses:
+def _behind(one: ShownLayer, raw: Responses) -> Responses:
     if not one.rectified:
         return raw
     return Responses(raw.high.clamp_min(0), raw.low.clamp_min(0), raw.positive, raw.positive)

@@ -18,7 +18,7 @@ from torch import nn
 
 import diorama
 from diorama.cli import main, program
-from diorama.record.store import Reader
+from diorama.record.store import RunReader
 from diorama.training.launch import flags_of, fresh_folder
 
 
@@ -309,7 +309,7 @@ def test_a_training_ends_with_the_page_that_was_killed(tmp_path: Path) -> None:
         while not (tmp_path / "r" / "run.db").is_file():
             assert process.poll() is None
         process.kill()
-    with Reader(tmp_path / "r") as run:
+    with RunReader(tmp_path / "r") as run:
         until = time.monotonic() + 120
         while run.alive and time.monotonic() < until:
             time.sleep(0.05)

@@ -11,33 +11,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diorama.core.layered import Layout, Node, Place, inversions, layered, lifted, nearest, ranks
+from diorama.core.layered import NestedLayout, PlacedBlock, SizedBlock, inversions, layered, lifted, nearest, ranks
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "layouts.json").read_text())
 """Graphs of the zoo and random ones as the browser laid them out, before Python did: a record that is not made anew."""
 
 
-def _residual(count: int) -> tuple[tuple[Node, ...], tuple[tuple[str, str], ...]]:
+def _residual(count: int) -> tuple[tuple[SizedBlock, ...], tuple[tuple[str, str], ...]]:
     """A residual net: blocks of two convolutions and a sum with a way round, each block nested, in a row."""
-    nodes, edges, last = [Node("in", "", 60, 30)], [], "in"
+    nodes, edges, last = [SizedBlock("in", "", 60, 30)], [], "in"
     for i in range(count):
         first, second, total = f"b{i}.a", f"b{i}.c", f"b{i}.add"
-        nodes += [Node(f"b{i}", "", 60, 30), Node(first, f"b{i}", 90, 30), Node(second, f"b{i}", 60, 30)]
-        nodes.append(Node(total, f"b{i}", 40, 30))
+        nodes += [SizedBlock(f"b{i}", "", 60, 30), SizedBlock(first, f"b{i}", 90, 30), SizedBlock(second, f"b{i}", 60, 30)]
+        nodes.append(SizedBlock(total, f"b{i}", 40, 30))
         edges += [(last, first), (first, second), (second, total), (last, total)]
         last = total
     return tuple(nodes), tuple(edges)
 
 
-def _overlap(a: Place, b: Place) -> bool:
+def _overlap(a: PlacedBlock, b: PlacedBlock) -> bool:
     across = a.x < b.x + b.width - 0.01 and b.x < a.x + a.width - 0.01
     return across and a.y < b.y + b.height - 0.01 and b.y < a.y + a.height - 0.01
 
 
-def _is_sound(nodes: tuple[Node, ...], laid: Layout) -> None:
+def _is_sound(nodes: tuple[SizedBlock, ...], laid: NestedLayout) -> None:
     """Siblings never overlap and children lie inside their block."""
     assert set(laid.places) == {node.id for node in nodes}
-    whole = Place(0, 0, laid.width, laid.height)
+    whole = PlacedBlock(0, 0, laid.width, laid.height)
     for node in nodes:
         box, outer = laid.places[node.id], laid.places.get(node.parent, whole)
         assert outer.x - 0.01 <= box.x <= outer.x + outer.width - box.width + 0.01
@@ -51,7 +51,7 @@ def test_a_graph_is_laid_out_as_the_page_did(name: str) -> None:
     """Places, routes and size are those that the page itself once found, within the rounding of the record."""
     kept = GOLDEN[name]
     holders = {parent for _, parent, _, _ in kept["nodes"]}  # whose titles were all 20 pixels high
-    nodes = tuple(Node(name, parent, width, 20 if name in holders else high) for name, parent, width, high in kept["nodes"])
+    nodes = tuple(SizedBlock(name, parent, width, 20 if name in holders else high) for name, parent, width, high in kept["nodes"])
     laid = layered(nodes, tuple(map(tuple, kept["edges"])))
     assert laid.places.keys() == kept["places"].keys()
     for block, place in laid.places.items():
@@ -63,18 +63,18 @@ def test_a_graph_is_laid_out_as_the_page_did(name: str) -> None:
 
 
 @st.composite
-def _graphs(draw: st.DrawFn) -> tuple[tuple[Node, ...], tuple[tuple[str, str], ...]]:
+def _graphs(draw: st.DrawFn) -> tuple[tuple[SizedBlock, ...], tuple[tuple[str, str], ...]]:
     count = draw(st.integers(0, 14))
     parents = [draw(st.sampled_from(["", *map(str, range(i))])) for i in range(count)]
     sizes = [(draw(st.integers(44, 200)), draw(st.sampled_from([26, 41, 56]))) for _ in range(count)]
     ends = st.integers(0, max(0, count - 1)).map(str)
     edges = draw(st.lists(st.tuples(ends, ends), max_size=2 * count)) if count else []
-    return tuple(Node(str(i), parents[i], *sizes[i]) for i in range(count)), tuple(edges)
+    return tuple(SizedBlock(str(i), parents[i], *sizes[i]) for i in range(count)), tuple(edges)
 
 
 @given(_graphs())
 @settings(max_examples=60)
-def test_any_nested_graph_is_laid_out_soundly(graph: tuple[tuple[Node, ...], tuple[tuple[str, str], ...]]) -> None:
+def test_any_nested_graph_is_laid_out_soundly(graph: tuple[tuple[SizedBlock, ...], tuple[tuple[str, str], ...]]) -> None:
     """With circles, loops, edges from a block into itself, lonely blocks or none at all, blocks neither overlap nor leave their container."""
     nodes, edges = graph
     laid = layered(nodes, edges)
@@ -108,7 +108,7 @@ def test_a_long_edge_passes_beside_what_lies_between() -> None:
 
 def test_where_all_is_joined_with_all_edges_share_their_way() -> None:
     """Of a block with many long edges one runs the whole way and the others leave it: every target is reached, and the whole stays narrow."""
-    nodes = tuple(Node(str(i), "", 80, 41) for i in range(24))
+    nodes = tuple(SizedBlock(str(i), "", 80, 41) for i in range(24))
     edges = tuple((str(i), str(j)) for j in range(24) for i in range(j))
     laid = layered(nodes, edges)
     _is_sound(nodes, laid)

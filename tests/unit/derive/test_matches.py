@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.marks import Lines, Table
-from diorama.derive.phrases import Search, chosen, level, levels_of
+from diorama.derive.phrases import PhraseSearch, chosen, level, levels_of
 from diorama.scene import Scene
 
 Match = tuple[int, int, int, float]
@@ -48,7 +48,7 @@ def test_matches_are_those_of_a_search_by_hand(seed: int) -> None:
     values = np.tanh(values).astype(np.float32)
     threshold = float(random.choice([0.0, 0.1, 0.3]))
     for own, limit in (((1, 4, 9), 1000), (None, 3)):
-        got = Search(levels_of(values, 1.0), np.arange(cells), threshold, 5, limit, own).found()
+        got = PhraseSearch(levels_of(values, 1.0), np.arange(cells), threshold, 5, limit, own).found()
         wanted = _by_hand(values >= threshold, 5, limit, own)
         assert list(zip(*(got[name].tolist() for name in ("example", "start", "end")), strict=True)) == [one[:3] for one in wanted]
         assert got["score"].tolist() == pytest.approx([one[3] for one in wanted])

@@ -15,7 +15,7 @@ from zoo import ZOO, Specimen
 
 import diorama
 from diorama.core.errors import NotApplicable
-from diorama.derive.derivations.matching import Weights, reordered
+from diorama.derive.derivations.matching import WeightMatching, reordered
 from diorama.model.permutations import Permutations, permutations
 from diorama.scene import Scene
 
@@ -184,7 +184,7 @@ def test_a_round_of_descent_never_loses() -> None:
     model, x = _model(_Residual)
     other, _ = _model(_Residual, seed=5)
     found = permutations(model, x, {})
-    matcher = Weights(found, Scene(model, x).parameters(), Scene(other, x).parameters())
+    matcher = WeightMatching(found, Scene(model, x).parameters(), Scene(other, x).parameters())
     draw = np.random.default_rng(0)
     for start in (matcher.same(), matcher.forward(), [draw.permutation(group.units) for group in found.groups]):
         assert matcher.overlap(matcher.descended(start, 0)) >= matcher.overlap(start)

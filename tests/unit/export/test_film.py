@@ -19,7 +19,7 @@ from diorama.core.errors import Cancelled, NotApplicable, UsageError
 from diorama.core.marks import Bars, Group, Lines, Series, Tiles
 from diorama.core.picture import Picture, Progress
 from diorama.export.film import Film
-from diorama.export.hold import Held
+from diorama.export.hold import HeldRanges
 from diorama.export.style import Style
 
 
@@ -76,7 +76,7 @@ def test_gif_plays_every_snapshot_with_shared_colours(tmp_path: Path) -> None:
 
 def test_limits_and_axes_stay_fixed() -> None:
     """Colour limits, axes and bars span all frames, so the same value looks the same at each step."""
-    held = Held()
+    held = HeldRanges()
     moments = [_moment(step) for step in range(4)]
     for moment in moments:
         held.see(moment)

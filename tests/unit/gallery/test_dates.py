@@ -10,7 +10,7 @@ import torch
 
 from diorama.core.errors import NotApplicable
 from diorama.derive.heads import attention_layers, weights
-from diorama.gallery.dates import VOCABULARY, Dates, written
+from diorama.gallery.dates import VOCABULARY, DatesDemo, written
 from diorama.scene import Scene
 
 DIGITS = np.array([0, 1, 2, 3, 5, 6, 8, 9])
@@ -20,7 +20,7 @@ DIGITS = np.array([0, 1, 2, 3, 5, 6, 8, 9])
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     """The demo's network after 110 steps, which are a few seconds."""
-    demo = Dates()
+    demo = DatesDemo()
     examples = demo.prepare()
     model = demo.build(examples)
     for _ in demo.trainer(model, examples).run(110):

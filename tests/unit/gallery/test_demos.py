@@ -15,7 +15,7 @@ from diorama.core.errors import DioramaError, NotApplicable, UsageError
 from diorama.data.examples import Examples
 from diorama.data.kinds import Image, Tokens
 from diorama.gallery import Demo
-from diorama.record.store import Reader
+from diorama.record.store import RunReader
 
 SMALL: dict[str, dict[str, Any]] = {
     "text": {"hidden": 16, "batch": 4}, "gpt": {"width": 32, "layers": 1, "batch": 4, "learning_rate": 0.01}, "vit": {"layers": 1, "width": 32},
@@ -36,7 +36,7 @@ def test_a_demo_records_a_training(name: str, tmp_path: Path) -> None:
     demo.run(tmp_path / "run", steps=6, on_step=lambda step, scalars: told.append((step, dict(scalars))))
     assert [step for step, _ in told] == [1, 2, 3, 4, 5, 6]
     assert torch.get_num_threads() == threads
-    with Reader(tmp_path / "run") as run:
+    with RunReader(tmp_path / "run") as run:
         steps, loss = run.series("loss")
         np.testing.assert_allclose(loss, [scalars["loss"] for _, scalars in told])
         assert list(steps) == [1, 2, 3, 4, 5, 6]
@@ -131,7 +131,7 @@ def test_a_folder_is_taken_up_again(tmp_path: Path) -> None:
     _demo("moons").run(tmp_path / "run", steps=5)
     _demo("moons").run(tmp_path / "run", steps=5)
     _demo("moons").run(tmp_path / "run", steps=8)
-    with Reader(tmp_path / "run") as run:
+    with RunReader(tmp_path / "run") as run:
         assert list(run.series("loss")[0]) == list(range(1, 9))
     with pytest.raises(UsageError, match="another network"):
         _demo("moons", hidden=5).run(tmp_path / "run", steps=9)
@@ -165,7 +165,7 @@ def test_users_data_takes_the_place_of_the_demos(tmp_path: Path) -> None:
             demo = _demo(name, **({"model": model} if model else {}))
             path = tmp_path / f"{name}-{file}-{model}"
             demo.run(path, steps=2, data=tmp_path / file)
-            with Reader(path) as run:
+            with RunReader(path) as run:
                 assert run.last_step == 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from diorama.derive.heads import MEASURES
-from diorama.gallery.repeats import LENGTH, LONGEST, Repeats
+from diorama.gallery.repeats import LENGTH, LONGEST, RepeatsDemo
 from diorama.scene import Scene
 
 
@@ -13,7 +13,7 @@ def test_induction_rises_and_carries_the_answer() -> None:
     """After 200 steps heads of the second layer look up and one of the first looks back; without these the answers are chance,
     without the others they stay.
     """
-    demo = Repeats()
+    demo = RepeatsDemo()
     examples = demo.prepare()
     assert examples.held_out is not None
     assert examples.x.shape[1] == LENGTH
@@ -44,6 +44,6 @@ def test_induction_rises_and_carries_the_answer() -> None:
 
 def test_the_network_takes_other_texts() -> None:
     """Longer and shorter texts are read, and its settings reach the network."""
-    model = Repeats(width=10, heads=3, layers=1).build(Repeats().examples())
+    model = RepeatsDemo(width=10, heads=3, layers=1).build(RepeatsDemo().examples())
     assert model(torch.zeros(2, 100, dtype=torch.long)).shape == (2, 100, 26)
     assert len(model.blocks) == 1

@@ -6,13 +6,13 @@ import torch
 
 from diorama.data.examples import Examples
 from diorama.data.kinds import Image
-from diorama.gallery.gpt import Gpt
-from diorama.gallery.vit import Vit
+from diorama.gallery.gpt import GptDemo
+from diorama.gallery.vit import VitDemo
 
 
 def test_the_gpt_sees_nothing_ahead() -> None:
     """What comes later changes no earlier answer, what came before does; longer texts are read; heads divide the width."""
-    model = Gpt(width=10, heads=4, layers=2).build(Gpt().examples().first(8))
+    model = GptDemo(width=10, heads=4, layers=2).build(GptDemo().examples().first(8))
     x = torch.randint(0, 20, (2, 120), generator=torch.Generator().manual_seed(0))
     other = x.clone()
     other[:, 60] = (other[:, 60] + 1) % 20
@@ -26,7 +26,7 @@ def test_the_gpt_sees_nothing_ahead() -> None:
 def test_the_vit_reads_pictures_of_any_size() -> None:
     """Patches divide the picture; each patch counts for the answer."""
     images = Examples.of(torch.rand(20, 3, 9, 6), torch.arange(20) % 2, inputs=Image())
-    demo = Vit(width=8, layers=1, patch=5)
+    demo = VitDemo(width=8, layers=1, patch=5)
     model = demo.build(demo.prepare(images))
     x = torch.rand(1, 3, 9, 6, requires_grad=True)
     scores = model(x)

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from zoo import Functional, Residual
 
 from diorama.model.capture import Capture
-from diorama.model.fields import Field, fields
+from diorama.model.fields import ReceptiveField, fields
 from diorama.model.layers import by_unit, layers
 
 RANDOM = torch.Generator().manual_seed(0)
@@ -85,7 +85,7 @@ def _made(model: nn.Module, channels: int = 2, size: tuple[int, int] = (13, 11))
     return model, x
 
 
-def _boxes(field: Field, shape: tuple[int, ...]) -> dict[tuple[int, ...], Any]:
+def _boxes(field: ReceptiveField, shape: tuple[int, ...]) -> dict[tuple[int, ...], Any]:
     return {place: field.box(place) for place in np.ndindex(*shape)}
 
 

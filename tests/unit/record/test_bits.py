@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from diorama.record import database
-from diorama.record.reader import Reader
+from diorama.record.reader import RunReader
 from diorama.record.recorder import watch
 from diorama.record.writer import Writer
 
@@ -26,7 +26,7 @@ def test_all_patterns_of_small_floats_survive_in_a_snapshot(tmp_path: Path, dtyp
     model.register_parameter("all", nn.Parameter(patterns.view(dtype), requires_grad=False))
     with watch(model, tmp_path / "run"):
         pass
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         found = reader.state(0)["all"]
         assert found.dtype == dtype
         assert torch.equal(found.view(torch.int16), patterns)
@@ -45,7 +45,7 @@ def test_odd_numbers_survive_in_the_tail_and_in_blocks(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     writer.write([(step, 0.0, {"odd": value}) for step, value in enumerate(values)])
     wanted = np.array(values).tobytes()
-    with Reader(tmp_path) as reader:
+    with RunReader(tmp_path) as reader:
         assert reader.series("odd")[1].tobytes() == wanted
         writer.merge(all_of_it=True)
         assert reader.series("odd")[1].tobytes() == wanted

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diorama.record.histogram import Histograms
+from diorama.record.histogram import HistogramSeries
 from diorama.record.packing import HistogramBlock
 from diorama.record.reduction import copies, reduce
 
@@ -24,9 +24,9 @@ CASES = {
 }
 
 
-def _histograms(*tensors: torch.Tensor) -> Histograms:
+def _histograms(*tensors: torch.Tensor) -> HistogramSeries:
     values = [reduce({"x": tensor})["x"] for tensor in tensors]
-    return Histograms.of(HistogramBlock.unpack(HistogramBlock.of(range(len(values)), values).pack()))
+    return HistogramSeries.of(HistogramBlock.unpack(HistogramBlock.of(range(len(values)), values).pack()))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -13,7 +13,7 @@ from torch import nn
 import diorama
 from diorama.live.state import Tracker
 from diorama.record import lineage
-from diorama.record.store import Reader, Writer
+from diorama.record.store import RunReader, Writer
 from diorama.run import Run
 
 
@@ -76,7 +76,7 @@ def test_each_end_of_the_line(family: Path) -> None:
     assert isinstance(third.parent, Run)
     assert [run.name for run in (second.parent, third.parent) if run] == ["first", "second"]
     assert [[run.name for run in each.children] for each in (first, second, third)] == [["second"], ["third"], []]
-    assert first.snapshots == Reader(family / "first").snapshots
+    assert first.snapshots == RunReader(family / "first").snapshots
     assert first.series("loss")[0].tolist() == [*range(1, 21)]
 
 

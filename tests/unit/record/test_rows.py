@@ -11,7 +11,7 @@ from diorama.core.errors import Damaged, NotFound
 from diorama.record import database
 from diorama.record.lineage import Line, told
 from diorama.record.packing import Record, RowBlock, pack_record
-from diorama.record.reader import Reader
+from diorama.record.reader import RunReader
 from diorama.record.writer import MERGE, Writer
 
 
@@ -31,7 +31,7 @@ def _written(folder: Path, steps: range, width: int = 5, parent: tuple[Path, int
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     """From blocks and from the tail, every bit of every row; numbers beside them are not touched."""
     folder = _written(tmp_path / "run", range(1, MERGE + 20))
-    with Reader(folder) as reader:
+    with RunReader(folder) as reader:
         assert reader.row_names == ["examples/loss"]
         steps, rows = reader.rows("examples/loss")
         assert steps.tolist() == list(range(1, MERGE + 20))
@@ -50,7 +50,7 @@ def test_rows_are_thinned_with_histograms(tmp_path: Path) -> None:
     writer = Writer(folder)
     writer.coarsen(8)
     writer.close()
-    with Reader(folder) as reader:
+    with RunReader(folder) as reader:
         assert reader.rows("examples/loss")[0].tolist() == [8, 16, 24, 32, 40]
         assert len(reader.series("loss")[0]) == 40
 

@@ -14,7 +14,7 @@ import torch
 
 from diorama.core.errors import Damaged, NotFound, Unavailable
 from diorama.record import database
-from diorama.record.reader import Reader
+from diorama.record.reader import RunReader
 from diorama.record.reduction import reduce
 from diorama.record.writer import Writer
 
@@ -40,7 +40,7 @@ def _written(folder: Path, steps: int, merge: bool = True) -> Writer:
 def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, steps: int) -> None:
     """However much was merged, each series has all its steps once, in order."""
     writer = _written(tmp_path / "run", steps)
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         for _ in range(2):
             found, values = reader.series("loss")
             assert np.array_equal(found, np.arange(steps))
@@ -60,7 +60,7 @@ def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, s
 def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
     """A reader that is kept open sees each commit, also across merges."""
     writer = _written(tmp_path / "run", 10)
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         for step in range(10, 700):
             writer.write([(step, 0.0, {"loss": float(step)})])
             writer.merge()
@@ -73,7 +73,7 @@ def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
 def test_names_that_come_later_are_found_and_each_is_read_once(tmp_path: Path) -> None:
     """A reader that is kept open learns of a new series or histogram; asking again costs none of the rows that it knows."""
     writer = _written(tmp_path / "run", 10)
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         asked: list[str] = []
         assert reader.has_series("loss")
         assert not reader.has_series("late")
@@ -102,7 +102,7 @@ def test_the_envelope_never_loses_a_spike(tmp_path: Path) -> None:
     values[77] = np.nan
     writer.write([(step, 0.0, {"loss": float(value)}) for step, value in enumerate(values)])
     writer.close()
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         for pixels in (1, 10, 333, 4999):
             found = reader.envelope("loss", pixels=pixels)
             assert len(found.steps) <= pixels
@@ -118,13 +118,13 @@ def test_the_envelope_never_loses_a_spike(tmp_path: Path) -> None:
 def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path) -> None:
     """A misspelt series names those that exist."""
     _written(tmp_path / "run", 5).close()
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         with pytest.raises(NotFound, match="'loss'"):
             reader.series("los")
         with pytest.raises(NotFound, match="weights"):
             reader.histograms("weight")
     with pytest.raises(Unavailable, match="no run"):
-        Reader(tmp_path / "nothing")
+        RunReader(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("left_open", [False, True])
@@ -145,7 +145,7 @@ def test_a_read_only_folder_opens(tmp_path: Path, left_open: bool) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database.sqlite3, "connect", refused)
-        with Reader(tmp_path / "copy") as reader:
+        with RunReader(tmp_path / "copy") as reader:
             assert reader.last_step == 49
     if left_open:
         writer.close()
@@ -161,7 +161,7 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path: Path) -> None:
     connection.execute("UPDATE blocks SET data = ? WHERE id = ?", (bytes(broken), number))
     connection.commit()
     connection.close()
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         assert len(reader.check()) == 1
         with pytest.raises(Damaged, match="checksum"):
             _read_all(reader)
@@ -177,13 +177,13 @@ def test_a_flipped_byte_in_the_newest_steps_is_noticed(tmp_path: Path) -> None:
     connection.execute("UPDATE tail SET data = ? WHERE id = ?", (data.replace(loss, struct.pack("<d", 1 / 9)), number))
     connection.commit()
     connection.close()
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         assert reader.check() == ["step 7 does not match its checksum"]
         with pytest.raises(Damaged, match="step 7 .*checksum"):
             reader.series("loss")
 
 
-def _read_all(reader: Reader) -> None:
+def _read_all(reader: RunReader) -> None:
     for name in reader.series_names:
         reader.series(name)
     for name in reader.histogram_names:
@@ -195,7 +195,7 @@ def test_a_refused_transaction_leaves_nothing(tmp_path: Path) -> None:
     writer = _written(tmp_path / "run", 5)
     with pytest.raises(struct.error):
         writer.write([(5, 0.0, {"loss": 1.0}), (6, 0.0, {"other": object()})])  # type: ignore[dict-item]
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         assert reader.last_step == 4
         writer.write([(5, 0.0, {"loss": 1.0, "other": 2.0})])
         assert reader.series("other")[1].tolist() == [2.0]
@@ -205,7 +205,7 @@ def test_a_refused_transaction_leaves_nothing(tmp_path: Path) -> None:
 def test_a_forked_reader_opens_its_own_connection(tmp_path: Path) -> None:
     """A child process may go on with its parent's reader."""
     _written(tmp_path / "run", 5).close()
-    with Reader(tmp_path / "run") as reader:
+    with RunReader(tmp_path / "run") as reader:
         child = os.fork()
         if child == 0:
             os._exit(0 if reader.last_step == 4 else 1)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from diorama.core.errors import NotApplicable
-from diorama.training.differences import Place, changed, memories, taken_back
+from diorama.training.differences import TensorPlace, changed, memories, taken_back
 from diorama.training.subject import Subject
 
 
@@ -37,8 +37,8 @@ def _same(one: list[torch.Tensor], two: list[torch.Tensor]) -> bool:
     return all((a.reshape(-1).view(torch.uint8) == b.reshape(-1).view(torch.uint8)).all() for a, b in zip(one, two, strict=True))
 
 
-def _places(subject: Subject) -> list[Place]:
-    return [Place("0.weight"), *memories(subject, "0.weight")]
+def _places(subject: Subject) -> list[TensorPlace]:
+    return [TensorPlace("0.weight"), *memories(subject, "0.weight")]
 
 
 def _zero(subject: Subject) -> None:

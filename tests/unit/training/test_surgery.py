@@ -18,9 +18,9 @@ import diorama
 from diorama.data import nesting
 from diorama.model.layers import layers
 from diorama.training.surgery.arrangement import NEW
-from diorama.training.surgery.slopes import Taught
+from diorama.training.surgery.slopes import TaughtExamples
 from diorama.training.surgery.trial import answers
-from diorama.training.surgery.units import Done, add_units, remove_units
+from diorama.training.surgery.units import ChangedUnits, add_units, remove_units
 
 Made = tuple[nn.Module, Any]
 
@@ -111,7 +111,7 @@ def _all(model: nn.Module, optimizer: Any) -> dict[str, Tensor]:
     return found
 
 
-def _survivors(done: Done, name: str, tensor: Tensor) -> Tensor:
+def _survivors(done: ChangedUnits, name: str, tensor: Tensor) -> Tensor:
     """What was there before, out of a tensor as it is now."""
     for axis, order in done.change.weights.get(name.split(" ")[0], {}).items():
         if tensor.ndim > axis:
@@ -149,7 +149,7 @@ def test_added_units_change_no_answer_and_no_bit(row: tuple[Any, ...]) -> None:
     _teaches(twin, x, done)
 
 
-def _teaches(model: nn.Module, x: Any, done: Done) -> None:
+def _teaches(model: nn.Module, x: Any, done: ChangedUnits) -> None:
     """The outgoing weights of new units are 0 and have a gradient."""
     model.zero_grad()
     _loss(model, x).backward()
@@ -242,7 +242,7 @@ def test_a_gradient_start_has_a_steeper_slope_than_random_directions(build: Any)
     with ReLUs too, and the answers stay."""
     model, x = grown.made(build, grown.images)
     y = torch.arange(6) % 3
-    taught = Taught(x, lambda output: F.cross_entropy(output, y))
+    taught = TaughtExamples(x, lambda output: F.cross_entropy(output, y))
     want = _answers(model, x)
     done = add_units(model, x, "0", 2, "gradient", taught=taught)
     assert _apart(model, x, want) < 1e-5

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from diorama.core.errors import DioramaError, NotApplicable
-from diorama.record.commands.copy_unit import CopyUnit
-from diorama.record.commands.reinitialize import Reinitialize
-from diorama.record.commands.scale_layer import ScaleLayer
-from diorama.record.commands.swap_units import SwapUnits
-from diorama.record.commands.zero import Zero
+from diorama.record.commands.copy_unit import CopyUnitCommand
+from diorama.record.commands.reinitialize import ReinitializeCommand
+from diorama.record.commands.scale_layer import ScaleLayerCommand
+from diorama.record.commands.swap_units import SwapUnitsCommand
+from diorama.record.commands.zero import ZeroCommand
 from diorama.training.subject import Subject
 from diorama.training.unit_weights import UnitWeights
 
@@ -87,7 +87,7 @@ def test_a_zeroed_unit_answers_nothing_and_the_others_as_before(kind: str) -> No
     """Unit 1 is 0 everywhere, and no other answer moves."""
     training, answer, layer, axis = _made(kind)
     before = _units(answer(), axis, kind)
-    Zero(unit=f"{layer}/1").apply(training)  # type: ignore[arg-type]
+    ZeroCommand(unit=f"{layer}/1").apply(training)  # type: ignore[arg-type]
     after = _units(answer(), axis, kind)
     assert not after[1].any()
     rest = [k for k in range(len(before)) if k != 1]
@@ -105,10 +105,10 @@ def test_a_copied_unit_answers_as_its_model_and_swapped_ones_as_each_other(kind:
     one, other = {"unit": f"{layer}/0"}, {"to": f"{layer}/2"}
     if kind == "depthwise":  # units 0 and 2 read different channels, which are alike here
         assert training.subject.parameters["0.weight"].shape == (8, 1, 3, 3)
-    SwapUnits(**one, **other).apply(training)  # type: ignore[arg-type]
+    SwapUnitsCommand(**one, **other).apply(training)  # type: ignore[arg-type]
     swapped = _units(answer(), axis, kind)
     torch.testing.assert_close(swapped[[2, 0]], before[[0, 2]])
-    CopyUnit(**one, **other).apply(training)  # type: ignore[arg-type]
+    CopyUnitCommand(**one, **other).apply(training)  # type: ignore[arg-type]
     copied = _units(answer(), axis, kind)
     torch.testing.assert_close(copied[[0, 2]], before[[2, 2]])
     torch.testing.assert_close(copied[rest], before[rest])
@@ -125,7 +125,7 @@ def test_a_reinitialized_unit_is_what_torch_draws(kind: str) -> None:
         torch.manual_seed(5)
         drawn.reset_parameters()
     state = torch.get_rng_state()
-    Reinitialize(unit=f"{layer}/1", seed=5).apply(training)  # type: ignore[arg-type]
+    ReinitializeCommand(unit=f"{layer}/1", seed=5).apply(training)  # type: ignore[arg-type]
     assert torch.equal(state, torch.get_rng_state())
     expected = {name: value.clone() for name, value in before.items()}
     for name, index in unit.parts:
@@ -139,7 +139,7 @@ def test_a_scaled_layer_answers_that_many_times(kind: str) -> None:
     """Twice the weights and biases are twice the answer."""
     training, answer, layer, _ = _made(kind)
     before = answer()
-    ScaleLayer(layer=layer, factor=2.0).apply(training)  # type: ignore[arg-type]
+    ScaleLayerCommand(layer=layer, factor=2.0).apply(training)  # type: ignore[arg-type]
     torch.testing.assert_close(answer(), 2 * before)
 
 
@@ -179,16 +179,16 @@ def test_what_has_no_such_unit_is_refused(model: Callable[[], nn.Module], unit: 
 def test_units_of_other_shapes_do_not_fit() -> None:
     """Copying from another layer works where all shapes are alike, and is refused where they are not."""
     training = _Training(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4, bias=False)))
-    CopyUnit(unit="0/1", to="1/2").apply(training)  # type: ignore[arg-type]
+    CopyUnitCommand(unit="0/1", to="1/2").apply(training)  # type: ignore[arg-type]
     assert torch.equal(training.subject.model[0].weight[1], training.subject.model[1].weight[2])
     with pytest.raises(NotApplicable, match="do not fit"):
-        SwapUnits(unit="0/1", to="2/1").apply(training)  # type: ignore[arg-type]
+        SwapUnitsCommand(unit="0/1", to="2/1").apply(training)  # type: ignore[arg-type]
 
 
 def test_shared_weights_are_told() -> None:
     """An act on a tied weight names where else it stands."""
     model = nn.ModuleDict({"embed": nn.Embedding(7, 4), "head": nn.Linear(4, 7, bias=False)})
     model["head"].weight = model["embed"].weight
-    applied = Zero(unit="head/3").apply(_Training(model))  # type: ignore[arg-type]
+    applied = ZeroCommand(unit="head/3").apply(_Training(model))  # type: ignore[arg-type]
     assert applied.text.endswith("these weights are shared, so it holds for embed.weight too")
     assert not model["embed"].weight[3].any()

@@ -12,7 +12,7 @@ import diorama
 from diorama.core.errors import NotFound, UsageError
 from diorama.core.marks import Heatmap, Image, Text, Tiles
 from diorama.core.picture import Picture
-from diorama.derive.derivations.attention import Attention
+from diorama.derive.derivations.attention import AttentionDerivation
 from diorama.derive.heads import MEASURES, attention_layers, gathered, looked_back
 from diorama.scene import Scene
 
@@ -215,4 +215,4 @@ def test_what_is_not_there_is_named() -> None:
         Scene(nn.Linear(2, 2), torch.rand(3, 2)).view("attention")
     typed = scene.view("attention", input="abc.d")
     assert _marks(typed, Text)[0].tokens == tuple("abc.d")
-    assert Attention().most == 1024
+    assert AttentionDerivation().most == 1024

@@ -17,7 +17,7 @@ from diorama.core.marks import Bars, Lines, Table
 from diorama.core.picture import Picture
 from diorama.model.averages import reestimate
 from diorama.scene import Scene
-from diorama.views.training._straight import Way, order
+from diorama.views.training._straight import WeightWay, order
 
 
 class _Net(nn.Module):
@@ -94,7 +94,7 @@ def test_the_loss_on_the_way_is_that_of_the_weights_between(pair: tuple[Scene, S
     told = [_loss_between(one, theirs, place, anew) for place in (0.0, 0.25, 0.5, 0.75, 1.0)]
     np.testing.assert_allclose(before.y, told, rtol=1e-4, atol=1e-6)
     rise = max(loss - (1 - place) * told[0] - place * told[-1] for place, loss in zip(before.x, told, strict=True))
-    assert Way(before.x, before.y).barrier == pytest.approx(rise, rel=1e-4, abs=1e-6)
+    assert WeightWay(before.x, before.y).barrier == pytest.approx(rise, rel=1e-4, abs=1e-6)
     assert f"{rise:.3g}"[:4] in picture.caption
     assert after.y[0] == pytest.approx(told[0], rel=1e-4, abs=1e-6)
     assert after.y[-1] == pytest.approx(told[-1], rel=1e-4, abs=1e-6)
@@ -104,7 +104,7 @@ def test_matching_lowers_the_barrier(pair: tuple[Scene, Scene]) -> None:
     """Between two seeds the barrier is lower once the units are matched, and gone between a network and its own permutation."""
     one, other = pair
     *_, lines = _marks(one.view("compare", other=other), Lines)
-    before, after = (Way(series.x, series.y).barrier for series in lines.series)
+    before, after = (WeightWay(series.x, series.y).barrier for series in lines.series)
     assert after < before
     moved = copy.deepcopy(one.model)
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_matching_lowers_the_barrier(pair: tuple[Scene, Scene]) -> None:
     x, y = _examples()
     picture = one.view("compare", other=Scene(moved, x, y))
     *_, lines = _marks(picture, Lines)
-    before, after = (Way(series.x, series.y).barrier for series in lines.series)
+    before, after = (WeightWay(series.x, series.y).barrier for series in lines.series)
     assert before > 0.01
     assert after < 1e-5
     assert picture.caption.startswith("Of 120 examples this network and _Net answer 0 differently.")

@@ -10,7 +10,7 @@ from recorded_runs import recorded
 from diorama.core import registry
 from diorama.core.marks import Group, Number
 from diorama.record.findings import Finding, Found
-from diorama.record.store import Reader
+from diorama.record.store import RunReader
 from diorama.run import Run
 
 
@@ -28,7 +28,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
     class Told(Finding):
         """Told by the test."""
 
-        def __call__(self, run: Reader) -> list[Found]:
+        def __call__(self, run: RunReader) -> list[Found]:
             return list(found)
 
     monkeypatch.setattr(registry, "findings", {"told": Told})

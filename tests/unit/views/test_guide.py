@@ -152,9 +152,9 @@ def test_only_like_trainings_are_ranked_together(folder: Path, tmp_path: Path) -
 def test_chance_is_that_of_the_sign_test() -> None:
     """Of equal examples the exact sign test is used, of others the difference of two shares; values found by enumeration."""
 
-    def row(name: str, right: list[bool], examples: str) -> guide._Row:
-        seen = _measures.Measured(accuracy=float(np.mean(right)), right=np.array(right), examples=examples)
-        return guide._Row(None, name, "classification", (), {}, 1, 1, 1, 0, 0, len(right), seen)  # type: ignore[arg-type]
+    def row(name: str, right: list[bool], examples: str) -> guide._RankedRow:
+        seen = _measures.MeasuredModel(accuracy=float(np.mean(right)), right=np.array(right), examples=examples)
+        return guide._RankedRow(None, name, "classification", (), {}, 1, 1, 1, 0, 0, len(right), seen)  # type: ignore[arg-type]
 
     one, other = row("a", [True] * 8 + [False] * 4, "x"), row("b", [True] * 2 + [False] * 6 + [True] + [False] * 3, "x")
     from math import comb

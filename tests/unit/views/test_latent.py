@@ -14,7 +14,7 @@ from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.marks import Bars, Field, Heatmap, Image, Lines, Tiles
 from diorama.core.picture import Picture
 from diorama.scene import Scene
-from diorama.views.unit._coding import Code
+from diorama.views.unit._coding import LiveCodes
 
 SIDE = 8
 
@@ -70,7 +70,7 @@ def _marks(picture: Picture, kind: type) -> list[Any]:
 def test_the_code_is_found_and_its_moves_draw_the_decoders_columns() -> None:
     """The narrowest layer is the code; a step of one number adds exactly its own column, times its spread."""
     scene, drawn = _squeezed(3)
-    code = Code.of(scene, None)
+    code = LiveCodes.of(scene, None)
     assert code.layer is not None
     assert code.layer.name == "down"
     assert code.gap < 1e-5
@@ -94,7 +94,7 @@ def test_the_board_lies_over_the_plane() -> None:
     order = [int(mark.split("/")[1]) for mark in (plane.x_title, plane.y_title)]
     wanted = sum(code[k] * drawn[order[k]] for k in range(2)).reshape(1, 1, SIDE, SIDE)
     np.testing.assert_array_equal(cell, diorama.Image(range=(-1.0, 1.0)).decode(wanted)[0])
-    np.testing.assert_allclose(plane.points, Code.of(scene, None).codes[:, order], rtol=1e-5)
+    np.testing.assert_allclose(plane.points, LiveCodes.of(scene, None).codes[:, order], rtol=1e-5)
     assert plane.point_keys[3] == "example:3"
     assert set(np.unique(plane.point_values)) == {0, 1}
     at = [float(part) for part in plane.handle.value.split(",")]
@@ -107,7 +107,7 @@ def test_the_board_lies_over_the_plane() -> None:
 def test_a_place_that_was_put_is_drawn_from() -> None:
     """The picture of a place is the sum of the columns there; the other numbers stay at their mean or the example's."""
     scene, drawn = _squeezed(3)
-    means = Code.of(scene, None).spread()[0]
+    means = LiveCodes.of(scene, None).spread()[0]
     kind = diorama.Image(range=(-1.0, 1.0))
     own = (scene.examples.x[5].flatten() @ drawn.T)[2]  # type: ignore[union-attr, index]
     for others, third in (("mean", float(means[2])), ("example", float(own))):
@@ -183,7 +183,7 @@ def test_rows_and_series_are_moved_too() -> None:
     scene = Scene(model, x, inputs=kind, task="reconstruction")
     picture = scene.view("latent", at="1,1")
     moved = _marks(picture, Heatmap)[0]
-    code = Code.of(scene, None)
+    code = LiveCodes.of(scene, None)
     mean, spread = (float(part[0]) for part in code.spread())
     wanted = np.outer([2.0, -2.0, 0.5], mean + spread * np.arange(-3, 4)) + np.array([[10.0], [0], [0]])
     np.testing.assert_allclose(moved.values, wanted, rtol=1e-4, atol=1e-4)
@@ -222,7 +222,7 @@ def test_codes_with_places_are_named_by_unit_and_place() -> None:
     """A code of maps counts every place of every unit, and its keys say which."""
     model = nn.Sequential(nn.Conv2d(1, 2, 4, 4, bias=False), nn.ConvTranspose2d(2, 1, 4, 4, bias=False))
     x = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    code = Code.of(Scene(model, x, torch.arange(10) % 2, classes=("a", "b")), "0")
+    code = LiveCodes.of(Scene(model, x, torch.arange(10) % 2, classes=("a", "b")), "0")
     assert code.count == 8
     assert code.key(6) == "unit:0/1@1,0"
     assert code.name(6) == "0/1 at 1, 0"

@@ -16,7 +16,7 @@ from diorama.core.marks import Field, Heatmap, Lines, Table, Tiles
 from diorama.core.picture import Picture
 from diorama.methods.method import Looking
 from diorama.methods.perturbation import morph
-from diorama.methods.perturbation.morph_plane import DrawnWay, Plane, knots
+from diorama.methods.perturbation.morph_plane import DrawnWay, InputPlane, knots
 from diorama.methods.readout import fit, pooled, split
 from diorama.model.targets import Target
 from diorama.scene import Scene
@@ -53,7 +53,7 @@ def _inputs() -> tuple[Tensor, Tensor]:
 def test_flips_are_where_the_answer_changes() -> None:
     """Both flips of a network with planted bands are found to a thousandth, even when the places asked skip the middle."""
     start, end = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
-    way = morph.Way(_look(_bands(), start), start, end)
+    way = morph.InputWay(_look(_bands(), start), start, end)
     for places in ([0.0, 0.25, 0.5, 0.75, 1.0], [0.0, 1.0]):
         decisions = morph.decided(way.look, way.run(places).scores)
         found = morph.flips(way, places, decisions)
@@ -109,7 +109,7 @@ def test_units_account_for_the_change() -> None:
     """What units did equals a fine sum of slope times change, and a layer's units sum to the change of the target."""
     model, (start, end) = _deep(), _inputs()
     look = _look(model, start)
-    way, target = morph.Way(look, start, end), Target.of((1, 0), look.classes)
+    way, target = morph.InputWay(look, start, end), Target.of((1, 0), look.classes)
     layers = [look.layers["0"], look.layers["2"]]
     done = morph.effects(way, layers, target, 0.2, 0.6, steps=2000)
     with torch.no_grad():
@@ -133,7 +133,7 @@ def test_a_unit_set_back_is_alone() -> None:
     """The target with one unit set back is that of the rest of the network with this one number exchanged."""
     model, (start, end) = _deep(), _inputs()
     look = _look(model, start)
-    way, target = morph.Way(look, start, end), Target.of(2, look.classes)
+    way, target = morph.InputWay(look, start, end), Target.of(2, look.classes)
     with torch.no_grad():
         early, late = (model[:3](start + t * (end - start)) for t in (0.1, 0.8))
         for unit in range(5):
@@ -147,13 +147,13 @@ def test_tokens_are_mixed_by_their_embeddings() -> None:
     """Half-way between two texts the network reads the mean of their embeddings."""
     scene = letters()
     look = Looking(scene.model, x=scene.examples.batch([0]), kind=scene.kind, reading=scene.reading)
-    way = morph.Way(look, scene.examples.batch([0]), scene.examples.batch([1]))
+    way = morph.InputWay(look, scene.examples.batch([0]), scene.examples.batch([1]))
     model = scene.model
     with torch.no_grad():
         mixed = (model.embed(scene.examples.x[:1]) + model.embed(scene.examples.x[1:2])) / 2
         assert torch.allclose(way.run([0.5]).scores, model.out(model.rnn(mixed)[0]))
     with pytest.raises(NotApplicable, match="one shape"):
-        morph.Way(look, scene.examples.batch([0]), scene.examples.batch([1])[:, :5])
+        morph.InputWay(look, scene.examples.batch([0]), scene.examples.batch([1])[:, :5])
 
 
 def test_the_plane_is_spanned_as_it_says() -> None:
@@ -161,11 +161,11 @@ def test_the_plane_is_spanned_as_it_says() -> None:
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     x[:, 2] *= 9
     look = _look(_deep(), x[:1])
-    plane = Plane(look, x[:1], x[1:2], third=x[2:3])
+    plane = InputPlane(look, x[:1], x[1:2], third=x[2:3])
     assert plane.third is not None
     for place, wanted in (((0.0, 0.0), x[0]), ((1.0, 0.0), x[1]), (plane.third, x[2])):
         assert torch.allclose(plane.points(np.array([place]))[0][0], wanted)
-    plane = Plane(look, x[:1], x[1:2], others=x)
+    plane = InputPlane(look, x[:1], x[1:2], others=x)
     along, aside = plane.along[0][0], plane.aside[0][0]
     assert float(along @ aside) == pytest.approx(0, abs=1e-8)
     assert float(aside.norm()) == pytest.approx(float(along.norm()))
@@ -175,13 +175,13 @@ def test_the_plane_is_spanned_as_it_says() -> None:
     assert abs(float(wanted @ aside / aside.norm())) == pytest.approx(1)
     assert plane.spread == pytest.approx(float(torch.linalg.svdvals(rest)[0] ** 2 / rest.square().sum()))
     with pytest.raises(NotApplicable, match="same input"):
-        Plane(look, x[:1], x[:1], others=x)
+        InputPlane(look, x[:1], x[:1], others=x)
 
 
 def test_a_drawn_way_goes_through_its_places_in_even_pace() -> None:
     """A drawn way starts at the start, ends at the end, and its middle is the middle of its length."""
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    plane = Plane(_look(_deep(), x[:1]), x[:1], x[1:2], third=x[2:3])
+    plane = InputPlane(_look(_deep(), x[:1]), x[:1], x[1:2], third=x[2:3])
     way = DrawnWay(plane, morph.parsed("0,1; 1,1"))
     assert way.places([0.0, 1 / 6, 1 / 3, 0.5, 1.0]).tolist() == pytest.approx(
         np.array([[0, 0], [0, 0.5], [0, 1], [0.5, 1], [1, 0]])
@@ -266,13 +266,13 @@ def test_the_slider_moves_without_new_walks(monkeypatch: pytest.MonkeyPatch) -> 
     scene = images()
     whole = scene.view("morph", way="straight", at=0.5)
     asked: list[int] = []
-    real = morph.Way.run
+    real = morph.InputWay.run
 
-    def counted(self: morph.Way, places: Any, *args: Any, **options: Any) -> Any:
+    def counted(self: morph.InputWay, places: Any, *args: Any, **options: Any) -> Any:
         asked.append(len(places))
         return real(self, places, *args, **options)
 
-    monkeypatch.setattr(morph.Way, "run", counted)
+    monkeypatch.setattr(morph.InputWay, "run", counted)
     again = scene.view("morph", way="straight", at=0.75)
     assert asked == [1]
     assert again.caption == whole.caption

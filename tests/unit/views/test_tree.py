@@ -13,7 +13,7 @@ from diorama.core.errors import DioramaError, NotApplicable, UsageError
 from diorama.core.marks import Blocks
 from diorama.core.picture import Picture
 from diorama.data.trees import parsed, read
-from diorama.gallery.sentiment import CLASSES, Sentiment, judged
+from diorama.gallery.sentiment import CLASSES, SentimentDemo, judged
 from diorama.scene import Scene
 
 WORDS = ("<pad>", "<unk>", "not", "good", "bad", "film", ".")
@@ -134,7 +134,7 @@ def test_the_grammar_turns_what_stands_behind_not() -> None:
 
 def test_the_demo_learns_what_not_does(tmp_path: Path) -> None:
     """After 160 steps unseen phrases are judged, and not turns a word that it was seen with; a file of labelled trees is learnt from."""
-    demo = Sentiment()
+    demo = SentimentDemo()
     examples = demo.prepare()
     model = demo.build(examples)
     for _ in demo.trainer(model, examples).run(160):

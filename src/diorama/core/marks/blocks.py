@@ -12,7 +12,7 @@ import numpy as np
 from .. import lettering
 from ..colour import Limits
 from ..errors import UsageError
-from ..layered import Layout, Node, layered
+from ..layered import NestedLayout, SizedBlock, layered
 from .mark import Array, Mark, check_length, check_shape
 
 MAP, MAP_GAP = 17, 2
@@ -112,8 +112,8 @@ def _check_nesting(parents: Mapping[str, str]) -> None:
         done |= line.keys()
 
 
-def _node(block: Block, holds: bool) -> Node:
-    return Node(block.id, block.parent, *(title_size(block) if holds else size(block)))
+def _node(block: Block, holds: bool) -> SizedBlock:
+    return SizedBlock(block.id, block.parent, *(title_size(block) if holds else size(block)))
 
 
 def size(block: Block) -> tuple[float, float]:
@@ -144,7 +144,7 @@ def _bounded(*wide: float) -> float:
     return math.ceil(max(NARROWEST, min(WIDEST, max(wide) + SIDES)))
 
 
-def _carried(blocks: tuple[Block, ...], laid: Layout) -> dict[str, object]:
+def _carried(blocks: tuple[Block, ...], laid: NestedLayout) -> dict[str, object]:
     """A layout in the mark's own fields."""
     counts = np.array([len(route.points) for route in laid.routes], np.int32)
     rows = [(route.edge, route.arrow) for route in laid.routes]

@@ -25,7 +25,7 @@ FIELDS = {
 """What a record holds."""
 
 
-class Adapters(Derivation):
+class AdaptersDerivation(Derivation):
     """Every layer with an adapter (LoRA and its kin): how large its update is beside the frozen weight, and of what rank.
 
     *Meaning* a record a layer: ``size`` and ``weight`` are the Frobenius norms of the update, as the layer computes it, and of

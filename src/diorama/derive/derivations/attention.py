@@ -15,7 +15,7 @@ from ..derivation import Derivation, Plain, Stage
 from ..heads import attention_layers, named, weights, without
 
 
-class Attention(Derivation):
+class AttentionDerivation(Derivation):
     """How much each head of an attention takes from every token, for every token that asks.
 
     *Meaning* each row is a distribution over the tokens that are asked: 0.5 in a cell says that half of what the row's token

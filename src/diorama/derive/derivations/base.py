@@ -23,7 +23,7 @@ COUNT = 12
 """So many directions a base has at most."""
 
 
-class Base(Derivation):
+class BaseDerivation(Derivation):
     """A layer's main directions: principal components, or parts of which activations are sums.
 
     *Meaning* ``directions`` in the order of what they hold, and a ``note`` on all together.

@@ -12,10 +12,10 @@ from ...methods.cost import Cost
 from ...methods.grouping import biclusters
 from ...scene import Scene, wiring
 from ..derivation import Plain, Stage
-from .clusters import JOINED, Clusters
+from .clusters import JOINED, ClustersDerivation
 
 
-class Biclusters(Clusters):
+class BiclustersDerivation(ClustersDerivation):
     """Groups of units of one layer that feed groups of the next alike, by the signed strengths between them.
 
     *Meaning* ``pairs`` is a list, one for each layer but the first: the ``source`` and ``target`` layer and their units; the

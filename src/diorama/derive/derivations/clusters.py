@@ -32,7 +32,7 @@ JOINED = 1024
 """How units of two layers go together is told for so many of each at most."""
 
 
-class Clusters(Derivation):
+class ClustersDerivation(Derivation):
     """Units of each layer that answer to the same classes, as clusters; and how units of neighbouring layers go together.
 
     *Meaning* ``layers`` is a list, each with its ``layer``; the ``units`` that are told (all, or those that vary most);
@@ -93,7 +93,7 @@ class Clusters(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """One pass over the examples, then the clusters."""
-        seen = Seen(scene, self.names, min(self.examples, len(scene.examples)), self.by)
+        seen = SeenAnswers(scene, self.names, min(self.examples, len(scene.examples)), self.by)
         for done in seen.over():
             yield Stage(None, float(done), float(seen.count), f"{done} of {seen.count} examples")
         parts, kept = [], []
@@ -163,7 +163,7 @@ def _checked(part: Any, layer: Layer, wide: int) -> int:
     return len(units)
 
 
-class Seen:
+class SeenAnswers:
     """What the units answer to some examples: to each of them, and to each class."""
 
     def __init__(self, scene: Scene, names: list[str], count: int, by: str) -> None:

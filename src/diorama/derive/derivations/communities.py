@@ -24,13 +24,13 @@ from ...model.outputs import CLASSES
 from ...model.unwrap import fed
 from ...scene import Scene
 from ..derivation import Plain, Stage
-from .clusters import BATCH, Clusters, Seen
+from .clusters import BATCH, ClustersDerivation, SeenAnswers
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 
-class Communities(Clusters):
+class CommunitiesDerivation(ClustersDerivation):
     """Regions of the network: units of any layer that fire together over the examples, and what is lost without each.
 
     *Meaning* ``units`` is a list, one array a layer of ``layers``; ``region`` says for each unit which it belongs to, −1 for one
@@ -53,7 +53,7 @@ class Communities(Clusters):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The regions as soon as they are known, then what the loss of each costs."""
-        seen = Seen(scene, self.names, min(self.examples, len(scene.examples)), self.by)
+        seen = SeenAnswers(scene, self.names, min(self.examples, len(scene.examples)), self.by)
         for done in seen.over():
             yield Stage(None, float(done), float(seen.count), f"{done} of {seen.count} examples")
         value = self._found(seen)
@@ -64,7 +64,7 @@ class Communities(Clusters):
             lesions.silence(number)
         yield Stage(value, float(count), float(count))
 
-    def _found(self, seen: Seen) -> dict[str, Any]:
+    def _found(self, seen: SeenAnswers) -> dict[str, Any]:
         units, rows, profiles = [], [], []
         for name in self.names:
             answers = seen.answers(name)

@@ -23,7 +23,7 @@ from ..heads import attention_layers
 from ..streams import by_position, held, residual_stream, tail_of, without_stream
 
 
-class Contributions(Derivation):
+class ContributionsDerivation(Derivation):
     """What each layer, and each head of its attentions, adds to the score of an answer: direct logit attribution.
 
     *Meaning* the end of a residual stream is a sum of what its layers added; with the sizes that the last norm divides by held

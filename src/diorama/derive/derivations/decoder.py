@@ -14,7 +14,7 @@ from ...data import nesting
 from ...data.kinds import Image
 from ...methods.cost import Cost
 from ...methods.synthesis import decoder as decoding
-from ...methods.synthesis.decoder import Taught
+from ...methods.synthesis.decoder import DecoderMoment
 from ...methods.synthesis.inverting import codes, unit_first
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
@@ -28,7 +28,7 @@ _HELD = 8
 """Every eighth example is held out."""
 
 
-class Decoder(Derivation):
+class DecoderDerivation(Derivation):
     """A network trained to draw the picture from a layer's code: it shows what the code tells on average.
 
     *Meaning* its weights, and the mean squared error on pictures that it never saw. Where its seconds end it, another
@@ -96,6 +96,6 @@ class Decoder(Derivation):
         return code[~unseen], planes[~unseen], (code[unseen][:128], planes[unseen][:128])
 
 
-def taught(value: Plain) -> Taught:
+def taught(value: Plain) -> DecoderMoment:
     """The decoder of a derived value, to draw with."""
     return decoding.of_plain({**value, "weights": {name: np.array(part) for name, part in value["weights"].items()}})

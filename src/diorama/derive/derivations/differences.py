@@ -18,12 +18,12 @@ from ...model.outputs import CLASSES
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 from .needed import chosen_layers
-from .similarity import FEWEST, Products, batches, looked
+from .similarity import FEWEST, HsicSums, batches, looked
 
 ARRAYS = ("alike", "weights", "swapped", "answers")
 
 
-class Differences(Derivation):
+class DifferencesDerivation(Derivation):
     """Where two networks differ: example by example, and layer by layer.
 
     *Meaning* ``answers`` is how far the two answers to an example lie apart: half the sum of the differences of probabilities (0 to 1),
@@ -156,7 +156,7 @@ def _alike(scene: Scene, other: Scene, names: list[str]) -> np.ndarray:
     """CKA of each layer with the one of its name."""
     if len(scene.live) < FEWEST or not names:
         return np.full(len(names), np.nan)
-    sums = Products()
+    sums = HsicSums()
     for _, x in batches(scene, names, 0):
         sums.add(looked(scene, x, names), looked(other, x, names))
     found: np.ndarray = np.asarray(sums.paired(), np.float64)

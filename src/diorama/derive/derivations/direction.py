@@ -18,7 +18,7 @@ from ...scene.sets import members, words
 from ..derivation import Derivation, Plain, Stage
 
 
-class Direction(Derivation):
+class DirectionDerivation(Derivation):
     """The direction among a layer's units that leads to the examples A from the examples B.
 
     *Meaning* ``values`` along it are projections minus ``offset``, in units of ``step``: 0 lies half-way between the means of

@@ -19,7 +19,7 @@ LETTERS = ({"i", "f", "g", "o", "c", "h"}, {"r", "z", "n", "h"}, {"h"})
 """What an LSTM, a GRU and a plain RNN hold."""
 
 
-class Gates(Derivation):
+class GatesDerivation(Derivation):
     """The gates and states of a recurrent layer at every step of one example.
 
     *Meaning* of an LSTM: gates ``i`` (input), ``f`` (forget) and ``o`` (output), the candidate ``g``, the cell ``c`` and the

@@ -32,7 +32,7 @@ from ..heads import (
 Floats = NDArray[np.float64]
 
 
-class Heads(Derivation):
+class HeadsDerivation(Derivation):
     """What kind of head each head is: how widely and how far it looks, and at which tokens.
 
     *Meaning* ``layers`` are names, ``measures`` says what is measured: ``entropy`` in nats, ``distance`` in tokens, and the

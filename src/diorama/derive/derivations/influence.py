@@ -31,7 +31,7 @@ LARGE = 60_000_000
 """Weights of which a sketch keeps a place and a sign each."""
 
 
-class Influence(Derivation):
+class InfluenceDerivation(Derivation):
     """How much each training example moved the network towards its answer to one example: TracIn over the snapshots.
 
     *Meaning* the sum over the snapshots of the learning rate times the product of two gradients: of the training example's
@@ -63,7 +63,7 @@ class Influence(Derivation):
     """An input in the place of an example of the probe set."""
 
     @classmethod
-    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Influence:
+    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> InfluenceDerivation:
         """Training data may be handed over as examples or ``(x, y)``; what the training named is found."""
         own = dict(options)
         data, given, own_input = own.pop("data", ""), own.pop("given", None), own.pop("input", None)
@@ -75,7 +75,7 @@ class Influence(Derivation):
             data, given = "", data
         if not data and given is None and scene.run is not None:
             data = str(scene.run.meta.get("data") or "")
-        made: Influence = build(cls, {**own, "data": data or ("" if given is not None else PROBE)})
+        made: InfluenceDerivation = build(cls, {**own, "data": data or ("" if given is not None else PROBE)})
         return dataclasses.replace(made, given=given, input=own_input)
 
     def fits(self, scene: Scene) -> str | None:

@@ -15,7 +15,7 @@ FIELDS = {"example": int, "position": int, "token": int, "text": str, "label": i
 """What a record holds."""
 
 
-class LearnsFrom(Derivation):
+class LearnsFromDerivation(Derivation):
     """Every token of some examples with what the loss makes of it: whether it is learnt from, and what it costs.
 
     *Meaning* a record a token: its ``example`` and ``position``, the ``token`` and its ``text``; ``learnt`` where some place

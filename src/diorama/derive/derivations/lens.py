@@ -18,7 +18,7 @@ MOST = 16_000_000
 """Numbers that are held at most: of a long text with a large vocabulary, the last positions."""
 
 
-class Lens(Derivation):
+class LensDerivation(Derivation):
     """What the model would answer if all layers after one did nothing, for every layer and position.
 
     *Meaning* each row of scores is the model's own way from the end of its residual stream to its answer (norm, unembedding),

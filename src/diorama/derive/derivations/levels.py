@@ -21,7 +21,7 @@ AT_ONCE = 1 << 22
 """So many values are held at a time."""
 
 
-class Levels(Derivation):
+class LevelsDerivation(Derivation):
     """What every unit of a layer says at every token of the whole probe set, in two hundred levels: the index of ``matches``.
 
     *Meaning* a level is the number of thresholds 0, 1/200, 2/200 … 1 that a value reaches, as shares of ``scale``: 1 for a recurrent

@@ -28,7 +28,7 @@ _ALWAYS = {"known": "b"}
 Floats = NDArray[np.floating[Any]]
 
 
-class Margins(Derivation):
+class MarginsDerivation(Derivation):
     """How each live example stood over the whole training: at every look its loss, answer, margin and likelihood.
 
     *Meaning* ``margin`` is how far the score of what is right lies above the highest other score; ``aum``, its mean over the

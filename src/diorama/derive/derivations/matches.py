@@ -13,13 +13,13 @@ from ...methods.cost import Cost
 from ...scene import Scene
 from ...scene.states import readable
 from ..derivation import Derivation, Plain, Stage
-from ..phrases import Search, chosen
-from .levels import Levels
+from ..phrases import PhraseSearch, chosen
+from .levels import LevelsDerivation
 
 FOUND = ("example", "start", "end", "score")
 
 
-class Matches(Derivation):
+class MatchesDerivation(Derivation):
     """The phrases of the whole probe set over which the same cells are on together as over a span of one text, best first.
 
     *Meaning* chosen are the cells that are at or over the threshold through the whole span (``sharp``: and under it just before and
@@ -49,7 +49,7 @@ class Matches(Derivation):
 
     def fits(self, scene: Scene) -> str | None:
         """It needs texts, a layer that answers at each token, and a span that lies in its text."""
-        reason = Levels(layer=self.layer).fits(scene)
+        reason = LevelsDerivation(layer=self.layer).fits(scene)
         if reason is None:
             levels = scene.examples
             if self.example >= len(levels):
@@ -68,7 +68,7 @@ class Matches(Derivation):
         levels = stage.value["levels"]
         start, stop = bounds(self.span, levels.shape[2])
         cells = chosen(levels[:, self.example], start, stop, self.threshold, self.sharp)
-        found = Search(levels, cells, self.threshold, stop - start, self.limit, (self.example, start, stop)).found()
+        found = PhraseSearch(levels, cells, self.threshold, stop - start, self.limit, (self.example, start, stop)).found()
         yield Stage({**found, "cells": cells}, 1.0, 1.0)
 
     def check(self, scene: Scene, value: Plain) -> None:

@@ -16,7 +16,7 @@ from ...core.knobs import build, knob
 from ...data import nesting
 from ...methods.cost import Cost
 from ...model.layers import Layer, by_unit
-from ...model.permutations import Group, Permutations, permutations, taken
+from ...model.permutations import Permutations, UnitGroup, permutations, taken
 from ...model.statistics import sampled
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
@@ -31,7 +31,7 @@ ROUNDS = 100
 """Rounds over all groups, at most: each only ever gains."""
 
 
-class Matching(Derivation):
+class MatchingDerivation(Derivation):
     """Units of two networks matched by the assignment that fits best, not by their numbers.
 
     *Meaning* ``layers``: for each, ``units`` (unit k here is unit ``units[k]`` there; −1 for one without a partner) and their
@@ -107,7 +107,7 @@ class Matching(Derivation):
         by_answers = [_assigned(_joint(group, crossed)) for group in moving.groups]
         if self.how == "activations" and crossed.names:
             return by_answers
-        matcher = Weights(moving, mine, theirs)
+        matcher = WeightMatching(moving, mine, theirs)
         starts = [matcher.forward(), matcher.same()] + ([by_answers] if crossed.names else [])
         ended = [matcher.descended(start, self.seed) for start in starts]
         return max(ended, key=matcher.overlap)
@@ -142,7 +142,7 @@ def reordered(weights: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str,
     return found
 
 
-class Weights:
+class WeightMatching:
     """Coordinate descent over the groups: each in turn gets the order in which its weights overlap most, the others held."""
 
     def __init__(self, moving: Permutations, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
@@ -314,7 +314,7 @@ def _statistic(name: str) -> bool:
     return name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
 
 
-def _joint(group: Group, crossed: _Crossed) -> Floats:
+def _joint(group: UnitGroup, crossed: _Crossed) -> Floats:
     """How alike a group's units answer, over all its layers."""
     found = np.zeros((group.units, group.units))
     for name, places in group.layers:

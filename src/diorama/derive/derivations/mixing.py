@@ -30,7 +30,7 @@ FOLLOWED = 64
 ARRAYS = {"pairs": "i", "mixed": "f", "confused": "f"}
 
 
-class Mixing(Derivation):
+class MixingDerivation(Derivation):
     """Which pairs of classes lie among one another, layer by layer: of an example's nearest of both, the share of the other class.
 
     *Meaning* ``mixed`` is 0 where two classes lie apart and 0.5 where they are fully mixed, whatever their sizes. ``confused`` is the

@@ -23,7 +23,7 @@ from ..losses import losses, right, unmeasured
 ARRAYS = ("passed", "held", "passed_right", "held_right", "passed_changed", "held_changed")
 
 
-class Needed(Derivation):
+class NeededDerivation(Derivation):
     """Which layer is not needed: what it costs to leave each out, and what to let it say the same to all.
 
     *Meaning* ``passed``: how much the loss rises when a layer, or a block of several, hands on what it was given; NaN where what comes

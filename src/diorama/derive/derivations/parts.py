@@ -31,7 +31,7 @@ ANSWERED = ("classification", "multi_label", "regression")
 ARRAYS = ("values", "attribution", "weights", "groups", "added")
 
 
-class Parts(Derivation):
+class PartsDerivation(Derivation):
     """An input as a layer holds it: what its units answer at each place, what that adds to an answer, and few non-negative groups of it.
 
     *Meaning* ``values`` is what the units answer, behind the ReLU that follows at once; ``attribution`` what each unit adds at each

@@ -27,7 +27,7 @@ AT_ONCE = 64
 WHERE = ("stream", "layers")
 
 
-class Patching(Derivation):
+class PatchingDerivation(Derivation):
     """How much of one input's answer comes back when its activations at a layer and position are put into another's pass.
 
     *Meaning* 1: the answer is as if the first input had been given; 0: nothing changed; below 0: it moved away. The answer is

@@ -36,7 +36,7 @@ STILL = 32
 """Windows of fewer pixels a side are not moved while they form."""
 
 
-class Preferred(Derivation):
+class PreferredDerivation(Derivation):
     """What units of a layer would like to see, each an input that forms from noise.
 
     *Meaning* ``inputs`` as the model takes them, and ``values``: each unit's activation at the place where it responds

@@ -21,7 +21,7 @@ from ..derivation import Plain, Stage
 from ..following import Following
 
 
-class Projection(Following):
+class ProjectionDerivation(Following):
     """The live examples as points: near each other where a layer answers alike.
 
     *Meaning* what a unit says of an example is its mean over all places. Several layers (``"conv2+fc"``) count alike,
@@ -39,7 +39,7 @@ class Projection(Following):
     settings: str = knob("", "The algorithm's own knobs; given by their names.")
 
     @classmethod
-    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Projection:
+    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> ProjectionDerivation:
         """The algorithm's knobs are taken by their names, and checked."""
         own = {name: value for name, value in options.items() if name in knobs_of(cls)}
         algorithm = projections[own.get("method", "pca")]

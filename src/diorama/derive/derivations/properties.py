@@ -31,7 +31,7 @@ PATTERN = "regular expression"
 Floats = NDArray[np.float64]
 
 
-class Properties(Derivation):
+class PropertiesDerivation(Derivation):
     """How each cell of a layer goes along with properties of the text: brackets, quotes, the place in the line.
 
     *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all. ``first`` is that over the first half of the characters, by which

@@ -20,7 +20,7 @@ AT_ONCE = 32
 """So many examples are read at a time."""
 
 
-class Saturation(Derivation):
+class SaturationDerivation(Derivation):
     """How often each gate of a recurrent layer is left-saturated (below 0.1) and right-saturated (above 0.9).
 
     *Meaning* a forget gate that is right-saturated always is a cell that never forgets; one that is left-saturated always

@@ -32,7 +32,7 @@ PAUSE = 0.05
 """Seconds of scanning between two stages: hooks are set anew after each."""
 
 
-class Scan(Derivation):
+class ScanDerivation(Derivation):
     """A whole data set run through the model once: of every unit what drives it.
 
     *Meaning* for every unit: the k examples that drive it highest and lowest, with the places where they do; its mean

@@ -27,7 +27,7 @@ BATCH = 64
 ARRAYS = {"layer": "i", "unit": "i", "expected": "f", "area": "f", "cost": "f", "others": "f", "lost": "f"}
 
 
-class Serving(Derivation):
+class ServingDerivation(Derivation):
     """Which units serve a class: what silencing each costs it, and what it costs the others, measured.
 
     *Meaning* of all units of the hidden layers, those are silenced one by one that are expected to cost most to first order, and those

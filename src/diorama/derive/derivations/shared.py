@@ -36,7 +36,7 @@ ARRAYS = {"inside": "i", "rest": "i"}
 NUMBERS = ("effects", "chances", "gaps")
 
 
-class Shared(Derivation):
+class SharedDerivation(Derivation):
     """What some examples share that others of the same classes lack: properties of the inputs, and units of a layer.
 
     *Meaning* by itself, the examples that are misread, else the tenth with the largest losses, against all others of their classes. An

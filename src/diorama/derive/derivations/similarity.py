@@ -30,7 +30,7 @@ ROOM = 128 * 2**20
 """Bytes that all Gram matrices of a batch, and the largest activation of a batch, may take."""
 
 
-class Similarity(Derivation):
+class SimilarityDerivation(Derivation):
     """How alike layers place the examples among one another, by linear CKA: layers × layers.
 
     *Meaning* 1: the same but for a rotation and one scale of all units; 0: nothing in common. Rows are the layers of this
@@ -87,7 +87,7 @@ class Similarity(Derivation):
         mine, theirs = several(self.layers or ""), several(self.others or "")
         other = self.beside.alone(scene.cancel) if self.beside is not None else None
         joined = mine if other is not None else list(dict.fromkeys([*mine, *theirs]))
-        sums, total = Products(), float(len(scene.live))
+        sums, total = HsicSums(), float(len(scene.live))
         for chosen, x in batches(scene, joined, self.batch):
             grams = looked(scene, x, joined)
             if other is None:
@@ -112,7 +112,7 @@ class Similarity(Derivation):
             raise ValueError(f"{shape[0]} × {shape[1]} numbers are wanted")
 
 
-class Products:
+class HsicSums:
     """Sums over batches of HSIC between each of some Gram matrices and each of others."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ MOST = 64_000_000
 """Numbers of all maps together at most."""
 
 
-class Translators(Derivation):
+class TranslatorsDerivation(Derivation):
     """For each layer of a residual stream an affine map from what it holds there to what it holds at its end.
 
     *Meaning* ``matrix`` and ``bias`` of the maps, which begin as the identity and learn to bring the answer near the model's

@@ -27,7 +27,7 @@ BLOCK = 256
 """Examples that are taken in at once."""
 
 
-class Units(Following):
+class UnitsDerivation(Following):
     """The units of a layer, or of several, as points: near each other where they answer to the same examples.
 
     *Meaning* ``points`` (units, dimensions); ``correlation`` is Pearson's, over the live examples, of a unit's mean over all places;

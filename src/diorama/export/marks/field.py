@@ -6,7 +6,7 @@ import numpy as np
 
 from ...core.colour import CLASSES, Limits
 from ...core.marks import Field
-from ..axes import Axis, Frame, frame
+from ..axes import Axis, PlotFrame, frame
 from ..cells import Cells, bytes_of, colour, table
 from ..legend import class_dots, legend
 from ..sheet import Sheet
@@ -78,7 +78,7 @@ def _points(sheet: Sheet, mark: Field, x: np.ndarray, y: np.ndarray, clip: tuple
             sheet.line([px - reach, px + reach], [py + reach, py - reach], INK, 1.0)
 
 
-def _drawn(sheet: Sheet, mark: Field, plot: Frame) -> None:
+def _drawn(sheet: Sheet, mark: Field, plot: PlotFrame) -> None:
     """The place or the line that was put by hand over the plane, where there is one."""
     if mark.handle is None or mark.handle.kind not in ("path", "point") or not mark.handle.value:
         return

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.colour import INFINITE, class_colour
 from ...core.marks import Event, Lines, Series
 from .. import typeset
-from ..axes import Axis, Frame, frame
+from ..axes import Axis, PlotFrame, frame
 from ..legend import swatches
 from ..sheet import Sheet
 from ..style import ACCENT, HAIRLINE, LABEL, MUTED, TINY, WARN, Style
@@ -74,7 +74,7 @@ def _end_names(mark: Lines, width: float) -> list[str]:
     return names if max(typeset.width(name, LABEL) for name in names) <= width * 0.22 else []
 
 
-def _names(sheet: Sheet, mark: Lines, plot: Frame, names: list[str]) -> None:
+def _names(sheet: Sheet, mark: Lines, plot: PlotFrame, names: list[str]) -> None:
     spots = []
     for name, series in zip(names, _named(mark), strict=True):
         at = plot.y(series.y)
@@ -93,7 +93,7 @@ def _names(sheet: Sheet, mark: Lines, plot: Frame, names: list[str]) -> None:
         sheet.text(plot.right + 12, y + 4, name, LABEL, MUTED)
 
 
-def _series(sheet: Sheet, series: Series, plot: Frame, dash: tuple[float, ...]) -> None:
+def _series(sheet: Sheet, series: Series, plot: PlotFrame, dash: tuple[float, ...]) -> None:
     colour = class_colour(series.colour)
     x = plot.x(series.x)
     if series.low is not None and series.high is not None:
@@ -146,7 +146,7 @@ def _event_rows(mark: Lines, axis: Axis, width: float) -> int:
     return min(EVENT_ROWS, rows + 1) if 0 < rows < EVENT_ROWS and len(mark.events) > 3 else rows
 
 
-def _events(sheet: Sheet, mark: Lines, plot: Frame) -> None:
+def _events(sheet: Sheet, mark: Lines, plot: PlotFrame) -> None:
     for event in mark.events:
         at = float(plot.x(event.x))
         if not plot.left - 1 <= at <= plot.right + 1:

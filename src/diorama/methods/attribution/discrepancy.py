@@ -18,7 +18,7 @@ from ...model.targets import Target
 from ..attribute import only
 from ..cost import Cost, affordable
 from ..method import Attribution, Group, Looking, Method
-from ..patches import Changed, Covers, Grid, Laid, answers, draws_of, laid_out, largest
+from ..patches import Covers, Grid, Laid, PatchedAnswers, answers, draws_of, laid_out, largest
 
 
 class Discrepancy(Method):
@@ -83,7 +83,7 @@ class Discrepancy(Method):
         n = len(laid.image)
         moved, size = torch.zeros(n, grid.count), largest(before[:, None].float()).cpu()
         for k in range(n):
-            changed = Changed(look, x, k, laid, answers(look, only(target, k)))
+            changed = PatchedAnswers(look, x, k, laid, answers(look, only(target, k)))
             covers = Covers("random", changed.image, draws=self.draws, generator=draws_of(look))
             still = changed.before(before[k])
             start = 0
@@ -139,7 +139,7 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
 def _reach(look: Looking, x: Nested, target: Target) -> tuple[int, int, int, int] | None:
     """The box of places on which the target can depend: where a not-a-number spreads to it, found by halving."""
     laid = laid_out(x, look.kind)[0]
-    changed = Changed(look, x, 0, laid, answers(look, only(target, 0)))
+    changed = PatchedAnswers(look, x, 0, laid, answers(look, only(target, 0)))
     rows, columns = laid.image.shape[2:]
 
     def reaches(top: int, bottom: int, left: int, right: int) -> bool:

@@ -12,7 +12,7 @@ from ...model.targets import Target
 from ..method import Attribution, Group, Looking, Method, completeness
 from ..relevance.composites import COMPOSITES
 from ..relevance.propagation import Propagation
-from ..relevance.rules import RULES, Settings
+from ..relevance.rules import RULES, RuleSettings
 from ..relevance.tracing import relevance
 
 
@@ -64,7 +64,7 @@ class LayerwiseRelevance(Method):
         if self.first != "as the rule":
             composite = composite.beginning(self.first)
         low, high = _range(look)
-        settings = Settings(self.epsilon, self.gamma, self.alpha, low, high, self.bias == "absorbs")
+        settings = RuleSettings(self.epsilon, self.gamma, self.alpha, low, high, self.bias == "absorbs")
         hold = self.attention == "conservative"
         rule = Propagation(composite, settings, hold=hold, fold=self.batch_norm == "folded", layout=look.layout)
         with rule.released():

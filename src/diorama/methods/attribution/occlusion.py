@@ -15,7 +15,7 @@ from ...model.targets import Target
 from ..attribute import only
 from ..cost import Cost, affordable
 from ..method import Attribution, Group, Looking, Method
-from ..patches import FILLS, Changed, Covers, Grid, Laid, answers, change, draws_of, laid_out
+from ..patches import FILLS, Covers, Grid, Laid, PatchedAnswers, answers, change, draws_of, laid_out
 
 
 class Occlusion(Method):
@@ -98,7 +98,7 @@ class _Sweep:
             given = list(nesting.tensors(look.baseline))[laid.number][:1]
             baseline = laid_out(given, look.kind if not isinstance(look.kind, dict) else None)[0].image
 
-        self._changed = [Changed(look, x, k, laid, answers(look, only(target, k))) for k in range(n)]
+        self._changed = [PatchedAnswers(look, x, k, laid, answers(look, only(target, k))) for k in range(n)]
         sigma = max(1.0, max(self.grid.size) / 2)
         self._covers = [
             Covers(method.fill, self._changed[k].image, value=method.value, sigma=sigma, draws=method.draws,

@@ -2,8 +2,8 @@
 
 from .biclusters import Blocked, biclusters
 from .clusters import Clustered, clusters, matched
-from .factors import Factors, factored
+from .factors import GroupedFactors, factored
 from .regions import modularity, regions
 from .seriation import ORDERS, ordered
 
-__all__ = ["ORDERS", "Blocked", "Clustered", "Factors", "biclusters", "clusters", "factored", "matched", "modularity", "ordered", "regions"]
+__all__ = ["ORDERS", "Blocked", "Clustered", "GroupedFactors", "biclusters", "clusters", "factored", "matched", "modularity", "ordered", "regions"]

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Factors:
+class GroupedFactors:
     """Parts of rows, those that hold most first.
 
     *Shapes* ``weights`` (rows, parts): how much of each part is in a row; ``parts`` (parts, columns), each of length one.
@@ -27,7 +27,7 @@ class Factors:
     left: float
 
 
-def factored(rows: Floats, count: int) -> Factors:
+def factored(rows: Floats, count: int) -> GroupedFactors:
     """Rows as sums of at most ``count`` parts, none of which is ever taken away.
 
     *Raises* NotApplicable where all rows are zero; ValueError for negative numbers.
@@ -47,4 +47,4 @@ def factored(rows: Floats, count: int) -> Factors:
     order = np.argsort(-(weights.sum(0) * sizes), kind="stable")
     order = order[(sizes[order] > 0) & (weights.sum(0)[order] > 0)]
     weights, parts = weights[:, order] * sizes[order], made.components_[order] / sizes[order][:, None]
-    return Factors(weights, parts, float(np.linalg.norm(rows - weights @ parts) / np.linalg.norm(rows)))
+    return GroupedFactors(weights, parts, float(np.linalg.norm(rows - weights @ parts) / np.linalg.norm(rows)))

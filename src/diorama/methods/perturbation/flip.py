@@ -77,13 +77,13 @@ def flip(look: Looking, x: Nested, *, to: int | None = None, norm: Norm = "L2", 
     *Source* Rony et al., Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and
     Defenses, CVPR 2019, algorithm 1; the first norm is DeepFool's step (Moosavi-Dezfooli et al. 2016, equation 7).
     """
-    search = Search(look, x, to, norm, steps)
+    search = FlipSearch(look, x, to, norm, steps)
     for _ in search.advance():
         pass
     return search.found()
 
 
-class Search:
+class FlipSearch:
     """The search step by step, for those who want to see how far it is; what it takes and raises is that of ``flip``."""
 
     def __init__(self, look: Looking, x: Nested, to: int | None = None, norm: Norm = "L2", steps: int = 100) -> None:

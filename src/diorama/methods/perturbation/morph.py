@@ -29,7 +29,7 @@ CARRIES = 1e-3
 Points = tuple[Tensor, ...]
 
 
-class Way:
+class InputWay:
     """The straight way from one input to another, and the base of the others; places on it go from 0 to 1.
 
     *Meaning* floating-point inputs are mixed as they are, tokens by their embeddings. Whole numbers that no embedding
@@ -71,7 +71,7 @@ class Way:
         return True
 
 
-class LayerWay(Way):
+class LayerWay(InputWay):
     """The way through a layer's space: its activations are mixed, and carried on through the rest of the network.
 
     *Meaning* the layer must carry the whole answer: with the activations of the end put into it, the start's input
@@ -152,7 +152,7 @@ class LayerWay(Way):
 
 
 @dataclasses.dataclass(frozen=True)
-class Flip:
+class Crossing:
     """A place where the answer changes: just before it the one, just behind it the other."""
 
     place: float
@@ -182,13 +182,13 @@ def answers(look: Looking, scores: Tensor) -> Tensor:
     return scores.float().reshape(len(scores), -1)
 
 
-def flips(way: Way, places: Sequence[float], decisions: Tensor) -> list[Flip]:
+def flips(way: InputWay, places: Sequence[float], decisions: Tensor) -> list[Crossing]:
     """Every change of the answer that shows between neighbouring places, found by halving the way between them.
 
     *Error* ``FINE``; an answer that comes and goes between two places is not seen.
     *Cost* about six passes of one input a flip.
     """
-    found: list[Flip] = []
+    found: list[Crossing] = []
     for left, right in zip(range(len(places) - 1), range(1, len(places)), strict=True):
         low, before, wanted = places[left], decisions[left], decisions[right]
         # What lies behind a flip may be a third answer, which gives way to the next one further on.
@@ -201,12 +201,12 @@ def flips(way: Way, places: Sequence[float], decisions: Tensor) -> list[Flip]:
                     low = middle
                 else:
                     high, after = middle, here
-            found.append(Flip((low + high) / 2, before, after))
+            found.append(Crossing((low + high) / 2, before, after))
             low, before = high, after
     return found
 
 
-def walk(way: Way, places: Sequence[float], layers: Sequence[Layer]) -> Iterator[tuple[list[float], Pass]]:
+def walk(way: InputWay, places: Sequence[float], layers: Sequence[Layer]) -> Iterator[tuple[list[float], Pass]]:
     """Passes along the way, a few places each, with the layers' activations."""
     for first in range(0, len(places), BATCH):
         chunk = list(places[first : first + BATCH])
@@ -214,7 +214,7 @@ def walk(way: Way, places: Sequence[float], layers: Sequence[Layer]) -> Iterator
 
 
 def effects(
-    way: Way, layers: Sequence[Layer], target: Target, low: float, high: float, steps: int = BATCH
+    way: InputWay, layers: Sequence[Layer], target: Target, low: float, high: float, steps: int = BATCH
 ) -> dict[str, Tensor]:
     """What the change of each unit between two places did to the target there, by layer, (units,).
 
@@ -243,7 +243,7 @@ def effects(
     return {name: part.detach().cpu() for name, part in found.items()}
 
 
-def put_back(way: Way, layer: Layer, unit: int, low: float, high: float, target: Target) -> float:
+def put_back(way: InputWay, layer: Layer, unit: int, low: float, high: float, target: Target) -> float:
     """The target at the later place when one unit alone is set back to what it was at the earlier one."""
     was = units_first(layer, way.run([low], keep=[layer.name])[layer.name].detach())[:, unit]
     edit = Edit(Key("unit", layer.name, (unit,)), patch=was)

@@ -13,13 +13,13 @@ from torch import Tensor
 from ...core.errors import NotApplicable
 from ...data.nesting import Nested
 from ..method import Looking
-from .morph import Points, Way
+from .morph import InputWay, Points
 
 MOST = 20_000
 """Inputs of more numbers than this are compared by fewer examples, so that they fit into memory."""
 
 
-class Plane:
+class InputPlane:
     """A plane of inputs: x goes from the start (0) to the end (1), y aside, at right angles and in the same unit.
 
     *Meaning* aside is where a third input lies, or else where the examples differ most among themselves apart from the
@@ -29,7 +29,7 @@ class Plane:
     def __init__(
         self, look: Looking, start: Nested, end: Nested, third: Nested | None = None, others: Nested | None = None
     ) -> None:
-        self.way = Way(look, start, end)
+        self.way = InputWay(look, start, end)
         self.along = [b - a for a, b in zip(*self.way.ends, strict=True)]
         self.length = float(_flat(self.along).norm())
         if not math.isfinite(self.length):
@@ -45,7 +45,7 @@ class Plane:
             self._most(others)
 
     def _to(self, third: Nested) -> None:
-        far = [c - a for c, a in zip(Way(self.way.look, self.way.start, third).ends[1], self.way.ends[0], strict=True)]
+        far = [c - a for c, a in zip(InputWay(self.way.look, self.way.start, third).ends[1], self.way.ends[0], strict=True)]
         x = float(_flat(far) @ _flat(self.along)) / self.length**2
         rest = [c - x * b for c, b in zip(far, self.along, strict=True)]
         y = float(_flat(rest).norm()) / self.length
@@ -93,12 +93,12 @@ class Plane:
             yield self.way.run([0.0] * len(chunk), points=self.points(chunk)).scores.detach().cpu()
 
 
-class DrawnWay(Way):
+class DrawnWay(InputWay):
     """A way drawn by hand over a plane: through the given places, in even pace."""
 
     title = "drawn way"
 
-    def __init__(self, plane: Plane, drawn: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, plane: InputPlane, drawn: Sequence[tuple[float, float]]) -> None:
         super().__init__(plane.way.look, plane.way.start, plane.way.end)
         self.plane = plane
         self.knots = knots(drawn)

@@ -61,7 +61,7 @@ class Differences(Answering):
             return self._divided(parts, name)
         if product and len(parts) > 1:
             ends = self._ends(name, parts)
-            return func(*args, **kwargs) if ends is None else applied(Products, func, ends, args, kwargs, *parts)
+            return func(*args, **kwargs) if ends is None else applied(ProductDifference, func, ends, args, kwargs, *parts)
         if product or (division and args[0] is parts[0] and name != "rdiv"):
             return func(*args, **kwargs)
         if name in _POOLS and not kwargs.get("return_indices") and len(parts) == 1:
@@ -152,7 +152,7 @@ class Rescaled(torch.autograd.Function):
         return None, None, g * ratio(run(x) - run(start), x - start, slope)
 
 
-class Products(torch.autograd.Function):
+class ProductDifference(torch.autograd.Function):
     """A product: each factor's change times the mean of the other at both ends, which is exact."""
 
     @staticmethod

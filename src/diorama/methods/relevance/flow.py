@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...core.errors import NotApplicable
 from .affine import Affine
-from .rules import Rule, Settings, stable
+from .rules import Rule, RuleSettings, stable
 
 Run = Callable[..., Any]
 Choose = Callable[[Tensor], tuple[Rule, bool]]
@@ -26,7 +26,7 @@ class Weighted(torch.autograd.Function):
     """A weighted layer, whose relevance goes back by a rule."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, run: Run, layer: Affine, choose: Choose, settings: Settings) -> Tensor:
+    def forward(ctx: Any, x: Tensor, run: Run, layer: Affine, choose: Choose, settings: RuleSettings) -> Tensor:
         """Run the layer as it is; its result is copied where the rule reads it, as it may be written into later."""
         z: Tensor = run()
         # A dense layer over steps answers with a view, into which an in-place ReLU could not write.

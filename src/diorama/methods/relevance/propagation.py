@@ -19,7 +19,7 @@ from .affine import Affine
 from .answering import Answering
 from .composites import Composite
 from .flow import Halved, Multilinear, Passed, Softened, Summed, Weighted, WithoutRule, applied, dependents, put
-from .rules import READ_RESULT, RULES, Rule, Settings
+from .rules import READ_RESULT, RULES, Rule, RuleSettings
 
 
 class Propagation(Answering):
@@ -37,7 +37,7 @@ class Propagation(Answering):
     def __init__(
         self,
         composite: Composite,
-        settings: Settings,
+        settings: RuleSettings,
         *,
         hold: bool = True,
         fold: bool = True,

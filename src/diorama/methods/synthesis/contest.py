@@ -15,7 +15,7 @@ from ...data.nesting import Nested
 from ..method import Looking
 from .canvases import Canvas
 from .engine import Ascent, Formed, form
-from .objectives import Objective, Seen
+from .objectives import Objective, SeenPass
 from .stage import MadeInput, Parametrization
 from .transforms import Transforms
 
@@ -69,7 +69,7 @@ def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
     for start in range(0, nesting.size(x), _BATCH):
         with look.opened(objective.keep, until=objective.until(look.layers)) as capture:
             output = capture(nesting.select(x, slice(start, start + _BATCH)))
-            found.append(objective.across(Seen(output, capture, look.layers, look.reading)).detach().float())
+            found.append(objective.across(SeenPass(output, capture, look.layers, look.reading)).detach().float())
     return torch.cat(found)
 
 

@@ -102,7 +102,7 @@ def _coarse(height: int, width: int) -> tuple[int, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Taught:
+class DecoderMoment:
     """A moment of a decoder's training: its loss on its examples and on those held out (mean squared errors)."""
 
     decoder: Decoder
@@ -118,7 +118,7 @@ class Taught:
 def teach(
     codes: Tensor, planes: Tensor, held: tuple[Tensor, Tensor], *, steps: int, seconds: float, generator: torch.Generator,
     begun: dict[str, Any] | None = None,
-) -> Iterator[Taught]:
+) -> Iterator[DecoderMoment]:
     """Train a decoder on codes (n, units, …) and planes; ``held`` are codes and planes that it never learns from.
 
     *Meaning* Adam on the mean squared error, for so many steps or seconds, whichever is over first. ``begun`` is the
@@ -154,7 +154,7 @@ def teach(
                 unseen = float(F.mse_loss(decoder(held[0]), held[1])) if len(held[0]) else math.nan
             told = {"step": step, "loss": running, "elapsed": now - began}
             state = None if over else partial(_state, decoder, climb, generator, told)
-            yield Taught(decoder, step, steps, running, unseen, over, state)
+            yield DecoderMoment(decoder, step, steps, running, unseen, over, state)
         if over:
             return
 
@@ -196,7 +196,7 @@ class _Adam:
             weight.addcdiv_(first, deep, value=-rate / (1 - 0.9**self.turn))
 
 
-def to_plain(taught: Taught) -> dict[str, Any]:
+def to_plain(taught: DecoderMoment) -> dict[str, Any]:
     """A trained decoder, and what is known about it, as numbers and arrays."""
     decoder = taught.decoder
     return {
@@ -206,7 +206,7 @@ def to_plain(taught: Taught) -> dict[str, Any]:
     }
 
 
-def of_plain(value: Any) -> Taught:
+def of_plain(value: Any) -> DecoderMoment:
     """What :func:`to_plain` told. *Raises* ValueError for anything else."""
     code, size = (tuple(value[name]) for name in ("code", "size"))
     whole = all(isinstance(k, int) and 0 < k < 2**16 for k in (*code, *size))
@@ -225,4 +225,4 @@ def of_plain(value: Any) -> Taught:
     with RandomKept():
         decoder = Decoder(code, size, torch.Generator())
     decoder.load_state_dict({name: torch.from_numpy(np.array(part)) for name, part in weights.items()})
-    return Taught(decoder, int(value["step"]), max(1, int(value["steps"])), loss, held_out, True)
+    return DecoderMoment(decoder, int(value["step"]), max(1, int(value["steps"])), loss, held_out, True)

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ...core.errors import NotApplicable
 from ...model.slopes import slopes
 from .engine import values_of
-from .objectives import Objective, Seen
+from .objectives import Objective, SeenPass
 from .stage import MadeInput
 
 _SMALLEST = 8
@@ -102,7 +102,7 @@ def _octave(
             with torch.enable_grad():
                 seen = at if fixed is None else resized(at, fixed)
                 output = capture(stage.frame.around(stage.frame.as_input(seen)))
-                value = objective(Seen(output, capture, look.layers, look.reading)).sum()
+                value = objective(SeenPass(output, capture, look.layers, look.reading)).sum()
                 if not value.requires_grad:
                     raise NotApplicable(f"{objective} does not depend on the input in a differentiable way")
                 way = slopes(value, [at])[0]

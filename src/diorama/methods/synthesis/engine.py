@@ -23,8 +23,8 @@ from ...model.slopes import slopes
 from ...model.untouched import weights_held
 from ..method import Looking
 from .canvases import Canvas
-from .objectives import Objective, Seen
-from .priors import Likeness, Priors, slope
+from .objectives import Objective, SeenPass
+from .priors import LikenessToExamples, Priors, slope
 from .transforms import Transforms
 
 FIRST, EVERY = 0.03, 0.12
@@ -78,7 +78,7 @@ class Ascent:
     every: float = EVERY
     first: float = FIRST
     memory: float = 0.999
-    likeness: Likeness | None = None
+    likeness: LikenessToExamples | None = None
     held: tuple[float, float] = (0.0, 0.0)
     best: bool = True
 
@@ -125,7 +125,7 @@ def values_of(look: Looking, objective: Objective, x: Nested) -> Tensor:
     """The objective's value for each input, as it is, without any change, (n,)."""
     with look.opened(objective.keep, until=objective.until(look.layers)) as capture:
         output = capture(x)
-        return objective(Seen(output, capture, look.layers, look.reading)).detach()
+        return objective(SeenPass(output, capture, look.layers, look.reading)).detach()
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -228,7 +228,7 @@ class _Climb:
             for rule in rules:
                 stack.enter_context(OpMode().replace(rule))
             output = self._answer(capture, self.canvas.fed(moved))
-            values = self.objective(Seen(output, capture, self.look.layers, self.look.reading)).float()
+            values = self.objective(SeenPass(output, capture, self.look.layers, self.look.reading)).float()
             way = None
             if values.requires_grad:
                 (way,) = slopes(values.sum(), [planes])

@@ -15,7 +15,7 @@ from ...model.layers import by_unit
 from ..method import Looking
 from .engine import Ascent, Formed, form
 from .objectives import match
-from .priors import Likeness, Priors
+from .priors import LikenessToExamples, Priors
 from .stage import MadeInput
 
 RATE, MEMORY = 6.0, 0.99
@@ -95,7 +95,7 @@ def climb(stage: MadeInput, steps: int, *, rate: float = 1.0, held: float = 1.0,
     *Meaning* what the code tells wins in the end; what it does not tell stays as smooth and as coloured as the examples
     are. ``held`` and ``rate`` are relative to what suits most pictures.
     """
-    like = Likeness.of(stage.frame.planes(stage.examples)) if stage.image else None
+    like = LikenessToExamples.of(stage.frame.planes(stage.examples)) if stage.image else None
     return Ascent(
         steps, RATE * rate, priors=priors or Priors(), memory=MEMORY, likeness=like,
         held=(HELD[0] * held, HELD[1] * held), every=_EVERY, best=False,

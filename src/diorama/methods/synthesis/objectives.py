@@ -19,7 +19,7 @@ from ...model.targets import Target
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class SeenPass:
     """What one forward pass showed: the output (None where the pass ended early) and the layers that were kept."""
 
     output: Any
@@ -41,7 +41,7 @@ class Seen:
         return scores.flatten(2).mean(2) if scores.ndim > 3 else scores
 
 
-Take = Callable[[Seen], Tensor]
+Take = Callable[[SeenPass], Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,18 +63,18 @@ class Objective:
     own: Take | None = dataclasses.field(default=None, repr=False)
     """Where the inputs of a batch have objectives of their own, see :meth:`across`."""
 
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, seen: SeenPass) -> Tensor:
         """The value for each input."""
         return self.take(seen)
 
-    def across(self, seen: Seen) -> Tensor:
+    def across(self, seen: SeenPass) -> Tensor:
         """What every input of any batch is worth to each of the objectives, (inputs, objectives)."""
         return self.take(seen)[:, None] if self.own is None else self.own(seen)
 
     def of_some(self, numbers: Sequence[int]) -> Objective:
         """The objectives with the numbers alone, for a batch of as many inputs."""
 
-        def take(seen: Seen) -> Tensor:
+        def take(seen: SeenPass) -> Tensor:
             values = self.across(seen)
             index = torch.tensor(list(numbers), device=values.device)
             return values.expand(-1, max(values.shape[1], max(numbers) + 1)).gather(1, index[:, None])[:, 0]
@@ -205,7 +205,7 @@ def channel(layer: str, number: int) -> Objective:
 def neuron(layer: str, number: int, place: Sequence[int] | None = None) -> Objective:
     """A feature map at one place, the middle one when left open."""
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         values = seen.units(layer)[:, number]
         return at_place(values, 1, place if place is not None else [side // 2 for side in values.shape[1:]])
 
@@ -217,7 +217,7 @@ def units(layer: str, numbers: Sequence[int], place: Sequence[int] | None = None
     said = f"{layer}/{numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} units of {layer}"
     index = torch.tensor(list(numbers))
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         values = seen.units(layer)
         if len(numbers) == 1:
             own = values[:, numbers[0]]
@@ -227,7 +227,7 @@ def units(layer: str, numbers: Sequence[int], place: Sequence[int] | None = None
             own = values[torch.arange(len(values), device=values.device), index.to(values.device)]
         return at_place(own, 1, place) if place is not None else _mean(own)
 
-    def own(seen: Seen) -> Tensor:
+    def own(seen: SeenPass) -> Tensor:
         values = seen.units(layer)
         chosen = values[:, index.to(values.device)]
         return at_place(chosen, 2, place) if place is not None else chosen.flatten(2).mean(2) if chosen.ndim > 2 else chosen
@@ -240,11 +240,11 @@ def peaks(layer: str, numbers: Sequence[int]) -> Objective:
     """Units, each by its value at the place where it responds most."""
     index = torch.tensor(list(numbers))
 
-    def own(seen: Seen) -> Tensor:
+    def own(seen: SeenPass) -> Tensor:
         values = seen.units(layer)[:, index.to(seen.units(layer).device)]
         return values.flatten(2).amax(2) if values.ndim > 2 else values
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         values = own(seen)
         return values[:, 0] if len(numbers) == 1 else values.diagonal()
 
@@ -266,7 +266,7 @@ def woken(objective: Objective, layer: str, numbers: Sequence[int], table: Layer
         return objective
     index = torch.tensor(list(numbers))
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         value, after, before = objective(seen), seen.units(layer), seen.units(source)
         rows = torch.arange(len(value), device=value.device)
         own = index.to(value.device).expand(len(value))
@@ -274,7 +274,7 @@ def woken(objective: Objective, layer: str, numbers: Sequence[int], table: Layer
         follow = _mean(before[rows, own])
         return value + torch.where(off, follow - follow.detach(), torch.zeros_like(follow))
 
-    def every(seen: Seen) -> Tensor:
+    def every(seen: SeenPass) -> Tensor:
         value = objective.across(seen)
         after, before = (seen.units(name)[:, index.to(value.device)] for name in (layer, source))
         off = (after.flatten(2).amax(2) if after.ndim > 2 else after) <= 0
@@ -301,7 +301,7 @@ def class_(number: int, classes: Sequence[str] = ()) -> Objective:
 def answers(numbers: Sequence[int], classes: Sequence[str] = ()) -> Objective:
     """A class of its own for each input of a batch (or one for all)."""
 
-    def own(seen: Seen) -> Tensor:
+    def own(seen: SeenPass) -> Tensor:
         scores = seen.scores()
         wide = 2 if scores.shape[1] == 1 and seen.reading.task == "classification" else scores.shape[1]
         for number in numbers:
@@ -318,7 +318,7 @@ def answers(numbers: Sequence[int], classes: Sequence[str] = ()) -> Objective:
             return chosen
         return chosen + scores.log_softmax(1)[:, list(numbers)]
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         values = own(seen)
         return values[:, 0] if len(numbers) == 1 else values.diagonal()
 
@@ -355,7 +355,7 @@ def direction(layer: str, vector: Tensor, cosine: float = 0.0, place: Sequence[i
     way = vector.detach().float()
     way = way / way.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
-    def own(seen: Seen) -> Tensor:
+    def own(seen: SeenPass) -> Tensor:
         values = seen.units(layer)
         if way.shape[-1] != values.shape[1]:
             raise UsageError(f"a direction in {layer} has {values.shape[1]} numbers, got {way.shape[-1]}")
@@ -366,7 +366,7 @@ def direction(layer: str, vector: Tensor, cosine: float = 0.0, place: Sequence[i
             along = along * shares.clamp_min(0.1) ** cosine
         return along.flatten(2).mean(2) if along.ndim > 2 else along
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         values = own(seen)
         return values[:, 0] if values.shape[1] == 1 else values.diagonal()
 
@@ -386,7 +386,7 @@ def diversity(layer: str) -> Objective:
     *Source* Olah, Mordvintsev & Schubert 2017, "Feature Visualization", on diversity.
     """
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         values = seen.units(layer).flatten(2) if seen.units(layer).ndim > 2 else seen.units(layer)[:, :, None]
         if len(values) < 2:
             return values.sum((1, 2)) * 0
@@ -397,7 +397,7 @@ def diversity(layer: str) -> Objective:
         mean: Tensor = alike.sum(1) / (len(values) - 1)
         return -mean
 
-    def own(seen: Seen) -> Tensor:
+    def own(seen: SeenPass) -> Tensor:
         # Examples are not unlike each other on purpose, so none is worth anything here.
         return torch.zeros(len(seen.units(layer)), 1, device=seen.units(layer).device)
 
@@ -415,7 +415,7 @@ def match(layer: str, code: Tensor, size: float | None = None) -> Objective:
     own = wanted.float().flatten(1).square().sum(1) if size is None else torch.tensor([size**2])
     share = own.clamp_min(1e-12)
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         got = seen.look[layer]
         if got.shape[1:] != wanted.shape[1:]:
             raise NotApplicable(f"the code has shape {tuple(wanted.shape[1:])}, and {layer} answers {got.shape[1:]}")
@@ -428,7 +428,7 @@ def match(layer: str, code: Tensor, size: float | None = None) -> Objective:
 def each(parts: Sequence[Objective]) -> Objective:
     """An objective of its own for each input of a batch; costs their sum, so use :func:`units` for units."""
 
-    def take(seen: Seen) -> Tensor:
+    def take(seen: SeenPass) -> Tensor:
         return torch.stack([part(seen)[k] for k, part in enumerate(parts)])
 
     keep = tuple(dict.fromkeys(name for part in parts for name in part.keep))

@@ -110,7 +110,7 @@ class Gaussian:
 
 
 @dataclasses.dataclass(frozen=True)
-class Likeness:
+class LikenessToExamples:
     """How much the examples vary from pixel to pixel and about their mean colour, in colours made independent.
 
     *Meaning* planes are counted in deviations of the examples' independent colours, u = unmixing (planes − mean); a
@@ -122,7 +122,7 @@ class Likeness:
     variation: float
 
     @classmethod
-    def of(cls, planes: Tensor) -> Likeness:
+    def of(cls, planes: Tensor) -> LikenessToExamples:
         """Measure it on pictures (n, channels, height, width)."""
         pixels = planes.detach().double().transpose(0, 1).flatten(1)
         mean = pixels.mean(1)

@@ -19,7 +19,7 @@ from ..method import Looking
 from .canvases import Canvas, Frame
 
 
-class _Enough(BaseException):
+class _EmbeddingFound(BaseException):
     """The embedding is found; not an Exception, so that the model's own error handling lets it through."""
 
 
@@ -39,7 +39,7 @@ class _Finder:
         if turned.shape != self.tokens.shape or not torch.equal(turned.long(), self.tokens.long()):
             return NotImplemented
         self.table = table.detach()
-        raise _Enough
+        raise _EmbeddingFound
 
 
 def _read(
@@ -63,7 +63,7 @@ def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> Tensor:
     *Raises* NotApplicable where it reads them from none.
     """
     found = _Finder(tokens)
-    with look.opened() as capture, OpMode().replace(found), contextlib.suppress(_Enough):
+    with look.opened() as capture, OpMode().replace(found), contextlib.suppress(_EmbeddingFound):
         capture(x)
     if found.table is None:
         kind = "complex numbers" if tokens.is_complex() else "whole numbers that no embedding reads"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class AddLayer(Command):
+class AddLayerCommand(Command):
     """Add a layer after another while it trains; it starts as the identity, so that no answer changes.
 
     *Meaning* as wide as what it follows: a convolution of 3 places where that gives maps, a dense layer else, with a ReLU where

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class AddUnits(Command):
+class AddUnitsCommand(Command):
     """Add units to a layer while it trains: neurons, filters, hidden cells, or whole heads where their width is free.
 
     *Meaning* whatever hangs on them follows: the next layers, norms, the layers that a residual sum joins, tied weights. All

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..lineage import Line
 
 
-class Branch(Command):
+class BranchCommand(Command):
     """Train on from a checkpoint beside this run, with another learning rate, while this one goes on or has ended.
 
     *Meaning* the new run stands bit by bit where the checkpoint stood. A demo is started at once. A script's own line is started

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Checkpoint(Command):
+class CheckpointCommand(Command):
     """Keep all that is needed to train on from this step, so that the training can go back to it or branch off from it.
 
     *Meaning* weights and buffers, optimizers, schedulers, the generators of Python, NumPy, PyTorch and its devices, what

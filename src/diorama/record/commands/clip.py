@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from ..acts import Setting, Settings
+from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..factors import Clip as Limits
 
 
-class Clip(Command):
+class ClipCommand(Command):
     """Clip the gradients at each step of the optimizer, from now on; without a number they are no longer clipped.
 
     *Meaning* ``value`` bounds each number, then ``norm`` the length of all gradients that one optimizer holds, after whatever the loop
@@ -38,7 +38,7 @@ class Clip(Command):
         old = training.factors.clip
         new = None if self.norm is None and self.value is None else Limits(self.norm, self.value)
         training.set_clip(new)
-        undo = Settings([Setting("clip", partial(training.set_clip), old, new)])
+        undo = SettingsReversal([Setting("clip", partial(training.set_clip), old, new)])
         return Applied(_shown(old), _shown(new), f"gradients: {_shown(old)} → {_shown(new)}", undo)
 
 

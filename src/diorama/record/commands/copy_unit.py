@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ..acts import Weights
+from ..acts import WeightsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class CopyUnit(Command):
+class CopyUnitCommand(Command):
     """Make a unit the copy of another one: the same weights and bias.
 
     *Meaning* what comes in is copied, with running statistics of a norm, and so is what the optimizer remembers of it; by which weights
@@ -44,4 +44,4 @@ class CopyUnit(Command):
             raise UsageError(f"{other.name} is the same as {one.name} already")
         new = other.norm()
         text = f"copied {one.name} to {other.name} (its weights' length {old:.4g} → {new:.4g}){other.told()}"
-        return Applied(f"{old:.6g}", f"{new:.6g}", text, Weights(differences))
+        return Applied(f"{old:.6g}", f"{new:.6g}", text, WeightsReversal(differences))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Drop(OfExamples):
+class DropCommand(OfExamples):
     """Leave examples out of the training from now on: where one would come, another that is kept takes its place.
 
     *Meaning* the length of an epoch and the sizes of its batches stay; which example comes instead follows from a seed. It wants the data

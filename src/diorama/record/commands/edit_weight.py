@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.selection import as_key
-from ..acts import Weights
+from ..acts import WeightsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class EditWeight(Command):
+class EditWeightCommand(Command):
     """Set or scale a weight, a kernel, a filter or a bias by hand.
 
     *Meaning* the key names numbers of a layer's main weight or of a parameter: ``weight:conv1/3,0`` is the kernel by which filter 3 reads
@@ -35,7 +35,7 @@ class EditWeight(Command):
         """Edit them."""
         from ...model.edits import parameter_name
         from ...model.unwrap import local, named_modules
-        from ...training.differences import Place, changed
+        from ...training.differences import TensorPlace, changed
         from ...training.unit_weights import tied
 
         if (self.value is None) == (self.scale is None):
@@ -44,7 +44,7 @@ class EditWeight(Command):
         if subject.spread:
             raise NotApplicable(f"no process has all weights, which are spread by {subject.spread}: none can be changed")
         key = as_key("weight", self.key)
-        place = Place(parameter_name(key.name, named_modules(subject.model), subject.model))
+        place = TensorPlace(parameter_name(key.name, named_modules(subject.model), subject.model))
         found = place.find(subject)
         if found is None or key.place:
             raise UsageError(f"a weight looks like weight:conv1/3,0, got {self.key!r}")
@@ -64,7 +64,7 @@ class EditWeight(Command):
             raise UsageError(f"{self.key} is {old} already, so nothing would change")
         new = _shown(tensor[key.index])
         text = f"edited {str(key).removeprefix('weight:')}: {old} → {new}{tied(subject, [place.name])}"
-        return Applied(old, new, text, Weights(differences))
+        return Applied(old, new, text, WeightsReversal(differences))
 
 
 def _shown(numbers: Tensor) -> str:

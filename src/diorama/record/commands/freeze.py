@@ -6,14 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from ..acts import Setting, Settings
+from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Freeze(Command):
+class FreezeCommand(Command):
     """Keep a layer, with all that is in it, from learning until it is thawed.
 
     *Meaning* after each step of the optimizer the layer's weights, what the optimizer remembers of them and the running
@@ -29,5 +29,5 @@ class Freeze(Command):
         """Freeze it."""
         count = training.subject.frozen.freeze(self.layer)
         training.tell_frozen()
-        undo = Settings([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), False, True)])
+        undo = SettingsReversal([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), False, True)])
         return Applied("learns", "frozen", f"froze {self.layer} ({count:,} weights)", undo)

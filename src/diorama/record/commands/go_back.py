@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class GoBack(Command):
+class GoBackCommand(Command):
     """Let the training stand where it stood after an earlier step, and go on from there in a run of its own.
 
     *Meaning* nothing is rewritten: this run ends here, and a child run beside it (``run.children``) goes on from the

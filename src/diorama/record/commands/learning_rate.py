@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ..acts import Setting, Settings
+from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class LearningRate(Command):
+class LearningRateCommand(Command):
     """Multiply the learning rate, now and for the rest of the training, whatever a scheduler sets.
 
     *Meaning* the factor is applied around each optimizer step and taken back after it, so no scheduler ever sees it;
@@ -44,7 +44,7 @@ class LearningRate(Command):
         wanted = [self._factor(group.scheduled * bent) for group in groups]
         old = _shown([training.factors.rate(group) for group in groups])
         numbers = range(len(groups)) if self.group is None else [self.group]
-        undo = Settings(
+        undo = SettingsReversal(
             Setting(("factor", number), partial(training.set_factor, number), group.factor, factor)
             for number, group, factor in zip(numbers, groups, wanted, strict=True)
         )
@@ -65,7 +65,7 @@ class LearningRate(Command):
         factor = self._factor(rates[0])
         training.set_layer(layer, FACTOR, factor)
         old, new = (_shown([rate * times for rate in rates]) for times in (1.0 if before is None else before, factor))
-        undo = Settings([Setting((FACTOR, layer), partial(training.set_layer, layer, FACTOR), before, factor)])
+        undo = SettingsReversal([Setting((FACTOR, layer), partial(training.set_layer, layer, FACTOR), before, factor)])
         return Applied(old, new, f"learning rate of {layer} {old} → {new}", undo)
 
     def _factor(self, rate: float) -> float:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import knob
-from ..acts import Setting, Settings
+from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class OptimizerValue(Command):
+class OptimizerValueCommand(Command):
     """Set one of the optimizer's other values, such as momentum or weight decay.
 
     *Meaning* pairs are set one by one: ``betas.0``, ``betas.1``. The learning rate has its own command, which
@@ -47,12 +47,12 @@ class OptimizerValue(Command):
         if self.layer is not None:
             before = training.factors.layers.get(self.layer, {}).get(self.setting)
             training.set_layer(self.layer, self.setting, self.value)
-            undo = Settings(
+            undo = SettingsReversal(
                 [Setting((self.setting, self.layer), partial(training.set_layer, self.layer, self.setting), before, self.value)]
             )
             return self._applied(f"{self.setting} of {self.layer}", old if before is None else before, undo)
         numbers = range(len(groups)) if self.group is None else [self.group]
-        undo = Settings(
+        undo = SettingsReversal(
             Setting(
                 (self.setting, number), partial(training.set_value, number, self.setting), group.values()[self.setting], self.value
             )
@@ -63,5 +63,5 @@ class OptimizerValue(Command):
         training.tell_optimizer()
         return self._applied(self.setting, old, undo)
 
-    def _applied(self, what: str, old: float, undo: Settings) -> Applied:
+    def _applied(self, what: str, old: float, undo: SettingsReversal) -> Applied:
         return Applied(f"{old:.6g}", f"{self.value:.6g}", f"{what} {old:.6g} → {self.value:.6g}", undo)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Pause(Command):
+class PauseCommand(Command):
     """Let the training wait before its next step until someone resumes it."""
 
     family = "loop"

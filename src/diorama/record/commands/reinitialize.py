@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ..acts import Weights
+from ..acts import WeightsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Reinitialize(Command):
+class ReinitializeCommand(Command):
     """Give a unit the weights of a new start, so that it can learn something else.
 
     *Meaning* its own weights and bias are drawn as its kind of layer draws them (``reset_parameters`` of the module) from a generator of
@@ -49,4 +49,4 @@ class Reinitialize(Command):
             raise UsageError(f"{unit.name} has these very weights already; another seed draws others")
         new = unit.norm()
         text = f"reinitialized {unit.name} (its weights' length {old:.4g} → {new:.4g}){unit.told()}"
-        return Applied(f"{old:.6g}", f"{new:.6g}", text, Weights(differences))
+        return Applied(f"{old:.6g}", f"{new:.6g}", text, WeightsReversal(differences))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Relabel(OfExamples):
+class RelabelCommand(OfExamples):
     """Train examples with another label from now on.
 
     *Meaning* the label keeps its type: a class index, a number, or the place of the 1 among zeros. The data set itself is not written to,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class RemoveLayer(Command):
+class RemoveLayerCommand(Command):
     """Remove a layer, or a block, that gives what it gets its own shape: what followed it then reads what it read.
 
     *Meaning* no other weight, name or moment changes; the answers do, unless it was the identity.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class RemoveUnits(Command):
+class RemoveUnitsCommand(Command):
     """Remove units of a layer while it trains, with all that hangs on them.
 
     *Meaning* the network then answers as if nothing read these units any more: of dead units nothing changes. All other

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Restore(OfExamples):
+class RestoreCommand(OfExamples):
     """Give examples back their own label and weight; all that were changed where none is named."""
 
     def apply(self, training: Controls) -> Applied:

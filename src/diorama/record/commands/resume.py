@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Resume(Command):
+class ResumeCommand(Command):
     """Let a paused training go on."""
 
     family = "loop"

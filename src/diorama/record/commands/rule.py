@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...core import registry
 from ...core.errors import UsageError
 from ...core.knobs import build, knob, knobs_of
-from ..acts import Setting, Settings
+from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WHENS = ("not_finite", "signal", "not_fallen", "dead_units")
 
 
-class Rule(Command):
+class RuleCommand(Command):
     """Set ahead what is to be done: another command, sent by the training itself when a signal says so.
 
     *Meaning* it is judged from what the training has just read, after each step that reads it, and acts at most once in ``steps``.
@@ -69,7 +69,7 @@ class Rule(Command):
         made = SetRule(rules.number(), self.when, signal, self.layer, self.steps, self.above, self.below, self.do, values)
         rules.put(made, True)
         training.tell_rules()
-        undo = Settings([Setting(("rule", made.number), partial(training.put_rule, made), False, True)])
+        undo = SettingsReversal([Setting(("rule", made.number), partial(training.put_rule, made), False, True)])
         return Applied("", str(made.number), f"rule {made.number}: {made.told}", undo)
 
     def _check(self, wants_unit: bool) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.selection import without_call
-from ..acts import Weights
+from ..acts import WeightsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class ScaleLayer(Command):
+class ScaleLayerCommand(Command):
     """Multiply a layer's weights and biases by a factor.
 
     *Meaning* what a convolution, dense layer, embedding or norm answers is multiplied by it too; of a block all weights in it are, and of a
@@ -30,11 +30,11 @@ class ScaleLayer(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Scale it."""
-        from ...training.differences import Place, changed
+        from ...training.differences import TensorPlace, changed
         from ...training.unit_weights import layer_parameters, tied
 
         subject = training.subject
-        places = [Place(name) for name in layer_parameters(subject, self.layer)]
+        places = [TensorPlace(name) for name in layer_parameters(subject, self.layer)]
         if self.factor == 1:
             raise UsageError("factor=1 would change nothing")
 
@@ -58,4 +58,4 @@ class ScaleLayer(Command):
         differences = changed(subject, places, act)
         inverse = (lambda: times(1 / self.factor)) if self.factor else None
         text = f"scaled {without_call(self.layer)} by {self.factor:g} (its weights' length {old:.4g} → {new:.4g})"
-        return Applied(f"{old:.6g}", f"{new:.6g}", text + tied(subject, [p.name for p in places]), Weights(differences, inverse))
+        return Applied(f"{old:.6g}", f"{new:.6g}", text + tied(subject, [p.name for p in places]), WeightsReversal(differences, inverse))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, numbers_listed
-from ..acts import Setting, Settings
+from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..factors import Bend
 
 
-class Schedule(Command):
+class ScheduleCommand(Command):
     """Bend the learning rate's schedule from here on: multiply it by a factor that follows straight lines between points.
 
     *Meaning* ``steps=[0, 100], factors=[1, 0.1]`` lets the factor fall from 1 at the next step to 0.1 a hundred steps later, and stay there. It
@@ -44,7 +44,7 @@ class Schedule(Command):
         old = training.factors.bend
         new = Bend(training.number, tuple(steps), tuple(factors)) if steps else None
         training.set_bend(new)
-        undo = Settings([Setting("schedule", partial(training.set_bend), old, new)])
+        undo = SettingsReversal([Setting("schedule", partial(training.set_bend), old, new)])
         return Applied(_shown(old), _shown(new), f"schedule: {_shown(old)} → {_shown(new)}", undo)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Snapshot(Command):
+class SnapshotCommand(Command):
     """Keep the weights of this step for good, with a checkpoint of all that is needed to train on."""
 
     family = "time"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class StepOn(Command):
+class StepCommand(Command):
     """Let the training do a few steps and then wait."""
 
     family = "loop"

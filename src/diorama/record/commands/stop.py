@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Stop(Command):
+class StopCommand(Command):
     """End the training; what was recorded stays.
 
     *Meaning* ``recorder.stopped`` turns true and ``recorder.step()`` raises Stopped, which the ``with

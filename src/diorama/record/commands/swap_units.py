@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ..acts import Weights
+from ..acts import WeightsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class SwapUnits(Command):
+class SwapUnitsCommand(Command):
     """Let two units change places: each gets the weights and bias of the other.
 
     *Meaning* what comes in is swapped, with running statistics of a norm, and so is what the optimizer remembers of it; later layers read
@@ -44,4 +44,4 @@ class SwapUnits(Command):
         if not differences:
             raise UsageError(f"{one.name} and {other.name} are the same, so nothing would change")
         text = f"swapped {one.name} and {other.name}{one.told() or other.told()}"
-        return Applied(f"{one.name}, {other.name}", f"{other.name}, {one.name}", text, Weights(differences, act))
+        return Applied(f"{one.name}, {other.name}", f"{other.name}, {one.name}", text, WeightsReversal(differences, act))

@@ -6,14 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from ..acts import Setting, Settings
+from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Thaw(Command):
+class ThawCommand(Command):
     """Let a frozen layer learn again: it goes on as if the steps while it was frozen had not been."""
 
     family = "optimizer"
@@ -23,5 +23,5 @@ class Thaw(Command):
         """Thaw it."""
         training.subject.frozen.thaw(self.layer)
         training.tell_frozen()
-        undo = Settings([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), True, False)])
+        undo = SettingsReversal([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), True, False)])
         return Applied("frozen", "learns", f"thawed {self.layer}", undo)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..lineage import Line
 
 
-class Twin(Command):
+class TwinCommand(Command):
     """Train the run that was left alone beside this one: from the checkpoint before an act, without it.
 
     *Meaning* seeds and batches are the same, so whatever differs between the two runs comes from the act and from those

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Undo(Command):
+class UndoCommand(Command):
     """Take an act back: the newest command that is still in force, or any by its number.
 
     *Meaning* until the weights that it changed have learnt on, they and the optimizer's memory of them become bit by bit what they

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ..acts import Setting, Settings
+from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Unrule(Command):
+class UnruleCommand(Command):
     """End a rule that was set ahead."""
 
     family = "rules"
@@ -27,5 +27,5 @@ class Unrule(Command):
             raise UsageError(f"no rule {self.rule} is in force; there are: {', '.join(map(str, known)) or 'none'}")
         rule = known[self.rule]
         training.put_rule(rule, False)
-        undo = Settings([Setting(("rule", rule.number), partial(training.put_rule, rule), True, False)])
+        undo = SettingsReversal([Setting(("rule", rule.number), partial(training.put_rule, rule), True, False)])
         return Applied("in force", "ended", f"ended rule {rule.number} ({rule.told})", undo)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Weigh(OfExamples):
+class WeighCommand(OfExamples):
     """Let examples come more or less often: a weight of 3 is three times the odds of being drawn, one of 0.2 a fifth.
 
     *Meaning* odds are beside an unchanged example, which has 1, where the sampler asks for all alike; of another sampler they multiply

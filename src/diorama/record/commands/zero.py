@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from ..acts import Weights
+from ..acts import WeightsReversal
 from . import Applied, Command
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class Zero(Command):
+class ZeroCommand(Command):
     """Set a unit's own weights and bias to zero, so that it answers nothing.
 
     *Meaning* what comes in is zeroed: a filter, a row, a column of an embedding, scale and shift of a norm, the rows of all gates. What
@@ -42,4 +42,4 @@ class Zero(Command):
 
         differences = changed(training.subject, [place for place, _ in unit.weights()], act)
         text = f"zeroed {unit.name} (its weights' length was {old:.4g}){unit.told()}"
-        return Applied(f"{old:.6g}", "0", text, Weights(differences))
+        return Applied(f"{old:.6g}", "0", text, WeightsReversal(differences))

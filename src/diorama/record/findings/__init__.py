@@ -14,7 +14,7 @@ from ...core.selection import layer_key, without_call
 
 if TYPE_CHECKING:
     from ..packing import Floats, Steps
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Finding(Plugin):
     """Base of all findings: a pure function of a run's record."""
 
     @abstractmethod
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """Everything of this kind that the record shows; nothing when all is well."""
 
 
@@ -52,12 +52,12 @@ ALARM = 0.5
 """From this severity on a finding is an alarm: something is wrong, not only worth knowing."""
 
 
-def series(run: Reader, name: str) -> tuple[Steps, Floats]:
+def series(run: RunReader, name: str) -> tuple[Steps, Floats]:
     """A series, empty where the run has none of that name."""
     return run.series(name) if name in run.series_names else (np.zeros(0, np.int64), np.zeros(0))
 
 
-def last(run: Reader, name: str, count: int) -> Floats:
+def last(run: RunReader, name: str, count: int) -> Floats:
     """The last numbers of a series."""
     return series(run, name)[1][-count:]
 
@@ -70,7 +70,7 @@ class Judged(NamedTuple):
     told: str = ""
 
 
-def judged(run: Reader) -> Judged:
+def judged(run: RunReader) -> Judged:
     """Whether a training has learnt already, by the probe set or by the labels of its batches.
 
     *Meaning* a loss below half of what one answer for all would have, or an accuracy that stands far above that of the most
@@ -91,7 +91,7 @@ def judged(run: Reader) -> Judged:
     return Judged(None)
 
 
-class Table(NamedTuple):
+class SeriesTable(NamedTuple):
     """Several series that were read at the same steps."""
 
     steps: Steps
@@ -100,7 +100,7 @@ class Table(NamedTuple):
     """A row a step, a column a name."""
 
 
-def learning(run: Reader, front: str, back: str) -> Table | None:
+def learning(run: RunReader, front: str, back: str) -> SeriesTable | None:
     """A number of all weights that are meant to learn, at the steps at which each of them was read; biases, what is frozen on
     purpose and what no optimizer holds are left out."""
     known, aside = matrices(run), resting(run)
@@ -115,10 +115,10 @@ def learning(run: Reader, front: str, back: str) -> Table | None:
     found = [each for each in found if len(each[1]) == most]  # one that came later, or is read no more, is not compared
     steps = found[0][1]
     found = [each for each in found if np.array_equal(each[1], steps)]
-    return Table(steps, [name for name, _, _ in found], np.stack([values for _, _, values in found], 1))
+    return SeriesTable(steps, [name for name, _, _ in found], np.stack([values for _, _, values in found], 1))
 
 
-def resting(run: Reader) -> set[str]:
+def resting(run: RunReader) -> set[str]:
     """The parameters that are not meant to learn, or that nobody makes learn."""
     held = run.meta.get("held") or {}
     frozen = run.frozen()
@@ -128,7 +128,7 @@ def resting(run: Reader) -> set[str]:
     }
 
 
-def series_between(run: Reader, front: str, back: str) -> Iterator[tuple[str, Steps, Floats]]:
+def series_between(run: RunReader, front: str, back: str) -> Iterator[tuple[str, Steps, Floats]]:
     """Series whose names stand between two texts: what stands there, steps and values."""
     for name in run.series_names:
         if name.startswith(front) and name.endswith(back) and len(name) > len(front) + len(back):
@@ -137,7 +137,7 @@ def series_between(run: Reader, front: str, back: str) -> Iterator[tuple[str, St
                 yield name[len(front) : len(name) - len(back)], steps, values
 
 
-def layers_between(run: Reader, front: str, back: str) -> Iterator[tuple[str, Steps, Floats]]:
+def layers_between(run: RunReader, front: str, back: str) -> Iterator[tuple[str, Steps, Floats]]:
     """The same for layers, each under a name that views know: of a layer that older runs counted anew in each forward
     pass, only the first call."""
     known = {layer["name"] for layer in run.meta.get("layers", ())}
@@ -152,7 +152,7 @@ def since(steps: Steps, bad: np.ndarray) -> int:
     return int(steps[good[-1] + 1]) if len(good) else int(steps[0])
 
 
-def matrices(run: Reader) -> dict[str, int]:
+def matrices(run: RunReader) -> dict[str, int]:
     """Sizes of the parameters that have two axes or more: weights, not biases."""
     return {name: int(np.prod(shape)) for name, shape, _ in run.meta.get("parameters", ()) if len(shape) > 1}
 

@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, last, series
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class ConfusedClasses(Finding):
@@ -22,7 +22,7 @@ class ConfusedClasses(Finding):
     share: float = knob(0.5, "The share of a class that is answered as the other one.", low=0.1, high=1.0)
     readings: int = knob(12, "How many readings in a row.", low=3)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding, for the worst pair."""
         steps, share = series(run, "batch/confused")
         one, other = series(run, "batch/confused/from")[1], series(run, "batch/confused/as")[1]

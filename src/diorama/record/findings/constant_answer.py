@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, last, series, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class ConstantAnswer(Finding):
@@ -23,7 +23,7 @@ class ConstantAnswer(Finding):
     share: float = knob(0.98, "The share of one answer from which on it is told.", low=0.5, high=1.0)
     readings: int = knob(10, "How many readings in a row.", low=2)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         steps, answers = series(run, "batch/answers")
         labels = last(run, "batch/labels", self.readings)
@@ -42,7 +42,7 @@ class ConstantAnswer(Finding):
             "Look for dead or saturated layers and for inputs that are all alike; lower the rate, or begin anew.", "confusion",
         )]
 
-    def _number(self, run: Reader) -> list[Found]:
+    def _number(self, run: RunReader) -> list[Found]:
         spread = (run.meta.get("probe") or {}).get("spread")
         steps, within = series(run, "batch/within")
         if not spread or len(within) < self.readings or not within[-self.readings :].max() < 0.02 * spread:

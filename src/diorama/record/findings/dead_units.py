@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 _ALMOST_ALL = 0.9
@@ -36,7 +36,7 @@ class DeadUnits(Finding):
     growth: float = knob(0.05, "By which share of the units it must have grown to be an alarm.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for each layer in which the units die first."""
         order = {layer["name"]: layer.get("order", 0) for layer in run.meta.get("layers", ())}
         plain = {layer.get("name") for layer in run.meta.get("layers", ()) if not _rectified(layer)}

@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, layer_of, matrices, named, series_between, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class ExplodingUpdates(Finding):
@@ -23,7 +23,7 @@ class ExplodingUpdates(Finding):
     ratio: float = knob(0.1, "The ratio of the norms of update and weights from which on it is told.", low=0.0, log=True)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all weights that are concerned."""
         weights = matrices(run)
         bad: list[tuple[float, str, int]] = []

@@ -8,7 +8,7 @@ from ...core.selection import layer_key
 from . import Finding, Found, layer_of, named
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class FrozenLayer(Finding):
@@ -17,7 +17,7 @@ class FrozenLayer(Finding):
     *Meaning* nothing is wrong; it is told so that a layer that does not move is not wondered about.
     """
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One calm line for all of them."""
         held = run.meta.get("held") or {}
         still = list(dict.fromkeys(layer_of(str(name)) for name in held.get("still", ())))

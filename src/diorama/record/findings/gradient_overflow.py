@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, series
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class GradientOverflow(Finding):
@@ -22,7 +22,7 @@ class GradientOverflow(Finding):
 
     least: float = knob(1.0, "The scale below which it is told.", low=0.0, log=True)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         steps, scale = series(run, "loss_scale")
         if len(scale) < 2 or not scale[-1] < self.least:
@@ -39,7 +39,7 @@ class GradientOverflow(Finding):
         )]
 
 
-def _place(run: Reader) -> str:
+def _place(run: RunReader) -> str:
     fact = run.meta.get("gradient_overflow")
     if not isinstance(fact, dict):
         return ""

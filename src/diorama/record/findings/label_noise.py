@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, series
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 _AS_SURE = 0.76
 """A wrong answer is so sure beside a right one where being wrong has little to do with doubt."""
@@ -28,7 +28,7 @@ class LabelNoise(Finding):
     order: float = knob(0.72, "Below which chance that a right answer is surer than a wrong one.", low=0.5, high=1.0)
     window: int = knob(10, "Readings that are pooled.", low=2)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding, at the first readings that show it."""
         steps, count = series(run, "batch/count")
         places = {int(step): k for k, step in enumerate(steps)}

@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, judged, learning, series
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class LearningRateTooHigh(Finding):
@@ -22,7 +22,7 @@ class LearningRateTooHigh(Finding):
     ratio: float = knob(0.02, "The median ratio of update to weights from which on it is told.", low=0.0, log=True)
     steps: int = knob(50, "Steps that a run must have for this to be told.", low=10)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         table = learning(run, "updates/", "/ratio")
         steps, loss = series(run, "loss")

@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, judged, learning, series
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 _PART = 0.3
 """A loss that has fallen by this part is no loss that stands."""
@@ -27,7 +27,7 @@ class LearningRateTooLow(Finding):
     ratio: float = knob(3e-5, "The median ratio of update to weights below which it is told.", low=0.0, log=True)
     steps: int = knob(150, "Steps that a run must have for this to be told.", low=10)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         table = learning(run, "updates/", "/ratio")
         steps, loss = series(run, "loss")
@@ -53,7 +53,7 @@ class LearningRateTooLow(Finding):
             f"Try a rate about {min(1000, max(10, 10 ** round(np.log10(1e-3 / max(usual, 1e-9))))):,} times higher.", "curves",
         )]
 
-    def _highest(self, run: Reader, at: np.ndarray) -> np.ndarray | None:
+    def _highest(self, run: RunReader, at: np.ndarray) -> np.ndarray | None:
         """Which readings were taken near the highest rate; None while the rate still rises."""
         steps, rate = series(run, "learning_rate")
         if not len(steps):

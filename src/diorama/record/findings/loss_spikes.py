@@ -11,7 +11,7 @@ from ...core.selection import number_key
 from . import Finding, Found, series
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class LossSpikes(Finding):
@@ -23,7 +23,7 @@ class LossSpikes(Finding):
 
     part: float = knob(0.5, "The part of all that was learned by which the loss must rise.", low=0.05, high=1.0)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding, at the first jump."""
         steps, loss = series(run, "loss")
         width = max(10, len(loss) // 200)

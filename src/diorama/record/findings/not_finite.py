@@ -11,7 +11,7 @@ from ...core.selection import as_key, layer_key, number_key
 from . import Finding, Found, layer_of, named, series_between
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class NotFinite(Finding):
@@ -21,7 +21,7 @@ class NotFinite(Finding):
     earlier snapshot, with a lower learning rate or with gradients clipped.
     """
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all of them, at the step where the first appeared."""
         seen: list[tuple[int, str, str]] = []
         for name in run.series_names:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from . import Finding, Found, layer_of, named
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class NotInOptimizer(Finding):
@@ -17,7 +17,7 @@ class NotInOptimizer(Finding):
     the command ``freeze``) is not meant. It needs ``watch(optimizer=)``.
     """
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all of them."""
         held = run.meta.get("held") or {}
         outside = [str(name) for name in held.get("outside", ())]

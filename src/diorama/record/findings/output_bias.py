@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, series, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class OutputBias(Finding):
@@ -23,7 +23,7 @@ class OutputBias(Finding):
     ratio: float = knob(8.0, "How many times more the scores must differ between classes.", low=1.0)
     readings: int = knob(10, "How many readings in a row.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         steps, between = series(run, "batch/between")
         others, within = series(run, "batch/within")

@@ -11,7 +11,7 @@ from ...core.selection import number_key
 from . import Finding, Found
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 _PART = 0.02
@@ -28,7 +28,7 @@ class Overfitting(Finding):
     rise: float = knob(0.1, "By which part of its lowest value the probe loss must have risen.", low=0.0, high=100.0)
     readings: int = knob(3, "How many readings after the lowest one.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding, at the step of the lowest probe loss."""
         names = run.series_names
         if "probe/loss" not in names or "loss" not in names:

@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, last, series
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class ProbeUnlikeTraining(Finding):
@@ -25,12 +25,12 @@ class ProbeUnlikeTraining(Finding):
     balance: float = knob(0.4, "How far the classes' shares must lie apart: the share that would have to change class.", low=0.0, high=1.0)
     readings: int = knob(3, "Readings that are compared at least.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for the inputs and one for the classes."""
         like: dict[str, Any] = run.meta.get("probe") or {}
         return [*self._inputs(run, like.get("inputs")), *self._classes(run, like)]
 
-    def _inputs(self, run: Reader, probe: Any) -> list[Found]:
+    def _inputs(self, run: RunReader, probe: Any) -> list[Found]:
         passes = last(run, "batch/passes", 10)
         names = ("batch/low", "batch/high", "batch/mean", "batch/std")
         seen = [last(run, name, 200) for name in names]
@@ -53,7 +53,7 @@ class ProbeUnlikeTraining(Finding):
             "Prepare the probe set as the training's examples are prepared.", "examples",
         )]
 
-    def _classes(self, run: Reader, like: dict[str, Any]) -> list[Found]:
+    def _classes(self, run: RunReader, like: dict[str, Any]) -> list[Found]:
         steps, apart = series(run, "batch/balance")
         seen = float(series(run, "batch/count")[1].sum())
         classes = len(like.get("balance") or ())

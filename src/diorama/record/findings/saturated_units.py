@@ -9,7 +9,7 @@ from ...core.selection import layer_key
 from . import Finding, Found, layers_between, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class SaturatedUnits(Finding):
@@ -22,7 +22,7 @@ class SaturatedUnits(Finding):
     share: float = knob(0.5, "The share of activations from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for each layer."""
         found = []
         # The last layer's answers are meant to come to an end: a sure classifier's do.

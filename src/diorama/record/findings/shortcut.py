@@ -8,7 +8,7 @@ from ...core.knobs import knob
 from . import Finding, Found, series, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class Shortcut(Finding):
@@ -22,7 +22,7 @@ class Shortcut(Finding):
     apart: float = knob(3.0, "How many standard deviations must lie between the class and all others.", low=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding, for the place that tells most."""
         steps, apart = series(run, "batch/place")
         place, one = series(run, "batch/place/at")[1], series(run, "batch/place/class")[1]

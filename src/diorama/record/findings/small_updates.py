@@ -11,7 +11,7 @@ from ..ranges import UPDATE_RATIO_BESIDE
 from . import Finding, Found, layer_of, learning, named, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class SmallUpdates(Finding):
@@ -23,7 +23,7 @@ class SmallUpdates(Finding):
 
     readings: int = knob(5, "How many readings in a row.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all weights that are concerned."""
         table = learning(run, "updates/", "/ratio")
         if table is None or len(table.names) < 3 or len(table.steps) < self.readings:

@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, judged
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class StalledLearning(Finding):
@@ -23,7 +23,7 @@ class StalledLearning(Finding):
     steps: int = knob(200, "Steps that a run must have for this to be told.", low=10)
     gain: float = knob(0.05, "The part of the first loss by which it should have fallen.", low=0.0, high=1.0)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         if "loss" not in run.series_names:
             return []

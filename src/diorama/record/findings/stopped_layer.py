@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, layer_of, learning, named, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 _NOTHING = 1e-9
 """Next to the other layers' updates this is none."""
@@ -25,7 +25,7 @@ class StoppedLayer(Finding):
 
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all layers that stand still."""
         table = learning(run, "updates/", "/norm")
         if table is None or len(table.names) < 2 or len(table.steps) < self.readings:

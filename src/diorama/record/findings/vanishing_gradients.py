@@ -10,7 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, layer_of, matrices, named, series_between, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class VanishingGradients(Finding):
@@ -23,7 +23,7 @@ class VanishingGradients(Finding):
     ratio: float = knob(1e-4, "How small an element's gradient must be beside the largest layer's.", low=0, log=True)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all layers that are concerned."""
         sizes, each = matrices(run), {}
         for name, steps, values in series_between(run, "gradients/", "/norm"):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class Activations(Signal):
+class ActivationsSignal(Signal):
     """How each layer answers the batch that is trained on: the distribution with its mean and standard deviation, and the
     shares of dead and of saturated units.
 

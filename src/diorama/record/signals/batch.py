@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class Batch(Signal):
+class BatchSignal(Signal):
     """What a batch of the training asked, what the model answered and how often it was right.
 
     *Meaning* labels are read from the gradient at the scores, where the loss is a cross-entropy. ``batch/order`` is the

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class Gradients(Signal):
+class GradientsSignal(Signal):
     """The distribution and the Euclidean norm of every parameter's gradient, as the optimizer used it.
 
     *Meaning* norms that fall from the last layer to the first by orders of magnitude vanish on their way; norms in the

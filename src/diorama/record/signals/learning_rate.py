@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class LearningRate(Signal):
+class LearningRateSignal(Signal):
     """The learning rate in force at every step, with the factor that a command put on it.
 
     *Meaning* further parameter groups are ``learning_rate/1`` and so on.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class LossScale(Signal):
+class LossScaleSignal(Signal):
     """The factor by which a gradient scaler multiplies the loss, where ``watch(state=[scaler])`` was given one.
 
     *Meaning* it is halved each time a gradient overflows, and that step of the optimizer is left out; it grows again after

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class Metrics(Signal):
+class MetricsSignal(Signal):
     """What the loop passes to step(): the loss and any other numbers, at every step.
 
     *Units* the loop's own.

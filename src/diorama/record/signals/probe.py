@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class Probe(Signal):
+class ProbeSignal(Signal):
     """Loss, accuracy, activations, and how each example stands on the probe set, looked at in eval mode between two steps.
 
     *Meaning* the probe set is the same at every step, so a change is the model's; a loss that rises here while it

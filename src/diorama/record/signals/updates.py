@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class Updates(Signal):
+class UpdatesSignal(Signal):
     """What each step really changed: the distribution, the norm, the ratio of the norm to that of the weights, and the
     share of the weights that moved at all.
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import Values
 
 
-class Weights(Signal):
+class WeightsSignal(Signal):
     """The distribution and the Euclidean norm of every parameter.
 
     *Meaning* a norm that grows without end says that the training diverges or lacks weight decay; one that never

@@ -26,7 +26,7 @@ STARTS: tuple[Start, ...] = ("identity", "residual")
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A residual block that starts as the identity: its second layer is zero."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
@@ -37,6 +37,9 @@ class Block(nn.Module):
         """What it gets, and what it adds to that."""
         added: Tensor = self.second(self.rectifier(self.first(x)))
         return x + added
+
+
+Block = ResidualBlock  # its name in models that were stored before
 
 
 @dataclasses.dataclass(eq=False)
@@ -52,7 +55,7 @@ class _Memory:
 
 
 @dataclasses.dataclass(eq=False)
-class Changed:
+class ChangedLayer:
     """A layer that came or went, with all that is needed to take it back."""
 
     model: nn.Module
@@ -92,7 +95,7 @@ def add_layer(
     axes: Mapping[str, int] | None = None,
     seed: int = 0,
     state: Sequence[Any] = (),
-) -> Changed:
+) -> ChangedLayer:
     """Add a layer after another, which starts as the identity, so that no answer changes.
 
     *Meaning* as wide as what it follows: a convolution of 3 places where that gives maps, a dense layer else; followed by a ReLU where
@@ -122,12 +125,12 @@ def add_layer(
     count = sum(p.numel() for p in made.parameters())
     kind = {"identity": "layer", "residual": "residual block"}[how]
     text = f"added the {kind} {name} after {after} ({count:,} weights), which starts as the identity"
-    return Changed(plain, name, made, after, True, memories, 0, text)
+    return ChangedLayer(plain, name, made, after, True, memories, 0, text)
 
 
 def remove_layer(
     model: nn.Module, x: Nested, layer: str, *, optimizers: Sequence[Any] = (), state: Sequence[Any] = ()
-) -> Changed:
+) -> ChangedLayer:
     """Remove a layer, or a block, that gives what it gets its own shape: what followed it then reads what it read.
 
     *Meaning* no other weight changes; the answers do. The names of all other layers stay.
@@ -157,7 +160,7 @@ def remove_layer(
     _forget(memories)
     size = sum(p.numel() * p.element_size() for p in module.parameters())
     count = sum(p.numel() for p in module.parameters())
-    return Changed(plain, layer, module, "", False, memories, 3 * size, f"removed {layer} ({count:,} weights)", children, followed)
+    return ChangedLayer(plain, layer, module, "", False, memories, 3 * size, f"removed {layer} ({count:,} weights)", children, followed)
 
 
 # In and out.
@@ -268,7 +271,7 @@ def _made(given: Tensor, axis: int, how: Start, seed: int, after: str) -> nn.Mod
         if how == "residual":
             for parameter in second.parameters():
                 parameter.zero_()
-            return Block(first, second)
+            return ResidualBlock(first, second)
         weight, bias = first.get_parameter("weight"), first.get_parameter("bias")
         bias.zero_()
         (nn.init.eye_ if weight.ndim == 2 else nn.init.dirac_)(weight)

@@ -25,14 +25,14 @@ _WAKE = 1e-7
 """A bias that lets a slope through where it is 0 at 0, as PyTorch's ReLU has it."""
 
 
-class Taught(NamedTuple):
+class TaughtExamples(NamedTuple):
     """Examples with a loss: from what the model answers to them, one number."""
 
     x: Nested
     loss: Callable[[object], Tensor]
 
 
-def steepest(model: nn.Module, change: Arrangement, taught: Taught, seed: int) -> dict[str, Tensor]:
+def steepest(model: nn.Module, change: Arrangement, taught: TaughtExamples, seed: int) -> dict[str, Tensor]:
     """All tensors that change, with incoming weights of zero and the outgoing ones of the largest gradient.
 
     *Meaning* the gradient of a new unit's incoming weights is linear in its outgoing ones; these are the leading
@@ -74,7 +74,7 @@ def _silence(model: nn.Module, values: dict[str, Tensor], change: Arrangement, w
 class _Outgoing:
     """The outgoing weights of new units as rows of one matrix, and the map from them to gradients."""
 
-    def __init__(self, model: nn.Module, change: Arrangement, taught: Taught) -> None:
+    def __init__(self, model: nn.Module, change: Arrangement, taught: TaughtExamples) -> None:
         self.model, self.change, self.taught = model, change, taught
         owned = dict(model.named_parameters())
         self.readers = self._uses(owned, "reads")

@@ -18,7 +18,7 @@ from ...model.unwrap import named_modules
 from .arrangement import NEW, Arrangement, grown, moved, without
 from .graft import Graft
 from .ready import ready
-from .slopes import Taught, steepest
+from .slopes import TaughtExamples, steepest
 from .starts import HOWS, How, divided, started, tensors_of
 from .trial import answers, copied, tried
 from .widths import Split, Widths, follow
@@ -29,7 +29,7 @@ MOST = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
+class ChangedUnits:
     """What was done, and all that is needed to take it back."""
 
     graft: Graft
@@ -59,8 +59,8 @@ def add_units(
     seed: int = 0,
     state: Sequence[Any] = (),
     held: Mapping[str, str] | None = None,
-    taught: Taught | None = None,
-) -> Done:
+    taught: TaughtExamples | None = None,
+) -> ChangedUnits:
     """Add units to a layer, and to whatever hangs on them.
 
     *Meaning* weights, moments and half accumulated gradients of what was there stay bit by bit (but for the outgoing
@@ -99,7 +99,7 @@ def add_units(
     graft.put(begun)
     new = np.flatnonzero(change.layers[layer] == NEW)
     halved = tuple(int(np.flatnonzero(along == unit)[0]) for unit in parents)
-    return Done(graft, layer, tuple(new.tolist()), len(along), len(change.layers[layer]), halved)
+    return ChangedUnits(graft, layer, tuple(new.tolist()), len(along), len(change.layers[layer]), halved)
 
 
 def remove_units(
@@ -111,7 +111,7 @@ def remove_units(
     optimizers: Sequence[Any] = (),
     axes: Mapping[str, int] | None = None,
     state: Sequence[Any] = (),
-) -> Done:
+) -> ChangedUnits:
     """Remove units of a layer, and whatever hangs on them.
 
     *Meaning* the model then answers as if nothing read these units any more; all else stays bit by bit.
@@ -141,7 +141,7 @@ def remove_units(
     graft.put(values(change)(plain))
     size = len(widths.places(change.layer))
     gone = np.setdiff1d(np.arange(size), change.layers[change.layer])
-    return Done(graft, change.layer, tuple(gone.tolist()), size, len(change.layers[change.layer]))
+    return ChangedUnits(graft, change.layer, tuple(gone.tolist()), size, len(change.layers[change.layer]))
 
 
 def _found(
@@ -219,7 +219,7 @@ def _numbers(units: Iterable[int]) -> tuple[int, ...]:
     return tuple(int(unit) for unit in found)
 
 
-def told(done: Done, what: str) -> str:
+def told(done: ChangedUnits, what: str) -> str:
     """What was done, in a sentence for the log."""
     elsewhere = [name for name in done.change.elsewhere if name in named_modules(done.graft.model)]
     units = "unit" if len(done.units) == 1 else "units"

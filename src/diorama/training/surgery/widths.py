@@ -42,7 +42,7 @@ class Along(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Use:
+class UnitAxis:
     """An axis of a weight or buffer along which units lie."""
 
     name: str
@@ -398,10 +398,10 @@ class Widths(Recurrence, Tracks):
         more = f" and {len(can) - most} more" if len(can) > most else ""
         return ", ".join(map(repr, can[:most])) + more if can else "no layer of this model"
 
-    def found(self) -> list[Use]:
+    def found(self) -> list[UnitAxis]:
         """Every axis of every weight and buffer along which units lie."""
         return [
-            Use(name, axis, self.along(units), self._role(set(units.tolist()))) for (name, axis), units in self.uses.items()
+            UnitAxis(name, axis, self.along(units), self._role(set(units.tolist()))) for (name, axis), units in self.uses.items()
         ]
 
     def _role(self, units: set[int]) -> Role:

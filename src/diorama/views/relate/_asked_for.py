@@ -23,7 +23,7 @@ from .. import crops
 from ..crops import box_of
 from ..unit._made import shown as decoded
 from ..unit._made import staged
-from ..units import Shown
+from ..units import ShownLayer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Pictures:
     said: str
 
 
-def from_examples(scene: Scene, one: Shown, ways: np.ndarray, current: Current) -> Iterator[Progress | Pictures]:
+def from_examples(scene: Scene, one: ShownLayer, ways: np.ndarray, current: Current) -> Iterator[Progress | Pictures]:
     """For each direction (directions, units) the part of another example that goes furthest that way, and no other way."""
     asked = torch.tensor(ways, dtype=torch.float32)
     lengths = asked.norm(dim=1).clamp_min(1e-12)
@@ -82,7 +82,7 @@ def from_examples(scene: Scene, one: Shown, ways: np.ndarray, current: Current) 
     )
 
 
-def formed(scene: Scene, selection: Selection, one: Shown, ways: np.ndarray, steps: int, seed: int) -> Iterator[Progress | Pictures]:
+def formed(scene: Scene, selection: Selection, one: ShownLayer, ways: np.ndarray, steps: int, seed: int) -> Iterator[Progress | Pictures]:
     """For each direction a picture that forms from noise until the layer, in the middle of its map, goes that way."""
     stage = staged(scene, selection, seed)
     source, middle = one.source, MiddlePlace.of(scene, one.layer)
@@ -106,7 +106,7 @@ def formed(scene: Scene, selection: Selection, one: Shown, ways: np.ndarray, ste
     )
 
 
-def _measured(scene: Scene, one: Shown, x: object, asked: Tensor, place: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _measured(scene: Scene, one: ShownLayer, x: object, asked: Tensor, place: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The cosine with each direction, and the length along it as a multiple of the direction's own, at a place."""
     raw = scene.look(x, [one.source.name])[1][one.source.name]  # type: ignore[arg-type]
     values = objectives.at_place(one.values(by_unit(one.source, raw).cpu()), 2, place).nan_to_num(0, 0, 0)

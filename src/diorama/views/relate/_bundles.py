@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...core.saying import percent
-from ._columns import Cluster, Column
+from ._columns import Cluster, MapColumn
 
 MOST = 12
 """So many bundles between two columns, the strongest."""
@@ -32,7 +32,7 @@ class Bundle:
     open: bool
 
 
-def bundled(columns: Sequence[Column], pairs: Sequence[Mapping[str, Any]], threshold: float, opened: Collection[str]) -> list[Bundle]:
+def bundled(columns: Sequence[MapColumn], pairs: Sequence[Mapping[str, Any]], threshold: float, opened: Collection[str]) -> list[Bundle]:
     """The bundles between all neighbours; what is still hands nothing on.
 
     Those that carry less than a part of what the strongest between the same columns does are left out, and so are in each the weak
@@ -56,7 +56,7 @@ def _inside(cluster: Cluster, count: int) -> np.ndarray:
 
 
 def _blocks(
-    number: int, pair: Mapping[str, Any], strengths: np.ndarray, before: Column, after: Column, threshold: float, opened: Collection[str]
+    number: int, pair: Mapping[str, Any], strengths: np.ndarray, before: MapColumn, after: MapColumn, threshold: float, opened: Collection[str]
 ) -> list[Bundle]:
     made = []
     befores, afters = ([one for one in column.clusters if not one.still] for column in (before, after))
@@ -100,7 +100,7 @@ def _strong(links: Sequence[tuple[str, float]], threshold: float) -> list[tuple[
     return [(one, value) for one, value in links if value and abs(value) >= threshold * most]
 
 
-def _direct(number: int, strengths: np.ndarray, before: Column, after: Column, threshold: float) -> list[Bundle]:
+def _direct(number: int, strengths: np.ndarray, before: MapColumn, after: MapColumn, threshold: float) -> list[Bundle]:
     sums = [
         (source.id, target.id, float(strengths[np.ix_(_inside(target, len(strengths)), _inside(source, strengths.shape[1]))].sum()))
         for source in before.clusters for target in after.clusters if not source.still and not target.still

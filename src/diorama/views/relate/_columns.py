@@ -42,7 +42,7 @@ class Cluster:
 
 
 @dataclasses.dataclass
-class Column:
+class MapColumn:
     """A layer's clusters, in order of the classes that they serve."""
 
     layer: str
@@ -55,7 +55,7 @@ class Column:
     open: bool
 
 
-def columned(found: Mapping[str, Any], opened: Collection[str], recurrent: Collection[str]) -> list[Column]:
+def columned(found: Mapping[str, Any], opened: Collection[str], recurrent: Collection[str]) -> list[MapColumn]:
     """All layers as columns, from the value of the derivation ``clusters``."""
     by_class = found["by"] != "example"
     chosen = _chosen(found, by_class)
@@ -74,7 +74,7 @@ def columned(found: Mapping[str, Any], opened: Collection[str], recurrent: Colle
             served, best = _served(scores[members].mean(0), found["columns"]) if by_class and label >= 0 else ("", None)
             clusters.append(Cluster(f"{number}/{label}", members, served, best, label < 0, f"{number}/{label}" in opened))
         clusters.sort(key=lambda one: (one.still, one.best if one.best is not None else 0, -len(one.members)))
-        columns.append(Column(
+        columns.append(MapColumn(
             part["layer"], part["units"], scores[:, chosen], clusters, names, part["layer"] in recurrent, f"own/{number}" in opened,
         ))
     return columns
@@ -118,7 +118,7 @@ def _served(mean: np.ndarray, names: Sequence[str]) -> tuple[str, int | None]:
     return ", ".join(names[k] for k in near), int(order[0])
 
 
-def drawn(columns: Sequence[Column], bundles: Sequence[Any], patches: Mapping[str, np.ndarray] | None) -> Network:
+def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Mapping[str, np.ndarray] | None) -> Network:
     """Boxes in columns, with the bundles between them."""
     heights = [_height(column, patches) for column in columns]
     tallest = max(heights)
@@ -185,7 +185,7 @@ def _put_joints(bundles: Sequence[Any], places: list[tuple[float, float, float, 
             ), x, float(place), JOINT, TALL)
 
 
-def _height(column: Column, patches: Mapping[str, np.ndarray] | None) -> float:
+def _height(column: MapColumn, patches: Mapping[str, np.ndarray] | None) -> float:
     total = 0.0
     for cluster in column.clusters:
         total += _high(cluster, patches) + BETWEEN
@@ -202,7 +202,7 @@ def _high(cluster: Cluster, patches: Mapping[str, np.ndarray] | None) -> float:
     return LABEL + picture + NOTE + 4
 
 
-def _box(column: Column, cluster: Cluster, patches: Mapping[str, np.ndarray] | None) -> Vertex:
+def _box(column: MapColumn, cluster: Cluster, patches: Mapping[str, np.ndarray] | None) -> Vertex:
     count = len(cluster.members)
     pixels: np.ndarray | None = None
     if not cluster.open and not cluster.still:
@@ -215,13 +215,13 @@ def _box(column: Column, cluster: Cluster, patches: Mapping[str, np.ndarray] | N
     )
 
 
-def _unit(column: Column, member: int) -> Vertex:
+def _unit(column: MapColumn, member: int) -> Vertex:
     unit = int(column.units[member])
     return Vertex(
         label=f"unit {unit}", keys=(unit_key(column.layer, unit),), pixels=column.scores[member : member + 1].astype(np.float32),
     )
 
 
-def _limits(columns: Sequence[Column]) -> Limits:
+def _limits(columns: Sequence[MapColumn]) -> Limits:
     """The same at every step."""
     return symmetric(np.concatenate([column.scores.ravel() for column in columns]), SIGMAS, "σ")

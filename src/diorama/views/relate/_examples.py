@@ -25,7 +25,7 @@ DISTINCT = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class ShownExamples:
     """What stands at each point, whatever its place."""
 
     values: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Shown:
     note: str = ""
 
     @classmethod
-    def of(cls, scene: Scene, colour: str, column: str | None) -> Shown:
+    def of(cls, scene: Scene, colour: str, column: str | None) -> ShownExamples:
         """The live examples in a colour of their own, of a column, or as the network answers them."""
         count = len(scene.live)
         values, limits, classes, said, note = _coloured(scene, colour, column)

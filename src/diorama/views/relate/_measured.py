@@ -21,7 +21,7 @@ DOUBTFUL = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class MeasuredMap:
     """What was measured of a map: checks, which points are pale, and how much of the neighbours stayed over time."""
 
     checks: tuple[Check, ...] = ()
@@ -30,18 +30,18 @@ class Measured:
     sentence: str = ""
 
 
-def measured(derived: Derived) -> Measured:
+def measured(derived: Derived) -> MeasuredMap:
     """The numbers of a map, remembered as long as the scene."""
-    kept: Measured = derived.scene.once(f"measured/{derived.key}", lambda: _measured(derived))
+    kept: MeasuredMap = derived.scene.once(f"measured/{derived.key}", lambda: _measured(derived))
     return kept
 
 
-def _measured(derived: Derived) -> Measured:
+def _measured(derived: Derived) -> MeasuredMap:
     points = np.asarray(derived.value, np.float64)
     rows = derived.derivation.rows(derived.scene)  # type: ignore[attr-defined]
     near = min(NEAR, (len(points) - 1) // 2)
     if near < 1 or not (np.ptp(points, axis=0) > 0).any():
-        return Measured()
+        return MeasuredMap()
     trusted, continued = trustworthiness(rows, points, near), continuity(rows, points, near)
     there, here = nearest(rows, near), nearest(points, near)
     recall, chance = shared(there, here), near / (len(points) - 1)
@@ -78,7 +78,7 @@ def _measured(derived: Derived) -> Measured:
             sentence="Of how many neighbours an example keeps in the layer from snapshot to snapshot with how far its point moves: −1 where "
             "points move only where the network did, 0 where one has nothing to do with the other.",
         ),)
-    return Measured(checks, doubtful if doubtful.any() else None, _over_time(derived, there, here, near), sentence)
+    return MeasuredMap(checks, doubtful if doubtful.any() else None, _over_time(derived, there, here, near), sentence)
 
 
 def temporal(derived: Derived, near: int = NEAR) -> float | None:

@@ -10,13 +10,13 @@ from ...core.errors import NotApplicable
 from ...derive.scanning import seen
 from ...scene import Scene
 from ..crops import GREY, chosen, smaller
-from ._columns import Column
+from ._columns import MapColumn
 
 SIDE = 26
 """Pixels of one patch at most."""
 
 
-def patches(scene: Scene, columns: Sequence[Column]) -> dict[str, np.ndarray]:
+def patches(scene: Scene, columns: Sequence[MapColumn]) -> dict[str, np.ndarray]:
     """For each cluster up to nine of its units, each by the part of an example that drives it most, in a square."""
     found: dict[str, np.ndarray] = {}
     for column in columns:

@@ -18,11 +18,11 @@ from ...derive.columns import columns
 from ...scene import Scene, wiring
 from ..view import View
 from ._bundles import Bundle, bundled
-from ._columns import Column, columned, drawn
+from ._columns import MapColumn, columned, drawn
 from ._patches import patches
 
 
-class Clusters(View):
+class ClustersView(View):
     """Every layer's units as clusters that serve the same classes, and the connections between them in bundles.
 
     *Meaning* a box is a cluster: a row a unit, a column a class, blue where the unit answers to the class more than to the
@@ -70,7 +70,7 @@ class Clusters(View):
         found = scene.derive("clusters", **told).value
         opened = [text for text in self.open.split(",") if text]
         recurrent = {part["layer"]: own for part in found["layers"] if (own := wiring.own(scene, scene.layers[part["layer"]])) is not None}
-        shown: list[Column] = columned(found, opened, set(recurrent))
+        shown: list[MapColumn] = columned(found, opened, set(recurrent))
         bundles = bundled(shown, pairs, self.threshold, opened)
         pictured = self.show == "patches" and isinstance(scene.kind, Image)
         if pictured:
@@ -85,7 +85,7 @@ class Clusters(View):
             note=self._note(scene, found, pairs),
         )
 
-    def _caption(self, found: dict[str, Any], shown: list[Column], pictured: bool) -> str:
+    def _caption(self, found: dict[str, Any], shown: list[MapColumn], pictured: bool) -> str:
         what = {"class": "the classes", "range": "tenths of the true value", "example": "the examples"}[found["by"]]
         count = sum(len(part["units"]) for part in found["layers"])
         clusters = sum(not cluster.still for column in shown for cluster in column.clusters)
@@ -143,7 +143,7 @@ def _weights(bundle: Bundle, pairs: list[dict[str, Any]]) -> Heatmap:
     )
 
 
-def _own(column: Column, own: np.ndarray) -> Heatmap:
+def _own(column: MapColumn, own: np.ndarray) -> Heatmap:
     """How the cells of a recurrent layer feed one another a step later, cluster by cluster."""
     order = column.units[np.concatenate([cluster.members for cluster in column.clusters])]
     values = own[np.ix_(order, order)]

@@ -29,7 +29,7 @@ LARGEST, SMALLEST = 12.0, 2.0
 BOX, GAP = 112.0, 130.0
 
 
-class Communities(View):
+class CommunitiesView(View):
     """Units of all layers in regions that fire together; an input lights them layer by layer; a region is silenced to see its worth.
 
     *Meaning* a dot is a unit, in the colour of its region, as large as the current input drives it above the examples' mean; ``pulse``

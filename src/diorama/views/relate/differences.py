@@ -23,7 +23,7 @@ HALF = 0.5
 """A layer whose weights carry so much of the difference is said to hold it."""
 
 
-class Differences(View):
+class DifferencesView(View):
     """Where two networks differ: on which examples, of which classes, and in which layer.
 
     *Meaning* each bar is how far this network's answers move when one layer has the other's weights, the last one how far

@@ -18,7 +18,7 @@ from ...derive.columns import columns
 from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
-from ..units import Shown, main_layers, responses, shown
+from ..units import ShownLayer, main_layers, responses, shown
 from ..view import View
 from ._columns import standard
 
@@ -27,7 +27,7 @@ SNAPSHOTS = 16
 LAYERS = 24
 
 
-class Matrix(View):
+class MatrixView(View):
     """Units × examples, units × steps, or layers × layers, put into an order that shows their structure.
 
     *Meaning* each row is a unit, blue where it answers more than its own mean and orange where less; rows that are alike stand side by
@@ -73,7 +73,7 @@ class Matrix(View):
         else:
             yield from self._training(scene, selection, one)
 
-    def _layer(self, scene: Scene, selection: Selection) -> Shown:
+    def _layer(self, scene: Scene, selection: Selection) -> ShownLayer:
         name = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer" and scene.layers.has(key.name)), None)
         if name is not None:
             return shown(scene, scene.layers[name])
@@ -84,7 +84,7 @@ class Matrix(View):
             raise NotApplicable("no layer answers once for each example, so there are no units to show; choose of=layers or an op with layer=")
         return layers[(len(layers) - 1) // 2]
 
-    def _examples(self, scene: Scene, selection: Selection, one: Shown) -> Picture:
+    def _examples(self, scene: Scene, selection: Selection, one: ShownLayer) -> Picture:
         found = responses(scene, [one])[one.name].mean.double().numpy()[: self.examples].T
         rows, units = self._chosen(found)
         classes = classes_of(scene)
@@ -102,7 +102,7 @@ class Matrix(View):
         keys = tuple(number_key("example", int(k)) for k in places)
         return self._drawn(scene, selection, one, rows[turn][:, places], units[turn], caption, labels, keys, "examples")
 
-    def _steps(self, scene: Scene, selection: Selection, one: Shown) -> Picture:
+    def _steps(self, scene: Scene, selection: Selection, one: ShownLayer) -> Picture:
         current = scene.current(selection)
         values = one.values(scene.activations([one.source.name], current.x)[one.source.name])[0]
         if not one.layer.sequence or values.ndim != 2:
@@ -122,7 +122,7 @@ class Matrix(View):
         )
         return self._drawn(scene, selection, one, rows[turn], units[turn], caption, names, keys, "steps")
 
-    def _training(self, scene: Scene, selection: Selection, one: Shown) -> Iterator[Picture | Progress]:
+    def _training(self, scene: Scene, selection: Selection, one: ShownLayer) -> Iterator[Picture | Progress]:
         if len(scene.steps) < 2:
             raise NotApplicable("there is only one moment of this model; open a run with several snapshots, or choose of=examples")
         steps = [scene.steps[k] for k in sorted({round(k) for k in np.linspace(0, len(scene.steps) - 1, SNAPSHOTS)})]
@@ -157,7 +157,7 @@ class Matrix(View):
         return scores[units], units
 
     def _drawn(
-        self, scene: Scene, selection: Selection, one: Shown, rows: np.ndarray, units: np.ndarray, caption: str, labels: tuple[str, ...],
+        self, scene: Scene, selection: Selection, one: ShownLayer, rows: np.ndarray, units: np.ndarray, caption: str, labels: tuple[str, ...],
         keys: tuple[str, ...], title: str,
     ) -> Picture:
         clear = clusters(rows).silhouette

@@ -20,7 +20,7 @@ MIXED = 0.1
 """From this share of neighbours of the other class on, two classes are said to be mixed."""
 
 
-class Mixing(View):
+class MixingView(View):
     """The pairs of classes that lie among one another, layer by layer, and the layer at which they start to.
 
     *Meaning* of an example's nearest of both classes, the share of the other class: 0 where the two lie apart, 0.5 where they are

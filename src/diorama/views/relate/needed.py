@@ -21,7 +21,7 @@ CHEAP = 0.01
 """Answers of which no more than this share change, or a loss that rises by no more than this share, cost nothing."""
 
 
-class Needed(View):
+class NeededView(View):
     """What it costs to leave out each layer and each block, and to let it say the same to all: the cheapest is not needed.
 
     *Meaning* left out, a layer hands on what it was given, which works where both are of one shape; held, it answers its mean over the

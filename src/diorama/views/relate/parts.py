@@ -18,7 +18,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from ...scene.sets import named
 from .. import crops, inputs
-from ..units import Shown, main_layers, shown
+from ..units import ShownLayer, main_layers, shown
 from ..view import View
 from ._asked_for import Pictures, formed, from_examples
 
@@ -31,10 +31,10 @@ LAYERS = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class _Held:
+class _HeldExamples:
     """One layer with what it holds of the input, on a grid that is no finer than can be shown."""
 
-    one: Shown
+    one: ShownLayer
     value: dict[str, Any]
     grid: np.ndarray
     """(units, rows, columns): mean answers."""
@@ -47,7 +47,7 @@ class _Held:
         return self.one.name
 
 
-class Parts(View):
+class PartsView(View):
     """The input as a layer holds it: at each place the picture that its units ask for, and the same in few groups of units.
 
     *Meaning* at each place of the layer's map, the units answer in some proportion; what is shown there is a picture that drives
@@ -122,7 +122,7 @@ class Parts(View):
                 marks.append(self._groups(current, part, found))
         yield self._picture(scene, selection, current, held, grid, marks, final=True)
 
-    def _chosen(self, scene: Scene, selection: Selection) -> Shown:
+    def _chosen(self, scene: Scene, selection: Selection) -> ShownLayer:
         name = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer" and scene.layers.has(key.name)), None)
         if name is not None and (self.layer or unmapped(scene, scene.layers[name]) is None):
             if (reason := unmapped(scene, scene.layers[name])) is not None:
@@ -130,13 +130,13 @@ class Parts(View):
             return shown(scene, scene.layers[name])
         return next((one for one in reversed(_mapped(scene)) if _places(one) > 1), _mapped(scene)[-1])
 
-    def _beside(self, scene: Scene, chosen: Shown) -> list[Shown]:
+    def _beside(self, scene: Scene, chosen: ShownLayer) -> list[ShownLayer]:
         """Other layers, spread over the network."""
         others = [one for one in _mapped(scene) if one.name != chosen.name]
         count = min(self.layers - 1, len(others))
         return [others[k] for k in sorted({round(k) for k in np.linspace(0, len(others) - 1, count)})] if count > 0 else []
 
-    def _held(self, scene: Scene, current: Current, one: Shown, answer: int | None) -> Iterator[_Held]:
+    def _held(self, scene: Scene, current: Current, one: ShownLayer, answer: int | None) -> Iterator[_HeldExamples]:
         if current.index is None:
             stages = decomposed(scene, current.x, one.name, answer, self.groups)
         else:
@@ -145,17 +145,17 @@ class Parts(View):
             values, attribution = stage.value["values"], stage.value["attribution"]
             grid = _binned(values, self.places, mean=True)
             flat = _binned(attribution.sum(0)[None], self.places, mean=False)[0] if attribution.size else np.zeros((0, 0))
-            yield _Held(one, stage.value, np.nan_to_num(grid, nan=0.0, posinf=0.0, neginf=0.0), flat)
+            yield _HeldExamples(one, stage.value, np.nan_to_num(grid, nan=0.0, posinf=0.0, neginf=0.0), flat)
 
     def _asked_for(
-        self, scene: Scene, selection: Selection, one: Shown, ways: np.ndarray, current: Current
+        self, scene: Scene, selection: Selection, one: ShownLayer, ways: np.ndarray, current: Current
     ) -> Iterator[Progress | Pictures]:
         if self.made == "examples":
             yield from from_examples(scene, one, ways, current)
         else:
             yield from formed(scene, selection, one, ways, self.steps, self.seed)
 
-    def _grid(self, scene: Scene, current: Current, held: _Held, grid: Pictures) -> Group:
+    def _grid(self, scene: Scene, current: Current, held: _HeldExamples, grid: Pictures) -> Group:
         """The input, and beside it one picture a place."""
         rows, columns = held.grid.shape[1:]
         by = held.attribution if self._attributed(held) else np.linalg.norm(held.grid, axis=0)
@@ -182,7 +182,7 @@ class Parts(View):
         )
         return Group(children=(inputs.drawn(scene, current, 150), mosaic), direction="row")
 
-    def _groups(self, current: Current, part: _Held, found: Pictures) -> Tiles:
+    def _groups(self, current: Current, part: _HeldExamples, found: Pictures) -> Tiles:
         """Of each group where it lies on the input, and the picture that its units ask for."""
         value = part.value
         share = value["weights"].sum((1, 2)) * value["groups"].sum(1)
@@ -205,11 +205,11 @@ class Parts(View):
             caption="Where a group lies, and what its units ask for.",
         )
 
-    def _attributed(self, held: _Held) -> bool:
+    def _attributed(self, held: _HeldExamples) -> bool:
         return self.sized == "attribution" and held.attribution.size > 0
 
     def _picture(
-        self, scene: Scene, selection: Selection, current: Current, held: _Held, grid: Pictures, marks: list[Node], *, final: bool
+        self, scene: Scene, selection: Selection, current: Current, held: _HeldExamples, grid: Pictures, marks: list[Node], *, final: bool
     ) -> Picture:
         value = held.value
         rows, columns = held.grid.shape[1:]
@@ -253,12 +253,12 @@ class Parts(View):
         )
 
 
-def _mapped(scene: Scene) -> list[Shown]:
+def _mapped(scene: Scene) -> list[ShownLayer]:
     """The main layers with flat maps."""
     return [one for one in main_layers(scene) if unmapped(scene, one.layer) is None]
 
 
-def _places(one: Shown) -> int:
+def _places(one: ShownLayer) -> int:
     return int(np.prod(one.layer.shape)) // max(one.layer.units, 1)
 
 

@@ -22,7 +22,7 @@ from ...scene.directions import default_layer
 from .. import planes
 from ..view import View
 from . import _examples as examples
-from ._measured import Measured, measured
+from ._measured import MeasuredMap, measured
 
 PERPLEXITIES = (5.0, 30.0, 100.0)
 SEEDS = (0, 1, 2)
@@ -37,7 +37,7 @@ class _Map:
     derived: Derived
 
 
-class Projection(View):
+class ProjectionView(View):
     """The examples as points: near each other where a layer, or several together, answer alike.
 
     *Meaning* points are coloured by their true class (without a truth by the answer), and have a dark edge where the network is
@@ -88,7 +88,7 @@ class Projection(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The points as the algorithm places them; then those of the maps that stand beside."""
-        shown = examples.Shown.of(scene, self.colour, self.column)
+        shown = examples.ShownExamples.of(scene, self.colour, self.column)
         ready: list[tuple[_Map, NDArray[np.float64]]] = []
         maps = self._maps(scene, selection)
         for number, one in enumerate(maps):
@@ -159,7 +159,7 @@ class Projection(View):
     # How they are drawn.
 
     def _picture(
-        self, scene: Scene, selection: Selection, shown: examples.Shown, maps: list[tuple[_Map, NDArray[np.float64]]], *, final: bool
+        self, scene: Scene, selection: Selection, shown: examples.ShownExamples, maps: list[tuple[_Map, NDArray[np.float64]]], *, final: bool
     ) -> Picture:
         told = [measured(one.derived) if final else None for one, _ in maps]
         marks = [self._mark(shown, one, points, one_told, len(maps)) for (one, points), one_told in zip(maps, told, strict=True)]
@@ -180,7 +180,7 @@ class Projection(View):
         )
 
     def _mark(
-        self, shown: examples.Shown, one: _Map, points: NDArray[np.float64], told: Measured | None, count: int
+        self, shown: examples.ShownExamples, one: _Map, points: NDArray[np.float64], told: MeasuredMap | None, count: int
     ) -> Scatter:
         spans = planes.cube(points)
         plane = points.shape[1] == 2
@@ -199,7 +199,7 @@ class Projection(View):
             **shown.told(),
         )
 
-    def _note(self, scene: Scene, shown: examples.Shown) -> str:
+    def _note(self, scene: Scene, shown: examples.ShownExamples) -> str:
         said = [shown.note] if shown.note else []
         known = knobs_of(projections[self.method])
         if self.drawn == "thumbnails" and shown.pictures is None:

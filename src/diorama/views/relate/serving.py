@@ -20,7 +20,7 @@ from ..view import View
 BARS = 12
 
 
-class Serving(View):
+class ServingView(View):
     """The units that a class cannot do without, measured by silencing them one by one.
 
     *Meaning* the bar is how much the class's loss rises when a unit is silenced, the tick what it costs the other classes: a unit

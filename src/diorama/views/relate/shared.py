@@ -24,7 +24,7 @@ CHANCE = 0.05
 MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses"}
 
 
-class Shared(View):
+class SharedView(View):
     """What misread examples have that others of the same classes lack: in the inputs themselves, and in what a layer says of them.
 
     *Meaning* a bar is how well a property tells them apart: 1 where each of them has more of it than any other, −1 less, 0 as by

@@ -23,7 +23,7 @@ SPREAD = 1 / 3
 """Distances from the middle are drawn as their power: units of random weights rest near it."""
 
 
-class Springs(View):
+class SpringsView(View):
     """Every unit where its springs hold it: as strong as the weights, with the answers fixed on a circle.
 
     *Meaning* a positive weight draws a unit to the one it is connected with, a negative one to the opposite side. A unit near an answer

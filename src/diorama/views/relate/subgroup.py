@@ -31,7 +31,7 @@ CLEAR = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class _ExamplePart:
     """A part of the live examples, and what it is compared with."""
 
     inside: NDArray[np.int64]
@@ -41,7 +41,7 @@ class _Part:
     found: bool
 
 
-class Subgroup(View):
+class SubgroupView(View):
     """A part of a class beside the rest of it: their mean pictures, the units and columns that differ most, and who is nearest outside.
 
     *Meaning* draw a loop round a part of a class in the projection, and it is compared with the rest of that class; with nothing
@@ -103,7 +103,7 @@ class Subgroup(View):
             note="" if apart > CLEAR or not part.found else f"No class falls clearly into two in {layer.name}: this is the clearest of them.",
         )
 
-    def _part(self, scene: Scene, selection: Selection, rows: NDArray[np.float64]) -> _Part:
+    def _part(self, scene: Scene, selection: Selection, rows: NDArray[np.float64]) -> _ExamplePart:
         """What was chosen against the rest of the class that most of it belongs to; else the part that is found."""
         everything, classes = np.arange(len(rows)), classes_of(scene)
         groups = np.zeros(len(rows), np.int64) if classes is None or classes.ndim != 1 else classes
@@ -119,16 +119,16 @@ class Subgroup(View):
             rest, whole = np.setdiff1d(everything, chosen), "the examples"
         if len(rest) < 2:
             raise NotApplicable("all examples are chosen, so there is nothing to compare them with; choose a part of them")
-        return _Part(chosen, rest, np.setdiff1d(everything, np.concatenate([chosen, rest])), whole, found=False)
+        return _ExamplePart(chosen, rest, np.setdiff1d(everything, np.concatenate([chosen, rest])), whole, found=False)
 
-    def _nearest(self, rows: NDArray[np.float64], part: _Part) -> NDArray[np.int64]:
+    def _nearest(self, rows: NDArray[np.float64], part: _ExamplePart) -> NDArray[np.int64]:
         """Who else lies nearest to the middle of the part: of another class, where there is one, else of the rest."""
         others = part.outside if len(part.outside) else part.rest
         away = np.linalg.norm(rows[others] - rows[part.inside].mean(0), axis=1)
         found: NDArray[np.int64] = others[np.argsort(away, kind="stable")[: self.count]]
         return found
 
-    def _columns(self, scene: Scene, part: _Part) -> list[Node]:
+    def _columns(self, scene: Scene, part: _ExamplePart) -> list[Node]:
         """Which columns of a table differ most."""
         kind = scene.kind
         if not isinstance(kind, kinds.Table) or not kind.columns:
@@ -139,7 +139,7 @@ class Subgroup(View):
         labels = tuple(kind.columns[k] for k in order)
         return [Bars(title="Columns", values=differences[order], labels=labels, unit="σ", limits=symmetric(differences[order], unit="σ"))]
 
-    def _table(self, scene: Scene, rows: NDArray[np.float64], part: _Part, near: NDArray[np.int64]) -> Table:
+    def _table(self, scene: Scene, rows: NDArray[np.float64], part: _ExamplePart, near: NDArray[np.int64]) -> Table:
         """Typical examples of both parts, and the nearest outside."""
         typical = [members_[np.argsort(np.linalg.norm(rows[members_] - rows[members_].mean(0), axis=1), kind="stable")[: self.count // 2 or 1]]
                    for members_ in (part.inside, part.rest)]
@@ -152,7 +152,7 @@ class Subgroup(View):
         return Table(title="Examples", columns=tuple(columns), row_keys=tuple(number_key("example", int(k)) for k in shown))
 
     def _said(
-        self, scene: Scene, layer: str, part: _Part, order: NDArray[np.int64], units: NDArray[np.float64], near: NDArray[np.int64]
+        self, scene: Scene, layer: str, part: _ExamplePart, order: NDArray[np.int64], units: NDArray[np.float64], near: NDArray[np.int64]
     ) -> str:
         begin = "The part that falls off most clearly" if part.found else "The chosen part"
         said = f"{begin}: {len(part.inside)} of {part.whole} against {len(part.rest)} others."
@@ -164,7 +164,7 @@ class Subgroup(View):
         return said
 
 
-def _found(scene: Scene, rows: NDArray[np.float64], groups: NDArray[np.int64], wanted: list[int], known: bool) -> _Part:
+def _found(scene: Scene, rows: NDArray[np.float64], groups: NDArray[np.int64], wanted: list[int], known: bool) -> _ExamplePart:
     """The smaller part of the class that falls most clearly into two, of the chosen classes or of all."""
     best: tuple[float, int, NDArray[np.int64], NDArray[np.int64]] | None = None
     for number in wanted or [int(k) for k in np.unique(groups) if k >= 0]:
@@ -183,7 +183,7 @@ def _found(scene: Scene, rows: NDArray[np.float64], groups: NDArray[np.int64], w
         best = 0.0, number, inside[: len(inside) // 2], inside[len(inside) // 2 :]
     _, number, part, rest = best
     outside = np.setdiff1d(np.arange(len(rows)), np.concatenate([part, rest]))
-    return _Part(part, rest, outside, f"class {named(scene, number)}" if known else "the examples", found=True)
+    return _ExamplePart(part, rest, outside, f"class {named(scene, number)}" if known else "the examples", found=True)
 
 
 def _differences(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,7 +193,7 @@ def _differences(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArra
     return np.where(spread > 1e-12 * np.maximum(1e-300, np.abs(other.mean(0))), apart / np.where(spread > 0, spread, 1.0), 0.0)
 
 
-def _means(scene: Scene, part: _Part) -> list[Node]:
+def _means(scene: Scene, part: _ExamplePart) -> list[Node]:
     """The mean pictures of both parts, and their difference; none where examples are no pictures of one size."""
     images = [pictured(scene.live, [int(k) for k in which]) for which in (part.inside, part.rest)]
     if images[0] is None or images[1] is None:

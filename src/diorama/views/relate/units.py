@@ -28,7 +28,7 @@ LIT = 0.5
 """Units that answer to what is chosen by so many standard deviations more than on average are lit; others step back."""
 
 
-class Units(View):
+class UnitsView(View):
     """The units as points: near each other where they answer to the same examples, coloured by the class they serve best.
 
     *Meaning* a unit serves best the class to which it answers most above its average; the larger the point, the more. Choose

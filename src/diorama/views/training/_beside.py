@@ -22,7 +22,7 @@ ALIKE = 0.99
 """Layers whose matched units correlate more than this in the mean do the same."""
 
 
-class Beside:
+class OtherNetwork:
     """Another network, looked at with this one's examples."""
 
     def __init__(self, scene: Scene, other: Scene, how: str, places: int, anew: bool) -> None:
@@ -32,8 +32,8 @@ class Beside:
         self.other = other.alone(scene.cancel)
         self.name = f"step {other.step}" if same_run else recorded.label(other.run, [scene.run]) or other.name
         self.value: dict[str, Any] | None = None
-        self.before: _straight.Way | None = None
-        self.after: _straight.Way | None = None
+        self.before: _straight.WeightWay | None = None
+        self.after: _straight.WeightWay | None = None
         self.differ: NDArray[np.bool_] | None = None
         self.answers: Any = None
         self.estimated = False

@@ -38,7 +38,7 @@ class Told:
     note: str = ""
 
 
-class Followed:
+class FollowedExamples:
     """The live examples over a training: the value of the derivation ``margins`` as a view reads it."""
 
     def __init__(self, scene: Scene, value: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ class Followed:
         self.named = self.judged and scene.task == "classification"
 
     @classmethod
-    def of(cls, scene: Scene) -> Iterator[Progress | Followed]:
+    def of(cls, scene: Scene) -> Iterator[Progress | FollowedExamples]:
         """How far it is, and at the end the examples. *Raises* NotApplicable where nothing tells how they were."""
         try:
             derived = scene.derive("margins")

@@ -26,7 +26,7 @@ LOOKED = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class MeasuredModel:
     """What a model answers to its probe set, and how: NaN for what does not apply."""
 
     loss: float = float("nan")
@@ -42,21 +42,21 @@ class Measured:
     """Why it could not be looked into."""
 
 
-def measured(run: Run) -> Measured:
+def measured(run: Run) -> MeasuredModel:
     """Measure the newest snapshot on the run's own probe set, at most its first 512 examples."""
     try:
         with Neutral():
             scene = run.scene()
             if scene.missing is not None:
-                return Measured(why=scene.missing)
+                return MeasuredModel(why=scene.missing)
             return _of(scene)
     except Cancelled:
         raise
     except (DioramaError, RuntimeError, ValueError, IndexError, TypeError) as error:
-        return Measured(why=" ".join(str(error).split()))
+        return MeasuredModel(why=" ".join(str(error).split()))
 
 
-def _of(scene: Scene) -> Measured:
+def _of(scene: Scene) -> MeasuredModel:
     answers = scene.answers()
     known = np.ones(len(scene.live), bool) if answers.known is None else answers.known.numpy()
     loss = _mean(answers.losses, known)
@@ -68,7 +68,7 @@ def _of(scene: Scene) -> Measured:
         if answers.confidence is not None:
             calibration = expected_calibration_error(answers.confidence.double().numpy()[known], right)
         separation = _separation(scene)
-    return Measured(loss, accuracy, calibration, separation, middle(scene), right, scene.live.fingerprint)
+    return MeasuredModel(loss, accuracy, calibration, separation, middle(scene), right, scene.live.fingerprint)
 
 
 def _mean(values: Tensor | None, known: NDArray[np.bool_]) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.errors import DioramaError, NotApplicable
-from ...derive.derivations.similarity import FEWEST, Products, batches, looked
+from ...derive.derivations.similarity import FEWEST, HsicSums, batches, looked
 from ...scene import Scene
 from ..kernels import layers_with_weights
 
@@ -57,7 +57,7 @@ class Moves:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answered:
+class SettledAnswers:
     """What the layers answered to the probe set, by snapshot; NaN where it was not looked at.
 
     ``to_end`` and ``to_next`` (layers, snapshots) are the CKA to the last snapshot and to the one before; ``frozen``
@@ -118,7 +118,7 @@ def moves(scene: Scene, steps: Sequence[int]) -> Moves:
     return Moves(tuple(steps), tuple(groups), distance, moved)
 
 
-def answered(scene: Scene, steps: Sequence[int]) -> Iterator[Answered]:
+def answered(scene: Scene, steps: Sequence[int]) -> Iterator[SettledAnswers]:
     """What layers answered, from the last snapshot backwards, as far as it is known.
 
     *Cost* one pass an example and snapshot.
@@ -156,14 +156,14 @@ def answered(scene: Scene, steps: Sequence[int]) -> Iterator[Answered]:
             alike = same if alike is None else alike & same
             frozen[k] = float(alike.double().mean())
         later = grams
-        yield Answered(names, to_end.copy(), to_next.copy(), frozen.copy() if frozen is not None else None)
+        yield SettledAnswers(names, to_end.copy(), to_next.copy(), frozen.copy() if frozen is not None else None)
 
 
 def _paired(grams: list[Floats], others: list[Floats]) -> Floats:
     """CKA of each layer with itself at another step."""
     found = np.full(grams[0].shape[0], np.nan)
     for layer in range(len(found)):
-        sums = Products()
+        sums = HsicSums()
         for one, other in zip(grams, others, strict=True):
             sums.add(one[layer : layer + 1], other[layer : layer + 1])
         found[layer] = sums.cka()[0, 0]

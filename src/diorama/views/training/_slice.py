@@ -23,7 +23,7 @@ NUMBERS = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
-class Plane:
+class WeightPlane:
     """Two directions from the weights at hand, how far they are followed, and where the training went.
 
     ``path`` (snapshots, 2) holds places on the plane; ``seen`` is the share of the path's squared distances that lies in it.
@@ -74,16 +74,16 @@ def drawn(weights: Mapping[str, Tensor], seed: int, count: int = 2) -> list[Weig
     return found
 
 
-def random(scene: Scene, seed: int, reach: float) -> Plane:
+def random(scene: Scene, seed: int, reach: float) -> WeightPlane:
     """Two random directions; the path of the training mostly stands nearly still in them, as there are so many others."""
     weights = parameters(scene)
     first, second = drawn(weights, seed)
     path, steps, seen = _path(scene, weights, first, second)
     words = f"Both directions are drawn at random (seed {seed}), each kernel as long as the network's own: 1 is as far as the weights are long."
-    return Plane(first, second, ("first random direction", "second random direction"), (-reach, reach, -reach, reach), words, path, steps, seen)
+    return WeightPlane(first, second, ("first random direction", "second random direction"), (-reach, reach, -reach, reach), words, path, steps, seen)
 
 
-def trajectory(scene: Scene) -> Plane:
+def trajectory(scene: Scene) -> WeightPlane:
     """The two directions in which the snapshots of the training lie furthest apart.
 
     *Source* Li et al. 2018, section 7.2: principal components of the differences to the last snapshot.
@@ -114,10 +114,10 @@ def trajectory(scene: Scene) -> Plane:
     share = [float(values[k] / values.sum()) for k in (-1, -2)]
     titles = (f"first direction of the training ({100 * share[0]:.0f} %)", f"second ({100 * share[1]:.0f} %)")
     words = "The directions are those in which the snapshots lie furthest apart; lengths are distances between weights."
-    return Plane(first, second, titles, (-reach[0], reach[0], -reach[1], reach[1]), words, path, steps, seen)
+    return WeightPlane(first, second, titles, (-reach[0], reach[0], -reach[1], reach[1]), words, path, steps, seen)
 
 
-def towards(scene: Scene, other: Mapping[str, Tensor], name: str, seed: int) -> Plane:
+def towards(scene: Scene, other: Mapping[str, Tensor], name: str, seed: int) -> WeightPlane:
     """From here (0) straight to other weights (1), and a random direction across."""
     weights = parameters(scene)
     for key, value in weights.items():
@@ -129,7 +129,7 @@ def towards(scene: Scene, other: Mapping[str, Tensor], name: str, seed: int) -> 
     second = drawn(weights, seed, 1)[0]
     path, steps, seen = _path(scene, weights, first, second)
     words = f"Across, 0 is this network and 1 is {name}; upwards is a random direction (seed {seed})."
-    return Plane(first, second, (f"the way to {name}", "a random direction"), (-0.5, 1.5, -1.0, 1.0), words, path, steps, seen)
+    return WeightPlane(first, second, (f"the way to {name}", "a random direction"), (-0.5, 1.5, -1.0, 1.0), words, path, steps, seen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Slice:
 class Walker:
     """A copy of a network that is put at places of a plane, and asked there."""
 
-    def __init__(self, scene: Scene, plane: Plane, anew: bool) -> None:
+    def __init__(self, scene: Scene, plane: WeightPlane, anew: bool) -> None:
         self.plane, self.check = plane, scene.cancel
         self.begun = {name: value.detach().clone() for name, value in scene.model.state_dict().items() if isinstance(value, Tensor)}
         self.scene = scene.with_weights(self.begun)

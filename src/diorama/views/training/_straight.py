@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class WeightWay:
     """Places between 0 (this network) and 1 (the other), with the mean loss at those that were visited; NaN at the rest."""
 
     places: Floats
@@ -58,7 +58,7 @@ def order(count: int) -> list[int]:
     return found
 
 
-def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool) -> Iterator[Way]:
+def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool) -> Iterator[WeightWay]:
     """The way as it is visited, coarse to fine; at every place batch norm gets statistics of its own where ``anew``.
 
     *Cost* a pass an example and place, two where statistics are estimated.
@@ -75,7 +75,7 @@ def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool) ->
         if anew:
             reestimate(there.model, (x for _, x in there.batches()), scene.cancel)
         losses[k] = mean_loss(there)
-        yield Way(places, losses.copy())
+        yield WeightWay(places, losses.copy())
 
 
 def mean_loss(scene: Scene) -> float:

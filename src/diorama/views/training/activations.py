@@ -15,11 +15,11 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection, unit_key
 from ...scene import Scene
 from .. import inputs, scales
-from ..units import Shown, look, main_layers, maps, off, responses, shown, strength
+from ..units import ShownLayer, look, main_layers, maps, off, responses, shown, strength
 from ..view import View
 
 
-class Activations(View):
+class ActivationsView(View):
     """Every unit's response to one input: a map where the layer keeps places, a cell where it does not.
 
     *Meaning* bright is a strong response; where a layer has no ReLU behind it, blue is positive and orange negative.
@@ -68,7 +68,7 @@ class Activations(View):
         self,
         scene: Scene,
         selection: Selection,
-        layers: Sequence[Shown],
+        layers: Sequence[ShownLayer],
         found: dict[str, Tensor],
         label: str,
         dead: bool,
@@ -88,7 +88,7 @@ class Activations(View):
         body = marks[0] if len(marks) == 1 else Group(children=tuple(marks))
         return self.picture(scene, selection, f"Activations of {label}", body, caption, final=dead, mode=self.mode)
 
-    def _mark(self, scene: Scene, one: Shown, values: Tensor, never: Tensor | None) -> Node:
+    def _mark(self, scene: Scene, one: ShownLayer, values: Tensor, never: Tensor | None) -> Node:
         strong = strength(values)
         order = strong.argsort(descending=True, stable=True) if self.sort == "strongest" else torch.arange(len(values))
         total = len(order)
@@ -116,7 +116,7 @@ class Activations(View):
         )
 
     def _tiles(
-        self, one: Shown, chosen: Tensor, order: Tensor, limits: Limits, keys: tuple[str, ...], caption: str,
+        self, one: ShownLayer, chosen: Tensor, order: Tensor, limits: Limits, keys: tuple[str, ...], caption: str,
         never: Tensor | None,
     ) -> Tiles:
         quiet = off(chosen) if one.rectified else strength(chosen) == 0
@@ -128,7 +128,7 @@ class Activations(View):
             title=one.name, caption=caption, size=64 if self.layer else 44,
         )
 
-    def _names(self, scene: Scene, one: Shown, order: Tensor, never: Tensor | None) -> tuple[str, ...]:
+    def _names(self, scene: Scene, one: ShownLayer, order: Tensor, never: Tensor | None) -> tuple[str, ...]:
         last = one.layer.units == len(scene.classes) and one.layer.order == max(
             layer.order for layer in scene.layers.leaves
         )
@@ -137,7 +137,7 @@ class Activations(View):
         return tuple(names[int(unit)] + (" (dead)" if int(unit) in dead else "") for unit in order)
 
 
-def _size(one: Shown) -> str:
+def _size(one: ShownLayer) -> str:
     return " × ".join(map(str, one.layer.shape))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ON_A_COPY = "Tried on a copy of the weights in sight; the training goes on untouched."
 
 
-class Acts(View):
+class ActsView(View):
     """What was changed in the training, each act with the button that takes it back; and what can be changed of what is selected.
 
     *Meaning* of each act on a selected unit, layer or weight it is told beforehand what the loss on the probe set and the share of right

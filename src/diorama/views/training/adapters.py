@@ -26,7 +26,7 @@ from ..view import View
 Record = Mapping[str, Any]
 
 
-class Adapters(View):
+class AdaptersView(View):
     """A row a layer with an adapter (LoRA and its kin, by peft or by hand): how much it changes, in how many directions, and
     whether it learns; and the answers with and without it.
 

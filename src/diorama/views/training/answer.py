@@ -13,7 +13,7 @@ from .. import answers, inputs
 from ..view import View
 
 
-class Answer(View):
+class AnswerView(View):
     """The input as the network receives it, and its answer: the probability of each class, or its numbers.
 
     *Meaning* a tick marks the truth of an example; a long bar elsewhere is a confident mistake.

@@ -23,7 +23,7 @@ from ..view import View
 BATCH = 4096
 
 
-class Boundary(View):
+class BoundaryView(View):
     """The network's answer for every pair of two inputs: regions of classes, or the predicted number.
 
     *Meaning* strong colour is certainty; the boundary runs where it fades. Points are the examples, in the colour of

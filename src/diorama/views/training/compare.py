@@ -21,9 +21,9 @@ from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs, recorded
 from ..view import View
-from ._beside import Beside, mean
-from .curves import Curves
-from .distributions import Distributions
+from ._beside import OtherNetwork, mean
+from .curves import CurvesView
+from .distributions import DistributionsView
 
 Floats = NDArray[np.float64]
 LAYERS = 40
@@ -32,7 +32,7 @@ DRAWN = 3
 """Of so many others the layers, units and ways are shown; of all of them the answers."""
 
 
-class Compare(View):
+class CompareView(View):
     """What differs between this network and others: curves, answers, layers and units, and the loss on the way between them.
 
     *Meaning* units are matched by the assignment that fits best, not by their numbers: two trainings from different starts learn
@@ -68,7 +68,7 @@ class Compare(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The answers at once, then layers and units, then the way between the two as it is walked."""
-        beside = [Beside(scene, other, self.how, self.places, self.anew) for other in self._others(scene)]
+        beside = [OtherNetwork(scene, other, self.how, self.places, self.anew) for other in self._others(scene)]
         if scene._examples is None:
             yield self._recorded(scene, selection, beside)
             return
@@ -88,7 +88,7 @@ class Compare(View):
                 yield self._drawn(scene, selection, beside, [*head, *_way(beside), *rest], final=False)
         yield self._drawn(scene, selection, beside, [*head, *_way(beside), *rest], final=True)
 
-    def _recorded(self, scene: Scene, selection: Selection, beside: list[Beside]) -> Picture:
+    def _recorded(self, scene: Scene, selection: Selection, beside: list[OtherNetwork]) -> Picture:
         """Without examples there are curves and distributions alone."""
         marks: list[Node] = [*_learning(scene, beside, selection), *_spreads(scene, beside, selection)]
         if not marks:
@@ -104,7 +104,7 @@ class Compare(View):
         first, last = scene.steps[0], scene.steps[-1]
         return (scene.alone(scene.cancel).at(first if scene.step != first else last),)
 
-    def _drawn(self, scene: Scene, selection: Selection, beside: list[Beside], marks: list[Node], final: bool) -> Picture:
+    def _drawn(self, scene: Scene, selection: Selection, beside: list[OtherNetwork], marks: list[Node], final: bool) -> Picture:
         notes = list(dict.fromkeys(note for one in beside for note in one.notes))
         if len(beside) > DRAWN and final:
             notes.append(f"layers, units and ways are shown for the first {DRAWN} of {len(beside)} others")
@@ -115,16 +115,16 @@ class Compare(View):
         )
 
 
-def _learning(scene: Scene, beside: list[Beside], selection: Selection) -> Iterator[Node]:
+def _learning(scene: Scene, beside: list[OtherNetwork], selection: Selection) -> Iterator[Node]:
     """The curves of all runs overlaid."""
     if scene.run is not None and any(not one.same_run for one in beside):
-        yield from _body(build(Curves, {}), scene, selection)
+        yield from _body(build(CurvesView, {}), scene, selection)
 
 
-def _spreads(scene: Scene, beside: list[Beside], selection: Selection) -> Iterator[Node]:
+def _spreads(scene: Scene, beside: list[OtherNetwork], selection: Selection) -> Iterator[Node]:
     """The distributions of all runs overlaid."""
     if scene.run is not None and any(not one.same_run and one.other.run is not None for one in beside):
-        yield from _body(build(Distributions, {"form": "bands"}), scene, selection)
+        yield from _body(build(DistributionsView, {"form": "bands"}), scene, selection)
 
 
 def _body(view: View, scene: Scene, selection: Selection) -> Iterator[Node]:
@@ -139,7 +139,7 @@ def _body(view: View, scene: Scene, selection: Selection) -> Iterator[Node]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Row:
+class _ComparedRow:
     name: str
     step: float
     loss: float
@@ -148,10 +148,10 @@ class _Row:
     differ: float
 
 
-def _numbers(scene: Scene, beside: list[Beside]) -> Node:
+def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
     """A row a network: where it stands and how well it answers these examples."""
 
-    def row(name: str, looked: Scene, answers: Any, differ: NDArray[Any] | None) -> _Row:
+    def row(name: str, looked: Scene, answers: Any, differ: NDArray[Any] | None) -> _ComparedRow:
         loss = right = float("nan")
         if answers is not None:
             known = slice(None) if answers.known is None else answers.known
@@ -159,7 +159,7 @@ def _numbers(scene: Scene, beside: list[Beside]) -> Node:
             right = mean(answers.right[known].double().numpy()) if answers.right is not None else right
         count = sum(p.numel() for p in looked.model.parameters()) if looked.missing is None else float("nan")
         step = float(looked.step) if looked.step is not None else float("nan")
-        return _Row(name, step, loss, right, float(count), float(differ.sum()) if differ is not None else float("nan"))
+        return _ComparedRow(name, step, loss, right, float(count), float(differ.sum()) if differ is not None else float("nan"))
 
     here = f"step {scene.step}" if beside[0].same_run else recorded.label(scene.run, [one.other.run for one in beside]) or scene.name
     rows = [row(f"{here} (here)", scene, scene.answers() if scene.task else None, np.zeros(0))]
@@ -185,7 +185,7 @@ def _told(name: str, values: list[float], form: str) -> Column | None:
     return Column(name=name, kind="text", texts=tuple(texts))
 
 
-def _examples(scene: Scene, beside: list[Beside], limit: int) -> Iterator[Node]:
+def _examples(scene: Scene, beside: list[OtherNetwork], limit: int) -> Iterator[Node]:
     """The examples that are answered differently, the most certain changes first."""
     compared = [one for one in beside if one.differ is not None]
     if not compared or scene.task != "classification":
@@ -221,7 +221,7 @@ def _examples(scene: Scene, beside: list[Beside], limit: int) -> Iterator[Node]:
     )
 
 
-def _layers(beside: list[Beside], limit: int, chosen: Any) -> Iterator[Node]:
+def _layers(beside: list[OtherNetwork], limit: int, chosen: Any) -> Iterator[Node]:
     """How alike each layer answers, and the units that differ most."""
     for one in beside[:DRAWN]:
         if one.value is None or not (ranked := one.ranked()):
@@ -246,7 +246,7 @@ def _layers(beside: list[Beside], limit: int, chosen: Any) -> Iterator[Node]:
 _HOW = {"weights": "", "activations": "matched by what units answer", "index": "not moved"}
 
 
-def _units(one: Beside, limit: int, chosen: Any) -> Iterator[Node]:
+def _units(one: OtherNetwork, limit: int, chosen: Any) -> Iterator[Node]:
     assert one.value is not None
     known = {name for name, _ in one.ranked()}
     names = [name for name in one.value["layers"] if (name in known if chosen is None else name == chosen.layer)] or list(known)
@@ -274,7 +274,7 @@ def _units(one: Beside, limit: int, chosen: Any) -> Iterator[Node]:
     )
 
 
-def _way(beside: list[Beside]) -> Iterator[Node]:
+def _way(beside: list[OtherNetwork]) -> Iterator[Node]:
     """The loss between the networks, as they are and with their units matched."""
     series = []
     for number, one in enumerate(beside[:DRAWN]):

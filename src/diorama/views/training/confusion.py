@@ -27,7 +27,7 @@ FEW = 12
 Floats = NDArray[np.float64]
 
 
-class Confusion(View):
+class ConfusionView(View):
     """How often each class is answered with each class: rows are the truth, columns the network's answer.
 
     *Meaning* the diagonal is what is answered rightly; a bright cell beside it is a mix-up of two classes. Of several labels

@@ -15,7 +15,7 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, layer_key, number_key, without_call
 from ...scene import Scene
 from ..view import View
-from ._settling import Answered, Moves, answered, moves, sampled, settled
+from ._settling import Moves, SettledAnswers, answered, moves, sampled, settled
 
 Floats = NDArray[np.float64]
 MANY = 40
@@ -27,7 +27,7 @@ _SHOWN = {
 }
 
 
-class Convergence(View):
+class ConvergenceView(View):
     """Which layer settled when: how far its weights, and what it makes of the probe set, still are from the end.
 
     *Meaning* a layer has settled where its distance to its last weights stays below a share of the way from its first to its
@@ -72,7 +72,7 @@ class Convergence(View):
             yield self._picture(scene, selection, found, None, final=True, note="only weights are known here")
             return
         edits = [edit.named() for edit in scene.edits]
-        known: dict[str, Answered] = scene.keep(f"convergence/answered/{steps}/{edits}", dict)
+        known: dict[str, SettledAnswers] = scene.keep(f"convergence/answered/{steps}/{edits}", dict)
         if "all" not in known:
             yield self._picture(scene, selection, found, None, final=False)
             try:
@@ -88,7 +88,7 @@ class Convergence(View):
         yield self._picture(scene, selection, found, known["all"], final=True)
 
     def _picture(
-        self, scene: Scene, selection: Selection, found: Moves, told: Answered | None, final: bool, note: str = ""
+        self, scene: Scene, selection: Selection, found: Moves, told: SettledAnswers | None, final: bool, note: str = ""
     ) -> Picture:
         steps = found.steps
         when = settled(found.share, steps, self.within)
@@ -123,7 +123,7 @@ class Convergence(View):
             row_title="layer", column_title=f"step · {_SHOWN[shown]}",
         )
 
-    def _table(self, found: Moves, when: Sequence[int | None], told: Answered | None, steps: Sequence[int]) -> Table:
+    def _table(self, found: Moves, when: Sequence[int | None], told: SettledAnswers | None, steps: Sequence[int]) -> Table:
         order = _ranked(when, found.share, self.order == "network")
         represented = dict(zip(told.layers, settled(told.to_end, steps, self.alike, below=False), strict=True)) if told is not None else {}
         by_layer: dict[str, int | None] = {}
@@ -151,7 +151,7 @@ class Convergence(View):
         ]
         return Table(columns=tuple(columns), row_keys=tuple(layer_key(name) for name in names))
 
-    def _caption(self, scene: Scene, found: Moves, when: Sequence[int | None], told: Answered | None, final: bool) -> str:
+    def _caption(self, scene: Scene, found: Moves, when: Sequence[int | None], told: SettledAnswers | None, final: bool) -> str:
         moving = [k for k in range(len(when)) if not found.still[k]]
         still = [found.layers[k] for k in range(len(when)) if found.still[k]]
         dated = sorted((step, found.layers[k]) for k in moving if (step := when[k]) is not None)
@@ -176,7 +176,7 @@ class Convergence(View):
             said.append("What layers answer is being looked at, from the end backwards.")
         return " ".join(said)
 
-    def _checks(self, told: Answered | None, final: bool) -> tuple[Check, ...]:
+    def _checks(self, told: SettledAnswers | None, final: bool) -> tuple[Check, ...]:
         if told is None or not final or told.frozen is None or len(told.frozen) < 2 or not np.isfinite(told.frozen[-2]):
             return ()
         return (Check(

@@ -18,7 +18,7 @@ from ...core.selection import Selection
 from ...record.reader import enveloped
 from ...run import Run
 from .. import recorded
-from ..recorded import Floats, Recorded, Steps
+from ..recorded import Floats, RecordedSeries, Steps
 from ..view import View
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _LINES = 200
 """More lines in one chart are a grey cloud: the first stand for them, and any is chosen by name."""
 
 
-class Curves(View):
+class CurvesView(View):
     """How the loss, the accuracy and every other recorded number change as the network trains, live, also of several
     runs.
 
@@ -92,7 +92,7 @@ class Curves(View):
         yield self.picture(scene, selection, "Curves", body, caption, note=note)
 
     def _lines(
-        self, scene: Scene, chart: str, members: Sequence[Recorded], runs: Sequence[_Overlaid], layers: set[str]
+        self, scene: Scene, chart: str, members: Sequence[RecordedSeries], runs: Sequence[_Overlaid], layers: set[str]
     ) -> Lines:
         series: list[Series] = []
         for one in runs:
@@ -117,7 +117,7 @@ class Curves(View):
         """Ratios and gradients of several layers lie powers of ten apart."""
         return self.log_y or chart in ("updates/ratio", "updates/norm", "gradients/norm")
 
-    def _caption(self, scene: Scene, one: _Overlaid, members: Sequence[Recorded]) -> str:
+    def _caption(self, scene: Scene, one: _Overlaid, members: Sequence[RecordedSeries]) -> str:
         """What was recorded at the slider's step (of the probe set at the last look before it), as it was recorded."""
         now = one.run.last_step if scene.step is None or scene.step == max(scene.steps, default=0) else scene.step
         told = []
@@ -144,7 +144,7 @@ class _Overlaid:
 
     run: Run
     number: int
-    knobs: Curves
+    knobs: CurvesView
 
     def __post_init__(self) -> None:
         times = self.run.times() if self.knobs.axis == "time" else np.zeros(0)
@@ -172,7 +172,7 @@ class _Overlaid:
                 moments.append((place, until, kind, label))
         return recorded.as_marks(moments)
 
-    def drawn(self, member: Recorded, colour: int, group: str, weak: bool) -> list[Series]:
+    def drawn(self, member: RecordedSeries, colour: int, group: str, weak: bool) -> list[Series]:
         """A series as lines: what was recorded with its envelope, and smoothed on top of it."""
         steps, values = self.run.series(member.name)
         # One reading for all: a run that is still written grows between two.

@@ -14,7 +14,7 @@ from ...core.knobs import knob
 from ...core.marks import Lines, Ridges, RidgeSet, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection, without_call
-from ...record.histogram import Histograms
+from ...record.histogram import HistogramSeries
 from ...run import Run
 from .. import recorded
 from ..view import View
@@ -29,7 +29,7 @@ _BINS = 72
 KINDS = ("weights", "gradients", "updates", "activations")
 
 
-class Distributions(View):
+class DistributionsView(View):
     """How the weights, gradients, updates or activations of a layer are spread, step by step, as ridges or as bands.
 
     *Meaning* a spread that stops moving has converged; one that grows without end, or shrinks to a point at zero, is
@@ -161,7 +161,7 @@ class _Set:
     """One tensor in one run."""
 
     name: str
-    found: Histograms
+    found: HistogramSeries
     colour: int
 
     def bands(self) -> list[Series]:
@@ -215,7 +215,7 @@ def _of_layer(names: Sequence[str], kind: str, layer: str) -> str | None:
     return min(own, key=lambda name: "weight" not in name, default=None)
 
 
-def _span(found: Sequence[Histograms]) -> tuple[float, float]:
+def _span(found: Sequence[HistogramSeries]) -> tuple[float, float]:
     """The values shown: all that ever came, unless a few lie far outside."""
     low, high, inner_low, inner_high = np.inf, -np.inf, np.inf, -np.inf
     for one in found:

@@ -21,14 +21,14 @@ from ...scene.sets import named
 from .. import inputs
 from ..view import View
 from ._changed import changed
-from ._followed import MEASURES, Followed, Told
+from ._followed import MEASURES, FollowedExamples, Told
 
 _NATS = {"next_token": "nats a token", "multi_label": "nats a label", "segmentation": "nats a place"}
 SORTS = ("index", "loss", "margin", "class", "change", "direction", "doubt")
 SHOWN = ("answers", "history", "map", "mislabelled", "changed")
 
 
-class Examples(View):
+class ExamplesView(View):
     """Examples of the probe set with the network's answer, its loss and the truth; and what became of each over the training.
 
     *Meaning* a large loss is a wrong or unsure answer; the margin is how far the best answer is ahead of the next one.
@@ -82,7 +82,7 @@ class Examples(View):
             yield self._plain(scene, selection)
             return
         before = self._before(scene)
-        facts = _Facts(scene, before, self._along(scene, selection))
+        facts = _ExampleFacts(scene, before, self._along(scene, selection))
         order = self._order(facts, selection)
         total = len(order)
         order = self._shown(facts, order)
@@ -93,7 +93,7 @@ class Examples(View):
         )
 
     def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        for found in Followed.of(scene):
+        for found in FollowedExamples.of(scene):
             if isinstance(found, Progress):
                 yield found
                 continue
@@ -104,7 +104,7 @@ class Examples(View):
             told = self._told(found, order)
             yield self.picture(scene, selection, told.title, told.body, told.caption, note=told.note)
 
-    def _told(self, found: Followed, order: NDArray[np.int64]) -> Told:
+    def _told(self, found: FollowedExamples, order: NDArray[np.int64]) -> Told:
         if self.show == "history":
             return found.history(order, self.measure, self.limit)
         return found.map(order) if self.show == "map" else found.mislabelled(order, self.limit)
@@ -133,7 +133,7 @@ class Examples(View):
             return scene.at(self.since)
         return scene.other
 
-    def _order(self, facts: _Facts, selection: Selection) -> NDArray[np.int64]:
+    def _order(self, facts: _ExampleFacts, selection: Selection) -> NDArray[np.int64]:
         chosen = np.arange(facts.count)
         classes = {key.number for key in selection.all("class")}
         if classes and facts.truth is not None and facts.truth.ndim == 1:
@@ -146,7 +146,7 @@ class Examples(View):
             return chosen
         return chosen[np.argsort(self._rank(facts)[chosen], kind="stable")]
 
-    def _shown(self, facts: _Facts, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _shown(self, facts: _ExampleFacts, order: NDArray[np.int64]) -> NDArray[np.int64]:
         """The first of them; by class as many of each, so that every class is seen."""
         if self.sort != "class" or len(order) <= self.limit:
             return order[: self.limit]
@@ -157,7 +157,7 @@ class Examples(View):
             place[own] = np.arange(own.sum())
         return order[np.sort(np.argsort(place, kind="stable")[: self.limit])]
 
-    def _rank(self, facts: _Facts) -> NDArray[np.float64]:
+    def _rank(self, facts: _ExampleFacts) -> NDArray[np.float64]:
         """What the examples are sorted by, ascending; NaN comes first, as it is the worst."""
         if self.sort == "change":
             if facts.change is None:
@@ -177,7 +177,7 @@ class Examples(View):
             return np.where(facts.known, _worst_first(-facts.loss), np.inf)
         return _worst_first(facts.margin) if facts.margin is not None else np.arange(facts.count, dtype=float)
 
-    def _caption(self, scene: Scene, facts: _Facts, before: Scene | None) -> str:
+    def _caption(self, scene: Scene, facts: _ExampleFacts, before: Scene | None) -> str:
         if facts.right is None:
             mean = "" if facts.loss is None else f"Mean loss {np.mean(facts.loss[facts.known]):.3g}. "
         else:
@@ -202,7 +202,7 @@ class Examples(View):
         mean += f"Compared with step {before.step}, {int(facts.flipped.sum())} answers changed: "
         return mean + f"{gained} are right now, {lost} were right before."
 
-    def _table(self, scene: Scene, facts: _Facts, order: NDArray[np.int64]) -> Table:
+    def _table(self, scene: Scene, facts: _ExampleFacts, order: NDArray[np.int64]) -> Table:
         columns = [inputs.column(scene, order.tolist()), *facts.columns(order)]
         by = {"loss": "loss", "margin": "margin", "class": "truth", "change": "change", "direction": "along"}.get(self.sort, "")
         names = {column.name for column in columns}
@@ -212,7 +212,7 @@ class Examples(View):
             flagged=(facts.flipped if facts.before is not None else facts.wrong)[order],
         )
 
-    def _strip(self, scene: Scene, facts: _Facts, order: NDArray[np.int64]) -> Node:
+    def _strip(self, scene: Scene, facts: _ExampleFacts, order: NDArray[np.int64]) -> Node:
         images = inputs.thumbnails(pictured(scene.examples, order.tolist()))
         if images is None:
             return self._table(scene, facts, order)
@@ -225,7 +225,7 @@ class Examples(View):
         )
 
 
-class _Facts:
+class _ExampleFacts:
     """What is known of each live example, as arrays."""
 
     def __init__(self, scene: Scene, before: Scene | None, along: NDArray[np.float64] | None = None) -> None:

@@ -22,7 +22,7 @@ _EARLY = 50
 """Steps before which little can be said."""
 
 
-class Findings(View):
+class FindingsView(View):
     """What is wrong with the training, worst first, each with its evidence and with what can be done about it at
     once."""
 

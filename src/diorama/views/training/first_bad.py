@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...scene import Scene
 
 
-class FirstBad(View):
+class FirstBadView(View):
     """Where the first number that is NaN or infinite came from: the step, the layer, the op, and the examples of the batch;
     and how large the numbers were that the ops before it made.
 

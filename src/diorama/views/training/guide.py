@@ -24,7 +24,7 @@ from ..view import View
 
 if TYPE_CHECKING:
     from ...scene import Scene
-    from ._measures import Measured
+    from ._measures import MeasuredModel
 
 MOST = 24
 NAN = float("nan")
@@ -35,7 +35,7 @@ SURE = 0.05
 """Differences that chance explains in more than one of twenty cases are none."""
 
 
-class Guide(View):
+class GuideView(View):
     """The trainings of a folder beside one another, ranked by how well they answer, with the reasons.
 
     *Meaning* a model is ranked by its share of right answers (without classes: by its loss) on the probe set at its newest
@@ -64,7 +64,7 @@ class Guide(View):
         """The record at once, then one model after the other."""
         assert scene.run is not None  # fits() has seen it
         runs, notes = self._runs(scene)
-        rows = [_Row.of(run, recorded.label(run, runs)) for run in runs]
+        rows = [_RankedRow.of(run, recorded.label(run, runs)) for run in runs]
         yield self._drawn(scene, selection, rows, notes, final=not self.look)
         if not self.look:
             return
@@ -104,7 +104,7 @@ class Guide(View):
             notes.append(f"the newest {self.most} of {len(rest) + 1} runs are compared")
         return [first, *rest[: self.most - 1]], notes
 
-    def _drawn(self, scene: Scene, selection: Selection, rows: list[_Row], notes: list[str], final: bool) -> Picture:
+    def _drawn(self, scene: Scene, selection: Selection, rows: list[_RankedRow], notes: list[str], final: bool) -> Picture:
         own = rows[0]
         compared = [row for row in rows if row.like(own)]
         ranked = _ranked(compared)
@@ -118,7 +118,7 @@ class Guide(View):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Row:
+class _RankedRow:
     """A training as it is ranked."""
 
     run: Run
@@ -132,10 +132,10 @@ class _Row:
     loss: float
     accuracy: float
     examples: int
-    seen: Measured | None = None
+    seen: MeasuredModel | None = None
 
     @classmethod
-    def of(cls, run: Run, name: str) -> _Row:
+    def of(cls, run: Run, name: str) -> _RankedRow:
         """What the record tells."""
         structure = run.structure(run.last_step)
         parameters = sum(math.prod(shape) for _, shape, *_ in structure["parameters"] or ())
@@ -152,11 +152,11 @@ class _Row:
             int(run.meta.get("examples") or 0),
         )
 
-    def like(self, other: _Row) -> bool:
+    def like(self, other: _RankedRow) -> bool:
         """Whether the two can be ranked together."""
         return not self.unlike(other)
 
-    def unlike(self, other: _Row) -> str:
+    def unlike(self, other: _RankedRow) -> str:
         """Why two cannot be ranked together; empty where they can."""
         if self is other or self.run is other.run:
             return ""
@@ -196,18 +196,18 @@ def _last(run: Run, *names: str) -> float:
     return NAN
 
 
-def _seen(run: Run) -> Measured:
+def _seen(run: Run) -> MeasuredModel:
     if run._factory is not None:
-        measured: Measured = _measures().measured(run)
+        measured: MeasuredModel = _measures().measured(run)
         return measured
     stamp = os.stat(run.path / "run.db")
     return _kept(str(run.path.resolve()), run.trust, tuple(run.snapshots[-1:]), stamp.st_ino)
 
 
 @functools.lru_cache(maxsize=256)
-def _kept(path: str, trust: bool, snapshot: tuple[int, ...], inode: int) -> Measured:
+def _kept(path: str, trust: bool, snapshot: tuple[int, ...], inode: int) -> MeasuredModel:
     """The model at a run's newest snapshot is measured once."""
-    found: Measured = _measures().measured(open_run(path, trust=trust))
+    found: MeasuredModel = _measures().measured(open_run(path, trust=trust))
     return found
 
 
@@ -216,7 +216,7 @@ def _measures() -> Any:
     return importlib.import_module(f"{__package__}._measures")
 
 
-def likeness(one: _Row, other: _Row) -> tuple[float, str]:
+def likeness(one: _RankedRow, other: _RankedRow) -> tuple[float, str]:
     """How likely a difference as large as that of two shares of right answers is by chance, and what was compared."""
     mine, theirs = one.seen, other.seen
     if (
@@ -238,10 +238,10 @@ def likeness(one: _Row, other: _Row) -> tuple[float, str]:
     return chance, f"{percent(shares[1], 3)} of {counts[1]} examples rather than {percent(shares[0], 3)} of {counts[0]}"
 
 
-def _ranked(rows: Sequence[_Row]) -> list[tuple[_Row, str]]:
+def _ranked(rows: Sequence[_RankedRow]) -> list[tuple[_RankedRow, str]]:
     """The rows, best first, each with the reason for its place."""
     left = sorted(rows, key=lambda row: -row.worth)
-    found: list[tuple[_Row, str]] = []
+    found: list[tuple[_RankedRow, str]] = []
     while left:
         lead = left[0]
         level = [lead] + [row for row in left[1:] if likeness(lead, row)[0] >= SURE]
@@ -258,7 +258,7 @@ def _or(value: float) -> float:
     return value if np.isfinite(value) else math.inf
 
 
-def _reason(row: _Row, first: _Row, level: list[_Row]) -> str:
+def _reason(row: _RankedRow, first: _RankedRow, level: list[_RankedRow]) -> str:
     if row is first:
         if len(level) == 1:
             if np.isfinite(row.value("accuracy")):
@@ -282,7 +282,7 @@ def _reason(row: _Row, first: _Row, level: list[_Row]) -> str:
     return f"{said}: no more than chance explains (p = {plain(f'{chance:.2g}')})"
 
 
-def _columns(rows: Sequence[_Row]) -> dict[str, list[float]]:
+def _columns(rows: Sequence[_RankedRow]) -> dict[str, list[float]]:
     """The numbers of runs by what they are called, where any run has one."""
     found = {
         "right": [row.value("accuracy") for row in rows], "loss": [row.value("loss") for row in rows],
@@ -298,7 +298,7 @@ def _columns(rows: Sequence[_Row]) -> dict[str, list[float]]:
     return {name: values for name, values in found.items() if np.isfinite(values).any()}
 
 
-def _table(ranked: list[tuple[_Row, str]], apart: list[_Row]) -> Node:
+def _table(ranked: list[tuple[_RankedRow, str]], apart: list[_RankedRow]) -> Node:
     rows = [row for row, _ in ranked] + apart
     columns = [
         Column(name="place", kind="text", texts=tuple(str(k + 1) if k < len(ranked) else "–" for k in range(len(rows)))),
@@ -315,7 +315,7 @@ def _table(ranked: list[tuple[_Row, str]], apart: list[_Row]) -> Node:
                  row_keys=tuple(_key(row) for row in rows))
 
 
-def _reasons(ranked: list[tuple[_Row, str]]) -> Iterator[Node]:
+def _reasons(ranked: list[tuple[_RankedRow, str]]) -> Iterator[Node]:
     """Why each stands where it stands."""
     if len(ranked) > 1:
         columns = (
@@ -325,11 +325,11 @@ def _reasons(ranked: list[tuple[_Row, str]]) -> Iterator[Node]:
         yield Table(title="Why in this order", columns=columns, row_keys=tuple(_key(row) for row, _ in ranked))
 
 
-def _key(row: _Row) -> str:
+def _key(row: _RankedRow) -> str:
     return str(Key("run", row.run.path.name))
 
 
-def _parallel(rows: list[_Row]) -> Iterator[Node]:
+def _parallel(rows: list[_RankedRow]) -> Iterator[Node]:
     """One line a run, through what differs between them."""
     found = {name: values for name, values in _columns(rows).items() if len({v for v in values if np.isfinite(v)}) > 1}
     columns = {name: found[name] for name in sorted(found, key=lambda name: _ANSWERS.index(name) if name in _ANSWERS else -1)}
@@ -347,7 +347,7 @@ def _listed(names: list[str]) -> str:
     return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
-def _sentence(ranked: list[tuple[_Row, str]], apart: int) -> str:
+def _sentence(ranked: list[tuple[_RankedRow, str]], apart: int) -> str:
     row, reason = ranked[0]
     if len(ranked) == 1:
         more = f"; the {apart} others of this folder do something else" if apart else ""

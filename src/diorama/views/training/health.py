@@ -15,7 +15,7 @@ from ...core.saying import plain
 from ...core.selection import Selection, layer_key
 from ...record import ranges
 from .. import layer_health, recorded
-from ..layer_health import MEASURES, Cell, Judged, Measure
+from ..layer_health import MEASURES, Cell, JudgedLayers, Measure
 from ..recorded import Floats, Steps
 from ..view import View
 
@@ -28,7 +28,7 @@ _MANY = 40
 _SHARES = ("dead", "saturated", "moved")
 
 
-class Health(View):
+class HealthView(View):
     """A row a layer: how fast it changes, what gradient reaches it, how it answers, how much of it takes part, and when it
     settled, each with its history and the range in which such numbers lie in a healthy training.
 
@@ -81,7 +81,7 @@ class Health(View):
         marks = (table, *(_curves(run, health, row, step) for row in detail[:2]))
         yield self.picture(scene, selection, "Health", Group(children=marks), caption)
 
-    def _table(self, health: Judged, step: int) -> Table:
+    def _table(self, health: JudgedLayers, step: int) -> Table:
         shown = self._rows(health)
         axis = _axis(health)
         rows = [row for row, _, _ in shown]
@@ -106,13 +106,13 @@ class Health(View):
             handle=Handle(knob="open", kind="type", value=self.open) if any(folds) else None,
         )
 
-    def _opened(self, health: Judged) -> tuple[str, ...]:
+    def _opened(self, health: JudgedLayers) -> tuple[str, ...]:
         groups = layer_health.repeated(health.layers)
         if self.open.strip() == "all":
             return tuple(groups)
         return tuple(name for name in map(str.strip, self.open.split(",")) if name in groups)
 
-    def _rows(self, health: Judged) -> list[tuple[int, str, str]]:
+    def _rows(self, health: JudgedLayers) -> list[tuple[int, str, str]]:
         """What is shown, in order: a layer's number, what its row is called, and the group that it opens."""
         count = len(health.layers)
         folding = self.fold == "yes" or (self.fold == "auto" and count > _MANY)
@@ -140,7 +140,7 @@ class Health(View):
                 found += [(one, f"\u2003{health.layers[one]['name']}", "") for one in sorted(groups[name], key=order.__getitem__)]
         return found[: self.limit]
 
-    def _caption(self, health: Judged, step: int) -> str:
+    def _caption(self, health: JudgedLayers, step: int) -> str:
         count = len(health.layers)
         bad = [row for row in range(count) if health.severity(row) > 0]
         layers = "layer" if count == 1 else "layers"
@@ -161,7 +161,7 @@ class Health(View):
         )
 
 
-def _axis(health: Judged) -> Steps:
+def _axis(health: JudgedLayers) -> Steps:
     """The steps of all small histories."""
     every = [found.steps for found in health.readings.values()]
     longest = max(every, key=len)
@@ -169,7 +169,7 @@ def _axis(health: Judged) -> Steps:
     return layer_health.columns(steps)[0]
 
 
-def _history(measure: Measure, health: Judged, rows: Sequence[int], axis: Steps) -> Column:
+def _history(measure: Measure, health: JudgedLayers, rows: Sequence[int], axis: Steps) -> Column:
     found, (low, high) = health.readings[measure.name], health.ends[measure.name]
     mean, least, most = layer_health.drawn(found.values[rows], found.steps, axis)
     ends = [layer_health.drawn(np.where(np.isfinite(end[rows]), end[rows], np.nan), found.steps, axis)[0] for end in (low, high)]
@@ -218,7 +218,7 @@ def _settled(step: int | None) -> str:
     return "not yet" if step is None else f"step {step}"
 
 
-def _wrong(health: Judged, row: int) -> str:
+def _wrong(health: JudgedLayers, row: int) -> str:
     """What is wrong with a layer in words: its worst number first."""
     bad = health.wrong(row)
     if not bad:
@@ -239,7 +239,7 @@ def _reason(name: str, cell: Cell) -> str:
     return f"{words}, since step {cell.since}"
 
 
-def _curves(run: Run, health: Judged, row: int, step: int) -> Node:
+def _curves(run: Run, health: JudgedLayers, row: int, step: int) -> Node:
     """Every number of a layer as a curve over its healthy range."""
     name = health.layers[row]["name"]
     moments = recorded.as_marks(recorded.events(run))

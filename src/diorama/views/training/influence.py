@@ -13,7 +13,7 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key
-from ...derive.derivations.influence import Influence as Derivation
+from ...derive.derivations.influence import InfluenceDerivation
 from ...scene import Scene
 from ...scene.reading import truth
 from ...scene.sets import named
@@ -24,7 +24,7 @@ _SLOW = 5.0
 """Seconds beyond which the cost is told before anything else."""
 
 
-class Influence(View):
+class InfluenceView(View):
     """The training examples that taught the network its answer to an example, and those that spoke against it.
 
     *Meaning* a proponent's own training step makes the loss of this answer smaller, an opponent's makes it larger, summed over
@@ -69,7 +69,7 @@ class Influence(View):
         alone = scene.alone(scene.cancel)
         derived = alone.derive("influence", **knobs, **own)
         made = derived.derivation
-        assert isinstance(made, Derivation)
+        assert isinstance(made, InfluenceDerivation)
         if not derived.known:
             began = time.perf_counter()
             scene.scores(current.x)
@@ -82,7 +82,7 @@ class Influence(View):
                 yield stage.progress
 
     def _ranked(
-        self, scene: Scene, selection: Selection, made: Derivation, value: dict[str, Any], final: bool
+        self, scene: Scene, selection: Selection, made: InfluenceDerivation, value: dict[str, Any], final: bool
     ) -> Picture:
         current, scores = scene.current(selection), value["scores"]
         examples = made.examples(scene)
@@ -130,7 +130,7 @@ class Influence(View):
         title = f"What taught it the answer to {current.label}"
         return self.picture(scene, selection, title, body, caption, checks=checks, note="; ".join(notes), final=final)
 
-    def _asked(self, scene: Scene, selection: Selection, made: Derivation, label: str) -> str:
+    def _asked(self, scene: Scene, selection: Selection, made: InfluenceDerivation, label: str) -> str:
         if scene.task == "classification" and made.what == "answer":
             answer = int(scene.reading.predictions(scene.scores(scene.current(selection).x))[0])
             if answer < 0:
@@ -139,7 +139,7 @@ class Influence(View):
         return f"The loss of {label} against its truth."
 
     def _table(
-        self, scene: Scene, made: Derivation, value: dict[str, Any], chosen: NDArray[np.int64], labels: Any, title: str
+        self, scene: Scene, made: InfluenceDerivation, value: dict[str, Any], chosen: NDArray[np.int64], labels: Any, title: str
     ) -> Table:
         rows = value["rows"][chosen]
         columns = [inputs.column(scene, rows.tolist(), made.examples(scene)), Column(name="number", numbers=rows.astype(float))]

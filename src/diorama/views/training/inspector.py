@@ -17,7 +17,7 @@ _SMALL = 1_000_000
 """Weights of a model up to which acts are tried on a copy here too."""
 
 
-class Inspector(View):
+class InspectorView(View):
     """What is known of the selected thing: a unit's map, weights and strongest examples; a layer; an example; a class.
 
     *Meaning* the strongest examples tell what a unit looks for, better than any one picture; bars by class tell for

@@ -21,7 +21,7 @@ from ..view import View
 Record = Mapping[str, Any]
 
 
-class LearnsFrom(View):
+class LearnsFromView(View):
     """The texts of a language model as its loss sees them: what is masked is struck out, what is learnt is coloured by its loss.
 
     *Meaning* a token's colour is what it cost to foresee it from those before it (of a masked language model, from those around

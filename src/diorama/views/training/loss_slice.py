@@ -14,13 +14,13 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ..view import View
-from ._slice import Plane, Slice, Walker, outline, random, towards, trajectory, walked
+from ._slice import Slice, Walker, WeightPlane, outline, random, towards, trajectory, walked
 
 MANY = 12
 """At most so many examples with another answer are named."""
 
 
-class LossSlice(View):
+class LossSliceView(View):
     """A plane through the weights of the network, with the loss over the probe set at each place.
 
     *Meaning* the cross stands where the network is tried out: drag it, and read what it would answer there. The outlined
@@ -89,7 +89,7 @@ class LossSlice(View):
             raise UsageError(f"at wants two finite numbers, got {self.at!r}")
         return x, y
 
-    def _plane(self, scene: Scene) -> Plane:
+    def _plane(self, scene: Scene) -> WeightPlane:
         if self.directions == "random":
             return random(scene, self.seed, self.reach)
         if self.directions == "trajectory":
@@ -107,7 +107,7 @@ class LossSlice(View):
         return towards(scene, scene.run.state(step), f"step {step}", self.seed)
 
     def _picture(
-        self, scene: Scene, selection: Selection, plane: Plane, walker: Walker, found: Slice, place: tuple[float, float], final: bool
+        self, scene: Scene, selection: Selection, plane: WeightPlane, walker: Walker, found: Slice, place: tuple[float, float], final: bool
     ) -> Picture:
         by_accuracy, enough, here = self._enough(found)
         judged = found.right if by_accuracy else found.losses
@@ -193,7 +193,7 @@ class LossSlice(View):
             ))
         return Group(children=tuple(children))
 
-    def _checks(self, scene: Scene, plane: Plane, here: float) -> tuple[Check, ...]:
+    def _checks(self, scene: Scene, plane: WeightPlane, here: float) -> tuple[Check, ...]:
         found = []
         if np.isfinite(plane.seen):
             found.append(Check(

@@ -17,7 +17,7 @@ from ...core.selection import Selection, layer_key
 from ...record import ranges
 from ...scene import Scene
 from .. import layer_health, signals
-from ..units import Shown, look, main_layers, maps, responses
+from ..units import ShownLayer, look, main_layers, maps, responses
 from ..view import View
 
 TINY = 24
@@ -33,7 +33,7 @@ WORDS = {
 }
 
 
-class Map(View):
+class MapView(View):
     """The layers one below the other, each with what it makes of the current input, and how fast it changes.
 
     *Meaning* Δw/w is how much of a layer's weight one step changes (about 0.001 is usual); *off* is the share of its
@@ -66,7 +66,7 @@ class Map(View):
             yield self._drawn(scene, selection, layers, found, True, _ill(scene))
 
     def _drawn(
-        self, scene: Scene, selection: Selection, layers: list[Shown], found: dict[str, Tensor], known: bool,
+        self, scene: Scene, selection: Selection, layers: list[ShownLayer], found: dict[str, Tensor], known: bool,
         ill: dict[str, str] | None,
     ) -> Picture:
         seen = responses(scene, layers) if known else {}
@@ -79,7 +79,7 @@ class Map(View):
         caption = f"{total:,} weights. Each card is a layer: what it makes of {scene.current(selection).label}."
         return self.picture(scene, selection, "Network", mark, caption, final=ill is not None)
 
-    def _card(self, scene: Scene, one: Shown, values: Tensor, dead: float | None, ill: str) -> Block:
+    def _card(self, scene: Scene, one: ShownLayer, values: Tensor, dead: float | None, ill: str) -> Block:
         layer = one.layer
         images = _small(values, self.limit)
         ratio = signals.latest(scene, signals.ratio_name(layer))
@@ -110,7 +110,7 @@ def _small(values: Tensor, limit: int) -> np.ndarray:
     return F.adaptive_avg_pool2d(values[None], (rows, columns)).numpy()
 
 
-def _ways(scene: Scene, one: Shown) -> str:
+def _ways(scene: Scene, one: ShownLayer) -> str:
     """What goes in and comes out: "12→24, 3×3"."""
     shapes: dict[str, tuple[int, ...]] = scene.keep("shapes", lambda: _shapes(scene))
     weight = shapes.get(one.layer.weight or "", ())
@@ -146,7 +146,7 @@ def _ill(scene: Scene) -> dict[str, str]:
     return found
 
 
-def _between(scene: Scene, layers: list[Shown]) -> Iterator[Edge]:
+def _between(scene: Scene, layers: list[ShownLayer]) -> Iterator[Edge]:
     """What happens between one card and the next, found in the graph: "ReLU · max-pool 2"."""
     cards = {layer_key(one.layer.path): layer_key(one.name) for one in layers}
     parents = {node.id: node.parent for node in scene.graph.nodes}

@@ -36,7 +36,7 @@ class Trend(NamedTuple):
     """The part of the residuals' variance that lies between the bins, less what chance puts there; 0 where nothing depends on it."""
 
 
-class Residuals(View):
+class ResidualsView(View):
     """What the network answers too much or too little: the residual (answer less truth) of each example, against the answer
     and against each column of the input.
 

@@ -12,7 +12,7 @@ from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge, Handle
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, is_point, layer_key, without_call
-from ...model.graph import Graph, Node
+from ...model.graph import Graph, GraphNode
 from ...model.points import Point
 from ...scene import Scene
 from .. import signals
@@ -27,7 +27,7 @@ _COLOURS = {
 }
 
 
-class Structure(View):
+class StructureView(View):
     """The network's modules as blocks inside blocks, with shapes and parameter counts, and what flows between them.
 
     *Meaning* an arrow is a tensor, with its shape for one example. An opened block shows what it is made of, down to
@@ -159,7 +159,7 @@ class Structure(View):
         return float(np.sqrt(np.mean(np.square(scene.parameters()[layer.weight], dtype=np.float64))))
 
 
-def _detail(node: Node) -> str:
+def _detail(node: GraphNode) -> str:
     parts = [" × ".join(map(str, node.shape))] if node.shape else []
     parts += [f"{node.parameters:,} weights"] if node.parameters else []
     return " · ".join(parts)

@@ -31,7 +31,7 @@ MOST = 20_000
 ASKED = 16
 
 
-class Surrogate(View):
+class SurrogateView(View):
     """A decision tree fitted to the network's answers, so that one can read along which questions it decides.
 
     *Meaning* fidelity is the share of examples, among those that the tree was not fitted to, that tree and network answer alike
@@ -74,7 +74,7 @@ class Surrogate(View):
             body: Node = Number(label="no tree", tone="warn", note="Fewer than ten examples have features and answers that are numbers.")
             yield self.picture(scene, selection, self.title, body, "There is nothing to imitate: the answers are not numbers.")
             return
-        facts = _Facts(scene, found, questions)
+        facts = _TreeFacts(scene, found, questions)
         key = selection.one("example")
         places = np.flatnonzero(found.kept == key.number) if key is not None else np.zeros(0, np.int64)
         path = found.path(int(places[0])) if len(places) else []
@@ -124,7 +124,7 @@ def _place(shape: tuple[int, ...], number: int) -> str:
     return "input " + ", ".join(str(int(k)) for k in np.unravel_index(number, shape or (1,)))
 
 
-class _Facts:
+class _TreeFacts:
     """A tree as marks and sentences."""
 
     def __init__(self, scene: Scene, found: Imitation, questions: list[Question]) -> None:

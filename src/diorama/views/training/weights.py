@@ -31,7 +31,7 @@ _READ = {
 }
 
 
-class Weights(View):
+class WeightsView(View):
     """What leads into each unit: its filter, or its weights in the shape of the image that it looks at.
 
     *Meaning* blue weights push the unit up where the input is bright, orange ones pull it down; paper does nothing. The

@@ -65,7 +65,7 @@ def _narrow(scene: Scene) -> list[Layer]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Code:
+class LiveCodes:
     """The codes of the live examples, and the way from a code to the answer.
 
     ``layer`` is None where the input itself is the code; ``gap`` is the share of an answer that goes round the layer.
@@ -81,7 +81,7 @@ class Code:
     """The example that everything beside the code comes from."""
 
     @classmethod
-    def of(cls, scene: Scene, name: str | None, around: int = 0) -> Code:
+    def of(cls, scene: Scene, name: str | None, around: int = 0) -> LiveCodes:
         """The code in the named layer, by itself in the narrowest one that carries the answer.
 
         *Raises* NotApplicable where every narrow layer is gone round.

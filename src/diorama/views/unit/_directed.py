@@ -195,7 +195,7 @@ def along(scene: Scene, directions: list[Direction]) -> tuple[np.ndarray, np.nda
     return values, torch.cat(place).numpy()
 
 
-def crops_of(scene: Scene, direction: Direction, high: np.ndarray, place: np.ndarray, count: int = 4) -> crops.Chosen:
+def crops_of(scene: Scene, direction: Direction, high: np.ndarray, place: np.ndarray, count: int = 4) -> crops.ChosenExamples:
     """The examples in which a direction is strongest somewhere, with what lies there."""
     layer = scene.layers[direction.layer]
     sides = tuple(side for axis, side in enumerate(layer.shape, 1) if axis != layer.unit_axis)
@@ -205,4 +205,4 @@ def crops_of(scene: Scene, direction: Direction, high: np.ndarray, place: np.nda
     shape = field.largest if field is not None else (1, 1)
     boxes = [crops.box_of(field, at) for at in places]
     pixels = np.asarray(scene.live.shown(order))
-    return crops.Chosen(order, [float(high[k]) for k in order], places, pixels, boxes, shape)
+    return crops.ChosenExamples(order, [float(high[k]) for k in order], places, pixels, boxes, shape)

@@ -18,7 +18,7 @@ from ...data.kinds import Series, Sound, Table
 from ...scene import Scene
 from ...scene.input import Current, decoded
 from .. import answers, inputs, planes
-from ._coding import Code, generates
+from ._coding import LiveCodes, generates
 
 STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 """A number of the code is moved so many standard deviations from its mean."""
@@ -36,7 +36,7 @@ class Looked:
     """What is looked at: two of a code's numbers, the example, and perhaps a place of the plane."""
 
     scene: Scene
-    code: Code
+    code: LiveCodes
     pair: tuple[int, int]
     current: Current
     own: Tensor

@@ -11,7 +11,7 @@ from ...data.kinds import Tokens
 from ...model.statistics import ClassMeans, Moments
 from ...scene import Scene
 from .. import about, answers
-from ..crops import Chosen
+from ..crops import ChosenExamples
 
 AROUND = 28
 """So many tokens before the place are shown."""
@@ -86,7 +86,7 @@ def profiled(scene: Scene, profile: ClassMeans, unit: int, *, places: bool = Fal
     )
 
 
-def listed(scene: Scene, found: Chosen, title: str, *, foretells: bool = False) -> Node:
+def listed(scene: Scene, found: ChosenExamples, title: str, *, foretells: bool = False) -> Node:
     """A unit's strongest examples that are no pictures; of texts what stands round the place where it responds.
 
     An output of a network that writes on speaks of the token that comes next: that one is marked where it ``foretells``.

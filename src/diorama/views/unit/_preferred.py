@@ -15,8 +15,7 @@ from ...core.marks import Bars, Node
 from ...core.rounding import deviations
 from ...data.kinds import Table
 from ...derive.derivation import Derived, Plain
-from ...derive.derivations.preferred import ROWS_AT_ONCE
-from ...derive.derivations.preferred import Preferred as Derivation
+from ...derive.derivations.preferred import ROWS_AT_ONCE, PreferredDerivation
 from ...derive.staging import staged
 from ...derive.windows import MiddlePlace
 from ...methods.synthesis.stage import MadeInput
@@ -123,7 +122,7 @@ def so_far(scene: Scene, layer: str, unit: int) -> Preferred | None:
 def of_directions(scene: Scene, directions: Sequence[Direction]) -> Iterator[Preferred]:
     """What directions of one layer ask for."""
     stage = _staged(scene)
-    derived = Derivation(layer=directions[0].layer, units="", seed=0, given=tuple(directions)).at(scene)
+    derived = PreferredDerivation(layer=directions[0].layer, units="", seed=0, given=tuple(directions)).at(scene)
     for one in derived.stream():
         found = _read(stage, None, one.value) if one.value is not None else []
         inputs = (*found, *[None] * (len(directions) - len(found)))
@@ -137,10 +136,10 @@ def _asked(scene: Scene, stage: MadeInput, layer: Layer, units: Sequence[int]) -
     found = []
     for first in dict.fromkeys(unit // size * size for unit in units):
         numbers = list(range(first, min(first + size, layer.units)))
-        derived = Derivation(layer=layer.name, units="+".join(map(str, numbers)), seed=0).at(scene)
+        derived = PreferredDerivation(layer=layer.name, units="+".join(map(str, numbers)), seed=0).at(scene)
         if len(units) == 1 and not derived.known:
             numbers = list(units)
-            derived = Derivation(layer=layer.name, units=str(units[0]), seed=0).at(scene)
+            derived = PreferredDerivation(layer=layer.name, units=str(units[0]), seed=0).at(scene)
         found.append((derived, numbers))
     return found
 

@@ -15,14 +15,14 @@ from ...core.selection import number_key
 from ...data.examples import Examples
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested, to
-from ...model.fields import Field
+from ...model.fields import ReceptiveField
 from ...model.nearest import Compared, Index, directed
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.reading import prepared
 from .. import crops
-from ..units import Shown, look
+from ..units import ShownLayer, look
 
 ROOM = 16_000_000
 """Comparisons (places by places) that are held at once."""
@@ -32,7 +32,7 @@ BATCH = 64
 class PlaceGrid:
     """Where the places of a layer lie in a picture: a patch about each, blended where patches overlap."""
 
-    def __init__(self, field: Field, shape: tuple[int, int], size: int | None) -> None:
+    def __init__(self, field: ReceptiveField, shape: tuple[int, int], size: int | None) -> None:
         self.shape, self.sizes, self.count = shape, field.sizes, shape[0] * shape[1]
         self.rows, self.columns = crops.centres(field, 0, shape[0]), crops.centres(field, 1, shape[1])
         apart = max(
@@ -108,11 +108,11 @@ class PlaceGrid:
         return padded[top : top + side, left : left + side]
 
 
-class Work:
+class Rebuilding:
     """The nearest patches found so far, and the image made of them."""
 
     def __init__(
-        self, scene: Scene, current: Current, one: Shown, examples: Examples, probe: bool, k: int, size: int | None
+        self, scene: Scene, current: Current, one: ShownLayer, examples: Examples, probe: bool, k: int, size: int | None
     ) -> None:
         self.scene, self.one, self.current, self.k = scene, one, current, k
         self.examples, self.probe = examples, probe

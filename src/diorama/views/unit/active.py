@@ -14,14 +14,14 @@ from ...core.selection import Selection, layer_key
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.probe import Responses
-from ..units import Shown, look, main_layers, responses
+from ..units import ShownLayer, look, main_layers, responses
 from ..view import View
 
 STEPPED = 4
 """Curves over steps are drawn for at most so many layers."""
 
 
-class Active(View):
+class ActiveView(View):
     """The share of units that are on in each layer, for this input and for another, beside the whole probe set.
 
     *Meaning* behind a ReLU a unit is on where it is somewhere above zero; elsewhere where its magnitude exceeds a tenth
@@ -92,7 +92,7 @@ class Active(View):
         )
 
     def _table(
-        self, layers: Sequence[Shown], first: Current, second: Current, on: list[list[np.ndarray]],
+        self, layers: Sequence[ShownLayer], first: Current, second: Current, on: list[list[np.ndarray]],
         whole: list[np.ndarray],
     ) -> Table:
         a, b = on
@@ -115,7 +115,7 @@ class Active(View):
         )
 
     def _steps(
-        self, layers: Sequence[Shown], first: Current, second: Current, values: list[dict[str, Tensor]],
+        self, layers: Sequence[ShownLayer], first: Current, second: Current, values: list[dict[str, Tensor]],
         bars: dict[str, float],
     ) -> Iterator[Lines]:
         """How many units are on at each place of a sequence."""
@@ -134,7 +134,7 @@ class Active(View):
                 )
 
 
-def _bar(one: Shown, seen: Responses) -> float:
+def _bar(one: ShownLayer, seen: Responses) -> float:
     """Above which value a unit counts as on."""
     if one.rectified:
         return 0.0
@@ -142,20 +142,20 @@ def _bar(one: Shown, seen: Responses) -> float:
     return 0.1 * float(np.max(high[np.isfinite(high)], initial=0.0))
 
 
-def _above(one: Shown, values: Tensor, bar: float) -> np.ndarray:
+def _above(one: ShownLayer, values: Tensor, bar: float) -> np.ndarray:
     plain = values.double().numpy()
     found: np.ndarray = (plain if one.rectified else np.abs(plain)) > bar
     return found
 
 
-def _on(one: Shown, values: Tensor, bar: float) -> np.ndarray:
+def _on(one: ShownLayer, values: Tensor, bar: float) -> np.ndarray:
     """Which units are on somewhere, (units,)."""
     flat = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
     found: np.ndarray = np.any(_above(one, flat, bar), axis=1)
     return found
 
 
-def _share_of_all(one: Shown, seen: Responses, bar: float) -> np.ndarray:
+def _share_of_all(one: ShownLayer, seen: Responses, bar: float) -> np.ndarray:
     """The share of units that are on, for each live example."""
     high = seen.high if one.rectified else seen.high.maximum(-seen.low)
     found: np.ndarray = (high.double().numpy() > bar).mean(1)

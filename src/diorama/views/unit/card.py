@@ -17,11 +17,11 @@ from ...core.rounding import alike
 from ...core.selection import Key, Selection, unit_key
 from ...data.kinds import Tokens
 from ...data.nesting import Nested, join
-from ...derive.scanning import Seen, known, seen
+from ...derive.scanning import SeenUnits, known, seen
 from ...scene import Scene, wiring
 from .. import about, crops
-from ..crops import Chosen, Place
-from ..units import Shown, look, main_layers, shown, strength
+from ..crops import ChosenExamples, Place
+from ..units import ShownLayer, look, main_layers, shown, strength
 from ..view import View
 from . import _preferred
 from ._facts import listed, off, profiled, selective
@@ -33,7 +33,7 @@ BINS = 40
 WIRES = 8
 
 
-class Card(View):
+class CardView(View):
     """What one unit responds to: its map here, the examples that drive it most and least, and what it is made of.
 
     *Meaning* a box marks what the unit can see (its receptive field) at the place where it responds; crops show just
@@ -143,12 +143,12 @@ def unit_of(scene: Scene, selection: Selection) -> Key:
 class _Card:
     """What is known so far of the unit."""
 
-    def __init__(self, scene: Scene, selection: Selection, view: Card) -> None:
+    def __init__(self, scene: Scene, selection: Selection, view: CardView) -> None:
         self.scene, self.view = scene, view
         self.key = unit_of(scene, selection)
         self.unit = self.key.number
         self.about = about.AboutUnit(scene, self.key, selection)
-        self.one: Shown = self.about.shown
+        self.one: ShownLayer = self.about.shown
         self.current = self.about.current
         self.title = f"{self.key.name}/{self.unit}"
         self.chosen = self.key in selection.a
@@ -162,9 +162,9 @@ class _Card:
         self.box = crops.box_of(self.field, self.place)
         self.pictured = bool(scene.kinds) and len(scene.kinds) == 1 and scene.kinds.get("") is not None
         self.pictured &= next(iter(scene.kinds.values())).word == "image"
-        self.seen: Seen | None = None
-        self.top: Chosen | None = None
-        self.low: Chosen | None = None
+        self.seen: SeenUnits | None = None
+        self.top: ChosenExamples | None = None
+        self.low: ChosenExamples | None = None
         self.back: dict[str, np.ndarray] = {}
         self.formed: Preferred | None = None
         self.note = ""

@@ -31,7 +31,7 @@ SURE = 0.05
 """A match that chance makes more often is none."""
 
 
-class Cells(View):
+class CellsView(View):
     """Each character coloured by one cell of an LSTM, GRU, RNN or transformer, with the likeliest next characters below.
 
     *Meaning* blue where the cell is positive, orange where it is negative: a cell that is blue inside quotes keeps in

@@ -25,7 +25,7 @@ from ._directed import Moved, along, crops_of, ends, kept, parts, spread
 from ._preferred import Preferred
 
 
-class Directions(View):
+class DirectionsView(View):
     """A direction that leads from one set of examples to another: what lies along it, and what moving along it changes.
 
     *Meaning* choose two classes, or examples for set A and set B: a linear probe, or the difference of the means, finds
@@ -256,7 +256,7 @@ def _shares(found: list[Direction]) -> tuple[str, ...]:
 
 
 def _tiles(
-    scene: Scene, found: list[Direction], groups: list[crops.Chosen], formed: Preferred | None
+    scene: Scene, found: list[Direction], groups: list[crops.ChosenExamples], formed: Preferred | None
 ) -> tuple[Node, ...]:
     labels = tuple(one.name.rpartition("/")[2] for one in found)
     first = []

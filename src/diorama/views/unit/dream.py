@@ -30,7 +30,7 @@ KEPT = 600
 """Frames of which the film is made; older ones are forgotten."""
 
 
-class Dream(View):
+class DreamView(View):
     """What a layer, unit or class sees in a picture, amplified until everyone sees it; and on, while zooming in.
 
     *Meaning* the picture is changed so that the chosen layer or unit responds more strongly to what it already faintly

@@ -25,7 +25,7 @@ CLUSTERED = 600
 HUGE = 1e100
 
 
-class Features(View):
+class FeaturesView(View):
     """The data set as features: one row an example, one column a unit of a layer, put in order so that alike is together.
 
     *Meaning* a block tells that a group of units speaks for a group of examples; a column that is bright everywhere or

@@ -33,7 +33,7 @@ WORDS = "x: input, h and c: output and cell of this step, with ′ of the step b
 LINES = (("ifrzo", "Gates: open at 1, shut at 0", (0.0, 1.0)), ("gnh", "Candidate and output", None), ("c", "Memory", None))
 
 
-class Gates(View):
+class GatesView(View):
     """What the gates of one cell of an LSTM or GRU let through at each step, and what the cell makes of it.
 
     *Meaning* a gate is open at 1 and shut at 0. An LSTM keeps its cell where the forget gate is open, writes its candidate
@@ -80,7 +80,7 @@ class Gates(View):
                     yield stage.progress
             yield self._drawn(scene, selection, seen, stage.value, final=True)
 
-    def _seen(self, scene: Scene, selection: Selection, layer: Layer) -> Seen:
+    def _seen(self, scene: Scene, selection: Selection, layer: Layer) -> SeenCell:
         """One cell of the layer on the current input."""
         current = scene.current(selection)
         layer, asked = self._part(scene, selection, layer)
@@ -94,7 +94,7 @@ class Gates(View):
             raise UsageError("the gates want a text of at least one step, got an empty one")
         key = selection.one("token")
         moment = self.moment if self.moment is not None else float(key.number if key is not None else steps - 1)
-        return Seen(layer, current, found, values, cell, min(round(moment), steps - 1), wide, _gap(scene, layer, current, values["h"]))
+        return SeenCell(layer, current, found, values, cell, min(round(moment), steps - 1), wide, _gap(scene, layer, current, values["h"]))
 
     def _part(self, scene: Scene, selection: Selection, layer: Layer) -> tuple[Layer, int | None]:
         """The part of a module in which a cell lies, and the cell's number there: behind those that read forward stand those that
@@ -117,7 +117,7 @@ class Gates(View):
             raise UsageError(f"{layer.name} has cells 0 to {wide - 1}, got {asked}")
         return asked
 
-    def _drawn(self, scene: Scene, selection: Selection, seen: Seen, counted: Any, *, final: bool) -> Picture:
+    def _drawn(self, scene: Scene, selection: Selection, seen: SeenCell, counted: Any, *, final: bool) -> Picture:
         start = min(max(0, seen.moment - self.limit // 2), max(0, seen.steps - self.limit))
         stop = min(seen.steps, start + self.limit)
         marks: list[Node] = []
@@ -157,7 +157,7 @@ class Gates(View):
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class SeenCell:
     """One cell of a recurrent layer on one input."""
 
     layer: Layer
@@ -215,7 +215,7 @@ def _gap(scene: Scene, layer: Layer, current: Current, h: Floats) -> float | Non
     return float(apart.max()) if apart.size and np.isfinite(apart).all() else None
 
 
-def _equations(seen: Seen) -> Table:
+def _equations(seen: SeenCell) -> Table:
     """The formulas with the numbers of one moment."""
     at, k = seen.moment, seen.cell
     ran = seen.states.mask[0]
@@ -258,7 +258,7 @@ def _n(value: float) -> str:
     return f"{value:.3f}".replace("-", "−")
 
 
-def _planes(seen: Seen, counted: Any) -> list[Node]:
+def _planes(seen: SeenCell, counted: Any) -> list[Node]:
     """For each gate a plane: how often it is open, and how often it is shut, a dot a cell."""
     found: list[Node] = []
     for letter, left, right in zip(counted["gates"], counted["left"], counted["right"], strict=True):
@@ -272,7 +272,7 @@ def _planes(seen: Seen, counted: Any) -> list[Node]:
     return found
 
 
-def _caption(seen: Seen, tokens: Sequence[str], counted: Any) -> str:
+def _caption(seen: SeenCell, tokens: Sequence[str], counted: Any) -> str:
     words = f"Cell {seen.cell} of {seen.layer.name} on {seen.current.label}, step by step"
     if seen.moment < len(tokens) == seen.steps:
         words += f"; the formulas are at “{texts.visible(tokens[seen.moment])}”, step {seen.moment}"

@@ -19,7 +19,7 @@ from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested
 from ...derive.derivations.decoder import taught
-from ...methods.synthesis.decoder import Decoder, Taught
+from ...methods.synthesis.decoder import Decoder, DecoderMoment
 from ...methods.synthesis.inverting import Inverted, Yardstick, climb, codes, distances, invert, unit_first
 from ...methods.synthesis.priors import Priors
 from ...methods.synthesis.stage import MadeInput
@@ -43,7 +43,7 @@ class _Drawn:
     words: str
 
 
-class Inversion(View):
+class InversionView(View):
     """What each layer keeps of the picture: pictures that have the same code, from several starts, layer by layer.
 
     *Meaning* each column is a layer; every picture in it was made from noise until the layer answers to it as to the
@@ -123,7 +123,7 @@ class Inversion(View):
 
     # Decoders.
 
-    def _taught(self, scene: Scene, layer: str, index: int | None) -> Iterator[Taught]:
+    def _taught(self, scene: Scene, layer: str, index: int | None) -> Iterator[DecoderMoment]:
         """A decoder as it learns, or at once one that was kept for these weights."""
         derived = scene.derive(
             "decoder", layer=layer, seconds=self.decoder_seconds, steps=self.decoder_steps, seed=self.seed, example=index
@@ -132,7 +132,7 @@ class Inversion(View):
             if stage.value is not None:
                 yield dataclasses.replace(taught(stage.value), final=stage.final)
 
-    def _decode(self, stage: MadeInput, layer: str, x: Nested, yard: Yardstick, lesson: Taught) -> _Drawn:
+    def _decode(self, stage: MadeInput, layer: str, x: Nested, yard: Yardstick, lesson: DecoderMoment) -> _Drawn:
         code = codes(stage.look, [layer], x)[layer].nan_to_num(0, 0, 0)
         with torch.no_grad():
             planes = _answer(lesson.decoder, unit_first(stage.look, layer, code))

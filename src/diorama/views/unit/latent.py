@@ -16,14 +16,14 @@ from ...core.selection import Selection
 from ...scene import Scene
 from ..view import View
 from . import _drawing as drawing
-from ._coding import ROUND, Code, broken, generates, kept, reason
+from ._coding import ROUND, LiveCodes, broken, generates, kept, reason
 from ._drawing import STEPS, Looked
 
 ROWS, BESIDE = 8, 3
 """So many of a code's numbers are moved, those that vary most; of so few each stands beside the plane."""
 
 
-class Latent(View):
+class LatentView(View):
     """Where the examples lie in the code of an autoencoder or generator, and what the network draws from every place.
 
     *Meaning* each point of the plane is an example at its code, in the colour of its class; the ground is coloured by
@@ -67,7 +67,7 @@ class Latent(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The plane and the place at once, then the board and what each number draws."""
         current = scene.current(selection)
-        code = Code.of(scene, self.layer, current.index or 0)
+        code = LiveCodes.of(scene, self.layer, current.index or 0)
         pair = self._pair(code)
         own = code.code(current.x)
         mean = code.spread()[0]
@@ -78,7 +78,7 @@ class Latent(View):
             yield Progress(done=0, total=1, note=f"drawing {self._side(looked) ** 2} places of the plane")
         yield self._picture(scene, selection, looked, self._board(looked), final=True)
 
-    def _pair(self, code: Code) -> tuple[int, int]:
+    def _pair(self, code: LiveCodes) -> tuple[int, int]:
         """The two numbers of the plane: the given ones, else those that vary most; of a single one, twice the same."""
         for name, number in (("x", self.x), ("y", self.y)):
             if number is not None and number >= code.count:

@@ -21,7 +21,7 @@ from ...model.edits import Edit
 from ...model.outputs import CLASSES
 from ...model.unwrap import fed
 from ...scene import Scene
-from ..units import Shown, main_layers, shown
+from ..units import ShownLayer, main_layers, shown
 from ..view import View
 
 POINTS = 10
@@ -37,7 +37,7 @@ class _Probe:
     count: int
 
 
-class Lesions(View):
+class LesionsView(View):
     """Which bits can be lost: every unit silenced in turn, ranked by how much worse the network then answers.
 
     *Meaning* a unit that costs nothing by itself may still be needed once others are gone: the curve silences the
@@ -74,7 +74,7 @@ class Lesions(View):
         base = _Answer.of(scene, probe, ())
         one_pass = time.perf_counter() - began
         costs: list[_Cost] = []
-        done: list[tuple[Shown, int]] = []
+        done: list[tuple[ShownLayer, int]] = []
         refused: dict[str, str] = {}
         """Layers whose units cannot be silenced, which do not take the others with them, and why."""
         for k, (one, unit) in enumerate(units):
@@ -99,7 +99,7 @@ class Lesions(View):
         total = sum(one.layer.units for one in layers if one.name not in refused)
         yield self._picture(scene, selection, done, costs, base, probe, together, total, refused)
 
-    def _layers(self, scene: Scene, selection: Selection) -> list[Shown]:
+    def _layers(self, scene: Scene, selection: Selection) -> list[ShownLayer]:
         name = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer"), None)
         if name is not None:
             return [shown(scene, scene.layers[name])]
@@ -108,7 +108,7 @@ class Lesions(View):
             raise NotApplicable("the model has no layer whose units could be silenced")
         return layers[:-1] if len(layers) > 1 else layers
 
-    def _standing(self, scene: Scene, layers: Sequence[Shown]) -> dict[str, np.ndarray]:
+    def _standing(self, scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, np.ndarray]:
         if self.by == "zero":
             return {}
         found = seen_each(scene, [one.source for one in layers])
@@ -124,7 +124,7 @@ class Lesions(View):
         return _Probe(x, wanted, count)
 
     def _together(
-        self, scene: Scene, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost], base: _Answer, probe: _Probe,
+        self, scene: Scene, units: Sequence[tuple[ShownLayer, int]], costs: Sequence[_Cost], base: _Answer, probe: _Probe,
         standing: dict[str, np.ndarray],
     ) -> tuple[np.ndarray, list[_Cost]]:
         """The cheapest units silenced together: how many, and what it costs."""
@@ -137,7 +137,7 @@ class Lesions(View):
         return counts, found
 
     def _picture(
-        self, scene: Scene, selection: Selection, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost],
+        self, scene: Scene, selection: Selection, units: Sequence[tuple[ShownLayer, int]], costs: Sequence[_Cost],
         base: _Answer, probe: _Probe, together: tuple[np.ndarray, list[_Cost]] | None, total: int = 0,
         refused: Mapping[str, str] | None = None,
     ) -> Picture:
@@ -216,7 +216,7 @@ class _Answer:
         return _Cost(self.loss - base.loss if self.told else moved, changed, self.right - base.right)
 
 
-def _silenced(one: Shown, unit: int, standing: dict[str, np.ndarray]) -> Edit:
+def _silenced(one: ShownLayer, unit: int, standing: dict[str, np.ndarray]) -> Edit:
     key = Key("unit", one.source.name, (unit,))
     mean = standing.get(one.source.name)
     value = float(mean[unit]) if mean is not None else 0.0
@@ -235,7 +235,7 @@ def _curve(counts: np.ndarray, found: Sequence[_Cost], probe: _Probe) -> Lines:
     )
 
 
-def _table(scene: Scene, units: Sequence[tuple[Shown, int]], costs: Sequence[_Cost], order: np.ndarray) -> Table:
+def _table(scene: Scene, units: Sequence[tuple[ShownLayer, int]], costs: Sequence[_Cost], order: np.ndarray) -> Table:
     best = [int(k) for k in order]
     columns = [
         Column(name="unit", kind="text", texts=tuple(f"{units[k][0].name}/{units[k][1]}" for k in best)),

@@ -17,7 +17,7 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection, number_key
 from ...data.kinds import Tokens
 from ...derive.derivations.matches import bounds
-from ...derive.phrases import Search, chosen, levels_of
+from ...derive.phrases import PhraseSearch, chosen, levels_of
 from ...scene import Scene
 from ...scene.states import hidden, readable, told
 from .. import texts
@@ -29,7 +29,7 @@ NEAR = 24
 """So many tokens on both sides of a match are shown."""
 
 
-class Matches(View):
+class MatchesView(View):
     """Choose a phrase: the cells that are on through it, and the phrases of the corpus in which the same cells are on together.
 
     *Meaning* each line is what one cell says along the text; those at or over the threshold through the whole phrase are coloured. Below
@@ -75,7 +75,7 @@ class Matches(View):
         start, stop = seen.span
         cells = chosen(levels_of(seen.values, scale), start, stop, self.threshold, self.sharp)
         if seen.example is None:
-            found: Any = Search(levels, cells, self.threshold, stop - start, self.limit).found()
+            found: Any = PhraseSearch(levels, cells, self.threshold, stop - start, self.limit).found()
         else:
             found = scene.derive(
                 "matches", layer=seen.layer, example=seen.example, span=f"{start}:{stop}", threshold=self.threshold, sharp=self.sharp,
@@ -84,7 +84,7 @@ class Matches(View):
             cells = found["cells"]
         yield self._drawn(scene, selection, seen, cells, scale, found)
 
-    def _seen(self, scene: Scene, selection: Selection) -> Seen:
+    def _seen(self, scene: Scene, selection: Selection) -> SeenPhrase:
         good = set(told(scene))
         named = self.layer is not None or any(key.name in good for kind in ("unit", "layer") if (key := selection.one(kind)) is not None)
         layer = scene.layer(self.layer, selection, lambda one: one.name in good, wanted="layer that answers at each token").name
@@ -98,9 +98,9 @@ class Matches(View):
         span = (min(places), max(places) + 1) if places else _word(tokens)
         if self.span is not None:
             span = bounds(self.span, len(tokens))
-        return Seen(layer, current.label, current.index, tokens, values, span)
+        return SeenPhrase(layer, current.label, current.index, tokens, values, span)
 
-    def _drawn(self, scene: Scene, selection: Selection, seen: Seen, cells: Any, scale: float, found: Any) -> Picture:
+    def _drawn(self, scene: Scene, selection: Selection, seen: SeenPhrase, cells: Any, scale: float, found: Any) -> Picture:
         start, stop = seen.span
         first = min(max(0, (start + stop - self.around) // 2), max(0, len(seen.tokens) - self.around))
         last = min(len(seen.tokens), max(stop, first + self.around))
@@ -128,7 +128,7 @@ class Matches(View):
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class SeenPhrase:
     """A text, what a layer says along it, and the phrase."""
 
     layer: str
@@ -160,7 +160,7 @@ def _shown(tokens: list[str]) -> str:
     return text if len(text) <= 40 else f"{text[:20]}…{text[-19:]}"
 
 
-def _lines(seen: Seen, cells: Any, level: float, part: tuple[int, int]) -> Lines:
+def _lines(seen: SeenPhrase, cells: Any, level: float, part: tuple[int, int]) -> Lines:
     """What the cells say along the text: the chosen in colour, some others faint, and the threshold."""
     first, last = part
     x = np.arange(first, last, dtype=float)

@@ -15,12 +15,12 @@ from ...derive.statistics import PROBE
 from ...model.layers import Layer
 from ...scene import Scene
 from .. import crops
-from ..units import Shown, main_layers, shown
+from ..units import ShownLayer, main_layers, shown
 from ..view import View
-from ._rebuilding import Work
+from ._rebuilding import Rebuilding
 
 
-class Replacement(View):
+class ReplacementView(View):
     """The image rebuilt from patches of other images: at each place those that look most alike to a layer.
 
     *Meaning* what the rebuilt image keeps is what the layer tells apart; what it gets wrong the layer does not care
@@ -65,7 +65,7 @@ class Replacement(View):
         """The image as rebuilt from the examples seen so far."""
         examples, probe = self._among(scene)
         one = self._layer(scene, selection)
-        work = Work(scene, scene.current(selection), one, examples, probe, self.k, self.size)
+        work = Rebuilding(scene, scene.current(selection), one, examples, probe, self.k, self.size)
         for progress in work.compared() if len(examples) <= len(scene.live) else work.indexed():
             yield progress
             if work.ready:
@@ -84,7 +84,7 @@ class Replacement(View):
             return found.examples.first(self.examples), found.source == PROBE
         return scene.examples.first(self.examples), True
 
-    def _picture(self, scene: Scene, selection: Selection, work: Work, final: bool) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, work: Rebuilding, final: bool) -> Picture:
         rebuilt = work.rebuilt()
         marks: list[Node] = [Group(children=tuple(work.marks(rebuilt)), direction="row"), work.neighbours()]
         name, label = work.one.name, work.current.label
@@ -96,7 +96,7 @@ class Replacement(View):
             checks=work.checks(rebuilt) if final else (), final=final,
         )
 
-    def _layer(self, scene: Scene, selection: Selection) -> Shown:
+    def _layer(self, scene: Scene, selection: Selection) -> ShownLayer:
         """The layer whose features are compared."""
         if self.layer is not None:
             layer = scene.layers[self.layer]

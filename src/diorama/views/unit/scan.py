@@ -19,7 +19,7 @@ from ...derive.scanning import known, seen
 from ...scene import Scene
 from ...scene.input import Current
 from .. import crops, scales
-from ..units import Shown, look, main_layers, maps, off, responses, shown, strength
+from ..units import ShownLayer, look, main_layers, maps, off, responses, shown, strength
 from ..view import View
 from . import _preferred
 
@@ -27,7 +27,7 @@ TOGETHER = 16
 """So many units are sent back to the pixels in one batch."""
 
 
-class Scan(View):
+class ScanView(View):
     """The picture from the webcam, the pad or the probe set under all maps of a layer, for finding what a map follows.
 
     *Meaning* each square is one unit: its map, the picture that it asks for, the examples that drive it most (three by
@@ -91,14 +91,14 @@ class Scan(View):
             title = f"{one.name} on {current.label}"
             yield self.picture(scene, selection, title, body, caption, note=note, final=final)
 
-    def _unusual(self, scene: Scene, one: Shown, values: Tensor) -> Tensor:
+    def _unusual(self, scene: Scene, one: ShownLayer, values: Tensor) -> Tensor:
         """How far each unit's largest value lies above its usual one, in standard deviations over the live examples."""
         usual = responses(scene, [one])[one.name].high.nan_to_num(0, 0, 0)
         spread = usual.std(0, correction=0).masked_fill(alike(usual.amin(0), usual.amax(0)), 0)
         here = values.reshape(len(values), -1).amax(1).nan_to_num(0, 0, 0)
         return torch.where(spread > 0, (here - usual.mean(0)) / spread.clamp_min(1e-12), torch.full_like(here, -torch.inf))
 
-    def _layer(self, scene: Scene, selection: Selection) -> Shown:
+    def _layer(self, scene: Scene, selection: Selection) -> ShownLayer:
         if self.layer is not None:
             return shown(scene, scene.layers[self.layer])
         for key in reversed(selection.a):
@@ -108,7 +108,7 @@ class Scan(View):
         return next((one for one in layers if one.layer.spatial), layers[0])
 
     def _grid(
-        self, one: Shown, values: Tensor, order: Tensor, images: np.ndarray, limits: Limits | None
+        self, one: ShownLayer, values: Tensor, order: Tensor, images: np.ndarray, limits: Limits | None
     ) -> Tiles:
         units = [int(unit) for unit in order]
         quiet = off(values) if one.rectified else strength(values) == 0
@@ -121,7 +121,7 @@ class Scan(View):
         )
 
     def _images(
-        self, scene: Scene, selection: Selection, one: Shown, current: Current, values: Tensor, order: Tensor
+        self, scene: Scene, selection: Selection, one: ShownLayer, current: Current, values: Tensor, order: Tensor
     ) -> Iterator[tuple[np.ndarray, Limits | None, str, bool]]:
         """The squares with their scale, a note, and whether they stay: those that form come several times."""
         units = [int(unit) for unit in order]
@@ -136,7 +136,7 @@ class Scan(View):
             yield maps(values[units]), one.limits(values.numpy(), self._scale(scene, one)), str(error), True
 
     def _still(
-        self, scene: Scene, one: Shown, current: Current, values: Tensor, units: list[int]
+        self, scene: Scene, one: ShownLayer, current: Current, values: Tensor, units: list[int]
     ) -> tuple[np.ndarray, Limits | None]:
         if self.show == "top":
             found = seen(scene, one.source)
@@ -156,7 +156,7 @@ class Scan(View):
             return crops.relief(np.concatenate(parts))
         return maps(values[units]), one.limits(values.numpy(), self._scale(scene, one))
 
-    def _scale(self, scene: Scene, one: Shown) -> float | None:
+    def _scale(self, scene: Scene, one: ShownLayer) -> float | None:
         """A scale that stands still while the picture moves, where the layer's range is known."""
         limit = scales.activation(scene, one)
         if limit is None and known(scene, one.source):
@@ -166,7 +166,7 @@ class Scan(View):
         return limit if limit else None
 
     def _large(
-        self, scene: Scene, one: Shown, current: Current, values: Tensor, locked: int | None
+        self, scene: Scene, one: ShownLayer, current: Current, values: Tensor, locked: int | None
     ) -> Iterator[Node]:
         pixels = np.asarray(current.shown)
         boxes = ()
@@ -195,7 +195,7 @@ class Scan(View):
             )
 
 
-def _seen_part(scene: Scene, one: Shown, signals: np.ndarray, places: list[crops.Place]) -> np.ndarray:
+def _seen_part(scene: Scene, one: ShownLayer, signals: np.ndarray, places: list[crops.Place]) -> np.ndarray:
     """Of what was sent back, what the units see from their places: nothing else can differ from zero."""
     field = crops.field_of(scene, one.source)
     if field is None or field.whole or max(field.largest) < crops.SMALLEST:

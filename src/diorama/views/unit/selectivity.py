@@ -15,7 +15,7 @@ from ...core.selection import Selection, unit_key
 from ...scene import Scene
 from ...scene.probe import Responses
 from ..sets import Sets, two_sets
-from ..units import Shown, main_layers, responses, shown
+from ..units import ShownLayer, main_layers, responses, shown
 from ..view import View
 
 RED, PURPLE, BLUE = "#c4271b", "#832db6", "#2467d8"
@@ -23,7 +23,7 @@ _RAMP = ramp((RED, PURPLE, BLUE), 201)
 PURE = 0.95
 
 
-class Selectivity(View):
+class SelectivityView(View):
     """Every unit coloured by which of two sets of examples it responds to, from blue through purple to red.
 
     *Meaning* a unit's colour is the part of its response that comes from set A: blue responds to A alone, red to B
@@ -73,7 +73,7 @@ class Selectivity(View):
             scene, selection, f"{sets.names[0]} against {sets.names[1]}", Group(children=tuple(marks)), caption, note=note
         )
 
-    def _tiles(self, one: Shown, mix: Mix) -> Tiles:
+    def _tiles(self, one: ShownLayer, mix: Mix) -> Tiles:
         order = np.arange(len(mix.share))
         if len(order) > self.limit:
             order = np.sort(np.argsort(-np.abs(np.nan_to_num(mix.share, nan=0.5) - 0.5), kind="stable")[: self.limit])
@@ -91,7 +91,7 @@ class Selectivity(View):
             faded=np.isnan(mix.share[order]), title=one.name, caption=caption, size=26,
         )
 
-    def _table(self, layers: list[Shown], mixes: dict[str, Mix]) -> Table:
+    def _table(self, layers: list[ShownLayer], mixes: dict[str, Mix]) -> Table:
         rows = [(one, unit) for one in layers for unit in range(len(mixes[one.name].share))]
         purity = np.array([abs(mixes[one.name].apart[unit] - 0.5) for one, unit in rows])
         order = np.argsort(-np.nan_to_num(purity), kind="stable")[: self.rows_shown]
@@ -131,7 +131,7 @@ class Mix:
         self.never = (self.apart == 1) | (self.apart == 0)
 
     @classmethod
-    def of(cls, one: Shown, found: Responses, sets: Sets) -> Mix:
+    def of(cls, one: ShownLayer, found: Responses, sets: Sets) -> Mix:
         """From what each example makes of each unit."""
         mean, positive = found.mean.double().numpy(), found.positive.double().numpy()
         return cls(positive if one.rectified else mean, positive, sets)

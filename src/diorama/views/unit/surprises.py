@@ -15,11 +15,11 @@ from ...core.picture import Check, Picture, Progress
 from ...core.saying import plain
 from ...core.selection import Selection, unit_key
 from ...data.nesting import Nested
-from ...derive.scanning import Seen, seen
+from ...derive.scanning import SeenUnits, seen
 from ...model.layers import by_unit
 from ...scene import Scene
 from .. import about, crops
-from ..units import Shown, main_layers, shown
+from ..units import ShownLayer, main_layers, shown
 from ..view import View
 
 TOGETHER = 64
@@ -53,7 +53,7 @@ class _Evidence:
         return min(float(known.mean()), 1.0) if len(known) > 1 else 0.0
 
 
-class Surprises(View):
+class SurprisesView(View):
     """Units whose strongest examples are strong and alike, though no label says what they have in common.
 
     *Meaning* three numbers, and their product as the score. *Strong*: how many standard deviations the unit's nine
@@ -114,7 +114,7 @@ class Surprises(View):
             note=note.strip(),
         )
 
-    def _layer(self, scene: Scene, selection: Selection) -> Shown:
+    def _layer(self, scene: Scene, selection: Selection) -> ShownLayer:
         if self.layer is not None:
             return shown(scene, scene.layers[self.layer])
         key = next((key for key in reversed(selection.a) if key.kind == "layer"), None)
@@ -125,7 +125,7 @@ class Surprises(View):
             raise NotApplicable("a surprise is told by the other units of its layer, and no layer has three")
         return layers[-2] if len(layers) > 1 else layers[-1]
 
-    def _table(self, one: Shown, evidence: _Evidence, ranked: np.ndarray) -> Table:
+    def _table(self, one: ShownLayer, evidence: _Evidence, ranked: np.ndarray) -> Table:
         units = ranked[:64]
         return Table(
             columns=(
@@ -139,7 +139,7 @@ class Surprises(View):
         )
 
     def _galleries(
-        self, scene: Scene, one: Shown, found: Seen, evidence: _Evidence, ranked: np.ndarray
+        self, scene: Scene, one: ShownLayer, found: SeenUnits, evidence: _Evidence, ranked: np.ndarray
     ) -> Iterator[Node]:
         for unit in (int(unit) for unit in ranked[: self.count] if evidence.score[unit] >= LEAST):
             chosen = crops.chosen(scene, found, one.source, unit)
@@ -158,14 +158,14 @@ class Surprises(View):
             yield Group(children=(tiles, cut))
 
 
-def _counted(one: Shown, found: Seen) -> np.ndarray:
+def _counted(one: ShownLayer, found: SeenUnits) -> np.ndarray:
     """Which of the strongest examples drive a unit at all: behind a ReLU above zero."""
     top = found.statistics.top
     counted: np.ndarray = (top.examples >= 0) & ((top.values > 0) | (not one.rectified))
     return counted
 
 
-def _strength(one: Shown, found: Seen) -> np.ndarray:
+def _strength(one: ShownLayer, found: SeenUnits) -> np.ndarray:
     """How many standard deviations the strongest examples lie above a unit's mean."""
     part, counted = found.statistics, _counted(one, found)
     std = np.where(part.moments.std > 0, part.moments.std, np.nan)
@@ -177,7 +177,7 @@ def _strength(one: Shown, found: Seen) -> np.ndarray:
     return strength
 
 
-def _likeness(scene: Scene, one: Shown, found: Seen, units: np.ndarray) -> np.ndarray:
+def _likeness(scene: Scene, one: ShownLayer, found: SeenUnits, units: np.ndarray) -> np.ndarray:
     """How alike the other units find the places of each unit's strongest examples: the mean correlation of pairs."""
     top = found.statistics.top
     examples = np.unique(top.examples[units][top.examples[units] >= 0])
@@ -201,7 +201,7 @@ def _likeness(scene: Scene, one: Shown, found: Seen, units: np.ndarray) -> np.nd
     return alike
 
 
-def _unlabelled(scene: Scene, found: Seen) -> np.ndarray:
+def _unlabelled(scene: Scene, found: SeenUnits) -> np.ndarray:
     """How evenly the strongest examples spread over the classes: their entropy, as a share of the largest possible."""
     top, truth = found.statistics.top, found.truth(scene)
     if truth is None:

@@ -41,7 +41,7 @@ class _Wish:
     key: str = ""
 
 
-class Synthesis(View):
+class SynthesisView(View):
     """The input that a unit, a class or a whole layer would like to see, forming from noise while you watch.
 
     *Meaning* starting from noise, the input is changed step by step so that the unit responds more and more: what

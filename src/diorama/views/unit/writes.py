@@ -20,14 +20,14 @@ from ...derive.labels import role
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.states import told
-from ...scene.writing import Place, Written, writing
+from ...scene.writing import Written, WrittenToken, writing
 from .. import answers, texts
 from ..view import View
 
 GUESSES = 5
 
 
-class Writes(View):
+class WritesView(View):
     """What the network writes by itself, symbol by symbol, at several moments of its training side by side.
 
     *Meaning* every symbol is drawn with the probabilities that the network gives, then read before the next one is drawn. The brighter
@@ -101,7 +101,7 @@ class Writes(View):
         ends = frozenset(number for number in range(size) if role(kind, number) == "end") if kind.vocabulary else frozenset()
         layer = unit.name if unit is not None else ""
         key = f"writes/{scene.step}/{scene.edits!r}/{first}/{self.temperature}/{self.length}/{self.seed}/{layer}"
-        memory = scene.keep("writes", _Kept) if scene.step in scene.steps else scene.once("writes", _Kept)
+        memory = scene.keep("writes", _WrittenTexts) if scene.step in scene.steps else scene.once("writes", _WrittenTexts)
         if key in memory.texts:
             yield memory.texts[key]
             return
@@ -171,7 +171,7 @@ class Writes(View):
         return Text(tokens=words, values=values, limits=limits, characters=texts.single(words), title=said)
 
 
-class _Kept:
+class _WrittenTexts:
     """Texts that were written before, the newest few."""
 
     def __init__(self) -> None:
@@ -204,7 +204,7 @@ def _values(text: Written, unit: Key | None) -> tuple[np.ndarray, Limits]:
     return values, magnitude(values, 0.0, 1.0, "probability", unit="probability")
 
 
-def _bars(scene: Scene, place: Place, title: str, temperature: float) -> Bars:
+def _bars(scene: Scene, place: WrittenToken, title: str, temperature: float) -> Bars:
     """The likeliest symbols at a place: how likely each was to be drawn, and as a tick how likely the network itself held it."""
     labels = tuple(answers.token(scene, number) for number in place.tokens)
     drawn = np.array(place.drawn)

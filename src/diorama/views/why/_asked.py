@@ -48,7 +48,7 @@ COMPARED = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class ChosenMethod:
     """A method with its knobs, and what to call it."""
 
     method: Method
@@ -212,7 +212,7 @@ def currents(scene: Scene, selection: Selection, count: int) -> list[Current]:
 _PART = re.compile(r"\s*([A-Za-z_][\w]*)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
 
 
-def named(text: str) -> list[Chosen]:
+def named(text: str) -> list[ChosenMethod]:
     """The methods that a text names, with commas between them and knobs in brackets: ``lrp(rule=epsilon), cam``."""
     found, at = [], 0
     while at < len(text):
@@ -223,16 +223,16 @@ def named(text: str) -> list[Chosen]:
         if name not in registry.methods:
             raise not_found("attribution method", name, registry.methods)
         values = dict(_pair(pair) for pair in (given or "").split(",") if pair.strip())
-        found.append(Chosen(build(registry.methods[name], values), _titled(name, values)))
+        found.append(ChosenMethod(build(registry.methods[name], values), _titled(name, values)))
         at = part.end()
     return found
 
 
-def ruled(one: Chosen, rule: str) -> Chosen:
+def ruled(one: ChosenMethod, rule: str) -> ChosenMethod:
     """The method with another rule of relevance propagation, where it has one and none was given."""
     if one.name != "lrp" or "(" in one.title:
         return one
-    return Chosen(registry.methods["lrp"](rule=rule), _titled("lrp", {"rule": rule}))
+    return ChosenMethod(registry.methods["lrp"](rule=rule), _titled("lrp", {"rule": rule}))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -252,21 +252,21 @@ def _short(name: str) -> str:
     return "LRP" if name == "lrp" else title
 
 
-def of_group(group: str, asked: Asked) -> list[Chosen]:
+def of_group(group: str, asked: Asked) -> list[ChosenMethod]:
     """The methods of a group, in the order of their families and from the cheapest on."""
     if group == "few":
-        return [Chosen(registry.methods[name](), _short(name)) for name in FEW if name in registry.methods]
+        return [ChosenMethod(registry.methods[name](), _short(name)) for name in FEW if name in registry.methods]
     if group == "relevance":
-        rules = [Chosen(registry.methods["lrp"](rule=rule), _titled("lrp", {"rule": rule})) for rule in RULES]
+        rules = [ChosenMethod(registry.methods["lrp"](rule=rule), _titled("lrp", {"rule": rule})) for rule in RULES]
         return [*rules, *(one for one in _all() if one.method.group == group and one.name != "lrp")]
     if group == "quick":
         return [one for one in _all() if asked.refused(one.method) is not None or _quick(asked.cost(one.method))]
     return [one for one in _all() if group in ("all", one.method.group)]
 
 
-def _all() -> list[Chosen]:
+def _all() -> list[ChosenMethod]:
     order = list(GROUPS)
-    found = [Chosen(method(), _short(name)) for name, method in registry.methods.items()]
+    found = [ChosenMethod(method(), _short(name)) for name, method in registry.methods.items()]
     return sorted(found, key=lambda one: (order.index(one.method.group), one.name not in FEW))
 
 

@@ -25,7 +25,7 @@ from ...methods.faithfulness.insertion import insertion
 from ...methods.faithfulness.randomization import Randomization, randomization
 from ...methods.method import Attribution
 from ...model.targets import Target
-from ._asked import Asked, Chosen, total
+from ._asked import Asked, ChosenMethod, total
 
 STEPS = 20
 DRAWS = 3
@@ -75,7 +75,7 @@ class Believing:
         self.unit = "probability" if asked.chance is not None else "score"
         self.random: Curve | None = None
 
-    def cost(self, one: Chosen) -> Cost:
+    def cost(self, one: ChosenMethod) -> Cost:
         """What the checks of a method's map take."""
         look, x = self.asked.looking_for(one.method), self.asked.current.x
         parts = [Cost(2 * (STEPS + 1))] if self.covers else []
@@ -88,7 +88,7 @@ class Believing:
         """What the random orders take, once an input."""
         return Cost(DRAWS * (STEPS + 1) if self.covers else 0)
 
-    def of(self, one: Chosen, found: Attribution) -> Belief:
+    def of(self, one: ChosenMethod, found: Attribution) -> Belief:
         """Measure a map."""
         look, x = self.asked.looking_for(one.method), self.asked.current.x
         made, notes = Belief(), []

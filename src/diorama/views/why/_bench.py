@@ -18,7 +18,7 @@ from ...methods.attribute import EachClass
 from ...methods.method import Attribution
 from ...methods.picturing import channels_summed, picture
 from .. import inputs
-from ._asked import Asked, Chosen
+from ._asked import Asked, ChosenMethod
 from ._believing import Belief, Believing, gap, table
 
 Floats = NDArray[np.floating]
@@ -29,7 +29,7 @@ MANY = 4096
 
 
 @dataclasses.dataclass(frozen=True)
-class Style:
+class MapStyle:
     """How maps are drawn."""
 
     overlay: bool = True
@@ -43,19 +43,19 @@ class MethodMap:
     """One method's map of one input."""
 
     row: int
-    one: Chosen
+    one: ChosenMethod
     found: Attribution
 
 
 class Bench:
     """All maps so far."""
 
-    def __init__(self, rows: list[Asked], believing: list[Believing], style: Style) -> None:
+    def __init__(self, rows: list[Asked], believing: list[Believing], style: MapStyle) -> None:
         self.rows, self.believing, self.style = rows, believing, style
         self.cells: dict[tuple[str, int], MethodMap] = {}
         self.beliefs: dict[tuple[str, int], Belief] = {}
 
-    def add(self, one: Chosen, row: int, found: Attribution) -> None:
+    def add(self, one: ChosenMethod, row: int, found: Attribution) -> None:
         """Take a map, or a better one of the same method and input."""
         self.cells[one.title, row] = MethodMap(row, one, found)
 

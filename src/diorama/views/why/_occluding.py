@@ -25,7 +25,7 @@ LISTED = 6
 
 
 @dataclasses.dataclass
-class Place:
+class OccludedPlace:
     """The patch at a place, and the sweep so far."""
 
     occluded: Occluded
@@ -61,7 +61,7 @@ class Place:
         return self.occluded.scene.task in ("classification", "multi_label")
 
 
-def body(place: Place) -> Node:
+def body(place: OccludedPlace) -> Node:
     """The patch by hand above, the sweep below."""
     rows: list[Node] = [Group(children=_by_hand(place), direction="row")]
     if place.sweep is not None and bool(place.sweep.done.any()):
@@ -69,7 +69,7 @@ def body(place: Place) -> Node:
     return Group(children=tuple(rows)) if len(rows) > 1 else rows[0]
 
 
-def _by_hand(place: Place) -> tuple[Node, ...]:
+def _by_hand(place: OccludedPlace) -> tuple[Node, ...]:
     top, left, high, wide = place.box
     grey = inputs.grey(place.pixels) if place.pixels.ndim == 2 else None
     picture = Image(
@@ -80,7 +80,7 @@ def _by_hand(place: Place) -> tuple[Node, ...]:
     return (picture, _bars(place), *_maps(place))
 
 
-def _bars(place: Place) -> Node:
+def _bars(place: OccludedPlace) -> Node:
     """The answer with the patch as bars, without it as ticks."""
     scene = place.occluded.scene
     title = "Answer with the patch (tick: without)"
@@ -105,7 +105,7 @@ def _likeliest(chances: Tensor, kept: int) -> list[int]:
     return order if kept in order else [*order[:-1], kept]
 
 
-def _maps(place: Place) -> tuple[Node, ...]:
+def _maps(place: OccludedPlace) -> tuple[Node, ...]:
     """The followed unit's map without and with the patch, on one scale."""
     occluded, unit = place.occluded, place.unit
     name, layer = f"Unit {unit} of {occluded.layer.name}", occluded.layer
@@ -128,14 +128,14 @@ def _maps(place: Place) -> tuple[Node, ...]:
 # The sweep.
 
 
-def _swept(place: Place, sweep: Sweep) -> tuple[Node, ...]:
+def _swept(place: OccludedPlace, sweep: Sweep) -> tuple[Node, ...]:
     found: list[Node] = [_activation(place, sweep), _followed(place, sweep)]
     if place.occluded.scene.task == "classification":
         found += _labels(place, sweep)
     return tuple(found)
 
 
-def _activation(place: Place, sweep: Sweep) -> Node:
+def _activation(place: OccludedPlace, sweep: Sweep) -> Node:
     values = sweep.at_places(sweep.sums)
     plain = float(place.occluded.maps[place.unit].sum())
     low = float(np.nanmin(values))
@@ -146,7 +146,7 @@ def _activation(place: Place, sweep: Sweep) -> Node:
     )
 
 
-def _followed(place: Place, sweep: Sweep) -> Node:
+def _followed(place: OccludedPlace, sweep: Sweep) -> Node:
     values = sweep.at_places(sweep.answers[:, place.number])
     plain = float(place.before[place.number])
     limits = magnitude(values, 0, 1, unit="probability") if place.chance else symmetric(values)
@@ -156,7 +156,7 @@ def _followed(place: Place, sweep: Sweep) -> Node:
     )
 
 
-def _labels(place: Place, sweep: Sweep) -> list[Node]:
+def _labels(place: OccludedPlace, sweep: Sweep) -> list[Node]:
     """The likeliest class at each place in the classes' colours, and how often each is."""
     scene = place.occluded.scene
     likeliest = sweep.answers.nan_to_num(-1).argmax(1).float()
@@ -182,12 +182,12 @@ def _coloured(values: Floats) -> NDArray[np.uint8]:
     return found
 
 
-def _said(place: Place, order: list[int]) -> str:
+def _said(place: OccludedPlace, order: list[int]) -> str:
     names = [place.occluded.scene.classes[k] for k in order]
     return f"{names[0]} everywhere" if len(names) == 1 else ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
-def _box(place: Place) -> tuple[Box, ...]:
+def _box(place: OccludedPlace) -> tuple[Box, ...]:
     top, left, high, wide = place.box
     return (Box(x=left, y=top, width=wide, height=high),)
 
@@ -199,7 +199,7 @@ _FILLED = {
 }
 
 
-def caption(place: Place) -> str:
+def caption(place: OccludedPlace) -> str:
     """What is seen, how it was made, and how far to believe it."""
     occluded = place.occluded
     side = occluded.patch.size
@@ -222,7 +222,7 @@ def caption(place: Place) -> str:
     return said.rstrip()
 
 
-def checks(place: Place) -> tuple[Check, ...]:
+def checks(place: OccludedPlace) -> tuple[Check, ...]:
     """How the answer holds out over all places."""
     sweep = place.sweep
     if sweep is None or not sweep.whole or place.occluded.scene.task != "classification":

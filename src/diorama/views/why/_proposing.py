@@ -23,7 +23,7 @@ from ...model.layers import by_unit
 from ...scene import Scene
 from ...scene.input import Current, decoded
 from ..crops import Place, box_of, field_of, limits_of, strongest_place
-from ..units import Shown
+from ..units import ShownLayer
 from ._asked import looking
 
 SIDE = 130
@@ -31,7 +31,7 @@ SMALL = 84
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class FoundRegion:
     """A region of an example, and what was answered to it alone."""
 
     current: Current
@@ -53,7 +53,7 @@ class Scored:
 
     scene: Scene
     number: int
-    layer: Shown | None = None
+    layer: ShownLayer | None = None
 
     @property
     def name(self) -> str:
@@ -111,7 +111,7 @@ class Picked:
             made[k][inside] = image[0][inside]
         return nesting.each(self.current.x, lambda part: self._laid.back(made))
 
-    def found(self, regions: Sequence[Region], overlap: float, most: int) -> list[Found]:
+    def found(self, regions: Sequence[Region], overlap: float, most: int) -> list[FoundRegion]:
         """The regions with the highest answers that do not overlap much, highest first."""
         whole = float(self.scored.ask(self.look, self.current.x)[0][0])
         values: list[float] = []
@@ -127,7 +127,7 @@ class Picked:
         best = apart(regions, order, overlap)[:most]
         kind = self.scored.scene.kind
         return [
-            Found(
+            FoundRegion(
                 self.current, regions[k], values[k], ranks[k], whole, places[k],
                 np.asarray(decoded(kind, self.inputs([regions[k]]))),
             )
@@ -135,7 +135,7 @@ class Picked:
         ]
 
 
-def body(scored: Scored, best: Sequence[Found]) -> Node:
+def body(scored: Scored, best: Sequence[FoundRegion]) -> Node:
     """The pictures with the regions boxed, and below them what the network received."""
     boxed = tuple(_boxed(scored, one) for one in best)
     rows: list[Node] = [Group(children=boxed, direction="grid", title=f"Highest for {scored.name}")]
@@ -152,7 +152,7 @@ def body(scored: Scored, best: Sequence[Found]) -> Node:
     return Group(children=tuple(rows))
 
 
-def _boxed(scored: Scored, one: Found) -> Image:
+def _boxed(scored: Scored, one: FoundRegion) -> Image:
     pixels = np.asarray(one.current.shown)
     top, left, height, width = one.region
     boxes = [Box(x=left, y=top, width=width, height=height)]
@@ -167,7 +167,7 @@ def _boxed(scored: Scored, one: Found) -> Image:
     )
 
 
-def checks(best: Sequence[Found]) -> tuple[Check, ...]:
+def checks(best: Sequence[FoundRegion]) -> tuple[Check, ...]:
     """How much of the whole picture's answer the regions keep."""
     shares = [one.value / one.whole for one in best if one.whole > 0]
     if not shares:

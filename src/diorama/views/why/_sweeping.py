@@ -15,11 +15,11 @@ from torch import Tensor
 from ...data import nesting
 from ...data.nesting import Nested
 from ...methods.method import Looking
-from ...methods.patches import BATCH, Changed, Covers, Grid, Laid, draws_of, laid_out
+from ...methods.patches import BATCH, Covers, Grid, Laid, PatchedAnswers, draws_of, laid_out
 from ...model.layers import by_unit
 from ...scene import Scene
 from ...scene.input import Current
-from ..units import Shown
+from ..units import ShownLayer
 
 Floats = NDArray[np.floating]
 Pixels = NDArray[np.uint8]
@@ -38,7 +38,7 @@ class Patch:
 class Occluded:
     """One image of which parts are covered: the scores and a layer's maps that the network answers with."""
 
-    def __init__(self, scene: Scene, current: Current, look: Looking, patch: Patch, layer: Shown) -> None:
+    def __init__(self, scene: Scene, current: Current, look: Looking, patch: Patch, layer: ShownLayer) -> None:
         self.scene, self.current, self.look, self.patch, self.layer = scene, current, look, patch, layer
         self.laid: Laid = laid_out(current.x, look.kind)[0]
         self.shape: tuple[int, int] = (self.laid.image.shape[2], self.laid.image.shape[3])
@@ -80,7 +80,7 @@ class Occluded:
         fresh = iter([self.laid.back(image)])
         return nesting.each(self.current.x, lambda part: next(fresh)), (top, left, high, wide)
 
-    def changed(self, unit: int) -> Changed:
+    def changed(self, unit: int) -> PatchedAnswers:
         """The engine that answers for many windows: the scores, and the sum of a unit's map."""
 
         def answer(x: Nested) -> tuple[Tensor, Tensor]:
@@ -88,9 +88,9 @@ class Occluded:
             own = maps[:, unit]
             return scores, own.flatten(1).sum(1) if own.ndim > 1 else own
 
-        return Changed(self.look, self.current.x, 0, self.laid, answer)
+        return PatchedAnswers(self.look, self.current.x, 0, self.laid, answer)
 
-    def batch(self, changed: Changed, grid: Grid, numbers: list[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, changed: PatchedAnswers, grid: Grid, numbers: list[int]) -> tuple[Tensor, Tensor]:
         """For some windows the answer (probabilities or numbers) and the sum of the unit's map, averaged over draws."""
         answers: Any = 0.0
         sums: Any = 0.0

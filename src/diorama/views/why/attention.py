@@ -30,7 +30,7 @@ HEADS = 24
 """At most so many heads of a vision transformer are laid over the picture."""
 
 
-class Attention(View):
+class AttentionView(View):
     """Where each head of an attention looks: every head small, one large, and what it takes for the token under the pointer.
 
     *Meaning* a row is a token that asks, a column one that is asked: the brighter a cell, the more of what the row's token takes

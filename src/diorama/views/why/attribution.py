@@ -13,15 +13,15 @@ from ...methods.cost import Cost
 from ...methods.relevance.composites import COMPOSITES
 from ...scene import Scene
 from ..view import View
-from ._asked import GROUPS, Asked, Chosen, currents, named, of_group, ruled, total
+from ._asked import GROUPS, Asked, ChosenMethod, currents, named, of_group, ruled, total
 from ._believing import Believing
-from ._bench import Bench, Style, caption
+from ._bench import Bench, MapStyle, caption
 
 LONG = 2.0
 """Work that is expected to take longer, in seconds, says so before it begins."""
 
 
-class Attribution(View):
+class AttributionView(View):
     """Which parts of the input speak for this answer, and which against it, by several methods side by side.
 
     *Meaning* blue speaks for the target, orange against it; methods that only know magnitudes go from dark to bright.
@@ -90,7 +90,7 @@ class Attribution(View):
         if refused and len(chosen) == 1:
             raise NotApplicable(next(iter(refused.values())))
         fitting = [one for one in chosen if one.title not in refused]
-        style = Style(self.overlay, self.sign == "positive", self.scale, self.contour)
+        style = MapStyle(self.overlay, self.sign == "positive", self.scale, self.contour)
         bench = Bench(rows, [Believing(row, self.checks, self.fill) for row in rows], style)
         work = _Work(bench, fitting, refused, self.checks != "none")
         if work.whole.seconds(rows[0].seconds) > LONG:
@@ -119,7 +119,7 @@ class Attribution(View):
 class _Work:
     """The maps and then the checks, counted in passes."""
 
-    def __init__(self, bench: Bench, methods: list[Chosen], refused: dict[str, str], checked: bool) -> None:
+    def __init__(self, bench: Bench, methods: list[ChosenMethod], refused: dict[str, str], checked: bool) -> None:
         self._bench, self._methods, self._refused, self._checked = bench, methods, refused, checked
         first, times = bench.rows[0], len(bench.rows)
         self._costs = {one.title: _sum(first.cost(one.method)) for one in methods}

@@ -22,7 +22,7 @@ from ._contrasting import Gathered, body, caption, checks, hidden
 BATCH = 16
 
 
-class Contrast(View):
+class ContrastView(View):
     """What separates a 7 from a 2? The parts of the input that speak for one class rather than the other, over the data.
 
     *Meaning* for each example of the two classes, a method says how much every part of it speaks for the first class

@@ -22,7 +22,7 @@ LISTED = 40
 """So many layers are drawn as bars at most: those that add the most."""
 
 
-class Contributions(View):
+class ContributionsView(View):
     """What each layer, and each head of an attention, adds to the score of the chosen answer.
 
     *Meaning* blue speaks for the answer, orange against it; all bars and the constant sum to its score. The sizes that the last

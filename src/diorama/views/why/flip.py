@@ -14,7 +14,7 @@ from ...core.picture import Draft, Picture, Progress
 from ...core.selection import Selection
 from ...data.kinds import Tokens
 from ...methods.cost import lasting
-from ...methods.perturbation.flip import Search, cost
+from ...methods.perturbation.flip import FlipSearch, cost
 from ...scene import Scene
 from .. import pairs
 from ..view import View
@@ -22,7 +22,7 @@ from ._asked import looking
 from ._flipping import Turned, body, caption, checks
 
 
-class Flip(View):
+class FlipView(View):
     """The smallest change of this input that flips the answer: how little does it take, and what has to change?
 
     *Meaning* blue numbers of the change were raised, orange ones lowered. A change that nobody sees but that flips the
@@ -69,7 +69,7 @@ class Flip(View):
         scores = look.scores(current.x).cpu()
         one = time.perf_counter() - begun
         wanted = self._wanted(scene, selection, scores)
-        search = Search(look, current.x, wanted, _norm(self.norm), self.steps)
+        search = FlipSearch(look, current.x, wanted, _norm(self.norm), self.steps)
 
         def draft() -> Picture | None:
             turned = Turned(scene, current, look, search.found(), self.norm, wanted)

@@ -28,7 +28,7 @@ COLUMNS = 64
 """At most so many positions are shown."""
 
 
-class Lens(View):
+class LensView(View):
     """What the network would answer if it stopped after a layer: a row a layer, a column a position.
 
     *Meaning* each cell names the likeliest answer after its layer and is the brighter the surer that is. The row below all

@@ -23,14 +23,14 @@ from ..crops import only_pictures
 from ..units import shown
 from ..view import View
 from ._asked import looking
-from ._occluding import Place, body, caption, checks
+from ._occluding import OccludedPlace, body, caption, checks
 from ._sweeping import Occluded, Patch, Sweep, answered
 
 KEPT = 8
 """So many sweeps are kept per set of weights."""
 
 
-class Occluder(View):
+class OccluderView(View):
     """Cover a part of the image, by hand or swept over all of it: where does the answer hang on what was covered?
 
     *Meaning* by hand: drag the patch over the image; the bars show the answer with it, the ticks the answer without, and
@@ -85,7 +85,7 @@ class Occluder(View):
         occluded, unit = self._occluded(scene, selection)
         number = self._number(scene, selection, occluded)
         sweep = self._sweep(scene, occluded, unit) if self.sweep else None
-        place = Place(occluded, unit, number, self._hand(occluded, sweep, number), sweep)
+        place = OccludedPlace(occluded, unit, number, self._hand(occluded, sweep, number), sweep)
         if sweep is not None and not sweep.whole:
             passes = int((~sweep.done).sum()) * occluded.draws
             yield Progress(
@@ -97,10 +97,10 @@ class Occluder(View):
                 yield Progress(done=done, total=sweep.grid.count, note=f"{done} of {sweep.grid.count} places")
                 if not sweep.whole:
                     yield Draft(lambda: self._picture(scene, selection, place, final=False))
-            place = Place(occluded, unit, number, self._hand(occluded, sweep, number), sweep)
+            place = OccludedPlace(occluded, unit, number, self._hand(occluded, sweep, number), sweep)
         yield self._picture(scene, selection, place, final=True)
 
-    def _picture(self, scene: Scene, selection: Selection, place: Place, *, final: bool) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, place: OccludedPlace, *, final: bool) -> Picture:
         drawn: Node = body(place)
         return self.picture(
             scene, selection, "What if it did not see this part?", drawn, caption(place), checks=checks(place), final=final

@@ -22,7 +22,7 @@ from ..view import View
 from ._positions import Positions, positions
 
 
-class Patching(View):
+class PatchingView(View):
     """How much of one input's answer comes back when its activations are put into another's pass, by layer and position.
 
     *Meaning* blue: what tells the two inputs apart is read there; a map that is blue at one word in the early layers and at the

@@ -20,10 +20,10 @@ from ..crops import only_pictures
 from ..units import responses, shown
 from ..view import View
 from ._asked import looking
-from ._proposing import Found, Picked, Scored, body, checks, proposed
+from ._proposing import FoundRegion, Picked, Scored, body, checks, proposed
 
 
-class Regions(View):
+class RegionsView(View):
     """Which regions of pictures drive this unit or class most, when all around them is covered?
 
     *Meaning* regions are proposed in each picture by a generator that knows nothing of the network; each is shown to
@@ -81,7 +81,7 @@ class Regions(View):
         yield Progress(
             done=0, total=passes, seconds=passes * one, note=f"{passes:,} forward passes, at most about {lasting(passes * one)}"
         )
-        best: list[Found] = []
+        best: list[FoundRegion] = []
         done = 0
         for k, (current, own) in enumerate(zip(chosen, regions, strict=True)):
             best += Picked(scored, current, self.fill).found(own, self.overlap, self.shown)
@@ -93,7 +93,7 @@ class Regions(View):
         yield self._picture(scene, selection, scored, best, passes, len(chosen), final=True)
 
     def _picture(
-        self, scene: Scene, selection: Selection, scored: Scored, best: list[Found], passes: int, pictures: int, *, final: bool
+        self, scene: Scene, selection: Selection, scored: Scored, best: list[FoundRegion], passes: int, pictures: int, *, final: bool
     ) -> Picture:
         title = "Which regions drive it?"
         made = "windows of several sizes and shapes" if self.generator == "windows" else "segments of like colours, joined"

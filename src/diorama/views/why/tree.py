@@ -29,7 +29,7 @@ DOWN, ACROSS = 22.0, 8.0
 """Between a phrase and its parts, and between two words, in the page's pixels."""
 
 
-class Tree(View):
+class TreeView(View):
     """The tree of a sentence, every phrase coloured by what the network answers to it alone.
 
     *Meaning* each phrase is given to the network as a text of its own, so that a word such as “not” shows where it turns an answer round.

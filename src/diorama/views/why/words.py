@@ -37,7 +37,7 @@ DRAWS = 8
 """The check hides so many random choices of words."""
 
 
-class Words(View):
+class WordsView(View):
     """Which words made this answer: each coloured by how much it speaks for or against, and listed with its value.
 
     *Meaning* blue words speak for the chosen answer, orange ones against it; where a network writes on, the words
@@ -104,7 +104,7 @@ class Words(View):
 
     def _asked(
         self, scene: Scene, selection: Selection, current: Current, look: Looking, scores: Tensor
-    ) -> Asked:
+    ) -> ExplainedTarget:
         ids = _ids(scene, current)
         chosen = selection.one("class")
         if scene.task != "next_token":
@@ -115,15 +115,15 @@ class Words(View):
             if number >= max(2, flat.shape[1]):
                 raise UsageError(f"the model has answers 0 to {flat.shape[1] - 1}, got {number}")
             if scene.task == "regression":
-                return Asked(_output(look, number), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
+                return ExplainedTarget(_output(look, number), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
             target = Target.of(number, scene.classes, outputs=look.reading.outputs, task=scene.task)
-            return Asked(target, scene.classes[number] if number < len(scene.classes) else str(number), len(ids))
+            return ExplainedTarget(target, scene.classes[number] if number < len(scene.classes) else str(number), len(ids))
         place = self._place(selection, len(ids), scores.shape[1])
         row = scores[0, place - 1]
         number = chosen.number if chosen is not None else int(row.nan_to_num(0).argmax()) if place == len(ids) else ids[place]
         if number >= scores.shape[-1]:
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
-        return Asked(_next(look, place - 1, number), answers.token(scene, number), place, place)
+        return ExplainedTarget(_next(look, place - 1, number), answers.token(scene, number), place, place)
 
     def _place(self, selection: Selection, length: int, answered: int) -> int:
         key = selection.one("token")
@@ -132,7 +132,7 @@ class Words(View):
         # Nothing comes before the first token.
         return min(max(1, place), last)
 
-    def _words(self, scene: Scene, current: Current, asked: Asked, found: Attribution) -> list[Word]:
+    def _words(self, scene: Scene, current: Current, asked: ExplainedTarget, found: Attribution) -> list[Word]:
         kind = _kind(scene)
         tokens = [kind.token(number) for number in _ids(scene, current)]
         return grouped(tokens, _values(scene, current, found), None if self._single(scene) else kind)
@@ -141,7 +141,7 @@ class Words(View):
         return self.group == "tokens" or (self.group == "auto" and scene.task == "next_token")
 
     def _picture(
-        self, scene: Scene, selection: Selection, current: Current, scores: Tensor, asked: Asked, found: Attribution,
+        self, scene: Scene, selection: Selection, current: Current, scores: Tensor, asked: ExplainedTarget, found: Attribution,
         check: tuple[float, float, float] | None, *, final: bool,
     ) -> Picture:
         words = self._words(scene, current, asked, found)
@@ -167,7 +167,7 @@ class Words(View):
             checks=_checks(found, check), note=note, final=final,
         )
 
-    def _text(self, scene: Scene, words: Sequence[Word], asked: Asked, limits: Limits) -> tuple[Text, str]:
+    def _text(self, scene: Scene, words: Sequence[Word], asked: ExplainedTarget, limits: Limits) -> tuple[Text, str]:
         tokens = [word.text for word in words]
         told = [(word.value, word.first) for word in words]
         keys = [number_key("token", *dict.fromkeys((word.first, word.last))) for word in words]
@@ -191,7 +191,7 @@ class Words(View):
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class ExplainedTarget:
     """What is explained: a target, what to call it, and before which token it is decided."""
 
     target: Target
@@ -245,7 +245,7 @@ def _next(look: Looking, row: int, number: int) -> Target:
     return Target(f"token {number} after place {row}", (), take)
 
 
-def _top(scene: Scene, scores: Tensor, asked: Asked) -> Bars:
+def _top(scene: Scene, scores: Tensor, asked: ExplainedTarget) -> Bars:
     """The likeliest answers with their scores."""
     if scene.task == "regression":
         return answers.bars(scene, scores)
@@ -316,7 +316,7 @@ def _table(rows: Sequence[Row], title: str) -> Table:
 
 
 def _hidden(
-    look: Looking, current: Current, asked: Asked, found: Attribution, words: Sequence[Word]
+    look: Looking, current: Current, asked: ExplainedTarget, found: Attribution, words: Sequence[Word]
 ) -> tuple[float, float, float] | None:
     """How far the target falls when the embeddings of the words that speak most for it are zeros, and random ones.
 
@@ -362,7 +362,7 @@ def _checks(found: Attribution, hidden: tuple[float, float, float] | None) -> tu
     return tuple(made)
 
 
-def _caption(current: Current, asked: Asked, found: Attribution, before: Sequence[Word], noun: str) -> str:
+def _caption(current: Current, asked: ExplainedTarget, found: Attribution, before: Sequence[Word], noun: str) -> str:
     name = title_of(registry.methods[found.method])
     what = f"Each {noun} of {current.label} is coloured by what it says for (blue) or against (orange) {asked.name}"
     if not found.signed:

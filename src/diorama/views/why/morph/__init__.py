@@ -18,8 +18,8 @@ from ....core.picture import Picture, Progress
 from ....core.selection import Selection
 from ....data import nesting
 from ....methods.method import Looking
-from ....methods.perturbation.morph import Way, answers, parsed
-from ....methods.perturbation.morph_plane import DrawnWay, Plane
+from ....methods.perturbation.morph import InputWay, answers, parsed
+from ....methods.perturbation.morph_plane import DrawnWay, InputPlane
 from ....model.unwrap import fed
 from ....scene import Scene
 from ... import pairs
@@ -39,7 +39,7 @@ NUMBERS = 50_000_000
 """The direction aside is found from examples of at most so many numbers in all."""
 
 
-class Morph(View):
+class MorphView(View):
     """Slide from one example to another: where the answer flips, which units turn with it, and how deep it is decided.
 
     *Meaning* every place between start (0) and end (1) is an input of its own. The straight way mixes the two inputs;
@@ -155,7 +155,7 @@ class Morph(View):
 
     def _stages(self, scene: Scene, stops: Stops, drawing: Morphed) -> Iterator[tuple[bool, str]]:
         kept: dict[Any, Any] = scene.once("morph/kept", dict)
-        straight = Way(stops.look, stops.start.x, stops.end.x)
+        straight = InputWay(stops.look, stops.start.x, stops.end.x)
         known = self._travel(kept, "straight", straight, stops, drawing)
         yield not known, "the straight way"
         other = self._other(stops, drawing)
@@ -176,7 +176,7 @@ class Morph(View):
         if self.show in ("all", "plane"):
             yield from self._plane(kept, stops, drawing)
 
-    def _travel(self, kept: dict[Any, Any], name: str, way: Way, stops: Stops, drawing: Morphed) -> bool:
+    def _travel(self, kept: dict[Any, Any], name: str, way: InputWay, stops: Stops, drawing: Morphed) -> bool:
         """Put a way's answers into the drawing; True where they were known."""
         known = (name, stops.mark, self.places, self.method, self.window, self.third)
         told = kept.pop(known, None)
@@ -191,7 +191,7 @@ class Morph(View):
         drawing.told.append(told)
         return not fresh
 
-    def _other(self, stops: Stops, drawing: Morphed) -> Way | None:
+    def _other(self, stops: Stops, drawing: Morphed) -> InputWay | None:
         drawn = parsed(self.path)
         wanted = self.way if self.way != "auto" else "drawn" if drawn else "layer"
         if wanted == "straight":
@@ -237,12 +237,12 @@ class Morph(View):
                 break
         return worked
 
-    def _span(self, stops: Stops) -> Plane:
+    def _span(self, stops: Stops) -> InputPlane:
         third = stops.third.x if stops.third is not None else None
         live = stops.scene.live
         few = max(16, NUMBERS // max(1, nesting.first(live.x)[0].numel()))
         others = None if third is not None else fed(stops.scene.model, live.batch(list(range(min(few, len(live))))))
-        return Plane(stops.look, stops.start.x, stops.end.x, third, others)
+        return InputPlane(stops.look, stops.start.x, stops.end.x, third, others)
 
     def _plane(self, kept: dict[Any, Any], stops: Stops, drawing: Morphed) -> Iterator[tuple[bool, str]]:
         try:
@@ -271,7 +271,7 @@ class Morph(View):
             size = last
 
 
-def _extent(plane: Plane, drawn: list[tuple[float, float]]) -> tuple[float, float, float, float]:
+def _extent(plane: InputPlane, drawn: list[tuple[float, float]]) -> tuple[float, float, float, float]:
     """What the plane shows: start, end, the third place and the drawn way, with room around them."""
     whole = [(-0.25, -0.6), (1.25, 0.6), *drawn, *([plane.third] if plane.third is not None else [])]
     x, y = (np.array([place[k] for place in whole]) for k in range(2))
@@ -280,7 +280,7 @@ def _extent(plane: Plane, drawn: list[tuple[float, float]]) -> tuple[float, floa
     return tuple(round(float(v) + (room if k % 2 else -room) * (len(whole) > 2), 4) for k, v in enumerate(found))  # type: ignore[return-value]
 
 
-def _values(look: Looking, plane: Plane, extent: tuple[float, float, float, float], size: int) -> NDArray[np.float32]:
+def _values(look: Looking, plane: InputPlane, extent: tuple[float, float, float, float], size: int) -> NDArray[np.float32]:
     """The answers on a grid, (size, size, answers), the lowest y first."""
     x, y = np.linspace(*extent[:2], size), np.linspace(*extent[2:], size)
     grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)

@@ -21,7 +21,7 @@ from ....methods.picturing import channels_summed, picture
 from ....scene.input import Current, decoded
 from ... import answers, inputs
 from . import measured
-from .measured import Measured
+from .measured import MeasuredWay
 from .stops import Morphed
 
 MANY = 12
@@ -83,7 +83,7 @@ def _here(drawing: Morphed, at: float) -> list[Node]:
     return [Group(children=tuple(made), direction="column" if isinstance(made[0], Text) else "row")]
 
 
-def _curve(drawing: Morphed, told: Measured, at: float, *, first: bool) -> Node:
+def _curve(drawing: Morphed, told: MeasuredWay, at: float, *, first: bool) -> Node:
     stops = drawing.stops
     shown = list(dict.fromkeys([*stops.pair, *drawing.others]))
     plain = stops.scene.task in ("classification", "multi_label")
@@ -112,7 +112,7 @@ def _decision(drawing: Morphed, row: Tensor) -> str:
     return drawing.stops.name(int(row[0]))
 
 
-def _strip(drawing: Morphed, told: Measured) -> Node | None:
+def _strip(drawing: Morphed, told: MeasuredWay) -> Node | None:
     if told.strip is None or not isinstance(drawing.scene.kind, ImageKind):
         return None
     images = inputs.thumbnails(np.asarray(drawing.scene.kind.decode(told.strip[: measured.STRIP])))
@@ -126,7 +126,7 @@ def _strip(drawing: Morphed, told: Measured) -> Node | None:
     )
 
 
-def _maps(drawing: Morphed, told: Measured) -> Node | None:
+def _maps(drawing: Morphed, told: MeasuredWay) -> Node | None:
     stops = drawing.stops
     low, high = told.sides(drawing.view.window)
     if told.maps is None:
@@ -159,7 +159,7 @@ def _maps(drawing: Morphed, told: Measured) -> Node | None:
     return Group(children=tuple(made), direction="row", title=f"What speaks for {stops.target}: {told.way.title}")
 
 
-def _depth(drawing: Morphed, told: Measured) -> Node | None:
+def _depth(drawing: Morphed, told: MeasuredWay) -> Node | None:
     stops, (a, b) = drawing.stops, drawing.stops.pair
     rows, names = [], []
     if not told.depth:
@@ -191,13 +191,13 @@ def _depth(drawing: Morphed, told: Measured) -> Node | None:
     )
 
 
-def _ticks(told: Measured) -> tuple[str, ...]:
+def _ticks(told: MeasuredWay) -> tuple[str, ...]:
     """Labels for a few of the places, so that they can be read."""
     every = max(1, (len(told.places) - 1) // 8)
     return tuple(f"{p:.3g}" if k % every == 0 else "" for k, p in enumerate(told.places))
 
 
-def _units(drawing: Morphed, told: Measured) -> Node | None:
+def _units(drawing: Morphed, told: MeasuredWay) -> Node | None:
     if not told.units:
         return None
     low, high = told.sides(drawing.view.window)
@@ -220,7 +220,7 @@ def _units(drawing: Morphed, told: Measured) -> Node | None:
     )
 
 
-def _along(drawing: Morphed, told: Measured) -> Node | None:
+def _along(drawing: Morphed, told: MeasuredWay) -> Node | None:
     chosen = [unit for unit in told.units if unit.layer in told.means]
     if not chosen:
         return None
@@ -235,7 +235,7 @@ def _along(drawing: Morphed, told: Measured) -> Node | None:
     )
 
 
-def _active(told: Measured, at: float) -> Node | None:
+def _active(told: MeasuredWay, at: float) -> Node | None:
     if not told.active:
         return None
     series = tuple(

@@ -15,13 +15,23 @@ from ....core.errors import NotApplicable
 from ....data import nesting
 from ....methods.attribute import attributions
 from ....methods.method import Looking, Method
-from ....methods.perturbation.morph import Flip, LayerWay, Way, answers, decided, effects, flips, put_back, walk
+from ....methods.perturbation.morph import (
+    Crossing,
+    InputWay,
+    LayerWay,
+    answers,
+    decided,
+    effects,
+    flips,
+    put_back,
+    walk,
+)
 from ....methods.readout import ReadOut, fit, pooled
 from ....model.layers import Layer, by_unit
 from ....model.targets import Target
 from ....model.unwrap import fed
 from ....scene import Scene
-from ...units import Shown, main_layers
+from ...units import ShownLayer, main_layers
 
 Floats = NDArray[np.float64]
 DEEP = 10
@@ -34,14 +44,14 @@ BATCH = 64
 
 
 @dataclasses.dataclass
-class Measured:
+class MeasuredWay:
     """One way, with whatever has been found out about it so far."""
 
-    way: Way
+    way: InputWay
     places: list[float]
     answers: Floats
     decisions: Tensor
-    flips: list[Flip]
+    flips: list[Crossing]
     active: dict[str, Floats] = dataclasses.field(default_factory=dict)
     means: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     depth: dict[str, tuple[Floats, ReadOut]] = dataclasses.field(default_factory=dict)
@@ -86,16 +96,16 @@ class UnitChange:
     """The target behind the flip, with this unit alone set back."""
 
 
-def travelled(way: Way, count: int) -> Measured:
+def travelled(way: InputWay, count: int) -> MeasuredWay:
     """The answers along a way and the places where they flip."""
     places = [k / (count - 1) for k in range(count)]
     scores = torch.cat([there.scores.detach() for _, there in walk(way, places, ())])
     decisions = decided(way.look, scores).cpu()
     found = answers(way.look, scores).double().cpu().numpy()
-    return Measured(way, places, found, decisions, flips(way, places, decisions))
+    return MeasuredWay(way, places, found, decisions, flips(way, places, decisions))
 
 
-def followed(scene: Scene) -> list[Shown]:
+def followed(scene: Scene) -> list[ShownLayer]:
     """The layers that are looked into: those that learn something, without embeddings and the one that answers."""
     found = [one for one in main_layers(scene) if "Embedding" not in one.layer.kind and one.layer.weight is not None]
     if len(found) > 1:
@@ -105,7 +115,7 @@ def followed(scene: Scene) -> list[Shown]:
     return [found[round(k * (len(found) - 1) / (DEEP - 1))] for k in range(DEEP)]
 
 
-def look_inside(told: Measured, layers: Sequence[Shown], reads: dict[str, ReadOut]) -> None:
+def look_inside(told: MeasuredWay, layers: Sequence[ShownLayer], reads: dict[str, ReadOut]) -> None:
     """Activity, mean activations and read-outs along a way; one more walk."""
     chosen = [one for one in layers if told.way.after(one.source)]
     found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {one.name: [] for one in chosen}
@@ -122,12 +132,12 @@ def look_inside(told: Measured, layers: Sequence[Shown], reads: dict[str, ReadOu
             told.depth[name] = reads[name](rows).double().numpy(), reads[name]
 
 
-def _units(one: Shown, raw: Tensor) -> Tensor:
+def _units(one: ShownLayer, raw: Tensor) -> Tensor:
     """A captured activation with its units at 1, as the next layer gets it."""
     return one.values(by_unit(one.source, raw.detach())).cpu()
 
 
-def read_outs(scene: Scene, layers: Sequence[Shown], without: Sequence[int]) -> tuple[dict[str, ReadOut], list[int]]:
+def read_outs(scene: Scene, layers: Sequence[ShownLayer], without: Sequence[int]) -> tuple[dict[str, ReadOut], list[int]]:
     """A linear read-out of each layer, fitted on the live examples but those in ``without``; and the classes it knows."""
     if scene.task not in ("classification", "regression"):
         return {}, []
@@ -150,7 +160,7 @@ def read_outs(scene: Scene, layers: Sequence[Shown], without: Sequence[int]) -> 
     return {name: read for name, read in made.items() if read is not None}, known
 
 
-def _rows(scene: Scene, layers: Sequence[Shown]) -> dict[str, Tensor]:
+def _rows(scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, Tensor]:
     table = {one.source.name: one for one in layers}
     parts: dict[str, list[Tensor]] = {name: [] for name in table}
     for first in range(0, len(scene.live), BATCH):
@@ -162,7 +172,7 @@ def _rows(scene: Scene, layers: Sequence[Shown]) -> dict[str, Tensor]:
     return {table[name].name: torch.cat(value) for name, value in parts.items()}
 
 
-def weigh_units(told: Measured, layers: Sequence[Shown], target: Target, window: float) -> None:
+def weigh_units(told: MeasuredWay, layers: Sequence[ShownLayer], target: Target, window: float) -> None:
     """The units that did most to the target across the flip, and what each of them does alone."""
     chosen = [one for one in layers if told.way.after(one.source)]
     sources = [one.source for one in chosen]
@@ -189,7 +199,7 @@ def weigh_units(told: Measured, layers: Sequence[Shown], target: Target, window:
         told.units.append(UnitChange(one.name, unit, float(values[0]), float(values[1]), effect, alone))
 
 
-def map_sides(told: Measured, target: Target, method: Method, window: float) -> None:
+def map_sides(told: MeasuredWay, target: Target, method: Method, window: float) -> None:
     """The attributions of the target to the inputs on both sides of the flip.
 
     *Raises* NotApplicable where the method does not fit.
@@ -203,7 +213,7 @@ def map_sides(told: Measured, target: Target, method: Method, window: float) -> 
     told.maps = x, last
 
 
-def embedded_sides(told: Measured, target: Target, window: float) -> Tensor | None:
+def embedded_sides(told: MeasuredWay, target: Target, window: float) -> Tensor | None:
     """For tokens: slope times embedding at both sides of the flip, summed over the embedding, (2, tokens)."""
     if isinstance(told.way, LayerWay):
         return None
@@ -214,7 +224,7 @@ def embedded_sides(told: Measured, target: Target, window: float) -> Tensor | No
     return found[0].detach().cpu() if found and found[0].ndim == 2 else None
 
 
-def strip_places(told: Measured, window: float) -> list[float]:
+def strip_places(told: MeasuredWay, window: float) -> list[float]:
     """Evenly spread places, and the two sides of the flip."""
     return [k / (STRIP - 1) for k in range(STRIP)] + list(told.sides(window))
 

@@ -18,14 +18,14 @@ from ....data.kinds import Tokens
 from ....methods.method import Looking
 from ....methods.perturbation.morph import LayerWay
 from ....methods.perturbation.morph import answers as answered
-from ....methods.perturbation.morph_plane import Plane
+from ....methods.perturbation.morph_plane import InputPlane
 from ....model.capture import Capture
 from ....model.targets import Target
 from ....scene import Scene
 from ....scene.input import Current
 from ... import answers
 from . import measured
-from .measured import Measured
+from .measured import MeasuredWay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +125,10 @@ class Morphed:
 
     def __init__(self, view: Any, scene: Scene, stops: Stops) -> None:
         self.view, self.scene, self.stops = view, scene, stops
-        self.told: list[Measured] = []
+        self.told: list[MeasuredWay] = []
         self.notes: list[str] = []
         self.standing: list[Standing] = []
-        self.plane: Plane | None = None
+        self.plane: InputPlane | None = None
         self.field: NDArray[np.float32] | None = None
         self.extent = (0.0, 1.0, 0.0, 1.0)
 
