@@ -35,6 +35,7 @@ pytestmark = [
 EVERY_VIEW = pytest.mark.parametrize("name", list(views))
 EVERY_NET = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 NOTATION = re.compile(r"\d[eE][-+]?\d")
+PERCENT = re.compile(r"\d%|(?:^|[\s(])-\d")
 TOKENS = tuple("abcde fghij")
 MAKES = ("images", "letters", "plane", "numbers", "codes")
 FEWER = {"steps": 6, "starts": 2, "layers": 2, "places": 7, "count": 3, "segments": 10, "decoder_steps": 20, "units": 8, "length": 9}
@@ -60,6 +61,7 @@ def _words(node: Any) -> Iterator[str]:
     for name in ("title", "caption", "label", "note"):
         if isinstance(text := getattr(node, name, None), str):
             yield text
+    yield from (note for note in getattr(node, "notes", ()) if isinstance(note, str))
     for child in node.children if isinstance(node, Group) else ():
         yield from _words(child)
 
@@ -166,6 +168,7 @@ def _check(picture: Picture) -> None:
     assert picture.caption.endswith(".")
     told = [picture.title, picture.caption, picture.note, *(check.sentence for check in picture.checks), *_words(picture.body)]
     assert not [text for text in told if NOTATION.search(text)], "a sentence holds a number in computer notation"
+    assert not [text for text in told if PERCENT.search(text)], "a sentence holds 3% for 3 %, or a hyphen for a minus"
     assert picture.provenance is not None
     assert picture.provenance.method
     for mark in picture.marks():

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 
 _NOTATION = re.compile(r"(?<![\w.])([-−+]?)(\d+(?:\.\d+)?)e([-+]\d{2,3})(?!\d)( %)?")
+_PERCENT = re.compile(r"(?<=\d)%(?![\w%])")
+_HYPHEN = re.compile(r"(?:^|(?<=[\s(±]))-(?=\d)")
 _SMALLEST = 0.01
 """A share below this, in percent, is told as being below it."""
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def plain(text: str) -> str:
-    """A sentence with its numbers in plain digits: ``1.2e+02 %`` is 120 %, ``7.84e-08 %`` less than 0.01 %.
+    """A sentence with its numbers in plain digits: ``1.2e+02 %`` is 120 %, ``7.84e-08 %`` less than 0.01 %, ``-3%`` is −3 %.
 
     Numbers of more digits than a reader counts become powers of ten: 3.2 × 10⁹. All else stays as it is.
     """
-    return _NOTATION.sub(_said, text) if "e" in text else text
+    text = _PERCENT.sub(" %", text) if "%" in text else text
+    text = _NOTATION.sub(_said, text) if "e" in text else text
+    return _HYPHEN.sub("−", text) if "-" in text else text
 
 
 def percent(share: float, digits: int = 2) -> str:

@@ -117,6 +117,9 @@ def _said(node: Node) -> Node:
         text = getattr(node, name, None)
         if isinstance(text, str) and (told := plain(text)) != text:
             found[name] = told
+    notes = getattr(node, "notes", ())
+    if isinstance(notes, tuple) and (several := tuple(plain(note) if isinstance(note, str) else note for note in notes)) != notes:
+        found["notes"] = several
     if isinstance(node, Group):
         children = tuple(map(_said, node.children))
         if any(one is not other for one, other in zip(children, node.children, strict=True)):
