@@ -80,19 +80,18 @@ class ServingView(View):
             Column(name="no longer right", numbers=np.nan_to_num(lost), signed=True, note=f"share of {name}, more or fewer"),
             Column(name="tells it apart", numbers=value["area"], note="area under the curve of the unit alone: 0.5 by chance"),
         ))
-        own = [k for k in range(len(cost)) if cost[k] > 2 * max(others[k], 0.0) and cost[k] > 0]
-        if own and cost[own[0]] > 0.01:
+        own = [k for k in range(len(cost)) if cost[k] > 2 * max(others[k], 0.0) and cost[k] > max(0.01, 0.1 * cost[0])]
+        dearest = f"without {labels[0]} the loss over {name} changes by {cost[0]:+.2g}, and over the others by {others[0]:+.2g}"
+        if own:
             best = own[0]
             caption = (
-                f"{labels[best]} serves {name} most: without it the loss over {name} rises by {cost[best]:.2g} and over the others by "
-                f"{others[best]:.2g}; {lost[best]:.0%} of {name} are lost. {len(own)} of {len(cost)} silenced units cost {name} more than "
-                "twice as much as the others."
+                f"{labels[best]} serves {name} rather than others: without it the loss over {name} rises by {cost[best]:.2g}, over the "
+                f"others it changes by {others[best]:+.2g}; {lost[best]:.0%} of {name} are lost. {len(own)} of {len(cost)} silenced units "
+                f"cost {name} much, and more than twice what they cost the others."
             )
+            caption += f" {name} needs most what all need: {dearest}." if best else ""
         else:
-            best = 0
-            caption = (
-                f"No single unit serves {name} alone: the dearest, {labels[best]}, costs {name} {cost[best]:.2g} and the others {others[best]:.2g}."
-            )
+            caption = f"No single unit serves {name} rather than others: {dearest}."
         checks: tuple[Check, ...] = ()
         if final and len(cost) > 3 and np.ptp(cost) > 0 and np.ptp(value["expected"]) > 0:
             ranks = [np.argsort(np.argsort(part)) for part in (cost, value["expected"])]
