@@ -91,6 +91,7 @@ export interface Block {
   readonly maps_limits: Limits | null;
   readonly spark: NdArray | null;
   readonly warning: string;
+  readonly share: number | null;
   readonly expandable: boolean;
   readonly open: boolean;
 }
@@ -100,6 +101,7 @@ export interface Edge {
   readonly source: string;
   readonly target: string;
   readonly label: string;
+  readonly share: number | null;
 }
 
 /** A plane of outputs with points on it. */
@@ -554,6 +556,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "maps_limits": null,
    "spark": null,
    "warning": "",
+   "share": null,
    "expandable": false,
    "open": false
   },
@@ -563,7 +566,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
  },
  "Edge": {
   "defaults": {
-   "label": ""
+   "label": "",
+   "share": null
   },
   "nested": {}
  },

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { span } from "../src/marks/bars.ts";
-import { flowsBetween, unitAt } from "../src/marks/blocks.ts";
+import { flowsBetween, thickness, unitAt } from "../src/marks/blocks.ts";
 import { sparkPath } from "../src/marks/card.ts";
 import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
@@ -75,6 +75,10 @@ test("a contour surrounds what is above the level", () => {
 
 test("white space in tokens can be seen", () => {
   assert.deepEqual(["\n", " ", "\t", "a"].map((token) => visible(token, true)), ["⏎", "·", "⇥", "a"]);
+});
+
+test("a line grows with its share, and never beyond what is meant", () => {
+  assert.deepEqual([-1, 0, 0.5, 1, 7].map(thickness), [0.5, 0.5, 4.3, 8, 8]);
 });
 
 test("what flows between two cards is written between them", () => {

@@ -99,6 +99,11 @@ class LayerTable(Sequence[Layer]):
             return self._by_name[which]
         return self._layers[which]
 
+    def look_in(self, model: Callable[[], nn.Module | None]) -> None:
+        """Where ops are looked for once the model in which the layers were found is gone."""
+        if isinstance(self._find, Finder):
+            self._find.at_hand = model
+
     def __len__(self) -> int:
         return len(self._layers)
 
@@ -200,22 +205,26 @@ def layers(model: nn.Module, x: Nested, *, examples: int = 2) -> LayerTable:
     finally:
         for handle in handles:
             handle.remove()
-    return LayerTable(look.finished(), finder(plain, few), tuple(look.notes()))
+    return LayerTable(look.finished(), Finder(plain, few), tuple(look.notes()))
 
 
-def finder(model: nn.Module, x: Nested) -> Callable[[str], Layer]:
-    """What finds the points of a model that lie between its layers; it does not keep the model alive."""
-    known = weakref.ref(model)
+class Finder:
+    """What finds the points of a model that lie between its layers; it keeps no model alive.
 
-    def find(name: str) -> Layer:
+    Where the model in which layers were found is gone, the one at hand is asked: another snapshot of the same architecture.
+    """
+
+    def __init__(self, model: nn.Module, x: Nested) -> None:
+        self._known, self._x = weakref.ref(model), x
+        self.at_hand: Callable[[], nn.Module | None] = lambda: None
+
+    def __call__(self, name: str) -> Layer:
         from .points import points  # points are layers, so that this knows them only when asked
 
-        alive = known()
-        if alive is None:
+        model = self._known() or self.at_hand()
+        if model is None:
             raise NotApplicable(f"the model in which {name} was to be found is gone; ask the layers of the one at hand")
-        return points(alive, x)[name]
-
-    return find
+        return points(unwrap(model), self._x)[name]
 
 
 class _RectifiedLayers(TorchFunctionMode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,8 @@ class SceneNetwork:
         if shared.layers is None:
             with blamed():
                 shared.layers = layers(self.model, self.few())
+        known = weakref.ref(self.source)
+        shared.layers.look_in(lambda: source.module() if (source := known()) is not None else None)
         return shared.layers
 
     @property

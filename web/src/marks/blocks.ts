@@ -156,7 +156,7 @@ export function unitAt(block: Block, share: number): string | null {
 export function sameGraph(one: Blocks, other: Blocks): boolean {
   const equal = (a: NdArray | null, b: NdArray | null): boolean =>
     a === b || (a !== null && b !== null && a.data.length === b.data.length && a.data.every((value, i) => value === b.data[i]));
-  return equal(one.points, other.points) && equal(one.routes, other.routes) && one.edges.every((edge, i) => edge.label === other.edges[i]?.label);
+  return equal(one.points, other.points) && equal(one.routes, other.routes) && one.edges.every((edge, i) => edge.label === other.edges[i]?.label && edge.share === other.edges[i]?.share);
 }
 
 /** The lines between blocks, with an arrow where they arrive and the name of what flows where there is room. */
@@ -169,7 +169,10 @@ function wire(surface: SVGSVGElement, mark: Blocks): void {
   for (let i = 0; i < (mark.routes?.shape[0] ?? 0); i++) {
     const [begin = 0, count = 0, which = 0, arrow = 0] = numbers(mark.routes, i);
     const points = Array.from({ length: count }, (_, at) => numbers(mark.points, begin + at));
-    surface.append(svg("path", { class: "wire", d: curve(points) }));
+    const line = svg("path", { class: "wire", d: curve(points) });
+    const share = mark.edges[which]?.share ?? null;
+    if (share !== null) line.style.strokeWidth = `${thickness(share)}px`;
+    surface.append(line);
     const [endX = 0, endY = 0] = points.at(-1) ?? [];
     if (arrow) surface.append(svg("path", { class: "arrow", d: `M${endX - 3.5} ${endY - 6}L${endX} ${endY}L${endX + 3.5} ${endY - 6}` }));
     const edge = mark.edges[which];
@@ -180,6 +183,11 @@ function wire(surface: SVGSVGElement, mark: Blocks): void {
     text.textContent = edge.label;
     surface.append(text);
   }
+}
+
+/** How thick a line is whose share is told: from a hair to what is seen at once. */
+export function thickness(share: number): number {
+  return round(0.5 + 7.5 * Math.max(0, Math.min(1, share)));
 }
 
 /** A line through its points, bent where it goes across. */

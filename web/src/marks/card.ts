@@ -45,6 +45,8 @@ export function card(toggle: (id: string) => void): Card {
     element.classList.toggle("valued", colour !== null);
     if (colour === null) element.style.removeProperty("--value");
     else element.style.setProperty("--value", colour);
+    element.classList.toggle("filled", graph && block.share !== null);
+    if (graph && block.share !== null) element.style.setProperty("--filled", `${Math.round(1000 * block.share) / 10}%`);
     spark.toggleAttribute("hidden", !block.spark?.data.length || graph);
     if (block.spark && !graph) curve.setAttribute("d", sparkPath(block.spark.data));
     maps.hidden = !block.maps?.shape[0];

@@ -38,6 +38,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     maps_limits: Limits | None = None
     spark: Array | None = None  # (n,): a small curve
     warning: str = ""
+    share: float | None = None  # 0 to 1: so far a block of a graph is filled from the left
     expandable: bool = False
     open: bool = False
 
@@ -48,6 +49,7 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str
     target: str
     label: str = ""
+    share: float | None = None  # 0 to 1: how thick the line is
 
 
 class Blocks(Mark, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,7 +14,7 @@ from .. import typeset
 from ..cells import colour
 from ..legend import legend
 from ..sheet import Sheet
-from ..style import HAIRLINE, INK, MONO, MUTED, PAPER, SOFT, WARN, Style
+from ..style import ACCENT, HAIRLINE, INK, MONO, MUTED, PAPER, SOFT, WARN, Style
 from . import narrower
 from ._card import card
 
@@ -73,6 +73,8 @@ def _graph(mark: Blocks) -> Sheet:
             _title(sheet, block, x + SIDE, y, width - 2 * SIDE)
         else:
             sheet.rect(x, y, width, height, fill=PAPER, stroke=WARN if block.warning else HAIRLINE, line=1.0, radius=5)
+            if block.share is not None:
+                sheet.rect(x + 1, y + 1, (width - 2) * min(1.0, max(0.0, block.share)), height - 2, fill=ACCENT, radius=4, alpha=0.24)
             _texts(sheet, block, x, y, width)
         if block.value is not None and mark.limits is not None:
             sheet.raster(x + 1, y + 2, 3, height - 4, colour(np.array([[block.value]], float), mark.limits))
@@ -150,12 +152,13 @@ def _lines(sheet: Sheet, mark: Blocks, solid: list[Box]) -> None:
     taken[:, 2:] += taken[:, :2]
     named = set[tuple[str, str]]()
     for first, count, number, arrow in mark.routes.tolist():
-        points = mark.points[first : first + count].tolist()
+        points, share = mark.points[first : first + count].tolist(), mark.edges[number].share
+        wide = 0.9 if share is None else 0.5 + 7.5 * min(1.0, max(0.0, share))
         for (x, y), (to, down) in zip(points, points[1:], strict=False):
             if abs(to - x) < 0.5:
-                sheet.line([x, to], [y, down], MUTED, 0.9)
+                sheet.line([x, to], [y, down], MUTED, wide)
             else:
-                sheet.curve([(x, y), (x, (y + down) / 2), (to, (y + down) / 2), (to, down)], MUTED, 0.9)
+                sheet.curve([(x, y), (x, (y + down) / 2), (to, (y + down) / 2), (to, down)], MUTED, wide)
         (x, y), (end, foot), edge = points[0], points[-1], mark.edges[number]
         if arrow:
             sheet.line([end - 3.5, end, end + 3.5], [foot - 6, foot - 0.5, foot - 6], MUTED, 0.9)

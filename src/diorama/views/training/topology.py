@@ -1,0 +1,258 @@
+"""The network's structure as it trains: how much of each block takes part, and where what flows still changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import DioramaError, NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Block, Blocks, Edge, Handle
+from ...core.picture import Picture, Progress
+from ...core.selection import Key, Selection, layer_key
+from ...derive.derivations.similarity import batches
+from ...model.graph import Graph
+from ...model.layers import by_unit
+from ...scene import Scene
+from ..view import View
+
+Floats = NDArray[np.float64]
+_MEASURES = {
+    "rank of answers": "how many directions its answers to the examples fill, as a share of those that they could",
+    "rank of weights": "how many directions its weights fill, as a share of those that they could",
+    "moved": "how far its weights lie from the first snapshot, as a share of their own length",
+}
+_EXAMPLES = 128
+"""At most so many examples are looked at."""
+_ROOM = 32 * 2**20
+"""Numbers of a batch that are held at once."""
+_WIDEST = "100 %"
+
+
+class Topology(View):
+    """The network's blocks, each filled as far as it takes part, and between them arrows as thick as what flows there changed
+    since the snapshot before.
+
+    *Meaning* the effective rank is the number of directions that are filled, the weak ones counted for less: a layer whose
+    answers have rank 2 of 64 tells two things of the examples, whatever its size. A layer that moved by 0 % has not learnt. An
+    arrow grows thin where the training has settled. Places stay while time is scrubbed.
+    *Error* exact on the first 128 examples of the probe set; a closed block has the mean of the layers in it, and an arrow the
+    largest change of the tensors that it stands for. Ranks of maps are those of their means over places.
+    *Cost* two passes an example. *Source* the rank is the exponential of the entropy of the singular values' shares (Roy &
+    Vetterli 2007, equation 4).
+    """
+
+    title = "Topology"
+    question = "How does the network's structure take shape while it trains?"
+    family = "process"
+    papers = ("Roy & Vetterli 2007, The effective rank",)
+    rows = ("C21",)
+
+    measure: str = knob("rank of answers", "What fills a block.", choices=tuple(_MEASURES), main=True)
+    open: str = knob("", "The blocks that are open, separated by commas; 'all' opens every one.")
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs the snapshots of a training."""
+        if scene.run is None or scene.step is None:
+            return "it follows the snapshots of a training, and this model was not opened from a run"
+        if len(scene.steps) < 2:
+            return "it compares snapshots, and this run has only one; let it train on, or record with snapshots="
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """The blocks at once, then what fills them and what flows."""
+        whole = scene.graph
+        opened = self._opened(whole)
+        graph = whole.view(opened)
+        step = scene.step or 0
+        before = max((one for one in scene.steps if one < step), default=None)
+        yield Progress(done=0, total=2, note="what each layer answers, at this snapshot and the one before")
+        name = f"topology/{step}/{before}/{scene.fingerprint}/{[edit.named() for edit in scene.edits]}"
+        found: tuple[dict[str, float], dict[str, float]] = scene.keep(name, lambda: flows(scene, before))
+        changes, ranks = found
+        shares = ranks if self.measure == "rank of answers" else self._of_weights(scene)
+        mark = self._drawn(graph, whole, opened, _inside(whole, shares), changes)
+        caption = f"A block is filled by {_MEASURES[self.measure]}. "
+        if before is None:
+            caption += "This is the first snapshot, so nothing is known of what changed since the one before. "
+        elif changes:
+            caption += f"An arrow is as thick as what flows there changed since step {before}, as a share of its size. "
+        else:
+            caption += f"The network had another shape at step {before}, so that no flow can be compared. "
+        if shares:
+            least = min(shares, key=lambda name: shares[name])
+            caption += f"Least filled is {Key.parse(least).name}, with {100 * shares[least]:.0f} %."
+        yield self.picture(scene, selection, "Topology", mark, caption.strip())
+
+    def _opened(self, whole: Graph) -> set[str]:
+        if self.open.strip() == "all":
+            return {node.id for node in whole.nodes if not node.is_op}
+        names = {part.strip() for part in self.open.split(",") if part.strip()}
+        known = {node.id for node in whole.nodes}
+        return {name if name in known else layer_key(name) for name in names} & known
+
+    def _of_weights(self, scene: Scene) -> dict[str, float]:
+        """By layer: the share of directions that its weight fills, or how far it moved."""
+        run, found = scene.run, dict[str, float]()
+        weights = scene.parameters()
+        first: Mapping[str, Tensor] = {}
+        if self.measure == "moved" and run is not None:
+            first = run.state(scene.steps[0])
+        for layer in scene.layers.with_weights:
+            weight = weights.get(layer.weight or "")
+            if weight is None:
+                continue
+            values = np.asarray(weight)
+            if self.measure == "moved":
+                begun = first.get(layer.weight or "")
+                if begun is None or tuple(begun.shape) != values.shape:
+                    continue
+                share = apart(begun.detach().cpu().resolve_conj().numpy(), values)
+            else:
+                share = filled(np.abs(values).reshape(len(values), -1) if np.iscomplexobj(values) else values.reshape(len(values), -1))
+            if np.isfinite(share):
+                found[layer_key(layer.path)] = share
+        if not found:
+            raise NotApplicable("no layer has a weight that can be read; choose the rank of answers")
+        return found
+
+    def _drawn(
+        self, graph: Graph, whole: Graph, opened: set[str], shares: Mapping[str, float], changes: Mapping[str, float]
+    ) -> Blocks:
+        holders = {node.parent for node in whole.nodes if node.parent}
+        here = {node.id for node in graph.nodes}
+        flowing = _between(graph, whole, changes)
+        # The places are found with the widest words, so that nothing moves while time is scrubbed.
+        blocks = tuple(
+            Block(
+                id=node.id, label=node.label, parent=node.parent if node.parent in here else "", kind=node.kind,
+                detail=" × ".join(map(str, node.shape)), key=node.key, expandable=node.id in holders, open=node.id in opened,
+                notes=(_WIDEST,) if not node.is_op else (),
+            )
+            for node in graph.nodes
+        )
+        edges = tuple(
+            Edge(source=s, target=t, label=label, share=flowing.get((s, t))) for s, t, label in graph.edges if s in here and t in here
+        )
+        handle = Handle(knob="open", kind="type", value=",".join(sorted(opened & here)))
+        mark = Blocks(blocks=blocks, edges=edges, handle=handle)
+        told = tuple(
+            msgspec.structs.replace(block, share=shares.get(block.id), notes=_note(shares.get(block.id)) if block.notes else ())
+            for block in blocks
+        )
+        return msgspec.structs.replace(mark, blocks=told)
+
+
+def flows(scene: Scene, before: int | None) -> tuple[dict[str, float], dict[str, float]]:
+    """By op: how much its answers changed since another snapshot, as a share of their size (0 to 1); by layer: the share of
+    directions that its answers fill.
+
+    *Cost* a pass an example at each of the two snapshots.
+    """
+    alone = scene.alone(scene.cancel)
+    leaves = {layer.name: layer_key(layer.path) for layer in scene.layers.leaves if layer.each and layer.call == 1}
+    sources = dict.fromkeys(source for source, _, _ in scene.graph.edges)
+    ops = [name for name in sources if name.startswith("op:") and scene.layers.has(Key.parse(name).name)]
+    names = [Key.parse(name).name for name in ops]
+    other = None
+    if before is not None:
+        other = alone.at(before)
+        if any(not other.layers.has(name) for name in names):
+            other = None
+    changed, sizes = np.zeros(len(ops)), np.zeros(len(ops))
+    rows: dict[str, list[Floats]] = {name: [] for name in leaves}
+    count = min(_EXAMPLES, len(scene.live))
+    largest = sum(int(np.prod(scene.layers[name].shape)) for name in names) or 1
+    for chosen, x in batches(alone, [*names, *leaves], max(4, min(count, _ROOM // largest))):
+        if chosen.start >= count:
+            break
+        now = alone.look(x, [*names, *leaves])[1]
+        for name in leaves:
+            rows[name].append(_means(by_unit(scene.layers[name], now[name])))
+        if other is None:
+            continue
+        try:
+            then = other.look(x, names)[1]
+        except (DioramaError, RuntimeError, KeyError) as error:
+            if scene.cancel is not None and not isinstance(error, DioramaError):
+                scene.cancel()
+            other = None
+            continue
+        for k, name in enumerate(names):
+            if now[name].shape == then[name].shape:
+                a, b = now[name].to(torch.complex128 if now[name].is_complex() else torch.float64), then[name]
+                changed[k] += float((a - b).abs().square().sum())
+                sizes[k] += float(a.abs().square().sum())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.minimum(1.0, np.sqrt(changed / np.where(sizes > 0, sizes, np.nan)))
+    changes = {op: float(value) for op, value in zip(ops, share, strict=True) if other is not None and np.isfinite(value)}
+    ranks = {leaves[name]: filled(np.concatenate(parts), centred=True) for name, parts in rows.items() if parts}
+    return changes, {key: value for key, value in ranks.items() if np.isfinite(value)}
+
+
+def filled(matrix: Floats, centred: bool = False) -> float:
+    """The effective rank as a share of the largest that is possible; NaN where numbers are none, 0 where all are the same."""
+    values = np.asarray(matrix, np.float64)
+    if not values.size or not np.isfinite(values).all():
+        return float("nan")
+    if centred:
+        values = values - values.mean(0)
+    most = min(len(values) - centred, values.shape[1])
+    sizes = np.linalg.svd(values, compute_uv=False)
+    sizes = sizes[sizes > 1e-12 * max(1e-300, float(np.abs(matrix).max()) * np.sqrt(values.size))]
+    if most < 1 or not len(sizes):
+        return 0.0
+    shares = sizes / sizes.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()) / most)
+
+
+def apart(first: NDArray[np.generic], now: NDArray[np.generic]) -> float:
+    """The distance from the first weights as a share of the length of those now, at most 1."""
+    length = float(np.linalg.norm(now.ravel()))
+    way = float(np.linalg.norm((now - first).ravel()))
+    return min(1.0, way / length) if length > 0 else float(way > 0)
+
+
+def _means(tensor: Tensor) -> Floats:
+    """A row of units an example."""
+    flat = tensor.double()
+    return np.asarray((flat.flatten(2).mean(2) if flat.ndim > 2 else flat).cpu().numpy(), np.float64)
+
+
+def _inside(whole: Graph, own: Mapping[str, float]) -> dict[str, float]:
+    """The numbers of layers, and of what holds some their mean."""
+    parents = {node.id: node.parent for node in whole.nodes}
+    several: dict[str, list[float]] = {}
+    for name, value in own.items():
+        while name:
+            several.setdefault(name, []).append(value)
+            name = parents.get(name, "")
+    return {name: float(np.mean(values)) for name, values in several.items()}
+
+
+def _between(graph: Graph, whole: Graph, changes: Mapping[str, float]) -> dict[tuple[str, str], float]:
+    """The largest change of the tensors that an arrow stands for."""
+    seen, parents = {node.id for node in graph.nodes}, {node.id: node.parent for node in whole.nodes}
+    found: dict[tuple[str, str], float] = {}
+    for source, target, _ in whole.edges:
+        if source not in changes:
+            continue
+        ends = _shown(source, seen, parents), _shown(target, seen, parents)
+        found[ends] = max(found.get(ends, 0.0), changes[source])
+    return found
+
+
+def _shown(node: str, seen: set[str], parents: Mapping[str, str]) -> str:
+    while node and node not in seen:
+        node = parents.get(node, "")
+    return node
+
+
+def _note(share: float | None) -> Sequence[str]:
+    return () if share is None else (f"{100 * share:.0f} %",)
