@@ -20,6 +20,8 @@ from .reduction import flattened, reduce
 from .step import LayerReading
 
 SAMPLE = 2**15
+_FEWEST = 16
+"""Numbers of a channel from which on its mean and spread in a batch are told."""
 MOST = 1024
 """Layers that are read at most."""
 _SKIPPED = (
@@ -43,6 +45,7 @@ class Partial:
     trough: Tensor | None
     bounded: list[Tensor]
     rectified: bool
+    mismatch: float | None = None
 
 
 class LayerReader:
@@ -155,6 +158,8 @@ class LayerReader:
             return  # a second pass before the step: the first one stands for it
         with torch.no_grad():
             self._take(name, module, tensor.detach(), _looked_up(args))
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and name in self._found:
+                self._found[name].mismatch = _mismatch(module, first_tensor(args))
 
     def _take(self, name: str, module: nn.Module, tensor: Tensor, looked_up: bool) -> None:
         whole = tensor.is_complex()
@@ -201,7 +206,7 @@ class LayerReader:
         return {
             name: LayerReading(
                 values[name], None if silent[name] is None else float(silent[name].double().mean()), _saturated(partial.bounded, ends[name]),
-                silent[name],
+                silent[name], partial.mismatch,
             )
             for name, partial in found.items()
         }
@@ -262,6 +267,22 @@ def _silent(partial: Partial) -> Tensor | None:
         return None
     still: Tensor = alike(partial.trough, partial.peak, torch.finfo(partial.peak.dtype).eps)
     return still
+
+
+def _mismatch(module: nn.modules.batchnorm._BatchNorm, tensor: Tensor | None) -> float | None:
+    """How far the running statistics lie from those of the batch, over the channels in the middle: the means in running
+    standard deviations, or the logarithm of the ratio of the spreads, whichever is more."""
+    mean, var = module.running_mean, module.running_var
+    if not module.training or mean is None or var is None or tensor is None or tensor.ndim < 2:
+        return None
+    seen = _thinned(tensor.detach(), 1).float()
+    if seen.numel() < _FEWEST * seen.shape[1] or seen.shape[1] != len(mean):
+        return None
+    own_var, own_mean = torch.var_mean(seen, [k for k in range(seen.ndim) if k != 1], correction=0)
+    running = var.float() + module.eps
+    shift = (own_mean - mean.float()).abs() / running.sqrt()
+    spread = 0.5 * ((own_var + module.eps) / running).log().abs()
+    return float(torch.maximum(shift.median(), spread.median()))
 
 
 def _saturated(samples: list[Tensor], ends: tuple[float, float] | None) -> float | None:

@@ -38,6 +38,8 @@ class LayerReading:
     saturated: float | None
     silent: Any = None
     """Which units don't take part, one flag each."""
+    mismatch: float | None = None
+    """How far a batch norm's running statistics lie from the batch's; None for other layers."""
 
 
 @dataclasses.dataclass(frozen=True)

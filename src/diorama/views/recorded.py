@@ -43,6 +43,7 @@ _TITLES = {
     "gradients/norm": "Length of the gradients",
     "activations/dead": "Share of dead units",
     "activations/saturated": "Share of saturated activations",
+    "activations/mismatch": "Running statistics of batch norm, away from the batch's",
     "learning_rate": "Learning rate",
     "loss": "Loss: how wrong the answers are",
     "accuracy": "Accuracy: the share of right answers",

@@ -238,3 +238,39 @@ def test_gradients_that_overflow_are_found(tmp_path: Path) -> None:
                 scaler.update()
                 recorder.step()
         assert ("gradient_overflow" in {found.finding for found in diorama.open(path).findings()}) == told
+
+
+def _normed(momentum: float) -> dict[str, nn.Sequential]:
+    """A dense network, a convolutional one and one with a sum, each with batch norms."""
+    return {
+        "dense": nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32, momentum=momentum), nn.ReLU(), nn.Linear(32, 10)),
+        "convolutional": nn.Sequential(
+            nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8, momentum=momentum), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1),
+            nn.BatchNorm2d(8, momentum=momentum), nn.ReLU(), nn.Flatten(), nn.Linear(32, 10),
+        ),
+        "summed": _Residual(
+            nn.Flatten(), nn.Linear(64, 32), nn.Sequential(nn.Linear(32, 32), nn.BatchNorm1d(32, momentum=momentum)), nn.Linear(32, 10),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize("plant", ["momentum", "reset", "none"])
+def test_running_statistics_that_are_not_the_batches_are_found(tmp_path: Path, name: str, plant: str) -> None:
+    """A momentum that is far too small, or statistics that are reset at each step, are found; the usual ones raise no alarm."""
+    model = _normed(1e-5 if plant == "momentum" else 0.1)[name]
+    norms = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+    def each(step: int, model: nn.Module) -> None:
+        for _, norm in norms:
+            norm.running_mean.mul_(0).add_(2.0)
+            norm.running_var.mul_(0).add_(1.0)
+
+    found = _trained(tmp_path / "run", model, each=each if plant == "reset" else lambda step, model: None)
+    if plant == "none":
+        assert not _alarms(found)
+        return
+    told = found["batch_norm_mismatch"]
+    assert told.severity >= ALARM
+    assert set(told.keys) <= {f"layer:{path}" for path, _ in norms}
+    assert "in evaluation" in told.text

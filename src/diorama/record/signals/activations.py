@@ -17,16 +17,17 @@ class ActivationsSignal(Signal):
 
     *Meaning* a dead unit is never above zero where a ReLU cuts, or answers the same to everything elsewhere: it
     passes no gradient and can't come back by itself. A saturated activation lies within 1 % of an end of a bounded
-    function. A layer that looks up rows, such as an embedding, has no dead units. Of several forward passes in a step (parts of a
-    batch, the closures of LBFGS, the two of a GAN's discriminator, what a checkpoint computes again) the first is read;
-    ``act#2`` is the second call of a layer within one pass.
+    function. A batch norm's mismatch is how far its running statistics lie from the batch's. A layer that looks up rows, such as
+    an embedding, has no dead units. Of several forward passes in a step (parts of a batch, the closures of LBFGS, the two of a
+    GAN's discriminator, what a checkpoint computes again) the first is read; ``act#2`` is the second call of a layer within one
+    pass.
     *Error* histograms count every n-th activation of large layers; dead units are found over all of them.
     """
 
     needs = frozenset({"activations"})
 
     def __call__(self, step: Step) -> Values:
-        """``activations/<layer>`` and its ``/mean``, ``/std``, ``/dead`` and ``/saturated``."""
+        """``activations/<layer>`` and its ``/mean``, ``/std``, ``/dead``, ``/saturated`` and ``/mismatch``."""
         found: dict[str, object] = {}
         for name, reading in step.activations.items():
             found[f"activations/{name}"] = reading.values
@@ -36,4 +37,6 @@ class ActivationsSignal(Signal):
                 found[f"activations/{name}/dead"] = reading.dead
             if reading.saturated is not None:
                 found[f"activations/{name}/saturated"] = reading.saturated
+            if reading.mismatch is not None:
+                found[f"activations/{name}/mismatch"] = reading.mismatch
         return found  # type: ignore[return-value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -212,7 +213,7 @@ def filled(matrix: Floats, centred: bool = False) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()) / most)
 
 
-def apart(first: NDArray[np.generic], now: NDArray[np.generic]) -> float:
+def apart(first: NDArray[Any], now: NDArray[Any]) -> float:
     """The distance from the first weights as a share of the length of those now, at most 1."""
     length = float(np.linalg.norm(now.ravel()))
     way = float(np.linalg.norm((now - first).ravel()))

@@ -1,0 +1,59 @@
+"""The finding `batch_norm_mismatch`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from ...core.selection import layer_key
+from . import Finding, Found, last, layers_between, named, since
+
+if TYPE_CHECKING:
+    from ..reader import Reader
+
+
+class BatchNormMismatch(Finding):
+    """Running statistics of a batch norm that are not those of the batches: what it does in evaluation is not what was trained.
+
+    *Meaning* in training a batch norm subtracts the batch's mean and divides by its spread, in evaluation the running ones. Where
+    these lie far apart (a momentum that is too small, statistics that are reset or never updated, batches that are unlike one
+    another) the network answers well while it trains and badly when it is used. Statistics that are still on their way from
+    where they began are waited for.
+    """
+
+    apart: float = knob(0.6, "How far they must lie apart: means in running standard deviations, spreads as the logarithm of their ratio.", low=0.0)
+    readings: int = knob(5, "How many readings in a row.", low=2)
+    begun: int = knob(50, "The step before which nothing is told.", low=0)
+
+    def __call__(self, run: Reader) -> list[Found]:
+        """One finding for all layers that are concerned, the worst first."""
+        seen: list[tuple[float, str, int]] = []
+        for name, steps, values in layers_between(run, "activations/", "/mismatch"):
+            late = values[-self.readings :]
+            if len(late) < self.readings or steps[-self.readings] < self.begun or not np.isfinite(late).all():
+                continue
+            if late.min() >= self.apart and late[-1] >= 0.8 * late[0]:
+                seen.append((float(np.median(late)), name, since(steps, values >= self.apart)))
+        if not seen:
+            return []
+        seen.sort(reverse=True)
+        names, first = [name for _, name, _ in seen], min(step for _, _, step in seen)
+        many = len(names) > 1
+        return [Found(
+            self.name, 0.7, "Batch norm's running statistics are not the batches'",
+            f"In {named(names)} the running mean and spread, which evaluation uses, {'have' if many else 'has'} not been those of the "
+            f"training's batches since step {first}, so that the network answers otherwise in evaluation than it learns to.{_harm(run)}",
+            "apart (means in standard deviations, or the logarithm of the spreads' ratio): "
+            + ", ".join(f"{name} by {size:.2g}" for size, name, _ in seen[:3]),
+            tuple(layer_key(name) for name in names[:8]), None, first, "Sure for the batches that were read.",
+            "Use the usual momentum (0.1), larger or better mixed batches, or estimate the statistics anew at the end.", "curves",
+        )]
+
+
+def _harm(run: Reader) -> str:
+    right, held = last(run, "batch/accuracy", 5), last(run, "probe/accuracy", 1)
+    if len(right) < 3 or not len(held):
+        return ""
+    return f" Of the batches' answers {np.mean(right):.0%} are right, of the probe set's, in evaluation, {held[0]:.0%}."
