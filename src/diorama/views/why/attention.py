@@ -313,7 +313,7 @@ def _overview(kinds: Any, measure: str) -> Heatmap:
     return Heatmap(
         values=values, limits=magnitude(values, 0.0, unit={"entropy": "nats", "distance": "tokens"}.get(measure, "share")),
         row_labels=tuple(kinds["layers"]), column_labels=tuple(map(str, range(values.shape[1]))), cell_keys=keys,
-        column_title="head", numbers=values.shape[1] <= 16, size=18, title=f"{measure} of every head",
+        column_title="head", numbers=values.shape[1] <= 16, size=18, title=f"{measure} of every head, over several examples",
     )
 
 
