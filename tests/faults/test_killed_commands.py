@@ -24,9 +24,10 @@ def _judge(run: Path) -> int:
         assert reader.check() == []
         answers = {number: answer for number in sent if (answer := reader.acknowledgement(number)) is not None and answer["ok"]}
         assert sum(event.kind == "command" for event in reader.events) == len(answers)
-        # In the order of time: what was in force from which step on. One that is taken up again begins with no wishes.
+        # In the order of time: what was in force from which step on, also where the training was taken up again. Where a child begins, its
+        # parent tells.
         wishes: list[tuple[float, int, float | None]] = [
-            (event.time, event.step, None if event.text.startswith("goes on") else 0.01) for event in reader.events if event.kind == "resumed"
+            (event.time, event.step, None) for event in reader.events if event.kind == "resumed" and event.text.startswith("goes on")
         ]
         wishes += [
             (answer["time"], answer["step"], 0.01 * sent[number][1]["factor"])

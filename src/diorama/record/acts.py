@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NotApplicable, UsageError
@@ -130,10 +130,18 @@ class Acts:
                 over -= each.reversal.size
                 each.reversal = None
 
+    def take_up(self, told: Iterable[Mapping[str, Any]]) -> None:
+        """What was done before the training was taken up again: known, and for good, as what was before is not in memory."""
+        self._acts = []
+        for act in told:
+            known = Act(act["command"], act["step"], act["name"], act["text"], None, act["state"] != "taken back")
+            known.plain = act.get("plain", False)
+            self._acts.append(known)
+
     def find(self, number: int | None) -> Act:
         """The act of a command's number, or the newest in force. *Raises* UsageError, NotApplicable with the way out."""
         if number is None:
-            newest = [act for act in self._acts if act.in_force]
+            newest = [act for act in self._acts if act.in_force and act.reversal is not None]
             if not newest:
                 raise UsageError("nothing is in force that could be taken back: no command changed this training since it "
                                  "began or was taken up again")
@@ -148,8 +156,8 @@ class Acts:
         if not act.in_force:
             raise UsageError(f"command {act.number} ({act.name}) was taken back already")
         if act.reversal is None:
-            raise NotApplicable(f"what command {act.number} ({act.name}) changed is no longer kept, for newer acts took its place in "
-                                "memory; go back in time instead")
+            raise NotApplicable(f"what command {act.number} ({act.name}) changed is no longer in memory: newer acts took its place, "
+                                "or the training was taken up again since; go back in time instead")
         return act
 
     def take_back(self, act: Act, training: Controls) -> str:

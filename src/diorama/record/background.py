@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,11 @@ class Background:
     def note(self, kind: str, value: Mapping[str, Any]) -> None:
         """Hand over an event, facts ("meta") or an acknowledgement; these are never dropped."""
         self._notes.append((kind, value))
+        self._wake.set()
+
+    def note_together(self, notes: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Hand over several, of which all or none are written, whenever the process ends."""
+        self._notes.extend(notes)
         self._wake.set()
 
     def do(self, job: Job, size: int, sure: bool = False) -> bool:

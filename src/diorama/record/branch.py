@@ -143,6 +143,7 @@ class Entry:
         if self._branch is None:
             return
         controls.put_back(self._kept["steering"])
+        controls.rules.take_up(self._kept["steering"].get("rules", ()))
         if self._branch.factor != 1.0:
             controls.scale(self._branch.factor)
         controls.tell_all()

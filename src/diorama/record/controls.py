@@ -3,6 +3,7 @@ force."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +59,8 @@ class Controls:
         self._frozen: list[list[Any]] = []
         """Each layer that was frozen, after which step, and until which (None: still)."""
         self.note: Callable[[str, dict[str, Any]], None] = lambda kind, value: None
+        self.note_together: Callable[[list[tuple[str, dict[str, Any]]]], None] = lambda notes: None
+        """Writes down all of several things, or nothing, whenever the process ends; the recorder's."""
         self._folder = folder
         self._inbox = Inbox(folder)
         self._keep = keep
@@ -151,20 +154,55 @@ class Controls:
         """What people's wishes are in force, as plain data for a checkpoint."""
         return {
             "factors": [group.factor for group in self.factors.groups], "frozen": list(self.subject.frozen.layers),
-            "data": self.data.kept(), **self.wishes(),
+            "data": self.data.kept(), "rules": self.rules.kept(), **self.wishes(),
         }
 
     def put_back(self, kept: dict[str, Any]) -> None:
         """Let those wishes be in force that were when a checkpoint was taken, and no others."""
         self.let_go()
+        self._wish(kept)
+        self.data.put_back(kept.get("data"))
+
+    def take_up(self, kept: dict[str, Any]) -> str:
+        """Let be in force again what was when the training of this run ended, from what it told; what that is, as the end of a sentence.
+
+        What the data are, the run's ``changes.csv`` tells; values of the optimizer's groups lie in its own state.
+        """
+        if _processes() > 1:  # the others know nothing of it, and their weights would part
+            self._frozen = [[layer, since, self.number if until is None else until] for layer, since, until in self._frozen]
+            return "; what was in force is not any more, as several processes train"
+        names = {name for name, _ in self.subject.model.named_modules()}
+        wishes = {
+            **(kept.get("wishes") or {}), "factors": [group.get("factor", 1.0) for group in kept.get("optimizer") or ()],
+            "frozen": [layer for layer, _, until in self._frozen if until is None and layer in names],
+            "rules": [rule["kept"] for rule in kept.get("rules") or () if "kept" in rule],
+        }
+        try:
+            self._wish(wishes)
+            self.rules.take_up(wishes["rules"])
+            self.acts.take_up(kept.get("acts") or ())
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            self.let_go()
+            return f"; what was in force is not any more, as the record does not tell it in full ({type(error).__name__}: {error})"
+        self.tell_all()
+        self.tell_acts()
+        told = [f"learning rate × {group.factor:g}" for group in self.factors.groups if group.factor != 1.0]
+        told += [f"own values of {layer}" for layer in self.factors.layers] + [f"{layer} frozen" for layer in self.subject.frozen.layers]
+        told += ["clipping"] * (self.factors.clip is not None) + ["the bent schedule"] * (self.factors.bend is not None)
+        told += [f"rule {number}" for number in self.rules.known]
+        return f"; in force again: {', '.join(told)}" if told else ""
+
+    def _wish(self, kept: dict[str, Any]) -> None:
+        """Let these wishes be in force."""
         for group, factor in zip(self.factors.groups, kept.get("factors", ()), strict=False):
             group.factor = float(factor)
         for layer in kept.get("frozen", ()):
-            self.subject.frozen.freeze(layer)
-        self.data.put_back(kept.get("data"))
+            with contextlib.suppress(DioramaError):  # it has no weights any more, or is the last that learns
+                self.subject.frozen.freeze(layer)
         self.factors.layered(self.subject, kept.get("layers", {}))
         self.factors.clip = Clip(**kept["clip"]) if kept.get("clip") else None
-        self.factors.bend = Bend(**kept["schedule"]) if kept.get("schedule") else None
+        bend = kept.get("schedule")
+        self.factors.bend = Bend(bend["start"], tuple(bend["steps"]), tuple(bend["factors"])) if bend else None
 
     def let_go(self) -> None:
         """Let no wish be in force."""
@@ -211,6 +249,7 @@ class Controls:
         """Write down what wishes are in force, where a run begins with some."""
         self.tell_frozen()
         self.tell_wishes()
+        self.tell_rules()
         if self.factors.groups:
             self.tell_optimizer()
 
@@ -375,6 +414,16 @@ class Controls:
         self.tell_rules()
 
     def _apply(self, request: SentCommand) -> None:
+        """Apply a request. What became of it and what is in force then are written down together."""
+        notes: list[tuple[str, dict[str, Any]]] = []
+        note, self.note = self.note, lambda kind, value: notes.append((kind, value))
+        try:
+            self._answer(request)
+        finally:
+            self.note = note
+            self.note_together(notes)
+
+    def _answer(self, request: SentCommand) -> None:
         self._sender = request.sender
         old = new = ""
         reversal = None

@@ -145,9 +145,9 @@ class Recorder:
         self._background = Background(begun.writer)
         self.controls = Controls(begun.folder, setup.subject, self._keep, setup.content)
         self.controls.data = self._data.begin(self._background)
-        self.controls.note = self._background.note
+        self.controls.note, self.controls.note_together = self._background.note, self._background.note_together
         self.controls.goes_back = self._go_back
-        self.controls.before_act = self._before_act
+        self.controls.before_act = lambda command: self._guarded(lambda: self._copies.checkpoint(self.number, anchor=False, act=command))
         self.controls.number = self.number
         self.controls.frozen_before(begun.frozen)
         self._observer = Observer(
@@ -164,8 +164,7 @@ class Recorder:
         self._last_probe = self.number
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
         if begun.resumed:
-            self.controls.tell_acts()
-            text = f"taken up again after step {self.number}{self._data.take_up(begun.folder)}"
+            text = f"taken up again after step {self.number}{self._data.take_up(begun.folder)}{self.controls.take_up(begun.kept)}"
             self._event("resumed", "watch", text)
         if begun.told:
             self._event("resumed", "watch", begun.told)
@@ -383,6 +382,8 @@ class Recorder:
         now: dict[str, Any] = {"held": held(self._subject)}
         if self.controls.factors.groups:
             now["optimizer"] = self.controls.optimizer_values()
+        if self.controls.rules.known:
+            now["rules"] = self.controls.rules.told()
         if now != self._told_held:
             self._told_held = now
             self._background.note("meta", now)
@@ -428,11 +429,6 @@ class Recorder:
         """The loop trained on a batch that is left out: the training stands where it stood before."""
         self._guarded(lambda: self._way.skip(self.controls))
         self._guarded(lambda: self._observer.prepare(self.number + 1))
-
-    def _before_act(self, command: int) -> None:
-        """What a run that is left alone goes on from."""
-        if not self._subject.spread:
-            self._guarded(lambda: self._copies.checkpoint(self.number, anchor=False, act=command))
 
     def _keep(self) -> None:
         self._copies.snapshot(self.number, anchor=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,19 @@ class SetRule:
     """How often it acted."""
     silent: NDArray[np.int64] | None = None
     """By unit of the layer: the reading from which on it has been silent, −1 for one that answers."""
+
+    def kept(self) -> dict[str, Any]:
+        """The rule and what it has seen, as plain data."""
+        found = dataclasses.asdict(self)
+        found["best"] = self.best if math.isfinite(self.best) else None
+        found["silent"] = None if self.silent is None else self.silent.tolist()
+        return found
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> SetRule:
+        """The rule that was kept."""
+        best, silent = kept["best"], kept["silent"]
+        return cls(**{**kept, "best": math.inf if best is None else best, "silent": None if silent is None else np.asarray(silent, np.int64)})
 
     @property
     def told(self) -> str:
@@ -132,6 +145,15 @@ class Rules:
         self._count += 1
         return self._count
 
+    def kept(self) -> list[dict[str, Any]]:
+        """The rules in force with what they have seen, as plain data, from which they are taken up again."""
+        return [rule.kept() for rule in self.known.values()]
+
+    def take_up(self, kept: Iterable[Mapping[str, Any]]) -> None:
+        """Let these rules be in force, and no others."""
+        self.known = {rule.number: rule for rule in map(SetRule.of, kept)}
+        self._count = max((self._count, *self.known))
+
     def put(self, rule: SetRule, there: bool) -> None:
         """Let a rule be in force, or not any more."""
         if there:
@@ -152,7 +174,7 @@ class Rules:
     def told(self) -> list[dict[str, Any]]:
         """The rules in force as plain data."""
         return [
-            {"rule": rule.number, "text": rule.told, "fired": rule.fired, "last": rule.last if rule.fired else None}
+            {"rule": rule.number, "text": rule.told, "fired": rule.fired, "last": rule.last if rule.fired else None, "kept": rule.kept()}
             for rule in self.known.values()
         ]
 

@@ -62,6 +62,8 @@ class Begun:
     resumed: bool
     frozen: list[list[Any]] = dataclasses.field(default_factory=list)
     """What was frozen, and from which step to which."""
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What a run that is taken up told of itself: what was in force when it ended."""
     told: str = ""
     """From where a child goes on, in words."""
 
@@ -197,10 +199,6 @@ def _resume(folder: Path, content: Content) -> Begun:
                 writer.write([], meta=kept(architecture, meta))
                 architecture += 1
             _describe(writer, content, architecture, "")
-            # What was frozen is not any more: a freeze is of one process.
-            frozen = [[layer, since, number if until is None else until] for layer, since, until in meta.get("frozen", ())]
-            if frozen:
-                writer.write([], meta={"frozen": frozen})
             known = {file for _, file, _, _ in writer.snapshots()}
             for file in (folder / snapshots.FOLDER).iterdir():
                 if f"{snapshots.FOLDER}/{file.name}" not in known:
@@ -216,7 +214,7 @@ def _resume(folder: Path, content: Content) -> Begun:
     except BaseException:
         lock.free()
         raise
-    return Begun(folder, lock, writer, number, architecture, True, frozen)
+    return Begun(folder, lock, writer, number, architecture, True, list(meta.get("frozen") or ()), kept=meta)
 
 
 def _describe(writer: Writer, content: Content, architecture: int, name: str) -> None:

@@ -138,6 +138,6 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (1, 2):
         kept.add(Act(number, 0, "zero", "", _Large()))
     assert [each["state"] for each in kept.told()] == ["for good", "in force"]
-    with pytest.raises(diorama.NotApplicable, match="no longer kept"):
+    with pytest.raises(diorama.NotApplicable, match="no longer in memory"):
         kept.find(1)
     assert kept.find(None).number == 2

@@ -8,6 +8,7 @@ import { counted, duration, format } from "./format.ts";
 import { LEAST, type Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { paint, plan, type Plan } from "./lineplan.ts";
+import { pathOn } from "./path.ts";
 import { inks, sheet } from "./sheet.ts";
 import { hideTip, showTip } from "./tooltip.ts";
 
@@ -21,8 +22,10 @@ export const draw: Draw<Lines> = (element, first, context) => {
   const surface = sheet(frame.body, () => mark.height, (pen, width, height) => {
     layout = plan(pen, mark, zoom, width, height, context);
     paint(pen, layout, mark, context, inks(element, context.theme));
+    path.update(mark.handle);
   });
   const area = surface.element;
+  const path = pathOn(area, context, () => ({ x: layout!.x, y: layout!.y }));
   const hair = make("div", "hair");
   const brush = make("div", "brush");
   const dots: HTMLElement[] = [];
@@ -101,7 +104,7 @@ export const draw: Draw<Lines> = (element, first, context) => {
     if (pressed === null) clear();
   }, listen);
   area.addEventListener("pointerdown", (event) => {
-    if (!layout || event.button !== 0) return;
+    if (!layout || event.button !== 0 || draws()) return;
     const { x } = inside(event);
     if (x < layout.x.from || x > layout.x.to) return;
     pressed = x;
@@ -125,6 +128,11 @@ export const draw: Draw<Lines> = (element, first, context) => {
     brush.hidden = true;
   }, listen);
   area.addEventListener("dblclick", reset, listen);
+
+  /** A line is drawn by hand over the curves: a stroke is neither a range nor a step. */
+  function draws(): boolean {
+    return mark.handle?.kind === "path" && !context.fixed;
+  }
 
   /** A slider's place is also where one points in the curves. */
   function slides(): boolean {
@@ -203,6 +211,7 @@ export const draw: Draw<Lines> = (element, first, context) => {
     },
     destroy() {
       stop.abort();
+      path.destroy();
       surface.destroy();
       hideTip();
       element.replaceChildren();

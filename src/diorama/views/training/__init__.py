@@ -30,6 +30,7 @@ ROOM = Room(
         Place("topology", columns=8, rows=5),
         Place("loss_slice", columns=12, rows=4),
         Place("acts", columns=8, rows=4),
+        Place("schedule", columns=8, rows=4),
     ),
     input=(
         Place("activations", columns=12, rows=5),
