@@ -11,7 +11,7 @@ from ...core.selection import layer_key
 from . import Finding, Found, last, layers_between, named, since
 
 if TYPE_CHECKING:
-    from ..reader import Reader
+    from ..reader import RunReader
 
 
 class BatchNormMismatch(Finding):
@@ -27,7 +27,7 @@ class BatchNormMismatch(Finding):
     readings: int = knob(5, "How many readings in a row.", low=2)
     begun: int = knob(50, "The step before which nothing is told.", low=0)
 
-    def __call__(self, run: Reader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all layers that are concerned, the worst first."""
         seen: list[tuple[float, str, int]] = []
         for name, steps, values in layers_between(run, "activations/", "/mismatch"):
@@ -52,7 +52,7 @@ class BatchNormMismatch(Finding):
         )]
 
 
-def _harm(run: Reader) -> str:
+def _harm(run: RunReader) -> str:
     right, held = last(run, "batch/accuracy", 5), last(run, "probe/accuracy", 1)
     if len(right) < 3 or not len(held):
         return ""
