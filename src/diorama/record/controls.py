@@ -24,9 +24,11 @@ from .commands import Applied
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered
 from .requests import Inbox, SentCommand, send, watched
 from .rules import Rules, SetRule
+from .taking_up import taken_up
 from .training_data import TrainingData
 
 if TYPE_CHECKING:
+    from .ranks import Leader
     from .run_folder import Content
 
 PATIENCE = 10.0
@@ -68,6 +70,10 @@ class Controls:
         """Puts the training back; the recorder's."""
         self.before_act: Callable[[int], object] = lambda command: None
         """Takes a checkpoint before a command that changes the training; the recorder's."""
+        self.ranks: Leader | None = None
+        """Asks the other processes of the training, where they can all apply a command after the same step."""
+        self.agreed = False
+        """Whether all of them apply what is applied now."""
         self.left = False
         """Whether the training went back, and so goes on in another run: this one takes no more commands."""
         self._until = 0
@@ -160,39 +166,10 @@ class Controls:
     def put_back(self, kept: dict[str, Any]) -> None:
         """Let those wishes be in force that were when a checkpoint was taken, and no others."""
         self.let_go()
-        self._wish(kept)
+        self.wish(kept)
         self.data.put_back(kept.get("data"))
 
-    def take_up(self, kept: dict[str, Any]) -> str:
-        """Let be in force again what was when the training of this run ended, from what it told; what that is, as the end of a sentence.
-
-        What the data are, the run's ``changes.csv`` tells; values of the optimizer's groups lie in its own state.
-        """
-        if _processes() > 1:  # the others know nothing of it, and their weights would part
-            self._frozen = [[layer, since, self.number if until is None else until] for layer, since, until in self._frozen]
-            return "; what was in force is not any more, as several processes train"
-        names = {name for name, _ in self.subject.model.named_modules()}
-        wishes = {
-            **(kept.get("wishes") or {}), "factors": [group.get("factor", 1.0) for group in kept.get("optimizer") or ()],
-            "frozen": [layer for layer, _, until in self._frozen if until is None and layer in names],
-            "rules": [rule["kept"] for rule in kept.get("rules") or () if "kept" in rule],
-        }
-        try:
-            self._wish(wishes)
-            self.rules.take_up(wishes["rules"])
-            self.acts.take_up(kept.get("acts") or ())
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            self.let_go()
-            return f"; what was in force is not any more, as the record does not tell it in full ({type(error).__name__}: {error})"
-        self.tell_all()
-        self.tell_acts()
-        told = [f"learning rate × {group.factor:g}" for group in self.factors.groups if group.factor != 1.0]
-        told += [f"own values of {layer}" for layer in self.factors.layers] + [f"{layer} frozen" for layer in self.subject.frozen.layers]
-        told += ["clipping"] * (self.factors.clip is not None) + ["the bent schedule"] * (self.factors.bend is not None)
-        told += [f"rule {number}" for number in self.rules.known]
-        return f"; in force again: {', '.join(told)}" if told else ""
-
-    def _wish(self, kept: dict[str, Any]) -> None:
+    def wish(self, kept: dict[str, Any]) -> None:
         """Let these wishes be in force."""
         for group, factor in zip(self.factors.groups, kept.get("factors", ()), strict=False):
             group.factor = float(factor)
@@ -298,9 +275,21 @@ class Controls:
         """Write down the optimizer's values, for the page."""
         self.note("meta", {"optimizer": self.optimizer_values()})
 
+    def held(self) -> dict[str, Any]:
+        """What changes by itself while it is in force: the optimizer's values, and what rules have seen."""
+        found: dict[str, Any] = {"optimizer": self.optimizer_values()} if self.factors.groups else {}
+        return {**found, "rules": self.rules.told()} if self.rules.known else found
+
     def frozen_before(self, kept: list[list[Any]]) -> None:
         """What was frozen until the training that is taken up again ended."""
         self._frozen = [list(each) for each in kept]
+
+    def take_up(self, kept: dict[str, Any]) -> str:
+        """Let be in force again what was when the training of this run ended; what that is, as the end of a sentence."""
+        if processes() > 1:  # the others know nothing of it, and their weights would part
+            self.frozen_before([[layer, since, self.number if until is None else until] for layer, since, until in self._frozen])
+            return "; what was in force is not any more, as several processes train"
+        return taken_up(self, kept, [layer for layer, _, until in self._frozen if until is None])
 
     def set_frozen(self, layer: str, frozen: bool) -> None:
         """Freeze or thaw a layer where it is not so already."""
@@ -357,7 +346,7 @@ class Controls:
     @property
     def touched(self) -> bool:
         """Whether a person's wish is in force that each step has to see to: a factor, a frozen layer, a rule, a pause."""
-        return self.paused or self.stopped or self.factors.active or bool(self.subject.frozen.layers or self.rules.known)
+        return self.paused or self.stopped or self._asking or self.factors.active or bool(self.subject.frozen.layers or self.rules.known)
 
     @property
     def next_look(self) -> float:
@@ -366,7 +355,12 @@ class Controls:
 
     def due(self, now: float) -> bool:
         """Whether it is time to look for commands again, or a person lets the training wait."""
-        return self.paused or bool(self.rules.due) or now - self._looked >= _LOOK
+        return self.paused or self._asking or bool(self.rules.due) or now - self._looked >= _LOOK
+
+    @property
+    def _asking(self) -> bool:
+        """Whether other processes are asked for something."""
+        return self.ranks is not None and self.ranks.waits
 
     def look(self, now: float) -> None:
         """Apply what has come, at most every few hundredths of a second."""
@@ -376,11 +370,30 @@ class Controls:
         if now - self._looked >= _LOOK or self.paused:
             self._looked = now
             for request in self._inbox.take():
-                self._apply(request)
+                if self.ranks is not None and request.name in registry.commands and registry.commands[request.name].shared:
+                    self.ranks.ask(request)
+                else:
+                    self.apply(request)
+            if self.ranks is not None and (parted := self.ranks.parted()):
+                self._event("warning", "processes", parted)
             if self._inbox.mended:
                 self._inbox.mended = False
                 text = "commands.db was broken: it was put aside as commands.db.broken; what was sent meanwhile is lost"
                 self._event("warning", "commands", text)
+
+        if self.ranks is not None and self.ranks.waits:
+            self._together(self.ranks)
+
+    def _together(self, ranks: Leader) -> None:
+        """Apply what all processes apply after this step; what they cannot be asked is refused."""
+        due, refusal = ranks.due(self.number)
+        self.agreed = not refusal
+        try:
+            good = [self.apply(request, refusal) for request in due]
+        finally:
+            self.agreed = False
+        if due and not refusal:
+            ranks.applied(good)
 
     def wait(self, meanwhile: Callable[[], None]) -> None:
         """Wait while the training is paused."""
@@ -413,17 +426,18 @@ class Controls:
             self._event("rule", due.do, text)
         self.tell_rules()
 
-    def _apply(self, request: SentCommand) -> None:
-        """Apply a request. What became of it and what is in force then are written down together."""
+    def apply(self, request: SentCommand, refusal: str = "") -> bool:
+        """Apply a request, or refuse it for a reason; whether it was applied. What became of it, and what is in force then, are written
+        down together."""
         notes: list[tuple[str, dict[str, Any]]] = []
         note, self.note = self.note, lambda kind, value: notes.append((kind, value))
         try:
-            self._answer(request)
+            return self._answer(request, refusal)
         finally:
             self.note = note
             self.note_together(notes)
 
-    def _answer(self, request: SentCommand) -> None:
+    def _answer(self, request: SentCommand, refusal: str) -> bool:
         self._sender = request.sender
         old = new = ""
         reversal = None
@@ -434,7 +448,9 @@ class Controls:
             if self.left:
                 raise NotApplicable(f"the training has just gone back and goes on in another run; send {request.name} there")
             command = build(registry.commands[request.name], request.knobs)
-            if not command.alone and (count := _processes()) > 1:
+            if refusal:
+                raise NotApplicable(refusal)
+            if not command.alone and not self.agreed and (count := processes()) > 1:
                 raise NotApplicable(
                     f"{request.name} would reach one of the {count} processes of this training, whose weights would part "
                     "from those of the others; end it, and change the script"
@@ -459,6 +475,7 @@ class Controls:
             "id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text,
             "time": time.time(),
         })
+        return good
 
 
 def _series(group: int) -> str:
@@ -470,7 +487,7 @@ def _cannot_go_back(step: int, skip: int, command: int | None) -> tuple[str, str
     raise NotApplicable("nobody records this training, so it has no checkpoint to go back to")
 
 
-def _processes() -> int:
+def processes() -> int:
     """How many processes train together."""
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if together else 1

@@ -28,6 +28,7 @@ from .holding import held
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
 from .prober import Prober
+from .ranks import Follower, follower, leader
 from .run_folder import Begun
 from .setup import Watched, prepared
 from .signals import Signal
@@ -111,6 +112,7 @@ class Recorder:
         self.path = Path(told.path)
         if setup is None:
             entry.follow()
+            self._follower = follower(told)
             return
         self._setup, self._told, self._way = setup, told, WayBack(setup)
         self._left_out: list[str] = []
@@ -147,6 +149,7 @@ class Recorder:
         self.controls.data = self._data.begin(self._background)
         self.controls.note, self.controls.note_together = self._background.note, self._background.note_together
         self.controls.goes_back = self._go_back
+        self.controls.ranks = leader(told, setup.subject, self.number)
         self.controls.before_act = lambda command: self._guarded(lambda: self._copies.checkpoint(self.number, anchor=False, act=command))
         self.controls.number = self.number
         self.controls.frozen_before(begun.frozen)
@@ -190,6 +193,8 @@ class Recorder:
         *Raises* only :class:`Stopped`, when someone ended the training.
         """
         if self.closed or self._quiet:
+            if self._follower is not None and not self.closed and self._follower.step():
+                raise Stopped("the training was stopped")
             return
         if self._way.skipping:
             self._skip()
@@ -219,7 +224,7 @@ class Recorder:
     @property
     def stopped(self) -> bool:
         """Whether someone ended the training."""
-        return not self._quiet and self.controls.stopped
+        return (self._follower or self).controls.stopped if self._follower is not None or not self._quiet else False
 
     @property
     def dropped(self) -> int:
@@ -240,6 +245,8 @@ class Recorder:
 
     def close(self) -> None:
         """Write what waits, with a last look at the probe set and a last checkpoint, and let go of the run."""
+        if self._follower is not None:
+            self._follower.close()
         if self.closed or self._quiet or self._process != os.getpid():
             self.closed = True
             return
@@ -276,6 +283,7 @@ class Recorder:
     # One step.
 
     _failed = ""
+    _follower: Follower | None = None
     _grads: bool | None = None
     _rest = 0
     """The step before which none wants more than to be written down …"""
@@ -379,11 +387,7 @@ class Recorder:
 
     def _tell_held(self) -> None:
         """Write down which parameters learn from nothing, and the optimizer's values, when that has changed."""
-        now: dict[str, Any] = {"held": held(self._subject)}
-        if self.controls.factors.groups:
-            now["optimizer"] = self.controls.optimizer_values()
-        if self.controls.rules.known:
-            now["rules"] = self.controls.rules.told()
+        now = {"held": held(self._subject), **self.controls.held()}
         if now != self._told_held:
             self._told_held = now
             self._background.note("meta", now)

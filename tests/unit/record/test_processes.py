@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,14 @@ else:
 optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
 generator = torch.Generator().manual_seed(rank)
 with diorama.watch(wrapped, path, probe=torch.zeros(4, 4), optimizer=optimizer, every=2) as recorder:
-    for step in range(6):
-        if rank == 0 and step == 2:
-            for name, knobs in (("learning_rate", {"factor": 0.1}), ("freeze", {"layer": "0"}), ("stop", {}),
-                                ("optimizer_value", {"value": 0.5}), ("snapshot", {})):
+    for step in range(STEPS):
+        for name, knobs in ORDERS.get(step, ()) if rank == 0 else ():
+            requests.send(recorder.path, name, knobs)
+        if rank == 0 and step == 2 and not ORDERS:
+            for name, knobs in (("drop", {"examples": "3"}), ("add_units", {"layer": "0"}), ("go_back", {"step": 0}), ("snapshot", {})):
                 requests.send(recorder.path, name, knobs)
+        if step == DIES and rank == 1:
+            os._exit(7)
         x = torch.randn(8, 4, generator=generator)
         loss = nn.functional.cross_entropy(wrapped(x), x[:, :3].argmax(1))
         optimizer.zero_grad()
@@ -49,30 +53,69 @@ dist.destroy_process_group()
 """
 
 
-def _train(world: int, kind: str, path: Path) -> list[list[float]]:
+def _train(
+    world: int, kind: str, path: Path, orders: Mapping[int, object] = {}, steps: int = 6, dies: int = -1  # noqa: B006 - read alone
+) -> list[list[float]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    script = f"ORDERS, STEPS, DIES = {dict(orders)!r}, {steps}, {dies}\n{_RANK}"
     ranks = [
-        subprocess.Popen([sys.executable, "-c", _RANK, str(rank), str(world), port, kind, str(path)],
+        subprocess.Popen([sys.executable, "-c", script, str(rank), str(world), port, kind, str(path)],
                          stdout=subprocess.PIPE, text=True)
         for rank in range(world)
     ]
     said = [rank.communicate(timeout=120)[0] for rank in ranks]
+    if dies >= 0:
+        return []
     assert [rank.returncode for rank in ranks] == [0] * world
     return [json.loads(text.splitlines()[-1]) for text in said]
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [3])
 def test_what_would_part_the_processes_is_refused(tmp_path: Path, world: int) -> None:
     """In a DDP run commands that change one process alone are refused, with the way out, and all weights stay equal."""
     sums = _train(world, "ddp", tmp_path / "run")
     assert all(each == pytest.approx(sums[0], abs=1e-12) for each in sums)
     run = diorama.open(tmp_path / "run")
-    answers = [run.acknowledgement(number) for number in range(1, 6)]
-    assert [bool(answer and answer["ok"]) for answer in answers] == [False, False, False, False, True]
-    assert all(f"one of the {world} processes" in answer["text"] for answer in answers[:4] if answer)
+    answers = [run.acknowledgement(number) for number in range(1, 5)]
+    assert [bool(answer and answer["ok"]) for answer in answers] == [False, False, False, True]
+    assert all(f"one of the {world} processes" in answer["text"] for answer in answers[:3] if answer)
     assert run.last_step == 6
+
+
+ORDERS = {
+    2: [("learning_rate", {"factor": 0.1}), ("freeze", {"layer": "0"})], 30: [("thaw", {"layer": "0"}), ("reinitialize", {"unit": "0/2"})],
+    60: [("clip", {"norm": 0.01}), ("schedule", {"steps": "0,20", "factors": "1,3"}), ("scale_layer", {"layer": "2", "factor": 7.0})],
+    90: [("undo", {}), ("zero", {"unit": "0/99"}), ("rule", {"when": "signal", "signal": "loss", "above": -1.0, "steps": 5, "do": "zero",
+                                                             "with_knobs": "unit=0/1"})],
+    140: [("stop", {})],
+}
+
+
+def test_all_processes_apply_a_command_after_the_same_step(tmp_path: Path) -> None:
+    """Optimizer values, weights, undo, a rule and the end reach every process of a DDP run at one step: their weights stay equal."""
+    first, second = _train(2, "ddp", tmp_path / "run", ORDERS, 100_000)
+    assert first == second
+    run = diorama.open(tmp_path / "run")
+    told = {event.name: event.step for event in run.events if event.kind == "command"}
+    assert set(told) == {"learning_rate", "freeze", "thaw", "reinitialize", "clip", "schedule", "scale_layer", "undo", "rule", "zero", "stop"}
+    assert run.meta["ended"]["how"] == "stopped"
+    assert run.last_step == told["stop"]
+    assert [name for name in told if told[name] <= 2] == []
+    assert not [event.text for event in run.events if event.kind == "warning"]
+    refused = run.acknowledgement(9)
+    assert refused is not None
+    assert not refused["ok"]
+
+
+def test_a_process_that_dies_holds_no_command_up(tmp_path: Path) -> None:
+    """Where one dies while a command waits, the other ends as it would without diorama, and the command is not applied by half."""
+    _train(2, "ddp", tmp_path / "run", {3: [("learning_rate", {"factor": 0.1})]}, 8, dies=3)
+    run = diorama.open(tmp_path / "run")
+    answer = run.acknowledgement(1)
+    assert answer is None or not answer["ok"]
+    assert not run.alive
 
 
 def test_a_sharded_training_is_recorded_as_far_as_it_goes(tmp_path: Path) -> None:

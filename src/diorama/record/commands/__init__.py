@@ -37,6 +37,9 @@ class Command(Plugin):
     alone: ClassVar[bool] = False
     """Whether it is enough that one process of a distributed training does it: the others wait for that one."""
 
+    shared: ClassVar[bool] = False
+    """Whether all processes of a distributed training apply it after the same step, and stay equal: it follows from the command and the
+    training alone."""
     steers: ClassVar[bool] = True
     """Whether the training is another one after it: a checkpoint is taken before it, so that the run which was left alone can be
     trained beside it."""

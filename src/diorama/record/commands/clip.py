@@ -24,6 +24,7 @@ class ClipCommand(Command):
     """
 
     family = "optimizer"
+    shared = True
     norm: float | None = knob(None, "The most that all gradients together may be long.", kind="number", low=1e-12, high=1e12, log=True, main=True)
     value: float | None = knob(None, "The most that each of them may be, up or down.", kind="number", low=1e-12, high=1e12, log=True)
 

@@ -22,6 +22,7 @@ class CopyUnitCommand(Command):
     """
 
     family = "weights"
+    shared = True
     previewed = True
     unit: str = knob("", "Which unit is copied, such as conv2/7.", kind="unit", main=True)
     to: str = knob("", "Which unit becomes its copy, such as conv2/9.", kind="unit", main=True)

@@ -26,6 +26,7 @@ class EditWeightCommand(Command):
     """
 
     family = "weights"
+    shared = True
     previewed = True
     key: str = knob("", "Which numbers, such as weight:conv1/3,0 or weight:conv1.bias/3.", main=True)
     value: float | None = knob(None, "What they are set to.", kind="number", low=-1e30, high=1e30, main=True)

@@ -23,6 +23,7 @@ class FreezeCommand(Command):
     """
 
     family = "optimizer"
+    shared = True
     layer: str = knob("", "Which layer, or a block with all layers in it.", kind="layer", main=True)
 
     def apply(self, training: Controls) -> Applied:

@@ -23,6 +23,7 @@ class ReinitializeCommand(Command):
     """
 
     family = "weights"
+    shared = True
     previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
     seed: int = knob(0, "Another number draws other weights.", low=0, high=2**31 - 1)

@@ -24,6 +24,7 @@ class ScaleLayerCommand(Command):
     """
 
     family = "weights"
+    shared = True
     previewed = True
     layer: str = knob("", "Which layer, or a block with all layers in it.", kind="layer", main=True)
     factor: float = knob(1.0, "What its weights are multiplied by.", low=-1e6, high=1e6, main=True)

@@ -18,6 +18,7 @@ class StopCommand(Command):
     """
 
     family = "loop"
+    shared = True
     steers = False
 
     def apply(self, training: Controls) -> Applied:

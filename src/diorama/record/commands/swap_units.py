@@ -22,6 +22,7 @@ class SwapUnitsCommand(Command):
     """
 
     family = "weights"
+    shared = True
     previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
     to: str = knob("", "The unit with which it changes places, such as conv2/9.", kind="unit", main=True)

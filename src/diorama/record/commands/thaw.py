@@ -17,6 +17,7 @@ class ThawCommand(Command):
     """Let a frozen layer learn again: it goes on as if the steps while it was frozen had not been."""
 
     family = "optimizer"
+    shared = True
     layer: str = knob("", "Which frozen layer.", kind="layer", main=True)
 
     def apply(self, training: Controls) -> Applied:

@@ -18,6 +18,7 @@ class UnruleCommand(Command):
     """End a rule that was set ahead."""
 
     family = "rules"
+    shared = True
     rule: int = knob(1, "The rule's number.", low=1, main=True)
 
     def apply(self, training: Controls) -> Applied:

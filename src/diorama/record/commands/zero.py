@@ -21,6 +21,7 @@ class ZeroCommand(Command):
     """
 
     family = "weights"
+    shared = True
     previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
 

@@ -27,7 +27,7 @@ _MOST = 24
 """Places of a drawn line that are kept: straight lines lie between them."""
 
 
-class Schedule(View):
+class ScheduleView(View):
     """The learning rate as it was; while the network trains, a line drawn from here on bends it.
 
     *Meaning* what is drawn is the learning rate that is wanted, were the schedule to stay at its rate of now. It is sent as factors on whatever

@@ -35,7 +35,7 @@ _ROOM = 32 * 2**20
 _WIDEST = "100 %"
 
 
-class Topology(View):
+class TopologyView(View):
     """The network's blocks, each filled as far as it takes part, and between them arrows as thick as what flows there changed
     since the snapshot before.
 

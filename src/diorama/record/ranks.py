@@ -1,0 +1,220 @@
+"""Commands to a training of several processes: all of them do what is asked after the same step, or none does.
+
+The process that records asks the others through the store of their process group, over a connection of its own, and only when a
+command waits: a thread of each listens, so between commands their loops do nothing. When all have heard of it, the one that records
+names the step. Each then looks for that step at the end of its own: since the processes of a ``DistributedDataParallel`` wait for each
+other's gradients in every step, none can have passed a step that was named before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections import deque
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..core.errors import DioramaError, NotApplicable
+from .controls import Controls, processes
+from .observer import Observer
+from .pace import Pace
+from .requests import SentCommand
+from .setup import subject_of
+
+if TYPE_CHECKING:
+    from ..training.subject import Subject
+    from .setup import Watched
+
+ANSWER = 10.0
+"""Seconds within which all processes have heard of a command, or it is refused."""
+_LISTEN = 0.05
+"""Seconds between two looks of a listening thread."""
+_NEVER = -1
+"""In the place of a step: the command was withdrawn."""
+_numbers = itertools.count(1)
+"""Each recorder of a process has a place of its own in the store; all processes begin them in the same order."""
+
+
+def _store() -> Any:
+    """A connection of its own to the store of the process group. *Raises* NotApplicable where there is none."""
+    try:
+        distributed: Any = torch.distributed
+        group = distributed.distributed_c10d._get_default_store()
+        store = distributed.PrefixStore(f"diorama/{next(_numbers)}", group.clone())
+        store.set_timeout(timedelta(seconds=ANSWER))
+    except (AttributeError, RuntimeError, ValueError) as error:
+        raise NotApplicable(f"the processes of this training have no store through which they could be asked ({error})") from error
+    return store
+
+
+class Leader:
+    """The side of the process that records; steps are counted as in its run."""
+
+    def __init__(self, number: int) -> None:
+        rank = torch.distributed.get_rank()
+        self._others = [each for each in range(processes()) if each != rank]
+        self._store = _store()
+        self._begin = number
+        self._waiting: deque[SentCommand] = deque()
+        self._asked: list[SentCommand] = []
+        self._number = 0
+        self._at: int | None = None
+        self._until = 0.0
+        self._judged: list[tuple[int, list[bool]]] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether a command is not applied yet."""
+        return bool(self._waiting or self._asked)
+
+    def ask(self, request: SentCommand) -> None:
+        """All processes shall apply it."""
+        self._waiting.append(request)
+
+    def due(self, number: int) -> tuple[list[SentCommand], str]:
+        """What is to be applied now, after this step, and why it cannot be, if it cannot."""
+        try:
+            return self._due(number)
+        except RuntimeError as error:
+            failed = [*self._asked, *self._waiting]
+            self._asked, self._at = [], None
+            self._waiting.clear()
+            return failed, f"the other processes cannot be reached: {str(error).splitlines()[0][:120]}"
+
+    def _due(self, number: int) -> tuple[list[SentCommand], str]:
+        if not self._asked and self._waiting:
+            self._asked = list(self._waiting)
+            self._waiting.clear()
+            self._number, self._at, self._until = self._number + 1, None, time.monotonic() + ANSWER
+            told = [list(each[:4]) for each in self._asked]
+            self._store.set(f"{self._number}/asked", json.dumps({"requests": told, "begin": self._begin}))
+        if not self._asked:
+            return [], ""
+        if self._at is None:
+            if self._store.check([f"{self._number}/heard/{each}" for each in self._others]):
+                self._name(number + 1)
+            elif time.monotonic() > self._until:
+                self._name(_NEVER)
+                return self._taken(), f"not all of the {len(self._others) + 1} processes answered within {ANSWER:g} s"
+            return [], ""
+        return (self._taken(), "") if number >= self._at else ([], "")
+
+    def _name(self, at: int) -> None:
+        """Say after which step; no other process can have passed it, for it is written before this one goes on."""
+        self._at = at
+        self._store.set(f"{self._number}/at", str(at))
+        self._store.check([f"{self._number}/at"])  # answered once that is written
+
+    def _taken(self) -> list[SentCommand]:
+        taken, self._asked, self._at = self._asked, [], None
+        return taken
+
+    def applied(self, good: list[bool]) -> None:
+        """What became of the requests here; what became of them in the others is compared with it later."""
+        self._judged.append((self._number, good))
+
+    def parted(self) -> str:
+        """Where another process did otherwise than this one, in a sentence."""
+        for judged in list(self._judged):
+            number, good = judged
+            keys = [f"{number}/did/{each}" for each in self._others]
+            try:
+                if not self._store.check(keys):
+                    continue
+                others = {each: json.loads(self._store.get(key)) for each, key in zip(self._others, keys, strict=True)}
+            except RuntimeError:
+                self._judged.clear()
+                return ""
+            self._judged.remove(judged)
+            wrong = [str(each) for each, did in others.items() if did != good]
+            if wrong:
+                return f"process {', '.join(wrong)} did otherwise with a command than this one: their weights may have parted"
+        return ""
+
+
+class Follower:
+    """The side of a process that does not record: it counts its steps, and applies what it is asked."""
+
+    def __init__(self, subject: Subject, path: Path) -> None:
+        self.controls = Controls(path, subject, lambda: None)
+        self.controls.agreed = True
+        self._observer = Observer(subject, (), Pace(1), self.controls.factors, None, lambda error: None)
+        self._observer.follow()
+        self._rank, self._store = torch.distributed.get_rank(), _store()
+        self._ears = self._store.clone()
+        self._heard: deque[dict[str, Any]] = deque()
+        self._turn, self._begin = 0, 0
+        self._ended = threading.Event()
+        threading.Thread(target=self._listen, name="diorama-ranks", daemon=True).start()
+
+    def _listen(self) -> None:
+        """Hear of commands, and say so once the loop cannot miss what comes."""
+        number = 1
+        try:
+            while not self._ended.wait(_LISTEN):
+                if self._ears.check([f"{number}/asked"]):
+                    self._heard.append({"number": number, **json.loads(self._ears.get(f"{number}/asked"))})
+                    self._ears.set(f"{number}/heard/{self._rank}", "")
+                    number += 1
+        except (RuntimeError, ValueError):
+            return  # the process group has ended
+
+    def step(self) -> bool:
+        """A step of the loop is done; whether someone ended the training."""
+        self._turn += 1
+        self.controls.number = self._begin + self._turn
+        self.controls.factors.restore()
+        self.controls.subject.frozen.put_back()
+        try:
+            while self._heard and self._apply(self._heard[0]):
+                self._heard.popleft()
+        except (RuntimeError, ValueError, KeyError):
+            self._heard.clear()  # the process that records is gone
+        self._observer.prepare(self.controls.number + 1)
+        return self.controls.stopped
+
+    def _apply(self, heard: dict[str, Any]) -> bool:
+        """Apply what was heard of, if its step is named and done; whether it is settled."""
+        number = heard["number"]
+        if not self._store.check([f"{number}/at"]):
+            return False
+        self._begin = int(heard["begin"])
+        self.controls.number = self._begin + self._turn
+        at = int(self._store.get(f"{number}/at"))
+        if at == _NEVER:
+            return True
+        if self.controls.number < at:
+            return False
+        good = [self.controls.apply(SentCommand(*each)) for each in heard["requests"]] if self.controls.number == at else []
+        self._store.set(f"{number}/did/{self._rank}", json.dumps(good))
+        return True
+
+    def close(self) -> None:
+        """Let go of the training."""
+        self._ended.set()
+        self._observer.remove()
+
+
+def leader(told: Watched, subject: Subject, number: int) -> Leader | None:
+    """For a training whose processes wait for each other in every step, and of which one records; None for any other."""
+    with contextlib.suppress(NotApplicable):
+        return Leader(number) if _led(told, subject) else None
+    return None
+
+
+def follower(told: Watched) -> Follower | None:
+    """The other side of that, in a process that does not record."""
+    with contextlib.suppress(DioramaError):  # the process that records says what is wrong
+        subject = subject_of(told)
+        return Follower(subject, Path(told.path)) if _led(told, subject) else None
+    return None
+
+
+def _led(told: Watched, subject: Subject) -> bool:
+    return subject.together and told.ranks != "all" and processes() > 1 and not subject.spread

@@ -1,0 +1,35 @@
+"""What people wanted of a training, in force again where it is taken up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .controls import Controls
+
+
+def taken_up(training: Controls, kept: Mapping[str, Any], frozen: Sequence[str]) -> str:
+    """Let be in force what was when the training of a run ended, from what it told; what that is, as the end of a sentence.
+
+    What the data are, the run's ``changes.csv`` tells; values of the optimizer's groups lie in its own state.
+    """
+    names = {name for name, _ in training.subject.model.named_modules()}
+    try:
+        training.wish({
+            **(kept.get("wishes") or {}), "factors": [group.get("factor", 1.0) for group in kept.get("optimizer") or ()],
+            "frozen": [layer for layer in frozen if layer in names],
+        })
+        training.rules.take_up(rule["kept"] for rule in kept.get("rules") or () if "kept" in rule)
+        training.acts.take_up(kept.get("acts") or ())
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        training.let_go()
+        return f"; what was in force is not any more, as the record does not tell it in full ({type(error).__name__}: {error})"
+    training.tell_all()
+    training.tell_acts()
+    factors = training.factors
+    told = [f"learning rate × {group.factor:g}" for group in factors.groups if group.factor != 1.0]
+    told += [f"own values of {layer}" for layer in factors.layers] + [f"{layer} frozen" for layer in training.subject.frozen.layers]
+    told += ["clipping"] * (factors.clip is not None) + ["the bent schedule"] * (factors.bend is not None)
+    told += [f"rule {number}" for number in training.rules.known]
+    return f"; in force again: {', '.join(told)}" if told else ""
