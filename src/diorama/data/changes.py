@@ -173,7 +173,7 @@ class Changes:
         *Raises* UsageError where none would be left to draw.
         """
         held = self.weights if slot == "weight" else self.labels
-        old = held[numbers].copy()
+        old: Values = held[numbers].copy()
         if slot == "weight":
             left = held.copy()
             left[numbers] = values
@@ -280,7 +280,8 @@ class Changes:
     @property
     def looks_for(self) -> NDArray[np.uint64]:
         """The hashes of what is looked for."""
-        return self.wanted[: int(self._head[_WANTED])]
+        hashes: NDArray[np.uint64] = self.wanted[: int(self._head[_WANTED])]
+        return hashes
 
     @property
     def looking(self) -> bool:
@@ -346,7 +347,8 @@ class _Odds:
     def pick(self, luck: Values) -> Numbers:
         """Those that take free places."""
         whole = self._sums[-1]
-        return np.searchsorted(self._sums, np.minimum(luck * whole, np.nextafter(whole, 0.0)), side="right")
+        found: Numbers = np.searchsorted(self._sums, np.minimum(luck * whole, np.nextafter(whole, 0.0)), side="right")
+        return found
 
 
 def _luck(seed: int, numbers: Numbers, places: Numbers, lane: int) -> Values:

@@ -54,7 +54,7 @@ class Drawing:
         images = np.ascontiguousarray(x, np.float32)
         if images.ndim != 3 or not len(images) or min(images.shape[1:]) < 6 or not np.isfinite(images).all():
             return None
-        of = images.shape, blake2b(images, digest_size=16).digest()
+        of = images.shape, blake2b(images.data, digest_size=16).digest()
         if of not in _FITTED:
             while len(_FITTED) >= _KEPT:
                 _FITTED.pop(next(iter(_FITTED)), None)
@@ -123,7 +123,7 @@ class Drawing:
         smooth = ndimage.uniform_filter(image, max(1, round(scale)), mode="constant")
         row = at[0] + (rows - self.centre[0]) * scale
         column = at[1] + (columns - self.centre[1]) * scale
-        return ndimage.map_coordinates(smooth, [row, column], order=1, mode="constant").astype(np.float32)
+        return np.asarray(ndimage.map_coordinates(smooth, [row, column], order=1, mode="constant"), np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """The drawing's numbers as plain data."""
@@ -216,7 +216,7 @@ def _pen(inked: Grey) -> Grey:
     large = resize(
         inked, (inked.shape[0] * scale, inked.shape[1] * scale), order=1, mode="constant", anti_aliasing=False
     )
-    return (large > 0.5).astype(np.float32)
+    return np.asarray(large > 0.5, np.float32)
 
 
 def _unlike(drawn: Grey, wanted: Grey) -> float:

@@ -11,7 +11,7 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def read(path: str | Path) -> Examples:
         raise Damaged(f"{str(path)!r} cannot be read: {error}") from error
 
 
-def _reader(path: Path) -> Any:
+def _reader(path: Path) -> Callable[[Path], Examples]:
     if path.is_dir():
         return _read_folder
     name = path.name.lower()

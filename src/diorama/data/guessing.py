@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def _grey_images(x: Tensor) -> bool:
 def _flat(x: Tensor) -> int | None:
     """The side of square images written in rows, or None where neighbours do not look alike."""
     for channels in (1, 3):
-        side = round((x.shape[1] / channels) ** 0.5)
+        side = math.isqrt(x.shape[1] // channels)
         if side * side * channels == x.shape[1] and side >= 8 and _smooth(x, side):
             return side
     return None

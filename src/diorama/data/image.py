@@ -91,7 +91,7 @@ class Image(Kind):
         pixels = np.rint(np.clip(planes, 0, 1) * 255).astype(np.uint8)
         if pixels.shape[1] == 3:
             return np.ascontiguousarray(np.moveaxis(pixels, 1, 3))
-        return pixels[:, 0] if pixels.shape[1] == 1 else np.rint(pixels.mean(1)).astype(np.uint8)
+        return np.asarray(pixels[:, 0] if pixels.shape[1] == 1 else np.rint(pixels.mean(1)), np.uint8)
 
     def encode(self, raw: Any) -> Tensor:
         """A drawing, an uploaded picture, exact pixels or an array of pixels (height, width[, 3]) as a batch of one."""

@@ -32,7 +32,7 @@ def stacked(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor], int]:
     depth, rows = volumes.shape[2:4]
 
     def back(image: Tensor) -> Tensor:
-        made = image.unflatten(2, (depth, rows))
+        made: Tensor = image.unflatten(2, (depth, rows))
         return (made.transpose(1, 2) if clip else made).contiguous()
 
     return volumes.flatten(2, 3), back, int(depth)

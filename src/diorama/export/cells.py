@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -20,12 +21,13 @@ def table(scale: Scale) -> np.ndarray:
         return diverging(PAPER, 511)
     if scale == "grey":
         return ramp(("#000000", "#ffffff"), 256)
-    return np.rint(np.asarray(colormaps["viridis"].colors) * 255).astype(np.uint8)
+    viridis: Any = colormaps["viridis"]  # a ListedColormap
+    return np.asarray(np.rint(np.asarray(viridis.colors) * 255), np.uint8)
 
 
 def bytes_of(colour: str) -> np.ndarray:
     """A '#rrggbb' colour as three bytes."""
-    return np.rint(np.array(rgb(colour)) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.array(rgb(colour)) * 255), np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)

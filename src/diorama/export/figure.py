@@ -126,7 +126,7 @@ def metadata(picture: Picture) -> dict[str, str]:
 
 def figure(sheet: Sheet, dpi: float) -> Figure:
     """A matplotlib figure that shows a sheet; it belongs to no pyplot state."""
-    made = Figure(figsize=(sheet.width / PER_INCH, sheet.height / PER_INCH), dpi=dpi, facecolor=PAPER, layout="none")
+    made = Figure(figsize=(sheet.width / PER_INCH, sheet.height / PER_INCH), dpi=dpi, facecolor=PAPER, layout="none")  # type: ignore[arg-type]  # documented, not in the stub
     made.add_artist(Painting(sheet, sheet.height))
     return made
 

@@ -66,7 +66,8 @@ class Shape:
 
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, right, bottom."""
-        finite = self.path.vertices[np.isfinite(self.path.vertices).all(1)]
+        vertices = np.asarray(self.path.vertices, np.float64)
+        finite = vertices[np.isfinite(vertices).all(1)]
         if not len(finite):
             return 0.0, 0.0, 0.0, 0.0
         (a, b), (c, d) = finite.min(0), finite.max(0)
@@ -156,8 +157,8 @@ class Sheet:
         points = points[np.isfinite(points).all(1)]
         if len(points):
             circle = Path.unit_circle()
-            vertices = (circle.vertices[None] * radius + points[:, None]).reshape(-1, 2)
-            path = Path(vertices, np.tile(circle.codes, len(points)))
+            vertices = (np.asarray(circle.vertices)[None] * radius + points[:, None]).reshape(-1, 2)
+            path = Path(vertices, np.tile(np.asarray(circle.codes), len(points)))
             self.items.append((Shape(path, fill, edge, line), 0.0, 0.0))
 
     def raster(self, x: float, y: float, width: float, height: float, cells: Cells) -> None:
@@ -200,7 +201,7 @@ def _larger(item: Item, factor: float) -> Item:
     if isinstance(item, Shape):
         a, b, c, d = item.clip or (0.0, 0.0, 0.0, 0.0)
         clip = (a * factor, b * factor, c * factor, d * factor) if item.clip else None
-        path = Path(item.path.vertices * factor, item.path.codes)
+        path = Path(np.asarray(item.path.vertices) * factor, item.path.codes)
         dash = tuple(each * factor for each in item.dash)
         return dataclasses.replace(item, path=path, width=item.width * factor, dash=dash, clip=clip)
     sides = {name: getattr(item, name) * factor for name in ("x", "y", "width", "height")}
@@ -238,7 +239,9 @@ class Painting(Artist):
 
     def draw(self, renderer: Any) -> None:
         """Paint every item in order."""
-        scale = self.get_figure().dpi / PER_INCH
+        figure = self.get_figure(root=True)
+        assert figure is not None  # matplotlib draws what it holds
+        scale = figure.dpi / PER_INCH
         for item, dx, dy in self._sheet.items:
             if isinstance(item, TextLine):
                 self._words(renderer, item, dx, dy, scale)

@@ -207,7 +207,8 @@ class Pool:
         if not job.owner:
             return False
         share = 1 if job.owner in self._suspects else self._lanes[job.lane].size
-        return sum(worker.job.owner == job.owner and not worker.job.loaded for worker in busy) >= share
+        loading: int = sum(worker.job.owner == job.owner and not worker.job.loaded for worker in busy)
+        return bool(loading >= share)
 
     def _widen(self, job: Job, group: list[Worker]) -> None:
         """Start a lane's late spare when all its workers have been busy for a while."""

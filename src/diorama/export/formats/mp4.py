@@ -14,7 +14,7 @@ from ...core.picture import Picture
 from ..figure import metadata
 from ..film import Film, Moving
 
-CODECS = (("libx264", {"crf": "16", "preset": "medium"}), ("libopenh264", {}), ("mpeg4", {"qscale": "3"}))
+CODECS: tuple[tuple[str, dict[str, str]], ...] = (("libx264", {"crf": "16", "preset": "medium"}), ("libopenh264", {}), ("mpeg4", {"qscale": "3"}))
 """The first one that the installed PyAV has is used: H.264, else MPEG-4 part 2."""
 
 

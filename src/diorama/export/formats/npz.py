@@ -28,4 +28,4 @@ class Npz(Plugin):
         text = json.dumps(spelled(header), ensure_ascii=False, allow_nan=False, default=str)
         write = np.savez_compressed if self.compressed else np.savez
         with beside(path) as draft:
-            write(draft, header=np.array(text), **arrays)
+            write(draft, header=np.array(text), **arrays)  # type: ignore[arg-type]  # numpy's own keyword among the arrays' names

@@ -91,7 +91,7 @@ def _widths(mark: Table, count: int, style: Style) -> list[float]:
 def _ratio(column: Column) -> float:
     if column.images is None or not len(column.images):
         return 1.0
-    return column.images.shape[2] / max(1, column.images.shape[1])
+    return float(column.images.shape[2] / max(1, column.images.shape[1]))
 
 
 def _history(

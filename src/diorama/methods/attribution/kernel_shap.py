@@ -33,7 +33,7 @@ class KernelShap(BlackBox):
 
     def passes(self, parts: int) -> int:
         """One a sample, or a set where all of them are tried."""
-        return min(self.samples, 2 ** min(parts, 20))
+        return min(self.samples, 1 << min(parts, 20))
 
     def explain(self, run: Callable[[Tensor], Tensor], present: Tensor) -> Tensor:
         """Fit the weighted linear model, or try all sets."""

@@ -42,7 +42,7 @@ class Lime(BlackBox):
         from sklearn.exceptions import ConvergenceWarning
 
         near = get_exp_kernel_similarity_function("cosine", kernel_width=self.width)
-        class Scaled(SkLearnLasso):
+        class Scaled(SkLearnLasso):  # type: ignore[misc]  # Captum's, untyped
             """A lasso whose penalty grows with the answers."""
 
             def fit(self, train_data: Any, **options: Any) -> Any:

@@ -60,7 +60,8 @@ class Strongest:
 
 def lower(values: Tensor, than: Tensor) -> Tensor:
     """Which values are lower than others, by more than rounding."""
-    return (values < than) & ~alike(values, than)
+    fewer: Tensor = (values < than) & ~alike(values, than)
+    return fewer
 
 
 def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:

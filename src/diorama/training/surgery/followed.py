@@ -45,7 +45,7 @@ def follow(module: nn.Module, layer: nn.Module) -> None:
 def alone(module: nn.Module) -> None:
     """Let no layer follow a module any more."""
     if isinstance(module, Followed):
-        module.__class__ = module.plain
+        module.__class__ = module.plain  # type: ignore[assignment]  # the class it had before
         object.__delattr__(module, "then")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...core.errors import DioramaError, NotApplicable, UsageError
 from ...data.nesting import Nested
 from ...model.axes import tensors_in
+from ...model.untouched import Mode
 from ...model.unwrap import named_modules
 from .arrangement import NEW, Arrangement, grown, moved, without
 from .graft import Graft
@@ -164,7 +165,8 @@ def _found(
                 tried_already = change
                 other = plain if before is None else before(change)
                 answered = [part.detach().clone() for part in tensors_in(output)] if before is None else answers(other, few, "eval")
-                want, twin = {"eval": answered, "train": answers(other, few, "train")}, copied(plain)
+                want: dict[Mode, list[Tensor]] = {"eval": answered, "train": answers(other, few, "train")}
+                twin = copied(plain)
                 tried(want, twin, few, functools.partial(_put, twin, change, values(change)), f"other units in {layer!r}")
                 return widths, change
         except (UsageError, NotApplicable) as error:
