@@ -241,3 +241,44 @@ def test_slopes_go_back_to_the_layer_alone(name: str) -> None:
     assert all(part.grad is None for part in net.parameters())
     with pytest.raises(AssertionError, match="below the layer"):
         diorama.attribute(net, x, 1, method="gradient")
+
+
+class _Frames(nn.Module):
+    """Clips (n, time, channels, rows, columns): frame by frame, or as volumes with the time as depth."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        kind: Any = nn.Conv2d if apart else nn.Conv3d
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.first, self.last, self.head = kind(3, 4, 3, stride=2), kind(4, 5, 3, padding=1), nn.Linear(5, 3)
+        self.apart = apart
+
+    def maps(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x.flatten(0, 1) if self.apart else x.transpose(1, 2)).relu()).relu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(self.maps(x), len(x))
+
+    def read(self, maps: Tensor, n: int) -> Tensor:
+        if self.apart:
+            maps = maps.unflatten(0, (n, -1)).transpose(1, 2)
+        return self.head((maps**2).mean((2, 3, 4)))
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_clip_is_mapped_over_its_time_as_autograd_says(apart: bool) -> None:
+    """A model that looks at frames one by one, and one that takes the time as depth, get a map (time, rows, columns) for each
+    example, laid over the clip's own axes.
+    """
+    model = _Frames(apart).eval()
+    x = torch.randn(2, 5, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+    found = diorama.attribute(model, x, target=1, method="grad_cam", layer="last")
+    maps = model.maps(x).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(model.read(maps, 2)[:, 1].sum(), maps)
+    a, g = (part.unflatten(0, (2, -1)).transpose(1, 2) if apart else part for part in (maps.detach(), slope))
+    heat = ((g.mean((2, 3, 4), keepdim=True) * a).sum(1)).clamp_min(0)
+    torch.testing.assert_close(torch.as_tensor(found.maps["map"]), heat, rtol=1e-4, atol=1e-6)
+    wide = nn.functional.interpolate(heat[:, None], (5, 9, 9), mode="trilinear")[:, 0]
+    wanted = (wide[:, :, None] / 3).expand(x.shape)
+    torch.testing.assert_close(torch.as_tensor(found.values), wanted, rtol=1e-4, atol=1e-6)

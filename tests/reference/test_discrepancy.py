@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -55,3 +56,21 @@ def test_rows_have_no_field() -> None:
     """A table's row is refused with what to use."""
     with pytest.raises(NotApplicable, match="use occlusion"):
         diorama.attribute(nn.Linear(4, 2), torch.randn(1, 4), 0, method="discrepancy")
+
+
+def test_a_volume_is_changed_slice_by_slice() -> None:
+    """What reads one place of one slice alone is moved by the windows over that place, and the field is a volume."""
+    weight = torch.zeros(1, 1, 4, 6, 6)
+    weight[0, 0, 2, 1, 4] = 1.0
+
+    class Place(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * weight).flatten(1).sum(1, keepdim=True).expand(-1, 2) * torch.tensor([1.0, -1.0])
+
+    x = torch.randn(2, 1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    found = diorama.attribute(Place(), x, target=0, method="discrepancy", size=1, stride=1)
+    moved = torch.as_tensor(found.values)
+    assert moved.shape == x.shape
+    assert bool((moved[:, 0, 2, 1, 4] > 0).all())
+    assert int((moved != 0).sum()) == len(x)
+    assert np.argwhere(found.maps["field"] > 0).tolist() == [[2, 1, 4]]

@@ -14,15 +14,19 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ..core.errors import NotApplicable
 from ..data import kinds, nesting
 from ..data.nesting import Nested
+from ..data.volumes import channel_axis, slices
 from ..model.layers import Layer, by_unit
 from ..model.ops import rectifier
 from ..model.slopes import slopes
 from ..model.targets import Target
+from .attribute import only
 from .cost import Cost
 from .method import Looking
 
 _PASSING = ("Pool", "Dropout", "Identity", "Upsample", "Unflatten", "Pad")
 """Layers that only choose from or copy the maps before them, by a part of their kind."""
+_VOLUMES = 5
+"""Axes of a batch of volumes, or of clips."""
 _EXTRA = 8
 """A transformer may put so many tokens (class, registers) before those of the picture's patches."""
 
@@ -123,7 +127,13 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         at = caught if caught is not None else there[tap.layer.name]
         if at.is_complex():
             raise NotApplicable(f"maps are weighed as real numbers, and those of {tap.layer.name} are complex; use occlusion")
-        if len(at) != nesting.size(x):
+        frames = _frames(x) if len(at) != nesting.size(x) else 0
+        if frames and len(at) == frames * nesting.size(x) > frames:
+            # Which answer is which example's is certain where there is one alone.
+            alone = [mapped(look, nesting.select(x, slice(k, k + 1)), only(target, k), layer, sloping=sloping) for k in range(nesting.size(x))]
+            a, g, value = (torch.cat(parts) for parts in zip(*((one.activations, one.slopes, one.value) for one in alone), strict=True))
+            return Maps(alone[0].layer, a, g, value, alone[0].note)
+        if len(at) not in (nesting.size(x), frames):
             raise NotApplicable(
                 f"{tap.layer.name} does not answer once for each example, so its maps lie over none of them; use "
                 "integrated_gradients or occlusion"
@@ -135,11 +145,18 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         slope = torch.zeros_like(at) if slope is None else slope
         grid = _grid(look, x, tap.layer)
         a, g = (_on_grid(by_unit(tap.layer, part.detach()), grid) for part in (at, slope))
+        if frames:
+            a, g = a.movedim(0, 1)[None], g.movedim(0, 1)[None]
         touched = int(g.ne(0).any(1).any(0).sum())
         # What only the last step or the class token reads holds no map yet: the layers before it do.
         if touched > 1 or tap is taps[-1] or (tap.layer.spatial and touched):
             return Maps(tap.layer, a, g, there.value.detach(), f"Made from the maps of {tap.layer.name}.")
     raise AssertionError("the last layer is always taken")
+
+
+def _frames(x: Nested) -> int:
+    """How many frames or slices an example has, which a model may look at one by one; 0 where it has none."""
+    return next((slices(part.shape[1:]) for part in nesting.tensors(x) if part.ndim == _VOLUMES), 0)
 
 
 def passes(look: Looking, x: Nested, layer: str | None, sloping: bool = True) -> Cost:
@@ -208,6 +225,10 @@ def _over(heat: Tensor, part: Tensor, places: int, last: bool) -> Tensor:
     if part.ndim == places + 1:
         return resized(heat, shape)
     steps_first = places == 1 and heat.shape[1] == shape[0] != shape[1]
+    if places == _VOLUMES - 2:
+        axis = channel_axis(shape)
+        sides = (*shape[:axis], *shape[axis + 1 :])
+        return (resized(heat, sides).unsqueeze(1 + axis) / shape[axis]).expand(part.shape)
     if last or steps_first:
         return (resized(heat, shape[:-1])[..., None] / shape[-1]).expand(part.shape)
     return (resized(heat, shape[1:])[:, None] / shape[0]).expand(part.shape)

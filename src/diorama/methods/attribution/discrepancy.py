@@ -18,7 +18,7 @@ from ...model.targets import Target
 from ..attribute import only
 from ..cost import Cost, affordable
 from ..method import Attribution, Group, Looking, Method
-from ..patches import Covers, Grid, Laid, PatchedAnswers, answers, draws_of, laid_out, largest
+from ..patches import Covers, Grid, PatchedAnswers, answers, draws_of, laid_out, largest
 
 
 class Discrepancy(Method):
@@ -28,10 +28,10 @@ class Discrepancy(Method):
     one place as the target, ``maps["field"]`` is its measured receptive field, the changes averaged over all examples
     around the place, as a share of the largest; ``maps["reach"]`` is the box (top, left, bottom, right) of places that
     can reach the target at all, from the network itself; ``checks`` compares the two sides. A change that is no more
-    than rounding is none.
+    than rounding is none. Of a volume or a clip, windows lie in one slice each, and there is the field (slices, rows, columns) alone.
     *Units* the target's own.
     *Cost* one forward pass a window and draw for each example.
-    *Raises* NotApplicable for inputs that are no images.
+    *Raises* NotApplicable for inputs that are no images, volumes or clips.
     """
 
     compares: ClassVar[bool] = True
@@ -55,10 +55,10 @@ class Discrepancy(Method):
 
     @classmethod
     def fits(cls, look: Looking, x: Nested) -> str | None:
-        """Images of floating-point numbers only."""
+        """Images and volumes of floating-point numbers only."""
         reason = super().fits(look, x)
-        if reason is None and not (isinstance(x, Tensor) and x.is_floating_point() and _image(laid_out(x, look.kind)[0])):
-            return "discrepancy changes windows of an image, and this input is none; use occlusion"
+        if reason is None and not (isinstance(x, Tensor) and x.is_floating_point() and laid_out(x, look.kind)[0].pixels):
+            return "discrepancy changes windows of an image or of a volume's slices, and this input is none; use occlusion"
         return reason
 
     def cost(self, look: Looking, x: Nested) -> Cost:
@@ -69,15 +69,16 @@ class Discrepancy(Method):
 
     def _grid(self, look: Looking, x: Nested) -> Grid:
         laid = laid_out(x, look.kind)[0]
-        side = self.size if self.size is not None else max(1, min(laid.image.shape[2:]) // 11)
+        rows, columns = laid.image.shape[2:]
+        side = self.size if self.size is not None else max(1, min(rows // laid.depth, columns) // 11)
         return Grid.over(laid, side, self.stride)
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """Change window after window, then measure the field."""
         affordable(self.cost(look, x), self.limit, lambda: look.timed(x), "take a larger stride, or raise limit=")
         laid, grid = laid_out(x, look.kind)[0], self._grid(look, x)
-        if not _image(laid):
-            raise NotApplicable("discrepancy changes windows of an image, and this input is none; use occlusion")
+        if not laid.pixels:
+            raise NotApplicable("discrepancy changes windows of an image or of a volume's slices, and this input is none; use occlusion")
         look.reading  # noqa: B018 - found out on the input as it is
         before = look.run(x, target).value.detach()
         n = len(laid.image)
@@ -97,17 +98,19 @@ class Discrepancy(Method):
                 look.progress(k * grid.count + part.stop, n * grid.count, "windows")
         moved[moved <= rounding(size, torch.finfo(before.dtype).eps)[:, None]] = 0
         image = grid.spread(moved)
-        maps, checks = self._field(look, x, target, image)
+        maps, checks = self._field(look, x, target, image, laid.depth)
         values = laid.back(image[:, None].to(before.device).expand(-1, laid.image.shape[1], -1, -1)).contiguous()
         yield self.found(look, x, target, values, before, checks=checks, maps=maps)
 
     def _field(
-        self, look: Looking, x: Nested, target: Target, image: Tensor
+        self, look: Looking, x: Nested, target: Target, image: Tensor, depth: int
     ) -> tuple[dict[str, Any], dict[str, float]]:
         """The measured field, the reach from the network itself, and the sides of both."""
         mean = torch.nan_to_num(image).mean(0).numpy()
         top = float(mean.max())
         field = mean / top if top > 0 else mean
+        if depth > 1:
+            return {"field": field.reshape(depth, -1, field.shape[-1])}, {}
         maps: dict[str, Any] = {"field": field}
         seen = _box(field > self.share) if top > 0 else None
         if seen is not None:
@@ -122,10 +125,6 @@ class Discrepancy(Method):
                 "theoretical field": float(max(reach[2] - reach[0], reach[3] - reach[1])),
             }
         return maps, checks
-
-
-def _image(laid: Laid) -> bool:
-    return laid.pixels and laid.depth == 1
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
