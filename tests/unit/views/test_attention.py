@@ -216,3 +216,20 @@ def test_what_is_not_there_is_named() -> None:
     typed = scene.view("attention", input="abc.d")
     assert _marks(typed, Text)[0].tokens == tuple("abc.d")
     assert AttentionDerivation().most == 1024
+
+
+def test_padding_asks_for_nothing() -> None:
+    """The rows of padding are left out of the maps, of means and of entropies, which are then those of the tokens; a note says so."""
+    tokens = diorama.Tokens(vocabulary=(*LETTERS[:11], "<pad>"))
+    x = torch.tensor([[1, 2, 3, 4, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7]])
+    scene = Scene(_Writes().eval(), x, inputs=tokens)
+    picture = scene.view("attention", layer="blocks.0", head=0)
+    tiles, large, text = (_marks(picture, kind)[0] for kind in (Tiles, Heatmap, Text))
+    full = np.asarray(scene.derive("attention", layer=attention_layers(scene)[0].name, example=0, most=1024).value)
+    assert np.isnan(tiles.images[:, 4:]).all()
+    assert np.isnan(large.values[4:]).all()
+    np.testing.assert_allclose(large.values[:4], full[0, :4], atol=1e-6)
+    entropy = -(full[0, :4] * np.log(np.maximum(full[0, :4], 1e-30))).sum(1).mean()
+    assert tiles.notes[0] == f"{entropy:.2f} nats"
+    assert "3 padding tokens are left out" in picture.note
+    np.testing.assert_allclose(text.values, full[0, :4].mean(0), atol=1e-6)

@@ -15,6 +15,7 @@ from ...core.knobs import knob
 from ...core.marks import Box, Group, Heatmap, Image, Node, Text, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection
+from ...data.padding import pads
 from ...derive.heads import MEANINGS, MEASURES, AttentionLayer, attention_layers, gathered, named, weights, without
 from ...scene import Scene
 from ...scene.input import Current
@@ -37,7 +38,7 @@ class AttentionView(View):
     in comes from there. Weights say where a head looks, not how much that matters for the answer: silence a head, or look at
     attributions, to learn that. The map of all layers says what kind of head each is. Rollout follows the attention of all
     layers up to this one, as if half of each layer went round it.
-    *Units* shares: a row sums to 1.
+    *Units* shares: a row sums to 1. Rows of padding are left out.
     *Error* the check tells how far any row's sum is from 1.
     *Cost* one forward pass; twelve more for the map of all heads, once a step.
     *Source* Vaswani et al. 2017; Clark et al. 2019; Olsson et al. 2022; Abnar & Zuidema 2020, equation 1 (rollout).
@@ -73,8 +74,9 @@ class AttentionView(View):
         layers = attention_layers(scene, current.x)
         layer, chosen = self._asked(layers, selection)
         found = self._found(scene, current, layers, layer)
-        head = self._head(found, chosen)
         told = _told(scene, current, layer, found)
+        found = _unpadded(found, told[0])
+        head = self._head(found, chosen)
         known = scene.derive("heads")
         if not known.known:
             yield self._picture(scene, selection, current, layer, found, head, told, None)
@@ -126,9 +128,7 @@ class AttentionView(View):
             if chosen >= len(found):
                 raise UsageError(f"the attention has heads 0 to {len(found) - 1}, got {chosen}")
             return chosen
-        with np.errstate(divide="ignore", invalid="ignore"):
-            spread = -(found * np.log(np.maximum(found, 1e-30))).sum(2).mean(1)
-        return int(np.nan_to_num(spread, nan=np.inf).argmin())
+        return int(np.nan_to_num(_spread(found), nan=np.inf).argmin())
 
     def _picture(
         self, scene: Scene, selection: Selection, current: Current, layer: AttentionLayer, found: NDArray[np.float32], head: int,
@@ -136,9 +136,10 @@ class AttentionView(View):
     ) -> Picture:
         asking, asked = told
         place = _place(selection, asking, found.shape[1])
+        place = None if place is not None and np.isnan(found[head, place]).all() else place  # of padding there is no row
         small = _small(layer, found, head, self.show == "rollout")
         large = _large(found[head], asking, asked, self._name(head))
-        row = found[head, place] if place is not None else found[head].mean(0)
+        row = found[head, place] if place is not None else _mean(found[head])
         over: list[Node] = []
         if asked.grid is not None:
             over = [_pictured(found, asked, place, head, self.show == "rollout")]
@@ -219,6 +220,32 @@ def attention_sides(layer: AttentionLayer) -> tuple[int, int]:
     return layer.shape[-2], layer.shape[-1]
 
 
+def _unpadded(found: NDArray[np.float32], asking: Positions) -> NDArray[np.float32]:
+    """The weights without the rows of padding, which are no numbers: nobody reads what padding asks for."""
+    padding = _padding(asking)
+    return np.where(padding[:, None], np.float32(np.nan), found) if found.shape[1] == len(padding) else found
+
+
+def _padding(asking: Positions) -> NDArray[np.bool_]:
+    """Which positions are padding; none where all are."""
+    found = np.array([pads(name) for name in asking.names], bool)
+    return found & ~found.all()
+
+
+def _mean(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean over the rows of tokens."""
+    there = ~np.isnan(rows).all(1)
+    mean: NDArray[np.float32] = rows[there if there.any() else slice(None)].mean(0)
+    return mean
+
+
+def _spread(found: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The entropy of each head, in nats: its mean over the rows of tokens."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = -(found * np.log(np.maximum(found, 1e-30))).sum(2)
+    return np.array([_mean(head[:, None])[0] for head in each], np.float64)
+
+
 def _number(layer: AttentionLayer, key: Key) -> int:
     """The place of a head's key among all heads of a layer, whose attentions may have several heads each."""
     each = int(np.prod(layer.shape[:-2]))
@@ -241,7 +268,15 @@ def _place(selection: Selection, asking: Positions, rows: int) -> int | None:
 
 
 def _less(pattern: NDArray[np.float32], most: int) -> NDArray[np.float32]:
-    return gathered(torch.tensor(pattern), most).numpy()
+    """The same in fewer stretches; rows of padding count for nothing in theirs."""
+    padding = np.isnan(pattern).all(-1, keepdims=True)
+    less = gathered(torch.tensor(np.where(padding, np.float32(0), pattern)), most).numpy()
+    if not padding.any():
+        return less
+    there = np.broadcast_to(~padding / np.float32(pattern.shape[-1]), pattern.shape)
+    share = gathered(torch.tensor(there), most).sum(-1, keepdim=True).numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(share > 0, less / share, np.float32(np.nan))
 
 
 def _limits(values: NDArray[np.float32]) -> Limits:
@@ -249,17 +284,15 @@ def _limits(values: NDArray[np.float32]) -> Limits:
 
     The first tokens of a text that only looks back have few to ask, and would take the whole scale for themselves.
     """
-    rows = np.nan_to_num(values).max(-1)
+    rows = np.nan_to_num(values[~np.isnan(values).all(-1)]).max(-1)
     return magnitude(values, 0.0, max(min(float(rows.max()), 2 * float(np.median(rows))), 1e-6), unit="share")
 
 
 def _small(layer: AttentionLayer, found: NDArray[np.float32], head: int, rollout: bool) -> Tiles:
     images = _less(found, SMALL)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = -(found * np.log(np.maximum(found, 1e-30))).sum(2).mean(1)
     return Tiles(
         images=images, limits=_limits(images), labels=("rollout",) if rollout else tuple(f"head {k}" for k in range(len(found))),
-        notes=tuple(f"{value:.2f} nats" for value in spread), keys=() if rollout else tuple(_key(layer, k) for k in range(len(found))),
+        notes=tuple(f"{value:.2f} nats" for value in _spread(found)), keys=() if rollout else tuple(_key(layer, k) for k in range(len(found))),
         size=72, title="All heads and their entropy", badges=tuple("shown" if k == head and len(found) > 1 else "" for k in range(len(found))),
     )
 
@@ -321,6 +354,10 @@ def _note(found: NDArray[np.float32], asking: Positions, asked: Positions) -> st
     count = max(len(asking.names), len(asked.names))
     shown = max(found.shape[1:])
     told = []
+    padding = int(_padding(asking).sum()) if found.shape[1] == len(asking.names) else 0
+    if padding:
+        told.append(f"The rows of {padding} padding tokens are left out: nobody reads what they ask for." if padding > 1 else
+                    "The row of a padding token is left out: nobody reads what it asks for.")
     if shown < count:
         told.append(f"{count} positions are put together into {shown} stretches: means over rows, sums over columns.")
     empty = int((found.sum(2) < 0.5).all(0).sum())
