@@ -367,6 +367,7 @@ def scatter(rng: np.random.Generator) -> m.Node:
         points=points[:, :2], borders=border, wrong=classes == 2, trails=points[:, None, :2] * np.array([0.5, 0.8])[:, None], **told,
     )
     numbers = m.Scatter(
+        arrows=np.array([[2.0, 1.0], [-1.5, -1.0]]), arrow_labels=("unit 3", "unit 7"), middle=(0.0, 0.0),
         points=points[:, :2], values=points[:, 0], limits=magnitude(points[:, 0]), faded=classes == 1, sizes=np.abs(points[:, 1]), size=220,
     )
     small = m.Scatter(points=points[:, :2], drawn="thumbnails", pictures=pictures, **told)

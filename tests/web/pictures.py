@@ -340,7 +340,10 @@ def scatter() -> Picture:
     ways = np.stack([points * share for share in (0.5, 0.8)], 1)
     border = np.array([[-3, -2, -1, -2, 1], [-1, -2, -1, 0, 1], [-1, 0, -3, -2, 1]], float)
     plane = marks.Scatter(title="Plane", points=points, trails=ways, borders=border, wrong=classes == 2, **told)
-    space = marks.Scatter(title="Space", points=np.column_stack([points, rng.normal(0, 1, 60)]), faded=classes == 1, **told)
+    space = marks.Scatter(
+        title="Space", points=np.column_stack([points, rng.normal(0, 1, 60)]), faded=classes == 1, arrows=np.array([[1.5, 1.5, 0.5]]),
+        arrow_labels=(HOSTILE,), middle=(0.0, 0.0, 0.0), **told,
+    )
     small = marks.Scatter(title="Pictures", points=points, drawn="thumbnails", **told)
     return picture("Sixty points", marks.Group(children=(plane, space, small), direction="row"))
 

@@ -341,6 +341,9 @@ export interface Scatter {
   readonly picture_limits: Limits | null;
   readonly trails: NdArray | null;
   readonly borders: NdArray | null;
+  readonly arrows: NdArray | null;
+  readonly arrow_labels: readonly string[];
+  readonly middle: readonly number[];
   readonly drawn: "density" | "points" | "thumbnails";
   readonly spans: readonly (readonly [number, number])[];
   readonly size: number;
@@ -818,6 +821,9 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "picture_limits": null,
    "trails": null,
    "borders": null,
+   "arrows": null,
+   "arrow_labels": [],
+   "middle": [],
    "drawn": "points",
    "spans": [],
    "size": 360

@@ -251,3 +251,22 @@ def test_points_that_move_where_the_network_did_are_told(tmp_path: Path) -> None
     assert told["neighbourhood hit"] == pytest.approx((y[_nearest(points[-1])] == y[:, None]).mean(), abs=0.01)
     few = {check.name for check in scene.at(scene.steps[1]).view("projection", layer="2").checks}
     assert "temporal correlation" not in few
+
+
+def test_arrows_lead_to_where_units_answer_more() -> None:
+    """Of a map of components an arrow lies along the unit's loadings, and R² is the share of its variance that both axes hold."""
+    scene = Scene(_net(), torch.randn(60, 6, generator=torch.Generator().manual_seed(5)))
+    (mark,) = _maps(scene.view("projection", layer="2", arrows=3))
+    rows = scene.activations("2")["2"].double().numpy()
+    points = np.asarray(mark.points)
+    standard = (rows - rows.mean(0)) / rows.std(0)
+    held = np.array([np.corrcoef(points[:, 0], column)[0, 1] ** 2 + np.corrcoef(points[:, 1], column)[0, 1] ** 2 for column in rows.T])
+    order = np.argsort(-held)[:3]
+    assert mark.arrow_labels == tuple(f"unit {k}" for k in order)
+    for end, k in zip(mark.arrows - np.array(mark.middle), order, strict=True):
+        loading = points.T @ standard[:, k] / (points**2).sum(0)
+        assert end @ loading / np.linalg.norm(end) / np.linalg.norm(loading) == pytest.approx(1, abs=1e-5)
+        along = points @ end
+        assert np.corrcoef(along, rows[:, k])[0, 1] > 0
+    lengths = np.linalg.norm(mark.arrows - np.array(mark.middle), axis=1)
+    assert lengths[0] / lengths[2] == pytest.approx(np.sqrt(held[order[0]] / held[order[2]]), rel=1e-4)

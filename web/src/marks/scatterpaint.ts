@@ -71,6 +71,7 @@ export function paint(pen: CanvasRenderingContext2D, scene: Scene, context: Cont
   else if (count > DOTS) said = paintPixels(pen, scene, scratch, marked, some);
   else paintDots(pen, scene, ink, marked, some);
   if (mark.drawn !== "thumbnails") paintRings(pen, scene, context, ink, marked);
+  paintArrows(pen, scene, ink);
   pen.restore();
   pen.strokeStyle = ink.hairline;
   pen.lineWidth = 1;
@@ -180,6 +181,40 @@ function paintTrails(pen: CanvasRenderingContext2D, scene: Scene, marked: Uint8A
     pen.stroke();
   }
   pen.globalAlpha = 1;
+}
+
+/** Lines from the middle of the points, each with a head and a name on paper, so that it can be read over points. */
+function paintArrows(pen: CanvasRenderingContext2D, { mark, plan, look }: Scene, ink: Ink): void {
+  if (!mark.arrows) return;
+  const [count = 0, stride = 2] = mark.arrows.shape;
+  const { at } = placed(mark, Float64Array.from([...mark.middle, ...Array.from(mark.arrows.data as Float32Array)]), stride, look, plan.side);
+  const [x0, y0] = [at[0] as number, at[1] as number];
+  pen.font = `500 11px ${getComputedStyle(pen.canvas).fontFamily}`;
+  pen.textBaseline = "middle";
+  for (let i = 1; i <= count; i++) {
+    const [x, y] = [at[2 * i] as number, at[2 * i + 1] as number];
+    if (!Number.isFinite(x) || !Number.isFinite(y)) continue;
+    const back = Math.atan2(y0 - y, x0 - x);
+    for (const [colour, width] of [[ink.paper, 3.5], [ink.ink, 1.25]] as const) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.beginPath();
+      pen.moveTo(x0, y0);
+      pen.lineTo(x, y);
+      for (const turn of [-0.45, 0.45]) {
+        pen.moveTo(x, y);
+        pen.lineTo(x + 7 * Math.cos(back + turn), y + 7 * Math.sin(back + turn));
+      }
+      pen.stroke();
+    }
+    const left = x < x0;
+    pen.textAlign = left ? "right" : "left";
+    pen.strokeStyle = ink.paper;
+    pen.lineWidth = 3;
+    pen.strokeText(mark.arrow_labels[i - 1] ?? "", x + (left ? -5 : 5), y);
+    pen.fillStyle = ink.ink;
+    pen.fillText(mark.arrow_labels[i - 1] ?? "", x + (left ? -5 : 5), y);
+  }
 }
 
 function paintBorders(pen: CanvasRenderingContext2D, { mark, plan, look }: Scene): void {

@@ -31,6 +31,9 @@ class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
     picture_limits: Limits | None = None
     trails: Array | None = None  # (n, places, 2 or 3): where each was before, the oldest place first
     borders: Array | None = None  # (pieces, 5): contours, each piece a line from x, y to x, y, and its class index
+    arrows: Array | None = None  # (arrows, 2 or 3): where they end; all begin in the middle of the points, as "middle" says
+    arrow_labels: tuple[str, ...] = ()
+    middle: tuple[float, ...] = ()
     drawn: Literal["points", "density", "thumbnails"] = "points"
     spans: tuple[tuple[float, float], ...] = ()  # the range of each axis, all of one length; empty: about the points
     size: int = 360  # width and height, CSS pixels
@@ -52,6 +55,10 @@ class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
             check_length(self, "trails", self.trails.shape, (count, self.trails.shape[1], dimensions))
         if self.borders is not None:
             check_length(self, "borders", self.borders.shape, (len(self.borders), 5))
+        if self.arrows is not None:
+            check_length(self, "arrows", self.arrows.shape, (len(self.arrows), dimensions))
+            check_length(self, "arrow_labels", len(self.arrow_labels), len(self.arrows))
+            check_length(self, "middle", len(self.middle), dimensions)
         if self.drawn == "thumbnails" and self.pictures is None:
             raise UsageError("thumbnails want pictures")
         if self.spans:

@@ -13,6 +13,8 @@ from ..style import HAIRLINE, INK, LABEL, MUTED, PAPER, Style
 
 AZIMUTH, ELEVATION = np.deg2rad(30), np.deg2rad(20)
 """From where points in space are seen, as the page shows them first."""
+HEAD = 0.45
+"""Between an arrow and each side of its head, in radians."""
 CELL = 30.0
 """A picture's place on the grid."""
 
@@ -38,6 +40,8 @@ def draw(mark: Scatter, style: Style) -> Sheet:
         _pictures(sheet, mark, at, fine, inks, side)
     else:
         _dots(sheet, mark, at, depth, fine, inks)
+    if mark.arrows is not None and len(mark.arrows):
+        _arrows(sheet, mark, side, clip)
     y = side + 8
     if mark.limits is not None:
         sheet.place(legend(mark.limits, style), 0, y)
@@ -45,6 +49,21 @@ def draw(mark: Scatter, style: Style) -> Sheet:
         sheet.place(class_dots(mark.classes, style, max(side, 200.0)), 0, y)
     _said(sheet, mark, fine)
     return sheet
+
+
+def _arrows(sheet: Sheet, mark: Scatter, side: float, clip: tuple[float, float, float, float]) -> None:
+    """A line from the middle to each end, with a head and its label beside the end."""
+    assert mark.arrows is not None
+    ends, _ = placed(mark, np.vstack([mark.middle, np.asarray(mark.arrows, float)]), side)
+    for (x, y), label in zip(ends[1:], mark.arrow_labels, strict=True):
+        if not np.isfinite([x, y]).all():
+            continue
+        sheet.line([ends[0, 0], x], [ends[0, 1], y], INK, 1.0, clip=clip)
+        back = np.arctan2(ends[0, 1] - y, ends[0, 0] - x)
+        for turn in (-HEAD, HEAD):
+            sheet.line([x, x + 6 * np.cos(back + turn)], [y, y + 6 * np.sin(back + turn)], INK, 1.0, clip=clip)
+        left = x < ends[0, 0]
+        sheet.text(x - 3 if left else x + 3, y + 3, label, LABEL, INK, anchor="right" if left else "left")
 
 
 def placed(mark: Scatter, points: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:

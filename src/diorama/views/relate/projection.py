@@ -22,6 +22,7 @@ from ...scene.directions import default_layer
 from .. import planes
 from ..view import View
 from . import _examples as examples
+from ._biplot import Biplot, biplot
 from ._measured import MeasuredMap, measured
 
 PERPLEXITIES = (5.0, 30.0, 100.0)
@@ -74,6 +75,7 @@ class ProjectionView(View):
         None, "About so many neighbours count: t-SNE's perplexity, UMAP's neighbors; by itself the algorithm's own.", kind="number",
         low=2.0, high=500.0,
     )
+    arrows: int = knob(0, "So many units as arrows: those whose answers the places tell best, each leading to where it answers more.", low=0, high=40)
     seed: int = knob(0, "What chance is drawn from.", low=0, high=2**31 - 1)
     settings: str = knob("", "The algorithm's other knobs, as JSON.")
 
@@ -162,7 +164,11 @@ class ProjectionView(View):
         self, scene: Scene, selection: Selection, shown: examples.ShownExamples, maps: list[tuple[_Map, NDArray[np.float64]]], *, final: bool
     ) -> Picture:
         told = [measured(one.derived) if final else None for one, _ in maps]
-        marks = [self._mark(shown, one, points, one_told, len(maps)) for (one, points), one_told in zip(maps, told, strict=True)]
+        ways = [biplot(one.derived, points, self.arrows) if self.arrows else None for one, points in maps]
+        marks = [
+            self._mark(shown, one, points, one_told, len(maps), way)
+            for (one, points), one_told, way in zip(maps, told, ways, strict=True)
+        ]
         main, names = maps[0][0].derived, maps[0][0].derived.derivation.layers(scene)  # type: ignore[attr-defined]
         layers, one = ("layer " if len(names) == 1 else "layers ") + " and ".join(names), len(names) == 1
         caption = f"{len(scene.live)} examples, near each other where {layers} {'answers' if one else 'answer'} alike"
@@ -171,6 +177,8 @@ class ProjectionView(View):
         if main.before is not None:
             caption += f"; placed starting from where they were at step {main.before.scene.step}"
         caption += f". {shown.said}".rstrip()
+        if ways[0] is not None:
+            caption += f" {ways[0].said}"
         if told[0] is not None and len(maps) == 1:
             caption += told[0].over_time
         body: Node = Group(children=tuple(marks), direction="row")
@@ -180,7 +188,8 @@ class ProjectionView(View):
         )
 
     def _mark(
-        self, shown: examples.ShownExamples, one: _Map, points: NDArray[np.float64], told: MeasuredMap | None, count: int
+        self, shown: examples.ShownExamples, one: _Map, points: NDArray[np.float64], told: MeasuredMap | None, count: int,
+        ways: Biplot | None,
     ) -> Scatter:
         spans = planes.cube(points)
         plane = points.shape[1] == 2
@@ -196,7 +205,7 @@ class ProjectionView(View):
         return Scatter(
             title=one.title, caption=told.sentence if told is not None and count > 1 else "", points=points, spans=spans, kind="example",
             borders=borders, trails=trails, faded=told.faded if told is not None else None, drawn=drawn, size=size,  # type: ignore[arg-type]
-            **shown.told(),
+            **(ways.told() if ways is not None else {}), **shown.told(),
         )
 
     def _note(self, scene: Scene, shown: examples.ShownExamples) -> str:
