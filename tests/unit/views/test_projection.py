@@ -128,7 +128,7 @@ def test_what_the_layer_itself_kept_is_said(tmp_path: Path) -> None:
     rows = [run.scene(step).activations("2")["2"].double().numpy() for step in (2, 3)]
     points = [_points(run.scene(step).view("projection", layer="2")) for step in (2, 3)]
     layer, picture = (_shared(_nearest(before), _nearest(after)) for before, after in (rows, points))
-    told = re.search(r"Since step 2 the layer itself kept (\d+)% of each example's 10 neighbours, the picture (\d+)%", caption)
+    told = re.search(r"Since step 2 the layer itself kept (\d+) % of each example's 10 neighbours, the picture (\d+) %", caption)
     assert told is not None, caption
     assert [int(part) for part in told.groups()] == pytest.approx([100 * layer, 100 * picture], abs=1.01)
 
