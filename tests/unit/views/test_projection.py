@@ -270,3 +270,20 @@ def test_arrows_lead_to_where_units_answer_more() -> None:
         assert np.corrcoef(along, rows[:, k])[0, 1] > 0
     lengths = np.linalg.norm(mark.arrows - np.array(mark.middle), axis=1)
     assert lengths[0] / lengths[2] == pytest.approx(np.sqrt(held[order[0]] / held[order[2]]), rel=1e-4)
+
+
+def test_colours_tell_a_unit_or_a_property() -> None:
+    """Points are coloured by what the chosen unit answers, or by a property of pictures; without a chosen unit by class, which is said."""
+    x = torch.rand(30, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.Tanh(), nn.Linear(5, 3))
+    scene = Scene(net, x, torch.arange(30) % 3, inputs=diorama.Image(range=(0, 1)))
+    picture = scene.view("projection", layer="2", colour="unit", unit="1/3")
+    np.testing.assert_allclose(_maps(picture)[0].values, scene.activations("1")["1"][:, 3].numpy(), atol=1e-6)
+    assert "what unit 3 of 1 answers" in picture.caption
+    assert "No unit is chosen" in scene.view("projection", layer="2", colour="unit").note
+    (mark,) = _maps(scene.view("projection", layer="2", column="brightness"))
+    np.testing.assert_allclose(mark.values, 255 * x.mean((1, 2, 3)).numpy(), atol=1)
+    with pytest.raises(NotFound, match="brightness"):
+        scene.view("projection", layer="2", column="brightnes")

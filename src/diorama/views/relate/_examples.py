@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.colour import Limits, magnitude
+from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import not_found
+from ...core.selection import Key
 from ...data.kinds import Table
 from ...data.nesting import first
+from ...derive.derivations.shared import properties
 from ...scene import Scene
+from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import classes_of
 from .. import inputs
 
-COLOURS = ("class", "prediction", "loss", "confidence")
+COLOURS = ("class", "prediction", "loss", "confidence", "unit")
 SMALL = 40
 """Pictures at points have at most so many pixels a side."""
 DISTINCT = 10
@@ -38,10 +41,10 @@ class ShownExamples:
     note: str = ""
 
     @classmethod
-    def of(cls, scene: Scene, colour: str, column: str | None) -> ShownExamples:
+    def of(cls, scene: Scene, colour: str, column: str | None, unit: Key | None = None) -> ShownExamples:
         """The live examples in a colour of their own, of a column, or as the network answers them."""
         count = len(scene.live)
-        values, limits, classes, said, note = _coloured(scene, colour, column)
+        values, limits, classes, said, note = _coloured(scene, colour, column, unit)
         right = scene.answers().right
         wrong = right.numpy() < 0.5 if right is not None and right.ndim == 1 else None
         images = pictured(scene.live, list(range(count)))
@@ -65,12 +68,21 @@ class ShownExamples:
         }
 
 
-def _coloured(scene: Scene, colour: str, column: str | None) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...], str, str]:
+def _coloured(
+    scene: Scene, colour: str, column: str | None, unit: Key | None
+) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...], str, str]:
     """Values, their limits or the classes' names, what colours say, and what could not be done."""
     answers, note = scene.answers(), ""
     if column is not None:
         values = _column(scene, column)
         return values, magnitude(values, float(np.nanmin(values))), (), f"Colours tell {column}.", ""
+    if colour == "unit" and unit is not None and scene.layers.has(unit.name) and unit.number < scene.layers[unit.name].units:
+        values = codes(scene, unit.name)[:, unit.number]
+        if len(values) == len(scene.live):
+            limits = symmetric(values) if (values < 0).any() else magnitude(values)
+            return values, limits, (), f"Colours tell what unit {unit.number} of {unit.name} answers.", ""
+    if colour == "unit":
+        note = "No unit is chosen that answers once for each example, so colours tell the class."
     if colour in ("loss", "confidence"):
         told = answers.losses if colour == "loss" else answers.confidence
         if told is not None and told.ndim == 1:
@@ -94,9 +106,14 @@ def _coloured(scene: Scene, colour: str, column: str | None) -> tuple[NDArray[np
 
 
 def _column(scene: Scene, name: str) -> NDArray[np.float64]:
-    """A column of the examples' tables, in its own unit."""
+    """A column of the examples' tables, in its own unit; of other inputs a property, such as the brightness of pictures."""
     kind = scene.kind
-    columns = tuple(kind.columns) if isinstance(kind, Table) else ()
-    if not isinstance(kind, Table) or name not in columns:
+    if not isinstance(kind, Table) or not kind.columns:
+        names, rows = properties(scene, np.arange(len(scene.live)))
+        if name not in names:
+            raise not_found("column", name, names)
+        return rows[:, names.index(name)]
+    columns = tuple(kind.columns)
+    if name not in columns:
         raise not_found("column", name, columns)
     return kind.decode(first(scene.live.x))[:, columns.index(name)]

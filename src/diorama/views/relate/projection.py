@@ -55,7 +55,7 @@ class ProjectionView(View):
     family = "relationships"
     papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
     rows = ("B1", "B2", "B3", "B14", "B15", "B17")
-    follows = ("layer", "example")
+    follows = ("layer", "example", "unit")
 
     layer: str | None = knob(
         None, "The layer, or several with + between; by itself the chosen one, else the last before the answer.", kind="layer",
@@ -63,9 +63,9 @@ class ProjectionView(View):
     )
     method: str = knob("pca", "The algorithm.", choices=tuple(sorted(projections)), main=True)
     drawn: str = knob("points", "What stands at each place.", choices=("points", "density", "thumbnails"), main=True)
-    colour: str = knob("class", "What colours tell.", choices=examples.COLOURS, main=True)
+    colour: str = knob("class", "What colours tell; unit: what the chosen one answers.", choices=examples.COLOURS, main=True)
     dimensions: int = knob(2, "So many numbers an example.", low=2, high=3)
-    column: str | None = knob(None, "A column of a table's examples to colour by, instead.", kind="column")
+    column: str | None = knob(None, "A column to colour by, instead; of inputs that are no tables a property, such as brightness.", kind="column")
     trails: int = knob(0, "So many places on the way here, each at an earlier snapshot, that a line leads through.", low=0, high=50)
     beside: str = knob(
         "nothing", "Maps side by side: of three perplexities or seeds, of an early, a middle and this layer, of the first step and this one.",
@@ -90,7 +90,7 @@ class ProjectionView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The points as the algorithm places them; then those of the maps that stand beside."""
-        shown = examples.ShownExamples.of(scene, self.colour, self.column)
+        shown = examples.ShownExamples.of(scene, self.colour, self.column, selection.one("unit") if self.colour == "unit" else None)
         ready: list[tuple[_Map, NDArray[np.float64]]] = []
         maps = self._maps(scene, selection)
         for number, one in enumerate(maps):
