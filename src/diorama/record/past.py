@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
     from .packing import Floats, Steps
     from .reader import RunReader
 
@@ -42,6 +46,20 @@ class Past:
         if isinstance(first, dict) and int(first.get("step", 0)) > self._step:
             facts = {name: value for name, value in facts.items() if name != "first_bad"}
         return facts
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self._run.path
+
+    @property
+    def born(self) -> str:
+        """Which run it is."""
+        return self._run.born
+
+    def state(self, step: int) -> dict[str, Tensor]:
+        """Weights and buffers at a snapshot."""
+        return self._run.state(step)
 
     @property
     def snapshots(self) -> list[int]:

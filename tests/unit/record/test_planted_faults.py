@@ -274,3 +274,37 @@ def test_running_statistics_that_are_not_the_batches_are_found(tmp_path: Path, n
     assert told.severity >= ALARM
     assert set(told.keys) <= {f"layer:{path}" for path, _ in norms}
     assert "in evaluation" in told.text
+
+
+@pytest.mark.parametrize("plant", ["constant", "copied"])
+def test_units_that_are_copies_are_found(tmp_path: Path, model: nn.Sequential, plant: str) -> None:
+    """A layer that began with one number, or half of whose rows were copied with what follows them, is found since its first step."""
+    first, second = _weights(model)[:2]
+    with torch.no_grad():
+        half = len(first.weight) // 2
+        first.weight[:half] = first.weight[half : 2 * half] if plant == "copied" else 0.05
+        first.bias[:half] = first.bias[half : 2 * half] if plant == "copied" else 0.0
+        if second.weight.shape[1] == len(first.weight):
+            source = second.weight[:, half : 2 * half] if plant == "copied" else second.weight[:, :1].expand_as(second.weight[:, :half])
+            second.weight[:, :half] = source.clone()
+    if isinstance(model, _Residual):
+        # What a sum hands on is told apart by the last layer too.
+        with torch.no_grad():
+            for layer in _weights(model)[1:]:
+                layer.weight[:, :half] = layer.weight[:, half : 2 * half] if plant == "copied" else layer.weight[:, :1]
+            middle = _weights(model)[1]
+            middle.weight[:half] = middle.weight[half : 2 * half] if plant == "copied" else middle.weight[:1]
+            middle.bias[:half] = middle.bias[half : 2 * half] if plant == "copied" else middle.bias[:1]
+    found = _trained(tmp_path / "run", model, optimizer=torch.optim.SGD(model.parameters(), 0.05), steps=60)
+    told = found["duplicated_units"]
+    assert told.severity >= ALARM
+    assert told.step == 0
+    assert f"layer:{next(name for name, module in model.named_modules() if module is first)}" in told.keys  # noqa: SIM118
+
+
+def test_layers_that_begin_with_nothing_and_usual_ones_have_no_copies(tmp_path: Path) -> None:
+    """A last layer that begins with zeros, and weights drawn by chance, are no copies."""
+    model = _dense()
+    with torch.no_grad():
+        model[5].weight.zero_()
+    assert "duplicated_units" not in _trained(tmp_path / "run", model, steps=20)

@@ -1,0 +1,100 @@
+"""The finding `duplicated_units`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import DioramaError
+from ...core.knobs import knob
+from ...core.selection import number_key
+from . import Finding, Found, layer_of, named, resting
+
+if TYPE_CHECKING:
+    from ..reader import RunReader
+
+_MOST = 32_000_000
+"""Numbers that a network's weights may hold together for its units to be compared."""
+_FEWEST = 4
+"""Inputs of a unit from which on two do not weigh them alike by chance."""
+_KEPT = 64
+"""Snapshots whose answer is kept: they do not change any more."""
+_ALIKE = 1e-5
+"""As a share of their length, two units of the same weights lie no farther apart than this."""
+_known: OrderedDict[tuple[str, str, int], dict[str, tuple[int, int]]] = OrderedDict()
+
+
+class DuplicatedUnits(Finding):
+    """Units of one layer whose weights are the same: they answer the same, learn the same, and are one unit that is paid for twice.
+
+    *Meaning* units that begin alike get the same gradient and never come apart: a layer that was begun with one number, or by
+    copying rows. Units whose weights are all 0 are not counted (a layer may begin so on purpose), nor layers that nobody
+    trains. It is read from the last snapshot, of networks of at most 32 million weights.
+    """
+
+    share: float = knob(0.2, "The share of a layer's units that must have a twin.", low=0.0, high=1.0)
+
+    def __call__(self, run: RunReader) -> list[Found]:
+        """One finding for all layers that are concerned."""
+        steps = run.snapshots
+        sizes = [int(np.prod(shape)) for _, shape, _ in run.meta.get("parameters", ())]
+        if not steps or not sizes or sum(sizes) > _MOST:
+            return []
+        aside, now = resting(run), _twins(run, steps[-1])
+        told = {name: twins / units for name, (twins, units) in now.items() if name not in aside and twins and twins >= self.share * units}
+        if not told:
+            return []
+        before = _twins(run, steps[0])
+        since = steps[0] if all(before.get(name, (0, 1))[0] for name in told) else steps[-1]
+        names = sorted(told, key=lambda name: -told[name])
+        worst, layers = names[0], list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+        return [Found(
+            self.name, 0.5 + 0.3 * told[worst], "Units are copies of each other",
+            f"{now[worst][0]} of the {now[worst][1]} units of {layers[0]} have the very weights of another one, so that they answer and "
+            f"learn the same; concerned {'is' if len(layers) == 1 else 'are'} {named(layers)}.",
+            f"units with a twin at step {steps[-1]}: " + ", ".join(f"{name} {100 * told[name]:.0f} %" for name in names[:4]),
+            (*dict.fromkeys(layer_of(name) for name in names[:8]), number_key("step", since)), None, since, "Certain.",
+            "Begin the weights by chance (the usual initialization), or reinitialize the copies.", "weights",
+        )]
+
+
+def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int]]:
+    """By weight: how many of its units have the weights of another one, and how many there are."""
+    key = (str(run.path), run.born, step)
+    if key not in _known:
+        try:
+            state = run.state(step)
+        except (DioramaError, OSError):
+            return {}
+        turned = {f"{layer['name']}.weight" for layer in run.meta.get("layers", ()) if "Transpose" in str(layer.get("kind", ""))}
+        found = dict[str, tuple[int, int]]()
+        for name, tensor in state.items():
+            if tensor.ndim > 1 and tensor.is_floating_point() and name not in turned:
+                bias = state.get(name.removesuffix("weight") + "bias") if name.endswith("weight") else None
+                rows = tensor.float().reshape(len(tensor), -1).numpy()
+                if bias is not None and bias.ndim == 1 and len(bias) == len(rows):
+                    rows = np.column_stack([rows, bias.float().numpy()])
+                found[name] = twins(rows), len(rows)
+        _known[key] = found
+        while len(_known) > _KEPT:
+            _known.popitem(last=False)
+    return _known[key]
+
+
+def twins(rows: NDArray[np.float32]) -> int:
+    """How many rows are equal to another one but for rounding; rows of nothing, and short ones, are none."""
+    if rows.shape[1] < _FEWEST or not np.isfinite(rows).all():
+        return 0
+    sizes = np.linalg.norm(rows, axis=1)
+    kept = rows[sizes > 0]
+    if len(kept) < 2:
+        return 0
+    # Equal rows come to lie beside each other when they are ordered by where a line that was drawn by chance puts them.
+    line = np.asarray(np.random.default_rng(0).normal(size=rows.shape[1]), np.float32)
+    kept = kept[np.argsort(kept @ line, kind="stable")]
+    apart = np.linalg.norm(np.diff(kept, axis=0), axis=1)
+    same = apart <= _ALIKE * np.linalg.norm(kept[1:], axis=1)
+    return int((np.append(same, False) | np.append(False, same)).sum())
