@@ -110,6 +110,20 @@ def test_places_stay_while_time_is_scrubbed_and_paper_draws_them(run: Run) -> No
     assert max(widths) == pytest.approx(0.5 + 7.5 * thick, rel=0.45)  # the graph is made smaller to fit
 
 
+def test_numbers_that_are_none_are_told_as_such(tmp_path: Path) -> None:
+    """Where what flows is NaN, no other shape is blamed, and no block is filled."""
+    model, x = _Network(), torch.randn(8, 4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "run", probe=(x, torch.arange(8) % 2), optimizer=optimizer, snapshots=1) as recorder:
+        for value in (1.0, torch.nan):
+            optimizer.zero_grad()
+            (value * model(x)).sum().backward()
+            optimizer.step()
+            recorder.step()
+    picture = diorama.open(tmp_path / "run").scene(2).view("topology", measure="rank of answers")
+    assert "another shape" not in picture.caption
+
+
 def test_an_op_is_found_in_any_snapshot(run: Run) -> None:
     """Layers are found once for all snapshots of a run; an op is found too when the snapshot in which they were found is gone."""
     assert len(run.scene(0).layers) == 3

@@ -28,6 +28,7 @@ _MEASURES = {
     "rank of weights": "how many directions its weights fill, as a share of those that they could",
     "moved": "how far its weights lie from the first snapshot, as a share of their own length",
 }
+Flows = tuple[dict[str, float] | None, dict[str, float]]
 _EXAMPLES = 128
 """At most so many examples are looked at."""
 _ROOM = 32 * 2**20
@@ -75,17 +76,21 @@ class TopologyView(View):
         before = max((one for one in scene.steps if one < step), default=None)
         yield Progress(done=0, total=2, note="what each layer answers, at this snapshot and the one before")
         name = f"topology/{step}/{before}/{scene.fingerprint}/{[edit.named() for edit in scene.edits]}"
-        found: tuple[dict[str, float], dict[str, float]] = scene.keep(name, lambda: flows(scene, before))
+        found: Flows = scene.keep(name, lambda: flows(scene, before))
         changes, ranks = found
         shares = ranks if self.measure == "rank of answers" else self._of_weights(scene)
-        mark = self._drawn(graph, whole, opened, _inside(whole, shares), changes)
+        mark = self._drawn(graph, whole, opened, _inside(whole, shares), changes or {})
         caption = f"A block is filled by {_MEASURES[self.measure]}. "
         if before is None:
             caption += "This is the first snapshot, so nothing is known of what changed since the one before. "
+        elif changes is None:
+            caption += f"The network had another shape at step {before}, so that no flow can be compared. "
         elif changes:
             caption += f"An arrow is as thick as what flows there changed since step {before}, as a share of its size. "
         else:
-            caption += f"The network had another shape at step {before}, so that no flow can be compared. "
+            caption += f"What flows is not finite, so that it cannot be compared with step {before}. "
+        if not shares:
+            caption += "No block is filled, since these numbers are not finite, or no layer answers once for each example."
         if shares:
             least = min(shares, key=lambda name: shares[name])
             caption += f"Least filled is {Key.parse(least).name}, with {100 * shares[least]:.0f} %."
@@ -120,7 +125,7 @@ class TopologyView(View):
             if np.isfinite(share):
                 found[layer_key(layer.path)] = share
         if not found:
-            raise NotApplicable("no layer has a weight that can be read; choose the rank of answers")
+            raise NotApplicable("no layer has a weight that can be read and is finite; choose the rank of answers")
         return found
 
     def _drawn(
@@ -150,9 +155,9 @@ class TopologyView(View):
         return msgspec.structs.replace(mark, blocks=told)
 
 
-def flows(scene: Scene, before: int | None) -> tuple[dict[str, float], dict[str, float]]:
-    """By op: how much its answers changed since another snapshot, as a share of their size (0 to 1); by layer: the share of
-    directions that its answers fill.
+def flows(scene: Scene, before: int | None) -> Flows:
+    """By op: how much its answers changed since another snapshot, as a share of their size (0 to 1), None where none can be
+    compared; by layer: the share of directions that its answers fill.
 
     *Cost* a pass an example at each of the two snapshots.
     """
@@ -192,7 +197,7 @@ def flows(scene: Scene, before: int | None) -> tuple[dict[str, float], dict[str,
                 sizes[k] += float(a.abs().square().sum())
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.minimum(1.0, np.sqrt(changed / np.where(sizes > 0, sizes, np.nan)))
-    changes = {op: float(value) for op, value in zip(ops, share, strict=True) if other is not None and np.isfinite(value)}
+    changes = {op: float(value) for op, value in zip(ops, share, strict=True) if np.isfinite(value)} if other is not None else None
     ranks = {leaves[name]: filled(np.concatenate(parts), centred=True) for name, parts in rows.items() if parts}
     return changes, {key: value for key, value in ranks.items() if np.isfinite(value)}
 
