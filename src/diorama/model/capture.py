@@ -113,6 +113,10 @@ class Capture:
     def _sort(self, edit: Edit) -> None:
         """Put an edit where it is applied: to weights, to the output of a module, or inside an op."""
         key = edit.key
+        if key.kind == "direction":
+            if edit.along is None:
+                raise UsageError(f"{key} is found by its name in a scene: use scene.edit({str(key)!r}, move={edit.move:g})")
+            key = Key("layer", edit.layer)
         if key.kind == "weight":
             self._weights.append(edit)
         elif key.kind == "head":
@@ -310,7 +314,7 @@ class Capture:
     def _touched(self, name: str, point: Point, tensor: Tensor) -> Tensor | None:
         """Edit and keep what lies at a point; returns what goes on in its place, where that is another tensor."""
         edits, wanted = self._now.get(name), name in self._keep
-        if point.whole and edits and any(edit.key.kind == "unit" or edit.key.place for edit in edits):
+        if point.whole and edits and any(edit.key.kind in ("unit", "direction") or edit.key.place for edit in edits):
             raise NotApplicable(f"{name} can only be edited whole, without a unit: {point.whole}")
         seen = point.read(tensor, self._examples) if wanted or not point.whole else tensor
         passed = edited(seen, edits, point.unit_axis) if edits else None

@@ -19,9 +19,11 @@ from .capture import Capture
 from .layers import LayerTable
 from .targets import Target, units_of
 
-How = Literal["means", "probe", "pca", "nmf"]
+How = Literal["means", "probe", "pca", "nmf", "dictionary"]
 FITTED: tuple[How, ...] = ("means", "probe")
 BASES: tuple[How, ...] = ("pca", "nmf")
+DICTIONARY: How = "dictionary"
+"""What a feature of a layer's dictionary adds."""
 FOLDS = 5
 ROWS = 8192
 """A base is found from at most so many places of all examples."""
@@ -34,7 +36,7 @@ class Direction:
 
     *Meaning* an activation's value along it is the projection on ``vector`` minus ``offset``, in units of ``step``: of a
     direction between two sets, 0 lies half-way between their means, and a step leads from one mean to the other; of a
-    base, 0 is the mean and a step one standard deviation.
+    base, 0 is the mean and a step one standard deviation; of a dictionary's feature, a step is its mean strength while it is on.
     *Shapes* ``vector`` (units,), of length one.
     """
 

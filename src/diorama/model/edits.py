@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,15 @@ from ..core.selection import Key, without_call
 from ..data.fingerprint import fingerprint
 from .layers import main_weight
 
-_ACTIONS = ("lesion", "value", "scale", "patch")
+_ACTIONS = ("lesion", "value", "scale", "patch", "move")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stride:
+    """One step along a direction among a layer's units: ``step`` (units,)."""
+
+    layer: str
+    step: Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +33,9 @@ class Edit:
     *Meaning* ``lesion`` silences (0), ``value`` sets, ``scale`` multiplies, ``patch`` puts in given activations: of a
     ``unit:layer/3`` (all its places, or one: ``@5,8``), of a
     whole ``layer:name`` (everywhere, or all units at one place), of a ``head:name/4`` (lesion and
-    scale only). A ``weight:layer/3,1`` or ``weight:layer.bias/3`` takes lesion, value and scale.
+    scale only). A ``weight:layer/3,1`` or ``weight:layer.bias/3`` takes lesion, value and scale. A ``direction:name`` takes
+    ``move``, so many steps along it at all places of its layer: a scene finds it by its name, at each step of a run
+    anew (``direction:dictionary/block.2.mlp/17`` is what a feature adds); here ``along`` is one step.
     *Raises* UsageError when it says no action or several.
     """
 
@@ -33,16 +44,22 @@ class Edit:
     value: float | None = None
     scale: float | None = None
     patch: Tensor | None = dataclasses.field(default=None, compare=False)
+    move: float | None = None
+    along: Stride | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, Key):
             object.__setattr__(self, "key", Key.parse(str(self.key)))
-        if self.key.kind not in ("unit", "layer", "head", "weight"):
-            raise UsageError(f"an edit changes a unit, a layer, a head or a weight, got {str(self.key)!r}")
+        if self.key.kind not in ("unit", "layer", "head", "weight", "direction"):
+            raise UsageError(f"an edit changes a unit, a layer, a head, a weight or a direction, got {str(self.key)!r}")
         chosen = [name for name in _ACTIONS if getattr(self, name) is not None and getattr(self, name) is not False]
         if len(chosen) != 1:
             said = " and ".join(chosen) or "none"
             raise UsageError(f"an edit of {self.key} wants one of {', '.join(_ACTIONS)}, got {said}")
+        if (self.key.kind == "direction") != (chosen[0] == "move"):
+            raise UsageError(f"a direction takes move, so many steps along it, and nothing else does; got {chosen[0]} for {self.key}")
+        if self.move is not None and (isinstance(self.move, bool) or not math.isfinite(self.move)):
+            raise UsageError(f"move wants a finite number of steps, got {self.move!r}")
         if (self.key.kind == "head" and chosen[0] in ("value", "patch")) or (
             self.key.kind == "weight" and chosen[0] == "patch"
         ):
@@ -51,17 +68,20 @@ class Edit:
     @property
     def layer(self) -> str:
         """The layer whose output changes; for a weight the layer or parameter that holds it."""
-        return self.key.name
+        return self.along.layer if self.along is not None else self.key.name
+
 
     def to_json(self) -> dict[str, Any]:
         """The edit as plain data. *Raises* UsageError for a patch, which is not plain."""
         if self.patch is not None:
             raise UsageError(f"the patch of {self.key} holds activations and cannot be sent as text")
-        chosen = {name: getattr(self, name) for name in ("lesion", "value", "scale")}
+        chosen = {name: getattr(self, name) for name in ("lesion", "value", "scale", "move")}
         return {"key": str(self.key), **{name: v for name, v in chosen.items() if v is not None and v is not False}}
 
     def named(self) -> dict[str, Any]:
         """All that the edit does, as plain data that tells it from any other."""
+        if self.along is not None:
+            return {**self.to_json(), "along": fingerprint({self.along.layer: self.along.step})}
         if self.patch is None:
             return self.to_json()
         return {"key": str(self.key), "patch": fingerprint({"patch": self.patch})}
@@ -71,7 +91,7 @@ class Edit:
         """An edit from itself or from plain data."""
         if isinstance(edit, Edit):
             return edit
-        known = {"key", *_ACTIONS}
+        known = {"key", *_ACTIONS, "along"}
         for name in edit:
             if name not in known:
                 raise not_found("part of an edit", name, known)
@@ -82,6 +102,8 @@ class Edit:
             return f"{self.key} silenced"
         if self.value is not None:
             return f"{self.key} set to {self.value:g}"
+        if self.move is not None:
+            return f"moved {self.move:+g} steps along {self.key.name}"
         return f"{self.key} times {self.scale:g}" if self.scale is not None else f"{self.key} patched"
 
 
@@ -89,6 +111,11 @@ def edited(tensor: Tensor, edits: Sequence[Edit], axis: int) -> Tensor:
     """An activation (example first, units on ``axis``) with all edits of its layer applied; the tensor itself stays."""
     result = tensor.clone()
     for edit in edits:
+        if edit.along is not None:
+            shape = [1] * result.ndim
+            shape[min(axis, result.ndim - 1)] = -1
+            result += _moved(edit, edit.along, result, result.shape[min(axis, result.ndim - 1)]).reshape(shape)
+            continue
         place = _place(edit, result, axis)
         result[place] = _changed(edit, result[place])
     return result
@@ -112,6 +139,13 @@ def _place(edit: Edit, tensor: Tensor, axis: int) -> tuple[Any, ...]:
                 raise UsageError(f"{edit.layer} has places 0 to {tensor.shape[k] - 1} on this axis, got {position}")
             where[k] = position
     return tuple(where)
+
+
+def _moved(edit: Edit, along: Stride, like: Tensor, units: int) -> Tensor:
+    """What is added to each unit."""
+    if len(along.step) != units:
+        raise UsageError(f"{along.layer} has {units} units, and a step along {edit.key.name} has {len(along.step)}")
+    return (edit.move or 0.0) * along.step.to(like)
 
 
 def _changed(edit: Edit, old: Tensor) -> Tensor:
@@ -185,6 +219,9 @@ def edited_step(h: Tensor, edits: Sequence[Edit], step: int) -> Tensor:
     result = h.clone()
     for edit in edits:
         if edit.key.place and edit.key.place != (step,):
+            continue
+        if edit.along is not None:
+            result = result + _moved(edit, edit.along, result, h.shape[1])
             continue
         whole = edit.key.kind == "layer"
         if not whole and edit.key.number >= h.shape[1]:

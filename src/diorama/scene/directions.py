@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import Key, number_key
-from ..model.directions import BASES, FITTED, Direction, How, finite
+from ..model.directions import BASES, DICTIONARY, FITTED, Direction, How, finite
+from ..model.edits import Edit, Stride
 from ..model.layers import Layer
+from .memory import Memory
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -66,7 +69,8 @@ def codes(scene: Scene, layer: str) -> np.ndarray:
 
 
 def direction(scene: Scene, name: str) -> Direction:
-    """A direction by its name: one that was kept, or a base's, such as ``pca/conv2/0``; at the scene's own weights.
+    """A direction by its name: one that was kept, a base's, such as ``pca/conv2/0``, or what a feature of a layer's dictionary
+    adds, such as ``dictionary/block.2.mlp/17``; at the scene's own weights.
 
     *Raises* NotFound for a name that is not there.
     """
@@ -77,6 +81,8 @@ def direction(scene: Scene, name: str) -> Direction:
         if int(number) >= len(found):
             raise UsageError(f"the base {how}/{layer} has directions 0 to {len(found) - 1}, got {number}")
         return found[int(number)]
+    if how == DICTIONARY and scene.layers.has(layer) and number.isdecimal():
+        return feature(scene, layer, int(number), scene.derive("dictionary", layer=layer).value)
     known = recipes(scene)
     if name not in known:
         raise not_found("direction", name, known)
@@ -91,7 +97,7 @@ def keep(
 
     *Raises* UsageError for a name that stands for something else already.
     """
-    if not name.strip() or len(name) > LONGEST or name.partition("/")[0] in BASES:
+    if not name.strip() or len(name) > LONGEST or name.partition("/")[0] in (*BASES, DICTIONARY):
         raise UsageError(f"a direction wants a name of 1 to {LONGEST} characters that is no base's, got {name!r}")
     if how not in FITTED:
         raise UsageError(f"a direction between two sets is fitted by {' or '.join(FITTED)}, got {how!r}")
@@ -111,6 +117,30 @@ def base(scene: Scene, layer: str, how: How) -> tuple[list[Direction], str]:
 
     value = scene.derive("base", layer=layer, how=how).value
     return [_direction(one, one["name"]) for one in value["directions"]], value["note"]
+
+
+def edit(scene: Scene, made: Edit) -> Edit:
+    """An edit as a scene applies it: one along a direction with the stride that the scene finds under its name, without other edits."""
+    if made.key.kind != "direction":
+        return made
+    plain = scene.alone(scene.cancel)
+    plain.edits = ()
+    if scene.edits:
+        plain._memory = Memory()
+    found = plain.direction(made.key.name)
+    return dataclasses.replace(made, along=Stride(found.layer, torch.from_numpy(found.vector * found.step)))
+
+
+def feature(scene: Scene, layer: str, number: int, value: dict[str, Any]) -> Direction:
+    """What a feature of a layer's dictionary adds, from the derived value; a step is its mean strength while it is on."""
+    found = value["decoder"]
+    if number >= len(found):
+        raise UsageError(f"the dictionary of {layer} has features 0 to {len(found) - 1}, got {number}")
+    vector = np.array(found[number], np.float64)
+    return Direction(
+        f"{DICTIONARY}/{layer}/{number}", layer, vector, float(vector @ np.array(value["bias"], np.float64)),
+        float(value["strength"][number]) or 1.0, DICTIONARY,
+    )
 
 
 def recipes(scene: Scene) -> dict[str, Recipe]:

@@ -27,6 +27,7 @@ from ..model.layers import Layer, LayerTable, by_unit
 from ..model.outputs import Reading
 from ..model.untouched import Mode
 from ..model.unwrap import device_of, fed
+from . import directions
 from .asking import pictures
 from .input import Current, current, encoded
 from .memory import Memory
@@ -377,9 +378,9 @@ class Scene:
         return scene
 
     def edit(self, key: str, **change: Any) -> Scene:
-        """The same scene looked at with a change: ``edit("unit:features.3/17", lesion=True)``."""
+        """The same scene with a change: ``edit("unit:features.3/17", lesion=True)``, ``edit("direction:NAME", move=2)``."""
         scene = self._like()
-        scene.edits = (*self.edits, Edit(Key.parse(key), **change))
+        scene.edits = (*self.edits, directions.edit(self, Edit(Key.parse(key), **change)))
         scene._memory = Memory()
         return scene
 
@@ -409,7 +410,8 @@ class Scene:
         if self.run is None:
             raise NotApplicable("this model was not opened from a run, so it has no other steps")
         scene: Scene = self.run.scene(step)
-        scene.edits, scene.others, scene._input, scene._cancel = self.edits, self.others, self._input, self._cancel
+        scene.others, scene._input, scene._cancel = self.others, self._input, self._cancel
+        scene.edits = tuple(directions.edit(scene, one) for one in self.edits)
         return scene
 
     def direction(
@@ -423,8 +425,6 @@ class Scene:
         anew, and may be a target of attribution and synthesis. ``"pca/conv2/0"`` and ``"nmf/conv2/0"`` are there always.
         *Raises* NotFound for a name that was not kept; UsageError for one that is kept already, fitted otherwise.
         """
-        from . import directions
-
         if a is None:
             return directions.direction(self, name)
         return directions.keep(self, name, a, b, layer=layer, how=how)  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def test_weights_of_recurrent_modules_and_biases_can_be_edited() -> None:
         ({"key": "unit:conv1/1", "lesion": True, "scale": 2.0}, "got lesion and scale"),
         ({"key": "weight:conv1/1,2", "lesion": True}, r"conv1\.weight has shape"),
         ({"key": "layer:conv1", "patch": torch.zeros(3, 3)}, "a patch of layer:conv1 has shape"),
-        ({"key": "example:4", "lesion": True}, "a unit, a layer, a head or a weight"),
+        ({"key": "example:4", "lesion": True}, "a unit, a layer, a head, a weight or a direction"),
         ({"key": "head:conv1/1", "value": 2.0}, "cannot take a value"),
     ],
 )

@@ -24,6 +24,7 @@ ROOM = Room(
         Place("gates", columns=12, rows=6),
         Place("matches", columns=12, rows=6),
         Place("writes", columns=12, rows=6),
+        Place("dictionary", columns=12, rows=8),
     ),
     input=(
         Place("latent", columns=12, rows=5),
@@ -37,6 +38,7 @@ ROOM = Room(
         Place("gates", columns=12, rows=6),
         Place("matches", columns=12, rows=6),
         Place("writes", columns=12, rows=6),
+        Place("dictionary", columns=12, rows=8),
     ),
     openings=(
         # What goes through a few numbers is seen on their plane.

@@ -13,7 +13,7 @@ from ...core.marks import Column, Group, Image, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, number_key
 from ...data.kinds import Table as TableKind
-from ...model.directions import BASES, Direction, fitted
+from ...model.directions import BASES, DICTIONARY, Direction, fitted
 from ...scene import Scene
 from ...scene.directions import base, codes, default_layer
 from ...scene.directions import keep as keep_direction
@@ -214,7 +214,7 @@ class DirectionsView(View):
 
 _WAYS = {
     "means": "the difference of the means", "probe": "a linear probe", "pca": "principal components",
-    "nmf": "non-negative parts",
+    "nmf": "non-negative parts", DICTIONARY: "a sparse dictionary",
 }
 
 
@@ -225,7 +225,7 @@ def _turned(direction: Direction) -> Direction:
 
 def _between(direction: Direction) -> str:
     way = f"from {direction.sets[1]} to {direction.sets[0]}"
-    return f"{direction.name}, {way}" if _named(direction) and direction.how not in BASES else direction.name
+    return f"{direction.name}, {way}" if _named(direction) and direction.how not in (*BASES, DICTIONARY) else direction.name
 
 
 def _named(direction: Direction) -> bool:
