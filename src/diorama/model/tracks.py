@@ -196,16 +196,19 @@ class Tracks:
             numbers = torch.from_numpy(units).to(whole.device).double().reshape(shape).expand(whole.shape).contiguous()
             moved = list(tensors_in(func(*_with(args, whole, numbers), **_with(kwargs, whole, numbers))))
             for place, tensor in enumerate(moved):
-                along = _along(tensor)
-                if along is None or found[place][along] is not None:
-                    self.fix(tensor.reshape(-1).long().cpu().numpy())
-                    if along is not None:
-                        self.fix(found[place][along])
-                        found[place][along] = None
-                else:
-                    index = [slice(None) if k == along else 0 for k in range(tensor.ndim)]
-                    found[place][along] = tensor[tuple(index)].long().cpu().numpy()
+                self._placed(found[place], tensor.long().cpu().numpy(), axis if tensor.shape == whole.shape else None)
         return found
+
+    def _placed(self, axes: list[Axis], numbers: Whole, stays: int | None) -> None:
+        """Note along which axis of a result a set of units lies; ``stays`` is the axis where an op that keeps all axes leaves it."""
+        along = varying(numbers)
+        if len(along) != 1:
+            self.fix(numbers.reshape(-1))
+        elif axes[along[0]] is not None:
+            self.fix(numbers.reshape(-1), axes[along[0]])
+            axes[along[0]] = None
+        else:
+            axes[along[0]] = np.moveaxis(numbers, along[0], 0).reshape(numbers.shape[along[0]], -1)[:, 0].copy()
 
     def _reduced(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
         whole = given[0]
@@ -384,10 +387,6 @@ def _with(value: Any, old: Tensor, new: Tensor) -> Any:
     return value
 
 
-def _along(tensor: Tensor) -> int | None:
-    """The one axis along which a tensor's numbers differ; None where there is none, or several."""
-    axes = [
-        axis for axis in range(tensor.ndim)
-        if tensor.shape[axis] > 1 and not bool((tensor == tensor.narrow(axis, 0, 1)).all())
-    ]
-    return axes[0] if len(axes) == 1 else None
+def varying(numbers: Whole) -> list[int]:
+    """The axes along which numbers differ."""
+    return [axis for axis in range(numbers.ndim) if numbers.shape[axis] > 1 and (numbers != numbers.take([0], axis)).any()]

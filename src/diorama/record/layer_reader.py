@@ -80,11 +80,6 @@ class LayerReader:
         self._axes = {name: layer.unit_axis for name, layer in known.items()}
         self._rectified = {name for name, layer in known.items() if layer.rectified}
 
-    @property
-    def armed(self) -> bool:
-        """Whether the hooks are on."""
-        return bool(self._handles)
-
     def arm(self, only_training: bool = True) -> None:
         """Put the hooks on; ``only_training`` passes over forward passes without gradients, such as an evaluation."""
         self.disarm()

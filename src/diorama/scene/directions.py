@@ -164,6 +164,15 @@ def default_layer(scene: Scene) -> Layer:
     return leaves[-2] if len(leaves) > 1 else leaves[-1]
 
 
+def lacking(scene: Scene) -> str | None:
+    """Why no layer's units say anything of an example; None where one's do."""
+    try:
+        default_layer(scene)
+    except NotApplicable as error:
+        return str(error)
+    return None
+
+
 def _texts(keys: Any) -> tuple[str, ...]:
     """Keys as texts, from keys, their texts (``"class:0+class:1"``), or the numbers of examples."""
     if isinstance(keys, str | Key):

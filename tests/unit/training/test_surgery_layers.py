@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 from typing import Any
 
 import grown
@@ -14,7 +15,7 @@ from zoo import Functional, Residual
 
 import diorama
 from diorama.model.layers import layers
-from diorama.training.surgery.layers import add_layer, remove_layer
+from diorama.training.surgery.layers import ResidualBlock, add_layer, remove_layer
 from diorama.training.surgery.trial import answers
 from diorama.training.surgery.units import add_units
 
@@ -93,6 +94,13 @@ def test_an_added_layer_reads_what_grows_afterwards() -> None:
     add_units(model, x, "conv1", 2)
     assert model.conv1.weight.shape[0] == 6
     assert model.conv1_added.weight.shape[:2] == (4, 6)
+
+
+def test_a_stored_block_is_found_under_its_old_name() -> None:
+    """A model that was stored when an added block was called Block is read with the class of today."""
+    old = pickle.dumps(ResidualBlock, 2).replace(b"ResidualBlock", b"Block")
+    assert b"Residual" not in old
+    assert pickle.loads(old) is ResidualBlock
 
 
 def test_a_block_goes_and_comes_back() -> None:

@@ -9,6 +9,7 @@ import { withUnit } from "./format.ts";
 import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
+import { fitted, shrink } from "./plane.ts";
 
 const SMALLEST = 0.6; // a graph is made smaller to fit, but stays readable
 
@@ -82,13 +83,8 @@ export const draw: Draw<Blocks> = (element, first, context) => {
   function fitWidth(): void {
     if (mark.layout !== "graph" || !list.clientWidth) return;
     const [width, height] = mark.extent;
-    const scale = Math.max(SMALLEST, Math.min(1, (list.clientWidth - 4) / (width + 4)));
-    plane.style.width = `${width}px`;
-    plane.style.height = `${height + 4}px`;
-    plane.style.transform = scale < 1 ? `scale(${scale})` : "none";
+    const scale = shrink(plane, width, height + 4, (list.clientWidth - 4) / (width + 4), SMALLEST);
     plane.style.marginLeft = `${Math.max(2, (list.clientWidth - width * scale) / 2)}px`;
-    plane.style.marginBottom = `${-(height + 4) * (1 - scale)}px`;
-    plane.style.marginRight = `${-width * (1 - scale)}px`;
   }
 
   function toggle(id: string): void {
@@ -97,18 +93,9 @@ export const draw: Draw<Blocks> = (element, first, context) => {
     context.set(mark.handle.knob, open.map((block) => block.id).join(","));
   }
 
-  const watch = new ResizeObserver(fitWidth);
-  watch.observe(list);
-  const drawn = living<Blocks>(element, context, keys, paint, (next) => {
+  return fitted(list, fitWidth, living<Blocks>(element, context, keys, paint, (next) => {
     mark = next;
-  });
-  return {
-    ...drawn,
-    destroy() {
-      watch.disconnect();
-      drawn.destroy();
-    },
-  };
+  }));
 };
 
 type ById = ReadonlyMap<string, Block>;

@@ -10,6 +10,7 @@ import type { Draw } from "./half.ts";
 import { sliderIn } from "./handle.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
+import { fitted, shrink } from "./plane.ts";
 
 const SMALLEST = 0.55; // it is made smaller to fit, but stays readable
 const [THICKEST, THINNEST] = [9, 0.6];
@@ -46,12 +47,7 @@ export const draw: Draw<Network> = (element, first, context) => {
   function fitWidth(): void {
     if (!list.clientWidth) return;
     const [width, height] = mark.extent;
-    const scale = Math.max(SMALLEST, Math.min(1, list.clientWidth / Math.max(1, width)));
-    plane.style.width = `${width}px`;
-    plane.style.height = `${height}px`;
-    plane.style.transform = scale < 1 ? `scale(${scale})` : "none";
-    plane.style.marginBottom = `${-height * (1 - scale)}px`;
-    plane.style.marginRight = `${-width * (1 - scale)}px`;
+    shrink(plane, width, height, list.clientWidth / Math.max(1, width), SMALLEST);
   }
 
   function toggle(id: string): void {
@@ -59,18 +55,9 @@ export const draw: Draw<Network> = (element, first, context) => {
     context.set(mark.handle.knob, toggled(mark, id));
   }
 
-  const watch = new ResizeObserver(fitWidth);
-  watch.observe(list);
-  const drawn = living<Network>(element, context, keys, paint, (next) => {
+  return fitted(list, fitWidth, living<Network>(element, context, keys, paint, (next) => {
     mark = next;
-  });
-  return {
-    ...drawn,
-    destroy() {
-      watch.disconnect();
-      drawn.destroy();
-    },
-  };
+  }));
 };
 
 /** The open nodes once one of them was opened or closed, as the knob holds them. */

@@ -7,6 +7,7 @@ import { format } from "./format.ts";
 import { LEAST, type Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
+import { fitted } from "./plane.ts";
 
 const PAD = 34;
 const TOP = 30;
@@ -76,16 +77,7 @@ export const draw: Draw<Parallel> = (element, first, context) => {
     }));
   }
 
-  const watch = new ResizeObserver(place);
-  watch.observe(plane);
-  const drawn = living<Parallel>(element, context, keys, paint, (next) => (mark = next));
-  return {
-    ...drawn,
-    destroy() {
-      watch.disconnect();
-      drawn.destroy();
-    },
-  };
+  return fitted(plane, place, living<Parallel>(element, context, keys, paint, (next) => (mark = next)));
 };
 
 function words(x: number, y: number, text: string, name = "parallel-end"): SVGTextElement {

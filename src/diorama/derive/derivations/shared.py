@@ -19,7 +19,7 @@ from ...data.nesting import first
 from ...methods.cost import Cost
 from ...model.directions import finite
 from ...scene import Scene
-from ...scene.directions import codes, default_layer
+from ...scene.directions import codes, default_layer, lacking
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members
 from ..derivation import Derivation, Plain, Stage
@@ -126,10 +126,8 @@ def unshared(scene: Scene) -> str | None:
     """Why nothing can be said to be shared; None where it can."""
     if not scene.kinds or len(scene.live) < 2 * FEWEST:
         return f"it compares some examples with others, and wants at least {2 * FEWEST}; pass x to Scene or probe= to watch"
-    try:
-        default_layer(scene)
-    except NotApplicable as error:
-        return str(error)
+    if reason := lacking(scene):
+        return reason
     if scene.answers().losses is None:
         return "it asks what is misread, and wants a known task and the truth of each example; pass y (or probe=(x, y)) and task="
     return None

@@ -18,7 +18,7 @@ from ...model.axes import first_tensor, tensors_in, unit_axis
 from ...model.layers import recurrent_parts
 from ...model.mode import OpMode, Trail
 from ...model.ops import axis_of, named
-from ...model.tracks import Axis, Tracks, Whole
+from ...model.tracks import Axis, Tracks, Whole, varying
 from ...model.untouched import Untouched
 from ...model.unwrap import layer_modules
 from .dropout import without_dropout
@@ -300,38 +300,22 @@ class Widths(Recurrence, Tracks):
                 self.hold("each row of the embedding stands for a token of the vocabulary", self.of(tensor)[0])
         return super()._embedded(name, func, args, kwargs, given, results)
 
-    def _moved(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
-        """As in every track; where an axis of units is split, the units that lie in one half come and go together."""
-        whole = given[0]
-        for tensor in given[1:]:
-            self.fix(*self.of(tensor))
-        found: list[list[Axis]] = [[None] * tensor.ndim for tensor in results]
-        for axis, units in enumerate(self.of(whole)):
-            if units is None:
-                continue
-            shape = [-1 if k == axis else 1 for k in range(whole.ndim)]
-            numbers = torch.from_numpy(units).reshape(shape).expand(whole.shape).contiguous()
-            moved = list(tensors_in(func(*_with(args, whole, numbers), **_with(kwargs, whole, numbers))))
-            for place, tensor in enumerate(moved):
-                self._placed(found[place], tensor.numpy(), axis if tensor.shape == whole.shape else None)
-        return found
-
     def _placed(self, axes: list[Axis], numbers: Whole, stays: int | None) -> None:
-        """Note along which axis of a result a set of units lies."""
-        varying = [k for k in range(numbers.ndim) if numbers.shape[k] > 1 and (numbers != numbers.take([0], k)).any()]
-        if not varying and numbers.ndim:
+        """As in every track; where an axis of units is split, the units that lie in one half come and go together."""
+        differ = varying(numbers)
+        if not differ and numbers.ndim:
             one = [k for k in range(numbers.ndim) if numbers.shape[k] == 1]
-            varying = [stays] if stays is not None and numbers.shape[stays] == 1 else one[:1] if len(one) == 1 else []
-        if not varying:
+            differ = [stays] if stays is not None and numbers.shape[stays] == 1 else one[:1] if len(one) == 1 else []
+        if not differ:
             self.fix(numbers.reshape(-1))
             return
-        along = varying[0] if self.split == "leading" else varying[-1]
+        along = differ[0] if self.split == "leading" else differ[-1]
         if axes[along] is not None:
             self.fix(numbers.reshape(-1), axes[along])
             axes[along] = None
             return
         rows = np.moveaxis(numbers, along, 0).reshape(numbers.shape[along], -1)
-        if len(varying) > 1:
+        if len(differ) > 1:
             self.ambiguous = True
             self.heads.update(rows.reshape(-1).tolist())
             self.merged(*(np.unique(row) for row in rows))
@@ -423,13 +407,3 @@ def follow(model: nn.Module, x: Nested, axes: Mapping[str, int], split: Split = 
             for part in recurrent_parts(module):
                 widths.layers[within(path, part)] = cells
     return widths, output
-
-
-def _with(value: Any, old: Tensor, new: Tensor) -> Any:
-    if value is old:
-        return new
-    if isinstance(value, Mapping):
-        return {name: _with(each, old, new) for name, each in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(_with(each, old, new) for each in value)
-    return value

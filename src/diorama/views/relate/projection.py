@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import DioramaError, NotApplicable
+from ...core.errors import DioramaError
 from ...core.knobs import knob, knobs_of
 from ...core.marks import Group, Node, Scatter
 from ...core.picture import Draft, Picture, Progress
@@ -18,7 +18,7 @@ from ...core.selection import Selection
 from ...derive.derivation import Derived
 from ...methods.projecting import laid_onto
 from ...scene import Scene
-from ...scene.directions import default_layer
+from ...scene.directions import lacking
 from .. import planes
 from ..view import View
 from . import _examples as examples
@@ -82,11 +82,7 @@ class ProjectionView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a layer that answers once an example."""
-        try:
-            default_layer(scene)
-        except NotApplicable as error:
-            return str(error)
-        return None
+        return lacking(scene)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The points as the algorithm places them; then those of the maps that stand beside."""

@@ -18,7 +18,7 @@ from ...data import kinds
 from ...data.nesting import first
 from ...methods.neighbours import separation, split
 from ...scene import Scene
-from ...scene.directions import codes, default_layer
+from ...scene.directions import codes, default_layer, lacking
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
@@ -67,11 +67,8 @@ class SubgroupView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a layer that answers once an example, and some examples."""
-        try:
-            default_layer(scene)
-        except NotApplicable as error:
-            return str(error)
-        return None if len(scene.live) >= 4 else f"two parts are compared, and there are {len(scene.live)} examples"
+        few = f"two parts are compared, and there are {len(scene.live)} examples" if len(scene.live) < 4 else None
+        return lacking(scene) or few
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture]:
         """One picture."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Scatter
 from ...core.picture import Check, Draft, Picture, Progress
@@ -18,7 +17,7 @@ from ...derive.derivation import Derived
 from ...methods.correlating import as_rows
 from ...methods.neighbours import trustworthiness
 from ...scene import Scene
-from ...scene.directions import default_layer
+from ...scene.directions import lacking
 from ...scene.sets import members, named, words
 from .. import planes
 from ..view import View
@@ -61,11 +60,7 @@ class UnitsView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a layer that answers once an example."""
-        try:
-            default_layer(scene)
-        except NotApplicable as error:
-            return str(error)
-        return None
+        return lacking(scene)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The points as the algorithm places them."""

@@ -17,7 +17,7 @@ from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs
-from ..grouping import alike
+from ..similar_units import alike
 from ..view import View
 
 TASKS = ("classification", "segmentation", "multi_label")

@@ -17,8 +17,8 @@ from ...core.selection import Selection, unit_key
 from ...data.kinds import Tokens
 from ...scene import Scene
 from .. import scales
-from ..grouping import Grouping, alike, grouped
 from ..kernels import LayerKernels, kernel
+from ..similar_units import Grouping, alike, grouped
 from ..units import main_layers, responses
 from ..view import View
 

@@ -14,7 +14,7 @@ from ...core.picture import Check, Picture, Progress
 from ...core.rounding import deviations
 from ...core.selection import Selection, number_key, unit_key
 from ...scene import Scene
-from .. import about, grouping
+from .. import about, similar_units
 from ..units import main_layers, responses, shown
 from ..view import View
 
@@ -120,7 +120,7 @@ def _alike(rows: np.ndarray) -> np.ndarray:
     if not deviations(rows).any():
         return np.arange(len(rows))
     if len(rows) <= CLUSTERED:
-        return grouping.alike(rows)
+        return similar_units.alike(rows)
     left = np.linalg.svd(rows - rows.mean(0), full_matrices=False)[0]
     return np.argsort(left[:, 0], kind="stable")
 
