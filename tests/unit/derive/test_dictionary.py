@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ def test_planted_features_come_back() -> None:
     assert float((planted @ found.decoder.T).max(1).values.mean()) > 0.9
     values = found.encode(unseen)
     assert int((values > 0).sum(1).max()) <= 3
+    # What is not over zero is off, also where nothing else is on.
+    assert not dataclasses.replace(found, encoder_bias=found.encoder_bias - 1000).encode(unseen).any()
     # One row slowly, as the paper says.
     scores = [float(unseen[0] @ found.encoder[k] + found.encoder_bias[k]) for k in range(24)]
     kept = sorted(range(24), key=lambda k: -scores[k])[:3]
