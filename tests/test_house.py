@@ -117,26 +117,19 @@ TYPED_TWICE = {"Image", "Series", "Table"}
 MESSAGES = SOURCE / "core" / "protocol.py"
 
 
-def _classes(path: Path) -> dict[str, ast.ClassDef]:
-    return {node.name: node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)}
-
-
 def test_no_class_name_stands_twice() -> None:
     """One word is one thing: no two classes share a name, save that a message is called after what it tells of, behind `protocol.`"""
     places: dict[str, list[str]] = {}
+    taken: list[tuple[str, str]] = []
     for path in PYTHON:
-        for name in _classes(path) if path != MESSAGES else ():
-            places.setdefault(name, []).append(str(path.relative_to(SOURCE)))
+        place = str(path.relative_to(SOURCE))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and path != MESSAGES:
+                places.setdefault(node.name, []).append(place)
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").endswith("protocol"):
+                taken += [(place, alias.name) for alias in node.names]
     assert not {name: files for name, files in places.items() if len(files) > 1 and name not in TYPED_TWICE}
-    bare = [
-        f"{path.relative_to(SOURCE)}: {alias.name}"
-        for path in PYTHON
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("protocol")
-        for alias in node.names
-        if alias.name in places
-    ]
-    assert not bare
+    assert not [(place, name) for place, name in taken if name in places]
 
 
 def test_a_plug_in_is_called_after_its_file_and_its_kind() -> None:

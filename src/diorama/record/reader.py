@@ -402,7 +402,7 @@ class RunReader:
 
 
 def enveloped(steps: Steps, values: Floats, start: float | None, stop: float | None, pixels: int) -> Envelope:
-    """The envelope of a series that was read already: see :meth:`Reader.envelope`."""
+    """The envelope of a series that was read already: see :meth:`RunReader.envelope`."""
     first = 0 if start is None else int(np.searchsorted(steps, start, "left"))
     last = len(steps) if stop is None else int(np.searchsorted(steps, stop, "right"))
     steps, values = steps[first:last], values[first:last]
