@@ -250,6 +250,7 @@ def test_examples_run(path: Path, tmp_path: Path) -> None:
     """Every example runs as it stands."""
     arguments = {"watch_a_training": ["run", "60"], "a_view_of_your_own": ["norms.svg"], "dark_and_light": ["out", "1", "40"],
                  "dead_filters": ["out", "1", "40"], "wrong_labels": ["out", "1", "18"],
-                 "hidden_activity": ["out", "-", "1", "numbers"]}.get(path.stem, ["out"])
+                 "hidden_activity": ["out", "-", "1", "numbers"],
+                 "revacnn": ["out", "--seeds", "1", "--epochs", "2", "--images", "60"]}.get(path.stem, ["out"])
     done = subprocess.run([sys.executable, str(path), *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

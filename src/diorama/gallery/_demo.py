@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import Unavailable, UsageError
+from ..core.errors import NotApplicable, Unavailable, UsageError
 from ..core.knobs import Plugin, knob, knobs_of
 from ..data.examples import Examples
 from ..data.files import read
 from ..data.nesting import Nested
-from ..record import checkpoints, origin
+from ..record import checkpoints, origin, restoration
 from ..record.recorder import watch
 from ..record.store import RunReader
 from ..training import measures
+from ..training.subject import Subject
 from ..training.trainer import Trainer
 
 OnStep = Callable[[int, Mapping[str, float]], None]
@@ -173,8 +174,9 @@ def _take_up(path: Path, model: nn.Module, trainer: Trainer) -> None:
             return
         last = run.snapshots[-1]
         try:
+            Subject(model).journal.stand(model, restoration.revisions_of(run.meta), (trainer.optimizer,))
             model.load_state_dict(run.state(last))
-        except RuntimeError:
+        except (RuntimeError, NotApplicable):
             raise UsageError(
                 f"{str(path)!r} holds the training of another network; choose another folder or the same knobs"
             ) from None

@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from ..core.errors import DioramaError, Unavailable, UsageError
-from . import checkpoints, origin, restoration
+from . import checkpoints, database, origin, restoration
 from .lineage import Line
+from .lock import held as lock_held
+from .reader import RunReader
 from .run_folder import Begun, begin, begin_child, beside
 from .setup import Setup, Watched, subject_of
 
 if TYPE_CHECKING:
     from ..training.subject import Subject
+    from ..training.surgery.journal import Revision
     from .controls import Controls
 
 VARIABLE = "DIORAMA_BRANCH"
@@ -107,6 +110,10 @@ class Entry:
         self._alone = process().branched
         self._told = told
         self._kept: restoration.Kept = {}
+        self._acts: list[Revision] = []
+        """Those of a run that is taken up."""
+        self._taken = ""
+        """What a run that is taken up stands on, in words."""
         if told.parent is not None:
             self._branch = told_of(told.parent)
 
@@ -122,15 +129,40 @@ class Entry:
         setup.content.origin = origin.here(self.call)
         wanted, told = self._branch, self._told
         if wanted is None:
-            return begin(setup.path, setup.content, first(0), told.name, told.resume, afresh=self._alone)
+            if not self._alone:
+                self._take_up(setup)
+            begun = begin(setup.path, setup.content, first(0), told.name, told.resume, afresh=self._alone)
+            begun.told = begun.told or self._taken
+            if begun.resumed and not self._kept:
+                setup.subject.journal.has(setup.subject.model, self._acts)
+            return begun
         path = Path(wanted.child or os.path.abspath(setup.path))
         parent = Path(wanted.run)
         if path.resolve().parent != parent.resolve().parent:
             raise UsageError(f"a branch stands beside the run that it goes on from: say path={str(parent.parent / path.name)!r}")
         self._enter(setup.subject)
+        if setup.subject.journal.revisions:
+            setup.describe()
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             path = beside(path)
         return begin_child(parent, self._kept, setup.content, first(wanted.step), path)
+
+    def _take_up(self, setup: Setup) -> None:
+        """Give a fresh model the structure that acts gave it in a run that is taken up: it stands where the last checkpoint stood."""
+        folder, subject = Path(os.path.abspath(setup.path)), setup.subject
+        if not (folder / database.NAME).is_file() or lock_held(folder) or subject.spread:
+            return
+        with RunReader(folder) as reader:
+            self._acts = restoration.revisions_of(reader.meta)
+            shapes = {name: tuple(shape) for name, shape, _ in reader.meta.get("parameters") or ()}
+        fresh = any(shapes.get(name) != shape for name, shape in subject.shapes().items())
+        if self._acts and fresh and self._told.resume and (known := checkpoints.steps(folder)):
+            kept = checkpoints.load_whole(folder, known[-1], subject)
+            if not restoration.unfit(kept, subject):
+                went = restoration.put_back(kept, subject)
+                setup.describe()
+                self._kept = kept
+                self._taken = f"acts of structure were done again, and as after step {known[-1]} {restoration.told(*went, '')}"
 
     def _enter(self, subject: Subject) -> None:
         assert self._branch is not None
@@ -140,6 +172,8 @@ class Entry:
 
     def settle(self, controls: Controls) -> None:
         """The run is begun: the wishes of then are in force, and the learning rate is what the branch wants."""
+        if self._acts or controls.subject.journal.revisions:
+            controls.note("meta", {"structure": controls.subject.journal.told()})
         if self._branch is None:
             return
         controls.put_back(self._kept["steering"])

@@ -61,6 +61,7 @@ class Checkpoints:
             {
                 "step": step,
                 "time": time.time(),
+                "structure": self._subject.journal.told(),
                 "weights": restoration.weights_of(self._subject.model),
                 "optimizers": [each.state_dict() for each in self._subject.optimizers],
                 "schedulers": [each.state_dict() for each in self._subject.schedulers],

@@ -227,6 +227,7 @@ class Controls:
         self.tell_frozen()
         self.tell_wishes()
         self.tell_rules()
+        self.note("meta", {"structure": self.subject.journal.told()})
         if self.factors.groups:
             self.tell_optimizer()
 

@@ -168,11 +168,9 @@ class Copies:
         self._reshaped, self._live_step, self._owed = False, -1, True
         subject, content = self._subject, self._setup.content
         before = architecture.kept(self._described, content.facts)
-        content.table = subject.table = self._setup.tabled()
-        for reader in filter(None, (self._setup.reader, self._setup.probe_reader)):
-            reader.follow(subject.model, subject.table)
+        self._setup.describe()
         data, reason = models.pack(content.model, content.more)
-        content.facts |= architecture.structure_of(content) | {"model_error": reason}
+        content.facts |= {"model_error": reason}
         number, facts = subject.architecture, {name: content.facts[name] for name in OWN}
         self._described = number
         self._background.note("meta", {**before, **facts, "architecture": number})

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable
+from ..training.surgery.journal import Revision, read
 
 if TYPE_CHECKING:
     from ..training.subject import Subject
@@ -50,18 +51,30 @@ def _started() -> Iterator[tuple[str, Any]]:
 def unfit(kept: Kept, subject: Subject) -> str:
     """Why a checkpoint cannot be put back into a training as it is now; empty where it can."""
     then = {name: tuple(tensor.shape) for name, tensor in kept["weights"]["parameters"].items()}
-    if then != subject.shapes():
+    acts = revisions_of(kept)
+    subject.journal.has(subject.model, acts)
+    try:
+        shapes = subject.journal.shapes(subject.model, acts)
+    except NotApplicable as error:
+        return str(error)
+    shapes = {name: shape for name, shape in shapes.items() if name in then or name in subject.shapes()}
+    if then != shapes:
         return f"the network had another shape then: {subject.differences(then)}"
     for what, now in (("optimizers", subject.optimizers), ("schedulers", subject.schedulers), ("state", subject.state)):
         if len(kept[what]) != len(now):
             return f"watch was given {len(now)} {what} now and {len(kept[what])} then"
-    for optimizer, memory in zip(subject.optimizers, kept["optimizers"], strict=True):
-        groups = [len(group["params"]) for group in memory["param_groups"]]
-        if groups != [len(group["params"]) for group in optimizer.param_groups]:
-            return "the optimizer held other groups of parameters then"
+    sizes = [[len(group["params"]) for group in optimizer.param_groups] for optimizer in subject.optimizers]
+    if subject.journal.groups(sizes, acts) != [[len(group["params"]) for group in each["param_groups"]] for each in kept["optimizers"]]:
+        return "the optimizer held other groups of parameters then"
+    for optimizer in subject.optimizers:
         if not hasattr(optimizer, "load_state_dict"):
             return f"the optimizer {type(optimizer).__name__} has no load_state_dict()"
     return ""
+
+
+def revisions_of(kept: Kept) -> list[Revision]:
+    """The acts of structure that were in force. *Raises* Damaged."""
+    return read(kept.get("structure", []))
 
 
 def check_fit(kept: Kept, subject: Subject, step: int) -> None:
@@ -78,6 +91,8 @@ def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[
     Without ``everything`` generators stay as they are, and so do the objects in ``state`` but modules and scalers: what
     draws batches goes on.
     """
+    if subject.journal.stand(subject.model, revisions_of(kept), subject.optimizers):
+        subject.look()
     with torch.no_grad():
         _put_weights(kept["weights"], subject.model)
     for optimizer, memory in zip(subject.optimizers, kept["optimizers"], strict=True):
@@ -101,7 +116,7 @@ def told(went: list[str], stayed: list[str], skipped: str) -> str:
         parts.append(f"so is what state= holds ({_named(went)})")
     if stayed:
         parts.append(f"{_named(stayed)} of state= cannot go back, having no load_state_dict()")
-    return "; ".join([*parts, skipped])
+    return "; ".join(filter(None, [*parts, skipped]))
 
 
 def _named(kinds: list[str]) -> str:

@@ -26,7 +26,7 @@ from ..model.outputs import Reading
 from ..model.untouched import Untouched
 from ..model.unwrap import fed, unwrap
 from ..training.subject import Subject
-from .architecture import facts_of
+from .architecture import facts_of, structure_of
 from .holding import likeness
 from .layer_reader import LayerReader
 from .pace import Pace
@@ -90,6 +90,14 @@ class Setup(NamedTuple):
     """The model takes no other batch than the whole probe set."""
     left_out: tuple[str, ...] = ()
     """What cannot be recorded of this training, a sentence each."""
+
+    def describe(self) -> None:
+        """The network is another one now: what is known of it, but for its pickle, follows, and so do those who read it."""
+        content, subject = self.content, self.subject
+        content.table = subject.table = self.tabled()
+        for reader in filter(None, (self.reader, self.probe_reader)):
+            reader.follow(subject.model, subject.table)
+        content.facts |= structure_of(content)
 
     def tabled(self) -> LayerTable | None:
         """The layers as they are now; None where the model cannot take the probe set (any more)."""

@@ -13,12 +13,14 @@ from ..data import nesting
 from ..data.nesting import Nested
 from ..model.surroundings import Neutral
 from ..model.unwrap import fed, named_modules
+from ..training.surgery.journal import Revision, of_units
 from ..training.surgery.slopes import TaughtExamples
 from ..training.surgery.units import ChangedUnits, told
 from .acts import Act, Reversal, WeightsReversal
 from .commands import Applied
 
 if TYPE_CHECKING:
+    from ..training.surgery.layers import ChangedLayer
     from .controls import Controls
 
 _TAUGHT = 64
@@ -44,8 +46,8 @@ class Reshaping(Reversal):
 class ShapeReversal(Reshaping):
     """Takes back another shape: bit by bit until training goes on, later the units alone, and what was learnt stays."""
 
-    def __init__(self, done: ChangedUnits) -> None:
-        self.done = done
+    def __init__(self, done: ChangedUnits, revision: Revision) -> None:
+        self.done, self.revision = done, revision
         self.size = done.graft.size
 
     @property
@@ -64,7 +66,7 @@ class ShapeReversal(Reshaping):
             graft.restore()
         else:
             graft.put_back()
-        training.subject.look()
+        restructured(training, self.revision, None)
         return "bit by bit" if exact else "training has gone on since: the units are as many as before, and what the others learnt stays"
 
 
@@ -80,8 +82,20 @@ def reshaped(training: Controls, what: str, act: Callable[..., ChangedUnits], **
             subject.model, x, optimizers=subject.optimizers, axes={layer.name: layer.unit_axis for layer in table},
             state=subject.state, **knobs,
         )
+    revision = of_units(done.graft)
+    restructured(training, None, revision)
+    return Applied(str(done.before), str(done.after), told(done, what), ShapeReversal(done, revision))
+
+
+def restructured(training: Controls, gone: Revision | None, came: Revision | None, changed: ChangedLayer | None = None) -> None:
+    """An act of structure was taken back, or one was done: whoever reads the network is told, and it is written down."""
+    subject = training.subject
+    if gone is not None:
+        subject.journal.drop(gone)
+    if came is not None:
+        subject.journal.add(came, changed)
     subject.look()
-    return Applied(str(done.before), str(done.after), told(done, what), ShapeReversal(done))
+    training.note("meta", {"structure": subject.journal.told()})
 
 
 def tried_on(training: Controls) -> Nested:

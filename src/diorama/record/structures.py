@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..model.surroundings import Neutral
+from ..training.surgery.journal import Revision, of_layer, shapes_of
 from ..training.surgery.layers import ChangedLayer, add_layer, remove_layer
+from ..training.surgery.skips import add_skip, remove_skip
 from .acts import Act
 from .commands import Applied
-from .shapes import Reshaping, tried_on
+from .shapes import Reshaping, restructured, tried_on
 
 if TYPE_CHECKING:
     from .controls import Controls
@@ -18,15 +20,15 @@ if TYPE_CHECKING:
 class StructureReversal(Reshaping):
     """Takes back a layer that came or went: the layer alone, as it was, and what the others learnt stays."""
 
-    def __init__(self, changed: ChangedLayer) -> None:
-        self.changed = changed
+    def __init__(self, changed: ChangedLayer, revision: Revision) -> None:
+        self.changed, self.revision = changed, revision
         self.size = changed.size
 
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Take it back. *Raises* NotApplicable where the network's shape was changed again since."""
         self.newest(later)
         self.changed.back()
-        training.subject.look()
+        restructured(training, self.revision, None)
         return "" if self.changed.came else "it is as it was when it went"
 
 
@@ -40,13 +42,21 @@ def removed(training: Controls, layer: str) -> Applied:
     return _done(training, remove_layer, layer)
 
 
-def _done(training: Controls, act: Callable[..., ChangedLayer], layer: str, **knobs: Any) -> Applied:
+def rewired(training: Controls, source: str, target: str, how: str) -> Applied:
+    """Add a way round, or remove one. *Raises* UsageError, NotApplicable before anything changes."""
+    if how == "remove":
+        return _done(training, remove_skip, source, target)
+    return _done(training, add_skip, source, target, axes={each.name: each.unit_axis for each in training.subject.table or ()})
+
+
+def _done(training: Controls, act: Callable[..., ChangedLayer], *named: str, **knobs: Any) -> Applied:
     subject, x = training.subject, tried_on(training)
-    before = _weights(training)
+    before, shapes = _weights(training), shapes_of(subject.model)
     with Neutral():
-        changed = act(subject.model, x, layer, optimizers=subject.optimizers, state=subject.state, **knobs)
-    subject.look()
-    return Applied(before, _weights(training), changed.text, StructureReversal(changed))
+        changed = act(subject.model, x, *named, optimizers=subject.optimizers, state=subject.state, **knobs)
+    revision = of_layer(changed, subject.optimizers, shapes)
+    restructured(training, None, revision, changed)
+    return Applied(before, _weights(training), changed.text, StructureReversal(changed, revision))
 
 
 def _weights(training: Controls) -> str:

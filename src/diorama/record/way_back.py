@@ -24,7 +24,7 @@ class WayBack:
     """Puts a training back, all of it or nothing, and leaves out batches that it draws."""
 
     def __init__(self, setup: Setup) -> None:
-        self._subject, self._content = setup.subject, setup.content
+        self._setup, self._subject, self._content = setup, setup.subject, setup.content
         self._path = self._place = Path()
         self._kept: restoration.Kept = {}
         self._child: Begun | None = None
@@ -54,14 +54,19 @@ class WayBack:
 
         Returns the step that was left, the new run and a sentence.
         """
-        number, steering = controls.number, controls.kept()
+        number, steering, acts = controls.number, controls.kept(), self._subject.journal.revisions
         try:
             controls.let_go()
             went, stayed = restoration.put_back(self._kept, self._subject)
+            if self._subject.journal.revisions != acts:
+                self._setup.describe()
             self._content.facts |= {"optimizer": controls.optimizer_values()}
             self._child = begin_child(self._place, self._kept, self._content, first(step), beside(self._path))
         except BaseException:
+            another = self._subject.journal.revisions != acts
             restoration.put_back(checkpoints.unpacked(now), self._subject)
+            if another:
+                self._setup.describe()
             controls.put_back(steering)
             raise
         batches = self._batches(skip)

@@ -15,6 +15,7 @@ from ..model.layers import LayerTable
 from ..model.unwrap import spread
 from .frozen import Frozen
 from .optimizers import told_optimizers
+from .surgery.journal import Journal
 
 Told = Callable[[bool], object]
 """Called after a change; true where the architecture is another one."""
@@ -48,6 +49,8 @@ class Subject:
         """Whether a wrapper of several processes waits for the gradient of every parameter."""
         self.spread = spread(model)
         """What spreads the weights over several processes; they are never read whole then."""
+        self.journal = Journal()
+        """The acts of structure in force."""
         self.architecture = 0
         """Raised with each change of the network's structure."""
         self._listeners: list[Told] = []

@@ -18,6 +18,7 @@ import diorama
 from diorama.data import nesting
 from diorama.model.layers import layers
 from diorama.training.surgery.arrangement import NEW
+from diorama.training.surgery.averages import averages
 from diorama.training.surgery.slopes import TaughtExamples
 from diorama.training.surgery.trial import answers
 from diorama.training.surgery.units import ChangedUnits, add_units, remove_units
@@ -311,6 +312,46 @@ def test_what_would_keep_the_old_shape_is_refused() -> None:
     with pytest.raises(diorama.NotApplicable, match="AveragedModel"):
         add_units(model, x, "0", state=[AveragedModel(model)])
     assert model[0].weight.shape == (6, 5)
+
+
+class _Shadow:
+    """An average as torch_ema keeps it: a list of tensors."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.shadow = [p.detach().clone() for p in model.parameters()]
+
+
+class _ByNameEMA:
+    """An average as scripts keep it: tensors by name."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.kept = model, {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+class _ModelEmaV2(nn.Module):
+    """An average as timm keeps it: a module in a module."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(model)
+
+
+class _EMAOfLosses:
+    """No average of weights: a wrapper of the model itself, with other numbers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.kept = model, [torch.zeros(3), torch.zeros(6, 5)]
+
+
+@pytest.mark.parametrize(("kind", "found"), [(_Shadow, True), (_ByNameEMA, True), (_ModelEmaV2, True), (_EMAOfLosses, False)])
+def test_an_average_of_any_make_is_named(kind: Any, found: bool) -> None:
+    """Whatever is named for an average and holds tensors like the model's is found in memory; what holds the model itself is none."""
+    model, _ = grown.made(grown.dense, _rows)
+    held = kind(model)
+    assert averages(model, ()) == (kind.__name__ if found else "")
+    del held
+    assert averages(model, ()) == ""
+    assert averages(model, (model,)) == ""
 
 
 def test_channels_last_and_placement_stay() -> None:

@@ -57,8 +57,14 @@ export function filledBy(command: CommandEntry, keys: readonly string[]): Filled
     // What is chosen last is what changes.
     return command.name === "copy_unit" ? { unit: other, to: unit } : { unit, to: other };
   }
-  const held = command.knobs.find((knob) => knob.kind === "layer");
+  const [held, later] = command.knobs.filter((knob) => knob.kind === "layer");
   if (!held || command.family === "rules") return null;
+  if (later) {
+    const chosen = keys.map(parseKey).filter((each) => each?.kind === "layer" && !OPS.test(each.name)).map((each) => each!.name.replace(/#\d+$/, ""));
+    const other = chosen.findLast((each) => each !== layer);
+    // Of two layers the one that was chosen last is the later one.
+    return other ? { [held.name]: other, [later.name]: layer } : { [held.name]: layer };
+  }
   const many = command.knobs.find((knob) => knob.kind === "units");
   if (!many || key.kind !== "unit") return { [held.name]: layer };
   const mine = units.filter((each) => each.slice(0, each.lastIndexOf("/")) === named(key).slice(0, named(key).lastIndexOf("/")));

@@ -19,7 +19,8 @@ class GoBackCommand(Command):
     ``watch(state=)`` holds. Batches that a loop draws by itself go on; a demo's follow from its step, and come again.
     ``command`` stands where the training stood before that command, where its checkpoint is still there.
     ``skip`` leaves out that many of the next batches, such as one that made the loss NaN.
-    *Raises* NotApplicable where the network had another shape then.
+    Units and layers that came or went since by commands go or come back; the optimizer and the weights that stay are the same objects.
+    *Raises* NotApplicable where the loop itself gave the network another shape since.
     """
 
     family = "time"

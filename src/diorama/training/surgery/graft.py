@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from ...core.errors import NotApplicable
 from .arrangement import Arrangement, moved
@@ -54,6 +52,20 @@ class Graft:
     def names(self) -> frozenset[str]:
         """The weights and buffers that change."""
         return frozenset(self._tensors)
+
+    @property
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The shape of each weight and buffer that changed, before and after."""
+        return {name: (tuple(before.data.shape), self._after[name][0]) for name, before in self._before.items()}
+
+    @property
+    def sizes(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """What modules told of their width, before and after, by their names."""
+        found: dict[str, dict[str, tuple[int, int]]] = {}
+        paths = {id(module): path for path, module in self.model.named_modules()}
+        for module, size, old in self._told:
+            found.setdefault(paths[id(module)], {})[size] = old, getattr(module, size)
+        return found
 
     def check(self) -> None:
         """*Raises* NotApplicable where an optimizer remembers something of another shape, or a weight is part of an average."""
@@ -242,6 +254,15 @@ def _given(tensor: Tensor, data: Tensor, grad: Tensor | None) -> None:
     tensor.grad = grad
 
 
+def given_shape(tensor: Tensor, shape: Sequence[int]) -> None:
+    """Give a weight or buffer another shape; its numbers, which are put into it next, are zeros."""
+    grad = tensor.grad if tensor.is_leaf else None
+    layout = torch.channels_last if tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(
+        memory_format=torch.channels_last) else torch.contiguous_format
+    data = tensor.detach().new_zeros(tuple(shape)).contiguous(memory_format=layout)
+    _given(tensor, data, None if grad is None else torch.zeros_like(data))
+
+
 def _remembered(optimizer: Any, tensor: Tensor) -> dict[str, Any]:
     state = getattr(optimizer, "state", None)
     found = state.get(tensor) if isinstance(state, dict) else None
@@ -275,14 +296,3 @@ def _alike(state: Mapping[str, Any], tensor: Tensor) -> list[tuple[str, Tensor]]
 def _sum(tensor: Tensor, before: int) -> int:
     plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return zlib.crc32(plain.numpy().data, before)
-
-
-def averages(model: nn.Module, state: Sequence[Any]) -> str:
-    """The name of an averaged copy of the model that can be found: among what the training keeps, or anywhere in memory."""
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    # Asked of the class, the collector looks through memory by itself, several times as fast as a walk in Python.
-    for each in [*state, *(thing for thing in gc.get_referrers(AveragedModel) if type(thing) is AveragedModel)]:
-        inner = each.module if isinstance(each, AveragedModel) else each
-        if isinstance(inner, nn.Module) and inner is not model and {n: tuple(p.shape) for n, p in inner.named_parameters()} == shapes:
-            return type(each).__name__
-    return ""

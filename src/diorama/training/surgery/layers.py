@@ -1,11 +1,10 @@
-"""Adds a layer to a network that trains, in the middle of its pass, and removes one: the code of the model stays as it is."""
+"""Adds a layer, or a way round, to a network that trains, and removes one: the code of the model stays as it is."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,27 +16,10 @@ from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
 from ...model.untouched import Untouched
 from ...model.unwrap import named_modules
-from .followed import Followed, alone, follow, owner_of
+from .followed import Skip, alone, follow, followed, hear, owner_of, unheard
 from .ready import ready
+from .recipe import STARTS, Recipe, ResidualBlock, Start, made, recipe_of
 from .trial import MODES, answers, copied, tried
-
-Start = Literal["identity", "residual"]
-STARTS: tuple[Start, ...] = ("identity", "residual")
-_CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-
-
-class ResidualBlock(nn.Module):
-    """A residual block that starts as the identity: its second layer is zero."""
-
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
-        super().__init__()
-        self.first, self.rectifier, self.second = first, nn.ReLU(), second
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What it gets, and what it adds to that."""
-        added: Tensor = self.second(self.rectifier(self.first(x)))
-        return x + added
-
 
 Block = ResidualBlock  # its name in models that were stored before
 
@@ -69,7 +51,11 @@ class ChangedLayer:
     text: str
     children: dict[str, nn.Module | None] = dataclasses.field(default_factory=dict)
     """Of a layer that went: its parent's children as they were."""
-    followed: nn.Module | None = None
+    owner: nn.Module | None = None
+    heard: nn.Module | None = None
+    """Of a way round that went: where it began."""
+    recipe: Recipe | None = None
+    """Of a layer that came."""
 
     def back(self) -> None:
         """Take it back: what else was learnt stays."""
@@ -80,8 +66,10 @@ class ChangedLayer:
             return
         current = {key: child for key, child in parent._modules.items() if key not in self.children}
         _replace(parent, {**self.children, **current})
-        if self.followed is not None:
-            follow(self.followed, self.module)
+        if self.owner is not None:
+            follow(self.owner, self.module)
+        if self.heard is not None and isinstance(self.module, Skip):
+            hear(self.heard, self.module)
         _remember(self.memories)
 
 
@@ -107,25 +95,38 @@ def add_layer(
     if how not in STARTS:
         raise UsageError(f"how wants one of {', '.join(STARTS)}, got {how!r}")
     plain, few = ready(model, x, state)
-    module = _named(plain, after)
-    if isinstance(module, Followed):
+    module = named(plain, after)
+    if followed(module):
         raise UsageError(f"a layer was added after {after!r} already; nearest: add one after that")
-    _, given = _seen(plain, module, few)
+    given = seen_in(plain, [module], few)[0].gives
     if given is None:
         raise NotApplicable(f"{after!r} answers with no single tensor of numbers, so no layer can follow it; nearest: a layer within it")
     axis = (axes or {}).get(after, unit_axis(module, given.ndim))
-    made = _made(given, axis if axis is not None else likely_unit_axis(tuple(given.shape), {}), how, seed, after)
-    made.to(given.device, given.dtype).train(module.training)
+    recipe = recipe_of(given, axis if axis is not None else likely_unit_axis(tuple(given.shape), {}), how, after)
+    layer = made(recipe, seed).to(given.device).train(module.training)
     want = {mode: answers(plain, few, mode) for mode in MODES}
     other = copied(plain)
-    tried(want, other, few, lambda: _put_in(other, after, copied(made)), f"a layer after {after!r}")
-    groups = _place_for(plain, after, optimizers)
-    name = _put_in(plain, after, made)
-    memories = _enrolled(made, name, groups)
-    count = sum(p.numel() for p in made.parameters())
+    tried(want, other, few, lambda: put_in(other, after, copied(layer)), f"a layer after {after!r}")
+    groups = place_for(plain, after, optimizers)
+    name = put_in(plain, after, layer)
+    memories = enrolled(layer, name, groups)
+    count = sum(p.numel() for p in layer.parameters())
     kind = {"identity": "layer", "residual": "residual block"}[how]
     text = f"added the {kind} {name} after {after} ({count:,} weights), which starts as the identity"
-    return ChangedLayer(plain, name, made, after, True, memories, 0, text)
+    return ChangedLayer(plain, name, layer, after, True, memories, 0, text, recipe=recipe)
+
+
+def come(model: nn.Module, after: str, recipe: Recipe, groups: Sequence[tuple[int, int]], optimizers: Sequence[Any]) -> ChangedLayer:
+    """Let a layer of a recipe come again, where it was proved before; its parameters learn in groups of these numbers."""
+    module = named(model, after)
+    device = next((p.device for p in (*module.parameters(), *model.parameters())), torch.device("cpu"))
+    layer = made(recipe, 0).to(device).train(module.training)
+    name = put_in(model, after, layer)
+    place = None
+    if groups:
+        optimizer, group = groups[0]
+        place = optimizers[optimizer], optimizers[optimizer].param_groups[group]
+    return ChangedLayer(model, name, layer, after, True, enrolled(layer, name, place), 0, "", recipe=recipe)
 
 
 def remove_layer(
@@ -138,8 +139,9 @@ def remove_layer(
     *Raises* UsageError or NotApplicable before anything is changed.
     """
     plain, few = ready(model, x, state)
-    module = _named(plain, layer)
-    got, given = _seen(plain, module, few)
+    module = named(plain, layer)
+    seen = seen_in(plain, [module], few)[0]
+    got, given = seen.reads, seen.gives
     if got is None or given is None or got.shape != given.shape:
         shapes = " and ".join("no single tensor" if each is None else str(tuple(each.shape)[1:]) for each in (got, given))
         raise NotApplicable(
@@ -148,25 +150,34 @@ def remove_layer(
     other = copied(plain)
     want = {mode: answers(plain, few, mode) for mode in MODES}
     tried(want, other, few, lambda: _take_out(other, layer), f"{layer!r} gone", alike=False)
-    gone = {id(p) for p in module.parameters()}
-    parent, _ = _parent(plain, layer)
-    children, followed = dict(parent._modules), owner_of(plain, module)
-    _take_out(plain, layer)
-    gone -= {id(p) for p in plain.parameters()}
-    if not any(p.requires_grad for p in plain.parameters()):
-        _replace(parent, children)
+    if not any(p.requires_grad for p in other.parameters()):
         raise NotApplicable(f"without {layer!r} nothing would learn any more; pause the training instead")
-    memories = _found(gone, optimizers)
+    return go(plain, layer, optimizers)
+
+
+def go(model: nn.Module, layer: str, optimizers: Sequence[Any]) -> ChangedLayer:
+    """Take a layer out, where it was tried that it can go; what hung on it is kept to take it back."""
+    module = named(model, layer)
+    gone = {id(p) for p in module.parameters()}
+    parent, _ = _parent(model, layer)
+    children, owner, heard = dict(parent._modules), owner_of(model, module), _began(model, module)
+    _take_out(model, layer)
+    memories = _found(gone - {id(p) for p in model.parameters()}, optimizers)
     _forget(memories)
     size = sum(p.numel() * p.element_size() for p in module.parameters())
     count = sum(p.numel() for p in module.parameters())
-    return ChangedLayer(plain, layer, module, "", False, memories, 3 * size, f"removed {layer} ({count:,} weights)", children, followed)
+    return ChangedLayer(model, layer, module, "", False, memories, 3 * size, f"removed {layer} ({count:,} weights)", children, owner, heard)
 
 
 # In and out.
 
 
-def _named(model: nn.Module, layer: str) -> nn.Module:
+def _began(model: nn.Module, module: nn.Module) -> nn.Module | None:
+    """Where a way round begins."""
+    return named_modules(model).get(module.source) if isinstance(module, Skip) else None
+
+
+def named(model: nn.Module, layer: str) -> nn.Module:
     known = named_modules(model)
     if layer not in known:
         raise not_found("layer", layer, known)
@@ -190,26 +201,30 @@ def _in_sequence(parent: nn.Module) -> bool:
     return type(parent).forward is nn.Sequential.forward
 
 
-def _put_in(model: nn.Module, after: str, made: nn.Module) -> str:
+def put_in(model: nn.Module, after: str, layer: nn.Module) -> str:
     """Put a layer in after another; returns its name."""
     parent, name = _parent(model, after)
-    path = after.rpartition(".")[0]
+    path, told = after.rpartition(".")[0], "added"
+    if isinstance(layer, Skip):
+        hear(named(model, layer.source), layer)
+        layer.target = after
+        told = "skip"
     if _in_sequence(parent):
-        own = _free(parent, f"{name}_added")
+        own = _free(parent, f"{name}_{told}")
         children: dict[str, nn.Module | None] = {}
         for key, child in parent._modules.items():
             children[key] = child
             if key == name:
-                children[own] = made
+                children[own] = layer
         _replace(parent, children)
         return within(path, own)
     module = parent.get_submodule(name)
     while isinstance(parent, nn.ModuleList | nn.ModuleDict):  # their children are counted by the model's own code
         path, _, step = path.rpartition(".")
         parent, name = model.get_submodule(path), f"{step}_{name}"
-    own = _free(parent, f"{name}_added")
-    parent.add_module(own, made)
-    follow(module, made)
+    own = _free(parent, f"{name}_{told}")
+    parent.add_module(own, layer)
+    follow(module, layer)
     return within(path, own)
 
 
@@ -226,6 +241,7 @@ def _take_out(model: nn.Module, layer: str) -> None:
     parent, name = _parent(model, layer)
     module = parent.get_submodule(name)
     owner = owner_of(model, module)
+    unheard(model, module)
     if owner is not None:
         alone(owner)
         del parent._modules[name]
@@ -235,63 +251,46 @@ def _take_out(model: nn.Module, layer: str) -> None:
         parent._modules[name] = nn.Identity()
 
 
-def _seen(model: nn.Module, module: nn.Module, x: Nested) -> tuple[Tensor | None, Tensor | None]:
-    """What a module reads and gives, where each is one tensor of numbers."""
-    found: list[tuple[Tensor | None, Tensor | None]] = []
+class _Seen(NamedTuple):
+    """What a module reads and gives in its first call, where each is one tensor of numbers; how often, and as which, it was called."""
 
-    def seen(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        got = args[0] if len(args) == 1 and not kwargs else None
-        found.append((_single(got), _single(output)))
+    reads: Tensor | None = None
+    gives: Tensor | None = None
+    calls: int = 0
+    place: int = -1
 
-    handle = module.register_forward_hook(seen, with_kwargs=True)
+
+def seen_in(model: nn.Module, modules: Sequence[nn.Module], x: Nested) -> list[_Seen]:
+    """What these modules do in a pass; the place of a call is where it ends among all calls of them."""
+    found: dict[int, _Seen] = {}
+    ended: list[int] = []
+
+    def seen(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        known = found.get(id(module))
+        if known is None:
+            got = args[0] if len(args) == 1 and not kwargs else None
+            known = _Seen(_single(got), _single(output), 0, len(ended))
+        found[id(module)] = known._replace(calls=known.calls + 1)
+        ended.append(id(module))
+
+    handles = [module.register_forward_hook(seen, with_kwargs=True) for module in modules]
     try:
         with Untouched(model), torch.no_grad():
             nesting.call(model, x)
     finally:
-        handle.remove()
-    return found[0] if found else (None, None)
+        for handle in handles:
+            handle.remove()
+    return [found.get(id(module), _Seen()) for module in modules]
 
 
 def _single(value: Any) -> Tensor | None:
     return value.detach().clone() if isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2 else None
 
 
-# What is added.
-
-
-def _made(given: Tensor, axis: int, how: Start, seed: int, after: str) -> nn.Module:
-    width, places, draw = given.shape[axis], given.ndim - 2, torch.Generator().manual_seed(seed)
-    if axis == given.ndim - 1:
-        first, second = (_fresh(nn.Linear, draw, width, width) for _ in range(2))
-    elif axis == 1 and places in _CONVOLUTIONS:
-        first, second = (_fresh(_CONVOLUTIONS[places], draw, width, width, 3, padding=1) for _ in range(2))
-    else:
-        raise NotApplicable(f"what {after!r} gives has shape {tuple(given.shape)[1:]}, which neither a dense layer nor a convolution keeps")
-    with torch.no_grad():
-        if how == "residual":
-            for parameter in second.parameters():
-                parameter.zero_()
-            return ResidualBlock(first, second)
-        weight, bias = first.get_parameter("weight"), first.get_parameter("bias")
-        bias.zero_()
-        (nn.init.eye_ if weight.ndim == 2 else nn.init.dirac_)(weight)
-    return nn.Sequential(first, nn.ReLU()) if bool((given >= 0).all()) else first
-
-
-def _fresh(kind: type[nn.Module], draw: torch.Generator, *sizes: int, **options: int) -> nn.Module:
-    """A layer as torch begins it, from a generator of its own."""
-    made: nn.Module = torch.nn.utils.skip_init(kind, *sizes, **options)
-    weight = made.get_parameter("weight")
-    bound = 1 / math.sqrt(weight[0].numel())
-    for parameter in made.parameters():
-        parameter.data.uniform_(-bound, bound, generator=draw)
-    return made
-
-
 # Optimizers.
 
 
-def _place_for(model: nn.Module, after: str, optimizers: Sequence[Any]) -> tuple[Any, dict[str, Any]] | None:
+def place_for(model: nn.Module, after: str, optimizers: Sequence[Any]) -> tuple[Any, dict[str, Any]] | None:
     """The optimizer and the group in which the weights nearest before a layer learn."""
     if bad := [type(each).__name__ for each in optimizers if isinstance(each, torch.optim.LBFGS)]:
         raise NotApplicable(f"{bad[0]} remembers all weights as one, so none can come while it trains; nearest: SGD, Adam or AdamW")
@@ -306,14 +305,14 @@ def _place_for(model: nn.Module, after: str, optimizers: Sequence[Any]) -> tuple
     return None
 
 
-def _enrolled(made: nn.Module, name: str, place: tuple[Any, dict[str, Any]] | None) -> list[_Memory]:
+def enrolled(layer: nn.Module, name: str, place: tuple[Any, dict[str, Any]] | None) -> list[_Memory]:
     """Let a layer's weights learn in a group; the group keeps its number, so that schedulers go on."""
     if place is None:
         return []
     optimizer, group = place
     number = next(k for k, each in enumerate(optimizer.param_groups) if each is group)
     memories = []
-    for own, parameter in made.named_parameters():
+    for own, parameter in layer.named_parameters():
         group["params"].append(parameter)
         if "param_names" in group:
             group["param_names"].append(within(name, own))

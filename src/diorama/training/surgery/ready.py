@@ -12,7 +12,7 @@ from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.unwrap import fed, quantized, spread, unwrap
-from .graft import averages
+from .averages import averages
 
 _NUMBERS = 200_000
 """So many numbers of the examples at most are used."""

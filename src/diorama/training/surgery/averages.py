@@ -1,0 +1,56 @@
+"""Averaged copies of a network, which a training's own code keeps beside it: found among all that lives in the process."""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+_NAMED = re.compile(r"EMA|Ema(?![a-z])|^ema|SWA|Swa(?![a-z])|[Aa]verag|Polyak|[Ss]hadow")
+"""What classes that average weights are called."""
+
+
+def averages(model: nn.Module, state: Sequence[Any]) -> str:
+    """The class of an averaged copy of a model; empty where none can be found.
+
+    *Meaning* looked at is what the training keeps (``state``), and whatever lives whose class is named for an average (EMA, SWA, averaged
+    …). It is one where it holds a module, a list or a dictionary of tensors with the shapes of the model's parameters.
+    A plain copy in a variable cannot be told from one that is kept for another purpose, and is not.
+    """
+    own = list(model.parameters())
+    for thing in (*state, *_named()):
+        for held in _held(thing):
+            if _alike(held, own) or _alike(held, [p for p in own if p.requires_grad]):
+                return type(thing).__name__
+    return ""
+
+
+def _named() -> Iterator[Any]:
+    """All that lives whose class is named for an average."""
+    living = gc.get_objects()
+    kinds = {kind for kind in set(map(type, living)) if _NAMED.search(kind.__name__)}
+    if kinds:
+        yield from (thing for thing in living if type(thing) in kinds)
+
+
+def _held(thing: Any) -> Iterator[list[Tensor]]:
+    """The tensors of a thing: its own as a module, and those of each of its attributes."""
+    inner = vars(thing) if hasattr(thing, "__dict__") else {}
+    children = inner.get("_modules") or {}
+    for each in (thing, *inner.values(), *children.values()):
+        if isinstance(each, nn.Module):
+            yield list(each.parameters())
+        elif type(each) in (list, tuple, dict) or isinstance(each, Mapping):
+            found = list(each.values() if isinstance(each, Mapping) else each)
+            if found and all(isinstance(tensor, Tensor) for tensor in found):
+                yield found
+
+
+def _alike(held: Sequence[Tensor], own: Sequence[Tensor]) -> bool:
+    """Whether these are copies of parameters, and not the parameters themselves."""
+    return bool(own) and len(held) == len(own) and all(
+        one.shape == other.shape and one is not other for one, other in zip(held, own, strict=True)
+    )
