@@ -97,8 +97,8 @@ def test_an_added_layer_reads_what_grows_afterwards() -> None:
 
 
 def test_a_stored_block_is_found_under_its_old_name() -> None:
-    """A model that was stored when an added block was called Block is read with the class of today."""
-    old = pickle.dumps(ResidualBlock, 2).replace(b"ResidualBlock", b"Block")
+    """A model that was stored when an added block was called Block, beside the layers, is read with the class of today."""
+    old = pickle.dumps(ResidualBlock, 2).replace(b"recipe\nResidualBlock", b"layers\nBlock")
     assert b"Residual" not in old
     assert pickle.loads(old) is ResidualBlock
 

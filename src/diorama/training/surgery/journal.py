@@ -13,7 +13,7 @@ from ...core.errors import Damaged, NotApplicable
 from ...model.unwrap import named_modules, unwrap
 from . import layers
 from .graft import Graft, given_shape
-from .recipe import Recipe
+from .recipe import LayerRecipe
 from .starts import tensors_of
 
 Shapes = dict[str, tuple[int, ...]]
@@ -31,13 +31,13 @@ class Revision(msgspec.Struct):
     """The layer that came or went …"""
     after: str = ""
     """… and the one that it followed."""
-    recipe: Recipe | None = None
+    recipe: LayerRecipe | None = None
     groups: list[tuple[int, int]] = []
     """Of each parameter that came or went, the optimizer and the group in which it learns."""
 
 
 @dataclasses.dataclass(eq=False)
-class _Kept:
+class _InForce:
     """A revision, and what went with it, where it went from the model that is there."""
 
     revision: Revision
@@ -81,14 +81,14 @@ class Journal:
     """The acts of structure in force of one training, oldest first."""
 
     def __init__(self) -> None:
-        self._kept: list[_Kept] = []
+        self._kept: list[_InForce] = []
 
     def add(self, revision: Revision, changed: layers.ChangedLayer | None = None) -> None:
         """One more is in force. What optimizers remembered of a layer that went is not held here."""
         if changed is not None:
             memories = [dataclasses.replace(each, state=None) for each in changed.memories]
             changed = dataclasses.replace(changed, memories=memories)
-        self._kept.append(_Kept(revision, changed))
+        self._kept.append(_InForce(revision, changed))
 
     def drop(self, revision: Revision) -> None:
         """One was taken back."""
@@ -110,7 +110,7 @@ class Journal:
         for revision in then:
             left |= {name: None if becomes is None else tuple(becomes) for name, (_, becomes) in revision.tensors.items()}
         if not self._kept and left and all(now.get(name) == shape for name, shape in left.items()):
-            self._kept = [_Kept(each) for each in then]
+            self._kept = [_InForce(each) for each in then]
 
     def shapes(self, model: nn.Module, then: Sequence[Revision]) -> Shapes:
         """Of every weight and buffer the shape that it would have under other revisions.
@@ -150,14 +150,14 @@ class Journal:
         for each in reversed(back):
             _back(plain, each, optimizers)
         for revision in ahead:
-            kept.append(_Kept(revision, _done(plain, revision, optimizers)))
+            kept.append(_InForce(revision, _done(plain, revision, optimizers)))
         for name, tensor in tensors_of(plain).items():
             if name in shapes and tuple(tensor.shape) != shapes[name]:
                 given_shape(tensor, shapes[name])
         self._kept = kept
         return True
 
-    def _way(self, then: Sequence[Revision]) -> tuple[list[_Kept], list[Revision]]:
+    def _way(self, then: Sequence[Revision]) -> tuple[list[_InForce], list[Revision]]:
         """What is to be taken back, and what is to be done after that."""
         same = 0
         while same < min(len(then), len(self._kept)) and self._kept[same].revision == then[same]:
@@ -195,7 +195,7 @@ def _done(model: nn.Module, revision: Revision, optimizers: Sequence[Any]) -> la
     return None
 
 
-def _back(model: nn.Module, kept: _Kept, optimizers: Sequence[Any]) -> None:
+def _back(model: nn.Module, kept: _InForce, optimizers: Sequence[Any]) -> None:
     revision = kept.revision
     if revision.kind == "came":
         layers.go(model, revision.layer, optimizers)

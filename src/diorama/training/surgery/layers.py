@@ -18,7 +18,7 @@ from ...model.untouched import Untouched
 from ...model.unwrap import named_modules
 from .followed import Skip, alone, follow, followed, hear, owner_of, unheard
 from .ready import ready
-from .recipe import STARTS, Recipe, ResidualBlock, Start, made, recipe_of
+from .recipe import STARTS, LayerRecipe, ResidualBlock, Start, made, recipe_of
 from .trial import MODES, answers, copied, tried
 
 Block = ResidualBlock  # its name in models that were stored before
@@ -54,7 +54,7 @@ class ChangedLayer:
     owner: nn.Module | None = None
     heard: nn.Module | None = None
     """Of a way round that went: where it began."""
-    recipe: Recipe | None = None
+    recipe: LayerRecipe | None = None
     """Of a layer that came."""
 
     def back(self) -> None:
@@ -116,7 +116,7 @@ def add_layer(
     return ChangedLayer(plain, name, layer, after, True, memories, 0, text, recipe=recipe)
 
 
-def come(model: nn.Module, after: str, recipe: Recipe, groups: Sequence[tuple[int, int]], optimizers: Sequence[Any]) -> ChangedLayer:
+def come(model: nn.Module, after: str, recipe: LayerRecipe, groups: Sequence[tuple[int, int]], optimizers: Sequence[Any]) -> ChangedLayer:
     """Let a layer of a recipe come again, where it was proved before; its parameters learn in groups of these numbers."""
     module = named(model, after)
     device = next((p.device for p in (*module.parameters(), *model.parameters())), torch.device("cpu"))
@@ -251,7 +251,7 @@ def _take_out(model: nn.Module, layer: str) -> None:
         parent._modules[name] = nn.Identity()
 
 
-class _Seen(NamedTuple):
+class _SeenCall(NamedTuple):
     """What a module reads and gives in its first call, where each is one tensor of numbers; how often, and as which, it was called."""
 
     reads: Tensor | None = None
@@ -260,16 +260,16 @@ class _Seen(NamedTuple):
     place: int = -1
 
 
-def seen_in(model: nn.Module, modules: Sequence[nn.Module], x: Nested) -> list[_Seen]:
+def seen_in(model: nn.Module, modules: Sequence[nn.Module], x: Nested) -> list[_SeenCall]:
     """What these modules do in a pass; the place of a call is where it ends among all calls of them."""
-    found: dict[int, _Seen] = {}
+    found: dict[int, _SeenCall] = {}
     ended: list[int] = []
 
     def seen(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         known = found.get(id(module))
         if known is None:
             got = args[0] if len(args) == 1 and not kwargs else None
-            known = _Seen(_single(got), _single(output), 0, len(ended))
+            known = _SeenCall(_single(got), _single(output), 0, len(ended))
         found[id(module)] = known._replace(calls=known.calls + 1)
         ended.append(id(module))
 
@@ -280,7 +280,7 @@ def seen_in(model: nn.Module, modules: Sequence[nn.Module], x: Nested) -> list[_
     finally:
         for handle in handles:
             handle.remove()
-    return [found.get(id(module), _Seen()) for module in modules]
+    return [found.get(id(module), _SeenCall()) for module in modules]
 
 
 def _single(value: Any) -> Tensor | None:

@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
         return x + added
 
 
-class Recipe(msgspec.Struct):
+class LayerRecipe(msgspec.Struct):
     """What an added layer is made of."""
 
     layer: Literal["Linear", "Conv1d", "Conv2d", "Conv3d"]
@@ -47,7 +47,7 @@ class Recipe(msgspec.Struct):
     """… and how many of its places come to one of the other's, along each axis."""
 
 
-def recipe_of(given: Tensor, axis: int, how: Start, after: str) -> Recipe:
+def recipe_of(given: Tensor, axis: int, how: Start, after: str) -> LayerRecipe:
     places = given.ndim - 2
     if axis == given.ndim - 1:
         kind = "Linear"
@@ -55,10 +55,10 @@ def recipe_of(given: Tensor, axis: int, how: Start, after: str) -> Recipe:
         kind = f"Conv{places}d"
     else:
         raise NotApplicable(f"what {after!r} gives has shape {tuple(given.shape)[1:]}, which neither a dense layer nor a convolution keeps")
-    return Recipe(kind, given.shape[axis], how, bool((given >= 0).all()), str(given.dtype).removeprefix("torch."))  # type: ignore[arg-type]
+    return LayerRecipe(kind, given.shape[axis], how, bool((given >= 0).all()), str(given.dtype).removeprefix("torch."))  # type: ignore[arg-type]
 
 
-def made(recipe: Recipe, seed: int) -> nn.Module:
+def made(recipe: LayerRecipe, seed: int) -> nn.Module:
     width, draw = recipe.width, torch.Generator().manual_seed(seed)
     if recipe.how == "skip":
         if recipe.layer == "Linear":

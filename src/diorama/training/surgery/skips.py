@@ -15,7 +15,7 @@ from ...model.unwrap import named_modules, unwrap
 from .followed import Skip, followed
 from .layers import ChangedLayer, come, enrolled, named, place_for, put_in, remove_layer, seen_in
 from .ready import ready
-from .recipe import CONVOLUTIONS, Recipe, made
+from .recipe import CONVOLUTIONS, LayerRecipe, made
 from .trial import MODES, answers, copied, tried
 
 
@@ -87,7 +87,7 @@ def remove_skip(
 
 def _skip_recipe(
     given: Tensor, wanted: Tensor, source: str, target: str, axes: Mapping[str, int], modules: tuple[nn.Module, nn.Module]
-) -> Recipe:
+) -> LayerRecipe:
     """What leads from one shape to another. *Raises* NotApplicable where neither a dense layer nor a convolution does."""
     axis = {}
     for name, module, tensor in zip((source, target), modules, (given, wanted), strict=True):
@@ -97,11 +97,11 @@ def _skip_recipe(
     places = given.ndim - 2
     if given.ndim == wanted.ndim and given.dtype == wanted.dtype and axis[source] == axis[target]:
         if axis[source] == given.ndim - 1 and given.shape[:-1] == wanted.shape[:-1]:
-            return Recipe("Linear", units[1], "skip", False, dtype, source, units[0])
+            return LayerRecipe("Linear", units[1], "skip", False, dtype, source, units[0])
         if axis[source] == 1 and places in CONVOLUTIONS:
             stride = [max(-(-one // other), 1) for one, other in zip(given.shape[2:], wanted.shape[2:], strict=True)]
             if [(size - 1) // step + 1 for size, step in zip(given.shape[2:], stride, strict=True)] == list(wanted.shape[2:]):
-                return Recipe(f"Conv{places}d", units[1], "skip", False, dtype, source, units[0], stride)  # type: ignore[arg-type]
+                return LayerRecipe(f"Conv{places}d", units[1], "skip", False, dtype, source, units[0], stride)  # type: ignore[arg-type]
     raise NotApplicable(
         f"{source!r} gives {tuple(given.shape)[1:]} and {target!r} gives {tuple(wanted.shape)[1:]}, and neither a dense layer nor a "
         "convolution of one place leads from one to the other; nearest: layers with the same axes, the later one with no more places"
