@@ -127,23 +127,27 @@ def interval(values: list[float]) -> str:
 
 
 def drawn(found: dict[int, dict[str, list[tuple[float, float]]]], file: Path) -> None:
-    """What each arm's loss is beside the twin's, with the 95 % interval of the mean over seeds."""
+    """The losses, and each arm's less the twin's with the 95 % interval of the mean over seeds."""
     from matplotlib.figure import Figure
     from scipy.stats import t
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = figure.subplots(1, 2)
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    panels = figure.subplots(1, 3)
     for arm in ARMS:
         rows = np.array([[loss for loss, _ in of[arm]] for of in found.values()])
-        panels[0].plot(np.arange(1, rows.shape[1] + 1), rows.mean(0), label=arm, linewidth=1)
+        steps = np.arange(1, rows.shape[1] + 1)
+        (line,) = panels[0].plot(steps, rows.mean(0), label=arm, linewidth=1)
+        if arm == ALONE:
+            continue
         apart = rows - np.array([[loss for loss, _ in of[ALONE]] for of in found.values()])
-        mean, steps = apart.mean(0), np.arange(1, apart.shape[1] + 1)
+        mean, panel = apart.mean(0), panels[1 if arm == SCRATCH else 2]
         half = t.ppf(0.975, len(rows) - 1) * apart.std(0, ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else 0 * mean
-        (line,) = panels[1].plot(steps, mean, linewidth=1)
-        panels[1].fill_between(steps, mean - half, mean + half, color=line.get_color(), alpha=0.15, linewidth=0)
-    panels[0].set(title=f"Loss on what is held back, mean of {len(found)} seeds", xlabel="epoch")
+        panel.plot(steps, mean, linewidth=1, color=line.get_color())
+        panel.fill_between(steps, mean - half, mean + half, color=line.get_color(), alpha=0.15, linewidth=0)
+    titles = f"Held-back loss, mean of {len(found)} seeds", "21 from the start, less the twin", "One added, less the twin"
+    for panel, title in zip(panels, titles, strict=True):
+        panel.set(title=title, xlabel="epoch")
     panels[0].legend(fontsize=7)
-    panels[1].set(title="The same, less that of the twin (95 % of the mean)", xlabel="epoch")
     figure.savefig(file, dpi=110)
 
 
