@@ -284,7 +284,9 @@ def _limits(values: NDArray[np.float32]) -> Limits:
 
     The first tokens of a text that only looks back have few to ask, and would take the whole scale for themselves.
     """
-    rows = np.nan_to_num(values[~np.isnan(values).all(-1)]).max(-1)
+    rows = np.nan_to_num(values[~np.isnan(values).all(-1)]).max(-1, initial=0.0)
+    if not rows.size:
+        return magnitude(values, 0.0, 1.0, unit="share")
     return magnitude(values, 0.0, max(min(float(rows.max()), 2 * float(np.median(rows))), 1e-6), unit="share")
 
 
