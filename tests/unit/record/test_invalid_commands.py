@@ -79,14 +79,13 @@ def test_five_hundred_senseless_commands_change_nothing(training: Any) -> None:
             knobs["no_such_knob"] = 1
         sent.append((name, knobs))
     answers: dict[int, dict[str, Any]] = {}
-    note = recorder.controls.note
+    note = recorder.controls.note_together
 
-    def listen(kind: str, value: dict[str, Any]) -> None:
-        if kind == "acknowledged":
-            answers[value["id"]] = value
-        note(kind, value)
+    def listen(notes: list[tuple[str, dict[str, Any]]]) -> None:
+        answers.update({value["id"]: value for kind, value in notes if kind == "acknowledged"})
+        note(notes)
 
-    recorder.controls.note = listen
+    recorder.controls.note_together = listen
     with sqlite3.connect(recorder.path / requests.NAME) as connection:
         rows = [(number, name, json.dumps(knobs), "python") for number, (name, knobs) in enumerate(sent, 1)]
         connection.executemany("INSERT INTO commands (id, name, knobs, sender, time) VALUES (?, ?, ?, ?, 0)", rows)
