@@ -30,10 +30,10 @@ def averages(model: nn.Module, state: Sequence[Any]) -> str:
 
 def _named() -> Iterator[Any]:
     """All that lives whose class is named for an average."""
-    living = gc.get_objects()
-    kinds = {kind for kind in set(map(type, living)) if _NAMED.search(kind.__name__)}
+    kinds = {kind for kind in set(map(type, gc.get_objects())) if _NAMED.search(kind.__name__)}
     if kinds:
-        yield from (thing for thing in living if type(thing) in kinds)
+        # The collector finds what refers to a class several times as fast as a walk over all that lives.
+        yield from (thing for thing in gc.get_referrers(*kinds) if type(thing) in kinds)
 
 
 def _held(thing: Any) -> Iterator[list[Tensor]]:
