@@ -43,7 +43,7 @@ def _followed(blocks: Blocks, names: tuple[str, ...], row: np.ndarray) -> str:
     node = blocks.blocks[0]
     while node.kind == "question":
         name, threshold = node.label.split(" ≤ ")
-        word = "yes" if row[names.index(name)] <= float(threshold) else "no"
+        word = "yes" if row[names.index(name)] <= float(threshold.replace("−", "-")) else "no"
         ends = [known[edge.target] for edge in blocks.edges if edge.source == node.id]
         node = next(end for end in ends if end.detail.startswith(f"{word} · "))
     return node.label
@@ -93,7 +93,7 @@ def test_every_rule_holds_for_its_examples(corner: Scene) -> None:
             name, sign, threshold = part.split()
             column = x[:, ("width", "height").index(name)]
             # The text rounds thresholds: points within that rounding may lie on either side.
-            fits &= column <= float(threshold) if sign == "≤" else column > float(threshold)
+            fits &= column <= float(threshold.replace("−", "-")) if sign == "≤" else column > float(threshold.replace("−", "-"))
         total += fits.sum()
         assert abs(int(count[k]) - fits.sum()) <= 1
         own = fits & np.isin(np.arange(200), back)
@@ -140,7 +140,7 @@ def test_numbers_are_imitated_too() -> None:
     picture = scene.view("surrogate", on="inputs")
     held = np.sort(np.random.default_rng(0).permutation(120)[:36])
     blocks = _marks(picture, Blocks)[0]
-    said = [float(_followed(blocks, tuple(scene.kind.columns), row)) for row in x.numpy()[held]]
+    said = [float(_followed(blocks, tuple(scene.kind.columns), row).replace("−", "-")) for row in x.numpy()[held]]
     wanted = r2_score(model(x).detach().numpy()[held, 0], said)
     assert picture.checks[0].value == pytest.approx(wanted, abs=0.02)
     assert "of the variance of the network's answers" in picture.caption

@@ -61,7 +61,7 @@ def test_the_card_says_that_a_dead_unit_is_dead(scene: Scene) -> None:
     assert off.value == 100
     assert off.tone == "bad"
     assert "dead" in off.note
-    assert all(float(note) < 0 for note in _of(picture, Tiles, "Fires most").notes)
+    assert all(float(note.replace("−", "-")) < 0 for note in _of(picture, Tiles, "Fires most").notes)
 
 
 def test_the_card_shows_both_facets_of_a_unit(scene: Scene) -> None:
@@ -77,7 +77,7 @@ def test_what_suppresses_a_unit_is_the_opposite(scene: Scene) -> None:
     """The lowest values before the ReLU come first, with the crops in which the edge goes the other way or is missing."""
     picture = scene.view("card", unit=f"0/{DEAD}")
     low = _of(picture, Tiles, "Suppressed most")
-    values = list(map(float, low.notes))
+    values = [float(note.replace("−", "-")) for note in low.notes]
     assert values == sorted(values)
     with torch.no_grad():
         raw = scene.model[0](scene.examples.x)[:, DEAD].flatten(1).amin(1)  # type: ignore[index,operator]
@@ -179,9 +179,9 @@ def test_every_number_of_the_card_is_of_one_measure() -> None:
     scene = edges()
     for unit in (f"0/{VERTICAL}", f"2/{BOTH}"):
         picture = scene.view("card", unit=unit)
-        best = float(_of(picture, Tiles, "Fires most").notes[0])
+        best = float(_of(picture, Tiles, "Fires most").notes[0].replace("−", "-"))
         asked = _of(picture, Image, "what it asks for").caption
-        assert float(asked.removeprefix("response ").split(";")[0]) >= best
+        assert float(asked.removeprefix("response ").split(";")[0].replace("−", "-")) >= best
     made = scene.derive("preferred", layer="2").value
     inputs = torch.from_numpy(made["inputs"].copy())
     values = scene.activations("2", inputs)["2"]
@@ -280,7 +280,7 @@ def test_the_card_shows_what_the_unit_asks_for() -> None:
         made = scene.model[0](torch.from_numpy(last.pixels.astype(np.float32) / 255)[None, None])[0, :, 0, 0]  # type: ignore[index,operator]
     assert float(made[VERTICAL]) > 2
     assert float(made[VERTICAL]) > 5 * abs(float(made[HORIZONTAL]))
-    assert float(last.caption.removeprefix("response ")) == pytest.approx(float(made[VERTICAL]), abs=0.1)
+    assert float(last.caption.removeprefix("response ").replace("−", "-")) == pytest.approx(float(made[VERTICAL]), abs=0.1)
     # The next input, as a camera sends it, has the whole card at once: nothing falls back to forming.
     again = next(iter(scene.stream("card", unit=f"0/{VERTICAL}", example=5)))
     assert _of(again, Image, "what it asks for").caption == last.caption

@@ -181,7 +181,7 @@ def _told(name: str, values: list[float], form: str) -> Column | None:
         return None
     if np.isfinite(values).all():
         return Column(name=name, kind="share" if "%" in form else "number", numbers=np.array(values))
-    texts = (plain(format(value, form)).replace("%", " %") if np.isfinite(value) else "–" for value in values)
+    texts = (plain(format(value, form)) if np.isfinite(value) else "–" for value in values)
     return Column(name=name, kind="text", texts=tuple(texts))
 
 

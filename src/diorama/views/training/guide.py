@@ -309,7 +309,7 @@ def _table(ranked: list[tuple[_RankedRow, str]], apart: list[_RankedRow]) -> Nod
             columns.append(Column(name=name, kind="share" if name == "right" else "number", numbers=np.array(values)))
         else:
             form = ".1%" if name == "right" else ".3g"
-            texts = (plain(format(value, form)).replace("%", " %") if np.isfinite(value) else "–" for value in values)
+            texts = (plain(format(value, form)) if np.isfinite(value) else "–" for value in values)
             columns.append(Column(name=name, kind="text", texts=tuple(texts)))
     return Table(title="Ranked by what they answer rightly" if np.isfinite(rows[0].value("accuracy")) else "Ranked by loss", columns=tuple(columns),
                  row_keys=tuple(_key(row) for row in rows))
