@@ -13,11 +13,11 @@ import pytest
 HERE = Path(__file__).parent
 LAWS = HERE.parent / "laws"
 PARTS = {
-    "methods": [LAWS / "test_methods.py", "-k", "(left_as_found and (residual or lstm_all or dict_out or several_dict or "
-                "custom_attention or encoder_late)) or (as_its_examples and functional) or plain_function"],
+    "methods": [LAWS / "test_methods.py", "-k", "(left_as_found and (residual or lstm_all or several_dict or "
+                "custom_attention)) or (as_its_examples and functional) or plain_function"],
     "capture and views": [
         LAWS / "test_capture.py", LAWS / "test_capture_inside.py", LAWS / "test_views.py",
-        "-k", "capture or (fits_any_network and (residual or lstm_all or dict_out or attention_late)) or survives_weights",
+        "-k", "capture or (fits_any_network and (residual or lstm_all or dict_out or attention_late)) or (survives_weights and (images or letters))",
     ],
     "recording": [HERE / "recording.py"],
 }

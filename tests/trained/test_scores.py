@@ -35,7 +35,7 @@ def scenes() -> dict[str, Scene]:
 
 def _few(scenes: dict[str, Scene], name: str) -> Scene:
     if name not in scenes:
-        told = {"resnet20": {"count": 24}, "lenet5": {"count": 24}, "charrnn": {"count": 4, "length": 32}, "darknet": {"size": 96}}.get(name, {})
+        told = {"resnet20": {"count": 24}, "lenet5": {"count": 24}, "charrnn": {"count": 4, "length": 32}, "darknet": {"size": 64}}.get(name, {})
         scenes[name] = networks.scene(name, **told)
     return scenes[name]
 
