@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable
 from typing import Any
@@ -248,3 +249,12 @@ def made(build: Callable[[], nn.Module], inputs: Callable[[], Any]) -> tuple[nn.
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
     return model, x
+
+
+def saved(model: nn.Module) -> nn.Module:
+    """The same model, written by torch.save and read again."""
+    data = io.BytesIO()
+    torch.save(model, data)
+    data.seek(0)
+    found: nn.Module = torch.load(data, weights_only=False)
+    return found

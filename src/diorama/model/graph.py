@@ -61,6 +61,17 @@ class Graph:
         """The nodes directly inside a module; at the top, those of the model itself."""
         return tuple(candidate for candidate in self.nodes if candidate.parent == node)
 
+    def named(self, text: str) -> set[str]:
+        """The nodes that a text names: keys or bare names, separated by commas, or ``all`` modules.
+
+        A name that is none of this model's is passed over, so that a choice outlives a change of the model.
+        """
+        if text.strip() == "all":
+            return {node.id for node in self.nodes if not node.is_op}
+        names = {part.strip() for part in text.split(",") if part.strip()}
+        known = {node.id for node in self.nodes}
+        return {name if name in known else layer_key(name) for name in names} & known
+
     def view(self, open: Collection[str]) -> Graph:  # noqa: A002 - open is what a module is
         """The graph with every module closed that is not in ``open``; edges end at what can be seen."""
         known = {node.id: node for node in self.nodes}

@@ -12,16 +12,13 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import NotFound
-from diorama.record import controls, requests
+from diorama.record import requests
 
 SINCE, UNTIL = 5, 12
 """Frozen after the first, thawed after the second step."""
 
 
-@pytest.fixture(autouse=True)
-def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands are looked for at every step, however short it is."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+pytestmark = pytest.mark.usefixtures("looking_at_once")
 
 
 class _Net(nn.Module):

@@ -11,14 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record import controls, requests
+from diorama.record import requests
 from diorama.record.recorder import Recorder
 
-
-@pytest.fixture(autouse=True)
-def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands are looked for at every step, however short it is."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+pytestmark = pytest.mark.usefixtures("looking_at_once")
 
 
 class _Training:

@@ -13,15 +13,11 @@ from torch import nn
 
 import diorama
 from diorama.core import registry
-from diorama.record import controls, requests
+from diorama.record import requests
 from diorama.record.recorder import Recorder
 from diorama.record.rules import Rules, SetRule
 
-
-@pytest.fixture(autouse=True)
-def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands are looked for at every step, however short it is."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+pytestmark = pytest.mark.usefixtures("looking_at_once")
 
 
 class _Ruled:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.record import controls, requests
+from diorama.record import requests
 
 SINCE, UNTIL, END = 4, 9, 12
 """Commands come after the first of these steps, and are taken back after the second."""
@@ -26,10 +26,7 @@ OF_LAYER: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands are looked for at every step, however short it is."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+pytestmark = pytest.mark.usefixtures("looking_at_once")
 
 
 def _net() -> nn.Module:

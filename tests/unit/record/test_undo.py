@@ -10,15 +10,11 @@ import torch
 from torch import nn
 
 import diorama
-from diorama.record import acts, controls, requests
+from diorama.record import acts, requests
 from diorama.record.acts import Act, Acts, Reversal
 from diorama.record.recorder import Recorder
 
-
-@pytest.fixture(autouse=True)
-def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands are looked for at every step, however short it is."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+pytestmark = pytest.mark.usefixtures("looking_at_once")
 
 
 class _Steered:

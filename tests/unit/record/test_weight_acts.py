@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.record import controls, requests
+from diorama.record import requests
 
 ACTS: dict[str, dict[str, Any]] = {
     "zero": {"unit": "body.0/2"},
@@ -32,10 +32,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands are looked for at every step, however short it is."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+pytestmark = pytest.mark.usefixtures("looking_at_once")
 
 
 class _Net(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 from typing import Any
 
@@ -64,7 +63,7 @@ def test_a_layer_comes_as_the_identity(build: Any, inputs: Any, after: str, name
         for one, other in zip(whole, answers(model, x, mode), strict=True):
             assert (one - other).abs().max() < 1e-5 * one.abs().max()
     assert name in layers(model, x).names
-    for other in (copy.deepcopy(model), _saved(model)):
+    for other in (copy.deepcopy(model), grown.saved(model)):
         assert torch.equal(answers(other, x, "eval")[0], answers(model, x, "eval")[0])
     was = [parameter.detach().clone() for parameter in added.parameters()]
     _step(model, x, optimizer)
@@ -76,15 +75,6 @@ def test_a_layer_comes_as_the_identity(build: Any, inputs: Any, after: str, name
     assert len(optimizer.param_groups[0]["params"]) == len(before) == len(optimizer.state)
     assert type(model.get_submodule(after)).__module__.startswith(("torch.nn", "zoo", "grown"))
     assert torch.equal(answers(model, x, "eval")[0], want["eval"][0])
-
-
-def _saved(model: nn.Module) -> nn.Module:
-    """The same model, written by torch.save and read again."""
-    data = io.BytesIO()
-    torch.save(model, data)
-    data.seek(0)
-    found: nn.Module = torch.load(data, weights_only=False)
-    return found
 
 
 def test_an_added_layer_reads_what_grows_afterwards() -> None:

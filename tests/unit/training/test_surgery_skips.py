@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from typing import Any
 
 import grown
@@ -61,7 +60,7 @@ def test_a_way_round_starts_at_zero_and_learns(build: Any, inputs: Any, source: 
     _step(model, x, optimizer)
     weight = model.get_submodule(name).way.weight
     assert weight.abs().max() > 0
-    for other in (copy.deepcopy(model), _saved(model)):
+    for other in (copy.deepcopy(model), grown.saved(model)):
         assert torch.equal(answers(other, x, "eval")[0], answers(model, x, "eval")[0])
         assert other.get_submodule(name).way.weight is not weight
     model.load_state_dict(state, strict=False)
@@ -70,15 +69,6 @@ def test_a_way_round_starts_at_zero_and_learns(build: Any, inputs: Any, source: 
     assert [type(module) for module in model.modules()] == kinds
     assert len(optimizer.param_groups[0]["params"]) == len(before) == len(optimizer.state)
     assert torch.equal(answers(model, x, "eval")[0], want["eval"][0])
-
-
-def _saved(model: nn.Module) -> nn.Module:
-    """The same model, written by torch.save and read again."""
-    data = io.BytesIO()
-    torch.save(model, data)
-    data.seek(0)
-    found: nn.Module = torch.load(data, weights_only=False)
-    return found
 
 
 def test_it_adds_what_the_earlier_layer_gave() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from fake_server import STATIC, Server
 from playwright.sync_api import Browser, Page
-from visits import PATIENCE, Visit, demo
+from visits import Visit, demo, visiting
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -49,10 +49,5 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def learning(browser: Browser, live: str) -> Iterator[Page]:
     """A visitor of the live page, who waited until it shows the network."""
-    visit = Visit(browser)
-    visit.page.set_default_timeout(PATIENCE)
-    page = visit.open(live)
-    page.locator("[data-view=activations] .drawn").wait_for()
-    yield page
-    visit.context.close()
-    assert not visit.wrong, visit.wrong
+    with visiting(browser, live) as page:
+        yield page

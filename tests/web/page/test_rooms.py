@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from visits import PATIENCE, Visit, drawn
+from visits import PATIENCE, drawn, visiting
 
 import diorama
 
@@ -25,13 +25,8 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def there(browser: Browser, learned: str) -> Iterator[Page]:
     """A visitor of that network in the room where it trained."""
-    visit = Visit(browser)
-    visit.page.set_default_timeout(PATIENCE)
-    page = visit.open(learned)
-    page.locator("[data-view=activations] .drawn").wait_for()
-    yield page
-    visit.context.close()
-    assert not visit.wrong, visit.wrong
+    with visiting(browser, learned) as page:
+        yield page
 
 
 def _open(page: Page, place: str) -> None:

@@ -77,3 +77,15 @@ class Visit:
         self.page.goto(url)
         self.page.locator("h1", has_text="diorama").wait_for()
         return self.page
+
+
+@contextlib.contextmanager
+def visiting(browser: Browser, url: str) -> Iterator[Page]:
+    """A visitor of a real page, patient, who waited until it shows the network; what went wrong in it fails the test."""
+    visit = Visit(browser)
+    visit.page.set_default_timeout(PATIENCE)
+    page = visit.open(url)
+    page.locator("[data-view=activations] .drawn").wait_for()
+    yield page
+    visit.context.close()
+    assert not visit.wrong, visit.wrong

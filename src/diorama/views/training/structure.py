@@ -50,7 +50,7 @@ class StructureView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
         whole = scene.graph
-        opened = self._opened(whole)
+        opened = whole.named(self.open)
         found: set[str] = set()
         if self.search:
             found = self._found(scene, whole)
@@ -71,14 +71,6 @@ class StructureView(View):
         if values:
             caption += f"Colour is {_COLOURS[self.colour]}."
         yield self.picture(scene, selection, "Structure", mark, caption.strip())
-
-    def _opened(self, whole: Graph) -> set[str]:
-        if self.open.strip() == "all":
-            return {node.id for node in whole.nodes if not node.is_op}
-        names = {part.strip() for part in self.open.split(",") if part.strip()}
-        known = {node.id for node in whole.nodes}
-        # Names may come without their kind; blocks that another model had are left out.
-        return {name if name in known else layer_key(name) for name in names} & known
 
     def _found(self, scene: Scene, whole: Graph) -> set[str]:
         text = self.search.strip()

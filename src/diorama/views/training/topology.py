@@ -70,7 +70,7 @@ class TopologyView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The blocks at once, then what fills them and what flows."""
         whole = scene.graph
-        opened = self._opened(whole)
+        opened = whole.named(self.open)
         graph = whole.view(opened)
         step = scene.step or 0
         before = max((one for one in scene.steps if one < step), default=None)
@@ -95,13 +95,6 @@ class TopologyView(View):
             least = min(shares, key=lambda name: shares[name])
             caption += f"Least filled is {Key.parse(least).name}, with {100 * shares[least]:.0f} %."
         yield self.picture(scene, selection, "Topology", mark, caption.strip())
-
-    def _opened(self, whole: Graph) -> set[str]:
-        if self.open.strip() == "all":
-            return {node.id for node in whole.nodes if not node.is_op}
-        names = {part.strip() for part in self.open.split(",") if part.strip()}
-        known = {node.id for node in whole.nodes}
-        return {name if name in known else layer_key(name) for name in names} & known
 
     def _of_weights(self, scene: Scene) -> dict[str, float]:
         """By layer: the share of directions that its weight fills, or how far it moved."""
