@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,13 +21,24 @@ import diorama
 from diorama import plugins
 from diorama.core import protocol, registry
 from diorama.core.errors import Unavailable
-from diorama.core.knobs import Plugin
+from diorama.core.knobs import Plugin, knobs_of
 from diorama.core.registry import Registry, check_plugin
 from diorama.live import catalogue
 from diorama.record import requests
 from diorama.record.setup import chosen_signals
 
 REGISTRIES = (*catalogue.REGISTRIES, registry.savers)
+
+
+@pytest.mark.parametrize("kind", catalogue.REGISTRIES, ids=lambda kind: kind.noun if hasattr(kind, "noun") else str(kind))
+def test_a_whole_number_stays_whole(kind: Registry) -> None:
+    """What a plug-in writes as ``int`` comes to it as a whole number, from the page, an address or the command line."""
+    for name, own in kind.items():
+        hints = typing.get_type_hints(own)
+        for knob in knobs_of(own).values():
+            parts = set(typing.get_args(hints[knob.name])) or {hints[knob.name]}
+            if int in parts and float not in parts and bool not in parts:
+                assert knob.kind not in ("number", "text"), f"{name}.{knob.name} is an int, and its knob gives a {knob.kind}"
 
 
 def _base(kind: Registry) -> type:

@@ -56,7 +56,7 @@ class DictionaryView(View):
     demo = "gpt"
 
     layer: str | None = knob(None, "The layer; the chosen one, else the last before the answer.", kind="layer", main=True)
-    feature: int | None = knob(None, "The feature; the chosen one, or the strongest here, when left open.", kind="number", low=0, main=True)
+    feature: int | None = knob(None, "The feature; the chosen one, or the strongest here, when left open.", kind="integer", low=0, main=True)
     by: float = knob(3.0, "How far the feature is turned up, or down; 0 changes nothing.", low=-20.0, high=20.0, unit="steps", main=True)
     search: str = knob("", "Only features that are strongest at this text, or in examples of this class.")
     beside: bool = knob(True, "Also the dictionary of the network before it was trained.")
