@@ -4,7 +4,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Python compiles what is imported, which is a small part of what is installed.
 PIP := -q --disable-pip-version-check --no-compile
-# Three workers on two cores: a test of the page or of a process waits for others a third of its time.
 RULES := tests/test_house.py tests/house tests/web/test_node.py
 
 help: ## list the commands
@@ -31,7 +30,7 @@ check: page ## lint, types of both languages, and the rules of the house
 
 test: browser page ## everything that must hold, `make check` too
 	$(BIN)/ruff check src tests bench examples hatch_build.py
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 sweep: browser page ## many more generated runs and networks than `make test` draws
 	DIORAMA_SWEEP=1000 $(BIN)/python -m pytest -n 2 tests/faults/test_hostile_runs.py tests/laws/test_drawn_models.py tests/laws/test_drawn_surgery.py tests/laws/test_healthy_trainings.py
