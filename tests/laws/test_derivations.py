@@ -26,7 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     "influence": {"data": "probe"}, "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
     "levels": {"layer": "reads.l0"}, "matches": {"layer": "reads.l0", "example": 2, "span": "3:5", "threshold": 0.05},
     "gates": {"layer": "reads.l0", "example": 3},
-    "parts": {"layer": "0", "example": 2, "groups": 2},
+    "parts": {"layer": "0", "example": 2, "groups": 2}, "patch_index": {"layer": "0"},
     "serving": {"count": 4, "examples": 16}, "needed": {"examples": 8}, "shared": {"a": "example:0-9"},
     "projection": {"layer": "0+3"}, "units": {"layer": "0+3"}, "scan": {"size": 16},
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
@@ -96,6 +96,8 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr(work, "SHARE", 0.0)
     monkeypatch.setattr("diorama.derive.derivations.scan.PAUSE", 0.0)
     monkeypatch.setattr("diorama.methods.synthesis.decoder.EVERY", 0.0)
+    monkeypatch.setattr("diorama.derive.derivations.patch_index.BATCH", 16)
+    monkeypatch.setattr("diorama.derive.derivations.patch_index.PART", 0)
     yield diorama.open(folder)
     for path in folder.parent.glob("*/derived/*"):
         path.unlink()
@@ -221,6 +223,20 @@ def test_what_is_no_value_is_made_anew(run: Run, name: str) -> None:
     path.write_bytes(packed(head, value, sign))
     _same(_asked(run, name).value, value)
     assert json.dumps(head["provenance"])
+
+
+def test_a_graph_of_another_user_is_made_anew(run: Run) -> None:
+    """A patch index with another's signature is not read, as its links cannot be checked; other values of theirs are."""
+    for name, used in (("patch_index", False), ("scan", True)):
+        first = _asked(run, name)
+        assert first.value is not None
+        assert first.store is not None
+        path = first.store.path(first.name)
+        head, value = unpacked(path.read_bytes(), verify)
+        path.write_bytes(packed({key: head[key] for key in ("kind", "key", "provenance")}, value, lambda data: "0" * 64))
+        again = _asked(run, name)
+        again.scene.memory.drop(again.key)
+        assert (again.found() is not None) is used
 
 
 def test_a_projection_follows_the_step_before(run: Run) -> None:

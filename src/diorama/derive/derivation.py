@@ -61,6 +61,8 @@ class Derivation(Plugin, abc.ABC):
     """Raised with every change of what comes out: what was kept before is then made anew."""
     on: ClassVar[Literal["weights", "live", "examples"]] = "live"
     """What it looks at besides the weights: nothing, the live examples, or the whole probe set."""
+    believed: ClassVar[bool] = True
+    """What another user wrote is used, as ``check`` tells whether it is good; else it is made anew."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -218,6 +220,8 @@ class Derived:
         value = memory.get(self.key)
         if value is None and self.store is not None and (kept := self.store.read(self.name)) is not None:
             head, value = kept
+            if head["own"] is not True and not self.derivation.believed:
+                return None
             try:
                 self.derivation.check(self.scene, value)
                 told = msgspec.convert(head["provenance"], Provenance)

@@ -56,6 +56,7 @@ class Index:
         from usearch.index import Index as Graph
 
         self.units = units
+        self._read: np.ndarray | None = None
         self._graph = Graph(
             ndim=units, metric="cos", dtype="f16", connectivity=LINKS, expansion_add=128, expansion_search=REACH
         )
@@ -71,7 +72,28 @@ class Index:
     def add(self, codes: Tensor, first: int) -> None:
         """Take in codes (n, units) with the numbers from ``first`` on."""
         keys = np.arange(first, first + len(codes), dtype=np.uint64)
-        self._graph.add(keys, codes.contiguous().numpy(), threads=torch.get_num_threads())
+        # Several threads would link them in the order in which they happen to run.
+        self._graph.add(keys, codes.contiguous().numpy(), threads=1)
+
+    def packed(self) -> NDArray[np.uint8]:
+        """All of it as a row of bytes."""
+        return np.frombuffer(self._graph.save() or b"", np.uint8)
+
+    @classmethod
+    def of(cls, graph: NDArray[np.uint8], units: int, *, more: bool = True) -> Index:
+        """The index that :meth:`packed` told; without ``more``, where nothing is added, it lies in these very bytes.
+
+        *Raises* ValueError for bytes that are cut, or a graph of other codes. Who is linked to whom is not looked at.
+        """
+        made = cls(units)
+        try:
+            (made._graph.load if more else made._graph.view)(graph.data)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ValueError(f"no graph of codes: {error}") from error
+        if made._graph.ndim != units or str(made._graph.dtype) != str(cls(units)._graph.dtype):
+            raise ValueError(f"a graph of {made._graph.ndim} units, not of {units}")
+        made._read = None if more else graph
+        return made
 
     def search(self, queries: Tensor, k: int, without: range = range(0)) -> tuple[Tensor, Tensor]:
         """Cosines and numbers (q, k) of the nearest, but for those whose numbers lie in ``without``.

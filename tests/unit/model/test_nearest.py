@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -51,6 +52,24 @@ def test_an_index_finds_nearly_all_and_says_how_many() -> None:
     assert np.mean(shares) > 0.9
     assert abs(index.recall(queries, 9) - np.mean(shares)) < 0.05
     torch.testing.assert_close(near, (queries @ codes.T).gather(1, numbers), atol=2e-3, rtol=0)
+
+
+def test_a_graph_of_bytes_finds_the_same_and_grows_the_same() -> None:
+    """Read from its bytes it finds what it found, and takes more; made twice it is the same; cut bytes and other codes are refused."""
+    codes, queries = _codes(600), _codes(8, 1)
+    index, again = Index(24), Index(24)
+    for made in (index, again):
+        made.add(codes[:400], 0)
+    graph = index.packed()
+    np.testing.assert_array_equal(graph, again.packed())
+    looked, grown = Index.of(graph, 24, more=False), Index.of(graph, 24)
+    assert torch.equal(looked.search(queries, 5)[1], index.search(queries, 5)[1])
+    grown.add(codes[400:], 400)
+    assert len(grown) == 600
+    assert grown.search(codes[500:501], 1)[1].item() == 500
+    for spoilt, units in ((graph[:-1], 24), (graph[:30], 24), (graph[:0], 24), (graph, 25)):
+        with pytest.raises(ValueError, match="graph of"):
+            Index.of(spoilt, units)
 
 
 def test_codes_that_are_left_out_are_not_found() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from ...core.selection import number_key
 from ...data.examples import Examples
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested, to
+from ...derive.derivations.patch_index import PatchIndexDerivation
 from ...model.fields import ReceptiveField
 from ...model.nearest import Compared, Index, directed
 from ...model.unwrap import fed
@@ -112,12 +112,14 @@ class Rebuilding:
     """The nearest patches found so far, and the image made of them."""
 
     def __init__(
-        self, scene: Scene, current: Current, one: ShownLayer, examples: Examples, probe: bool, k: int, size: int | None
+        self, scene: Scene, current: Current, one: ShownLayer, given: Examples | None, most: int, k: int, size: int | None
     ) -> None:
         self.scene, self.one, self.current, self.k = scene, one, current, k
-        self.examples, self.probe = examples, probe
+        self.given = given
+        """The examples whose patches are looked at, where they are not those of the probe set."""
+        self.examples, self.probe = (scene.examples if given is None else given).first(most), given is None
         # The image itself is left out where it is among them.
-        self._own = current.index if probe else None
+        self._own = current.index if self.probe else None
         field = crops.field_of(scene, one.source)
         assert field is not None
         codes, shape = self._codes(current.x)
@@ -160,16 +162,14 @@ class Rebuilding:
 
     def indexed(self) -> Iterator[Progress]:
         """Find the nearest through an index of all patches, which is built when it is first asked for."""
-        name = f"nearest/{self.one.source.name}/{len(self.examples)}"
-        index: Index | None = self.scene.memory.get(name)
-        if index is None:
-            index, total, began = Index(self.query.shape[1]), len(self.examples), time.perf_counter()
-            for start in range(0, total, BATCH):
-                left = (time.perf_counter() - began) / start * (total - start) if start else None
-                yield Progress(done=start, total=total, note="patches taken into an index", seconds=left)
-                part = range(start, min(start + BATCH, total))
-                index.add(self._codes(self._batch(part))[0].flatten(0, 1), start * self.count)
-            self.scene.memory.put(name, index)
+        made = PatchIndexDerivation(
+            layer=self.one.source.name, rectified=self.one.rectified, examples=len(self.examples), given=self.given
+        )
+        for stage in made.at(self.scene).stream():
+            if stage.final:
+                index = Index.of(stage.value["graph"], self.query.shape[1], more=False)
+            else:
+                yield stage.progress
         own = range(self._own * self.count, (self._own + 1) * self.count) if self._own is not None else range(0)
         self.near, self.numbers = index.search(self.query, max(self.k, 9), own)
         self.recall, self.seen = index.recall(self.query, max(self.k, 9)), len(self.examples) - bool(len(own))

@@ -63,10 +63,9 @@ class ReplacementView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The image as rebuilt from the examples seen so far."""
-        examples, probe = self._among(scene)
         one = self._layer(scene, selection)
-        work = Rebuilding(scene, scene.current(selection), one, examples, probe, self.k, self.size)
-        for progress in work.compared() if len(examples) <= len(scene.live) else work.indexed():
+        work = Rebuilding(scene, scene.current(selection), one, self._given(scene), self.examples, self.k, self.size)
+        for progress in work.compared() if len(work.examples) <= len(scene.live) else work.indexed():
             yield progress
             if work.ready:
                 yield Draft(lambda: self._picture(scene, selection, work, final=False))
@@ -77,12 +76,11 @@ class ReplacementView(View):
             )
         yield self._picture(scene, selection, work, final=True)
 
-    def _among(self, scene: Scene) -> tuple[Examples, bool]:
-        """The examples whose patches are looked at, and whether they are those of the probe set."""
+    def _given(self, scene: Scene) -> Examples | None:
+        """The scanned examples whose patches are looked at, where they are more than the probe set's; else None."""
         found = stored(scene) if self.examples > len(scene.live) else None
-        if found is not None and found.numbers is None and len(found.examples) > len(scene.examples):
-            return found.examples.first(self.examples), found.source == PROBE
-        return scene.examples.first(self.examples), True
+        more = found is not None and found.numbers is None and len(found.examples) > len(scene.examples)
+        return found.examples if found is not None and more and found.source != PROBE else None
 
     def _picture(self, scene: Scene, selection: Selection, work: Rebuilding, final: bool) -> Picture:
         rebuilt = work.rebuilt()
