@@ -191,6 +191,11 @@ class Reading:
             return _mean(apart.square(), self.known(y).to(values.device).reshape(values.shape))
         raise NotApplicable("there is no loss to show: the task is unknown; say it with task=")
 
+    @property
+    def loss_unit(self) -> str:
+        """What :meth:`losses` are counted in; empty for squared errors, and for a criterion of the user's own."""
+        return "" if self.criterion is not None else loss_unit(self.task)
+
     def right(self, scores: Tensor, y: Tensor) -> Tensor:
         """For each example the share answered rightly: 0 or 1 for a class, in between for labels, texts and places, (n,).
 
@@ -407,6 +412,12 @@ def _labels(y: Tensor, count: int) -> tuple[int, ...]:
     if high == 255 >= count:
         found.append(255)
     return tuple(found)
+
+
+def loss_unit(task: str) -> str:
+    """What an example's loss in a task is counted in; empty for squared errors."""
+    several = {"next_token": "nats a token", "multi_label": "nats a label", "segmentation": "nats a place"}
+    return "" if task in ("regression", "reconstruction") else several.get(task, "nats")
 
 
 def _ignored(scores: Tensor, y: Tensor | None, task: str) -> tuple[tuple[int, ...], str]:

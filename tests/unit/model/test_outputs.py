@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from diorama.core.errors import NotApplicable, NotFound
-from diorama.model.outputs import Reading, pick
+from diorama.model.outputs import TASKS, Reading, pick
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,19 @@ def test_a_single_score_means_two_classes() -> None:
     assert reading.right(scores, y).tolist() == [1, 0]
     wanted = F.binary_cross_entropy_with_logits(scores[:, 0], y.float(), reduction="none")
     assert torch.allclose(reading.losses(scores, y), wanted, atol=1e-6)
+
+
+def test_only_cross_entropy_is_told_in_nats() -> None:
+    """Losses that grow with the square of answer and truth have no unit, nor has a criterion of the user's own; all others are nats."""
+    scores, y = torch.randn(4, 5), torch.randn(4, 5)
+    for task in TASKS:
+        reading = Reading(task=task)
+        if task in ("regression", "reconstruction"):
+            torch.testing.assert_close(reading.losses(3 * scores, 3 * y), 9 * reading.losses(scores, y))
+            assert reading.loss_unit == ""
+        else:
+            assert reading.loss_unit.startswith("nats")
+        assert Reading(task=task, criterion=F.mse_loss).loss_unit == ""
 
 
 def test_losses_of_the_other_tasks() -> None:

@@ -14,6 +14,7 @@ from ...core.errors import NotApplicable
 from ...core.marks import Bars, Column, Field, Group, Heatmap, Lines, Node, Series, Table
 from ...core.picture import Progress
 from ...core.selection import number_key
+from ...model.outputs import loss_unit
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs
@@ -103,7 +104,8 @@ class FollowedExamples:
         # One look at scores gone wild would leave all others one colour.
         finite = np.abs(array[np.isfinite(array)])
         high = float(np.quantile(finite, 0.98)) if len(finite) else 1.0
-        unit = "" if self.scene.task in ("regression", "reconstruction") else "nats" if measure == "loss" else "logits"
+        unit = loss_unit(self.scene.task) if self.scene.missing is not None else self.scene.reading.loss_unit
+        unit = unit if measure == "loss" else "logits"
         return magnitude(array, 0.0, high or 1.0, unit=unit) if measure == "loss" else symmetric(array, high or 1.0, unit=unit)
 
     # The pictures.

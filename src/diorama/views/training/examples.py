@@ -23,7 +23,6 @@ from ..view import View
 from ._changed import changed
 from ._followed import MEASURES, FollowedExamples, Told
 
-_NATS = {"next_token": "nats a token", "multi_label": "nats a label", "segmentation": "nats a place"}
 SORTS = ("index", "loss", "margin", "class", "change", "direction", "doubt")
 SHOWN = ("answers", "history", "map", "mislabelled", "changed")
 
@@ -277,7 +276,7 @@ class _ExampleFacts:
         if self.right is not None and not self.named:
             found.append(Column(name="right", kind="share", numbers=self.right[order]))
         if self.loss is not None:
-            found.append(Column(name="loss", numbers=self.loss[order], unit=_unit(self.scene)))
+            found.append(Column(name="loss", numbers=self.loss[order], unit=self.scene.reading.loss_unit))
         if self.margin is not None:
             found.append(Column(name="margin", numbers=self.margin[order]))
         if self.along is not None:
@@ -307,9 +306,3 @@ def _floats(values: Tensor | None) -> NDArray[np.float64] | None:
 
 def _worst_first(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(values), -np.inf, values)
-
-
-def _unit(scene: Scene) -> str:
-    if scene.reading.criterion is not None or scene.task == "regression":
-        return ""
-    return _NATS.get(scene.task, "nats")
