@@ -218,7 +218,8 @@ def _runs(numbers: list[int]) -> Iterator[str]:
             start = k
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(knob,))
+# To a type checker what knob() gives is the default: of specifiers it knows defaults by keyword alone.
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Plugin:
     """Base of everything that is one file and one name. Subclasses become frozen dataclasses whose fields are knobs."""
 

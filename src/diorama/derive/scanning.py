@@ -264,7 +264,7 @@ def _with_examples(scene: Scene, value: Any, examples: Examples | None = None) -
     """The scan with what it saw; None where that cannot be read any more."""
     source, scanned = value["source"], statistics.of_plain(value)
     if examples is not None:
-        return FoundScan(scanned, Scanning(given=examples).examples(scene), source)  # type: ignore[call-arg]
+        return FoundScan(scanned, Scanning(given=examples).examples(scene), source)
     if source == PROBE:
         return FoundScan(scanned, scene.examples, source)
     if source == GIVEN and value["shown"]["x"] is not None:

@@ -77,13 +77,15 @@ class AutoencoderDemo(DigitsDemo):
 
 def reconstruction(output: Any, y: Tensor) -> Tensor:
     """The mean squared error of the pixels."""
-    return (output["picture"] - y).square().mean()
+    error: Tensor = (output["picture"] - y).square().mean()
+    return error
 
 
 def divergence(output: Any) -> Tensor:
     """How far each code's cloud is from the round one around zero, in nats, (n,) (Kingma & Welling 2013, appendix B)."""
     mean, spread = output["mean"], output["log_variance"]
-    return 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(1)
+    found: Tensor = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(1)
+    return found
 
 
 class Code(nn.Module):

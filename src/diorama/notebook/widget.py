@@ -45,8 +45,9 @@ class Widget(anywidget.AnyWidget):  # type: ignore[misc]
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, picture: Picture, **options: Any) -> None:
-        self.scene, self.view, self.knobs, chosen = picture.__dict__.get("request_") or (None, "", {}, Selection())
-        self.knobs = dict(self.knobs)
+        asked: tuple[Any, str, dict[str, Any], Selection] = picture.__dict__.get("request_") or (None, "", {}, Selection())
+        self.scene, self.view, chosen = asked[0], asked[1], asked[3]
+        self.knobs = dict(asked[2])
         self._ticket = 0
         self._was_seen = self._stale = self._quiet = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -195,5 +196,8 @@ def bundle(picture: Picture) -> dict[str, Any] | tuple[dict[str, Any], dict[str,
     size = {"image/png": {"width": int.from_bytes(still[16:20], "big") // 2}}
     if not (STATIC / "widget.js").exists():
         return data, size
-    live, more = Widget(picture)._repr_mimebundle_()
+    shown = Widget(picture)._repr_mimebundle_()
+    if shown is None:
+        return data, size
+    live, more = shown
     return {**live, **data}, {**more, **size}

@@ -1,5 +1,6 @@
 // Hover, choosing and the keyboard over a canvas: the mark says what is where; rings, tooltip and tab stop are made here.
 
+import { ARROWS } from "./arrows.ts";
 import { howOf, type Context } from "./context.ts";
 import { make, setAttribute } from "./elements.ts";
 import { hideTip, showTip } from "./tooltip.ts";
@@ -33,10 +34,6 @@ export interface Hits {
   reset(label: string): void;
   destroy(): void;
 }
-
-const ARROWS: Readonly<Record<string, readonly [number, number]>> = {
-  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-};
 
 /** Make the places on a sheet answer to pointer and keyboard. */
 export function hits(surface: HTMLElement, context: Context, places: Places): Hits {

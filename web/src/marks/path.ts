@@ -1,6 +1,7 @@
 // A line drawn by hand over a plane, by pointer or keys: "x,y;x,y;…" in the plane's own numbers, at most 64 places.
 
 import type { Handle } from "../types.ts";
+import { ARROWS } from "./arrows.ts";
 import type { Scale } from "./axis.ts";
 import type { Context } from "./context.ts";
 import { make, setAttribute, setText, svg } from "./elements.ts";
@@ -15,7 +16,6 @@ export interface Path {
 const MOST = 64;
 const APART = 2; // CSS pixels between two places of a stroke
 const CLICK = 6; // a shorter stroke is a click
-const ARROWS: Readonly<Record<string, Point>> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** Lay a pad over a plane that takes strokes while the mark has a handle of this kind. */
 export function pathOn(surface: HTMLElement, context: Context, plane: () => { x: Scale; y: Scale }): Path {

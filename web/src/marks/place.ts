@@ -1,6 +1,7 @@
 // A place on a picture that a person drags, or moves with the arrow keys: "row,column" in the picture's own pixels.
 
 import type { Handle } from "../types.ts";
+import { ARROWS } from "./arrows.ts";
 import type { Context } from "./context.ts";
 import { make, setAttribute } from "./elements.ts";
 import { HELD } from "./handle.ts";
@@ -10,9 +11,6 @@ export interface Place {
   destroy(): void;
 }
 
-const ARROWS: Readonly<Record<string, readonly [number, number]>> = {
-  ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
-};
 const FAR = 5;
 
 /** Put a handle on a plate whose pixels are `pixels`; the whole plate takes the pointer. */
@@ -75,7 +73,7 @@ export function placeOn(plate: HTMLElement, pixels: HTMLElement, context: Contex
     event.preventDefault();
     event.stopPropagation();
     const by = event.shiftKey ? FAR : 1;
-    put(at.row + by * way[0], at.column + by * way[1], event.repeat);
+    put(at.row + by * way[1], at.column + by * way[0], event.repeat);
   }, listen);
 
   function show(): void {

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ...core.errors import NotApplicable
-from ...model import attention, recurrent
 from ...model.mode import OpMode
 from ...model.ops import LINEAR, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED
 from . import normalizing
 from .answering import Answering
+from .composed import COMPOSED, in_parts
 from .flow import applied, dependents, put
 
 SMALL = 1e-10
@@ -94,25 +94,10 @@ class Differences(Answering):
         return noted[1]
 
     def _opened(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if name in attention.KERNELS:
-            with OpMode().replace(self):
-                return attention.opened(name, args, kwargs, lambda weights: None, {})
-        if name in recurrent.KERNELS:
-            with OpMode().replace(self):
-                return recurrent.by_step(recurrent.Kernel.of(name, args))
         if name in NORMALIZED:
             with OpMode().replace(self):
                 return normalizing.opened(name, func, args, kwargs)
-        if name == "baddbmm":
-            with OpMode().replace(self):
-                added, left, right = args[:3]
-                return kwargs.get("beta", 1) * added + kwargs.get("alpha", 1) * torch.bmm(left, right)
-        if name == "glu":
-            axis = args[1] if len(args) > 1 else kwargs.get("dim", -1)
-            with OpMode().replace(self):
-                signal, gate = args[0].chunk(2, axis)
-                return signal * gate.sigmoid()
-        return NotImplemented
+        return in_parts(self, name, args, kwargs) if name in COMPOSED else NotImplemented
 
     def _divided(self, parts: list[Tensor], name: str) -> Tensor:
         above, below = reversed(parts) if name == "rdiv" else parts

@@ -6,17 +6,15 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ...model import attention, recurrent
 from ...model.layout import ChannelsLast
-from ...model.mode import OpMode
 from ...model.ops import CONVOLUTIONS, GATES, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED, SOFTMAX
 from . import affine, normalizing
 from .affine import Affine
 from .answering import Answering
+from .composed import COMPOSED, in_parts
 from .composites import Composite
 from .flow import Halved, Multilinear, Passed, Softened, Summed, Weighted, WithoutRule, applied, dependents, put
 from .rules import READ_RESULT, RULES, Rule, RuleSettings
@@ -111,21 +109,8 @@ class Propagation(Answering):
             return applied(Multilinear, normalizing.held(name, func, args, kwargs), 1, self._settings.epsilon, parts[0])
         if name in SOFTMAX:
             return self._softmax(run, args, kwargs, parts)
-        if name in attention.KERNELS:
-            with OpMode().replace(self):
-                return attention.opened(name, args, kwargs, lambda weights: None, {})
-        if name in recurrent.KERNELS:
-            with OpMode().replace(self):
-                return recurrent.by_step(recurrent.Kernel.of(name, args))
-        if name == "baddbmm":
-            with OpMode().replace(self):
-                added, left, right = args[:3]
-                return kwargs.get("beta", 1) * added + kwargs.get("alpha", 1) * torch.bmm(left, right)
-        if name == "glu":
-            axis = args[1] if len(args) > 1 else kwargs.get("dim", -1)
-            with OpMode().replace(self):
-                signal, gate = args[0].chunk(2, axis)
-                return signal * gate.sigmoid()
+        if name in COMPOSED:
+            return in_parts(self, name, args, kwargs)
         result = run()
         return applied(WithoutRule, name, run, *parts) if dependents([result]) else result
 

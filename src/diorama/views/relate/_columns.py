@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...core.colour import Limits, symmetric
 from ...core.marks import Network, Vertex
+from ...core.picture import Progress
 from ...core.selection import layer_key, unit_key
 from ...methods.grouping import ordered
+from ...scene import Scene
 
 WIDE, GAP, BETWEEN, HEAD, LABEL, NOTE = 108.0, 84.0, 8.0, 34.0, 17.0, 15.0
 """The width of a box, between columns, between boxes, and the heights of a heading, of a label and of a note."""
@@ -53,6 +55,17 @@ class MapColumn:
     names: tuple[str, ...]
     recurrent: bool
     open: bool
+
+
+def grouped(scene: Scene, edges: str, told: Mapping[str, Any]) -> Generator[Progress, None, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """The values of the derivations ``clusters`` and ``biclusters`` of the same layers, and how far they are until they are there."""
+    pairs: list[dict[str, Any]] = []
+    for stage in scene.derive("biclusters", edges=edges, **told).stream():
+        if stage.final:
+            pairs = stage.value["pairs"]
+        else:
+            yield stage.progress
+    return scene.derive("clusters", **told).value, pairs
 
 
 def columned(found: Mapping[str, Any], opened: Collection[str], recurrent: Collection[str]) -> list[MapColumn]:

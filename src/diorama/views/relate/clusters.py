@@ -18,7 +18,7 @@ from ...derive.columns import columns
 from ...scene import Scene, wiring
 from ..view import View
 from ._bundles import Bundle, bundled
-from ._columns import MapColumn, columned, drawn
+from ._columns import MapColumn, columned, drawn, grouped
 from ._patches import patches
 
 
@@ -61,13 +61,7 @@ class ClustersView(View):
         """One picture, after one pass over the examples."""
         layers = together([layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
         told: dict[str, Any] = {"layers": layers, "count": self.count, "by": self.by, "examples": self.examples}
-        pairs: list[dict[str, Any]] = []
-        for stage in scene.derive("biclusters", edges=self.edges, **told).stream():
-            if stage.final:
-                pairs = stage.value["pairs"]
-            else:
-                yield stage.progress
-        found = scene.derive("clusters", **told).value
+        found, pairs = yield from grouped(scene, self.edges, told)
         opened = [text for text in self.open.split(",") if text]
         recurrent = {part["layer"]: own for part in found["layers"] if (own := wiring.own(scene, scene.layers[part["layer"]])) is not None}
         shown: list[MapColumn] = columned(found, opened, set(recurrent))

@@ -14,7 +14,7 @@ from ...core.selection import Selection, together, unit_key
 from ...derive.columns import columns
 from ...scene import Scene
 from ..view import View
-from ._columns import standard
+from ._columns import grouped, standard
 
 SIDE, DOT, ANCHOR = 460.0, 7.0, 12.0
 NAMED = 16
@@ -60,13 +60,7 @@ class SpringsView(View):
         """One picture."""
         layers = together([layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
         told: dict[str, Any] = {"layers": layers, "units": self.units, "examples": self.examples}
-        pairs: list[dict[str, Any]] = []
-        for stage in scene.derive("biclusters", edges=self.edges, **told).stream():
-            if stage.final:
-                pairs = stage.value["pairs"]
-            else:
-                yield stage.progress
-        found = scene.derive("clusters", **told).value
+        found, pairs = yield from grouped(scene, self.edges, told)
         sizes = [len(part["units"]) for part in found["layers"]]
         springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes)
         at, force = rest(springs, sizes[-1])
