@@ -20,6 +20,7 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
+from ..model.batch_size import batch_size, said
 from ..model.capture import Capture
 from ..model.function import of_function
 from ..model.outputs import Wanted
@@ -118,9 +119,23 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
         raise NotApplicable(reason)
     aimed = aim(look, x, target)
     if why := widened(look, type(method)):
-        for found in _explained(*in_float32(look, x), target, aimed, method):
-            yield dataclasses.replace(found, note=f"{found.note} {why}".strip())
+        look, x = in_float32(look, x)
+    for found in _explained_again(look, x, target, aimed, method):
+        size = None if look.function else batch_size(look.model)
+        bound = f"{said(size)[0].upper()}{said(size)[1:]}." if size is not None else ""
+        notes = " ".join(filter(None, (found.note, why, bound)))
+        yield dataclasses.replace(found, note=notes) if why or bound else found
+
+
+def _explained_again(look: Looking, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:
+    """Begun again where it is only found on the way that the model takes one number of examples alone."""
+    known = batch_size(look.model)
+    try:
+        yield from _explained(look, x, target, aimed, method)
         return
+    except Exception:
+        if known is not None or batch_size(look.model) is None:
+            raise
     yield from _explained(look, x, target, aimed, method)
 
 

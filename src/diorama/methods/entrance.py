@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ..core.errors import NotApplicable
 from ..data import nesting
 from ..data.nesting import Nested
+from ..model.batch_size import Filled, filled, joined
 from ..model.mode import OpMode, Rule
 
 
@@ -35,6 +36,8 @@ class Entrance:
         self._whole = [k for k, part in enumerate(self._parts) if not part.is_floating_point()]
         self._given: dict[int, Tensor] = {}
         self._found: dict[int, Tensor] = {}
+        self._seen: dict[int, list[tuple[Filled | None, Tensor]]] = {}
+        """The embeddings of each part of whole numbers, of each pass that the input takes."""
         self._structure = x
         self.waits = bool(self._whole)
         self.following: tuple[Rule, ...] = ()
@@ -65,16 +68,20 @@ class Entrance:
         if read is None:
             return NotImplemented
         indices, rows, finish = read
+        now = filled()
         for k in self._whole:
-            if k in self._found:
+            seen = self._seen.setdefault(k, [])
+            if seen and seen[-1][0] is now:
                 continue
-            turned = _turned(self._parts[k], indices)
+            turned = _turned(self._parts[k] if now is None else now.select(self._parts[k]), indices)
             if turned is None:
                 continue
             given = self._given.get(k)
+            given = given if given is None or now is None else now.select(given)
             fresh = rows() if given is None else given.transpose(0, 1).clone() if turned else given.clone()
-            self._found[k] = fresh.transpose(0, 1) if turned else fresh
-            if not self._given and len(self._found) == len(self._whole):
+            seen.append((now, fresh.transpose(0, 1) if turned else fresh))
+            last = now is None or int(now.rows[-1]) == now.count - 1
+            if not self._given and last and all(own and own[-1][0] is now for own in self._seen.values()) and len(self._seen) == len(self._whole):
                 raise _EmbeddingsFound
             mode = OpMode()
             for rule in self.following:
@@ -87,6 +94,10 @@ class Entrance:
         """Run the model until every part of whole numbers has met its embedding."""
         with contextlib.suppress(_EmbeddingsFound):
             look(self._structure)
+        for k, seen in self._seen.items():
+            parts = [(part, rows) for part, rows in seen if part is not None]
+            if seen:
+                self._found[k] = joined(parts) if parts else seen[0][1]
 
     def points(self) -> tuple[Tensor, ...]:
         """New leaves at the input's points.

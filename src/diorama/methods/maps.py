@@ -15,6 +15,7 @@ from ..core.errors import NotApplicable
 from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..data.volumes import channel_axis, slices
+from ..model.batch_size import Filled, filled, kept
 from ..model.layers import Layer, by_unit
 from ..model.ops import rectifier
 from ..model.slopes import slopes
@@ -123,7 +124,8 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         raise NotApplicable("the target does not depend on the maps in a differentiable way; use occlusion")
     for tap in taps:
         # A ReLU inside an autograd function is seen, but no gradient goes to it: then the layer's own maps are taken.
-        caught = tap.caught if tap.caught is None or tap.caught.requires_grad or not grad else None
+        caught = tap.caught()
+        caught = caught if caught is None or caught.requires_grad or not grad else None
         at = caught if caught is not None else there[tap.layer.name]
         if at.is_complex():
             raise NotApplicable(f"maps are weighed as real numbers, and those of {tap.layer.name} are complex; use occlusion")
@@ -177,7 +179,21 @@ class _Tap:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self.caught: Tensor | None = None
+        self._own: list[tuple[Filled | None, Tensor]] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing was caught in the pass that runs."""
+        return not self._own or self._own[-1][0] is not filled()
+
+    def catch(self, tensor: Tensor) -> None:
+        """Hold what the ReLU lets through."""
+        self._own.append((filled(), tensor))
+
+    def caught(self) -> Tensor | None:
+        """What the ReLU let through, of all examples."""
+        parts = [(part, tensor) for part, tensor in self._own if part is not None]
+        return kept(parts) if parts else self._own[0][1] if self._own else None
 
 
 def _tapping(taps: list[_Tap], look: Looking) -> list[Callable[..., Any]]:
@@ -188,15 +204,16 @@ def _tapping(taps: list[_Tap], look: Looking) -> list[Callable[..., Any]]:
 
     def rule(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read = rectifier(name, func, args, kwargs)
-        kept = look.passing
-        if read is None or kept is None:
+        passing = look.passing
+        if read is None or passing is None:
             return NotImplemented
         for tap in waiting:
-            if tap.caught is None and tap.layer.name in kept:
-                before = kept[tap.layer.name]
+            if tap.waits and tap.layer.name in passing:
+                before = passing[tap.layer.name]
                 if before.shape == read[0].shape and torch.equal(before.detach(), read[0].detach()):
-                    tap.caught = func(*args, **kwargs).clone()
-                    return tap.caught.clone()
+                    let = func(*args, **kwargs).clone()
+                    tap.catch(let)
+                    return let.clone()
         return NotImplemented
 
     return [rule]

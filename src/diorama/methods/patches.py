@@ -85,6 +85,11 @@ def _laid(number: int, part: Tensor, kind: Kind | None) -> Laid | None:
     return None
 
 
+def _along(places: int, size: int, stride: int) -> int:
+    """How many windows begin along an axis; steps wider than a window leave places between them that none covers."""
+    return min(math.ceil((places - size) / stride), (places - 1) // stride) + 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """Windows of one size at regular steps over rows and columns; the last ones end at the border.
@@ -117,14 +122,14 @@ class Grid:
     @property
     def _down(self) -> int:
         """How many windows lie below each other in one slice."""
-        return math.ceil((self.tall - self.size[0]) / self.stride[0]) + 1
+        return _along(self.tall, self.size[0], self.stride[0])
 
     @property
     def shape(self) -> tuple[int, int]:
         """How many windows lie down and across."""
         return (
             self.depth * self._down,
-            math.ceil((self.columns - self.size[1]) / self.stride[1]) + 1,
+            _along(self.columns, self.size[1], self.stride[1]),
         )
 
     @property

@@ -15,6 +15,7 @@ from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import Key, is_point, within, without_call
 from ..data import nesting
 from ..data.nesting import Nested
+from . import batch_size
 from .attention import by_head
 from .axes import (
     example_axis,
@@ -192,6 +193,44 @@ class Capture:
         if not hasattr(self, "_stack"):
             raise UsageError("a Capture looks inside a with block: with Capture(model, keep) as look: look(x)")
         x = fed(self.model, x)
+        size = batch_size.batch_size(self.model)
+        if size is None:
+            try:
+                return self._run(x)
+            except Exception as error:
+                size = batch_size.found(self.model, x, error)
+                if size is None or torch.overrides._get_current_function_mode() is not None:
+                    raise  # whoever answers ops in a mode of its own has to begin again
+        return self._run(x) if nesting.size(x) == size else self._in_parts(x, size)
+
+    def _in_parts(self, x: Nested, size: int) -> Any:
+        """A model that takes one number of examples alone: the input goes through it in batches of that size."""
+        reduce, self._reduce = self._reduce, None
+        answers: list[tuple[batch_size.Filled, Any]] = []
+        values: dict[str, list[tuple[batch_size.Filled, Any]]] = {}
+        patterns: dict[str, list[tuple[batch_size.Filled, Any]]] = {}
+        states: list[tuple[batch_size.Filled, dict[str, States]]] = []
+        try:
+            with torch.set_grad_enabled(self._grad):
+                for part, batch in batch_size.parts(x, size):
+                    with batch_size.holding(part):
+                        answers.append((part, self._run(batch)))
+                    for own, found in ((values, self._values), (patterns, self._patterns)):
+                        for name, value in found.items():
+                            own.setdefault(name, []).append((part, value))
+                    states.append((part, dict(self.gates)))
+                self.output = batch_size.joined(answers)
+                self._values = {name: batch_size.kept(own) for name, own in values.items()}
+                self._patterns = {name: batch_size.joined(own) for name, own in patterns.items()}
+        finally:
+            self._reduce = reduce
+        if self._opaque is not None:
+            self._opaque.put({name: _beside([(part, own[name]) for part, own in states]) for name in self.gates})
+        if reduce is not None:
+            self._values = {name: reduce(name, value) for name, value in self._values.items()}
+        return self.output
+
+    def _run(self, x: Nested) -> Any:
         self._values, self._calls = {}, dict.fromkeys(self._modules, 0)
         self._examples = nesting.size(x)
         self._recent: tuple[Tensor, int, Tensor] | None = None
@@ -434,3 +473,15 @@ class Capture:
             return known
         assert self._table is not None
         return self._table[name].unit_axis if name in self._table.names else min(1, seen.ndim - 1)
+
+
+def _beside(own: list[tuple[batch_size.Filled, States]]) -> States:
+    """The states of a recurrent layer for all examples, from those of the parts that went through the model."""
+
+    def joined(found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: batch_size.joined([(part, one[name]) for (part, _), one in zip(own, found, strict=True)]) for name in found[0]}
+
+    running = None
+    if own[0][1].running is not None:
+        running = batch_size.joined([(part, one.mask) for part, one in own])
+    return States(joined([one for _, one in own]), running, lambda: joined([one.terms for _, one in own]))

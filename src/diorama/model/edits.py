@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core.errors import UsageError, not_found
 from ..core.selection import Key, without_call
 from ..data.fingerprint import fingerprint
+from .batch_size import filled
 from .layers import main_weight
 
 _ACTIONS = ("lesion", "value", "scale", "patch", "move")
@@ -151,6 +152,9 @@ def _moved(edit: Edit, along: Stride, like: Tensor, units: int) -> Tensor:
 def _changed(edit: Edit, old: Tensor) -> Tensor:
     if edit.patch is not None:
         patch = edit.patch.to(old)
+        part = filled()
+        if part is not None and patch.ndim == old.ndim:
+            patch = part.select(patch)
         try:
             return patch.expand_as(old)
         except RuntimeError:

@@ -16,6 +16,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from . import reaches
 from .axes import first_tensor
+from .batch_size import whole
 from .hidden import hidden
 from .layers import Layer, LayerTable
 from .mode import OpMode, Trail
@@ -75,7 +76,7 @@ def fields(
     *Cost* one forward pass of one example, and one with gradients once for a model.
     """
     plain = unwrap(model)
-    ready = fed(plain, x)
+    ready = whole(plain, fed(plain, x))
     if hidden(plain, ready):
         return {}
     tracer = _Tracer(table)

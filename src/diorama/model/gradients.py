@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from ..core.errors import NotApplicable
 from ..data.nesting import Nested, call, size
+from .batch_size import batch_size, called, fitting, parts
 from .outputs import Reading
 from .unwrap import named_modules
 
@@ -90,19 +92,19 @@ class LastLayer:
 
     def __init__(self, model: nn.Module, reading: Reading, x: Nested) -> None:
         self._model, self._reading = model, reading
-        called: list[str] = []
+        ran: list[str] = []
         modules = named_modules(model) or {"": model}
         names = {module: name for name, module in modules.items() if _fits(module)}
-        handles = [module.register_forward_hook(lambda module, *_: called.append(names[module])) for module in names]
+        handles = [module.register_forward_hook(lambda module, *_: ran.append(names[module])) for module in names]
         try:
             with torch.no_grad():
-                call(model, x)
+                fitting(model, x, functools.partial(call, model))
         finally:
             for handle in handles:
                 handle.remove()
-        if not called:
+        if not ran:
             raise NotApplicable("the model calls no dense or convolutional layer as a module, so it has no last one; choose layers=all")
-        self.name = called[-1]
+        self.name = ran[-1]
         self._module = modules[self.name]
         weight: Any = self._module.weight
         if weight.is_complex():
@@ -110,6 +112,13 @@ class LastLayer:
 
     def gradients(self, x: Nested, y: Tensor) -> Lasts:
         """The gradients of a batch: one forward pass, and one backward from the losses to the layer."""
+        bound = batch_size(self._model)
+        if bound is None or size(x) == bound:
+            return self._gradients(x, y)
+        found = [(part, self._gradients(batch, part.select(y))) for part, batch in parts(x, bound)]
+        return Lasts.joined([Lasts(own.slopes[: part.real], own.inputs[: part.real]) for part, own in found])
+
+    def _gradients(self, x: Nested, y: Tensor) -> Lasts:
         met: list[tuple[Tensor, Tensor]] = []
 
         def hook(module: nn.Module, given: tuple[Any, ...], answer: Tensor) -> Tensor:
@@ -129,8 +138,8 @@ class LastLayer:
         count = size(x)
         if any(len(given) != count for given, _ in met):
             raise NotApplicable(f"the last layer, {self.name!r}, does not have the example on its first axis; choose layers=all")
-        parts = [_factors(self._module, given, slope) for (given, _), slope in zip(met, slopes, strict=True)]
-        return Lasts(torch.cat([part[0] for part in parts], 1).cpu(), torch.cat([part[1] for part in parts], 1).cpu())
+        factors = [_factors(self._module, given, slope) for (given, _), slope in zip(met, slopes, strict=True)]
+        return Lasts(torch.cat([one[0] for one in factors], 1).cpu(), torch.cat([one[1] for one in factors], 1).cpu())
 
 
 class Sketching:
@@ -155,10 +164,10 @@ class Sketching:
     def gradients(self, x: Nested, y: Tensor) -> Sketches:
         """The gradient of one example: one forward and one backward pass."""
         with torch.enable_grad():
-            total = losses(self._reading, self._reading.scores(call(self._model, x)), y).sum()
-            parts = torch.autograd.grad(total, self._weights, allow_unused=True)
+            total = losses(self._reading, self._reading.scores(called(self._model, x)), y).sum()
+            slopes = torch.autograd.grad(total, self._weights, allow_unused=True)
         row, length, start = torch.zeros(self._dimensions, dtype=torch.float64), 0.0, 0
-        for weight, part in zip(self._weights, parts, strict=True):
+        for weight, part in zip(self._weights, slopes, strict=True):
             stop = start + _numbers(weight)
             if part is not None:
                 dense = part.detach() if part.layout == torch.strided else part.detach().to_dense()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..core.selection import Key, layer_key
 from ..data import nesting
 from ..data.nesting import Nested
 from .axes import first_tensor, tensors_in
+from .batch_size import fitting
 from .mode import OpMode, OpNames, Trail
 from .ops import ALIASES, NOTHING_DONE
 from .untouched import Untouched
@@ -131,7 +133,10 @@ def graph(model: nn.Module, x: Nested) -> Graph:
     *Raises* NotApplicable for a model that cannot be looked into.
     """
     plain = unwrap(model)
-    few = fed(plain, nesting.select(x, slice(0, 2)))
+    return fitting(plain, fed(plain, nesting.select(x, slice(0, 2))), functools.partial(_found, plain))
+
+
+def _found(plain: nn.Module, few: Nested) -> Graph:
     draft = _Draft(nesting.size(few))
     trail = Trail(named_modules(plain), draft.opened, draft.closed)
     draft.trail, draft.names = trail, OpNames(trail)

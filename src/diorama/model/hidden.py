@@ -14,6 +14,7 @@ from ..core.errors import DioramaError
 from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in
+from .batch_size import whole
 from .mode import OpMode, Run, Trail, without_modes
 from .surroundings import Neutral, as_built
 from .untouched import Untouched, grads_asked
@@ -53,9 +54,9 @@ def hidden(model: nn.Module, x: Nested) -> Hidden:
     key = (forms, tuple((name, id(module)) for name, module in model.named_modules()))
     if model not in _KNOWN or _KNOWN[model][0] != key:
         ready = fed(model, x)
-        found = _found(model, nesting.select(ready, slice(0, 2)))
+        found = _found(model, whole(model, nesting.select(ready, slice(0, 2))))
         if found is None:  # a model that is bound to its batch runs with as many examples as there are, or not at all
-            found = _found(model, ready)
+            found = _found(model, whole(model, ready))
         _KNOWN[model] = (key, found or Hidden())
     return _KNOWN[model][1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
@@ -17,6 +18,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from . import ops
 from .axes import example_axis, first_tensor, holds_packed, likely_unit_axis, time_major, unit_axis, unpacked
+from .batch_size import batch_size, fitting, said
 from .mode import op_name
 from .untouched import Untouched
 from .unwrap import fed, layer_modules, unwrap
@@ -191,7 +193,10 @@ def layers(model: nn.Module, x: Nested, *, examples: int = 2) -> LayerTable:
     *Raises* NotApplicable for a model that cannot be looked into.
     """
     plain = unwrap(model)
-    few = fed(plain, nesting.select(x, slice(0, examples)))
+    return fitting(plain, fed(plain, nesting.select(x, slice(0, examples))), functools.partial(_surveyed, plain))
+
+
+def _surveyed(plain: nn.Module, few: Nested) -> LayerTable:
     modules = layer_modules(plain)
     look = _LayerSurvey(modules, nesting.size(few), frozenset(map(id, plain.parameters())))
     look.graph = isinstance(plain, torch.fx.GraphModule)
@@ -205,7 +210,9 @@ def layers(model: nn.Module, x: Nested, *, examples: int = 2) -> LayerTable:
     finally:
         for handle in handles:
             handle.remove()
-    return LayerTable(look.finished(), Finder(plain, few), tuple(look.notes()))
+    size = batch_size(plain)
+    notes = (*look.notes(), *([said(size)] if size is not None else []))
+    return LayerTable(look.finished(), Finder(plain, few), notes)
 
 
 class Finder:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..core.selection import within
 from . import attention, recurrent
 from .attention import Touch
+from .batch_size import filled
 from .edits import Edit, edited_step
 from .mode import Trail
 from .recurrent import Kernel, States
@@ -56,6 +57,10 @@ class Opaque:
         """Forget what the last forward pass left."""
         self.trail.restart()
         self._states, self._times = {}, {}
+
+    def put(self, states: Mapping[str, States]) -> None:
+        """Have these states instead, of all examples whose parts ran one after the other."""
+        self._states = {name: [one] for name, one in states.items()}
 
     @property
     def states(self) -> dict[str, States]:
@@ -104,7 +109,8 @@ class Opaque:
 
     def _heard(self, name: str, states: States) -> None:
         if callable(self._gates):
-            self._gates(name, states)
+            part = filled()
+            self._gates(name, states if part is None else states.mapped(lambda value: value[: part.real]))
         elif self._gates:
             self._states.setdefault(name, []).append(states)
 

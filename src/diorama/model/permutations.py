@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in
+from .batch_size import whole
 from .mode import OpMode, Trail
 from .tracks import Tracks, Whole
 from .untouched import Untouched
@@ -86,7 +87,7 @@ def permutations(model: nn.Module, x: Nested, axes: Mapping[str, int]) -> Permut
     *Source* Ainsworth et al. 2022, Git Re-Basin, section 2 and appendix A.
     """
     plain = unwrap(model)
-    few = fed(plain, nesting.select(x, slice(0, 2)))
+    few = whole(plain, fed(plain, nesting.select(x, slice(0, 2))))
     follow = Tracks(plain, axes)
     trail = Trail(named_modules(plain), closed=follow.closed)
     with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran):

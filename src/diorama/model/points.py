@@ -20,6 +20,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from . import attention, ops, patterns
 from .axes import likely_unit_axis, tensors_in
+from .batch_size import batch_size, found, whole
 from .layers import Layer
 from .mode import OpMode, OpNames, Trail, without_modes
 from .surroundings import Neutral, as_built
@@ -287,15 +288,16 @@ def points(model: nn.Module, x: Nested) -> Points:
 
 def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:
     """Every op of a model by its name, from one pass with two examples and one with three."""
-    few = fed(model, x)
+    few = whole(model, fed(model, x))
     last = nesting.size(few) - 1
+    if batch_size(model) is not None:
+        return _bound(model, few)
     two = _OpSurvey(model, 2)
     try:
         two.run(nesting.select(few, [0, min(1, last)]))
-    except Exception:  # noqa: BLE001 - a model that is bound to the number of examples that it was given
-        own = _OpSurvey(model, last + 1)
-        own.run(few)
-        return {name: _guessed(record, last + 1) for name, record in own.records.items()}
+    except Exception as error:  # noqa: BLE001 - a model that is bound to a number of examples
+        found(model, few, error)
+        return _bound(model, whole(model, few))
     three = _OpSurvey(model, 3, two.records)
     try:
         # The third example is the first once more: where examples share an axis with something, this tells them apart.
@@ -303,6 +305,13 @@ def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:
     except Exception:  # noqa: BLE001 - a model that is bound to its number of examples
         return {name: _guessed(record, 2) for name, record in two.records.items()}
     return {name: _placed(record, three.records.get(name)) for name, record in two.records.items()}
+
+
+def _bound(model: nn.Module, few: Nested) -> dict[str, OpRecord]:
+    count = nesting.size(few)
+    own = _OpSurvey(model, count)
+    own.run(few)
+    return {name: _guessed(record, count) for name, record in own.records.items()}
 
 
 def _guessed(record: OpRecord, examples: int) -> OpRecord:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import NotApplicable
+from . import batch_size
 
 UNKNOWN = "NotImplemented"
 """In what autograd calls an op that it cannot differentiate."""
@@ -21,8 +22,20 @@ def slopes(
 
     *Raises* NotApplicable where a reentrant checkpoint lets no gradient of single points through.
     """
+    parts = [batch_size.sources(point) for point in points]
+    flat = [tensor for point, own in zip(points, parts, strict=True) for tensor in ([point] if own is None else [at for _, at in own])]
     with followed():
-        return torch.autograd.grad(value, tuple(points), weight, allow_unused=True, retain_graph=keep_graph)
+        found = iter(torch.autograd.grad(value, flat, weight, allow_unused=True, retain_graph=keep_graph))
+    return tuple(next(found) if own is None else _of_parts(own, [next(found) for _ in own]) for own in parts)
+
+
+def _of_parts(own: Sequence[tuple[batch_size.Filled, Tensor]], found: Sequence[Tensor | None]) -> Tensor | None:
+    """The slope by an activation that lies in several passes: filled rows have none."""
+    if all(slope is None for slope in found):
+        return None
+    whole = [torch.zeros_like(at) if slope is None else slope for (_, at), slope in zip(own, found, strict=True)]
+    joined: Tensor = batch_size.joined([(part, slope) for (part, _), slope in zip(own, whole, strict=True)])
+    return joined
 
 
 def underivable(value: Tensor) -> bool:

@@ -13,6 +13,7 @@ from ..core.errors import NotApplicable
 from ..data import nesting
 from ..data.nesting import Nested
 from .axes import each_tensor, tensors_in
+from .batch_size import batch_size
 from .mode import OpMode, OpNames, Run, Trail, without_modes
 from .points import Point, points
 from .surroundings import Neutral, as_built
@@ -48,6 +49,10 @@ class Tail:
         self.model = unwrap(model)
         x = fed(self.model, x)
         self.point: Point = points(self.model, x)[point]
+        self._count, size = nesting.size(x), batch_size(self.model)
+        if size is not None and self._count > size:
+            raise NotApplicable(f"what follows {point} is run again for {size} examples at most, as the model takes no other number")
+        x = _filled(x, size or self._count)
         self.examples = nesting.size(x)
         self._op = self.point.op
         self._calls: list[_Call] = []
@@ -63,7 +68,7 @@ class Tail:
             self._out = scores(nesting.call(self.model, x))
         if self._at is None or id(self._out) not in self._known:
             raise NotApplicable(f"the model's answer does not come from {point}, so what it makes of it cannot be told")
-        self.scores = self._out.detach().clone()
+        self.h, self.scores = self.h[: self._count], self._out.detach().clone()[: self._count]
         with torch.no_grad():
             again = self(self.h)
         if again.shape != self.scores.shape or not _close(again, self.scores):
@@ -90,7 +95,7 @@ class Tail:
     def __call__(self, h: Tensor, linear: bool = False) -> Tensor:
         """The scores for another ``h``; ``linear`` holds the sizes that norms divide by as they were in the pass: a norm is linear then."""
         assert self._at is not None
-        made: dict[int, Any] = {id(self._at): self.point.layout.together(h).clone()}
+        made: dict[int, Any] = {id(self._at): self.point.layout.together(_filled(h, self.examples)).clone()}
 
         def fresh(tensor: Tensor) -> Tensor:
             found: Tensor = made.get(id(tensor), tensor)
@@ -101,7 +106,13 @@ class Tail:
             result = _linear(call, args, kwargs) if linear else call.func(*args, **kwargs)
             made.update((id(old), new) for old, new in zip(tensors_in(call.result), tensors_in(result), strict=True))
         out: Tensor = made[id(self._out)]
-        return out
+        return out[: self._count]
+
+
+def _filled(x: Any, size: int) -> Any:
+    """So many examples, the last again and again where there are fewer."""
+    count = nesting.size(x)
+    return x if count == size else nesting.select(x, torch.arange(size).clamp_max(count - 1))
 
 
 def _linear(call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

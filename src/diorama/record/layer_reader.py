@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..core.rounding import alike
 from ..core.selection import without_call
 from ..model.axes import first_tensor, likely_unit_axis, step_rows, unit_axis
+from ..model.batch_size import real
 from ..model.layers import LayerTable
 from ..model.unwrap import layer_modules
 from .reduction import flattened, reduce
@@ -152,7 +153,7 @@ class LayerReader:
         if self._only_training and (name in self._found or call > 8):
             return  # a second pass before the step: the first one stands for it
         with torch.no_grad():
-            self._take(name, module, tensor.detach(), _looked_up(args))
+            self._take(name, module, real(tensor.detach()), _looked_up(args))
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and name in self._found:
                 self._found[name].mismatch = _mismatch(module, first_tensor(args))
 

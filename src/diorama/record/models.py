@@ -9,6 +9,8 @@ import os
 import pickle
 import sys
 import sysconfig
+import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +18,7 @@ from typing import Any
 
 import cloudpickle
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -49,6 +52,8 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         if isinstance(thing, nn.Module) and parametrize.is_parametrized(thing):
             # PyTorch gives such a module a class of its own that refuses to be stored; the class it had is stored.
             return _bare, (type(thing).__bases__[0],), thing.__dict__, None, None, _parametrized
+        if isinstance(thing, torch.fx.GraphModule) and "_guards_fn" in thing._modules:
+            return _exported(thing)
         return super().reducer_override(thing)
 
     def persistent_id(self, thing: Any) -> Any:
@@ -56,6 +61,21 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             return None
         about = (type(thing) is nn.Parameter, tuple(thing.shape), thing.dtype, thing.requires_grad)
         return ("tensor", self._left_out[id(thing)], about)
+
+
+def _exported(graph: torch.fx.GraphModule) -> tuple[Any, ...]:
+    """A graph of ``torch.export`` as its code, without what PyTorch puts round it and cannot store: a check of each input's
+    shape, and how it was traced. What it computes is the same.
+    """
+    rebuild, (body, imports) = graph.__reduce__()
+    code = "\n".join(line for line in body["_code"].split("\n") if "_guards_fn" not in line)
+    modules = {name: part for name, part in body["_modules"].items() if name != "_guards_fn"}
+    hooks = {
+        name: OrderedDict((k, hook) for k, hook in body[name].items() if not getattr(hook, "__module__", "").startswith("torch."))
+        for name in ("_forward_pre_hooks", "_forward_hooks")
+    }
+    body = {name: part for name, part in body.items() if name != "_tracer_cls" and getattr(part, "__self__", None) is not graph}
+    return rebuild, ({**body, **hooks, "_code": code, "_modules": modules}, imports)
 
 
 def _scripted(data: bytes) -> Any:
@@ -97,12 +117,20 @@ def pack(model: nn.Module, more: dict[str, Any]) -> tuple[bytes, str]:
     for by_value in (True, False):
         buffer = io.BytesIO()
         try:
-            with _own_modules_by_value() if by_value else contextlib.nullcontext():
+            with _own_modules_by_value() if by_value else contextlib.nullcontext(), _about_trees_ignored():
                 _Pickler(buffer, model).dump({"model": model, **more})
             return buffer.getvalue(), ""
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return b"", reason
+
+
+@contextlib.contextmanager
+def _about_trees_ignored() -> Iterator[None]:
+    """PyTorch warns of its own way of storing the form of an exported graph's inputs, which nobody here can change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*treespec, LeafSpec", FutureWarning)
+        yield
 
 
 @contextlib.contextmanager
@@ -140,6 +168,14 @@ def _standard() -> tuple[str, ...]:
     return tuple({folder + os.sep for path in paths if path for folder in (path, os.path.realpath(path))})
 
 
+def opened(data: bytes) -> dict[str, Any]:
+    """What :func:`pack` packed, with empty weights: it runs code, and is for those who know whose it is."""
+    with _about_trees_ignored():
+        found = _Unpickler(io.BytesIO(data)).load()
+    assert isinstance(found, dict)
+    return found
+
+
 def write(folder: Path, number: int, data: bytes) -> None:
     """Write a pickle with its signature."""
     file_of(folder, number).write_bytes(data)
@@ -165,9 +201,7 @@ def load(folder: Path, number: int, trusted: bool = False) -> dict[str, Any]:
             f"if you trust where it comes from say --trust (trust=True in Python), or {WAY_OUT}"
         )
     try:
-        found = _Unpickler(io.BytesIO(data)).load()
-        assert isinstance(found, dict)
-        return found
+        return opened(data)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise Damaged(f"the stored model of {folder.name!r} cannot be loaded here ({reason}); {WAY_OUT}") from error

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..core.errors import DioramaError
 from ..data import nesting
 from ..data.examples import Examples
+from ..model.batch_size import called
 from ..model.outputs import Reading
 from ..model.untouched import Untouched
 from ..model.unwrap import fed
@@ -45,11 +46,9 @@ class Prober:
     Weights, buffers, modes, gradients and all random numbers are left bitwise as they were.
     """
 
-    def __init__(self, model: nn.Module, examples: Examples, reading: Reading, reader: LayerReader, bound: bool = False) -> None:
+    def __init__(self, model: nn.Module, examples: Examples, reading: Reading, reader: LayerReader) -> None:
         self._model, self._reading, self._reader = model, reading, reader
         self._examples = examples.first(MOST)
-        # A model that is bound to its batch size has a probe set of that size.
-        self._batch = len(self._examples) if bound else BATCH
         self._undo: list[Callable[[], Any]] = []
         self._began = time.monotonic()
         self._looks = self._next = 0
@@ -121,10 +120,10 @@ class Prober:
             stack.enter_context(torch.no_grad())
             for kind in self._kinds():
                 stack.enter_context(torch.autocast(kind, enabled=False))
-            for start in range(0, len(examples), self._batch):
-                stop = min(start + self._batch, len(examples))
+            for start in range(0, len(examples), BATCH):
+                stop = min(start + BATCH, len(examples))
                 x = fed(self._model, nesting.select(examples.x, slice(start, stop)))
-                scores.append(self._reading.scores(nesting.call(self._model, x)).detach().cpu())
+                scores.append(self._reading.scores(called(self._model, x)).detach().cpu())
             layers: dict[str, LayerReading] = self._reader.finish() if whole else {}
             wanted = self._reading.wanted(examples.x, y)
             if wanted is None:

@@ -117,7 +117,7 @@ class Recorder:
         self._setup, self._told, self._way = setup, told, WayBack(setup)
         self._left_out: list[str] = []
         self._data = TrainingData(setup.subject.state, setup.examples)
-        self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader, setup.bound) if (
+        self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader) if (
             setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
         ) else None
         self.path = setup.path

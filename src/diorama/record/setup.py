@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import os
 import pickle
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from ..core.knobs import build
 from ..data import nesting
 from ..data.examples import Examples
 from ..data.steered import Steered
+from ..model.batch_size import called, found
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.untouched import Untouched
@@ -38,12 +37,6 @@ _SPREAD = (
     "the weights are spread over processes by {}: their numbers are those of this process's part, and snapshots, "
     "checkpoints and looks at the probe set are left out"
 )
-_BOUND = (
-    "the model takes batches of {0} examples alone: the probe set is its first {0}, and views that look at one example want a "
-    "model that takes any number of them"
-)
-_BATCH = 512
-"""The largest batch to which a model may be bound and be looked at all the same."""
 _LARGE = 64_000_000
 """Bytes that an object in ``state`` may take."""
 
@@ -86,8 +79,6 @@ class Setup(NamedTuple):
     pace: Pace
     reader: LayerReader | None
     probe_reader: LayerReader | None
-    bound: bool = False
-    """The model takes no other batch than the whole probe set."""
     left_out: tuple[str, ...] = ()
     """What cannot be recorded of this training, a sentence each."""
 
@@ -104,7 +95,7 @@ class Setup(NamedTuple):
         if self.examples is None:
             return None
         try:
-            return layers(self.subject.model, self.examples.x, examples=len(self.examples) if self.bound else 2)
+            return layers(self.subject.model, self.examples.x)
         except Exception:  # noqa: BLE001 - a network that was changed by hand may not run, which must not stop anything
             return None
 
@@ -122,11 +113,8 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     plain = subject.model
     examples = _examples(told)
     reading = table = None
-    whole = None
     if examples is not None and not subject.spread:
-        reading, table, whole = _tried(plain, examples, told)
-        if whole is not None:
-            examples = examples.first(whole)
+        reading, table = _tried(plain, examples, told)
     elif examples is None and (told.classes is not None or told.inputs is not None):
         raise UsageError("classes= and inputs= describe the probe set; pass probe=(x, y) too")
     subject.table = table
@@ -141,14 +129,12 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     left_out = []
     if subject.spread:
         left_out.append(_SPREAD.format(subject.spread))
-    if whole is not None:
-        left_out.append(_BOUND.format(whole))
     if table is not None:
         left_out += table.notes
     if compiled:
         left_out.append("activations are not read while a compiled model trains: hooks would make it compile again")
     return Setup(
-        path, content, examples, reading, subject, signals, pace, reader, probe_reader, whole is not None, tuple(left_out)
+        path, content, examples, reading, subject, signals, pace, reader, probe_reader, tuple(left_out)
     )
 
 
@@ -246,34 +232,20 @@ def _examples(told: Watched) -> Examples | None:
 
 def _output(model: nn.Module, examples: Examples) -> Any:
     with Untouched(model), torch.no_grad():
-        return nesting.call(model, fed(model, examples.x))
+        return called(model, fed(model, examples.x))
 
 
-def _sizes(examples: Examples, error: Exception) -> list[int]:
-    """The batch sizes to which a model that fails on two examples may be bound: those that its error names, and usual ones."""
-    said = [int(word) for word in re.findall(r"\d+", str(error))[:8]]
-    usual = [len(examples), 1, *(2**k for k in range(2, 10))]
-    return [size for size in dict.fromkeys((*said, *usual)) if 0 < size <= min(len(examples), _BATCH) and size != 2]
-
-
-def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading, LayerTable, int | None]:
-    """Run the model on two examples of the probe set, and see whether the answers can be read; the last is the one batch
-    size that the model takes, where it takes no other.
-    """
-    few, bound = examples.first(2), None
+def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading, LayerTable]:
+    """Run the model on two examples of the probe set, and see whether the answers can be read."""
+    few = examples.first(2)
     try:
         output = _output(model, few)
     except DioramaError:
         raise
     except Exception as error:
-        output = None
-        for size in () if isinstance(error, TypeError) else _sizes(examples, error):
-            with contextlib.suppress(Exception):
-                output = _output(model, examples.first(size))
-                few, bound = examples.first(size), size
-                break
-        if bound is None:
+        if found(model, few.x, error) is None:
             raise _unfit(examples, error, told) from error
+        output = _output(model, few)
     names = examples.classes
     reading = Reading.of(
         output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=few.x, classes=names
@@ -300,7 +272,7 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
             reason = " ".join(str(error).split())[:200]
             shapes = f"the model's scores {tuple(scores.shape)} do not go with y {tuple(few.y.shape)}"
             raise UsageError(f"{shapes}: {reason}") from error
-    return reading, layers(model, few.x, examples=bound or 2), bound
+    return reading, layers(model, few.x)
 
 
 def _unfit(examples: Examples, error: Exception, told: Watched) -> UsageError:

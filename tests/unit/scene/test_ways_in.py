@@ -102,19 +102,18 @@ def test_modules_in_a_plain_list_are_followed_and_told() -> None:
 
 
 def test_a_model_bound_to_its_batch_size_is_recorded_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its training is recorded with a probe set of that size; a view that looks at one example says what it wants."""
+    """Its training is recorded with the whole probe set, once told, and views look at any number of examples."""
     x, y = _data()
     run = _recorded(Bound(), tmp_path / "run", x[:4])
-    assert "takes batches of 4 examples alone" in capsys.readouterr().err
-    assert any("takes batches of 4" in event.text for event in run.events)
+    assert capsys.readouterr().err.count("takes 4 examples at a time and no other number") == 1
+    assert sum("takes 4 examples at a time" in event.text for event in run.events) == 1
     assert {"probe/loss", "activations/first/dead"} <= set(run.series_names)
-    assert len(run.scene().examples) == 4
-    with pytest.raises(diorama.NotApplicable, match="with 1 example: RuntimeError: shape .* a model has to take any number"):
-        run.scene().view("answer")
-    with pytest.raises(diorama.NotApplicable, match="own forward pass failed with 2 examples"):
-        diorama.attribute(Bound(), x[:2], target=0)
-    with pytest.raises(diorama.NotApplicable, match="own forward pass failed"):
-        _ = diorama.Scene(Bound(), x, y).layers
+    scene = run.scene()
+    assert len(scene.examples) == 8
+    bare = nn.Sequential(scene.model.first, nn.ReLU(), scene.model.last).requires_grad_(False)
+    torch.testing.assert_close(scene.scores(), bare(x))
+    assert run.series("probe/loss")[1][-1] == pytest.approx(float(F.cross_entropy(bare(x), y)), rel=1e-5)
+    scene.view("answer")
 
 
 def test_what_a_run_lacks_is_told_while_it_trains_and_where_it_is_asked_for(tmp_path: Path) -> None:

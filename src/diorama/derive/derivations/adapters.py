@@ -12,6 +12,7 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...methods.cost import Cost
 from ...model.adapters import Adapter, adapters, change, effective_rank, trainable
+from ...model.batch_size import called
 from ...model.surroundings import Neutral, as_built
 from ...model.untouched import Untouched
 from ...model.unwrap import dtype_of, fed, named_modules
@@ -122,7 +123,7 @@ def gradients(scene: Scene, found: tuple[Adapter, ...], count: int) -> list[floa
     chosen = list(range(min(count, len(scene.live))))
     x = fed(scene.model, scene.live.batch(chosen, scene.device))
     with Neutral(), Untouched(scene.model), torch.enable_grad(), as_built(dtype_of(scene.model)):
-        scores = scene.reading.scores(nesting.call(scene.model, x))
+        scores = scene.reading.scores(called(scene.model, x))
         truth = scene.reading.wanted(nesting.first(x), y[: len(chosen)])
         assert truth is not None
         losses = scene.reading.losses(scores, truth.to(scores.device))

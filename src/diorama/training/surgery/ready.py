@@ -11,6 +11,7 @@ from torch import nn
 from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
+from ...model.batch_size import whole
 from ...model.unwrap import fed, quantized, spread, unwrap
 from .averages import averages
 
@@ -35,4 +36,4 @@ def ready(model: nn.Module, x: Nested, state: Sequence[Any]) -> tuple[nn.Module,
         )
     size = max(sum(part.numel() for part in nesting.tensors(x)) // max(nesting.size(x), 1), 1)
     count = min(max(_NUMBERS // size, 2), 8)
-    return plain, fed(plain, nesting.select(x, slice(0, count)))
+    return plain, whole(plain, fed(plain, nesting.select(x, slice(0, count))))
