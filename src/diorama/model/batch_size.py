@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ _JOINED: Any = WeakTensorKeyDictionary()
 """Of an activation that was put together from several passes: the activations as they lie on the way to the output."""
 
 
-class Filled(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Filled:
     """The pass that runs holds these rows of an input of ``count`` examples; those behind the first ``real`` are filled in."""
 
     rows: Tensor

@@ -90,6 +90,7 @@ class Capture:
         self._keep = frozenset(() if keep == "all" else (keep,) if isinstance(keep, str) else keep)
         self._late = time_major(self._modules)
         self._values: dict[str, Any] = {}
+        self._patterns: dict[str, Tensor] = {}
         self._now: dict[str, list[Edit]] = {}
         self._followed: set[str] | None = None
         self._running = False
@@ -236,7 +237,7 @@ class Capture:
         self._recent: tuple[Tensor, int, Tensor] | None = None
         if self._table is None and any(self._unclear(name) for name in self._edits if name in self._paths):
             self._table = layers(self.model, x)
-        self._patterns: dict[str, Tensor] = {}
+        self._patterns = {}
         if self._pointed:
             self._find(x)
             self._names.trail.restart()
