@@ -13,12 +13,14 @@ from torch.utils.checkpoint import checkpoint
 from zoo import ZOO, Specimen
 
 import diorama
+from diorama.core.errors import NotApplicable
 from diorama.core.selection import without_call
 from diorama.data import nesting
 from diorama.model.capture import Capture
 from diorama.model.unwrap import unwrap
 from diorama.record.layer_reader import LayerReader
 from diorama.run import Run, open_run
+from diorama.scene import Scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
@@ -210,3 +212,39 @@ def test_rows_that_nobody_asks_for_are_not_dead(tmp_path: Path) -> None:
     assert not [found for found in run.findings() if found.finding == "dead_units"]
 
 
+
+
+class _Normed(nn.Module):
+    """A block with batch norm and dropout, from a checkpoint or not."""
+
+    def __init__(self, again: bool) -> None:
+        super().__init__()
+        self.first, self.norm, self.drop, self.mid, self.head = (
+            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 8), nn.Linear(8, 3)
+        )
+        self.again = again
+
+    def _block(self, h: Tensor) -> Tensor:
+        return torch.tanh(self.drop(self.norm(self.mid(h))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return self.head(checkpoint(self._block, h, use_reentrant=False) if self.again else self._block(h))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_go_through_what_is_computed_again(frozen: bool) -> None:
+    """A model in train mode with a checkpoint is explained as the same model without; what runs again leaves no trace in it."""
+    torch.manual_seed(0)
+    plain, model = _Normed(False), _Normed(True)
+    model.load_state_dict(plain.state_dict())
+    model.requires_grad_(not frozen)
+    x = torch.randn(5, 6)
+    for method in ("gradient", "smooth_grad", "integrated_gradients"):
+        wanted, found = (diorama.attribute(each, x, target=1, method=method).values for each in (plain, model))
+        torch.testing.assert_close(found, wanted)
+    assert int(model.norm.num_batches_tracked) == 0
+    assert model.training
+    edited = Scene(model, x, torch.arange(5) % 3).edit("unit:mid/1", lesion=True)
+    with pytest.raises(NotApplicable, match="without the edits"):
+        edited.view("attribution", method="gradient", class_=1)

@@ -18,7 +18,6 @@ from ..data.volumes import channel_axis, slices
 from ..model.batch_size import Filled, filled, kept
 from ..model.layers import Layer, by_unit
 from ..model.ops import rectifier
-from ..model.slopes import slopes
 from ..model.targets import Target
 from .attribute import only
 from .cost import Cost
@@ -143,7 +142,7 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         slope = None
         if grad:
             last = tap is taps[-1]
-            slope = slopes(there.value.sum(), [at], keep_graph=not last)[0]
+            slope = look.slopes(there.value.sum(), [at], keep_graph=not last)[0]
         slope = torch.zeros_like(at) if slope is None else slope
         grid = _grid(look, x, tap.layer)
         a, g = (_on_grid(by_unit(tap.layer, part.detach()), grid) for part in (at, slope))

@@ -26,7 +26,7 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.function import FunctionModule
-from ..model.hidden import Hidden, hidden
+from ..model.hidden import Hidden, checkpointed, hidden
 from ..model.layers import LayerTable, layers
 from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule
@@ -97,6 +97,8 @@ class Looking:
         self.generator = generator if generator is not None else torch.Generator().manual_seed(seed)
         self.cancel, self.edits = cancel, tuple(edits)
         self._outputs, self._task = outputs, task
+        self._again: list[bool] = []
+        """Whether the model computes parts of itself again on the way back, from checkpoints, once a pass has told: all parts of a look know."""
         self._derivable = False
         """Whether it was seen that autograd knows all ops on the way to a target."""
         self.passing: Capture | None = None
@@ -185,6 +187,9 @@ class Looking:
         entrance.following = tuple(rules)
         mode = OpMode()
         answering = (*entrance.rules, *rules, *(() if plain else (self.layout,)))
+        again: list[bool] = []
+        if grad and answering and not self._again:
+            answering = (_noticing(again), *answering)
         for rule in answering:
             mode.replace(rule)
         constant = weights_held(self.model) if grad else contextlib.nullcontext()
@@ -195,6 +200,8 @@ class Looking:
                     output = look(entrance.x)
             else:
                 output = look(entrance.x)
+            if grad and answering and not self._again:
+                self._again.append(bool(again))
             scores = self._read(output).scores(output)
             with torch.set_grad_enabled(grad):
                 values = target(output, look) if target is not None else None
@@ -204,6 +211,22 @@ class Looking:
                         "an example, shape (n,)"
                     )
                 return Pass(output, scores, values, look)
+
+    def slopes(self, value: Tensor, points: Sequence[Tensor], *, keep_graph: bool = False) -> tuple[Tensor | None, ...]:
+        """The gradient of a number by each point of a pass of this look; None where it does not depend on it.
+
+        *Raises* NotApplicable where a checkpoint would compute anew without the edits what was edited.
+        """
+        if True not in self._again:
+            return slopes(value, points, keep_graph=keep_graph)
+        if self.edits:
+            raise NotApplicable(
+                "the model's checkpoints compute parts of it again on the way back, without the edits; call it without "
+                "torch.utils.checkpoint, or use occlusion"
+            )
+        # What is computed again must find the model as the pass found it: its mode, its weights as constants, its buffers lent.
+        with weights_held(self.model), self.opened():
+            return slopes(value, points, keep_graph=keep_graph)
 
     @contextlib.contextmanager
     def _during(self, look: Capture) -> Iterator[None]:
@@ -292,7 +315,7 @@ class Looking:
                 "an op on the way to the target")
             raise NotApplicable(f"{what} has no derivative; use occlusion or kernel_shap")
         self._derivable = True
-        found = slopes(value.sum(), points, keep_graph=keep_graph)
+        found = self.slopes(value.sum(), points, keep_graph=keep_graph)
         return tuple(torch.zeros_like(at) if part is None else part for at, part in zip(points, found, strict=True))
 
     def shaped(self, x: Nested, parts: Sequence[Tensor]) -> Nested:
@@ -303,6 +326,17 @@ class Looking:
         """Say how far the work is."""
         if self._progress is not None:
             self._progress(done, total, note)
+
+
+def _noticing(again: list[bool]) -> Rule:
+    """A rule that answers nothing: it notes whether an op runs in a checkpoint."""
+
+    def rule(*_: Any) -> Any:
+        if not again and checkpointed():
+            again.append(True)
+        return NotImplemented
+
+    return rule
 
 
 @dataclasses.dataclass(frozen=True)

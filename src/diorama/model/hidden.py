@@ -91,7 +91,7 @@ class _Watch:
     """Compares what made each tensor that an op takes with what was seen to run."""
 
     def __init__(self, trail: Trail) -> None:
-        self.trail, self.hooked = trail, _hooked()
+        self.trail, self.hooked = trail, checkpointed()
         self.found: dict[str, None] = {}
         self.seen: dict[int, Any] = {}  # held, so that none of them shares an id with a later one
 
@@ -132,11 +132,11 @@ class _Watch:
             self.made(tensor)
         if name == "setitem" and isinstance(args[0], Tensor):
             self.made(args[0])
-        if torch.is_grad_enabled() and _hooked() and not self.hooked:
+        if torch.is_grad_enabled() and checkpointed() and not self.hooked:
             self.add("a checkpoint")
         return result
 
 
-def _hooked() -> bool:
-    """Whether what autograd keeps is kept by somebody else."""
+def checkpointed() -> bool:
+    """Whether what autograd keeps is kept by somebody else: a checkpoint, as a rule."""
     return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None

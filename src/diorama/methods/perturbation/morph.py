@@ -16,7 +16,6 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.edits import Edit
 from ...model.layers import Layer, units_first
-from ...model.slopes import slopes
 from ...model.targets import Target
 from ..method import Looking, Pass
 
@@ -59,6 +58,10 @@ class InputWay:
         look = _edited(self.look, edits)
         taken = self.points(places) if points is None else points
         return look.run(_repeated(self.start, len(places)), target, taken, keep=keep, grad=grad)
+
+    def slopes(self, value: Tensor, points: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """The gradient of a number of a pass on the way by points of it."""
+        return self.look.slopes(value, points)
 
     def inputs(self, places: Sequence[float]) -> Tensor | None:
         """The inputs on the way, (places, …); None where they are embeddings, or several."""
@@ -109,6 +112,10 @@ class LayerWay(InputWay):
         mixed = Edit(Key("layer", self.layer.name), patch=self.code(places))
         look = _edited(self.look, (mixed, *edits))
         return look.run(_repeated(self.start, len(places)), target, keep=keep, grad=grad)
+
+    def slopes(self, value: Tensor, points: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """The gradient of a number of a pass on the way by points of it."""
+        return _edited(self.look, (Edit(Key("layer", self.layer.name), patch=self.code([0.0])),)).slopes(value, points)
 
     def inputs(self, places: Sequence[float]) -> Tensor | None:
         """None: there is no input behind a mixed code; see :meth:`found`."""
@@ -230,7 +237,7 @@ def effects(
     there = way.run(middles, target, keep=names, grad=True)
     if not there.value.requires_grad:
         return {layer.name: torch.zeros(layer.units) for layer in layers}
-    ways = slopes(there.value.sum(), [there[name] for name in names])
+    ways = way.slopes(there.value.sum(), [there[name] for name in names])
     found = {}
     for layer, slope in zip(layers, ways, strict=True):
         if slope is None:
