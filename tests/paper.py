@@ -158,6 +158,16 @@ def ridges(rng: np.random.Generator) -> m.Node:
     return m.Group(children=(one, m.Ridges(sets=(train, test), x_title="activation", title="Two sets")))
 
 
+@_picture("What the network plays")
+def roll(rng: np.random.Generator) -> m.Node:
+    starts, chances = np.arange(0, 16, 0.5), rng.random(32)
+    pitches = 60.0 + np.array([0, 2, 4, 5, 7, 9, 11, 12] * 4) + np.repeat([0, 12, -12, 0], 8)
+    plain = m.Roll(starts=starts[::2], lengths=np.ones(16), pitches=pitches[::2], beats=16.0, title="Plain")
+    return m.Group(children=(m.Roll(
+        starts=starts, lengths=np.full(32, 0.5), pitches=pitches, beats=20.0, values=chances, limits=magnitude(chances, 0.0, 1.0, "probability"),
+    ), plain))
+
+
 @_picture("A hundred bars")
 def bars_many(rng: np.random.Generator) -> m.Node:
     values = rng.normal(0, 1, 100)

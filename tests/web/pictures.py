@@ -315,6 +315,19 @@ def all_pictures() -> dict[str, Picture]:
     return {name: make() for name, make in MAKERS.items()}
 
 
+def roll() -> Picture:
+    """A melody with how likely each note was, and one without; nothing at all."""
+    starts, pitches = np.arange(0, 8, 0.5), np.array([60.0, 62, 64, 65, 67, 69, 71, 72, 72, 71, 69, 67, 65, 64, 62, 60])
+    chances = np.linspace(0.1, 1, 16)
+    own = marks.Roll(
+        title="Melody", starts=starts, lengths=np.full(16, 0.5), pitches=pitches, beats=10.0, values=chances,
+        limits=magnitude(chances, 0.0, 1.0, "probability", unit="probability"), keys=tuple(f"token:{k}" for k in range(16)),
+    )
+    plain = marks.Roll(title=HOSTILE, starts=starts[::4], lengths=np.full(4, 1.5), pitches=pitches[::4], beats=8.0)
+    silent = marks.Roll(title="silent", starts=starts[:0], lengths=starts[:0], pitches=starts[:0], beats=8.0)
+    return picture("What it plays", marks.Group(children=(own, marks.Group(children=(plain, silent), direction="grid"))))
+
+
 def parallel() -> Picture:
     """Six runs over four quantities, two of them without a number."""
     values = np.random.default_rng(5).uniform(0, 1, (6, 4))
@@ -381,6 +394,7 @@ MAKERS = {
     for make in (
         activations,
         parallel,
+        roll,
         heads,
         scatter,
         weights,

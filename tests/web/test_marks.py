@@ -412,3 +412,27 @@ def test_a_patch_is_pointed_at_and_chosen(page: sync_api.Page, address: str) -> 
     page.keyboard.press("ArrowRight")
     assert spot.get_attribute("data-key") == "head:b.1/1"
     assert place.locator(".token-word.struck").count() == 2
+
+
+def test_a_melody_is_heard(page: sync_api.Page, address: str) -> None:
+    """Play gives every note its frequency, stop silences it, another melody silences the first, and silence cannot be played."""
+    page.add_init_script("""
+        window.heard = [];
+        const start = OscillatorNode.prototype.start;
+        OscillatorNode.prototype.start = function (at) { window.heard.push(this.frequency.value); return start.call(this, at); };
+    """)
+    shown = _show(page, address, "roll")
+    own, plain, silent = (shown.locator(".roll-play").nth(k) for k in range(3))
+    own.click()
+    sync_api.expect(own).to_have_text("stop")
+    heard = page.evaluate("window.heard")
+    assert len(heard) == 16
+    assert heard[5] == pytest.approx(440.0)
+    assert heard[0] == pytest.approx(440 * 2 ** (-9 / 12))
+    plain.click()
+    sync_api.expect(own).to_have_text("play")
+    sync_api.expect(plain).to_have_text("stop")
+    assert len(page.evaluate("window.heard")) == 20
+    plain.click()
+    sync_api.expect(plain).to_have_text("play")
+    sync_api.expect(silent).to_be_disabled()

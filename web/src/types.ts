@@ -320,6 +320,25 @@ export interface RidgeSet {
   readonly colour: number;
 }
 
+/** A melody as a roll: every note a bar over time, as high as its pitch. In a browser it can be heard. */
+export interface Roll {
+  readonly mark: "roll";
+  readonly title: string;
+  readonly caption: string;
+  readonly handle: Handle | null;
+  readonly starts: NdArray;
+  readonly lengths: NdArray;
+  readonly pitches: NdArray;
+  readonly beats: number;
+  readonly tempo: number;
+  readonly pitch_range: readonly [number, number] | null;
+  readonly values: NdArray | null;
+  readonly limits: Limits | null;
+  readonly keys: readonly string[];
+  readonly aloud: boolean;
+  readonly height: number;
+}
+
 /** Points on a plane or in space: by class or number, as dots, small pictures on a grid, or with contours of their density. */
 export interface Scatter {
   readonly mark: "scatter";
@@ -458,7 +477,7 @@ export interface Progress {
   readonly seconds: number | null;
 }
 
-export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Network | Number | Parallel | Ridges | Scatter | Table | Text | Tiles;
+export type Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Network | Number | Parallel | Ridges | Roll | Scatter | Table | Text | Tiles;
 
 export type KeyKind = "run" | "layer" | "direction" | "op" | "query" | "key" | "value" | "pattern" | "residual" | "unit" | "head" | "weight" | "example" | "class" | "step" | "token";
 
@@ -801,6 +820,24 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "colour": 0
   },
   "nested": {}
+ },
+ "Roll": {
+  "defaults": {
+   "title": "",
+   "caption": "",
+   "handle": null,
+   "tempo": 120.0,
+   "pitch_range": null,
+   "values": null,
+   "limits": null,
+   "keys": [],
+   "aloud": false,
+   "height": 96
+  },
+  "nested": {
+   "handle": "Handle",
+   "limits": "Limits"
+  }
  },
  "Scatter": {
   "defaults": {

@@ -13,10 +13,11 @@ import * as network from "./network.ts";
 import * as number from "./number.ts";
 import * as parallel from "./parallel.ts";
 import * as ridges from "./ridges.ts";
+import * as roll from "./roll.ts";
 import * as scatter from "./scatter.ts";
 import * as table from "./table.ts";
 import * as text from "./text.ts";
 import * as tiles from "./tiles.ts";
 
 /** The browser half of every mark by its name. */
-export const HALVES: { readonly [M in Node as M["mark"]]: Half<M> } = { bars, blocks, field, group, heatmap, image, lines, network, number, parallel, ridges, scatter, table, text, tiles };
+export const HALVES: { readonly [M in Node as M["mark"]]: Half<M> } = { bars, blocks, field, group, heatmap, image, lines, network, number, parallel, ridges, roll, scatter, table, text, tiles };

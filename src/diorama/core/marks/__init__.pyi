@@ -22,6 +22,7 @@ from .number import Number as Number
 from .parallel import Parallel as Parallel
 from .ridges import Ridges as Ridges
 from .ridges import RidgeSet as RidgeSet
+from .roll import Roll as Roll
 from .scatter import Scatter as Scatter
 from .table import Column as Column
 from .table import Table as Table
@@ -29,5 +30,5 @@ from .text import Alternative as Alternative
 from .text import Text as Text
 from .tiles import Tiles as Tiles
 
-Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Network | Number | Parallel | Ridges | Scatter | Table | Text | Tiles
+Node = Bars | Blocks | Field | Group | Heatmap | Image | Lines | Network | Number | Parallel | Ridges | Roll | Scatter | Table | Text | Tiles
 MARKS: dict[str, type[Mark]]

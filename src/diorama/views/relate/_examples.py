@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import not_found
 from ...core.selection import Key
-from ...data.kinds import Table
+from ...data.kinds import Table, Tokens
+from ...data.melodies import is_mark
 from ...data.nesting import first
 from ...derive.derivations.shared import properties
 from ...scene import Scene
@@ -25,6 +26,8 @@ SMALL = 40
 """Pictures at points have at most so many pixels a side."""
 DISTINCT = 10
 """Of more classes the colours repeat."""
+MARKS = 40
+"""Of more marks at the ends of texts none are told apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +101,26 @@ def _coloured(
             if len(scene.classes) > DISTINCT:
                 said += f" Of {len(scene.classes)} classes every tenth has the same colour."
             return values, None, scene.classes, said, note
+    ends = None if colour == "prediction" else _ends(scene)
+    if ends is not None:
+        return *ends, "Colours tell the mark that each text ends with.", note
     y = scene.live.y
     if y is not None and y.ndim == 1 and colour != "prediction":
         values = y.double().numpy()
         return values, magnitude(values, float(np.nanmin(values))), (), "Colours tell the true value.", note
     return np.zeros(len(scene.live)), None, ("examples",), "", note or "The examples have no classes to colour by."
+
+
+def _ends(scene: Scene) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...]] | None:
+    """By which mark in brackets each text is to end, such as its genre; None where one ends otherwise, or all alike."""
+    kind, y = scene.kind, scene.live.y
+    if not isinstance(kind, Tokens) or kind.vocabulary is None or scene.task != "next_token" or y is None or y.ndim != 2:
+        return None
+    last = y[:, -1].tolist()
+    marks = sorted(set(last))
+    if not 2 <= len(marks) <= MARKS or not all(is_mark(kind.token(int(number))) for number in marks):
+        return None
+    return np.array([marks.index(number) for number in last], np.float64), None, tuple(kind.token(int(number)) for number in marks)
 
 
 def _column(scene: Scene, name: str) -> NDArray[np.float64]:

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from ...core.errors import DioramaError
 from ...core.knobs import knob, knobs_of
-from ...core.marks import Group, Node, Scatter
+from ...core.marks import Group, Node, Roll, Scatter
 from ...core.picture import Draft, Picture, Progress
 from ...core.registry import projections
 from ...core.selection import Selection
+from ...data.melodies import is_mark
 from ...derive.derivation import Derived
 from ...methods.projecting import laid_onto
 from ...scene import Scene
 from ...scene.directions import lacking
-from .. import planes
+from .. import melodies, planes, texts
 from ..view import View
 from . import _examples as examples
 from ._biplot import Biplot, biplot
@@ -43,7 +44,8 @@ class ProjectionView(View):
 
     *Meaning* points are coloured by their true class (without a truth by the answer), and have a dark edge where the network is
     wrong; pale ones have neighbours here that are far from them in the layer. Axes have no names, and who is whose neighbour is worth
-    more than how far apart groups lie. A map follows the training from its first snapshot on: points move only where the network did.
+    more than how far apart groups lie. A melody sounds when its point is chosen. A map follows the training
+    from its first snapshot on: points move only where the network did.
     *Error* the trustworthiness is 1 where no point stands beside one that is far from it in the layer, the continuity where none
     has lost a near one; the recall is the share of a layer's neighbours that are neighbours here.
     *Cost* one forward pass an example, at this step and at the snapshots on the way, then what the algorithm takes.
@@ -54,7 +56,7 @@ class ProjectionView(View):
     question = "Which examples does the network find alike?"
     family = "relationships"
     papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
-    rows = ("B1", "B2", "B3", "B14", "B15", "B17")
+    rows = ("B1", "B2", "B3", "B14", "B15", "B16", "B17")
     follows = ("layer", "example", "unit")
 
     layer: str | None = knob(
@@ -178,6 +180,9 @@ class ProjectionView(View):
         if told[0] is not None and len(maps) == 1:
             caption += told[0].over_time
         body: Node = Group(children=tuple(marks), direction="row")
+        if melodies.sounds(scene):
+            body = Group(children=(body, _melody(scene, selection)))
+            caption += " Below stands the chosen melody; a click on a point lets it sound."
         return self.picture(
             scene, selection, f"Examples as {layers} {'sees' if one else 'see'} them", body, caption,
             checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown),
@@ -220,6 +225,14 @@ class ProjectionView(View):
         if self.beside == "steps" and len(scene.steps) < 2:
             said.append("There is no earlier snapshot.")
         return " ".join(said)
+
+
+def _melody(scene: Scene, selection: Selection) -> Roll:
+    """The chosen example as a melody, else the first."""
+    key = selection.one("example")
+    index = key.number if key is not None and key.number < len(scene.live) else 0
+    words = [token for token in texts.tokens(scene.live.shown([index])[0]) if not is_mark(token)]
+    return melodies.roll(words, f"Example {index}", aloud=True)
 
 
 def _early(scene: Scene, chosen: list[str]) -> list[str]:

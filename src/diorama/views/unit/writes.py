@@ -10,10 +10,12 @@ import numpy as np
 from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ...core.marks import Alternative, Bars, Group, Node, Text
+from ...core.marks import Alternative, Bars, Group, Node, Roll, Text
 from ...core.picture import Draft, Picture, Progress
 from ...core.saying import percent
 from ...core.selection import Key, Selection, number_key
+from ...data.kinds import Tokens
+from ...data.melodies import is_mark
 from ...data.nesting import named
 from ...derive.heads import token_input
 from ...derive.labels import role
@@ -21,7 +23,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from ...scene.states import told
 from ...scene.writing import Written, WrittenToken, writing
-from .. import answers, texts
+from .. import answers, melodies, texts
 from ..view import View
 
 GUESSES = 5
@@ -32,7 +34,7 @@ class WritesView(View):
 
     *Meaning* every symbol is drawn with the probabilities that the network gives, then read before the next one is drawn. The brighter
     a symbol, the likelier the network held it; where a unit is chosen, its value at that place colours it instead. Below each stands
-    what was likeliest there; choose a symbol to see its chances as bars. A low temperature makes the network repeat what it is surest
+    what was likeliest there; choose a symbol to see its chances as bars. Melodies stand as rolls and can be heard. A low temperature makes the network repeat what it is surest
     of, a high one makes it daring. It goes on with ``prime``, with a text that you type, or with the beginning of the chosen example.
     *Units* probabilities.
     *Error* one sample is one draw of luck: look at more seeds before you judge. All moments have the same luck.
@@ -98,7 +100,7 @@ class WritesView(View):
         first = kind.encode(self.prime)[0].tolist() if self.prime else whole if current.index is None else whole[: self.begin]
         window = max(int(kind.length or len(whole)), 1)
         size = scene.reading.width(scene.scores(current.x)) if not scene.classes else len(scene.classes)
-        ends = frozenset(number for number in range(size) if role(kind, number) == "end") if kind.vocabulary else frozenset()
+        ends = frozenset(number for number in range(size) if self._ends(scene, kind, number)) if kind.vocabulary else frozenset()
         layer = unit.name if unit is not None else ""
         key = f"writes/{scene.step}/{scene.edits!r}/{first}/{self.temperature}/{self.length}/{self.seed}/{layer}"
         memory = scene.keep("writes", _WrittenTexts) if scene.step in scene.steps else scene.once("writes", _WrittenTexts)
@@ -114,6 +116,11 @@ class WritesView(View):
         if text is not None:
             memory.put(key, text)
 
+    @staticmethod
+    def _ends(scene: Scene, kind: Tokens, number: int) -> bool:
+        """Whether a text is over with this token; a melody is with any mark in brackets."""
+        return role(kind, number) == "end" or (melodies.sounds(scene) and is_mark(kind.token(number)))
+
     def _picture(
         self, scene: Scene, selection: Selection, current: Current, unit: Key | None, found: dict[int | None, Written], *, final: bool,
     ) -> Picture:
@@ -121,11 +128,17 @@ class WritesView(View):
         kind = texts.kind(scene)
         chosen = self._chosen(selection, own)
         marks: list[Node] = [self._text(scene, own, unit)]
+        heard, pitches = melodies.sounds(scene), melodies.span([_words(kind, text) for text in found.values()])
+        if heard:
+            marks.insert(0, self._roll(scene, own, unit, scene.step, pitches))
         if chosen is not None:
             marks.append(_bars(scene, own.places[chosen], f"What could have stood at place {len(own.begin) + chosen}", self.temperature))
         moments = sorted((step for step in found if step is not None), key=int)
         if len(moments) > 1:
-            marks.append(Group(children=tuple(self._sample(scene, found[step], unit, step) for step in moments), direction="grid"))
+            samples: list[Node] = [
+                self._roll(scene, found[step], unit, step, pitches) if heard else self._sample(scene, found[step], unit, step) for step in moments
+            ]
+            marks.append(Group(children=tuple(samples), direction="grid"))
         before = kind.separator.join(kind.token(number) for number in own.begin[-40:]).strip()
         caption = f"{len(own.places)} symbols that the network wrote behind “{before or '␣'}” at temperature {self.temperature:g}."
         if unit is not None:
@@ -171,6 +184,15 @@ class WritesView(View):
         return Text(tokens=words, values=values, limits=limits, characters=texts.single(words), title=said)
 
 
+    def _roll(self, scene: Scene, text: Written, unit: Key | None, step: int | None, pitches: tuple[float, float]) -> Roll:
+        """What it wrote, to be heard: the notes of the beginning are the reader's, and stand in the text alone."""
+        values, limits = _values(text, unit)
+        words = _words(texts.kind(scene), text)
+        own = step == scene.step
+        keys = tuple(number_key("token", len(text.begin) + k) for k in range(len(words))) if own else ()
+        return melodies.roll(words, _when(step), values=values, limits=limits, keys=keys, pitches=pitches, height=160 if own else 110)
+
+
 class _WrittenTexts:
     """Texts that were written before, the newest few."""
 
@@ -202,6 +224,10 @@ def _values(text: Written, unit: Key | None) -> tuple[np.ndarray, Limits]:
         return values, symmetric(values, 1.0 if bounded else None)
     values = np.array([place.chance for place in text.places])
     return values, magnitude(values, 0.0, 1.0, "probability", unit="probability")
+
+
+def _words(kind: Tokens, text: Written) -> list[str]:
+    return [kind.token(place.token) for place in text.places]
 
 
 def _bars(scene: Scene, place: WrittenToken, title: str, temperature: float) -> Bars:
