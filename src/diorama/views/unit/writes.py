@@ -32,10 +32,11 @@ GUESSES = 5
 class WritesView(View):
     """What the network writes by itself, symbol by symbol, at several moments of its training side by side.
 
-    *Meaning* every symbol is drawn with the probabilities that the network gives, then read before the next one is drawn. The brighter
-    a symbol, the likelier the network held it; where a unit is chosen, its value at that place colours it instead. Below each stands
-    what was likeliest there; choose a symbol to see its chances as bars. Melodies stand as rolls and can be heard. A low temperature makes the network repeat what it is surest
-    of, a high one makes it daring. It goes on with ``prime``, with a text that you type, or with the beginning of the chosen example.
+    *Meaning* every symbol is drawn with the probabilities that the network gives, then read before the next one is drawn. The brighter a
+    symbol, the likelier the network held it; where a unit is chosen, its value at that place colours it instead. Below each stands what
+    was likeliest there; choose a symbol to see its chances as bars. Melodies stand as rolls and can be heard. A low temperature makes the
+    network repeat what it is surest of, a high one makes it daring. It goes on with ``prime``, with a text that you type, or with the
+    beginning of the chosen example.
     *Units* probabilities.
     *Error* one sample is one draw of luck: look at more seeds before you judge. All moments have the same luck.
     *Cost* one forward pass a symbol and moment, of at most as many symbols as the examples have.
