@@ -23,9 +23,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""What can show the page, the quickest first."""
+WAITING = ("web", "unit/server", "unit/record", "unit/cli", "unit/gallery", "unit/live", "unit/data", "faults", "device", "house", "notebook")
+"""Where tests wait for a browser, a server or a process of their own."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that say they may take long go first, so that none of them is left to a single core at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    """Tests that say they may take long go first, then those that wait for others, and what only computes comes last.
+
+    A worker begins at each half: while one waits, the other computes, and what is left at the end are thousands of short tests,
+    which two workers share evenly.
+    """
+    here = Path(__file__).parent
+    waits = {folder: tuple(here.joinpath(folder).parts) for folder in WAITING}
+
+    def rank(item: pytest.Item) -> int:
+        if item.get_closest_marker("timeout") is not None:
+            return 0
+        return 1 if any(item.path.parts[: len(parts)] == parts for parts in waits.values()) else 2
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,11 +65,12 @@ def browser() -> Iterator[Any]:
     No longer: while Playwright is open, its event loop counts as running, and other tests could not run their own.
     """
     sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.fail("the browser tests need Chromium: tests/install_browser.sh installs it on Debian")
     flags = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
     flags += ("disable-component-update", "disable-sync")
+    flags += ("font-render-hinting=none",)  # else texts are wider without a window than with one
     flags += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")  # a camera that films a moving shape
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=found, args=[f"--{flag}" for flag in flags])

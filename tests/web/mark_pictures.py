@@ -64,7 +64,7 @@ def main() -> None:
     for old in HERE.glob("*.png"):
         old.unlink()
     with serving() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=sys.argv[1], args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=sys.argv[1], args=["--no-sandbox", "--disable-gpu", "--font-render-hinting=none"])
         page = shown(browser, address)
         for name in MAKERS:
             Image.fromarray(drawn(page, name)).save(HERE / f"{name}.png", optimize=True)

@@ -89,7 +89,10 @@ def test_pausing_halving_and_resuming(learning: Page) -> None:
 
 
 def test_a_map_becomes_the_selected_unit(learning: Page) -> None:
-    """A clicked map is told about in the inspector, and lit in the weights too."""
+    """A clicked map is told about in the inspector, and lit in the weights too; the training is held, so that nothing moves."""
+    learning.get_by_role("button", name="Pause", exact=True).click()
+    expect(learning.get_by_role("button", name="Resume", exact=True)).to_be_visible(timeout=PATIENCE)
+    settled(learning, learning.locator("header .step b").inner_text)
     learning.locator("[data-view=activations] [data-key='unit:conv2/3']").click()
     drawn(learning.locator("[data-view=inspector]"))
     expect(learning.locator("[data-view=inspector]")).to_contain_text("conv2/3", timeout=PATIENCE)
