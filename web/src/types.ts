@@ -365,6 +365,7 @@ export interface Scatter {
   readonly middle: readonly number[];
   readonly drawn: "density" | "points" | "thumbnails";
   readonly spans: readonly (readonly [number, number])[];
+  readonly crowd: NdArray | null;
   readonly size: number;
 }
 
@@ -863,6 +864,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "middle": [],
    "drawn": "points",
    "spans": [],
+   "crowd": null,
    "size": 360
   },
   "nested": {

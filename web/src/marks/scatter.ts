@@ -11,7 +11,8 @@ import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
 import { keyed } from "./keyed.ts";
-import { paint, shadesOf, type Shades } from "./scatterpaint.ts";
+import { Cloud } from "./scattergl.ts";
+import { paint, shadesOf, sumOf, type Shades } from "./scatterpaint.ts";
 import { FIRST, chosenBy, keyOf, keysOf, nearer, nearestTo, onGrid, CELL, placed, towards, within, type Look, type Placed, type Point } from "./scatterplan.ts";
 import { inks, sheet } from "./sheet.ts";
 
@@ -51,14 +52,15 @@ export const draw: Draw<Scatter> = (element, first, context) => {
   let stroke: Point[] | null = null;
   let turned: { look: Look; x: number; y: number } | null = null;
   let rest: ReturnType<typeof setTimeout> | undefined;
+  const cloud: Cloud = new Cloud(() => surface.element, () => surface.paint());
 
   const surface = sheet(frame.body, (width) => Math.min(mark.size, width), (pen, width) => {
     const ink = inks(element, context.theme);
     const side = Math.max(40, Math.min(mark.size, width));
     plan = placed(mark, mark.points.data, mark.points.shape[1] ?? 2, look, side);
     if (shades?.theme !== context.theme || shades.mark !== mark) shades = { theme: context.theme, mark, found: shadesOf(mark, context.theme, ink) };
-    const painted = paint(pen, { mark, plan, look, shades: shades.found, moving }, context, ink, scratch);
-    const marked = chosenBy(mark, context.selection).reduce((sum, flag) => sum + flag, 0);
+    const painted = paint(pen, { mark, plan, look, shades: shades.found, moving, cloud }, context, ink, scratch);
+    const marked = sumOf(chosenBy(mark, context.selection));
     setText(said, [marked ? `${marked.toLocaleString("en-US")} chosen` : "", painted].filter(Boolean).join(" · "));
   });
   frame.body.append(tools, names);
@@ -214,6 +216,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     destroy() {
       clearTimeout(rest);
       stop.abort();
+      cloud.destroy();
       touch.destroy();
       classKeys.destroy();
       surface.destroy();

@@ -1,17 +1,18 @@
 // Paints the points of a scatter: dots, pixels where they are many, small pictures on a grid, trails and contours.
 
-import { classColour, css, pack, rgb, unpack, type Theme } from "../colour.ts";
+import { classColour, css, lut, pack, rgb, unpack, type Theme } from "../colour.ts";
 import { row } from "../picture.ts";
 import { NAN_INK, PAPERS, type Scatter } from "../types.ts";
 import { context2d, paintImage } from "./cells.ts";
 import type { Context } from "./context.ts";
+import { MANY, rarity, type Cloud } from "./scattergl.ts";
 import { CELL, chosenBy, inPart, onGrid, placed, pointOf, type Look, type Placed } from "./scatterplan.ts";
 import type { Ink } from "./sheet.ts";
 
 /** More points than this are pixels. */
 const DOTS = 4000;
-/** So many are drawn while the picture moves. */
-const MOVING = 100_000;
+/** Without WebGL the points themselves are drawn where the picture is so much nearer. */
+const NEAR = 4;
 const PALE = 0.7;
 
 /** The colour of each point, and the same paler. */
@@ -51,11 +52,12 @@ export interface Scene {
   readonly look: Look;
   readonly shades: Shades;
   readonly moving: boolean;
+  readonly cloud: Cloud;
 }
 
 /** Paint all; says what could not be drawn, or nothing. */
 export function paint(pen: CanvasRenderingContext2D, scene: Scene, context: Context, ink: Ink, scratch: HTMLCanvasElement): string {
-  const { mark, plan } = scene;
+  const { mark, plan, look } = scene;
   const { side } = plan;
   pen.save();
   pen.beginPath();
@@ -64,10 +66,12 @@ export function paint(pen: CanvasRenderingContext2D, scene: Scene, context: Cont
   paintBorders(pen, scene);
   const count = mark.points.shape[0] ?? 0;
   const marked = chosenBy(mark, context.selection);
-  const some = marked.some((flag) => flag > 0);
+  const some = sumOf(marked) > 0;
   let said = "";
+  if (count <= MANY || mark.drawn === "thumbnails") scene.cloud.hide();
   if (mark.trails) paintTrails(pen, scene, marked, some, context);
   if (mark.drawn === "thumbnails" && mark.pictures) said = paintPictures(pen, scene, context, ink, marked, some);
+  else if (mark.crowd && look.zoom < NEAR && !some && !scene.cloud.usable) said = paintCrowd(pen, scene, context, scratch);
   else if (count > DOTS) said = paintPixels(pen, scene, scratch, marked, some);
   else paintDots(pen, scene, ink, marked, some);
   if (mark.drawn !== "thumbnails") paintRings(pen, scene, context, ink, marked);
@@ -109,40 +113,79 @@ function paintDots(pen: CanvasRenderingContext2D, scene: Scene, ink: Ink, marked
   }
 }
 
-/** Many points as pixels of a canvas of their own; while it moves a fixed part of them, which is said. */
-function paintPixels(pen: CanvasRenderingContext2D, scene: Scene, canvas: HTMLCanvasElement, marked: Uint8Array, some: boolean): string {
-  const { mark, plan, shades } = scene;
-  const count = plan.at.length / 2;
+/** Many points as pixels, by the graphics processor where they are very many; while it moves a fixed part of them, which is said. */
+function paintPixels(pen: CanvasRenderingContext2D, scene: Scene, scratch: HTMLCanvasElement, marked: Uint8Array, some: boolean): string {
+  const { mark, plan, shades, look, cloud } = scene;
+  const count = mark.points.shape[0] ?? 0;
   const density = Math.max(1, Math.min(2, devicePixelRatio || 1));
   const size = Math.max(1, Math.round(plan.side * density));
+  const one = scene.moving ? rarity(count) : 1;
+  const reach = (count > MANY ? 1 : 2) * Math.round(density);
+  const isPale = (i: number): boolean => Boolean(mark.faded?.data[i] || (some && !marked[i]));
+  const inkOf = (i: number): number => (isPale(i) ? shades.pale : shades.full)[i] as number;
+  const sight = { look, moving: one > 1, side: plan.side, density, reach, inkOf, isPale, same: [shades, marked] };
+  if (count <= MANY || !cloud.paint(mark, sight)) {
+    paintByHand(scratch, plan, size, density, reach, one, inkOf, isPale);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(scratch, 0, 0, plan.side, plan.side);
+  }
+  return one > 1 ? `one in ${one} of ${count.toLocaleString("en-US")} points is drawn while it moves` : "";
+}
+
+/** The pixels of a canvas, those of pale points first. */
+function paintByHand(
+  canvas: HTMLCanvasElement, plan: Placed, size: number, density: number, reach: number, one: number, inkOf: (i: number) => number, isPale: (i: number) => boolean,
+): void {
   if (canvas.width !== size || canvas.height !== size) [canvas.width, canvas.height] = [size, size];
   const sheet = new ImageData(size, size);
   const pixels = new Uint32Array(sheet.data.buffer);
-  const reach = (count > 100_000 ? 1 : 2) * Math.round(density);
-  const one = scene.moving && count > MOVING ? Math.ceil(count / MOVING) : 1;
-  const drawTo = (wanted: (i: number) => boolean): void => {
+  const count = plan.at.length / 2;
+  for (const pale of [true, false]) {
     for (let i = 0; i < count; i++) {
-      if ((one > 1 && !inPart(i, one)) || !wanted(i)) continue;
+      if ((one > 1 && !inPart(i, one)) || isPale(i) !== pale) continue;
       const x = Math.round((plan.at[2 * i] as number) * density);
       const y = Math.round((plan.at[2 * i + 1] as number) * density);
       if (!(x >= 0 && y >= 0 && x + reach <= size && y + reach <= size)) continue;
-      const shade = (mark.faded?.data[i] || (some && !marked[i]) ? shades.pale : shades.full)[i] as number;
+      const shade = inkOf(i);
       for (let dy = 0; dy < reach; dy++) for (let dx = 0; dx < reach; dx++) pixels[(y + dy) * size + x + dx] = shade;
     }
-  };
-  if (some) drawTo((i) => !marked[i]);
-  drawTo((i) => !some || marked[i] === 1);
+  }
   context2d(canvas).putImageData(sheet, 0, 0);
+}
+
+/** Without WebGL: how many points lie where, as Python counted them; a place without any is left free. */
+function paintCrowd(pen: CanvasRenderingContext2D, { mark, plan, look }: Scene, context: Context, canvas: HTMLCanvasElement): string {
+  const crowd = mark.crowd!;
+  const [rows = 1, columns = 1] = crowd.shape;
+  [canvas.width, canvas.height] = [columns, rows];
+  const sheet = new ImageData(columns, rows);
+  const pixels = new Uint32Array(sheet.data.buffer);
+  const table = lut("magnitude", context.theme);
+  let most = 0;
+  for (let i = 0; i < crowd.data.length; i++) most = Math.max(most, crowd.data[i] as number);
+  for (let i = 0; i < pixels.length; i++) {
+    const value = crowd.data[i] as number;
+    if (value > 0) pixels[i] = table[Math.round((value / most) * (table.length - 1))] as number;
+  }
+  context2d(canvas).putImageData(sheet, 0, 0);
+  const size = plan.side * look.zoom;
   pen.imageSmoothingEnabled = false;
-  pen.drawImage(canvas, 0, 0, plan.side, plan.side);
-  return one > 1 ? `one in ${one} of ${count.toLocaleString("en-US")} points is drawn while it moves` : "";
+  pen.drawImage(canvas, plan.side / 2 - (1 + look.x) * (size / 2), plan.side / 2 - (1 - look.y) * (size / 2), size, size);
+  const count = (mark.points.shape[0] ?? 0).toLocaleString("en-US");
+  return `${count} points as how many lie where, for there is no WebGL here; nearer they are drawn`;
+}
+
+export function sumOf(flags: Uint8Array): number {
+  let sum = 0;
+  for (let i = 0; i < flags.length; i++) sum += flags[i] as number;
+  return sum;
 }
 
 function paintRings(pen: CanvasRenderingContext2D, scene: Scene, context: Context, ink: Ink, marked: Uint8Array): void {
   const { mark, plan } = scene;
   const hoveredAt = pointOf(mark, context.hovered);
   const against = chosenBy(mark, context.against);
-  const few = marked.reduce((sum, flag) => sum + flag, 0) <= 400;
+  const few = sumOf(marked) <= 400;
   for (let i = 0; i < marked.length; i++) {
     const hovered = i === hoveredAt;
     const opposed = against[i] === 1;

@@ -17,7 +17,7 @@ export interface Look {
 /** The paper shows space from here, too. */
 export const FIRST: Look = { x: 0, y: 0, zoom: 1, azimuth: Math.PI / 6, elevation: Math.PI / 9 };
 /** A turned cube fits into the square. */
-const SMALLER = 0.577;
+export const SMALLER = 0.577;
 /** A picture's place on the grid, CSS pixels. */
 export const CELL = 30;
 /** Keys beyond so many are told as ranges. */
@@ -57,7 +57,8 @@ export function placed(mark: Scatter, numbers: NdArray["data"], stride: number, 
   return { side, at, depth };
 }
 
-function axis(mark: Scatter, index: number): [number, number] {
+/** What turns a number of an axis into a place from -1 to 1: a factor, and what is added. */
+export function axis(mark: Scatter, index: number): [number, number] {
   const [low, high] = mark.spans[index] ?? [-1, 1];
   const factor = 2 / (high > low ? high - low : 1);
   return [factor, -low * factor - 1];

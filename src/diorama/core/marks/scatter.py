@@ -12,6 +12,11 @@ from ..colour import Limits
 from ..errors import UsageError
 from .mark import Array, Mark, Range, check_length, check_shape
 
+MANY = 100_000
+"""More points than this lie on each other wherever they are many: paper, and a browser without WebGL, show how many lie where."""
+PLACES = 256
+"""So many places a side are counted then."""
+
 
 class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
     """Points on a plane or in space: by class or number, as dots, small pictures on a grid, or with contours of their density."""
@@ -36,6 +41,7 @@ class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
     middle: tuple[float, ...] = ()
     drawn: Literal["points", "density", "thumbnails"] = "points"
     spans: tuple[tuple[float, float], ...] = ()  # the range of each axis, all of one length; empty: about the points
+    crowd: Array | None = None  # (places, places), of more than 100,000 points on a plane: log10 of 1 + how many lie there, the highest row first
     size: int = 360  # width and height, CSS pixels
 
     def __post_init__(self) -> None:
@@ -66,6 +72,8 @@ class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
         else:
             # Browser and paper draw the same square: its ends travel with the mark.
             msgspec.structs.force_setattr(self, "spans", about(self.points))
+        if count > MANY and dimensions == 2:
+            msgspec.structs.force_setattr(self, "crowd", crowd(np.asarray(self.points, float), self.spans))
 
     def ranges(self) -> dict[str, Range]:
         """Every axis stays the same over a film."""
@@ -86,3 +94,12 @@ def about(points: np.ndarray) -> tuple[tuple[float, float], ...]:
     low, high = good.min(0), good.max(0)
     half = float((high - low).max()) * 0.53 or max(1.0, float(np.abs(high).max()) * 0.1)
     return tuple((float(middle - half), float(middle + half)) for middle in (low + high) / 2)
+
+
+def crowd(points: np.ndarray, spans: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """How many points lie at each place of a plane, (places, places): log10 of 1 + their number, the highest row first."""
+    good = points[np.isfinite(points).all(1)]
+    across, up = (tuple(span) if span[1] > span[0] else (span[0] - 0.5, span[0] + 0.5) for span in spans)
+    counted, _, _ = np.histogram2d(good[:, 1], good[:, 0], bins=PLACES, range=(up, across))
+    found: np.ndarray = np.log10(1 + counted[::-1]).astype(np.float32)
+    return found

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.colour import NAN_INK, class_colour
+from ...core.colour import NAN_INK, Limits, class_colour
 from ...core.marks import Scatter
-from ..cells import bytes_of, colour, pixels, table
+from ...core.marks.scatter import MANY, PLACES, crowd
+from ..cells import Cells, bytes_of, colour, pixels, table
 from ..legend import class_dots, legend
 from ..sheet import Sheet
 from ..style import HAIRLINE, INK, LABEL, MUTED, PAPER, Style
@@ -31,6 +32,8 @@ def draw(mark: Scatter, style: Style) -> Sheet:
         for x0, y0, x1, y1, number in np.asarray(mark.borders, float):
             ends, _ = placed(mark, np.array([[x0, y0], [x1, y1]]), side)
             sheet.line(ends[:, 0], ends[:, 1], class_colour(int(number)), 1.0, clip=clip)
+    if len(at) > MANY and mark.drawn != "thumbnails":
+        return _many(sheet, at, style, side)
     inks = _inks(mark, len(at))
     if mark.trails is not None:
         for index in np.flatnonzero(fine):
@@ -48,6 +51,21 @@ def draw(mark: Scatter, style: Style) -> Sheet:
     elif mark.classes:
         sheet.place(class_dots(mark.classes, style, max(side, 200.0)), 0, y)
     _said(sheet, mark, fine)
+    return sheet
+
+
+def _many(sheet: Sheet, at: np.ndarray, style: Style, side: float) -> Sheet:
+    """Of points that would hide each other, how many lie at each place; where none lies is paper."""
+    counted = crowd(at * [1, -1], ((0.5, side + 0.5), (-side - 0.5, -0.5)))
+    limits = Limits(low=0.0, high=float(counted.max()) or 1.0)
+    cells = colour(counted, limits).colours.copy()
+    cells[counted == 0] = bytes_of(PAPER)
+    sheet.raster(1, 1, side - 1, side - 1, Cells(cells))
+    sheet.place(legend(limits, style), 0, side + 8)
+    missing = int((~np.isfinite(at).all(1)).sum())
+    said = f"{len(at):,} points: log10 of 1 + how many lie at each of {PLACES} × {PLACES} places"
+    y = sheet.height + 2
+    sheet.grow(sheet.text(0, y + 11, said + (f" · {missing:,} without a place" if missing else ""), LABEL, MUTED), y + 14)
     return sheet
 
 
