@@ -342,7 +342,10 @@ def test_alt_chooses_what_to_compare_with(page: sync_api.Page, address: str) -> 
 
 
 def test_a_loop_round_points_chooses_them(page: sync_api.Page, address: str) -> None:
-    """A loop drawn by hand chooses what it holds in all three pictures; the pointer on a point shows its words and its picture."""
+    """A loop drawn by hand chooses what it holds in all three pictures; the pointer on a point shows its words and its picture.
+
+    A few chosen points are joined from map to map.
+    """
     place = _show(page, address, "scatter")
     sheet = place.locator(".mark-scatter .sheet").first
     box = sheet.bounding_box()
@@ -365,8 +368,15 @@ def test_a_loop_round_points_chooses_them(page: sync_api.Page, address: str) -> 
     spot.focus()
     page.keyboard.press("ArrowUp")
     assert "the item" in (spot.get_attribute("aria-label") or "")
+    assert place.locator(".joins line").count() >= 20
     page.keyboard.press("Enter")
     assert said.inner_text() == "1 chosen"
+    [line] = place.locator(".joins line").all()
+    ends = line.evaluate("(line) => [line.x1, line.y1].map((end) => end.baseVal.value)")
+    at, origin = spot.bounding_box(), place.locator(".group:has(> .joins)").bounding_box()
+    assert at is not None
+    assert origin is not None
+    assert ends == pytest.approx([at["x"] + at["width"] / 2 - origin["x"], at["y"] + at["height"] / 2 - origin["y"]], abs=1.5)
     at = spot.bounding_box()
     assert at is not None
     page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)

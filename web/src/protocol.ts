@@ -229,6 +229,7 @@ export interface RunState {
   fits: Record<string, string | null>;
   known: boolean;
   seconds_a_step: number | null;
+  properties: string[];
   checkpoints: number[];
   heir: string | null;
   steered: SteeredData | null;

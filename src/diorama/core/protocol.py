@@ -250,6 +250,7 @@ class RunState(_Struct):
     fits: dict[str, str | None]
     known: bool  # whether layers and fitting views are: a worker finds them
     seconds_a_step: float | None
+    properties: tuple[str, ...] = ()  # the columns of a table; of other inputs what can be said of them, such as brightness
     checkpoints: tuple[int, ...] = ()  # steps to which the training can go back, along its line
     heir: str | None = None  # the run in which the training goes on, where it went back
     steered: SteeredData | None = None  # none where the training's data are not wrapped

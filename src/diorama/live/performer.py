@@ -151,6 +151,7 @@ def anatomy(scenes: Scenes, source: Mapping[str, Any], loaded: Callable[[], None
         found["layers"] = _layers(scene)
         found["classes"], found["task"] = _or_none(lambda: list(scene.classes)), _or_none(lambda: scene.task)
     found["input"] = _or_none(lambda: _kind(scene.kind))
+    found["properties"] = _or_none(lambda: _properties(scene)) or []
     found["fits"] = {name: _fits(name, scene) for name in views if _importable(name)}
     return found
 
@@ -165,6 +166,13 @@ def _layers(scene: Scene) -> list[dict[str, Any]]:
 
 def _kind(kind: Any) -> Any:
     return {name: one.describe() for name, one in kind.items()} if isinstance(kind, dict) else kind.describe()
+
+
+def _properties(scene: Scene) -> list[str]:
+    """What examples can be coloured by besides classes and answers."""
+    from ..views.inputs import property_names
+
+    return property_names(scene)
 
 
 def _or_none(ask: Callable[[], Any]) -> Any:

@@ -15,6 +15,7 @@ from ..data.kinds import Kind, Table, Tokens
 from ..data.nesting import named
 from ..data.padding import stripped
 from ..data.volumes import montage, slices
+from ..derive.derivations.shared import property_names as property_names
 from ..scene import Scene
 from ..scene.input import Current, pictured
 

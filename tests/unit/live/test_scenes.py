@@ -83,10 +83,11 @@ def test_edits_without_a_key_are_refused(source: dict[str, Any]) -> None:
 
 
 def test_anatomy_tells_layers_kind_and_what_fits(source: dict[str, Any]) -> None:
-    """The page learns the layers and, for each view that does not fit, why."""
+    """The page learns the layers, what inputs can be coloured by and, for each view that does not fit, why."""
     found = anatomy(Scenes(), source)
     assert found["model"] is None
     assert [layer["name"] for layer in found["layers"]] == ["0", "1"]
+    assert found["properties"][:2] == ["brightness", "contrast"]
     assert found["fits"]["weights"] is None
     assert isinstance(found["fits"]["cells"], str)
 

@@ -44,6 +44,8 @@ export interface Drawn<M> {
   refresh(): void;
   /** The pointer is on a pixel of a picture beside this one; null when it has left. */
   point?(at: Pixel | null): void;
+  /** Where the few chosen points lie on the screen, by their keys; the mark tells by an event (joins.ts) that they moved. */
+  spots?(): ReadonlyMap<string, readonly [number, number]> | undefined;
   destroy(): void;
 }
 

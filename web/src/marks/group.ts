@@ -5,6 +5,7 @@ import type { Drawn, Pixel } from "./context.ts";
 import { PIXEL } from "./crosshair.ts";
 import { make } from "./elements.ts";
 import type { Draw, Measures } from "./half.ts";
+import { MOVED, joins } from "./joins.ts";
 
 /** The room that titles and captions take, and what stands between marks. */
 const HEAD = 23;
@@ -27,6 +28,9 @@ export const draw: Draw<Group> = (element, first, context, any) => {
     point((event as CustomEvent<Pixel | null>).detail);
   };
   list.addEventListener(PIXEL, heard);
+  const lines = joins(list);
+  const join = (): void => lines.draw(children.map((child) => child.drawn));
+  list.addEventListener(MOVED, join);
 
   function update(mark: Group): void {
     title.textContent = mark.title;
@@ -66,6 +70,8 @@ export const draw: Draw<Group> = (element, first, context, any) => {
     },
     destroy() {
       list.removeEventListener(PIXEL, heard);
+      list.removeEventListener(MOVED, join);
+      lines.destroy();
       for (const child of children) child.drawn.destroy();
       element.replaceChildren();
     },

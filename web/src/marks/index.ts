@@ -43,6 +43,7 @@ function drawNode(element: HTMLElement, first: Node, context: Context): Drawn<No
     },
     refresh: () => drawn.refresh(),
     point: (at) => drawn.point?.(at),
+    spots: () => drawn.spots?.(),
     destroy() {
       drawn.destroy();
       element.className = plain;

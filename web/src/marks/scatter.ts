@@ -10,16 +10,19 @@ import { counted, format, withUnit } from "./format.ts";
 import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { hits, type Hit } from "./hits.ts";
+import { MOVED } from "./joins.ts";
 import { keyed } from "./keyed.ts";
 import { Cloud } from "./scattergl.ts";
 import { paint, shadesOf, sumOf, type Shades } from "./scatterpaint.ts";
-import { FIRST, chosenBy, keyOf, keysOf, nearer, nearestTo, onGrid, CELL, placed, towards, within, type Look, type Placed, type Point } from "./scatterplan.ts";
+import { FIRST, chosenBy, keyOf, keysOf, nearer, nearestTo, onGrid, CELL, placed, pointOf, towards, within, type Look, type Placed, type Point } from "./scatterplan.ts";
 import { inks, sheet } from "./sheet.ts";
 
 const CLICK = 6; // a shorter stroke is a click
 const REACH = 9;
 const REST = 180; // milliseconds after the last move, when all is drawn again
 const FOOT = 24;
+/** So many chosen points are followed from map to map; lines of more would hide the maps. */
+const FOLLOWED = 24;
 /** The names of more classes would fill the picture's place: the pointer tells them. */
 const LISTED = 24;
 
@@ -61,6 +64,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     if (shades?.theme !== context.theme || shades.mark !== mark) shades = { theme: context.theme, mark, found: shadesOf(mark, context.theme, ink) };
     const painted = paint(pen, { mark, plan, look, shades: shades.found, moving, cloud }, context, ink, scratch);
     const marked = sumOf(chosenBy(mark, context.selection));
+    element.dispatchEvent(new CustomEvent(MOVED, { bubbles: true }));
     setText(said, [marked ? `${marked.toLocaleString("en-US")} chosen` : "", painted].filter(Boolean).join(" · "));
   });
   frame.body.append(tools, names);
@@ -212,6 +216,21 @@ export const draw: Draw<Scatter> = (element, first, context) => {
       drawn = stateOf(context, true);
       frame.update(mark, mark.limits, context.theme);
       surface.paint();
+    },
+    spots() {
+      const found = new Map<string, readonly [number, number]>();
+      const chosen = chosenBy(mark, context.selection);
+      const all = sumOf(chosen);
+      const hovered = pointOf(mark, context.hovered);
+      if (mark.drawn === "thumbnails" || (!all && hovered < 0)) return found;
+      const { left, top } = surface.element.getBoundingClientRect();
+      const add = (i: number): void => {
+        const [x, y] = [plan.at[2 * i] as number, plan.at[2 * i + 1] as number];
+        if (x >= 0 && y >= 0 && x <= plan.side && y <= plan.side) found.set(keyOf(mark, i), [left + x, top + y]);
+      };
+      for (let i = 0; all <= FOLLOWED && i < chosen.length; i++) if (chosen[i]) add(i);
+      if (hovered >= 0) add(hovered);
+      return found;
     },
     destroy() {
       clearTimeout(rest);

@@ -163,6 +163,13 @@ def properties(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Float
     return ["mean", "spread", "largest", "smallest"], np.stack([rows.mean(1), rows.std(1), rows.max(1), rows.min(1)], 1)
 
 
+def property_names(scene: Scene) -> list[str]:
+    """The names alone: only of texts they depend on more than one example; none without examples."""
+    if not scene.kinds or not len(scene.live):
+        return []
+    return properties(scene, np.arange(len(scene.live) if isinstance(scene.kind, Tokens) else 1))[0]
+
+
 def _of_pictures(pixels: NDArray[Any]) -> tuple[list[str], Floats]:
     """Brightness, contrast, colour, and how bright each ninth of the picture is."""
     grey = pixels if pixels.ndim == 3 else pixels.mean(-1)
