@@ -11,6 +11,9 @@ What was reached on 1,000 points, where the layer keeps 0.46, 0.38, 0.51, 0.64, 
 snapshot to snapshot: t-SNE as it is costs 0.27, moves 0.50 as far as independent maps (0.19 between the last two), keeps 0.65,
 recall 0.98 of a cold one's. Smaller steps trade one for the other: at a learning rate of 40 it moves 0.19 and keeps 0.79, but recall
 falls to 0.76. Where the layer itself loses half of its neighbours at once, both limits do not hold together.
+Drawing each point back after ten iterations, by the square of the share of the layer's neighbours that lie beside it where it began,
+does better on 600 points over nine even snapshots (0.25 for 0.35 without it, keeps 0.80 for 0.75, recall 0.99), but on 1,500 points of this
+chain it moves 0.42, keeps 0.68, and recall (0.948) and trustworthiness (0.010 less) break their limits: it was not taken.
 """
 
 from __future__ import annotations

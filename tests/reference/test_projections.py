@@ -64,6 +64,7 @@ import warnings
 import numpy as np
 import umap
 import diorama
+from sklearn.neighbors import NearestNeighbors
 from diorama.core.knobs import build
 warnings.simplefilter("ignore")
 rows = np.random.default_rng(0).normal(size=(24, 5))
@@ -72,7 +73,9 @@ first = list(ours.placed(rows, 2, None, None))[-1].points
 again = list(ours.placed(rows, 2, first, None))[-1].points
 told = {"n_neighbors": 6, "random_state": 2, "n_jobs": 1}
 np.testing.assert_array_equal(first, umap.UMAP(**told, n_epochs=500).fit_transform(rows))
-wanted = umap.UMAP(**told, n_epochs=100, learning_rate=0.2, init=first.astype(np.float32))
+apart, which = NearestNeighbors(n_neighbors=6).fit(rows).kneighbors(rows)
+near = (which.astype(np.int32), apart.astype(np.float32), None)
+wanted = umap.UMAP(**told, n_epochs=100, learning_rate=0.2, init=first.astype(np.float32), precomputed_knn=near)
 np.testing.assert_array_equal(again, wanted.fit_transform(rows))
 assert len(list(ours.placed(rows * 0, 2, None, None))[-1].points) == 24
 few = list(ours.placed(rows[:5], 3, None, None))[-1].points

@@ -220,6 +220,13 @@ def test_numbers_and_columns_colour_too() -> None:
         scene.view("projection", column="bb")
 
 
+def test_a_map_of_a_part_of_the_examples_says_of_how_many() -> None:
+    """Where a probe set has more examples than views look at, the caption tells both numbers."""
+    few, many = (Scene(_net(), torch.randn(count, 6, generator=torch.Generator().manual_seed(1))).view("projection") for count in (30, 600))
+    assert few.caption.startswith("30 examples, near")
+    assert many.caption.startswith("The first 512 of 600 examples, near")
+
+
 def test_no_point_lies_outside_its_plane() -> None:
     """The square about any points holds them all, whatever their size and place."""
     generator = np.random.default_rng(0)

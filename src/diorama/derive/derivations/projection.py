@@ -31,7 +31,7 @@ class ProjectionDerivation(Following):
     *Cost* one forward pass an example, then what the algorithm takes.
     """
 
-    version = 2
+    version = 3
 
     layer: str | None = knob(None, "The layer, or several with + between; by itself the last before the answer.", kind="layer")
     method: str = knob("pca", "The algorithm, one of diorama.projections.")

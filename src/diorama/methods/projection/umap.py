@@ -14,6 +14,8 @@ from ..projecting import Floats, Placed, Projection, alike, own_dice, principal,
 AGAIN = 0.2
 """From an earlier step so large a part of the epochs is enough, and of the way that a point goes in each: more would let points
 wander and neighbours be lost."""
+FEW = 10_000
+"""Among so many rows the nearest are found by comparing all, which costs less than the library's search."""
 SMALL = 10_000
 """Up to so many examples UMAP takes 500 epochs, of more 200."""
 
@@ -55,9 +57,19 @@ class UMAP(Projection):
                 first: Any = "random"  # too few for the eigenvectors
             else:
                 first = "spectral"
+            near = min(self.neighbors, len(rows) - 1)
+            found: Any = (None, None, None) if start is None or len(rows) > FEW else _nearest(rows, near)
             algorithm = umap.UMAP(
-                min(self.neighbors, len(rows) - 1), dimensions, min_dist=self.min_dist, random_state=self.seed, n_jobs=1,
+                near, dimensions, min_dist=self.min_dist, random_state=self.seed, n_jobs=1, precomputed_knn=found,
                 init=first if start is None else start.astype(np.float32),
                 n_epochs=epochs if start is None else round(AGAIN * epochs), learning_rate=1.0 if start is None else AGAIN,
             )
             yield Placed(np.asarray(algorithm.fit_transform(rows), np.float64))
+
+
+def _nearest(rows: Floats, near: int) -> tuple[Any, Any, Any]:
+    """The nearest of each row, itself first, and how far they are."""
+    from sklearn.neighbors import NearestNeighbors
+
+    apart, which = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(rows).kneighbors(rows)
+    return which.astype(np.int32), apart.astype(np.float32), None

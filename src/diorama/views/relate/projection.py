@@ -169,9 +169,11 @@ class ProjectionView(View):
         ]
         main, names = maps[0][0].derived, maps[0][0].derived.derivation.layers(scene)  # type: ignore[attr-defined]
         layers, one = ("layer " if len(names) == 1 else "layers ") + " and ".join(names), len(names) == 1
-        caption = f"{len(scene.live)} examples, near each other where {layers} {'answers' if one else 'answer'} alike"
+        count, total = len(scene.live), len(scene.examples)
+        many = f"{count} examples" if count == total else f"The first {count:,} of {total:,} examples"
+        caption = f"{many}, near each other where {layers} {'answers' if one else 'answer'} alike"
         if self.beside == "layers" or scene.others:
-            caption = f"{len(scene.live)} examples, near each other where a layer answers alike"
+            caption = f"{many}, near each other where a layer answers alike"
         if main.before is not None:
             caption += f"; placed starting from where they were at step {main.before.scene.step}"
         caption += f". {shown.said}".rstrip()
