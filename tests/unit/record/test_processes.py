@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,16 +61,28 @@ def _train(
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     script = f"ORDERS, STEPS, DIES = {dict(orders)!r}, {steps}, {dies}\n{_RANK}"
+    started = multiprocessing.get_context("forkserver")
+    started.set_forkserver_preload(["torch.distributed.fsdp", "torch.nn.parallel", "diorama.record.recorder"])
+    told = [path.with_name(f"rank{rank}.json") for rank in range(world)]
     ranks = [
-        subprocess.Popen([sys.executable, "-c", script, str(rank), str(world), port, kind, str(path)],
-                         stdout=subprocess.PIPE, text=True)
-        for rank in range(world)
+        started.Process(target=_rank, args=(script, [str(rank), str(world), port, kind, str(path)], said))
+        for rank, said in enumerate(told)
     ]
-    said = [rank.communicate(timeout=120)[0] for rank in ranks]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(120)
     if dies >= 0:
         return []
-    assert [rank.returncode for rank in ranks] == [0] * world
-    return [json.loads(text.splitlines()[-1]) for text in said]
+    assert [rank.exitcode for rank in ranks] == [0] * world
+    return [json.loads(said.read_text()) for said in told]
+
+
+def _rank(script: str, arguments: list[str], said: Path) -> None:
+    """One process of a training; what it says last goes to a file."""
+    sys.argv = ["rank", *arguments]
+    with said.open("w") as out, contextlib.redirect_stdout(out):
+        exec(compile(script, "rank", "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.parametrize("world", [3])
