@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .core import registry
+from .core.blame import alone
 from .core.errors import DioramaError, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
 from .core.selection import as_key, is_point, without_call
@@ -258,10 +260,13 @@ class Run(Line):
         for name, plugin in registry.findings.items():
             try:
                 found += plugin()(record)
+            except DioramaError:
+                raise  # the record itself cannot be read
             except Exception as error:
-                if not registry.findings.is_foreign(name):
-                    raise
-                registry.findings.leave_out(name, error)
+                if registry.findings.is_foreign(name):
+                    registry.findings.leave_out(name, error)
+                else:
+                    warnings.warn(f"the finding {name} does not judge this run: {alone(error)}", stacklevel=2)
         return sorted(found, key=lambda each: -each.severity)
 
     def info(self) -> dict[str, Any]:

@@ -204,6 +204,37 @@ def test_a_gradient_through_what_has_no_derivative_is_refused() -> None:
             diorama.attribute(each, x, 1, method="gradient")
 
 
+class Stubbed(nn.Module):
+    """A layer between the stubs of static quantization, and a way round it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.inner, self.leave = torch.ao.quantization.QuantStub(), nn.Linear(6, 6), torch.ao.quantization.DeQuantStub()
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of both ways, read out."""
+        out: Tensor = self.last(x + self.leave(self.inner(self.enter(x))))
+        return out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_quantized_part_beside_a_way_round_it_is_not_left_out_of_a_gradient() -> None:
+    """A static quantized layer takes what needs gradients and answers without: refused by name, and methods that ask go on."""
+    torch.manual_seed(0)
+    model, x = Stubbed().eval(), torch.randn(8, 6)
+    for part in (model.enter, model.inner, model.leave):
+        part.qconfig = torch.ao.quantization.get_default_qconfig(torch.backends.quantized.engine)
+    torch.ao.quantization.prepare(model, inplace=True)(x)
+    torch.ao.quantization.convert(model, inplace=True)
+    for method in ("gradient", "integrated_gradients", "lrp", "deep_lift"):
+        with pytest.raises(diorama.NotApplicable, match="enter is quantized, which has no derivative"):
+            diorama.attribute(model, x[:1], 1, method=method)
+    shown = diorama.attribute(model, x[:1], 1, method="feature_ablation").values[0]
+    silent = torch.cat([x[:1] * (torch.arange(6) != k) for k in range(6)])
+    assert torch.allclose(shown, (model(x[:1]) - model(silent))[:, 1].detach(), atol=1e-5)
+
+
 def test_a_graph_of_one_batch_size_is_looked_at_with_any_number_and_stored() -> None:
     """A graph exported for four examples answers one and six, with the slopes of the model that it was made from; a run
     stores it without its check of the input's shape.

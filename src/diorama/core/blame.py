@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .errors import DioramaError, NotApplicable
+from .errors import Cancelled, DioramaError, NotApplicable
 
 _OURS = Path(__file__).parents[1]
 _GIVEN = str(_OURS / "data" / "nesting.py")
@@ -51,6 +51,21 @@ def model_failed(error: Exception) -> NotApplicable | None:
     elif isinstance(error, TypeError) and "missing" in said:
         hint = "; a model of several inputs takes them as a tuple, (x, t), or as a dict by name"
     return NotApplicable(f"the model's own forward pass failed{batch}: {type(error).__name__}: {said}{where}{hint}")
+
+
+def alone(error: Exception) -> str:
+    """What is said of one of several whose work failed, whatever the reason, so that it takes none of the others with it.
+
+    *Raises* the error where nobody wants any of them any more.
+    """
+    if isinstance(error, Cancelled):
+        raise error
+    if isinstance(error, DioramaError):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "it takes more memory than there is"
+    told = model_failed(error)
+    return str(told) if told is not None else f"it failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
 
 
 @contextmanager

@@ -179,6 +179,10 @@ class Capture:
             for path in {**dict.fromkeys(self._paths.values()), **dict.fromkeys(wanted)}:
                 handle = nn.Module.register_forward_hook(self._modules[path], self._hook(path))
                 self._stack.callback(handle.remove)
+            for path, module in self._modules.items() if self._grad else ():
+                if ".quantized" in type(module).__module__:
+                    handle = nn.Module.register_forward_hook(module, functools.partial(self._unbroken, path))
+                    self._stack.callback(handle.remove)
             if self._opaque is not None:
                 self._stack.enter_context(self._opaque.trail)
         except BaseException:
@@ -412,6 +416,15 @@ class Capture:
                 return self._answered(name, path, module, output)
 
         return hook
+
+    def _unbroken(self, path: str, _: nn.Module, args: Any, output: Any) -> None:
+        """Refuse where a quantized layer lets go of the gradient: beside another way round it, no error would say so."""
+        if not self._running:
+            return
+        with self._mode_on.aside():
+            let = any(tensor.requires_grad for tensor in tensors_in(output))
+            if not let and any(tensor.requires_grad for tensor in tensors_in(args)):
+                raise NotApplicable(f"{path} is quantized, which has no derivative; use occlusion or kernel_shap")
 
     def _answered(self, name: str, path: str, module: nn.Module, output: Any) -> Any:
         """Edit, keep and perhaps stop after one call of a module; returns an output that replaces its own, or None."""

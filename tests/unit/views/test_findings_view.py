@@ -79,3 +79,23 @@ def test_actions_are_offered_while_it_trains(run: Run, only: list[Found], monkey
     halve, pause = _marks(run)[0].actions
     assert (halve.command, halve.label, halve.knobs) == ("learning_rate", "Halve the learning rate", {"factor": 0.5})
     assert (pause.command, pause.knobs) == ("pause", {})
+
+
+def test_a_finding_that_fails_takes_no_other_with_it(run: Run, only: list[Found], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are told, and a warning names the one that could not judge the run."""
+
+    class Broken(Finding):
+        """Fails."""
+
+        def __call__(self, run: RunReader) -> list[Found]:
+            raise ZeroDivisionError("no steps")
+
+    class Registered(dict[str, type[Finding]]):
+        def is_foreign(self, name: str) -> bool:
+            """All are our own."""
+            return False
+
+    only += [Found("told", 0.1, "Slow", "It is slow.", "")]
+    monkeypatch.setattr("diorama.run.registry.findings", Registered(broken=Broken, **registry.findings))
+    with pytest.warns(UserWarning, match="the finding broken does not judge this run: it failed .ZeroDivisionError: no steps"):
+        assert [found.title for found in run.findings()] == ["Slow"]

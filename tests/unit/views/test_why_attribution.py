@@ -12,7 +12,7 @@ from nets import images, letters
 from torch import nn
 
 from diorama.core import registry
-from diorama.core.errors import NotApplicable, NotFound, UsageError
+from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
 from diorama.core.marks import Bars, Group, Image, Lines, Table
 from diorama.core.picture import Picture, Progress
 from diorama.core.selection import Selection
@@ -237,3 +237,35 @@ def test_a_volume_is_explained_slice_by_slice() -> None:
     wide = Scene(nn.Linear(300, 3), torch.randn(4, 300), torch.arange(4) % 3)
     assert not _of(wide.view("answer"), Bars)[1:]
     assert _of(wide.view("answer"), Lines)
+
+
+@pytest.mark.parametrize(("part", "error", "told"), [
+    ("fits", RuntimeError("a kernel is missing"), "a kernel is missing"), ("attribute", MemoryError(), "more memory than there is"),
+    ("cost", NotApplicable("it has no way in"), "it has no way in"), ("attribute", ValueError("a shape is wrong"), "a shape is wrong"),
+])
+def test_a_method_that_fails_takes_no_other_with_it(part: str, error: Exception, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever one method of a group raises, and wherever, the others are drawn, and a sentence says of it why not."""
+    scene, _ = _linear()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    before = scene.view("attribution", checks="none")
+    monkeypatch.setattr(registry.methods["input_x_gradient"], part, fail)
+    picture = scene.view("attribution", checks="none")
+    title = registry.methods["input_x_gradient"].title
+    assert f"{title}:" not in before.note
+    assert len(_of(picture, Image)) == len(_of(before, Image)) - 1 > 1
+    assert f"{title}:" in picture.note
+    assert told in picture.note
+
+
+def test_nobody_waits_for_a_method_that_was_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wish to stop is no failure of one method: the picture ends."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise Cancelled("no longer wanted")
+
+    monkeypatch.setattr(registry.methods["input_x_gradient"], "attribute", fail)
+    with pytest.raises(Cancelled):
+        _linear()[0].view("attribution", checks="none")

@@ -156,7 +156,7 @@ class WithoutRule(torch.autograd.Function):
         if any(part is not None and bool(part.any()) for part in r):
             raise NotApplicable(
                 f"relevance propagation has no rule for {name}, through which this target is reached; "
-                "use integrated_gradients"
+                "use integrated_gradients or occlusion"
             )
         return (None,) * (2 + count)
 

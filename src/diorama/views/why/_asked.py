@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ...core import registry
+from ...core.blame import alone
 from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import build, title_of
 from ...core.selection import Key, Selection
@@ -103,8 +104,8 @@ class Asked:
             reason = method.fits(look, self.current.x)
             if reason is None:
                 method.cost(look, self.current.x)
-        except NotApplicable as error:
-            return str(error)
+        except Exception as error:  # noqa: BLE001 - one that cannot even be asked is left out, and the others go on
+            return alone(error)
         return reason
 
     def cost(self, method: Method) -> Cost:

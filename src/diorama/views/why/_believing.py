@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
+from ...core.blame import alone
 from ...core.errors import NotApplicable
 from ...core.marks import Column, Lines, Node, Series, Table
 from ...data import nesting
@@ -99,15 +100,15 @@ class Believing:
                     insertion=insertion(look, x, self.target, found.values, steps=STEPS, fill=self.fill),  # type: ignore[arg-type]
                 )
                 self.random = self.random or self._random(found.values)
-            except NotApplicable as error:
-                notes.append(str(error))
+            except Exception as error:  # noqa: BLE001 - a map without one of its measures is shown all the same
+                notes.append(alone(error))
         if self.shuffles:
             try:
                 test = randomization(look, x, self.asked.target, one.method)
                 signed = _ranked(found.values, test.maps[test.half])
                 made = dataclasses.replace(made, randomization=test, signed=signed)
-            except NotApplicable as error:
-                notes.append(str(error))
+            except Exception as error:  # noqa: BLE001 - a map without one of its measures is shown all the same
+                notes.append(alone(error))
         return dataclasses.replace(made, note="; ".join(notes))
 
     def _random(self, like: Nested) -> Curve:

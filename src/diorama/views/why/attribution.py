@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...core.errors import NotApplicable, UsageError
+from ...core.blame import alone
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.picture import Draft, Picture, Progress
 from ...core.selection import Selection
@@ -143,10 +144,10 @@ class _Work:
                     for found in attributions(asked.looking_for(one.method), asked.current.x, asked.target, one.method):
                         self._bench.add(one, number, found)
                         yield one.title
-                except (NotApplicable, UsageError) as error:  # the latter where it would take more passes than its limit
+                except Exception as error:
                     if len(self._methods) == 1 and not self._refused:
                         raise
-                    self._refused[one.title] = str(error)
+                    self._refused[one.title] = alone(error)
                 self.done += self._costs[one.title]
                 yield one.title
         if not self._checked:
