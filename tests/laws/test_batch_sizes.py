@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from diorama.model.capture import Capture
 from diorama.model.graph import graph
 from diorama.model.layers import layers
 from diorama.model.points import points
+from diorama.model.scan import scan
 from diorama.model.slopes import slopes
 from diorama.model.tail import Tail
 from diorama.model.unwrap import unwrap
@@ -153,3 +156,29 @@ def test_a_model_that_mixes_its_examples_is_not_filled_up() -> None:
     """Where an answer depends on the place in the batch, what is filled in would count: the model's own error is told."""
     with pytest.raises(NotApplicable, match="own forward pass failed with 1 example"):
         diorama.attribute(Mixing(), torch.randn(1, 5), 0)
+
+
+@pytest.mark.parametrize("batch", [4, SIZE])
+def test_padding_behind_packed_sequences_is_no_activation(batch: int) -> None:
+    """A scan and the responses of packed sequences are those of each sequence alone, to which no zeros are added; also
+    where the model takes one number of examples alone.
+    """
+    model, x = next(one for one in ZOO if one.name == "ragged")()
+    torch.nn.init.constant_(model.rnn.bias_hh_l0, -3.0)
+    asked = model if batch == 4 else bound(model)
+    names = [layer.name for layer in layers(model, x) if layer.name.startswith("rnn")]
+    whole = scan(asked, [(x, None)], names, histogram=True)
+    alone = scan(model, [(nesting.select(x, k), None) for k in range(4)], names, histogram=True)
+    shown = diorama.Scene(asked, x).responses(names)
+    for name in names:
+        mine, theirs = whole.layers[name], alone.layers[name]
+        assert mine.moments.count == theirs.moments.count == int(x[1].sum())
+        for field in ("mean", "std", "low", "high"):
+            assert np.allclose(getattr(mine.moments, field), getattr(theirs.moments, field), atol=1e-6), (name, field)
+        assert mine.histogram is not None
+        assert theirs.histogram is not None
+        assert mine.histogram.counts.sum() == theirs.histogram.counts.sum()
+        assert np.array_equal(mine.top.examples, theirs.top.examples)
+        single = [diorama.Scene(model, nesting.select(x, k)).activations(name)[name].flatten(2) for k in range(4)]
+        for part, (field, one) in itertools.product(range(4), (("high", torch.amax), ("low", torch.amin), ("mean", torch.mean))):
+            same(getattr(shown[name], field)[part], one(single[part][0], 1))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
@@ -88,6 +91,32 @@ def unpacked(output: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
         return made if output is whole else (made, *output[1:])
 
     return steps, back
+
+
+def steps_in(output: Any) -> Tensor:
+    """How many steps each example of a packed sequence has, in the order in which its examples were given."""
+    whole = output if isinstance(output, PackedSequence) else output[0]
+    steps = (whole.batch_sizes[:, None] > torch.arange(int(whole.batch_sizes[0]))).sum(0)
+    return steps if whole.unsorted_indices is None else steps[whole.unsorted_indices.cpu()]
+
+
+_STEPS: ContextVar[Tensor | None] = ContextVar("steps", default=None)
+
+
+def steps() -> Tensor | None:
+    """How many steps each example of the activation has that a capture is about to keep, where zeros follow that no layer
+    answered; None where all of it was answered."""
+    return _STEPS.get()
+
+
+@contextmanager
+def ending(found: Tensor | None) -> Iterator[None]:
+    """Within, the activation that is kept has so many steps for each example."""
+    token = _STEPS.set(found)
+    try:
+        yield
+    finally:
+        _STEPS.reset(token)
 
 
 def step_rows(output: Any) -> Tensor | None:

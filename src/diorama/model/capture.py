@@ -18,9 +18,12 @@ from ..data.nesting import Nested
 from . import batch_size
 from .attention import by_head
 from .axes import (
+    ending,
     example_axis,
     first_tensor,
     holds_packed,
+    steps,
+    steps_in,
     tensors_in,
     time_major,
     unit_axis,
@@ -91,6 +94,7 @@ class Capture:
         self._late = time_major(self._modules)
         self._values: dict[str, Any] = {}
         self._patterns: dict[str, Tensor] = {}
+        self._steps: dict[str, Tensor] = {}
         self._now: dict[str, list[Edit]] = {}
         self._followed: set[str] | None = None
         self._running = False
@@ -214,13 +218,14 @@ class Capture:
         answers: list[tuple[batch_size.Filled, Any]] = []
         values: dict[str, list[tuple[batch_size.Filled, Any]]] = {}
         patterns: dict[str, list[tuple[batch_size.Filled, Any]]] = {}
+        ends: dict[str, list[tuple[batch_size.Filled, Any]]] = {}
         states: list[tuple[batch_size.Filled, dict[str, States]]] = []
         try:
             with torch.set_grad_enabled(self._grad):
                 for part, batch in batch_size.parts(x, size):
                     with batch_size.holding(part):
                         answers.append((part, self._run(batch)))
-                    for own, found in ((values, self._values), (patterns, self._patterns)):
+                    for own, found in ((values, self._values), (patterns, self._patterns), (ends, self._steps)):
                         for name, value in found.items():
                             own.setdefault(name, []).append((part, value))
                     states.append((part, dict(self.gates)))
@@ -232,11 +237,13 @@ class Capture:
         if self._opaque is not None:
             self._opaque.put({name: _beside([(part, own[name]) for part, own in states]) for name in self.gates})
         if reduce is not None:
-            self._values = {name: reduce(name, value) for name, value in self._values.items()}
+            for name, value in self._values.items():
+                with ending(batch_size.joined(ends.get(name, []))):
+                    self._values[name] = reduce(name, value)
         return self.output
 
     def _run(self, x: Nested) -> Any:
-        self._values, self._calls = {}, dict.fromkeys(self._modules, 0)
+        self._values, self._steps, self._calls = {}, {}, dict.fromkeys(self._modules, 0)
         self._examples = nesting.size(x)
         self._recent: tuple[Tensor, int, Tensor] | None = None
         if self._table is None and any(self._unclear(name) for name in self._edits if name in self._paths):
@@ -431,11 +438,11 @@ class Capture:
         tensor = first_tensor(output)
         edits = self._edits.get(name)
         wanted = self._all or name in self._keep
-        late = path in self._late
+        late, ends = path in self._late, None
         back: Callable[[Tensor], Any] | None = functools.partial(with_tensor, output, tensor) if tensor is not None else None
         if back is None and (edits or wanted) and holds_packed(output):
             tensor, back = unpacked(output)
-            late = False
+            ends, late = steps_in(output), False
         if tensor is None or back is None or not (edits or wanted):
             self._stop_after(name)
             return None
@@ -445,7 +452,8 @@ class Capture:
             seen = edited(seen, edits, self._unit_axis(name, module, seen))
         passed: Tensor | None = seen if edits else None
         if wanted:
-            passed = self._store(name, seen, passed)
+            with ending(ends):
+                passed = self._store(name, seen, passed)
         self._stop_after(name)
         if passed is None:
             return None
@@ -456,6 +464,8 @@ class Capture:
         if self._reduce is not None:
             self._values[name] = self._reduce(name, seen)
             return passed
+        if (own := steps()) is not None:
+            self._steps[name] = own
         if not self._grad:
             self._values[name] = self._copy(seen)
             return passed

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..core.selection import within
 from . import attention, recurrent
 from .attention import Touch
+from .axes import ending
 from .batch_size import filled
 from .edits import Edit, edited_step
 from .mode import Trail
@@ -94,7 +95,8 @@ class Opaque:
             if order is not None:
                 states = states.mapped(lambda value: value[order])
             self._heard(within(here, part), states)
-            self._kept(within(here, part), states["h"])
+            with ending(None if states.running is None else states.running.sum(1).cpu()):
+                self._kept(within(here, part), states["h"])
 
         def change(part: str, step: int, h: Tensor) -> Tensor:
             if part not in edits:

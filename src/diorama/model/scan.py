@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..core.errors import Damaged, UsageError, not_found
 from ..data import nesting
 from ..data.nesting import Nested
+from .axes import steps
 from .capture import Capture
 from .edits import Edit
 from .layers import LayerTable, by_unit
@@ -258,7 +259,8 @@ def scan(
             found.layers[name] = Statistics.empty(
                 units.shape[1], k, classes, bottom, histogram, layer.rectified, units.shape[2:]
             )
-        found.layers[name].add(units, labels, done)
+        for part, own in _answered(units):
+            found.layers[name].add(own, None if labels is None else labels[part], done + part.start)
 
     with Capture(model, layers, reduce=take, edits=edits, cancel=cancel, until=until) as look:
         for x, y in data:
@@ -274,6 +276,19 @@ def scan(
     if found.examples == 0 or (into is None and found.examples == began):
         raise UsageError("a scan wants at least one batch, got none")
     return found
+
+
+def _answered(units: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """What a layer answered (n, units, …), in parts of equal length: of packed sequences without the zeros behind their ends."""
+    ends = steps()
+    if ends is None:
+        yield slice(0, len(units)), units
+        return
+    start = 0
+    for stop in range(1, len(ends) + 1):
+        if stop == len(ends) or ends[stop] != ends[start]:
+            yield slice(start, stop), units[start:stop, :, : int(ends[start])]
+            start = stop
 
 
 def _labels(y: Tensor | None) -> Whole | None:

@@ -14,6 +14,7 @@ from ..core.errors import NotApplicable
 from ..core.rounding import alike
 from ..data.examples import Examples
 from ..data.nesting import Nested
+from ..model.axes import steps
 from ..model.layers import Layer, by_unit
 from ..model.outputs import CLASSES, Reading
 from ..model.untouched import Mode
@@ -117,6 +118,8 @@ class Probe:
             def summary(name: str, tensor: Tensor) -> Tensor:
                 values = by_unit(missing[name], tensor).float()
                 values = values.flatten(2) if values.ndim > 2 else values[:, :, None]
+                if (ends := steps()) is not None:
+                    return _of_steps(values, ends.to(values.device)).cpu()
                 return torch.stack(
                     [values.amax(2), values.amin(2), values.mean(2), values.clamp_min(0).mean(2)], 1
                 ).cpu()
@@ -180,3 +183,11 @@ def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:
 def _joined(parts: list[Tensor | None]) -> Tensor | None:
     whole = [part for part in parts if part is not None]
     return torch.cat(whole) if whole and len(whole) == len(parts) else None
+
+
+def _of_steps(values: Tensor, ends: Tensor) -> Tensor:
+    """The same of packed sequences, of the steps that each example has."""
+    beyond = (torch.arange(values.shape[2], device=values.device) >= ends[:, None])[:, None]
+    high, low = values.masked_fill(beyond, -torch.inf).amax(2), values.masked_fill(beyond, torch.inf).amin(2)
+    sums = (part.masked_fill(beyond, 0).sum(2) / ends[:, None] for part in (values, values.clamp_min(0)))
+    return torch.stack([high, low, *sums], 1)
