@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in, with_tensor
 from .mode import without_modes
+from .recurrent import States
 from .surroundings import Neutral, as_built
 from .untouched import Untouched
 from .unwrap import dtype_of, fed
@@ -222,3 +223,15 @@ def sources(point: Tensor) -> list[tuple[Filled, Tensor]] | None:
     """The activations that a point was put together from; None where it lies on the way to the output itself."""
     found: list[tuple[Filled, Tensor]] | None = _JOINED.get(point)
     return found
+
+
+def states(own: list[tuple[Filled, States]]) -> States:
+    """The states of a recurrent layer for all examples, from those of the parts that went through the model."""
+
+    def through(found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: joined([(part, one[name]) for (part, _), one in zip(own, found, strict=True)]) for name in found[0]}
+
+    running = None
+    if own[0][1].running is not None:
+        running = joined([(part, one.mask) for part, one in own])
+    return States(through([one for _, one in own]), running, lambda: through([one.terms for _, one in own]))

@@ -235,7 +235,7 @@ class Capture:
         finally:
             self._reduce = reduce
         if self._opaque is not None:
-            self._opaque.put({name: _beside([(part, own[name]) for part, own in states]) for name in self.gates})
+            self._opaque.put({name: batch_size.states([(part, own[name]) for part, own in states]) for name in self.gates})
         if reduce is not None:
             for name, value in self._values.items():
                 with ending(batch_size.joined(ends.get(name, []))):
@@ -497,15 +497,3 @@ class Capture:
             return known
         assert self._table is not None
         return self._table[name].unit_axis if name in self._table.names else min(1, seen.ndim - 1)
-
-
-def _beside(own: list[tuple[batch_size.Filled, States]]) -> States:
-    """The states of a recurrent layer for all examples, from those of the parts that went through the model."""
-
-    def joined(found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        return {name: batch_size.joined([(part, one[name]) for (part, _), one in zip(own, found, strict=True)]) for name in found[0]}
-
-    running = None
-    if own[0][1].running is not None:
-        running = batch_size.joined([(part, one.mask) for part, one in own])
-    return States(joined([one for _, one in own]), running, lambda: joined([one.terms for _, one in own]))
