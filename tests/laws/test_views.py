@@ -20,7 +20,7 @@ from zoo import ZOO, Specimen, crooked
 import diorama
 from diorama.core.errors import Cancelled, NotApplicable
 from diorama.core.knobs import knobs_of
-from diorama.core.marks import MARKS, Group
+from diorama.core.marks import MARKS, Group, Table
 from diorama.core.picture import Picture
 from diorama.core.registry import views
 from diorama.core.selection import KINDS, Key
@@ -168,6 +168,8 @@ def _check(picture: Picture) -> None:
     assert picture.caption.endswith(".")
     told = [picture.title, picture.caption, picture.note, *(check.sentence for check in picture.checks), *_words(picture.body)]
     assert not [text for text in told if NOTATION.search(text)], "a sentence holds a number in computer notation"
+    fields = [text for mark in picture.marks() if isinstance(mark, Table) for column in mark.columns for text in column.texts]
+    assert not [text for text in fields if re.fullmatch(r"[-−+]?[\d.]+e[-+]\d+", text)], "a table holds a number in computer notation"
     assert not [text for text in told if PERCENT.search(text)], "a sentence holds 3% for 3 %, or a hyphen for a minus"
     assert picture.provenance is not None
     assert picture.provenance.method

@@ -95,7 +95,7 @@ def network() -> Picture:
                 maps=maps.astype(np.float32),
                 maps_limits=magnitude(maps),
                 spark=spark,
-                notes=(wiring, "Δw/w 8.4e-04", f"{i * 9} % off"),
+                notes=(wiring, "Δw/w 0.00084", f"{i * 9} % off"),
                 warning="3 units never fire" if name == "conv2" else "",
             )
         )

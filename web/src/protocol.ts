@@ -23,7 +23,7 @@ export interface Request {
   other: Beside[] | Beside | null;
   knobs: Record<string, KnobValue>;
   selection: string;
-  edits: (Record<string, unknown>)[];
+  edits?: (Record<string, unknown>)[];
   input: RawInput | null;
 }
 

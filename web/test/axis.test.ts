@@ -51,7 +51,7 @@ test("the nearest point of a sorted array is found", () => {
 
 test("numbers have the digits they deserve", () => {
   const pairs: [number, string][] = [
-    [0, "0"], [1.4942, "1.49"], [14802, "14,802"], [0.00084, "8.4e-04"], [-0.0476, "−0.0476"], [1234.5, "1,235"], [2.5e9, "2.5e09"], [NaN, "NaN"], [-Infinity, "−∞"],
+    [0, "0"], [1.4942, "1.49"], [14802, "14,802"], [0.00084, "0.00084"], [0.000068, "0.000068"], [-6.84e-7, "−6.8 × 10⁻⁷"], [1e-9, "10⁻⁹"], [-0.0476, "−0.0476"], [1234.5, "1,235"], [2.5e9, "2.5 × 10⁹"], [NaN, "NaN"], [-Infinity, "−∞"],
   ];
   for (const [value, text] of pairs) assert.equal(format(value), text);
   assert.deepEqual([0.04, 0.003, 0.996, 1].map(percent), ["4 %", "0.3 %", "99.6 %", "100 %"]);

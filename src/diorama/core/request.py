@@ -20,6 +20,8 @@ Knobs = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"typescript": 
 """Knobs by name; which values they take is checked where they are declared."""
 Input = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"typescript": "RawInput"})]
 """An input of the person's own, as its kind decodes it."""
+Edits = Annotated[tuple[dict[str, Any], ...], msgspec.Meta(extra_json_schema={"unsaid": True})]
+"""Edits as plain data; left out where there are none."""
 
 
 class Beside(msgspec.Struct, frozen=True):
@@ -38,7 +40,7 @@ class Request(msgspec.Struct, frozen=True):
     other: Beside | tuple[Beside, ...] | None = None
     knobs: Knobs = {}
     selection: str = ""
-    edits: tuple[dict[str, Any], ...] = ()
+    edits: Edits = ()
     input: Input | None = None
 
     @classmethod

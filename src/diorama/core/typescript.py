@@ -117,7 +117,7 @@ def interface(name: str, schema: Schema, fixed: bool = True) -> str:
     first = " ".join(schema.get("description", "").split("\n\n")[0].split())
     needed, lines = schema.get("required", ()), []
     for field, inner in schema["properties"].items():
-        often = "" if field in needed or "default" in inner else "?"
+        often = "" if field in needed or ("default" in inner and not inner.get("unsaid")) else "?"
         lines.append(f"  {'readonly ' if fixed else ''}{field}{often}: {text_of(inner, fixed)};")
     return (f"/** {first} */\n" if first else "") + f"export interface {name} {{\n" + "\n".join(lines) + "\n}"
 

@@ -46,7 +46,7 @@ def _one(x: Tensor) -> kinds.Kind:
         return dataclasses.replace(sound, sentence=f"guessed: {x.shape[-1]} numbers in a row are a sound.")
     if x.ndim == 3 and x.is_floating_point():
         series = kinds.Series().fitted(x)
-        said = f"guessed: numbers of shape {shape} are series of {x.shape[1]} channels over {x.shape[2]} steps."
+        said = f"guessed: numbers of shape {shape} are series of {x.shape[1]} channels over {x.shape[2]} moments."
         return dataclasses.replace(series, sentence=said)
     table = kinds.Table().fitted(x)
     what = "a table's columns" if x.ndim == 2 else "shown in a row"

@@ -62,7 +62,7 @@ class Table(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class Series(Kind):
-    """Measurements over time (n, channels, steps); ``rate`` is the number of steps a second."""
+    """Measurements over time (n, channels, moments); ``rate`` is the number of moments a second."""
 
     word: ClassVar[str] = "series"
     rate: float | None = None
@@ -71,19 +71,19 @@ class Series(Kind):
     dimensions: int = 3
 
     def decode(self, batch: Tensor) -> NDArray[np.float32]:
-        """Series (n, channels, steps)."""
+        """Series (n, channels, moments)."""
         array = real(batch, torch.float32).numpy()
         return array[:, None] if array.ndim == 2 else array.reshape(len(array), array.shape[1], -1)
 
     def encode(self, raw: Any) -> Tensor:
-        """An array (steps) or (channels, steps) as a batch of one."""
+        """An array (moments) or (channels, moments) as a batch of one."""
         values = raw.get("values") if isinstance(raw, Mapping) else raw
         try:
             array = np.atleast_2d(np.asarray(values, np.float32))
         except (TypeError, ValueError):
             raise unfit(raw, f"a {self.word}", "an array of numbers over time") from None
         if array.ndim != 2 or (self.channels is not None and len(array) != self.channels):
-            raise UsageError(f"a {self.word} wants an array of shape ({self.channels}, steps), got {array.shape}")
+            raise UsageError(f"a {self.word} wants an array of shape ({self.channels}, moments), got {array.shape}")
         batch = torch.from_numpy(array)[None]
         return batch[:, 0] if self.dimensions == 2 else batch
 

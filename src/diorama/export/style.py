@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from ..core.saying import plain
 from .typeset import Face
 
 PAPER, INK, MUTED, HAIRLINE, ACCENT = "#ffffff", "#1c1d20", "#6b6d73", "#e4e2dd", "#2f5bea"
@@ -39,7 +40,7 @@ class Style:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with as many digits as it deserves."""
+    """A number with as many digits as it deserves, as the page writes it."""
     if value is None or math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -47,19 +48,23 @@ def number(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     size = abs(value)
-    if size >= 10**6 or size < 10**-3:
-        text = f"{value:.{digits - 2}e}"
+    if size >= 10**6 or size < 10**-5:
+        text = plain(f"{value:.{max(0, digits - 2)}e}")
+        whole = math.isclose(size, 10.0 ** round(math.log10(size)), rel_tol=1e-9)
+        return ("−" if value < 0 else "") + text.partition(" × ")[2] if whole and " × " in text else text
+    if size < 10**-3:
+        text = f"{value:.{1 - math.floor(math.log10(size))}f}"
     elif size >= 10**digits or value == int(value):
         text = f"{value:,.0f}"
     else:
         text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
-    return text.replace("-", "−") if "e" not in text else ("−" if value < 0 else "") + text.lstrip("-")
+    return text.replace("-", "−")
 
 
 def short(value: float, digits: int = 3) -> str:
     """A number without zeros at its end, for ticks and legends."""
     text = number(value, digits)
-    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+    return text.rstrip("0").rstrip(".") if "." in text and "×" not in text else text.replace(".0 ×", " ×")
 
 
 def with_unit(text: str, unit: str) -> str:

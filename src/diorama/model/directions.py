@@ -71,7 +71,7 @@ class Direction:
         return Target(f"the direction {self.name}", (self.layer,), take, take)
 
     def moved(self, activation: Tensor, by: Tensor, axis: int) -> Tensor:
-        """An activation (1, …) with its units on ``axis``, moved by so many steps each (n,), at all its places."""
+        """An activation (1, …) with its units on ``axis``, moved by so many lengths each (n,), at all its places."""
         first = first_tensor(activation)
         assert first is not None
         shape = [1] * first.ndim

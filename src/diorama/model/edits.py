@@ -21,7 +21,7 @@ _ACTIONS = ("lesion", "value", "scale", "patch", "move")
 
 @dataclasses.dataclass(frozen=True)
 class Stride:
-    """One step along a direction among a layer's units: ``step`` (units,)."""
+    """One length along a direction among a layer's units: ``step`` (units,)."""
 
     layer: str
     step: Tensor
@@ -35,7 +35,7 @@ class Edit:
     ``unit:layer/3`` (all its places, or one: ``@5,8``), of a
     whole ``layer:name`` (everywhere, or all units at one place), of a ``head:name/4`` (lesion and
     scale only). A ``weight:layer/3,1`` or ``weight:layer.bias/3`` takes lesion, value and scale. A ``direction:name`` takes
-    ``move``, so many steps along it at all places of its layer: a scene finds it by its name, at each step of a run
+    ``move``, so many lengths along it at all places of its layer: a scene finds it by its name, at each step of a run
     anew (``direction:dictionary/block.2.mlp/17`` is what a feature adds); here ``along`` is one step.
     *Raises* UsageError when it says no action or several.
     """
@@ -58,9 +58,9 @@ class Edit:
             said = " and ".join(chosen) or "none"
             raise UsageError(f"an edit of {self.key} wants one of {', '.join(_ACTIONS)}, got {said}")
         if (self.key.kind == "direction") != (chosen[0] == "move"):
-            raise UsageError(f"a direction takes move, so many steps along it, and nothing else does; got {chosen[0]} for {self.key}")
+            raise UsageError(f"a direction takes move, so many lengths along it, and nothing else does; got {chosen[0]} for {self.key}")
         if self.move is not None and (isinstance(self.move, bool) or not math.isfinite(self.move)):
-            raise UsageError(f"move wants a finite number of steps, got {self.move!r}")
+            raise UsageError(f"move wants a finite number of lengths, got {self.move!r}")
         if (self.key.kind == "head" and chosen[0] in ("value", "patch")) or (
             self.key.kind == "weight" and chosen[0] == "patch"
         ):
@@ -104,7 +104,7 @@ class Edit:
         if self.value is not None:
             return f"{self.key} set to {self.value:g}"
         if self.move is not None:
-            return f"moved {self.move:+g} steps along {self.key.name}"
+            return f"moved {self.move:+g} lengths along {self.key.name}"
         return f"{self.key} times {self.scale:g}" if self.scale is not None else f"{self.key} patched"
 
 
@@ -145,7 +145,7 @@ def _place(edit: Edit, tensor: Tensor, axis: int) -> tuple[Any, ...]:
 def _moved(edit: Edit, along: Stride, like: Tensor, units: int) -> Tensor:
     """What is added to each unit."""
     if len(along.step) != units:
-        raise UsageError(f"{along.layer} has {units} units, and a step along {edit.key.name} has {len(along.step)}")
+        raise UsageError(f"{along.layer} has {units} units, and a length along {edit.key.name} has {len(along.step)}")
     return (edit.move or 0.0) * along.step.to(like)
 
 

@@ -132,7 +132,7 @@ def edit(scene: Scene, made: Edit) -> Edit:
 
 
 def feature(scene: Scene, layer: str, number: int, value: dict[str, Any]) -> Direction:
-    """What a feature of a layer's dictionary adds, from the derived value; a step is its mean strength while it is on."""
+    """What a feature of a layer's dictionary adds, from the derived value; a length is its mean strength while it is on."""
     found = value["decoder"]
     if number >= len(found):
         raise UsageError(f"the dictionary of {layer} has features 0 to {len(found) - 1}, got {number}")

@@ -75,7 +75,7 @@ def between(scene: Scene, layer: Layer) -> tuple[str, np.ndarray] | None:
 
 
 def own(scene: Scene, layer: Layer) -> np.ndarray | None:
-    """How strongly each unit of a recurrent layer feeds each a step later, (units, units); None for other layers."""
+    """How strongly each unit of a recurrent layer feeds each a place later, (units, units); None for other layers."""
     if not layer.part or layer.weight is None:
         return None
     return _by_cell(scene, layer, layer.weight.replace("weight_ih", "weight_hh"))

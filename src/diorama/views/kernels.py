@@ -89,7 +89,7 @@ def _shaped(scene: Scene, layer: str, parameter: str, values: Floats) -> LayerKe
     if values.ndim > 2:
         filters = np.swapaxes(values, 0, 1) if transposed else values
         if filters.ndim == 3:
-            return LayerKernels(layer, parameter, filters, "gates", "its filter: one row an input channel, one column a step")
+            return LayerKernels(layer, parameter, filters, "gates", "its filter: one row an input channel, one column a place")
         size = " × ".join(map(str, filters.shape[2:]))
         words = f"one {size} filter over {filters.shape[1]} input channels"
         if filters.ndim == 5:

@@ -10,6 +10,7 @@ import abc
 import dataclasses
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,7 +18,7 @@ import msgspec
 
 from ..core import knobs
 from ..core.knobs import Plugin
-from ..core.marks import Group, Node
+from ..core.marks import Group, Node, Table
 from ..core.picture import Check, Draft, Picture, Progress
 from ..core.saying import plain
 from ..core.selection import Selection
@@ -108,6 +109,8 @@ class View(Plugin, abc.ABC):
 
 _SAID = ("title", "caption", "label", "note")
 """Where a mark says something in words."""
+_NUMBER = re.compile(r"[-−+]?\d+(\.\d+)?e[-+]\d+( %)?")
+"""A field of a table that is a number and nothing else."""
 
 
 def _said(node: Node) -> Node:
@@ -120,6 +123,11 @@ def _said(node: Node) -> Node:
     notes = getattr(node, "notes", ())
     if isinstance(notes, tuple) and (several := tuple(plain(note) if isinstance(note, str) else note for note in notes)) != notes:
         found["notes"] = several
+    if isinstance(node, Table) and any("e" in text and _NUMBER.fullmatch(text) for column in node.columns for text in column.texts):
+        found["columns"] = tuple(
+            msgspec.structs.replace(column, texts=tuple(plain(text) if _NUMBER.fullmatch(text) else text for text in column.texts))
+            for column in node.columns
+        )
     if isinstance(node, Group):
         children = tuple(map(_said, node.children))
         if any(one is not other for one, other in zip(children, node.children, strict=True)):

@@ -71,7 +71,9 @@ def test_heat_without_weight_leaves_the_picture_grey() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (3, "3"), (0.5, "0.500"), (-1.25, "−1.25"), (14802, "14,802"), (1e-9, "1.0e-09"), (float("nan"), "NaN")],
+    [(0, "0"), (3, "3"), (0.5, "0.500"), (-1.25, "−1.25"), (14802, "14,802"), (1e-9, "10⁻⁹"),
+     (-2.5e9, "−2.5 × 10⁹"), (0.000068, "0.000068"), (6.8e-7, "6.8 × 10⁻⁷"),
+     (float("nan"), "NaN")],
 )
 def test_numbers_have_the_digits_they_deserve(value: float, text: str) -> None:
     """Three digits, thousands apart, powers of ten where needed, a true minus."""

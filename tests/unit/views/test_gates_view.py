@@ -70,6 +70,6 @@ def test_what_is_typed_is_looked_at_and_long_texts_are_cut() -> None:
     scene = _scene(nn.GRU)
     typed = scene.view("gates", input="abcabcabcabc", limit=4, moment=6)
     assert "your text" in typed.caption
-    assert typed.note == "steps 4 to 7 of 12"
+    assert typed.note == "places 4 to 7 of 12"
     with pytest.raises(UsageError, match="cells 0 to 5"):
         scene.view("gates", cell=6)

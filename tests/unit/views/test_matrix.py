@@ -61,17 +61,17 @@ def test_layers_of_one_and_of_two_networks(net: nn.Module) -> None:
     np.testing.assert_allclose(beside.values, scene.derive("similarity", other=other, layers="0+2", others="0+2").value, atol=1e-6)
 
 
-def test_steps_of_an_input(net: nn.Module) -> None:
-    """Cells over the steps of a series; a network without steps says so."""
+def test_places_of_an_input(net: nn.Module) -> None:
+    """Cells over the places of a series; a network without places says so."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         rnn = nn.GRU(2, 6, batch_first=True)
     x = torch.randn(4, 11, 2, generator=torch.Generator().manual_seed(2))
-    shown = _map(Scene(rnn, x, outputs=0).view("matrix", of="steps", order="index"))
+    shown = _map(Scene(rnn, x, outputs=0).view("matrix", of="places", order="index"))
     states = rnn(x[:1])[0][0].detach().double().numpy().T
     np.testing.assert_allclose(shown.values, (states - states.mean(1, keepdims=True)) / states.std(1, keepdims=True), atol=1e-4)
-    with pytest.raises(NotApplicable, match="step by step"):
-        Scene(net, X, Y).view("matrix", of="steps")
+    with pytest.raises(NotApplicable, match="place by place"):
+        Scene(net, X, Y).view("matrix", of="places")
 
 
 def test_units_over_a_training(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ function logTicks(low: number, high: number, count: number): number[] {
 export function tickText(value: number, ticks: readonly number[], kind: AxisKind = "number"): string {
   if (kind === "time") return duration(value);
   const size = Math.max(...ticks.map(Math.abs));
-  if (value !== 0 && (size >= 1e6 || size < 1e-3)) return format(value, 3).replace("e-0", "e-").replace(/\.0+e/, "e");
+  if (value !== 0 && (size >= 1e6 || size < 1e-5)) return format(value, 3).replace(".0 ×", " ×");
   const decimals = Math.max(0, ...ticks.map((tick) => (String(tick).split(".")[1] ?? "").length));
   const logarithmic = ticks.length > 1 && (ticks[1] ?? 0) / (ticks[0] || 1) >= 2 && (ticks[0] ?? 0) > 0;
   if (logarithmic) return format(value);

@@ -27,7 +27,8 @@ export const draw: Draw<Bars> = (element, first, context) => {
   let mark = first;
 
   function paint(): void {
-    const colourful = mark.limits?.scale === "diverging" && !mark.colours.length ? mark.limits : null;
+    // A bar without a number says so itself, so that the legend need not count them.
+    const colourful = mark.limits?.scale === "diverging" && !mark.colours.length ? { ...mark.limits, nan: 0 } : null;
     frame.update(mark, colourful, context.theme);
     list.classList.toggle("standing", !mark.horizontal);
     list.setAttribute("aria-label", mark.title || "bars");

@@ -1,6 +1,6 @@
 // Numbers as text: as many digits as they deserve, a true minus sign, and NaN and infinity by name.
 
-/** Three significant digits; small numbers as 8.4e-04, large whole ones with commas. */
+/** Three significant digits, large whole numbers with commas; small ones as 0.00084, and where zeros would have to be counted as 8.4 × 10⁻⁷. */
 export function format(value: number | null | undefined, digits = 3): string {
   if (value === null || value === undefined || Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
@@ -8,15 +8,18 @@ export function format(value: number | null | undefined, digits = 3): string {
   const sign = value < 0 ? "−" : "";
   if (size === 0) return "0";
   if (Number.isInteger(value) && size < 1e9) return sign + size.toLocaleString("en-US");
-  if (size >= 1e6 || size < 10 ** -digits) return sign + power(size, Math.max(1, digits - 2));
+  if (size >= 1e6 || size < 1e-5) return sign + power(size, Math.max(1, digits - 2));
+  if (size < 1e-3) return sign + String(Number(size.toPrecision(2)));
   if (size >= 1000) return sign + Math.round(size).toLocaleString("en-US");
   return sign + String(Number(size.toPrecision(digits)));
 }
 
+const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+
 function power(size: number, digits: number): string {
   const [mantissa = "", exponent = ""] = size.toExponential(digits).split("e");
-  const number = Number(exponent);
-  return `${mantissa}e${number < 0 ? "-" : ""}${String(Math.abs(number)).padStart(2, "0")}`;
+  const raised = [...exponent.replace("+", "")].map((sign) => (sign === "-" ? "⁻" : RAISED[Number(sign)])).join("");
+  return Math.abs(size / Number(`1e${exponent}`) - 1) < 1e-9 ? `10${raised}` : `${mantissa} × 10${raised}`;
 }
 
 /** A share as percent: 4 %, 0.3 %. */

@@ -4,7 +4,8 @@ import type { Group, Node } from "../types.ts";
 import type { Drawn, Pixel } from "./context.ts";
 import { PIXEL } from "./crosshair.ts";
 import { make } from "./elements.ts";
-import type { Draw, Measures } from "./half.ts";
+import { LEAST, type Draw, type Measures } from "./half.ts";
+import { titleLines } from "./image.ts";
 import { MOVED, joins } from "./joins.ts";
 
 /** The room that titles and captions take, and what stands between marks. */
@@ -40,6 +41,8 @@ export const draw: Draw<Group> = (element, first, context, any) => {
     list.dataset["direction"] = mark.direction;
     list.dataset["labelled"] = String(labelled(mark));
     list.dataset["pictures"] = String(isPictures(mark));
+    // Pictures side by side stand in one line, however many lines their titles take.
+    list.style.setProperty("--lines", String(Math.max(1, ...mark.children.map((child) => (child.mark === "image" ? titleLines(child.title, Math.max(LEAST.picture, child.size)) : 1)))));
     while (children.length > mark.children.length) {
       const child = children.pop();
       child?.drawn.destroy();

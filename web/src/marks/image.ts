@@ -13,6 +13,9 @@ import { keyed, living, type Part } from "./keyed.ts";
 import { placeOn } from "./place.ts";
 import { valueAt } from "./tiles.ts";
 
+/** A letter of a title is so wide. */
+const LETTER = 7.2;
+
 export const draw: Draw<Image> = (element, first, context) => {
   const frame = head(element, "image", context);
   const holder = make("div", "image");
@@ -216,7 +219,12 @@ export function height(mark: Image, width: number, factor: number): number {
   const second = mark.title && (mark.heat || (mark.limits && mark.limits.scale !== "grey")) ? 17 : 0;
   const told = mark.caption ? 16 * (Math.ceil((mark.caption.length * 5.7) / width) - 1) : 0;
   const tall = (Math.min(width, mark.size * Math.max(LEAST.scale, factor)) * rows) / columns;
-  return tall + (mark.label ? 18 : 0) + apart + second + told;
+  return tall + (mark.label ? 18 : 0) + apart + second + told + 19 * (titleLines(mark.title, Math.max(width, LEAST.picture)) - 1);
+}
+
+/** So many lines a title takes at a width, near enough to keep its room free. */
+export function titleLines(title: string, width: number): number {
+  return Math.max(1, Math.ceil((title.length * LETTER) / width));
 }
 
 /** The style sheet gives pictures at least so much that their titles can be read. */

@@ -2,9 +2,12 @@
 
 import { LEAST, type Fitted, type Half, type Measures, type Space } from "../marks/half.ts";
 import { HALVES } from "../marks/halves.ts";
+import { titleLines } from "../marks/image.ts";
 import type { Group, Node } from "../types.ts";
 
 const HEAD = 23;
+/** Each further line of a title. */
+const LINE = 19;
 const CAPTION = 20;
 const SLIDE = 24;
 /** The least width of a mark in a grid that has no width of its own, as in the style sheet. */
@@ -42,12 +45,12 @@ export function fit(body: Node, space: Space): Fitted {
 function fitCharts(body: Group, space: Space): Group {
   const count = body.children.length;
   const own = (body.title ? HEAD + 4 : 0) + (body.caption ? CAPTION : 0);
-  const heads = body.children.map(around);
-  const taken = heads.reduce((total, value) => total + value, 0);
+  const abreast = Math.floor((space.width + 16) / count) - 16;
+  const heads = (width: number): number[] => body.children.map((child) => around(child) + LINE * (titleLines(child.title, width) - 1));
+  const taken = heads(space.width).reduce((total, value) => total + value, 0);
   const stacked = Math.floor((space.height - own - taken - 12 * (count - 1)) / count) - 2;
-  const abreast = Math.floor((space.width + 16) / count) - 16 >= LEAST_WIDTH;
-  const beside = body.direction !== "column" || (stacked < 1.2 * LEAST.chart && abreast);
-  const height = beside ? Math.floor(space.height - own - Math.max(...heads)) - 2 : stacked;
+  const beside = body.direction !== "column" || (stacked < 1.2 * LEAST.chart && abreast >= LEAST_WIDTH);
+  const height = beside ? Math.floor(space.height - own - Math.max(...heads(Math.max(180, abreast)))) - 2 : stacked;
   return {
     ...body,
     direction: beside ? "row" : "column",

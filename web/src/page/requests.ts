@@ -84,7 +84,6 @@ export function requestFor(view: View, knobs: Record<string, KnobValue>, situati
     view: view.name,
     knobs,
     selection: followed(view, situation.selection),
-    edits: [],
     input: view.input ? situation.input : null,
   };
 }

@@ -1,13 +1,9 @@
 /** Numbers and times in words, with as many digits as they deserve. */
 
-export function sayNumber(value: number): string {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
-  if (value === 0) return "0";
-  const size = Math.abs(value);
-  if (size >= 1e6 || size < 1e-3) return value.toExponential(1).replace("-", "−").replace("e+", "e");
-  if (Number.isInteger(value)) return sayWhole(value);
-  return Number(value.toPrecision(3)).toString().replace("-", "−");
-}
+import { format } from "../marks/format.ts";
+
+/** A number as the pictures write it. */
+export const sayNumber = (value: number): string => format(value);
 
 export function sayWhole(value: number): string {
   return Math.round(value).toLocaleString("en-GB");

@@ -22,7 +22,7 @@ class DirectionDerivation(Derivation):
     """The direction among a layer's units that leads to the examples A from the examples B.
 
     *Meaning* ``values`` along it are projections minus ``offset``, in units of ``step``: 0 lies half-way between the means of
-    both sets, 1 is a step from one mean to the other. ``accuracy`` is that on examples that were left out.
+    both sets, one length is from one mean to the other. ``accuracy`` is that on examples that were left out.
     *Cost* one forward pass an example.
     """
 

@@ -24,10 +24,10 @@ class SaturationDerivation(Derivation):
     """How often each gate of a recurrent layer is left-saturated (below 0.1) and right-saturated (above 0.9).
 
     *Meaning* a forget gate that is right-saturated always is a cell that never forgets; one that is left-saturated always
-    keeps nothing from step to step; of an update gate of a GRU the same holds.
-    *Shapes* ``gates`` their letters; ``left`` and ``right`` (gates, cells), shares of all steps of the live examples; ``steps``
-    how many there were. Steps behind the ends of packed sequences are not counted.
-    *Cost* one forward pass of the live examples, and as much again for the gates; nothing is kept a step.
+    keeps nothing from place to place; of an update gate of a GRU the same holds.
+    *Shapes* ``gates`` their letters; ``left`` and ``right`` (gates, cells), shares of all places of the live examples; ``steps``
+    how many there were. Places behind the ends of packed sequences are not counted.
+    *Cost* one forward pass of the live examples, and as much again for the gates; nothing is kept a place.
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, figure 2.
     """
 
@@ -75,7 +75,7 @@ class SaturationDerivation(Derivation):
         if set(value) != {"gates", "left", "right", "steps"} or value["gates"] not in (["i", "f", "o"], ["r", "z"]):
             raise ValueError("the gates by letter, and their shares are wanted")
         if not isinstance(value["steps"], int) or isinstance(value["steps"], bool):
-            raise ValueError("a number of steps is wanted")
+            raise ValueError("a number of places is wanted")
         for name in ("left", "right"):
             array = value[name]
             good = isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind == "f" and array.shape == value["left"].shape
@@ -93,7 +93,7 @@ class Counts:
         self.examples = 0
 
     def __call__(self, name: str, states: States) -> None:
-        """Count some steps of a layer; a loop calls it once a step, under a name with its turn."""
+        """Count some places of a layer; a loop calls it once a place, under a name with its turn."""
         name = bare(name)
         if name not in self.names:
             return

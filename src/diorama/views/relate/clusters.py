@@ -138,11 +138,11 @@ def _weights(bundle: Bundle, pairs: list[dict[str, Any]]) -> Heatmap:
 
 
 def _own(column: MapColumn, own: np.ndarray) -> Heatmap:
-    """How the cells of a recurrent layer feed one another a step later, cluster by cluster."""
+    """How the cells of a recurrent layer feed one another a place later, cluster by cluster."""
     order = column.units[np.concatenate([cluster.members for cluster in column.clusters])]
     values = own[np.ix_(order, order)]
     keys = tuple(unit_key(column.layer, int(unit)) for unit in order)
     return Heatmap(
-        title=f"{column.layer}: from each cell to each, a step later", values=values, limits=symmetric(values), row_keys=keys, column_keys=keys,
+        title=f"{column.layer}: from each cell to each, one place later", values=values, limits=symmetric(values), row_keys=keys, column_keys=keys,
         row_title="to", column_title="from", size=6, square=True,
     )

@@ -1,4 +1,4 @@
-"""What units answer as one matrix: over examples, over the steps of an input or of the training; and layers against layers."""
+"""What units answer as one matrix: over examples, over the places of an input or the steps of a training; and layers against layers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ...derive.columns import columns
 from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
+from .. import inputs
 from ..units import ShownLayer, main_layers, responses, shown
 from ..view import View
 from ._columns import standard
@@ -28,10 +29,10 @@ LAYERS = 24
 
 
 class MatrixView(View):
-    """Units × examples, units × steps, or layers × layers, put into an order that shows their structure.
+    """Units × examples, units × places, or layers × layers, put into an order that shows their structure.
 
     *Meaning* each row is a unit, blue where it answers more than its own mean and orange where less; rows that are alike stand side by
-    side. ``examples``: a column an example, by class and within it by likeness. ``steps``: a column a step of the current input, so that
+    side. ``examples``: a column an example, by class and within it by likeness. ``places``: a column a place of the current input, so that
     what fires one after another is a path. ``training``: a column a snapshot, the mean answer to the examples. ``layers``: how alike two
     layers place the examples (CKA, 1: the same), of this network or, where there is one, against another.
     *Units* standard deviations of each unit about its own mean over the columns (σ).
@@ -47,7 +48,7 @@ class MatrixView(View):
     follows = ("layer", "example")
     input = True
 
-    of: str = knob("examples", "What the columns are.", choices=("examples", "steps", "training", "layers"), main=True)
+    of: str = knob("examples", "What the columns are.", choices=("examples", "places", "training", "layers"), main=True)
     layer: str | None = knob(None, "The layer whose units are the rows; by itself the chosen one, else one in the middle.", kind="layer", main=True)
     order: str = knob("tree", "How rows stand: alike ones side by side, along the slowest change, by where they peak, by their mean, by number.",
                       choices=ORDERS, main=True)
@@ -68,8 +69,8 @@ class MatrixView(View):
         if self.of == "examples":
             yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
             yield self._examples(scene, selection, one)
-        elif self.of == "steps":
-            yield self._steps(scene, selection, one)
+        elif self.of == "places":
+            yield self._places(scene, selection, one)
         else:
             yield from self._training(scene, selection, one)
 
@@ -78,7 +79,7 @@ class MatrixView(View):
         if name is not None:
             return shown(scene, scene.layers[name])
         layers = main_layers(scene)
-        if self.of == "steps":
+        if self.of == "places":
             layers = [one for one in layers if one.layer.sequence] or layers
         if not layers:
             raise NotApplicable("no layer answers once for each example, so there are no units to show; choose of=layers or an op with layer=")
@@ -102,11 +103,11 @@ class MatrixView(View):
         keys = tuple(number_key("example", int(k)) for k in places)
         return self._drawn(scene, selection, one, rows[turn][:, places], units[turn], caption, labels, keys, "examples")
 
-    def _steps(self, scene: Scene, selection: Selection, one: ShownLayer) -> Picture:
+    def _places(self, scene: Scene, selection: Selection, one: ShownLayer) -> Picture:
         current = scene.current(selection)
         values = one.values(scene.activations([one.source.name], current.x)[one.source.name])[0]
         if not one.layer.sequence or values.ndim != 2:
-            raise NotApplicable(f"{one.name or 'the network'} does not answer step by step; choose of=examples, or a layer of a text or a series")
+            raise NotApplicable(f"{one.name or 'the network'} does not answer place by place; choose of=examples, or a layer of a text or a series")
         rows, units = self._chosen(values.double().numpy())
         turn = ordered(rows, self.order)
         names: tuple[str, ...] = ()
@@ -117,10 +118,10 @@ class MatrixView(View):
             names = tuple(words[int(k)] if words and 0 <= int(k) < len(words) else str(int(k)) for k in x[0])
             keys = tuple(number_key("token", k) for k in range(rows.shape[1]))
         caption = (
-            f"{len(units)} units of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over the {rows.shape[1]} steps of the input "
+            f"{len(units)} units of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over the {rows.shape[1]} places of the input "
             "(columns): blue where a unit answers more than its own mean, orange where less."
         )
-        return self._drawn(scene, selection, one, rows[turn], units[turn], caption, names, keys, "steps")
+        return self._drawn(scene, selection, one, rows[turn], units[turn], caption, names, keys, inputs.along(scene.kind))
 
     def _training(self, scene: Scene, selection: Selection, one: ShownLayer) -> Iterator[Picture | Progress]:
         if len(scene.steps) < 2:

@@ -28,7 +28,7 @@ BINS = 30
 
 
 class Moved:
-    """An example moved along a direction, by several steps at once."""
+    """An example moved along a direction, to several places at once."""
 
     def __init__(self, scene: Scene, current: Current, direction: Direction, by: float) -> None:
         self.scene, self.current, self.direction, self.by = scene, current, direction, by
@@ -68,7 +68,7 @@ class Moved:
             for k in range(1, len(self.answers)) if self.answers[k] != self.answers[k - 1]
         )
         return Lines(
-            series=series, x_title="steps along the direction", x_kind="number", y_title=unit, events=events,
+            series=series, x_title="lengths along the direction", x_kind="number", y_title=unit, events=events,
             cursor=self.by, height=170, title=f"{self.current.label.capitalize()} moved along it: what the network answers",
         )
 
@@ -116,8 +116,8 @@ class Moved:
 
 
 def _signed(by: float) -> str:
-    """A number of steps in words."""
-    return f"{by:+.2g} steps".replace("-", "−")
+    """A number of lengths of a direction in words."""
+    return f"{by:+.2g} lengths".replace("-", "−")
 
 
 def spread(scene: Scene, direction: Direction, sets: Sets | None) -> Ridges:
@@ -134,7 +134,7 @@ def spread(scene: Scene, direction: Direction, sets: Sets | None) -> Ridges:
         counts, edges = np.histogram(part[np.isfinite(part)], BINS, (low, high))
         density = counts / max(1, counts.sum()) / np.diff(edges)
         ridges.append(RidgeSet(name=name, steps=np.array([scene.step or 0]), edges=edges, density=density[None], colour=colour))
-    return Ridges(sets=tuple(ridges), x_title="steps along the direction", title="How the examples lie along it", height=110)
+    return Ridges(sets=tuple(ridges), x_title="lengths along the direction", title="How the examples lie along it", height=110)
 
 
 def ends(scene: Scene, direction: Direction) -> Iterator[Node]:

@@ -18,7 +18,7 @@ from ..units import ShownLayer, look, main_layers, responses
 from ..view import View
 
 STEPPED = 4
-"""Curves over steps are drawn for at most so many layers."""
+"""Curves over places are drawn for at most so many layers."""
 
 
 class ActiveView(View):
@@ -26,7 +26,7 @@ class ActiveView(View):
 
     *Meaning* behind a ReLU a unit is on where it is somewhere above zero; elsewhere where its magnitude exceeds a tenth
     of the layer's largest. The band holds nine of ten examples: an input outside it is unlike what the layer mostly
-    gets. The second input is the example in set B, or the knob's. For sequences, also how many are on at each step.
+    gets. The second input is the example in set B, or the knob's. For sequences, also how many are on at each place.
     *Cost* one pass over the live examples, then one forward pass of each input.
     """
 

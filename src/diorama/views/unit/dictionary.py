@@ -36,8 +36,8 @@ class DictionaryView(View):
 
     *Meaning* a unit often stands for several things; a feature that is seldom on stands more often for one. The table holds the
     features that are strongest on the input at hand, each with the example in which it is strongest; ``search`` looks for a text (or a
-    class) where features are strongest. Choose a feature to see where it is on, and to turn it up or down by ``by`` steps: a
-    step is its mean strength while it is on. Where the answer does not follow, the network does not use it.
+    class) where features are strongest. Choose a feature to see where it is on, and to turn it up or down by ``by`` lengths:
+    one is its mean strength while it is on. Where the answer does not follow, the network does not use it.
     *Units* of the table those of the layer. The loss recovered is 1 where the network does as well on what the dictionary makes of the
     layer, 0 as badly as on zeros.
     *Error* measured on a quarter of the examples, held out. As many principal components stand beside it, and a dictionary of the network
@@ -57,7 +57,7 @@ class DictionaryView(View):
 
     layer: str | None = knob(None, "The layer; the chosen one, else the last before the answer.", kind="layer", main=True)
     feature: int | None = knob(None, "The feature; the chosen one, or the strongest here, when left open.", kind="integer", low=0, main=True)
-    by: float = knob(3.0, "How far the feature is turned up, or down; 0 changes nothing.", low=-20.0, high=20.0, unit="steps", main=True)
+    by: float = knob(3.0, "How far the feature is turned up, or down; 0 changes nothing.", low=-20.0, high=20.0, unit="lengths", main=True)
     search: str = knob("", "Only features that are strongest at this text, or in examples of this class.")
     beside: bool = knob(True, "Also the dictionary of the network before it was trained.")
     limit: int = knob(24, "How many features are listed.", low=1, high=500)
@@ -135,7 +135,7 @@ class DictionaryView(View):
             ),)
         checks += (Check(
             name="turned by nothing", value=gap, good=gap < 1e-4,
-            sentence="The largest change of an answer where the feature is turned by no step at all, as a share of the answers' size.",
+            sentence="The largest change of an answer where the feature is not turned at all, as a share of the answers' size.",
         ),)
         body = Group(children=(_measures(shown.value, before, fresh), *marks))
         return self.picture(shown.scene, selection, f"Features of {shown.layer.name}", body, words, checks=checks, final=final)
@@ -234,7 +234,7 @@ class _Shown:
             yield about.gallery(self.scene, top[there], f"Where feature {number} is strongest", tuple(f"{one:.3g}" for one in value[there]))
 
     def moved_by_nothing(self) -> float:
-        """The largest change of the answers where the example is moved by no step, as a share of their size."""
+        """The largest change of the answers where the example is not moved, as a share of their size."""
         made = self.moved.scores[int(np.flatnonzero(self.moved.steps == 0)[0])].double()
         own = self.scene.look(self.current.x)[0].detach().cpu()
         own = (own[:, -1] if own.ndim == 3 else own.flatten(2).mean(2) if own.ndim > 3 else own)[0].double()

@@ -56,7 +56,7 @@ class DirectionsView(View):
     )
     layer: str | None = knob(None, "The layer; by itself the chosen one, else the last before the answer.", kind="layer", main=True)
     keep: str = knob("", "Keep the direction between the two sets with the run, under this name.")
-    by: float = knob(1.0, "How far the example is moved.", low=-10.0, high=10.0, unit="steps")
+    by: float = knob(1.0, "How far the example is moved.", low=-10.0, high=10.0, unit="lengths")
     count: int = knob(8, "Directions of a base that are shown.", low=1, high=12)
     synthesize: bool = knob(True, "Also the pictures that directions ask for.")
 

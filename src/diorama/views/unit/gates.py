@@ -20,7 +20,7 @@ from ...model.recurrent import States
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.states import parts, states
-from .. import texts
+from .. import inputs, texts
 from ..view import View
 
 Floats = NDArray[np.float64]
@@ -29,19 +29,19 @@ NAMES = {
     "r": "reset gate", "z": "update gate", "n": "candidate",
 }
 SHUT, OPEN = 0.1, 0.9
-WORDS = "x: input, h and c: output and cell of this step, with ′ of the step before; each product with its bias"
+WORDS = "x: input, h and c: output and cell at this place, with ′ at the place before; each product with its bias"
 LINES = (("ifrzo", "Gates: open at 1, shut at 0", (0.0, 1.0)), ("gnh", "Candidate and output", None), ("c", "Memory", None))
 
 
 class GatesView(View):
-    """What the gates of one cell of an LSTM or GRU let through at each step, and what the cell makes of it.
+    """What the gates of one cell of an LSTM or GRU let through at each place of a text or series, and what the cell makes of it.
 
     *Meaning* a gate is open at 1 and shut at 0. An LSTM keeps its cell where the forget gate is open, writes its candidate
     where the input gate is open, and says what it holds where the output gate is open. A GRU writes its candidate where the
     update gate is shut. The table holds the formulas with the numbers of the chosen moment. On the planes every dot is a cell:
     far to the right its gate is nearly always open, far up nearly always shut, at the lower left neither.
     *Error* the check is the largest difference between the outputs that the gates give and those that the layer returns.
-    *Cost* one forward pass with the recurrent layers step by step; two of the live examples for the planes.
+    *Cost* one forward pass with the recurrent layers place by place; two of the live examples for the planes.
     *Source* Karpathy, Johnson & Fei-Fei 2015, figure 2.
     """
 
@@ -57,9 +57,9 @@ class GatesView(View):
     layer: str | None = knob(None, "The recurrent layer; the first, or the chosen one, when left open.", kind="layer", main=True)
     cell: int | None = knob(None, "The cell; the chosen one, or the one that moves most, when left open.", kind="integer", low=0, main=True)
     moment: float | None = knob(
-        None, "The step whose numbers stand in the formulas; the chosen token, or the last, when left open.", kind="number", low=0
+        None, "The place whose numbers stand in the formulas; the chosen token, or the last, when left open.", kind="number", low=0
     )
-    limit: int = knob(300, "The most steps that are shown.", low=2, high=4000)
+    limit: int = knob(300, "The most places that are shown.", low=2, high=4000)
     saturation: bool = knob(True, "Count how often the gates of all cells are shut and open.")
 
     @classmethod
@@ -91,7 +91,7 @@ class GatesView(View):
         cell = self._cell(asked, layer, values, wide)
         steps = len(values["h"])
         if not steps:
-            raise UsageError("the gates want a text of at least one step, got an empty one")
+            raise UsageError("the gates want a text of at least one place, got an empty one")
         key = selection.one("token")
         moment = self.moment if self.moment is not None else float(key.number if key is not None else steps - 1)
         return SeenCell(layer, current, found, values, cell, min(round(moment), steps - 1), wide, _gap(scene, layer, current, values["h"]))
@@ -133,6 +133,7 @@ class GatesView(View):
             ))
         handle: Handle | None = Handle(knob="moment", kind="slide", low=float(start), high=float(stop - 1), value=str(seen.moment))
         x = np.arange(start, stop, dtype=float)
+        along = inputs.along(scene.kind)
         for letters, title, span in LINES:
             series = tuple(
                 Series(name=f"{name}: {NAMES[name]}", x=x, y=seen.line(name)[start:stop], colour="ifogchrzn".index(name))
@@ -140,16 +141,15 @@ class GatesView(View):
             )
             if series:
                 marks.append(Lines(
-                    series=series, x_title="step", x_kind="number", y_range=span, cursor=float(seen.moment), handle=handle,
+                    series=series, x_title=along, x_kind="number", y_range=span, cursor=float(seen.moment), handle=handle,
                     title=title if seen.kind != "rnn" else "Output", height=90,
                 ))
                 handle = None  # one slider moves the cursor of all
-        below: list[Node] = [_equations(seen)]
+        marks.append(_equations(seen))
         if counted is not None:
-            below += _planes(seen, counted)
-        marks.append(Group(children=tuple(below), direction="row"))
+            marks.append(Group(children=tuple(_planes(seen, counted)), direction="row"))
         title = f"{'Gates of cell' if seen.kind != 'rnn' else 'Cell'} {seen.cell} of {seen.layer.name}"
-        note = f"steps {start} to {stop - 1} of {seen.steps}" if stop - start < seen.steps else ""
+        note = f"places {start} to {stop - 1} of {seen.steps}" if stop - start < seen.steps else ""
         return self.picture(
             scene, selection, title, Group(children=tuple(marks)), _caption(seen, tokens, counted), checks=seen.checks, note=note,
             final=final,
@@ -172,7 +172,7 @@ class SeenCell:
 
     @property
     def steps(self) -> int:
-        """How many steps the input has."""
+        """How many places the input has."""
         return len(self.values["h"])
 
     @property
@@ -191,7 +191,7 @@ class SeenCell:
         return bool(self.values["h"].shape[1] != self.wide)
 
     def line(self, name: str) -> Floats:
-        """A state of the cell over all steps; its own output where the layer says mixtures."""
+        """A state of the cell over all places; its own output where the layer says mixtures."""
         if name == "h" and self.projected:
             line: Floats = self.values["o"][:, self.cell] * np.tanh(self.values["c"][:, self.cell])
             return line
@@ -250,7 +250,7 @@ def _equations(seen: SeenCell) -> Table:
             Column(name="with the numbers", kind="text", texts=tuple(row[2] for row in rows)),
             Column(name="value", numbers=np.array([row[3] for row in rows]), signed=True),
         ),
-        title=f"Step {at}",
+        title=f"At place {at}",
     )
 
 
@@ -273,12 +273,12 @@ def _planes(seen: SeenCell, counted: Any) -> list[Node]:
 
 
 def _caption(seen: SeenCell, tokens: Sequence[str], counted: Any) -> str:
-    words = f"Cell {seen.cell} of {seen.layer.name} on {seen.current.label}, step by step"
+    words = f"Cell {seen.cell} of {seen.layer.name} on {seen.current.label}, place by place"
     if seen.moment < len(tokens) == seen.steps:
-        words += f"; the formulas are at “{texts.visible(tokens[seen.moment])}”, step {seen.moment}"
+        words += f"; the formulas are at “{texts.visible(tokens[seen.moment])}”, place {seen.moment}"
     words += "."
     if seen.projected:
         words += f" The layer mixes its {seen.wide} cells to {seen.values['h'].shape[1]} outputs; shown is what the cell itself says."
     if counted is not None:
-        words += f" On the planes each dot is a cell, over {counted['steps']:,} steps: to the right its gate is often open, further up often shut."
+        words += f" On the planes each dot is a cell, over {counted['steps']:,} places: to the right its gate is often open, further up often shut."
     return words

@@ -1,4 +1,4 @@
-"""What stands at each position that a network attends from and to: a token, a patch of a picture, a step."""
+"""What stands at each position that a network attends from and to: a token, a patch of a picture, a moment."""
 
 from __future__ import annotations
 
