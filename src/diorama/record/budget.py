@@ -46,7 +46,7 @@ class Budget:
             return ""
         parts = ["only the last snapshot is kept"] if 2 * model > self._most else []
         parts.append("no checkpoints are taken, so the training cannot go back")
-        return (f"the budget of {_size(self._most)} is small for this network, whose snapshots take {_size(model)} each: "
+        return (f"the budget of {said_size(self._most)} is small for this network, whose snapshots take {said_size(model)} each: "
                 f"{' and '.join(parts)}; say budget= to have more")
 
     def refuses(self, checkpoint: int, snapshot: int) -> bool:
@@ -127,7 +127,8 @@ def _taken(path: Path) -> int:
         return 0
 
 
-def _size(count: float) -> str:
+def said_size(count: float) -> str:
+    """Bytes as people write them."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.3g} {unit}"

@@ -6,9 +6,9 @@ import contextlib
 import io
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.errors import Damaged, Unavailable, Untrusted
 from . import files, trust
@@ -23,7 +23,9 @@ KEPT = 3
 """Automatic checkpoints that are kept: the newest."""
 ACT = "act"
 KEPT_ACTS = 5
-"""Checkpoints before acts that are kept: the newest."""
+"""Checkpoints before acts that are kept: the newest …"""
+ACT_BYTES = 2_000_000_000
+"""… as long as they take no more bytes together; a larger one is not taken at all."""
 PERIOD = 60.0
 """Seconds between two automatic checkpoints."""
 SHARE = 0.01
@@ -49,31 +51,77 @@ class Checkpoints:
         """One that was due is not taken."""
         self._last = time.monotonic()
 
-    def pack(self, step: int) -> bytes:
-        """All of it as bytes."""
-        import torch  # not above: what a run holds is told without it
+    def copy(self, step: int) -> Copied:
+        """All of it as it stands now. Tensors are copied and no more: what takes longer is left to whoever wants the bytes."""
+        from . import restoration  # not above: what a run holds is told without torch
 
-        from . import restoration
-
-        began = time.monotonic()
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "step": step,
-                "time": time.time(),
-                "structure": self._subject.journal.told(),
-                "weights": restoration.weights_of(self._subject.model),
-                "optimizers": [each.state_dict() for each in self._subject.optimizers],
-                "schedulers": [each.state_dict() for each in self._subject.schedulers],
-                "state": [each.state_dict() if hasattr(each, "state_dict") else each for each in self._subject.state],
-                "random": restoration.random_state(),
-                "steering": self._steering(),
-            },
-            buffer,
-        )
+        began, subject = time.monotonic(), self._subject
+        seen: dict[int, Any] = {}
+        weights = restoration.weights_of(subject.model)
+        rest = {
+            "extra": weights.pop("extra"),
+            "schedulers": [each.state_dict() for each in subject.schedulers],
+            "state": [each.state_dict() if hasattr(each, "state_dict") else each for each in subject.state],
+            "random": restoration.random_state(),
+            "steering": self._steering(),
+        }
+        content: dict[str, Any] = {"step": step, "time": time.time(), "structure": subject.journal.told()}
+        for name, value in (("weights", weights), ("optimizers", [each.state_dict() for each in subject.optimizers])):
+            try:
+                content[name] = _apart(value, seen)
+            except _ForeignValueError:
+                rest[name] = value
+        size = sum(tensor.numel() * tensor.element_size() for _, tensor in seen.values())
+        # These are the user's own objects, which may be anything: pickled now, as they may be other ones soon.
+        content["rest"] = _saved(rest)
         self._last = time.monotonic()
         self._cost = self._last - began
-        return buffer.getvalue()
+        return Copied(content, size + len(content["rest"]))
+
+
+class Copied(NamedTuple):
+    """A checkpoint in memory."""
+
+    content: dict[str, Any]
+    size: int
+    """Its bytes, but for a few."""
+
+    def packed(self) -> bytes:
+        """It as bytes; on any thread."""
+        return _saved(self.content)
+
+
+class _ForeignValueError(Exception):
+    """A value of which nobody knows how it is copied."""
+
+
+def _apart(value: Any, seen: dict[int, Any]) -> Any:
+    """Plain containers with their tensors, copied to the CPU; ``seen`` has each tensor with its copy. *Raises* _ForeignValueError."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if type(value) not in (torch.Tensor, torch.nn.Parameter):
+            raise _ForeignValueError
+        if id(value) not in seen:
+            seen[id(value)] = value, value.detach().to("cpu", copy=True)
+        return seen[id(value)][1]
+    if isinstance(value, Mapping):
+        if not isinstance(value, dict):
+            raise _ForeignValueError
+        return {name: _apart(each, seen) for name, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_apart(each, seen) for each in value)
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return value
+    raise _ForeignValueError
+
+
+def _saved(content: Any) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None = None) -> None:
@@ -88,10 +136,22 @@ def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None 
         (folder / name).with_suffix(".sig").write_text(signature)
     temporary.replace(folder / name)
     writer.index_file(f"{FOLDER}/{name}", len(data), zlib.crc32(data))
-    before_acts = [file for file in automatic(writer.folder) if f".{ACT}" in file.name]
+    before_acts = sorted((file for file in automatic(writer.folder) if f".{ACT}" in file.name), key=_act_of)
     others = [file for file in automatic(writer.folder) if file not in before_acts]
-    for old in (*others[:-KEPT], *before_acts[:-KEPT_ACTS]):
+    for old in (*others[:-KEPT], *before_acts[:-_fitting(before_acts)]):
         forget(writer, old)
+
+
+def _fitting(before_acts: list[Path]) -> int:
+    """How many of the newest are kept; one at least."""
+    room, count = ACT_BYTES, 0
+    for file in reversed(before_acts[-KEPT_ACTS:]):
+        with contextlib.suppress(OSError):
+            room -= file.stat().st_size
+        if room < 0:
+            break
+        count += 1
+    return max(1, count)
 
 
 def automatic(folder: Path) -> list[Path]:
@@ -101,8 +161,13 @@ def automatic(folder: Path) -> list[Path]:
 
 def before_acts(folder: Path) -> list[int]:
     """The numbers of the commands before which a checkpoint was taken that is still there."""
-    parts = [part for file in automatic(folder) for part in file.name.split(".") if part.startswith(ACT)]
-    return sorted(int(part[len(ACT):]) for part in parts if part[len(ACT):].isdigit())
+    return sorted(number for file in automatic(folder) if (number := _act_of(file)))
+
+
+def _act_of(file: Path) -> int:
+    """The number of the command before which a checkpoint was taken; 0 for one that was taken before none."""
+    part = next((part for part in file.name.split(".") if part.startswith(ACT)), "")[len(ACT):]
+    return int(part) if part.isascii() and part.isdigit() and len(part) < 19 else 0
 
 
 def step_before(folder: Path, command: int) -> int:
@@ -177,6 +242,9 @@ def unpacked(data: bytes) -> dict[str, Any]:
     import torch
 
     found: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=False)
+    if "rest" in found:  # earlier versions had no parts
+        found |= torch.load(io.BytesIO(found.pop("rest")), weights_only=False)
+        found["weights"]["extra"] = found.pop("extra")
     return found
 
 

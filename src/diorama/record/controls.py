@@ -68,8 +68,9 @@ class Controls:
         self._keep = keep
         self.goes_back: Callable[[int, int, int | None], tuple[str, str, str]] = _cannot_go_back
         """Puts the training back; the recorder's."""
-        self.before_act: Callable[[int], object] = lambda command: None
-        """Takes a checkpoint before a command that changes the training; the recorder's."""
+        self.before_act: Callable[[], tuple[Callable[[int], object], str]] = lambda: (lambda command: None, "")
+        """Copies what a command that changes the training is about to change: how that is kept where it was applied, and why it cannot
+        be; the recorder's."""
         self.ranks: Leader | None = None
         """Asks the other processes of the training, where they can all apply a command after the same step."""
         self.agreed = False
@@ -441,7 +442,8 @@ class Controls:
     def _answer(self, request: SentCommand, refusal: str) -> bool:
         self._sender = request.sender
         old = new = ""
-        reversal = None
+        reversal, told = None, ""
+        keep: Callable[[int], object] | None = None
         grads = torch.is_grad_enabled()
         try:
             if request.broken:
@@ -457,7 +459,7 @@ class Controls:
                     "from those of the others; end it, and change the script"
                 )
             if command.steers:
-                self.before_act(request.id)
+                keep, told = self.before_act()
             with torch.no_grad():
                 old, new, text, reversal = Applied(*command.apply(self))
             good = True
@@ -467,6 +469,10 @@ class Controls:
             good, text = False, f"{request.name} failed: {type(error).__name__}: {error}"
         torch.set_grad_enabled(grads)  # also where the command broke off
         if good:
+            if reversal is not None:  # what was refused pushes no checkpoint out, and is none that has a twin
+                if keep is not None:
+                    keep(request.id)
+                text += f"; {told}" if told else ""
             self._event("command", request.name, text, old, new)
             if reversal is not None:
                 self.acts.add(Act(request.id, self.number, request.name, text, reversal))

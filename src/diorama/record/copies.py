@@ -10,7 +10,7 @@ from typing import Any
 
 from . import architecture, checkpoints, models, snapshots
 from .background import Background
-from .budget import Budget, state_size
+from .budget import Budget, said_size, state_size
 from .checkpoints import Checkpoints
 from .reader import OWN
 from .requests import watched
@@ -106,24 +106,45 @@ class Copies:
         self.plan.taken(number, time.monotonic() - began)
         self._background.met("snapshots", number)
 
-    def checkpoint(self, number: int, anchor: bool, sure: bool = False, act: int | None = None) -> None:
+    def checkpoint(self, number: int, anchor: bool, sure: bool = False) -> None:
         """Copy all that training on needs."""
         if self._subject.spread:
             return
         if not anchor and self._budget.refuses(self._size() + state_size(self._subject.optimizers), self._size()):
             self._checkpoints.put_off()
             return
-        data = self._checkpoints.pack(number)
+        self._keep(number, self._checkpoints.copy(number), anchor, anchor or sure)
 
+    def before_act(self, number: int) -> tuple[Callable[[int], None], str]:
+        """Copy what a command is about to change: how it is kept once the command (its number) was applied, and why it cannot be."""
+        if self._subject.spread:
+            return _not_kept, ""
+        size = self._size() + state_size(self._subject.optimizers)
+        if size > checkpoints.ACT_BYTES:
+            room = f"takes {said_size(size)}, and those before acts may take {said_size(checkpoints.ACT_BYTES)}"
+        elif self._budget.refuses(size, self._size()):
+            room = "does not fit into the run's budget; watch(budget=) gives more"
+        elif not self._background.room(size):
+            room = "would have to wait in memory beside others that are still being written"
+        else:
+            try:
+                kept = self._checkpoints.copy(number)
+                return lambda command: self._keep(number, kept, anchor=False, sure=True, act=command), ""
+            except Exception as error:  # what watch(state=) was given may be anything
+                room = f"cannot be made ({type(error).__name__}: {error})"
+        return _not_kept, f"no checkpoint was kept from before it, so it has no twin: one {room}"
+
+    def _keep(self, number: int, kept: checkpoints.Copied, anchor: bool, sure: bool, act: int | None = None) -> None:
         def job(writer: Any) -> None:
+            data = kept.packed()
             checkpoints.write(writer, number, data, anchor, act)
             self._budget.took(writer, len(data))
 
-        self._background.do(job, len(data), sure=anchor or sure)
+        self._background.do(job, kept.size, sure=sure)
 
     def packed(self, number: int) -> bytes:
         """A checkpoint that stays in memory."""
-        return self._checkpoints.pack(number)
+        return self._checkpoints.copy(number).packed()
 
     def keep_house(self, number: int, now: float) -> None:
         """Several times a second: checkpoints, the live end, and gaps that a full disk left."""
@@ -191,3 +212,7 @@ class Copies:
 
     def _size(self) -> int:
         return snapshots.size_of(snapshots.state_of(self._subject.model))
+
+
+def _not_kept(command: int) -> None:
+    """Nothing was copied before it."""

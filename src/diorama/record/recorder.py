@@ -150,7 +150,7 @@ class Recorder:
         self.controls.note, self.controls.note_together = self._background.note, self._background.note_together
         self.controls.goes_back = self._go_back
         self.controls.ranks = leader(told, setup.subject, self.number)
-        self.controls.before_act = lambda command: self._guarded(lambda: self._copies.checkpoint(self.number, anchor=False, act=command))
+        self.controls.before_act = lambda: self._copies.before_act(self.number)
         self.controls.number = self.number
         self.controls.frozen_before(begun.frozen)
         self._observer = Observer(

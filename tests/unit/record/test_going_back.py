@@ -188,14 +188,14 @@ def test_what_cannot_go_back_changes_nothing(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("diorama.record.way_back.begin_child", fails)
     standing: list[list[Any]] = []
-    step = checkpoints.Checkpoints.pack
+    step = checkpoints.Checkpoints.copy
 
-    def at(self: Any, number: int) -> bytes:
+    def at(self: Any, number: int) -> checkpoints.Copied:
         standing.append(kept[0].standing())
         failing.append(1)
         return step(self, number)
 
-    monkeypatch.setattr(checkpoints.Checkpoints, "pack", at)
+    monkeypatch.setattr(checkpoints.Checkpoints, "copy", at)
     plan: Plan = {3: [("checkpoint", {})], 5: [("go_back", {"step": 2})], 7: [("go_back", {"step": 3})]}
     told = _trained(tmp_path / "run", plan, 8, began=kept.append)
     assert [name for _, name, _ in told] == ["run"] * 8

@@ -41,8 +41,8 @@ class Command(Plugin):
     """Whether all processes of a distributed training apply it after the same step, and stay equal: it follows from the command and the
     training alone."""
     steers: ClassVar[bool] = True
-    """Whether the training is another one after it: a checkpoint is taken before it, so that the run which was left alone can be
-    trained beside it."""
+    """Whether it is an act that has a twin: what it is about to change is copied before it, and kept as a checkpoint where it was applied,
+    so that the run which was left alone can be trained beside it."""
     previewed: ClassVar[bool] = False
     """Whether it changes at once what the network answers, by the model and the probe set alone, so that it can be shown beforehand."""
     living: ClassVar[bool] = True

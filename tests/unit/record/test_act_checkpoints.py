@@ -1,0 +1,103 @@
+"""The checkpoint before an act: kept where the act was applied, bounded in bytes, and as exact as any other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import diorama
+from diorama.record import checkpoints, controls, requests
+from diorama.record.recorder import Recorder
+
+
+class _Odd(torch.optim.SGD):
+    """An optimizer that remembers something of a kind of its own."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "seen": {1, 2}}
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    """A training of one layer, which looks for commands at each step."""
+    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    model = nn.Linear(3, 2)
+    with diorama.watch(model, tmp_path / "run", optimizer=_Odd(model.parameters(), 0.1), state=[{"seen": [3]}]) as found:
+        yield found
+
+
+def _told(recorder: Recorder, name: str, **knobs: Any) -> str:
+    """Send a command, do a step, and return the answer once it and what it keeps are written."""
+    number = requests.send(recorder.path, name, knobs)
+    recorder.step(loss=1.0)
+    recorder._background.flush(60.0)
+    run = diorama.open(recorder.path)
+    while (answer := run.acknowledgement(number)) is None:
+        time.sleep(0.002)
+    return str(answer["text"])
+
+
+def test_what_was_refused_pushes_no_checkpoint_out(recorder: Recorder) -> None:
+    """Of commands that are no act, or were refused, none is kept, however many they are."""
+    _told(recorder, "learning_rate", factor=0.5)
+    for _ in range(checkpoints.KEPT_ACTS):
+        assert "no layer named" in _told(recorder, "zero", unit="nowhere/1")
+    _told(recorder, "snapshot")
+    assert checkpoints.before_acts(Path(recorder.path)) == [1]
+    _told(recorder, "undo")
+    assert checkpoints.before_acts(Path(recorder.path)) == [1]
+
+
+def test_acts_of_one_pause_are_kept_by_their_numbers(recorder: Recorder) -> None:
+    """The newest are those of the highest numbers, also where all are of one step."""
+    controlled = recorder.controls
+    for number in range(6, 13):
+        controlled.apply(requests.SentCommand(number, "learning_rate", {"factor": 1.0 + number}, "python"))
+    recorder._background.flush(60.0)
+    assert checkpoints.before_acts(Path(recorder.path)) == [8, 9, 10, 11, 12]
+
+
+def test_checkpoints_of_acts_are_bounded_in_bytes_and_one_that_is_not_kept_is_told(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest that fit are kept; of a network that is too large for one, the answer says that the act has no twin, and why."""
+    _told(recorder, "learning_rate", factor=0.5)
+    kept = next(file for file in checkpoints.automatic(Path(recorder.path)) if ".act" in file.name)
+    monkeypatch.setattr(checkpoints, "ACT_BYTES", int(2.5 * kept.stat().st_size))
+    for factor in (0.25, 0.125):
+        _told(recorder, "learning_rate", factor=factor)
+    assert checkpoints.before_acts(Path(recorder.path)) == [2, 3]
+    monkeypatch.setattr(checkpoints, "ACT_BYTES", 20)
+    told = _told(recorder, "learning_rate", factor=1.0)
+    assert told == ("learning rate 0.0125 → 0.1; no checkpoint was kept from before it, so it has no twin: one takes 32 bytes, and those "
+                    "before acts may take 20 bytes")
+    assert checkpoints.before_acts(Path(recorder.path)) == [2, 3]
+    assert "took back" in _told(recorder, "undo")
+
+
+def test_an_act_is_applied_where_nothing_can_be_kept_before_it(recorder: Recorder) -> None:
+    """What the user gives as state may be what nobody can keep: the answer says so, and the command is applied."""
+    recorder._subject.state = (lambda: None,)
+    told = _told(recorder, "learning_rate", factor=0.5)
+    assert told.startswith("learning rate 0.1 → 0.05; no checkpoint was kept from before it, so it has no twin: one cannot be made (")
+
+
+def test_a_checkpoint_holds_what_was_though_it_is_written_later(recorder: Recorder) -> None:
+    """Tensors, foreign values and the user's objects are those of the moment at which it was taken."""
+    weight, state = recorder._subject.model.weight, recorder._subject.state[0]
+    before = weight.detach().clone()
+    kept = recorder._copies._checkpoints.copy(7)
+    with torch.no_grad():
+        weight.zero_()
+    state["seen"].append(4)
+    found = checkpoints.unpacked(kept.packed())
+    assert torch.equal(found["weights"]["parameters"]["weight"], before)
+    assert found["optimizers"][0]["seen"] == {1, 2}
+    assert found["state"] == [{"seen": [3]}]
+    assert (found["step"], found["weights"]["extra"]) == (7, {})
