@@ -1,6 +1,6 @@
-"""A unit's own weights: which numbers of which parameters make it, and what optimizers remember of them.
+"""The weights of a layer or of one of its units: which numbers of which parameters, and what optimizers remember of them.
 
-They are what comes in: a filter with its bias, a row of a dense layer, a column of an embedding, the scale and shift of a
+A unit's are what comes in: a filter with its bias, a row of a dense layer, a column of an embedding, the scale and shift of a
 norm, the rows of all gates of a recurrent unit. The weights by which later layers read the unit are theirs.
 """
 
@@ -32,16 +32,61 @@ STATISTICS = ("running_mean", "running_var")
 
 
 @dataclasses.dataclass(frozen=True)
-class UnitWeights:
-    """The numbers that make one unit of a layer."""
+class LayerWeights:
+    """Numbers of parameters that belong together: here all of a layer, with whatever is in it."""
 
     subject: Subject
     layer: str
-    unit: int
     parts: tuple[tuple[str, Index], ...]
-    """Parameters by name, each with the index of the unit's numbers in it …"""
+    """Parameters by name, each with the index of the numbers in it."""
+
+    @classmethod
+    def of(cls, subject: Subject, layer: str) -> LayerWeights:
+        """Find them. *Raises* UsageError, NotApplicable as :func:`layer_parameters` does, and where they are computed from others."""
+        names = layer_parameters(subject, layer)
+        known = named_modules(subject.model)
+        for path in dict.fromkeys(name.rpartition(".")[0] for name in names):
+            module = known.get(path, subject.model)
+            if "parametrizations" in path.split(".") or _computed(module, dict(module.named_parameters(recurse=False))):
+                raise NotApplicable(f"the weights of {layer!r} are computed from others at each pass; edit those with edit_weight")
+        return cls(subject, without_call(layer), tuple((name, (...,)) for name in names))
+
+    @property
+    def name(self) -> str:
+        """What they are the weights of, as people write it."""
+        return self.layer
+
+    def weights(self) -> Iterator[tuple[TensorPlace, Index]]:
+        """Each of them, and what optimizers remember of it."""
+        for name, index in self.parts:
+            yield TensorPlace(name), index
+            for memory in memories(self.subject, name):
+                yield memory, index
+
+    def tensor(self, place: TensorPlace) -> Tensor:
+        """A tensor that holds some of the numbers, to be written to."""
+        found = place.find(self.subject)
+        if found is None:
+            raise NotApplicable(f"{place.name} is gone")
+        return local(found.detach())
+
+    def norm(self) -> float:
+        """Their length, all together."""
+        total = sum(float(self.tensor(TensorPlace(name))[index].abs().double().square().sum()) for name, index in self.parts)
+        return math.sqrt(total)
+
+    def told(self) -> str:
+        """Where else they are used, as the end of a sentence; empty where nowhere."""
+        return tied(self.subject, [name for name, _ in self.parts])
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitWeights(LayerWeights):
+    """The numbers that make one unit of a layer."""
+
+    unit: int
     statistics: tuple[tuple[str, Index], ...] = ()
-    """… and running statistics of a norm."""
+    """Running statistics of a norm."""
 
     @classmethod
     def of(cls, subject: Subject, unit: str, knob: str = "unit") -> UnitWeights:
@@ -60,19 +105,12 @@ class UnitWeights:
         found = list(_parts(path, module, part, key.number))
         own = dict(module.named_buffers(recurse=False))
         statistics = [(within(path, name), (key.number,)) for name in STATISTICS if own.get(name) is not None]
-        return cls(subject, key.name, key.number, tuple(found), tuple(statistics))
+        return cls(subject, key.name, tuple(found), key.number, tuple(statistics))
 
     @property
     def name(self) -> str:
         """The unit, as people write it."""
         return unit_key(self.layer, self.unit).removeprefix("unit:")
-
-    def weights(self) -> Iterator[tuple[TensorPlace, Index]]:
-        """Each of its weights, and what optimizers remember of it."""
-        for name, index in self.parts:
-            yield TensorPlace(name), index
-            for memory in memories(self.subject, name):
-                yield memory, index
 
     def places(self) -> Iterator[tuple[TensorPlace, Index]]:
         """Its weights, what optimizers remember of them, and running statistics."""
@@ -80,25 +118,9 @@ class UnitWeights:
         for name, index in self.statistics:
             yield TensorPlace(name), index
 
-    def tensor(self, place: TensorPlace) -> Tensor:
-        """A tensor that holds some of its numbers, to be written to."""
-        found = place.find(self.subject)
-        if found is None:
-            raise NotApplicable(f"{place.name} is gone")
-        return local(found.detach())
-
-    def norm(self) -> float:
-        """The length of its weights, all together."""
-        total = sum(float(self.tensor(TensorPlace(name))[index].abs().double().square().sum()) for name, index in self.parts)
-        return math.sqrt(total)
-
     def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         """What its weights are called, and their shapes."""
         return [(name.rpartition(".")[2], tuple(self.tensor(TensorPlace(name))[index].shape)) for name, index in self.parts]
-
-    def told(self) -> str:
-        """Where else its weights are used, as the end of a sentence; empty where nowhere."""
-        return tied(self.subject, [name for name, _ in self.parts])
 
 
 def pairs(one: UnitWeights, other: UnitWeights) -> list[tuple[tuple[TensorPlace, Index], tuple[TensorPlace, Index]]]:
@@ -117,28 +139,32 @@ def _said(unit: UnitWeights) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in unit.shapes())
 
 
-def fresh(subject: Subject, unit: UnitWeights, seed: int) -> dict[str, Tensor]:
-    """The parameters of the unit's layer as they would be at a new start, by name; the layer itself is left as it is.
+def fresh(subject: Subject, weights: LayerWeights, seed: int) -> dict[str, Tensor]:
+    """All parameters of the modules that hold these weights as they would be at a new start, by name; the modules are left as they are.
 
-    *Raises* NotApplicable for a layer that has no ``reset_parameters``.
+    *Raises* NotApplicable for a module that has no ``reset_parameters``.
     """
-    path = unit.parts[0][0].rpartition(".")[0]
-    module = named_modules(subject.model)[path] if path else subject.model
-    if not callable(getattr(module, "reset_parameters", None)):
-        raise NotApplicable(f"{path!r} ({type(module).__name__}) has no reset_parameters, so how it starts is not known; copy another unit")
-    twin = copy.copy(module)
-    twin.__dict__ = {
-        **module.__dict__,
-        "_parameters": {
-            name: None if p is None else nn.Parameter(p.detach().clone(), p.requires_grad) for name, p in module._parameters.items()
-        },
-        "_buffers": {name: None if b is None else b.clone() for name, b in module._buffers.items()},
-    }
-    devices = [p.device for p in module.parameters() if p.is_cuda]
+    found: dict[str, Tensor] = {}
+    known = named_modules(subject.model)
+    modules = {path: known[path] if path else subject.model for path in dict.fromkeys(name.rpartition(".")[0] for name, _ in weights.parts)}
+    for path, module in modules.items():
+        if not callable(getattr(module, "reset_parameters", None)):
+            raise NotApplicable(f"{path!r} ({type(module).__name__}) has no reset_parameters, so how it starts is not known; copy another unit")
+    devices = [p.device for module in modules.values() for p in module.parameters() if p.is_cuda]
     with torch.random.fork_rng(devices), torch.no_grad():
         torch.manual_seed(seed)
-        twin.reset_parameters()  # type: ignore[operator]
-    return {within(path, name): p.detach() for name, p in twin.named_parameters(recurse=False)}
+        for path, module in modules.items():
+            twin = copy.copy(module)
+            twin.__dict__ = {
+                **module.__dict__,
+                "_parameters": {
+                    name: None if p is None else nn.Parameter(p.detach().clone(), p.requires_grad) for name, p in module._parameters.items()
+                },
+                "_buffers": {name: None if b is None else b.clone() for name, b in module._buffers.items()},
+            }
+            twin.reset_parameters()  # type: ignore[operator]
+            found |= {within(path, name): p.detach() for name, p in twin.named_parameters(recurse=False)}
+    return found
 
 
 def layer_parameters(subject: Subject, layer: str) -> list[str]:

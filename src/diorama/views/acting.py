@@ -81,6 +81,7 @@ def _of_unit(key: Key, others: list[Key]) -> Iterator[Offer]:
 def _of_layer(layer: str, frozen: bool, factor: float) -> Iterator[Offer]:
     yield "scale_layer", f"Halve the weights of {layer}", {"layer": layer, "factor": 0.5}
     yield "scale_layer", f"Double the weights of {layer}", {"layer": layer, "factor": 2.0}
+    yield "reinitialize", f"Reinitialize {layer}", {"layer": layer}
     if frozen:
         yield "thaw", f"Let {layer} learn again", {"layer": layer}
     else:

@@ -163,6 +163,8 @@ MEASURES = (
 MEAN = next(measure for measure in MEASURES if measure.name == "mean")
 SPREAD = next(measure for measure in MEASURES if measure.name == "spread")
 MOVED = next(measure for measure in MEASURES if measure.name == "moved")
+_STOPS = ("dead", "saturated")
+"""Numbers of a layer's answers that tell that no gradient gets through it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,13 +184,17 @@ class JudgedLayers:
         return min(1.0, found[0] + 0.02 * sum(one > 0 for one in found[1:])) if found else 0.0
 
     def wrong(self, row: int) -> list[tuple[str, Cell]]:
-        """The numbers that lie outside, by their measures' names: the worst first, of equals the one that began it."""
+        """The numbers that lie outside, by their measures' names: the worst first, of equals the one that began it, then what stops a
+        gradient before what tells that it was stopped."""
         bad = [(name, cells[row]) for name, cells in self.cells.items() if cells[row].outside]
-        return sorted(bad, key=lambda one: (-one[1].severity, one[1].since))
+        return sorted(bad, key=lambda one: (-one[1].severity, one[1].since, one[0] not in _STOPS))
 
-    def order(self, row: int) -> tuple[float, int, int]:
-        """Sorts layers by what is wrong: the worst first, of equals the one where it began, then as the network runs."""
-        return -self.severity(row), min((cell.since for _, cell in self.wrong(row)), default=0), row
+    def order(self, row: int) -> tuple[float, bool, int, int]:
+        """Sorts layers by what is wrong: the worst first; of equals one that nothing passes before those that learn nothing for that,
+        then the one where it began, then as the network runs."""
+        wrong = self.wrong(row)
+        stops = any(name in _STOPS and cell.severity >= 1.0 for name, cell in wrong)
+        return -self.severity(row), not stops, min((cell.since for _, cell in wrong), default=0), row
 
 
 def layers_of(run: Run, step: int) -> list[dict[str, Any]]:

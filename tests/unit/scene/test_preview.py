@@ -111,7 +111,7 @@ def test_the_page_offers_acts_and_takes_them_back(training: Any) -> None:
     assert labels == {
         ("unit:0/1",): ["zero", "reinitialize"],
         ("unit:0/3", "unit:0/1"): ["zero", "reinitialize", "copy_unit", "swap_units"],
-        ("layer:0",): ["scale_layer", "scale_layer", "thaw", "learning_rate", "learning_rate"],
+        ("layer:0",): ["scale_layer", "scale_layer", "reinitialize", "thaw", "learning_rate", "learning_rate"],
         ("weight:2/1,3",): ["edit_weight"] * 3,
         ("layer:1",): [""],
         (): [],

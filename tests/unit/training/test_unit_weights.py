@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diorama.core.errors import DioramaError, NotApplicable
+from diorama.core.errors import DioramaError, NotApplicable, UsageError
 from diorama.record.commands.copy_unit import CopyUnitCommand
 from diorama.record.commands.reinitialize import ReinitializeCommand
 from diorama.record.commands.scale_layer import ScaleLayerCommand
 from diorama.record.commands.swap_units import SwapUnitsCommand
 from diorama.record.commands.zero import ZeroCommand
 from diorama.training.subject import Subject
-from diorama.training.unit_weights import UnitWeights
+from diorama.training.unit_weights import UnitWeights, layer_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
@@ -132,6 +132,27 @@ def test_a_reinitialized_unit_is_what_torch_draws(kind: str) -> None:
         expected[name][index] = drawn.state_dict()[name.removeprefix("0.")][index]
     for name, value in training.subject.model.state_dict().items():
         assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reinitialized_layer_is_what_torch_draws(kind: str) -> None:
+    """All weights of a layer are those of its module drawn anew with the seed, the optimizer's memory of them is nothing; all others stay."""
+    training, _, layer, _ = _made(kind)
+    before = copy.deepcopy(training.subject.model.state_dict())
+    drawn = copy.deepcopy(training.subject.model[0])
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        drawn.reset_parameters()
+    names = layer_parameters(training.subject, layer)  # type: ignore[arg-type]
+    ReinitializeCommand(layer=layer, seed=5).apply(training)  # type: ignore[arg-type]
+    for name, value in training.subject.model.state_dict().items():
+        assert torch.equal(value, drawn.state_dict()[name.removeprefix("0.")] if name in names else before[name]), name
+    for optimizer in training.subject.optimizers:
+        for name in names:
+            held = optimizer.state.get(training.subject.parameters[name], {})
+            assert not any(value.any() for entry, value in held.items() if entry != "step" and isinstance(value, Tensor))
+    with pytest.raises(UsageError, match="either unit= or layer="):
+        ReinitializeCommand(unit=f"{layer}/1", layer=layer).apply(training)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"lstm", "gru", "projected", "reverse", "cell"}))

@@ -174,6 +174,20 @@ def test_units_that_die_are_told_as_what_they_are(tmp_path: Path) -> None:
         assert next(column for column in table.columns if column.name == "dead").outside[0] == 1
 
 
+def test_a_dead_layer_stands_before_those_that_learn_nothing_for_it(tmp_path: Path) -> None:
+    """A layer that nothing passes comes first, and is told as that; the layers before it, whose gradient it stops, come after it."""
+    torch.manual_seed(2)
+    relu = nn.ReLU
+    model = nn.Sequential(nn.Linear(6, 8), relu(), nn.Linear(8, 8), relu(), nn.Linear(8, 8), relu(), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[4].bias.fill_(-9.0)
+    table = _table(_look(_trained(tmp_path / "run", model)))
+    assert table.columns[0].texts[:3] == ("4", "0", "2")
+    assert _wrong(table)[0].startswith("almost the whole layer is silent")
+    assert all(_wrong(table)[1:3])
+    assert not any("silent" in words for words in _wrong(table)[1:3])
+
+
 def test_a_sure_answer_is_not_saturated(tmp_path: Path) -> None:
     """A sigmoid within the network that sits at its ends is told; one that is the answer may."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ReinitializeCommand(Command):
-    """Give a unit the weights of a new start, so that it can learn something else.
+    """Give a unit, or a whole layer, the weights of a new start, so that it can learn something else.
 
     *Meaning* its own weights and bias are drawn as its kind of layer draws them (``reset_parameters`` of the module) from a generator of
     their own: no other random number of the training changes. Running statistics of a norm stay. What the optimizer remembers of these
@@ -26,14 +26,17 @@ class ReinitializeCommand(Command):
     shared = True
     previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
+    layer: str | None = knob(None, "Instead of a unit a whole layer, or a block with all layers in it.", kind="layer")
     seed: int = knob(0, "Another number draws other weights.", low=0, high=2**31 - 1)
 
     def apply(self, training: Controls) -> Applied:
         """Draw it anew."""
         from ...training.differences import changed
-        from ...training.unit_weights import UnitWeights, forget, fresh
+        from ...training.unit_weights import LayerWeights, UnitWeights, forget, fresh
 
-        unit = UnitWeights.of(training.subject, self.unit)
+        if self.unit and self.layer:
+            raise UsageError("give either unit= or layer=")
+        unit = LayerWeights.of(training.subject, self.layer) if self.layer else UnitWeights.of(training.subject, self.unit)
         drawn = fresh(training.subject, unit, self.seed)
         old = unit.norm()
 

@@ -118,7 +118,7 @@ class HealthView(View):
         folding = self.fold == "yes" or (self.fold == "auto" and count > _MANY)
         groups = layer_health.repeated(health.layers) if folding else {}
         member = {row: name for name, rows in groups.items() for row in rows}
-        order = [health.order(row) if self.sort == "severity" else (0.0, 0, row) for row in range(count)]
+        order = [health.order(row) if self.sort == "severity" else (0.0, False, 0, row) for row in range(count)]
         heads: list[tuple[int, str]] = []
         for row in range(count):
             name = member.get(row)
