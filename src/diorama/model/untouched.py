@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -16,14 +17,17 @@ Mode = Literal["eval", "train"]
 _INTERNAL = frozenset(vars(nn.Module()))
 """What torch itself keeps in every module; all else is the module's own."""
 _CONTAINERS = (list, dict, set)
+_DEEP, _MANY = 4, 2_000
+"""So deep, and so many things, are looked through in what a module holds: a cache of keys and values lies well within."""
 
 
 class Untouched:
     """A context in which a model may be run in another mode without a trace.
 
-    Buffers and plain tensors that modules hold are replaced by copies, so that running statistics, caches and counters
-    move on the copies; the very objects come back at the end. Compiled and parallel children are replaced by the plain
-    modules inside them. In train mode a model that is partly frozen (some modules in eval mode) stays so.
+    Buffers and plain tensors that modules hold, themselves or in lists, dicts and plain objects, are replaced by copies, so
+    that running statistics, caches and counters move on the copies; the very objects come back at the end. Compiled and
+    parallel children are replaced by the plain modules inside them. In train mode a model that is partly frozen (some
+    modules in eval mode) stays so.
     """
 
     def __init__(self, model: nn.Module, mode: Mode = "eval") -> None:
@@ -85,7 +89,7 @@ def _lend(module: nn.Module) -> Any:
     attributes = dict(own)
     held = {name: dict(own[name]) for name in ("_buffers", "_parameters", "_modules")}
     added = [(name, value) for name, value in own.items() if name not in _INTERNAL]
-    contents = {name: value.copy() for name, value in added if type(value) in _CONTAINERS}
+    holders = _Holders()
 
     def restore() -> None:
         for name in [name for name in own if name not in attributes]:
@@ -94,14 +98,55 @@ def _lend(module: nn.Module) -> Any:
         for name, before in held.items():
             own[name].clear()
             own[name].update(before)
-        for name, value in contents.items():
-            _refill(own[name], value)
+        holders.restore()
 
     for name, value in added:
         if isinstance(value, Tensor):
             own[name] = value.clone()
+        else:
+            holders.lend(value)
     _copies(module, own)
     return restore
+
+
+class _Holders:
+    """Lists, dicts, sets and plain objects that a module holds, one in another, as caches of keys and values are kept."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, tuple[Any, Any]] = {}
+        self._seen = 0
+
+    def lend(self, value: Any, depth: int = 0) -> None:
+        """Remember what a holder holds, and put copies in the place of its tensors."""
+        container = vars(value) if _plain(value) else value
+        if type(container) not in _CONTAINERS or id(container) in self._before or depth >= _DEEP:
+            return
+        self._seen += len(container)
+        if self._seen > _MANY and depth:
+            return
+        self._before[id(container)] = (container, container.copy())
+        if isinstance(container, set) or self._seen > _MANY:
+            return
+        for key, part in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(part, Tensor):
+                if not isinstance(part, nn.Parameter):
+                    container[key] = part.clone()
+            else:
+                self.lend(part, depth + 1)
+
+    def restore(self) -> None:
+        """Each holds again what it held."""
+        for container, before in self._before.values():
+            _refill(container, before)
+
+
+def _plain(value: Any) -> bool:
+    """Whether a thing is an object of the user's own, which may keep something in its attributes."""
+    if type(getattr(value, "__dict__", None)) is not dict or callable(value) or isinstance(value, nn.Module | ModuleType):
+        return False
+    if any(isinstance(part, nn.Module) for part in vars(value).values()):
+        return False  # what holds networks is a trainer, or the like, with a life of its own
+    return type(value).__module__.partition(".")[0] not in ("torch", "numpy", "diorama", "builtins")
 
 
 def _copies(module: nn.Module, own: dict[str, Any]) -> None:
