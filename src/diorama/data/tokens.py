@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..core.errors import UsageError
+from ..core.errors import UsageError, not_found
 from .kind import Kind, unfit
 
 LONGEST = 50_000
@@ -20,7 +20,7 @@ LONGEST = 50_000
 @dataclasses.dataclass(frozen=True)
 class Tokens(Kind):
     """Texts as numbers; ``vocabulary`` lists the tokens by number, or ``encode`` and ``decode`` are functions that do
-    it."""
+    it; ``annotations`` are functions that tell something of each token of a text, such as its part of speech."""
 
     word: ClassVar[str] = "tokens"
     vocabulary: Sequence[str] | None = None
@@ -29,17 +29,19 @@ class Tokens(Kind):
     separator: str = ""
     length: int | None = None
     size: int | None = None
+    annotations: Mapping[str, Callable[[list[str]], Sequence[object]]] = dataclasses.field(default_factory=dict, hash=False)
 
     def __init__(
         self, vocabulary: Sequence[str] | None = None, encode: Callable[[str], Any] | None = None,
         decode: Callable[[Any], Any] | None = None, separator: str = "", *, length: int | None = None,
         size: int | None = None, sentence: str = "", encode_with: Callable[[str], Any] | None = None,
-        decode_with: Callable[[Any], Any] | None = None,
+        decode_with: Callable[[Any], Any] | None = None, annotations: Mapping[str, Callable[[list[str]], Sequence[object]]] | None = None,
     ) -> None:
         fields = {
             "vocabulary": None if vocabulary is None else tuple(vocabulary), "encode_with": encode or encode_with,
             "decode_with": decode or decode_with, "separator": separator, "length": length,
             "size": len(vocabulary) if vocabulary is not None else size, "sentence": sentence,
+            "annotations": dict(annotations or {}),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -94,6 +96,18 @@ class Tokens(Kind):
             return text if isinstance(text, str) else str(text[0])
         return str(number)
 
+    def annotated(self, name: str, tokens: Sequence[str]) -> list[str]:
+        """What an annotation tells of each token, in words. *Raises* UsageError where it cannot, or tells of more or fewer."""
+        if name not in self.annotations:
+            raise not_found("annotation", name, self.annotations)
+        try:
+            told = [f"{one:g}" if isinstance(one, float) else str(one) for one in self.annotations[name](list(tokens))]
+        except Exception as error:
+            raise UsageError(f"the annotation {name} failed on a text of {len(tokens)} tokens: {type(error).__name__}: {error}") from error
+        if len(told) != len(tokens):
+            raise UsageError(f"the annotation {name} wants to tell of each of {len(tokens)} tokens, and told of {len(told)}")
+        return told
+
     def valid_range(self) -> tuple[float, float] | None:
         """From the first to the last token's number."""
         return None if self.size is None else (0.0, float(self.size - 1))
@@ -107,6 +121,10 @@ class Tokens(Kind):
             )
         length = int(x.shape[1]) if x.ndim > 1 else 1
         return dataclasses.replace(self, length=length, size=self.size or highest)
+
+    def to_json(self) -> dict[str, Any]:
+        """The kind as plain data; functions are left out, annotations too."""
+        return {name: value for name, value in super().to_json().items() if name != "annotations"}
 
     def describe(self) -> dict[str, Any]:
         """The size of the vocabulary, the length of the texts, and whether text can be typed."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.errors import NotApplicable
+from ..core.errors import NotApplicable, not_found
 from ..data.kinds import Tokens
+from ..derive.texts import PROPERTIES, properties
 from ..scene import Scene
 from .answers import visible
 
-__all__ = ["kind", "single", "tokens", "visible"]
+__all__ = ["annotated", "kind", "single", "stretches", "tokens", "visible"]
 
 
 def tokens(shown: object) -> list[str]:
@@ -21,6 +22,25 @@ def tokens(shown: object) -> list[str]:
 def single(found: Sequence[str]) -> bool:
     """Whether the tokens are single characters."""
     return all(len(token) == 1 for token in found)
+
+
+def annotated(scene: Scene, name: str, found: Sequence[str]) -> list[str]:
+    """What is told of each token: by an annotation of the user's own, or a property of texts such as their indentation."""
+    own = kind(scene)
+    if name in PROPERTIES and name not in own.annotations:
+        return [f"{value:g}" for value in properties(found)[list(PROPERTIES).index(name)]]
+    if name not in own.annotations:
+        raise not_found("annotation", name, [*own.annotations, *PROPERTIES])
+    return own.annotated(name, found)
+
+
+def stretches(told: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Equal words that follow one another as one: the word, from where, to where."""
+    found: list[tuple[str, int, int]] = []
+    for at, word in enumerate(told):
+        start = found.pop()[1] if found and found[-1][0] == word else at
+        found.append((word, start, at + 1))
+    return found
 
 
 def kind(scene: Scene) -> Tokens:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.core.errors import NotApplicable, UsageError
-from diorama.core.marks import Lines, Table
+from diorama.core.errors import NotApplicable, NotFound, UsageError
+from diorama.core.marks import Lines, Table, Text
 from diorama.derive.phrases import PhraseSearch, chosen, level, levels_of
 from diorama.scene import Scene
+from diorama.views.texts import stretches
 
 Match = tuple[int, int, int, float]
 
@@ -94,11 +97,11 @@ class _Vowels(nn.Module):
         return self.out(self.act(self.cells(x)))
 
 
-def _scene(**options: object) -> Scene:
+def _scene(**annotations: Any) -> Scene:
     words = ["a", "e", "o", "b", "c", "d", "f", " ", "<pad>"]
     x = torch.randint(0, 8, (30, 16), generator=torch.Generator().manual_seed(3))
     x[:, 13:] = 8
-    return Scene(_Vowels(), x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=words), **options)
+    return Scene(_Vowels(), x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=words, annotations=annotations))
 
 
 def test_matches_of_a_scene_are_those_of_its_activations() -> None:
@@ -154,3 +157,26 @@ def test_spans_that_are_none_are_refused() -> None:
         scene.derive("matches", layer="act", example=30)
     with pytest.raises(NotApplicable, match="no tokens"):
         Scene(nn.Linear(3, 2), torch.randn(4, 3)).view("matches")
+
+
+def test_an_annotation_stands_under_the_phrase_and_beside_the_matches() -> None:
+    """What one's own function tells of each token is shown in stretches, counted in the matches, and refused where it does not fit."""
+    scene = _scene(kinds=lambda tokens: ["vowel" if token in "aeo" else "other" for token in tokens])
+    picture = scene.view("matches", layer="act", input="abcaeb", span=(3, 5), threshold=0.5)
+    track = [mark for mark in picture.marks() if isinstance(mark, Text)][1]
+    assert track.title == "kinds, stretch by stretch"
+    assert track.tokens == ("vowel ", "other ", "vowel ", "other ")
+    assert track.keys == ("token:0", "token:1-2", "token:3-4", "token:5")
+    table = next(mark for mark in picture.marks() if isinstance(mark, Table))
+    told = next(column for column in table.columns if column.name == "kinds").texts
+    for match, words in zip(table.columns[2].texts, told, strict=True):
+        wanted = ["vowel" if one in "aeo" else "other" for one in match]
+        assert words == " ".join(word for word, _, _ in stretches(wanted))
+    assert "kinds is “vowel” at" in picture.caption
+    indented = scene.view("matches", layer="act", input="abcaeb", threshold=0.5, annotation="vowel")
+    assert any(mark.title == "vowel, stretch by stretch" for mark in indented.marks())
+    with pytest.raises(NotFound, match="no annotation named 'nouns'"):
+        scene.view("matches", annotation="nouns")
+    for wrong, says in ((lambda tokens: [1], "told of 1"), (lambda tokens: 1 / 0, "ZeroDivisionError")):
+        with pytest.raises(UsageError, match=says):
+            _scene(kinds=wrong).view("matches", layer="act")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.core.errors import NotFound, UsageError
-from diorama.core.marks import Heatmap, Image, Text, Tiles
+from diorama.core.errors import NotApplicable, NotFound, UsageError
+from diorama.core.marks import Heatmap, Image, Lines, Text, Tiles
 from diorama.core.picture import Picture
 from diorama.derive.derivations.attention import AttentionDerivation
 from diorama.derive.heads import MEASURES, attention_layers, gathered, looked_back
@@ -233,3 +235,31 @@ def test_padding_asks_for_nothing() -> None:
     assert tiles.notes[0] == f"{entropy:.2f} nats"
     assert "3 padding tokens are left out" in picture.note
     np.testing.assert_allclose(text.values, full[0, :4].mean(0), atol=1e-6)
+
+
+def test_heads_over_a_training(tmp_path: Path) -> None:
+    """A line a head: at every snapshot what is measured there, and what rose most is told."""
+    torch.manual_seed(0)
+    model, x = _Writes(), torch.randint(0, 12, (8, 12))
+    optimizer = torch.optim.SGD(model.parameters(), 2.0)
+    with diorama.watch(model, tmp_path / "run", probe=(x, x.roll(-1, 1)), optimizer=optimizer, every=1, snapshots=1,
+                       inputs=diorama.Tokens(vocabulary=LETTERS)) as recorder:
+        for _ in range(3):
+            optimizer.zero_grad()
+            wrong = torch.nn.functional.cross_entropy(model(x).flatten(0, 1), x.roll(-1, 1).flatten())
+            wrong.backward()
+            optimizer.step()
+            recorder.step(loss=wrong.detach())
+    run = diorama.open(tmp_path / "run")
+    drawn = run.scene().view("attention", show="training", measure="previous")
+    lines = next(mark for mark in drawn.marks() if isinstance(mark, Lines))
+    assert {series.name for series in lines.series} == {f"blocks.{layer}/{head}" for layer in (0, 1) for head in (0, 1)}
+    for step in run.snapshots:
+        there = run.scene(step=step).derive("heads").value["values"][MEASURES.index("previous")]
+        for series in lines.series:
+            layer, head = int(series.name[7]), int(series.name[9])
+            assert series.y[series.x.tolist().index(step)] == pytest.approx(there[layer, head], abs=1e-6)
+    most = max(lines.series, key=lambda series: series.y[-1] - series.y[0])
+    assert most.y[-1] <= most.y[0] or f"Most rises {most.name}" in drawn.caption
+    with pytest.raises(NotApplicable, match="only one moment"):
+        Scene(model, x, inputs=diorama.Tokens(vocabulary=LETTERS)).view("attention", show="training")

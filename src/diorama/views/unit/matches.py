@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table, Text
 from ...core.picture import Picture, Progress
-from ...core.selection import Selection, number_key
+from ...core.saying import percent
+from ...core.selection import Key, Selection, number_key
 from ...data.kinds import Tokens
 from ...derive.derivations.matches import bounds
 from ...derive.phrases import PhraseSearch, chosen, levels_of
@@ -34,7 +36,8 @@ class MatchesView(View):
 
     *Meaning* each line is what one cell says along the text; those at or over the threshold through the whole phrase are coloured. Below
     stand the stretches of all texts over which the same cells are on together, those of most cells first: what they have in common
-    is what the cells may stand for. Choose the phrase by its tokens, by brushing the lines, or as ``span``.
+    is what the cells may stand for. An annotation (parts of speech, or whatever ``Tokens(annotations=)`` tells of each token; or a
+    property of the text) stands under the phrase and beside each match. Choose the phrase by its tokens, by brushing the lines, or as ``span``.
     *Error* none: the search finds what comparing every stretch of every text would find, with values in 200 steps.
     *Cost* one forward pass of the probe set for a layer's first search, which is kept; after that a fraction of a second.
     *Source* Strobelt et al. 2018, LSTMVis.
@@ -55,6 +58,7 @@ class MatchesView(View):
     )
     threshold: float = knob(0.3, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0, main=True)
     sharp: bool = knob(False, "Choose only cells that are off just before the phrase and just behind it.")
+    annotation: str = knob("", "What is told of each token: an annotation of your own (the first by itself) or a property of the text.", kind="text")
     limit: int = knob(50, "How many matches are shown.", low=1, high=2000)
     around: int = knob(200, "How many tokens of the text are shown.", low=2, high=4000)
 
@@ -115,12 +119,16 @@ class MatchesView(View):
             ),
             _lines(seen, cells, level, (first, last)),
         ]
+        annotation = self.annotation or next(iter(texts.kind(scene).annotations), "")
+        if annotation:
+            marks.insert(1, _annotated(scene, annotation, seen, on, (first, last)))
         phrase = _shown(seen.tokens[start:stop])
         words = f"The phrase “{phrase}” of {seen.label}, tokens {start} to {stop - 1}, in {seen.layer}"
         if len(cells):
-            marks.append(_table(scene, found))
+            marks.append(_table(scene, found, annotation))
             words += f": {len(cells)} of {len(seen.values)} cells are on, at {level:.3g} or more, through all of it. "
             words += "The table holds the stretches over which the same cells are on together, most cells first."
+            words += _shared(scene, found, annotation) if annotation else ""
         else:
             words += f": no cell is at {level:.3g} or more through all of it. Lower the threshold, or choose a shorter phrase."
         note = f"tokens {first} to {last - 1} of {len(seen.tokens)}" if last - first < len(seen.tokens) else ""
@@ -177,20 +185,52 @@ def _lines(seen: SeenPhrase, cells: Any, level: float, part: tuple[int, int]) ->
     )
 
 
-def _table(scene: Scene, found: Any) -> Table:
-    """The matches with what stands around them."""
-    examples = scene.examples
-    rows, shown = [], {}
+def _annotated(scene: Scene, name: str, seen: SeenPhrase, on: Any, part: tuple[int, int]) -> Text:
+    """What an annotation tells of the text, a word for each stretch, coloured as the text is."""
+    first, last = part
+    told = texts.stretches(texts.annotated(scene, name, seen.tokens)[first:last])
+    values = np.array([on[first + start : first + stop].mean() for _, start, stop in told])
+    return Text(
+        tokens=tuple(f"{word} " for word, _, _ in told), values=values, limits=symmetric(on, 1.0), title=f"{name}, stretch by stretch",
+        keys=tuple(str(Key("token", "", tuple(dict.fromkeys((first + start, first + stop - 1))))) for _, start, stop in told),
+    )
+
+
+def _read(scene: Scene, found: Any) -> dict[int, list[str]]:
+    """The texts in which matches lie, token by token."""
+    return {example: texts.tokens(_one(scene.examples.shown([example]))) for example in dict.fromkeys(found["example"].tolist())}
+
+
+def _shared(scene: Scene, found: Any, name: str) -> str:
+    """Which word an annotation has more often in the matches than in the texts around them, by the difference of shares."""
+    inside: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
+    told = {example: texts.annotated(scene, name, tokens) for example, tokens in _read(scene, found).items()}
+    for words in told.values():
+        whole.update(words)
     for example, start, end in zip(found["example"].tolist(), found["start"].tolist(), found["end"].tolist(), strict=True):
-        if example not in shown:
-            shown[example] = texts.tokens(_one(examples.shown([example])))
+        inside.update(told[example][start:end])
+    if not inside:
+        return ""
+    share = {word: (count / inside.total(), whole[word] / whole.total()) for word, count in inside.items()}
+    word, (here, all_over) = max(share.items(), key=lambda item: item[1][0] - item[1][1])
+    return f" {name} is “{word}” at {percent(here)} of the tokens of matches, and at {percent(all_over)} of those of the texts in which they lie."
+
+
+def _table(scene: Scene, found: Any, annotation: str) -> Table:
+    """The matches with what stands around them."""
+    rows, shown, told = [], _read(scene, found), []
+    for example, start, end in zip(found["example"].tolist(), found["start"].tolist(), found["end"].tolist(), strict=True):
         tokens = shown[example]
+        if annotation:
+            told.append(" ".join(word for word, _, _ in texts.stretches(texts.annotated(scene, annotation, tokens)[start:end])))
         rows.append(tuple(_joined(part) for part in (tokens[max(0, start - NEAR) : start], tokens[start:end], tokens[end : end + NEAR])))
     columns = (
         Column(name="cells on", kind="share", numbers=found["score"].astype(float), note="the share of the chosen cells that are on together"),
         Column(name="before", kind="text", texts=tuple(row[0] for row in rows)),
         Column(name="match", kind="text", texts=tuple(row[1] for row in rows)),
         Column(name="after", kind="text", texts=tuple(row[2] for row in rows)),
+        *((Column(name=annotation, kind="text", texts=tuple(told), note="what it tells of the match, stretch by stretch"),) if annotation else ()),
         Column(name="example", numbers=found["example"].astype(float)),
         Column(name="token", numbers=found["start"].astype(float)),
         Column(name="length", numbers=(found["end"] - found["start"]).astype(float)),

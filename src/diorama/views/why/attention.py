@@ -22,6 +22,7 @@ from ...scene.input import Current
 from .. import inputs
 from ..view import View
 from ._positions import Positions, answered, asked_of, positions, translates
+from ._rising import curves, measured_over_training, risen
 
 SMALL, LARGE = 48, 192
 """A small map shows at most so many stretches a side, and a large one."""
@@ -37,10 +38,11 @@ class AttentionView(View):
     *Meaning* a row is a token that asks, a column one that is asked: the brighter a cell, the more of what the row's token takes
     in comes from there. Weights say where a head looks, not how much that matters for the answer: silence a head, or look at
     attributions, to learn that. The map of all layers says what kind of head each is. Rollout follows the attention of all
-    layers up to this one, as if half of each layer went round it.
+    layers up to this one, as if half of each layer went round it. ``training`` is a line a head: the measure at up to twenty-four
+    snapshots, such as when heads of induction come to be.
     *Units* shares: a row sums to 1. Rows of padding are left out.
     *Error* the check tells how far any row's sum is from 1.
-    *Cost* one forward pass; twelve more for the map of all heads, once a step.
+    *Cost* one forward pass; twelve more for the map of all heads, once a step; those at every snapshot for ``training``.
     *Source* Vaswani et al. 2017; Clark et al. 2019; Olsson et al. 2022; Abnar & Zuidema 2020, equation 1 (rollout).
     """
 
@@ -58,9 +60,9 @@ class AttentionView(View):
     layer: str | None = knob(None, "The attention, or the block that holds it; the chosen one, or the first.", kind="layer", main=True)
     head: int | None = knob(None, "The head that is shown large; the chosen one, or the one that looks at the fewest tokens.",
                             kind="integer", low=0)
-    show: str = knob("weights", "The weights of the heads, or rollout: all layers up to this one, multiplied.",
-                     choices=("weights", "rollout"), main=True)
-    measure: str = knob("entropy", "What the map of all heads shows.", choices=MEASURES, main=True)
+    show: str = knob("weights", "The weights of the heads; rollout: all layers up to this one, multiplied; or the measure over the training.",
+                     choices=("weights", "rollout", "training"), main=True)
+    measure: str = knob("entropy", "What the map of all heads, or the lines over the training, show.", choices=MEASURES, main=True)
     limit: int = knob(600, "The most tokens of a text that are shown.", low=1, high=4000)
 
     @classmethod
@@ -69,7 +71,10 @@ class AttentionView(View):
         return without(scene)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """The layer's heads at once; then the map of all heads."""
+        """The layer's heads at once; then the map of all heads. Or one picture of all heads over the training."""
+        if self.show == "training":
+            yield from self._over_training(scene, selection)
+            return
         current = scene.current(selection)
         layers = attention_layers(scene, current.x)
         layer, chosen = self._asked(layers, selection)
@@ -85,6 +90,19 @@ class AttentionView(View):
                 yield self._picture(scene, selection, current, layer, found, head, told, stage.value)
             else:
                 yield stage.progress
+
+    def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        for found in measured_over_training(scene, self.measure):
+            if isinstance(found, Progress):
+                yield found
+                continue
+            steps, heads, values = found
+            if not heads:
+                raise NotApplicable(f"{self.measure} applies to no head of this network; choose another measure")
+            yield self.picture(
+                scene, selection, "What the heads became", curves(scene, selection, self.measure, steps, heads, values),
+                risen(self.measure, steps, heads, values),
+            )
 
     def _asked(self, layers: Sequence[AttentionLayer], selection: Selection) -> tuple[AttentionLayer, int | None]:
         """The layer, and the head of it that was chosen: named by a knob, else chosen, else left open."""
