@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import time
@@ -48,6 +49,7 @@ class Run(Line):
         self._factory = model
         self._loaded: dict[int, dict[str, Any]] = {}
         self._examples: Examples | None = None
+        self._shown: Examples | None = None
 
     def __repr__(self) -> str:
         now = "running" if self.alive else "ended"
@@ -147,12 +149,25 @@ class Run(Line):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How the outputs are read (``outputs``, ``criterion``), as far as the stored model tells."""
+        """How inputs and outputs are read (``kind``, ``outputs``, ``criterion``), as far as the stored model tells."""
         try:
             stored = self._contents()
         except DioramaError:
             return {}
-        return {name: stored.get(name) for name in ("outputs", "criterion")}
+        return {name: stored.get(name) for name in ("kind", "outputs", "criterion")}
+
+    @property
+    def shown_examples(self) -> Examples | None:
+        """The probe set as scenes look at it: with the functions of its kinds (a tokenizer, say) where the stored model tells them."""
+        from .data import kinds
+
+        examples = self.examples
+        if self._shown is None and examples is not None:
+            told: kinds.Kinds | None = self.reading.get("kind")
+            if told is not None and kinds.to_json(told) == kinds.to_json(examples.kind):
+                examples = dataclasses.replace(examples, kind=told)
+            self._shown = examples
+        return self._shown
 
     def scene(self, step: int | str | None = None) -> Scene:
         """The model at the nearest snapshot at or before a step; the newest one by default; "live" while it trains.

@@ -46,6 +46,11 @@ class Kind(abc.ABC):
         """The lowest and highest number that an input may hold, in the model's own numbers."""
         return None
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Read back a stored kind: what a later version added has its default."""
+        names = {field.name for field in dataclasses.fields(self)}
+        type(self).__init__(self, **{name: value for name, value in state.items() if name in names})
+
     def describe(self) -> dict[str, Any]:
         """The kind as plain data for the page."""
         return {"kind": self.word, "sentence": self.sentence}

@@ -79,7 +79,7 @@ class Scene:
         scene = cls.__new__(cls)
         told = run.reading
         scene._set(
-            RecordedSource(run, step, state, architecture), run.examples, told.get("outputs"), run.task or None, told.get("criterion")
+            RecordedSource(run, step, state, architecture), run.shown_examples, told.get("outputs"), run.task or None, told.get("criterion")
         )
         return scene
 

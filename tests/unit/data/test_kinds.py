@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import diorama
 from diorama.core.errors import NotFound, UsageError
 from diorama.data.kinds import Image, Kind, Series, Sound, Table, Tokens, from_json, guess, to_json
 
@@ -175,6 +177,21 @@ def test_tokens_by_functions_and_by_number() -> None:
     for text in ("8", "hello", ""):
         with pytest.raises(UsageError):
             plain.encode(text)
+
+
+def test_functions_come_back_with_a_run(tmp_path: Path) -> None:
+    """What a tokenizer reads is typed and shown in a run that was opened again; a kind that an earlier version stored has defaults."""
+    kind = Tokens(encode=lambda text: [ord(c) - 97 for c in text], decode=lambda ids: "".join(chr(97 + k) for k in ids))
+    model = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Tanh(), torch.nn.Linear(3, 5))
+    x = torch.arange(5).repeat(4, 1)
+    diorama.Scene(model, x, x.roll(-1, 1), inputs=kind).save(tmp_path / "run")
+    scene = diorama.open(tmp_path / "run").scene()
+    assert scene.kind.encode("dab").tolist() == [[3, 0, 1]]
+    assert scene.examples.shown([0]) == [list("abcde")]
+    assert scene.examples.fingerprint == diorama.open(tmp_path / "run").examples.fingerprint
+    earlier = Tokens.__new__(Tokens)
+    earlier.__setstate__({"vocabulary": ("a", "b"), "sentence": "", "gone": 1})
+    assert (earlier.vocabulary, earlier.size, earlier.annotations) == (("a", "b"), 2, {})
 
 
 def test_series_and_sounds() -> None:
