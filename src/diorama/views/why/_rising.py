@@ -62,8 +62,8 @@ def risen(measure: str, steps: Sequence[int], heads: Sequence[str], values: Floa
         return words
     rise = np.where(there, values[:, -1] - values[:, 0], -np.inf)
     k = int(rise.argmax())
-    if rise[k] <= 0:
-        return f"{words} No head has more of it at the end than at the start."
+    if rise[k] <= 0 or f"{values[k, 0]:.2f}" == f"{values[k, -1]:.2f}":
+        return f"{words} No head has more of it at the end than at the start, to two digits."
     half = values[k, 0] + rise[k] / 2
     step = steps[int(np.flatnonzero(values[k] >= half)[0])]
     return (

@@ -163,7 +163,7 @@ class AttentionView(View):
             over = [_pictured(found, asked, place, head, self.show == "rollout")]
         elif asked.tokens:
             over = [self._text(row, asked, place)]
-        beside: tuple[Node, ...] = (small,) if kinds is None else (small, _overview(kinds, self.measure))
+        beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self.measure))
         marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
         worst = float(np.abs(found.sum(2) - 1).max(where=found.sum(2) > 0.5, initial=0.0))
         check = Check(name="rows sum to 1 within", value=worst, sentence="The attention of each token is a share: rows sum to 1.",
@@ -359,7 +359,7 @@ def _pictured(found: NDArray[np.float32], asked: Positions, place: int | None, h
     return Group(children=(large, Group(children=small, direction="grid")) if len(found) > 1 else (large,), direction="row")
 
 
-def _overview(kinds: Any, measure: str) -> Heatmap:
+def overview(kinds: Any, measure: str) -> Heatmap:
     """A row a layer, a column a head, coloured by a measure."""
     values = kinds["values"][MEASURES.index(measure)]
     keys = tuple(str(Key("head", name, (head,))) for name in kinds["layers"] for head in range(values.shape[1]))
