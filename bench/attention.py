@@ -54,7 +54,7 @@ def main() -> int:
     x = torch.randint(0, WORDS, (1, TOKENS))
     words = tuple(f"w{k}" for k in range(WORDS))
     scene = Scene(model, x, x.roll(-1, 1), inputs=diorama.Tokens(words, separator=" "))
-    # What a scene learns of its model once, for any view, is not counted.
+    # What a scene learns of its model once, for any view (and for the lengths of text that it sees), is not counted.
     layers = attention_layers(scene)
     assert (len(layers), layers[0].shape) == (LAYERS, (HEADS, TOKENS, TOKENS))
 
@@ -67,6 +67,7 @@ def main() -> int:
         overview(scene.derive("heads", seed=seed).value, "induction")
 
     bare()
+    drawn(99)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     over = []
     for number in range(2 if "--quick" in sys.argv else 5):

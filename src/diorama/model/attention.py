@@ -66,15 +66,16 @@ def dot_product(
     if touch is not None:
         query, key, value = touch("query", query), touch("key", key), touch("value", value)
     factor = 1 / math.sqrt(query.size(-1)) if scale is None else scale
-    scores = query @ key.transpose(-2, -1) * factor
+    # In place where nothing else holds them: the scores of a long text are the largest tensors of a pass.
+    scores = (query * factor) @ key.transpose(-2, -1)
     if is_causal:
-        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        scores = scores.masked_fill(~allowed, -math.inf)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
+        scores = scores.masked_fill_(later, -math.inf)
     if attn_mask is not None:
         masked = attn_mask.dtype == torch.bool
         scores = scores.masked_fill(~attn_mask, -math.inf) if masked else scores + attn_mask
     weights = scores.softmax(-1)
-    if safe:
+    if safe and attn_mask is not None:
         weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0.0)
     if touch is not None:
         weights = touch("pattern", weights)
