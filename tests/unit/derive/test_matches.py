@@ -172,7 +172,7 @@ def test_an_annotation_stands_under_the_phrase_and_beside_the_matches() -> None:
     for match, words in zip(table.columns[2].texts, told, strict=True):
         wanted = ["vowel" if one in "aeo" else "other" for one in match]
         assert words == " ".join(word for word, _, _ in stretches(wanted))
-    assert "kinds is “vowel” at" in picture.caption
+    assert "of the tokens of matches bear “vowel” (kinds)" in picture.caption
     indented = scene.view("matches", layer="act", input="abcaeb", threshold=0.5, annotation="vowel")
     assert any(mark.title == "vowel, stretch by stretch" for mark in indented.marks())
     with pytest.raises(NotFound, match="no annotation named 'nouns'"):

@@ -214,7 +214,9 @@ def _shared(scene: Scene, found: Any, name: str) -> str:
         return ""
     share = {word: (count / inside.total(), whole[word] / whole.total()) for word, count in inside.items()}
     word, (here, all_over) = max(share.items(), key=lambda item: item[1][0] - item[1][1])
-    return f" {name} is “{word}” at {percent(here)} of the tokens of matches, and at {percent(all_over)} of those of the texts in which they lie."
+    return (
+        f" {percent(here)} of the tokens of matches bear “{word}” ({name}), as do {percent(all_over)} of those of the texts in which they lie."
+    )
 
 
 def _table(scene: Scene, found: Any, annotation: str) -> Table:
