@@ -67,8 +67,8 @@ def main() -> int:
         overview(scene.derive("heads", seed=seed).value, "induction")
 
     bare()
-    drawn(99)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    drawn(99)
     over = []
     for number in range(2 if "--quick" in sys.argv else 5):
         plain = taken(bare)
