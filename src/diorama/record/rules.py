@@ -126,7 +126,7 @@ class SetRule:
         long = (self.silent >= 0) & (number - self.silent >= self.steps)
         if not long.any() or long.mean() <= (self.above or 0.0):
             return "", None
-        if "unit" in knobs_of(registry.commands[self.do]) and "unit" not in self.knobs:
+        if "unit" in knobs_of(registry.commands[self.do]) and not {"unit", "layer"} & set(self.knobs):
             return f"was dead in each reading of {self.steps} steps up to step {number}", np.flatnonzero(long)[:MOST].tolist()
         return f"{long.mean():.0%} of {self.layer} was dead in each reading of {self.steps} steps up to step {number}", None
 

@@ -110,6 +110,17 @@ def test_dead_units_are_drawn_anew(ruled: _Ruled) -> None:
     assert changed.tolist() == [False, False, True, False, False, False]
 
 
+def test_a_layer_with_dead_units_is_drawn_anew_where_it_is_named(ruled: _Ruled) -> None:
+    """Where the command is told a layer, all of it gets a new start."""
+    with torch.no_grad():
+        ruled.model[0].bias[2] = -99.0
+    before = ruled.model[0].weight.detach().clone()
+    ruled.send("rule", when="dead_units", layer="0", steps=3, do="reinitialize", with_knobs="layer=0; seed=7")
+    for _ in range(4):
+        ruled.step()
+    assert bool((ruled.model[0].weight != before).any(1).all())
+
+
 @pytest.mark.parametrize(
     ("knobs", "said"),
     [

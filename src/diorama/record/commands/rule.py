@@ -61,10 +61,11 @@ class RuleCommand(Command):
         command = registry.commands[self.do]
         values = knobs_in(self.with_knobs)
         known = knobs_of(command)
-        if "layer" in known and "layer" not in values and self.layer is not None:
+        found = self.when == "dead_units" and "unit" in known  # the units, which the rule finds by itself
+        if "layer" in known and "layer" not in values and self.layer is not None and not found:
             values["layer"] = self.layer
         build(command, values)
-        self._check("unit" in known and not values.get("unit"))
+        self._check("unit" in known and not values.get("unit") and not values.get("layer"))
         rules = training.rules
         signal = self.signal or ("probe/loss" if self.when == "not_fallen" else None)
         made = SetRule(rules.number(), self.when, signal, self.layer, self.steps, self.above, self.below, self.do, values)
