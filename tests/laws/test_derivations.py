@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
     "direction": {"layer": "3", "a": "class:0", "how": "probe"}, "base": {"layer": "1", "how": "nmf"},
     "attention": {"example": 3}, "lens": {"example": 2}, "translators": {"texts": 8, "batch": 2, "steps": 3, "seconds": 3600.0},
     "dictionary": {"layer": "0", "features": 9, "active": 2, "steps": 12, "seconds": 3600.0},
+    "input_map": {"steps": 12},
     "decoder": {"layer": "3", "example": 2, "steps": 12, "seconds": 3600.0},
 }
 """A derivation's knobs, where it needs some; quick ones."""

@@ -120,6 +120,7 @@ export interface Field {
   readonly wrong: NdArray | null;
   readonly joined: boolean;
   readonly outline: NdArray | null;
+  readonly faded: boolean;
   readonly x_title: string;
   readonly y_title: string;
   readonly size: number;
@@ -607,6 +608,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "wrong": null,
    "joined": false,
    "outline": null,
+   "faded": false,
    "x_title": "",
    "y_title": "",
    "size": 300

@@ -16,6 +16,8 @@ import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
 const LEFT = 34;
 const FOOT = 20;
 const RADIUS = 3.5;
+/** What is left of the colours where a plane says little; on paper alike. */
+const PALE = 0.35;
 
 interface Plan {
   x: Scale;
@@ -67,7 +69,7 @@ export const draw: Draw<Field> = (element, first, context) => {
     surface.paint();
     drawn = stateOf(context, true);
     const points = mark.points?.shape[0] ?? 0;
-    touch.reset(`${mark.title || "plane of outputs"}${points ? ` with ${counted(points, "point")}` : ""}${mark.wrong ? `, ${count(mark.wrong.data)} wrong` : ""}; arrow keys read the points`);
+    touch.reset(`${mark.title || "plane of outputs"}${mark.faded ? ", faded" : ""}${points ? ` with ${counted(points, "point")}` : ""}${mark.wrong ? `, ${count(mark.wrong.data)} wrong` : ""}; arrow keys read the points`);
   }
 
   show();
@@ -155,7 +157,9 @@ function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, borders:
   const [wide, tall] = [x.to - x.from, y.from - y.to];
   if (plate.width && plate.height) {
     pen.imageSmoothingEnabled = false;
+    pen.globalAlpha = mark.faded ? PALE : 1;
     pen.drawImage(plate, x.from, y.to, wide, tall);
+    pen.globalAlpha = 1;
   }
   paintBorders(pen, plan, borders, mark, ink);
   pen.strokeStyle = ink.hairline;

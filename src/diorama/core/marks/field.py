@@ -20,6 +20,7 @@ class Field(Mark, frozen=True, kw_only=True, omit_defaults=True):
     wrong: Array | None = None  # (n,) bool
     joined: bool = False  # the points are a path, in their order
     outline: Array | None = None  # (pieces, 4): the border of a region, each piece a line from x, y to x, y
+    faded: bool = False  # the plane says little: its colours are pale
     x_title: str = ""
     y_title: str = ""
     size: int = 300

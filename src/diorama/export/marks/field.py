@@ -29,6 +29,16 @@ def regions(values: np.ndarray) -> Cells:
     return Cells(np.rint(mixed).astype(np.uint8), nan if nan.any() else None)
 
 
+PALE = 0.35
+"""What is left of the colours where a plane says little; as in the page."""
+
+
+def pale(cells: Cells) -> Cells:
+    """The same colours mixed into the paper."""
+    paper = bytes_of(PAPER).astype(np.float32)
+    return Cells(np.rint(paper + PALE * (cells.colours[..., :3] - paper)).astype(np.uint8), cells.nan, cells.clipped)
+
+
 def draw(mark: Field, style: Style) -> Sheet:
     """The plane in its own proportions, points by class; wrong ones are crossed."""
     sheet = Sheet()
@@ -36,6 +46,8 @@ def draw(mark: Field, style: Style) -> Sheet:
     inner = min(float(mark.size), style.width - 70)
     tall = inner * float(np.clip((y_high - y_low) / ((x_high - x_low) or 1.0), 0.4, 1.6))
     cells = regions(mark.values) if mark.values.ndim == 3 else colour(mark.values, mark.limits)  # type: ignore[arg-type]
+    if mark.faded:
+        cells = pale(cells)
     base = Sheet()
     plot = frame(
         base, inner + 58, tall + 22 + 14 * bool(mark.x_title),

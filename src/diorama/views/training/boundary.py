@@ -10,58 +10,78 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.colour import Limits, magnitude, symmetric
-from ...core.errors import not_found
+from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
-from ...core.marks import Field
-from ...core.picture import Check, Picture, Progress
+from ...core.marks import Field, Group, Node, Tiles
+from ...core.picture import Picture, Progress
 from ...core.selection import Selection, number_key
-from ...data.kinds import Table
+from ...data.kinds import Image, Table
 from ...scene import Scene
-from .. import scales
+from .. import inputs, scales
 from ..view import View
+from . import _planes as planes
+from ._planes import ColumnsPlane, CutPlane
 
-BATCH = 4096
+BATCH, NUMBERS = 4096, 2**22
+"""So many inputs are asked about at once, and so many numbers."""
+FINE, COARSE = 120, 40
+"""Points along each side, of columns and of all else."""
+SIDE = 6
+"""So many pictures stand along each side."""
 
 
 class BoundaryView(View):
     """The network's answer for every pair of two inputs: regions of classes, or the predicted number.
 
     *Meaning* strong colour is certainty; the boundary runs where it fades. Points are the examples, in the colour of
-    their true class; ringed ones are answered wrongly. With more than two inputs the plane is a slice: the others stay
-    as they are in the chosen example.
-    *Error* what lies between the examples is the network's guess; nothing there was ever checked.
-    *Cost* resolution² forward passes of one example, in large batches.
+    their true class; ringed ones are answered wrongly. A plane of two columns is a slice: the others stay
+    as they are in the chosen example. Pictures and all else of many numbers are cut by a plane through three examples, that of their
+    two principal components, or one that was learnt with its way back to inputs.
+    *Error* what lies between the examples is the network's guess; nothing there was ever checked. The share of answers that stay
+    on the way onto the plane and back says how far it stands for the examples; below 0.5 it is faded.
+    *Cost* resolution² forward passes of one example, in large batches; a learnt plane takes some 40,000 forward and backward ones.
     """
 
     title = "Decision boundary"
     question = "Where does the network change its mind?"
     family = "process"
-    papers = ("Animated decision boundaries over training",)
-    rows = ("C16", "C19")
+    papers = ("Animated decision boundaries over training", "Yang et al. 2022, DVI")
+    rows = ("C16", "C17", "C19")
     answers = True
     follows = ("example", "class")
     input = True
     demo = "moons"
 
+    plane: str = knob(
+        "auto", "Which plane: of two columns, through three examples, of principal components, or learnt; auto takes columns where there are some.",
+        choices=("auto", "columns", "examples", "components", "learnt"), main=True,
+    )
+    through: str | None = knob(None, "Examples: the three, such as 3+14+20; else those chosen, else of three classes.")
     x: str | None = knob(
         None, "The input along the horizontal axis; the first when left open.", kind="column", main=True
     )
     y: str | None = knob(
         None, "The input along the vertical axis; the second when left open.", kind="column", main=True
     )
-    resolution: int = knob(120, "Points along each side of the plane.", low=8, high=400)
+    resolution: int | None = knob(
+        None, "Points along each side of the plane; by itself 120 for columns, else 40.", low=8, high=400, kind="integer"
+    )
     margin: float = knob(0.15, "Room around the examples, as a share of their range.", low=0.0, high=2.0)
+    steps: int = knob(400, "Learnt: steps of learning.", low=1, high=10_000, log=True)
+    seed: int = knob(0, "Learnt: what the first weights and batches are drawn from.", low=0)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
-        """It needs rows of at least two numbers."""
-        kind = scene.kind
-        if not isinstance(kind, Table) or not isinstance(scene.examples.x, Tensor) or scene.examples.x.ndim != 2:
-            return "it draws a plane of two numbers, and the inputs are not rows of numbers"
-        if len(kind.columns) < 2:
-            return "it draws a plane of two numbers, and each input is a single one"
-        if scene.examples.x.is_complex():
+        """It needs inputs between which others lie, and an answer to each."""
+        kind, x = scene.kind, scene.examples.x
+        if not isinstance(x, Tensor):
+            return "it draws a plane through the inputs, which wants one tensor, and these have several parts"
+        if x.is_complex():
             return "it draws a plane of two real numbers, and the inputs are complex"
+        if x.ndim < 2 or x[:1].numel() < 2:
+            return "it draws a plane of two numbers, and each input is a single one"
+        if not (isinstance(kind, Table) and x.ndim == 2) and not x.is_floating_point():
+            return "it draws a plane of inputs, and between these (tokens, or whole numbers) no others lie"
         return (
             None
             if scene.task in ("classification", "regression")
@@ -70,12 +90,33 @@ class BoundaryView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """A coarse plane at once, then the fine one."""
-        plane = _Plane(scene, selection, self._columns(scene), self.margin)
-        sizes = [size for size in (self.resolution // 3, self.resolution) if size >= 8]
+        found: CutPlane | Progress | None = None
+        for found in self._planes(scene, selection):
+            if isinstance(found, Progress):
+                yield found
+        assert isinstance(found, CutPlane)
+        plane = found
+        fine = self.resolution or (FINE if isinstance(plane, ColumnsPlane) else COARSE)
+        sizes = [size for size in (fine // 3, fine) if size >= 8]
         for k, size in enumerate(sizes):
             if k:
                 yield Progress(done=k, total=len(sizes), note=f"{size * size:,} points")
             yield self._drawn(scene, selection, plane, size, final=k == len(sizes) - 1)
+
+    def _planes(self, scene: Scene, selection: Selection) -> Iterator[CutPlane | Progress]:
+        """How far the plane is, and at last the plane."""
+        rows = isinstance(scene.kind, Table) and isinstance(scene.examples.x, Tensor) and scene.examples.x.ndim == 2
+        chosen = self.plane if self.plane != "auto" else "columns" if rows else "components"
+        if chosen == "columns":
+            if not rows:
+                raise NotApplicable("these inputs are not rows of numbers and have no columns; choose components, examples or learnt")
+            yield ColumnsPlane(scene, selection, self._columns(scene), self.margin)
+        elif chosen == "components":
+            yield planes.of_components(scene, self.margin)
+        elif chosen == "examples":
+            yield planes.through(scene, planes.three(scene, selection, self.through), self.margin)
+        else:
+            yield from planes.learnt(scene, self.margin, self.steps, self.seed)
 
     def _columns(self, scene: Scene) -> tuple[int, int]:
         kind = scene.kind
@@ -87,30 +128,52 @@ class BoundaryView(View):
         first = names.index(self.x) if self.x else next(k for k, name in enumerate(names) if name != self.y)
         return first, names.index(self.y) if self.y else next(k for k in range(len(names)) if k != first)
 
-    def _drawn(self, scene: Scene, selection: Selection, plane: _Plane, size: int, final: bool) -> Picture:
-        rows = plane.grid(size)
-        scores = torch.cat([scene.scores(rows[k : k + BATCH]) for k in range(0, len(rows), BATCH)])
-        names, extent = plane.names, plane.extent
-        checks: tuple[Check, ...] = ()
+    def _drawn(self, scene: Scene, selection: Selection, plane: CutPlane, size: int, final: bool) -> Picture:
+        scores = self._scores(scene, plane, plane.grid(size))
         limits: Limits | None = None
         if scene.task == "classification":
             values = scene.reading.probabilities(scores).numpy().reshape(size, size, -1)
             words = "Colour is the answered class, and strong where the network is sure; points are the examples. "
-            checks = plane.checks()
         else:
             values = scores.reshape(size, size, -1)[:, :, 0].float().numpy()
-            limits, words = self._limits(scene, plane, values)
-        points, keys = plane.points()
-        told, wrong = plane.told(points)
+            limits, words = self._limits(scene, values)
+        told, wrong = plane.told()
         field = Field(
-            values=values, extent=extent, limits=limits, classes=scene.classes if values.ndim == 3 else (),
-            x_title=names[0], y_title=names[1], points=plane.shown[points], point_keys=keys, point_values=told,
-            wrong=wrong,
+            values=values, extent=plane.extent, limits=limits, classes=scene.classes if values.ndim == 3 else (),
+            x_title=plane.names[0], y_title=plane.names[1], points=plane.points(),
+            point_keys=tuple(number_key("example", int(k)) for k in plane.chosen), point_values=told, wrong=wrong, faded=plane.faded,
         )
-        words += plane.words
-        return self.picture(scene, selection, "Decision boundary", field, words, checks=checks, final=final)
+        body: Node = field
+        if final and (seen := self._seen(scene, plane)) is not None:
+            body = Group(children=(field, seen), direction="row")
+            words += "Beside it stand the inputs that lie there, with their answers. "
+        words += plane.doubts() + plane.words
+        return self.picture(scene, selection, "Decision boundary", body, words, checks=plane.checks(), final=final)
 
-    def _limits(self, scene: Scene, plane: _Plane, values: NDArray[np.floating]) -> tuple[Limits, str]:
+    def _scores(self, scene: Scene, plane: CutPlane, places: Tensor) -> Tensor:
+        """The scores at places; what lies there is made part by part."""
+        x = scene.live.x
+        assert isinstance(x, Tensor)
+        part = max(1, min(BATCH, NUMBERS // max(1, x[:1].numel())))
+        return torch.cat([scene.scores(plane.inputs(few)) for few in torch.split(places, part)])
+
+    def _seen(self, scene: Scene, plane: CutPlane) -> Node | None:
+        """Some inputs of the plane as pictures, each where it lies; None where inputs are no pictures."""
+        if not isinstance(scene.kind, Image):
+            return None
+        x = plane.inputs(plane.grid(SIDE)).cpu()
+        answers = scene.reading.predictions(scene.scores(x)).reshape(len(x), -1)[:, 0]
+        order = np.arange(len(x)).reshape(SIDE, SIDE)[::-1].reshape(-1)
+        images = inputs.thumbnails(np.asarray(scene.kind.decode(x))[order])
+        if images is None:
+            return None
+        names = [scene.classes[k] if 0 <= k < len(scene.classes) else "none" for k in answers.tolist()] if scene.task == "classification" else [
+            f"{number:.3g}" for number in answers.tolist()
+        ]
+        limits = inputs.grey(images) if images.ndim == 3 else None
+        return Tiles(images=images, limits=limits, labels=tuple(names[k] for k in order), columns=SIDE, size=40)
+
+    def _limits(self, scene: Scene, values: NDArray[np.floating]) -> tuple[Limits, str]:
         """A scale that is the same at every step: that of the truth, else of the network over the training."""
         truth = scene.live.y
         if truth is not None:
@@ -119,64 +182,3 @@ class BoundaryView(View):
             return magnitude(values, low, high), "Colour is the predicted number, points the true ones, on one scale. "
         limit, _ = scales.over_time(scene, "boundary", lambda at: float(at.predictions().abs().max()))
         return symmetric(values, limit), "Colour is the predicted number. "
-
-
-class _Plane:
-    """A plane through the inputs: where its points lie, in the model's numbers and in the columns' own units."""
-
-    def __init__(self, scene: Scene, selection: Selection, columns: tuple[int, int], margin: float) -> None:
-        self.scene, self.columns = scene, columns
-        kind, x = scene.kind, scene.live.x
-        assert isinstance(kind, Table)
-        assert isinstance(x, Tensor)
-        self.names = (kind.columns[columns[0]], kind.columns[columns[1]])
-        self.current = scene.current(selection)
-        self.sliced = x.shape[1] > 2
-        own = x[:, list(columns)].double()
-        low, high = own.amin(0), own.amax(0)
-        room = ((high - low) * margin).clamp_min(1e-6)
-        self.low, self.high = low - room, high + room
-        self.shown = np.asarray(kind.decode(x))[:, list(columns)]
-        corners = x[:1].double().repeat(2, 1)
-        corners[0, list(columns)], corners[1, list(columns)] = self.low, self.high
-        ends = np.asarray(kind.decode(corners))[:, list(columns)]
-        self.extent = (float(ends[0, 0]), float(ends[1, 0]), float(ends[0, 1]), float(ends[1, 1]))
-        held = f"; the other {x.shape[1] - 2} inputs are held at those of {self.current.label}" if self.sliced else ""
-        self.words = f"The plane is {self.names[0]} against {self.names[1]}{held}."
-
-    def grid(self, size: int) -> Tensor:
-        """Rows for every point of the plane, the lowest y first."""
-        across = torch.linspace(float(self.low[0]), float(self.high[0]), size, dtype=torch.float64)
-        up = torch.linspace(float(self.low[1]), float(self.high[1]), size, dtype=torch.float64)
-        base = self.current.x
-        assert isinstance(base, Tensor)
-        rows = base.detach().cpu().repeat(size * size, 1)
-        rows[:, self.columns[0]] = across.repeat(size).to(rows)
-        rows[:, self.columns[1]] = up.repeat_interleave(size).to(rows)
-        return rows
-
-    def points(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """The examples on the plane, with their keys; of a slice only the example that it goes through."""
-        chosen = np.arange(len(self.shown))
-        if self.sliced:
-            index = self.current.index
-            chosen = chosen[index : index + 1] if index is not None else chosen[:0]
-        return chosen, tuple(number_key("example", int(k)) for k in chosen)
-
-    def told(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_] | None]:
-        """The truth of the points, and which of them are answered wrongly."""
-        y = self.scene.live.y
-        if y is None:
-            return None, None
-        truth = self.scene.reading.truth(y).reshape(len(y), -1)[:, 0].double().numpy()[chosen]
-        truth = np.where(self.scene.reading.labelled(y).numpy()[chosen], truth, np.nan)
-        right = self.scene.answers().right
-        return truth, None if right is None else (right.numpy() < 0.5)[chosen]
-
-    def checks(self) -> tuple[Check, ...]:
-        """How many of the examples lie in their own region."""
-        right = self.scene.answers().right
-        if right is None:
-            return ()
-        sentence = "The share of the examples that lie in the region of their own class."
-        return (Check(name="right", value=float(right.nanmean()), sentence=sentence),)
