@@ -65,6 +65,8 @@ class Layer:
     """It returns complex numbers, of which views show the magnitude."""
     each: bool = True
     """Whether it answers once for each example; not where examples are merged with frames or windows."""
+    squashed: str = ""
+    """The function, tanh or sigmoid, that follows at once in ``forward`` and is no module; its ends are nearly flat."""
 
     @property
     def normalises(self) -> bool:
@@ -205,7 +207,7 @@ def _surveyed(plain: nn.Module, few: Nested) -> LayerTable:
         for path, module in modules.items():
             handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
             handles.append(nn.Module.register_forward_hook(module, look.after(path)))
-        with Untouched(plain), torch.no_grad(), look.rectified:
+        with Untouched(plain), torch.no_grad(), look.followed:
             nesting.call(plain, few)
     finally:
         for handle in handles:
@@ -234,8 +236,11 @@ class Finder:
         return points(unwrap(model), self._x)[name]
 
 
-class _RectifiedLayers(TorchFunctionMode):
-    """Remembers which layers' outputs went into a ReLU, and which weights are used that the model does not know of."""
+_SQUASHING = ("tanh", "sigmoid")
+
+
+class _FollowedLayers(TorchFunctionMode):
+    """Remembers which layers' outputs went into a ReLU, tanh or sigmoid, and which weights are used that the model does not know of."""
 
     def __init__(self, own: frozenset[int]) -> None:
         super().__init__()
@@ -243,6 +248,8 @@ class _RectifiedLayers(TorchFunctionMode):
         self.strangers: dict[int, nn.Parameter] = {}
         self.made_by: dict[tuple[int, int], list[int]] = {}
         self.layers: set[int] = set()
+        self.squashed: dict[int, str] = {}
+        self.open: list[nn.Module] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
@@ -251,6 +258,10 @@ class _RectifiedLayers(TorchFunctionMode):
                 self.strangers[id(part)] = part
         if args and isinstance(args[0], Tensor) and ops.rectifies(op_name(func), args, kwargs):
             self.layers.update(self.made_by.get(_state(args[0]), ()))
+        name = op_name(func).removesuffix("_") if args and isinstance(args[0], Tensor) else ""
+        # What a module of its own does is that module's.
+        if name in _SQUASHING and not (self.open and isinstance(self.open[-1], (nn.Tanh, nn.Sigmoid))):
+            self.squashed.update(dict.fromkeys(self.made_by.get(_state(args[0]), ()), name))
         return func(*args, **kwargs)
 
 
@@ -267,7 +278,7 @@ class _LayerSurvey:
         self.late = time_major(modules)
         self.graph = False
         """The model is a graph of ops, in which no module is called."""
-        self.rectified = _RectifiedLayers(own)
+        self.followed = _FollowedLayers(own)
         self.found: list[Layer] = []
         self.outputs: list[Tensor] = []  # kept alive, so that no two share an id
         self.calls: dict[str, int] = {}
@@ -278,12 +289,14 @@ class _LayerSurvey:
         def hook(module: nn.Module, args: Any) -> None:
             self.inside = [True for _ in self.inside]
             self.inside.append(False)
+            self.followed.open.append(module)
 
         return hook
 
     def after(self, path: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             leaf = not self.inside.pop()
+            self.followed.open.pop()
             self.calls[path] = call = self.calls.get(path, 0) + 1
             tensor, late = first_tensor(output), path in self.late
             if tensor is None and holds_packed(output):
@@ -324,7 +337,7 @@ class _LayerSurvey:
             complex=tensor.is_complex(),
             each=each,
         )
-        self.rectified.made_by.setdefault(_state(tensor), []).append(len(self.found))
+        self.followed.made_by.setdefault(_state(tensor), []).append(len(self.found))
         self.outputs.append(tensor)
         self.found.append(layer)
         self.found += [_part(layer, module, part) for part in parts]
@@ -332,11 +345,11 @@ class _LayerSurvey:
     def finished(self) -> Iterator[Layer]:
         """The layers, numbered, with those marked whose output went into a ReLU."""
         for order, layer in enumerate(self.found):
-            yield dataclasses.replace(layer, order=order, rectified=order in self.rectified.layers)
+            yield dataclasses.replace(layer, order=order, rectified=order in self.followed.layers, squashed=self.followed.squashed.get(order, ""))
 
     def notes(self) -> Iterator[str]:
         """What a person should know of how the model is built."""
-        strange = len(self.rectified.strangers)
+        strange = len(self.followed.strangers)
         if strange:
             yield (
                 f"{strange} of the weights that the model uses are not among its parameters (of modules in a plain list, say), so "

@@ -46,7 +46,7 @@ def structure_of(content: Content) -> dict[str, Any]:
             {
                 "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,
                 "parameters": layer.parameters, "weight": layer.weight, "order": layer.order, "leaf": layer.leaf, "rectified": layer.rectified,
-                "complex": layer.complex,
+                "complex": layer.complex, "squashed": layer.squashed,
             }
             for layer in content.table or ()
         ],

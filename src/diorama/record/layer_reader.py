@@ -34,6 +34,10 @@ _ENDS: tuple[tuple[tuple[type[nn.Module], ...], float, float], ...] = (
     ((nn.Tanh, nn.Hardtanh, nn.RNN, nn.LSTM, nn.GRU), -1.0, 1.0),
     ((nn.ReLU6,), float("-inf"), 6.0),
 )
+_SQUASHED: dict[str, tuple[Callable[[Tensor], Tensor], tuple[float, float]]] = {
+    "tanh": (torch.tanh, (-1.0, 1.0)), "sigmoid": (torch.sigmoid, (0.0, 1.0)),
+}
+"""What a function that follows in ``forward`` makes of a layer's answers, and its ends."""
 
 
 @dataclasses.dataclass
@@ -80,6 +84,7 @@ class LayerReader:
         known = {layer.name: layer for layer in table} if table is not None else {}
         self._axes = {name: layer.unit_axis for name, layer in known.items()}
         self._rectified = {name for name, layer in known.items() if layer.rectified}
+        self._squashed = {name: layer.squashed for name, layer in known.items() if layer.squashed in _SQUASHED}
 
     def arm(self, only_training: bool = True) -> None:
         """Put the hooks on; ``only_training`` passes over forward passes without gradients, such as an evaluation."""
@@ -178,6 +183,8 @@ class LayerReader:
         peak = None if alive else _by_unit(seen, axis, others, largest=True)
         trough = None if alive or rectified else _by_unit(seen, axis, others, largest=False)
         bounded = [sample] if not whole and any(isinstance(module, kinds) for kinds, _, _ in _ENDS) else []
+        if not whole and name in self._squashed:
+            bounded = [_SQUASHED[self._squashed[name]][0](sample)]
         before = self._found.get(name)
         if before is None:
             self._found[name] = Partial([sample], peak, trough, bounded, rectified)
@@ -208,6 +215,8 @@ class LayerReader:
         }
 
     def _ends(self, name: str) -> tuple[float, float] | None:
+        if name in self._squashed:
+            return _SQUASHED[self._squashed[name]][1]
         module = self._modules[name if name in self._modules else without_call(name)]
         return next(((low, high) for kinds, low, high in _ENDS if isinstance(module, kinds)), None)
 

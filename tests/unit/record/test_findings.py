@@ -134,6 +134,35 @@ def test_saturated_units_are_found(tmp_path: Path) -> None:
     assert found.keys == ("layer:1",)
 
 
+class _Bounded(nn.Module):
+    """A function in ``forward``, as nobody's module: of a dense layer, of a convolution, or behind a norm."""
+
+    def __init__(self, form: str, act: Callable[[torch.Tensor], torch.Tensor], factor: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.form, self.act = form, act
+        self.first = nn.Conv1d(1, 4, 3) if form == "conv" else nn.Linear(6, 16)
+        self.norm = nn.LayerNorm(16) if form == "norm" else nn.Identity()
+        self.out = nn.Linear(16, 4)
+        with torch.no_grad():
+            (self.norm if form == "norm" else self.first).weight.mul_(factor)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.first(x[:, None] if self.form == "conv" else x))
+        return self.out(self.act(x).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("form", "act", "layer"), [("dense", torch.tanh, "first"), ("conv", torch.sigmoid, "first"), ("norm", torch.Tensor.tanh, "norm")]
+)
+def test_saturation_of_a_function_in_forward_is_found(tmp_path: Path, form: str, act: Callable[[torch.Tensor], torch.Tensor], layer: str) -> None:
+    """Units that a function in ``forward`` drives to its ends are told at the layer before it, usual weights raise nothing."""
+    found = _train(tmp_path / "run", _Bounded(form, act, 200), 0.001, 60)["saturated_units"]
+    assert found.keys == (f"layer:{layer}",)
+    assert "of the sigmoid of" in found.text or "of the tanh of" in found.text
+    assert "saturated_units" not in _train(tmp_path / "healthy", _Bounded(form, act, 1), 0.05, 60)
+
+
 def test_overfitting_is_found(tmp_path: Path) -> None:
     """A wide network on a dozen examples is told at the step where the probe loss was lowest."""
     found = _train(tmp_path / "run", _network(width=256), 0.5, 600, fit=12)["overfitting"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SaturatedUnits(Finding):
-    """Bounded activations that sit at the ends of their range, several readings in a row.
+    """Bounded activations, by modules or functions, that sit at the ends of their range, several readings in a row.
 
     *Meaning* a sigmoid or tanh at its end has almost no slope, so hardly any gradient passes and the layers before it
     stop learning.
@@ -28,14 +28,16 @@ class SaturatedUnits(Finding):
         # The last layer's answers are meant to come to an end: a sure classifier's do.
         order = {layer["name"]: layer.get("order", 0) for layer in run.meta.get("layers", ())}
         final = max(order, key=lambda each: order[each]) if order else ""
+        squashed = {layer["name"]: layer["squashed"] for layer in run.meta.get("layers", ()) if layer.get("squashed")}
         for name, steps, values in layers_between(run, "activations/", "/saturated"):
             last = values[-self.readings :]
             if name == final or len(last) < self.readings or not last.min() >= self.share:
                 continue
+            told = f"the {squashed[name]} of {name}" if name in squashed else f"the activations of {name}"
             first, lowest = since(steps, values >= self.share), float(last.min())
             found.append(Found(
                 self.name, min(1.0, 0.2 + 0.6 * lowest), f"{name} is saturated",
-                f"{lowest:.0%} of the activations of {name} have been at the ends of their range since step "
+                f"{lowest:.0%} of {told} have been at the ends of their range since step "
                 f"{first}, where hardly "
                 "any gradient passes. Smaller first weights, normalized inputs or a lower learning rate help.",
                 f"saturated share at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}",
