@@ -135,7 +135,7 @@ function wrapped(children: readonly Node[], width: number, factor: number, of: M
       across = tallest = 0;
     }
     tallest = Math.max(tallest, of.height(child, wide, factor));
-    across += wide + 16;
+    across += wide + GAP;
   }
   return total + tallest;
 }

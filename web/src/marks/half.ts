@@ -46,4 +46,4 @@ export interface Half<M> {
 }
 
 /** Below these, nothing can be read. */
-export const LEAST = { scale: 0.55, chart: 84, picture: 132 };
+export const LEAST = { scale: 0.55, chart: 84, picture: 127 };
