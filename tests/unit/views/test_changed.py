@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,9 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
             recorder.step(loss=loss.detach())
 
     def offered() -> Number:
+        written = threading.Event()
+        recorder._background.do(lambda _: written.set(), 0, sure=True)  # the writer comes to it after all that waits now
+        assert written.wait(120)
         body = diorama.open(recorder.path).scene().view("examples", show="mislabelled").body
         assert isinstance(body, Group)
         assert isinstance(body.children[0], Number)
