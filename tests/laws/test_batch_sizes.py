@@ -119,6 +119,13 @@ def test_every_method_explains_a_bound_model(specimen: Specimen, name: str) -> N
     assert "takes 3 examples at a time" in found.note
 
 
+def test_a_default_device_is_no_hindrance() -> None:
+    """Where a caller has told torch on which device to make tensors, a bound model is looked at all the same."""
+    model, x = next(specimen for specimen in NETS if specimen.name == "functional")()
+    with torch.device("cpu"), Capture(bound(model)) as look:
+        same(look(x[:1]), model(x[:1]))
+
+
 def test_an_edit_of_a_bound_model_reaches_each_example() -> None:
     """A patch of one value an example changes that example's answer alone, in whichever batch it runs."""
     model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).eval()

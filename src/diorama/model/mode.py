@@ -126,6 +126,11 @@ class OpMode(TorchFunctionMode):
         return result
 
 
+def answering() -> bool:
+    """Whether somebody sees or answers ops here; a default device, say, is a mode of torch's own and does not count."""
+    return any(isinstance(mode, OpMode) for mode in _get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def without_modes() -> Iterator[None]:
     """Within, no function mode is on, whoever turned it on: for a look that nobody else should see."""
