@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import threading
 from typing import Any
 
 import numpy as np
@@ -119,11 +120,20 @@ def test_every_method_explains_a_bound_model(specimen: Specimen, name: str) -> N
     assert "takes 3 examples at a time" in found.note
 
 
-def test_a_default_device_is_no_hindrance() -> None:
-    """Where a caller has told torch on which device to make tensors, a bound model is looked at all the same."""
+def test_what_a_caller_does_besides_is_no_hindrance() -> None:
+    """Under a default device, and beside another thread, a bound model is looked at all the same."""
     model, x = next(specimen for specimen in NETS if specimen.name == "functional")()
     with torch.device("cpu"), Capture(bound(model)) as look:
         same(look(x[:1]), model(x[:1]))
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        with Capture(bound(model)) as look:
+            same(look(x[:1]), model(x[:1]))
+    finally:
+        done.set()
+        other.join()
 
 
 def test_an_edit_of_a_bound_model_reaches_each_example() -> None:

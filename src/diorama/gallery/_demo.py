@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, Unavailable, UsageError
 from ..core.knobs import Plugin, knob, knobs_of
+from ..data import kinds
 from ..data.examples import Examples
 from ..data.files import read
 from ..data.nesting import Nested
@@ -200,3 +201,15 @@ class _Pace:
         # Time lost (in a pause, say) is not caught up.
         self.due = max(self.due + self.between, time.monotonic() - self.between)
         time.sleep(max(0.0, self.due - time.monotonic()))
+
+
+def next_tokens(examples: Examples, reads: str) -> Examples:
+    """Examples that tell at each place of a text which token comes next.
+
+    *Raises* NotApplicable for any others, with what the demo reads.
+    """
+    if not isinstance(examples.kind, kinds.Tokens):
+        raise NotApplicable(f"this demo reads {reads}")
+    if examples.y is None or examples.y.shape != examples.x.shape:  # type: ignore[union-attr]
+        raise NotApplicable("this demo learns what comes next: y wants the next token for each token of x")
+    return examples

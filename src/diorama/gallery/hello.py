@@ -8,11 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import NotApplicable
 from ..core.knobs import knob
 from ..data import kinds
 from ..data.examples import Examples
-from ._demo import Demo
+from ._demo import Demo, next_tokens
 
 LETTERS = ("h", "e", "l", "o", " ")
 WORD = "hello "
@@ -43,11 +42,7 @@ class HelloDemo(Demo):
 
     def accept(self, examples: Examples) -> Examples:
         """Any text, or rows of token numbers with the numbers that follow each."""
-        if not isinstance(examples.kind, kinds.Tokens):
-            raise NotApplicable("this demo reads a text (.txt); for images use the demo digits, for tables moons or regression")
-        if examples.y is None or examples.y.shape != examples.x.shape:  # type: ignore[union-attr]
-            raise NotApplicable("this demo learns what comes next: y wants the next token for each token of x")
-        return examples
+        return next_tokens(examples, "a text (.txt); for images use the demo digits, for tables moons or regression")
 
     def network(self, examples: Examples) -> nn.Module:
         """A one for the letter that is read, a recurrent layer, and a score for each letter that may follow."""

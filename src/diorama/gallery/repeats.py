@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import NotApplicable
 from ..core.knobs import knob
 from ..data import kinds
 from ..data.examples import Examples
 from ._blocks import CausalSelfAttention
-from ._demo import Demo
+from ._demo import Demo, next_tokens
 
 VOCABULARY = tuple("abcdefghijklmnopqrstuvwxyz")
 LENGTH, SHORTEST, LONGEST = 48, 6, 20
@@ -47,11 +46,7 @@ class RepeatsDemo(Demo):
 
     def accept(self, examples: Examples) -> Examples:
         """Any rows of token numbers with the numbers that follow each."""
-        if not isinstance(examples.kind, kinds.Tokens):
-            raise NotApplicable("this demo reads rows of token numbers (.npz) or a text (.txt); for images use the demo digits")
-        if examples.y is None or examples.y.shape != examples.x.shape:  # type: ignore[union-attr]
-            raise NotApplicable("this demo learns what comes next: y wants the next token for each token of x")
-        return examples
+        return next_tokens(examples, "rows of token numbers (.npz) or a text (.txt); for images use the demo digits")
 
     def network(self, examples: Examples) -> nn.Module:
         """An embedding with places, attentions with residual sums, a norm, and a score for each letter that may follow."""

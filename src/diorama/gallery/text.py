@@ -9,12 +9,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ..core.errors import NotApplicable, Unavailable
+from ..core.errors import Unavailable
 from ..core.knobs import knob
-from ..data import kinds
 from ..data.examples import Examples
 from ..data.files import from_text
-from ._demo import Demo
+from ._demo import Demo, next_tokens
 
 _CORPUS = 1_500_000
 """Characters of source that are read; more would not be seen in a few minutes."""
@@ -53,13 +52,7 @@ class TextDemo(Demo):
 
     def accept(self, examples: Examples) -> Examples:
         """Any text, or rows of token numbers with the numbers that follow each."""
-        if not isinstance(examples.kind, kinds.Tokens):
-            raise NotApplicable(
-                "this demo reads a text (.txt); for images use the demo digits, for tables moons or regression"
-            )
-        if examples.y is None or examples.y.shape != examples.x.shape:  # type: ignore[union-attr]
-            raise NotApplicable("this demo learns what comes next: y wants the next token for each token of x")
-        return examples
+        return next_tokens(examples, "a text (.txt); for images use the demo digits, for tables moons or regression")
 
     def network(self, examples: Examples) -> nn.Module:
         """An embedding, one or more LSTM layers, and a score for each character that may follow."""
