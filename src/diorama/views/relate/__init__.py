@@ -13,6 +13,7 @@ ROOM = Room(
         Place("units", columns=5, rows=9),
         Place("subgroup", columns=7, rows=9),
         Place("communities", columns=12, rows=9),
+        Place("neighbourhood", columns=12, rows=9),
         Place("springs", columns=6, rows=6),
         Place("matrix", columns=6, rows=6),
         Place("parts", columns=12, rows=9),

@@ -16,6 +16,7 @@ from ...core.selection import Selection, together, unit_key
 from ...data.kinds import Image
 from ...derive.columns import columns
 from ...scene import Scene, wiring
+from ..samples import looked_at, noted, part, standing
 from ..view import View
 from ._bundles import Bundle, bundled
 from ._columns import MapColumn, columned, drawn, grouped
@@ -75,36 +76,37 @@ class ClustersView(View):
         marks += [_weights(bundle, pairs) for bundle in bundles if bundle.open]
         marks += [_own(column, recurrent[column.layer]) for column in shown if column.open]
         yield self.picture(
-            scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(found, shown, pictured), checks=_checks(found),
+            scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(scene, found, shown, pictured), checks=_checks(found),
             note=self._note(scene, found, pairs),
         )
 
-    def _caption(self, found: dict[str, Any], shown: list[MapColumn], pictured: bool) -> str:
+    def _caption(self, scene: Scene, found: dict[str, Any], shown: list[MapColumn], pictured: bool) -> str:
         what = {"class": "the classes", "range": "tenths of the true value", "example": "the examples"}[found["by"]]
-        count = sum(len(part["units"]) for part in found["layers"])
+        count = sum(len(one["units"]) for one in found["layers"])
+        total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         clusters = sum(not cluster.still for column in shown for cluster in column.clusters)
         box = (
             "in each, for up to nine of its units, the part of an example that drives it most" if pictured
             else f"a row a unit, over {what}: blue where it answers more than its own mean, orange where less"
         )
         return (
-            f"{count:,} units of {len(found['layers'])} layers in {clusters} clusters, by their answers to {found['examples']:,} examples; "
-            f"{box}. Lines are as thick as connections are strong, blue where positive, orange where negative."
+            f"{part(count, total, 'units')} of {len(found['layers'])} layers in {clusters} clusters, by their answers to "
+            f"{found['examples']:,} examples; {box}. Lines are as thick as connections are strong, blue where positive, orange where negative."
         )
 
     def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]]) -> str:
-        notes = []
+        notes = [looked_at(scene, found["examples"]), standing(scene, [one["layer"] for one in found["layers"]])]
         several = [f"{pair['source']} and {pair['target']}" for pair in pairs if pair["how"] == "together"]
         if several:
             notes.append(
                 f"between {'; '.join(several[:3])}{' and others' if len(several) > 3 else ''} lines are correlations over the examples"
             )
-        less = [part["layer"] for part in found["layers"] if len(part["units"]) < scene.layers[part["layer"]].units]
+        less = [one["layer"] for one in found["layers"] if len(one["units"]) < scene.layers[one["layer"]].units]
         if less:
-            notes.append(f"of {', '.join(less)} the units that vary most")
+            notes.append(f"of {', '.join(less)} the units that vary most are shown")
         if self.by == "class" and found["by"] == "example":
             notes.append("there are no classes to compare units by, so each example counts")
-        return "; ".join(notes)
+        return noted(*notes)
 
 
 def _handled(network: Network, value: str) -> Network:

@@ -20,6 +20,7 @@ from ...model.capture import Capture
 from ...model.layers import by_unit
 from ...scene import Scene
 from ..answers import drawn
+from ..samples import looked_at, noted, part, standing
 from ..view import View
 
 WIDE, TALL, HEAD = 96.0, 300.0, 34.0
@@ -93,15 +94,19 @@ class CommunitiesView(View):
             sentence="how much more goes together inside regions than by chance, up to 1; below 0.3 regions are hardly apart.",
         ),) if np.isfinite(modularity) else ()
         yield self.picture(
-            scene, selection, "Regions that fire together", Group(children=tuple(marks)), self._caption(found, count), checks=checks,
-            note="" if len(layers) > 1 else "there is only one layer, so nothing lies behind a region that could move",
+            scene, selection, "Regions that fire together", Group(children=tuple(marks)), self._caption(scene, found, count), checks=checks,
+            note=noted(
+                "" if len(layers) > 1 else "there is only one layer, so nothing lies behind a region that could move",
+                looked_at(scene, min(self.examples, len(scene.examples))), standing(scene, layers),
+            ),
         )
 
-    def _caption(self, found: dict[str, Any], count: int) -> str:
-        total = sum(len(units) for units in found["units"])
+    def _caption(self, scene: Scene, found: dict[str, Any], count: int) -> str:
+        shown = sum(len(units) for units in found["units"])
+        total = sum(scene.layers[name].units for name in found["layers"])
         return (
-            f"{total:,} units of {len(found['layers'])} layers in {count} region{'s' if count != 1 else ''}, each in its colour; the larger a "
-            "dot, the further the input drives the unit above its mean over the examples. Costs: all units of a region but the answers "
+            f"{part(shown, total, 'units')} of {len(found['layers'])} layers in {count} region{'s' if count != 1 else ''}, each in its colour; "
+            "the larger a dot, the further the input drives the unit above its mean over the examples. Costs: all units of a region but the answers "
             f"silenced, on {found['probed']:,} examples."
         )
 

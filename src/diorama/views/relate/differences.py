@@ -17,6 +17,7 @@ from ...model.outputs import CLASSES
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
+from ..samples import looked_at
 from ..view import View
 
 HALF = 0.5
@@ -90,7 +91,7 @@ class DifferencesView(View):
         )
         return self.picture(
             scene, selection, f"Where it differs from {name}", Group(children=tuple(marks), direction="row"),
-            self._said(scene, name, value, whole), checks=(check,) if np.isfinite(whole) else (), final=final,
+            self._said(scene, name, value, whole), checks=(check,) if np.isfinite(whole) else (), final=final, note=looked_at(scene),
         )
 
     def _said(self, scene: Scene, name: str, value: dict[str, Any], whole: float) -> str:

@@ -19,6 +19,7 @@ from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
+from ..samples import looked_at, part
 from ..units import ShownLayer, main_layers, responses, shown
 from ..view import View
 from ._columns import standard
@@ -97,8 +98,9 @@ class MatrixView(View):
         labels = tuple(named(scene, int(classes[k])) if classes is not None else str(k) for k in places)
         turn = ordered(rows, self.order)
         caption = (
-            f"{len(units)} units of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over {rows.shape[1]} examples (columns"
-            f"{', by class' if classes is not None else ''}): blue where a unit answers more than its own mean, orange where less."
+            f"{part(len(units), one.layer.units, 'units')} of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over "
+            f"{part(rows.shape[1], len(scene.examples), 'examples')} (columns{', by class' if classes is not None else ''}): blue where "
+            "a unit answers more than its own mean, orange where less."
         )
         keys = tuple(number_key("example", int(k)) for k in places)
         return self._drawn(scene, selection, one, rows[turn][:, places], units[turn], caption, labels, keys, "examples")
@@ -118,8 +120,8 @@ class MatrixView(View):
             names = tuple(words[int(k)] if words and 0 <= int(k) < len(words) else str(int(k)) for k in x[0])
             keys = tuple(number_key("token", k) for k in range(rows.shape[1]))
         caption = (
-            f"{len(units)} units of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over the {rows.shape[1]} places of the input "
-            "(columns): blue where a unit answers more than its own mean, orange where less."
+            f"{part(len(units), one.layer.units, 'units')} of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over the "
+            f"{rows.shape[1]} places of the input (columns): blue where a unit answers more than its own mean, orange where less."
         )
         return self._drawn(scene, selection, one, rows[turn], units[turn], caption, names, keys, inputs.along(scene.kind))
 
@@ -142,7 +144,8 @@ class MatrixView(View):
         rows, units = self._chosen(rows)
         turn = ordered(rows, self.order)
         caption = (
-            f"{len(units)} units of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) at {len(means)} snapshots (columns): blue where "
+            f"{part(len(units), one.layer.units, 'units')} of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) at "
+            f"{part(len(means), len(scene.steps), 'snapshots')} (columns): blue where "
             "the mean answer is above its own mean over the training, orange where below."
         )
         keys = tuple(number_key("step", step) for step, _ in means)
@@ -171,7 +174,7 @@ class MatrixView(View):
         )
         return self.picture(
             scene, selection, f"{one.name or 'The network'}: units × {title}", mark, caption, checks=(check,) if np.isfinite(clear) else (),
-            note=f"of {one.layer.units:,} units the {len(units):,} that vary most" if less else "",
+            note="the units that vary most" if less else "",
         )
 
     def _layers(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
@@ -198,7 +201,7 @@ class MatrixView(View):
                 row_title="layers", column_title=f"layers of {other.name}" if other is not None else "layers", size=22, square=True,
             ),
             f"How alike layers {beside} place {len(scene.live)} examples among one another, by linear CKA: 1 the same but for a rotation and "
-            "one scale, 0 nothing in common.",
+            "one scale, 0 nothing in common.", note=looked_at(scene),
         )
 
 

@@ -14,6 +14,7 @@ from ...core.selection import Selection, layer_key, number_key
 from ...derive.derivations.mixing import INPUT, RISE, started, unclassed
 from ...scene import Scene
 from ...scene.sets import named
+from ..samples import looked_at, noted
 from ..view import View
 
 MIXED = 0.1
@@ -85,7 +86,7 @@ class MixingView(View):
         less = len(pairs) - len(shown)
         yield self.picture(
             scene, selection, "Which classes are mixed, and from where on?", mark, caption, checks=(check,),
-            note=f"{less} other pairs are mixed less, or hold no chosen class." if less else "",
+            note=noted(f"{less} other pairs are mixed less, or hold no chosen class." if less else "", looked_at(scene)),
         )
 
     def _where(self, mixed: np.ndarray, names: list[str], start: int | None) -> str:

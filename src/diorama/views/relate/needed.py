@@ -15,6 +15,7 @@ from ...core.selection import Selection, layer_key
 from ...derive.derivations.needed import chosen_layers
 from ...derive.losses import unmeasured
 from ...scene import Scene
+from ..samples import looked_at, noted
 from ..view import View
 
 CHEAP = 0.01
@@ -118,7 +119,7 @@ class NeededView(View):
         stuck = int(np.isnan(value["passed"]).sum())
         if stuck and stuck < shown:
             said.append(f"{stuck} of {shown} cannot be left out: what they answer has another shape than what they are given.")
-        return " ".join(said)
+        return noted(*said, looked_at(scene, min(self.examples, len(scene.live))))
 
 
 def _cheap(rise: float, changed: float, base: float) -> bool:

@@ -18,6 +18,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from ...scene.sets import named
 from .. import crops, inputs
+from ..samples import looked_at, noted
 from ..units import ShownLayer, main_layers, shown
 from ..view import View
 from ._asked_for import Pictures, formed, from_examples
@@ -249,7 +250,7 @@ class PartsView(View):
             ))
         return self.picture(
             scene, selection, f"{current.label.capitalize()} as {held.name} holds it", Group(children=tuple(marks), direction="row"), caption,
-            checks=tuple(checks), note=" ".join(note), final=final,
+            checks=tuple(checks), note=noted(*note, looked_at(scene) if self.made == "examples" else ""), final=final,
         )
 
 

@@ -15,6 +15,7 @@ from ...core.selection import Selection, unit_key
 from ...derive.derivations.serving import unserved
 from ...scene import Scene
 from ...scene.sets import classes_of, named
+from ..samples import looked_at, noted, part
 from ..view import View
 
 BARS = 12
@@ -102,5 +103,8 @@ class ServingView(View):
             ),)
         return self.picture(
             scene, selection, f"Which units serve {name}?", Group(children=(bars, table), direction="row"), caption, checks=checks,
-            note=f"Of {value['of']:,} units {len(cost)} were silenced." if value["of"] > len(cost) else "", final=final,
+            note=noted(
+                f"{part(len(cost), value['of'], 'units')} were silenced." if value["of"] > len(cost) else "",
+                looked_at(scene, min(self.examples, len(scene.live))),
+            ), final=final,
         )

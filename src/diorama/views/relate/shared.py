@@ -17,6 +17,7 @@ from ...scene import Scene
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
+from ..samples import looked_at, noted
 from ..view import View
 
 CHANCE = 0.05
@@ -79,7 +80,7 @@ class SharedView(View):
         marks.append(self._table(scene, value))
         yield self.picture(
             scene, selection, f"What {MEANS[value['how']]} share", Group(children=tuple(marks), direction="row"),
-            self._said(scene, value, order, most), checks=self._checks(value), note=self._noted(value),
+            self._said(scene, value, order, most), checks=self._checks(value), note=noted(self._noted(value), looked_at(scene)),
         )
 
     def _said(self, scene: Scene, value: dict[str, Any], order: np.ndarray, most: np.ndarray) -> str:

@@ -13,6 +13,7 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, together, unit_key
 from ...derive.columns import columns
 from ...scene import Scene
+from ..samples import looked_at, noted, part, standing
 from ..view import View
 from ._columns import grouped, standard
 
@@ -58,25 +59,30 @@ class SpringsView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
-        layers = together([layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
-        told: dict[str, Any] = {"layers": layers, "units": self.units, "examples": self.examples}
+        layers = [layer.name for layer in columns(scene.layers, self.inside or "", self.most)]
+        told: dict[str, Any] = {"layers": together(layers), "units": self.units, "examples": self.examples}
         found, pairs = yield from grouped(scene, self.edges, told)
-        sizes = [len(part["units"]) for part in found["layers"]]
+        sizes = [len(one["units"]) for one in found["layers"]]
         springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes)
         at, force = rest(springs, sizes[-1])
         correlated = [pair for pair in pairs if pair["how"] == "together"]
         yield self.picture(
-            scene, selection, "Units held by springs", _network(found, springs, at, self.lines), self._caption(found, sizes),
+            scene, selection, "Units held by springs", _network(found, springs, at, self.lines), self._caption(scene, found, sizes),
             checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
-            note=f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
+            note=noted(
+                f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
+                looked_at(scene, found["examples"]), standing(scene, layers),
+            ),
         )
 
-    def _caption(self, found: dict[str, Any], sizes: Sequence[int]) -> str:
+    def _caption(self, scene: Scene, found: dict[str, Any], sizes: Sequence[int]) -> str:
         last = found["layers"][-1]["layer"] or "the network"
+        total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         return (
-            f"{sum(sizes):,} units of {len(sizes)} layers, each where the springs of its connections hold it; the {sizes[-1]} units of {last} are "
-            f"fixed on the circle. Its colour is {colours}. Lines are the strongest connections, blue where positive, orange where negative."
+            f"{part(sum(sizes), total, 'units')} of {len(sizes)} layers, each where the springs of its connections hold it; "
+            f"the {sizes[-1]} units of {last} are fixed on the circle. Its colour is {colours}. Lines are the strongest "
+            "connections, blue where positive, orange where negative."
         )
 
 
@@ -119,15 +125,15 @@ def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: 
     vertices: list[Vertex] = []
     places = []
     last = len(found["layers"]) - 1
-    for number, part in enumerate(found["layers"]):
-        best = np.nan_to_num(standard(part["profile"])).argmax(1)
-        for k, unit in enumerate(part["units"].tolist()):
+    for number, one in enumerate(found["layers"]):
+        best = np.nan_to_num(standard(one["profile"])).argmax(1)
+        for k, unit in enumerate(one["units"].tolist()):
             size = ANCHOR if number == last else DOT
             x, y = middle[len(vertices)]
             told = found["columns"][int(best[k])] if found["by"] == "class" else ""
             vertices.append(Vertex(
-                form="dot", label=f"{part['layer'] or 'the network'}, unit {unit}", note=f"serves {told}" if told else "",
-                keys=(unit_key(part["layer"], unit),), colour=int(best[k]) if told else number,
+                form="dot", label=f"{one['layer'] or 'the network'}, unit {unit}", note=f"serves {told}" if told else "",
+                keys=(unit_key(one["layer"], unit),), colour=int(best[k]) if told else number,
             ))
             places.append((x - size / 2, y - size / 2, size, size))
     fixed = found["layers"][-1]

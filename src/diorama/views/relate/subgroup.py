@@ -22,6 +22,7 @@ from ...scene.directions import codes, default_layer, lacking
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
+from ..samples import looked_at, noted
 from ..view import View
 
 LEAST = 6
@@ -97,7 +98,10 @@ class SubgroupView(View):
                 name="separation", value=apart, good=apart > CLEAR,
                 sentence="The silhouette of the two parts in the layer: 1 where they lie apart, 0 where they are mixed.",
             ),),
-            note="" if apart > CLEAR or not part.found else f"No class falls clearly into two in {layer.name}: this is the clearest of them.",
+            note=noted(
+                "" if apart > CLEAR or not part.found else f"No class falls clearly into two in {layer.name}: this is the clearest of them.",
+                looked_at(scene),
+            ),
         )
 
     def _part(self, scene: Scene, selection: Selection, rows: NDArray[np.float64]) -> _ExamplePart:

@@ -20,6 +20,7 @@ from ...scene import Scene
 from ...scene.directions import lacking
 from ...scene.sets import members, named, words
 from .. import planes
+from ..samples import looked_at, part
 from ..view import View
 
 NEAR = 10
@@ -106,12 +107,11 @@ class UnitsView(View):
             pale=f"below {LIT} σ", **told,
         )
         total = sum(scene.layers[name].units for name in names)
-        shown = f"{len(points):,} of {total:,} units" if len(points) < total else f"{total:,} unit{'s' * (total != 1)}"
-        caption = f"{shown} of {' and '.join(names)}, near each other where they answer to the same examples"
+        caption = f"{part(len(points), total, 'units')} of {' and '.join(names)}, near each other where they answer to the same examples"
         caption += ", in the colour of the class that each serves best; the larger, the more." if serves.shape[1] else "."
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" else ()
         return self.picture(
-            scene, selection, f"Units of {' and '.join(names)}", mark, caption + said, checks=checks, final=final,
+            scene, selection, f"Units of {' and '.join(names)}", mark, caption + said, checks=checks, final=final, note=looked_at(scene),
         )
 
     def _lit(

@@ -1,0 +1,141 @@
+"""Which units read which, through whatever lies between two layers: found by following every axis through the ops of a pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..data import nesting
+from ..data.nesting import Nested
+from .batch_size import whole
+from .layers import Layer
+from .mode import OpMode, Trail
+from .tracks import Tracks, Whole
+from .untouched import Untouched
+from .unwrap import fed, named_modules, unwrap
+
+Units = tuple[Whole, Whole]
+"""Some units: the number of the layer of each, and its own number there."""
+_NONE = np.zeros(0, np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """What a layer reads: along which axis of its weight, and whose value each place of that axis takes."""
+
+    weight: str
+    inputs: int
+    answers: int
+    """The axes of what is read and of the layer's own units."""
+    streams: Whole
+    """For each place: the number of what is read there. Units that are summed, or handed on by a norm or a pooling, have one number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Connections:
+    """Layers with weights in call order; of each the number of what its units write, and what it reads, where both could be found."""
+
+    layers: tuple[str, ...]
+    writes: tuple[Whole, ...]
+    reads: tuple[Reader | None, ...]
+
+    def strengths(self, state: Mapping[str, np.ndarray], layer: int) -> tuple[np.ndarray, Whole]:
+        """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
+
+        *Meaning* the weight, else the length of the weights between with the sign of their sum.
+        """
+        reader = self.reads[layer]
+        weight = state.get(reader.weight) if reader is not None else None
+        if reader is None or weight is None or weight.ndim < 2 or weight.shape[reader.inputs] != len(reader.streams):
+            return np.zeros((len(self.writes[layer]), 0), np.float32), _NONE
+        values = np.moveaxis(np.asarray(weight, np.float32), (reader.answers, reader.inputs), (0, 1))
+        flat = values.reshape(*values.shape[:2], -1)
+        many = flat.shape[2] > 1
+        total = flat.sum(2) if many else flat[:, :, 0]
+        square = np.einsum("abc,abc->ab", flat, flat) if many else total * total
+        order = np.argsort(reader.streams, kind="stable")
+        streams, begins = np.unique(reader.streams[order], return_index=True)
+        if len(streams) < len(order):
+            total = np.add.reduceat(total[:, order], begins, axis=1)
+            square = np.add.reduceat(square[:, order], begins, axis=1)
+        else:
+            total, square = total[:, order], square[:, order]
+        return np.sqrt(square) * np.where(total < 0, np.float32(-1), np.float32(1)), streams
+
+    def writers(self, stream: int, before: int) -> Units:
+        """The units that write a stream, of layers before one."""
+        layers, units = _of(self._written, stream)
+        kept = layers < before
+        return layers[kept], units[kept]
+
+    def readers(self, stream: int, behind: int) -> list[int]:
+        """The layers behind one that read a stream."""
+        return [layer for layer in _of(self._read, stream)[0].tolist() if layer > behind]
+
+    @functools.cached_property
+    def _written(self) -> tuple[Whole, Whole, Whole]:
+        """All streams in order, with the layer and the unit that write each."""
+        return _sorted(self.writes)
+
+    @functools.cached_property
+    def _read(self) -> tuple[Whole, Whole, Whole]:
+        """All streams in order, with the layer that reads each."""
+        return _sorted([np.unique(one.streams) if one is not None else _NONE for one in self.reads])
+
+
+def _sorted(rows: Sequence[Whole]) -> tuple[Whole, Whole, Whole]:
+    streams = np.concatenate([*rows, _NONE])
+    order = np.argsort(streams, kind="stable")
+    layers = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    places = np.concatenate([*(np.arange(len(row)) for row in rows), _NONE])
+    return streams[order], layers[order], places[order]
+
+
+def _of(index: tuple[Whole, Whole, Whole], stream: int) -> Units:
+    begin, end = np.searchsorted(index[0], [stream, stream + 1])
+    return index[1][begin:end], index[2][begin:end]
+
+
+def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connections:
+    """Find what each of some layers reads by running the model once.
+
+    *Meaning* a residual sum is one stream that several layers write. What is read through a grouped convolution, a recurrent layer or a head
+    of attention is not told.
+    *Cost* one forward pass on two examples.
+    """
+    plain = unwrap(model)
+    few = whole(plain, fed(plain, nesting.select(x, slice(0, 2))))
+    follow = Tracks(plain, {layer.name: layer.unit_axis for layer in layers})
+    trail = Trail(named_modules(plain), closed=follow.closed)
+    with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran):
+        follow.begin()
+        nesting.call(plain, few)
+    writes = [_streams(follow, follow.layers.get(layer.name)) for layer in layers]
+    reads = [_reader(follow, layer, own) for layer, own in zip(layers, writes, strict=True)]
+    free = -1
+    for number, (layer, own) in enumerate(zip(layers, writes, strict=True)):
+        if len(own) != layer.units:
+            # Nobody knows who reads them: numbers that stand nowhere else.
+            writes[number] = np.arange(free - layer.units + 1, free + 1)
+            free -= layer.units
+    return Connections(tuple(layer.name for layer in layers), tuple(writes), tuple(reads))
+
+
+def _streams(follow: Tracks, units: Whole | None) -> Whole:
+    return np.array([follow.root(int(unit)) for unit in units], np.int64) if units is not None else _NONE
+
+
+def _reader(follow: Tracks, layer: Layer, own: Whole) -> Reader | None:
+    """The two axes of a layer's weight: that of its units, and the other one of the first two."""
+    if layer.weight is None or not len(own):
+        return None
+    sides = [_streams(follow, follow.uses.get((layer.weight, axis))) for axis in (0, 1)]
+    for answers, inputs in ((0, 1), (1, 0)):
+        if np.array_equal(sides[answers], own) and len(sides[inputs]):
+            return Reader(layer.weight, inputs, answers, sides[inputs])
+    return None

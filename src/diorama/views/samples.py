@@ -1,0 +1,31 @@
+"""How much of a whole is shown or looked at, said one way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..scene import Scene
+
+
+def part(shown: int, total: int, what: str) -> str:
+    """What is shown of a whole: "1,000 of 2,000 units", or "2,000 units" where it is all."""
+    many = what if (total if shown < total else shown) != 1 else what.removesuffix("s")
+    return f"{shown:,} of {total:,} {many}" if shown < total else f"{shown:,} {many}"
+
+
+def looked_at(scene: Scene, count: int | None = None) -> str:
+    """A sentence on how many examples are looked at where these are not all; by itself the live ones."""
+    count, total = len(scene.live) if count is None else count, len(scene.examples)
+    return f"{part(count, total, 'examples')} are looked at." if count < total else ""
+
+
+def noted(*sentences: str) -> str:
+    """Several sentences as one note, those that are there."""
+    return " ".join(one if one.endswith((".", "!", "?")) else f"{one[0].upper()}{one[1:]}." for one in sentences if one)
+
+
+def standing(scene: Scene, names: Sequence[str]) -> str:
+    """A sentence on how many of the network's layers with weights stand in a picture, where these are not all."""
+    held = [one.name for one in scene.layers.leaves if one.weight is not None and not one.normalises]
+    missing = len(set(held) - set(names))
+    return f"{len(names)} columns stand for the {len(held):,} layers with weights." if missing else ""

@@ -1,0 +1,142 @@
+"""The view neighbourhood: what matters to one unit out of a network of any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.core.marks import Network
+from diorama.model.connections import connections
+from diorama.scene import Scene
+
+
+class _Joined(nn.Module):
+    """A residual sum, two maps put beside one another, a flattening: every way in which units are handed on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.two, self.three, self.out = nn.Conv2d(4, 3, 1), nn.Conv2d(7, 2, 1), nn.Linear(2 * 9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        x = x + self.norm(self.one(x))
+        x = torch.cat([x, self.two(x)], 1)
+        found: Tensor = self.out(F.max_pool2d(self.three(x), 2).flatten(1))
+        return found
+
+
+def _scene() -> Scene:
+    torch.manual_seed(0)
+    return diorama.Scene(_Joined(), torch.rand(12, 1, 6, 6), torch.arange(12) % 3)
+
+
+def test_connections_are_those_that_a_silenced_unit_is_missed_through() -> None:
+    """Each weight that leads from a unit to a reader is known: with the other weights at zero, silencing the unit changes the reader."""
+    scene = _scene()
+    layers = [one for one in scene.layers.leaves if one.weight is not None and not one.normalises]
+    wired = connections(scene.model, scene.live.x, layers)
+    assert wired.layers == ("stem", "one", "two", "three", "out")
+    for reader, layer in enumerate(layers[1:], 1):
+        values, streams = wired.strengths(scene.parameters(), reader)
+        for earlier in range(reader):
+            for unit in range(layers[earlier].units):
+                stream = wired.writes[earlier][unit]
+                told = stream in streams
+                # The reference: how far the reader's own numbers move with the unit's, by what autograd makes of the pass.
+                reads = _reads(scene, layers[earlier].name, unit, layer.name)
+                assert told == reads, (layers[earlier].name, unit, layer.name)
+        assert values.shape == (layer.units, len(streams))
+    weight = scene.parameters()["out.weight"].reshape(3, 2, 9)
+    values, _ = wired.strengths(scene.parameters(), 4)
+    assert np.allclose(np.abs(values), np.linalg.norm(weight, axis=2), rtol=1e-5)
+    assert (np.sign(values) == np.sign(weight.sum(2))).all()
+
+
+def _reads(scene: Scene, source: str, unit: int, target: str) -> bool:
+    """Whether a layer takes what a unit of another answers, with no layer with weights between: all others hand on nothing."""
+    model = _Joined().double().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.partition(".")[0] not in (source, "norm"):
+                parameter.zero_()
+        for name, parameter in model.named_parameters():
+            if name.partition(".")[0] == target:
+                parameter.fill_(1.0)
+            elif name.partition(".")[0] == source:
+                parameter.fill_(0.5)
+    kept: list[Tensor] = []
+
+    def double(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        changed = output.clone()
+        changed[:, unit] *= 2
+        return changed
+
+    hook = getattr(model, target).register_forward_hook(lambda _, __, output: kept.append(output))
+    x = torch.ones(1, 1, 6, 6).double()
+    model(x)
+    other = getattr(model, source).register_forward_hook(double)
+    model(x)
+    hook.remove()
+    other.remove()
+    return not torch.equal(kept[0], kept[1])
+
+
+def test_a_planted_way_is_found_among_twenty_thousand_units() -> None:
+    """A chain of strong weights through a net of 20,000 units is what a search for its middle shows, and the picture says how much it leaves out."""
+    torch.manual_seed(0)
+    wide, narrow = 10_000, 40
+    model = nn.Sequential(nn.Linear(4, wide), nn.ReLU(), nn.Linear(wide, narrow), nn.ReLU(), nn.Linear(narrow, wide), nn.ReLU(), nn.Linear(wide, 2))
+    with torch.no_grad():
+        model[2].weight[7, 4321] = 5.0
+        model[4].weight[8765, 7] = -50.0
+        model[6].weight[1, 8765] = 5.0
+    scene = diorama.Scene(model, torch.rand(6, 4), torch.arange(6) % 2)
+    value = scene.derive("neighbourhood", start="unit:2/7", units=12).value
+    found = {(value["layers"][a], b) for a, b in zip(value["layer"].tolist(), value["unit"].tolist(), strict=True)}
+    assert {("0", 4321), ("2", 7), ("4", 8765), ("6", 1)} <= found
+    picture = scene.view("neighbourhood", search="2/7", units=12)
+    assert "4 of 20,042 units shown" in picture.caption
+    mark = picture.body
+    assert isinstance(mark, Network)
+    notes = [vertex.label for vertex in mark.vertices]
+    assert {"9,999 others", "39 others", "1 other"} <= set(notes)
+    back = scene.derive("neighbourhood", start="class:1", hops=3, units=8).value
+    found = {(back["layers"][a], b) for a, b in zip(back["layer"].tolist(), back["unit"].tolist(), strict=True)}
+    assert {("4", 8765), ("2", 7), ("0", 4321)} <= found
+
+
+def test_together_the_units_are_those_that_numpy_correlates_most() -> None:
+    """With edges=together the interest is the size of Pearson's correlation over the examples, as NumPy has it."""
+    torch.manual_seed(0)
+    scene = diorama.Scene(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)), torch.rand(20, 4), torch.arange(20) % 3)
+    value = scene.derive("neighbourhood", start="unit:1/2", edges="together", units=6).value
+    answers = {name: scene.activations([name], scene.live.x)[name].numpy() for name in ("0", "1", "2")}
+    for layer, unit, interest in zip(value["layer"], value["unit"], value["interest"], strict=True):
+        wanted = abs(np.corrcoef(answers["1"][:, 2], answers[str(layer)][:, unit])[0, 1])
+        assert interest == pytest.approx(wanted, abs=1e-5)
+    assert len(value["unit"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("search", "said"), [("nowhere", "no class, layer or unit"), ("class:9", "there are classes 0 to 2"), ("one/99", "has units 0 to 3")]
+)
+def test_a_search_for_what_is_not_there_names_what_is(search: str, said: str) -> None:
+    """A name that nothing has is refused in a sentence with the way out."""
+    with pytest.raises(diorama.NotApplicable, match=said):
+        _scene().view("neighbourhood", search=search)
+
+
+def test_a_class_is_found_by_its_name_and_a_layer_by_a_part_of_its() -> None:
+    """A search takes the names of classes and parts of layers' names, and what is chosen counts where nothing is searched."""
+    torch.manual_seed(0)
+    scene = diorama.Scene(_Joined(), torch.rand(12, 1, 6, 6), torch.arange(12) % 3, classes=("cat", "dog", "cow"))
+    assert scene.view("neighbourhood", search="dog").title == "Around class dog"
+    picture = scene.view("neighbourhood", search="thr")
+    assert picture.title == "Around three/0"
+    assert "finds three" in picture.note
+    assert scene.view("neighbourhood", select=["unit:norm/2"]).title == "Around norm/2"
