@@ -25,7 +25,7 @@ _NONE = np.zeros(0, np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
-class Reader:
+class WeightAxes:
     """What a layer reads: along which axis of its weight, and whose value each place of that axis takes."""
 
     weight: str
@@ -42,7 +42,7 @@ class Connections:
 
     layers: tuple[str, ...]
     writes: tuple[Whole, ...]
-    reads: tuple[Reader | None, ...]
+    reads: tuple[WeightAxes | None, ...]
 
     def strengths(self, state: Mapping[str, np.ndarray], layer: int) -> tuple[np.ndarray, Whole]:
         """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
@@ -130,12 +130,12 @@ def _streams(follow: Tracks, units: Whole | None) -> Whole:
     return np.array([follow.root(int(unit)) for unit in units], np.int64) if units is not None else _NONE
 
 
-def _reader(follow: Tracks, layer: Layer, own: Whole) -> Reader | None:
+def _reader(follow: Tracks, layer: Layer, own: Whole) -> WeightAxes | None:
     """The two axes of a layer's weight: that of its units, and the other one of the first two."""
     if layer.weight is None or not len(own):
         return None
     sides = [_streams(follow, follow.uses.get((layer.weight, axis))) for axis in (0, 1)]
     for answers, inputs in ((0, 1), (1, 0)):
         if np.array_equal(sides[answers], own) and len(sides[inputs]):
-            return Reader(layer.weight, inputs, answers, sides[inputs])
+            return WeightAxes(layer.weight, inputs, answers, sides[inputs])
     return None

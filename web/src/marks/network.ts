@@ -10,10 +10,12 @@ import type { Draw } from "./half.ts";
 import { sliderIn } from "./handle.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
+import { seen } from "./lens.ts";
 import { fitted, shrink } from "./plane.ts";
 
 const SMALLEST = 0.55; // it is made smaller to fit, but stays readable
 const [THICKEST, THINNEST] = [9, 0.6];
+const LENS = 0.3; // the lens reaches so far, as a share of the shorter side
 const SIGNS: Limits = { low: -1, high: 1, scale: "diverging", nan: 0, infinite: 0, clipped: 0, unit: "" };
 
 export const draw: Draw<Network> = (element, first, context) => {
@@ -24,11 +26,46 @@ export const draw: Draw<Network> = (element, first, context) => {
   list.setAttribute("role", "listbox");
   list.append(plane);
   plane.append(lines);
-  frame.body.append(list);
+  const glass = make("button", "link network-lens", "lens");
+  glass.type = "button";
+  frame.body.append(list, glass);
   const slid = sliderIn(frame.body, context);
   const nodes: Knot[] = [];
   const keys = keyed(list, context);
   let mark = first;
+  let lens: readonly [number, number] | null = null;
+
+  // Dots may lie close together: a lens spreads those under it, and their lines with them.
+  glass.addEventListener("click", () => hold(lens ? null : [mark.extent[0] / 2, mark.extent[1] / 2]));
+  list.addEventListener("pointermove", (event) => {
+    if (!lens) return;
+    const box = plane.getBoundingClientRect();
+    const scale = box.width / Math.max(1, mark.extent[0]);
+    hold([(event.clientX - box.left) / scale, (event.clientY - box.top) / scale]);
+  });
+  list.addEventListener("focusin", (event) => {
+    const i = nodes.indexOf(event.target as Knot);
+    const [left = 0, up = 0, width = 0, height = 0] = i < 0 ? [] : Array.from(row(mark.places, i).data);
+    if (lens && i >= 0) hold([left + width / 2, up + height / 2]);
+  });
+
+  function hold(next: readonly [number, number] | null): void {
+    lens = next;
+    glass.setAttribute("aria-pressed", String(lens !== null));
+    place();
+  }
+
+  function place(): void {
+    const reach = LENS * Math.min(...mark.extent);
+    nodes.forEach((node, i) => {
+      const [left = 0, up = 0, width = 0, height = 0] = Array.from(row(mark.places, i).data);
+      const dot = mark.vertices[i]?.form === "dot";
+      const [x, y] = lens && dot ? seen(left + width / 2, up + height / 2, lens, reach) : [left + width / 2, up + height / 2];
+      node.style.left = `${x - width / 2}px`;
+      node.style.top = `${y - height / 2}px`;
+    });
+    wire(lines, mark, lens && ((x, y) => seen(x, y, lens as readonly [number, number], reach)));
+  }
 
   function paint(): void {
     const numbers = mark.vertices.some((vertex) => vertex.pixels?.shape.length === 2);
@@ -39,7 +76,10 @@ export const draw: Draw<Network> = (element, first, context) => {
     nodes.forEach((node, i) => node.show(mark.vertices[i] as Vertex, row(mark.places, i).data, mark, context.theme));
     plane.style.setProperty("--plus", css(1, SIGNS, context.theme));
     plane.style.setProperty("--minus", css(-1, SIGNS, context.theme));
-    wire(lines, mark);
+    glass.hidden = !isStraight(mark);
+    if (glass.hidden) lens = null;
+    glass.setAttribute("aria-pressed", String(lens !== null));
+    place();
     fitWidth();
     keys.set(nodes, mark.vertices.map((vertex) => part(vertex, mark)));
   }
@@ -86,9 +126,7 @@ function knot(toggle: (id: string) => void): Knot {
   element.show = (vertex, place, mark, theme) => {
     id = vertex.id;
     element.className = `knot ${vertex.form}${vertex.faded ? " faded" : ""}${vertex.open ? " open" : ""}`;
-    const [left = 0, up = 0, width = 0, height = 0] = Array.from(place);
-    element.style.left = `${left}px`;
-    element.style.top = `${up}px`;
+    const [, , width = 0, height = 0] = Array.from(place);
     element.style.width = `${width}px`;
     element.style.height = `${height}px`;
     if (vertex.colour === null) element.style.removeProperty("--class");
@@ -136,18 +174,24 @@ function sharesOf(vertex: Vertex): string {
   return `${percent(positive / (positive + negative))} of the strength positive`;
 }
 
+/** Whether all links are straight lines between dots. */
+function isStraight(mark: Network): boolean {
+  return !mark.vertices.some((vertex) => vertex.form === "box" || vertex.form === "joint");
+}
+
 /** The links: as thick as they are strong, blue where positive and orange where negative. */
-function wire(surface: SVGSVGElement, mark: Network): void {
+function wire(surface: SVGSVGElement, mark: Network, through: ((x: number, y: number) => readonly [number, number]) | null): void {
   surface.setAttribute("width", String(mark.extent[0]));
   surface.setAttribute("height", String(mark.extent[1]));
-  const straight = !mark.vertices.some((vertex) => vertex.form === "box" || vertex.form === "joint");
+  const straight = isStraight(mark);
   const count = mark.ends?.shape[0] ?? 0;
   while (surface.childElementCount > count) surface.lastElementChild?.remove();
   while (surface.childElementCount < count) surface.append(svg("path"));
   for (let i = 0; i < count && mark.ends; i++) {
     const strength = mark.strengths.data[i] as number;
     const line = surface.children[i] as SVGPathElement;
-    line.setAttribute("d", link(row(mark.ends, i).data, straight));
+    const [x = 0, y = 0, to = 0, down = 0] = Array.from(row(mark.ends, i).data);
+    line.setAttribute("d", link(through ? [...through(x, y), ...through(to, down)] : [x, y, to, down], straight));
     line.setAttribute("class", strength < 0 ? "link negative" : "link");
     line.setAttribute("stroke-width", String(thickness(strength, mark.strongest)));
   }

@@ -26,12 +26,12 @@ const FOLLOWED = 24;
 /** The names of more classes would fill the picture's place: the pointer tells them. */
 const LISTED = 24;
 
-type Hand = "lasso" | "brush" | "move";
+type Hand = "lasso" | "brush" | "move" | "lens";
 
 export const draw: Draw<Scatter> = (element, first, context) => {
   const frame = head(element, "scatter", context);
   const tools = make("div", "scatter-tools");
-  const buttons = (["lasso", "brush", "move"] as const).map((name) => {
+  const buttons = (["lasso", "brush", "move", "lens"] as const).map((name) => {
     const button = make("button", "link scatter-tool", name);
     button.type = "button";
     button.addEventListener("click", () => take(name));
@@ -39,7 +39,10 @@ export const draw: Draw<Scatter> = (element, first, context) => {
   });
   const whole = make("button", "link scatter-whole", "whole");
   whole.type = "button";
-  whole.addEventListener("click", () => see(FIRST));
+  whole.addEventListener("click", () => {
+    if (hand === "lens") take(isSpace(mark) ? "move" : "lasso");
+    see(FIRST);
+  });
   const said = make("span", "scatter-said");
   tools.append(...buttons.map(([, button]) => button), whole, said);
   const names = make("div", "scatter-classes");
@@ -82,7 +85,9 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     from(current, dx, dy) {
       if (!plan.at.length) return null;
       const at = current ? Number(current.id) : Math.max(0, nearestTo(plan, [plan.side / 2, plan.side / 2], Infinity));
-      return hit(dx || dy ? towards(plan, at, dx, dy) : at);
+      const next = dx || dy ? towards(plan, at, dx, dy) : at;
+      if (hand === "lens") follow(next);
+      return hit(next);
     },
   });
 
@@ -93,6 +98,13 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     }
     const found = nearestTo(plan, at, REACH);
     return found < 0 ? null : hit(found);
+  }
+
+  /** Lay the lens over a point, where it lies without one. */
+  function follow(i: number): void {
+    const stride = mark.points.shape[1] ?? 2;
+    const plain = placed(mark, mark.points.data.slice(i * stride, (i + 1) * stride), stride, { ...look, lens: null }, plan.side).at;
+    see({ ...look, lens: [(plain[0] as number) / plan.side, (plain[1] as number) / plan.side] });
   }
 
   function hit(i: number): Hit {
@@ -110,11 +122,12 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     hand = next;
     for (const [name, button] of buttons) button.setAttribute("aria-pressed", String(name === hand));
     surface.element.dataset["hand"] = hand;
+    if (hand === "lens" || look.lens) see({ ...look, lens: hand === "lens" ? [0.5, 0.5] : null });
   }
 
   function see(next: Look): void {
-    look = next;
-    moving = next !== FIRST;
+    look = isFirst(next) ? FIRST : next;
+    moving = look !== FIRST;
     whole.hidden = look === FIRST;
     surface.paint();
     clearTimeout(rest);
@@ -133,7 +146,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     if (x > plan.side || y > plan.side) return;
     surface.element.setPointerCapture(event.pointerId);
     if (hand === "move") turned = { look, x, y };
-    else stroke = [[x, y]];
+    else if (hand !== "lens") stroke = [[x, y]];
   }, listen);
   surface.element.addEventListener("pointermove", (event) => {
     const [x, y] = here(event);
@@ -143,6 +156,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
         ? { ...look, azimuth: turned.look.azimuth + (x - turned.x) / 120, elevation: Math.max(-1.5, Math.min(1.5, turned.look.elevation + (y - turned.y) / 120)) }
         : { ...look, x: turned.look.x - (x - turned.x) * by, y: turned.look.y + (y - turned.y) * by });
     }
+    if (hand === "lens" && x <= plan.side && y <= plan.side) see({ ...look, lens: [x / plan.side, y / plan.side] });
     if (!stroke) return;
     stroke = hand === "brush" ? [stroke[0] as Point, [x, y]] : [...stroke, [x, y]];
     line.setAttribute("points", far(stroke) > CLICK ? loopOf(stroke, hand).map((at) => at.join(",")).join(" ") : "");
@@ -173,7 +187,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     event.preventDefault();
     see(nearer(look, plan.side, here(event), Math.exp(-event.deltaY / 300)));
   }, { ...listen, passive: false });
-  surface.element.addEventListener("dblclick", () => see(FIRST), listen);
+  surface.element.addEventListener("dblclick", () => see(look.lens ? { ...FIRST, lens: look.lens } : FIRST), listen);
   surface.element.addEventListener("keydown", (event) => {
     const middle: Point = [plan.side / 2, plan.side / 2];
     if (event.key === "+" || event.key === "=") see(nearer(look, plan.side, middle, 1.4));
@@ -243,6 +257,10 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     },
   };
 };
+
+function isFirst(look: Look): boolean {
+  return (Object.keys(FIRST) as (keyof Look)[]).every((name) => look[name] === FIRST[name]);
+}
 
 function isSpace(mark: Scatter): boolean {
   return mark.points.shape[1] === 3;

@@ -1,7 +1,8 @@
 // Very many points of a scatter, drawn by the graphics processor: their places go there once, and a look is a few numbers.
 
 import type { Scatter } from "../types.ts";
-import { SMALLER, axis, inPart, type Look } from "./scatterplan.ts";
+import { ENLARGED } from "./lens.ts";
+import { LENS, SMALLER, axis, inPart, type Look } from "./scatterplan.ts";
 
 /** More points than this are drawn so; and so many are drawn while the picture moves. */
 export const MANY = 100_000;
@@ -12,6 +13,7 @@ attribute vec4 ink;
 uniform vec4 turn;
 uniform vec3 look;
 uniform vec2 kind;
+uniform vec3 lens;
 varying vec3 shade;
 void main() {
   vec2 lying = at.xy;
@@ -21,7 +23,10 @@ void main() {
     depth = at.y * turn.w + back * turn.z;
     lying = vec2(at.x * turn.x + at.z * turn.y, at.y * turn.z - back * turn.w) * ${SMALLER};
   }
-  gl_Position = vec4((lying - look.xy) * look.z, (ink.a > 0.75 ? -0.5 : 0.5) - depth * 0.2, 1.0);
+  vec2 place = (lying - look.xy) * look.z;
+  float far = lens.z > 0.0 ? distance(place, lens.xy) / lens.z : 1.0;
+  if (far < 1.0) place = lens.xy + (place - lens.xy) * ${ENLARGED.toFixed(1)} / (${(ENLARGED - 1).toFixed(1)} * far + 1.0);
+  gl_Position = vec4(place, (ink.a > 0.75 ? -0.5 : 0.5) - depth * 0.2, 1.0);
   gl_PointSize = kind.y;
   shade = ink.rgb;
 }`;
@@ -37,6 +42,7 @@ interface Press {
   readonly turn: WebGLUniformLocation | null;
   readonly look: WebGLUniformLocation | null;
   readonly kind: WebGLUniformLocation | null;
+  readonly lens: WebGLUniformLocation | null;
 }
 
 function started(canvas: HTMLCanvasElement): Press | null {
@@ -59,7 +65,7 @@ function started(canvas: HTMLCanvasElement): Press | null {
   gl.enableVertexAttribArray(at);
   gl.enableVertexAttribArray(ink);
   const place = (name: string): WebGLUniformLocation | null => gl.getUniformLocation(program, name);
-  return { gl, at, ink, turn: place("turn"), look: place("look"), kind: place("kind") };
+  return { gl, at, ink, turn: place("turn"), look: place("look"), kind: place("kind"), lens: place("lens") };
 }
 
 /** What the graphics processor holds of one mark. */
@@ -118,7 +124,7 @@ export class Cloud {
   /** Draw the points; false without WebGL. */
   paint(mark: Scatter, sight: Sight): boolean {
     if (!this.usable || !this.#press || !this.#canvas) return false;
-    const { gl, at, ink, turn, look, kind } = this.#press;
+    const { gl, at, ink, turn, look, kind, lens } = this.#press;
     if (this.#held?.mark !== mark) {
       this.#forget();
       this.#held = held(gl, mark);
@@ -148,6 +154,8 @@ export class Cloud {
     const { azimuth, elevation, x, y, zoom } = sight.look;
     gl.uniform4f(turn, Math.cos(azimuth), Math.sin(azimuth), Math.cos(elevation), Math.sin(elevation));
     gl.uniform3f(look, x, y, zoom);
+    const through = sight.look.lens;
+    gl.uniform3f(lens, through ? 2 * through[0] - 1 : 0, through ? 1 - 2 * through[1] : 0, through ? 2 * LENS : 0);
     gl.uniform2f(kind, mark.points.shape[1] === 3 ? 1 : 0, sight.reach);
     gl.drawArrays(gl.POINTS, 0, sight.moving ? part : order.length);
     return true;

@@ -71,7 +71,7 @@ export function paint(pen: CanvasRenderingContext2D, scene: Scene, context: Cont
   if (count <= MANY || mark.drawn === "thumbnails") scene.cloud.hide();
   if (mark.trails) paintTrails(pen, scene, marked, some, context);
   if (mark.drawn === "thumbnails" && mark.pictures) said = paintPictures(pen, scene, context, ink, marked, some);
-  else if (mark.crowd && look.zoom < NEAR && !some && !scene.cloud.usable) said = paintCrowd(pen, scene, context, scratch);
+  else if (mark.crowd && look.zoom < NEAR && !look.lens && !some && !scene.cloud.usable) said = paintCrowd(pen, scene, context, scratch);
   else if (count > DOTS) said = paintPixels(pen, scene, scratch, marked, some);
   else paintDots(pen, scene, ink, marked, some);
   if (mark.drawn !== "thumbnails") paintRings(pen, scene, context, ink, marked);

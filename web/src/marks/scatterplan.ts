@@ -2,6 +2,7 @@
 
 import type { NdArray, Scatter } from "../types.ts";
 import { Chosen } from "./context.ts";
+import { seen } from "./lens.ts";
 
 export type Point = readonly [number, number];
 
@@ -12,10 +13,15 @@ export interface Look {
   readonly zoom: number;
   readonly azimuth: number;
   readonly elevation: number;
+  /** Where the middle of a fish-eye lens lies in the square, from 0 to 1 on either side; null without one. */
+  readonly lens: Point | null;
 }
 
+/** The lens reaches so far, as a share of the square's side. */
+export const LENS = 0.3;
+
 /** The paper shows space from here, too. */
-export const FIRST: Look = { x: 0, y: 0, zoom: 1, azimuth: Math.PI / 6, elevation: Math.PI / 9 };
+export const FIRST: Look = { x: 0, y: 0, zoom: 1, azimuth: Math.PI / 6, elevation: Math.PI / 9, lens: null };
 /** A turned cube fits into the square. */
 export const SMALLER = 0.577;
 /** A picture's place on the grid, CSS pixels. */
@@ -40,6 +46,7 @@ export function placed(mark: Scatter, numbers: NdArray["data"], stride: number, 
   const [x, y, z] = [axis(mark, 0), axis(mark, 1), axis(mark, 2)];
   const [ca, sa, ce, se] = [Math.cos(look.azimuth), Math.sin(look.azimuth), Math.cos(look.elevation), Math.sin(look.elevation)];
   const half = (side / 2) * look.zoom;
+  const middle: Point | null = look.lens && [look.lens[0] * side, look.lens[1] * side];
   for (let i = 0; i < count; i++) {
     let across = (numbers[i * stride] as number) * x[0] + x[1];
     let up = (numbers[i * stride + 1] as number) * y[0] + y[1];
@@ -53,6 +60,7 @@ export function placed(mark: Scatter, numbers: NdArray["data"], stride: number, 
     }
     at[2 * i] = side / 2 + (across - look.x) * half;
     at[2 * i + 1] = side / 2 - (up - look.y) * half;
+    if (middle) [at[2 * i], at[2 * i + 1]] = seen(at[2 * i] as number, at[2 * i + 1] as number, middle, LENS * side);
   }
   return { side, at, depth };
 }
