@@ -19,6 +19,9 @@ from ..scene.probe import Responses
 LARGEST = 64
 """Maps are averaged down to so many pixels a side: tiles are no larger on screen."""
 
+TINY = 24
+"""The side of a small map."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ShownLayer:
@@ -77,6 +80,16 @@ def look(scene: Scene, layers: Sequence[ShownLayer], x: Nested | None = None, mo
     """Values (n, units, …) by the layers' names, of an input or of the probe set; one forward pass."""
     found = scene.activations([one.source.name for one in layers], x, mode)
     return {one.name: one.values(found[one.source.name]) for one in layers}
+
+
+def small(values: Tensor, limit: int) -> np.ndarray:
+    """The first units' maps; without maps the units as one row of cells, or as rows over the steps."""
+    if values.ndim >= 3:
+        return maps(values[:limit], TINY)
+    if values.ndim == 1:
+        return values[None, None].numpy()
+    rows, columns = min(TINY, len(values)), min(4 * TINY, values.shape[1])
+    return F.adaptive_avg_pool2d(values[None], (rows, columns)).numpy()
 
 
 def responses(scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, Responses]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
@@ -17,10 +15,9 @@ from ...core.selection import Selection, layer_key
 from ...record import ranges
 from ...scene import Scene
 from .. import layer_health, signals
-from ..units import ShownLayer, look, main_layers, maps, responses
+from ..units import ShownLayer, look, main_layers, responses, small
 from ..view import View
 
-TINY = 24
 """Maps in a card have at most so many pixels a side."""
 WORDS = {
     "relu": "ReLU", "relu_": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh",
@@ -81,7 +78,7 @@ class MapView(View):
 
     def _card(self, scene: Scene, one: ShownLayer, values: Tensor, dead: float | None, ill: str) -> Block:
         layer = one.layer
-        images = _small(values, self.limit)
+        images = small(values, self.limit)
         ratio = signals.latest(scene, signals.ratio_name(layer))
         if dead is None:
             dead = signals.latest(scene, signals.dead_name(one.source.name))
@@ -98,16 +95,6 @@ class MapView(View):
 
 def _shapes(scene: Scene) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in scene.model.named_parameters()}
-
-
-def _small(values: Tensor, limit: int) -> np.ndarray:
-    """The first units' maps; without maps the units as one row of cells, or as rows over the steps."""
-    if values.ndim >= 3:
-        return maps(values[:limit], TINY)
-    if values.ndim == 1:
-        return values[None, None].numpy()
-    rows, columns = min(TINY, len(values)), min(4 * TINY, values.shape[1])
-    return F.adaptive_avg_pool2d(values[None], (rows, columns)).numpy()
 
 
 def _ways(scene: Scene, one: ShownLayer) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from ...core.colour import Limits, magnitude
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from ...core.marks import Block, Blocks, Edge, Handle
+from ...core.marks import Block, Blocks, Edge, Group, Handle, Node
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, is_point, layer_key, without_call
-from ...model.graph import Graph, GraphNode
+from ...model.folding import FOLD, folded
+from ...model.graph import Graph
 from ...model.points import Point
 from ...scene import Scene
 from .. import signals
-from ..units import responses, shown
+from ..units import look, responses, shown, small
 from ..view import View
+from ._structures import BesideStructure, around, detail
 
 _COLOURS = {
     "update ratio": "how much of its weight one step changes (Δw/w, powers of ten)",
@@ -31,7 +35,8 @@ class StructureView(View):
     """The network's modules as blocks inside blocks, with shapes and parameter counts, and what flows between them.
 
     *Meaning* an arrow is a tensor, with its shape for one example. An opened block shows what it is made of, down to
-    single operations. A search leaves what it finds and its neighbours.
+    single operations; blocks that are repeated are folded. A search leaves what it finds and its neighbours. Beside another
+    network both are laid out, matched from outside inwards: what stands in one alone, and what has another size there, is marked.
     *Cost* one forward pass of two examples, once for each architecture; "dead share" one pass over the probe set.
     """
 
@@ -40,37 +45,50 @@ class StructureView(View):
     family = "process"
     papers = ("Wongsuphasawat et al. 2018, TensorFlow graph visualizer", "van Ham & Perer 2009")
     rows = ("C5", "C6", "C7")
-    follows = ()
+    follows = ("example",)
+    input = True
 
     open: str = knob("", "The blocks that are open, separated by commas; 'all' opens every one.")
     search: str = knob("", "A layer, a unit (conv2/7) or a part of a name: shows it with its neighbourhood.", main=True)
     hops: int = knob(1, "How far from what was found, in arrows.", low=1, high=8)
+    maps: int = knob(0, "So many small maps in each closed layer: what it makes of the current input.", low=0, high=32, main=True)
     colour: str = knob("none", "Colour the blocks by a signal.", choices=("none", *_COLOURS), main=True)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
-        whole = scene.graph
+        whole: Graph = scene.keep("folded", lambda: folded(scene.graph))
         opened = whole.named(self.open)
         found: set[str] = set()
         if self.search:
-            found = self._found(scene, whole)
+            found = self._found(scene, scene.graph)
             opened |= {parent for name in found for parent in _parents(whole, name)}
+        beside = BesideStructure.of(scene) if scene.others else None
+        if beside is not None:
+            opened |= beside.opened(self.open)
         graph = whole.view(opened)
         if found:
-            graph = _around(graph, found, self.hops)
-        values = self._values(scene) if self.colour != "none" else {}
+            graph = around(graph, found, self.hops)
+        values = self._values(scene, whole) if self.colour != "none" else {}
         limits = magnitude(np.array([v for v in values.values() if v is not None] or [0.0])) if values else None
         if values and self.colour in ("update ratio", "parameters"):
             told = [value for value in values.values() if np.isfinite(value)]
             limits = magnitude(np.array(told or [0.0]), min(told, default=0.0))
-        mark = self._blocks(graph, whole, opened, values, limits, found, _attends(scene))
-        modules = sum(not node.is_op for node in graph.nodes if node.key)
+        mark = self._blocks(scene, selection, graph, whole, opened, values, limits, found, beside)
+        folds = [node for node in graph.nodes if node.id.startswith(FOLD)]
+        modules = sum(not node.is_op for node in graph.nodes if node.key) + len(folds)
         caption = f"{modules} blocks; click one to choose it, open it to see what it is made of. "
+        caption += "Blocks that are repeated are folded into one. " if folds else ""
         if found:
             caption = f"What {self.search!r} finds, and what lies {self.hops} arrow{'s' * (self.hops > 1)} away. "
         if values:
-            caption += f"Colour is {_COLOURS[self.colour]}."
-        yield self.picture(scene, selection, "Structure", mark, caption.strip())
+            caption += f"Colour is {_COLOURS[self.colour]}. "
+        body: Node = mark
+        if beside is not None:
+            caption += beside.said
+            if beside.differs:
+                there = beside.drawn(opened, found, self.hops)
+                body = Group(children=(msgspec.structs.replace(mark, title=scene.name), there), direction="row")
+        yield self.picture(scene, selection, "Structure", body, caption.strip(), note=beside.note if beside is not None else "")
 
     def _found(self, scene: Scene, whole: Graph) -> set[str]:
         text = self.search.strip()
@@ -92,22 +110,19 @@ class StructureView(View):
         return set(found[:12])
 
     def _blocks(
-        self,
-        graph: Graph,
-        whole: Graph,
-        opened: set[str],
-        values: dict[str, float],
-        limits: Limits | None,
-        found: set[str],
-        attends: dict[str, tuple[str, ...]],
+        self, scene: Scene, selection: Selection, graph: Graph, whole: Graph, opened: set[str], values: dict[str, float],
+        limits: Limits | None, found: set[str], beside: BesideStructure | None,
     ) -> Blocks:
+        attends = _attends(scene)
+        pictured = self._maps(scene, selection, graph) if self.maps else {}
         holders = {node.parent for node in whole.nodes if node.parent}
         here = {node.id for node in graph.nodes}
         blocks = tuple(
             Block(
                 id=node.id, label=node.label, parent=node.parent if node.parent in here else "", kind=node.kind,
-                detail=_detail(node), key=node.key, value=values.get(node.id), expandable=node.id in holders,
+                detail=detail(node), key=node.key, value=values.get(node.id), expandable=node.id in holders,
                 open=node.id in opened, notes=(*(("found",) if node.id in found else ()), *attends.get(node.id, ())),
+                warning=beside.warning(node, 0) if beside is not None else "", **pictured.get(node.id, {}),
             )
             for node in graph.nodes
         )
@@ -117,7 +132,22 @@ class StructureView(View):
             blocks=blocks, edges=edges, limits=limits, handle=handle, value_title=self.colour if values else ""
         )
 
-    def _values(self, scene: Scene) -> dict[str, float]:
+    def _maps(self, scene: Scene, selection: Selection, graph: Graph) -> dict[str, dict[str, Any]]:
+        """What each layer that is seen closed makes of the current input, as small maps."""
+        parents = {node.parent for node in graph.nodes}
+        seen = {node.id for node in graph.nodes if node.id not in parents}
+        layers = {
+            layer_key(layer.path): shown(scene, layer) for layer in scene.layers
+            if layer.call == 1 and layer.each and layer.shape and layer_key(layer.path) in seen
+        }
+        values = look(scene, list(layers.values()), scene.current(selection).x)
+        found = {}
+        for name, one in layers.items():
+            images = small(values[one.name][0], self.maps)
+            found[name] = {"maps": images, "maps_limits": one.limits(images)}
+        return found
+
+    def _values(self, scene: Scene, whole: Graph) -> dict[str, float]:
         """The signal of each module; what contains modules takes their mean (parameters: their sum)."""
         own: dict[str, float] = {}
         for layer in scene.layers.leaves:
@@ -128,7 +158,7 @@ class StructureView(View):
             raise NotApplicable(
                 f"no layer has a {self.colour} here" + ("" if scene.run else "; it is recorded in a run")
             )
-        parents = {node.id: node.parent for node in scene.graph.nodes}
+        parents = {node.id: node.parent for node in whole.nodes}
         inside: dict[str, list[float]] = {}
         for name, value in own.items():
             while name:
@@ -151,12 +181,6 @@ class StructureView(View):
         return float(np.sqrt(np.mean(np.square(scene.parameters()[layer.weight], dtype=np.float64))))
 
 
-def _detail(node: GraphNode) -> str:
-    parts = [" × ".join(map(str, node.shape))] if node.shape else []
-    parts += [f"{node.parameters:,} weights"] if node.parameters else []
-    return " · ".join(parts)
-
-
 def _attends(scene: Scene) -> dict[str, tuple[str, ...]]:
     """What takes part in an attention, however it is written, by block."""
     said: dict[str, tuple[str, ...]] = {}
@@ -174,13 +198,3 @@ def _parents(graph: Graph, name: str) -> Iterator[str]:
     while parents.get(name):
         name = parents[name]
         yield name
-
-
-def _around(graph: Graph, found: set[str], hops: int) -> Graph:
-    """The found nodes that can be seen, with everything some arrows away."""
-    here = {node.id for node in graph.nodes}
-    parts = [graph.near(name, hops) for name in found if name in here]
-    names = {node.id for part in parts for node in part.nodes}
-    edges = {edge for part in parts for edge in part.edges}
-    nodes = tuple(node for node in graph.nodes if node.id in names)
-    return Graph(nodes, tuple(edge for edge in graph.edges if edge in edges))

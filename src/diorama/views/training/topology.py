@@ -17,6 +17,7 @@ from ...core.marks import Block, Blocks, Edge, Handle
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, layer_key
 from ...derive.derivations.similarity import batches
+from ...model.folding import folded
 from ...model.graph import Graph
 from ...model.layers import by_unit
 from ...scene import Scene
@@ -69,7 +70,7 @@ class TopologyView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The blocks at once, then what fills them and what flows."""
-        whole = scene.graph
+        whole: Graph = scene.keep("folded", lambda: folded(scene.graph))
         opened = whole.named(self.open)
         graph = whole.view(opened)
         step = scene.step or 0
