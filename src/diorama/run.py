@@ -270,7 +270,7 @@ class Run(Line):
 
     def findings(self, step: int | None = None) -> list[Found]:
         """What is wrong with the training, worst first; with ``step`` what could be known after that step."""
-        record = self if step is None else Past(self, step)
+        record = Past(self, step)
         found = []
         for name, plugin in registry.findings.items():
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,11 +84,20 @@ def plain(value: Any) -> Any:
     """A value as JSON has it."""
     if isinstance(value, Drawing):
         return value.to_json()
-    if isinstance(value, (np.ndarray, Tensor, tuple, list)):
-        return [plain(part) for part in value]
+    if isinstance(value, (np.ndarray, Tensor)):
+        return value.tolist()
+    if isinstance(value, (tuple, list)):
+        return list(value) if _words(value) else [plain(part) for part in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
 def firm(value: Any) -> Any:
     """Lists as tuples, so that what was read equals what was written."""
-    return tuple(firm(part) for part in value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return tuple(value) if _words(value) else tuple(firm(part) for part in value)
+
+
+def _words(value: Sequence[Any]) -> bool:
+    """Whether only texts are listed, as in a vocabulary of some ten thousand tokens."""
+    return set(map(type, value)) == {str}

@@ -176,7 +176,7 @@ class Capture:
     def __enter__(self) -> Capture:
         self._stack = ExitStack()
         try:
-            self._stack.enter_context(Neutral())
+            self._stack.enter_context(Neutral(self._grad))
             self._stack.enter_context(Untouched(self.model, self._mode))
             self._stack.enter_context(EditedWeights(self.model, self._modules, self._weights))
             wanted = self._modules if self._all else dict.fromkeys(self._paths.values())

@@ -7,6 +7,7 @@ trigger is a program), a value has a bounded size, and what takes longer than an
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sqlite3
@@ -188,8 +189,7 @@ def _connected(path: Path, options: str, wait: float = 10.0) -> Connection:
 
 def _judged(connection: sqlite3.Connection) -> int:
     """The number of the format. *Raises* Damaged where something else than the tables of a run is in the database."""
-    known = {_bare(statement) for statement in (TABLES + EARLIER).split(";")}
-    known |= {"", "createtablesqlite_sequence(name,seq)"}  # made by SQLite itself
+    known = _known()
     objects = list(rows(connection, "SELECT type, name, sql FROM sqlite_master", (), (str, str, (str, type(None)))))
     for kind, name, sql in objects:
         if _bare(sql or "") not in known or not (sql or (kind == "index" and name.startswith("sqlite_autoindex_"))):
@@ -198,6 +198,13 @@ def _judged(connection: sqlite3.Connection) -> int:
     if not told or not told[0][0].isascii() or not told[0][0].isdigit():
         raise Damaged(f"its format is {told[0][0][:40]!r}, which is no number" if told else "it names no format")
     return int(told[0][0][:9])
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    """The statements that make the tables of a run, of this version and of earlier ones."""
+    made = {"", "createtablesqlite_sequence(name,seq)"}  # by SQLite itself
+    return frozenset(made | {_bare(statement) for statement in (TABLES + EARLIER).split(";")})
 
 
 def _bare(statement: str) -> str:

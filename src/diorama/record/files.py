@@ -19,7 +19,9 @@ def regular(folder: Path, name: str) -> Path:
     """
     path = folder / name
     try:
-        os.lstat(path)
+        found = os.lstat(path).st_mode
+        if stat.S_ISREG(found) and os.path.basename(name) == name:
+            return path  # beside the others and no link: it leads nowhere
         inside, real = os.path.realpath(folder), os.path.realpath(path)
         if not real.startswith(inside.rstrip(os.sep) + os.sep):
             raise Damaged(f"{name!r} leads out of the run {str(folder)!r}; only files inside it are opened")

@@ -164,6 +164,10 @@ class Line(RunReader):
         kept = [(steps[mine], values[mine]) for part, (steps, values) in found for mine in [part.holds(steps)]]
         return np.concatenate([steps for steps, _ in kept]), np.concatenate([values for _, values in kept])
 
+    def every_series(self) -> dict[str, tuple[Steps, Floats]]:
+        """All series of the line by name."""
+        return {name: self.series(name) for name in self.series_names} if self._older() else super().every_series()
+
     def clock(self) -> tuple[Steps, Floats]:
         """All recorded steps of the line, and the wall-clock time of each."""
         if not self._older():

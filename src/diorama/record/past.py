@@ -1,76 +1,112 @@
-"""A run's record as it stood after an earlier step: what could be known then, and nothing later."""
+"""A run's record as findings read it: everything once, and on request as it stood after an earlier step, with nothing later."""
 
 from __future__ import annotations
 
+import dataclasses
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from .packing import Floats, Steps
-    from .reader import RunReader
+    from .histogram import HistogramSeries
+    from .packing import Floats, Row, Steps
+    from .reader import RecordedEvent, RunReader
 
 
 class Past:
-    """What findings read of a run, up to and with one step."""
+    """What is read of a run, up to and with one step where one is given; what has no time is the run's own.
 
-    def __init__(self, run: RunReader, step: int) -> None:
+    Nothing is read twice, so that all that judge it see one moment of a training that goes on.
+    """
+
+    def __init__(self, run: RunReader, step: int | None = None) -> None:
         self._run, self._step = run, step
-        self._cut: dict[str, tuple[Steps, Floats]] = {}
-        self._names: list[str] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+    def _upto(self, steps: Steps) -> int:
+        """How many of the steps had been by then."""
+        return len(steps) if self._step is None else int(np.searchsorted(steps, self._step, "right"))
+
+    @cached_property
+    def _series(self) -> dict[str, tuple[Steps, Floats]]:
+        """All series until then; of an earlier step those that had a number by then."""
+        found = {}
+        for name, (steps, values) in self._run.every_series().items():
+            stop = self._upto(steps)
+            if stop or self._step is None:
+                found[name] = steps[:stop], values[:stop]
+        return found
 
     @property
     def series_names(self) -> list[str]:
         """Names of the series that had a number by then."""
-        if self._names is None:
-            self._names = [name for name in self._run.series_names if len(self.series(name)[0])]
-        return self._names
+        return list(self._series)
+
+    def has_series(self, name: str) -> bool:
+        """Whether a series had a number by then."""
+        return name in self._series
 
     def series(self, name: str) -> tuple[Steps, Floats]:
         """Steps and values of a series until then."""
-        if name not in self._cut:
-            steps, values = self._run.series(name)
-            stop = int(np.searchsorted(steps, self._step, "right"))
-            self._cut[name] = steps[:stop], values[:stop]
-        return self._cut[name]
+        if name in self._series:
+            return self._series[name]
+        steps, values = self._run.series(name)  # raises what is said of a series that there is not
+        return steps[:0], values[:0]
 
-    @property
+    @cached_property
     def meta(self) -> dict[str, Any]:
         """The run's facts; what has a step of its own only if it was before."""
         facts = self._run.meta
         first = facts.get("first_bad")
-        if isinstance(first, dict) and int(first.get("step", 0)) > self._step:
+        if self._step is not None and isinstance(first, dict) and int(first.get("step", 0)) > self._step:
             facts = {name: value for name, value in facts.items() if name != "first_bad"}
         return facts
 
-    @property
-    def path(self) -> Path:
-        """The run's folder."""
-        return self._run.path
-
-    @property
-    def born(self) -> str:
-        """Which run it is."""
-        return self._run.born
-
-    def state(self, step: int) -> dict[str, Tensor]:
-        """Weights and buffers at a snapshot."""
-        return self._run.state(step)
-
-    @property
+    @cached_property
     def snapshots(self) -> list[int]:
         """Steps of snapshots until then."""
-        return [step for step in self._run.snapshots if step <= self._step]
+        return [step for step in self._run.snapshots if self._step is None or step <= self._step]
 
-    @property
+    @cached_property
     def last_step(self) -> int:
         """The last step that was committed by then."""
-        return min(self._step, self._run.last_step)
+        last = self._run.last_step
+        return last if self._step is None else min(self._step, last)
 
     def frozen(self, step: int | None = None) -> tuple[str, ...]:
         """The layers that were frozen on purpose during a step; then, where none is given."""
+        if self._step is None:
+            return self._run.frozen(step)
         return self._run.frozen(self._step if step is None else min(step, self._step))
+
+    def clock(self) -> tuple[Steps, Floats]:
+        """All steps that had been recorded by then, and the wall-clock time of each."""
+        steps, times = self._run.clock()
+        stop = self._upto(steps)
+        return steps[:stop], times[:stop]
+
+    def times(self, steps: Any = None) -> Floats:
+        """Wall-clock times: of all steps until then, or of the given ones."""
+        return self.clock()[1] if steps is None else self._run.times(steps)
+
+    def histograms(self, name: str) -> HistogramSeries:
+        """How a tensor's values were distributed until then."""
+        whole = self._run.histograms(name)
+        stop = self._upto(whole.steps)
+        return dataclasses.replace(
+            whole, steps=whole.steps[:stop], counts=whole.counts[:stop], statistics=whole.statistics[:stop]
+        )
+
+    def rows(self, name: str) -> tuple[Steps, Row]:
+        """What was recorded of each example until then."""
+        steps, rows = self._run.rows(name)
+        stop = self._upto(steps)
+        return steps[:stop], rows[:stop]
+
+    @property
+    def events(self) -> list[RecordedEvent]:
+        """The events until then, oldest first."""
+        return [event for event in self._run.events if self._step is None or event.step <= self._step]

@@ -73,6 +73,8 @@ class RunReader:
         self._columns: dict[int, tuple[tuple[int, ...], Any]] = {}
         self._records: dict[int, tuple[int, Record]] = {}
         self._facts: dict[str, tuple[str, Any]] = {}
+        self._version: tuple[Any, int] | None = None
+        self._facts_of: tuple[Any, int] | None = None
 
     def close(self) -> None:
         """Let go of the files."""
@@ -118,10 +120,14 @@ class RunReader:
 
     def _recognize(self) -> None:
         """Forget what was read when another run stands in the place of the one it was read from."""
+        ((version,),) = self._database.execute("PRAGMA data_version")
+        if (self._database, version) == self._version:
+            return  # nothing was written since
         born = str(self._database.execute("SELECT value FROM meta WHERE key = 'created'").fetchone())
         if born != self._born:
             self._born = born
             self._forget()
+        self._version = self._database, version
 
     @property
     def born(self) -> str:
@@ -167,6 +173,25 @@ class RunReader:
         """Steps and values of a series; raises NotFound with the nearest names."""
         return self._scalars(self._number(name, SCALAR))
 
+    def every_series(self) -> dict[str, tuple[Steps, Floats]]:
+        """All series by name, as they were at one moment: much cheaper than one after the other."""
+        names = {self._number(name, SCALAR): name for name in RunReader.series_names.fget(self)}  # type: ignore[attr-defined]
+        blocks: dict[int, list[int]] = {number: [] for number in names}
+        late: dict[int, tuple[list[int], list[float]]] = {number: ([], []) for number in names}
+        with self._moment() as moment:
+            for number, block in moment.execute("SELECT series, id FROM blocks ORDER BY first, id"):
+                if number in blocks:
+                    blocks[number].append(block)
+            stored = {number: self._joined(moment, number, SCALAR, tuple(own)) for number, own in blocks.items()}
+            tail = self._tail(moment)
+        for step, record in tail:
+            # Of a number that stands twice in a step the first counts.
+            for number, value in dict(zip(record.numbers[::-1].tolist(), record.values[::-1].tolist(), strict=True)).items():
+                if number in late:
+                    late[number][0].append(step)
+                    late[number][1].append(value)
+        return {name: _with_tail(stored[number], *late[number]) for number, name in names.items()}
+
     def times(self, steps: Any = None) -> Floats:
         """Wall-clock times, in seconds since 1970: of all recorded steps, or of the given ones (NaN where unknown)."""
         known, values = self.clock()
@@ -194,18 +219,17 @@ class RunReader:
             if len(found):
                 steps.append(step)
                 values.append(record.values[found[0]])
-        if not steps:
-            return stored if stored is not None else (np.zeros(0, np.int64), np.zeros(0))
-        late = (np.array(steps, np.int64), np.array(values, np.float64))
-        if stored is None:
-            return late
-        return np.concatenate([stored[0], late[0]]), np.concatenate([stored[1], late[1]])
+        return _with_tail(stored, steps, values)
 
     def _stored(self, moment: Any, number: int, kind: int) -> Any:
         """A series as far as it lies in blocks; None when it has none yet."""
         ids = tuple(
             row[0] for row in moment.execute("SELECT id FROM blocks WHERE series = ? ORDER BY first, id", (number,))
         )
+        return self._joined(moment, number, kind, ids)
+
+    def _joined(self, moment: Any, number: int, kind: int, ids: tuple[int, ...]) -> Any:
+        """The blocks of a series, those that were read before and those that came since."""
         held_ids, held = self._columns.get(number, ((), None))
         if ids == held_ids:
             return held
@@ -313,12 +337,14 @@ class RunReader:
     def meta(self) -> dict[str, Any]:
         """The run's facts: name, classes, task, layers, optimizer values and so on."""
         with self._moment() as moment:
-            told = dict(database.rows(moment, "SELECT key, value FROM meta", (), (str, str)))
-            kept = self._facts
-            self._facts = {
-                key: kept[key] if key in kept and kept[key][0] == text else (text, fact(key, text))
-                for key, text in told.items()
-            }
+            if self._facts_of != self._version:
+                told = dict(database.rows(moment, "SELECT key, value FROM meta", (), (str, str)))
+                kept = self._facts
+                self._facts = {
+                    key: kept[key] if key in kept and kept[key][0] == text else (text, fact(key, text))
+                    for key, text in told.items()
+                }
+                self._facts_of = self._version
             return {key: value for key, (_, value) in self._facts.items()}
 
     @property
@@ -399,6 +425,16 @@ class RunReader:
         from . import checking
 
         return checking.damages(self.path)
+
+
+def _with_tail(stored: tuple[Steps, Floats] | None, steps: list[int], values: list[float]) -> tuple[Steps, Floats]:
+    """A series from its blocks and from the steps that are in none yet."""
+    if not steps:
+        return stored if stored is not None else (np.zeros(0, np.int64), np.zeros(0))
+    late = (np.array(steps, np.int64), np.array(values, np.float64))
+    if stored is None:
+        return late
+    return np.concatenate([stored[0], late[0]]), np.concatenate([stored[1], late[1]])
 
 
 def enveloped(steps: Steps, values: Floats, start: float | None, stop: float | None, pixels: int) -> Envelope:

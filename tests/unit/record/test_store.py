@@ -14,6 +14,7 @@ import torch
 
 from diorama.core.errors import Damaged, NotFound, Unavailable
 from diorama.record import database
+from diorama.record.past import Past
 from diorama.record.reader import RunReader
 from diorama.record.reduction import reduce
 from diorama.record.writer import Writer
@@ -50,11 +51,39 @@ def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, s
             histograms = reader.histograms("weights")
             assert np.array_equal(histograms.steps, np.arange(0, steps, 10))
             assert np.array_equal(histograms.high, 99.0 * np.arange(0, steps, 10))
+            every = reader.every_series()
+            assert list(every) == reader.series_names
+            assert all(np.array_equal(every[name], reader.series(name)) for name in every)
             assert reader.last_step == steps - 1
             assert reader.check() == []
             writer.merge(all_of_it=True)
     writer.close()
     assert not (tmp_path / "run" / "run.db-wal").exists()
+
+
+def test_a_record_as_it_stood_ends_with_its_step(tmp_path: Path) -> None:
+    """Whatever findings may read of an earlier step tells nothing later: series, clock, histograms, rows, events."""
+    writer = _written(tmp_path / "run", 100)
+    late = {"late": 1.0, "probe/losses": np.arange(4, dtype=np.float32)}
+    events = [{"step": step, "kind": "note", "name": str(step), "time": 1000.0 + step} for step in (50, 60)]
+    writer.write([(step, 1000.0 + step, late) for step in range(100, 104)], events)
+    writer.close()
+    with RunReader(tmp_path / "run") as reader:
+        whole, past = Past(reader), Past(reader, 55)
+        assert whole.series_names == ["loss", "late", "probe/loss"]
+        assert past.series_names == ["loss", "probe/loss"]
+        assert not past.has_series("late")
+        assert len(past.series("late")[0]) == 0
+        assert (past.series("loss")[0][-1], whole.series("loss")[0][-1]) == (55, 99)
+        assert (past.clock()[0][-1], past.times()[-1], past.last_step) == (55, 1055.0, 55)
+        assert past.histograms("weights").steps.tolist() == [0, 10, 20, 30, 40, 50]
+        assert past.histograms("weights").high.tolist() == [99.0 * step for step in (0, 10, 20, 30, 40, 50)]
+        assert len(past.rows("probe/losses")[0]) == 0
+        assert len(whole.rows("probe/losses")[0]) == 4
+        assert [event.step for event in past.events] == [50]
+        assert [event.step for event in whole.events] == [50, 60]
+        with pytest.raises(NotFound):
+            past.series("loss/nothing")
 
 
 def test_a_reader_follows_a_writer(tmp_path: Path) -> None:

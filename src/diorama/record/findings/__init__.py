@@ -54,7 +54,7 @@ ALARM = 0.5
 
 def series(run: RunReader, name: str) -> tuple[Steps, Floats]:
     """A series, empty where the run has none of that name."""
-    return run.series(name) if name in run.series_names else (np.zeros(0, np.int64), np.zeros(0))
+    return run.series(name) if run.has_series(name) else (np.zeros(0, np.int64), np.zeros(0))
 
 
 def last(run: RunReader, name: str, count: int) -> Floats:

@@ -27,7 +27,7 @@ class OutputBias(Finding):
         """One finding."""
         steps, between = series(run, "batch/between")
         others, within = series(run, "batch/within")
-        if len(steps) < self.readings or not np.array_equal(steps, others) or "batch/labels" not in run.series_names:
+        if len(steps) < self.readings or not np.array_equal(steps, others) or not run.has_series("batch/labels"):
             return []
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = between / within

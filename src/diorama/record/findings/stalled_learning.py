@@ -25,7 +25,7 @@ class StalledLearning(Finding):
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
-        if "loss" not in run.series_names:
+        if not run.has_series("loss"):
             return []
         steps, loss = run.series("loss")
         if len(loss) < self.steps or not np.isfinite(loss).all() or not (loss > 0).all():
@@ -38,7 +38,7 @@ class StalledLearning(Finding):
         known = judged(run)
         if known.learnt:
             return []  # it had learnt before, and stays so
-        rates = run.series("learning_rate")[1] if "learning_rate" in run.series_names else np.ones(1)
+        rates = run.series("learning_rate")[1] if run.has_series("learning_rate") else np.ones(1)
         if len(rates) > 1 and rates[-1] > 1.01 * rates[: -max(1, len(rates) // 4)].max():
             return []  # it still warms up
         return [Found(

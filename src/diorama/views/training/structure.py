@@ -14,8 +14,10 @@ from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge, Group, Handle, Node
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, is_point, layer_key, without_call
+from ...model.attention import KERNELS
 from ...model.folding import FOLD, folded
 from ...model.graph import Graph
+from ...model.ops import SOFTMAX
 from ...model.points import Point
 from ...scene import Scene
 from .. import signals
@@ -113,7 +115,7 @@ class StructureView(View):
         self, scene: Scene, selection: Selection, graph: Graph, whole: Graph, opened: set[str], values: dict[str, float],
         limits: Limits | None, found: set[str], beside: BesideStructure | None,
     ) -> Blocks:
-        attends = _attends(scene)
+        attends = _attends(scene, whole)
         pictured = self._maps(scene, selection, graph) if self.maps else {}
         holders = {node.parent for node in whole.nodes if node.parent}
         here = {node.id for node in graph.nodes}
@@ -181,9 +183,11 @@ class StructureView(View):
         return float(np.sqrt(np.mean(np.square(scene.parameters()[layer.weight], dtype=np.float64))))
 
 
-def _attends(scene: Scene) -> dict[str, tuple[str, ...]]:
+def _attends(scene: Scene, whole: Graph) -> dict[str, tuple[str, ...]]:
     """What takes part in an attention, however it is written, by block."""
     said: dict[str, tuple[str, ...]] = {}
+    if not any(node.kind in (*SOFTMAX, *KERNELS) for node in whole.nodes):
+        return said  # nothing to look for, which would take two passes
     for site in scene.network.attention:
         point = scene.layers[f"pattern:{site.label}"]
         heads = f"{point.units} head{'s' * (point.units > 1)}"
