@@ -297,6 +297,7 @@ export interface ActEntry {
   state: string;
   plain: boolean;
   checkpoint: boolean;
+  run: string;
 }
 
 /** A rule in force, how often it came true, and at which step last. */

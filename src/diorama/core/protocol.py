@@ -208,6 +208,7 @@ class ActEntry(_Struct):
     state: str  # in force, taken back, or for good: what was before is not kept
     plain: bool  # a value is set back as if the act had not been; else weights have learnt on since
     checkpoint: bool
+    run: str  # in which it was applied, where this one goes on from that; else empty
 
 
 class RuleEntry(_Struct):

@@ -313,6 +313,8 @@ class Hub:
         opened = open_run(source["path"])
         try:
             answer = opened.command(name, sender="page", **knobs)
+            self._tracker(run).told = 0.0  # who asked for it sees at once what came of it
+            self._woken.set()
             path = Path(source["path"])
             child = None if asked.living else self._beside(path, answer.new) or self._found(path, answer.new)
             return str(answer.text), child

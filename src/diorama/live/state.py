@@ -236,8 +236,8 @@ def _layers(meta: dict[str, Any]) -> list[dict[str, Any]]:
 def _acts(meta: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     """What commands changed, and which of them have a checkpoint from before; earlier versions did not tell which are plain values."""
     acts = meta.get("acts") or []
-    kept = set(checkpoints.before_acts(path)) if acts else set()
-    return [{"plain": False, **act, "checkpoint": act["command"] in kept} for act in acts]
+    kept = checkpoints.before_each(path, acts)
+    return [{"plain": False, "run": "", **act, "checkpoint": act["command"] in kept} for act in acts]
 
 
 def _heir(meta: dict[str, Any]) -> str | None:

@@ -108,6 +108,8 @@ class Act:
     reversal: Reversal | None
     """How it is taken back; None where that was forgotten."""
     in_force: bool = True
+    run: str = ""
+    """The folder of the run in which it was applied; empty for the run that is being recorded."""
     plain: bool = dataclasses.field(init=False)
     """Whether it set plain values, which go back at any step as if the act had not been."""
 
@@ -130,11 +132,13 @@ class Acts:
                 over -= each.reversal.size
                 each.reversal = None
 
-    def take_up(self, told: Iterable[Mapping[str, Any]]) -> None:
-        """What was done before the training was taken up again: known, and for good, as what was before is not in memory."""
+    def take_up(self, told: Iterable[Mapping[str, Any]], run: str = "") -> None:
+        """What was done before the training was taken up again, or in the run that it goes on from: known, and for good, as what was
+        before is not in memory.
+        """
         self._acts = []
         for act in told:
-            known = Act(act["command"], act["step"], act["name"], act["text"], None, act["state"] != "taken back")
+            known = Act(act["command"], act["step"], act["name"], act["text"], None, act["state"] != "taken back", act.get("run") or run)
             known.plain = act.get("plain", False)
             self._acts.append(known)
 
@@ -144,7 +148,7 @@ class Acts:
             newest = [act for act in self._acts if act.in_force and act.reversal is not None]
             if not newest:
                 raise UsageError("nothing is in force that could be taken back: no command changed this training since it "
-                                 "began or was taken up again")
+                                 "began, went back or was taken up again")
             act = newest[-1]
         else:
             known = {act.number: act for act in self._acts}
@@ -157,7 +161,7 @@ class Acts:
             raise UsageError(f"command {act.number} ({act.name}) was taken back already")
         if act.reversal is None:
             raise NotApplicable(f"what command {act.number} ({act.name}) changed is no longer in memory: newer acts took its place, "
-                                "or the training was taken up again since; go back in time instead")
+                                "or the training went back or was taken up again since; go back in time instead")
         return act
 
     def take_back(self, act: Act, training: Controls) -> str:
@@ -173,7 +177,7 @@ class Acts:
         """The newest acts as plain data, oldest first, for the page."""
         return [
             {
-                "command": act.number, "step": act.step, "name": act.name, "text": act.text, "plain": act.plain,
+                "command": act.number, "step": act.step, "name": act.name, "text": act.text, "plain": act.plain, "run": act.run,
                 "state": "taken back" if not act.in_force else "in force" if act.reversal is not None else "for good",
             }
             for act in self._acts[-_TOLD:]

@@ -26,6 +26,7 @@ from .lock import held as lock_held
 from .reader import RunReader
 from .run_folder import Begun, begin, begin_child, beside
 from .setup import Setup, Watched, subject_of
+from .taking_up import inherited
 
 if TYPE_CHECKING:
     from ..training.subject import Subject
@@ -176,11 +177,10 @@ class Entry:
             controls.note("meta", {"structure": controls.subject.journal.told()})
         if self._branch is None:
             return
-        controls.put_back(self._kept["steering"])
         controls.rules.take_up(self._kept["steering"].get("rules", ()))
+        inherited(controls, self._kept["steering"], Path(self._branch.run).name)
         if self._branch.factor != 1.0:
             controls.scale(self._branch.factor)
-        controls.tell_all()
         self._kept = {}
 
 
@@ -200,13 +200,16 @@ def way(line: Line) -> tuple[origin.Origin | None, str]:
     return found, found.refused
 
 
-def start(line: Line, step: int, factor: float = 1.0, *, act: int | None = None, consent: bool = False, page: int | None = None) -> Started:
-    """Start the training again from a checkpoint, in a process of its own.
+def start(
+    line: Line, step: int, factor: float = 1.0, *, act: int | None = None, place: Path | None = None, consent: bool = False,
+    page: int | None = None,
+) -> Started:
+    """Start the training again from a checkpoint, in a process of its own; ``place`` is the folder of the line that holds it.
 
     A script is started only with ``consent``: it writes its own files again. With ``page`` a training of diorama's own ends with
     that process. *Raises* Unavailable, Untrusted, UsageError with the way out.
     """
-    place = _place(line, step)
+    place = place or _place(line, step)
     found = origin.read(line.path)
     if found.refused:
         raise Unavailable(

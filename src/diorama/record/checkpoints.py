@@ -6,7 +6,7 @@ import contextlib
 import io
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -170,12 +170,32 @@ def _act_of(file: Path) -> int:
     return int(part) if part.isascii() and part.isdigit() and len(part) < 19 else 0
 
 
-def step_before(folder: Path, command: int) -> int:
-    """After which step the checkpoint before a command was taken. *Raises* Unavailable where there is none any more."""
-    for file in automatic(folder):
+def before_each(folder: Path, acts: Iterable[Mapping[str, Any]]) -> dict[int, Path]:
+    """By the number of each act of which a run tells: the folder with the checkpoint from before it, where that is still there.
+
+    What was done in a run that this one goes on from has its checkpoint there, beside this run.
+    """
+    there: dict[str, list[int]] = {}
+    found: dict[int, Path] = {}
+    for act in acts:
+        run = str(act.get("run") or "")
+        if run in (".", "..") or Path(run).name != run:
+            continue  # a run names no folder but those beside it
+        place = folder.resolve().with_name(run) if run else folder
+        if act["command"] in there.setdefault(run, before_acts(place)):
+            found[act["command"]] = place
+    return found
+
+
+def before(folder: Path, command: int, acts: Iterable[Mapping[str, Any]]) -> tuple[Path, int]:
+    """The folder with the checkpoint from before a command, and after which step it was taken. *Raises* Unavailable where there is none
+    any more.
+    """
+    known = before_each(folder, acts)
+    for file in automatic(known[command]) if command in known else ():
         if f".{ACT}{command}." in file.name:
-            return int(file.name.partition(".")[0])
-    there = ", ".join(map(str, before_acts(folder))) or "none"
+            return known[command], int(file.name.partition(".")[0])
+    there = ", ".join(map(str, sorted(known))) or "none"
     raise Unavailable(f"no checkpoint from before command {command} is left; of these commands there is one: {there}")
 
 

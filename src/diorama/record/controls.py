@@ -161,7 +161,7 @@ class Controls:
         """What people's wishes are in force, as plain data for a checkpoint."""
         return {
             "factors": [group.factor for group in self.factors.groups], "frozen": list(self.subject.frozen.layers),
-            "data": self.data.kept(), "rules": self.rules.kept(), **self.wishes(),
+            "data": self.data.kept(), "rules": self.rules.kept(), "acts": self.acts.told(), **self.wishes(),
         }
 
     def put_back(self, kept: dict[str, Any]) -> None:

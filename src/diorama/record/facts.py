@@ -74,6 +74,7 @@ class ActFact(msgspec.Struct):
     name: str = ""
     text: str = ""
     state: str = ""
+    run: str = ""
 
 
 class Parent(msgspec.Struct):

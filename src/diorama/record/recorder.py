@@ -408,7 +408,7 @@ class Recorder:
     def _go_back(self, step: int, skip: int, command: int | None) -> tuple[str, str, str]:
         """Put the training back; the run in which it goes on is entered once this one has told of it."""
         self._background.flush(_FLUSH)  # what was asked for just now is being written
-        step = self._way.look(self.path, step, command)
+        step = self._way.look(self.path, step, command, self.controls.acts.told())
         self._guarded(self._last_reading)
         self._observer.recover()
         return self._way.go(step, skip, self._copies.packed(self.number), self.controls, self._first_reading)

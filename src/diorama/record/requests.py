@@ -58,6 +58,16 @@ def create(folder: Path, after: int = 0) -> None:
             connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('commands', ?)", (after,))
 
 
+def last(folder: Path) -> int:
+    """The number of the last command that was sent; 0 where there is none, or the file cannot be read."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(os.path.abspath(folder / NAME))}?mode=ro", uri=True, timeout=1.0)) as connection:
+            found = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'commands'").fetchone()
+            return int(found[0])
+    except (sqlite3.Error, ValueError, TypeError):
+        return 0
+
+
 def send(folder: Path, name: str, knobs: Mapping[str, Any], sender: str = "python") -> int:
     """Put a command where the training finds it; returns its number. *Raises* Unavailable when it cannot be written."""
     try:

@@ -104,7 +104,7 @@ def begin_child(
     folder, step = path, int(kept["step"])
     facts = lineage.told(parent, step, kept.get("time"))
     try:
-        begun = _create(folder, content, first, folder.name, step, facts)
+        begun = _create(folder, content, first, folder.name, step, facts, requests.last(parent))
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unavailable(f"the run folder {str(folder)!r} cannot be written: {reason}") from error
@@ -147,7 +147,8 @@ def beside(folder: Path) -> Path:
 
 
 def _create(
-    folder: Path, content: Content, first: Mapping[str, Value], name: str, step: int = 0, facts: Mapping[str, Any] | None = None
+    folder: Path, content: Content, first: Mapping[str, Value], name: str, step: int = 0, facts: Mapping[str, Any] | None = None,
+    after: int = 0,
 ) -> Begun:
     """All of it is made beside and renamed at once: whatever is interrupted, a folder with a run in it opens."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +161,7 @@ def _create(
         lock.take()
         (beside / snapshots.FOLDER).mkdir()
         database.create(beside)
-        requests.create(beside)
+        requests.create(beside, after)
         writer = Writer(beside)
         _describe(writer, content, 0, name or folder.name)
         writer.write([], meta=facts)

@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from .controls import Controls
 
 
+def inherited(training: Controls, kept: Mapping[str, Any], run: str) -> None:
+    """In a run that goes on from a checkpoint of another one: what was in force there is again, and what was done until then is known."""
+    training.put_back(dict(kept))
+    training.acts.take_up(kept.get("acts", ()), run)
+    training.tell_all()
+    training.tell_acts()
+
+
 def taken_up(training: Controls, kept: Mapping[str, Any], frozen: Sequence[str]) -> str:
     """Let be in force what was when the training of a run ended, from what it told; what that is, as the end of a sentence.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from ..training.trainer import Trainer
 from . import checkpoints, restoration
 from .lineage import Line
 from .run_folder import Begun, begin_child, beside
+from .taking_up import inherited
 
 if TYPE_CHECKING:
     from .controls import Controls
@@ -31,16 +32,17 @@ class WayBack:
         self.skipping = 0
         """Batches that are still to be left out."""
 
-    def look(self, path: Path, step: int, command: int | None = None) -> int:
-        """Find the checkpoint of a step along the line of a run, or that before a command, before anything is changed; its step.
+    def look(self, path: Path, step: int, command: int | None = None, known: Sequence[Mapping[str, Any]] = ()) -> int:
+        """Find the checkpoint of a step along the line of a run, or that before a command of the known acts, before anything is changed;
+        its step.
 
         *Raises* Unavailable, Untrusted or Damaged where there is none that can be read, NotApplicable where it does not
         fit the training as it is now.
         """
         if command is not None:
-            step = checkpoints.step_before(path, command)
+            place, step = checkpoints.before(path, command, known)
         with Line(path) as line:
-            places = checkpoints.along(line)
+            places = checkpoints.along(line) if command is None else {step: place}
         if step not in places:
             raise Unavailable(f"no checkpoint at step {step}; there are: {', '.join(map(str, places)) or 'none'}")
         self._subject.look()
@@ -90,8 +92,7 @@ class WayBack:
 
     def settle(self, controls: Controls) -> None:
         """The run is begun: the wishes of then are in force."""
-        controls.put_back(self._kept["steering"])
-        controls.tell_all()
+        inherited(controls, self._kept["steering"], self._place.name)
         self._rest()
 
     def skip(self, controls: Controls) -> None:

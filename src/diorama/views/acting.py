@@ -11,7 +11,7 @@ from ..core.errors import DioramaError
 from ..core.knobs import title_of
 from ..core.marks import Action, Number
 from ..core.selection import Key, Selection, unit_key, without_call
-from ..record.checkpoints import before_acts
+from ..record.checkpoints import before_each
 from ..record.commands.rule import knobs_in
 from ..scene.preview import preview
 
@@ -109,14 +109,16 @@ def in_force(scene: Scene, most: int) -> Iterator[Number]:
     run = scene.run
     if run is None:
         return
-    kept = set(before_acts(run.path))
-    for act in reversed(run.meta.get("acts", [])[-most:]):
+    told = run.meta.get("acts", [])[-most:]
+    kept = before_each(run.path, told)
+    for act in reversed(told):
         state = {"in force": "", "taken back": "Taken back.", "for good": "What was before is no longer kept."}[act["state"]]
+        where = f" of {act['run']}" if act.get("run") else ""
         number = {"command": act["command"]}
         actions = [Action(command="undo", label="Take it back", knobs=number)] if act["state"] == "in force" and run.alive else []
         if act["command"] in kept:
             actions.append(Action(command="twin", label="Compare with the run without it", knobs=number))
         yield Number(
-            label=act["text"][:1].upper() + act["text"][1:], note=f"After step {act['step']}, command {act['command']}. {state}".strip(),
+            label=act["text"][:1].upper() + act["text"][1:], note=f"After step {act['step']}{where}, command {act['command']}. {state}".strip(),
             tone="plain", key=f"step:{act['step']}", actions=tuple(actions),
         )

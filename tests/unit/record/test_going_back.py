@@ -139,11 +139,18 @@ def test_a_training_goes_back_to_before_a_command(tmp_path: Path) -> None:
     """Of two acts between the same steps the first stays, and the second is as if it had not been; without its checkpoint nothing changes."""
     acts = [("scale_layer", {"layer": "0", "factor": 2.0}), ("zero", {"unit": "4/1"})]
     first = _trained(tmp_path / "first", {5: acts[:1]}, 9)
-    told = _trained(tmp_path / "run", {5: acts, 7: [("go_back", {"command": 9})], 8: [("go_back", {"command": 2})]}, 11)
+    told = _trained(tmp_path / "run", {5: acts, 7: [("go_back", {"command": 9})], 8: [("go_back", {"command": 2})],
+                                         10: [("go_back", {"command": 1})]}, 11)
     assert not _same(told[6][2], first[6][2])
     assert [(number, name) for number, name, _ in told[6:9]] == [(7, "run"), (5, "run-2"), (6, "run-2")]
-    assert _same(told[9][2], first[6][2])
-    run = diorama.open(tmp_path / "run")
+    assert [(number, name) for number, name, _ in told[9:]] == [(5, "run-3"), (6, "run-3")]
+    assert _same(told[8][2], first[5][2])
+    assert torch.equal(2.0 * told[9][2][0], first[4][2][0])
+    run, child, last = (diorama.open(tmp_path / name) for name in ("run", "run-2", "run-3"))
+    assert [(act["command"], act["run"], act["state"]) for act in child.meta["acts"]] == [(1, "run", "for good")]
+    assert last.meta["acts"] == []
+    assert child.acknowledgement(1) is None
+    assert child.acknowledgement(5) is not None
     assert "of these commands there is one: 1, 2" in str((run.acknowledgement(3) or {})["text"])
 
 

@@ -149,7 +149,7 @@ COMMANDS += [
 
 def act(command: int, step: int, text: str, **more: Any) -> dict[str, Any]:
     """An act as the state tells of it."""
-    return {"command": command, "step": step, "name": text.split()[0], "text": text, "state": "in force", "plain": False, "checkpoint": True,
+    return {"command": command, "step": step, "name": text.split()[0], "text": text, "state": "in force", "plain": False, "checkpoint": True, "run": "",
             **more}
 
 

@@ -28,6 +28,8 @@ export interface Message {
 /** A selection longer than this is stored by the server and named in the address. */
 const LONG = 600;
 const SHORT_LIFE = 5000;
+/** The view that shows two runs side by side. */
+const BESIDE = "compare";
 /** So long the pointer rests on something before it is tried out, and is gone before that ends. */
 const RESTS = 120;
 const LEAVES = 80;
@@ -279,10 +281,12 @@ export class Page {
     this.follow();
   }
 
-  /** Compare with one more run, at its newest step. */
+  /** Compare with one more run, at its newest step, and show both side by side. */
   private compareAlso(run: string): void {
     const others = othersOf(this.situation).filter((other) => other.run !== run);
     this.compare([...others.map((other) => ({ run: other.run, step: other.step === null ? "" : String(other.step) })), { run, step: "" }]);
+    const room = this.rooms.find((each) => each.training.some((place) => place.view === BESIDE));
+    if (room) this.go({ room: room.name, view: BESIDE, mode: "" }, { remember: true });
   }
 
   openRoom(name: string): void {
@@ -389,18 +393,21 @@ export class Page {
   /** Send it without a question. */
   async commandNow(name: string, knobs: Record<string, KnobValue>): Promise<boolean> {
     const run = this.run;
-    if (name === "branch" || name === "twin") this.say("a training is being started …");
+    const starting = name === "branch" || name === "twin" ? this.say("a training is being started …", "plain", true) : null;
     const answer = await this.ask((id) => ({ do: "command", id, run, name, knobs }));
+    if (starting !== null) this.unsay(starting);
     if (answer.event !== "command") return false;
     this.say(answer.message, answer.ok ? "plain" : "bad");
     if (answer.ok && answer.run && this.run === run) this.compareAlso(answer.run);
     return answer.ok;
   }
 
-  say(text: string, tone: Message["tone"] = "plain"): void {
+  /** Say something for a while, or until it is taken back; its number. */
+  say(text: string, tone: Message["tone"] = "plain", stays = false): number {
     const message = { id: ++this.ids, tone, text };
     this.messages = [...this.messages.slice(-2), message];
-    setTimeout(() => this.unsay(message.id), tone === "bad" ? 2 * SHORT_LIFE : SHORT_LIFE);
+    if (!stays) setTimeout(() => this.unsay(message.id), tone === "bad" ? 2 * SHORT_LIFE : SHORT_LIFE);
+    return message.id;
   }
 
   unsay(id: number): void {

@@ -39,12 +39,13 @@ class TwinCommand(Command):
             known = ", ".join(str(act["command"]) for act in acts) or "none"
             raise UsageError(f"no act that could be left out; acts of this run: {known}")
         act = chosen[-1]
-        if act["command"] not in checkpoints.before_acts(record.path):
+        place = checkpoints.before_each(record.path, [act]).get(act["command"])
+        if place is None:
             raise Unavailable(
                 f"the checkpoint before command {act['command']} ({act['name']}, step {act['step']}) is gone; branch off from an "
                 "earlier one"
             )
-        started = branch.start(record, act["step"], act=act["command"], consent=self.consent, page=page)
+        started = branch.start(record, act["step"], act=act["command"], place=place, consent=self.consent, page=page)
         return Applied(str(act["step"]), started.child.name, f"{started.text}, without {act['text']}")
 
     def apply(self, training: Controls) -> Applied:
