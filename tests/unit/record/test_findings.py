@@ -52,18 +52,20 @@ def test_a_healthy_training_has_no_findings(tmp_path: Path) -> None:
 
 
 def test_dead_units_are_found_where_they_begin(tmp_path: Path) -> None:
-    """Units silenced at step 100 are told, with the layer, the share and the step."""
+    """Units silenced at step 100 are told, with the layer, the share and the step; where all are, the way out is to draw the layer anew."""
 
-    def silence(step: int, model: nn.Module) -> None:
-        if step == 100:
-            with torch.no_grad():
-                model[0].bias[:8] = -1e4
+    for many, told, action in ((8, "50%", ("learning_rate", {"factor": 0.5})), (16, "100%", ("reinitialize", {"layer": "0"}))):
 
-    found = _train(tmp_path / "run", _network(), 0.1, disturb=silence)["dead_units"]
-    assert found.keys == ("layer:0",)
-    assert "50%" in found.title
-    assert 100 <= found.step <= 120
-    assert found.action == ("learning_rate", {"factor": 0.5})
+        def silence(step: int, model: nn.Module, many: int = many) -> None:
+            if step == 100:
+                with torch.no_grad():
+                    model[0].bias[:many] = -1e4
+
+        found = _train(tmp_path / f"run-{many}", _network(), 0.1, 150, disturb=silence)["dead_units"]
+        assert found.keys == ("layer:0",)
+        assert told in found.title
+        assert 100 <= found.step <= 120
+        assert found.action == action
 
 
 def test_units_silent_from_the_beginning_are_no_alarm(tmp_path: Path) -> None:

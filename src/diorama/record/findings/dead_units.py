@@ -56,13 +56,15 @@ class DeadUnits(Finding):
                 calm.append((name, lowest))
                 continue
             first = since(steps, values >= self.share)
+            gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
             found.append(Found(
                 self.name, _severity(lowest, grown), f"{lowest:.0%} of {name} is dead",
                 f"{lowest:.0%} of the units of {name} have answered nothing to a whole batch since step "
-                f"{first}, {float(values[0]):.0%} at the first reading. While they are silent they pass no gradient; a lower "
-                "learning rate keeps more from dying.",
+                f"{first}, {float(values[0]):.0%} at the first reading. While they are silent they pass no gradient"
+                + (", and what lies before them hardly learns: drawn anew the layer can begin again."
+                   if gone else "; a lower learning rate keeps more from dying."),
                 f"share of dead units at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}",
-                (layer_key(name),), ("learning_rate", {"factor": 0.5}), first,
+                (layer_key(name),), ("reinitialize", {"layer": name}) if gone else ("learning_rate", {"factor": 0.5}), first,
             ))
         if calm:
             told = named([f"{name} ({share:.0%})" for name, share in calm])

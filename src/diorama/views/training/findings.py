@@ -87,6 +87,8 @@ def _label(command: str, values: Mapping[str, Any]) -> str:
         if factor == 0.5:
             return "Halve the learning rate"
         return f"Learning rate × {factor:g}"
+    if command == "reinitialize" and "layer" in values:
+        return f"Reinitialize {values['layer']}"
     if command == "learning_rate" and "value" in values:
         return f"Set the learning rate to {values['value']:g}"
     word = (
