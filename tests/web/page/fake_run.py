@@ -149,8 +149,8 @@ COMMANDS += [
 
 def act(command: int, step: int, text: str, **more: Any) -> dict[str, Any]:
     """An act as the state tells of it."""
-    return {"command": command, "step": step, "name": text.split()[0], "text": text, "state": "in force", "plain": False, "checkpoint": True, "run": "",
-            **more}
+    return {"command": command, "step": step, "name": text.split()[0], "text": text, "state": "in force", "plain": False,
+            "checkpoint": True, "run": "", **more}
 
 
 class Training:
