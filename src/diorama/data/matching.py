@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .nesting import Nested, select, size, tensors
+from .nesting import Nested, size, tensors
 
 _SAMPLED = 4096
 """Numbers of one input that its hash looks at, evenly spread."""
@@ -74,10 +74,17 @@ def found_among(x: Nested, wanted: Nested) -> NDArray[np.int64]:
     places: dict[bytes, list[int]] = {}
     for k, key in enumerate(_keys(theirs)):
         places.setdefault(key, []).append(k)
+    # Pictures of little on much ground share the few numbers of a key: each row is then read once, not against each other.
+    wholes: dict[bytes, dict[bytes, list[int]]] = {}
     for number, key in enumerate(_keys(mine)):
-        for k in places.get(key, ()):
-            if found[k] < 0 and all(torch.equal(a, b) for a, b in zip(_row(x, number), _row(wanted, k), strict=True)):
-                found[k] = number
+        if key not in places:
+            continue
+        if key not in wholes:
+            wholes[key] = {}
+            for k in places[key]:
+                wholes[key].setdefault(_whole(theirs, k), []).append(k)
+        for k in wholes[key].pop(_whole(mine, number), ()):
+            found[k] = number
     return found
 
 
@@ -91,5 +98,9 @@ def _keys(parts: list[Tensor]) -> list[bytes]:
     return [row.tobytes() for row in np.concatenate(columns, 1)]
 
 
-def _row(x: Nested, k: int) -> list[Tensor]:
-    return list(tensors(select(x, [k])))
+def _whole(parts: list[Tensor], k: int) -> bytes:
+    """A digest of all bits of one row."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part[k].detach().reshape(-1).cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.digest()
