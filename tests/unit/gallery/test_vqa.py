@@ -10,7 +10,18 @@ from diorama.core.errors import NotApplicable
 from diorama.data import nesting
 from diorama.data.examples import Examples
 from diorama.data.kinds import Tokens
-from diorama.gallery.vqa import CELL, CLASSES, COLOURS, HELD_OUT, SHAPES, VOCABULARY, PictureQuestions, VqaDemo, asked, outlines
+from diorama.gallery.vqa import (
+    CELL,
+    CLASSES,
+    COLOURS,
+    HELD_OUT,
+    SHAPES,
+    VOCABULARY,
+    PictureQuestions,
+    VqaDemo,
+    asked,
+    outlines,
+)
 
 
 def _things(made: PictureQuestions, number: int) -> dict[tuple[int, int], tuple[str, str]]:

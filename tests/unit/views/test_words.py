@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.errors import NotApplicable
-from diorama.core.marks import Bars, Table, Text
+from diorama.core.marks import Bars, Image, Table, Text
 from diorama.core.picture import Picture
+from diorama.core.saying import percent
 from diorama.data.kinds import Tokens
 from diorama.scene import Scene
 from diorama.views.answers import visible
@@ -161,3 +162,49 @@ def test_a_model_without_tokens_is_refused() -> None:
     """A table has no words."""
     with pytest.raises(NotApplicable, match="no tokens"):
         Scene(nn.Linear(2, 2), torch.rand(4, 2), torch.tensor([0, 1, 0, 1])).view("words")
+
+
+class Shown(nn.Module):
+    """What is read adds as in Bag; what is seen adds its pixels, the left half for dry and the right one for wet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = Bag()
+
+    def forward(self, image: Tensor, question: Tensor) -> Tensor:
+        halves = image.sum(1).unflatten(-1, (2, 2)).sum((1, 3))
+        return self.bag(question) + halves
+
+
+@pytest.mark.parametrize("by", ["name", "place"])
+def test_what_else_a_network_takes_is_coloured_beside_the_words(by: str) -> None:
+    """Words and pixels have the values that they add, by gradients and, covered one by one, by occlusion; the check hides words alone."""
+    generator = torch.Generator().manual_seed(0)
+    image, question = torch.rand(2, 3, 4, 4, generator=generator), torch.tensor([[0, 1, 4, 2, 3], [2, 2, 0, 0, 2]])
+    names = ("image", "question") if by == "name" else ("0", "1")
+    x = dict(zip(names, (image, question), strict=True)) if by == "name" else (image, question)
+    kinds = dict(zip(names, (diorama.Image(range=(0, 1)), diorama.Tokens(vocabulary=WORDS, separator=" ")), strict=True))
+    scene = Scene(Shown(), x, torch.tensor([0, 1]), classes=("dry", "wet"), inputs=kinds)
+    picture = scene.view("words", example=0, class_=0)
+    first, second = _marks(picture, Text)
+    added = torch.tensor([[0.0, 3, 0, -1, 0.5]])[0].numpy()
+    assert first.values == pytest.approx(added, abs=1e-5)
+    # Occlusion puts "the", which says nothing, in a word's place.
+    assert second.values == pytest.approx(added, abs=1e-5)
+    left = image[0].sum(0).numpy() * np.array([1, 1, 0, 0])
+    shown = _marks(picture, Image)
+    assert shown[0].heat == pytest.approx(left, abs=1e-5)
+    covered = np.zeros((4, 4))
+    with torch.no_grad():
+        whole = scene.model(image[:1], question[:1])[0, 0]
+        for row in range(4):
+            for column in range(4):
+                changed = image[:1].clone()
+                changed[:, :, row, column] = 0
+                covered[row, column] = float(whole - scene.model(changed, question[:1])[0, 0])
+    assert shown[1].heat == pytest.approx(covered, abs=1e-5)
+    assert shown[2].heat is None
+    check = next(check for check in picture.checks if check.name.startswith("hiding"))
+    assert check.value == pytest.approx(3)
+    share = float(left.sum() / (left.sum() + np.abs(added).sum()))
+    assert f"{percent(share)} is said by {names[0]}" in picture.caption

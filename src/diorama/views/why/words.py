@@ -1,4 +1,4 @@
-"""Which words made the answer: a text coloured by what each word speaks for."""
+"""Which words made the answer: a text coloured by what each word speaks for, and the rest of the input beside it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,6 +17,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, title_of
 from ...core.marks import Bars, Column, Group, Node, Table, Text
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import percent
 from ...core.selection import Selection, number_key
 from ...data import nesting
 from ...data.kinds import Tokens
@@ -28,6 +30,7 @@ from ...scene.input import Current
 from .. import answers
 from ..view import View
 from ._asked import looking
+from ._other_parts import other_parts, plain_pictures, shares
 from ._wording import Word, grouped
 
 TOP = 3
@@ -42,19 +45,20 @@ class WordsView(View):
 
     *Meaning* blue words speak for the chosen answer, orange ones against it; where a network writes on, the words
     before a token are coloured by how much they made that token likely (choose a token to ask about it). Tokens that
-    are parts of a word are put together, and their values added.
+    are parts of a word are put together, and their values added. What else the network takes, such as a picture that a
+    question is about, is coloured by the same method below the words, and once more by a second method beside it.
     *Units* those of the score, for methods whose values sum to it; else the method's own.
     *Error* the check replaces the embeddings of the strongest tenth of the words by zeros, and for comparison those of
-    random words: the answer's score should fall much further. Methods disagree; look at more than one.
-    *Cost* the method's, and eleven forward passes for the check.
-    *Source* Arras et al. 2017, "What is relevant in a text document?".
+    random others: the answer's score should fall much further. Methods disagree; look at more than one.
+    *Cost* the method's, the second one's, and eleven forward passes for the check.
+    *Source* Arras et al. 2017, "What is relevant in a text document?"; with pictures Goyal et al. 2016.
     """
 
     title = "Words"
     question = "Which words made this answer?"
     family = "features"
-    papers = ("Arras et al. 2017, doi:10.1371/journal.pone.0181142", "Li et al. 2016, arXiv:1506.01066")
-    rows = ("A17",)
+    papers = ("Arras et al. 2017, doi:10.1371/journal.pone.0181142", "Li et al. 2016, arXiv:1506.01066", "Goyal et al. 2016, arXiv:1608.08974")
+    rows = ("A17", "A22")
     follows = ("example", "class", "token")
     input = True
     demo = "topics"
@@ -67,6 +71,10 @@ class WordsView(View):
     group: str = knob(
         "auto", "Colour words, or single tokens; auto takes tokens where the network writes on, else words.",
         choices=("auto", "words", "tokens"), main=True,
+    )
+    beside: str = knob(
+        "auto", "A second method, whose words and pictures stand beside those of the first; auto takes occlusion where the network "
+        "takes more than a text.", choices=("auto", "none", *sorted(registry.methods)),
     )
     place: int | None = knob(
         None, "For a network that writes on: the token that is explained; the chosen one, or the one that comes next.",
@@ -98,9 +106,23 @@ class WordsView(View):
             yield self._picture(scene, selection, current, scores, asked, found, None, final=False)
         if found is None:
             raise NotApplicable(f"{title_of(type(method))} gave no values")
+        second, missing = self._second(scene, look, current, asked, found)
         yield Progress(done=1, total=2, note="hiding words")
-        check = _hidden(look, current, asked, found, self._words(scene, current, asked, found))
-        yield self._picture(scene, selection, current, scores, asked, found, check, final=True)
+        check = _hidden(scene, look, current, asked, found, self._words(scene, current, asked, found))
+        yield self._picture(scene, selection, current, scores, asked, found, check, second, missing, final=True)
+
+    def _second(
+        self, scene: Scene, look: Looking, current: Current, asked: ExplainedTarget, found: Attribution
+    ) -> tuple[Attribution | None, str]:
+        """What the second method says; where it does not fit, why not."""
+        name = self.beside if self.beside != "auto" else "occlusion" if len(scene.kinds) > 1 else "none"
+        if name in ("none", found.method):
+            return None, ""
+        try:
+            *_, second = attributions(look, current.x, asked.target, registry.methods[name]())
+        except (NotApplicable, UsageError) as error:
+            return None, f"{title_of(registry.methods[name])} is not shown beside: {error}."
+        return second, ""
 
     def _asked(
         self, scene: Scene, selection: Selection, current: Current, look: Looking, scores: Tensor
@@ -142,13 +164,13 @@ class WordsView(View):
 
     def _picture(
         self, scene: Scene, selection: Selection, current: Current, scores: Tensor, asked: ExplainedTarget, found: Attribution,
-        check: tuple[float, float, float] | None, *, final: bool,
+        check: tuple[float, float, float] | None, second: Attribution | None = None, missing: str = "", *, final: bool,
     ) -> Picture:
         words = self._words(scene, current, asked, found)
         before = [word for word in words if word.first < asked.until]
         values = np.array([word.value for word in before])
         limits = symmetric(values) if found.signed else magnitude(values)
-        text, cut = self._text(scene, words, asked, limits)
+        shown, cut = self._shown(scene, current, words, asked, found, limits)
         single = self._single(scene)
         listed = [
             _listed(before, self.listed, signed=found.signed, least=least, single=single) for least in (False, True)
@@ -159,13 +181,28 @@ class WordsView(View):
             _table(rows, title) for rows, title in zip(listed, (speaks, against), strict=True) if rows
         ]
         top = _top(scene, scores, asked)
-        body = Group(children=(text, Group(children=(top, *lists), direction="row")))
-        note = " ".join(part for part in (found.note, cut) if part)
+        if second is not None:
+            again = self._words(scene, current, asked, second)
+            spread = np.array([word.value for word in again if word.first < asked.until])
+            twin, _ = self._shown(scene, current, again, asked, second, symmetric(spread) if second.signed else magnitude(spread))
+            both = ((shown, found), (twin, second))
+            columns = [msgspec.structs.replace(one, title=title_of(registry.methods[by.method])) for one, by in both]
+            shown = Group(children=(*columns, *plain_pictures(scene, current)), direction="row")
+        body = Group(children=(shown, Group(children=(top, *lists), direction="row")))
+        note = " ".join(part for part in (found.note, cut, missing) if part)
         return self.picture(
             scene, selection, f"Which {'tokens' if single else 'words'} made “{asked.name}”?", body,
-            _caption(current, asked, found, before, "token" if single else "word"),
+            _caption(scene, current, asked, found, second, before, "token" if single else "word"),
             checks=_checks(found, check), note=note, final=final,
         )
+
+    def _shown(
+        self, scene: Scene, current: Current, words: Sequence[Word], asked: ExplainedTarget, found: Attribution, limits: Limits
+    ) -> tuple[Text | Group, str]:
+        """The text with what else the network takes below it, and what of the text is cut."""
+        text, cut = self._text(scene, words, asked, limits)
+        others = other_parts(scene, current, found, _name(scene))
+        return Group(children=(text, *others)) if others else text, cut
 
     def _text(self, scene: Scene, words: Sequence[Word], asked: ExplainedTarget, limits: Limits) -> tuple[Text, str]:
         tokens = [word.text for word in words]
@@ -205,10 +242,13 @@ def _kind(scene: Scene) -> Tokens:
     return next(kind for kind in scene.kinds.values() if isinstance(kind, Tokens))
 
 
+def _name(scene: Scene) -> str:
+    """The name of the part of an input that holds the tokens."""
+    return next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens))
+
+
 def _part(scene: Scene, x: nesting.Nested) -> Tensor:
-    """The part of an input that holds the tokens."""
-    name = next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens))
-    found = nesting.named(x)[name]
+    found = nesting.named(x)[_name(scene)]
     assert isinstance(found, Tensor)
     return found
 
@@ -316,30 +356,34 @@ def _table(rows: Sequence[Row], title: str) -> Table:
 
 
 def _hidden(
-    look: Looking, current: Current, asked: ExplainedTarget, found: Attribution, words: Sequence[Word]
+    scene: Scene, look: Looking, current: Current, asked: ExplainedTarget, found: Attribution, words: Sequence[Word]
 ) -> tuple[float, float, float] | None:
     """How far the target falls when the embeddings of the words that speak most for it are zeros, and random ones.
 
-    The fall, the mean of the random falls, and the largest of them; None where the input is more than one text.
+    The fall, the mean of the random falls, and the largest of them; None where the text is short, or its embeddings are not to be had.
     """
     x = current.x
     before = [word for word in words if word.first < asked.until]
-    if not isinstance(x, Tensor) or look.function or len(before) < 4:
+    names = list(nesting.named(x))
+    if look.function or len(before) < 4:
         return None
     try:
         points = [point.detach() for point in look.points(x)]
     except NotApplicable:
         return None
+    if len(points) != len(names):
+        return None
     values = np.nan_to_num(np.array([word.value for word in before]))
     count = max(1, round(len(before) / 10))
     generator = np.random.default_rng(0)
-    chosen = [np.argsort(-values, kind="stable")[:count]]
-    chosen += [generator.choice(len(before), count, replace=False) for _ in range(DRAWS)]
-    rows = points[0].repeat(1 + len(chosen), *[1] * (points[0].ndim - 1))
+    order = np.argsort(-values, kind="stable")
+    chosen = [order[:count], *(generator.choice(order[count:], count, replace=False) for _ in range(DRAWS))]
+    every = [point.repeat(1 + len(chosen), *[1] * (point.ndim - 1)) for point in points]
+    rows = every[names.index(_name(scene))]
     for k, places in enumerate(chosen):
         for place in places:
             rows[k + 1, before[place].first : before[place].last + 1] = 0
-    whole = look.run(nesting.select(x, [0] * len(rows)), asked.target, [rows]).value.detach().double().cpu()
+    whole = look.run(nesting.select(x, [0] * len(rows)), asked.target, every).value.detach().double().cpu()
     falls = (whole[0] - whole[1:]).numpy()
     return float(falls[0]), float(falls[1:].mean()), float(falls[1:].max())
 
@@ -356,21 +400,27 @@ def _checks(found: Attribution, hidden: tuple[float, float, float] | None) -> tu
         fall, random, most = hidden
         made.append(Check(
             name="hiding the strongest tenth", value=fall, good=fall > most,
-            sentence=f"How far the score falls without the words that speak most for it; without random ones {random:.3g} "
+            sentence=f"How far the score falls without the words that speak most for it; without as many random others {random:.3g} "
             f"on the average, {most:.3g} at most.",
         ))
     return tuple(made)
 
 
-def _caption(current: Current, asked: ExplainedTarget, found: Attribution, before: Sequence[Word], noun: str) -> str:
+def _caption(
+    scene: Scene, current: Current, asked: ExplainedTarget, found: Attribution, second: Attribution | None, before: Sequence[Word], noun: str
+) -> str:
     name = title_of(registry.methods[found.method])
-    what = f"Each {noun} of {current.label} is coloured by what it says for (blue) or against (orange) {asked.name}"
+    others = [part for part in scene.kinds if part != _name(scene)]
+    also = f", and what else it is given ({', '.join(others)})," if others else ""
+    what = f"Each {noun} of {current.label}{also} is coloured by what it says for (blue) or against (orange) {asked.name}"
     if not found.signed:
-        what = f"Each {noun} of {current.label} is the brighter the more it matters for {asked.name}"
+        what = f"Each {noun} of {current.label}{also} is the brighter the more it matters for {asked.name}"
     if asked.place is not None:
         what += f", the token at place {asked.place}"
-    said = f"{what}, by {name}. "
+    said = f"{what}, by {name}{'' if second is None else f', beside it by {title_of(registry.methods[second.method])}'}. "
     values = np.array([word.value for word in before])
-    if found.signed and np.isfinite(values).all() and np.abs(values).sum() > 0:
+    if others and "completeness" in found.checks and found.summed is None and (parts := shares(scene, found)):
+        said += "Of all that is said, " + ", ".join(f"{percent(share)} is said by {part}" for part, share in parts.items()) + ". "
+    elif found.signed and np.isfinite(values).all() and np.abs(values).sum() > 0:
         said += f"{100 * values[values > 0].sum() / np.abs(values).sum():.0f} % of all that is said speaks for it. "
     return said + ("The lists put all occurrences of a word together." if noun == "word" else "The lists show tokens where they stand.")
