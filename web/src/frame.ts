@@ -55,7 +55,7 @@ function lines(made: Provenance): HTMLElement[] {
   const knobs = Object.entries(made.knobs).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${String(value)}`);
   const facts: [string, string][] = [
     ["method", made.method], ["", made.sentence], ["knobs", knobs.join(", ")], ["run", made.run], ["selection", made.selection],
-    ["seed", made.seed === null ? "" : String(made.seed)], ["mode", made.mode], ["model", made.model], ["source", made.source],
+    ["seed", made.seed === null ? "" : String(made.seed)], ["mode", made.mode], ["edits", made.edits.join("; ")], ["model", made.model], ["source", made.source],
     ["guessed", made.guessed.join(" ")], ["versions", Object.entries(made.versions).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
   return facts.filter(([, value]) => value).map(([name, value]) => make("div", "frame-fact", name ? `${name}: ${value}` : value));

@@ -149,6 +149,7 @@ export interface View {
   needs: string;
   follows: string[];
   hovers: string[];
+  moves: string[];
   input: boolean;
   panel: string;
   demo: string;

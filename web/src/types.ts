@@ -460,6 +460,7 @@ export interface Provenance {
   readonly guessed: readonly string[];
   readonly versions: Readonly<Record<string, string>>;
   readonly maker: string;
+  readonly edits: readonly string[];
 }
 
 /** A number that says how far to believe a picture, with one sentence on how to read it. */
@@ -971,7 +972,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "source": "",
    "guessed": [],
    "versions": {},
-   "maker": ""
+   "maker": "",
+   "edits": []
   },
   "nested": {}
  },

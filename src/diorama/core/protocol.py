@@ -73,6 +73,7 @@ class View(Described):
     needs: str
     follows: tuple[str, ...]
     hovers: tuple[str, ...]  # kinds of keys that it tries out while the pointer rests on one
+    moves: tuple[str, ...]  # its knobs that move the weights for every other view: plane, place, and what else is told
     input: bool
     panel: str
     demo: str

@@ -18,6 +18,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``model`` is a fingerprint of the weights, ``guessed`` lists what was guessed rather than told (the kind of input, the
     output picked), ``source`` names the paper or formula, ``mode`` whether the model was looked at in eval or train mode,
+    ``edits`` what was changed while looking,
     ``maker`` who made what was read from a file: this user or another one.
     """
 
@@ -34,6 +35,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     guessed: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     maker: str = ""
+    edits: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, plugin: Plugin, selection: object = "", **more: Any) -> Provenance:

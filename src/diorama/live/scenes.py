@@ -70,8 +70,11 @@ class Scenes:
         source = sources[request.run]
         scene = self.at(source, request.step)
         if request.edits or request.input is not None:
-            base, name = scene, digest([source["path"], request.step, request.edits, request.input])
-            scene = self._kept(self._changed, name, base, lambda: _as_asked(base, request))
+            # Between two networks the second one says where the plane lies.
+            beside = request.others[:1] if any(str(edit.get("key")) == "plane:between" for edit in request.edits) else ()
+            others = [self.at(sources[other.run], other.step) for other in beside]
+            base, name = scene, digest([source["path"], request.step, request.edits, request.input, [(o.run, o.step) for o in beside]])
+            scene = self._kept(self._changed, name, (base, *others), lambda: _as_asked(base.compared_with(others), request))
         if request.others:
             scene = scene.compared_with([self.at(sources[other.run], other.step) for other in request.others])
         return scene

@@ -27,7 +27,7 @@ from ..model.layers import Layer, LayerTable, by_unit
 from ..model.outputs import Reading
 from ..model.untouched import Mode
 from ..model.unwrap import device_of, fed
-from . import directions
+from . import directions, weight_planes
 from .asking import pictures
 from .input import Current, current, encoded
 from .memory import Memory
@@ -91,6 +91,7 @@ class Scene:
         self._source, self._examples = source, examples
         self._told = {"outputs": outputs, "task": task, "criterion": criterion}
         self.edits: tuple[Edit, ...] = ()
+        self.moved: weight_planes.MovedWeights | None = None
         self.others: tuple[Scene, ...] = ()
         self._input: tuple[Nested, str] | None = None
         self._cancel: Callable[[], None] | None = None
@@ -237,18 +238,11 @@ class Scene:
     # Looking.
 
     def look(
-        self,
-        x: Nested,
-        keep: Iterable[str] = (),
-        *,
-        reduce: Callable[[str, Tensor], Any] | None = None,
-        mode: Mode = "eval",
+        self, x: Nested, keep: Iterable[str] = (), *, reduce: Callable[[str, Tensor], Any] | None = None, mode: Mode = "eval"
     ) -> tuple[Tensor, Mapping[str, Any]]:
         """One forward pass with the scene's edits: the scores, and what was kept of the named layers."""
         names = tuple(keep)
-        with Capture(
-            self.model, keep=names, mode=mode, edits=self.edits, reduce=reduce, cancel=self._cancel
-        ) as capture:
+        with Capture(self.model, keep=names, mode=mode, edits=self.edits, reduce=reduce, cancel=self._cancel) as capture:
             output = capture(x)
         return self.reading.scores(output).detach(), {name: capture[name] for name in names}
 
@@ -378,7 +372,12 @@ class Scene:
         return scene
 
     def edit(self, key: str, **change: Any) -> Scene:
-        """The same scene with a change: ``edit("unit:features.3/17", lesion=True)``, ``edit("direction:NAME", move=2)``."""
+        """The same scene with a change: ``edit("unit:features.3/17", lesion=True)``, ``edit("direction:NAME", move=2)``.
+
+        ``edit("plane:random", at="0.4,-0.2", seed=0)`` moves all weights, as the cross of the view ``loss_slice`` does.
+        """
+        if key.startswith(weight_planes.PLANE):
+            return weight_planes.moved(self, key.removeprefix(weight_planes.PLANE), **change)
         scene = self._like()
         scene.edits = (*self.edits, directions.edit(self, Edit(Key.parse(key), **change)))
         scene._memory = Memory()
@@ -402,7 +401,7 @@ class Scene:
         """The same model at other examples, such as those of another run, without an input of one's own."""
         scene = self._like()
         scene._set(self._source, examples, **self._told)
-        scene.edits, scene._cancel = self.edits, self._cancel
+        scene.edits, scene.moved, scene._cancel = self.edits, self.moved, self._cancel
         return scene
 
     def at(self, step: int) -> Scene:
@@ -491,7 +490,8 @@ class Scene:
         """How a picture of this scene is made."""
         guessed = self.guessed if view.needs == "model" else ()
         run = self.run.name if self.run is not None else ""
-        return Provenance.of(view, selection, step=self.step, run=run, model=self.fingerprint, guessed=guessed, **more)
+        edits = (*((self.moved.words,) if self.moved is not None else ()), *map(str, self.edits)) if view.needs != "record" else ()
+        return Provenance.of(view, selection, step=self.step, run=run, model=self.fingerprint, guessed=guessed, edits=edits, **more)
 
     def __repr__(self) -> str:
         at = f" at step {self.step}" if self.step is not None else ""

@@ -58,6 +58,10 @@ class Source(abc.ABC):
         """Weights and buffers by name, without the model where possible."""
         return dict(self.module().state_dict())
 
+    @abc.abstractmethod
+    def holding(self, model: nn.Module) -> Source:
+        """The same moment with another model of this structure in it."""
+
     def version(self) -> object:
         """Changes whenever the weights were written; cheap to ask."""
         return self.step
@@ -87,6 +91,12 @@ class Given(Source):
     def module(self) -> nn.Module:
         """The model itself."""
         return self._model
+
+    def holding(self, model: nn.Module) -> Source:
+        """Another model, under this one's name."""
+        given = Given(model)
+        given.name, given.shared = self.name, self.shared
+        return given
 
     def version(self) -> object:
         """Every tensor's place and the number of writes to it."""
@@ -135,6 +145,12 @@ class RecordedSource(Source):
                 ) from error
             self._model = model
         return self._model
+
+    def holding(self, model: nn.Module) -> Source:
+        """The same step of the run, looked at with another model."""
+        source = RecordedSource(self.run, self.step, dict(model.state_dict()), self._architecture)
+        source._model = model
+        return source
 
     def state(self) -> dict[str, Tensor]:
         """The snapshot, read from the run folder."""

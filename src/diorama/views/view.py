@@ -53,6 +53,9 @@ class View(Plugin, abc.ABC):
     """It looks at the current input, so that a drawn one makes the page ask again."""
     hovers: ClassVar[tuple[str, ...]] = ()
     """The kinds of keys among those it follows that the page may try out while the pointer rests on one."""
+    moves: ClassVar[tuple[str, ...]] = ()
+    """Its knobs that move the weights for every other view: the first names the plane, the second the place on it, the rest are
+    told beside them (``scene.edit("plane:NAME", …)``). At the place's default nothing is moved."""
     panel: ClassVar[Panel] = ""
     """Where the page's shell shows it, for views that are not in a room's grid."""
     demo: ClassVar[str] = "digits"
@@ -223,6 +226,7 @@ def describe(view: type[View]) -> dict[str, Any]:
         "needs": view.needs,
         "follows": list(view.follows),
         "hovers": list(view.hovers),
+        "moves": list(view.moves),
         "input": view.input,
         "panel": view.panel,
         "demo": view.demo,

@@ -15,7 +15,8 @@ from diorama.core.errors import NotApplicable
 from diorama.core.marks import Heatmap, Lines, Table
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.views.training._settling import moves, sampled, settled
+from diorama.scene.weight_planes import sampled
+from diorama.views.training._settling import moves, settled
 
 
 def _recorded(path: Path, plan: list[float], **told: Any) -> Run:

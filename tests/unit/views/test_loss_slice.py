@@ -16,7 +16,8 @@ from diorama.core.marks import Field, Number
 from diorama.core.picture import Picture
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.views.training._slice import drawn, outline
+from diorama.scene.weight_planes import drawn
+from diorama.views.training._slice import outline
 
 
 def _net(norm: bool = False) -> nn.Module:
@@ -174,3 +175,65 @@ def test_what_cannot_be_drawn_says_why(run: Run, tmp_path: Path) -> None:
     picture = Scene(model, x, y).view("loss_slice", places=3)
     assert "Some weights are not numbers here" in picture.caption
     assert np.isnan(_field(picture).values).all()
+
+
+@pytest.mark.parametrize("directions", ["random", "trajectory", "between"])
+def test_a_moved_scene_is_the_network_at_the_cross(run: Run, directions: str) -> None:
+    """What the cross says of a place, the moved scene answers; its step, its record and the scene it came from stay."""
+    scene = run.scene(3)
+    before = scene.fingerprint
+    moved = scene.edit("unit:0/1", scale=0.5).edit(f"plane:{directions}", at="0.3,-0.2", seed=2)
+    assert [str(edit) for edit in moved.edits] == ["unit:0/1 times 0.5"]
+    assert moved.view("answer").provenance.edits[-1] == "unit:0/1 times 0.5"
+    assert "0.3, -0.2" in moved.view("answer").provenance.edits[0]
+    moved = scene.edit(f"plane:{directions}", at="0.3,-0.2", seed=2)
+    tried = scene.view("loss_slice", places=3, directions=directions, at="0.3,-0.2", seed=2).body.children[1].children[0]  # type: ignore[union-attr]
+    assert float(moved.losses().mean()) == pytest.approx(tried.value, rel=1e-4)
+    assert (moved.step, moved.run) == (3, run)
+    assert moved.fingerprint != before == scene.fingerprint == moved.at(3).fingerprint
+    assert not np.allclose(moved.parameters()["0.weight"], scene.parameters()["0.weight"])
+    assert scene.edit(f"plane:{directions}", at="0,0").fingerprint == before
+    # Moved again it starts from the network itself, and the slice is still one around that.
+    assert moved.edit(f"plane:{directions}", at="0.3,-0.2", seed=2).fingerprint == moved.fingerprint
+    shown, own = (_field(one.view("loss_slice", places=3, directions=directions)).values for one in (moved, scene))
+    np.testing.assert_array_equal(shown, own)
+
+
+def test_a_moved_network_may_estimate_its_batch_norm_anew() -> None:
+    """With statistics anew the moved scene has the loss that the cross has, which is another than with the old ones."""
+    model, (x, y) = _net(norm=True), _data()
+    scene = Scene(model, x, y)
+    losses = []
+    for how in ("snapshot", "anew"):
+        tried = scene.view("loss_slice", places=3, at="0.5,0.5", statistics=how).body.children[1].children[0]  # type: ignore[union-attr]
+        losses.append(float(scene.edit("plane:random", at="0.5,0.5", statistics=how).losses().mean()))
+        assert losses[-1] == pytest.approx(tried.value, rel=1e-4)
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+def test_what_is_no_place_among_weights_is_refused() -> None:
+    """A plane, place, seed or part that is not there is one sentence, from Python as from the page."""
+    scene = Scene(_net(), *_data())
+    for key, change in (
+        ("plane:", {}), ("plane:sideways", {}), ("plane:random", {"at": "here"}), ("plane:random", {"at": "1,nan"}),
+        ("plane:random", {"seed": -1}), ("plane:random", {"lesion": True}), ("plane:random", {"statistics": "old"}),
+        ("plane:between", {"to": "end"}),
+    ):
+        with pytest.raises(UsageError):
+            scene.edit(key, **change)
+    with pytest.raises(NotApplicable, match="second one"):
+        scene.edit("plane:between", at="1,0")
+
+
+def test_the_page_moves_every_other_view(run: Run) -> None:
+    """The edit that the page sends makes each request look at the moved network, between two runs too."""
+    from diorama.core.request import Request
+    from diorama.live.scenes import Scenes
+
+    scenes, sources = Scenes(), {"one": {"path": str(run.path), "trust": True}}
+    plain = {"run": "one", "view": "confusion", "step": 3}
+    edit = {"key": "plane:between", "at": "1,0", "to": None, "seed": 0, "statistics": "snapshot"}
+    found = scenes.of(Request.parse({**plain, "edits": [edit], "other": {"run": "one", "step": 6}}), sources)
+    assert found.scores().numpy() == pytest.approx(run.scene(6).scores().numpy(), abs=1e-5)
+    assert found.step == 3
+    assert scenes.of(Request.parse(plain), sources).scores().numpy() == pytest.approx(run.scene(3).scores().numpy())

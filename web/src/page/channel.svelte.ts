@@ -196,10 +196,10 @@ export class Channel {
 }
 
 function same(one: Request, two: Request): boolean {
-  return one.input === two.input && flows(one, two) && one.step === two.step;
+  return one.input === two.input && flows(one, two) && one.step === two.step && JSON.stringify(one.edits) === JSON.stringify(two.edits);
 }
 
-/** Whether only the step or the input differs: what moves under a slider or a pen. */
+/** Whether only the step, the input or the place of the weights differs: what moves under a slider, a pen or a hand. */
 function flows(one: Request, two: Request): boolean {
   const rest = (r: Request): string => JSON.stringify([r.run, r.other, r.view, r.knobs, r.selection]);
   return rest(one) === rest(two);

@@ -10,7 +10,11 @@ export interface Situation {
   state: RunState | null;
   selection: Selection;
   input: RawInput | null;
+  /** What moves the weights for all views but the one that moves them. */
+  edits: Edit[];
 }
+
+export type Edit = Record<string, unknown>;
 
 /** The value of a knob from its text in the address; the text itself where it names something. */
 export function knobValue(knob: Knob, text: string): KnobValue {
@@ -74,9 +78,19 @@ export function knobsFor(
   return values;
 }
 
+/** Where a view has moved the weights to, as an edit; null while they stand where they are. */
+export function moveOf(view: View, knobs: Record<string, KnobValue>): Edit | null {
+  const [plane, place, ...rest] = view.moves;
+  if (!plane || !place || !(place in knobs)) return null;
+  const value = (name: string): KnobValue => (name in knobs ? knobs[name]! : (view.knobs.find((knob) => knob.name === name)?.default ?? null));
+  if (String(value(place)).split(",").every((number) => Number(number) === 0)) return null;
+  return { key: `plane:${value(plane)}`, ...Object.fromEntries([place, ...rest].map((name) => [name, value(name)])) };
+}
+
 /** The whole request of a view. */
 export function requestFor(view: View, knobs: Record<string, KnobValue>, situation: Situation): Request {
   const { run, step, state } = situation;
+  const edited = situation.edits.length > 0 && view.needs !== "record" && !view.moves.length;
   return {
     run,
     step: step === "" ? (state?.alive ? "live" : null) : Number(step),
@@ -84,6 +98,7 @@ export function requestFor(view: View, knobs: Record<string, KnobValue>, situati
     view: view.name,
     knobs,
     selection: followed(view, situation.selection),
+    ...(edited ? { edits: situation.edits } : {}),
     input: view.input ? situation.input : null,
   };
 }

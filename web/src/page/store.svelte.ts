@@ -9,7 +9,8 @@ import type {
   FromServer, Hello, KnobValue, RawInput, Room, RunEntry, RunState, ToServer, View,
 } from "../protocol.ts";
 import type { Picture } from "../types.ts";
-import { knobText, othersOf, type Situation } from "./requests.ts";
+import { knobsFor, knobText, moveOf, othersOf, type Edit, type Situation } from "./requests.ts";
+import { viewOf } from "./arrange.ts";
 import { questionOf, type Question } from "./steering.ts";
 import { Time } from "./time.svelte.ts";
 import type { How } from "../marks/context.ts";
@@ -84,12 +85,22 @@ export class Page {
   readonly live = $derived(this.address.step === "" && (this.state?.alive ?? false));
   /** The step in sight. */
   readonly step = $derived(this.address.step === "" ? (this.state?.last ?? 0) : Number(this.address.step));
+  /** Where a view has moved the weights to, and whose knobs say so. */
+  readonly moved = $derived.by<{ slot: string; place: string; edit: Edit } | null>(() => {
+    for (const [slot, knobs] of Object.entries(this.address.knobs)) {
+      const view = this.views.get(viewOf(slot));
+      const edit = view && moveOf(view, knobsFor(view, {}, knobs));
+      if (edit) return { slot, place: view.moves[1]!, edit };
+    }
+    return null;
+  });
   readonly situation = $derived<Situation>({
     run: this.run,
     step: this.address.step,
     state: this.state,
     selection: this.address.selection,
     input: this.input,
+    edits: this.moved ? [this.moved.edit] : [],
   });
 
   connect(address: string): void {
@@ -300,6 +311,14 @@ export class Page {
   setKnob(slot: string, name: string, value: KnobValue, moving = false): void {
     const knobs = { ...this.address.knobs, [slot]: { ...this.address.knobs[slot], [name]: knobText(value) } };
     this.go({ knobs }, { moving });
+  }
+
+  /** All views look at the weights as they are again. */
+  moveBack(): void {
+    if (!this.moved) return;
+    const { slot, place } = this.moved;
+    const { [place]: _, ...rest } = this.address.knobs[slot]!;
+    this.go({ knobs: { ...this.address.knobs, [slot]: rest } });
   }
 
   resetKnobs(slot: string): void {

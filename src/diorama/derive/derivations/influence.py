@@ -84,7 +84,7 @@ class InfluenceDerivation(Derivation):
             return scene.missing
         if scene.function:
             return "it reads gradients of a module's weights, and this model is a plain function"
-        if scene.edits:
+        if scene.edits or scene.moved is not None:
             return "gradients are those of the training, in which there are no edits; take them back"
         if not scene.task:
             return "what the network answers is not known; say it with task="

@@ -19,8 +19,6 @@ from ..kernels import layers_with_weights
 Floats = NDArray[np.float64]
 ROOM = 32 * 2**20
 """Bytes that the Gram matrices of a snapshot may take: those of three are held at once."""
-SAMPLED = 24
-"""At most so many snapshots are looked at, the first and the last among them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +66,6 @@ class SettledAnswers:
     to_end: Floats
     to_next: Floats
     frozen: Floats | None
-
-
-def sampled(steps: Sequence[int], count: int = SAMPLED) -> tuple[int, ...]:
-    """Steps as evenly as they lie, the first and the last among them."""
-    steps = sorted(steps)
-    if len(steps) <= count:
-        return tuple(steps)
-    grid = np.linspace(steps[0], steps[-1], count)
-    return tuple(sorted({steps[0], steps[-1], *(min(steps, key=lambda step: abs(step - at)) for at in grid.tolist())}))
 
 
 def settled(values: Floats, steps: Sequence[int], within: float, below: bool = True) -> list[int | None]:

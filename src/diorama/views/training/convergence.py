@@ -14,8 +14,9 @@ from ...core.marks import Column, Group, Heatmap, Lines, Node, Series, Table
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, layer_key, number_key, without_call
 from ...scene import Scene
+from ...scene.weight_planes import sampled
 from ..view import View
-from ._settling import Moves, SettledAnswers, answered, moves, sampled, settled
+from ._settling import Moves, SettledAnswers, answered, moves, settled
 
 Floats = NDArray[np.float64]
 MANY = 40

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...core.colour import magnitude
-from ...core.errors import NotApplicable, UsageError
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Field, Group, Handle, Node, Number, Table
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key
-from ...scene import Scene
+from ...scene import Scene, weight_planes
+from ...scene.weight_planes import WeightPlane
 from ..view import View
-from ._slice import Slice, Walker, WeightPlane, outline, random, towards, trajectory, walked
+from ._slice import Slice, Walker, outline, walked
 
 MANY = 12
 """At most so many examples with another answer are named."""
@@ -23,8 +24,9 @@ MANY = 12
 class LossSliceView(View):
     """A plane through the weights of the network, with the loss over the probe set at each place.
 
-    *Meaning* the cross stands where the network is tried out: drag it, and read what it would answer there. The outlined
-    region holds the places that do well enough. Points are the snapshots of the training, at their nearest places on the plane.
+    *Meaning* the cross stands where the network is tried out: click a place, and read what it would answer there; every other
+    view looks at the network at that place until the cross is back at 0,0. The outlined region holds the places that do well
+    enough. Points are the snapshots of the training, at their nearest places on the plane.
     *Error* the plane is one of very many, and the path mostly leaves it: the check says how much of it lies within.
     *Cost* places² passes an example; twice as many where the statistics of batch norm are estimated anew.
     """
@@ -34,8 +36,9 @@ class LossSliceView(View):
     family = "process"
     papers = ("Li et al. 2018, Visualizing the loss landscape", "Goodfellow et al. 2015", "Jordan et al. 2022, REPAIR")
     rows = ("C24",)
+    moves = ("directions", "at", "to", "seed", "statistics")
 
-    directions: str = knob("random", "What spans the plane.", choices=("random", "trajectory", "between"), main=True)
+    directions: str = knob("random", "What spans the plane.", choices=weight_planes.DIRECTIONS, main=True)
     at: str = knob("0,0", "The place at which the network is tried out, x,y; 0,0 is the network itself.", main=True)
     to: int | None = knob(None, "Between: the step of the other weights; by itself the other run, else the last snapshot.", low=0, kind="step")
     seed: int = knob(0, "What random directions are drawn from.", low=0)
@@ -49,7 +52,7 @@ class LossSliceView(View):
         None, "From which accuracy, or up to which loss; by itself 95 % of the accuracy here, or 1.25 × the loss.", low=0.0, kind="number"
     )
     statistics: str = knob(
-        "snapshot", "Batch norm: keep the snapshot's statistics, or estimate them anew at each place.", choices=("snapshot", "anew")
+        "snapshot", "Batch norm: keep the snapshot's statistics, or estimate them anew at each place.", choices=weight_planes.STATISTICS
     )
 
     @classmethod
@@ -62,10 +65,10 @@ class LossSliceView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """Coarse to fine, then what changes at the chosen place."""
-        place = self._place()
+        scene, place = weight_planes.origin(scene), weight_planes.place(self.at)
         # An odd number has the network itself in its middle.
         resolution = self.places | 1
-        plane = self._plane(scene)
+        plane = weight_planes.plane(scene, self.directions, self.to, self.seed, self.reach)
         walker = Walker(scene, plane, self.statistics == "anew")
         beside = scene.other.fingerprint if scene.other is not None and self.directions == "between" else ""
         name = f"loss_slice/{self.directions}/{self.to}/{self.seed}/{resolution}/{self.reach}/{self.statistics}/{beside}"
@@ -79,32 +82,6 @@ class LossSliceView(View):
                         yield self._picture(scene, selection, plane, walker, found, place, final=False)
             kept["whole"] = kept.pop("so far")
         yield self._picture(scene, selection, plane, walker, kept["whole"], place, final=True)
-
-    def _place(self) -> tuple[float, float]:
-        try:
-            x, y = (float(part) for part in self.at.split(","))
-        except ValueError:
-            raise UsageError(f"at wants two numbers such as 0.5,-0.2, got {self.at!r}") from None
-        if not (np.isfinite(x) and np.isfinite(y)):
-            raise UsageError(f"at wants two finite numbers, got {self.at!r}")
-        return x, y
-
-    def _plane(self, scene: Scene) -> WeightPlane:
-        if self.directions == "random":
-            return random(scene, self.seed, self.reach)
-        if self.directions == "trajectory":
-            return trajectory(scene)
-        if self.to is None and scene.other is not None:
-            if scene.other.missing is not None:
-                raise NotApplicable(scene.other.missing)
-            named = scene.other.name if scene.other.step is None else f"{scene.other.name} at step {scene.other.step}"
-            return towards(scene, dict(scene.other.model.named_parameters()), named, self.seed)
-        if scene.run is None:
-            raise NotApplicable("a slice between two networks wants a second one: other=, or a run with snapshots")
-        step = scene.steps[-1] if self.to is None else min(scene.steps, key=lambda one: abs(one - (self.to or 0)))
-        if step == scene.step:
-            step = scene.steps[0]
-        return towards(scene, scene.run.state(step), f"step {step}", self.seed)
 
     def _picture(
         self, scene: Scene, selection: Selection, plane: WeightPlane, walker: Walker, found: Slice, place: tuple[float, float], final: bool

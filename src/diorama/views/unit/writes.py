@@ -104,7 +104,7 @@ class WritesView(View):
         ends = frozenset(number for number in range(size) if self._ends(scene, kind, number)) if kind.vocabulary else frozenset()
         layer = unit.name if unit is not None else ""
         key = f"writes/{scene.step}/{scene.edits!r}/{first}/{self.temperature}/{self.length}/{self.seed}/{layer}"
-        memory = scene.keep("writes", _WrittenTexts) if scene.step in scene.steps else scene.once("writes", _WrittenTexts)
+        memory = scene.keep("writes", _WrittenTexts) if scene.step in scene.steps and scene.moved is None else scene.once("writes", _WrittenTexts)
         if key in memory.texts:
             yield memory.texts[key]
             return
