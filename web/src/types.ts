@@ -255,6 +255,7 @@ export interface Vertex {
   readonly id: string;
   readonly keys: readonly string[];
   readonly pixels: NdArray | null;
+  readonly words: readonly string[];
   readonly colour: number | null;
   readonly shares: readonly [number, number];
   readonly faded: boolean;
@@ -755,6 +756,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "id": "",
    "keys": [],
    "pixels": null,
+   "words": [],
    "colour": null,
    "shares": [
     0.0,

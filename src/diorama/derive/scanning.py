@@ -72,11 +72,11 @@ class SeenUnits:
 
     def inputs(self, scene: Scene, indices: Sequence[int]) -> Nested:
         """The examples as a batch that the model takes."""
-        return fed(scene.model, prepared(scene, self.examples.batch(self._rows(indices), scene.device)))
+        return fed(scene.model, prepared(scene, self.examples.batch(self.rows(indices), scene.device)))
 
     def pictures(self, indices: Sequence[int]) -> np.ndarray | None:
         """The examples as pixels, where they are pictures."""
-        found = pictured(self.examples, self._rows(indices))
+        found = pictured(self.examples, self.rows(indices))
         return None if found is None else np.asarray(found)
 
     def keys(self, indices: Sequence[int]) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class SeenUnits:
         known = truth(scene, self.examples.y)
         if known is None:
             return tuple(str(int(k)) for k in indices)
-        return tuple(named(scene, int(known[k])) for k in self._rows(indices))
+        return tuple(named(scene, int(known[k])) for k in self.rows(indices))
 
     def truth(self, scene: Scene) -> np.ndarray | None:
         """The true class of every example by its number, -1 for those that are not here; None for other tasks."""
@@ -99,7 +99,8 @@ class SeenUnits:
         found[self.numbers] = known.numpy()
         return found
 
-    def _rows(self, indices: Sequence[int]) -> list[int]:
+    def rows(self, indices: Sequence[int]) -> list[int]:
+        """Where examples of these numbers lie among those that can be shown."""
         whole = [int(k) for k in indices]
         return whole if self.numbers is None else [int(k) for k in np.searchsorted(self.numbers, whole)]
 

@@ -116,10 +116,11 @@ function knot(toggle: (id: string) => void): Knot {
   const caret = make("button", "caret");
   const label = make("span", "knot-label");
   const picture = make("canvas", "knot-picture");
+  const words = make("div", "knot-words");
   const note = make("div", "knot-note");
   caret.type = "button";
   top.append(caret, label);
-  element.append(top, picture, note);
+  element.append(top, picture, words, note);
   let id = "";
   caret.addEventListener("click", () => toggle(id));
 
@@ -139,6 +140,8 @@ function knot(toggle: (id: string) => void): Knot {
     caret.setAttribute("aria-expanded", String(vertex.open));
     setName(label, vertex.form === "joint" || vertex.form === "dot" ? "" : vertex.label);
     top.hidden = vertex.form === "dot" || (!label.textContent && !vertex.expandable);
+    setText(words, vertex.words.join("\n"));
+    words.hidden = !vertex.words.length;
     setText(note, vertex.note);
     note.hidden = !vertex.note;
     picture.hidden = !vertex.pixels;
@@ -155,7 +158,7 @@ function part(vertex: Vertex, mark: Network): Part {
     keys: vertex.keys,
     over: ".knot-picture:not([hidden])",
     choose: (at) => (rowed ? [vertex.keys[rowAt(at.y)] as string] : vertex.keys),
-    describe: (at) => [vertex.label, ...(at && rowed ? cell(vertex, mark, at.x, rowAt(at.y)) : [vertex.note]), vertex.told, sharesOf(vertex)].filter(Boolean),
+    describe: (at) => [vertex.label, ...(at && rowed ? cell(vertex, mark, at.x, rowAt(at.y)) : [vertex.note]), ...vertex.words, vertex.told, sharesOf(vertex)].filter(Boolean),
   };
 }
 

@@ -11,6 +11,7 @@ from ...core.knobs import knob
 from ...methods.cost import Cost
 from ...methods.grouping import biclusters
 from ...scene import Scene, wiring
+from ..attended import heads_of
 from ..derivation import Plain, Stage
 from .clusters import JOINED, ClustersDerivation
 
@@ -48,7 +49,7 @@ class BiclustersDerivation(ClustersDerivation):
         pairs: list[dict[str, Any]] = []
         for earlier, after, joined in zip(found["layers"], found["layers"][1:], found["together"], strict=False):
             targets, sources = after["units"][:JOINED], earlier["units"][:JOINED]
-            wired = wiring.between(scene, scene.layers[after["layer"]]) if self.edges == "weights" else None
+            wired = wiring.between(scene, scene.layers[after["layer"]]) if self.edges == "weights" and not heads_of([after["layer"]]) else None
             direct = wired is not None and wired[0] == earlier["layer"]
             strengths = wired[1][np.ix_(targets, sources)].astype(np.float32) if wired is not None and direct else joined
             made = biclusters(np.asarray(strengths, np.float64), self.groups, self.groups, seed=self.seed)

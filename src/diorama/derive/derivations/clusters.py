@@ -21,6 +21,7 @@ from ...model.layers import Layer, by_unit
 from ...model.outputs import CLASSES
 from ...model.unwrap import fed
 from ...scene import Scene
+from ..attended import AttendedTokens, heads_of
 from ..columns import columns
 from ..derivation import Derivation, Plain, Stage
 
@@ -37,7 +38,8 @@ class ClustersDerivation(Derivation):
 
     *Meaning* ``layers`` is a list, each with its ``layer``; the ``units`` that are told (all, or those that vary most);
     their ``profile``, units × ``columns``: the mean answer to each class (of texts and segmentations at the steps and places
-    of that class; of numbers to each tenth of the truth; else to each example); the ``cluster`` of each, −1 for one that says
+    of that class; of numbers to each tenth of the truth; else to each example; of weights of attention, whose units are heads, how much more
+    than by chance each looks at each token); the ``cluster`` of each, −1 for one that says
     nothing; an ``order`` that puts like ones side by side; and how clear the clusters are (``silhouette``, −1 to 1).
     ``together`` holds for each layer but the first the correlations with the units of the one before over the examples.
     *Cost* one pass an example.
@@ -93,7 +95,8 @@ class ClustersDerivation(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """One pass over the examples, then the clusters."""
-        seen = SeenAnswers(scene, self.names, min(self.examples, len(scene.examples)), self.by)
+        count = min(self.examples, len(scene.examples))
+        seen = AttendedTokens(scene, self.names, count) if heads_of(self.names) else SeenAnswers(scene, self.names, count, self.by)
         for done in seen.over():
             yield Stage(None, float(done), float(seen.count), f"{done} of {seen.count} examples")
         parts, kept = [], []
@@ -123,7 +126,7 @@ class ClustersDerivation(Derivation):
         """A part for each layer, whose arrays fit one another."""
         if not isinstance(value, dict) or set(value) != {"columns", "keys", "by", "layers", "together", "examples"}:
             raise ValueError("columns, keys, by, layers, together and examples are wanted")
-        if value["by"] not in ("class", "range", "example") or not isinstance(value["examples"], int):
+        if value["by"] not in ("class", "range", "example", "token") or not isinstance(value["examples"], int):
             raise ValueError("a number of examples is wanted, and what units are compared by")
         for name in ("columns", "keys"):
             if not isinstance(value[name], list) or not all(isinstance(text, str) for text in value[name]):

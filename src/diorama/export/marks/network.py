@@ -13,8 +13,8 @@ from ..sheet import Sheet
 from ..style import HAIRLINE, INK, MONO, MUTED, PAPER, Style
 
 LABEL, SMALL = 11.0, 10.0
-HEAD, NOTE, SIDE = 16.0, 13.0, 4.0
-"""What the label and the note of a box take of its height, and its air to the sides; the page has the same."""
+HEAD, NOTE, SIDE, LINE = 16.0, 13.0, 4.0, 13.0
+"""What the label and the note of a box take of its height, its air to the sides, and a line of words; the page has the same."""
 
 
 def draw(mark: Network, style: Style) -> Sheet:
@@ -58,6 +58,7 @@ def _vertex(sheet: Sheet, mark: Network, vertex: Vertex, x: float, y: float, wid
     foot = y + height - (NOTE if vertex.note else 0)
     if vertex.note:
         sheet.text(x + SIDE + 2, y + height - 4, typeset.fit(vertex.note, SMALL, room), SMALL, MUTED)
+    _words(sheet, vertex, x, y, room)
     if vertex.pixels is not None and vertex.pixels.size:
         top = y + (HEAD if vertex.label else SIDE)
         high = foot - top - SIDE * (not vertex.note)
@@ -68,6 +69,11 @@ def _vertex(sheet: Sheet, mark: Network, vertex: Vertex, x: float, y: float, wid
             high = min(high, room * rows / columns)
             cells, wide = Cells(vertex.pixels), high * columns / rows
         sheet.raster(x + SIDE + (room - wide) / 2, top, wide, high, cells)
+
+
+def _words(sheet: Sheet, vertex: Vertex, x: float, y: float, room: float) -> None:
+    for k, line in enumerate(vertex.words):
+        sheet.text(x + SIDE + 2, y + HEAD + 9 + LINE * k, typeset.fit(line, SMALL, room, MONO), SMALL, INK, MONO)
 
 
 def _joint(sheet: Sheet, vertex: Vertex, x: float, y: float, width: float, height: float) -> None:

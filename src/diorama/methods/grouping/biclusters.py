@@ -15,7 +15,7 @@ Whole = NDArray[np.int64]
 
 STARTS, ROUNDS = 3, 40
 """So many beginnings of each number of groups, and rounds of each: a round only ever lowers the error."""
-LARGEST = 512
+LARGEST = 256
 """Groups are counted on so many rows and columns at most; the others join the nearest."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ...core.colour import Limits, symmetric
 from ...core.marks import Network, Vertex
 from ...core.picture import Progress
-from ...core.selection import layer_key, unit_key
+from ...core.selection import Key, layer_key, unit_key
 from ...methods.grouping import ordered
 from ...scene import Scene
 
@@ -20,6 +20,8 @@ WIDE, GAP, BETWEEN, HEAD, LABEL, NOTE = 108.0, 84.0, 8.0, 34.0, 17.0, 15.0
 ROW, LOWEST, HIGHEST = 3.0, 22.0, 110.0
 """A unit's row in a box, and the bounds of a box's picture."""
 PATCHES, UNIT = 88.0, 26.0
+LINE = 13.0
+"""A line of words in a box."""
 WIDEST = 64
 """So many columns of a matrix at most."""
 OPENED = 24
@@ -131,7 +133,11 @@ def _served(mean: np.ndarray, names: Sequence[str]) -> tuple[str, int | None]:
     return ", ".join(names[k] for k in near), int(order[0])
 
 
-def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Mapping[str, np.ndarray] | None) -> Network:
+Shown = Mapping[str, np.ndarray] | Mapping[str, tuple[str, ...]]
+"""By cluster what drives it: a picture, or lines of words."""
+
+
+def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown | None) -> Network:
     """Boxes in columns, with the bundles between them."""
     heights = [_height(column, patches) for column in columns]
     tallest = max(heights)
@@ -149,8 +155,8 @@ def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Mapping
         x = number * (WIDE + GAP)
         count = len(column.units)
         put(Vertex(
-            form="heading", label=column.layer or "the network", note=f"{count:,} unit{'s' if count > 1 else ''}",
-            keys=(layer_key(column.layer),) if column.layer else (), id=f"own/{number}", expandable=column.recurrent, open=column.open,
+            form="heading", label=_plain(column.layer) or "the network", note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}",
+            keys=(layer_key(_plain(column.layer)),) if column.layer else (), id=f"own/{number}", expandable=column.recurrent, open=column.open,
         ), x, 0, WIDE, HEAD - 4)
         y = HEAD + (tallest - heights[number]) / 2
         for cluster in column.clusters:
@@ -198,7 +204,21 @@ def _put_joints(bundles: Sequence[Any], places: list[tuple[float, float, float, 
             ), x, float(place), JOINT, TALL)
 
 
-def _height(column: MapColumn, patches: Mapping[str, np.ndarray] | None) -> float:
+def key_of(layer: str, unit: int) -> str:
+    """The key of a unit, or of a head where the layer is the weights of an attention."""
+    return str(Key("head", _plain(layer), (unit,))) if layer.startswith("pattern:") else unit_key(layer, unit)
+
+
+def _plain(layer: str) -> str:
+    """The attention's name, of the point that holds its weights."""
+    return layer.removeprefix("pattern:")
+
+
+def _what(column: MapColumn) -> str:
+    return "head" if column.layer.startswith("pattern:") else "unit"
+
+
+def _height(column: MapColumn, patches: Shown | None) -> float:
     total = 0.0
     for cluster in column.clusters:
         total += _high(cluster, patches) + BETWEEN
@@ -206,24 +226,28 @@ def _height(column: MapColumn, patches: Mapping[str, np.ndarray] | None) -> floa
     return total - BETWEEN
 
 
-def _high(cluster: Cluster, patches: Mapping[str, np.ndarray] | None) -> float:
+def _high(cluster: Cluster, patches: Shown | None) -> float:
     if cluster.open:
         return LABEL + NOTE
     if cluster.still:
         return LABEL + NOTE
+    if patches is not None and isinstance(patches.get(cluster.id), tuple):
+        return LABEL + LINE * max(1, len(patches[cluster.id])) + NOTE + 4
     picture = PATCHES if patches is not None else min(HIGHEST, max(LOWEST, ROW * len(cluster.members)))
     return LABEL + picture + NOTE + 4
 
 
-def _box(column: MapColumn, cluster: Cluster, patches: Mapping[str, np.ndarray] | None) -> Vertex:
+def _box(column: MapColumn, cluster: Cluster, patches: Shown | None) -> Vertex:
     count = len(cluster.members)
     pixels: np.ndarray | None = None
+    words: tuple[str, ...] = ()
     if not cluster.open and not cluster.still:
-        pixels = patches.get(cluster.id) if patches is not None else column.scores[cluster.members].astype(np.float32)
+        told = patches.get(cluster.id) if patches is not None else column.scores[cluster.members].astype(np.float32)
+        pixels, words = (None, told) if isinstance(told, tuple) else (told, ())
     return Vertex(
         label=cluster.label or ("still" if cluster.still else "mixed"), id=cluster.id,
-        note=f"{count:,} unit{'s' if count > 1 else ''}", told="they answer the same to everything" if cluster.still else "",
-        keys=tuple(unit_key(column.layer, int(unit)) for unit in column.units[cluster.members]), pixels=pixels, colour=cluster.best,
+        note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}", words=words, told="they answer the same to everything" if cluster.still else "",
+        keys=tuple(key_of(column.layer, int(unit)) for unit in column.units[cluster.members]), pixels=pixels, colour=cluster.best,
         faded=cluster.still, expandable=True, open=cluster.open,
     )
 
@@ -231,7 +255,7 @@ def _box(column: MapColumn, cluster: Cluster, patches: Mapping[str, np.ndarray] 
 def _unit(column: MapColumn, member: int) -> Vertex:
     unit = int(column.units[member])
     return Vertex(
-        label=f"unit {unit}", keys=(unit_key(column.layer, unit),), pixels=column.scores[member : member + 1].astype(np.float32),
+        label=f"{_what(column)} {unit}", keys=(key_of(column.layer, unit),), pixels=column.scores[member : member + 1].astype(np.float32),
     )
 
 

@@ -1,4 +1,4 @@
-"""What drives the units of clusters most, as one picture a cluster."""
+"""What drives the units of clusters most: one picture a cluster, or a few lines of words."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import numpy as np
 from ...core.errors import NotApplicable
 from ...derive.scanning import seen
 from ...scene import Scene
+from .. import texts
 from ..crops import GREY, chosen, smaller
 from ._columns import MapColumn
 
 SIDE = 26
 """Pixels of one patch at most."""
+LINES, WIDE = 5, 12
+"""So many lines of words, and so many characters before the one that is read."""
 
 
 def patches(scene: Scene, columns: Sequence[MapColumn]) -> dict[str, np.ndarray]:
@@ -52,3 +55,42 @@ def _squared(tiles: Sequence[np.ndarray]) -> np.ndarray:
         top, left = k // across * (height + 1), k % across * (width + 1)
         whole[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return whole
+
+
+def words(scene: Scene, columns: Sequence[MapColumn]) -> dict[str, tuple[str, ...]]:
+    """For each cluster up to five of its units, each by the text before and at the place where it answers most."""
+    found: dict[str, tuple[str, ...]] = {}
+    for column in columns:
+        layer = scene.layers[column.layer]
+        try:
+            seen_ = seen(scene, layer)
+        except NotApplicable:
+            continue
+        for cluster in column.clusters:
+            lines = []
+            for unit in column.units[cluster.members[:LINES]]:
+                one = chosen(scene, seen_, layer, int(unit), count=1)
+                if len(one):
+                    tokens = texts.tokens(seen_.examples.shown(seen_.rows(one.examples))[0])
+                    place = one.places[0][0] if len(one.places[0]) == 1 else len(tokens) - 1
+                    lines.append(_context(tokens, min(place, len(tokens) - 1)))
+            if lines:
+                found[cluster.id] = tuple(dict.fromkeys(lines))
+    return found
+
+
+def looked_at_words(columns: Sequence[MapColumn]) -> dict[str, tuple[str, ...]]:
+    """For each cluster of heads the tokens at which they look most beyond chance."""
+    found = {}
+    for column in columns:
+        for cluster in column.clusters:
+            mean = np.nan_to_num(column.scores[cluster.members].mean(0))
+            found[cluster.id] = tuple(texts.visible(column.names[k]) for k in np.argsort(-mean, kind="stable")[:LINES] if mean[k] > 0)
+    return found
+
+
+def _context(tokens: Sequence[str], place: int) -> str:
+    """A token with what stands before it: characters as a stretch, words one before."""
+    before = WIDE if texts.single(tokens) else 1
+    part = tokens[max(0, place - before) : place + 1]
+    return ("" if texts.single(tokens) else " ").join(texts.visible(token) for token in part)

@@ -9,18 +9,20 @@ import msgspec
 import numpy as np
 
 from ...core.colour import symmetric
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, together, unit_key
-from ...data.kinds import Image
+from ...core.selection import Selection, together
+from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
+from ...derive.heads import attention_layers, without
 from ...scene import Scene, wiring
 from ..samples import looked_at, noted, part, standing
 from ..view import View
 from ._bundles import Bundle, bundled
-from ._columns import MapColumn, columned, drawn, grouped
-from ._patches import patches
+from ._columns import MapColumn, Shown, columned, drawn, grouped, key_of
+from ._patches import looked_at_words, patches, words
 
 
 class ClustersView(View):
@@ -41,8 +43,13 @@ class ClustersView(View):
     papers = ("Liu et al. 2017, CNNVis, arXiv:1604.07043",)
     rows = ("B6", "B7", "B8", "B9", "B10", "C3")
 
+    of: str = knob(
+        "units", "What is put together: units, or the heads of attentions by the tokens at which they look.", choices=("units", "heads"),
+    )
     inside: str | None = knob(None, "A module: only the layers inside it.", kind="layer", main=True)
-    show: str = knob("matrix", "In a box: units × classes, or what drives its units most.", choices=("matrix", "patches"), main=True)
+    show: str = knob(
+        "matrix", "In a box: units × classes, or what drives its units most, parts of pictures or words.", choices=("matrix", "patches"), main=True,
+    )
     by: str = knob("class", "What units are compared by: their mean answer to each class, or the answer to each example.",
                    choices=("class", "example"))
     count: int = knob(0, "Clusters of a layer; 0: as many as are clearest, up to eight.", low=0, high=24)
@@ -60,17 +67,20 @@ class ClustersView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one pass over the examples."""
-        layers = together([layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
+        if self.of == "heads" and not attention_layers(scene):
+            raise NotApplicable(f"{without(scene)}; choose of=units")
+        heads = [name for layer in attention_layers(scene) for name in layer.points] if self.of == "heads" else []
+        layers = together(heads[: self.most] if heads else [layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
         told: dict[str, Any] = {"layers": layers, "count": self.count, "by": self.by, "examples": self.examples}
         found, pairs = yield from grouped(scene, self.edges, told)
         opened = [text for text in self.open.split(",") if text]
         recurrent = {part["layer"]: own for part in found["layers"] if (own := wiring.own(scene, scene.layers[part["layer"]])) is not None}
         shown: list[MapColumn] = columned(found, opened, set(recurrent))
         bundles = bundled(shown, pairs, self.threshold, opened)
-        pictured = self.show == "patches" and isinstance(scene.kind, Image)
+        pictured = self.show == "patches" and isinstance(scene.kind, Image | Tokens)
         if pictured:
             yield Progress(done=0, total=1, note=f"what drives units most, among {len(scene.live)} examples")
-        network = drawn(shown, bundles, patches(scene, shown) if pictured else None)
+        network = drawn(shown, bundles, _driving(scene, shown, found) if pictured else None)
         network = _handled(network, ",".join(opened))
         marks: list[Node] = [network]
         marks += [_weights(bundle, pairs) for bundle in bundles if bundle.open]
@@ -81,21 +91,22 @@ class ClustersView(View):
         )
 
     def _caption(self, scene: Scene, found: dict[str, Any], shown: list[MapColumn], pictured: bool) -> str:
-        what = {"class": "the classes", "range": "tenths of the true value", "example": "the examples"}[found["by"]]
+        what = _COLUMNS[found["by"]]
         count = sum(len(one["units"]) for one in found["layers"])
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         clusters = sum(not cluster.still for column in shown for cluster in column.clusters)
         box = (
-            "in each, for up to nine of its units, the part of an example that drives it most" if pictured
-            else f"a row a unit, over {what}: blue where it answers more than its own mean, orange where less"
+            _PICTURED[type(scene.kind)] if pictured
+            else f"a row a {self.of.removesuffix('s')}, over {what}: blue where it answers more than its own mean, orange where less"
         )
         return (
-            f"{part(count, total, 'units')} of {len(found['layers'])} layers in {clusters} clusters, by their answers to "
-            f"{found['examples']:,} examples; {box}. Lines are as thick as connections are strong, blue where positive, orange where negative."
+            f"{part(count, total, self.of)} of {len(found['layers'])} layers in {clusters} clusters, by "
+            f"{'where they look in' if self.of == 'heads' else 'their answers to'} {found['examples']:,} examples; {box}. "
+            "Lines are as thick as connections are strong, blue where positive, orange where negative."
         )
 
     def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]]) -> str:
-        notes = [looked_at(scene, found["examples"]), standing(scene, [one["layer"] for one in found["layers"]])]
+        notes = [looked_at(scene, found["examples"]), standing(scene, [one["layer"] for one in found["layers"]]) if self.of == "units" else ""]
         several = [f"{pair['source']} and {pair['target']}" for pair in pairs if pair["how"] == "together"]
         if several:
             notes.append(
@@ -107,6 +118,21 @@ class ClustersView(View):
         if self.by == "class" and found["by"] == "example":
             notes.append("there are no classes to compare units by, so each example counts")
         return noted(*notes)
+
+
+_COLUMNS = {"class": "the classes", "range": "tenths of the true value", "example": "the examples", "token": "the tokens at which they look"}
+_PICTURED: dict[type, str] = {
+    Image: "in each, for up to nine of its units, the part of an example that drives it most",
+    Tokens: "in each the words that drive it most: of units where they answer most, the last word the one that they read; of heads the tokens at "
+    "which they look most beyond chance",
+}
+
+
+def _driving(scene: Scene, shown: list[MapColumn], found: dict[str, Any]) -> Shown:
+    """What drives each cluster: parts of pictures, or words."""
+    if found["by"] == "token":
+        return looked_at_words(shown)
+    return words(scene, shown) if isinstance(scene.kind, Tokens) else patches(scene, shown)
 
 
 def _handled(network: Network, value: str) -> Network:
@@ -133,8 +159,8 @@ def _weights(bundle: Bundle, pairs: list[dict[str, Any]]) -> Heatmap:
     return Heatmap(
         title=f"{what} from {pair['source']} to {pair['target']}: bundle {bundle.number + 1}",
         values=values, limits=symmetric(values, float(np.abs(pair["strengths"]).max())),
-        row_keys=tuple(unit_key(pair["target"], int(unit)) for unit in pair["targets"][bundle.targets]),
-        column_keys=tuple(unit_key(pair["source"], int(unit)) for unit in pair["sources"][bundle.sources]),
+        row_keys=tuple(key_of(pair["target"], int(unit)) for unit in pair["targets"][bundle.targets]),
+        column_keys=tuple(key_of(pair["source"], int(unit)) for unit in pair["sources"][bundle.sources]),
         row_title=pair["target"], column_title=pair["source"], size=8,
     )
 
@@ -143,7 +169,7 @@ def _own(column: MapColumn, own: np.ndarray) -> Heatmap:
     """How the cells of a recurrent layer feed one another a place later, cluster by cluster."""
     order = column.units[np.concatenate([cluster.members for cluster in column.clusters])]
     values = own[np.ix_(order, order)]
-    keys = tuple(unit_key(column.layer, int(unit)) for unit in order)
+    keys = tuple(key_of(column.layer, int(unit)) for unit in order)
     return Heatmap(
         title=f"{column.layer}: from each cell to each, one place later", values=values, limits=symmetric(values), row_keys=keys, column_keys=keys,
         row_title="to", column_title="from", size=6, square=True,

@@ -51,8 +51,9 @@ class BesideStructure:
         same, changed, here, there = self.match.count("same"), self.match.count("changed"), self.match.count("alone"), self.match.count("alone", 1)
         total = same + changed + here
         return (
-            f"Of its {total:,} innermost nodes {same:,} are the same in {self.names[1]}, {changed:,} are changed, {here:,} stand here alone; "
-            f"{there:,} stand there alone. "
+            f"Of its {total:,} innermost nodes {same:,} are the same in {self.names[1]}, {changed:,} are changed, "
+            f"{here:,} {'stands' if here == 1 else 'stand'} here alone; "
+            f"{there:,} {'stands' if there == 1 else 'stand'} there alone. "
         )
 
     def opened(self, text: str) -> set[str]:
