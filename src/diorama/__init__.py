@@ -27,7 +27,7 @@ from .core.version import VERSION
 if TYPE_CHECKING:
     from . import data, methods, views
     from .core.picture import Picture
-    from .data.kinds import Image, Series, Sound, Table, Tokens
+    from .data.kinds import Image, Series, Sound, Strokes, Table, Tokens
     from .derive.scanning import scan
     from .methods.attribute import attribute
     from .methods.synthesis.synthesize import synthesize
@@ -51,6 +51,7 @@ _LAZY = {
     "Table": "data.kinds:Table",
     "Tokens": "data.kinds:Tokens",
     "Series": "data.kinds:Series",
+    "Strokes": "data.kinds:Strokes",
     "Sound": "data.kinds:Sound",
     "attribute": "methods.attribute:attribute",
     "synthesize": "methods.synthesis.synthesize:synthesize",
@@ -61,7 +62,7 @@ _LAZY = {
 __version__ = VERSION
 __all__ = [
     "Cancelled", "Damaged", "DioramaError", "Image", "Key", "NotApplicable", "NotFound", "Picture", "Run", "Scene",
-    "Selection", "Series", "Sound", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "attribute",
+    "Selection", "Series", "Sound", "Strokes", "Table", "Tokens", "Unavailable", "Untrusted", "UsageError", "attribute",
     "commands", "data", "demos", "derivations", "findings", "methods", "open", "projections", "scan", "serve", "signals", "synthesize",
     "views", "watch",
 ]

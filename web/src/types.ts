@@ -118,6 +118,7 @@ export interface Field {
   readonly point_values: NdArray | null;
   readonly point_keys: readonly string[];
   readonly wrong: NdArray | null;
+  readonly small: boolean;
   readonly joined: boolean;
   readonly outline: NdArray | null;
   readonly faded: boolean;
@@ -608,6 +609,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "point_values": null,
    "point_keys": [],
    "wrong": null,
+   "small": false,
    "joined": false,
    "outline": null,
    "faded": false,

@@ -15,6 +15,7 @@ from ..core.errors import UsageError
 from . import kinds
 from .drawing import Drawing
 from .nesting import as_tensors, named, real
+from .strokes import are_strokes
 from .volumes import slices
 
 _LOOKED_AT = 512
@@ -34,6 +35,9 @@ def kind_of(x: Any) -> tuple[kinds.Kinds, str]:
 
 def _one(x: Tensor) -> kinds.Kind:
     shape = "×".join(map(str, x.shape[1:])) or "single numbers"
+    if are_strokes(x):
+        said = f"guessed: {x.shape[1]} rows of two numbers and a 0 or 1 are steps of a pen and where it is lifted."
+        return dataclasses.replace(kinds.Strokes().fitted(x), sentence=said)
     whole = x.dtype in (torch.int64, torch.int32, torch.int16)
     if x.ndim == 4 or (x.ndim == 3 and _grey_images(x)) or (x.ndim == 2 and not whole and _flat(x) is not None):
         return kinds.Image().fitted(x)

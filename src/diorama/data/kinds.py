@@ -1,4 +1,4 @@
-"""All kinds of input: an image, a table's row, tokens, a series, a sound; alone or several by name."""
+"""All kinds of input: an image, a table's row, tokens, a series, a sound, strokes of a pen; alone or several by name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from .image import Image
 from .kind import KINDS, Kind
 from .measured import Series, Sound, Table
+from .strokes import Strokes
 from .tokens import Tokens
 
 Kinds = Kind | dict[str, Kind]
@@ -20,6 +21,7 @@ __all__ = [
     "Kinds",
     "Series",
     "Sound",
+    "Strokes",
     "Table",
     "Tokens",
     "describe",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-INPUTS = ("image", "plane", "table", "text", "series", "sound")
+INPUTS = ("image", "plane", "table", "text", "series", "sound", "strokes")
 TASKS = ("classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction")
 NETWORKS = ("recurrent", "attention")
 WORDS = frozenset((*INPUTS, *TASKS, *NETWORKS))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core.errors import UsageError, not_found
 from ..core.selection import Selection
 from ..data.examples import Examples
-from ..data.kinds import Image, Kind, Kinds
+from ..data.kinds import Image, Kind, Kinds, Strokes
 from ..data.nesting import Nested, as_tensors, each, first, named
 from ..model.unwrap import fed
 
@@ -58,8 +58,11 @@ def decoded(kind: Kinds, x: Nested) -> Any:
 
 
 def pictured(examples: Examples, indices: Any = None) -> Any:
-    """Pictures (n, height, width[, 3]) of the examples where one of their inputs is an image; else None."""
+    """Pictures (n, height, width[, 3]) of the examples where one of their inputs is an image, or strokes of a pen; else None."""
     for name, one in kinds_of(examples.kind).items():
+        if isinstance(one, Strokes):
+            x = named(examples.batch(range(len(examples)) if indices is None else indices))[name]
+            return one.pictured(x)
         if one.word == "image":
             shown = examples.shown(indices)
             return shown[name] if isinstance(shown, dict) else shown

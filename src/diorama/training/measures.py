@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..model.mixtures import NextStep
+
 
 def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
     """The mean cross-entropy in nats; classes are the last dimension, so that sequences (n, t, classes) work too."""
@@ -25,6 +27,22 @@ def squared_error(output: Tensor, y: Tensor) -> Tensor:
 def absolute_error(output: Tensor, y: Tensor) -> float:
     """The mean absolute error, in the units of the labels."""
     return float((_values(output, y) - y).abs().mean())
+
+
+def stroke_losses(output: Tensor, y: Tensor) -> Tensor:
+    """What the next steps of a pen cost in each example, (n,): nats a place, as :class:`NextStep` reads outputs."""
+    return NextStep.of(output).losses(y).mean(-1)
+
+
+def stroke_loss(output: Tensor, y: Tensor) -> Tensor:
+    """The mean of :func:`stroke_losses`."""
+    return stroke_losses(output, y).mean()
+
+
+def pen_right(output: Tensor, y: Tensor) -> float:
+    """The share of lifted pens that are held likelier than not."""
+    lifted = y[..., 2] > 0.5
+    return float((NextStep.of(output).lift > 0)[lifted].float().mean()) if bool(lifted.any()) else float("nan")
 
 
 def _values(output: Tensor, y: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ import numpy as np
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
 from ..data.examples import Examples
-from ..data.kinds import Kind, Table, Tokens
+from ..data.kinds import Kind, Strokes, Table, Tokens
 from ..data.nesting import named
 from ..data.padding import stripped
+from ..data.strokes import inked
+from ..data.strokes import lines as ink
 from ..data.volumes import montage, slices
 from ..derive.derivations.shared import property_names as property_names
 from ..scene import Scene
@@ -43,6 +45,9 @@ def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node
     if isinstance(kind, Tokens):
         words = kind.describe()
         return Text(tokens=tuple(stripped(value)) or tuple(value), characters=bool(words["characters"]), title=title)
+    if isinstance(kind, Strokes):
+        pixels = inked(ink(np.asarray(value, np.float64).T), kind.half or 1.0, 2 * size)
+        return Image(pixels=pixels, limits=grey(pixels), key=current.key, size=size, title=title)
     array = np.asarray(value, np.float64)
     if isinstance(kind, Table) and len(kind.shape or ()) == 4:
         assert kind.shape is not None

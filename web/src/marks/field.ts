@@ -16,6 +16,7 @@ import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
 const LEFT = 34;
 const FOOT = 20;
 const RADIUS = 3.5;
+const SMALL = 1.75;
 /** What is left of the colours where a plane says little; on paper alike. */
 const PALE = 0.35;
 
@@ -281,14 +282,14 @@ function paintPoints(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, con
   const total = mark.points?.shape[0] ?? 0;
   const chosen = new Chosen(context.selection);
   const against = new Chosen(context.against);
-  const radius = total > 800 ? 2 : total > 300 ? 2.75 : RADIUS;
+  const radius = mark.small ? SMALL : total > 800 ? 2 : total > 300 ? 2.75 : RADIUS;
   for (let i = 0; i < total; i++) {
     const [x, y] = where(mark, plan, i);
     pen.beginPath();
     pen.arc(x, y, radius, 0, 7);
     pen.fillStyle = pointColour(mark, i, context.theme, ink);
     pen.fill();
-    pen.lineWidth = mark.wrong?.data[i] ? 1.75 : 1;
+    pen.lineWidth = mark.wrong?.data[i] ? 1.75 : mark.small ? 0.75 : 1;
     pen.strokeStyle = mark.wrong?.data[i] ? ink.ink : ink.paper;
     pen.stroke();
   }

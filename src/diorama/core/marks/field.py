@@ -18,6 +18,7 @@ class Field(Mark, frozen=True, kw_only=True, omit_defaults=True):
     point_values: Array | None = None  # (n,): the class index, or the true value through limits
     point_keys: tuple[str, ...] = ()
     wrong: Array | None = None  # (n,) bool
+    small: bool = False  # the points are small, so that the plane under them shows
     joined: bool = False  # the points are a path, in their order
     outline: Array | None = None  # (pieces, 4): the border of a region, each piece a line from x, y to x, y
     faded: bool = False  # the plane says little: its colours are pale

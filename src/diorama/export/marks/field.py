@@ -80,7 +80,7 @@ def draw(mark: Field, style: Style) -> Sheet:
 def _points(sheet: Sheet, mark: Field, x: np.ndarray, y: np.ndarray, clip: tuple[float, float, float, float]) -> None:
     inside = (x >= clip[0]) & (x <= clip[2]) & (y >= clip[1]) & (y <= clip[3])
     points = np.column_stack([x, y])
-    radius = 3.0 if len(points) <= 600 else 2.0
+    radius = 1.5 if mark.small else 3.0 if len(points) <= 600 else 2.0
     for ink, members in _inks(mark, len(points)):
         sheet.dots(points[members & inside], radius, ink, PAPER, 0.6)
     if mark.wrong is not None:

@@ -99,6 +99,11 @@ class ResidualsView(View):
         assert y is not None  # fits() has seen it
         answer = scene.predictions().double().reshape(len(y), -1).numpy()
         truth = y.double().reshape(len(y), -1).numpy()
+        if truth.shape[1] > 1 and answer.shape[1] != truth.shape[1]:
+            raise NotApplicable(
+                f"it lays predicted numbers beside true ones, and the network answers an example with {answer.shape[1]} numbers to "
+                f"{truth.shape[1]} true ones; use the view examples"
+            )
         if self.output >= min(answer.shape[1], truth.shape[1]):
             raise NotApplicable(f"the model predicts numbers 0 to {min(answer.shape[1], truth.shape[1]) - 1}, not {self.output}")
         answer, truth = answer[:, self.output], truth[:, self.output]

@@ -24,6 +24,7 @@ ROOM = Room(
         Place("gates", columns=12, rows=6),
         Place("matches", columns=12, rows=6),
         Place("writes", columns=12, rows=6),
+        Place("strokes", columns=12, rows=9),
         Place("dictionary", columns=12, rows=8),
     ),
     input=(
@@ -38,6 +39,7 @@ ROOM = Room(
         Place("gates", columns=12, rows=6),
         Place("matches", columns=12, rows=6),
         Place("writes", columns=12, rows=6),
+        Place("strokes", columns=12, rows=9),
         Place("dictionary", columns=12, rows=8),
     ),
     openings=(
@@ -54,6 +56,11 @@ ROOM = Room(
                 Place("scan", columns=7, rows=4),
                 Place("card", columns=5, rows=4),
             ),
+        ),
+        Opening(
+            when=("strokes",),
+            training=(Place("strokes", columns=12, rows=9),),
+            input=(Place("strokes", columns=12, rows=9),),
         ),
         Opening(
             when=("text", "recurrent"),
