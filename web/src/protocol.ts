@@ -260,6 +260,7 @@ export interface InputKind {
   columns?: string[] | null;
   vocabulary?: number | null;
   length?: number | null;
+  parts?: Record<string, InputKind>;
 }
 
 /** A layer of the run's network. */
@@ -417,7 +418,14 @@ export interface RowInput {
   values: number[];
 }
 
-export type RawInput = DrawingInput | ImageInput | PixelsInput | TextInput | RowInput;
+/** Some parts of an input of several, by name; the others are those of an example. */
+export interface PartsInput {
+  kind: "parts";
+  parts: Record<string, DrawingInput | ImageInput | PixelsInput | TextInput | RowInput>;
+  example: number;
+}
+
+export type RawInput = DrawingInput | ImageInput | PixelsInput | TextInput | RowInput | PartsInput;
 
 export type ToServer = Follow | Show | Hide | Ack | Cancel | Command | Keep | Recall;
 

@@ -160,6 +160,7 @@ class InputKind(_Struct):
     columns: tuple[str, ...] | None | UnsetType = UNSET
     vocabulary: int | None | UnsetType = UNSET
     length: int | None | UnsetType = UNSET
+    parts: dict[str, InputKind] | UnsetType = UNSET  # of a network with several inputs, by name; all else is then unset
 
 
 class LayerEntry(_Struct):
@@ -307,7 +308,14 @@ class RowInput(_Input):
     values: tuple[float, ...]
 
 
-RawInput = DrawingInput | ImageInput | PixelsInput | TextInput | RowInput
+class PartsInput(_Input):
+    """Some parts of an input of several, by name; the others are those of an example."""
+
+    parts: dict[str, DrawingInput | ImageInput | PixelsInput | TextInput | RowInput]
+    example: int
+
+
+RawInput = DrawingInput | ImageInput | PixelsInput | TextInput | RowInput | PartsInput
 
 
 # From the page.

@@ -182,7 +182,7 @@ class Tracker:
             "optimizer": meta.get("optimizer", []),
             "classes": anatomy.get("classes") or meta.get("classes") or [],
             "task": task,
-            "input": inputs,
+            "input": inputs if isinstance(inputs.get("kind"), str) or not inputs else {"parts": inputs},
             "nature": nature(inputs, task, (layer["kind"] for layer in layers)),
             "examples": meta.get("examples", 0),
             "layers": layers,

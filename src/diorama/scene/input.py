@@ -88,8 +88,14 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
         return _encoded(examples, "", raw), label if number is None else f"your edit of example {number}"
     if not isinstance(raw, Mapping):
         raise UsageError(f"this model has several inputs; give them by name: {', '.join(examples.kind)}")
-    # The given inputs replace those of the first example.
-    whole = examples.batch([0])
+    number = 0
+    if raw.get("kind") == "parts" and "kind" not in examples.kind:
+        number, raw = _number(examples, raw.get("example")), raw.get("parts")
+        label = f"your edit of example {number}"
+        if not isinstance(raw, Mapping):
+            raise UsageError("an input of several parts wants them by name, and the number of an example")
+    # The given inputs replace those of an example, by itself the first one.
+    whole = examples.batch([number])
     found = named(whole)
     for name, part in raw.items():
         if name not in examples.kind:
@@ -104,6 +110,10 @@ def _edited(examples: Examples, raw: Any) -> int | None:
     number = raw.get("example") if isinstance(raw, Mapping) and raw.get("kind") == "pixels" else None
     if number is None:
         return None
+    return _number(examples, number)
+
+
+def _number(examples: Examples, number: object) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(examples):
         raise UsageError(f"an edited example is one of 0 to {len(examples) - 1}, got {number!r}")
     return number

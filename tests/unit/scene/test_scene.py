@@ -281,3 +281,11 @@ def test_several_inputs_are_taken_by_name() -> None:
     assert np.allclose(changed.shown["right"], x["right"][0].numpy())
     with pytest.raises(NotFound, match="left"):
         scene.with_input({"lift": {"kind": "row", "values": [1.0, 2.0]}})
+    edited = {"kind": "parts", "parts": {"left": {"kind": "row", "values": [1.0, 2.0]}}, "example": 4}
+    current = scene.with_input(edited).current()
+    assert current.label == "your edit of example 4"
+    assert np.allclose(current.shown["left"], [1, 2])
+    assert np.allclose(current.shown["right"], x["right"][4].numpy())
+    for wrong in ({"parts": 3}, {"example": 6}, {"example": None}):
+        with pytest.raises(UsageError, match="example"):
+            scene.with_input({**edited, **wrong})

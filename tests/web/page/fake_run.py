@@ -176,10 +176,24 @@ class Training:
         rng = np.random.default_rng(0)
         self.digits = rng.integers(0, 256, (64, 8, 8), np.uint8)
         self.coloured = False
+        self.several = False
+        """Whether the network takes a question beside its picture."""
         self.nature = ["classification", "image"]
         self.slow: dict[str, float] = {}
         """Seconds that a view takes, by name."""
         self.maps = {name: rng.random((units, *size)).astype(np.float32) for name, units, size in LAYERS}
+
+    @property
+    def image(self) -> dict[str, Any]:
+        return {
+            "kind": "image",
+            "height": 8,
+            "width": 8,
+            "channels": 3 if self.coloured else 1,
+            "receives": [-1.0, 1.0],
+            "draw": not self.coloured,
+            "sentence": "guessed: images",
+        }
 
     def state(self) -> dict[str, Any]:
         return {
@@ -195,15 +209,7 @@ class Training:
             "known": True,
             "task": "classification",
             "nature": self.nature,
-            "input": {
-                "kind": "image",
-                "height": 8,
-                "width": 8,
-                "channels": 3 if self.coloured else 1,
-                "receives": [-1.0, 1.0],
-                "draw": not self.coloured,
-                "sentence": "guessed: images",
-            },
+            "input": {"parts": {"image": self.image, "question": {"kind": "tokens", "sentence": "told: tokens"}}} if self.several else self.image,
             "examples": 64,
             "layers": [{"name": n, "units": u, "kind": "Conv2d", "shape": [u, *s]} for n, u, s in LAYERS],
             "series": ["loss", "accuracy"],
@@ -341,6 +347,8 @@ def _inspector(training: Training, request: dict[str, Any], step: int, chosen: S
 def received(training: Training, request: dict[str, Any], chosen: Selection) -> np.ndarray:
     """What the made-up network receives: edited pixels as they are, else the example's."""
     sent = request["input"]
+    if sent is not None and sent["kind"] == "parts":
+        sent = sent["parts"].get("image")
     if sent is not None and sent["kind"] == "pixels":
         shape = (sent["height"], sent["width"], 3) if sent["channels"] == 3 else (sent["height"], sent["width"])
         return np.frombuffer(base64.b64decode(sent["pixels"]), np.uint8).reshape(shape)
@@ -358,6 +366,9 @@ def _answer(training: Training, request: dict[str, Any], step: int, chosen: Sele
         title="answer", values=values, labels=tuple(training.classes), colours=tuple(range(10)), horizontal=False,
         keys=tuple(f"class:{i}" for i in range(10)),
     )
+    if training.several:
+        words = marks.Text(title="question", tokens=("is", "it", f"a {chosen.one('example').number if chosen.one('example') else 0}"))
+        return marks.Group(children=(marks.Group(children=(receives, words)), bars), direction="row"), "Answer", ""
     return marks.Group(children=(receives, bars), direction="row"), "Answer", ""
 
 

@@ -49,3 +49,34 @@ def test_a_file_as_input(visit: Visit, server: Server) -> None:
     expect(page.get_by_role("log")).to_contain_text("a.txt holds no row of numbers")
     page.get_by_role("button", name="back to the examples").click()
     expect(page.get_by_role("heading", name="Activations of example 0")).to_be_visible()
+
+
+def test_each_part_of_an_input_is_made_by_itself(visit: Visit, server: Server) -> None:
+    """A question begins with the example's own and is typed over, its picture is painted on; each goes back to the example without the other."""
+    server.training.several = True
+    page = visit.open(server.url)
+    field = page.get_by_role("textbox", name="question")
+    expect(field).to_have_value("is it a 0")
+    field.fill("is it a 7")
+    expect(page.get_by_text("looking at your own question")).to_be_visible()
+    typed = {"kind": "text", "text": "is it a 7"}
+    page.get_by_role("button", name="Edit", exact=True).click()
+    pad = page.get_by_role("application", name="The input")
+    pad.locator("canvas").wait_for()
+    pad.click()
+    expect(page.get_by_text("looking at your own question and image")).to_be_visible()
+    expect(page.get_by_role("heading", name="Activations of the parts")).to_be_visible()
+    made = server.asked("activations")[-1]["input"]
+    assert made["kind"] == "parts"
+    assert made["example"] == 0
+    assert made["parts"]["question"] == typed
+    assert made["parts"]["image"]["kind"] == "pixels"
+    page.get_by_role("button", name="Reset").click()
+    expect(page.get_by_text("looking at your own question ·")).to_be_visible()
+    expect(field).to_have_value("is it a 7")
+    field.fill("")
+    expect(page.get_by_role("heading", name="Activations of example 0")).to_be_visible()
+    expect(page.get_by_text("looking at your own")).to_have_count(0)
+    expect(field).to_have_value("")
+    field.blur()
+    expect(field).to_have_value("is it a 0")

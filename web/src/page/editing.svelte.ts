@@ -6,7 +6,7 @@ import {
   NOTHING, Smear, Stroke, bytesOf, changed, countChanged, groundOf, isNothing, laid, pasted, warpBack,
   type Change, type Pixels, type Place, type Pull,
 } from "./edit.ts";
-import type { RawInput } from "../protocol.ts";
+import { partOf, type Part } from "./parts.ts";
 import { page } from "./store.svelte.ts";
 
 export type Tool = "pen" | "eraser" | "smear" | "warp" | "shift" | "turn" | "light" | "patch";
@@ -56,8 +56,8 @@ export class Editing {
   private future = $state.raw<readonly Moment[]>([]);
   private start: Pixels | null = null;
   /** What the page looked at when the editing began, and what it was sent since. */
-  private origin: { input: RawInput | null; place: string } | null = null;
-  private sent: RawInput | null = null;
+  private origin: { input: Part | null; place: string } | null = null;
+  private sent: Part | null = null;
   private deed: Deed | null = null;
   private frame = 0;
   private loading = 0;
@@ -69,6 +69,11 @@ export class Editing {
   readonly canUndo = $derived(this.past.length > 0);
   readonly canRedo = $derived(this.future.length > 0);
 
+  /** Which part of the input is painted on; of a picture alone, all of it. */
+  private get part(): string {
+    return partOf(page.state?.input ?? {}, "image")?.name ?? "";
+  }
+
   /** Where the input comes from, as a text: another one starts the editing anew. */
   private get place(): string {
     return `${page.run} ${page.chosen("example") ?? "example:0"}`;
@@ -76,7 +81,7 @@ export class Editing {
 
   /** Begin with what the page looks at now, unless that is what was edited here. */
   async open(): Promise<void> {
-    const { input } = page;
+    const input = page.made(this.part);
     const here = this.place;
     const same = this.origin?.place === here || input !== null;
     if (this.base && same && input === this.sent) return;
@@ -87,7 +92,7 @@ export class Editing {
       const pixels = await fresh();
       if (turn !== this.loading) return;
       this.origin = { input, place: here };
-      this.example = input === null ? Number(/\d+/.exec(page.chosen("example") ?? "example:0")![0]) : null;
+      this.example = input === null ? page.example : null;
       this.begin(pixels);
     } catch (error) {
       if (turn === this.loading) this.failure = error instanceof Error ? error.message : String(error);
@@ -100,7 +105,7 @@ export class Editing {
     this.keep();
     this.base = this.start;
     this.change = { ...NOTHING, reach: this.change.reach };
-    this.sent = page.input;
+    this.sent = page.made(this.part);
   }
 
   private begin(pixels: Pixels): void {
@@ -303,7 +308,7 @@ export class Editing {
       const { bytes, shown, origin } = this;
       if (!bytes || !shown || !origin) return;
       this.sent = this.different ? exact(bytes, shown.width, shown.height, shown.channels, this.example) : origin.input;
-      page.setInput(this.sent);
+      page.make(this.part, this.sent);
     });
   }
 }

@@ -1,6 +1,7 @@
 /** The keys of the page, everywhere but in fields where one types. */
 
 import type { RunState } from "../protocol.ts";
+import { partOf } from "./parts.ts";
 import { page } from "./store.svelte.ts";
 
 export const KEYS: readonly (readonly [string, string])[] = [
@@ -88,8 +89,8 @@ function turn(by: number): void {
 
 /** Whether inputs are pictures whose pixels can be painted on one by one. */
 export function editable(state: RunState | null): boolean {
-  const input = state?.input;
-  return input?.kind === "image" && (input.channels === 1 || input.channels === 3);
+  const picture = partOf(state?.input ?? {}, "image")?.kind;
+  return picture?.channels === 1 || picture?.channels === 3;
 }
 
 function example(by: number): void {

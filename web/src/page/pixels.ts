@@ -1,6 +1,7 @@
 /** Pixels on their way to the server: as base64, in the forms that the kinds of input take. */
 
-import type { InputKind, RawInput } from "../protocol.ts";
+import type { InputKind } from "../protocol.ts";
+import type { Part } from "./parts.ts";
 
 const CHUNK = 0x8000;
 /** The longest side of a picture that is sent; no model here looks at more. */
@@ -17,7 +18,7 @@ export function base64(bytes: Uint8Array): string {
 }
 
 /** A drawing, from a canvas of light strokes on black: 0 is paper, 255 is ink. */
-export function drawing(canvas: HTMLCanvasElement): RawInput {
+export function drawing(canvas: HTMLCanvasElement): Part {
   const { width, height } = canvas;
   const rgba = canvas.getContext("2d")!.getImageData(0, 0, width, height).data;
   const grey = new Uint8Array(width * height);
@@ -26,13 +27,13 @@ export function drawing(canvas: HTMLCanvasElement): RawInput {
 }
 
 /** Exact pixels of the data's own size, made out of an example or of another input. */
-export function exact(bytes: Uint8Array, width: number, height: number, channels: 1 | 3, example: number | null): RawInput {
+export function exact(bytes: Uint8Array, width: number, height: number, channels: 1 | 3, example: number | null): Part {
   const of = example === null ? {} : { example };
   return { kind: "pixels", width, height, channels, pixels: base64(bytes), ...of };
 }
 
 /** A picture, from anything a canvas can draw; large ones are made smaller. `wanted` is the model's own size. */
-export function picture(source: CanvasImageSource, width: number, height: number, wanted?: Pick<InputKind, "width" | "height">): RawInput {
+export function picture(source: CanvasImageSource, width: number, height: number, wanted?: Pick<InputKind, "width" | "height">): Part {
   const enough = wanted?.width && wanted.height ? FINER * Math.max(wanted.width / width, wanted.height / height) : 1;
   const scale = Math.min(1, LARGEST / Math.max(width, height), enough);
   const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
@@ -51,7 +52,7 @@ export function picture(source: CanvasImageSource, width: number, height: number
 }
 
 /** An uploaded file as an input: a picture, a text, or the first row of numbers of a table. */
-export async function fromFile(file: File, wants: string, kind: InputKind): Promise<RawInput> {
+export async function fromFile(file: File, wants: string, kind: InputKind): Promise<Part> {
   if (file.size > LARGEST_FILE) throw new Error(`${file.name} is too large: at most ${LARGEST_FILE / 1e6} MB are looked at`);
   if (file.type.startsWith("image/")) {
     const bitmap = await createImageBitmap(file).catch(() => {

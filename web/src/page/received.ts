@@ -4,7 +4,7 @@ import type { Pixels } from "./edit.ts";
 import { PATIENCE } from "../protocol.ts";
 import { knobsFor, requestFor } from "./requests.ts";
 import { page } from "./store.svelte.ts";
-import type { Bars, Image, Node, Picture } from "../types.ts";
+import type { Bars, Image, Node, Picture, Text } from "../types.ts";
 
 /** Ask once for the answer to the input that is looked at, or to an example. */
 function asked(example?: number): Promise<Picture> {
@@ -28,11 +28,15 @@ function asked(example?: number): Promise<Picture> {
   }).finally(() => page.drop(channel));
 }
 
-function first<M extends Node["mark"]>(node: Node, mark: M): Extract<Node, { mark: M }> | null {
-  if (node.mark === mark) return node as Extract<Node, { mark: M }>;
+function first<M extends Node["mark"]>(
+  node: Node,
+  mark: M,
+  wanted: (one: Extract<Node, { mark: M }>) => boolean = () => true,
+): Extract<Node, { mark: M }> | null {
+  if (node.mark === mark && wanted(node as Extract<Node, { mark: M }>)) return node as Extract<Node, { mark: M }>;
   if (node.mark !== "group") return null;
   for (const child of node.children) {
-    const found = first(child, mark);
+    const found = first(child, mark, wanted);
     if (found) return found;
   }
   return null;
@@ -45,6 +49,12 @@ export async function fresh(example?: number): Promise<Pixels> {
   if (!shown || shown.pixels.dtype !== "u1" || (channels !== 1 && channels !== 3))
     throw new Error("This input has no pixels that could be painted on.");
   return { width, height, channels, data: Float32Array.from(shown.pixels.data) };
+}
+
+/** The words of an example of which a text is one part, as one line. */
+export async function textOf(example: number, name: string): Promise<string> {
+  const shown: Text | null = first((await asked(example)).body, "text", (one) => one.title === name);
+  return shown ? shown.tokens.join(shown.characters ? "" : " ") : "";
 }
 
 /** The numbers of an example of a table, in the order of its columns. */

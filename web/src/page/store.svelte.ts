@@ -9,6 +9,7 @@ import type {
   FromServer, Hello, KnobValue, RawInput, Room, RunEntry, RunState, ToServer, View,
 } from "../protocol.ts";
 import type { Picture } from "../types.ts";
+import { madeOf, withPart, type Part } from "./parts.ts";
 import { knobsFor, knobText, moveOf, othersOf, type Edit, type Situation } from "./requests.ts";
 import { viewOf } from "./arrange.ts";
 import { questionOf, type Question } from "./steering.ts";
@@ -399,6 +400,21 @@ export class Page {
 
   setInput(input: RawInput | null): void {
     this.input = input;
+  }
+
+  /** The number of the example that is looked at, or was before a person made an input. */
+  get example(): number {
+    return Number(/\d+/.exec(this.chosen("example") ?? "example:0")![0]);
+  }
+
+  /** What a person made of a part of the input, by its name; "" where the network takes one. */
+  made(name: string): Part | null {
+    return madeOf(this.input, name);
+  }
+
+  /** Take what a tool made of a part; null gives it back to the example. */
+  make(name: string, part: Part | null): void {
+    this.setInput(withPart(this.input, name, part, this.example));
   }
 
   // --- touching -----------------------------------------------------------------------------------------------------

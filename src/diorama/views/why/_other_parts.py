@@ -19,7 +19,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
 
-SIDE = 180
+SIDE = 136
 """Of a picture on screen."""
 
 
