@@ -260,6 +260,7 @@ export interface InputKind {
   columns?: string[] | null;
   vocabulary?: number | null;
   length?: number | null;
+  separator?: string | null;
   parts?: Record<string, InputKind>;
 }
 

@@ -160,6 +160,7 @@ class InputKind(_Struct):
     columns: tuple[str, ...] | None | UnsetType = UNSET
     vocabulary: int | None | UnsetType = UNSET
     length: int | None | UnsetType = UNSET
+    separator: str | None | UnsetType = UNSET  # what stands between the tokens of a text that is made of a vocabulary's
     parts: dict[str, InputKind] | UnsetType = UNSET  # of a network with several inputs, by name; all else is then unset
 
 

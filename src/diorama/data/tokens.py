@@ -134,7 +134,7 @@ class Tokens(Kind):
         typed = self.vocabulary is not None or self.encode_with is not None
         return {
             **super().describe(), "vocabulary": self.size, "length": self.length, "characters": characters,
-            "typed": typed,
+            "typed": typed, "separator": self.separator if self.vocabulary is not None and self.encode_with is None else None,
         }
 
 

@@ -51,10 +51,10 @@ export async function fresh(example?: number): Promise<Pixels> {
   return { width, height, channels, data: Float32Array.from(shown.pixels.data) };
 }
 
-/** The words of an example of which a text is one part, as one line. */
-export async function textOf(example: number, name: string): Promise<string> {
-  const shown: Text | null = first((await asked(example)).body, "text", (one) => one.title === name);
-  return shown ? shown.tokens.join(shown.characters ? "" : " ") : "";
+/** The text of an example, or of its part by a name, as it would be typed. */
+export async function textOf(example: number, name: string, separator: string): Promise<string> {
+  const shown: Text | null = first((await asked(example)).body, "text", (one) => !name || one.title === name);
+  return shown ? shown.tokens.join(separator).trimEnd() : "";
 }
 
 /** The numbers of an example of a table, in the order of its columns. */
