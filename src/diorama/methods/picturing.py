@@ -30,7 +30,7 @@ def picture(heat: Attribution, example: int = 0) -> Picture:
     if not 0 <= example < count:
         raise NotFound(f"the attribution has examples 0 to {count - 1}, got {example}")
     children = [
-        _mark(name, values[example], x[example : example + 1] if x is not None else None, kind, heat.signed)
+        part_mark(name, values[example], x[example : example + 1] if x is not None else None, kind, heat.signed)
         for name, values, x, kind in _parts(heat)
     ]
     body = children[0] if len(children) == 1 else marks.Group(children=tuple(children))
@@ -64,7 +64,8 @@ def channels_summed(values: np.ndarray, kind: kinds.Kind | None) -> np.ndarray:
     return np.asarray(values.sum(0)) if values.ndim == 3 else values
 
 
-def _mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | None, signed: bool) -> marks.Node:
+def part_mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | None, signed: bool) -> marks.Node:
+    """One example's values of one part of an input, as its kind is drawn; ``x`` is that part as a batch of one."""
     numbers = channels_summed(np.atleast_1d(values.detach().float().cpu().numpy()), kind)
     if numbers.ndim == 4:
         numbers = montage(numbers.astype(np.float64))

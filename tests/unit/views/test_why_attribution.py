@@ -11,9 +11,10 @@ import torch
 from nets import images, letters
 from torch import nn
 
+import diorama
 from diorama.core import registry
 from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
-from diorama.core.marks import Bars, Group, Image, Lines, Table
+from diorama.core.marks import Bars, Group, Image, Lines, Table, Text
 from diorama.core.picture import Picture, Progress
 from diorama.core.selection import Selection
 from diorama.methods.method import Attribution, Looking, Method
@@ -269,3 +270,26 @@ def test_nobody_waits_for_a_method_that_was_cancelled(monkeypatch: pytest.Monkey
     monkeypatch.setattr(registry.methods["input_x_gradient"], "attribute", fail)
     with pytest.raises(Cancelled):
         _linear()[0].view("attribution", checks="none")
+
+
+def test_a_map_of_one_part_lies_over_it() -> None:
+    """Of a picture with a text beside it each method shows the text first, then heat over the picture's own pixels; scales are shared where asked."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(3, 2)
+
+        def forward(self, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+            return self.embed(text).sum(1) + image.flatten(1).unflatten(1, (2, -1)).sum(2)
+
+    image = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    kinds = {"image": diorama.Image(range=(0, 1)), "text": diorama.Tokens(vocabulary=("a", "b", "c"), separator=" ")}
+    scene = Scene(Two(), {"image": image, "text": torch.tensor([[0, 1, 2]]).repeat(4, 1)}, torch.tensor([0, 1, 0, 1]), inputs=kinds)
+    picture = scene.view("attribution", method="gradient, input_x_gradient", scale="all", class_=0)
+    assert [type(mark) for mark in picture.marks() if isinstance(mark, Image | Text)] == [Text, Image, Text, Image]
+    first, second = _of(picture, Image)
+    shown = image[0].permute(1, 2, 0).numpy()
+    assert first.pixels == pytest.approx(255 * shown, abs=1)
+    assert second.heat == pytest.approx((image[0].flatten() * (torch.arange(48) < 24)).reshape(3, 4, 4).sum(0).numpy(), abs=1e-5)
+    assert first.heat_limits.high == second.heat_limits.high

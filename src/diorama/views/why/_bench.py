@@ -20,6 +20,7 @@ from ...methods.picturing import channels_summed, picture
 from .. import inputs
 from ._asked import Asked, ChosenMethod
 from ._believing import Belief, Believing, gap, table
+from ._other_parts import other_parts
 
 Floats = NDArray[np.floating]
 SIDE = 120
@@ -138,8 +139,12 @@ class Bench:
                 pixels=pixels, limits=grey, heat=numbers, heat_limits=limits, contour=self.style.contour, boxes=boxes,
                 title=title, caption=caption, size=size,
             )
-        body = self._rescaled(cell, picture(found).body)
-        return _named(body, title, caption)
+        body = picture(found).body
+        if isinstance(asked.scene.kind, dict) and self.style.overlay:
+            # A question stands above the picture that it is about.
+            parts = other_parts(asked.scene, asked.current, found, size=size)
+            body = Group(children=tuple(sorted(parts, key=lambda part: not isinstance(part, Text))))
+        return _named(self._rescaled(cell, body), title, caption)
 
     def _shown(self, found: Attribution) -> Attribution:
         """A map as it is drawn: all of it, or what speaks for the target alone."""
@@ -188,6 +193,9 @@ class Bench:
         if isinstance(node, Image) and node.heat is None:
             limits = symmetric(node.pixels, top) if cell.found.signed else magnitude(node.pixels, None, top)
             return msgspec.structs.replace(node, limits=limits)
+        if isinstance(node, Image) and node.heat is not None:
+            limits = symmetric(node.heat, top) if cell.found.signed else magnitude(node.heat, None, top)
+            return msgspec.structs.replace(node, heat_limits=limits)
         if isinstance(node, Bars | Heatmap | Text) and node.values is not None:
             limits = symmetric(node.values, top) if cell.found.signed else magnitude(node.values, None, top)
             return msgspec.structs.replace(node, limits=limits)
