@@ -48,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--save", type=Path)
+    parser.add_argument("--untrained", action="store_true", help="train none of them")
     parser.add_argument("--quick", action="store_true", help="explain a quarter of the answers")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -65,7 +66,7 @@ def main() -> None:
         demo = VqaDemo(seed=seed)
         examples = demo.prepare()
         model = demo.build(examples)
-        for state in ("untrained", "trained"):
+        for state in ("untrained",) if given.untrained else ("untrained", "trained"):
             begun = time.perf_counter()
             if state == "trained":
                 for _ in demo.trainer(model, examples).run(demo.steps):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import diorama
 from diorama.core.errors import NotApplicable
 from diorama.data import nesting
 from diorama.data.examples import Examples
@@ -69,3 +73,22 @@ def test_words_are_left_out_but_never_the_name() -> None:
     assert demo.trainer(demo.build(other), other).augment is None
     with pytest.raises(NotApplicable, match="image and question"):
         demo.accept(Examples.of(question, examples.y, CLASSES))
+
+
+def test_what_decided_is_what_was_asked_about() -> None:
+    """With the weights of a whole training, pairs never seen are answered, and the first word and strongest pixel are of what is asked about."""
+    demo, made = VqaDemo(), asked(np.random.default_rng(4), 200, held_out=True)
+    examples, y = made.examples, made.examples.y
+    assert y is not None
+    model = demo.build(examples).eval()
+    model.load_state_dict(load_file(Path(__file__).parents[2] / "golden" / "vqa.safetensors"))
+    with torch.no_grad():
+        assert float((model(**nesting.named(examples.x)).argmax(1) == y).float().mean()) > 0.95
+    for method, count, knobs in (("integrated_gradients", 40, {}), ("occlusion", 8, {"size": 1})):
+        rows = np.arange(count)
+        few = examples.take(list(rows))
+        values = nesting.named(diorama.attribute(model, few.x, target=y[:count], method=method, inputs=few.kind, **knobs).values)
+        pixel = values["image"].sum(1).flatten(1).argmax(1).numpy()
+        assert made.where.reshape(len(y), -1)[rows, pixel].mean() >= 0.8
+        words = values["question"].masked_fill(nesting.named(few.x)["question"] == 0, -torch.inf)
+        assert (words.argmax(1).numpy() == made.names[:count]).mean() >= 0.8
