@@ -36,6 +36,9 @@ EVERY_VIEW = pytest.mark.parametrize("name", list(views))
 EVERY_NET = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 NOTATION = re.compile(r"\d[eE][-+]?\d")
 PERCENT = re.compile(r"\d%|(?:^|[\s(])-\d")
+HOLE = re.compile(r"(^|[\s(])/\d|^ |  | [,.;:)]| $|''")
+"""Where a name is missing."""
+KEY = re.compile(r"[a-z]+:")
 TOKENS = tuple("abcde fghij")
 MAKES = ("images", "letters", "plane", "numbers", "codes")
 FEWER = {"steps": 6, "starts": 2, "layers": 2, "places": 7, "count": 3, "segments": 10, "decoder_steps": 20, "units": 8, "length": 9}
@@ -309,6 +312,32 @@ def test_hostile_names_stay_text(name: str) -> None:
         told = repr(Picture.from_bytes(picture.to_bytes()).body)
         if bad in told or "&lt;" in told:
             assert "&lt;" not in told
+
+
+@pytest.fixture(scope="module")
+def bare() -> list[Scene]:
+    """Networks that are one layer, which has no name."""
+    torch.manual_seed(0)
+    return [
+        Scene(nn.Linear(6, 3), torch.randn(24, 6), torch.arange(24) % 3), Scene(nn.Conv2d(1, 4, 3), torch.rand(8, 1, 9, 9)),
+        Scene(nn.Embedding(9, 4), torch.arange(48).reshape(8, 6) % 9),
+    ]
+
+
+@EVERY_VIEW
+def test_a_layer_without_a_name_leaves_no_hole(name: str, bare: list[Scene]) -> None:
+    """Where the model itself is the layer, each sentence and label says so instead of nothing."""
+    known = knobs_of(views[name])
+    knobs = {"method": "gradient", "steps": 5, "starts": 1, "places": 3, "count": 2, "synthesize": False}
+    knobs = {knob: value for knob, value in knobs.items() if knob in known and value in (known[knob].choices or (value,))}
+    for scene in bare:
+        try:
+            picture = scene.view(name, select=["unit:/1"], **knobs)
+        except NotApplicable as error:
+            said = [str(error)]
+        else:
+            said = [picture.title, picture.caption, picture.note, *_words(picture.body)]
+        assert not [text for text in said if HOLE.search(text) and not KEY.match(text)]
 
 
 @EVERY_VIEW

@@ -163,6 +163,11 @@ def layer_key(layer: str) -> str:
     return str(Key("layer", layer))
 
 
+def spoken(name: str) -> str:
+    """A layer's name in a sentence or a label: the model itself, which is the layer where nothing below it holds weights, has none."""
+    return name or "the model"
+
+
 def without_call(layer: str) -> str:
     """The module that a layer's name means: ``act`` for ``act#2``, its second call."""
     return _CALL.sub("", layer)

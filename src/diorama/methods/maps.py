@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable
+from ..core.selection import spoken
 from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..data.volumes import channel_axis, slices
@@ -151,7 +152,7 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         touched = int(g.ne(0).any(1).any(0).sum())
         # What only the last step or the class token reads holds no map yet: the layers before it do.
         if touched > 1 or tap is taps[-1] or (tap.layer.spatial and touched):
-            return Maps(tap.layer, a, g, there.value.detach(), f"Made from the maps of {tap.layer.name}.")
+            return Maps(tap.layer, a, g, there.value.detach(), f"Made from the maps of {spoken(tap.layer.name)}.")
     raise AssertionError("the last layer is always taken")
 
 

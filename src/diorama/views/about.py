@@ -8,7 +8,7 @@ from torch import Tensor
 from ..core.colour import magnitude, symmetric
 from ..core.errors import NotApplicable
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Number, Ridges, RidgeSet, Series, Table, Text, Tiles
-from ..core.selection import Key, Selection, number_key, unit_key
+from ..core.selection import Key, Selection, number_key, spoken, unit_key
 from ..data.kinds import Tokens
 from ..scene import Scene
 from ..scene.input import pictured
@@ -52,13 +52,13 @@ class AboutUnit:
         self.scene, self.number, self.layer = scene, key.number, key.name
         self.current = scene.current(selection)
         self.shown: ShownLayer = shown(scene, scene.layers[key.name])
-        self.title = f"{key.name}/{key.number}"
+        self.title = f"{spoken(key.name)}/{key.number}"
         self._share: float | None = None
 
     def caption(self, probed: bool = False) -> str:
         """What is seen, for a newcomer."""
         size = self.shown.layer
-        said = f"Unit {self.number}, one of {size.units} of {self.layer}"
+        said = f"Unit {self.number}, one of {size.units} of {spoken(self.layer)}"
         said += f" ({self.shown.words})" if self.shown.words else ""
         said += f", on {self.current.label}."
         if probed and self._share is not None:
@@ -164,7 +164,7 @@ class AboutLayer:
         """What is seen."""
         layer = self.shown.layer
         size = " × ".join(map(str, layer.shape))
-        return f"{self.name} is a {layer.kind} with {layer.units} units; it puts out {size} numbers for each example."
+        return f"{spoken(self.name)} is a {layer.kind} with {layer.units} units; it puts out {size} numbers for each example."
 
     def quick(self) -> list[Node]:
         """Its numbers, and the distribution of its weights."""

@@ -10,7 +10,7 @@ from ..core import registry
 from ..core.errors import DioramaError
 from ..core.knobs import title_of
 from ..core.marks import Action, Number
-from ..core.selection import Key, Selection, unit_key, without_call
+from ..core.selection import Key, Selection, spoken, unit_key, without_call
 from ..record.checkpoints import before_each
 from ..record.commands.rule import knobs_in
 from ..scene.preview import preview
@@ -79,15 +79,15 @@ def _of_unit(key: Key, others: list[Key]) -> Iterator[Offer]:
 
 
 def _of_layer(layer: str, frozen: bool, factor: float) -> Iterator[Offer]:
-    yield "scale_layer", f"Halve the weights of {layer}", {"layer": layer, "factor": 0.5}
-    yield "scale_layer", f"Double the weights of {layer}", {"layer": layer, "factor": 2.0}
-    yield "reinitialize", f"Reinitialize {layer}", {"layer": layer}
+    yield "scale_layer", f"Halve the weights of {spoken(layer)}", {"layer": layer, "factor": 0.5}
+    yield "scale_layer", f"Double the weights of {spoken(layer)}", {"layer": layer, "factor": 2.0}
+    yield "reinitialize", f"Reinitialize {spoken(layer)}", {"layer": layer}
     if frozen:
-        yield "thaw", f"Let {layer} learn again", {"layer": layer}
+        yield "thaw", f"Let {spoken(layer)} learn again", {"layer": layer}
     else:
-        yield "freeze", f"Freeze {layer}", {"layer": layer}
-    yield "learning_rate", f"Halve the learning rate of {layer}", {"layer": layer, "factor": factor / 2}
-    yield "learning_rate", f"Double the learning rate of {layer}", {"layer": layer, "factor": factor * 2}
+        yield "freeze", f"Freeze {spoken(layer)}", {"layer": layer}
+    yield "learning_rate", f"Halve the learning rate of {spoken(layer)}", {"layer": layer, "factor": factor / 2}
+    yield "learning_rate", f"Double the learning rate of {spoken(layer)}", {"layer": layer, "factor": factor * 2}
 
 
 def asked(scene: Scene, command: str, text: str) -> Iterator[Number]:

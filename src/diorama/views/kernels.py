@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import NotApplicable, not_found
-from ..core.selection import Key, Selection, without_call
+from ..core.selection import Key, Selection, spoken, within, without_call
 from ..scene import Scene
 
 Floats = NDArray[np.floating]
-_RECURRENT = re.compile(r"(.+)\.weight_(ih|hh)_l(\d+)(_reverse)?")
+_RECURRENT = re.compile(r"(?:(.+)\.)?weight_(ih|hh)_l(\d+)(_reverse)?")
 _GATES = {4: ("input", "forget", "cell", "output"), 3: ("reset", "update", "new"), 1: ("",)}
 
 
@@ -45,10 +45,12 @@ class LayerKernels:
 
 def layers_with_weights(names: dict[str, tuple[int, ...]]) -> dict[str, str]:
     """Layer to parameter, for every parameter with at least two axes; recurrent input weights by their sub-layer."""
-    found = {}
+    found: dict[str, str] = {}
+    alone = not any("." in name for name in names)
     for name, shape in names.items():
-        # A matrix with one row may be a layer with one unit; a parameter of the model itself belongs to no layer.
-        if len(shape) < 2 or "." not in name:
+        # A matrix with one row may be a layer with one unit; a parameter of the model itself belongs to no layer, unless
+        # nothing below it holds any: then the model itself is the layer.
+        if len(shape) < 2 or ("." not in name and not alone):
             continue
         recurrent = _RECURRENT.fullmatch(name)
         if recurrent is None:
@@ -56,7 +58,7 @@ def layers_with_weights(names: dict[str, tuple[int, ...]]) -> dict[str, str]:
             if layer not in found or name.endswith(".weight"):
                 found[layer] = name
         elif recurrent[2] == "ih":
-            found[f"{recurrent[1]}.l{recurrent[3]}" + (".reverse" if recurrent[4] else "")] = name
+            found[within(recurrent[1] or "", f"l{recurrent[3]}") + (".reverse" if recurrent[4] else "")] = name
     return found
 
 
@@ -124,7 +126,7 @@ def _image_shape(scene: Scene, layer: str, inputs: int) -> tuple[tuple[int, int,
     if before is not None:
         shape, name = before
         if int(np.prod(shape)) == inputs and shape[1] * shape[2] > 1:
-            return shape, f"its weights for the {shape[1]} × {shape[2]} places of {name}, mean over {shape[0]} channels"
+            return shape, f"its weights for the {shape[1]} × {shape[2]} places of {spoken(name)}, mean over {shape[0]} channels"
         return None
     if not _first(scene, layer):
         return None

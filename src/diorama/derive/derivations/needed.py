@@ -43,7 +43,7 @@ class NeededDerivation(Derivation):
         """A loss can be measured, and there are layers."""
         if scene.missing is not None:
             return scene.missing
-        return unmeasured(scene) or (None if chosen_layers(scene, self.layers) else "no layer of the network answers once for each example")
+        return unmeasured(scene) or (None if chosen_layers(scene, self.layers) else "no layer that could be left out answers once for each example")
 
     def cost(self, scene: Scene) -> Cost:
         """Two passes an example and layer."""
@@ -100,7 +100,7 @@ def chosen_layers(scene: Scene, most: int) -> list[Layer]:
     if scene.missing is not None or scene.function or not scene.kinds:
         return []
     learning = [one for one in scene.layers.leaves if one.weight is not None and not one.normalises]
-    found = [one for one in learning if one.each and one.shape and not one.part]
+    found = [one for one in learning if one.name and one.each and one.shape and not one.part]
     for one in scene.layers:
         inside = sum(each.name.startswith(f"{one.name}.") for each in learning)
         if not one.leaf and one.name and one.each and one.shape and 1 < inside < len(learning):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
-from ...core.selection import Key
+from ...core.selection import Key, spoken
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.edits import Edit
@@ -87,7 +87,7 @@ class LayerWay(InputWay):
         self.layer = look.layers[layer]
         if not self.layer.each:
             raise NotApplicable(f"{layer} does not answer once for each example, so codes of examples cannot be mixed there")
-        self.title = f"way through {layer}"
+        self.title = f"way through {spoken(layer)}"
         seen = [look.run(x, keep=[layer]) for x in (start, end)]
         codes = tuple(there[layer].detach() for there in seen)
         if codes[0].shape != codes[1].shape or not codes[0].is_floating_point():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
-from ...core.selection import Key
+from ...core.selection import Key, spoken
 from ...model.capture import Capture
 from ...model.directions import Direction
 from ...model.layers import Layer, LayerTable, by_unit
@@ -209,12 +209,12 @@ def neuron(layer: str, number: int, place: Sequence[int] | None = None) -> Objec
         values = seen.units(layer)[:, number]
         return at_place(values, 1, place if place is not None else [side // 2 for side in values.shape[1:]])
 
-    return Objective(f"{layer}/{number}@" + (",".join(map(str, place)) if place else "middle"), (layer,), take)
+    return Objective(f"{spoken(layer)}/{number}@" + (",".join(map(str, place)) if place else "middle"), (layer,), take)
 
 
 def units(layer: str, numbers: Sequence[int], place: Sequence[int] | None = None) -> Objective:
     """A unit of its own for each input of a batch (or one for all): a whole layer in one pass."""
-    said = f"{layer}/{numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} units of {layer}"
+    said = f"{spoken(layer)}/{numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} units of {spoken(layer)}"
     index = torch.tensor(list(numbers))
 
     def take(seen: SeenPass) -> Tensor:
@@ -248,7 +248,7 @@ def peaks(layer: str, numbers: Sequence[int]) -> Objective:
         values = own(seen)
         return values[:, 0] if len(numbers) == 1 else values.diagonal()
 
-    said = f"{layer}/{numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} units of {layer}"
+    said = f"{spoken(layer)}/{numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} units of {spoken(layer)}"
     return Objective(f"the peak of {said}", (layer,), take, own=own)
 
 
@@ -286,7 +286,7 @@ def woken(objective: Objective, layer: str, numbers: Sequence[int], table: Layer
 
 def norm(layer: str) -> Objective:
     """How strongly a whole layer responds: half the mean square of its activations, as deep dream amplifies."""
-    return Objective(f"all of {layer}", (layer,), lambda seen: seen.look[layer].abs().flatten(1).square().mean(1) / 2)
+    return Objective(f"all of {spoken(layer)}", (layer,), lambda seen: seen.look[layer].abs().flatten(1).square().mean(1) / 2)
 
 
 def class_(number: int, classes: Sequence[str] = ()) -> Objective:
@@ -370,7 +370,7 @@ def direction(layer: str, vector: Tensor, cosine: float = 0.0, place: Sequence[i
         values = own(seen)
         return values[:, 0] if values.shape[1] == 1 else values.diagonal()
 
-    return Objective(f"a direction in {layer}", (layer,), take, own=own)
+    return Objective(f"a direction in {spoken(layer)}", (layer,), take, own=own)
 
 
 def difference(first: Objective, second: Objective) -> Objective:
@@ -401,7 +401,7 @@ def diversity(layer: str) -> Objective:
         # Examples are not unlike each other on purpose, so none is worth anything here.
         return torch.zeros(len(seen.units(layer)), 1, device=seen.units(layer).device)
 
-    return Objective(f"diversity in {layer}", (layer,), take, own=own)
+    return Objective(f"diversity in {spoken(layer)}", (layer,), take, own=own)
 
 
 def match(layer: str, code: Tensor, size: float | None = None) -> Objective:
@@ -422,7 +422,7 @@ def match(layer: str, code: Tensor, size: float | None = None) -> Objective:
         far: Tensor = (got - wanted.to(got)).flatten(1).square().sum(1) / share.to(got)
         return -far
 
-    return Objective(f"the code in {layer}", (layer,), take, absolute=True)
+    return Objective(f"the code in {spoken(layer)}", (layer,), take, absolute=True)
 
 
 def each(parts: Sequence[Objective]) -> Objective:

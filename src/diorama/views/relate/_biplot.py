@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.selection import spoken
 from ...derive.derivation import Derived
 
 LONGEST = 0.45
@@ -66,5 +67,5 @@ def _names(derived: Derived, layers: list[str]) -> list[str]:
     """What the columns of a map's rows are called: units by their numbers, of several layers with the layer."""
     found = []
     for name in layers:
-        found += [f"{name}/{unit}" if len(layers) > 1 else f"unit {unit}" for unit in range(derived.scene.layers[name].units)]
+        found += [f"{spoken(name)}/{unit}" if len(layers) > 1 else f"unit {unit}" for unit in range(derived.scene.layers[name].units)]
     return found

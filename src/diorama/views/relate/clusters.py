@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, together
+from ...core.selection import Selection, spoken, together
 from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
 from ...derive.heads import attention_layers, without
@@ -171,6 +171,6 @@ def _own(column: MapColumn, own: np.ndarray) -> Heatmap:
     values = own[np.ix_(order, order)]
     keys = tuple(key_of(column.layer, int(unit)) for unit in order)
     return Heatmap(
-        title=f"{column.layer}: from each cell to each, one place later", values=values, limits=symmetric(values), row_keys=keys, column_keys=keys,
-        row_title="to", column_title="from", size=6, square=True,
+        title=f"{spoken(column.layer)}: from each cell to each, one place later", values=values, limits=symmetric(values),
+        row_keys=keys, column_keys=keys, row_title="to", column_title="from", size=6, square=True,
     )

@@ -13,7 +13,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Heatmap, Network, Node, Table, Vertex
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, layer_key, together, unit_key
+from ...core.selection import Selection, layer_key, spoken, together, unit_key
 from ...derive.columns import columns
 from ...derive.derivations.communities import silenced
 from ...model.capture import Capture
@@ -155,7 +155,7 @@ def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int) -> Network
             y = HEAD + (row + 0.5) * TALL / down
             label = int(region[k])
             vertices.append(Vertex(
-                form="dot", label=f"{name}, unit {int(units[k])}", note=f"region {label + 1}" if label >= 0 else "still",
+                form="dot", label=f"{spoken(name)}, unit {int(units[k])}", note=f"region {label + 1}" if label >= 0 else "still",
                 told=f"{driven[number][k]:.2g} σ above its mean" if lit else "", keys=(unit_key(name, int(units[k])),),
                 colour=label if label >= 0 else None, faded=not lit,
             ))

@@ -10,7 +10,7 @@ from ...core.colour import magnitude
 from ...core.knobs import knob
 from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, layer_key, number_key
+from ...core.selection import Selection, layer_key, number_key, spoken
 from ...derive.derivations.mixing import INPUT, RISE, started, unclassed
 from ...scene import Scene
 from ...scene.sets import named
@@ -68,15 +68,15 @@ class MixingView(View):
             column_keys=tuple("" if name == INPUT else layer_key(name) for name in names), cell_texts=tuple(texts),
             row_title="two classes", column_title="layer", size=22,
         )
-        first = shown[0]
+        first, deepest = shown[0], spoken(names[-1])
         a, b = (named(scene, int(k)) for k in pairs[first])
         last = float(mixed[-1, first])
         share = float(confused[first])
         if last < MIXED:
-            caption = f"No two classes are mixed: the nearest are {a} and {b}, of whose nearest in {names[-1]} {last:.0%} are of the other class."
+            caption = f"No two classes are mixed: the nearest are {a} and {b}, of whose nearest in {deepest} {last:.0%} are of the other class."
         else:
             caption = (
-                f"{a} and {b} are mixed most: of the {self.near} nearest of each in {names[-1]}, {last:.0%} are of the other class (50 % is fully "
+                f"{a} and {b} are mixed most: of the {self.near} nearest of each in {deepest}, {last:.0%} are of the other class (50 % is fully "
                 f"mixed), and {share:.0%} of both are answered as the other. {self._where(mixed[:, first], names, starts[0])}"
             )
         check = Check(
@@ -92,7 +92,7 @@ class MixingView(View):
     def _where(self, mixed: np.ndarray, names: list[str], start: int | None) -> str:
         lowest = int(len(mixed) - 1 - np.argmin(mixed[::-1]))
         if start is not None:
-            return f"They lie apart most in {names[lowest]} ({mixed[lowest]:.0%}) and start to mix at {names[start]}."
+            return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {spoken(names[start])}."
         if float(mixed[0] - mixed[-1]) > RISE:
             return f"The layers part them, but not to the end: {names[0]} mixes {mixed[0]:.0%}."
         return f"No layer tells them apart: {names[0]} mixes them already ({mixed[0]:.0%})."

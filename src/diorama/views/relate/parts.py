@@ -12,7 +12,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Image, Node, Tiles
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivations.parts import decomposed, unmapped
 from ...scene import Scene
 from ...scene.input import Current
@@ -202,7 +202,8 @@ class PartsView(View):
         )
         return Tiles(
             images=np.stack(tiles), labels=tuple(f"mostly unit {int(way.argmax())}" for way in value["groups"]), notes=notes,
-            keys=tuple(unit_key(part.name, int(way.argmax())) for way in value["groups"]), title=f"Groups of {part.name}", columns=2, size=156,
+            keys=tuple(unit_key(part.name, int(way.argmax())) for way in value["groups"]), size=156, columns=2,
+            title=f"Groups of {spoken(part.name)}",
             caption="Where a group lies, and what its units ask for.",
         )
 
@@ -217,8 +218,8 @@ class PartsView(View):
         there = np.linalg.norm(held.grid, axis=0).reshape(-1) > 0
         cosine, strength = (float(np.median(each[there])) if there.any() else 0.0 for each in (grid.cosine, grid.strength))
         caption = (
-            f"{current.label.capitalize()} at the {rows} × {columns} places of {held.name}{' ' + held.one.words if held.one.words else ''}: at "
-            f"each, {grid.said} (cosine {cosine:.2f} in the middle, {strength:.2g} times as strong)."
+            f"{current.label.capitalize()} at the {rows} × {columns} places of {spoken(held.name)}{' ' + held.one.words if held.one.words else ''}: "
+            f"at each, {grid.said} (cosine {cosine:.2f} in the middle, {strength:.2g} times as strong)."
         )
         checks = [Check(
             name="cosine", value=cosine, good=cosine > grid.chance + 0.5 * (1 - grid.chance),
@@ -249,7 +250,7 @@ class PartsView(View):
                 sentence=f"The share of the length of the positive answers that the {len(value['groups'])} groups of {held.name} do not hold.",
             ))
         return self.picture(
-            scene, selection, f"{current.label.capitalize()} as {held.name} holds it", Group(children=tuple(marks), direction="row"), caption,
+            scene, selection, f"{current.label.capitalize()} as {spoken(held.name)} holds it", Group(children=tuple(marks), direction="row"), caption,
             checks=tuple(checks), note=noted(*note, looked_at(scene) if self.made == "examples" else ""), final=final,
         )
 

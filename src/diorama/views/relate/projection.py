@@ -14,7 +14,7 @@ from ...core.knobs import knob, knobs_of
 from ...core.marks import Group, Node, Roll, Scatter
 from ...core.picture import Draft, Picture, Progress
 from ...core.registry import projections
-from ...core.selection import Selection
+from ...core.selection import Selection, spoken
 from ...data.melodies import is_mark
 from ...derive.derivation import Derived
 from ...methods.projecting import laid_onto
@@ -168,7 +168,7 @@ class ProjectionView(View):
             for (one, points), one_told, way in zip(maps, told, ways, strict=True)
         ]
         main, names = maps[0][0].derived, maps[0][0].derived.derivation.layers(scene)  # type: ignore[attr-defined]
-        layers, one = ("layer " if len(names) == 1 else "layers ") + " and ".join(names), len(names) == 1
+        layers, one = ("layer " if len(names) == 1 else "layers ") * all(names) + " and ".join(map(spoken, names)), len(names) == 1
         count, total = len(scene.live), len(scene.examples)
         many = f"{count} examples" if count == total else f"The first {count:,} of {total:,} examples"
         caption = f"{many}, near each other where {layers} {'answers' if one else 'answer'} alike"

@@ -11,7 +11,7 @@ from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Table
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivations.serving import unserved
 from ...scene import Scene
 from ...scene.sets import classes_of, named
@@ -67,7 +67,7 @@ class ServingView(View):
         name = named(scene, number)
         layers = [value["layers"][k] for k in value["layer"]]
         keys = tuple(unit_key(layer, int(unit)) for layer, unit in zip(layers, value["unit"], strict=True))
-        labels = tuple(f"{layer}/{unit}" for layer, unit in zip(layers, value["unit"], strict=True))
+        labels = tuple(f"{spoken(layer)}/{unit}" for layer, unit in zip(layers, value["unit"], strict=True))
         cost, others, lost = value["cost"], value["others"], value["lost"]
         top = min(BARS, len(cost))
         bars = Bars(

@@ -11,7 +11,7 @@ from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, number_key, unit_key
+from ...core.selection import Selection, number_key, spoken, unit_key
 from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared
 from ...scene import Scene
 from ...scene.input import pictured
@@ -74,7 +74,7 @@ class SharedView(View):
                 notes=tuple(_odds(given, k) for k in order),
             ))
         marks.append(Bars(
-            title=f"In {value['layer']}", values=units["effects"][most], labels=tuple(f"unit {k}" for k in most), limits=whole,
+            title=f"In {spoken(value['layer'])}", values=units["effects"][most], labels=tuple(f"unit {k}" for k in most), limits=whole,
             keys=tuple(unit_key(value["layer"], int(k)) for k in most), notes=tuple(_odds(units, k) for k in most),
         ))
         marks.append(self._table(scene, value))

@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture
-from ...core.selection import Selection, number_key, unit_key
+from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
 from ...data.nesting import first
 from ...methods.neighbours import separation, split
@@ -87,8 +87,8 @@ class SubgroupView(View):
         marks: list[Node] = [*_means(scene, part), *self._columns(scene, part)]
         values = units[order]
         marks.append(Bars(
-            title=f"Units of {layer.name}", values=values, labels=tuple(f"unit {k}" for k in order), unit="σ", limits=symmetric(values, unit="σ"),
-            keys=tuple(unit_key(layer.name, int(k)) for k in order),
+            title=f"Units of {spoken(layer.name)}", values=values, labels=tuple(f"unit {k}" for k in order), unit="σ",
+            limits=symmetric(values, unit="σ"), keys=tuple(unit_key(layer.name, int(k)) for k in order),
         ))
         marks.append(self._table(scene, rows, part, near))
         yield self.picture(
@@ -99,7 +99,7 @@ class SubgroupView(View):
                 sentence="The silhouette of the two parts in the layer: 1 where they lie apart, 0 where they are mixed.",
             ),),
             note=noted(
-                "" if apart > CLEAR or not part.found else f"No class falls clearly into two in {layer.name}: this is the clearest of them.",
+                "" if apart > CLEAR or not part.found else f"No class falls clearly into two in {spoken(layer.name)}: this is the clearest of them.",
                 looked_at(scene),
             ),
         )
@@ -159,7 +159,7 @@ class SubgroupView(View):
         said = f"{begin}: {len(part.inside)} of {part.whole} against {len(part.rest)} others."
         if len(order) and abs(units[order[0]]) > 0:
             most = units[order[0]]
-            said += f" Unit {order[0]} of {layer} tells them apart most: {abs(most):.1f} σ {'higher' if most > 0 else 'lower'} in this part."
+            said += f" Unit {order[0]} of {spoken(layer)} tells them apart most: {abs(most):.1f} σ {'higher' if most > 0 else 'lower'} in this part."
         if len(near):
             said += f" Nearest outside is example {near[0]}."
         return said

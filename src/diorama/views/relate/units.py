@@ -12,7 +12,7 @@ from ...core.knobs import knob
 from ...core.marks import Scatter
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.registry import projections
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivation import Derived
 from ...methods.correlating import as_rows
 from ...methods.neighbours import trustworthiness
@@ -85,6 +85,7 @@ class UnitsView(View):
     def _picture(self, scene: Scene, selection: Selection, derived: Derived, value: dict[str, Any], *, final: bool) -> Picture:
         made: Any = derived.derivation
         names = made.layers(scene)
+        layers = " and ".join(map(spoken, names))
         points = np.asarray(value["points"], np.float64)
         serves = np.asarray(value["serves"], np.float64)
         lit, said = self._lit(scene, selection, made, serves)
@@ -107,11 +108,11 @@ class UnitsView(View):
             pale=f"below {LIT} σ", **told,
         )
         total = sum(scene.layers[name].units for name in names)
-        caption = f"{part(len(points), total, 'units')} of {' and '.join(names)}, near each other where they answer to the same examples"
+        caption = f"{part(len(points), total, 'units')} of {layers}, near each other where they answer to the same examples"
         caption += ", in the colour of the class that each serves best; the larger, the more." if serves.shape[1] else "."
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" else ()
         return self.picture(
-            scene, selection, f"Units of {' and '.join(names)}", mark, caption + said, checks=checks, final=final, note=looked_at(scene),
+            scene, selection, f"Units of {layers}", mark, caption + said, checks=checks, final=final, note=looked_at(scene),
         )
 
     def _lit(

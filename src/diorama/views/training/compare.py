@@ -16,7 +16,7 @@ from ...core.knobs import build, knob
 from ...core.marks import Bars, Column, Group, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
 from ...core.saying import plain
-from ...core.selection import Selection, layer_key, number_key, unit_key
+from ...core.selection import Selection, layer_key, number_key, spoken, unit_key
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs, recorded
@@ -265,8 +265,8 @@ def _units(one: OtherNetwork, limit: int, chosen: Any) -> Iterator[Node]:
     yield Table(
         title=f"Units{where} that differ most from their partners in {one.name}",
         columns=(
-            Column(name="unit here", kind="text", texts=tuple(f"{name}/{unit}" for name, unit, *_ in rows)),
-            Column(name="partner there", kind="text", texts=tuple(f"{name}/{p}" if p >= 0 else "none" for name, _, p, *_ in rows)),
+            Column(name="unit here", kind="text", texts=tuple(f"{spoken(name)}/{unit}" for name, unit, *_ in rows)),
+            Column(name="partner there", kind="text", texts=tuple(f"{spoken(name)}/{p}" if p >= 0 else "none" for name, _, p, *_ in rows)),
             Column(name="correlation", numbers=np.array([row[3] for row in rows]), signed=True),
             Column(name="of the same number", numbers=np.array([row[4] for row in rows]), signed=True),
         ),

@@ -78,7 +78,9 @@ class StructureView(View):
         mark = self._blocks(scene, selection, graph, whole, opened, values, limits, found, beside)
         folds = [node for node in graph.nodes if node.id.startswith(FOLD)]
         modules = sum(not node.is_op for node in graph.nodes if node.key) + len(folds)
-        caption = f"{modules} blocks; click one to choose it, open it to see what it is made of. "
+        caption = f"{_several(modules, 'block')}; click one to choose it, open it to see what it is made of. "
+        if not modules:
+            caption = f"{_several(sum(node.is_op for node in graph.nodes), 'operation')}, in the model itself; click one to choose it. "
         caption += "Blocks that are repeated are folded into one. " if folds else ""
         if found:
             caption = f"What {self.search!r} finds, and what lies {self.hops} arrow{'s' * (self.hops > 1)} away. "
@@ -181,6 +183,10 @@ class StructureView(View):
         if self.colour == "parameters":
             return float(np.log10(max(1, layer.parameters)))
         return float(np.sqrt(np.mean(np.square(scene.parameters()[layer.weight], dtype=np.float64))))
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _attends(scene: Scene, whole: Graph) -> dict[str, tuple[str, ...]]:

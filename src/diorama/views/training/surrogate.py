@@ -14,7 +14,7 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Block, Blocks, Column, Edge, Group, Node, Number, Table
 from ...core.picture import Check, Picture, Progress
 from ...core.saying import plain
-from ...core.selection import Selection, number_key, unit_key
+from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import nesting
 from ...data.kinds import Table as Columns
 from ...scene import Scene
@@ -110,7 +110,7 @@ class SurrogateView(View):
             raise NotApplicable("no layer of the model answers with several units for each example; set on to inputs")
         rows = scene.responses([layer.name])[layer.name].mean.double().numpy()
         where = "the mean over its places of " if layer.spatial or layer.sequence else ""
-        return rows, [Question(f"{layer.name}/{k}", unit_key(layer.name, k)) for k in range(rows.shape[1])], f"{where}{layer.name}"
+        return rows, [Question(f"{spoken(layer.name)}/{k}", unit_key(layer.name, k)) for k in range(rows.shape[1])], f"{where}{spoken(layer.name)}"
 
 
 def _short(scene: Scene) -> bool:

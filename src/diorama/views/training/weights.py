@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Heatmap, Node, Tiles
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...data.kinds import Tokens
 from ...scene import Scene
 from .. import scales
@@ -89,7 +89,7 @@ class WeightsView(View):
         else:
             body = draw.mark(cut, found.layer)
         shape = "square" if found.form != "rows" else "row"
-        caption = f"Each {shape} is one {'token' if found.tokens else 'unit'} of {found.layer}: {seen}. "
+        caption = f"Each {shape} is one {'token' if found.tokens else 'unit'} of {spoken(found.layer)}: {seen}. "
         caption += (
             "Its colours are those it looks for: red, green and blue weights, grey is zero. "
             if coloured
@@ -97,7 +97,7 @@ class WeightsView(View):
         )
         note = f"{len(cut)} of {len(order)} units shown" if len(cut) < len(order) else ""
         yield self.picture(
-            scene, selection, f"Weights of {found.layer}", body, caption + why + scaled, checks=checks, note=note
+            scene, selection, f"Weights of {spoken(found.layer)}", body, caption + why + scaled, checks=checks, note=note
         )
 
     def _images(self, found: LayerKernels) -> tuple[Floats, bool, str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...core.colour import symmetric
 from ...core.marks import Bars, Column, Event, Group, Lines, Node, Number, Ridges, RidgeSet, Series, Table
-from ...core.selection import Key, layer_key, unit_key
+from ...core.selection import Key, layer_key, spoken, unit_key
 from ...model.directions import Direction, finite
 from ...model.layers import by_unit
 from ...scene import Scene
@@ -149,7 +149,7 @@ def parts(direction: Direction) -> Bars:
     """The units that make up most of it."""
     order = np.argsort(-np.abs(direction.vector), kind="stable")[:10]
     return Bars(
-        values=direction.vector[order], labels=tuple(f"{direction.layer}/{int(k)}" for k in order),
+        values=direction.vector[order], labels=tuple(f"{spoken(direction.layer)}/{int(k)}" for k in order),
         keys=tuple(unit_key(direction.layer, int(k)) for k in order), limits=symmetric(direction.vector[order]),
         title="The units that it is made of",
     )

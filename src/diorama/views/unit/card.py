@@ -14,7 +14,7 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
 from ...core.picture import Draft, Picture, Progress
 from ...core.rounding import alike
-from ...core.selection import Key, Selection, unit_key
+from ...core.selection import Key, Selection, spoken, unit_key
 from ...data.kinds import Tokens
 from ...data.nesting import Nested, join
 from ...derive.scanning import SeenUnits, known, seen
@@ -150,7 +150,7 @@ class _Card:
         self.about = about.AboutUnit(scene, self.key, selection)
         self.one: ShownLayer = self.about.shown
         self.current = self.about.current
-        self.title = f"{self.key.name}/{self.unit}"
+        self.title = f"{spoken(self.key.name)}/{self.unit}"
         self.chosen = self.key in selection.a
         self.values: Tensor = look(scene, [self.one], self.current.x)[self.one.name][0]
         own = self.values[self.unit]
@@ -398,19 +398,19 @@ class _Card:
                 continue
             order = np.argsort(-np.abs(np.nan_to_num(wires.strengths)), kind="stable")[:WIRES]
             values = wires.strengths[order]
-            names = [f"{wires.layer}/{int(k)}" for k in order]
+            names = [f"{spoken(wires.layer)}/{int(k)}" for k in order]
             last = max(one.order for one in self.scene.layers.leaves if one.weight is not None)
             output = self.scene.layers[wires.layer].order == last
             if output and self.scene.layers[wires.layer].units == len(self.scene.classes):
                 names = [self.scene.classes[int(k)] for k in order]
             yield Bars(
                 values=values, labels=tuple(names), keys=tuple(unit_key(wires.layer, int(k)) for k in order),
-                limits=symmetric(values), title=f"{words}: weights of {wires.layer}",
+                limits=symmetric(values), title=f"{words}: weights of {spoken(wires.layer)}",
             )
 
     def caption(self) -> str:
         """What is seen, for a newcomer."""
-        said = f"Unit {self.unit} of {self.one.layer.units} in {self.key.name}"
+        said = f"Unit {self.unit} of {self.one.layer.units} in {spoken(self.key.name)}"
         said += f", {self.one.words}" if self.one.words else ""
         said += f": {self.here:.3g} on {self.current.label}"
         if self.place:

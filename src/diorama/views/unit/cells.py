@@ -15,7 +15,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Alternative, Column, Group, Node, Table, Text
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, number_key, unit_key
+from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data.kinds import Tokens
 from ...derive.derivations.properties import PATTERN, SHIFTS, shifts
 from ...derive.texts import PROPERTIES
@@ -156,7 +156,7 @@ class CellsView(View):
         text = self._text(scene, current.x, tokens, values, start)
         marks: list[Node] = [text]
         checks: tuple[Check, ...] = ()
-        words = f"Cell {cell} of {layer.name} on {current.label}: blue where it is positive, orange where it is negative."
+        words = f"Cell {cell} of {spoken(layer.name)} on {current.label}: blue where it is positive, orange where it is negative."
         if self.guesses and text.alternatives:
             words += " Below each character stand the five that the network thought likeliest in its place, the bluer the surer; "
             words += "last of all, what it expects next."
@@ -166,7 +166,7 @@ class CellsView(View):
             checks = own.checks if own is not None else ()
         note = f"the last {self.limit} of {len(tokens)} characters" if start else ""
         return self.picture(
-            scene, selection, f"Cell {cell} of {layer.name}", Group(children=tuple(marks)), words, checks=checks,
+            scene, selection, f"Cell {cell} of {spoken(layer.name)}", Group(children=tuple(marks)), words, checks=checks,
             note=note, final=offered is not None,
         )
 

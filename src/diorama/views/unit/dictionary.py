@@ -15,7 +15,7 @@ from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Number, Table, Text
 from ...core.picture import Check, Picture, Progress
 from ...core.saying import percent
-from ...core.selection import Key, Selection, number_key
+from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...derive.derivations.dictionary import features, listed, of_plain, unfit
 from ...model.directions import DICTIONARY
@@ -122,7 +122,7 @@ class DictionaryView(View):
         self, selection: Selection, shown: _Shown, marks: tuple[Node, ...], before: int | None, fresh: Any, *, final: bool,
     ) -> Picture:
         found, count = shown.value["measures"], len(shown.value["encoder"])
-        words = f"{count} features of {shown.layer.name}, at most {shown.value['active']} of them on at a place. "
+        words = f"{count} features of {spoken(shown.layer.name)}, at most {shown.value['active']} of them on at a place. "
         turned = shown.moved.told().partition("; ")[2]
         words += f"Feature {shown.number} on {shown.current.label}{': ' + turned if turned else '.'}"
         gap = shown.moved_by_nothing()
@@ -138,7 +138,7 @@ class DictionaryView(View):
             sentence="The largest change of an answer where the feature is not turned at all, as a share of the answers' size.",
         ),)
         body = Group(children=(_measures(shown.value, before, fresh), *marks))
-        return self.picture(shown.scene, selection, f"Features of {shown.layer.name}", body, words, checks=checks, final=final)
+        return self.picture(shown.scene, selection, f"Features of {spoken(shown.layer.name)}", body, words, checks=checks, final=final)
 
 
 class _Shown:

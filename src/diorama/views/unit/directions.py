@@ -11,7 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Image, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Key, Selection, number_key
+from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Table as TableKind
 from ...model.directions import BASES, DICTIONARY, Direction, fitted
 from ...scene import Scene
@@ -162,7 +162,7 @@ class DirectionsView(View):
         row = [current, *first, *([_accuracy(direction)] if direction.accuracy is not None else [])]
         several = scene.kinds and next(iter(scene.kinds.values())).word in ("image", "table")
         body: list[Node] = [Group(children=tuple(row), direction="row" if several else "column"), *rest]
-        caption = f"The direction {_between(direction)} in {direction.layer}, by {_WAYS[direction.how]}"
+        caption = f"The direction {_between(direction)} in {spoken(direction.layer)}, by {_WAYS[direction.how]}"
         caption += f"; {_held_out(direction)}" if direction.accuracy is not None else ""
         caption += ". " + moved.told()
         checks: tuple[Check, ...] = ()
@@ -205,11 +205,11 @@ class DirectionsView(View):
         note: str = "", final: bool = False,
     ) -> Picture:
         words = _WAYS[how]  # type: ignore[index]
-        caption = f"The main directions of {layer} by {words}, strongest first: what each asks for, and the four examples in "
+        caption = f"The main directions of {spoken(layer)} by {words}, strongest first: what each asks for, and the four examples in "
         caption += f"which it is strongest somewhere. {about} Choose one to look along it."
         table = kept(scene)
         body = Group(children=(*marks, *((table,) if table is not None else ())))
-        return self.picture(scene, selection, f"Main directions of {layer}", body, caption, note=note, final=final)
+        return self.picture(scene, selection, f"Main directions of {spoken(layer)}", body, caption, note=note, final=final)
 
 
 _WAYS = {

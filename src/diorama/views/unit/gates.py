@@ -14,7 +14,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Field, Group, Handle, Lines, Node, Series, Table, Text
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, number_key, unit_key
+from ...core.selection import Selection, number_key, spoken, unit_key
 from ...model.layers import Layer
 from ...model.recurrent import States
 from ...scene import Scene
@@ -148,7 +148,7 @@ class GatesView(View):
         marks.append(_equations(seen))
         if counted is not None:
             marks.append(Group(children=tuple(_planes(seen, counted)), direction="row"))
-        title = f"{'Gates of cell' if seen.kind != 'rnn' else 'Cell'} {seen.cell} of {seen.layer.name}"
+        title = f"{'Gates of cell' if seen.kind != 'rnn' else 'Cell'} {seen.cell} of {spoken(seen.layer.name)}"
         note = f"places {start} to {stop - 1} of {seen.steps}" if stop - start < seen.steps else ""
         return self.picture(
             scene, selection, title, Group(children=tuple(marks)), _caption(seen, tokens, counted), checks=seen.checks, note=note,
@@ -273,7 +273,7 @@ def _planes(seen: SeenCell, counted: Any) -> list[Node]:
 
 
 def _caption(seen: SeenCell, tokens: Sequence[str], counted: Any) -> str:
-    words = f"Cell {seen.cell} of {seen.layer.name} on {seen.current.label}, place by place"
+    words = f"Cell {seen.cell} of {spoken(seen.layer.name)} on {seen.current.label}, place by place"
     if seen.moment < len(tokens) == seen.steps:
         words += f"; the formulas are at “{texts.visible(tokens[seen.moment])}”, place {seen.moment}"
     words += "."

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Node, Series, Table, Tiles
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, layer_key
+from ...core.selection import Selection, layer_key, spoken
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested
@@ -106,7 +106,7 @@ class InversionView(View):
         for number, layer in enumerate(chosen):
             for lesson in self._taught(scene, layer, current.index):
                 share = min(1.0, lesson.step / lesson.steps)
-                yield Progress(done=len(chosen) + number + share, total=total, note=f"decoder of {layer}")
+                yield Progress(done=len(chosen) + number + share, total=total, note=f"decoder of {spoken(layer)}")
                 drawn[layer] = self._decode(stage, layer, current.x, yard, lesson)
                 final = lesson.final and number == len(chosen) - 1
                 yield self._pictured(scene, selection, stage, current.x, chosen, done, drawn, final)

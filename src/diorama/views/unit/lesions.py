@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Node, Series, Table
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.selection import Key, Selection, unit_key
+from ...core.selection import Key, Selection, spoken, unit_key
 from ...data.nesting import Nested
 from ...derive.scanning import seen_each
 from ...model.capture import Capture
@@ -238,7 +238,7 @@ def _curve(counts: np.ndarray, found: Sequence[_Cost], probe: _Probe) -> Lines:
 def _table(scene: Scene, units: Sequence[tuple[ShownLayer, int]], costs: Sequence[_Cost], order: np.ndarray) -> Table:
     best = [int(k) for k in order]
     columns = [
-        Column(name="unit", kind="text", texts=tuple(f"{units[k][0].name}/{units[k][1]}" for k in best)),
+        Column(name="unit", kind="text", texts=tuple(f"{spoken(units[k][0].name)}/{units[k][1]}" for k in best)),
         Column(name="cost", numbers=np.array([costs[k].loss for k in best]), signed=True),
     ]
     for name, field in (("changed", "changed"), ("right", "right")):

@@ -16,7 +16,7 @@ from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table, Text
 from ...core.picture import Picture, Progress
 from ...core.saying import percent
-from ...core.selection import Key, Selection, number_key
+from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...derive.derivations.matches import bounds
 from ...derive.phrases import PhraseSearch, chosen, levels_of
@@ -123,7 +123,7 @@ class MatchesView(View):
         if annotation:
             marks.insert(1, _annotated(scene, annotation, seen, on, (first, last)))
         phrase = _shown(seen.tokens[start:stop])
-        words = f"The phrase “{phrase}” of {seen.label}, tokens {start} to {stop - 1}, in {seen.layer}"
+        words = f"The phrase “{phrase}” of {seen.label}, tokens {start} to {stop - 1}, in {spoken(seen.layer)}"
         if len(cells):
             marks.append(_table(scene, found, annotation))
             words += f": {len(cells)} of {len(seen.values)} cells are on, at {level:.3g} or more, through all of it. "

@@ -14,7 +14,7 @@ from ...core.knobs import knob
 from ...core.marks import Group, Image, Node, Tiles
 from ...core.picture import Picture, Progress
 from ...core.rounding import alike
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...derive.scanning import known, seen
 from ...scene import Scene
 from ...scene.input import Current
@@ -81,14 +81,14 @@ class ScanView(View):
         large = () if alone else tuple(self._large(scene, one, current, values, locked))
         total = len(values)
         caption = f"{len(order)} of {total} units" if len(order) < total else f"All {total} units"
-        caption += f" of {one.name}" + (f", {one.words}" if one.words else "") + f", on {current.label}."
+        caption += f" of {spoken(one.name)}" + (f", {one.words}" if one.words else "") + f", on {current.label}."
         caption += _MEANINGS[self.show]
         if not alone:
             caption += " Click one to keep it in sight." if locked is None else " The chosen one is shown large."
         for images, limits, note, final in self._images(scene, selection, one, current, values, order):
             grid = self._grid(one, values, order, images, limits)
             body: Node = grid if alone else Group(children=(Group(children=large, direction="row"), grid))
-            title = f"{one.name} on {current.label}"
+            title = f"{spoken(one.name)} on {current.label}"
             yield self.picture(scene, selection, title, body, caption, note=note, final=final)
 
     def _unusual(self, scene: Scene, one: ShownLayer, values: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class ScanView(View):
         if locked is not None:
             place = crops.strongest_place(values[locked])
             field = crops.field_of(scene, one.source)
-            box = crops.box_of(field, place, f"{one.name}/{locked}")
+            box = crops.box_of(field, place, f"{spoken(one.name)}/{locked}")
             boxes = (box,) if box is not None and field is not None and not field.whole else ()  # type: ignore[assignment]
         yield Image(
             pixels=pixels, limits=crops.limits_of(pixels[None]), boxes=boxes, title=current.label, key=current.key, size=180
@@ -185,7 +185,7 @@ class ScanView(View):
         limits = one.limits(values.numpy(), self._scale(scene, one))
         exact = own.shape == tuple(values[locked].shape)
         yield Image(
-            pixels=own, limits=limits, title=f"{one.name}/{locked}", key=key, place_key=key if exact else "", size=180
+            pixels=own, limits=limits, title=f"{spoken(one.name)}/{locked}", key=key, place_key=key if exact else "", size=180
         )
         if pixels.shape[:2] != own.shape and min(own.shape) > 1 and bool(torch.isfinite(values[locked]).all()):
             heat = crops.laid_over(own, crops.field_of(scene, one.source) if exact else None, pixels.shape[:2])

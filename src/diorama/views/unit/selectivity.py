@@ -11,7 +11,7 @@ from ...core.colour import ramp
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Table, Tiles
 from ...core.picture import Picture, Progress
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...scene import Scene
 from ...scene.probe import Responses
 from ..sets import Sets, two_sets
@@ -102,7 +102,7 @@ class SelectivityView(View):
 
         return Table(
             columns=(
-                Column(name="unit", kind="text", texts=tuple(f"{one.name}/{unit}" for one, unit in best)),
+                Column(name="unit", kind="text", texts=tuple(f"{spoken(one.name)}/{unit}" for one, unit in best)),
                 column("part of A", [mixes[one.name].share[unit] for one, unit in best], "share"),
                 column("apart", [mixes[one.name].apart[unit] for one, unit in best], "share"),
                 column("mean A", [mixes[one.name].means[0][unit] for one, unit in best]),

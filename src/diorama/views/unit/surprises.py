@@ -13,7 +13,7 @@ from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.saying import plain
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...data.nesting import Nested
 from ...derive.scanning import SeenUnits, seen
 from ...model.layers import by_unit
@@ -83,9 +83,9 @@ class SurprisesView(View):
         order = np.argsort(-np.nan_to_num(strength, nan=-1), kind="stable")[: self.limit]
         order = order[((_counted(one, found)).sum(1) >= 3)[order]]
         if not len(order):
-            said = f"No unit of {one.name} responds to three examples by finite numbers; choose another layer."
+            said = f"No unit of {spoken(one.name)} responds to three examples by finite numbers; choose another layer."
             body = Number(label="surprises", value=0, note="none")
-            yield self.picture(scene, selection, f"Surprises in {one.name}", body, said)
+            yield self.picture(scene, selection, f"Surprises in {spoken(one.name)}", body, said)
             return
         likeness = np.full(len(strength), np.nan)
         for done in range(0, len(order), TOGETHER):
@@ -101,7 +101,7 @@ class SurprisesView(View):
         if evidence.score[best] < LEAST:
             marks = [Number(label="no unit stands out", note=f"the highest score is {score} of 1; a surprise has {LEAST}"), marks[-1]]
         caption = (
-            f"Units of {one.name} ranked by how strong and alike their nine strongest of {found.words} are, and how little "
+            f"Units of {spoken(one.name)} ranked by how strong and alike their nine strongest of {found.words} are, and how little "
             f"one class explains them. First is unit {best} with a score of {score} of 1."
         )
         note = "" if found.truth(scene) is not None else "No classes are known, so nothing counts as labelled."
@@ -110,7 +110,7 @@ class SurprisesView(View):
         sentence = "mean likeness of all looked at: what a unit that stands out must be well above."
         check = Check(name="alike", value=evidence.usual, sentence=sentence)
         yield self.picture(
-            scene, selection, f"Surprises in {one.name}", Group(children=tuple(marks)), caption, checks=(check,),
+            scene, selection, f"Surprises in {spoken(one.name)}", Group(children=tuple(marks)), caption, checks=(check,),
             note=note.strip(),
         )
 
@@ -143,7 +143,7 @@ class SurprisesView(View):
     ) -> Iterator[Node]:
         for unit in (int(unit) for unit in ranked[: self.count] if evidence.score[unit] >= LEAST):
             chosen = crops.chosen(scene, found, one.source, unit)
-            title = f"{one.name}/{unit}: score {evidence.score[unit]:.2g}"
+            title = f"{spoken(one.name)}/{unit}: score {evidence.score[unit]:.2g}"
             if chosen.pixels is None:
                 if found.probe:
                     notes = tuple(f"{value:.3g}" for value in chosen.values)

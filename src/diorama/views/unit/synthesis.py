@@ -14,7 +14,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Group, Node, Tiles
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Key, Selection, number_key, unit_key
+from ...core.selection import Key, Selection, number_key, spoken, unit_key
 from ...data import nesting
 from ...methods.synthesis import objectives
 from ...methods.synthesis.contest import Strongest, contest
@@ -118,7 +118,7 @@ class SynthesisView(View):
 
     def _one(self, scene: Scene, selection: Selection, stage: MadeInput, key: Key) -> Iterator[Picture | Progress]:
         objective = _made.objective(scene, stage, key)
-        name = str(objective) if key.kind in ("class", "direction") else f"{key.name}/{key.number}"
+        name = str(objective) if key.kind in ("class", "direction") else f"{spoken(key.name)}/{key.number}"
         wishes = [_Wish(f"for {name}" + (f", variant {k + 1}" if k else ""), key=str(key)) for k in range(self.variants)]
         wishes += [_Wish(f"against {name}", -1.0)] if self.negative else []
         grouped = self._facets(scene, stage, key, objective)
@@ -202,7 +202,7 @@ class SynthesisView(View):
     def _caption(self, stage: MadeInput, key: Key, name: str, made: str) -> str:
         what = "picture" if stage.image else "text of nearest tokens" if stage.tokens else "row of numbers"
         nouns = {"class": f"the class {name}", "direction": f"the direction {name}"}
-        noun = nouns.get(key.kind) or f"unit {key.number} of {key.name}"
+        noun = nouns.get(key.kind) or f"unit {key.number} of {spoken(key.name)}"
         told = f"The {what} that {noun} asks for, made from noise by following the network's own slope"
         told += ", and the one that silences it" if self.negative else ""
         return f"{told}; below, how its response grew. Made {made}."
@@ -283,7 +283,7 @@ class SynthesisView(View):
             number_key("class", key.number) if key.kind == "class" else unit_key(key.name, key.number) for key in ready
         )
         layer = keys[0].name
-        what = "the classes" if keys[0].kind == "class" else layer
+        what = "the classes" if keys[0].kind == "class" else spoken(layer)
         body: Node
         if stage.image:
             pixels = np.stack(values)
@@ -293,7 +293,7 @@ class SynthesisView(View):
         else:
             marks = [_made.mark(stage, value, label, note) for value, label, note in zip(values, labels, notes, strict=True)]
             body = Group(children=tuple(marks), direction="grid")
-        noun = "each class" if keys[0].kind == "class" else f"each unit of {layer}"
+        noun = "each class" if keys[0].kind == "class" else f"each unit of {spoken(layer)}"
         caption = f"What {noun} asks for, all made in one go; the number is what the network answers to it."
         caption += f" Made {made}."
         said = [part.note for part, _ in done if part.note] + [f"{len(keys)} of {total} are shown."] * (len(keys) < total)

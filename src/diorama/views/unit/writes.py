@@ -13,7 +13,7 @@ from ...core.knobs import knob
 from ...core.marks import Alternative, Bars, Group, Node, Roll, Text
 from ...core.picture import Draft, Picture, Progress
 from ...core.saying import percent
-from ...core.selection import Key, Selection, number_key
+from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...data.melodies import is_mark
 from ...data.nesting import named
@@ -143,7 +143,7 @@ class WritesView(View):
         before = kind.separator.join(kind.token(number) for number in own.begin[-40:]).strip()
         caption = f"{len(own.places)} symbols that the network wrote behind “{before or '␣'}” at temperature {self.temperature:g}."
         if unit is not None:
-            caption += f" Blue where unit {unit.number} of {unit.name} is positive when the symbol is decided, orange where it is negative."
+            caption += f" Blue where unit {unit.number} of {spoken(unit.name)} is positive when the symbol is decided, orange where it is negative."
         elif own.places:
             chances = np.array([place.chance for place in own.places])
             mean = percent(float(np.exp(np.log(chances.clip(1e-300)).mean())))

@@ -15,7 +15,7 @@ from ...core import registry
 from ...core.blame import alone
 from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import build, title_of
-from ...core.selection import Key, Selection
+from ...core.selection import Key, Selection, spoken
 from ...data.nesting import Nested
 from ...methods.attribute import EachClass, aim, attributions
 from ...methods.cost import Cost
@@ -183,10 +183,10 @@ def words(scene: Scene, selection: Selection, target: Target, number: int | None
         if key.kind == "direction":
             return f"the direction {key.name}"
         if key.kind == "layer":
-            return f"layer {key.name} (the mean of all its units)"
+            return f"layer {spoken(key.name)} (the mean of all its units)"
         if key.place:
-            return f"unit {key.number} of {key.name} at place {', '.join(map(str, key.place))}"
-        return f"unit {key.number} of {key.name}"
+            return f"unit {key.number} of {spoken(key.name)} at place {', '.join(map(str, key.place))}"
+        return f"unit {key.number} of {spoken(key.name)}"
     if number is not None:
         return _named(scene, number)
     if isinstance(target, EachClass) and target.numbers:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...core.colour import CLASSES, class_colour, magnitude, rgb, symmetric
 from ...core.marks import Bars, Box, Group, Handle, Image, Node, Number
 from ...core.picture import Check
-from ...core.selection import number_key, unit_key
+from ...core.selection import number_key, spoken, unit_key
 from ...data import nesting
 from .. import answers, inputs
 from ._sweeping import Floats, Occluded, Sweep, answered
@@ -108,7 +108,7 @@ def _likeliest(chances: Tensor, kept: int) -> list[int]:
 def _maps(place: OccludedPlace) -> tuple[Node, ...]:
     """The followed unit's map without and with the patch, on one scale."""
     occluded, unit = place.occluded, place.unit
-    name, layer = f"Unit {unit} of {occluded.layer.name}", occluded.layer
+    name, layer = f"Unit {unit} of {spoken(occluded.layer.name)}", occluded.layer
     plain = occluded.maps[unit].float()
     key = unit_key(layer.name, unit)
     if plain.ndim != 2:
@@ -217,7 +217,7 @@ def caption(place: OccludedPlace) -> str:
         done = "" if sweep.whole else f"So far {int(sweep.done.sum())} of {grid.count} places. "
         said += (
             f"Below, each pixel tells what the network says when the patch is about it, in steps of {grid.stride[1]}: dark "
-            f"places are those that unit {place.unit} of {occluded.layer.name} and the answer hang on. {done}"
+            f"places are those that unit {place.unit} of {spoken(occluded.layer.name)} and the answer hang on. {done}"
         )
     return said.rstrip()
 

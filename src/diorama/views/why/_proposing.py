@@ -14,6 +14,7 @@ from torch import Tensor
 from ...core.colour import Limits
 from ...core.marks import Box, Group, Image, Node, Tiles
 from ...core.picture import Check
+from ...core.selection import spoken
 from ...data import nesting
 from ...data.nesting import Nested
 from ...methods.batches import together
@@ -59,7 +60,7 @@ class Scored:
     def name(self) -> str:
         """What it is, in words."""
         if self.layer is not None:
-            return f"unit {self.number} of {self.layer.name}"
+            return f"unit {self.number} of {spoken(self.layer.name)}"
         return f"the probability of {self.scene.classes[self.number]}"
 
     def ask(self, look: Any, x: Nested) -> tuple[Tensor, Tensor, list[Place]]:

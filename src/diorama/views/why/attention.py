@@ -14,7 +14,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Box, Group, Heatmap, Image, Node, Text, Tiles
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Key, Selection
+from ...core.selection import Key, Selection, spoken
 from ...data.padding import pads
 from ...derive.heads import MEANINGS, MEASURES, AttentionLayer, attention_layers, gathered, named, weights, without
 from ...scene import Scene
@@ -169,7 +169,7 @@ class AttentionView(View):
         check = Check(name="rows sum to 1 within", value=worst, sentence="The attention of each token is a share: rows sum to 1.",
                       good=worst < 1e-4)
         return self.picture(
-            scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {layer.name}"
+            scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {spoken(layer.name)}"
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
             self._caption(current, found, head, asking, asked, place, kinds), checks=(check,), final=kinds is not None,
             note=_note(found, asking, asked),

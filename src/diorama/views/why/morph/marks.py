@@ -13,7 +13,7 @@ from ....core import marks
 from ....core.colour import magnitude, symmetric
 from ....core.marks import Bars, Column, Event, Group, Handle, Heatmap, Image, Lines, Node, Series, Table, Text
 from ....core.picture import Check
-from ....core.selection import unit_key
+from ....core.selection import spoken, unit_key
 from ....data.kinds import Image as ImageKind
 from ....methods.perturbation.morph import LayerWay
 from ....methods.perturbation.morph_plane import DrawnWay
@@ -170,12 +170,12 @@ def _depth(drawing: Morphed, told: MeasuredWay) -> Node | None:
         first, last = told.known.index(a), told.known.index(b)
         for name, (read, one) in told.depth.items():
             rows.append(read[:, last] - read[:, first] if a != b else read[:, last])
-            names.append(f"{name} ({100 * one.held_out:.0f} %)")
+            names.append(f"{spoken(name)} ({100 * one.held_out:.0f} %)")
         rows.append(told.answers[:, b] - told.answers[:, a] if a != b else told.answers[:, b])
     else:
         for name, (read, one) in told.depth.items():
             rows.append(read[:, 0])
-            names.append(f"{name} (R² {one.held_out:.2f})")
+            names.append(f"{spoken(name)} (R² {one.held_out:.2f})")
         rows.append(told.answers[:, b])
     names.append("the network's answer")
     values = np.stack(rows)
@@ -203,7 +203,7 @@ def _units(drawing: Morphed, told: MeasuredWay) -> Node | None:
     low, high = told.sides(drawing.view.window)
     target = str(drawing.stops.target)
     columns = (
-        Column(name="unit", kind="text", texts=tuple(f"{unit.layer}/{unit.number}" for unit in told.units)),
+        Column(name="unit", kind="text", texts=tuple(f"{spoken(unit.layer)}/{unit.number}" for unit in told.units)),
         Column(name=f"at {low:.2f}", numbers=np.array([unit.before for unit in told.units])),
         Column(name=f"at {high:.2f}", numbers=np.array([unit.after for unit in told.units])),
         Column(name="did", numbers=np.array([unit.effect for unit in told.units]), signed=True),
@@ -228,7 +228,7 @@ def _along(drawing: Morphed, told: MeasuredWay) -> Node | None:
     most = np.nan_to_num(np.abs(rows)).max(1, keepdims=True)
     values = rows / np.where(most > 0, most, 1.0)
     return Heatmap(
-        values=values, limits=symmetric(values, 1.0), row_labels=tuple(f"{unit.layer}/{unit.number}" for unit in chosen),
+        values=values, limits=symmetric(values, 1.0), row_labels=tuple(f"{spoken(unit.layer)}/{unit.number}" for unit in chosen),
         row_keys=tuple(unit_key(unit.layer, unit.number) for unit in chosen),
         column_labels=_ticks(told), column_title="place on the way",
         title=f"These units along the way: {told.way.title}", caption="Each as a share of its own largest mean activation.",
@@ -319,7 +319,7 @@ def checks(drawing: Morphed) -> tuple[Check, ...]:
             layer, share = told.accounted
             found.append(Check(
                 name=f"accounted for, {told.way.title}", value=share, good=True if abs(share - 1) < 0.1 else None,
-                sentence=f"The share of the target's change across the flip that the units of {layer} sum to; 1 is all of it, "
+                sentence=f"The share of the target's change across the flip that the units of {spoken(layer)} sum to; 1 is all of it, "
                 "another number says that part of the answer goes round them.",
             ))
         if told.strip_gaps is not None:
