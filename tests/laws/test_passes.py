@@ -14,9 +14,11 @@ from zoo import ZOO, Specimen
 
 import diorama
 from diorama.core.errors import NotApplicable
-from diorama.core.selection import without_call
+from diorama.core.selection import Key, without_call
 from diorama.data import nesting
+from diorama.methods.method import Looking
 from diorama.model.capture import Capture
+from diorama.model.edits import Edit
 from diorama.model.unwrap import unwrap
 from diorama.record.layer_reader import LayerReader
 from diorama.run import Run, open_run
@@ -246,5 +248,25 @@ def test_gradients_go_through_what_is_computed_again(frozen: bool) -> None:
     assert int(model.norm.num_batches_tracked) == 0
     assert model.training
     edited = Scene(model, x, torch.arange(5) % 3).edit("unit:mid/1", lesion=True)
-    with pytest.raises(NotApplicable, match="without the edits"):
-        edited.view("attribution", method="gradient", class_=1)
+    for view, knobs in (("attribution", {"method": "gradient"}), ("synthesis", {"steps": 3})):
+        with pytest.raises(NotApplicable, match="without the edits"):
+            edited.view(view, class_=1, **knobs)
+
+
+@pytest.mark.parametrize("edit", ["unit:first/1", "weight:mid/2,3", "unit:head/0"])
+def test_edits_beside_a_checkpoint_hold_on_the_way_back(edit: str) -> None:
+    """An edit before or behind what is computed again, or of a weight in it, gives the gradient of the model without a checkpoint."""
+    torch.manual_seed(0)
+    plain, model = _Normed(False).eval(), _Normed(True).eval()
+    model.load_state_dict(plain.state_dict())
+    x = torch.randn(5, 6)
+
+
+    def slope(model: nn.Module, *edits: Edit) -> Tensor:
+        look = Looking(model, x=x, edits=edits)
+        (found,) = look.gradients(look.run(x, None, points := look.points(x), rules=[lambda *_: NotImplemented], grad=True).scores[:, 1], points)
+        return found
+
+    change = Edit(Key.parse(edit), value=0.5)
+    torch.testing.assert_close(slope(model, change), slope(plain, change))
+    assert edit == "unit:head/0" or not torch.allclose(slope(model, change), slope(plain))

@@ -153,6 +153,13 @@ def test_relevance_goes_the_same_way_through_every_way_to_write_it(method: str) 
         assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())), name
 
 
+class _Twice(nn.Module):
+    """Calls an op twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(torch.softmax(x, -1), -1)
+
+
 def test_a_scene_takes_points_wherever_it_takes_layers() -> None:
     """Views, edits, scans, targets and directions take an op or a part of an attention by its key, and a short ending too."""
     model, x = attentive(WRITTEN["written"])
@@ -173,6 +180,10 @@ def test_a_scene_takes_points_wherever_it_takes_layers() -> None:
     assert scene.direction("way", a="class:0", b="class:1", layer="op:attn.1.softmax").vector.shape == (2,)
     with pytest.raises(UsageError, match="2 ops end in 'softmax': op:attn.0.softmax, op:attn.1.softmax"):
         scene.view("inspector", select="op:softmax/1")
+    twice = nn.Sequential(nn.Sequential(_Twice()))
+    with pytest.raises(UsageError, match="2 ops end in 'softmax': op:0.0.softmax, op:0.0.softmax#2"):
+        diorama.Scene(twice, x).layers["op:softmax"]
+    assert diorama.Scene(twice, x).layers["op:softmax#2"].name == "op:0.0.softmax#2"
     with pytest.raises(UsageError, match="op:attn.1.softmax has units 0 to 1, got 5|units 0 to 1"):
         scene.view("inspector", select="op:attn.1.softmax/5")
     blocks = scene.view("structure", open="all").body.blocks

@@ -213,18 +213,11 @@ class Looking:
                 return Pass(output, scores, values, look)
 
     def slopes(self, value: Tensor, points: Sequence[Tensor], *, keep_graph: bool = False) -> tuple[Tensor | None, ...]:
-        """The gradient of a number by each point of a pass of this look; None where it does not depend on it.
-
-        *Raises* NotApplicable where a checkpoint would compute anew without the edits what was edited.
-        """
+        """The gradient of a number by each point of a pass of this look; None where it does not depend on it."""
         if True not in self._again:
             return slopes(value, points, keep_graph=keep_graph)
-        if self.edits:
-            raise NotApplicable(
-                "the model's checkpoints compute parts of it again on the way back, without the edits; call it without "
-                "torch.utils.checkpoint, or use occlusion"
-            )
-        # What is computed again must find the model as the pass found it: its mode, its weights as constants, its buffers lent.
+        # What is computed again must find the model as the pass found it: its mode, its weights (edited ones too) as constants,
+        # its buffers lent. What lies inside a checkpoint itself is edited by no one.
         with weights_held(self.model), self.opened():
             return slopes(value, points, keep_graph=keep_graph)
 

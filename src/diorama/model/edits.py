@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import UsageError, not_found
+from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import Key, without_call
 from ..data.fingerprint import fingerprint
 from .batch_size import filled
+from .hidden import checkpointed
 from .layers import main_weight
 
 _ACTIONS = ("lesion", "value", "scale", "patch", "move")
@@ -108,8 +109,24 @@ class Edit:
         return f"{self.key} times {self.scale:g}" if self.scale is not None else f"{self.key} patched"
 
 
+def refuse_again() -> None:
+    """Refuse an edit inside a checkpoint while gradients are recorded: the way back would compute that part anew, without the edit.
+
+    *Raises* NotApplicable with the way out.
+    """
+    if torch.is_grad_enabled() and checkpointed():
+        raise NotApplicable(
+            "the model's checkpoints compute parts of it again on the way back, without the edits; call it without "
+            "torch.utils.checkpoint, or use occlusion"
+        )
+
+
 def edited(tensor: Tensor, edits: Sequence[Edit], axis: int) -> Tensor:
-    """An activation (example first, units on ``axis``) with all edits of its layer applied; the tensor itself stays."""
+    """An activation (example first, units on ``axis``) with all edits of its layer applied; the tensor itself stays.
+
+    *Raises* what :func:`refuse_again` raises.
+    """
+    refuse_again()
     result = tensor.clone()
     for edit in edits:
         if edit.along is not None:
@@ -220,6 +237,7 @@ def parameter_name(name: str, modules: Mapping[str, nn.Module], model: nn.Module
 
 def edited_step(h: Tensor, edits: Sequence[Edit], step: int) -> Tensor:
     """The state (n, hidden) of a recurrent layer after one step, with its edits; a place in such a layer is a step."""
+    refuse_again()
     result = h.clone()
     for edit in edits:
         if edit.key.place and edit.key.place != (step,):

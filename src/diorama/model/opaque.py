@@ -14,7 +14,7 @@ from . import attention, recurrent
 from .attention import Touch
 from .axes import ending
 from .batch_size import filled
-from .edits import Edit, edited_step
+from .edits import Edit, edited_step, refuse_again
 from .mode import Trail
 from .recurrent import Kernel, States
 
@@ -127,5 +127,7 @@ class Opaque:
         touch = self.touched.get(label)
         if not edits and touch is None:
             return NotImplemented
+        if edits:
+            refuse_again()
         scales = {edit.key.number: edit.scale if edit.scale is not None else 0.0 for edit in edits}
         return attention.opened(name, args, kwargs, None, scales, touch)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.selection import without_call
 from ..data import nesting
 from ..data.nesting import Nested
 from . import attention, ops, patterns
@@ -218,7 +219,7 @@ class Points:
         """The only name that ends so."""
         if name in known:
             return name
-        found = [full for full in known if full.endswith("." + name)]
+        found = [full for full in known if full.endswith("." + name) or without_call(full).endswith("." + name)]
         if len(found) == 1:
             return found[0]
         if found:
