@@ -270,3 +270,18 @@ def test_edits_beside_a_checkpoint_hold_on_the_way_back(edit: str) -> None:
     change = Edit(Key.parse(edit), value=0.5)
     torch.testing.assert_close(slope(model, change), slope(plain, change))
     assert edit == "unit:head/0" or not torch.allclose(slope(model, change), slope(plain))
+
+
+class _Overwriting(nn.Module):
+    """Writes over the answer of a ReLU, by which that would go back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x * 2)
+        x += 1
+        return x
+
+
+def test_a_model_without_a_gradient_of_its_own_says_so() -> None:
+    """Where a model writes over what its own gradient needs, a sentence says so with the way out."""
+    with pytest.raises(NotApplicable, match="writes over numbers that its own gradient needs"):
+        diorama.attribute(_Overwriting(), torch.randn(2, 3), target=1, method="gradient")

@@ -111,6 +111,8 @@ def test_a_softmax_by_hand_is_named() -> None:
     model, x = attentive(ByHand)
     with pytest.raises(NotApplicable, match="not recognised: attn.0 .a softmax of exp and sum by hand"):
         attention(model, x)
+    with pytest.raises(NotApplicable, match="not recognised: attn.0"), Capture(model, edits=[{"key": "head:attn.0/1", "lesion": True}]) as look:
+        look(x)
     with pytest.raises(NotApplicable, match="not recognised: attn.0"):
         diorama.attribute(model, x, target=1, method="attention_rollout")
     with pytest.raises(NotFound, match="no attention named 'head'"):

@@ -312,7 +312,11 @@ class Capture:
         sites = known.attention.by_label
         for label, edits in self._inner.items():
             for edit in edits:
-                if edit.key.kind != "head" or label not in sites or sites[label].kernel:
+                if edit.key.kind != "head":
+                    continue
+                if label not in sites:
+                    known.of_attention("value", label)  # says that no attention of this name is recognised, or which there are
+                if label not in sites or sites[label].kernel:
                     continue
                 unit = dataclasses.replace(edit, key=Key("value", label, edit.key.index))
                 self._now.setdefault(f"value:{label}", []).append(unit)

@@ -72,4 +72,9 @@ def followed() -> Iterator[None]:
             raise NotApplicable(
                 f"the model calls {name} with out=, through which no gradient goes; take its result instead, or use occlusion"
             ) from None
+        if "modified by an inplace operation" in said:
+            raise NotApplicable(
+                "the model writes over numbers that its own gradient needs (as y.relu_() and then y += 1 do), so no gradient goes "
+                "through it; let one of them make a new tensor, or use occlusion"
+            ) from None
         raise
