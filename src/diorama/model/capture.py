@@ -309,14 +309,9 @@ class Capture:
     def _heads(self, known: Points) -> tuple[str, ...]:
         """The patterns to keep where attention is asked for; edits of a head of a written attention go to its values."""
         names = dict.fromkeys(f"pattern:{site.label}" for site in known.attention) if self._attends else {}
-        sites = known.attention.by_label
         for label, edits in self._inner.items():
             for edit in edits:
-                if edit.key.kind != "head":
-                    continue
-                if label not in sites:
-                    known.of_attention("value", label)  # says that no attention of this name is recognised, or which there are
-                if label not in sites or sites[label].kernel:
+                if edit.key.kind != "head" or known.site("value", label).kernel:
                     continue
                 unit = dataclasses.replace(edit, key=Key("value", label, edit.key.index))
                 self._now.setdefault(f"value:{label}", []).append(unit)

@@ -182,11 +182,7 @@ class Points:
 
         *Shapes* (n, heads, t, width), of a pattern (n, heads, queries, keys).
         """
-        known = self.attention.by_label
-        if not known:
-            unknown = f"; not recognised: {', '.join(self.attention.unknown)}" if self.attention.unknown else ""
-            raise NotApplicable(f"the model runs no attention, which would be a softmax between two products{unknown}")
-        site = known[self._ending(label, known, "attention", part)]
+        site = self.site(part, label)
         name = f"{part}:{site.label}"
         if not site.kernel:
             product = self.records[site.out if part == "value" else site.scores]
@@ -205,6 +201,14 @@ class Points:
             return _headed(name, record, record.taken[number], record.arguments[number], (), "argument", number)
         shape = (*record.taken[0][:-1], record.taken[1][-2])
         return _headed(name, record, shape, record.arguments[0], (), "inside", number)
+
+    def site(self, part: str, label: str) -> patterns.Site:
+        """The attention of a label, a part of which is asked for. *Raises* NotApplicable where the model runs none that is recognised."""
+        known = self.attention.by_label
+        if not known:
+            unknown = f"; not recognised: {', '.join(self.attention.unknown)}" if self.attention.unknown else ""
+            raise NotApplicable(f"the model runs no attention, which would be a softmax between two products{unknown}")
+        return known[self._ending(label, known, "attention", part)]
 
     def of_residual(self, layer: str) -> Point:
         """The sum of a residual stream that a layer's answer goes into, or that a block ends with."""
