@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fake_server import STATIC, Server
@@ -35,10 +36,15 @@ def visit(browser: Browser, server: Server) -> Iterator[Visit]:  # noqa: ARG001 
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the network that learns digits is recorded."""
+    return tmp_path_factory.mktemp("live") / "digits"
+
+
+@pytest.fixture(scope="module")
+def live(recorded: Path) -> Iterator[str]:
     """The address of a page on a network that learns digits at this moment."""
-    folder = tmp_path_factory.mktemp("live") / "digits"
-    command = demo("digits", "--no-browser", "--port", "0", "--run", str(folder))
+    command = demo("digits", "--no-browser", "--port", "0", "--run", str(recorded))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
         assert training.stdout is not None
         yield training.stdout.readline().strip()

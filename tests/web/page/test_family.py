@@ -67,7 +67,7 @@ def test_a_later_undo_is_asked_about(visit: Visit, server: Server) -> None:
     until(page, lambda: server.training.commands == [("undo", {"command": 9})])
     page.get_by_role("button", name="Take back command 7").click()
     question = page.get_by_role("alertdialog")
-    expect(question).to_contain_text("gone on from step 300 to 812")
+    expect(question).to_contain_text("gone on since step 300, to step 812")
     page.keyboard.press("Escape")
     expect(question).to_be_hidden()
     page.get_by_role("button", name="Steer the training").click()
@@ -76,7 +76,7 @@ def test_a_later_undo_is_asked_about(visit: Visit, server: Server) -> None:
         question.get_by_role("button", name=answer).click()
         until(page, lambda sent=sent: server.training.commands[-1] == sent)
         page.get_by_role("button", name="Steer the training").click()
-    server.training.last = 300
+    server.training.last, server.training.paused = 300, True
     server.push()
     page.get_by_role("button", name="Take back command 7").click()
     until(page, lambda: len(server.training.commands) == 4)

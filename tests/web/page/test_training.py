@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -101,6 +102,53 @@ def test_a_map_becomes_the_selected_unit(learning: Page) -> None:
         re.compile("selected"), timeout=PATIENCE
     )
     learning.keyboard.press("Escape")
+
+
+def test_what_is_wrong_is_answered_and_both_ways_are_compared(learning: Page, recorded: Path) -> None:
+    """A layer that died stands at the top and is drawn anew; filters are added and taken back; the training goes back, branches at half the
+    rate, and both runs stand side by side."""
+    page, run = learning, diorama.open(recorded)
+    page.get_by_role("button", name="Enlarge Findings").click()
+    if run.paused:
+        page.get_by_role("button", name="Resume", exact=True).click()
+    for unit in range(8):
+        run.command("edit_weight", key=f"weight:conv1.bias/{unit}", value=-100.0, wait=60.0)
+    findings = page.locator("[data-view=findings]")
+    expect(findings.locator("[data-key]").first).to_contain_text("100 % of conv1 is dead", timeout=PATIENCE)
+    findings.locator("[data-key]").first.click()
+    findings.get_by_role("button", name="Reinitialize conv1").click()
+    page.get_by_role("button", name="Steer the training").click()
+    changed = page.get_by_role("region", name="What was changed").locator("li")
+    expect(changed.first).to_contain_text("reinitialized conv1")
+    chosen = page.get_by_role("region", name="What is selected")
+    chosen.locator("summary", has_text="Add units").click()
+    chosen.get_by_label("count").fill("3")
+    chosen.get_by_label("count").press("Enter")
+    chosen.get_by_role("button", name="Add units").click()
+    expect(changed.first).to_contain_text("added 3 units to conv1 (8 → 11)")
+    expect(findings.locator("[data-key]").filter(has_text="100 % of conv1 is dead")).to_have_count(0, timeout=PATIENCE)
+    changed.first.get_by_role("button", name="Take back").click()
+    page.get_by_role("button", name="Take back only this act").click()
+    page.get_by_role("button", name="Steer the training").click()
+    expect(changed.first).to_have_class(re.compile("gone"))
+    page.locator("summary", has_text="Time").click()
+    before = str(run.meta["acts"][-1]["step"])
+    page.get_by_label("checkpoint", exact=True).select_option(before)
+    page.get_by_role("button", name=f"Go back to step {before}").click()
+    chooser = page.get_by_role("button", name="Choose a run")
+    expect(chooser).to_contain_text("digits-2", timeout=PATIENCE)
+    page.get_by_role("button", name="Steer the training").click()
+    expect(changed.first).to_contain_text("reinitialized conv1")
+    expect(changed.first).to_contain_text("of digits; what was before is no longer kept")
+    page.locator("summary", has_text="Time").click()
+    page.get_by_label("learning rate factor of the branch").fill("0.5")
+    page.get_by_label("learning rate factor of the branch").press("Enter")
+    page.get_by_role("button", name="Branch off from step").click()
+    beside = page.locator("main article[data-view=compare]")
+    expect(beside).to_contain_text("digits-3", timeout=PATIENCE)
+    expect(chooser).to_contain_text("↔ digits-3")
+    drawn(beside)
+    expect(changed).to_have_count(0)
 
 
 @pytest.fixture(scope="module")

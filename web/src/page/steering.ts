@@ -83,8 +83,9 @@ export type Question = { about: "undo"; act: ActEntry } | { about: "consent"; na
 export function questionOf(state: RunState | null, name: string, knobs: Filled): Question | null {
   if (name === "undo") {
     const act = actOf(state, knobs["command"]);
-    // Weights have learnt on since: there are two pasts, one without the act and one before it.
-    return act && act.state === "in force" && !act.plain && state!.last > act.step ? { about: "undo", act } : null;
+    // Weights have learnt on since, or will have until this arrives: there are two pasts, one without the act and one before it.
+    const goes = state !== null && (state.last > (act?.step ?? 0) || (state.alive && !state.paused));
+    return act && act.state === "in force" && !act.plain && goes ? { about: "undo", act } : null;
   }
   if ((name === "branch" || name === "twin") && !knobs["consent"] && state?.way && !state.way.at_once && !state.way.refused)
     return { about: "consent", name, knobs };
