@@ -64,9 +64,21 @@ def channels_summed(values: np.ndarray, kind: kinds.Kind | None) -> np.ndarray:
     return np.asarray(values.sum(0)) if values.ndim == 3 else values
 
 
+def by_place(values: np.ndarray, kind: kinds.Kind | None) -> np.ndarray:
+    """An attribution as one number a place: the sum over its channels, but once the number that what covers whole places gives to each of them."""
+    summed = channels_summed(values, kind)
+    times = values.size // max(1, summed.size)
+    if times < 2 or not np.isfinite(values).all():
+        return summed
+    wide = values.astype(np.float64)
+    # All channels are equal where the sum of their squares is as small as it can be.
+    repeated = np.allclose(times * channels_summed(wide**2, kind), channels_summed(wide, kind) ** 2, rtol=1e-9, atol=0)
+    return np.asarray(summed / times, values.dtype) if repeated else summed
+
+
 def part_mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | None, signed: bool) -> marks.Node:
     """One example's values of one part of an input, as its kind is drawn; ``x`` is that part as a batch of one."""
-    numbers = channels_summed(np.atleast_1d(values.detach().float().cpu().numpy()), kind)
+    numbers = by_place(np.atleast_1d(values.detach().float().cpu().numpy()), kind)
     if numbers.ndim == 4:
         numbers = montage(numbers.astype(np.float64))
         return marks.Image(title=title, pixels=numbers, limits=symmetric(numbers) if signed else magnitude(numbers), size=240)

@@ -293,3 +293,19 @@ def test_a_map_of_one_part_lies_over_it() -> None:
     assert first.pixels == pytest.approx(255 * shown, abs=1)
     assert second.heat == pytest.approx((image[0].flatten() * (torch.arange(48) < 24)).reshape(3, 4, 4).sum(0).numpy(), abs=1e-5)
     assert first.heat_limits.high == second.heat_limits.high
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_place_that_is_covered_counts_once(alone: bool) -> None:
+    """What covering a pixel of three channels costs is its number in the picture, not three times that; slopes are added up over channels."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    x = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    costs = (x[0] * model[1].weight[0].detach().reshape(3, 4, 4)).sum(0).numpy()
+    if alone:
+        for method, knobs in (("input_x_gradient", {}), ("occlusion", {"size": 1})):
+            found = diorama.attribute(model, x[:1], target=0, method=method, inputs=diorama.Image(range=(0, 1)), **knobs)
+            assert _of(found.picture(), Image)[0].pixels == pytest.approx(costs, abs=1e-5)
+        return
+    scene = Scene(model, x, torch.tensor([0, 1]), inputs=diorama.Image(range=(0, 1)))
+    for mark in _of(scene.view("attribution", method="input_x_gradient, occlusion(size=1)", class_=0), Image):
+        assert mark.heat == pytest.approx(costs, abs=1e-5)

@@ -16,7 +16,7 @@ from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...methods.attribute import EachClass
 from ...methods.method import Attribution
-from ...methods.picturing import channels_summed, picture
+from ...methods.picturing import by_place, picture
 from .. import inputs
 from ._asked import Asked, ChosenMethod
 from ._believing import Belief, Believing, gap, table
@@ -157,7 +157,7 @@ class Bench:
         asked, values = self.rows[cell.row], cell.found.values
         if not isinstance(asked.scene.kind, ImageKind) or isinstance(values, dict | tuple):
             return None
-        numbers = channels_summed(values[0].detach().float().cpu().numpy(), asked.scene.kind)
+        numbers = by_place(values[0].detach().float().cpu().numpy(), asked.scene.kind)
         shown = np.asarray(asked.current.shown)
         if numbers.ndim != 2 or shown.shape[:2] != numbers.shape:
             return None

@@ -18,7 +18,7 @@ from ...data.kinds import Image as ImageKind
 from ...data.kinds import Table, Tokens
 from ...data.padding import folded, pads
 from ...methods.method import Attribution, Looking
-from ...methods.picturing import channels_summed
+from ...methods.picturing import by_place, channels_summed
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.input import Current
@@ -66,7 +66,7 @@ class Gathered:
             words = np.zeros(max(size, int(x.max()) + 1))
             np.add.at(words, x.reshape(-1).cpu().numpy(), numbers.reshape(-1).astype(np.float64))
             return words
-        return channels_summed(numbers, self.scene.kind).astype(np.float64)  # type: ignore[arg-type]
+        return by_place(numbers, self.scene.kind).astype(np.float64)  # type: ignore[arg-type]
 
     @property
     def both(self) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from ...core.colour import magnitude, symmetric
 from ...core.marks import Image, Node
 from ...data import kinds, nesting
 from ...methods.method import Attribution
-from ...methods.picturing import channels_summed, part_mark
+from ...methods.picturing import by_place, part_mark
 from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
@@ -29,7 +29,7 @@ def other_parts(scene: Scene, current: Current, found: Attribution, text: str | 
         if name == text or name not in values:
             continue
         pixels = np.asarray(current.shown[name]) if isinstance(kind, kinds.Image) else None
-        numbers = None if pixels is None else _places(values[name][0].detach().double().cpu().numpy(), kind)
+        numbers = None if pixels is None else by_place(values[name][0].detach().double().cpu().numpy(), kind)
         if pixels is not None and numbers is not None and numbers.shape == pixels.shape[:2]:
             limits = symmetric(numbers) if found.signed else magnitude(numbers)
             plain = _picture(pixels, current.key, name, size)
@@ -55,12 +55,3 @@ def shares(scene: Scene, found: Attribution) -> dict[str, float]:
     sizes = {name: float(values[name].detach().double().abs().sum()) for name in scene.kinds if name in values}
     whole = sum(sizes.values())
     return {name: size / whole for name, size in sizes.items()} if np.isfinite(whole) and whole > 0 else {}
-
-
-def _places(values: NDArray[np.float64], kind: kinds.Kind) -> NDArray[np.float64]:
-    """One number a place: the sum over its channels; what covers whole places gives each channel the place's own number, which counts once."""
-    summed = channels_summed(values, kind)
-    times = values.size // max(1, summed.size)
-    # All channels are equal where the sum of squares is as small as it can be.
-    repeated = times > 1 and np.allclose(times * channels_summed(values**2, kind), summed**2, rtol=1e-9, atol=0, equal_nan=True)
-    return np.asarray(summed / times if repeated else summed, np.float64)

@@ -17,7 +17,7 @@ from ....core.selection import spoken, unit_key
 from ....data.kinds import Image as ImageKind
 from ....methods.perturbation.morph import LayerWay
 from ....methods.perturbation.morph_plane import DrawnWay
-from ....methods.picturing import channels_summed, picture
+from ....methods.picturing import by_place, picture
 from ....scene.input import Current, decoded
 from ... import answers, inputs
 from . import measured
@@ -145,7 +145,7 @@ def _maps(drawing: Morphed, told: MeasuredWay) -> Node | None:
     x, found = told.maps
     made = []
     kind = drawing.scene.kind
-    values = [channels_summed(part.detach().float().cpu().numpy(), kind) for part in found.values]  # type: ignore[arg-type]
+    values = [by_place(part.detach().float().cpu().numpy(), kind) for part in found.values]  # type: ignore[arg-type]
     limits = symmetric(np.stack(values)) if found.signed else magnitude(np.stack(values))
     for k, place in enumerate((low, high)):
         title = f"{'before' if k == 0 else 'behind'} the flip, {place:.3g}" if told.flips else f"at {place:.3g}"
