@@ -29,7 +29,8 @@ def rounding(size: Any, eps: float = SINGLE) -> Any:
 
 def alike(low: Any, high: Any, eps: float = SINGLE) -> Any:
     """Whether the lowest and the highest of some numbers (arrays or tensors of them) are the same but for rounding."""
-    apart = high - low
+    with np.errstate(invalid="ignore"):  # of infinite numbers
+        apart = high - low
     return (apart <= rounding(abs(low) + abs(high), eps) / 2) & (apart < math.inf)
 
 
@@ -38,5 +39,6 @@ def deviations(rows: NDArray[Any], eps: float = SINGLE) -> NDArray[Any]:
 
     The mean of equal numbers is rounded, so that their plain deviation is mostly not 0, and dividing by it makes noise.
     """
-    found: NDArray[Any] = np.where(alike(rows.min(0), rows.max(0), eps), 0, rows.std(0))
+    with np.errstate(invalid="ignore"):
+        found: NDArray[Any] = np.where(alike(rows.min(0), rows.max(0), eps), 0, rows.std(0))
     return found

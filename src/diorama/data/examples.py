@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.errors import Damaged, Unavailable, UsageError
 from . import kinds
-from .fingerprint import fingerprint
+from .fingerprint import fingerprint, written
 from .nesting import Nested, Padded, as_tensors, each, first, named, select, size, tensors, to
 
 
@@ -76,7 +76,7 @@ class Examples:
     def fingerprint(self) -> str:
         """A short name of inputs, labels and kind: equal examples have equal names. Found once for each version of them."""
         parts = [*tensors(self.x), *([] if self.y is None else [self.y])]
-        now = tuple((part.data_ptr(), 0 if part.is_inference() else part._version) for part in parts)
+        now = tuple(map(written, parts))
         kept: tuple[object, str] | None = self.__dict__.get("_named")
         if kept is None or kept[0] != now:
             flat: dict[str, Tensor] = {} if self.y is None else {"y": self.y}

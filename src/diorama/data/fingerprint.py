@@ -23,7 +23,18 @@ def fingerprint(state: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def written(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor lies and how often it was written to; a sparse or wrapped one, which has no place of its own, is known by itself."""
+    try:
+        place = tensor.data_ptr()
+    except RuntimeError:
+        place = id(tensor)
+    return place, 0 if tensor.is_inference() else tensor._version
+
+
 def _bytes(tensor: Tensor) -> Any:
+    if tensor.is_meta:  # weights that were moved out of memory, as offloading does: there is nothing to read
+        return b""
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.batch_size import batch_size, said
 from ..model.capture import Capture
+from ..model.duplicate import duplicate
 from ..model.function import of_function
 from ..model.outputs import Wanted
 from ..model.surroundings import Neutral
@@ -86,7 +86,7 @@ def _attributed(
         x = inputs.encode(x)
     if device is not None and device_of(module) != torch.device(device):
         # A copy is moved, so that the user's model stays where it is.
-        module = copy.deepcopy(module).to(device)
+        module = duplicate(module).to(device)
     ready = fed(module, nesting.to(nesting.as_tensors(x), device))
     if nesting.size(ready) == 0:
         raise UsageError("an attribution wants at least one example, got none")

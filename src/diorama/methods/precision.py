@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..data.nesting import Nested
+from ..model.duplicate import duplicate
 from ..model.unwrap import dtype_of, fed, versions_of
 from .method import Looking, Method
 
@@ -36,7 +37,7 @@ def in_float32(look: Looking, x: Nested) -> tuple[Looking, Nested]:
     """The same look at a copy of the model in float32, made once while its weights stay as they are."""
     now = versions_of(look.model)
     if look.model not in _COPIES or _COPIES[look.model][0] != now:
-        _COPIES[look.model] = (now, copy.deepcopy(look.model).float())
+        _COPIES[look.model] = (now, duplicate(look.model).float())
     other = copy.copy(look)
     other.model = _COPIES[look.model][1]
     wide = fed(other.model, x)

@@ -461,7 +461,8 @@ class Capture:
     def _store(self, name: str, seen: Tensor, passed: Tensor | None) -> Tensor | None:
         """Keep an activation; returns what goes on in its place, when that is another tensor than came."""
         if self._reduce is not None:
-            self._values[name] = self._reduce(name, seen)
+            # Whoever reads numbers by unit and place finds those of a sparse answer where they belong.
+            self._values[name] = self._reduce(name, seen if seen.layout is not torch.sparse_coo else seen.to_dense())
             return passed
         if (own := steps()) is not None:
             self._steps[name] = own

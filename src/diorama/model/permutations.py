@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in
 from .batch_size import whole
+from .duplicate import duplicate
 from .mode import OpMode, Trail
 from .tracks import Tracks, Whole
 from .untouched import Untouched
@@ -102,7 +102,7 @@ def _holding(model: nn.Module, x: Nested, found: Permutations) -> Permutations:
     if not found.groups:
         return found
     try:
-        other = copy.deepcopy(model)
+        other = duplicate(model)
     except Exception as error:  # a model that cannot be copied is matched by what its layers answer
         return Permutations((), found.tied, f"the model cannot be copied ({type(error).__name__}), so its weights cannot be put in another order")
     state = {name: value.detach().clone() for name, value in other.state_dict().items() if isinstance(value, Tensor)}

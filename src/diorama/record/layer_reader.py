@@ -155,6 +155,10 @@ class LayerReader:
             return
         if not tensor.is_floating_point() and not tensor.is_complex():
             return
+        if tensor.layout is not torch.strided or tensor.is_meta:
+            return  # sparse answers, and those without numbers, are not reduced by unit
+        if tensor.element_size() == 1:
+            tensor = tensor.float()
         if self._only_training and (name in self._found or call > 8):
             return  # a second pass before the step: the first one stands for it
         with torch.no_grad():

@@ -57,7 +57,7 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         return super().reducer_override(thing)
 
     def persistent_id(self, thing: Any) -> Any:
-        if type(thing) not in (Tensor, nn.Parameter) or id(thing) not in self._left_out:
+        if type(thing) not in (Tensor, nn.Parameter) or id(thing) not in self._left_out or thing.is_meta:
             return None
         about = (type(thing) is nn.Parameter, tuple(thing.shape), thing.dtype, thing.requires_grad)
         return ("tensor", self._left_out[id(thing)], about)

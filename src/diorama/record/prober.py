@@ -132,7 +132,8 @@ class Prober:
             return ProbeReading(*self._judged(whole_scores, wanted), layers, self._standing(whole_scores, wanted))
 
     def _kinds(self) -> set[str]:
-        return {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}
+        kinds = {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}
+        return set(filter(torch.amp.is_autocast_available, kinds))
 
     def _judged(self, scores: Tensor, y: Tensor) -> tuple[float | None, float | None]:
         loss = accuracy = None

@@ -477,7 +477,7 @@ class Recorder:
             return
         self._warned = True
         with contextlib.suppress(Exception):
-            warnings.warn(f"diorama could not record everything into {str(self.path)!r} ({trouble}); "
+            warnings.warn(f"diorama could not record everything into {str(self.path)!r} ({' '.join(trouble.split())[:300]}); "
                           "the training goes on", RuntimeWarning, stacklevel=4)
 
     def _say(self, left_out: tuple[str, ...], unstored: str | None) -> None:

@@ -54,13 +54,21 @@ def flattened(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1)
 
 
+def _plain(tensor: Tensor) -> Tensor:
+    """A tensor that can be copied and subtracted: sparse ones as dense, those of 8 bits as float32."""
+    tensor = local(tensor.detach())
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    return tensor.float() if tensor.element_size() == 1 else tensor
+
+
 def _differences(
     tensors: Mapping[str, Tensor], before: Mapping[str, Tensor], sample: int
 ) -> dict[str, HistogramValue]:
     """Subtract and reduce large tensors piece by piece, so that each piece is fetched from memory only once."""
     small, found = {}, {}
     for name, tensor in tensors.items():
-        now, old = local(tensor.detach()), before[name]
+        now, old = _plain(tensor), before[name]
         if now.numel() <= _SMALL or not now.is_contiguous() or now.dtype != torch.float32:
             small[name] = torch.sub(now, old, out=old)
         else:
@@ -73,7 +81,7 @@ def copies(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> tuple[d
     """Contiguous copies with the tensors' norms, in the memory of earlier copies where there is some."""
     found, squares = {}, []
     for name, tensor in tensors.items():
-        tensor = local(tensor.detach())
+        tensor = _plain(tensor)
         copy = into.get(name)
         if copy is None:
             copy = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)

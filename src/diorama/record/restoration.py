@@ -26,8 +26,8 @@ def weights_of(model: nn.Module) -> Kept:
     """All parameters and buffers, those too that a state dict leaves out, and whatever else the modules want kept."""
     extra = {name: value for name, value in model.state_dict().items() if not isinstance(value, Tensor)}
     return {
-        "parameters": {name: parameter.detach() for name, parameter in model.named_parameters()},
-        "buffers": {name: buffer.detach() for name, buffer in model.named_buffers()},
+        "parameters": {name: parameter.detach() for name, parameter in model.named_parameters() if not parameter.is_meta},
+        "buffers": {name: buffer.detach() for name, buffer in model.named_buffers() if not buffer.is_meta},
         "extra": extra,
     }
 
@@ -125,6 +125,8 @@ def _named(kinds: list[str]) -> str:
 
 def _put_weights(kept: Kept, model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
+        if name not in kept["parameters"] and parameter.is_meta:
+            continue  # its numbers are kept elsewhere
         parameter.detach().copy_(kept["parameters"][name])
         if parameter.grad is not None:
             parameter.grad.detach().zero_()  # half a step of another time

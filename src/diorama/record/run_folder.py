@@ -122,7 +122,7 @@ def _goes_on(folder: Path, model: nn.Module) -> bool:
             kept = reader.state(steps[-1])
     except DioramaError:
         return False
-    weights = {name: p.detach().cpu() for name, p in model.named_parameters()}
+    weights = {name: p.detach().cpu() for name, p in model.named_parameters() if not p.is_meta}
     return all(name in kept and _same(kept[name], tensor) for name, tensor in weights.items())
 
 
@@ -132,7 +132,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
     if not one.numel():
         return True
     # By their bits, so that a NaN equals itself.
-    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
+    dense = (tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in (one, other))
+    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in dense))
 
 
 def beside(folder: Path) -> Path:

@@ -107,8 +107,8 @@ class Plan:
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model's state: weights and buffers by name."""
-    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    """The tensors of a model's state: weights and buffers by name, but for those whose numbers are kept elsewhere (meta tensors)."""
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor) and not value.is_meta}
 
 
 def copied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:

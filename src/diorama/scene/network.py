@@ -151,9 +151,13 @@ class SceneNetwork:
     def parameters(self) -> dict[str, np.ndarray]:
         """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied.
 
-        Complex numbers are given by their magnitude.
+        Complex numbers are given by their magnitude. What holds no numbers here (a meta tensor) is left out.
         """
-        return {name: _array(tensor) for name, tensor in self.source.state().items() if isinstance(tensor, Tensor)}
+        return {
+            name: _array(tensor)
+            for name, tensor in self.source.state().items()
+            if isinstance(tensor, Tensor) and not tensor.is_meta
+        }
 
     def layer(
         self,
@@ -203,13 +207,18 @@ def _named(value: Any) -> Any:
     return re.sub(r"0x[0-9a-f]+", "", f"{getattr(value, '__module__', '')}.{name} {inside}")
 
 
+_NUMPY = (torch.float16, torch.float32, torch.float64)
+"""Real types that NumPy knows; others, such as bfloat16 and those of 8 bits, are read as float32."""
+
+
 def _array(tensor: Tensor) -> np.ndarray:
     plain = tensor.detach().cpu()
     plain = plain.dequantize() if plain.is_quantized else plain
     if plain.layout is not torch.strided:
         plain = plain.to_dense()
     plain = plain.abs() if plain.is_complex() else plain
-    array = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    plain = plain.float() if plain.is_floating_point() and plain.dtype not in _NUMPY else plain
+    array = plain.numpy()
     # It may share memory with the model, which must stay as it is.
     array.flags.writeable = False
     return array

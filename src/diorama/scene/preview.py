@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +11,7 @@ import torch
 from ..core import registry
 from ..core.errors import NotApplicable
 from ..core.knobs import build, title_of
+from ..model.duplicate import duplicate
 from ..record.controls import Controls
 from ..record.run_folder import Content
 from ..training.subject import Subject
@@ -58,7 +58,7 @@ def preview(scene: Scene, name: str, knobs: Mapping[str, Any]) -> Preview:
     if not command.previewed:
         raise NotApplicable(f"{title_of(type(command)).lower()} changes no answer at once, so there is nothing to show beforehand")
     with torch.random.fork_rng(devices=[]):
-        model = copy.deepcopy(scene.model)
+        model = duplicate(scene.model)
         subject = Subject(model, torch.optim.SGD(model.parameters(), 0.0), table=scene.table)
         content = Content(model, scene.live, scene.reading, scene.table, {}, {})
         stand_in = Controls(Path(scene.name) / "preview", subject, lambda: None, content)

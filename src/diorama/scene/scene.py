@@ -20,6 +20,7 @@ from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
+from ..model.duplicate import duplicate
 from ..model.edits import Edit
 from ..model.function import of_function
 from ..model.graph import Graph
@@ -385,7 +386,7 @@ class Scene:
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Scene:
         """The same scene with other numbers in a copy of its model, whose weights may be written to again and again."""
-        model = copy.deepcopy(self.model)
+        model = duplicate(self.model)
         model.load_state_dict({**model.state_dict(), **weights})
         return self.with_model(model)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import copy
 import dataclasses
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import DioramaError, NotApplicable
-from ..data.fingerprint import fingerprint
+from ..data.fingerprint import fingerprint, written
+from ..model.duplicate import duplicate
 from ..model.unwrap import unwrap
 from .memory import Memory
 
@@ -84,7 +84,7 @@ class Given(Source):
             )
         # On another device than the model's own one looks at a copy, so that the user's stays where it is.
         moved = device is not None and any(p.device != torch.device(device) for p in model.parameters())
-        self._model = copy.deepcopy(unwrap(model)).to(device) if moved else unwrap(model)
+        self._model = duplicate(unwrap(model)).to(device) if moved else unwrap(model)
         self.name = type(self._model).__name__
         self.shared = Shared()
 
@@ -101,7 +101,7 @@ class Given(Source):
     def version(self) -> object:
         """Every tensor's place and the number of writes to it."""
         tensors = (*self._model.parameters(), *self._model.buffers())
-        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+        return tuple(map(written, tensors))
 
 
 _SHARED: weakref.WeakKeyDictionary[Any, dict[int, Shared]] = weakref.WeakKeyDictionary()
@@ -133,7 +133,7 @@ class RecordedSource(Source):
     def module(self) -> nn.Module:
         """The run's model with this snapshot's weights; the stored one stays as it is, for the other snapshots."""
         if self._model is None:
-            model = copy.deepcopy(unwrap(self.run.architecture(self._architecture)))
+            model = duplicate(unwrap(self.run.architecture(self._architecture)))
             state = _with_plain(model, self.state())
             _fit_buffers(model, state)
             try:
@@ -160,13 +160,13 @@ class RecordedSource(Source):
 
 
 def _with_plain(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A snapshot's tensors with what else the model's state holds (the packed weights of quantized modules), which never
-    changes in a training.
+    """A snapshot's tensors with what else the model's state holds (the packed weights of quantized modules, meta tensors), which
+    never changes in a training.
     """
     own = model.state_dict()
-    if all(isinstance(value, Tensor) for value in own.values()):
+    if all(isinstance(value, Tensor) and not value.is_meta for value in own.values()):
         return state
-    for name in [name for name, value in own.items() if isinstance(value, Tensor) and name not in state]:
+    for name in [name for name, value in own.items() if isinstance(value, Tensor) and not value.is_meta and name not in state]:
         del own[name]
     own.update(state)
     return own  # with its versions, by which such modules read themselves

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..model.averages import normalized, reestimate
+from ..model.duplicate import duplicate
 from . import directions as named
 from .memory import Memory
 
@@ -52,11 +53,23 @@ class WeightPlane:
 
 
 def parameters(scene: Scene) -> Weights:
-    """The weights that may be moved: all real parameters, each once. *Raises* NotApplicable where there are none."""
-    found = {name: value.detach().clone() for name, value in scene.model.named_parameters() if value.is_floating_point()}
+    """The weights that may be moved: all dense real parameters of 16 bits and more, each once. *Raises* NotApplicable where there are none."""
+    found = {name: value.detach().clone() for name, value in scene.model.named_parameters() if _movable(value)}
     if not any(value.ndim > 1 and value.numel() for value in found.values()):
         raise NotApplicable("it moves weights, and this network has no layer with real ones")
     return found
+
+
+def _movable(value: Tensor) -> bool:
+    """Whether sums of weights can be made: those of 8 bits are only kept, and what is sparse has no kernel."""
+    return value.is_floating_point() and value.element_size() > 1 and value.layout is torch.strided and not value.is_meta
+
+
+def broken_tensors(weights: Mapping[str, Tensor]) -> int:
+    """How many of them hold what is not a finite number."""
+    real = [value for value in weights.values() if value.is_floating_point() and not value.is_meta]
+    dense = [value if value.layout is torch.strided else value.to_dense() for value in real]
+    return sum(not bool(value.double().isfinite().all()) for value in dense)
 
 
 def drawn(weights: Mapping[str, Tensor], seed: int, count: int = 2) -> list[Weights]:
@@ -221,7 +234,7 @@ def moved(
     where, start = place(at), origin(scene)
     beside = [other.fingerprint for other in start.others[:1]] if directions == "between" else []
     spanned = start.once(f"plane/{directions}/{to}/{seed}/{beside}", lambda: plane(start, directions, to, seed))
-    model = copy.deepcopy(start.model)
+    model = duplicate(start.model)
     put(model, dict(start.model.named_parameters()), spanned, where)
     found = copy.copy(start)
     found._source, found._memory = start._source.holding(model), Memory()

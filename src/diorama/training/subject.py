@@ -110,7 +110,9 @@ class Subject:
 
     def _learn(self) -> None:
         self.parameters = {
-            name: p for name, p in self.model.named_parameters() if p.is_floating_point() or p.is_complex()
+            name: p
+            for name, p in self.model.named_parameters()
+            if (p.is_floating_point() or p.is_complex()) and not p.is_meta
         }
         """The parameters that can be trained, by name."""
         self._modules: list[tuple[nn.Module, Children, Tensors]] = [

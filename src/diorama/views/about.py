@@ -173,9 +173,9 @@ class AboutLayer:
             Number(label="units", value=layer.units), Number(label="parameters", value=layer.parameters),
         ]
         group: list[Node] = [Group(children=tuple(marks), direction="row")]
-        if layer.weight is not None:
-            weight = self.scene.parameters()[layer.weight].reshape(-1)
-            group.append(_distribution(weight, "weights", self.scene.step))
+        weight = self.scene.parameters().get(layer.weight or "")
+        if weight is not None:
+            group.append(_distribution(weight.reshape(-1), "weights", self.scene.step))
         return group
 
     def probed(self) -> list[Node]:

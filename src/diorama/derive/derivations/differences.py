@@ -172,7 +172,8 @@ def _weights(layer: Layer, own: Mapping[str, Tensor], others: Mapping[str, Tenso
 
 def _far(own: Mapping[str, Tensor], others: Mapping[str, Tensor], names: list[str]) -> float:
     """The distance of a layer's weights as a share of their own length."""
-    pairs = [(_plain(own[name]), _plain(others[name])) for name in names if own[name].is_floating_point() or own[name].is_complex()]
+    held = [name for name in names if not own[name].is_meta and not others[name].is_meta]
+    pairs = [(_plain(own[name]), _plain(others[name])) for name in held if own[name].is_floating_point() or own[name].is_complex()]
     if not pairs:
         return float("nan")
     mine, theirs = (torch.cat([pair[k] for pair in pairs]) for k in (0, 1))
@@ -181,4 +182,5 @@ def _far(own: Mapping[str, Tensor], others: Mapping[str, Tensor], names: list[st
 
 def _plain(tensor: Tensor) -> Tensor:
     found = tensor.detach().cpu()
+    found = found if found.layout is torch.strided else found.to_dense()
     return (torch.view_as_real(found) if found.is_complex() else found).double().flatten()

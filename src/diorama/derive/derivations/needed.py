@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from ...core.knobs import knob
 from ...core.selection import Key
 from ...methods.cost import Cost
 from ...model.axes import first_tensor, tensors_in
+from ...model.duplicate import duplicate
 from ...model.edits import Edit
 from ...model.layers import Layer
 from ...scene import Scene
@@ -56,7 +56,7 @@ class NeededDerivation(Derivation):
         base, answers = losses(scene, chosen)
         rightly = right(scene, chosen, answers)
         told = {name: np.full(len(layers), np.nan) for name in ARRAYS}
-        model = copy.deepcopy(scene.model)
+        model = duplicate(scene.model)
         without = scene.with_model(model)
         value = {"layers": [one.name for one in layers], "loss": _mean(base), **told}
 

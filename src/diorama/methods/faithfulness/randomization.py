@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
+from ...model.duplicate import duplicate
 from ...model.targets import Target
 from ...model.unwrap import layer_modules
 from ..cost import Cost
@@ -87,7 +87,7 @@ def randomization(look: Looking, x: Nested, target: Target, method: Method) -> R
         raise NotApplicable("a plain function has no layers to randomize; use deletion and insertion")
     layers = _weighted(look)
     *_, before = method.attribute(_again(look, look.model, x), x, target)
-    other = copy.deepcopy(look.model)
+    other = duplicate(look.model)
     modules = layer_modules(other)
     rows, maps, done = [], list[Nested](), 0
     counts = stages(len(layers))

@@ -61,7 +61,10 @@ class InputPlane:
         points = [part.detach() for part in look.points(look.floats(others))]
         few = len(points[0]) if _flat(self.along).numel() <= MOST else 128
         rows = torch.cat([part[:few].flatten(1) for part in points], 1)
-        rows = torch.nan_to_num(rows - rows.mean(0))
+        rows = rows[rows.isfinite().all(1)]  # one that holds no numbers would leave none of the others
+        if len(rows) < 2:
+            raise NotApplicable("fewer than two examples hold finite numbers, so there is no direction aside")
+        rows = rows - rows.mean(0)
         unit = _flat(self.along) / self.length
         rows = rows - (rows @ unit)[:, None] * unit
         total = float(rows.square().sum())

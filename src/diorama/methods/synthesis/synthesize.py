@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from ...data import nesting
 from ...data.examples import Examples
 from ...data.kinds import Image, Kind, Tokens
 from ...data.nesting import Nested
+from ...model.duplicate import duplicate
 from ...model.outputs import Wanted
 from ...model.unwrap import device_of, fed, unwrap
 from ..method import Looking
@@ -181,7 +181,7 @@ def _staged(
 ) -> tuple[MadeInput, Objective]:
     module = unwrap(model)
     if device is not None and device_of(module) != torch.device(device):
-        module = copy.deepcopy(module).to(device)
+        module = duplicate(module).to(device)
     ready = fed(module, nesting.to(nesting.as_tensors(x), device))
     examples = Examples.of(ready, inputs=inputs)
     look = Looking(

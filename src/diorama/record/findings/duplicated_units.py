@@ -74,7 +74,7 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int]]:
         for name, tensor in state.items():
             if tensor.ndim > 1 and tensor.is_floating_point() and name not in turned:
                 bias = state.get(name.removesuffix("weight") + "bias") if name.endswith("weight") else None
-                rows = tensor.float().reshape(len(tensor), -1).numpy()
+                rows = tensor.float().flatten(1).numpy()
                 if bias is not None and bias.ndim == 1 and len(bias) == len(rows):
                     rows = np.column_stack([rows, bias.float().numpy()])
                 found[name] = twins(rows), len(rows)

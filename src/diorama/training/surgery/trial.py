@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -12,6 +11,7 @@ from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.axes import tensors_in
+from ...model.duplicate import duplicate
 from ...model.mode import OpMode
 from ...model.untouched import Mode, Untouched
 from .dropout import without_dropout
@@ -23,7 +23,7 @@ _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torc
 def copied(model: nn.Module) -> nn.Module:
     """A copy to try things on. *Raises* NotApplicable where the model cannot be copied."""
     try:
-        return copy.deepcopy(model)
+        return duplicate(model)
     except Exception as error:
         raise NotApplicable(
             f"the model cannot be copied ({type(error).__name__}: {error}), and nothing is changed that was not tried on a copy first; "

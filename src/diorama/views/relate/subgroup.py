@@ -189,8 +189,9 @@ def _found(scene: Scene, rows: NDArray[np.float64], groups: NDArray[np.int64], w
 
 def _differences(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """The difference of the means of each column, in standard deviations over both; 0 where nothing varies."""
-    spread = np.concatenate([one, other]).std(0)
-    apart = one.mean(0) - other.mean(0)
+    with np.errstate(invalid="ignore"):  # a column with numbers that are none differs by nothing that can be told
+        spread = np.concatenate([one, other]).std(0)
+        apart = one.mean(0) - other.mean(0)
     return np.where(spread > 1e-12 * np.maximum(1e-300, np.abs(other.mean(0))), apart / np.where(spread > 0, spread, 1.0), 0.0)
 
 

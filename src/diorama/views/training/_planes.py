@@ -92,7 +92,8 @@ class ColumnsPlane(CutPlane):
         self.current = scene.current(selection)
         self.sliced = x.shape[1] > 2
         own = x[:, self.columns].double()
-        low, high = own.amin(0), own.amax(0)
+        own = own[own.isfinite().all(1)]  # an example without numbers stands nowhere
+        low, high = (own.amin(0), own.amax(0)) if len(own) else (torch.zeros(2).double(), torch.zeros(2).double())
         room = ((high - low) * margin).clamp_min(1e-6)
         self.low, self.high = low - room, high + room
         self.shown = np.asarray(kind.decode(x))[:, self.columns]

@@ -42,11 +42,13 @@ class WeightWay:
 
 
 def between(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], place: float) -> dict[str, Tensor]:
-    """The weights at a place of the straight way; whole numbers are this network's."""
-    return {
-        name: torch.lerp(value, theirs[name].to(value), place) if value.is_floating_point() else value
-        for name, value in mine.items() if name in theirs
-    }
+    """The weights at a place of the straight way; whole numbers are this network's, and numbers of 8 bits are rounded again."""
+    found = {}
+    for name, value in mine.items():
+        if name in theirs and not value.is_meta:
+            single = value.float() if value.is_floating_point() and value.element_size() == 1 else value
+            found[name] = torch.lerp(single, theirs[name].to(single), place).to(value) if value.is_floating_point() else value
+    return found
 
 
 def order(count: int) -> list[int]:

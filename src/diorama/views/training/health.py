@@ -177,12 +177,13 @@ def _history(measure: Measure, health: JudgedLayers, rows: Sequence[int], axis: 
     factor = 100.0 if measure.name in _SHARES else 1.0
     cells = [health.cells[measure.name][row] for row in rows]
     alone = all(np.array_equal(mean, other, equal_nan=True) for other in (least, most))
-    healthy = np.stack(open_ends, 2) * factor
+    with np.errstate(over="ignore"):  # beyond float32, an end is open
+        healthy = (np.stack(open_ends, 2) * factor).astype(np.float32)
     return Column(
         name=measure.name, kind="history", numbers=np.array([factor * cell.value for cell in cells]),
         histories=(factor * mean).astype(np.float32),
         spreads=None if alone else (factor * np.stack([least, most], 2)).astype(np.float32),
-        healthy=healthy.astype(np.float32), outside=np.array([cell.outside for cell in cells], np.int8),
+        healthy=healthy, outside=np.array([cell.outside for cell in cells], np.int8),
         log=measure.log, range=_span(measure, factor * found.values), unit="%" if measure.name in _SHARES else "",
         note=f"{measure.meaning} Healthy: {_said(measure)}",
     )

@@ -104,7 +104,7 @@ class LossSliceView(View):
         if final:
             children.append(self._tried(scene, walker, place))
         share = float(good.mean())
-        broken = sum(not bool(value.isfinite().all()) for value in walker.begun.values() if value.is_floating_point())
+        broken = weight_planes.broken_tensors(walker.begun)
         rule = f"an accuracy of {enough:.3g} or more" if by_accuracy else f"a loss of {enough:.3g} or less"
         words = f"Colour is the mean loss. {plane.words} The outline holds the {100 * share:.0f} % of the places with {rule}. "
         if broken:

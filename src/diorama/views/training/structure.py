@@ -182,7 +182,8 @@ class StructureView(View):
             return float(np.log10(max(ratio, 1e-12))) if ratio is not None else None
         if self.colour == "parameters":
             return float(np.log10(max(1, layer.parameters)))
-        return float(np.sqrt(np.mean(np.square(scene.parameters()[layer.weight], dtype=np.float64))))
+        weight = scene.parameters().get(layer.weight)
+        return float(np.sqrt(np.mean(np.square(weight, dtype=np.float64)))) if weight is not None and weight.size else None
 
 
 def _several(count: int, noun: str) -> str:

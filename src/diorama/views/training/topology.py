@@ -20,6 +20,7 @@ from ...derive.derivations.similarity import batches
 from ...model.folding import folded
 from ...model.graph import Graph
 from ...model.layers import by_unit
+from ...model.points import Point
 from ...scene import Scene
 from ..view import View
 
@@ -99,11 +100,11 @@ class TopologyView(View):
 
     def _of_weights(self, scene: Scene) -> dict[str, float]:
         """By layer: the share of directions that its weight fills, or how far it moved."""
-        run, found = scene.run, dict[str, float]()
+        found: dict[str, float] = {}
         weights = scene.parameters()
-        first: Mapping[str, Tensor] = {}
-        if self.measure == "moved" and run is not None:
-            first = run.state(scene.steps[0])
+        first: Mapping[str, NDArray[Any]] = {}
+        if self.measure == "moved" and scene.run is not None:
+            first = scene.at(scene.steps[0]).parameters()
         for layer in scene.layers.with_weights:
             weight = weights.get(layer.weight or "")
             if weight is None:
@@ -111,9 +112,9 @@ class TopologyView(View):
             values = np.asarray(weight)
             if self.measure == "moved":
                 begun = first.get(layer.weight or "")
-                if begun is None or tuple(begun.shape) != values.shape:
+                if begun is None or begun.shape != values.shape:
                     continue
-                share = apart(begun.detach().cpu().resolve_conj().numpy(), values)
+                share = apart(begun, values)
             else:
                 share = filled(np.abs(values).reshape(len(values), -1) if np.iscomplexobj(values) else values.reshape(len(values), -1))
             if np.isfinite(share):
@@ -158,7 +159,7 @@ def flows(scene: Scene, before: int | None) -> Flows:
     alone = scene.alone(scene.cancel)
     leaves = {layer.name: layer_key(layer.path) for layer in scene.layers.leaves if layer.each and layer.call == 1}
     sources = dict.fromkeys(source for source, _, _ in scene.graph.edges)
-    ops = [name for name in sources if name.startswith("op:") and scene.layers.has(Key.parse(name).name)]
+    ops = [name for name in sources if name.startswith("op:") and _by_example(scene, Key.parse(name).name)]
     names = [Key.parse(name).name for name in ops]
     other = None
     if before is not None:
@@ -196,6 +197,14 @@ def flows(scene: Scene, before: int | None) -> Flows:
     return changes, {key: value for key, value in ranks.items() if np.isfinite(value)}
 
 
+def _by_example(scene: Scene, name: str) -> bool:
+    """Whether a point can be read, an example at a time."""
+    if not scene.layers.has(name):
+        return False
+    layer = scene.layers[name]
+    return not (isinstance(layer, Point) and layer.whole)
+
+
 def filled(matrix: Floats, centred: bool = False) -> float:
     """The effective rank as a share of the largest that is possible; NaN where numbers are none, 0 where all are the same."""
     values = np.asarray(matrix, np.float64)
@@ -221,7 +230,8 @@ def apart(first: NDArray[Any], now: NDArray[Any]) -> float:
 
 def _means(tensor: Tensor) -> Floats:
     """A row of units an example."""
-    flat = tensor.double()
+    dense = tensor if tensor.layout is torch.strided else tensor.to_dense()
+    flat = (dense.abs() if dense.is_complex() else dense).double()
     return np.asarray((flat.flatten(2).mean(2) if flat.ndim > 2 else flat).cpu().numpy(), np.float64)
 
 
