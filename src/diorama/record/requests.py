@@ -89,13 +89,15 @@ class Inbox:
         self._file = folder / NAME
         self._address = f"file:{quote(os.path.abspath(self._file))}?mode=ro"
         self._seen = 0
+        self._began = 0.0
+        """When the training began, while it is not known yet which commands are older."""
         self._state: tuple[int, int] = (0, 0)
         self.mended = False
         """Whether the file was found broken, put aside and made anew; whoever tells of it sets it back."""
         try:
             self._seen = int(self._read("SELECT coalesce(max(id), 0) FROM commands")[0][0])
         except sqlite3.OperationalError:
-            pass  # it is missing or being written: what stands in it is old
+            self._began = time.time()  # it is missing, being written, or was left half written by one who was killed
         except (sqlite3.DatabaseError, ValueError, TypeError):
             self._mend()
 
@@ -106,6 +108,9 @@ class Inbox:
             return connection.execute(query, values).fetchall()
 
     def _rows(self) -> list[SentCommand]:
+        if self._began:
+            self._seen = int(self._read("SELECT coalesce(max(id), 0) FROM commands WHERE time < ?", (self._began,))[0][0])
+            self._began = 0.0
         wanted = f"""SELECT id, name, CASE WHEN typeof(knobs) = 'text' AND length(knobs) <= {_LONGEST} THEN knobs END,
             sender FROM commands WHERE id > ? ORDER BY id"""
         return [SentCommand.of(*row) for row in self._read(wanted, (self._seen,))]
