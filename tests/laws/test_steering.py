@@ -186,3 +186,28 @@ def test_acts_of_every_kind_leave_no_trace_once_taken_back(tmp_path: Path, optim
     assert all((learnt["body.0.weight"][-2:] != rows["body.0.weight"][-2:]).any(1))
     assert (learnt["body.4.weight"][:, -2:] != rows["body.4.weight"][:, -2:]).any()
     steered.recorder.close()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("closed", [True, False], ids=["scripted", "Adafactor"])
+def test_structure_that_cannot_change_is_refused_by_name(tmp_path: Path, closed: bool) -> None:
+    """Beside a scripted module, and under an optimizer that remembers something of another shape, no act of structure changes anything."""
+    torch.manual_seed(0)
+    first: nn.Module = nn.Sequential(nn.Linear(4, 6), nn.ReLU())
+    model = nn.Sequential(torch.jit.script(first) if closed else first, nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+    optimizer = (torch.optim.Adam if closed else torch.optim.Adafactor)(model.parameters(), lr=0.01)
+    x = torch.randn(8, 4)
+    with diorama.watch(model, tmp_path / "run", probe=(x, x[:, :3].argmax(1)), optimizer=optimizer) as recorder:
+        nn.functional.cross_entropy(model(x), x[:, :3].argmax(1)).backward()
+        optimizer.step()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        answers: list[dict[str, Any]] = []
+        recorder.controls.note_together = lambda notes: answers.extend(value for kind, value in notes if kind == "acknowledged")
+        wanted: list[tuple[str, dict[str, Any]]] = [("add_units", {"layer": "1", "count": 2}), ("remove_units", {"layer": "1", "units": "1"})]
+        if closed:
+            wanted += [("add_layer", {"after": "1"}), ("remove_layer", {"layer": "1"}), ("rewire", {"source": "1", "target": "3"})]
+        for number, (name, knobs) in enumerate(wanted, 1):
+            recorder.controls.apply(SentCommand(number, name, knobs, "python"))
+        assert not any(answer["ok"] for answer in answers)
+        assert all(("is a scripted module" if closed else "Adafactor remembers") in answer["text"] for answer in answers), answers
+        assert not _apart(before, model.state_dict())
