@@ -99,6 +99,9 @@ def _made(kind: str) -> tuple[nn.Module, Tensor, Tensor, dict[str, Any]]:
         if kind == "sentences":
             x = torch.randint(0, 11, (12, 9))
             return nn.Sequential(nn.EmbeddingBag(11, 3)), x, torch.arange(12) % 3, {"inputs": diorama.Tokens(vocabulary=TOKENS)}
+        if kind == "pen":
+            x = torch.cat([torch.randn(12, 9, 2), (torch.rand(12, 9, 1) > 0.8).float()], 2)
+            return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3)), x, x.roll(-1, 1), {}
         if kind == "plane":
             return _plane(), torch.randn(24, 2), torch.arange(24) % 2, {}
         if kind == "numbers":
@@ -118,7 +121,7 @@ def _train(kind: str, path: Path) -> Run:
             output = model(x)
             wrong = (
                 nn.functional.mse_loss(output[:, 0] if kind == "numbers" else output, y)
-                if kind in ("numbers", "codes")
+                if kind in ("numbers", "codes", "pen")
                 else nn.functional.cross_entropy(output.reshape(-1, output.shape[-1]), y.reshape(-1))
             )
             optimizer.zero_grad()
@@ -213,12 +216,12 @@ def test_a_view_works_at_every_moment(name: str, kind: str, runs: dict[str, Run]
 
 
 def test_every_view_fits_some_run(runs: dict[str, Run], tmp_path: Path) -> None:
-    """No view refuses all of five unlike trainings; one that does draws that of texts with classes, at its first and last moment."""
+    """No view refuses all of five unlike trainings; one that does draws texts with classes or a pen's strokes, at the first and last moment."""
     fitting = {name for name in views if any(_look(run.scene(), name, 1) for run in runs.values())}
-    texts = _train("sentences", tmp_path / "sentences")
+    others = [_train(kind, tmp_path / kind) for kind in ("sentences", "pen")]
     for name in set(views) - fitting:
-        for step in (texts.snapshots[0], texts.snapshots[-1]):
-            pictures = _look(texts.scene(step), name)
+        for moment in (0, -1):
+            pictures = [one for run in others for one in _look(run.scene(run.snapshots[moment]), name)]
             assert pictures, f"{name} refuses every training"
             for picture in pictures:
                 _check(picture)
