@@ -27,6 +27,7 @@ ROOM = Room(
         Place("learns_from", columns=12, rows=5),
         Place("adapters", columns=12, rows=5),
         Place("convergence", columns=12, rows=5),
+        Place("weight_series", columns=6, rows=4),
         Place("topology", columns=8, rows=5),
         Place("loss_slice", columns=12, rows=4),
         Place("acts", columns=8, rows=4),

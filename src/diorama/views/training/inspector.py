@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Node
@@ -12,9 +14,11 @@ from ...core.selection import Key, Selection
 from ...scene import Scene
 from .. import about, acting, typed_weights
 from ..view import View
+from . import weight_series
 
 _SMALL = 1_000_000
 """Weights of a model up to which acts are tried on a copy here too."""
+_WEIGHT = "One weight, or several that the key names together."
 
 
 class InspectorView(View):
@@ -70,7 +74,11 @@ class InspectorView(View):
         marks = typed_weights.marks(scene, selection, self.value)
         if not marks:
             raise NotApplicable(f"no weight {name} is in the network that is looked at")
-        yield from self._with_acts(scene, selection, name, marks, "One weight, or several that the key names together.")
+        if scene.run is not None and len(scene.steps) > 1:
+            yield self._picture(scene, selection, name, marks, _WEIGHT, final=False)
+            lines = weight_series.chart(scene, [key])
+            marks += [lines] if np.isfinite(lines.series[0].y).any() else []
+        yield from self._with_acts(scene, selection, name, marks, _WEIGHT)
 
     def _with_acts(
         self, scene: Scene, selection: Selection, title: str, marks: list[Node], caption: str

@@ -1,0 +1,177 @@
+"""Single weights over the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import NotApplicable
+from ...core.knobs import knob
+from ...core.marks import Column, Group, Lines, Series, Table
+from ...core.picture import Picture, Progress
+from ...core.selection import Key, Selection, without_call
+from ...scene import Scene
+from ...scene.weight_planes import sampled
+from .. import recorded
+from ..view import View
+
+Floats = NDArray[np.float64]
+
+
+class WeightSeriesView(View):
+    """What single weights were at each snapshot: those that are chosen, else those that moved most.
+
+    *Meaning* a line that is flat at its end has settled; lines that go on straight are still on their way. Moved is the distance
+    between the first snapshot and the last. A weight is chosen by a click on it, here or among a unit's weights in the inspector.
+    *Error* exact at the snapshots; straight lines join them.
+    *Cost* at most 24 snapshots are read.
+    """
+
+    title = "Single weights"
+    question = "Which single weights move, and which have come to rest?"
+    family = "process"
+    papers = ("Abadi et al. 2016, TensorFlow (TensorBoard)",)
+    rows = ("C20",)
+    needs = "snapshot"
+    follows = ("layer", "weight")
+
+    layer: str | None = knob(None, "Look for the most moved ones in this layer; else the chosen one, else in all.", kind="layer", main=True)
+    count: int = knob(8, "How many of the most moved weights.", low=1, high=100, main=True)
+
+    @classmethod
+    def wants(cls, scene: Scene) -> str | None:
+        """It needs a training with two snapshots."""
+        if scene.run is None:
+            return "it follows weights through a training, and this model was not opened from a run"
+        if len(scene.steps) < 2:
+            return "it follows weights from snapshot to snapshot, and there is only one yet"
+        return None
+
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        """The lines when all snapshots were read, and how far that is."""
+        steps = sampled(scene.steps)
+        chosen = selection.all("weight")
+        named = [key for one in chosen if (key := _numbered(one)) is not None]
+        layer = self.layer if self.layer is not None else next((key.name for key in reversed(selection.all("layer"))), None)
+        yield Progress(done=0, total=len(steps), note=f"{len(steps)} snapshots are read")
+        ends = [scene.run.state(steps[k]) for k in (0, -1)] if scene.run is not None else []
+        ranked, among = most_moved(ends[0], ends[1], _names(scene, ends[1], None if named else layer), self.count)
+        keys = named or ranked
+        if not keys:
+            raise NotApplicable("no weight has the same place at the first snapshot and at the last, so none can be followed")
+        lost = [str(key) for key in named if not _there(ends, key)]
+        if lost:
+            raise NotApplicable(f"the network has no {lost[0]} at its first or last snapshot, so it cannot be followed")
+        lines = chart(scene, keys)
+        if named:
+            words = f"{'The chosen weight' if len(named) == 1 else f'{len(named)} chosen weights'} at {len(steps)} snapshots. "
+        else:
+            where = f" of {layer}" if layer is not None else ""
+            words = f"The {len(keys)} of the {among:,} weights{where} that moved most between step {steps[0]:,} and step {steps[-1]:,}. "
+        table = _table(keys, lines)
+        yield self.picture(
+            scene, selection, "Single weights", Group(children=(lines, table)), words + "Click a line to choose the weight, a step to go there."
+        )
+
+
+def chart(scene: Scene, keys: Sequence[Key]) -> Lines:
+    """The weights of these keys at each snapshot, a line each; a gap where the network had another shape."""
+    run, steps = scene.run, sampled(scene.steps)
+    assert run is not None
+    names = [str(key) for key in keys]
+    values: Floats = scene.keep(f"weight_series/{steps}/{names}", lambda: _read(scene, steps, keys))
+    x = np.array(steps, np.float64)
+    return Lines(
+        series=tuple(
+            Series(name=name.removeprefix("weight:"), x=x, y=row, key=name, colour=k % 10)
+            for k, (name, row) in enumerate(zip(names, values, strict=True))
+        ),
+        y_title="weight", events=recorded.as_marks([(at, end, kind, label) for at, end, kind, label in recorded.events(run)]),
+        cursor=float(scene.step) if scene.step is not None else None, height=220,
+    )
+
+
+def _read(scene: Scene, steps: Sequence[int], keys: Sequence[Key]) -> Floats:
+    assert scene.run is not None
+    found = np.full((len(keys), len(steps)), np.nan)
+    for column, step in enumerate(steps):
+        if scene.cancel is not None:
+            scene.cancel()
+        state = scene.run.state(step)
+        for row, key in enumerate(keys):
+            weight = _weight(state, key.name)
+            index = key.index
+            if weight is not None and weight.ndim == len(index) and all(k < n for k, n in zip(index, weight.shape, strict=True)):
+                found[row, column] = float(_real(weight[index]))
+    return found
+
+
+def most_moved(first: Mapping[str, Tensor], last: Mapping[str, Tensor], names: Sequence[str], count: int) -> tuple[list[Key], int]:
+    """The keys of the weights that lie farthest from where they began, the farthest first, and among how many."""
+    found: list[tuple[float, Key]] = []
+    among = 0
+    for name in names:
+        if name not in first or first[name].shape != last[name].shape or not last[name].numel():
+            continue
+        apart = _real(last[name] - first[name]).abs().nan_to_num(-1.0, -1.0, -1.0)
+        among += apart.numel()
+        best = apart.reshape(-1).topk(min(count, apart.numel()))
+        for value, at in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            index = tuple(int(k) for k in np.unravel_index(at, tuple(apart.shape)))
+            if index and value >= 0:
+                found.append((value, Key("weight", name.removesuffix(".weight"), index)))
+    found.sort(key=lambda one: -one[0])
+    return [key for _, key in found[:count]], among
+
+
+def _names(scene: Scene, state: Mapping[str, Tensor], layer: str | None) -> list[str]:
+    """The parameters among a snapshot's tensors, of one layer where one is named. *Raises* NotApplicable where it has none."""
+    told: Sequence[Any] = scene.run.meta.get("parameters", ()) if scene.run is not None else ()
+    known = {str(one[0]) for one in told}
+    names = [name for name, value in state.items() if name in known and (value.is_floating_point() or value.is_complex())]
+    if layer is None:
+        return names
+    path = without_call(layer)
+    own = [name for name in names if name == path or name.startswith(f"{path}.")] if path else names
+    if not own:
+        raise NotApplicable(f"the layer {layer!r} has no weights to follow; choose another one, or none for all")
+    return own
+
+
+def _numbered(key: Key) -> Key | None:
+    """A key that names one weight."""
+    return key if key.index and not key.place else None
+
+
+def _weight(state: Mapping[str, Tensor], name: str) -> Tensor | None:
+    """The tensor that a weight's key means, as its text does in an edit."""
+    path = without_call(name)
+    return next((state[one] for one in (name, f"{path}.weight", path) if one in state), None)
+
+
+def _there(states: Sequence[Mapping[str, Tensor]], key: Key) -> bool:
+    """Whether any of some snapshots has a weight at this place."""
+    found = [weight for state in states if (weight := _weight(state, key.name)) is not None]
+    return any(len(key.index) == one.ndim and all(k < n for k, n in zip(key.index, one.shape, strict=True)) for one in found)
+
+
+def _real(value: Tensor) -> Tensor:
+    """Complex numbers by their magnitude."""
+    return value.abs() if value.is_complex() else value.float()
+
+
+def _table(keys: Sequence[Key], lines: Lines) -> Table:
+    """Where each began, where it is, and how far that is apart."""
+    rows = np.stack([series.y for series in lines.series])
+    begun, now = rows[:, 0], rows[:, -1]
+    return Table(
+        columns=(
+            Column(name="weight", kind="text", texts=tuple(str(key).removeprefix("weight:") for key in keys)),
+            Column(name="at first", numbers=begun), Column(name="at last", numbers=now), Column(name="moved", numbers=np.abs(now - begun)),
+        ),
+        row_keys=tuple(map(str, keys)),
+    )
