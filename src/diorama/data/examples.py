@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import Damaged, Unavailable, UsageError
-from . import kinds
+from . import kinds, metadata
 from .fingerprint import fingerprint, written
+from .metadata import Column, columns
 from .nesting import Nested, Padded, as_tensors, each, first, named, select, size, tensors, to
 
 
@@ -35,6 +36,8 @@ class Examples:
     held_out: Examples | None = None
     numbers: Tensor | None = None
     """What the examples are numbered in the data set that they were taken from, where that is known."""
+    metadata: Mapping[str, Column] = dataclasses.field(default_factory=dict)
+    """What is known of each beside: numbers or words by name."""
 
     def __len__(self) -> int:
         return size(self.x)
@@ -46,7 +49,9 @@ class Examples:
         return f"<Examples: {len(self)} of {what} ({shapes}){named}>"
 
     @classmethod
-    def of(cls, x: Any, y: Any = None, classes: Sequence[str] | None = None, inputs: Any = None) -> Examples:
+    def of(
+        cls, x: Any, y: Any = None, classes: Sequence[str] | None = None, inputs: Any = None, metadata: Mapping[str, Any] | None = None
+    ) -> Examples:
         """Make examples from arrays or tensors, also several by tuple or dict; guesses the kind and checks the lengths.
 
         ``inputs`` is a kind (or one a name) that overrides the guess; what it leaves open is learned from ``x``.
@@ -70,7 +75,7 @@ class Examples:
             apart = getattr(kind, "separator", "") or (" " if words else "")
             kind, guessed = kinds.Tokens(vocabulary=names, separator=apart, sentence=said), (said,)
             kind = kind.fitted(first(x))
-        return cls(x, labels, names, kind, (*guessed, *more))
+        return cls(x, labels, names, kind, (*guessed, *more), metadata=columns(metadata, size(x)))
 
     @property
     def fingerprint(self) -> str:
@@ -80,7 +85,9 @@ class Examples:
         kept: tuple[object, str] | None = self.__dict__.get("_named")
         if kept is None or kept[0] != now:
             flat: dict[str, Tensor] = {} if self.y is None else {"y": self.y}
-            about = {"shape": _flatten(self.x, "x", flat), "kind": kinds.to_json(self.kind), "classes": self.classes}
+            about: dict[str, Any] = {"shape": _flatten(self.x, "x", flat), "kind": kinds.to_json(self.kind), "classes": self.classes}
+            if self.metadata:
+                about["metadata"] = metadata.flat(self.metadata, flat)
             kept = self.__dict__["_named"] = now, fingerprint({**flat, "about": json.dumps(about, sort_keys=True)})
         return kept[1]
 
@@ -91,7 +98,8 @@ class Examples:
             indices = [int(indices)]
         y = None if self.y is None else first(select(self.y, indices))
         numbers = None if self.numbers is None else first(select(self.numbers, indices))
-        return dataclasses.replace(self, x=chosen, y=y, held_out=None, numbers=numbers)
+        about = {name: metadata.taken(column, indices) for name, column in self.metadata.items()}
+        return dataclasses.replace(self, x=chosen, y=y, held_out=None, numbers=numbers, metadata=about)
 
     def first(self, count: int) -> Examples:
         """The first examples, at most ``count``; shares memory."""
@@ -99,7 +107,8 @@ class Examples:
             return self
         y = None if self.y is None else self.y[:count]
         numbers = None if self.numbers is None else self.numbers[:count]
-        return dataclasses.replace(self, x=each(self.x, lambda tensor: tensor[:count]), y=y, held_out=None, numbers=numbers)
+        about = {name: column[:count] for name, column in self.metadata.items()}
+        return dataclasses.replace(self, x=each(self.x, lambda tensor: tensor[:count]), y=y, held_out=None, numbers=numbers, metadata=about)
 
     def to(self, device: Any) -> Examples:
         """The examples on a device; these themselves where they are there already."""
@@ -129,7 +138,7 @@ class Examples:
             flat["numbers"] = self.numbers
         about = {
             "shape": shape, "classes": list(self.classes), "kind": kinds.to_json(self.kind),
-            "guessed": list(self.guessed),
+            "guessed": list(self.guessed), "metadata": metadata.flat(self.metadata, flat),
         }
         stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in flat.items()}
         save_file(stored, str(path), {"examples": json.dumps(about)})
@@ -148,9 +157,10 @@ class Examples:
             if isinstance(kind, dict):
                 # An older file names a part that holds several tensors once.
                 kind = {name: kind[name if name in kind else name.partition(".")[0]] for name in named(x)}
+            known = metadata.read(about.get("metadata"), flat, size(x))
         except Exception as error:
             raise Damaged(f"{str(path)!r} does not hold examples: {error}") from error
-        return cls(x, flat.get("y"), tuple(about["classes"]), kind, tuple(about["guessed"]), numbers=flat.get("numbers"))
+        return cls(x, flat.get("y"), tuple(about["classes"]), kind, tuple(about["guessed"]), numbers=flat.get("numbers"), metadata=known)
 
 
 def _labels(y: Any) -> Tensor:

@@ -70,13 +70,13 @@ def watch(
     name: str = "",
     signals: Any = None,
     resume: bool = False,
-    parent: tuple[str | Path, int] | None = None,
+    parent: tuple[str | Path, int] | None = None, metadata: Mapping[str, Any] | None = None,
 ) -> Recorder:
     """Record a training into a run folder: call ``step()`` on what comes back after each step of the loop.
 
-    ``probe`` is ``(x, y)`` or ``x``: the fixed examples that every view looks at. ``every`` is the number of steps
-    between readings of weights, gradients, updates and activations: "auto" reads as often as 3 % of the training's time
-    allow, at multiples of 10 that only grow; a number is kept exactly. Numbers passed to ``step()`` are taken each time.
+    ``probe`` is ``(x, y)`` or ``x``: the fixed examples that every view looks at; ``metadata`` what else is known of them, numbers or words by
+    name, one an example. ``every`` is the number of steps between readings of weights, gradients, updates and activations: "auto" reads as often as
+    3 % of the training's time allow, at multiples of 10 that only grow; a number is kept exactly. Numbers passed to ``step()`` are taken each time.
     ``snapshots`` is "auto" or a number of steps, ``budget`` the bytes that snapshots may take. ``scheduler`` and
     ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for scans, or the data set that
     :func:`diorama.data` wrapped: the one that commands change, where several are, and whose changes go into checkpoints. ``ranks`` says
@@ -93,7 +93,7 @@ def watch(
     """
     told = Watched(
         model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data,
-        scheduler, state, ranks, device, name, signals, resume, parent,
+        scheduler, state, ranks, device, name, signals, resume, parent, metadata,
     )
     return Recorder(told)
 

@@ -18,6 +18,7 @@ from ..core.errors import DioramaError, UsageError
 from ..core.knobs import build
 from ..data import nesting
 from ..data.examples import Examples
+from ..data.metadata import columns
 from ..data.steered import Steered
 from ..model.batch_size import called, found
 from ..model.layers import LayerTable, layers
@@ -65,6 +66,7 @@ class Watched(NamedTuple):
     signals: Any
     resume: bool
     parent: Any = None
+    metadata: Any = None
 
 
 class Setup(NamedTuple):
@@ -219,9 +221,11 @@ def _examples(told: Watched) -> Examples | None:
     elif isinstance(probe, Steered):
         examples = probe.examples(classes=told.classes, inputs=told.inputs)
     elif isinstance(probe, tuple) and len(probe) == 2:
-        examples = Examples.of(*probe, told.classes, told.inputs)
+        examples = Examples.of(*probe, told.classes, told.inputs, told.metadata)
     else:
-        examples = Examples.of(probe, None, told.classes, told.inputs)
+        examples = Examples.of(probe, None, told.classes, told.inputs, told.metadata)
+    if told.metadata is not None and not examples.metadata:
+        examples = dataclasses.replace(examples, metadata=columns(told.metadata, len(examples)))
     if not len(examples):
         raise UsageError("the probe set wants at least one example, got none")
     if told.device is not None:

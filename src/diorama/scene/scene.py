@@ -69,9 +69,9 @@ class Scene:
         outputs: str | int | Callable[[Any], Tensor] | None = None,
         task: str | None = None,
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
-        device: Any = None,
+        device: Any = None, metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        examples = x if isinstance(x, Examples) else None if x is None else Examples.of(x, y, classes, inputs)
+        examples = x if isinstance(x, Examples) else None if x is None else Examples.of(x, y, classes, inputs, metadata)
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod

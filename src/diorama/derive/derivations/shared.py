@@ -146,7 +146,29 @@ def _misread(scene: Scene) -> tuple[NDArray[np.int64], str]:
 
 
 def properties(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Floats]:
-    """What can be said of inputs without a network, and by what name: (examples, properties)."""
+    """What can be said of inputs without a network, and by what name: (examples, properties); metadata of the user's own first."""
+    names, rows = _told(scene, which)
+    own, more = _properties(scene, which)
+    return [*names, *own], np.concatenate([rows, more], 1)
+
+
+def _told(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Floats]:
+    """Metadata as numbers: of words, whether an example has each, where these are few."""
+    names: list[str] = []
+    found = [np.zeros((len(which), 0))]
+    for name, column in scene.live.metadata.items():
+        if isinstance(column, Tensor):
+            names.append(name)
+            found.append(finite(column.numpy()[which][:, None]))
+            continue
+        words = sorted(set(column))
+        if 1 < len(words) <= FEW:
+            names += [f"{name}: {word}" for word in words]
+            found.append(np.array([[float(column[int(k)] == word) for word in words] for k in which]).reshape(len(which), len(words)))
+    return names, np.concatenate(found, 1)
+
+
+def _properties(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Floats]:
     numbers = [int(k) for k in which]
     kind = scene.kind
     if isinstance(kind, Image):
@@ -163,11 +185,16 @@ def properties(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Float
     return ["mean", "spread", "largest", "smallest"], np.stack([rows.mean(1), rows.std(1), rows.max(1), rows.min(1)], 1)
 
 
+FEW = 12
+"""Of so many different words at most it is told whether an example has each."""
+
+
 def property_names(scene: Scene) -> list[str]:
     """The names alone: only of texts they depend on more than one example; none without examples."""
     if not scene.kinds or not len(scene.live):
         return []
-    return properties(scene, np.arange(len(scene.live) if isinstance(scene.kind, Tokens) else 1))[0]
+    own = _properties(scene, np.arange(len(scene.live) if isinstance(scene.kind, Tokens) else 1))[0]
+    return [*scene.live.metadata, *own]
 
 
 def _of_pictures(pixels: NDArray[Any]) -> tuple[list[str], Floats]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import not_found
 from ...core.selection import Key
 from ...data.kinds import Table, Tokens
 from ...data.melodies import is_mark
+from ...data.metadata import Column
 from ...data.nesting import first
 from ...derive.derivations.shared import properties
 from ...scene import Scene
@@ -76,6 +79,8 @@ def _coloured(
 ) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...], str, str]:
     """Values, their limits or the classes' names, what colours say, and what could not be done."""
     answers, note = scene.answers(), ""
+    if column is not None and column in scene.live.metadata:
+        return _told(scene.live.metadata[column], column)
     if column is not None:
         values = _column(scene, column)
         return values, magnitude(values, float(np.nanmin(values))), (), f"Colours tell {column}.", ""
@@ -123,15 +128,30 @@ def _ends(scene: Scene) -> tuple[NDArray[np.float64], Limits | None, tuple[str, 
     return np.array([marks.index(number) for number in last], np.float64), None, tuple(kind.token(int(number)) for number in marks)
 
 
+def _told(column: Column, name: str) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...], str, str]:
+    """Metadata of the user's own: numbers on a scale, words each in a colour."""
+    if isinstance(column, Tensor):
+        values = column.numpy().astype(np.float64)
+        good = values[np.isfinite(values)]
+        return values, magnitude(values, float(good.min()) if len(good) else 0.0), (), f"Colours tell {name}.", ""
+    ranked = [word for word, _ in Counter(column).most_common()]
+    shown = sorted(ranked[:MARKS] if len(ranked) <= MARKS else ranked[: MARKS - 1])
+    places = {word: k for k, word in enumerate(shown)}
+    names = (*shown, "others") if len(ranked) > MARKS else tuple(shown)
+    said = f"Colours tell {name}." + (f" Of {len(names)} words every tenth has the same colour." if len(names) > DISTINCT else "")
+    note = f"{len(ranked):,} different words stand under {name}; those that are met most often have colours." if len(ranked) > MARKS else ""
+    return np.array([places.get(word, len(shown)) for word in column], np.float64), None, names, said, note
+
+
 def _column(scene: Scene, name: str) -> NDArray[np.float64]:
     """A column of the examples' tables, in its own unit; of other inputs a property, such as the brightness of pictures."""
-    kind = scene.kind
+    kind, told = scene.kind, tuple(scene.live.metadata)
     if not isinstance(kind, Table) or not kind.columns:
         names, rows = properties(scene, np.arange(len(scene.live)))
         if name not in names:
-            raise not_found("column", name, names)
+            raise not_found("column", name, [*told, *names])
         return rows[:, names.index(name)]
     columns = tuple(kind.columns)
     if name not in columns:
-        raise not_found("column", name, columns)
+        raise not_found("column", name, (*told, *columns))
     return kind.decode(first(scene.live.x))[:, columns.index(name)]

@@ -67,7 +67,9 @@ class ProjectionView(View):
     drawn: str = knob("points", "What stands at each place.", choices=("points", "density", "thumbnails"), main=True)
     colour: str = knob("class", "What colours tell; unit: what the chosen one answers.", choices=examples.COLOURS, main=True)
     dimensions: int = knob(2, "So many numbers an example.", low=2, high=3)
-    column: str | None = knob(None, "A column to colour by, instead; of inputs that are no tables a property, such as brightness.", kind="column")
+    column: str | None = knob(
+        None, "A column to colour by, instead: of a table, of your own metadata, or a property of the inputs such as brightness.", kind="column",
+    )
     trails: int = knob(0, "So many places on the way here, each at an earlier snapshot, that a line leads through.", low=0, high=50)
     beside: str = knob(
         "nothing", "Maps side by side: of three perplexities or seeds, of an early, a middle and this layer, of the first step and this one.",
