@@ -118,6 +118,18 @@ def test_choosing_a_class_dims_the_other_bars_and_marks_the_matrix(page: sync_ap
     assert page.locator("#bars .bar.dimmed").count() == 18
 
 
+def test_bars_of_a_mark_share_their_zero(page: sync_api.Page, address: str) -> None:
+    """Tracks of lying bars begin and end at one place, however wide the numbers beside them are."""
+    page.goto(f"{address}/?only=bars")
+    page.locator(".bar-track").first.wait_for()
+    ends = page.evaluate("""() => [...document.querySelectorAll(".bars:not(.standing)")].map((bars) =>
+      new Set([...bars.querySelectorAll(".bar-track")].map((track) => {
+        const box = track.getBoundingClientRect();
+        return `${box.left.toFixed(1)} ${box.right.toFixed(1)}`;
+      })).size)""")
+    assert ends and set(ends) == {1}
+
+
 def test_lines_read_all_series(page: sync_api.Page, address: str) -> None:
     """The pointer over the curves tells the step and the value of each series; the keyboard does so too."""
     place = _show(page, address, "curves")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..scene import Scene
 from .units import ShownLayer
@@ -34,17 +35,27 @@ def activation(scene: Scene, one: ShownLayer) -> float | None:
     def reached() -> float | None:
         found = run.histograms(name)
         middles = (found.edges[1:] + found.edges[:-1]) / 2
-        counts = found.counts.sum(0, dtype=np.float64)
-        on = np.isfinite(middles) & (middles > 0 if one.rectified else middles != 0) & (counts > 0)
-        if not on.any():
-            return None
-        order = np.argsort(np.abs(middles[on]))
-        share = np.cumsum(counts[on][order]) / counts[on].sum()
-        return _round_up(float(np.abs(middles[on][order][np.searchsorted(share, QUANTILE)])))
+        responds = np.isfinite(middles) & (middles > 0 if one.rectified else middles != 0)
+        # A young training grows: what its newest reading holds counts beside the sum over all of them.
+        counted = (found.counts.sum(0, dtype=np.float64), *found.counts[-1:].astype(np.float64))
+        ends = [end for end in (_held(middles, np.where(responds, counts, 0.0)) for counts in counted) if end is not None]
+        return _round_up(max(ends)) if ends else None
 
-    # A new snapshot may widen the scale; between snapshots it stands still.
-    limit: float | None = scene.keep(f"activation/{one.source.name}/{len(scene.steps)}", reached)
+    # Training on by a twelfth, or a new snapshot, may widen the scale; between, it stands still.
+    age = int(math.log(max(run.last_step, 1), 13 / 12))
+    limit: float | None = scene.keep(f"activation/{one.source.name}/{len(scene.steps)}/{age}", reached)
     return limit
+
+
+def _held(middles: NDArray[np.float64], counts: NDArray[np.float64]) -> float | None:
+    """The magnitude below which the part of ``QUANTILE`` of what was counted lies; None where nothing was."""
+    on = counts > 0
+    if not on.any():
+        return None
+    size = np.abs(middles[on])
+    order = np.argsort(size)
+    share = np.cumsum(counts[on][order]) / counts[on].sum()
+    return float(size[order][np.searchsorted(share, QUANTILE)])
 
 
 def over_time(scene: Scene, name: str, measure: Callable[[Scene], float]) -> tuple[float | None, int]:

@@ -12,7 +12,9 @@ from recorded_runs import recorded, told
 from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.marks import Group, Lines
 from diorama.core.picture import Picture
+from diorama.core.selection import Selection
 from diorama.run import Run
+from diorama.scene.moment import Moment
 from diorama.views import recorded as reading
 
 
@@ -188,6 +190,15 @@ def test_a_number_with_a_step_is_the_recorded_number_of_that_step(run: Run, whic
     caption = run.scene(step).view("curves").caption
     steps, values = run.series("loss")
     assert f"At step {step}: loss {values[list(steps).index(step)]:.3g} on the batch" in caption
+
+
+def test_the_caption_and_the_line_of_now_tell_one_moment(run: Run) -> None:
+    """Where the record has moved on while a picture is made, its caption still tells the step of its own line."""
+    step = run.snapshots[-1]
+    picture = [one for one in Moment(run, step - 1).stream("curves", select=Selection()) if isinstance(one, Picture)][-1]
+    assert f"At step {step - 1}: " in picture.caption
+    first = picture.body.children[0] if isinstance(picture.body, Group) else picture.body
+    assert isinstance(first, Lines) and first.cursor == picture.step == step - 1
 
 
 def test_a_constant_is_drawn_as_one() -> None:

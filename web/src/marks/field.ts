@@ -15,6 +15,9 @@ import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
 
 const LEFT = 34;
 const FOOT = 20;
+const LINE = 13;
+/** A letter of a title is so wide at most. */
+const LETTER = 6.4;
 const RADIUS = 3.5;
 const SMALL = 1.75;
 /** What is left of the colours where a plane says little; on paper alike. */
@@ -23,19 +26,23 @@ const PALE = 0.35;
 interface Plan {
   x: Scale;
   y: Scale;
+  /** How many lines the titles of the axes take. */
+  below: number;
+  beside: number;
+  width: number;
 }
 
 export const draw: Draw<Field> = (element, first, context) => {
   const frame = head(element, "field", context);
   let mark = first;
-  let plan: Plan = { x: new Scale([0, 1], [0, 1]), y: new Scale([0, 1], [1, 0]) };
+  let plan: Plan = { x: new Scale([0, 1], [0, 1]), y: new Scale([0, 1], [1, 0]), below: 1, beside: 1, width: 0 };
   const plate = make("canvas");
   let plated = "";
   let drawn = "";
   let borders: Float32Array = new Float32Array();
   const surface = sheet(frame.body, (width) => {
     plan = arrange(mark, width);
-    return plan.y.from + FOOT;
+    return plan.y.from + FOOT + (mark.x_title ? LINE * plan.below : 0);
   }, (pen) => {
     if (plated !== context.theme) {
       paintPlate(plate, mark, context.theme);
@@ -102,10 +109,24 @@ function count(flags: ArrayLike<number>): number {
 
 function arrange(mark: Field, width: number): Plan {
   const [x0, x1, y0, y1] = mark.extent;
-  const wide = Math.max(40, Math.min(mark.size, width - LEFT - 6));
   const aspect = Math.abs((y1 - y0) / (x1 - x0));
-  const tall = wide * (aspect > 0.4 && aspect < 1.6 ? aspect : 0.8);
-  return { x: new Scale([x0, x1], [LEFT, LEFT + wide]), y: new Scale([y0, y1], [4 + tall, 4]) };
+  const shape = aspect > 0.4 && aspect < 1.6 ? aspect : 0.8;
+  const span = (left: number): number => Math.max(40, Math.min(mark.size, width - left - 6));
+  // A title that is longer than its axis takes a second line.
+  const beside = mark.y_title.length * LETTER > span(LEFT) * shape ? 2 : 1;
+  const left = LEFT + (beside - 1) * LINE;
+  const wide = span(left);
+  const below = mark.x_title.length * LETTER > width - left ? 2 : 1;
+  return { x: new Scale([x0, x1], [left, left + wide]), y: new Scale([y0, y1], [4 + wide * shape, 4]), below, beside, width };
+}
+
+/** A title in one line or two, broken between words. */
+function broken(pen: CanvasRenderingContext2D, title: string, lines: number, room: number): string[] {
+  if (lines < 2 || pen.measureText(title).width <= room) return [fit(pen, title, room)];
+  const words = title.split(" ");
+  let first = words.length - 1;
+  while (first > 1 && pen.measureText(words.slice(0, first).join(" ")).width > room) first--;
+  return [words.slice(0, first).join(" "), words.slice(first).join(" ")].map((line) => fit(pen, line, room));
 }
 
 /** The plane itself, one canvas pixel a value, the highest y on top. */
@@ -251,7 +272,7 @@ function paintBorders(pen: CanvasRenderingContext2D, { x, y }: Plan, borders: Fl
   pen.globalAlpha = 1;
 }
 
-function paintTicks(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, ink: Ink): void {
+function paintTicks(pen: CanvasRenderingContext2D, { x, y, below, beside, width }: Plan, mark: Field, ink: Ink): void {
   pen.font = face(11);
   pen.fillStyle = ink.muted;
   pen.textBaseline = "middle";
@@ -261,20 +282,15 @@ function paintTicks(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, 
   for (const tick of xTicks) pen.fillText(tickText(tick, xTicks), x.at(tick), y.from + 11);
   pen.textAlign = "right";
   for (const tick of yTicks) pen.fillText(tickText(tick, yTicks), x.from - 6, Math.max(8, y.at(tick)));
-  const last = xTicks.at(-1) ?? x.low;
-  pen.textAlign = "right";
-  if (mark.x_title && x.to - x.at(last) > 30 + pen.measureText(mark.x_title).width) pen.fillText(mark.x_title, x.to, y.from + 11);
-  else if (mark.x_title) {
-    const first = x.at(xTicks[0] ?? x.low) + 14;
-    pen.textAlign = "left";
-    pen.fillText(fit(pen, mark.x_title, x.at(xTicks[1] ?? x.high) - first - 14), first, y.from + 11);
-  }
+  pen.textAlign = "center";
+  const room = 2 * Math.min((x.from + x.to) / 2, width - (x.from + x.to) / 2);
+  broken(pen, mark.x_title, below, room).forEach((line, i) => pen.fillText(line, (x.from + x.to) / 2, y.from + FOOT + 4 + LINE * i));
   if (!mark.y_title) return;
   pen.save();
   pen.translate(7, (y.from + y.to) / 2);
   pen.rotate(-Math.PI / 2);
   pen.textAlign = "center";
-  pen.fillText(fit(pen, mark.y_title, y.from - y.to), 0, 0);
+  broken(pen, mark.y_title, beside, y.from - y.to).forEach((line, i) => pen.fillText(line, 0, LINE * i));
   pen.restore();
 }
 
@@ -373,7 +389,7 @@ export function height(mark: Field, width: number, factor: number): number {
   const [low, high, bottom, top] = mark.extent;
   const aspect = Math.abs((top - bottom) / (high - low));
   const ratio = aspect > 0.4 && aspect < 1.6 ? aspect : 0.8;
-  return Math.min(mark.size * factor, width - 50) * ratio + 44 + (mark.classes.length ? 23 : 0);
+  return Math.min(mark.size * factor, width - 50) * ratio + 44 + (mark.x_title ? LINE : 0) + (mark.classes.length ? 23 : 0);
 }
 
 export function width(mark: Field, factor: number): number {

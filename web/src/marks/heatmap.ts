@@ -70,7 +70,10 @@ export const draw: Draw<Heatmap> = (element, first, context) => {
 function arrange(mark: Heatmap, width: number): Plan {
   const [rows = 0, columns = 0] = mark.values.shape;
   const longest = Math.max(0, ...mark.row_labels.map((label) => label.length));
-  const left = (longest ? Math.min(width * 0.3, 10 + longest * 6.4) : 0) + (mark.row_title ? 16 : 0);
+  const title = mark.row_title ? 16 : 0;
+  // Names take a third, or what the cells leave.
+  const spare = width - title - 1 - columns * (mark.square ? mark.size : 44);
+  const left = (longest ? Math.min(Math.max(width * 0.3, spare), 10 + longest * 6.4) : 0) + title;
   const space = Math.max(1, width - left - 1);
   let cellWidth = space / Math.max(1, columns);
   let cellHeight = mark.size;
@@ -153,8 +156,9 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
   mark.column_labels.forEach((label, column) => {
     if (column % everyColumn !== 0) return;
     const text = fit(pen, label, everyColumn * cellWidth - 2);
-    // A name that is wider than its cell is moved in, not cut off, at the left edge.
-    pen.fillText(text, Math.max(pen.measureText(text).width / 2 + 1, left + (column + 0.5) * cellWidth), foot + 11);
+    // A name that is wider than its cell is moved in, not cut off, at the edges.
+    const half = pen.measureText(text).width / 2 + 1;
+    pen.fillText(text, Math.max(half, Math.min(left + columns * cellWidth + 1 - half, left + (column + 0.5) * cellWidth)), foot + 11);
   });
   if (mark.column_title) {
     const y = foot + (mark.column_labels.length ? 25 : 10);

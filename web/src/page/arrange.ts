@@ -92,3 +92,21 @@ export function arrange(places: readonly { columns: number; rows: number }[]): {
   });
   return { spots, rows: height };
 }
+
+const GAP = 16;
+const BETWEEN = 10;
+const BUTTON = 32;
+const LEAST = 240;
+
+/** How many lines a row of names takes beside a room's question, or below it where there is no room beside. */
+export function linesOf(names: readonly number[], question: number, width: number): number {
+  const beside = width - question - BUTTON - 2 * GAP;
+  const room = beside >= LEAST ? beside : width;
+  let lines = 1;
+  let at = -BETWEEN;
+  for (const name of names) {
+    if (at + BETWEEN + name > room && at > 0) [lines, at] = [lines + 1, -BETWEEN];
+    at += BETWEEN + name;
+  }
+  return beside >= LEAST ? lines : lines + 1;
+}

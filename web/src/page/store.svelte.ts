@@ -212,6 +212,12 @@ export class Page {
     if (picture.final) this.lastPictures.set(view, picture);
   }
 
+  /** A picture of the live end shows a step that the training has reached: the slider stands no earlier. */
+  reached(run: string, picture: Picture): void {
+    const state = this.states[run];
+    if (state?.alive && picture.step !== null && picture.step > state.last) this.states = { ...this.states, [run]: { ...state, last: picture.step } };
+  }
+
   /** Whether every view on show has its picture. */
   get settled(): boolean {
     return [...this.channels.values()].every((channel) => channel.settled);

@@ -119,21 +119,21 @@ class CurvesView(View):
 
     def _caption(self, scene: Scene, one: _Overlaid, members: Sequence[RecordedSeries]) -> str:
         """What was recorded at the slider's step (of the probe set at the last look before it), as it was recorded."""
-        now = one.run.last_step if scene.step is None or scene.step == max(scene.steps, default=0) else scene.step
-        told = []
+        now = one.run.last_step if scene.step is None else scene.step
+        told: dict[str, list[str]] = {}
         for member in members[:4]:
             if "/" in member.chart or member.name not in one.run.series_names:
                 continue
             steps, values = one.run.series(member.name)
             end = int(np.searchsorted(steps, now, "right"))
             if end:
-                probe = member.label == "probe set"
-                where = "on the probe set" if probe else "on the batch it learns from"
+                where = "on the probe set" if member.label == "probe set" else "on the batch"
                 if member.name.partition("/")[0] == "learning_rate":
                     where = ""
                 at = f"(at step {steps[end - 1]})" if steps[end - 1] != now else ""
-                told.append(" ".join(filter(None, [member.chart.replace("_", " "), f"{values[end - 1]:.3g}", where, at])))
-        said = f"At step {now}: {', '.join(told)}. " if told else ""
+                told.setdefault(member.chart, []).append(" ".join(filter(None, [f"{values[end - 1]:.3g}", where, at])))
+        each = "; ".join(f"{chart.replace('_', ' ')} {', '.join(said)}" for chart, said in told.items())
+        said = f"At step {now}: {each}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
         return f"{said}{faint}Click a step to see the whole network as it was then."
 

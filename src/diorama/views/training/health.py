@@ -58,7 +58,7 @@ class HealthView(View):
         run = scene.run
         if run is None:
             return
-        step = run.last_step if scene.step is None or scene.step == max(scene.steps, default=0) else scene.step
+        step = run.last_step if scene.step is None else scene.step
         layers = layer_health.layers_of(run, step)
         names = run.series_names
         if not layers:

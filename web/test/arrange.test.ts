@@ -1,0 +1,69 @@
+/** How the names of a room's other views are laid out, and that its colours can be read. */
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { linesOf } from "../src/page/arrange.ts";
+
+test("names take as many lines as they need beside the question, and a line more below it where there is no room beside", () => {
+  assert.equal(linesOf([], 300, 1000), 1);
+  assert.equal(linesOf([100, 100, 100], 300, 1000), 1);
+  assert.equal(linesOf([200, 200, 200, 200], 300, 1000), 2); // 636 beside the question
+  assert.equal(linesOf([100, 100, 100], 300, 500), 2); // 136 are no room
+  assert.equal(linesOf([900], 300, 1000), 1); // one that is too long stands alone, and not below nothing
+});
+
+/** The tokens of one scheme, from the sheet as it is shipped. */
+function tokens(scheme: "light" | "dark"): Record<string, string> {
+  const text = readFileSync(new URL("../src/tokens.css", import.meta.url), "utf-8");
+  const of = (head: string): Record<string, string> => {
+    const from = text.indexOf(head);
+    return Object.fromEntries([...text.slice(from, text.indexOf("}", from)).matchAll(/--([\w-]+): (#[0-9a-f]{6});/g)].map((found) => [found[1]!, found[2]!]));
+  };
+  return scheme === "light" ? of(".diorama {") : { ...of(".diorama {"), ...of('.diorama[data-theme="dark"] {') };
+}
+
+function luminance(colour: string): number {
+  const [r, g, b] = [1, 3, 5].map((at) => {
+    const share = parseInt(colour.slice(at, at + 2), 16) / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  }) as [number, number, number];
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+function contrast(one: string, two: string): number {
+  const [a, b] = [luminance(one), luminance(two)];
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}
+
+test("every colour that is written in stands out from every ground by 4.5 : 1, in both schemes", () => {
+  const low: string[] = [];
+  for (const scheme of ["light", "dark"] as const) {
+    const table = tokens(scheme);
+    for (const ink of ["ink", "muted", "accent", "warn-ink", "bad"])
+      for (const ground of ["paper", "raised", "wash"]) {
+        const ratio = contrast(table[ink]!, table[ground]!);
+        if (!(ratio >= 4.5)) low.push(`${scheme}: ${ink} on ${ground} ${ratio.toFixed(2)}`);
+      }
+    const on = contrast(table["on-accent"]!, table["accent"]!);
+    if (!(on >= 4.5)) low.push(`${scheme}: on-accent ${on.toFixed(2)}`);
+  }
+  assert.deepEqual(low, []);
+});
+
+/** The texts of all sheets and components. */
+function* sources(folder: URL): Generator<string> {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const where = new URL(entry.name + (entry.isDirectory() ? "/" : ""), folder);
+    if (entry.isDirectory()) yield* sources(where);
+    else if (/\.(css|svelte|ts)$/.test(entry.name)) yield readFileSync(where, "utf-8");
+  }
+}
+
+test("every token that a style names is set somewhere: what is not draws nothing, without a word", () => {
+  const all = [...sources(new URL("../src/", import.meta.url))].join("\n");
+  const named = new Set([...all.matchAll(/var\((--[\w-]+)/g)].map((found) => found[1]!));
+  assert.ok(named.size > 20);
+  assert.deepEqual([...named].filter((name) => !new RegExp(`${name}\\s*:|"${name}"|style:${name}\\b`).test(all)), []);
+});
