@@ -46,6 +46,7 @@ def _view(name: str, title: str, follows: tuple[str, ...] = (), **more: Any) -> 
         "rows": [],
         "needs": "model",
         "follows": list(follows),
+        "moves": [],
         "input": False,
         "panel": "",
         "demo": "digits",
