@@ -127,7 +127,8 @@ def test_bars_of_a_mark_share_their_zero(page: sync_api.Page, address: str) -> N
         const box = track.getBoundingClientRect();
         return `${box.left.toFixed(1)} ${box.right.toFixed(1)}`;
       })).size)""")
-    assert ends and set(ends) == {1}
+    assert ends
+    assert set(ends) == {1}
 
 
 def test_lines_read_all_series(page: sync_api.Page, address: str) -> None:

@@ -198,7 +198,8 @@ def test_the_caption_and_the_line_of_now_tell_one_moment(run: Run) -> None:
     picture = [one for one in Moment(run, step - 1).stream("curves", select=Selection()) if isinstance(one, Picture)][-1]
     assert f"At step {step - 1}: " in picture.caption
     first = picture.body.children[0] if isinstance(picture.body, Group) else picture.body
-    assert isinstance(first, Lines) and first.cursor == picture.step == step - 1
+    assert isinstance(first, Lines)
+    assert first.cursor == picture.step == step - 1
 
 
 def test_a_constant_is_drawn_as_one() -> None:

@@ -26,8 +26,10 @@ def test_a_layer_that_grew_late_is_not_clipped() -> None:
     counts[-1] = np.r_[np.zeros(90), np.full(10, 100.0)]
     layer: Any = SimpleNamespace(source=SimpleNamespace(name="a"), rectified=True)
     limit = scales.activation(_scene(counts, edges), layer)
-    assert limit is not None and limit >= 9.9
+    assert limit is not None
+    assert limit >= 9.9
     assert scales.activation(_scene(counts[::-1], edges), layer) == 0.25
     counts[:200, 50] = 1000.0
     before = scales.activation(_scene(counts[:-1], edges), layer)
-    assert before is not None and before >= 5.0
+    assert before is not None
+    assert before >= 5.0
