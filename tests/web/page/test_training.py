@@ -97,7 +97,7 @@ def test_a_map_becomes_the_selected_unit(learning: Page) -> None:
     learning.locator("[data-view=activations] [data-key='unit:conv2/3']").click()
     drawn(learning.locator("[data-view=inspector]"))
     expect(learning.locator("[data-view=inspector]")).to_contain_text("conv2/3", timeout=PATIENCE)
-    learning.get_by_role("navigation", name="More views of this room").get_by_role("button", name="Weights").click()
+    learning.get_by_role("navigation", name="More views of this room").get_by_role("button", name="Weights", exact=True).click()
     expect(learning.locator("[data-view=weights] [data-key='unit:conv2/3']")).to_have_class(
         re.compile("selected"), timeout=PATIENCE
     )
