@@ -18,7 +18,7 @@ from diorama.record.requests import SentCommand
 
 ACTS: dict[str, tuple[dict[str, Any], ...]] = {
     "zero": ({"unit": "body.0/2"},),
-    "reinitialize": ({"unit": "body.0/2", "seed": 3}, {"layer": "body"}),
+    "reinitialize": ({"unit": "body.0/2", "seed": 3}, {"layer": "body", "seed": 3}),
     "copy_unit": ({"unit": "body.0/2", "to": "body.0/4"},),
     "swap_units": ({"unit": "body.0/2", "to": "body.0/5"},),
     "scale_layer": ({"layer": "body", "factor": 0.7},),

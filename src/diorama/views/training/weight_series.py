@@ -117,7 +117,7 @@ def most_moved(first: Mapping[str, Tensor], last: Mapping[str, Tensor], names: S
     for name in names:
         if name not in first or first[name].shape != last[name].shape or not last[name].numel():
             continue
-        apart = _real(last[name] - first[name]).abs().nan_to_num(-1.0, -1.0, -1.0)
+        apart = (_wide(last[name]) - _wide(first[name])).abs().nan_to_num(-1.0, -1.0, -1.0)
         among += apart.numel()
         best = apart.reshape(-1).topk(min(count, apart.numel()))
         for value, at in zip(best.values.tolist(), best.indices.tolist(), strict=True):
@@ -159,9 +159,14 @@ def _there(states: Sequence[Mapping[str, Tensor]], key: Key) -> bool:
     return any(len(key.index) == one.ndim and all(k < n for k, n in zip(key.index, one.shape, strict=True)) for one in found)
 
 
+def _wide(value: Tensor) -> Tensor:
+    """Numbers that can be taken from one another, which those of 8 bits cannot."""
+    return value if value.is_complex() else value.float()
+
+
 def _real(value: Tensor) -> Tensor:
     """Complex numbers by their magnitude."""
-    return value.abs() if value.is_complex() else value.float()
+    return _wide(value).abs() if value.is_complex() else _wide(value)
 
 
 def _table(keys: Sequence[Key], lines: Lines) -> Table:
