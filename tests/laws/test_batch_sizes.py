@@ -91,7 +91,7 @@ def test_a_bound_model_is_found_out_like_any(specimen: Specimen) -> None:
     assert [(one.name, one.shape, one.each) for one in mine] == [(one.name, one.shape, one.each) for one in theirs]
     assert [node.id for node in graph(plain, x).nodes] == [node.id for node in graph(other, x).nodes]
     assert set(points(plain, x).records) == set(points(other, x).records)
-    assert "takes 3 examples at a time" in theirs.notes[-1]
+    assert "is given 3 examples at a time" in theirs.notes[-1]
 
 
 SLOW = ("black box", "input modification")
@@ -117,7 +117,7 @@ def test_every_method_explains_a_bound_model(specimen: Specimen, name: str) -> N
         return
     found = diorama.attribute(bound(model), x, **knobs)
     same(want.values, found.values)
-    assert "takes 3 examples at a time" in found.note
+    assert "is given 3 examples at a time" in found.note
 
 
 def test_what_a_caller_does_besides_is_no_hindrance() -> None:
@@ -173,6 +173,16 @@ def test_a_model_that_mixes_its_examples_is_not_filled_up() -> None:
     """Where an answer depends on the place in the batch, what is filled in would count: the model's own error is told."""
     with pytest.raises(NotApplicable, match="own forward pass failed with 1 example"):
         diorama.attribute(Mixing(), torch.randn(1, 5), 0)
+
+
+def test_a_norm_over_the_batch_is_not_filled_up() -> None:
+    """A batch norm without running statistics takes no single example; one among copies of itself would be answered otherwise."""
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.ReLU(), nn.Linear(8, 3)).eval()
+    x = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(NotApplicable, match="own forward pass failed with 1 example"):
+        diorama.Scene(model, x).view("answer")
+    assert batch_size(model) is None
+    assert torch.equal(diorama.attribute(model, x, 1, method="input_x_gradient").scores, model(x)[:, 1].detach())
 
 
 @pytest.mark.parametrize("batch", [4, SIZE])

@@ -66,7 +66,7 @@ def batch_size(model: nn.Module) -> int | None:
 def said(size: int) -> str:
     """The sentence that tells it."""
     examples = "1 example" if size == 1 else f"{size} examples"
-    return f"the model takes {examples} at a time and no other number: what is looked at is filled up to it, and cut again"
+    return f"the model does not take any number of examples: it is given {examples} at a time, filled up where there are fewer, and cut again"
 
 
 def whole(model: nn.Module, x: Nested) -> Nested:
@@ -114,18 +114,32 @@ def _candidates(error: str) -> list[int]:
 
 
 def _takes(model: nn.Module, x: Nested, size: int) -> bool:
-    """Whether a model runs on so many examples, and answers each for itself: in another order it answers in that order."""
+    """Whether a model runs on so many examples, and answers each for itself: in another order it answers in that order, and
+    beside others (those that stand at its end, halved) the first is answered as before.
+    """
     turned = [*range(1, size), 0]
     try:
         with Untouched(model), torch.no_grad(), as_built(dtype_of(model)):
             # A network whose state, say, is made for so many examples would stretch a single one to them.
             first = [part for part in tensors_in(nesting.call(model, x)) if part.ndim and len(part) == size]
             again = [part for part in tensors_in(nesting.call(model, nesting.select(x, turned))) if part.ndim and len(part) == size]
+            beside = [part for part in tensors_in(nesting.call(model, _beside_others(x, size))) if part.ndim and len(part) == size]
     except Exception:  # noqa: BLE001 - whatever a model says of a number of examples that it does not take
         return False
-    return bool(first) and len(first) == len(again) and all(
-        _alike(one[turned], other) for one, other in zip(first, again, strict=True)
+    return bool(first) and len(first) == len(again) == len(beside) and all(
+        _alike(one[turned], other) and _alike(one[:1], third[:1]) for one, other, third in zip(first, again, beside, strict=True)
     )
+
+
+def _beside_others(x: Nested, size: int) -> Nested:
+    """The first example beside other examples than before: all the last one, its real numbers halved."""
+
+    def others(part: Tensor) -> Tensor:
+        if part.ndim and len(part) == size and part.is_floating_point() and size > 1:
+            return torch.cat([part[:1], part[-1:].mul(0.5).expand(size - 1, *part.shape[1:])])
+        return part
+
+    return nesting.each(nesting.select(x, [0] + [size - 1] * (size - 1)), others)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

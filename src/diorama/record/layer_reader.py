@@ -74,7 +74,7 @@ class LayerReader:
         self._modules = {
             path: module
             for path, module in layer_modules(model).items()
-            if not isinstance(module, _SKIPPED) and (not path or not any(module.children()) or isinstance(module, nn.RNNBase))
+            if not isinstance(module, _SKIPPED) and (not path or not _parts(module) or isinstance(module, nn.RNNBase))
         }
         if len(self._modules) > MOST:
             # Every n-th: a reading of all would take longer than many steps.
@@ -151,7 +151,10 @@ class LayerReader:
         tensor = first_tensor(output)
         if tensor is None:
             tensor = step_rows(output)
-        if tensor is None or tensor.ndim < 2 or not tensor.numel():
+        if tensor is not None and not tensor.numel():
+            self._calls.pop(path)  # an empty batch says nothing of the layer
+            return
+        if tensor is None or tensor.ndim < 2:
             return
         if not tensor.is_floating_point() and not tensor.is_complex():
             return
@@ -233,11 +236,16 @@ def _containers(module: nn.Module) -> Iterator[nn.Module]:
         if id(each) in seen or isinstance(each, torch.jit.ScriptModule):
             continue
         seen.add(id(each))
-        below = list(each.children())
+        below = _parts(each)
         if below:
             yield each
         if type(each).__name__ != "OptimizedModule":
             waiting += below
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """The modules that a module calls; those that compute its weights (``torch.nn.utils.parametrizations``) are no layers."""
+    return [child for name, child in module.named_children() if name != "parametrizations"]
 
 
 def _looked_up(args: Any) -> bool:

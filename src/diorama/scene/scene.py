@@ -375,7 +375,7 @@ class Scene:
     def edit(self, key: str, **change: Any) -> Scene:
         """The same scene with a change: ``edit("unit:features.3/17", lesion=True)``, ``edit("direction:NAME", move=2)``.
 
-        ``edit("plane:random", at="0.4,-0.2", seed=0)`` moves all weights, as the cross of the view ``loss_slice`` does.
+        ``edit("plane:random", at="0.4,-0.2", seed=0)`` moves the weights, as the cross of the view ``loss_slice`` does.
         """
         if key.startswith(weight_planes.PLANE):
             return weight_planes.moved(self, key.removeprefix(weight_planes.PLANE), **change)

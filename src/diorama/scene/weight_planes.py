@@ -72,6 +72,12 @@ def broken_tensors(weights: Mapping[str, Tensor]) -> int:
     return sum(not bool(value.double().isfinite().all()) for value in dense)
 
 
+def _resting(weights: Mapping[str, Tensor]) -> str:
+    """Which weights random directions do not move."""
+    still = sum(value.ndim < 2 for value in weights.values())
+    return f" Biases, scales of norms and whatever else has a single axis stay as they are ({still} of {len(weights)} parameters)." if still else ""
+
+
 def drawn(weights: Mapping[str, Tensor], seed: int, count: int = 2) -> list[Weights]:
     """Random directions in which each kernel, the weights from one unit to another, is as long as the network's own.
 
@@ -104,7 +110,10 @@ def random(scene: Scene, seed: int, reach: float) -> WeightPlane:
     weights = parameters(scene)
     first, second = drawn(weights, seed)
     path, steps, seen = _path(scene, weights, first, second)
-    words = f"Both directions are drawn at random (seed {seed}), each kernel as long as the network's own: 1 is as far as the weights are long."
+    words = (
+        f"Both directions are drawn at random (seed {seed}), each kernel as long as the network's own: 1 is as far as the weights are long."
+        f"{_resting(weights)}"
+    )
     return WeightPlane(first, second, ("first random direction", "second random direction"), (-reach, reach, -reach, reach), words, path, steps, seen)
 
 

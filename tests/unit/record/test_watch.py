@@ -385,3 +385,25 @@ def test_a_step_between_readings_keeps_every_form_of_number(tmp_path: Path) -> N
         np.testing.assert_array_equal(steps[steps > 0], counted)
         np.testing.assert_allclose(values[steps > 0], wanted)
     assert np.isnan(run.series("bad")[1]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_computed_weights_and_empty_batches_leave_no_layer_out(tmp_path: Path) -> None:
+    """Layers whose weights are computed from others are read as plain ones are, and an empty batch says nothing of a layer."""
+    torch.manual_seed(0)
+    weight_norm = torch.nn.utils.parametrizations.weight_norm
+    model = nn.Sequential(weight_norm(nn.Linear(4, 8)), nn.Tanh(), weight_norm(nn.Linear(8, 3)))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, tmp_path / "run", optimizer=optimizer, every=1) as recorder:
+        for count in (4, 0, 4):
+            optimizer.zero_grad()
+            loss = model(torch.randn(count, 4)).square().sum()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    run = open_run(tmp_path / "run")
+    for layer in ("0", "1", "2"):
+        steps, values = run.series(f"activations/{layer}/mean")
+        assert steps.tolist() == [1, 3], layer
+        assert np.isfinite(values).all()
+    assert not [event for event in run.events if "activations" in event.text]

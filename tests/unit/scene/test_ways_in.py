@@ -105,8 +105,8 @@ def test_a_model_bound_to_its_batch_size_is_recorded_and_told(tmp_path: Path, ca
     """Its training is recorded with the whole probe set, once told, and views look at any number of examples."""
     x, y = _data()
     run = _recorded(Bound(), tmp_path / "run", x[:4])
-    assert capsys.readouterr().err.count("takes 4 examples at a time and no other number") == 1
-    assert sum("takes 4 examples at a time" in event.text for event in run.events) == 1
+    assert capsys.readouterr().err.count("is given 4 examples at a time") == 1
+    assert sum("is given 4 examples at a time" in event.text for event in run.events) == 1
     assert {"probe/loss", "activations/first/dead"} <= set(run.series_names)
     scene = run.scene()
     assert len(scene.examples) == 8

@@ -92,7 +92,8 @@ def moves(scene: Scene, steps: Sequence[int]) -> Moves:
     shapes = {name: tuple(tensor.shape) for name, tensor in last.items()}
     owners = layers_with_weights(shapes)
     if not owners:
-        raise NotApplicable("no layer has weights, so none of them moves")
+        held = "; weight_series follows those that the model itself holds" if shapes else ""
+        raise NotApplicable(f"no layer has weights of its own, so none settles{held}")
     groups = {layer: [name for name in last if _belongs(name, owner)] for layer, owner in owners.items()}
     distance, moved = np.full((2, len(groups), len(steps)), np.nan)
     before: Mapping[str, Tensor] = {}

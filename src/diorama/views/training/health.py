@@ -62,6 +62,8 @@ class HealthView(View):
         layers = layer_health.layers_of(run, step)
         names = run.series_names
         if not layers:
+            if any(name.startswith("weights/") for name in names):
+                raise NotApplicable("the weights stand in no layer but in the model itself; the views curves and weight_series show them")
             raise NotApplicable(
                 "nothing was recorded of any layer's weights: " + recorded.lacking(run, "weights") + "; the view curves shows "
                 "what the loop reported"
