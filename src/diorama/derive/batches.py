@@ -45,6 +45,8 @@ class Batches:
         data, one = self._data, nesting.size(self.first[0])
         if not isinstance(data, Sized):
             return None
+        if isinstance(data, list):
+            return sum(nesting.size(self._sorted_out(batch)[0]) for batch in data)
         sampler = getattr(data, "sampler", None)
         if isinstance(sampler, Sized) and not getattr(data, "drop_last", False):
             return len(sampler)

@@ -323,4 +323,12 @@ def _of_module(model: nn.Module, data: Any, y: Any) -> tuple[Scene, Examples | B
 
 def _is_loader(data: Any) -> bool:
     array = isinstance(data, Tensor | np.ndarray | tuple | dict | list | str | Path | Examples)
-    return not array and hasattr(data, "__iter__")
+    return not array and hasattr(data, "__iter__") or (isinstance(data, list) and bool(data) and all(map(_is_batch, data)))
+
+
+def _is_batch(part: Any) -> bool:
+    """Whether a part of a list is examples with their labels, and not one input of several."""
+    if not isinstance(part, tuple) or len(part) != 2 or not all(isinstance(one, Tensor | np.ndarray) for one in part):
+        return False
+    x, y = part
+    return y.ndim == 1 <= x.ndim and len(x) == len(y)
