@@ -147,8 +147,8 @@ class Acts:
         if number is None:
             newest = [act for act in self._acts if act.in_force and act.reversal is not None]
             if not newest:
-                raise UsageError("nothing is in force that could be taken back: no command changed this training since it "
-                                 "began, went back or was taken up again")
+                raise UsageError("nothing is in force that could be taken back: since this training began, went back or was taken up "
+                                 "again, no command changed it, or only such as say no way back")
             act = newest[-1]
         else:
             known = {act.number: act for act in self._acts}
