@@ -7,7 +7,7 @@ A package offers its plug-ins by entry points in its ``pyproject.toml``; the ent
 
 The groups are ``diorama.views``, ``diorama.methods``, ``diorama.derivations``, ``diorama.projections``, ``diorama.signals``,
 ``diorama.findings``, ``diorama.commands``, ``diorama.demos`` and ``diorama.savers``. In a notebook or script the same is
-``diorama.views.register("norms", Norms)``, and alike for the other kinds (savers by entry point alone). One that cannot be used is named and left out.
+``diorama.views.register("norms", Norms)``, and alike for the other kinds (savers: by entry point). One that cannot be used is named and left out.
 """
 
 from __future__ import annotations
