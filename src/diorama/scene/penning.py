@@ -82,4 +82,3 @@ def _asked(scene: Scene, x: Tensor) -> Tensor:
             f"the model does not read strokes of {x.shape[1]} places: {' '.join(str(error).split())[:160]}; begin with as many as its examples have"
         ) from error
     return scores
-

@@ -62,6 +62,8 @@ class IntegratedGradients(Method):
         gap = completeness(values, scores - before)
         note = ""
         if gap > _LARGE_GAP:
-            note = (f"The values miss what they should sum to by more than {_LARGE_GAP:.0%}: more steps come nearer, unless the "
-                "function jumps on the way (rounding, routing) or no_grad and detach() hide a part of it from gradients.")
+            note = (
+                f"The values miss what they should sum to by more than {_LARGE_GAP:.0%}: more steps come nearer, unless the "
+                "function jumps on the way (rounding, routing) or no_grad and detach() hide a part of it from gradients."
+            )
         yield self.found(look, x, target, values, scores, checks={"completeness": gap}, note=note)

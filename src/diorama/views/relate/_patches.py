@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ...core.errors import NotApplicable
-from ...derive.scanning import seen
+from ...derive.scanning import SeenUnits, seen
 from ...scene import Scene
 from .. import texts
-from ..crops import GREY, chosen, smaller
+from ..crops import GREY, ChosenExamples, chosen, smaller
 from ._columns import MapColumn
 
 SIDE = 26
@@ -22,6 +22,16 @@ LINES, WIDE = 5, 12
 def patches(scene: Scene, columns: Sequence[MapColumn]) -> dict[str, np.ndarray]:
     """For each cluster up to nine of its units, each by the part of an example that drives it most, in a square."""
     found: dict[str, np.ndarray] = {}
+    for cluster, _, strongest in _driven(scene, columns, 9):
+        shown = [one.crops() if one.local else one.pixels for one in strongest]
+        tiles = [_coloured(smaller(pixels, SIDE)[0]) for pixels in shown if pixels is not None]
+        if tiles:
+            found[cluster] = _squared(tiles)
+    return found
+
+
+def _driven(scene: Scene, columns: Sequence[MapColumn], most: int) -> Iterator[tuple[str, SeenUnits, list[ChosenExamples]]]:
+    """Each cluster with what its layer was seen to answer, and for some of its units the example that drives it most."""
     for column in columns:
         layer = scene.layers[column.layer]
         try:
@@ -29,15 +39,8 @@ def patches(scene: Scene, columns: Sequence[MapColumn]) -> dict[str, np.ndarray]
         except NotApplicable:
             continue
         for cluster in column.clusters:
-            tiles = []
-            for unit in column.units[cluster.members[:9]]:
-                one = chosen(scene, seen_, layer, int(unit), count=1)
-                pixels = (one.crops() if one.local else one.pixels) if len(one) else None
-                if pixels is not None:
-                    tiles.append(_coloured(smaller(pixels, SIDE)[0]))
-            if tiles:
-                found[cluster.id] = _squared(tiles)
-    return found
+            strongest = [chosen(scene, seen_, layer, int(unit), count=1) for unit in column.units[cluster.members[:most]]]
+            yield cluster.id, seen_, [one for one in strongest if len(one)]
 
 
 def _coloured(pixels: np.ndarray) -> np.ndarray:
@@ -60,22 +63,14 @@ def _squared(tiles: Sequence[np.ndarray]) -> np.ndarray:
 def words(scene: Scene, columns: Sequence[MapColumn]) -> dict[str, tuple[str, ...]]:
     """For each cluster up to five of its units, each by the text before and at the place where it answers most."""
     found: dict[str, tuple[str, ...]] = {}
-    for column in columns:
-        layer = scene.layers[column.layer]
-        try:
-            seen_ = seen(scene, layer)
-        except NotApplicable:
-            continue
-        for cluster in column.clusters:
-            lines = []
-            for unit in column.units[cluster.members[:LINES]]:
-                one = chosen(scene, seen_, layer, int(unit), count=1)
-                if len(one):
-                    tokens = texts.tokens(seen_.examples.shown(seen_.rows(one.examples))[0])
-                    place = one.places[0][0] if len(one.places[0]) == 1 else len(tokens) - 1
-                    lines.append(_context(tokens, min(place, len(tokens) - 1)))
-            if lines:
-                found[cluster.id] = tuple(dict.fromkeys(lines))
+    for cluster, seen_, strongest in _driven(scene, columns, LINES):
+        lines = []
+        for one in strongest:
+            tokens = texts.tokens(seen_.examples.shown(seen_.rows(one.examples))[0])
+            place = one.places[0][0] if len(one.places[0]) == 1 else len(tokens) - 1
+            lines.append(_context(tokens, min(place, len(tokens) - 1)))
+        if lines:
+            found[cluster] = tuple(dict.fromkeys(lines))
     return found
 
 

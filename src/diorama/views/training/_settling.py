@@ -132,6 +132,8 @@ def answered(scene: Scene, steps: Sequence[int]) -> Iterator[SettledAnswers]:
         except (DioramaError, KeyError, ValueError) as error:
             if isinstance(error, DioramaError) and scene.cancel is not None:
                 scene.cancel()
+            if k == len(steps) - 1:
+                raise NotApplicable(f"what its layers answer cannot be read example by example ({error})") from error
             break  # another architecture: surgery changed its layers
         if not end:
             end = later = grams

@@ -18,7 +18,6 @@ from .. import layer_health, signals
 from ..units import ShownLayer, look, main_layers, responses, small
 from ..view import View
 
-"""Maps in a card have at most so many pixels a side."""
 WORDS = {
     "relu": "ReLU", "relu_": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU", "elu": "ELU", "tanh": "tanh",
     "leaky_relu": "leaky ReLU", "sigmoid": "sigmoid", "softmax": "softmax", "log_softmax": "log-softmax",
