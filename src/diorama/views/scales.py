@@ -27,18 +27,20 @@ def activation(scene: Scene, one: ShownLayer) -> float | None:
     run = scene.run
     if run is None:
         return None
-    names = (f"activations/{one.source.name}/probe", f"activations/{one.source.name}")
-    name = next((name for name in names if name in run.histogram_names), None)
-    if name is None:
+    # The probe set is looked at far less often than the batches: early on its last look may be of the untrained network.
+    told = (f"activations/{one.source.name}/probe", f"activations/{one.source.name}")
+    names = [name for name in told if name in run.histogram_names]
+    if not names:
         return None
 
     def reached() -> float | None:
-        found = run.histograms(name)
-        middles = (found.edges[1:] + found.edges[:-1]) / 2
-        responds = np.isfinite(middles) & (middles > 0 if one.rectified else middles != 0)
-        # A young training grows: what its newest reading holds counts beside the sum over all of them.
-        counted = (found.counts.sum(0, dtype=np.float64), *found.counts[-1:].astype(np.float64))
-        ends = [end for end in (_held(middles, np.where(responds, counts, 0.0)) for counts in counted) if end is not None]
+        ends = []
+        for found in map(run.histograms, names):
+            middles = (found.edges[1:] + found.edges[:-1]) / 2
+            responds = np.isfinite(middles) & (middles > 0 if one.rectified else middles != 0)
+            # A young training grows: what its newest reading holds counts beside the sum over all of them.
+            counted = (found.counts.sum(0, dtype=np.float64), *found.counts[-1:].astype(np.float64))
+            ends += [end for counts in counted if (end := _held(middles, np.where(responds, counts, 0.0))) is not None]
         return _round_up(max(ends)) if ends else None
 
     # Training on by a twelfth, or a new snapshot, may widen the scale; between, it stands still.

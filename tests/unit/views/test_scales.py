@@ -33,3 +33,17 @@ def test_a_layer_that_grew_late_is_not_clipped() -> None:
     before = scales.activation(_scene(counts[:-1], edges), layer)
     assert before is not None
     assert before >= 5.0
+
+
+def test_batches_tell_of_what_the_probe_set_has_not_been_asked_since() -> None:
+    """Where the probe set was looked at before the training alone, the scale holds what the layer answers to batches now."""
+    edges = np.linspace(0.0, 10.0, 101)
+    small, large = np.zeros((1, 100)), np.zeros((50, 100))
+    small[:, 2] = large[:, 60] = 1000.0
+    scene = _scene(small, edges)
+    told = {"activations/a/probe": small, "activations/a": large}
+    scene.run.histogram_names = list(told)
+    scene.run.histograms = lambda name: SimpleNamespace(edges=edges, counts=told[name])
+    limit = scales.activation(scene, SimpleNamespace(source=SimpleNamespace(name="a"), rectified=True))  # type: ignore[arg-type]
+    assert limit is not None
+    assert limit >= 6.0
