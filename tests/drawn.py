@@ -91,6 +91,7 @@ class Drawn(nn.Module):
         self.beside = nn.Linear(4, 2) if traits.form == "two heads" else None
         self.act = nn.ReLU() if traits.style == "modules" else None
         self.scale = nn.Parameter(torch.rand(4) + 0.5) if traits.own else None
+        self.register_buffer("turn", torch.tensor([1.0, -1.0, 0.5, 2.0]), persistent=False)  # in no state_dict()
 
     def _middle(self) -> nn.Module:
         made = nn.Linear(4, 4)
@@ -114,7 +115,7 @@ class Drawn(nn.Module):
         for _ in range(1 + self.traits.reused):
             h = self._bent(self.between(h))
         if self.scale is not None:
-            h = h * self.scale
+            h = h * self.scale * self.turn
         state = h.mean(1) if h.ndim == 3 else h
         scores = self.head(state)
         if scores.is_complex():

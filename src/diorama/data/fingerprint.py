@@ -37,4 +37,6 @@ def _bytes(tensor: Tensor) -> Any:
         return b""
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
+from torch.utils import checkpoint
 
 from ..core.errors import DioramaError
 from ..data import nesting
@@ -138,5 +139,20 @@ class _Watch:
 
 
 def checkpointed() -> bool:
-    """Whether what autograd keeps is kept by somebody else: a checkpoint, as a rule."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+    """Whether a checkpoint of torch keeps what autograd needs here, and will compute it again on the way back.
+
+    *Meaning* hooks of one's own (``torch.autograd.graph.saved_tensors_hooks``) are taken for what they are as a rule, another place to store
+    tensors; one that computes something again by itself is not noticed.
+    """
+    hooks = torch._C._autograd
+    passed = []
+    try:
+        while (top := hooks._top_saved_tensors_default_hooks(True)) is not None:
+            if getattr(top[0], "__module__", "") == checkpoint.__name__:
+                return True
+            passed.append(top)  # a checkpoint may lie around it
+            hooks._pop_saved_tensors_default_hooks()
+    finally:
+        for top in reversed(passed):
+            hooks._push_saved_tensors_default_hooks(*top)
+    return False

@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 
 from ..core.errors import Damaged, Unavailable, Untrusted
 from . import files, trust
+from .snapshots import state_of
 
 LARGEST = 2_000_000_000
 """Bytes of a stored model, which comes without its weights."""
@@ -36,12 +37,12 @@ def file_of(folder: Path, number: int) -> Path:
 
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-    """Leaves weights and buffers out: they come from the snapshot."""
+    """Leaves out what comes from the snapshot: the tensors of the model's state, and no others (a buffer may not be part of it)."""
 
     def __init__(self, file: Any, model: nn.Module) -> None:
         super().__init__(file)
-        tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
-        self._left_out = {id(tensor): k for k, tensor in enumerate(tensors)}
+        self._tensors = list(state_of(model).values())  # held, as a number may stand for another object once its own is gone
+        self._left_out = {id(tensor): k for k, tensor in enumerate(self._tensors)}
 
     def reducer_override(self, thing: Any) -> Any:
         if isinstance(thing, torch.jit.ScriptModule):
@@ -57,7 +58,7 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         return super().reducer_override(thing)
 
     def persistent_id(self, thing: Any) -> Any:
-        if type(thing) not in (Tensor, nn.Parameter) or id(thing) not in self._left_out or thing.is_meta:
+        if type(thing) not in (Tensor, nn.Parameter) or id(thing) not in self._left_out:
             return None
         about = (type(thing) is nn.Parameter, tuple(thing.shape), thing.dtype, thing.requires_grad)
         return ("tensor", self._left_out[id(thing)], about)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +33,7 @@ from .setup import Watched, prepared
 from .signals import Signal
 from .step import Step, numbers_of, plain_numbers, values_of
 from .training_data import TrainingData
+from .troubles import Troubles
 from .way_back import WayBack
 
 _UNREAD = (
@@ -103,7 +103,7 @@ class Recorder:
 
     def __init__(self, told: Watched) -> None:
         self._process = os.getpid()
-        self._warned = False
+        self._troubles = Troubles()
         self.closed = False
         entry, setup = Entry(told), prepared(told, self._complain)
         self._quiet = setup is None
@@ -166,6 +166,7 @@ class Recorder:
         self._told_at = time.monotonic()
         self._last_probe = self.number
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
+        self._troubles.begin(self._event)
         if begun.resumed:
             text = f"taken up again after step {self.number}{self._data.take_up(begun.folder)}{self.controls.take_up(begun.kept)}"
             self._event("resumed", "watch", text)
@@ -472,13 +473,8 @@ class Recorder:
             observer.recover()
 
     def _warn(self, trouble: str | None) -> None:
-        """Say it once; a program that makes errors of warnings gets it on stderr."""
-        if trouble is None or self._warned:
-            return
-        self._warned = True
-        with contextlib.suppress(Exception):
-            warnings.warn(f"diorama could not record everything into {str(self.path)!r} ({' '.join(trouble.split())[:300]}); "
-                          "the training goes on", RuntimeWarning, stacklevel=4)
+        if trouble is not None:
+            self._troubles.say(trouble, self.path)
 
     def _say(self, left_out: tuple[str, ...], unstored: str | None) -> None:
         """Tell as soon as it is known, on the terminal and in the record, what this run will lack."""

@@ -26,13 +26,13 @@ from ..model.outputs import Reading
 from ..model.untouched import Untouched
 from ..model.unwrap import fed, unwrap
 from ..training.subject import Subject
+from . import snapshots
 from .architecture import facts_of, structure_of
 from .holding import likeness
 from .layer_reader import LayerReader
 from .pace import Pace
 from .run_folder import Content
 from .signals import Signal
-from .snapshots import Plan
 
 _SPREAD = (
     "the weights are spread over processes by {}: their numbers are those of this process's part, and snapshots, "
@@ -110,7 +110,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     pace = Pace(told.every)
     if isinstance(told.budget, bool) or not isinstance(told.budget, int | float) or told.budget <= 0:
         raise UsageError(f"budget wants a number of bytes above 0, got {told.budget!r}")
-    Plan(told.snapshots, int(told.budget))
+    snapshots.Plan(told.snapshots, int(told.budget))
     subject = subject_of(told)
     plain = subject.model
     examples = _examples(told)
@@ -133,6 +133,8 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
         left_out.append(_SPREAD.format(subject.spread))
     if table is not None:
         left_out += table.notes
+    if not subject.spread:
+        left_out += snapshots.unkept(plain)
     if compiled:
         left_out.append("activations are not read while a compiled model trains: hooks would make it compile again")
     return Setup(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import json
+import math
 import os
 import struct
 import time
@@ -37,6 +38,7 @@ _TYPES = {
     torch.complex64: "C64", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
     torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }
+"""What the format has a word for; other numbers are kept as their bytes, with their type told beside."""
 
 
 class Plan:
@@ -107,8 +109,30 @@ class Plan:
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model's state: weights and buffers by name, but for those whose numbers are kept elsewhere (meta tensors)."""
-    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor) and not value.is_meta}
+    """The tensors of a model's state: weights and buffers by name, but for those whose numbers are kept elsewhere (meta tensors)
+    or with the model (quantized ones, which no training moves)."""
+    state = model.state_dict(keep_vars=True)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor) and not value.is_meta and not value.is_quantized}
+
+
+def unkept(model: nn.Module) -> list[str]:
+    """What a training may change that no snapshot holds, in sentences."""
+    state, found = model.state_dict(keep_vars=True), []
+    told = {name for name, value in state.items() if name.endswith("_extra_state") and not isinstance(value, Tensor)}
+    if told:
+        found.append(f"the model keeps state of its own that is no tensor ({_few(told)}): snapshots hold weights and buffers alone, so this "
+                     "state stands as it was stored with the model wherever a step is looked at; checkpoints hold it")
+    held = {id(value) for value in state.values()}
+    told = {name for name, value in model.named_parameters() if value.requires_grad and name not in state and id(value) not in held}
+    if told:
+        found.append(f"the model's state_dict() leaves weights out that are trained ({_few(told)}): snapshots hold what it tells, so these "
+                     "stand as they were stored with the model wherever a step is looked at")
+    return found
+
+
+def _few(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def copied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -125,8 +149,15 @@ def copied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
             shared[name] = first[place]
             continue
         first[place] = name
-        copies[name] = value.to("cpu", copy=True).contiguous()
+        copies[name] = _copy(value)
     return copies, shared
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """A tensor's numbers on the CPU; those of types that PyTorch has few kernels for as their bytes."""
+    if tensor.dtype in _TYPES:
+        return tensor.to("cpu", copy=True).contiguous()
+    return tensor.contiguous().reshape(-1).view(torch.uint8).to("cpu", copy=True).view(tensor.dtype).reshape(tensor.shape)
 
 
 def size_of(tensors: Mapping[str, Tensor]) -> int:
@@ -138,18 +169,21 @@ def write(
     file: Path, tensors: Mapping[str, Tensor], shared: Mapping[str, str], about: Mapping[str, str]
 ) -> tuple[int, int]:
     """Write a safetensors file beside and rename it; returns its size and checksum. The bits are kept as they are."""
-    header: dict[str, object] = {"__metadata__": {"format": "pt", "shared": json.dumps(dict(shared)), **about}}
-    offset, bodies = 0, []
+    header: dict[str, object] = {}
+    offset, bodies, other = 0, [], {}
     for name, tensor in tensors.items():
-        if tensor.dtype not in _TYPES:
-            continue
         flat = tensor.contiguous().reshape(-1)
         body = flat.view(torch.uint8) if flat.numel() else torch.empty(0, dtype=torch.uint8)
         end = offset + body.numel()
-        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        kind, shape = _TYPES.get(tensor.dtype), list(tensor.shape)
+        if kind is None:
+            other[name] = [str(tensor.dtype).removeprefix("torch."), shape]
+            kind, shape = "U8", [body.numel()]
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [offset, end]}
         offset = end
         bodies.append(body)
-    text = json.dumps(header).encode()
+    told = {"format": "pt", "shared": json.dumps(dict(shared)), **({"other": json.dumps(other)} if other else {}), **about}
+    text = json.dumps({"__metadata__": told, **header}).encode()
     text += b" " * (-len(text) % 8)
     size = crc = 0
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
@@ -176,16 +210,27 @@ def read(folder: Path, name: str, wanted: tuple[int, int] | None = None) -> dict
             raise Damaged(f"{file.name} does not match its checksum; look at another step")
         tensors = load_file(str(file))
         with safe_open(str(file), "pt") as opened:
-            return _shared(tensors, opened.metadata())
+            return _whole(tensors, opened.metadata())
     except FileNotFoundError:
         raise Unavailable(f"the snapshot {name} is gone (thinned, or deleted); look at another step") from None
-    except (SafetensorError, OSError, ValueError, MemoryError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError, RecursionError) as error:
         raise Damaged(f"{name} cannot be read as a snapshot: {str(error) or type(error).__name__}") from error
 
 
-def _shared(tensors: dict[str, Tensor], about: Mapping[str, str] | None) -> dict[str, Tensor]:
-    """Enter the names that share another's memory. *Raises* ValueError for what no snapshot says."""
-    shared = json.loads((about or {}).get("shared", "{}"))
+def _whole(tensors: dict[str, Tensor], about: Mapping[str, str] | None) -> dict[str, Tensor]:
+    """Give numbers that were kept as bytes their type, and enter the names that share another's memory.
+
+    *Raises* ValueError for what no snapshot says.
+    """
+    other, shared = (json.loads((about or {}).get(word, "{}")) for word in ("other", "shared"))
+    for name, (kind, shape) in other.items() if isinstance(other, dict) else ():
+        dtype = getattr(torch, kind, None) if isinstance(kind, str) else None
+        if not isinstance(dtype, torch.dtype) or tensors[name].dtype != torch.uint8 or not all(isinstance(n, int) and n >= 0 for n in shape):
+            raise ValueError(f"it tells no type of numbers for {name!r}")
+        size = math.prod(shape) * dtype.itemsize
+        if size != tensors[name].numel():
+            raise ValueError(f"{name!r} has {tensors[name].numel()} bytes where {size} are told")
+        tensors[name] = tensors[name].view(dtype).reshape(shape)
     if not isinstance(shared, dict) or not all(isinstance(same, str) and same in tensors for same in shared.values()):
         raise ValueError("it shares tensors that are not there")
     return tensors | {name: tensors[same] for name, same in shared.items()}
@@ -199,9 +244,9 @@ def read_live(folder: Path) -> tuple[int, dict[str, Tensor], int | None] | None:
                 about = opened.metadata() or {}
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
             step, number = int(about["step"]), int(about["model"]) if "model" in about else None
-            return step, _shared(tensors, about), number
+            return step, _whole(tensors, about), number
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError, Damaged, ValueError, KeyError, RecursionError):
+        except (SafetensorError, OSError, Damaged, ValueError, KeyError, TypeError, RuntimeError):
             time.sleep(0.01)  # it is being written, or it is none
     return None

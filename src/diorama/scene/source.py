@@ -14,6 +14,7 @@ from ..core.errors import DioramaError, NotApplicable
 from ..data.fingerprint import fingerprint, written
 from ..model.duplicate import duplicate
 from ..model.unwrap import unwrap
+from ..record.snapshots import state_of
 from .memory import Memory
 
 if TYPE_CHECKING:
@@ -160,13 +161,13 @@ class RecordedSource(Source):
 
 
 def _with_plain(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A snapshot's tensors with what else the model's state holds (the packed weights of quantized modules, meta tensors), which
-    never changes in a training.
+    """A snapshot's tensors with what else the model's state holds: quantized weights and meta tensors, which never change in a training,
+    and state that is no tensor, which no snapshot has.
     """
-    own = model.state_dict()
-    if all(isinstance(value, Tensor) and not value.is_meta for value in own.values()):
+    own, kept = model.state_dict(), state_of(model)
+    if len(own) == len(kept):
         return state
-    for name in [name for name, value in own.items() if isinstance(value, Tensor) and not value.is_meta and name not in state]:
+    for name in kept.keys() - state.keys():
         del own[name]
     own.update(state)
     return own  # with its versions, by which such modules read themselves

@@ -15,6 +15,7 @@ from zoo import ZOO, Specimen
 
 import diorama
 from diorama.core.errors import NotApplicable
+from diorama.model.capture import Capture
 from diorama.model.hidden import hidden
 from diorama.model.unwrap import unwrap
 
@@ -38,6 +39,11 @@ class Swish(torch.autograd.Function):
         return slopes[0] * s * (1 + x * (1 - s))
 
 
+
+
+def _elsewhere(ran: Any, x: Tensor) -> Tensor:
+    with torch.autograd.graph.save_on_cpu(), torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.clone(), lambda kept: kept):
+        return ran(x)
 
 
 pytestmark = [
@@ -83,9 +89,16 @@ def test_written_attentions_raise_no_alarm(make: Any) -> None:
 
 @pytest.mark.parametrize("way", HIDDEN)
 def test_what_the_mode_cannot_see_is_found(way: str) -> None:
-    """Functions that torch hides, autograd functions and checkpoints are named, with the layer that they stand before."""
+    """Functions that torch hides, autograd functions and checkpoints are named, with the layer that they stand before; hooks that store what
+    autograd keeps elsewhere hide nothing, not even a checkpoint around them."""
     act, said = HIDDEN[way]
-    found = hidden(Net(act).eval(), _image())
+    net, plain = Net(act).eval(), Net(lambda x: _elsewhere(_swish, x)).eval()
+    if way == "checkpoint":
+        net.act = lambda x: checkpoint(_elsewhere, _swish, x, use_reentrant=False)
+    assert not hidden(plain, _image())
+    with Capture(plain, edits=[{"key": "unit:second/1", "scale": 2.0}], grad=True) as look:
+        assert look(_image()).requires_grad
+    found = hidden(net, _image())
     assert found
     assert re.search(said, str(found))
     assert not hidden(Net(_swish).eval(), _image())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -15,19 +16,30 @@ from diorama.record.reader import RunReader
 from diorama.record.recorder import watch
 from diorama.record.writer import Writer
 
+EVERY_TYPE = {
+    f"of_{str(kind)[6:]}": kind for kind in vars(torch).values() if isinstance(kind, torch.dtype) and not re.search("qu?int", str(kind))
+}
+"""Quantized tensors are kept with the model."""
 ODD = [float("nan"), float("inf"), float("-inf"), -0.0, 0.0, 5e-324, 1.7976931348623157e308]
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_all_patterns_of_small_floats_survive_in_a_snapshot(tmp_path: Path, dtype: torch.dtype) -> None:
-    """All 65,536 patterns of float16 and bfloat16, NaN payloads and −0.0 included, return bit-exact."""
+    """All 65,536 patterns of float16 and bfloat16, NaN payloads and −0.0 included, return bit-exact; so do numbers of every other type."""
     patterns = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
     model = nn.Module()
     model.register_parameter("all", nn.Parameter(patterns.view(dtype), requires_grad=False))
+    for name, kind in EVERY_TYPE.items():
+        model.register_buffer(name, torch.arange(2 * kind.itemsize, dtype=torch.uint8).view(kind).reshape(1, 2))
+        model.register_buffer(f"{name}_none", torch.empty(0, dtype=torch.uint8).view(kind).reshape(0, 3))
     with watch(model, tmp_path / "run"):
         pass
     with RunReader(tmp_path / "run") as reader:
-        found = reader.state(0)["all"]
+        state = reader.state(0)
+        assert all((state[name].dtype, state[name].shape) == (each.dtype, each.shape) for name, each in model.named_buffers())
+        assert all(torch.equal(state[name].view(torch.uint8), model.get_buffer(name).view(torch.uint8)) for name in EVERY_TYPE)
+        found = state["all"]
         assert found.dtype == dtype
         assert torch.equal(found.view(torch.int16), patterns)
         histogram = reader.histograms("weights/all")

@@ -198,14 +198,18 @@ def test_parametrized_models_are_stored(tmp_path: Path, how: str) -> None:
 
 
 def test_what_a_run_will_lack_is_told_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model that cannot be stored is told on the terminal and as an event, while it can still be mended."""
+    """A model that cannot be stored, and state that no snapshot holds, is told on the terminal and as an event, while it can still be mended."""
     model = _network()
     model.held = (k for k in range(3))
+    model[1].__class__ = type("Remembering", (nn.ReLU,), {"get_extra_state": lambda module: {"calls": 3}})
+    model._register_state_dict_hook(lambda module, state, prefix, about: [state.pop("0.bias"), None][1])
     _train(model, tmp_path / "run", 2)
     events = [event for event in diorama.open(tmp_path / "run").events if event.kind == "warning"]
-    assert [event.step for event in events] == [0]
-    assert "the model cannot be stored" in events[0].text
-    assert events[0].text in capsys.readouterr().err
+    assert [event.step for event in events] == [0, 0, 0]
+    for event, words in zip(events, ("no tensor (1._extra_state)", "leaves weights out that are trained (0.bias)", "cannot be stored"), strict=True):
+        assert words in event.text
+    told = capsys.readouterr().err
+    assert all(event.text in told for event in events)
 
 
 # The lock.

@@ -358,8 +358,10 @@ def test_a_model_is_not_copied_for_a_snapshot_that_finds_no_room(
     assert open_run(tmp_path / "run").snapshots == [0, 1, 9]
 
 
+@pytest.mark.filterwarnings("ignore:diorama could not record")
 def test_a_step_between_readings_keeps_every_form_of_number(tmp_path: Path) -> None:
-    """Numbers of all forms, the learning rates of two groups under a schedule and later commands are recorded at each step."""
+    """Numbers of all forms, the learning rates of two groups under a schedule and later commands are recorded at each step; what is none is
+    told once each."""
     model = _network()
     optimizer = torch.optim.SGD([{"params": model[0].parameters(), "lr": 0.5}, {"params": model[4].parameters(), "lr": 0.25}])
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
@@ -370,12 +372,13 @@ def test_a_step_between_readings_keeps_every_form_of_number(tmp_path: Path) -> N
         rested += step < recorder._rest
         recorder.step(
             plain=step + 0.5, whole=step, tensor=torch.tensor(step + 0.5, requires_grad=True), one=torch.tensor([step]),
-            array=np.float32(step), bad=float("nan"),
+            array=np.float32(step), bad=float("nan"), **{f"word{step % 2}": "none"},
         )
         schedule.step()
     recorder.close()
     assert rested > 10
     run = open_run(tmp_path / "run")
+    assert sorted(event.text[:14] for event in run.events if event.name == "not recorded") == ["step(word0=…) ", "step(word1=…) "]
     counted = np.arange(1, 21)
     for name, wanted in {
         "plain": counted + 0.5, "whole": counted, "tensor": counted + 0.5, "one": counted, "array": counted,
