@@ -25,7 +25,10 @@ Edits = Annotated[tuple[dict[str, Any], ...], msgspec.Meta(extra_json_schema={"u
 
 
 class Beside(msgspec.Struct, frozen=True):
-    """A run at a step, which another one is compared with."""
+    """A run at a step, which another one is compared with.
+
+    Another run of which no step is named stands where the one stands that it is laid beside, or as far before as it has come.
+    """
 
     run: str
     step: Step = None
@@ -81,6 +84,10 @@ class Request(msgspec.Struct, frozen=True):
     def runs(self) -> tuple[str, ...]:
         """The runs that it looks at."""
         return tuple(dict.fromkeys((self.run, *(other.run for other in self.others))))
+
+    def beside(self, other: Beside, step: Step) -> Step:
+        """The step of one that it is compared with, while it stands at a step itself."""
+        return step if other.step is None and other.run != self.run else other.step
 
     def following(self, kinds: tuple[str, ...]) -> Request:
         """The same request with only those keys of the selection that the view reads."""

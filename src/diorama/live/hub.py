@@ -269,11 +269,14 @@ class Hub:
             return ""
         moments: list[Any] = []
         record = self._is_record(request)
-        for run, step in [(request.run, request.step), *((other.run, other.step) for other in request.others)]:
+        here = request.step
+        for other in (None, *request.others):
+            run, step = (request.run, here) if other is None else (other.run, request.beside(other, here))
             tracker = self._trackers.get(run)
             if tracker is None or tracker.pulse is None or not tracker.snapshots:
                 return ""
             nearest = max((s for s in tracker.snapshots if step is None or s <= step), default=tracker.snapshots[0])  # type: ignore[operator]
+            here = nearest if other is None and not record else here
             moments.append([str(tracker.path), tracker.identity, step if record else nearest])
             if record:
                 moments.append([tracker.pulse.committed, tracker.pulse.events, tracker.pulse.alive])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Unavailable, UsageError
-from ..core.request import Beside, Request, Step, digest
+from ..core.request import Request, Step, digest
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -72,22 +73,24 @@ class Scenes:
         if request.edits or request.input is not None:
             # Between two networks the second one says where the plane lies.
             beside = request.others[:1] if any(str(edit.get("key")) == "plane:between" for edit in request.edits) else ()
-            others = [self.at(sources[other.run], other.step) for other in beside]
-            base, name = scene, digest([source["path"], request.step, request.edits, request.input, [(o.run, o.step) for o in beside]])
+            moments = [(sources[other.run], request.beside(other, scene.step)) for other in beside]
+            others = [self.at(*moment) for moment in moments]
+            base, name = scene, digest([source["path"], request.step, request.edits, request.input, [(s["path"], step) for s, step in moments]])
             scene = self._kept(self._changed, name, (base, *others), lambda: _as_asked(base.compared_with(others), request))
         if request.others:
-            scene = scene.compared_with([self.at(sources[other.run], other.step) for other in request.others])
+            scene = scene.compared_with([self.at(sources[other.run], request.beside(other, scene.step)) for other in request.others])
         return scene
 
     def moment(self, request: Request, sources: Mapping[str, Mapping[str, Any]]) -> Moment:
         """The moment of the record that a request looks at, and those beside it; needs no torch."""
         from ..scene.moment import Moment
 
-        def at(asked: Request | Beside, others: tuple[Moment, ...] = ()) -> Moment:
-            run = self.run(sources[asked.run])
-            return Moment(run, asked.step if isinstance(asked.step, int) else run.last_step, others)
+        def at(name: str, step: Step) -> Moment:
+            run = self.run(sources[name])
+            return Moment(run, step if isinstance(step, int) else run.last_step)
 
-        return at(request, tuple(at(other) for other in request.others))
+        here = at(request.run, request.step)
+        return dataclasses.replace(here, others=tuple(at(other.run, request.beside(other, here.step)) for other in request.others))
 
     def _kept(
         self, group: OrderedDict[str, tuple[object, Scene]], name: str, fresh: object, make: Callable[[], Scene]

@@ -48,6 +48,17 @@ def test_steps_with_the_same_snapshot_share_a_scene(source: dict[str, Any]) -> N
     assert scenes.at(source, None).step == last
 
 
+def test_another_run_stands_where_the_one_in_sight_does(source: dict[str, Any]) -> None:
+    """Of another run without a step the same moment is shown, of the run itself the newest; a named step stays what it is."""
+    scenes, sources = Scenes(), {"tiny": source, "other": source}
+    steps = diorama.open(source["path"]).snapshots
+    for other, step, wanted in (("other", None, steps[1]), ("other", steps[0], steps[0]), ("tiny", None, steps[-1])):
+        request = look(step=steps[1], other={"run": other, "step": step})
+        assert scenes.of(request, sources).others[0].step == wanted
+        assert (scenes.moment(request, sources).others[0].step or 0) >= wanted
+    assert scenes.moment(look(step=steps[1], other={"run": "other"}), sources).others[0].step == steps[1]
+
+
 def test_few_scenes_are_kept(source: dict[str, Any]) -> None:
     """Scrubbing through a run does not fill the memory, and drawing does not push out what it draws for."""
     scenes = Scenes()

@@ -178,6 +178,7 @@ class _Recorded:
     series_names = ("loss", "probe/loss")
 
     def __init__(self, train: NDArray[np.float64], probe: NDArray[np.float64], every: int) -> None:
+        self.meta: dict[str, object] = {}
         self._found = {"loss": train, "probe/loss": probe}
         self._steps = {"loss": np.arange(1, len(train) + 1), "probe/loss": np.arange(1, len(probe) + 1) * every}
 
@@ -188,13 +189,17 @@ class _Recorded:
 
 @pytest.mark.parametrize("lowest", [3, 6])
 def test_overfitting_is_told_at_the_step_of_the_lowest_probe_loss(lowest: int) -> None:
-    """The step, its key and the sentence are those of the reading at which the probe loss was lowest."""
+    """The step, its key and the sentence are those of the reading at which the probe loss was lowest; what is trained on tells nothing."""
     probe = 1 + 0.1 * np.abs(np.arange(1, 13) - lowest)
     found = findings["overfitting"]()(_Recorded(np.linspace(2, 0.1, 120), probe, 10))  # type: ignore[arg-type]
     assert [each.step for each in found] == [10 * lowest]
     assert found[0].keys == (f"step:{10 * lowest}",)
     assert f"at step {10 * lowest} (1)" in found[0].text
     assert findings["overfitting"]()(_Recorded(np.linspace(2, 0.1, 120), probe[:lowest], 10)) == []  # type: ignore[arg-type]
+    for matched, told in ((5, 1), (6, 0)):  # of ten examples of the probe set so many are trained on
+        run = _Recorded(np.linspace(2, 0.1, 120), probe, 10)
+        run.meta = {"steered": {"matched": matched, "probe": 10}}
+        assert len(findings["overfitting"]()(run)) == told  # type: ignore[arg-type]
 
 
 def test_a_training_that_does_not_learn_is_found(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def steered(tmp_path: Path) -> Any:
 
 def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
     """What a command says is what the loader gives from then on, the run lists it, and a file of it does it again."""
-    assert steered.send("drop", examples=[3, 4])["text"] == "dropped 2 examples (3, 4)"
+    assert steered.send("drop", examples=[3, 4])["text"] == "dropped 2 examples of the data (3, 4)"
     answer = steered.send("relabel", examples="7", label=2)
     assert (answer["old"], answer["new"]) == (str(int(steered.y[7])), "2")
     steered.send("relabel", examples="20-22", labels="0,1,2")

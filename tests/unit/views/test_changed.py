@@ -64,12 +64,21 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
     new = dict(zip(chosen, map(int, str(relabel.knobs["labels"]).split(",")), strict=True))
     assert all(new[k] == int(truth[k]) for k in range(6))
     assert data[[0, 7]][1].tolist() == [new[0], new.get(7, int(y[7]))]
+    again = offered()
+    assert f"{len(chosen)} of the doubtful" in again.note
+    assert not set(chosen) & {number for act in again.actions for run in numbers_in(str(act.knobs["examples"])) for number in run}
     recorder.close()
+    scene = diorama.open(recorder.path).scene()
+    beside = next(mark for mark in scene.view("compare", other=scene.at(0)).marks() if isinstance(mark, Table))
+    told = {column.name: column.numbers for column in beside.columns}
+    labels = torch.tensor([new.get(k, int(y[k])) for k in range(120)])
+    right = [float((each.model(x).argmax(1) == labels).float().mean()) for each in (scene, scene.at(0))]
+    assert told["right by the changed labels"] == pytest.approx(right)
     picture = diorama.open(recorder.path).scene().view("examples", show="changed")
     assert isinstance(picture.body, Table)
     columns = {column.name: column for column in picture.body.columns}
-    assert columns["number"].numbers is not None
-    assert columns["number"].numbers.tolist() == sorted(chosen)
+    assert columns["number in the data"].numbers is not None
+    assert columns["number in the data"].numbers.tolist() == sorted(chosen)
     assert columns["label"].texts[:6] == tuple(str(int(label)) for label in truth[:6])
     assert columns["label before"].texts[:6] == tuple(str(int(label)) for label in y[:6])
     assert picture.body.row_keys[0] == "example:0"
@@ -86,10 +95,13 @@ def test_nothing_is_offered_for_what_is_not_in_the_data(tmp_path: Path) -> None:
     class Scene:
         """As much of a scene as the offer reads."""
 
+        live = range(4)
+
         class run:  # noqa: N801 - a scene's own word
             """A training that runs."""
 
             alive = True
+            changes = ()
             meta: dict[str, object] = {}
 
     for meta, there in (({}, False), ({"matched": 3, "probe": 4, "labels": "whole"}, False), ({"matched": 4, "probe": 4, "labels": "whole"}, True)):

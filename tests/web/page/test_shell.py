@@ -364,7 +364,7 @@ def test_comparing_with_a_second_run(visit: Visit, server: Server) -> None:
 
 
 def test_long_selections_are_kept_by_the_server(visit: Visit, server: Server) -> None:
-    """A selection too long for an address is stored, named in the address, and comes back from it."""
+    """A selection too long for an address is stored, named in the address, and comes back from it; it keeps the page with its run."""
     page = visit.open(server.url)
     tiles = page.locator(".examples [data-key]")
     tiles.first.click()
@@ -374,6 +374,10 @@ def test_long_selections_are_kept_by_the_server(visit: Visit, server: Server) ->
     visit.page.goto("about:blank")
     page = visit.open(address)
     expect(page.locator(".examples .selected")).to_have_count(64)
+    for run in server.training.runs:  # the training has ended, and another one begins
+        run["alive"] = not run["alive"]
+    server.push()
+    expect(page).to_have_url(re.compile("run=digits&"))
 
 
 def test_empty_states(visit: Visit, server: Server) -> None:

@@ -147,8 +147,7 @@ export class Page {
         this.follow();
         break;
       case "runs":
-        this.runs = message.runs;
-        this.follow();
+        this.renew(message.runs);
         break;
       case "run": {
         const lived = this.states[message.run]?.alive ?? false;
@@ -281,6 +280,16 @@ export class Page {
     this.follow();
   }
 
+  /** Other runs train than before: a person who has chosen a moment or anything of a run stays with it. */
+  private renew(runs: RunEntry[]): void {
+    const before = this.run;
+    this.runs = runs;
+    const { step, selection } = this.address;
+    const busy = step !== "" || selection.a.length > 0 || selection.b.length > 0;
+    if (busy && before !== this.run && runs.some((run) => run.name === before)) this.go({ run: before });
+    this.follow();
+  }
+
   /** The training that is followed went back: it is followed into the run in which it goes on, with all that is chosen. */
   private inherit(heir: string | null): void {
     if (!heir) return;
@@ -288,18 +297,19 @@ export class Page {
     this.follow();
   }
 
-  /** Compare with other runs and steps, any number of them; a step left empty is the newest. */
+  /** Compare with other runs and steps, any number of them; a step left empty is the one of the run in sight, of that run itself the newest. */
   compare(others: { run: string; step: string }[]): void {
     const b = this.address.selection.b.filter((key) => !["run", "step"].includes(kindOf(key)));
     for (const other of others) {
       b.push(keyText({ kind: "run", name: other.run, index: [], place: [] }));
       if (other.step) b.push(`step:${Number(other.step)}`);
     }
-    this.go({ selection: { a: this.address.selection.a, b } });
+    // What is compared with another one is named too: an address that leaves it open means whatever trains when it is opened.
+    this.go({ run: others.length ? this.run : this.address.run, selection: { a: this.address.selection.a, b } });
     this.follow();
   }
 
-  /** Compare with one more run, at its newest step, and show both side by side. */
+  /** Compare with one more run, at the same step, and show both side by side. */
   private compareAlso(run: string): void {
     const others = othersOf(this.situation).filter((other) => other.run !== run);
     this.compare([...others.map((other) => ({ run: other.run, step: other.step === null ? "" : String(other.step) })), { run, step: "" }]);

@@ -22,7 +22,7 @@ class OfExamples(Command):
     examples: str = knob("", "Which examples, by their numbers: 3,14,20-40.", kind="examples", main=True)
     of: str = knob(
         "data", "Whether these are numbers of the training's data, or of the probe set, whose examples may be among them.",
-        choices=("data", "probe"),
+        choices=("data", "probe"), main=True,
     )
     labelled: str | None = knob(None, "Instead of numbers: all that have this label now, as far as they were loaded.", kind="class")
 
@@ -54,9 +54,9 @@ class OfExamples(Command):
 def told(numbers: Numbers) -> str:
     """Which examples, in words."""
     if len(numbers) == 1:
-        return f"example {numbers[0]}"
+        return f"example {numbers[0]} of the data"
     few = ", ".join(map(str, numbers[:5].tolist()))
-    return f"{len(numbers):,} examples ({few}{', …' if len(numbers) > 5 else ''})"
+    return f"{len(numbers):,} examples of the data ({few}{', …' if len(numbers) > 5 else ''})"
 
 
 def _old(changes: Any, numbers: Numbers, slot: str) -> str:

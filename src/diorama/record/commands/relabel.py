@@ -43,8 +43,9 @@ class RelabelCommand(OfExamples):
         values = self._values(numbers)
         if form != "real":
             self._check(values, training.data.classes)
-        shown = ", ".join(f"{value:g}" for value in dict.fromkeys(values[:5].tolist()))
-        return self.given(training, f"gave the label {shown} to", numbers, shown, label=values)
+        given = list(dict.fromkeys(values.tolist()))
+        shown = ", ".join(f"{value:g}" for value in given[:5]) + (", …" if len(given) > 5 else "")
+        return self.given(training, f"gave the label{'s' if len(given) > 1 else ''} {shown} to", numbers, shown, label=values)
 
     def _values(self, numbers: Numbers) -> Values:
         if self.label is not None:

@@ -31,7 +31,9 @@ class Overfitting(Finding):
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding, at the step of the lowest probe loss."""
         names = run.series_names
-        if "probe/loss" not in names or "loss" not in names:
+        data = run.meta.get("steered") or {}
+        trained_on = 2 * data.get("matched", 0) > data.get("probe", 0)  # it is no measure of this, the less where labels were changed
+        if "probe/loss" not in names or "loss" not in names or trained_on:
             return []
         steps, probe = run.series("probe/loss")
         train_steps, train = run.series("loss")

@@ -118,6 +118,13 @@ class OtherNetwork:
             self.before, self.after = (next(walk) for walk in walks)
             yield (number + 1) / self.places
 
+    def moment(self) -> str:
+        """That the two do not stand at the same step, where they are two trainings; else nothing."""
+        here, there = self.scene.step, self.other.step
+        if self.same_run or here is None or there is None or here == there:
+            return ""
+        return f"{self.name} stands at step {there:,}, this network at {here:,}"
+
     def sentence(self) -> str:
         """What differs, in words."""
         told = []

@@ -26,7 +26,7 @@ def changed(scene: Scene, limit: int) -> Told:
         )
     shown = rows[:limit]
     columns = [
-        Column(name="number", numbers=np.array([row["example"] for row in shown], float), note="in the training's data"),
+        Column(name="number in the data", numbers=np.array([row["example"] for row in shown], float)),
         Column(name="weight", numbers=np.array([row["weight"] for row in shown], float), note="the odds of being drawn; 0: dropped"),
         Column(name="label", kind="text", texts=tuple(_label(scene, row["label"], row["label before"]) for row in shown)),
         Column(name="label before", kind="text", texts=tuple(_label(scene, row["label before"], None) for row in shown)),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...core.knobs import numbers_written
 from ...core.marks import Action, Number
+from ._relabelled import changed_of_probe
 
 if TYPE_CHECKING:
     from ...scene import Scene
@@ -26,6 +27,11 @@ def ways(scene: Scene, suspected: NDArray[np.int64], instead: NDArray[np.int64],
         return None
     if looks < LOOKS:
         return Number(label="In the training's data", note=f"Too early to change labels by doubt: it is of {looks} looks, and wants {LOOKS}.")
+    done = np.isin(suspected, list(changed_of_probe(run, len(scene.live))))
+    already = f"{int(done.sum())} of the doubtful are dropped or relabelled already; doubt is of the labels that they had. " if done.any() else ""
+    suspected, instead = suspected[~done], instead[~done]
+    if not len(suspected):
+        return Number(label="In the training's data", note=f"All {already}".rstrip())
     known = instead >= 0
     all_of: dict[str, str | float | int | bool] = {"examples": numbers_written(suspected.tolist(), "examples"), "of": "probe"}
     relabelled: dict[str, str | float | int | bool] = {
@@ -36,6 +42,7 @@ def ways(scene: Scene, suspected: NDArray[np.int64], instead: NDArray[np.int64],
         Action(command="relabel", label=f"Relabel them as answered instead ({int(known.sum())})", knobs=relabelled),
     )
     return Number(
-        label="In the training's data", note="A hard example looks the same as a mislabelled one: what is chosen in the table can be changed alone.",
+        label="In the training's data",
+        note=f"{already}A hard example looks the same as a mislabelled one: what is chosen in the table can be changed alone.",
         actions=actions if known.any() else actions[:1],
     )

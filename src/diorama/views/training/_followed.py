@@ -19,6 +19,7 @@ from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs
 from ._doubtful import ways
+from ._relabelled import changed_of_probe
 
 MEASURES = ("loss", "margin", "likelihood")
 LOOKS = 160
@@ -200,12 +201,15 @@ class FollowedExamples:
         doubt = value["doubt"]
         shown = order[:limit]
         rival = np.array([_most(value["answer"][k], int(labels[k])) for k in shown.tolist()], np.int64)
+        now = changed_of_probe(self.scene.run, len(labels))
+        trained = tuple("" if k not in now else "dropped" if (label := now[k]) is None else self._name(label) for k in shown.tolist())
         table = Table(
             columns=(
                 inputs.column(self.scene, shown.tolist()),
                 Column(name="number", numbers=shown.astype(float)),
                 self._class("label", labels[shown]),
                 self._class("answered instead", rival),
+                *((Column(name="trained as", kind="text", texts=trained),) if any(trained) else ()),
                 Column(name="doubt", numbers=doubt[shown], signed=True),
                 Column(name="area under the margin", numbers=value["aum"][shown], unit="logits", signed=True),
                 Column(name="right", kind="share", numbers=value["correctness"][shown]),

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...core.colour import Limits
 from ...core.errors import Cancelled, DioramaError, NotApplicable
@@ -22,6 +24,7 @@ from ...scene.sets import named
 from .. import inputs, recorded
 from ..view import View
 from ._beside import OtherNetwork, mean
+from ._relabelled import changed_of_probe
 from .curves import CurvesView
 from .distributions import DistributionsView
 
@@ -105,7 +108,7 @@ class CompareView(View):
         return (scene.alone(scene.cancel).at(first if scene.step != first else last),)
 
     def _drawn(self, scene: Scene, selection: Selection, beside: list[OtherNetwork], marks: list[Node], final: bool) -> Picture:
-        notes = list(dict.fromkeys(note for one in beside for note in one.notes))
+        notes = list(dict.fromkeys(note for one in beside for note in (one.moment(), *one.notes) if note))
         if len(beside) > DRAWN and final:
             notes.append(f"layers, units and ways are shown for the first {DRAWN} of {len(beside)} others")
         title = f"Beside {beside[0].name}" if len(beside) == 1 else f"Beside {len(beside)} others"
@@ -144,6 +147,7 @@ class _ComparedRow:
     step: float
     loss: float
     right: float
+    relabelled: float
     parameters: float
     differ: float
 
@@ -151,15 +155,18 @@ class _ComparedRow:
 def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
     """A row a network: where it stands and how well it answers these examples."""
 
+    labels = _labels(scene, beside)
+
     def row(name: str, looked: Scene, answers: Any, differ: NDArray[Any] | None) -> _ComparedRow:
-        loss = right = float("nan")
+        loss = right = relabelled = float("nan")
         if answers is not None:
             known = slice(None) if answers.known is None else answers.known
             loss = mean(answers.losses[known].double().numpy()) if answers.losses is not None else loss
             right = mean(answers.right[known].double().numpy()) if answers.right is not None else right
+            relabelled = mean((answers.predictions == labels)[known].double().numpy()) if labels is not None else relabelled
         count = sum(p.numel() for p in looked.model.parameters()) if looked.missing is None else float("nan")
         step = float(looked.step) if looked.step is not None else float("nan")
-        return _ComparedRow(name, step, loss, right, float(count), float(differ.sum()) if differ is not None else float("nan"))
+        return _ComparedRow(name, step, loss, right, relabelled, float(count), float(differ.sum()) if differ is not None else float("nan"))
 
     here = f"step {scene.step}" if beside[0].same_run else recorded.label(scene.run, [one.other.run for one in beside]) or scene.name
     rows = [row(f"{here} (here)", scene, scene.answers() if scene.task else None, np.zeros(0))]
@@ -169,10 +176,25 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
         _told("step", [one.step for one in rows], ",.0f"),
         _told("loss", [one.loss for one in rows], ".3g"),
         _told("right", [one.right for one in rows], ".1%"),
+        _told("right by the changed labels", [one.relabelled for one in rows], ".1%"),
         _told("answers that differ", [one.differ for one in rows], ",.0f"),
         _told("parameters", [one.parameters for one in rows], ",.0f"),
     ]
-    return Table(title="The networks, on these examples", columns=tuple(filter(None, columns)))
+    keys = tuple(number_key("step", int(one.step)) if np.isfinite(one.step) else "" for one in rows)
+    return Table(title="The networks, on these examples", columns=tuple(filter(None, columns)), row_keys=keys if any(keys) else ())
+
+
+def _labels(scene: Scene, beside: list[OtherNetwork]) -> Tensor | None:
+    """The labels that the data of one of the trainings have now, where commands changed some of the probe set's; else None."""
+    if scene.task != "classification" or scene.live.y is None:
+        return None
+    labels = scene.reading.truth(scene.live.y).clone()
+    for run in (scene.run, *(one.other.run for one in beside)):
+        now = {k: label for k, label in changed_of_probe(run, len(labels)).items() if label is not None}
+        if now:
+            labels[torch.tensor(list(now))] = torch.tensor(list(now.values()))
+            return labels
+    return None
 
 
 def _told(name: str, values: list[float], form: str) -> Column | None:
