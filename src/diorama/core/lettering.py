@@ -19,11 +19,13 @@ _FOREIGN = 0.85
 """What Inter lacks (arrows, signs) comes from a face of the system."""
 
 
+@functools.lru_cache(4096)
 def width(text: str, size: float) -> float:
     """How wide a text is in the page's face, in pixels, without kerning (which takes a little off)."""
     return sum(map(_advance, text)) * size
 
 
+@functools.lru_cache(4096)
 def monospaced(text: str, size: float) -> float:
     """How wide a text is in the page's monospaced face, in pixels."""
     return sum(max(MONO, _broad(char)) if char > "\u0300" else MONO for char in text) * size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any, Literal
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from .randomness import RandomKept
-from .unwrap import wrapped_children
+from .unwrap import made_in_inference, wrapped_children
 
 Mode = Literal["eval", "train"]
 _INTERNAL = frozenset(vars(nn.Module()))
 """What torch itself keeps in every module; all else is the module's own."""
 _CONTAINERS = (list, dict, set)
+_FIXED = (bool, int, float, str, type(None))
+"""Nothing is written into these."""
 _DEEP, _MANY = 4, 2_000
 """So deep, and so many things, are looked through in what a module holds: a cache of keys and values lies well within."""
 
@@ -80,30 +82,32 @@ def _switch(module: nn.Module, training: bool) -> None:
         module.training = training
 
 
-def _lend(module: nn.Module) -> Any:
+def _lend(module: nn.Module) -> Callable[[], object]:
     """Put copies in the place of all that a forward pass may write to; returns what puts the originals back."""
     if isinstance(module, torch.jit.ScriptModule):
         training = module.training
         return lambda: module.train(training)
     own = module.__dict__
-    attributes = dict(own)
-    held = {name: dict(own[name]) for name in ("_buffers", "_parameters", "_modules")}
-    added = [(name, value) for name, value in own.items() if name not in _INTERNAL]
-    holders = _Holders()
+    attributes = own.copy()
+    held = [(part, part.copy()) for part in (own["_buffers"], own["_parameters"], own["_modules"])]
+    added = [(name, value) for name, value in attributes.items() if name not in _INTERNAL and type(value) not in _FIXED]
+    holders = _Holders() if added else None
 
     def restore() -> None:
         for name in [name for name in own if name not in attributes]:
             del own[name]
         own.update(attributes)
-        for name, before in held.items():
-            own[name].clear()
-            own[name].update(before)
-        holders.restore()
+        for part, before in held:
+            if part or before:
+                part.clear()
+                part.update(before)
+        if holders is not None:
+            holders.restore()
 
     for name, value in added:
         if isinstance(value, Tensor):
             own[name] = value.clone()
-        else:
+        elif holders is not None:
             holders.lend(value)
     _copies(module, own)
     return restore
@@ -154,10 +158,11 @@ def _copies(module: nn.Module, own: dict[str, Any]) -> None:
     for name, buffer in own["_buffers"].items():
         if buffer is not None:
             own["_buffers"][name] = buffer.clone()
-    for name, parameter in own["_parameters"].items():
-        if parameter is not None and parameter.is_inference() and not torch.is_inference_mode_enabled():
-            # Made in inference mode: autograd takes nothing but a copy.
-            own["_parameters"][name] = nn.Parameter(parameter.clone(), requires_grad=False)
+    if own["_parameters"] and not torch.is_inference_mode_enabled():
+        for name, parameter in own["_parameters"].items():
+            if parameter is not None and made_in_inference(parameter):
+                # Made in inference mode: autograd takes nothing but a copy.
+                own["_parameters"][name] = nn.Parameter(parameter.clone(), requires_grad=False)
     if own["_modules"]:
         own["_modules"].update(wrapped_children(module))
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:

@@ -137,9 +137,16 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in itertools.chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
+def made_in_inference(tensor: Tensor) -> bool:
+    """Whether a tensor was made in inference mode; no function mode hears of the question."""
+    with torch._C.DisableTorchFunction():
+        return tensor.is_inference()
+
+
 def dtype_of(model: nn.Module) -> torch.dtype | None:
     """The one floating-point type of a model's weights; None when they have several or none."""
-    every = {tensor.dtype for module in model.modules() for tensor in module._parameters.values() if tensor is not None}
+    with torch._C.DisableTorchFunction():  # for every weight of every pass a function mode would be asked
+        every = {tensor.dtype for module in model.modules() for tensor in module._parameters.values() if tensor is not None}
     kinds = {dtype for dtype in every if dtype.is_floating_point}
     return kinds.pop() if len(kinds) == 1 else None
 
@@ -149,7 +156,7 @@ def fed(model: nn.Module, x: Nested) -> Nested:
     device, dtype = device_of(model), dtype_of(model)
 
     def place(tensor: Tensor) -> Tensor:
-        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        if made_in_inference(tensor) and not torch.is_inference_mode_enabled():
             # Made in inference mode: autograd takes nothing but a copy.
             tensor = tensor.clone()
         if tensor.is_floating_point() and dtype is not None and tensor.dtype != dtype:

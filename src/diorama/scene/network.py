@@ -20,7 +20,6 @@ from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
-from ..model.function import FunctionModule
 from ..model.graph import Graph, graph
 from ..model.layers import Layer, LayerTable, layers
 from ..model.outputs import Reading
@@ -49,7 +48,7 @@ class SceneNetwork:
     @property
     def function(self) -> bool:
         """Whether the model is a plain function, which can only be asked for answers."""
-        return self.missing is None and isinstance(self.model, FunctionModule)
+        return self.missing is None and self.source.function
 
     @property
     def model(self) -> nn.Module:

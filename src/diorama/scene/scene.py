@@ -272,7 +272,7 @@ class Scene:
         found = {name: self.layers[name] for name in wanted}
         if x is None:
             return self._on_probe().activations(self.look, self.batches(), found, mode)
-        kept = self.look(fed(self.model, x), found, mode=mode)[1]
+        kept = self.look(x, found, mode=mode)[1]
         return {name: by_unit(layer, kept[name]).cpu() for name, layer in found.items()}
 
     def responses(self, names: Iterable[str]) -> dict[str, Responses]:
@@ -303,7 +303,7 @@ class Scene:
     def scores(self, x: Nested | None = None) -> Tensor:
         """The model's scores, (n, classes), for an input or for the live examples."""
         batches = ((range(0), x),) if x is not None else self.batches()
-        return torch.cat([self.look(fed(self.model, part))[0].cpu() for _, part in batches])
+        return torch.cat([self.look(part)[0].cpu() for _, part in batches])
 
     def probabilities(self, x: Nested | None = None) -> Tensor:
         """The probabilities of the classes or tokens. *Raises* NotApplicable for a regression."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core.errors import DioramaError, NotApplicable
 from ..data.fingerprint import fingerprint, written
 from ..model.duplicate import duplicate
+from ..model.function import FunctionModule
 from ..model.unwrap import unwrap
 from ..record.snapshots import state_of
 from .memory import Memory
@@ -54,6 +55,11 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def module(self) -> nn.Module:
         """The model; raises what :meth:`missing` says."""
+
+    @property
+    def function(self) -> bool:
+        """Whether the model is a plain function; of a recorded one its weights need not be read."""
+        return isinstance(self.module(), FunctionModule)
 
     def state(self) -> dict[str, Tensor]:
         """Weights and buffers by name, without the model where possible."""
@@ -146,6 +152,11 @@ class RecordedSource(Source):
                 ) from error
             self._model = model
         return self._model
+
+    @property
+    def function(self) -> bool:
+        """Whether what the run stored is a plain function."""
+        return isinstance(self._model if self._model is not None else unwrap(self.run.architecture(self._architecture)), FunctionModule)
 
     def holding(self, model: nn.Module) -> Source:
         """The same step of the run, looked at with another model."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PACE = 0.15
 """Seconds between a picture and the next draft, at least: the eye follows no faster."""
+SOON = 0.2
+"""So much of the pace until the first draft, while nothing is seen yet; what is whole by then comes without one."""
 SHARE = 9.0
 """Work goes on for so many times as long as a draft took to make: drafts take a tenth of the time at most."""
 
@@ -26,7 +28,7 @@ def streamed(
 ) -> Generator[Picture]:
     """The pictures of a view; closing the iterator stops the work, and so does the scene's ``cancel`` between two items."""
     made = view.pictures(scene, selection)
-    due = time.monotonic() + PACE
+    due = time.monotonic() + SOON * PACE
     try:
         while True:
             with blamed():

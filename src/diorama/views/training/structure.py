@@ -117,7 +117,7 @@ class StructureView(View):
         self, scene: Scene, selection: Selection, graph: Graph, whole: Graph, opened: set[str], values: dict[str, float],
         limits: Limits | None, found: set[str], beside: BesideStructure | None,
     ) -> Blocks:
-        attends = _attends(scene, whole)
+        attends = scene.keep("attends", lambda: _attends(scene, whole))
         pictured = self._maps(scene, selection, graph) if self.maps else {}
         holders = {node.parent for node in whole.nodes if node.parent}
         here = {node.id for node in graph.nodes}
