@@ -15,6 +15,7 @@ from ..core.errors import Damaged, NotApplicable, UsageError
 from ..core.selection import number_key, together
 from ..data.examples import Examples
 from ..data.nesting import Nested
+from ..model.company import MERGED
 from ..model.layers import Layer
 from ..model.scan import Scan, Statistics
 from ..model.statistics import TopK
@@ -206,7 +207,7 @@ def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, SeenUnits]:
         made = statistics.of_plain(scene.derive("scan", data=LIVE, layers=together(missing)).value)
         for name in missing:
             if name not in made.layers:
-                raise NotApplicable(f"{name} does not answer once for each example, so nothing can be said of its units")
+                raise NotApplicable(f"{name} {scene.layers[name].unlike or MERGED}, so nothing can be said of its units")
             parts[name] = made[name]
             scene.memory.put(f"statistics/{name}", made[name])
     told = f"{len(scene.live):,} examples"

@@ -17,6 +17,7 @@ from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..data.volumes import channel_axis, slices
 from ..model.batch_size import Filled, filled, kept
+from ..model.company import MERGED
 from ..model.layers import Layer, by_unit
 from ..model.ops import rectifier
 from ..model.targets import Target
@@ -135,9 +136,9 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
             alone = [mapped(look, nesting.select(x, slice(k, k + 1)), only(target, k), layer, sloping=sloping) for k in range(nesting.size(x))]
             a, g, value = (torch.cat(parts) for parts in zip(*((one.activations, one.slopes, one.value) for one in alone), strict=True))
             return Maps(alone[0].layer, a, g, value, alone[0].note)
-        if len(at) not in (nesting.size(x), frames):
+        if len(at) not in (nesting.size(x), frames) or (len(at) > 1 and tap.layer.reason and len(at) != frames):
             raise NotApplicable(
-                f"{tap.layer.name} does not answer once for each example, so its maps lie over none of them; use "
+                f"{tap.layer.name} {tap.layer.reason or MERGED}, so its maps lie over none of them; use "
                 "integrated_gradients or occlusion"
             )
         slope = None

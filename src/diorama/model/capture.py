@@ -378,6 +378,8 @@ class Capture:
     def __getitem__(self, name: str) -> Any:
         """The activation of a layer (or what ``reduce`` made of it) in the last call."""
         if name not in self._values:
+            if name in self._keep and not self._running:
+                raise NotApplicable(f"the network does not run {name} for this input: it chooses by its input which layers run")
             raise not_found("captured layer", name, self._values)
         return self._values[name]
 
@@ -454,9 +456,7 @@ class Capture:
             with ending(ends):
                 passed = self._store(name, seen, passed)
         self._stop_after(name)
-        if passed is None:
-            return None
-        return back(passed.transpose(0, axis) if axis else passed)
+        return None if passed is None else back(passed.transpose(0, axis) if axis else passed)
 
     def _store(self, name: str, seen: Tensor, passed: Tensor | None) -> Tensor | None:
         """Keep an activation; returns what goes on in its place, when that is another tensor than came."""

@@ -77,6 +77,13 @@ class Connections:
         """The layers behind one that read a stream."""
         return [layer for layer in _of(self._read, stream)[0].tolist() if layer > behind]
 
+    @property
+    def lost(self) -> list[str]:
+        """The layers of which it is not known what they read, or who reads them, as it could not be followed through the ops between."""
+        found = enumerate(zip(self.layers, self.reads, self.writes, strict=True))
+        # What the first one reads is the input.
+        return [name for k, (name, reads, writes) in found if (k and reads is None) or (len(writes) > 0 and int(writes.max()) < 0)]
+
     @functools.cached_property
     def _written(self) -> tuple[Whole, Whole, Whole]:
         """All streams in order, with the layer and the unit that write each."""

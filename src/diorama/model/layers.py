@@ -6,22 +6,16 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import overload
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import is_point, within
 from ..data import nesting
 from ..data.nesting import Nested
-from . import ops
-from .axes import example_axis, first_tensor, holds_packed, likely_unit_axis, time_major, unit_axis, unpacked
-from .batch_size import batch_size, fitting, said
-from .mode import op_name
-from .untouched import Untouched
-from .unwrap import fed, layer_modules, unwrap
+from .batch_size import fitting
+from .unwrap import fed, unwrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +57,22 @@ class Layer:
     """It is a recurrent cell, which the model calls step by step."""
     complex: bool = False
     """It returns complex numbers, of which views show the magnitude."""
-    each: bool = True
-    """Whether it answers once for each example; not where examples are merged with frames or windows."""
+    reason: str = ""
+    """Why none of its rows is one example's, to be read behind its name; empty where each example has one."""
+    sometimes: bool = False
+    """Whether it runs depends on the input."""
     squashed: str = ""
     """The function, tanh or sigmoid, that follows at once in ``forward`` and is no module; its ends are nearly flat."""
+
+    @property
+    def each(self) -> bool:
+        """Whether it answers every input, and once for each example; not where examples are merged with frames or windows."""
+        return not (self.reason or self.sometimes)
+
+    @property
+    def unlike(self) -> str:
+        """Why it cannot be read example by example, to stand behind its name; empty where it can."""
+        return self.reason or ("runs for some inputs only" if self.sometimes else "")
 
     @property
     def normalises(self) -> bool:
@@ -188,33 +194,22 @@ def units_first(layer: Layer, tensor: Tensor) -> Tensor:
     return tensor if axis == 1 else tensor.movedim(axis, 1)
 
 
-def layers(model: nn.Module, x: Nested, *, examples: int = 2) -> LayerTable:
-    """Find a model's layers by running it once on at most so many of the examples.
+SURVEYED = 32
+"""So many examples at most tell how a network treats them that picks or sorts its rows, or chooses its layers by the input."""
 
-    *Cost* one forward pass on two examples.
+
+def layers(model: nn.Module, x: Nested, *, examples: int = 2) -> LayerTable:
+    """Find a model's layers by running it on so many of the examples.
+
+    *Cost* one forward pass on two examples, and one that tells whether they are answered each for itself; three on up to 32
+    and four on one where the network picks or sorts rows or chooses its layers by its input.
     *Raises* NotApplicable for a model that cannot be looked into.
     """
+    from .survey import surveyed  # which makes layers, so that this knows it only when asked
+
     plain = unwrap(model)
-    return fitting(plain, fed(plain, nesting.select(x, slice(0, examples))), functools.partial(_surveyed, plain))
-
-
-def _surveyed(plain: nn.Module, few: Nested) -> LayerTable:
-    modules = layer_modules(plain)
-    look = _LayerSurvey(modules, nesting.size(few), frozenset(map(id, plain.parameters())))
-    look.graph = isinstance(plain, torch.fx.GraphModule)
-    handles = []
-    try:
-        for path, module in modules.items():
-            handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
-            handles.append(nn.Module.register_forward_hook(module, look.after(path)))
-        with Untouched(plain), torch.no_grad(), look.followed:
-            nesting.call(plain, few)
-    finally:
-        for handle in handles:
-            handle.remove()
-    size = batch_size(plain)
-    notes = (*look.notes(), *([said(size)] if size is not None else []))
-    return LayerTable(look.finished(), Finder(plain, few), notes)
+    more = fed(plain, nesting.select(x, slice(0, max(examples, SURVEYED))))
+    return fitting(plain, nesting.select(more, slice(0, examples)), functools.partial(surveyed, plain, more))
 
 
 class Finder:
@@ -236,154 +231,12 @@ class Finder:
         return points(unwrap(model), self._x)[name]
 
 
-_SQUASHING = ("tanh", "sigmoid")
-
-
-class _FollowedLayers(TorchFunctionMode):
-    """Remembers which layers' outputs went into a ReLU, tanh or sigmoid, and which weights are used that the model does not know of."""
-
-    def __init__(self, own: frozenset[int]) -> None:
-        super().__init__()
-        self.own = own
-        self.strangers: dict[int, nn.Parameter] = {}
-        self.made_by: dict[tuple[int, int], list[int]] = {}
-        self.layers: set[int] = set()
-        self.squashed: dict[int, str] = {}
-        self.open: list[nn.Module] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kwargs = kwargs or {}
-        for part in args:
-            if isinstance(part, nn.Parameter) and id(part) not in self.own:
-                self.strangers[id(part)] = part
-        if args and isinstance(args[0], Tensor) and ops.rectifies(op_name(func), args, kwargs):
-            self.layers.update(self.made_by.get(_state(args[0]), ()))
-        name = op_name(func).removesuffix("_") if args and isinstance(args[0], Tensor) else ""
-        # What a module of its own does is that module's.
-        if name in _SQUASHING and not (self.open and isinstance(self.open[-1], (nn.Tanh, nn.Sigmoid))):
-            self.squashed.update(dict.fromkeys(self.made_by.get(_state(args[0]), ()), name))
-        return func(*args, **kwargs)
-
-
-def _state(tensor: Tensor) -> tuple[int, int]:
-    """A tensor as it is now: an in-place sum makes it another."""
-    return id(tensor), 0 if tensor.is_inference() else tensor._version
-
-
-class _LayerSurvey:
-    """Collects the layers of one forward pass."""
-
-    def __init__(self, modules: dict[str, nn.Module], examples: int, own: frozenset[int] = frozenset()) -> None:
-        self.modules, self.examples = modules, examples
-        self.late = time_major(modules)
-        self.graph = False
-        """The model is a graph of ops, in which no module is called."""
-        self.followed = _FollowedLayers(own)
-        self.found: list[Layer] = []
-        self.outputs: list[Tensor] = []  # kept alive, so that no two share an id
-        self.calls: dict[str, int] = {}
-        self.inside: list[bool] = []
-        self.axes: dict[tuple[int, ...], int] = {}
-
-    def before(self, path: str) -> Any:
-        def hook(module: nn.Module, args: Any) -> None:
-            self.inside = [True for _ in self.inside]
-            self.inside.append(False)
-            self.followed.open.append(module)
-
-        return hook
-
-    def after(self, path: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            leaf = not self.inside.pop()
-            self.followed.open.pop()
-            self.calls[path] = call = self.calls.get(path, 0) + 1
-            tensor, late = first_tensor(output), path in self.late
-            if tensor is None and holds_packed(output):
-                tensor, late = unpacked(output)[0], False
-            if tensor is not None:
-                self._add(path, module, call, leaf, tensor, late)
-
-        return hook
-
-    def _add(self, path: str, module: nn.Module, call: int, leaf: bool, tensor: Tensor, late: bool) -> None:
-        sizes = list(tensor.shape)
-        if sizes:
-            axis = example_axis(tuple(sizes), self.examples, late, bool(self.late))
-            sizes.insert(0, sizes.pop(axis))
-        each = bool(sizes) and sizes[0] == self.examples
-        shape = tuple(sizes)
-        known = unit_axis(module, len(shape))
-        axis = likely_unit_axis(shape, self.axes) if known is None else known
-        self.axes.pop(shape, None)
-        self.axes[shape] = axis
-        parts = recurrent_parts(module) if call == 1 else ()
-        layer = Layer(
-            name=path if call == 1 else f"{path}#{call}",
-            kind=type(module).__name__,
-            shape=shape[1:],
-            units=shape[axis] if 0 < axis < len(shape) else 1,
-            unit_axis=axis,
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
-            spatial=len(shape) >= 4,
-            sequence=len(shape) == 3,
-            order=0,
-            call=call,
-            path=path,
-            leaf=leaf and not parts,
-            weight=main_weight(path, module),
-            rectified=False,
-            loop=isinstance(module, nn.RNNCellBase) and call == 1,
-            complex=tensor.is_complex(),
-            each=each,
-        )
-        self.followed.made_by.setdefault(_state(tensor), []).append(len(self.found))
-        self.outputs.append(tensor)
-        self.found.append(layer)
-        self.found += [_part(layer, module, part) for part in parts]
-
-    def finished(self) -> Iterator[Layer]:
-        """The layers, numbered, with those marked whose output went into a ReLU."""
-        for order, layer in enumerate(self.found):
-            yield dataclasses.replace(layer, order=order, rectified=order in self.followed.layers, squashed=self.followed.squashed.get(order, ""))
-
-    def notes(self) -> Iterator[str]:
-        """What a person should know of how the model is built."""
-        strange = len(self.followed.strangers)
-        if strange:
-            yield (
-                f"{strange} of the weights that the model uses are not among its parameters (of modules in a plain list, say), so "
-                "they are neither stored nor trained with it: hold such modules in an nn.ModuleList"
-            )
-        if self.modules and not any(layer.shape for layer in self.found):
-            way = "run its layers outside of vmap and functional_call"
-            if self.graph:
-                way = "torch.export.unflatten(program) gives an exported model its layers back"
-            yield f"no layer answers once for each example, so activations are read of ops alone, such as op:linear; {way}"
-
-
 def recurrent_parts(module: nn.Module) -> tuple[str, ...]:
     """The parts of a recurrent module: ``l0``, ``l0.reverse``, ``l1`` …; none for any other module."""
     if not isinstance(module, nn.RNNBase):
         return ()
     ways = ("", ".reverse") if module.bidirectional else ("",)
     return tuple(f"l{number}{way}" for number in range(module.num_layers) for way in ways)
-
-
-def _part(whole: Layer, module: nn.Module, part: str) -> Layer:
-    units = int(module.proj_size or module.hidden_size)  # type: ignore[arg-type]
-    suffix = "_" + part.replace(".", "_")
-    own = {name: p for name, p in module.named_parameters() if name.endswith(suffix)}
-    return dataclasses.replace(
-        whole,
-        name=within(whole.name, part),
-        shape=(*whole.shape[:-1], units),
-        units=units,
-        parameters=sum(parameter.numel() for parameter in own.values()),
-        leaf=True,
-        weight=within(whole.path, f"weight_ih{suffix}"),
-        part=part,
-    )
 
 
 def main_weight(path: str, module: nn.Module) -> str | None:

@@ -126,6 +126,13 @@ NOISE = DRAWS - DROPOUT - {"gru", "lstm", "rnn_relu", "rnn_tanh", "multi_head_at
 """Of these, those that draw in eval mode too."""
 REORDERS = frozenset({"sort", "argsort", "index_select"})
 """Along the axis of the examples, these put them in another order."""
+PICKS = REORDERS | frozenset((
+    "getitem", "gather", "take", "take_along_dim", "masked_select", "nonzero", "argwhere", "unique", "topk", "flip", "flipud", "roll",
+    "index_add", "index_put", "scatter", "scatter_add", "scatter_reduce",
+))
+"""These may give rows that were picked by numbers, or in another order."""
+TELLS = frozenset(("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "numpy", "equal", "allclose", "is_nonzero"))
+"""These tell Python a computed number, by which a network may run other layers."""
 
 SCORES = PRODUCTS - {"mv", "dot", "inner"} | {"baddbmm"}
 """Products that may compare queries with keys."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from ..core.errors import UsageError, not_found
+from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import KINDS, Key
 from .axes import likely_unit_axis
 from .capture import Capture
@@ -149,6 +149,10 @@ def _class(scores: Tensor, number: int, two: bool) -> Tensor:
 
 def _inside(activation: Tensor, key: Key, layers: LayerTable | None) -> Tensor:
     """A unit, one of its places, or a whole layer for each example."""
+    if layers is not None and (reason := layers[key.name].reason) and len(activation) != 1:
+        raise NotApplicable(
+            f"{key.name} {reason}, so it cannot be said which of its numbers is whose; explain a class, or one example by its gradient"
+        )
     units = units_of(activation, key.name, layers)
     whole = key.kind == "layer"
     if not whole and key.number >= units.shape[1]:

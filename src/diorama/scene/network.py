@@ -21,7 +21,7 @@ from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.graph import Graph, graph
-from ..model.layers import Layer, LayerTable, layers
+from ..model.layers import SURVEYED, Layer, LayerTable, layers
 from ..model.outputs import Reading
 from ..model.patterns import Sites
 from ..model.points import points
@@ -111,7 +111,7 @@ class SceneNetwork:
         shared = self.source.shared
         if shared.layers is None:
             with blamed():
-                shared.layers = layers(self.model, self.few())
+                shared.layers = layers(self.model, self.few(SURVEYED))
         known = weakref.ref(self.source)
         shared.layers.look_in(lambda: source.module() if (source := known()) is not None else None)
         return shared.layers
@@ -172,6 +172,8 @@ class SceneNetwork:
         """
         if name is not None:
             found = self.layers[name]
+            if not fits(found) and found.unlike:
+                raise NotApplicable(f"{name or 'the model'} {found.unlike}, so it is not a {wanted}")
             if not fits(found):
                 raise NotApplicable(f"{name!r} is not a {wanted}: it is a {found.kind} of shape {tuple(found.shape)}")
             return found
@@ -192,9 +194,9 @@ class SceneNetwork:
         """What was told, as plain data; a function by its name and code."""
         return {name: _named(value) for name, value in self.told.items() if value is not None}
 
-    def few(self) -> Nested:
+    def few(self, count: int = 8) -> Nested:
         """A few examples as the model takes them, to find out how it is built."""
-        return fed(self.model, self.examples.batch(list(range(min(8, len(self.examples))))))
+        return fed(self.model, self.examples.batch(list(range(min(count, len(self.examples))))))
 
 
 def _named(value: Any) -> Any:

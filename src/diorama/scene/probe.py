@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable
 from ..core.rounding import alike
+from ..data import nesting
 from ..data.examples import Examples
 from ..data.nesting import Nested
+from ..model import company
 from ..model.axes import steps
+from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
 from ..model.outputs import CLASSES, Reading
 from ..model.untouched import Mode
@@ -109,8 +112,8 @@ class Probe:
     ) -> dict[str, Responses]:
         """Summaries of the layers' units, one pass for all that are not there yet."""
         for name, layer in layers.items():
-            if not layer.each:
-                raise NotApplicable(f"{name} does not answer once for each example, so nothing can be said of its units")
+            if layer.reason:
+                raise NotApplicable(f"{name} {layer.reason}, so nothing can be said of its units")
         found = {name: kept for name in layers if (kept := self.memory.get(f"responses/{name}")) is not None}
         missing = {name: layer for name, layer in layers.items() if name not in found}
         if missing:
@@ -152,6 +155,36 @@ class Probe:
                 found[name] = _of_all(values)
                 self.memory.put(f"activations/{mode}/{name}", found[name])
         return {name: found[name] for name in layers}
+
+
+def looked(
+    model: nn.Module, x: Nested, layers: Mapping[str, Layer], reduce: Callable[[str, Tensor], Any] | None, **options: Any
+) -> tuple[Any, dict[str, Any]]:
+    """One forward pass: the model's answer, and what was kept (or made of it) of layers that have a row for each example.
+
+    *Raises* NotApplicable where one has not.
+    """
+    seen, count = dict[str, int](), nesting.size(x)
+
+    def counted(name: str, tensor: Tensor) -> Any:
+        seen[name] = len(tensor) if tensor.ndim else 0
+        return reduce(name, tensor) if reduce is not None and seen[name] == count else tensor
+
+    with Capture(model, keep=layers, reduce=None if reduce is None else counted, **options) as capture:
+        output = capture(x)
+    kept = {name: capture[name] for name in layers}
+    for name, value in kept.items():
+        by_example(layers[name], seen[name] if name in seen else len(value) if value.ndim else 0, count)
+    return output, kept
+
+
+def by_example(layer: Layer, rows: int, count: int) -> None:
+    """Check that of so many rows that a layer answered each is of one of so many examples, at its place.
+
+    *Raises* NotApplicable where it has not: rows of other examples would be shown in silence.
+    """
+    if rows != count or (layer.reason and count > 1):
+        raise NotApplicable(f"{layer.name} {layer.reason or company.PICKED}, so nothing can be said of its units for each example")
 
 
 def _of_all(batches: list[Tensor]) -> Tensor:

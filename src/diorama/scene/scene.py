@@ -19,7 +19,6 @@ from ..core.selection import Key, Selection
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
-from ..model.capture import Capture
 from ..model.duplicate import duplicate
 from ..model.edits import Edit
 from ..model.function import of_function
@@ -33,7 +32,7 @@ from .asking import pictures
 from .input import Current, current, encoded
 from .memory import Memory
 from .network import SceneNetwork
-from .probe import Answers, Probe, Responses
+from .probe import Answers, Probe, Responses, looked
 from .source import Given, RecordedSource, Source
 
 if TYPE_CHECKING:
@@ -242,10 +241,9 @@ class Scene:
         self, x: Nested, keep: Iterable[str] = (), *, reduce: Callable[[str, Tensor], Any] | None = None, mode: Mode = "eval"
     ) -> tuple[Tensor, Mapping[str, Any]]:
         """One forward pass with the scene's edits: the scores, and what was kept of the named layers."""
-        names = tuple(keep)
-        with Capture(self.model, keep=names, mode=mode, edits=self.edits, reduce=reduce, cancel=self._cancel) as capture:
-            output = capture(x)
-        return self.reading.scores(output).detach(), {name: capture[name] for name in names}
+        wanted = {name: self.layers[name] for name in keep}
+        output, kept = looked(self.model, x, wanted, reduce, mode=mode, edits=self.edits, cancel=self._cancel)
+        return self.reading.scores(output).detach(), kept
 
     def current(self, selection: Selection = NOTHING, example: int | None = None) -> Current:
         """The input that is looked at: the given example, else a drawn one, else the chosen example, else the first."""

@@ -80,8 +80,8 @@ class ClustersDerivation(Derivation):
         if self.layers is None:
             return "no layer answers once for each example, so there are no units to group"
         for name in self.names:
-            if not scene.layers[name].each:
-                return f"{name} does not answer once for each example, so its units cannot be grouped"
+            if unlike := scene.layers[name].unlike:
+                return f"{name} {unlike}, so its units cannot be grouped"
         return None
 
     @property

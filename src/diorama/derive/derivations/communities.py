@@ -23,6 +23,7 @@ from ...model.layers import by_unit
 from ...model.outputs import CLASSES
 from ...model.unwrap import fed
 from ...scene import Scene
+from ...scene.probe import by_example
 from ..derivation import Plain, Stage
 from .clusters import BATCH, ClustersDerivation, SeenAnswers
 
@@ -167,6 +168,8 @@ class Lesions:
                 answer = reading.scores(look(x)).detach().cpu()
                 for number, name in enumerate(self.names):
                     source = self.sources[name]
+                    # A network that picks rows may pick others where units are silenced.
+                    by_example(source, len(look[source.name]), len(chosen))
                     values = by_unit(source, look[source.name]).float()
                     values = values.clamp_min(0) if source.rectified else values
                     means = values.flatten(2).mean(2) if values.ndim > 2 else values

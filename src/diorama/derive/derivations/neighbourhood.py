@@ -32,10 +32,13 @@ class NeighbourhoodDerivation(Derivation):
     start's answers over the examples (of a class: with whether an example is of it). ``layer`` is an index among ``layers``, those
     with weights, ``unit`` the number there, ``hop`` how many connections away (negative: before the start); half of the units are
     before it, half behind, where there are so many. ``links`` are pairs of those units, ``strengths`` their signed shares of the
-    strongest that the second one reads; ``of`` how many units each layer has.
+    strongest that the second one reads; ``of`` how many units each layer has; ``lost`` the layers of which it is not known what they read
+    or who reads them.
     *Cost* by weights no pass; together one an example.
     *Source* van Ham & Perer 2009; Furnas 1986 (degree of interest).
     """
+
+    version = 2
 
     start: str = knob("", "A unit or a class, such as unit:conv2/7 or class:3; by itself the first class, else the last layer's first unit.")
     edges: str = knob("weights", "What connects units: the weights, or how they go together over the examples.", choices=("weights", "together"))
@@ -83,8 +86,11 @@ class NeighbourhoodDerivation(Derivation):
     def check(self, scene: Scene, value: Plain) -> None:
         """Units that are there, and links between them."""
         layers = weighted(scene)
-        if not isinstance(value, dict) or set(value) != {"start", "layers", "of", "links", "strengths", *_ARRAYS}:
-            raise ValueError("start, layers, units, interest, hops, links and strengths are wanted")
+        if not isinstance(value, dict) or set(value) != {"start", "layers", "of", "links", "strengths", "lost", *_ARRAYS}:
+            raise ValueError("start, layers, units, interest, hops, links, strengths and lost layers are wanted")
+        lost = value["lost"]
+        if not isinstance(lost, list) or not set(lost) <= set(value["layers"]):
+            raise ValueError("lost layers are some of the layers")
         if value["start"] != self.start or value["layers"] != [one.name for one in layers]:
             raise ValueError("another start, or other layers")
         count = len(value["unit"])
@@ -136,6 +142,8 @@ def _begun(scene: Scene, layers: list[Layer], start: str) -> tuple[tuple[int, in
     if place is None:
         # What a norm or an activation hands on are the units of the last layer with weights before it.
         here = scene.layers[name]
+        if here.unlike:
+            raise NotApplicable(f"{name} {here.unlike}, so no neighbourhood starts there; start from a unit of {layers[-1].name}")
         earlier = [k for k, one in enumerate(layers) if one.order < here.order and one.units == here.units]
         if not earlier:
             names = ", ".join(one.name for one in layers[:4])
@@ -206,7 +214,7 @@ class _Spread:
         return {
             "layer": np.array([unit[0] for unit in kept], np.int64), "unit": np.array([unit[1] for unit in kept], np.int64),
             "interest": np.array([interest[unit] for unit in kept]), "hop": np.array([away[unit] for unit in kept], np.int64),
-            "links": links, "strengths": strengths,
+            "links": links, "strengths": strengths, "lost": self.wired.lost,
         }
 
     def before(self, unit: tuple[int, int], most: int) -> Iterator[tuple[tuple[int, int], float]]:
@@ -297,5 +305,5 @@ def _together(scene: Scene, layers: list[Layer], start: tuple[int, int] | None, 
     return {
         "layer": layer[chosen].astype(np.int64), "unit": unit[chosen].astype(np.int64), "interest": worth[chosen].astype(np.float64),
         "hop": np.where(np.arange(len(chosen)) == at, 0, np.where(chosen < first, -1, 1)).astype(np.int64), "links": links,
-        "strengths": alike[chosen][others].astype(np.float64) if at >= 0 else np.zeros(0),
+        "strengths": alike[chosen][others].astype(np.float64) if at >= 0 else np.zeros(0), "lost": [],
     }

@@ -86,7 +86,7 @@ class LayerWay(InputWay):
         super().__init__(look, start, end)
         self.layer = look.layers[layer]
         if not self.layer.each:
-            raise NotApplicable(f"{layer} does not answer once for each example, so codes of examples cannot be mixed there")
+            raise NotApplicable(f"{layer} {self.layer.unlike}, so codes of examples cannot be mixed there")
         self.title = f"way through {spoken(layer)}"
         seen = [look.run(x, keep=[layer]) for x in (start, end)]
         codes = tuple(there[layer].detach() for there in seen)

@@ -29,6 +29,8 @@ class SeenPass:
 
     def units(self, layer: str) -> Tensor:
         """A kept layer's activations with the units on axis 1."""
+        if (reason := self.table[layer].reason) and len(self.look[layer]) != 1:
+            raise NotApplicable(f"{layer} {reason}, so what several inputs do there cannot be told apart; make one at a time")
         return by_unit(self.table[layer], self.look[layer])
 
     def scores(self) -> Tensor:

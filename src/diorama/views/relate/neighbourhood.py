@@ -86,10 +86,14 @@ class NeighbourhoodView(View):
         )
 
     def _note(self, found: dict[str, Any], name: str) -> str:
+        if lost := found["lost"]:
+            some = ", ".join(one or "the network" for one in lost[:4]) + (f" and {len(lost) - 4} more layers" if len(lost) > 4 else "")
+            return (f"What leads to {some} or from there could not be followed through the ops between, so units are missing that are "
+                    "connected; edges=together shows what goes with a unit over the examples.")
         if len(found["unit"]) > 1:
             return ""
         if self.edges == "weights":
-            return f"No weights were found that lead to {name} or from it; edges=together shows what goes with it over the examples."
+            return f"No weights lead to {name} or from it; edges=together shows what goes with it over the examples."
         return f"Nothing goes with {name} over these examples."
 
 

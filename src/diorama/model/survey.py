@@ -1,0 +1,306 @@
+"""One forward pass that notes every layer, and others beside it that tell which of them answer each example for itself."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..core.selection import within
+from ..data import nesting
+from ..data.nesting import Nested
+from . import company, ops
+from .axes import (
+    example_axis,
+    first_tensor,
+    holds_packed,
+    likely_unit_axis,
+    tensors_in,
+    time_major,
+    unit_axis,
+    unpacked,
+)
+from .batch_size import batch_size, said
+from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
+from .mode import op_name
+from .untouched import Untouched
+from .unwrap import layer_modules
+
+_ALONE = 4
+"""So many examples go alone through a network that chooses its layers by the input."""
+
+
+def surveyed(plain: nn.Module, more: Nested, few: Nested) -> LayerTable:
+    """The layers that a few examples show; more of them are asked where a network does not treat all alike."""
+    size = batch_size(plain)
+    look = _looked(plain, few)
+    if size is not None:
+        more = few
+    found = list(look.finished())
+    mixes = None
+    with contextlib.suppress(Exception):  # a model that is bound to its number of examples, or fails on some of them
+        found, mixes = _compared(plain, more, few, look)
+    reasons: dict[str, list[str]] = {
+        "rows are picked inside the network on the way to": [one.name for one in found if one.reason == company.PICKED],
+        "rows are sorted inside the network on the way to": [one.name for one in found if one.reason == company.SORTED],
+        "some inputs do not run": [one.name for one in found if one.sometimes],
+    }
+    notes = (*look.notes(), *([said(size)] if size is not None else []), *company.said(reasons, mixes))
+    return LayerTable(found, Finder(plain, few), notes)
+
+
+def _looked(plain: nn.Module, x: Nested) -> LayerSurvey:
+    """One forward pass that notes every layer."""
+    modules = layer_modules(plain)
+    look = LayerSurvey(modules, nesting.size(x), frozenset(map(id, plain.parameters())))
+    look.graph = isinstance(plain, torch.fx.GraphModule)
+    handles = []
+    try:
+        for path, module in modules.items():
+            handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
+            handles.append(nn.Module.register_forward_hook(module, look.after(path)))
+        with Untouched(plain), torch.no_grad(), look.followed:
+            look.answer = [company.fingerprinted(part) for part in tensors_in(nesting.call(plain, x)) if part.shape[:1] == (look.examples,)]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return look
+
+
+def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) -> tuple[list[Layer], str | None]:
+    """The layers, with those marked whose rows are none of the examples', and those that some inputs do not run; and a sentence
+    where an answer depends on the examples beside it.
+    """
+    count = look.examples
+    if count < 2:
+        return list(look.finished()), None
+    pairs, turned, alone = [(look, _looked(plain, _others(few)))], None, list[LayerSurvey]()
+    if look.followed.chooses and batch_size(plain) is None:
+        alone = [_looked(plain, nesting.select(more, [k])) for k in range(min(_ALONE, nesting.size(more)))]
+    doubtful = look.followed.picks or any(company.mixed(look.prints.get(name), own) for name, own in pairs[0][1].prints.items())
+    if doubtful or any(one.calls != look.calls for one in alone):
+        count = nesting.size(more)
+        pairs.append((_looked(plain, more), _looked(plain, _others(more))))
+        turned = _looked(plain, nesting.select(more, [*range(1, count), 0]))
+    now, beside = pairs[-1]
+    passes = [now, beside, *([turned] if turned is not None else []), *alone]
+    found = [_placed(layer, now, turned) for layer in _together([list(one.finished()) for one in passes])]
+    return found, _mixing(found, pairs, [] if look.followed.draws else alone)
+
+
+def _others(x: Nested) -> Nested:
+    """The examples with others in all places but the last."""
+    count = nesting.size(x)
+    return nesting.select(x, [*range(1, count), count - 1])
+
+
+def _placed(layer: Layer, now: LayerSurvey, turned: LayerSurvey | None) -> Layer:
+    """A layer, marked where its rows are not the examples'; ``turned`` saw the examples turned by one place."""
+    if turned is None:
+        return layer
+    name = layer.path if layer.part else layer.name
+    if layer.reason and (now.rows.get(name, 0) % now.examples or turned.rows.get(name, 0) % now.examples):
+        return dataclasses.replace(layer, reason=company.PICKED)
+    if not layer.reason and company.sorted_rows(now.prints.get(name), turned.prints.get(name)):
+        return dataclasses.replace(layer, reason=company.SORTED)
+    return layer
+
+
+def _together(passes: Sequence[list[Layer]]) -> list[Layer]:
+    """The layers of several passes, in order; those that not all of them ran are marked."""
+    found = {layer.name: layer for layer in passes[0]}
+    for own in passes[1:]:
+        before = ""
+        for layer in own:
+            if layer.name not in found:
+                names = list(found)
+                at = names.index(before) + 1 if before else 0
+                found = {name: found.get(name, layer) for name in (*names[:at], layer.name, *names[at:])}
+            before = layer.name
+    always = set(found).intersection(*({layer.name for layer in own} for own in passes))
+    return [dataclasses.replace(layer, order=k, sometimes=name not in always) for k, (name, layer) in enumerate(found.items())]
+
+
+def _mixing(found: Sequence[Layer], pairs: Sequence[tuple[LayerSurvey, LayerSurvey]], alone: Sequence[LayerSurvey]) -> str | None:
+    """The sentence for a network that answers an example otherwise where others, or none, are beside it."""
+    for look, beside in pairs:
+        if any(company.mixed(one, other) for one, other in zip(look.answer, beside.answer, strict=True)):
+            names = (one.name for one in found if one.each and company.mixed(look.prints.get(one.name), beside.prints.get(one.name)))
+            first = next(names, "")
+            return (
+                "the answer to an example depends on the other examples of its batch"
+                + (f", from {first} on at the latest" if first else "")
+                + " (an average over examples, say, or attention along the wrong axis), so one that goes alone is answered otherwise"
+            )
+    many = pairs[-1][0].answer
+    if any(not company.same(one, k, other) for k, own in enumerate(alone) for one, other in zip(many, own.answer, strict=False)):
+        return "the network chooses by its whole batch which layers run, so an example that goes alone may be answered otherwise"
+    return None
+
+
+_SQUASHING = ("tanh", "sigmoid")
+
+
+class _FollowedLayers(TorchFunctionMode):
+    """Remembers which layers' outputs went into a ReLU, tanh or sigmoid, and which weights are used that the model does not know of."""
+
+    def __init__(self, own: frozenset[int]) -> None:
+        super().__init__()
+        self.own = own
+        self.strangers: dict[int, nn.Parameter] = {}
+        self.made_by: dict[tuple[int, int], list[int]] = {}
+        self.layers: set[int] = set()
+        self.squashed: dict[int, str] = {}
+        self.open: list[nn.Module] = []
+        self.picks = self.chooses = self.draws = False
+        """Rows were picked or sorted; Python was told computed numbers, and may have gone another way by them; random ones were drawn."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        for part in args:
+            if isinstance(part, nn.Parameter) and id(part) not in self.own:
+                self.strangers[id(part)] = part
+        if args and isinstance(args[0], Tensor) and ops.rectifies(op_name(func), args, kwargs):
+            self.layers.update(self.made_by.get(_state(args[0]), ()))
+        name = op_name(func).removesuffix("_") if args and isinstance(args[0], Tensor) else ""
+        self.chooses = self.chooses or getattr(func, "__name__", "") in ops.TELLS
+        self.draws = self.draws or name in ops.NOISE
+        self.picks = self.picks or (name in ops.PICKS and _picked(name, args, kwargs))
+        # What a module of its own does is that module's.
+        if name in _SQUASHING and not (self.open and isinstance(self.open[-1], (nn.Tanh, nn.Sigmoid))):
+            self.squashed.update(dict.fromkeys(self.made_by.get(_state(args[0]), ()), name))
+        return func(*args, **kwargs)
+
+
+def _picked(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether an op may give other rows than it takes, or in another order."""
+    if name != "getitem":
+        return True
+    which = args[1] if len(args) > 1 else kwargs.get("index")
+    return any(isinstance(part, Tensor | list) for part in (which if isinstance(which, tuple) else (which,)))
+
+
+def _state(tensor: Tensor) -> tuple[int, int]:
+    """A tensor as it is now: an in-place sum makes it another."""
+    return id(tensor), 0 if tensor.is_inference() else tensor._version
+
+
+class LayerSurvey:
+    """Collects the layers of one forward pass."""
+
+    def __init__(self, modules: dict[str, nn.Module], examples: int, own: frozenset[int] = frozenset()) -> None:
+        self.modules, self.examples = modules, examples
+        self.late = time_major(modules)
+        self.graph = False
+        """The model is a graph of ops, in which no module is called."""
+        self.followed = _FollowedLayers(own)
+        self.found: list[Layer] = []
+        self.outputs: list[Tensor] = []  # kept alive, so that no two share an id
+        self.calls: dict[str, int] = {}
+        self.inside: list[bool] = []
+        self.axes: dict[tuple[int, ...], int] = {}
+        self.rows: dict[str, int] = {}
+        self.prints: dict[str, company.Print | None] = {}
+        self.answer: list[company.Print | None] = []
+        """Of what the model itself answers."""
+
+    def before(self, path: str) -> Any:
+        def hook(module: nn.Module, args: Any) -> None:
+            self.inside = [True for _ in self.inside]
+            self.inside.append(False)
+            self.followed.open.append(module)
+
+        return hook
+
+    def after(self, path: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            leaf = not self.inside.pop()
+            self.followed.open.pop()
+            self.calls[path] = call = self.calls.get(path, 0) + 1
+            tensor, late = first_tensor(output), path in self.late
+            if tensor is None and holds_packed(output):
+                tensor, late = unpacked(output)[0], False
+            if tensor is not None:
+                self._add(path, module, call, leaf, tensor, late)
+
+        return hook
+
+    def _add(self, path: str, module: nn.Module, call: int, leaf: bool, tensor: Tensor, late: bool) -> None:
+        name = path if call == 1 else f"{path}#{call}"
+        sizes = list(tensor.shape)
+        if sizes:
+            first = example_axis(tuple(sizes), self.examples, late, bool(self.late))
+            sizes.insert(0, sizes.pop(first))
+        self.rows[name] = sizes[0] if sizes else 0
+        each = bool(sizes) and sizes[0] == self.examples
+        if each:
+            self.prints[name] = company.fingerprinted(tensor.transpose(0, first))
+        shape = tuple(sizes)
+        known = unit_axis(module, len(shape))
+        axis = likely_unit_axis(shape, self.axes) if known is None else known
+        self.axes.pop(shape, None)
+        self.axes[shape] = axis
+        parts = recurrent_parts(module) if call == 1 else ()
+        layer = Layer(
+            name=name,
+            kind=type(module).__name__,
+            shape=shape[1:],
+            units=shape[axis] if 0 < axis < len(shape) else 1,
+            unit_axis=axis,
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            spatial=len(shape) >= 4,
+            sequence=len(shape) == 3,
+            order=0,
+            call=call,
+            path=path,
+            leaf=leaf and not parts,
+            weight=main_weight(path, module),
+            rectified=False,
+            loop=isinstance(module, nn.RNNCellBase) and call == 1,
+            complex=tensor.is_complex(),
+            reason="" if each else company.MERGED,
+        )
+        self.followed.made_by.setdefault(_state(tensor), []).append(len(self.found))
+        self.outputs.append(tensor)
+        self.found.append(layer)
+        self.found += [_part(layer, module, part) for part in parts]
+
+    def finished(self) -> Iterator[Layer]:
+        """The layers, numbered, with those marked whose output went into a ReLU."""
+        for order, layer in enumerate(self.found):
+            yield dataclasses.replace(layer, order=order, rectified=order in self.followed.layers, squashed=self.followed.squashed.get(order, ""))
+
+    def notes(self) -> Iterator[str]:
+        """What a person should know of how the model is built."""
+        strange = len(self.followed.strangers)
+        if strange:
+            yield (
+                f"{strange} of the weights that the model uses are not among its parameters (of modules in a plain list, say), so "
+                "they are neither stored nor trained with it: hold such modules in an nn.ModuleList"
+            )
+        if self.modules and not any(layer.shape for layer in self.found):
+            way = "run its layers outside of vmap and functional_call"
+            if self.graph:
+                way = "torch.export.unflatten(program) gives an exported model its layers back"
+            yield f"no layer answers once for each example, so activations are read of ops alone, such as op:linear; {way}"
+
+
+def _part(whole: Layer, module: nn.Module, part: str) -> Layer:
+    units = int(module.proj_size or module.hidden_size)  # type: ignore[arg-type]
+    suffix = "_" + part.replace(".", "_")
+    own = {name: p for name, p in module.named_parameters() if name.endswith(suffix)}
+    return dataclasses.replace(
+        whole,
+        name=within(whole.name, part),
+        shape=(*whole.shape[:-1], units),
+        units=units,
+        parameters=sum(parameter.numel() for parameter in own.values()),
+        leaf=True,
+        weight=within(whole.path, f"weight_ih{suffix}"),
+        part=part,
+    )

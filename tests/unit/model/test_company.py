@@ -1,0 +1,143 @@
+"""Networks whose examples are not answered each for itself: told, and never shown as if they were."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.errors import DioramaError
+from diorama.model import company
+from diorama.model.layers import layers
+
+
+class Company(nn.Module):
+    """Two layers, and between them what the name says."""
+
+    def __init__(self, between: str) -> None:
+        super().__init__()
+        self.gate, self.inner, self.outer = nn.Linear(6, 3), nn.Linear(6, 8), nn.Linear(8, 3)
+        self.experts = nn.ModuleList(nn.Linear(6, 8) for _ in range(3))
+        self.norm, self.attend = nn.BatchNorm1d(8, track_running_stats=False), nn.MultiheadAttention(8, 2)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of three classes."""
+        chosen: Tensor = self.gate(x).argmax(1)
+        h = getattr(self, self.between)(x, chosen)
+        out: Tensor = self.outer(h)
+        return out
+
+    def plain(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Each example by itself; which it is, Python asks."""
+        h: Tensor = self.inner(x)
+        return h * 2 if bool(h.sum() > 1e9) else h.relu()
+
+    def ordered(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Rows sorted by what the gate says, and put back."""
+        order = chosen.argsort(stable=True)
+        h = self.inner(x[order]).relu()
+        return torch.zeros_like(h).index_copy(0, order, h)
+
+    def mixture(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Experts that get the rows which the gate picks for them."""
+        h = x.new_zeros(len(x), 8)
+        for number, expert in enumerate(self.experts):
+            rows = (chosen == number).nonzero().flatten()
+            h = h.index_add(0, rows, expert(x[rows]))
+        return h
+
+    def early(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """A layer that runs only where the input says so."""
+        h: Tensor = self.inner(x)
+        return h + self.experts[0](x) if x.sum() > 0 else h
+
+    def mean(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """An average over the batch, by hand."""
+        h: Tensor = self.inner(x)
+        return (h - h.mean(0)).relu()
+
+    def batch(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """A batch norm without running statistics."""
+        h: Tensor = self.norm(self.inner(x))
+        return h
+
+    def attention(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Attention along the examples, as where ``batch_first`` was forgotten."""
+        h = self.inner(x)[:, None]
+        out: Tensor = self.attend(h, h, h)[0][:, 0]
+        return out
+
+    def noise(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Random numbers, which are of no other example."""
+        h: Tensor = self.inner(x)
+        return h + torch.randn_like(h)
+
+
+def _made(between: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(3)
+    return Company(between).eval(), torch.randn(24, 6) + torch.tensor([0.0, -2.0, 2.0]).repeat(8)[:, None]
+
+
+ODD = {
+    "plain": {}, "ordered": {"inner": company.SORTED}, "mixture": dict.fromkeys(("experts.0", "experts.1", "experts.2"), company.PICKED),
+    "early": {"experts.0": "runs for some inputs only"}, "mean": {}, "batch": {}, "attention": {}, "noise": {},
+}
+
+
+@pytest.mark.parametrize("between", list(ODD))
+def test_a_layer_is_read_example_by_example_or_says_why_not(between: str) -> None:
+    """What is said of example 5 among others is what the layer answers to it alone; layers and networks of which that is
+    not so say it, and no others do."""
+    model, x = _made(between)
+    scene = diorama.Scene(model, x)
+    assert {layer.name: layer.unlike for layer in scene.layers if layer.unlike} == ODD[between]
+    mixed = any("depends on the other examples" in note or "by its whole batch" in note for note in scene.guessed)
+    assert mixed == (between in ("early", "mean", "batch", "attention"))
+    assert any("leave" in note for note in scene.layers.notes) == bool(ODD[between])
+    for layer in scene.layers:
+        if layer.each and not mixed:
+            alone = scene.activations(layer.name, x[5:6])[layer.name]
+            if between != "noise" or layer.name != "outer":
+                torch.testing.assert_close(scene.activations(layer.name)[layer.name][5:6], alone)
+        elif layer.reason:
+            with pytest.raises(diorama.NotApplicable, match=layer.reason):
+                scene.activations(layer.name)
+            with pytest.raises(diorama.NotApplicable, match=layer.reason):
+                diorama.attribute(model, x, f"unit:{layer.name}/1")
+
+
+@pytest.mark.parametrize("between", ["mixture", "early"])
+def test_views_leave_out_what_cannot_be_read_example_by_example(between: str) -> None:
+    """No foreign error, and what they say of a layer that is named for them is the reason."""
+    model, x = _made(between)
+    scene = diorama.Scene(model, x, torch.arange(24) % 3)
+    odd = next(iter(ODD[between]))
+    for name in ("activations", "clusters", "features", "selectivity"):
+        told: dict[str, Any] = {"layer": odd} if name in ("features", "selectivity") else {}
+        with contextlib.suppress(diorama.NotApplicable):
+            next(scene.stream(name))
+        if told:
+            with pytest.raises(DioramaError, match=f"{odd} (answers|runs)|does not run {odd}"):
+                list(scene.stream(name, **told))
+
+
+def test_what_a_collapsed_gate_picked_is_refused_once_it_picks_otherwise() -> None:
+    """Seen through one expert, all rows are the examples' own; an input that goes to another one is no such row, nor a foreign error."""
+    model, x = _made("mixture")
+    assert isinstance(model, Company)
+    with torch.no_grad():
+        model.gate.bias += torch.tensor([0.0, 50.0, 0.0])
+    table = layers(model, x)
+    assert table["experts.1"].each
+    assert not table["experts.0"].each
+    scene = diorama.Scene(model, x)
+    assert len(scene.activations("experts.1")["experts.1"]) == 24
+    with torch.no_grad():
+        model.gate.bias -= torch.tensor([0.0, 50.0, 0.0])
+    with pytest.raises(diorama.NotApplicable, match="experts.1 answers rows that the network picks"):
+        scene.activations("experts.1", x)
