@@ -388,6 +388,8 @@ class Method(Plugin):
     """It takes differences of answers: of a model in float16 or bfloat16 it asks a copy in float32, and says so."""
     singly: ClassVar[bool] = False
     """It explains one example after the other; else all go through the model together, as many as the memory holds."""
+    sloping: ClassVar[bool] = False
+    """It reads the target's slopes; methods of the groups gradient and relevance all do."""
     opens: ClassVar[bool] = False
     """It answers the model's ops by rules of its own: it must see all of them, and come to the model's own score."""
     pooled: ClassVar[bool] = False
@@ -435,7 +437,10 @@ class Method(Plugin):
         """Hand a result back, with a note where its numbers need one, and how it was made."""
         tried = self.signed and self.group not in ("black box", "input modification")  # those have tried it
         depends = functools.partial(_depends, look, x, target) if tried else bool
-        notes = [part for part in (note, numbers_note(x, values, self.signed, depends)) if part]
+        lost = left_out(look, target) if self.sloping or self.group in ("gradient", "relevance") else ""
+        mixing = "" if look.function else look.layers.mixing
+        mixing = mixing and f"{mixing[0].upper()}{mixing[1:]}. This map may depend on what was asked in one batch with it."
+        notes = [part for part in (note, lost, mixing, numbers_note(x, values, self.signed, depends)) if part]
         knobs = {name: value for name, value in self.knobs().items() if value is not None}
         provenance = Provenance(
             method=self.name, sentence=sentence(type(self)), knobs=knobs, selection=str(target), seed=look.seed,
@@ -447,6 +452,19 @@ class Method(Plugin):
             values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
             maps or {}, summed, self.signed, x, look.kind,
         )
+
+
+def left_out(look: Looking, target: Target) -> str:
+    """What slopes leave out of a target: ways from the input that the model itself takes out of autograd; mostly nothing.
+
+    *Cost* one forward pass of two examples, once for a model.
+    """
+    ways = dict(look.hidden.detached) if not look.function else {}
+    where = sorted({ways[name] for name in target.keep or ("",) if name in ways})
+    if not where:
+        return ""
+    return (f"Part of what the input does reaches the target through numbers that are detached, or computed under no_grad, in {' and '.join(where)}: "
+            "no slope goes that way, so the map leaves it out; occlusion follows it.")
 
 
 def _depends(look: Looking, x: Nested, target: Target) -> bool:

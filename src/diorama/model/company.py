@@ -73,13 +73,11 @@ def same(many: Print | None, row: int, one: Print | None) -> bool:
     return many is None or one is None or row >= len(many.rows) or bool(one.alike(many, [0], [row]).all())
 
 
-def said(layers: Mapping[str, Sequence[str]], mixes: str | None) -> tuple[str, ...]:
-    """What a person should know of a network whose examples, or layers, are not all treated alike, a sentence each."""
+def said(layers: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """What a person should know of a network with layers that have no row for each example, a sentence each."""
     found = []
     for reason, names in layers.items():
         if names:
             some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
             found.append(f"{reason} {some}, so views that compare examples leave {'it' if len(names) == 1 else 'them'} out")
-    if mixes is not None:
-        found.append(mixes)
     return tuple(found)

@@ -17,6 +17,7 @@ from ..data.nesting import Nested
 from .axes import tensors_in
 from .batch_size import whole
 from .mode import OpMode, Run, Trail, without_modes
+from .ops import ASKS, LIKE
 from .surroundings import Neutral, as_built
 from .untouched import Untouched, grads_asked
 from .unwrap import device_of, dtype_of, fed, held, named_modules, unwrap
@@ -31,6 +32,9 @@ class Hidden:
     """What a pass does that the mode does not see, in words, each with the layer that runs it; false for nothing."""
 
     found: tuple[str, ...] = ()
+    detached: tuple[tuple[str, str], ...] = ()
+    """Layers ("" the model) whose answers depend on the input by a way that autograd does not follow as well, each with the layer
+    where that way begins: numbers are detached there, or computed under ``no_grad``."""
 
     def __bool__(self) -> bool:
         return bool(self.found)
@@ -45,9 +49,9 @@ _KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], Hidden]] = w
 def hidden(model: nn.Module, x: Nested) -> Hidden:
     """What a model runs beside the ops that the mode sees; found once for a model and a form of input.
 
-    *Meaning* functions of ``torch.jit`` and ``vmap`` (their result is made by no op that was seen), autograd functions of
+    *Meaning* ``found``: functions of ``torch.jit`` and ``vmap`` (their result is made by no op that was seen), autograd functions of
     one's own (backward they do as they like), checkpoints (they run once more on the way back), ``out=``. What leaves
-    autograd (detached numbers, NumPy) cannot be found so.
+    torch (NumPy) cannot be found so.
     *Cost* one forward pass of two examples.
     """
     model = unwrap(model)
@@ -58,13 +62,14 @@ def hidden(model: nn.Module, x: Nested) -> Hidden:
         found = _found(model, whole(model, nesting.select(ready, slice(0, 2))))
         if found is None:  # a model that is bound to its batch runs with as many examples as there are, or not at all
             found = _found(model, whole(model, ready))
-        _KNOWN[model] = (key, found or Hidden())
+        _KNOWN[model] = (key, Hidden() if found is None else found)
     return _KNOWN[model][1]
 
 
 def _found(model: nn.Module, x: Nested) -> Hidden | None:
     """What is hidden; None where the model does not run."""
-    watch = _Watch(Trail(named_modules(model)))
+    watch = _Watch()
+    watch.trail = Trail(named_modules(model), closed=lambda name, module, args, output: watch.answered(name, output))
     x = nesting.each(x, lambda part: part.clone().requires_grad_() if part.is_floating_point() else part.clone())
     # Copies, as a model may write into its input.
     x = nesting.each(x, lambda part: watch.own(part.clone()))
@@ -85,21 +90,55 @@ def _found(model: nn.Module, x: Nested) -> Hidden | None:
         watch.trail.open.clear()
         for tensor in tensors_in(output):
             watch.given(tensor)
-    return Hidden(tuple(watch.found))
+        watch.answered("", output)
+    return Hidden(tuple(watch.found), tuple(watch.detached.items()))
 
 
 class _Watch:
     """Compares what made each tensor that an op takes with what was seen to run."""
 
-    def __init__(self, trail: Trail) -> None:
-        self.trail, self.hooked = trail, checkpointed()
+    def __init__(self) -> None:
+        self.trail, self.hooked = Trail({}), checkpointed()
+        self.depending: dict[int, Tensor] = {}
+        """What depends on the input; held, so that none of them shares an id with a later one."""
+        self.lost: dict[int, tuple[bool, str]] = {}
+        """Of these, what depends on it by a way that autograd does not follow: whether autograd follows another one, and where it was left."""
+        self.detached: dict[str, str] = {}
         self.found: dict[str, None] = {}
         self.seen: dict[int, Any] = {}  # held, so that none of them shares an id with a later one
 
     def own(self, tensor: Tensor) -> Tensor:
         """A tensor that goes in."""
         self.made(tensor)
+        self.depending[id(tensor)] = tensor
         return tensor
+
+    def answered(self, name: str, output: Any) -> None:
+        """A layer, or the model, answers this."""
+        where = next((left for tensor in tensors_in(output) if (left := self.left(tensor)) is not None), None)
+        if where is not None:
+            self.detached[name] = where
+
+    def left(self, tensor: Tensor) -> str | None:
+        """Where autograd was left on the way to a tensor; None where it was not."""
+        along, where = self.lost.get(id(tensor), (True, None))
+        # What an autograd function answers was made without autograd, and is on its way since.
+        return None if where is None or (not along and tensor.requires_grad) else where
+
+    def leaving(self, name: str, given: list[Tensor], followed: bool, results: list[Tensor]) -> None:
+        """Note what of an op's results depends on the input, and what by a way that autograd does not follow."""
+        depending = [tensor for tensor in given if id(tensor) in self.depending]
+        if not depending or name in ASKS or name in LIKE:
+            return
+        where = next((left for tensor in given if (left := self.left(tensor)) is not None), None)
+        for made in results:
+            self.depending[id(made)] = made
+            if not (made.is_floating_point() or made.is_complex()):
+                continue
+            if where is None and followed and not made.requires_grad:
+                where = self.trail.here or "the model itself"
+            if where is not None:
+                self.lost[id(made)] = (made.requires_grad, where)
 
     def made(self, tensor: Tensor) -> None:
         """An op was seen to answer this."""
@@ -124,15 +163,19 @@ class _Watch:
 
     def ran(self, name: str, func: Any, args: Any, kwargs: Any, run: Run) -> Any:
         """Run an op, and note what it was given and what it made."""
-        for tensor in (*tensors_in(args), *tensors_in(kwargs)):
+        given = [*tensors_in(args), *tensors_in(kwargs)]
+        for tensor in given:
             self.given(tensor)
+        followed = any(tensor.requires_grad for tensor in given if id(tensor) in self.depending)
         if kwargs.get("out") is not None:
             self.add(f"{name} with out=")
         result = run(name, func, args, kwargs)
         for tensor in tensors_in(result):
             self.made(tensor)
-        if name == "setitem" and isinstance(args[0], Tensor):
-            self.made(args[0])
+        written = [args[0]] if name == "setitem" and isinstance(args[0], Tensor) else []
+        for tensor in written:
+            self.made(tensor)
+        self.leaving(name, given, followed, [*tensors_in(result), *written])
         if torch.is_grad_enabled() and checkpointed() and not self.hooked:
             self.add("a checkpoint")
         return result

@@ -107,6 +107,9 @@ ASKS = frozenset((
     "is_leaf", "_version", "element_size", "names", "grad_fn", "is_contiguous", "stride", "is_mkldnn", "is_meta",
 ))
 """Asked of a tensor, these read no value of it."""
+LIKE = frozenset(f"{way}{name}{like}" for name in ("zeros", "ones", "full", "empty", "rand", "randn", "randint", "tensor")
+                 for way, like in (("", "_like"), ("new_", "")))
+"""These make a tensor of another's form, and read no value of it either."""
 
 GENERATED = frozenset((
     "rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "random_", "bernoulli_", "uniform_",

@@ -42,7 +42,7 @@ def surveyed(plain: nn.Module, more: Nested, few: Nested) -> LayerTable:
     if size is not None:
         more = few
     found = list(look.finished())
-    mixes = None
+    mixes = ""
     with contextlib.suppress(Exception):  # a model that is bound to its number of examples, or fails on some of them
         found, mixes = _compared(plain, more, few, look)
     reasons: dict[str, list[str]] = {
@@ -50,8 +50,8 @@ def surveyed(plain: nn.Module, more: Nested, few: Nested) -> LayerTable:
         "rows are sorted inside the network on the way to": [one.name for one in found if one.reason == company.SORTED],
         "some inputs do not run": [one.name for one in found if one.sometimes],
     }
-    notes = (*look.notes(), *([said(size)] if size is not None else []), *company.said(reasons, mixes))
-    return LayerTable(found, Finder(plain, few), notes)
+    notes = (*look.notes(), *([said(size)] if size is not None else []), *company.said(reasons), *([mixes] if mixes else []))
+    return LayerTable(found, Finder(plain, few), notes, mixes)
 
 
 def _looked(plain: nn.Module, x: Nested) -> LayerSurvey:
@@ -72,13 +72,13 @@ def _looked(plain: nn.Module, x: Nested) -> LayerSurvey:
     return look
 
 
-def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) -> tuple[list[Layer], str | None]:
+def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) -> tuple[list[Layer], str]:
     """The layers, with those marked whose rows are none of the examples', and those that some inputs do not run; and a sentence
     where an answer depends on the examples beside it.
     """
     count = look.examples
     if count < 2:
-        return list(look.finished()), None
+        return list(look.finished()), ""
     pairs, turned, alone = [(look, _looked(plain, _others(few)))], None, list[LayerSurvey]()
     if look.followed.chooses and batch_size(plain) is None:
         alone = [_looked(plain, nesting.select(more, [k])) for k in range(min(_ALONE, nesting.size(more)))]
@@ -126,7 +126,7 @@ def _together(passes: Sequence[list[Layer]]) -> list[Layer]:
     return [dataclasses.replace(layer, order=k, sometimes=name not in always) for k, (name, layer) in enumerate(found.items())]
 
 
-def _mixing(found: Sequence[Layer], pairs: Sequence[tuple[LayerSurvey, LayerSurvey]], alone: Sequence[LayerSurvey]) -> str | None:
+def _mixing(found: Sequence[Layer], pairs: Sequence[tuple[LayerSurvey, LayerSurvey]], alone: Sequence[LayerSurvey]) -> str:
     """The sentence for a network that answers an example otherwise where others, or none, are beside it."""
     for look, beside in pairs:
         if any(company.mixed(one, other) for one, other in zip(look.answer, beside.answer, strict=True)):
@@ -140,7 +140,7 @@ def _mixing(found: Sequence[Layer], pairs: Sequence[tuple[LayerSurvey, LayerSurv
     many = pairs[-1][0].answer
     if any(not company.same(one, k, other) for k, own in enumerate(alone) for one, other in zip(many, own.answer, strict=False)):
         return "the network chooses by its whole batch which layers run, so an example that goes alone may be answered otherwise"
-    return None
+    return ""
 
 
 _SQUASHING = ("tanh", "sigmoid")

@@ -97,6 +97,9 @@ class View(Plugin, abc.ABC):
     ) -> Picture:
         """Make a picture with its step and provenance; ``source`` names the paper or formula."""
         checks = tuple(msgspec.structs.replace(check, sentence=plain(check.sentence)) for check in checks)
+        table = scene.table if self.input and self.needs == "model" else None
+        if table is not None and table.mixing:
+            note = f"{note} {table.mixing[0].upper()}{table.mixing[1:]}.".strip()
         made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode)
         return Picture(
             title=plain(title),

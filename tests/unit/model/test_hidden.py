@@ -16,7 +16,7 @@ from zoo import ZOO, Specimen
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.model.capture import Capture
-from diorama.model.hidden import hidden
+from diorama.model.hidden import Hidden, hidden
 from diorama.model.unwrap import unwrap
 
 
@@ -78,13 +78,13 @@ def _image() -> Tensor:
 def test_networks_of_plain_ops_raise_no_alarm(specimen: Specimen) -> None:
     """Nothing is hidden in any network of the zoo."""
     model, x = specimen()
-    assert not hidden(unwrap(model), x)
+    assert hidden(unwrap(model), x) == Hidden()
 
 
 @pytest.mark.parametrize("make", [*WRITTEN.values(), Windows])
 def test_written_attentions_raise_no_alarm(make: Any) -> None:
     """Nothing is hidden in an attention written by hand; views that autograd makes anew are no alarm."""
-    assert not hidden(*attentive(make))
+    assert hidden(*attentive(make)) == Hidden()
 
 
 @pytest.mark.parametrize("way", HIDDEN)
@@ -101,7 +101,40 @@ def test_what_the_mode_cannot_see_is_found(way: str) -> None:
     found = hidden(net, _image())
     assert found
     assert re.search(said, str(found))
+    assert not found.detached
     assert not hidden(Net(_swish).eval(), _image())
+
+
+def _frozen(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.sigmoid(x)
+
+
+def _logged(x: Tensor) -> Tensor:
+    _frozen(x)
+    return x
+
+
+def _written(x: Tensor) -> Tensor:
+    kept = torch.zeros_like(x)
+    with torch.no_grad():
+        kept[:] = x
+    return x * kept
+
+
+DETACHED = {"detach": lambda x: x * torch.sigmoid(x).detach(), "no_grad": lambda x: x * _frozen(x), "data": lambda x: x + x.data, "written": _written}
+
+
+@pytest.mark.parametrize("way", DETACHED)
+def test_a_way_that_no_slope_goes_is_told(way: str) -> None:
+    """Of what lies behind it, by the methods that follow slopes and no others; what the answer does not depend on is no such way."""
+    model, x = Net(DETACHED[way]).eval(), _image()
+    assert hidden(model, x) == Hidden((), (("second", "the model itself"), ("out", "the model itself"), ("", "the model itself")))
+    for method in ("gradient", "lrp", "grad_cam"):
+        assert "no slope goes that way" in diorama.attribute(model, x, 1, method=method).note
+    assert "no slope" not in diorama.attribute(model, x, 1, method="occlusion").note
+    assert "no slope" not in diorama.attribute(model, x, "unit:first/1").note
+    assert hidden(Net(_logged).eval(), x) == Hidden()
 
 
 @pytest.mark.parametrize("way", HIDDEN)

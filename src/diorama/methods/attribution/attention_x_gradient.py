@@ -26,6 +26,7 @@ class AttentionTimesGradient(Method):
 
     title = "Attention × gradient"
     group: ClassVar[Group] = "transformers"
+    sloping: ClassVar[bool] = True
     source: ClassVar[str] = "Chefer, Gur, Wolf 2021 (arXiv:2103.15679), equations 5 and 6"
     demo: ClassVar[str] = "topics"
     signed: ClassVar[bool] = False
