@@ -410,6 +410,8 @@ def test_wrong_names_are_refused_with_the_nearest() -> None:
     with Capture(model, keep=["act#3"]) as look:
         look(x)
         with pytest.raises(NotFound, match="captured layer"):
+            look["first"]
+        with pytest.raises(NotApplicable, match="does not run act#3 for this input"):
             look["act#3"]
     with pytest.raises(UsageError, match="with block"):
         Capture(model)(x)

@@ -19,6 +19,8 @@ KINDS = NAMED + POINTS + INDEXED + NUMBERED
 _SAFE = ".#_- "
 _CALL = re.compile(r"#\d+$")
 _NUMBERS = re.compile(r"\d+(,\d+)*")
+_UNIT = re.compile(r"(?P<name>.*)/(?P<index>\d+(,\d+)*)(@(?P<place>\d+(,\d+)*))?", re.DOTALL)
+"""A name may hold slashes and at-signs of its own: the number is behind the last slash, the place behind an at-sign at the end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +76,10 @@ class Key:
                 raise ValueError
             return cls(kind, unquote(rest))
         if kind in INDEXED:
-            front, at, place = rest.partition("@")
-            name, slash, index = front.rpartition("/")
-            if not slash or (at and not place):
+            found = _UNIT.fullmatch(rest)
+            if found is None:
                 raise ValueError
-            return cls(kind, unquote(name), _numbers(index), _numbers(place) if at else ())
+            return cls(kind, unquote(found["name"]), _numbers(found["index"]), _numbers(found["place"]) if found["place"] else ())
         first, dash, last = rest.partition("-")
         span = (*_numbers(first), *(_numbers(last) if dash else ()))
         if len(span) > 2 or (len(span) == 2 and span[1] < span[0]):
@@ -88,14 +89,12 @@ class Key:
     @classmethod
     def _point(cls, kind: str, rest: str) -> Key:
         """A point, one of its units (behind the last slash), or a place in them."""
+        if (found := _UNIT.fullmatch(rest)) is not None:
+            return cls(kind, unquote(found["name"]), _numbers(found["index"]), _numbers(found["place"]) if found["place"] else ())
         front, at, place = rest.partition("@")
-        name, slash, index = front.rpartition("/")
-        where = _numbers(place) if at else ()
-        if slash and _NUMBERS.fullmatch(index):
-            return cls(kind, unquote(name), _numbers(index), where)
         if not front and kind == "op":
             raise ValueError
-        return cls(kind, unquote(front), (), where)
+        return cls(kind, unquote(front), (), _numbers(place) if at else ())
 
     def __str__(self) -> str:
         place = "@" + ",".join(map(str, self.place)) if self.place else ""
@@ -176,6 +175,15 @@ def without_call(layer: str) -> str:
 def number_key(kind: str, *numbers: int) -> str:
     """The text of an example's, class's, step's or token's key."""
     return str(Key(kind, "", tuple(int(n) for n in numbers)))
+
+
+def plainly(text: str) -> Key:
+    """Read a key that may leave its kind out: with a number behind the last slash it is a unit.
+
+    *Raises* UsageError as :meth:`Key.parse` does.
+    """
+    plain = text.partition(":")[0] not in KINDS and _UNIT.fullmatch(text) is not None
+    return Key.parse(f"unit:{text}" if plain else text)
 
 
 def as_key(kind: str, value: Any) -> Key:

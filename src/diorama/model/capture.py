@@ -379,7 +379,7 @@ class Capture:
         """The activation of a layer (or what ``reduce`` made of it) in the last call."""
         if name not in self._values:
             if name in self._keep and not self._running:
-                raise NotApplicable(f"the network does not run {name} for this input: it chooses by its input which layers run")
+                raise NotApplicable(f"the network does not run {name} for this input")
             raise not_found("captured layer", name, self._values)
         return self._values[name]
 

@@ -7,11 +7,12 @@ import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
+from urllib.parse import unquote
 
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
-from ..core.selection import is_point, within
+from ..core.selection import Key, is_point, within
 from ..data import nesting
 from ..data.nesting import Nested
 from .batch_size import fitting
@@ -106,10 +107,29 @@ class LayerTable(Sequence[Layer]):
         if isinstance(which, str):
             if which not in self._by_name and self._find is not None and is_point(which):
                 return self._find(which)
-            if which not in self._by_name:
+            if (own := self._own(which)) is None:
                 raise not_found("layer", which, self._by_name)
-            return self._by_name[which]
+            return self._by_name[own]
         return self._layers[which]
+
+    def _own(self, name: str) -> str | None:
+        """The name of a layer that is called so, perhaps as keys write it: with its kind, or percent-encoded."""
+        bare = name.removeprefix("layer:")
+        for text in (name, bare, unquote(bare)):
+            if text in self._by_name:
+                return text
+        # Of a key that was read, where the name has a percent sign of its own.
+        return next((own for own in self._by_name if "%" in own and unquote(own) == name), None)
+
+    def keyed(self, key: Key) -> Key:
+        """A key of a layer or a unit with the layer's own name: what looks like a place may belong to the name.
+
+        *Raises* NotFound for a layer that is not there.
+        """
+        whole = f"{key.name}@{','.join(map(str, key.place))}"
+        if key.kind == "layer" and key.place and not self.has(key.name) and self.has(whole):
+            return dataclasses.replace(key, name=self[whole].name, place=())
+        return dataclasses.replace(key, name=self[key.name].name)
 
     def look_in(self, model: Callable[[], nn.Module | None]) -> None:
         """Where ops are looked for once the model in which the layers were found is gone."""
@@ -128,7 +148,7 @@ class LayerTable(Sequence[Layer]):
     def has(self, name: str) -> bool:
         """Whether there is a layer, or an op or the like, of that name."""
         if name in self._by_name or self._find is None or not is_point(name):
-            return name in self._by_name
+            return self._own(name) is not None
         try:
             return bool(self._find(name))
         except (UsageError, NotApplicable):

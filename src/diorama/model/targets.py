@@ -80,7 +80,7 @@ class Target:
             two = task == "classification" or (not task and len(classes) == 2)
             return cls(name, (), lambda output, look: _class(pick(output, outputs)[0], number, two))
         if layers is not None:
-            layers[key.name]
+            key = layers.keyed(key)
         return cls(str(key), (key.name,), lambda output, look: _inside(look[key.name], key, layers))
 
     def __call__(self, output: Any, look: Capture) -> Tensor:

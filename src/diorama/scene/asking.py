@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -130,10 +129,11 @@ def _known_layer(scene: Scene, key: Key) -> Key:
         if key.name not in (known := layer_names(scene)):
             raise not_found("layer", key.name, known)
         return key
+    key = scene.layers.keyed(key)
     layer = scene.layers[key.name]
     if key.kind == "unit" and key.number >= layer.units:
         raise UsageError(f"{key.name} has units 0 to {layer.units - 1}, got {key.number}")
-    return dataclasses.replace(key, name=layer.name)
+    return key
 
 
 def layer_names(scene: Scene) -> tuple[str, ...]:

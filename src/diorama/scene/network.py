@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..core.blame import blamed
 from ..core.errors import NotApplicable
-from ..core.selection import Selection
+from ..core.selection import Key, Selection, plainly
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
@@ -120,6 +120,11 @@ class SceneNetwork:
     def table(self) -> LayerTable | None:
         """The layers where the model can be run; None without its module or without examples."""
         return self.layers if self.given is not None and self.missing is None else None
+
+    def keyed(self, text: str) -> Key:
+        """A key from its text, with a layer's own name where it means one."""
+        key = plainly(text)
+        return self.table.keyed(key) if key.kind in ("layer", "unit") and self.table is not None else key
 
     @property
     def graph(self) -> Graph:

@@ -378,7 +378,7 @@ class Scene:
         if key.startswith(weight_planes.PLANE):
             return weight_planes.moved(self, key.removeprefix(weight_planes.PLANE), **change)
         scene = self._like()
-        scene.edits = (*self.edits, directions.edit(self, Edit(Key.parse(key), **change)))
+        scene.edits = (*self.edits, directions.edit(self, Edit(self.network.keyed(key), **change)))
         scene._memory = Memory()
         return scene
 
