@@ -198,8 +198,8 @@ class JudgedLayers:
 
 
 def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
-    """The layers that have weights or a bounded range, in the order of the network; groups of parameters where there are very
-    many."""
+    """The layers that have weights or a bounded range, and norms too many of whose units a rectifier cuts for good, in the order of the
+    network; groups of parameters where there are very many."""
     names = set(run.series_names)
     structure = run.structure(step)
     sizes = {name: int(np.prod(shape)) for name, shape, _ in structure.get("parameters") or ()}
@@ -211,7 +211,7 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
         repeated = "#" in entry["name"] or entry.get("weight") in covered
         entry["weight"] = None if repeated or f"weights/{entry.get('weight')}/norm" not in names else entry["weight"]
         bounded = f"activations/{entry['name']}/saturated" in names
-        if entry["weight"] is None and not bounded and not layer.get("weight"):
+        if entry["weight"] is None and not bounded and not layer.get("weight") and not _dead_norm(run, layer, names):
             continue
         covered.add(entry["weight"] or "")
         found.append({"order": number, **entry, "size": sizes.get(entry["weight"] or "", 1)})
@@ -220,6 +220,15 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
             group = name[len("weights/") : -len("/norm")]
             found.append({"name": group.removesuffix(".*"), "weight": group, "kind": "group", "order": len(found), "group": True})
     return found
+
+
+def _dead_norm(run: Run, layer: Entry, names: set[str]) -> bool:
+    """Whether a layer that scales units by a number each has answered nothing behind its rectifier more than is healthy, at any reading."""
+    name = f"activations/{layer['name']}/dead"
+    if not (layer.get("rectified") and layer.get("leaf") and layer.get("parameters")) or name not in names:
+        return False
+    _, shares = run.series(name)
+    return bool((shares > ranges.dead_ends(shares)[1]).any())
 
 
 def read(run: Run, layers: Sequence[Entry], names: Iterable[str], measures: Sequence[Measure] = MEASURES) -> dict[str, Readings]:
@@ -264,7 +273,7 @@ def judged(layers: Sequence[Entry], readings: Mapping[str, Readings], step: int)
         ends[measure.name] = (low, high)
         end = int(np.searchsorted(found.steps, step, "right"))
         cells[measure.name] = tuple(
-            _cell(found, row, low[row], high[row], end, measure.log) for row in range(len(layers))
+            _cell(found, row, low[row], high[row], end, measure) for row in range(len(layers))
         )
     return JudgedLayers(tuple(layers), readings, ends, cells, _settled(layers, readings, step))
 
@@ -288,7 +297,7 @@ def _at(found: Readings, steps: Steps) -> Floats:
     return np.where(same, found.values[:, at], np.nan) if len(found.steps) else np.full((len(found.values), len(steps)), np.nan)
 
 
-def _cell(found: Readings, row: int, low: Floats, high: Floats, end: int, log: bool) -> Cell:
+def _cell(found: Readings, row: int, low: Floats, high: Floats, end: int, measure: Measure) -> Cell:
     places = np.flatnonzero(found.known[row, :end])
     if not len(places):
         return Cell()
@@ -300,7 +309,7 @@ def _cell(found: Readings, row: int, low: Floats, high: Floats, end: int, log: b
         for sign, bad in ((-1, values < low), (1, values > high)):
             if len(bad) >= READINGS and bad[-READINGS:].all():
                 edge = float((low if sign < 0 else high)[-1])
-                return Cell(float(values[-1]), sign, _beyond(float(values[-1]), edge, log), int(found.steps[places[_since(bad)]]))
+                return Cell(float(values[-1]), sign, _beyond(float(values[-1]), edge, measure), int(found.steps[places[_since(bad)]]))
     return Cell(float(values[-1]))
 
 
@@ -310,9 +319,11 @@ def _since(bad: NDArray[np.bool_]) -> int:
     return int(good[-1]) + 1 if len(good) else 0
 
 
-def _beyond(value: float, edge: float, log: bool) -> float:
+def _beyond(value: float, edge: float, measure: Measure) -> float:
     """How far outside: half at the edge, whole a thousand times beyond it or where nothing is left."""
-    if not log:
+    if measure.range is ranges.DEAD and value >= 1.0:
+        return 1.0
+    if not measure.log:
         room = max(abs(1 - edge), 0.1) if abs(edge) <= 1 else 9 * abs(edge)
         return float(min(1.0, 0.5 + 0.5 * abs(value - edge) / room))
     if value <= 0 or edge <= 0:

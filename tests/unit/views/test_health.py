@@ -186,6 +186,11 @@ def test_a_dead_layer_stands_before_those_that_learn_nothing_for_it(tmp_path: Pa
     assert _wrong(table)[0].startswith("almost the whole layer is silent")
     assert all(_wrong(table)[1:3])
     assert not any("silent" in words for words in _wrong(table)[1:3])
+    for bias, shown in ((-12.0, ("3", "0", "2", "5")), (0.0, ("0", "2", "5"))):  # a norm has a row where a rectifier cuts what it answers
+        model = nn.Sequential(nn.Linear(6, 8), relu(), nn.Linear(8, 8), nn.BatchNorm1d(8), relu(), nn.Linear(8, 2))
+        with torch.no_grad():
+            model[3].bias.fill_(bias)
+        assert _table(_look(_trained(tmp_path / f"norm {bias}", model))).columns[0].texts == shown
 
 
 def test_a_sure_answer_is_not_saturated(tmp_path: Path) -> None:
