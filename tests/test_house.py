@@ -28,7 +28,7 @@ IMPORTS: dict[str, set[str]] = {
     "plugins": {"core", "derive", "gallery", "methods", "record", "scene", "views"},
     "cli": {"core", "data", "derive", "live", "record", "run", "scene", "server", "training"},
     "gallery": {"core", "data", "record", "training"},
-    "server": {"core", "live", "run"},
+    "server": {"core", "live", "model", "run"},
     "notebook": {"core", "export"},
     "live": {"core", "record", "run", "scene", "views"},
     "export": {"core"},

@@ -435,3 +435,7 @@ export type FromServer = Preparing | Hello | RunTold | Runs | Progressed | Busy 
 /** How long page and server wait, in milliseconds; `rest` is a factor. */
 
 export const PATIENCE = {"first": 1500, "refining": 300, "progress": 100, "live": 500, "quick": 100, "rest": 2.0, "beat": 250, "search": 1000, "answer": 30000, "reconnect": 5000} as const;
+
+/** Bytes of one message to the server at most: a longer one ends the connection. */
+
+export const LONGEST_MESSAGE = 24000000;

@@ -69,6 +69,8 @@ def protocol_source() -> str:
         *(f"export type {name} = {_names(getattr(protocol, name))};" for name in ("RawInput", "ToServer", "FromServer")),
         "/** How long page and server wait, in milliseconds; `rest` is a factor. */",
         f"export const PATIENCE = {json.dumps({n: w if n == 'rest' else round(1000 * w) for n, w in waits.items()})} as const;",
+        "/** Bytes of one message to the server at most: a longer one ends the connection. */",
+        f"export const LONGEST_MESSAGE = {protocol.LONGEST_MESSAGE};",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -18,6 +18,8 @@ from ..core.errors import Damaged
 
 FORMAT = 1
 """Files of another number are of another make."""
+LONGEST_HEAD = 100_000_000
+"""Bytes of JSON that are read: as objects they take six times as much."""
 _WORD = "derived"
 _MARK = "$"
 
@@ -72,6 +74,8 @@ def unpacked(data: bytes, verify: Callable[[bytes, str], bool]) -> tuple[dict[st
     """
     try:
         (length,) = struct.unpack_from("<Q", data)
+        if length > LONGEST_HEAD:
+            raise ValueError(f"it says that {length:,} bytes of words stand before its numbers")
         about = json.loads(data[8 : 8 + length])["__metadata__"]
         arrays = load(data)
         told = about[_WORD]

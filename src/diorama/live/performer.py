@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Cancelled, DioramaError, UsageError, not_found
+from ..core.knobs import build
 from ..core.picture import Picture, Progress
 from ..core.registry import methods, savers, views
 from ..core.request import Request
@@ -119,6 +120,7 @@ def _export(pictures: Iterator[Picture], suffix: str, options: Mapping[str, Any]
     """Save the last picture and send the file's bytes."""
     if suffix not in savers:
         raise not_found("file format", suffix, savers)
+    build(savers[suffix], options)  # before the work
     last = None
     for last in pictures:  # noqa: B007 - the last one is wanted
         pass

@@ -80,12 +80,47 @@ def create(folder: Path) -> None:
 
 def open_for_writing(folder: Path) -> sqlite3.Connection:
     """The one writing connection; each transaction survives the death of the process."""
-    connection = sqlite3.connect(folder / NAME, isolation_level=None, check_same_thread=False, timeout=20.0)
+    connection = sqlite3.connect(folder / NAME, isolation_level=None, check_same_thread=False, timeout=20.0, factory=WritingConnection)
+    connection.memory = folder / f"{NAME}-shm"
     # On network file systems the shared memory of a WAL does not work.
     connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if remote(folder) else 'WAL'}")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 500")
     return connection
+
+
+class WritingConnection(sqlite3.Connection):
+    """A connection that outlives a file beside it that somebody cut short.
+
+    SQLite keeps the index of its log in a file that it maps into memory: a process that touches a page behind the file's new end is ended
+    by the system, and a training with it. A page that is there again holds zeros, and SQLite makes the index anew.
+    """
+
+    memory: Path | None = None
+    """The file that is mapped."""
+    _size = 0
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        """Run a statement; before one that begins a transaction the file is made whole."""
+        if not self.in_transaction:
+            self.mend()
+        return super().execute(*args)
+
+    def close(self) -> None:
+        """Let go of the database, which looks at the file once more."""
+        self.mend()
+        super().close()
+
+    def mend(self) -> None:
+        """Make the file as long again as it was."""
+        if self.memory is None:
+            return
+        with contextlib.suppress(OSError):  # it is not there (yet): then nothing of it is mapped, or what is mapped stays as it was
+            size = os.stat(self.memory).st_size
+            if size < self._size:
+                os.truncate(self.memory, self._size)
+            else:
+                self._size = size
 
 
 def remote(folder: Path) -> bool:

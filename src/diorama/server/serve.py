@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import copy
 import ipaddress
 import socket
 import tempfile
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Unavailable, UsageError
 from ..live.jobs import Pool
+from ..model.duplicate import duplicate
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -48,10 +48,10 @@ class Page:
         # The first worker starts while the server's own modules are imported.
         import uvicorn
 
+        from ..core.protocol import LONGEST_MESSAGE
         from ..live.hub import Hub
         from .app import make_app
         from .protocols import GuardedHttp, GuardedSocket
-        from .socket import LONGEST_MESSAGE
 
         self.hub = Hub(roots, trust=trust, model=model, local=local, pool=pool)
         self.hub.start()
@@ -177,7 +177,7 @@ def _opened_without_model(path: Path) -> bool:
 def _kept(scene: Scene) -> Any:
     """A copy of its model, so that a training that goes on here is not looked at within a step; else itself."""
     try:
-        model = copy.deepcopy(scene.model)
+        model = duplicate(scene.model)
     except Exception:  # noqa: BLE001 - what can be neither pickled nor copied is looked at as it is
         return scene
     return lambda: model

@@ -15,8 +15,6 @@ from ..live.session import Session
 from ..live.wire import encoded
 from .guard import TALK
 
-LONGEST_MESSAGE = 24_000_000
-"""Bytes of one message from the page: a large photograph, encoded."""
 _MOST_CONNECTIONS = 24
 MOST_WAITING = 64_000_000
 """Bytes that may wait to be sent to one page, besides a message that is larger."""

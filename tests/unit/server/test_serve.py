@@ -24,7 +24,7 @@ from torch import nn
 import diorama
 from diorama.core.errors import UsageError
 from diorama.core.picture import Picture
-from diorama.server.serve import Page, importable_name
+from diorama.server.serve import Page, _kept, importable_name
 from diorama.server.socket import Outgoing
 
 
@@ -209,10 +209,13 @@ def test_a_picture_is_saved_as_a_file(page: Page) -> None:
     assert (status, headers["content-type"]) == (200, "image/png"), body
     assert body.startswith(b"\x89PNG")
     assert "attachment" in headers["content-disposition"]
-    for wrong in ({"request": request, "suffix": "exe"}, {"request": request}, {"suffix": "png"}, [], None):
+    for wrong in ({"request": request, "suffix": "exe"}, {"request": request}, {"suffix": "png"}, [], None, *(
+        {"request": request, "suffix": "png", "options": {name: "/x"}} for name in ("speed", "path", "self")
+    )):
         status, _, body = ask(page, "POST", "/export", wrong)
         assert status in (400, 422)
         assert json.loads(body)["message"]
+        assert "details" not in json.loads(body)["message"]
 
 
 SCRIPT = """
@@ -287,6 +290,15 @@ def test_a_scene_is_served(made: Any) -> None:
             state = client.next("run")["state"]
         assert state["model"] is None
         client.close()
+
+
+def test_a_model_that_keeps_its_last_answer_is_copied_before_it_is_served() -> None:
+    """A training that goes on in this process is not looked at within a step, though torch refuses to copy such a model."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    scene = diorama.Scene(model, torch.rand(6, 1, 8, 8))
+    model[1].last = model(torch.rand(1, 64)).exp()
+    assert _kept(scene)() is not model
+    assert not _kept(scene)()[1].last.requires_grad
 
 
 def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:

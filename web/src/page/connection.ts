@@ -1,6 +1,6 @@
 /** The one socket to the server: it comes back by itself, and hands on what arrives. */
 
-import { PATIENCE, type FromServer, type ToServer } from "../protocol.ts";
+import { LONGEST_MESSAGE, PATIENCE, type FromServer, type ToServer } from "../protocol.ts";
 import { talks } from "./token.ts";
 
 export interface Listener {
@@ -9,6 +9,8 @@ export interface Listener {
   lost(retryAt: number, ever: boolean): void;
   message(message: FromServer): void;
   picture(channel: number, sequence: number, bytes: ArrayBuffer, start: number): void;
+  /** A message is longer than the server takes: it would end the connection, and again each time it is sent anew. */
+  tooLong(message: ToServer, words: string): void;
 }
 
 export class Connection {
@@ -33,7 +35,11 @@ export class Connection {
   /** Send when connected; what is wanted is sent anew after a reconnection, so nothing is queued. */
   send(message: ToServer): boolean {
     if (!this.open) return false;
-    this.socket!.send(JSON.stringify(message));
+    const text = JSON.stringify(message);
+    // Three bytes a character at most, so that only long ones are counted.
+    if (text.length * 3 > LONGEST_MESSAGE && new TextEncoder().encode(text).length > LONGEST_MESSAGE)
+      this.listener.tooLong(message, `this input is too large to be sent: at most ${LONGEST_MESSAGE / 1e6} MB are looked at`);
+    else this.socket!.send(text);
     return true;
   }
 

@@ -120,6 +120,11 @@ export class Page {
         for (const channel of this.channels.values()) channel.again();
         this.recall();
       },
+      tooLong: (message, words) => {
+        const asked = message.do === "show" ? this.channels.get(message.channel) : null;
+        if (asked) asked.receive({ event: "error", channel: asked.number, kind: "UsageError", message: words });
+        else this.say(words, "bad");
+      },
       lost: (_, ever) => {
         this.status = "lost";
         this.turnedAway = !ever;
