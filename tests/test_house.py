@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import multiprocessing
 import os
@@ -54,19 +55,25 @@ def _module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a file, read once for all rules."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
 def _imports(path: Path) -> set[str]:
     """All diorama modules that a file imports, those inside functions included; those for type checking only left out."""
     module = _module(path)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    tree = ast.parse(path.read_text())
     hidden = {
         id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for node in _nodes(path)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for inner in ast.walk(node)
     }
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _nodes(path):
         if id(node) in hidden:
             continue
         if isinstance(node, ast.Import):
@@ -125,7 +132,7 @@ def test_no_class_name_stands_twice() -> None:
     taken: list[tuple[str, str]] = []
     for path in PYTHON:
         place = str(path.relative_to(SOURCE))
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _nodes(path):
             if isinstance(node, ast.ClassDef) and path != MESSAGES:
                 places.setdefault(node.name, []).append(place)
             elif isinstance(node, ast.ImportFrom) and (node.module or "").endswith("protocol"):
@@ -156,7 +163,7 @@ def test_functions_fit_on_one_screen() -> None:
     """No function body is longer than 60 lines, docstring included."""
     long = []
     for path in PYTHON:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 if length > 60:

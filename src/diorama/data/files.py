@@ -298,9 +298,11 @@ def from_text(text: str, vocabulary: tuple[str, ...] | None = None, window: int 
         vocabulary = tuple(sorted(common))
         if len(counts) > len(vocabulary):
             vocabulary = (*vocabulary, "�")
-    numbers = {character: number for number, character in enumerate(vocabulary)}
-    unknown = numbers.get("�", 0)
-    ids = torch.tensor([numbers.get(character, unknown) for character in text])
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    known = {ord(character): number for number, character in enumerate(vocabulary) if len(character) == 1}
+    numbers = np.full(max(int(codes.max(initial=0)), *known, 0) + 1, known.get(ord("�"), 0))
+    numbers[list(known)] = list(known.values())
+    ids = torch.from_numpy(numbers[codes])
     count = (len(ids) - 1) // window
     if count < 1:
         raise UsageError(f"a text wants more than {window} characters, got {len(ids)}")

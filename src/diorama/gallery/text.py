@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sysconfig
 from pathlib import Path
 from typing import ClassVar
@@ -79,4 +80,4 @@ class Characters(nn.Module):
 def _source(file: Path) -> str:
     """A module's source in plain characters; tabs are rare enough to be a distraction."""
     text = file.read_text("utf-8", errors="ignore").expandtabs(4)
-    return "".join(character for character in text if character == "\n" or " " <= character <= "~") + "\n"
+    return re.sub("[^\n -~]", "", text) + "\n"

@@ -29,23 +29,30 @@ def _demo(name: str, **knobs: Any) -> Demo:
 
 
 @pytest.mark.parametrize("name", registry.demos)
-def test_a_demo_records_a_training(name: str, tmp_path: Path) -> None:
-    """A few steps give a run with its scalars, held-out examples and task, and tell each step."""
+def test_a_demo_records_a_training_in_one_or_in_two_parts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps give a run with its scalars, held-out examples and task, and tell each step. Taken up where it ended, with its optimizer's
+    memory, a training ends with bitwise the same weights."""
     told: list[tuple[int, dict[str, float]]] = []
     demo = _demo(name)
+    examples = demo.prepare()
+    monkeypatch.setattr(type(demo), "prepare", lambda *_: examples)  # three trainings, one reading
     threads = torch.get_num_threads()
-    demo.run(tmp_path / "run", steps=6, on_step=lambda step, scalars: told.append((step, dict(scalars))))
-    assert [step for step, _ in told] == [1, 2, 3, 4, 5, 6]
+    whole = demo.run(tmp_path / "whole", steps=9, on_step=lambda step, scalars: told.append((step, dict(scalars))))
+    assert [step for step, _ in told] == list(range(1, 10))
     assert torch.get_num_threads() == threads
-    with RunReader(tmp_path / "run") as run:
+    with RunReader(tmp_path / "whole") as run:
         steps, loss = run.series("loss")
         np.testing.assert_allclose(loss, [scalars["loss"] for _, scalars in told])
-        assert list(steps) == [1, 2, 3, 4, 5, 6]
+        assert list(steps) == list(range(1, 10))
         assert run.meta["task"] == type(demo).task
         assert run.meta["name"] == name
-        assert run.meta["examples"] == len(demo.prepare().held_out)  # type: ignore[arg-type]
+        assert run.meta["examples"] == len(examples.held_out)  # type: ignore[arg-type]
         assert run.snapshots[0] == 0
-        assert run.snapshots[-1] == 6
+        assert run.snapshots[-1] == 9
+    _demo(name).run(tmp_path / "parts", steps=4)
+    parts = _demo(name).run(tmp_path / "parts", steps=9)
+    for one, other in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", [name for name in registry.demos if name != "hello"])  # which learns one word by heart
@@ -132,16 +139,6 @@ def test_a_folder_is_taken_up_again(tmp_path: Path) -> None:
         assert list(run.series("loss")[0]) == list(range(1, 9))
     with pytest.raises(UsageError, match="another network"):
         _demo("moons", hidden=5).run(tmp_path / "run", steps=9)
-
-
-@pytest.mark.parametrize("name", registry.demos)
-def test_a_training_in_two_parts_is_the_training_in_one(name: str, tmp_path: Path) -> None:
-    """Taken up where it ended, with its optimizer's memory, a training ends with bitwise the same weights."""
-    whole = _demo(name).run(tmp_path / "whole", steps=9)
-    _demo(name).run(tmp_path / "parts", steps=4)
-    parts = _demo(name).run(tmp_path / "parts", steps=9)
-    for one, other in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
 
 
 def test_users_data_takes_the_place_of_the_demos(tmp_path: Path) -> None:

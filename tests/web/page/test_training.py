@@ -165,7 +165,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.timeout(900)
 def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -> None:
     """Each entry opens on its own demo with a picture, from its address alone."""
-    visit = Visit(browser)
+    visit = Visit(browser, viewport={"width": 1440, "height": 420})  # what is not in sight is not computed
     visit.page.set_default_timeout(PATIENCE)
     page = visit.open(demos.url)
     opened = set()
