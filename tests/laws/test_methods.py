@@ -34,12 +34,14 @@ NETS = ("functional", "reused", "residual", "dict_out", "in_training", "lstm_all
 SPECIMENS = [specimen for specimen in ZOO if specimen.name in NETS]
 FEWER = {"steps": 4, "draws": 4, "samples": 24, "permutations": 2, "regions": 6}
 """Knobs that make a law quick: what it says holds for any number."""
+FEWER_ORDERS = {"shapley_sampling": {"samples": 2}}
+"""Each order asks as often as there are parts."""
 
 
 def ask(model: Any, x: Any, name: str, target: Any = None, **options: Any) -> Attribution:
     """An attribution with few repeats; methods that compare with other inputs get some."""
     known = knobs_of(diorama.methods[name])
-    fewer = {knob: value for knob, value in FEWER.items() if knob in known}
+    fewer = {knob: value for knob, value in FEWER.items() if knob in known} | FEWER_ORDERS.get(name, {})
     if name == "expected_gradients":
         others = nesting.each(nesting.as_tensors(x), lambda part: part[:1].flip(-1).repeat(2, *[1] * (part.ndim - 1)))
         options.setdefault("baseline", others)

@@ -17,7 +17,7 @@ from diorama.scene import Scene
 
 FEWER = {
     "steps": 2, "draws": 1, "samples": 24, "examples": 3, "count": 3, "points": 5, "size": 24, "resolution": 6,
-    "places": 5, "units": 4, "method": "gradient,grad_cam",
+    "places": 5, "units": 4, "segments": 8, "shown": 2, "among": 2, "layers": 4, "method": "gradient,grad_cam", "synthesize": False,
 }
 """Knobs by which a view that searches, samples or sweeps does little: whether it draws does not depend on them."""
 
@@ -71,8 +71,9 @@ def _drawn(scene: Scene, name: str) -> Picture | None:
     known = knobs_of(views[name])
     fewer: dict[str, Any] = {}
     for knob, value in FEWER.items():
-        if knob in known and known[knob].kind in (("text",) if isinstance(value, str) else ("integer", "number")):
-            fewer[knob] = max(value, known[knob].low or 0) if isinstance(value, int) else value
+        kinds = {str: ("text",), bool: ("flag",), int: ("integer", "number")}[type(value)]
+        if knob in known and known[knob].kind in kinds:
+            fewer[knob] = max(value, known[knob].low or 0) if type(value) is int else value
     if name == "lesions":
         fewer |= FEW_LESIONS
     try:
