@@ -6,13 +6,11 @@ import ast
 import functools
 import inspect
 import multiprocessing
-import os
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
+import scripts
 
 import diorama
 from diorama import plugins
@@ -259,23 +257,12 @@ def test_examples_run(path: Path, tmp_path: Path) -> None:
     """Every example runs as it stands."""
     arguments = {"watch_a_training": ["run", "60"], "a_view_of_your_own": ["norms.svg"], "dark_and_light": ["out", "1", "40"],
                  "dead_filters": ["out", "1", "40"], "wrong_labels": ["out", "1", "18"],
-                 "hidden_activity": ["out", "-", "1", "numbers"],
-                 "revacnn": ["out", "--seeds", "1", "--epochs", "2", "--images", "60"]}.get(path.stem, ["out"])
+                 "hidden_activity": ["out", "-", "1", "numbers"], "induction_heads": ["out", "repeats", "32"],
+                 "revacnn": ["out", "--seeds", "1", "--epochs", "1", "--images", "40"]}.get(path.stem, ["out"])
     started = multiprocessing.get_context("forkserver")
-    started.set_forkserver_preload(["torch", "diorama.plugins"])  # what every example imports is imported once
+    started.set_forkserver_preload(["torch", "diorama.plugins", "diorama.export.figure"])  # what every example imports is imported once
     told = tmp_path / "told.txt"
-    process = started.Process(target=_run_example, args=(path, arguments, tmp_path, told))
+    process = started.Process(target=scripts.run, args=(path, arguments, tmp_path, told))
     process.start()
     process.join()
     assert process.exitcode == 0, told.read_text()[-2000:]
-
-
-def _run_example(path: Path, arguments: list[str], folder: Path, told: Path) -> None:
-    """Run a script as a person would who stands in a folder; what it writes goes to a file."""
-    with told.open("w") as out:
-        os.dup2(out.fileno(), 1)
-        os.dup2(out.fileno(), 2)
-    os.chdir(folder)
-    sys.argv = [str(path), *arguments]
-    sys.path.insert(0, str(path.parent))
-    runpy.run_path(str(path), run_name="__main__")

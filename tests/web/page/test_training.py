@@ -168,7 +168,7 @@ def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -
     visit = Visit(browser, viewport={"width": 1440, "height": 420})  # what is not in sight is not computed
     visit.page.set_default_timeout(PATIENCE)
     page = visit.open(demos.url)
-    opened = set()
+    opened, explained = set(), set()
     for name in diorama.demos:
         page.goto(demos.url.split("?")[0] + f"#run={name}&room=catalogue")
         page.locator("[data-entry]").first.wait_for()
@@ -184,6 +184,12 @@ def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -
                 continue
             view = shown if kind == "view" else diorama.views[shown.view]
             assert len(links) == 1, f"{identity} should open on {name}"
+            opened.add(identity)
+            if kind == "method":
+                assert links[0].endswith(f"&view={view.name}&k.{view.name}.method={which}")
+                if (name, view.name) in explained:
+                    continue  # another value of a knob, in a view that a method's address has opened
+                explained.add((name, view.name))
             place = f"[data-view={view.name}]"
             if view.panel or page.locator(place).count() or name not in page.url:
                 page.goto("about:blank")  # from its address alone; and the catalogue draws nothing meanwhile
@@ -195,7 +201,6 @@ def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -
                 expect(page.get_by_role("button", name="Open Inspector")).to_be_visible(timeout=PATIENCE)
             else:
                 drawn(page.locator(place))
-            opened.add(identity)
     visit.context.close()
     methods = {f"method-{name}" for name, method in diorama.methods.items() if method.demo}
     assert opened == {f"view-{name}" for name in diorama.views} | methods
