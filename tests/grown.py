@@ -148,6 +148,22 @@ class Padded(nn.Module):
         return self.fc(self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x)))))).mean((2, 3)))
 
 
+class Messages(nn.Module):
+    """Nodes of a graph, whose messages are added up in an empty tensor of their own form; or a gather, which is not followed."""
+
+    def __init__(self, gathers: bool = False) -> None:
+        super().__init__()
+        self.node, self.message, self.last, self.gathers = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3), gathers
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.node(x).relu()
+        if self.gathers:
+            h = h.gather(2, torch.arange(h.shape[2]).expand(*h.shape))
+        sent = self.message(h[:, [0, 1, 2, 0]])
+        met = torch.where(h > 0, h, torch.zeros_like(h))
+        return self.last((met + torch.zeros_like(h).index_add(1, torch.tensor([1, 2, 0, 2]), sent)).relu().mean(1))
+
+
 class Fixed(nn.Module):
     """Numbers of units written into the code of forward."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .axes import first_tensor, tensors_in
-from .ops import CONVOLUTIONS, OPS, SCALED, named
+from .ops import CONVOLUTIONS, LIKE, OPS, SCALED, named
 
 Whole = NDArray[np.int64]
 Axis = Whole | None
@@ -82,6 +82,10 @@ class Tracks:
                 self.count += 1
                 self.marks[unit].add(self.count)
 
+    def lose(self, *axes: Axis) -> None:
+        """Nothing is known of what an op does with these units."""
+        self.fix(*axes)
+
     def root(self, unit: int) -> int:
         """The unit that stands for all that move with it."""
         while self.parent[unit] != unit:
@@ -138,7 +142,7 @@ class Tracks:
         axes = rule(plain, func, args, kwargs, given, results) if rule is not None else None
         if axes is None:
             for tensor in given:
-                self.fix(*self.of(tensor))
+                self.lose(*self.of(tensor))
             axes = [[None] * tensor.ndim for tensor in results]
         for tensor, found in zip(results, axes, strict=True):
             self.made(tensor, found)
@@ -150,6 +154,10 @@ class Tracks:
             return self._moved
         if name in _REDUCED:
             return self._reduced
+        if name in LIKE and name.endswith("_like"):
+            return self._alike
+        if name in ("index_add", "index_copy"):
+            return self._indexed
         if name == "pad":
             return self._padded
         if name in _POOLED:
@@ -165,6 +173,26 @@ class Tracks:
 
     def _joined(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
         return [self._broadcast(given, results[0])] if len(results) == 1 else None
+
+    def _alike(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
+        """A tensor of the same form, whose numbers are no unit's: they take the units of what they meet."""
+        if name.startswith("rand"):
+            return None
+        return [[None if units is None else self.fresh(len(units)) for units in self.of(given[0])] for _ in results]
+
+    def _indexed(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
+        """Places along one axis are written to by their number; along all others both tensors meet."""
+        axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if not isinstance(axis, int) or len(given) != 3 or given[0].ndim != given[2].ndim:
+            return None
+        own, other = list(self.of(given[0])), self.of(given[2])
+        for place in range(len(own)):
+            if place == axis % len(own):
+                self.fix(own[place], other[place])
+                own[place] = None
+            else:
+                own[place] = self.join(own[place], other[place])
+        return [own]
 
     def _broadcast(self, given: list[Tensor], result: Tensor) -> list[Axis]:
         found: list[Axis] = []

@@ -61,6 +61,7 @@ WORKS: list[tuple[str, Callable[[], nn.Module], Callable[[], Any], str, int, set
     ("grouped", grown.Grouped, grown.images, "grouped", 4, set()),
     ("before_groups", grown.Grouped, grown.images, "first", 2, set()),
     ("group_norm", grown.Grouped, grown.images, "second", 4, {"norm"}),
+    ("messages", grown.Messages, _steps, "node", 2, {"message"}),
 ]
 """A network, a layer, how many units, and other layers that must grow with it."""
 _NAMES = [row[0] for row in WORKS]
@@ -190,6 +191,7 @@ def test_units_that_nothing_reads_can_be_removed(row: tuple[Any, ...]) -> None:
         (lambda: nn.Sequential(nn.Linear(5, 6), nn.Softmax(-1), nn.Linear(6, 3)), _rows, "0", 1, "softmax"),
         (lambda: nn.utils.parametrizations.weight_norm(grown.dense()[0]), _rows, "", 1, "nearest"),
         (grown.Heads, _steps, "norm", 1, "followed"),
+        (lambda: grown.Messages(gathers=True), _steps, "node", 1, "what `gather` does with them cannot be followed"),
         (grown.Heads, _steps, "q", 1, "sets of 4"),
         (grown.Grouped, grown.images, "grouped", 1, "sets of 2"),
         (grown.Grouped, grown.images, "norm", 1, "sets of 2"),

@@ -175,7 +175,7 @@ def _found(
             break
     if isinstance(refused[0], UsageError) or "nearest" in str(refused[0]):
         raise refused[0]
-    raise NotApplicable(f"{refused[0]}; nearest: {widths.nearest()}")
+    raise NotApplicable(f"{refused[0]}; nearest: {widths.nearest(but=layer)}")
 
 
 def _more(widths: Widths, layer: str, count: int) -> Arrangement:

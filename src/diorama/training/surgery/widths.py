@@ -94,6 +94,10 @@ class Widths(Recurrence, Tracks):
         """These units cannot be followed beyond this op."""
         self.hold(f"what {self._where()} does with them ties them to a width that is fixed", *axes)
 
+    def lose(self, *axes: Axis) -> None:
+        """Nothing is known of what this op does with these units."""
+        self.hold(f"what {self._where()} does with them cannot be followed", *axes)
+
     def hold(self, reason: str, *axes: Axis) -> None:
         """Their number stays as it is, for a reason; the first one counts."""
         for units in axes:
@@ -321,6 +325,10 @@ class Widths(Recurrence, Tracks):
             self.merged(*(np.unique(row) for row in rows))
         axes[along] = rows[:, 0].copy()
 
+    def _alike(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
+        """A tensor of another's form is as wide as that one."""
+        return [list(self.of(given[0])) for _ in results]
+
     def _reads(self, units: Axis) -> None:
         if units is not None:
             self.read.update(units.tolist())
@@ -371,12 +379,12 @@ class Widths(Recurrence, Tracks):
         """Why a set of units cannot come or go; empty where it can."""
         return self._reasons.get(unit, "")
 
-    def nearest(self, most: int = 4) -> str:
-        """The layers whose units can be added or removed, in words."""
+    def nearest(self, most: int = 4, but: str = "") -> str:
+        """The layers whose units can be added or removed, in words; ``but`` is one that cannot."""
         known = layer_modules(self.model)
         can = [
             name for name, along in self.layers.items()
-            if along is not None and name in known and next(known[name].parameters(), None) is not None
+            if name != but and along is not None and name in known and next(known[name].parameters(), None) is not None
             and any(not self.reason(unit) for unit in self.along(along).sets.tolist())
         ]
         more = f" and {len(can) - most} more" if len(can) > most else ""
