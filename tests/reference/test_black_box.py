@@ -134,6 +134,26 @@ def test_a_model_that_answers_no_numbers_gets_a_map_that_says_so(name: str) -> N
     assert "not finite" in found.note
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_that_answers_no_numbers_without_a_part_is_refused(name: str) -> None:
+    """By the reason; where another example has a map, that one has its own, and a note counts those that have none."""
+    x = torch.tensor([[3.0, -1.0, -1.0, -0.5], [1.0, 2.0, 1.0, 1.0]])
+    model = _Rooted()
+    with pytest.raises(diorama.NotApplicable, match="where parts are left out the model answers numbers that are not finite"):
+        diorama.attribute(model, x[:1], 1, method=name)
+    found = diorama.attribute(model, x, 1, method=name)
+    assert bool(found.values[0].isnan().all())
+    assert bool(found.values[1].isfinite().all())
+    assert "For 1 of 2 examples" in found.note
+
+
+class _Rooted(nn.Module):
+    """A row times the root of its sum."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows * rows.sum(1, keepdim=True).sqrt()
+
+
 @pytest.mark.parametrize("fill", ["mean", "blur"])
 def test_what_covers_a_part_is_made_of_finite_numbers(fill: str) -> None:
     """The mean or blur that covers a part of an image leaves its NaN out."""

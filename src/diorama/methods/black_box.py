@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.errors import NotApplicable
 from ..core.knobs import knob
 from ..core.rounding import SINGLE, rounding
 from ..data import nesting
@@ -61,7 +62,7 @@ class BlackBox(Method):
         look.reading  # noqa: B018 - found out on the input as it is
         scores = look.run(x, target).value.detach()
         values: list[Nested] = []
-        gaps, sums, left_out = [], [], 0
+        gaps, sums, left_out, broken = [], [], 0, 0
         for k in range(nesting.size(x)):
             parts = Parts(self, look, x, k)
             asked = _Asked(look, parts, only(target, k), self.passes(parts.fine), k, nesting.size(x))
@@ -69,6 +70,7 @@ class BlackBox(Method):
             with RandomKept(), torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(draws_of(look))):
                 numbers = self._numbers(asked, present)
             values.append(parts.spread(numbers))
+            broken += not asked.finite and bool(torch.isfinite(scores[k]))
             left_out += parts.count - parts.fine
             if self.sums:
                 sums.append(numbers.sum())
@@ -76,7 +78,14 @@ class BlackBox(Method):
                 # A change that is no more than rounding is none: the gap is no share of it.
                 gaps.append(abs(float(numbers.sum()) - change) / max(abs(change), asked.rounding, 1e-12))
         checks = {"completeness": max(gaps)} if gaps else {}
+        if broken == len(values):
+            raise NotApplicable(
+                f"where parts are left out the model answers numbers that are not finite, so {self.name} has nothing to compare with; "
+                "choose another fill, value or baseline"
+            )
         note = "Parts that hold numbers that are not finite are left out, and have no value." if left_out else ""
+        if broken:
+            note = f"{note} For {broken} of {len(values)} examples the model answers numbers that are not finite where parts are left out: they have no map.".strip()
         summed = torch.stack(sums) if sums else None
         yield self.found(look, x, target, nesting.join(values), scores, checks=checks, note=note, summed=summed)
 
