@@ -85,7 +85,8 @@ class BlackBox(Method):
             )
         note = "Parts that hold numbers that are not finite are left out, and have no value." if left_out else ""
         if broken:
-            note = f"{note} For {broken} of {len(values)} examples the model answers numbers that are not finite where parts are left out: they have no map.".strip()
+            left = f"For {broken} of {len(values)} examples the model answers numbers that are not finite where parts are left out"
+            note = f"{note} {left}: they have no map.".strip()
         summed = torch.stack(sums) if sums else None
         yield self.found(look, x, target, nesting.join(values), scores, checks=checks, note=note, summed=summed)
 

@@ -26,7 +26,7 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.function import FunctionModule
-from ..model.hidden import Hidden, checkpointed, hidden
+from ..model.hidden import OWN_SLOPE, Hidden, checkpointed, hidden
 from ..model.layers import LayerTable, layers
 from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule
@@ -455,16 +455,20 @@ class Method(Plugin):
 
 
 def left_out(look: Looking, target: Target) -> str:
-    """What slopes leave out of a target: ways from the input that the model itself takes out of autograd; mostly nothing.
+    """What slopes leave out of a target: ways from the input that the model itself takes out of autograd, and functions
+    that say themselves what their slope is; mostly nothing.
 
     *Cost* one forward pass of two examples, once for a model.
     """
-    ways = dict(look.hidden.detached) if not look.function else {}
-    where = sorted({ways[name] for name in target.keep or ("",) if name in ways})
-    if not where:
+    if look.function:
         return ""
-    return (f"Part of what the input does reaches the target through numbers that are detached, or computed under no_grad, in {' and '.join(where)}: "
-            "no slope goes that way, so the map leaves it out; occlusion follows it.")
+    ways, told = dict(look.hidden.detached), [own for own in look.hidden.found if own.startswith(OWN_SLOPE)]
+    where = sorted({ways[name] for name in target.keep or ("",) if name in ways})
+    said = f"Slopes in this model are what {' and '.join(told[:3])} says they are, and need not be those of its answer." if told else ""
+    if not where:
+        return said
+    return (f"{said} Part of what the input does reaches the target through numbers that are detached, or computed under no_grad, in "
+            f"{' and '.join(where)}: no slope goes that way, so the map leaves it out; occlusion follows it.").strip()
 
 
 def _depends(look: Looking, x: Nested, target: Target) -> bool:

@@ -22,6 +22,8 @@ from .surroundings import Neutral, as_built
 from .untouched import Untouched, grads_asked
 from .unwrap import device_of, dtype_of, fed, held, named_modules, unwrap
 
+OWN_SLOPE = "the autograd function"
+"""So begins what is said of a function whose backward is written by hand."""
 _VIEWS = ("AsStrided", "CopySlices", "View", "Slice", "Select", "Transpose", "Permute", "Squeeze", "Unsqueeze", "Expand",
           "TBackward", "Split", "Unbind", "Alias", "Diagonal")
 """What autograd makes of a view anew, after something was written into what it shows."""
@@ -153,7 +155,7 @@ class _Watch:
             return
         self.seen[id(maker)] = maker
         if isinstance(maker, BackwardCFunction):
-            self.add(f"the autograd function {type(maker).__name__.removesuffix('Backward')}", "before")
+            self.add(f"{OWN_SLOPE} {type(maker).__name__.removesuffix('Backward')}", "before")
         elif not (tensor._is_view() and any(word in maker.name() for word in _VIEWS)):
             self.add("a function whose ops torch hides (of torch.jit or vmap, say)", "before")
 
