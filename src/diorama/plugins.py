@@ -18,6 +18,7 @@ from .core.knobs import Knob, Plugin, knob
 from .core.picture import Check, Draft, Picture, Progress
 from .core.selection import Key, Selection
 from .derive.derivation import Derivation, Stage
+from .export.formats import Saver
 from .gallery._demo import Demo
 from .methods.cost import Cost
 from .methods.method import Attribution, Looking, Method
@@ -33,5 +34,5 @@ from .views.view import View
 __all__ = [
     "Applied", "Attribution", "Check", "Command", "Cost", "Demo", "Derivation", "DioramaError", "Draft", "Finding", "Found",
     "Key", "Knob", "Looking", "Method", "NotApplicable", "Picture", "Placed", "Plugin", "Progress", "Projection", "Reversal",
-    "Scene", "Selection", "Signal", "Stage", "Step", "Unavailable", "UsageError", "View", "knob", "marks",
+    "Saver", "Scene", "Selection", "Signal", "Stage", "Step", "Unavailable", "UsageError", "View", "knob", "marks",
 ]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .core import registry
-from .core.blame import alone
-from .core.errors import DioramaError, Unavailable, UsageError, not_found
+from .core.blame import alone, given
+from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
 from .core.selection import as_key, is_point, without_call
 from .record import requests
@@ -270,19 +270,32 @@ class Run(Line):
 
     def findings(self, step: int | None = None) -> list[Found]:
         """What is wrong with the training, worst first; with ``step`` what could be known after that step."""
+        found, failed = self.judged(step)
+        for sentence in failed:
+            if sentence not in registry.findings.broken.values():  # those were told of when they were left out
+                warnings.warn(sentence, stacklevel=2)
+        return found
+
+    def judged(self, step: int | None = None) -> tuple[list[Found], list[str]]:
+        """The same, and beside it a sentence for each finding that could not judge the training."""
+        from .record.findings import Found
+
         record = Past(self, step)
-        found = []
+        found, failed = [], []
         for name, plugin in registry.findings.items():
             try:
-                found += plugin()(record)
+                found += [given(plugin, one, Found) for one in given(plugin, plugin()(record), list, tuple)]
+            except Faulty as error:
+                registry.findings.leave_out(name, error)
             except DioramaError:
                 raise  # the record itself cannot be read
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if registry.findings.is_foreign(name):
                     registry.findings.leave_out(name, error)
                 else:
-                    warnings.warn(f"the finding {name} does not judge this run: {alone(error)}", stacklevel=2)
-        return sorted(found, key=lambda each: -each.severity)
+                    failed.append(f"{registry.findings.told(name)} does not judge this run: {alone(error)}")
+        failed += registry.findings.broken.values()
+        return sorted(found, key=lambda each: -each.severity), failed
 
     def info(self) -> dict[str, Any]:
         """What the run holds, as plain data."""

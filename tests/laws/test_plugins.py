@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +20,14 @@ from torch import nn
 
 import diorama
 from diorama import plugins
+from diorama.cli import program
+from diorama.cli.demo import train
 from diorama.core import protocol, registry
-from diorama.core.errors import Unavailable
+from diorama.core.errors import Faulty, Unavailable, UsageError
 from diorama.core.knobs import Plugin, knobs_of
 from diorama.core.registry import Registry, check_plugin
 from diorama.live import catalogue
+from diorama.live.hub import Hub
 from diorama.record import requests
 from diorama.record.setup import chosen_signals
 
@@ -41,9 +45,14 @@ def test_a_whole_number_stays_whole(kind: Registry) -> None:
                 assert knob.kind not in ("number", "text"), f"{name}.{knob.name} is an int, and its knob gives a {knob.kind}"
 
 
+def _own(kind: Registry) -> type:
+    """One of diorama's; whoever asks for all while one is loaded has them all loaded again."""
+    plugin: type = kind[next(iter(kind._find()))]
+    return plugin
+
+
 def _base(kind: Registry) -> type:
-    own: type = next(iter(kind.values()))
-    return next(cls for cls in own.__mro__ if f"{cls.__module__}:{cls.__name__}" == kind.base)
+    return next(cls for cls in _own(kind).__mro__ if f"{cls.__module__}:{cls.__name__}" == kind.base)
 
 
 def _missing(kind: Registry) -> Any:
@@ -55,7 +64,7 @@ def _leaves(kind: Registry) -> Any:
 
 
 def _raises_in_its_body(kind: Registry) -> Any:
-    return type("Mine", (next(iter(kind.values())),), {"__init_subclass__": 1 / 0})
+    return type("Mine", (_own(kind),), {"__init_subclass__": 1 / 0})
 
 
 def _stranger(kind: Registry) -> Any:
@@ -67,19 +76,47 @@ def _no_class(kind: Registry) -> Any:
 
 
 def _wrong_help(kind: Registry) -> Any:
-    return type("Mine", (next(iter(kind.values())),), {"__annotations__": {"a": "int"}, "a": plugins.knob(1, 5)})  # type: ignore[arg-type]
+    return type("Mine", (_own(kind),), {"__annotations__": {"a": "int"}, "a": plugins.knob(1, 5)})  # type: ignore[arg-type]
 
 
 def _wrong_default(kind: Registry) -> Any:
     own = {"__annotations__": {"a": "str"}, "a": plugins.knob("z", "One of two.", choices=("x", "y"))}
-    return type("Mine", (next(iter(kind.values())),), own)
+    return type("Mine", (_own(kind),), own)
 
 
 def _wrong_title(kind: Registry) -> Any:
-    return type("Mine", (next(iter(kind.values())),), {"title": ("Mine",)})
+    return type("Mine", (_own(kind),), {"title": ("Mine",)})
 
 
-FAULTS = (_missing, _leaves, _raises_in_its_body, _stranger, _no_class, _wrong_help, _wrong_default, _wrong_title)
+def _no_knob(kind: Registry) -> Any:
+    return type("Mine", (_own(kind),), {"__annotations__": {"limit": "int"}, "limit": 3})
+
+
+def _typed_title(kind: Registry) -> Any:
+    return type("Mine", (_own(kind),), {"__annotations__": {"title": "str"}, "title": "Mine"})
+
+
+def _another_type(kind: Registry) -> Any:
+    return type("Mine", (_own(kind),), {"__annotations__": {"limit": int}, "limit": plugins.knob("3", "How many.")})
+
+
+def _crossed(kind: Registry) -> Any:
+    return type("Mine", (_own(kind),), {"__annotations__": {"limit": "int"}, "limit": plugins.knob(3, "How many.", low=5, high=2)})
+
+
+def _nothing_written(kind: Registry) -> Any:
+    return type("Mine", (_base(kind),), {"room": "training"})
+
+
+FAULTS = (
+    _missing, _leaves, _raises_in_its_body, _stranger, _no_class, _wrong_help, _wrong_default, _wrong_title,
+    _no_knob, _typed_title, _another_type, _crossed, _nothing_written,
+)
+SAID = {
+    _no_knob: "a knob is written limit: … = knob(3,", _typed_title: "write title = 'Mine', without a type",
+    _another_type: "write limit: str = knob(…)", _crossed: "low is at most its high", _nothing_written: "leaves open: def ",
+}
+"""What some say of the way out."""
 
 
 @pytest.fixture
@@ -95,7 +132,7 @@ def offered() -> Iterator[Callable[[Registry, str, Callable[[], Any]], None]]:
 
     yield offer
     for kind, name in touched:
-        for known in (kind._foreign, kind._loaded, kind.broken):
+        for known in (kind._foreign, kind._loaded, kind._left_out):
             known.pop(name, None)  # type: ignore[attr-defined]
 
 
@@ -109,8 +146,31 @@ def test_a_broken_plug_in_is_named_and_left_out(kind: Registry, offered: Any) ->
         assert dict(kind.items()) == own
     assert set(kind.broken) == {fault.__name__ for fault in FAULTS}
     for fault in FAULTS:
-        with pytest.raises(Unavailable, match="update or uninstall mine"):
+        with pytest.raises(Unavailable, match="update or uninstall mine") as told:
             kind[fault.__name__]
+        assert SAID.get(fault, "") in str(told.value)
+
+
+@pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
+def test_nothing_takes_a_name_that_is_taken(kind: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a class that is registered nor an entry point replaces what is there, unless it is told to; what stays out is named."""
+    name = next(iter(kind))
+    there, mine = kind[name], type("Mine", (_own(kind),), {})
+    with pytest.raises(UsageError, match="replace=True"):
+        kind.register(name, mine)
+    assert kind[name] is there
+    monkeypatch.setattr(kind, "_hidden", {})
+    with pytest.warns(UserWarning, match=f"{name!r} of mine is left out: diorama itself has one of that name"):
+        kind._offer(SimpleNamespace(name=name, value="mine:Mine", dist=SimpleNamespace(name="mine")), kind._find())  # type: ignore[arg-type]
+    assert kind[name] is there
+    assert kind[name] in kind.values()
+    assert "of mine" in getattr(diorama, kind.kind, kind).broken[name]
+    monkeypatch.setitem(kind._loaded, name, there)
+    kind.register(name, mine, replace=True)
+    assert kind[name] is mine
+    kind.register(name, type("Mine", (_own(kind),), {}), replace=True)
+    with pytest.raises(UsageError, match="a word of letters"):
+        kind.register("two words", mine)
 
 
 @pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
@@ -131,6 +191,12 @@ def test_the_catalogue_names_what_is_broken(offered: Any) -> None:
     assert {"mine", "other"}.isdisjoint(view.name for view in hello.views)
     assert any("view 'mine' of mine" in text and "rows" in text for text in hello.broken)
     assert any("view 'other' of mine" in text for text in hello.broken)
+    for name in ("mine", "other"):
+        with pytest.raises(Unavailable, match=f"the view {name!r} of mine cannot be used"):
+            Hub.view(SimpleNamespace(catalogue=found), name)  # type: ignore[arg-type]
+    for room in ("", "attic"):
+        with pytest.raises(UsageError, match="write room = 'relate', or another of training, unit, why"):
+            registry.views.register("mine_too", type("Mine", (Norms,), {"room": room}))
 
 
 @pytest.mark.filterwarnings("ignore:the .* of mine cannot be used")
@@ -139,25 +205,6 @@ def test_a_training_is_recorded_beside_a_broken_signal(offered: Any) -> None:
     before = [signal.name for signal in chosen_signals(None)]
     offered(registry.signals, "mine", lambda: _missing(registry.signals))
     assert [signal.name for signal in chosen_signals(None)] == before
-
-
-@pytest.mark.filterwarnings("ignore:the .* of mine cannot be used")
-def test_a_finding_that_fails_leaves_the_others(offered: Any, tmp_path: Path) -> None:
-    """A third party's finding that fails on a run takes no other with it."""
-
-    class Mine(plugins.Finding):
-        """Fails."""
-
-        def __call__(self, run: Any) -> list[plugins.Found]:
-            raise ZeroDivisionError
-
-    model = nn.Linear(2, 2)
-    with diorama.watch(model, tmp_path / "run", probe=(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))) as recorder:
-        recorder.step(loss=1.0)
-    before = diorama.open(tmp_path / "run").findings()
-    offered(registry.findings, "mine", lambda: Mine)
-    assert len(diorama.open(tmp_path / "run").findings()) == len(before)
-    assert "ZeroDivisionError" in registry.findings.broken["mine"]
 
 
 class Norms(plugins.View):
@@ -249,6 +296,112 @@ def test_what_is_written_against_the_page_works(offered: Any, tmp_path: Path) ->
     wanted = sum(float(values.sum()) for values in scene.parameters().values())
     assert scene.derive("total").value == pytest.approx(wanted)
     assert scene.derive("projection", layer="0", method="firsts").value is not None
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> diorama.Run:
+    """A short training."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("plugins") / "run"
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    with diorama.watch(model, folder, probe=(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2]))) as recorder:
+        recorder.step(loss=3.0)
+    return diorama.open(folder)
+
+
+def _commanded(run: diorama.Run, folder: Path) -> str:
+    """What a training answers to the command."""
+    model = nn.Linear(2, 2)
+    with diorama.watch(model, folder) as recorder:
+        asked = requests.send(folder, "mine", {}, "python")
+        recorder.step(loss=1.0)
+    return str(diorama.open(folder).acknowledgement(asked))
+
+
+def _signalled(run: diorama.Run, folder: Path) -> str:
+    """What a training is warned of; it goes on, and the other signals are written."""
+    with pytest.warns(RuntimeWarning) as told, diorama.watch(nn.Linear(2, 2), folder) as recorder:
+        recorder.step(loss=1.0)
+    assert diorama.open(folder).series("loss")[1][0] == 1.0
+    return " ".join(str(warning.message) for warning in told)
+
+
+def _judged(run: diorama.Run, folder: Path) -> str:
+    """What the view of the findings says below; the others stay."""
+    before, name = len(run.findings()), next(iter(registry.findings))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        note = run.scene().view("findings").note
+    assert len(run.findings()) == before
+    assert name in dict(registry.findings.items())
+    return str(note)
+
+
+def _demonstrated(run: diorama.Run, folder: Path) -> str:
+    train("mine", folder, None, {})
+    return ""
+
+
+USES: dict[str, tuple[type, str, Callable[[diorama.Run, Path], Any]]] = {
+    "views": (Norms, "pictures", lambda run, _: run.scene().view("mine")),
+    "methods": (Doubled, "attribute", lambda run, _: diorama.attribute(run.scene().model, torch.ones(2, 4), 0, method="mine")),
+    "derivations": (Total, "stages", lambda run, _: run.scene().derive("mine").value),
+    "projections": (Firsts, "placed", lambda run, _: run.scene().derive("projection", layer="0", method="mine").value),
+    "signals": (Halved, "__call__", _signalled),
+    "findings": (plugins.Finding, "__call__", _judged),
+    "commands": (Mark, "apply", _commanded),
+    "demos": (registry.demos["moons"], "examples", _demonstrated),
+    "savers": (plugins.Saver, "save", lambda run, folder: run.scene().view("health").save(folder / "picture.mine")),
+}
+"""What of a plug-in of each kind is called, and how that comes about."""
+
+
+def _fails(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError("no luck")
+
+
+def _gives(*_: Any, **__: Any) -> Any:
+    return 7
+
+
+def _gives_each(*_: Any, **__: Any) -> Any:
+    yield 7
+
+
+def _gives_nothing(*_: Any, **__: Any) -> Any:
+    yield from ()
+
+
+def _not_plain(*_: Any, **__: Any) -> Any:
+    yield plugins.Stage(torch.zeros(3))
+
+
+def _too_few(*_: Any, **__: Any) -> Any:
+    yield plugins.Placed(np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "does"),
+    [(kind, does) for kind in USES for does in (_fails, _gives, _gives_each) if does is _fails or kind != "savers"]
+    + [(kind, _gives_nothing) for kind in ("methods", "derivations", "projections")]
+    + [("derivations", _not_plain), ("projections", _too_few)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_plug_in_that_fails_at_work_is_named(
+    name: str, does: Callable[..., Any], offered: Any, recorded: diorama.Run, tmp_path: Path
+) -> None:
+    """Where a third party's plug-in raises, or gives what is none of its kind, a person reads which one it was and whose it is."""
+    kind: Registry = getattr(registry, name)
+    base, member, use = USES[name]
+    offered(kind, "mine", lambda: type("Mine", (base,), {member: does}))
+    try:
+        said = str(use(recorded, tmp_path / "run"))
+    except Faulty as error:
+        said = str(error)
+    except ZeroDivisionError as error:
+        said = program._whose(error)
+    assert f"he {kind.noun} 'mine' of mine" in said, said
+    assert ("no luck" if does is _fails else "wants mending") in said, said
 
 
 def test_the_command_line_names_what_is_broken(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.blame import charged
 from ..training.launch import INTERRUPTED, Launch, fresh_folder
 from .bar import Bar
 
@@ -35,7 +36,8 @@ def train(name: str, path: Path | None, data: Path | None, knobs: dict[str, Any]
                 raise KeyboardInterrupt  # the page was killed: nobody can steer or end this training any more
 
         try:
-            made.run(path, data=data, on_step=on_step)
+            with charged(made):
+                made.run(path, data=data, on_step=on_step)
         except KeyboardInterrupt:
             bar.close()
             print(f"stopped; what was recorded is in {path}", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..core.blame import own_place
+from ..core.blame import culprit, own_place
 from ..core.errors import DioramaError, UsageError
 from ..core.version import VERSION
 from .knobs import NamedGroup, knob_options, knobs_from
@@ -349,10 +349,12 @@ def main() -> None:
 
 
 def _whose(error: Exception) -> str:
-    """One sentence that says whose fault an unforeseen error is: the system's, the user's own code's, or ours."""
+    """One sentence that says whose fault an unforeseen error is: the system's, a plug-in's, the user's own code's, or ours."""
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError):
         return f"the memory was not enough: {str(error) or 'it ran out'}"
+    if (words := culprit(error)) is not None:
+        return f"{words} failed: {said}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename!r}' if error.filename else ''}"
     place = own_place(error)

@@ -1,16 +1,17 @@
-"""Whose fault an unforeseen error is: the user's own code's, the looked-at model's, or ours."""
+"""Whose fault an unforeseen error is: the user's own code's, the looked-at model's, a plug-in's, or ours."""
 
 from __future__ import annotations
 
 import functools
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .errors import Cancelled, DioramaError, NotApplicable
+from . import registry
+from .errors import Cancelled, DioramaError, Faulty, NotApplicable
 
 _OURS = Path(__file__).parents[1]
 _GIVEN = str(_OURS / "data" / "nesting.py")
@@ -78,6 +79,80 @@ def blamed() -> Iterator[None]:
         if told is None:
             raise
         raise told from error
+
+
+def charge(error: BaseException, plugin: Any) -> None:
+    """Note on an error which plug-in raised it; the one nearest to the fault stays."""
+    if not isinstance(error, DioramaError) and "plugin_" not in error.__dict__:
+        error.__dict__["plugin_"] = (registry.told(plugin), registry.is_own(plugin))
+        if not registry.is_own(plugin):
+            error.add_note(f"raised by {registry.told(plugin)}")
+
+
+@contextmanager
+def charged(plugin: Any) -> Iterator[None]:
+    """Within, an unforeseen error is noted to be a plug-in's."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        charge(error, plugin)
+        raise
+
+
+def culprit(error: BaseException) -> str | None:
+    """Which plug-in of a third party raised an error, in words; None where none did."""
+    words, own = error.__dict__.get("plugin_", ("", True))
+    return None if own else words
+
+
+def failure(error: BaseException) -> str:
+    """An unforeseen error in one sentence, with the plug-in that raised it, where one did."""
+    words, _ = error.__dict__.get("plugin_", ("", True))
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    return str(error) if isinstance(error, Faulty) else f"{words} failed ({said})" if words else said
+
+
+def yielded(plugin: Any, make: Callable[[], Any], *kinds: type, some: bool = True) -> Generator[Any]:
+    """What a plug-in's generator yields, of these kinds and nothing else; closing this closes it.
+
+    *Raises* Faulty for anything else, also for what is no generator and, where there must be some, for one that ends without.
+    """
+    wanted = " or ".join(kind.__name__ for kind in kinds)
+    with charged(plugin):
+        made = make()
+    if not isinstance(made, Iterator):
+        raise Faulty(f"{registry.told(plugin)} wants mending: it must yield each {wanted}, and it returned {_short(made)}")
+    try:
+        while True:
+            with charged(plugin):
+                item = next(made, _END)
+            if item is _END:
+                break
+            yield given(plugin, item, *kinds)
+            some = False
+    finally:
+        close = getattr(made, "close", None)
+        if close is not None:
+            close()
+    if some:
+        raise Faulty(f"{registry.told(plugin)} wants mending: it ended without a {wanted}")
+
+
+def given(plugin: Any, item: Any, *kinds: type) -> Any:
+    """What a plug-in gave. *Raises* Faulty, which names it, where that is of none of these kinds."""
+    if not isinstance(item, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise Faulty(f"{registry.told(plugin)} wants mending: it must give a {wanted}, and gave {_short(item)}")
+    return item
+
+
+_END = object()
+
+
+def _short(item: Any) -> str:
+    """A value as an error shows it."""
+    text = " ".join(repr(item).split())
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 @functools.cache

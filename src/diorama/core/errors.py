@@ -6,6 +6,7 @@
     ├── NotApplicable    the request makes sense, but not for this model or input; says why and what to use
     ├── Untrusted        a model's pickle was not made by this user; says how to allow it
     ├── Unavailable      something outside is missing or busy (a locked run, a model that could not be stored)
+    ├── Faulty           a plug-in gave what is none of its kind; names it, and what was wanted
     ├── Damaged          stored bytes do not match their checksum
     └── Cancelled        the person no longer wants the result
 
@@ -40,6 +41,10 @@ class Untrusted(DioramaError):
 
 class Unavailable(DioramaError):
     """Something outside the program is missing or busy."""
+
+
+class Faulty(DioramaError):
+    """A plug-in gave what it must not."""
 
 
 class Damaged(DioramaError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import inspect
@@ -9,7 +10,8 @@ import math
 import operator
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, dataclass_transform
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -170,6 +172,8 @@ def knob(
 
     ``low`` and ``high`` are inclusive. ``log`` asks for a logarithmic slider. ``main`` shows the knob in a view's head
     line rather than behind "more". A default of None makes the knob optional.
+
+    *Raises* UsageError for a declaration that says nothing that could be checked or shown.
     """
     if kind is None:
         kind = (
@@ -179,6 +183,17 @@ def knob(
             else "number" if isinstance(default, float)
             else "text"
         )
+    if not isinstance(help, str) or not help.strip():
+        raise UsageError(f"a knob says in words what it does, as in knob({default!r}, \"What it does.\"), got {help!r}")
+    if kind not in get_args(Kind):
+        raise not_found("kind of knob", kind, get_args(Kind))
+    if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
+        raise UsageError(f"the choices of a knob are several texts, got {choices!r}")
+    for end in (low, high):
+        if end is not None and (isinstance(end, bool) or not isinstance(end, int | float)):
+            raise UsageError(f"a knob's low and high are numbers, got {end!r}")
+    if low is not None and high is not None and low > high:
+        raise UsageError(f"a knob's low is at most its high, got {low!r} and {high!r}")
     declared = Knob("", kind, default, help, low, high, tuple(choices), unit, log, main, default is None)
     return dataclasses.field(default=default, metadata={"knob": declared})
 
@@ -220,7 +235,7 @@ def _runs(numbers: list[int]) -> Iterator[str]:
 
 # To a type checker what knob() gives is the default: of specifiers it knows defaults by keyword alone.
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Plugin:
+class Plugin(abc.ABC):  # noqa: B024 - each kind's own base leaves something open
     """Base of everything that is one file and one name. Subclasses become frozen dataclasses whose fields are knobs."""
 
     name: ClassVar[str] = ""
@@ -230,7 +245,27 @@ class Plugin:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        own, above = dict(vars(cls)), _fields_above(cls)
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        cls.__doc__ = own.get("__doc__")  # a dataclass without a docstring gets its signature for one
+        _refuse_what_is_no_knob(cls, own, above)
+
+    @classmethod
+    def flaw(cls) -> str | None:
+        """Say in one sentence what is wrong with what the class declares, or None; a registry asks before it takes it."""
+        try:
+            hints = get_type_hints(cls)
+        except Exception:  # noqa: BLE001 - types that only a type checker finds, or that are no types
+            return None
+        for declared in knobs_of(cls).values():
+            given, form = _GIVEN.get(declared.kind, str), hints[declared.name]
+            parts = set(get_args(form)) if get_origin(form) in (Union, UnionType) else {form}
+            if parts & {int, float, str, bool} and not parts & {given, *({float} if given is int else ())}:
+                return (
+                    f"its knob {declared.name} gives {_TYPED[given]} and is written as {getattr(form, '__name__', form)}: write "
+                    f"{declared.name}: {given.__name__} = knob(…)"
+                )
+        return None
 
     def __post_init__(self) -> None:
         for declared in knobs_of(type(self)).values():
@@ -239,6 +274,33 @@ class Plugin:
     def knobs(self) -> dict[str, Any]:
         """The values of all knobs, for provenance and cache keys."""
         return {name: getattr(self, name) for name in knobs_of(type(self))}
+
+
+_GIVEN = {"number": float, "integer": int, "step": int, "example": int, "flag": bool}
+_TYPED = {float: "a number", int: "a whole number", bool: "yes or no", str: "text"}
+
+
+def _fields_above(plugin: type) -> dict[str, Any]:
+    """The fields that a class inherits."""
+    above = [cls for cls in plugin.__mro__[1:] if dataclasses.is_dataclass(cls)]
+    return {field.name: field for cls in reversed(above) for field in dataclasses.fields(cls)}
+
+
+def _refuse_what_is_no_knob(plugin: type, own: Mapping[str, Any], above: Mapping[str, Any]) -> None:
+    """Refuse a default that nobody could choose: not in the page, not by a flag, and in no key of what is kept."""
+    fields = {field.name: field for field in dataclasses.fields(plugin)}  # type: ignore[arg-type]
+    for name, field in fields.items():
+        if above.get(name) is field:
+            if name in own and own[name] is not field.default:
+                raise UsageError(f"{plugin.__name__}.{name} is a knob of what it derives from, and {_FORM.format(name, own[name])}")
+        elif "knob" not in field.metadata and not isinstance(own.get(name), dataclasses.Field):
+            default = own.get(name, ...)
+            if any(name in vars(cls) for cls in plugin.__mro__[1:]):
+                raise UsageError(f"{plugin.__name__}.{name} is said of the whole class: write {name} = {default!r}, without a type")
+            raise UsageError(f"{plugin.__name__}.{name} is no knob, so nobody could choose it: {_FORM.format(name, default)}")
+
+
+_FORM = "a knob is written {0}: … = knob({1!r}, \"What it does.\")"
 
 
 def knobs_of(plugin: type) -> dict[str, Knob]:
@@ -262,7 +324,7 @@ def build(plugin: type, values: Mapping[str, Any]) -> Any:
 
 def sentence(plugin: type) -> str:
     """The first sentence of the plug-in's docstring: its help text everywhere."""
-    text = inspect.getdoc(plugin) or ""
+    text = inspect.cleandoc(plugin.__doc__ or "") or f"{title_of(plugin)}."
     return " ".join(text.split("\n\n")[0].split())
 
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from . import registry
+from .blame import charged
 from .errors import Damaged, not_found
 from .marks import Group, Mark, Node
 from .provenance import Provenance
@@ -120,7 +121,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
             raise not_found("file format", suffix or str(path), registry.savers)
         saver = registry.savers[suffix](**options)
         target.parent.mkdir(parents=True, exist_ok=True)
-        saver.save(self, target)
+        with charged(saver):
+            saver.save(self, target)
         return target
 
     @property

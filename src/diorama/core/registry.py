@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
+import re
 import sys
 import warnings
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _PLUGIN = "diorama.core.knobs:Plugin"
+_NAME = re.compile(r"\w+", re.ASCII)
 
 
 class Registry(Mapping[str, Any]):
@@ -33,14 +36,14 @@ class Registry(Mapping[str, Any]):
 
     With ``rooms=True`` the files stand one folder deeper and the folder's name becomes ``plugin.room``.
     Third parties add theirs under the entry-point group ``diorama.<kind>`` (``diorama.views`` and so on). One that
-    cannot be used (it does not import, is no such plug-in, declares knobs that are none) is named in ``broken`` with
-    the reason and left out of ``items()`` and ``values()``; only who asks for it by name gets the error.
+    cannot be used (it does not import, is no such plug-in, declares knobs that are none, bears a name that is taken) is
+    named in ``broken`` with the reason and left out of ``items()`` and ``values()``; only who asks for it by name gets the error.
     """
 
     def __init__(self, kind: str, package: str, noun: str, base: str = _PLUGIN, *, rooms: bool = False) -> None:
         self.kind, self.package, self.noun, self.base, self.rooms = kind, package, noun, base, rooms
-        self.broken: dict[str, str] = {}
-        """Third parties' plug-ins that were tried and cannot be used, with the reason."""
+        self._left_out: dict[str, str] = {}
+        self._hidden: dict[str, str] = {}
         self._modules: dict[str, str] | None = None
         self._foreign: dict[str, EntryPoint] = {}
         self._loaded: dict[str, Any] = {}
@@ -55,14 +58,33 @@ class Registry(Mapping[str, Any]):
                     if not module.name.startswith("_"):
                         found[module.name] = f"{folder}.{module.name}"
             for point in entry_points(group=f"diorama.{self.kind}"):
-                if point.name in found:
-                    warnings.warn(
-                        f"{self.noun} {point.name!r} of {point.value} is hidden by diorama's own", stacklevel=2
-                    )
-                else:
-                    self._foreign[point.name] = point
+                self._offer(point, found)
             self._modules = found
         return self._modules
+
+    def _offer(self, point: EntryPoint, own: Mapping[str, str]) -> None:
+        """Take an entry point, unless its name is taken: nothing replaces what is there without being asked to."""
+        if point.name not in own and point.name not in self._foreign:
+            self._foreign[point.name] = point
+            return
+        first = self._foreign.get(point.name)
+        if first is not None and (first.value, _package(first)) == (point.value, _package(point)):
+            return  # one package, found in two places
+        whose = "diorama itself" if first is None else _package(first)
+        self._hidden[point.name] = (
+            f"the {self.noun} {point.name!r} of {_package(point)} is left out: {whose} has one of that name; give it another name"
+        )
+        _warn(self._hidden[point.name])
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Plug-ins that cannot be used, by name, each with the reason in a sentence that says whose it is; third parties' that
+        nobody has asked for yet are tried."""
+        self._find()
+        for name in self._foreign:
+            with contextlib.suppress(Unavailable):
+                self[name]
+        return {**self._hidden, **self._left_out}
 
     def _folders(self) -> list[str]:
         if not self.rooms:
@@ -70,8 +92,19 @@ class Registry(Mapping[str, Any]):
         rooms = [m.name for m in pkgutil.iter_modules(_paths(self.package)) if m.ispkg and not m.name.startswith("_")]
         return [f"{self.package}.{room}" for room in rooms]
 
-    def register(self, name: str, plugin: Any) -> None:
-        """Add a plug-in made in this process (a notebook's own view, say). *Raises* UsageError where it is none of this kind."""
+    def register(self, name: str, plugin: Any, *, replace: bool = False) -> None:
+        """Add a plug-in made in this process (a notebook's own view, say).
+
+        A name that is taken is refused, unless ``replace`` says that the new one shall stand for the old one in this process; a
+        class that is made anew, as by a cell that is run again, follows itself.
+
+        *Raises* UsageError where it is none of this kind, and for a name that is taken.
+        """
+        refused = f"the {self.noun} {name!r} cannot be used: "
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise UsageError(f"{refused}a name is a word of letters, digits and underscores, as in my_{self.noun.split()[-1]}")
+        if not replace and self._taken(name, plugin):
+            raise UsageError(f"{refused}there is one of that name; give it another name, or put it in that one's place with replace=True")
         before = plugin.__dict__.get("name") if isinstance(plugin, type) else None
         try:
             if isinstance(plugin, type):
@@ -80,10 +113,20 @@ class Registry(Mapping[str, Any]):
         except (UsageError, TypeError) as error:
             if before is not None:
                 plugin.name = before
-            raise UsageError(f"the {self.noun} {name!r} cannot be used: {error}") from None
+            raise UsageError(f"{refused}{error}") from None
+        self._left_out.pop(name, None)
         self._loaded[name] = plugin
 
+    def _taken(self, name: str, plugin: Any) -> bool:
+        if name in self._find() or name in self._foreign:
+            return self._loaded.get(name) is not plugin
+        there = self._loaded.get(name)
+        again = isinstance(plugin, type) and there is not None and (there.__module__, there.__qualname__) == (plugin.__module__, plugin.__qualname__)
+        return there is not None and not again
+
     def __getitem__(self, name: str) -> Any:
+        if name in self._left_out:
+            raise Unavailable(self._left_out[name])
         if name in self._loaded:
             return self._loaded[name]
         modules = self._find()
@@ -102,31 +145,41 @@ class Registry(Mapping[str, Any]):
 
     def _accepted(self, name: str) -> Any:
         """A third party's plug-in. *Raises* Unavailable where it cannot be used, whatever it does when it is loaded."""
-        if name not in self.broken:
-            try:
-                plugin = self._foreign[name].load()
-                plugin.name = name
-                check_plugin(plugin, self.base)
-                return plugin
-            except (Exception, SystemExit) as error:
-                self.leave_out(name, error)
-        raise Unavailable(self.broken[name])
+        try:
+            plugin = self._foreign[name].load()
+            plugin.name = name
+            check_plugin(plugin, self.base)
+            return plugin
+        except (Exception, SystemExit) as error:
+            self.leave_out(name, error)
+            raise Unavailable(self._left_out[name]) from error
 
     def is_foreign(self, name: str) -> bool:
         """Whether a third party offers it."""
         self._find()
         return name in self._foreign
 
+    def holds(self, name: str, plugin: type) -> bool:
+        """Whether this class is what the registry has under a name."""
+        return self._loaded.get(name) is plugin
+
+    def bases(self, plugin: type) -> bool:
+        """Whether a class is derived from the base of this kind."""
+        return any(f"{cls.__module__}:{cls.__name__}" == self.base for cls in plugin.__mro__)
+
+    def told(self, name: str) -> str:
+        """A plug-in in words: what it is, its name and, of a third party's, the package that it comes from."""
+        point = self._foreign.get(name)
+        return f"the {self.noun} {name!r}" + (f" of {_package(point)}" if point is not None else "")
+
     def leave_out(self, name: str, error: BaseException) -> None:
         """Say once that a plug-in cannot be used, and name it in ``broken``."""
         point = self._foreign.get(name)
-        dist = getattr(point, "dist", None)
-        package = "diorama" if point is None else dist.name if dist is not None else point.value
         text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
+        package = _package(point) if point is not None else "diorama"
         way = f"update or uninstall {package}" if point is not None else "install what it needs"
-        self.broken[name] = f"the {self.noun} {name!r} of {package} cannot be used and is left out ({text}); {way}"
-        with contextlib.suppress(Warning):  # where warnings are errors, a stranger's fault still stops nothing
-            warnings.warn(self.broken[name], stacklevel=5)
+        self._left_out[name] = f"the {self.noun} {name!r} of {package} cannot be used and is left out ({text}); {way}"
+        _warn(self._left_out[name])
 
     def _working(self) -> dict[str, Any]:
         found = {}
@@ -134,9 +187,9 @@ class Registry(Mapping[str, Any]):
             try:
                 found[name] = self[name]
             except (Unavailable, ImportError) as error:
-                if name not in self.broken:
+                if name not in self._left_out:
                     self.leave_out(name, error)
-        return {name: plugin for name, plugin in found.items() if name not in self.broken}
+        return found
 
     def items(self) -> ItemsView[str, Any]:
         """Names and plug-ins, without those of third parties that cannot be used."""
@@ -196,9 +249,15 @@ class _PackageMapping(ModuleType, Mapping[str, Any]):
         found: ValuesView[Any] = self.__dict__["_registry"].values()
         return found
 
-    def register(self, name: str, plugin: Any) -> None:
+    def register(self, name: str, plugin: Any, *, replace: bool = False) -> None:
         """Add a plug-in made in this process, as the registry does."""
-        self.__dict__["_registry"].register(name, plugin)
+        self.__dict__["_registry"].register(name, plugin, replace=replace)
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """What cannot be used, and why, as the registry tells it."""
+        found: Mapping[str, str] = self.__dict__["_registry"].broken
+        return found
 
     def __hash__(self) -> int:
         return id(self)
@@ -233,11 +292,22 @@ def check_plugin(plugin: Any, base: str) -> None:
                 continue  # a type that only type checkers import
             if get_origin(form) is ClassVar:
                 _check_type(name, getattr(plugin, name), get_args(form)[0])
+    lacking = sorted(plugin.__abstractmethods__)
+    if lacking:
+        said = ", ".join(name + _signature(getattr(plugin, name)) for name in lacking)
+        raise UsageError(f"it must be given what {attribute} leaves open: def {said}")
+    flaw = wanted.flaw.__func__(plugin)
+    if flaw is not None:
+        raise UsageError(flaw)
     try:
         msgspec.convert(msgspec.to_builtins(describe(plugin)), protocol.Described)
     except (msgspec.ValidationError, TypeError) as error:
         raise UsageError(f"what it says of itself has a wrong type: {error}") from None
-    plugin()  # an abstract class, or a default that its knob refuses
+    plugin()  # a default that its knob refuses
+
+
+def _signature(function: Any) -> str:
+    return "(" + ", ".join(inspect.signature(function).parameters) + ")"
 
 
 def _check_type(name: str, value: Any, form: Any) -> None:
@@ -245,6 +315,18 @@ def _check_type(name: str, value: Any, form: Any) -> None:
         msgspec.convert(value, form)
     except (msgspec.ValidationError, TypeError) as error:
         raise UsageError(f"its {name} has a wrong type: {error}") from None
+
+
+def _package(point: EntryPoint) -> str:
+    """The name of the package that an entry point comes from, or where it leads, for one without a package."""
+    dist = getattr(point, "dist", None)
+    name: str = dist.name if dist is not None else point.value
+    return name
+
+
+def _warn(text: str) -> None:
+    with contextlib.suppress(Warning):  # where warnings are errors, a stranger's fault still stops nothing
+        warnings.warn(text, stacklevel=6)
 
 
 def _paths(package: str) -> list[str]:
@@ -281,8 +363,26 @@ signals = Registry("signals", "diorama.record.signals", "signal", "diorama.recor
 findings = Registry("findings", "diorama.record.findings", "finding", "diorama.record.findings:Finding")
 commands = Registry("commands", "diorama.record.commands", "command", "diorama.record.commands:Command")
 demos = Registry("demos", "diorama.gallery", "demo", "diorama.gallery._demo:Demo")
-savers = Registry("savers", "diorama.export.formats", "file format")
+savers = Registry("savers", "diorama.export.formats", "file format", "diorama.export.formats:Saver")
 """What saves a picture, by suffix without the dot."""
+REGISTRIES = (methods, derivations, projections, views, signals, findings, commands, demos, savers)
+"""Every kind of plug-in."""
+
+
+def told(plugin: Any) -> str:
+    """A plug-in or its class in words, ``the view 'norms' of mypackage``, whether or not a registry holds it."""
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    for registry in REGISTRIES:
+        if registry.bases(kind):
+            name = kind.name or kind.__name__
+            return registry.told(name) if registry.holds(name, kind) else f"the {registry.noun} {name!r}"
+    return f"the plug-in {kind.__name__!r}"
+
+
+def is_own(plugin: Any) -> bool:
+    """Whether it is one of diorama's own."""
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def widget_for(picture: Any, *, bundle: bool = True) -> Any:

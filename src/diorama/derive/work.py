@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..core.blame import yielded
+from ..core.errors import Faulty
+from ..core.registry import told
 from .packing import plain
 from .store import PART, Claim
 
@@ -133,7 +136,10 @@ class Work:
         before = None
         for one in derived.way:  # the first one first: from the last one each would wait within the next
             before = one.carried
-        self._parts = iter(derived.derivation.stages(scene, begun, before))
+        from .derivation import Stage
+
+        derivation = derived.derivation
+        self._parts = yielded(derivation, lambda: derivation.stages(scene, begun, before), Stage, some=False)
         return None
 
     def _begun(self) -> Any:
@@ -170,10 +176,14 @@ class Work:
     def _finished(self) -> Stage:
         if self._held is None or self._held.value is None:
             self._stop(keep=False)
-            raise TypeError(f"the derivation {self.derived.derivation.name} ended without a value")
+            raise Faulty(f"{told(self.derived.derivation)} wants mending: it ended without a value")
         derived = self.derived
         written = derived.always or self._seconds >= SHORT
-        value = derived.kept(self._held.value, written, seconds=round(self._seconds, 3))
+        try:
+            value = derived.kept(self._held.value, written, seconds=round(self._seconds, 3))
+        except TypeError as error:
+            self._stop(keep=False)
+            raise Faulty(f"{told(derived.derivation)} wants mending: {error}") from None
         self._free()
         return self._last(value)
 

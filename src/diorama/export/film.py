@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import Cancelled, NotApplicable
-from ..core.knobs import Plugin, knob
+from ..core.knobs import knob
 from ..core.picture import Picture, Progress
 from .figure import compose, raster
+from .formats import Saver
 from .hold import HeldRanges
 from .place import beside
 from .sheet import PER_INCH
@@ -115,7 +116,7 @@ class Film:
         self._spool.close()
 
 
-class Moving(Plugin):
+class Moving(Saver):
     """What the formats that move share: how fast and how large a film is, and how it is gathered.
 
     ``progress`` is called with a Progress after each frame; ``cancel`` is asked between frames.

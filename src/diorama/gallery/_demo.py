@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.blame import given
 from ..core.errors import NotApplicable, Unavailable, UsageError
 from ..core.knobs import Plugin, knob, knobs_of
 from ..data import kinds
@@ -80,11 +81,11 @@ class Demo(Plugin, abc.ABC):
         """The examples to train on: the demo's own or a user's; a fifth is held out where no test set comes with
         them."""
         if data is None:
-            return self._split(self.examples())
-        given = data if isinstance(data, Examples) else read(data)
-        if given.y is None:
+            return self._split(given(self, self.examples(), Examples))
+        own = data if isinstance(data, Examples) else read(data)
+        if own.y is None:
             raise UsageError("a training wants labels, the data has none: give y, or one folder a class")
-        return self._split(self.accept(given))
+        return self._split(self.accept(own))
 
     def _split(self, examples: Examples) -> Examples:
         """Hold some out; both parts come shuffled by the seed, so that the first examples are of all classes."""
@@ -102,7 +103,8 @@ class Demo(Plugin, abc.ABC):
         """The network with first weights that follow from the seed; the process's own random state stays as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return self.network(examples)
+            network: nn.Module = given(self, self.network(examples), nn.Module)
+            return network
 
     def trainer(self, model: nn.Module, examples: Examples) -> Trainer:
         """The plain loop for a network and its examples."""

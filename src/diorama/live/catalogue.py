@@ -14,12 +14,14 @@ import msgspec
 from ..core import protocol
 from ..core.glossary import TERMS
 from ..core.knobs import describe
-from ..core.registry import Registry, commands, demos, derivations, findings, methods, projections, signals, views
+from ..core.registry import REGISTRIES as EVERY_KIND
+from ..core.registry import Registry, commands, methods, savers, views
 from ..core.version import VERSION
 
 KEPT = 12
 """Catalogues of so many installations are kept."""
-REGISTRIES = (methods, derivations, projections, views, signals, findings, commands, demos)
+REGISTRIES = tuple(kind for kind in EVERY_KIND if kind is not savers)
+"""What is described: all but the file formats, which a picture's menu names."""
 
 
 def describe_installation(told: Callable[[int, int, str], None] = lambda *_: None) -> dict[str, Any]:
@@ -42,7 +44,8 @@ def describe_installation(told: Callable[[int, int, str], None] = lambda *_: Non
         how, form = ways.get(registry.kind, (describe, protocol.Described))
         found[registry.kind] = _described(registry, how, form)
         done += len(registry)
-    found["broken"] = [reason for registry in REGISTRIES for reason in registry.broken.values()]
+    found["left_out"] = {registry.kind: dict(registry.broken) for registry in EVERY_KIND}
+    found["broken"] = [reason for reasons in found["left_out"].values() for reason in reasons.values()]
     return found
 
 
@@ -86,7 +89,7 @@ def installation_stamp() -> str:
             if name.endswith(".py"):
                 stat = os.stat(os.path.join(folder, name))
                 stamp.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size}\n".encode())
-    for registry in REGISTRIES:
+    for registry in EVERY_KIND:
         for point in importlib.metadata.entry_points(group=f"diorama.{registry.kind}"):
             version = point.dist.version if point.dist is not None else ""
             stamp.update(f"{registry.kind} {point.name} {point.value} {version}\n".encode())

@@ -135,9 +135,11 @@ class Hub:
             session.send(protocol.Failed(channel=None, kind="Unavailable", message=NO_CATALOGUE))
 
     def view(self, name: str) -> dict[str, Any]:
-        """What is known of a view. *Raises* NotFound."""
+        """What is known of a view. *Raises* NotFound, Unavailable with the reason for one that cannot be used."""
         known = {view["name"]: view for view in self.catalogue["views"]}
         if name not in known:
+            if (reason := self.catalogue["left_out"]["views"].get(name)) is not None:
+                raise Unavailable(reason)
             raise not_found("view", name, known)
         found: dict[str, Any] = known[name]
         return found

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from ..core.blame import culprit
 from ..core.errors import Cancelled, DioramaError
 from . import wire
 from .log import write_log
@@ -83,7 +84,7 @@ def run_job(performer: Performer, job: dict[str, Any], emit: Emit, cancelled: Ca
             emit({
                 "event": "error",
                 "kind": type(error).__name__,
-                "message": f"{what} failed: {type(error).__name__}: {error} (the details are in {path})",
+                "message": f"{culprit(error) or what} failed: {type(error).__name__}: {error} (the details are in {path})",
             })
     return True
 

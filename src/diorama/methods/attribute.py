@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.blame import blamed
+from ..core.blame import blamed, yielded
 from ..core.errors import NotApplicable, UsageError
 from ..core.knobs import build
 from ..core.registry import methods
@@ -143,7 +144,7 @@ def _explained(look: Looking, x: Nested, target: Any, aimed: Target, method: Met
     found: Attribution
     parts = list(pieces(look, x, grad=True))
     if len(parts) == 1 or method.singly or (callable(target) and not isinstance(target, Target)):
-        for found in method.attribute(look, x, aimed):
+        for found in yielded(method, lambda: method.attribute(look, x, aimed), Attribution):
             if method.opens or Entrance(x).waits:
                 compare(look, x, aimed, method, found)
             yield found
@@ -161,7 +162,7 @@ def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: l
     for part in parts:
         own, own_look = nesting.select(x, part), look.on(x, part, pooled=method.pooled)
         look.generator.set_state(dice)
-        *_, last = method.attribute(own_look, own, only(target, part))
+        *_, last = yielded(method, functools.partial(method.attribute, own_look, own, only(target, part)), Attribution)
         found.append(last)
         said.append(last.note.removesuffix(numbers_note(own, last.values, method.signed)).strip())
         look.progress(part.stop, nesting.size(x), "examples")

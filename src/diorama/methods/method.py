@@ -401,6 +401,12 @@ class Method(Plugin):
     demo: ClassVar[str] = "digits"
     """The demo that the catalogue opens it on; empty where no demo's network is of the kind that it explains."""
 
+    @classmethod
+    def flaw(cls) -> str | None:
+        """Whatever is wrong with its knobs, or that it attributes nothing."""
+        lacking = "it must be given what Method leaves open: def attribute(self, look, x, target)"
+        return super().flaw() or (lacking if cls.attribute is Method.attribute else None)
+
     def cost(self, look: Looking, x: Nested) -> Cost:
         """How many passes it will take."""
         return Cost(1, 1)

@@ -14,7 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.blame import given, yielded
+from ..core.errors import Faulty
 from ..core.knobs import Plugin
+from ..core.registry import told
 from .cost import Cost
 
 Floats = NDArray[np.float64]
@@ -47,6 +50,17 @@ class Projection(Plugin, abc.ABC):
 
         ``start`` is an embedding to start from, (n, dimensions); ``begun`` the state that it was stopped in, plain data.
         """
+
+
+def placements(
+    algorithm: Projection, rows: Floats, dimensions: int, start: Floats | None, begun: Any
+) -> Iterator[Placed]:
+    """Every place that an algorithm yields. *Raises* Faulty where that is no point a row."""
+    for placed in yielded(algorithm, lambda: algorithm.placed(rows, dimensions, start, begun), Placed):
+        points = given(algorithm, placed.points, np.ndarray)
+        if points.shape != (len(rows), dimensions):
+            raise Faulty(f"{told(algorithm)} wants mending: points of the shape {(len(rows), dimensions)} are wanted, not {points.shape}")
+        yield placed
 
 
 def principal(rows: Floats, dimensions: int) -> Floats:

@@ -14,6 +14,7 @@ import torch
 from torch.optim import Optimizer
 
 from ..core import registry
+from ..core.blame import charged, failure, given
 from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import build
 from ..training.differences import TensorPlace
@@ -460,13 +461,13 @@ class Controls:
                 )
             if command.steers:
                 keep, told = self.before_act()
-            with torch.no_grad():
-                old, new, text, reversal = Applied(*command.apply(self))
+            with torch.no_grad(), charged(command):
+                old, new, text, reversal = given(command, command.apply(self), Applied)
             good = True
         except DioramaError as error:
             good, text = False, str(error)
-        except Exception as error:
-            good, text = False, f"{request.name} failed: {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:
+            good, text = False, failure(error)
         torch.set_grad_enabled(grads)  # also where the command broke off
         if good:
             if reversal is not None:  # what was refused pushes no checkpoint out, and is none that has a twin
@@ -478,10 +479,8 @@ class Controls:
                 self.acts.add(Act(request.id, self.number, request.name, text, reversal))
             if reversal is not None or request.name == "undo":
                 self.tell_acts()
-        self.note("acknowledged", {
-            "id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text,
-            "time": time.time(),
-        })
+        told_back = {"id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text, "time": time.time()}
+        self.note("acknowledged", told_back)
         return good
 
 

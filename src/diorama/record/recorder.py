@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..core.blame import failure
 from ..core.errors import DioramaError
 from . import open_recorders
 from .background import Background
@@ -36,10 +37,8 @@ from .training_data import TrainingData
 from .troubles import Troubles
 from .way_back import WayBack
 
-_UNREAD = (
-    "no layer answers once for each example, so activations are left out; run its layers outside of vmap and functional_call, with "
-    "the examples along the first axis"
-)
+_UNREAD = ("no layer answers once for each example, so activations are left out; run its layers outside of vmap and functional_call, "
+           "with the examples along the first axis")
 _FLUSH = 10.0
 """Seconds in which a run that is left must have written what waits."""
 
@@ -457,7 +456,7 @@ class Recorder:
                 break
             except Exception as another:
                 error = another
-        self._warn(f"{type(error).__name__}: {error}")
+        self._warn(failure(error))
 
     def _complain(self, error: Exception) -> None:
         """A layer could not be read: the pass that runs it goes on."""

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..core.blame import charge, given
+from ..core.errors import Faulty
+from ..core.registry import is_own, told
 from .histogram import HistogramValue
 from .packing import Row
 
@@ -104,10 +108,22 @@ def values_of(signals: Any, step: Step, report: Callable[[Exception], None]) -> 
     found: dict[str, Any] = {}
     for signal in signals:
         try:
-            found.update(signal(step))
-        except Exception as error:
+            values = signal(step)
+            found.update(values if is_own(signal) else _checked(signal, values))
+        except (Exception, SystemExit) as error:
+            charge(error, signal)
             report(error)
     return found
+
+
+def _checked(signal: Any, values: Any) -> dict[str, Any]:
+    """What somebody's signal gave, if all of it can be written. *Raises* Faulty: one such number would cost the whole step."""
+    for name, value in given(signal, values, Mapping).items():
+        given(signal, name, str)
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise Faulty(f"{told(signal)} wants mending: a series takes one number a step, and {name!r} has the shape {tuple(value.shape)}")
+        given(signal, value, bool, int, float, np.number, Tensor, HistogramValue, Row)
+    return dict(values)
 
 
 def numbers_of(scalars: Mapping[str, Any], warn: Callable[[str], object]) -> dict[str, float | Tensor]:

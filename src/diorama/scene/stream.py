@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from ..core.blame import blamed
+from ..core.blame import blamed, charged, given, yielded
 from ..core.picture import Draft, Picture, Progress
 from ..core.selection import Selection
 
@@ -27,7 +28,7 @@ def streamed(
     scene: Scene, view: Any, selection: Selection, progress: Callable[[Progress], None] | None, *, drafts: bool = True
 ) -> Generator[Picture]:
     """The pictures of a view; closing the iterator stops the work, and so does the scene's ``cancel`` between two items."""
-    made = view.pictures(scene, selection)
+    made = yielded(view, lambda: view.pictures(scene, selection), Picture, Draft, Progress, some=False)
     due = time.monotonic() + SOON * PACE
     try:
         while True:
@@ -38,7 +39,8 @@ def streamed(
                 if isinstance(item, Draft):
                     draft, item, began = item, None, time.monotonic()
                     if drafts and began >= due:
-                        item = draft.make()
+                        with charged(view):
+                            item = given(view, draft.make(), Picture, NoneType)
                         due = began + (1 + SHARE) * (time.monotonic() - began)
             if item is _END:
                 return

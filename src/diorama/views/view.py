@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Needs = Literal["model", "record", "snapshot"]
 Family = Literal["features", "relationships", "process"]
 Panel = Literal["", "map", "inspector", "answer", "probe"]
+_VIEWS = __name__.rpartition(".")[0]
 
 
 class View(Plugin, abc.ABC):
@@ -61,6 +62,15 @@ class View(Plugin, abc.ABC):
     demo: ClassVar[str] = "digits"
     example: ClassVar[Mapping[str, Any]] = {}
     """The catalogue opens it on this demo, with these knobs."""
+
+    @classmethod
+    def flaw(cls) -> str | None:
+        """Whatever is wrong with its knobs, or with its place in the page: without one nobody would find it there."""
+        found = super().flaw()
+        names = [module.name for module in pkgutil.iter_modules(importlib.import_module(_VIEWS).__path__) if module.ispkg]
+        if found is None and not cls.panel and cls.room not in names:
+            found = f"it stands in no room of the page: write room = {names[0]!r}, or another of {', '.join(names[1:])}, got {cls.room!r}"
+        return found
 
     @classmethod
     def fits(cls, scene: Scene) -> str | None:
@@ -207,7 +217,7 @@ class Room:
 
 def rooms() -> tuple[Room, ...]:
     """All rooms that have views, in the page's order."""
-    package = importlib.import_module(__name__.rpartition(".")[0])
+    package = importlib.import_module(_VIEWS)
     found = []
     for module in pkgutil.iter_modules(package.__path__):
         if module.ispkg and not module.name.startswith("_"):

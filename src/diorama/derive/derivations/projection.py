@@ -13,7 +13,7 @@ from ...core.knobs import build, knob, knobs_of
 from ...core.registry import projections
 from ...core.selection import several
 from ...methods.cost import Cost
-from ...methods.projecting import Floats, laid_onto, usable
+from ...methods.projecting import Floats, laid_onto, placements, usable
 from ...model.directions import finite
 from ...scene import Scene
 from ...scene.directions import codes, default_layer
@@ -69,7 +69,7 @@ class ProjectionDerivation(Following):
             if start.shape != (len(rows), self.dimensions):
                 raise UsageError(f"a projection of {len(rows)} examples cannot start from one of {len(start)}")
         algorithm = self._algorithm()
-        for placed in algorithm.placed(rows, self.dimensions, start, begun):
+        for placed in placements(algorithm, rows, self.dimensions, start, begun):
             points = placed.points
             if algorithm.free and start is not None and usable(start) is not None:
                 points = laid_onto(points, start)

@@ -14,7 +14,7 @@ from ...core.registry import projections
 from ...core.selection import several
 from ...methods.correlating import Comoments, as_rows, mutual_rank, served
 from ...methods.cost import Cost
-from ...methods.projecting import Floats, laid_onto, usable
+from ...methods.projecting import Floats, laid_onto, placements, usable
 from ...scene import Scene
 from ...scene.directions import codes, default_layer
 from ...scene.sets import classes_of
@@ -99,7 +99,7 @@ class UnitsDerivation(Following):
         start = np.asarray(before["points"], np.float64) if before is not None else None
         if start is not None and start.shape != (len(rows), self.dimensions):
             start = None  # the layer has grown
-        for placed in self._algorithm(len(rows), rows.shape[1]).placed(rows, self.dimensions, start, begun):
+        for placed in placements(self._algorithm(len(rows), rows.shape[1]), rows, self.dimensions, start, begun):
             points = placed.points
             if start is not None and usable(start) is not None:
                 points = laid_onto(points, start)

@@ -8,12 +8,12 @@ import html
 from pathlib import Path
 
 from ...core.errors import Unavailable
-from ...core.knobs import Plugin
 from ...core.picture import Check, Picture
 from .. import typeset
 from ..figure import made, metadata
 from ..place import put
 from ..style import number, with_unit
+from . import Saver
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
 SHEET = """
@@ -24,7 +24,7 @@ body { max-width: 1000px; margin: 0 auto; padding: 24px 20px 40px; font: 13px/1.
 """
 
 
-class Html(Plugin):
+class Html(Saver):
     """One self-contained file: the picture still answers to the pointer; it needs no network and sends nothing."""
 
     def save(self, picture: Picture, path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ...core.knobs import Plugin, knob
+from ...core.knobs import knob
 from ...core.picture import Picture
 from ..place import put
 from ..plain import listed, spelled, taken_apart
+from . import Saver
 
 
-class Json(Plugin):
+class Json(Saver):
     """The whole picture as one JSON object, arrays as nested lists.
 
     ``{"format": "diorama picture", "version": 1, "picture": {…}}``. Fields that hold their default are left out. Where

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.knobs import Plugin, knob
+from ...core.knobs import knob
 from ...core.picture import Picture
 from ..place import beside
 from ..plain import spelled, taken_apart
+from . import Saver
 
 
-class Npz(Plugin):
+class Npz(Saver):
     """Every array of the picture under its path (``body.images``), and ``header``: the rest as JSON text.
 
     In the header an array is ``{"array": path}``. Nothing in the file needs pickle:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...core.knobs import Plugin, knob
+from ...core.knobs import knob
 from ...core.picture import Picture
 from ..figure import compose, metadata, pdf
 from ..place import put
 from ..sheet import PER_INCH
 from ..style import Style
+from . import Saver
 
 
-class Pdf(Plugin):
+class Pdf(Saver):
     """A page with a vector picture, its fonts embedded."""
 
     width: float = knob(7.0, "the room for the marks, margins apart", low=1.0, high=60.0, unit="inches")

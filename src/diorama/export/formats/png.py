@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...core.knobs import Plugin, knob
+from ...core.knobs import knob
 from ...core.picture import Picture
 from ..figure import compose, metadata, png
 from ..place import put
 from ..sheet import PER_INCH
 from ..style import Style
+from . import Saver
 
 
-class Png(Plugin):
+class Png(Saver):
     """A pixel picture at 300 dots an inch, provenance in its text chunks."""
 
     width: float = knob(7.0, "the room for the marks, margins apart", low=1.0, high=60.0, unit="inches")

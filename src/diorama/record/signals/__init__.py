@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Values = Mapping[str, float | Tensor | HistogramValue | Row]
 
 
+NEEDS = frozenset({"weights", "gradients", "updates", "activations", "batch", "probe", "scale"})
+"""What is collected of a step where a signal needs it."""
+
+
 class Signal(Plugin):
     """Base of all signals: a pure function of a step."""
 
@@ -28,6 +32,14 @@ class Signal(Plugin):
     every: int | None = knob(
         None, "Steps between two readings; as watch(every=) says when left out.", kind="integer", low=1, unit="steps"
     )
+
+    @classmethod
+    def flaw(cls) -> str | None:
+        """Whatever is wrong with its knobs, or that it needs what nobody collects."""
+        found, unknown = super().flaw(), sorted(cls.needs - NEEDS)
+        if found is None and unknown:
+            found = f"it needs what is not collected, {unknown[0]!r}; there are {', '.join(sorted(NEEDS))}"
+        return found
 
     def period(self, every: int) -> int:
         """Steps between two readings; ``every`` is what the recorder was told, 0 where it finds its own pace. 0: as the

@@ -42,7 +42,8 @@ class FindingsView(View):
         run = scene.run
         if run is None:
             return
-        found = [one for one in run.findings() if one.severity >= self.least]
+        judged, failed = run.judged()
+        found = [one for one in judged if one.severity >= self.least]
         shown = found[: self.limit]
         marks = tuple(_mark(one, run.alive) for one in shown) or (_calm(run.last_step),)
         if not found:
@@ -55,6 +56,7 @@ class FindingsView(View):
                 caption += " The training has ended, so nothing can be changed any more."
         left_out = len(found) - len(shown)
         note = f"{left_out} less serious ones are left out." if left_out else ""
+        note = " ".join(filter(None, [note, *(_ended(f"{sentence[0].upper()}{sentence[1:]}") for sentence in failed)]))
         body = marks[0] if len(marks) == 1 else Group(children=marks)
         yield self.picture(scene, selection, "Findings", body, caption, note=note)
 
