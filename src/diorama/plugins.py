@@ -7,32 +7,45 @@ A package offers its plug-ins by entry points in its ``pyproject.toml``; the ent
 
 The groups are ``diorama.views``, ``diorama.methods``, ``diorama.derivations``, ``diorama.projections``, ``diorama.signals``,
 ``diorama.findings``, ``diorama.commands``, ``diorama.demos`` and ``diorama.savers``. In a notebook or script the same is
-``diorama.views.register("norms", Norms)``, and alike for the other kinds (savers: by entry point). One that cannot be used is named and left out.
+``diorama.views.register("norms", Norms)``, and alike for the other kinds (``diorama.plugins.savers`` for file formats); a name that is
+taken stays with whoever has it, unless ``register`` is told ``replace=True``. One that cannot be used is named and left out:
+``diorama.views.broken`` says why, and alike for the other kinds.
+
+Two kinds of things are no plug-ins. A mark has a half that draws in the browser, in TypeScript, and is built into the page: it is added in
+the project itself, as its ``CONTRIBUTING.md`` says. A kind of input is told to ``watch`` and ``Scene`` as ``inputs=``, out of those that
+there are: the page has a control for each.
 """
 
 from __future__ import annotations
 
 from .core import marks
-from .core.errors import DioramaError, NotApplicable, Unavailable, UsageError
+from .core.errors import DioramaError, Faulty, NotApplicable, Unavailable, UsageError
 from .core.knobs import Knob, Plugin, knob
 from .core.picture import Check, Draft, Picture, Progress
+from .core.registry import savers
 from .core.selection import Key, Selection
+from .data.examples import Examples
 from .derive.derivation import Derivation, Stage
 from .export.formats import Saver
 from .gallery._demo import Demo
 from .methods.cost import Cost
-from .methods.method import Attribution, Looking, Method
+from .methods.method import Attribution, Looking, Method, Pass
 from .methods.projecting import Placed, Projection
-from .record.acts import Reversal
+from .record.acts import Act, Reversal, Setting, SettingsReversal
 from .record.commands import Applied, Command
+from .record.controls import Controls
 from .record.findings import Finding, Found
+from .record.histogram import HistogramValue
+from .record.reader import RunReader
 from .record.signals import Signal
-from .record.step import Step
+from .record.step import LayerReading, ProbeReading, Step
 from .scene import Scene
+from .training.subject import Subject
 from .views.view import View
 
 __all__ = [
-    "Applied", "Attribution", "Check", "Command", "Cost", "Demo", "Derivation", "DioramaError", "Draft", "Finding", "Found",
-    "Key", "Knob", "Looking", "Method", "NotApplicable", "Picture", "Placed", "Plugin", "Progress", "Projection", "Reversal",
-    "Saver", "Scene", "Selection", "Signal", "Stage", "Step", "Unavailable", "UsageError", "View", "knob", "marks",
+    "Act", "Applied", "Attribution", "Check", "Command", "Controls", "Cost", "Demo", "Derivation", "DioramaError", "Draft", "Examples",
+    "Faulty", "Finding", "Found", "HistogramValue", "Key", "Knob", "LayerReading", "Looking", "Method", "NotApplicable", "Pass",
+    "Picture", "Placed", "Plugin", "ProbeReading", "Progress", "Projection", "Reversal", "RunReader", "Saver", "Scene", "Selection",
+    "Setting", "SettingsReversal", "Signal", "Stage", "Step", "Subject", "Unavailable", "UsageError", "View", "knob", "marks", "savers",
 ]

@@ -290,7 +290,7 @@ class Run(Line):
             except DioramaError:
                 raise  # the record itself cannot be read
             except (Exception, SystemExit) as error:
-                if registry.findings.is_foreign(name):
+                if registry.findings.is_foreign(name) or not isinstance(error, Exception):
                     registry.findings.leave_out(name, error)
                 else:
                     failed.append(f"{registry.findings.told(name)} does not judge this run: {alone(error)}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
+import re
+import runpy
 import subprocess
 import sys
 import typing
@@ -24,14 +28,15 @@ from diorama.cli import program
 from diorama.cli.demo import train
 from diorama.core import protocol, registry
 from diorama.core.errors import Faulty, Unavailable, UsageError
-from diorama.core.knobs import Plugin, knobs_of
+from diorama.core.knobs import knobs_of
 from diorama.core.registry import Registry, check_plugin
 from diorama.live import catalogue
 from diorama.live.hub import Hub
 from diorama.record import requests
 from diorama.record.setup import chosen_signals
 
-REGISTRIES = (*catalogue.REGISTRIES, registry.savers)
+REGISTRIES = registry.REGISTRIES
+EXAMPLES = Path(__file__).parents[2] / "examples" / "plugins"
 
 
 @pytest.mark.parametrize("kind", catalogue.REGISTRIES, ids=lambda kind: kind.noun if hasattr(kind, "noun") else str(kind))
@@ -423,7 +428,35 @@ def test_the_command_line_names_what_is_broken(tmp_path: Path) -> None:
         assert "the signal 'mine' of mine cannot be used and is left out (RuntimeError: no luck)" in done.stderr
 
 
-def test_all_that_is_exported_says_what_it_is() -> None:
-    """Every name of ``diorama.plugins`` has a docstring."""
-    assert all(getattr(plugins, name).__doc__ for name in plugins.__all__)
-    assert issubclass(plugins.View, Plugin)
+@pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
+def test_every_kind_has_an_example_that_runs(
+    kind: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example of each kind registers a plug-in against ``diorama.plugins`` alone, and uses it."""
+    path = EXAMPLES / f"own_{kind.kind.removesuffix('s')}.py"
+    imported = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.module}
+    assert {module for module in imported if module.startswith("diorama")} == {"diorama.plugins"}
+    monkeypatch.setattr(kind, "_loaded", dict(kind._loaded))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(path), "out"])
+    if kind is registry.savers:
+        (tmp_path / "out").mkdir()
+    before = set(kind)
+    runpy.run_path(str(path), run_name="__main__")
+    assert len(set(kind) - before) == 1
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_page_for_third_parties_is_whole_and_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name of ``diorama.plugins`` stands in ``docs/plugins.md`` with its docstring, fields and signatures as the code has them now."""
+    monkeypatch.syspath_prepend(str(EXAMPLES.parents[1] / "docs"))
+    page = importlib.import_module("make").plugin_page()
+    kept, outline = (EXAMPLES.parents[1] / "docs" / "plugins.md").read_text(), re.compile(r"^### .*|^\| `\w+` .*?\|.*?\||^- `[^`]*`", re.M)
+    assert outline.findall(kept) == outline.findall(page), "run make docs"
+    for example in EXAMPLES.glob("*.py"):
+        assert example.read_text().rstrip() in kept, "run make docs"
+    for name in set(plugins.__all__) - {"marks"}:
+        assert f"### `diorama.plugins.{name}`" in page
+        assert getattr(plugins, name).__doc__
+    for mark in plugins.marks.MARKS.values():
+        assert f"### `diorama.plugins.marks.{mark.__name__}`" in page

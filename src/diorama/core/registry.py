@@ -292,7 +292,7 @@ def check_plugin(plugin: Any, base: str) -> None:
                 continue  # a type that only type checkers import
             if get_origin(form) is ClassVar:
                 _check_type(name, getattr(plugin, name), get_args(form)[0])
-    lacking = sorted(plugin.__abstractmethods__)
+    lacking = sorted(getattr(plugin, "__abstractmethods__", ()))
     if lacking:
         said = ", ".join(name + _signature(getattr(plugin, name)) for name in lacking)
         raise UsageError(f"it must be given what {attribute} leaves open: def {said}")
@@ -374,7 +374,7 @@ def told(plugin: Any) -> str:
     kind = plugin if isinstance(plugin, type) else type(plugin)
     for registry in REGISTRIES:
         if registry.bases(kind):
-            name = kind.name or kind.__name__
+            name = getattr(kind, "name", "") or kind.__name__
             return registry.told(name) if registry.holds(name, kind) else f"the {registry.noun} {name!r}"
     return f"the plug-in {kind.__name__!r}"
 

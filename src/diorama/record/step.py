@@ -103,7 +103,7 @@ class Step:
         return self._weights
 
 
-def values_of(signals: Any, step: Step, report: Callable[[Exception], None]) -> dict[str, Any]:
+def values_of(signals: Any, step: Step, report: Callable[[Any], None]) -> dict[str, Any]:
     """The numbers of several signals; one that fails does not take the others with it."""
     found: dict[str, Any] = {}
     for signal in signals:

@@ -1,0 +1,121 @@
+"""What a class declares, read from its source: fields with type, default and meaning, and what can be called on it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+
+class Declared(NamedTuple):
+    """One field."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+    for_all: bool
+    """It is said of the whole class."""
+
+
+def fields_of(kind: type) -> list[Declared]:
+    """The public fields of a class and of what it derives from, each where it was declared last."""
+    found: dict[str, Declared] = {}
+    for cls in reversed(kind.__mro__):
+        if cls.__module__.startswith("diorama."):
+            found |= {one.name: one for one in _own_fields(cls)}
+    return list(found.values())
+
+
+@functools.cache
+def _parsed(module: str) -> tuple[ast.Module, list[str]]:
+    source = inspect.getsource(sys.modules[module])
+    return ast.parse(source), source.splitlines()
+
+
+def _own_fields(cls: type) -> Iterator[Declared]:
+    tree, lines = _parsed(cls.__module__)
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign) or node.target.id[0] == "_":  # type: ignore[union-attr]
+            continue
+        said = ""
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            said = inspect.cleandoc(str(after.value.value))
+        elif comment := re.search(r"  # (?!type:|noqa)(.*)", lines[node.end_lineno - 1][node.end_col_offset :]):  # type: ignore[operator]
+            said = comment[1]
+        default = "" if node.value is None else ast.unparse(node.value)
+        if default.startswith("knob("):
+            call: Any = node.value
+            default, said = ast.unparse(call.args[0]), ast.literal_eval(call.args[1])
+        elif default.startswith(("dataclasses.field(", "field(")):
+            default = next((f"{ast.unparse(each.value)}()" for each in node.value.keywords if each.arg == "default_factory"), "…")  # type: ignore[union-attr]
+        written = ast.unparse(node.annotation)
+        inner = re.fullmatch(r"ClassVar\[(.*)\]", written)
+        yield Declared(
+            node.target.id, _spelled(cls, inner[1] if inner else written), default, " ".join(said.split()), inner is not None  # type: ignore[union-attr]
+        )
+
+
+def _spelled(cls: type, written: str) -> str:
+    """A type as it is written, or the words that it allows where it is a name for these."""
+    stands = vars(sys.modules[cls.__module__]).get(written)
+    return " | ".join(map(repr, get_args(stands))) if get_origin(stands) is Literal else written
+
+
+class Called(NamedTuple):
+    """A method, or with an empty signature a property."""
+
+    name: str
+    signature: str
+    meaning: str
+    to_be_written: bool
+
+
+def methods_of(kind: type) -> list[Called]:
+    """What can be called on a class, or read of it: the public members of its own and of what it derives from."""
+    found: dict[str, Called] = {}
+    for cls in reversed(kind.__mro__):
+        if not cls.__module__.startswith("diorama."):
+            continue
+        for name, member in vars(cls).items():
+            function = getattr(member, "fget", None) or getattr(member, "__func__", None) or getattr(member, "func", None) or member
+            if (name[0] == "_" and name != "__call__") or not inspect.isfunction(function):
+                continue
+            reads = not inspect.isfunction(getattr(member, "__func__", member))
+            text = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+            returns = _written(inspect.signature(function).return_annotation)
+            found[name] = Called(
+                name, f": {returns}" if reads and returns else "" if reads else signature(function), text,
+                getattr(function, "__isabstractmethod__", False),
+            )
+    return sorted(found.values())
+
+
+def signature(function: Any) -> str:
+    """A signature as a reader wants it: parameters with types and defaults, without self."""
+    told = inspect.signature(function)
+    parts, star = [], False
+    for name, one in told.parameters.items():
+        if name in ("self", "cls"):
+            continue
+        if one.kind is one.KEYWORD_ONLY and not star:
+            parts.append("*")
+        star = star or one.kind in (one.KEYWORD_ONLY, one.VAR_POSITIONAL)
+        mark = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+        typed = f": {_written(one.annotation)}" if _written(one.annotation) else ""
+        shown = re.sub(r"<function (.*?)(\.<locals>\.<lambda>|<lambda>)? at 0x\w+>", "…", repr(one.default))
+        default = "" if one.default is one.empty else f" = {shown}" if typed else f"={shown}"
+        parts.append(f"{mark}{name}{typed}{default}")
+    returns = _written(told.return_annotation)
+    return f"({', '.join(parts)})" + (f" → {returns}" if returns else "")
+
+
+def _written(annotation: Any) -> str:
+    if annotation is inspect.Parameter.empty:
+        return ""
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
