@@ -9,6 +9,7 @@ import inspect
 import math
 import operator
 import re
+import weakref
 from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
@@ -303,14 +304,16 @@ def _refuse_what_is_no_knob(plugin: type, own: Mapping[str, Any], above: Mapping
 _FORM = "a knob is written {0}: … = knob({1!r}, \"What it does.\")"
 
 
+_KNOBS: weakref.WeakKeyDictionary[type, dict[str, Knob]] = weakref.WeakKeyDictionary()
+"""By plug-in, as every look asks for them several times."""
+
+
 def knobs_of(plugin: type) -> dict[str, Knob]:
     """All knobs that a plug-in declares, in order of declaration."""
-    found = {}
-    for field in dataclasses.fields(plugin):
-        declared = field.metadata.get("knob")
-        if declared is not None:
-            found[field.name] = dataclasses.replace(declared, name=field.name)
-    return found
+    if plugin not in _KNOBS:
+        declared = {field.name: field.metadata.get("knob") for field in dataclasses.fields(plugin)}
+        _KNOBS[plugin] = {name: dataclasses.replace(knob, name=name) for name, knob in declared.items() if knob is not None}
+    return dict(_KNOBS[plugin])
 
 
 def build(plugin: type, values: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,7 @@ _IF = re.compile(r"\b(?:if|elif)\b")
 LONGEST_PATTERN = 200
 
 
+@functools.lru_cache(2)
 def _read(text: str) -> tuple[Floats, Floats]:
     """Where quotes are open and where comments are, (characters,) each.
 
@@ -107,7 +109,11 @@ def _word_position(text: str) -> Floats:
 
 
 def _each(test: Callable[[str], bool]) -> Callable[[str], Floats]:
-    return lambda text: np.array([float(test(letter)) for letter in text])
+    def measured(text: str) -> Floats:
+        known = {letter: float(test(letter)) for letter in set(text)}
+        return np.array([known[letter] for letter in text])
+
+    return measured
 
 
 PROPERTIES: dict[str, Callable[[str], Floats]] = {

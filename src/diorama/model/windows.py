@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -110,11 +111,11 @@ class Window:
         values = self.values.permute(0, 2, 3, 1)
         downs = [mine - top for mine, top in zip(self.tops, tops, strict=True)]
         overs = [mine - left for mine, left in zip(self.lefts, lefts, strict=True)]
-        if len(set(zip(downs, overs, strict=True))) == 1:
-            _copy(out, values, downs[0], overs[0])
-            return
-        for k, (down, over) in enumerate(zip(downs, overs, strict=True)):
-            _copy(out[k : k + 1], values[k : k + 1], down, over)
+        begun = 0
+        for (down, over), alike in itertools.groupby(zip(downs, overs, strict=True)):
+            end = begun + len(list(alike))
+            _copy(out[begun:end], values[begun:end], down, over)
+            begun = end
 
 
 def _copy(out: Tensor, values: Tensor, down: int, over: int) -> None:

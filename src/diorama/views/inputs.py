@@ -17,7 +17,6 @@ from ..data.padding import stripped
 from ..data.strokes import inked
 from ..data.strokes import lines as ink
 from ..data.volumes import montage, slices
-from ..derive.derivations.shared import property_names as property_names
 from ..scene import Scene
 from ..scene.input import Current, pictured
 
@@ -27,6 +26,13 @@ MANY = 200
 """A row of more numbers than this is drawn as a line."""
 LETTERS = 60
 """Texts in tables are cut after so many characters."""
+
+
+def property_names(scene: Scene) -> list[str]:
+    """The names of what examples may be coloured by: their metadata, and what can be counted in them."""
+    from ..derive.derivations import shared  # half of what views may derive, which few of them need
+
+    return shared.property_names(scene)
 
 
 def drawn(scene: Scene, current: Current, size: int = 96) -> Node:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..record import ranges
-from ..record.ranges import READINGS, Range
+from ..record.ranges import READINGS, Range, middle
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -121,7 +121,7 @@ def _activation(last: str, only: str = "") -> Callable[[Entry], str | None]:
 
 def _middle(found: Readings, layers: Sequence[Entry]) -> Floats:
     """The median layer's number, at each reading; unknown where fewer than three layers were read."""
-    return _over_layers(found.values, np.nanmedian, 3)
+    return _over_layers(found.values, middle, 3)
 
 
 def _largest_gradient(found: Readings, layers: Sequence[Entry]) -> Floats:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster import hierarchy
 
 Floats = NDArray[np.floating]
 
@@ -26,6 +25,8 @@ def alike(rows: Floats) -> NDArray[np.int64]:
     """An order of the rows in which neighbours point in similar directions."""
     if len(rows) < 3:
         return np.arange(len(rows))
+    from scipy.cluster import hierarchy  # slow to load, and of more than two rows alone
+
     tree = hierarchy.linkage(_directions(rows), "average")
     # The best order of the leaves takes cubic time; beyond some hundred rows the plain one must do.
     if len(rows) <= 300:

@@ -14,7 +14,6 @@ from ..core.marks import Action, Handle, Heatmap, Node, Number
 from ..core.selection import Key, Selection, as_key, without_call
 from ..model.edits import parameter_name
 from ..model.unwrap import local, named_modules
-from ..scene.preview import preview
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +70,8 @@ def _typed(scene: Scene, key: Key, now: Tensor, value: float | None) -> Iterator
     handle = Handle(knob="value", kind="type", low=-1e30, high=1e30, value="" if value is None else f"{value:g}")
     yield Number(title=f"Set {name} to", handle=handle, label=name, note=stands)
     if value is not None:
+        from ..scene.preview import preview  # loads all that a training is changed by
+
         knobs: dict[str, str | float | int | bool] = {"key": str(key), "value": value}
         try:
             found = preview(scene, "edit_weight", knobs)

@@ -24,6 +24,8 @@ SHIFTS = 99
 """So often the properties are shifted along the text."""
 BLOCK = 4096
 """So many tokens of a text are counted at a time."""
+_NUMBERS = 2**20
+"""So many numbers of shifted properties are held at a time."""
 MOMENTS = ("count", "a", "aa", "b", "bb", "ab")
 FOUND = ("correlations", "first", "held_out", "chance")
 PATTERN = "regular expression"
@@ -43,7 +45,7 @@ class PropertiesDerivation(Derivation):
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    version = 2
+    version = 3
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
@@ -120,9 +122,7 @@ class _Labels:
             sums.add("first", self.rows[:, where[early]], part[:, early])
             late = where[~early] - self.half
             sums.add("held_out", self.rows[:, where[~early]], part[:, ~early])
-            rest = self.rows[:, self.half :]
-            for number, shift in enumerate(self.shifts):
-                sums.add_shifted(number, rest[:, (late - shift) % rest.shape[1]], part[:, ~early])
+            sums.add_shifted(self.rows[:, self.half :], (late - self.shifts[:, None]) % (self.rows.shape[1] - self.half), part[:, ~early])
 
 
 def shifts(length: int) -> NDArray[np.int64]:
@@ -156,12 +156,23 @@ class Sums:
         with np.errstate(all="ignore"):
             self._more(half, {"count": a.shape[1], "a": a.sum(1), "aa": (a * a).sum(1), "b": b.sum(1), "bb": (b * b).sum(1), "ab": a @ b.T})
 
-    def add_shifted(self, number: int, a: Floats, b: Floats) -> None:
-        """Count shifted properties beside the cells of the second half."""
-        if a.shape[1]:
-            a, b = a - self.parts["origin a"], b - self.parts["origin b"]
-            with np.errstate(all="ignore"):
-                self._more(f"shift {number}", {"a": a.sum(1), "aa": (a * a).sum(1), "ab": (a @ b.T).astype(np.float32)})
+    def add_shifted(self, rows: Floats, columns: NDArray[np.int64], b: Floats) -> None:
+        """Count shifted properties beside the cells of the second half: of each shift (shifts, n) columns of ``rows``."""
+        count, n = columns.shape
+        if not n:
+            return
+        rows, b = rows - self.parts["origin a"], b - self.parts["origin b"]
+        told: dict[str, NDArray[Any]] = {
+            "a": np.zeros((count, len(rows))), "aa": np.zeros((count, len(rows))), "ab": np.zeros((count, len(rows), len(b)), np.float32)
+        }
+        at_once = max(1, _NUMBERS // max(1, rows.shape[0] * n))
+        with np.errstate(all="ignore"):
+            for start in range(0, count, at_once):
+                these = slice(start, start + at_once)
+                a = rows[:, columns[these]].transpose(1, 0, 2)
+                told["a"][these], told["aa"][these] = a.sum(2), (a * a).sum(2)
+                told["ab"][these] = (a.reshape(-1, n) @ b.T).reshape(*a.shape[:2], -1)
+            self._more("shifts", told)
 
     def _more(self, of: str, told: dict[str, Any]) -> None:
         for name, value in told.items():
@@ -177,23 +188,24 @@ class Sums:
         for half, moments in halves.items():
             found[half] = _correlations(moments) if moments["count"] else np.zeros(shape)
         held, as_well = np.abs(found["held_out"]), np.ones(shape)
-        for number in range(SHIFTS):
-            if f"shift {number} ab" in self.parts:
-                own = {**halves["held_out"], **{name: self.parts[f"shift {number} {name}"] for name in ("a", "aa", "ab")}}
-                as_well += np.abs(_correlations(own)).max(1, keepdims=True) >= held - 1e-6
-            else:
-                as_well += 1
+        if "shifts ab" not in self.parts:
+            return {**found, "chance": as_well}
+        at_once = max(1, _NUMBERS // max(1, held.size))
+        for start in range(0, SHIFTS, at_once):
+            own = {name: self.parts[f"shifts {name}"][start : start + at_once] for name in ("a", "aa", "ab")}
+            best = np.abs(_correlations({**halves["held_out"], **own})).max(2, keepdims=True)
+            as_well += (best >= held - 1e-6).sum(0)
         return {**found, "chance": as_well / (1 + SHIFTS)}
 
 
 def _correlations(part: dict[str, Any]) -> Floats:
-    """Pearson's correlation of the rows; 0 where a row does not vary or is not finite."""
+    """Pearson's correlation of the rows, (…, rows, columns); 0 where a row does not vary or is not finite."""
     count = max(part["count"], 1)
     with np.errstate(all="ignore"):
-        both = part["ab"] - part["a"][:, None] * part["b"] / count
+        both = part["ab"] - part["a"][..., None] * part["b"] / count
         lengths = [np.sqrt(np.maximum(part[2 * name] - part[name] ** 2 / count, 0)) for name in ("a", "b")]
         still = [~(length > 1e-7 * np.sqrt(part[2 * name])) for length, name in zip(lengths, ("a", "b"), strict=True)]
-        found = both / np.maximum(lengths[0][:, None] * lengths[1], 1e-12)
-    found[still[0][:, None] | still[1]] = 0.0
+        found = both / np.maximum(lengths[0][..., None] * lengths[1], 1e-12)
+    found[still[0][..., None] | still[1]] = 0.0
     clipped: Floats = np.clip(np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0), -1, 1)
     return clipped

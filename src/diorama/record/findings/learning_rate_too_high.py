@@ -30,11 +30,13 @@ class LearningRateTooHigh(Finding):
         if table is None or len(table.steps) < 5 or len(loss) < self.steps or not fine[: self.steps].all():
             return []
         loss = loss[: len(loss) if fine.all() else int(np.argmin(fine))]
+        first, now = float(min(loss[0], np.median(loss[:3]))), float(np.median(loss[-max(10, len(loss) // 4) :]))
+        if not first > 0 or now < 0.95 * first:
+            return []
         ratios = np.nanmedian(table.values, 1)
         # Weights that one step made huge change little beside their size from then on: the largest step tells.
         usual = float(np.nanmax(ratios))
-        first, now = float(min(loss[0], np.median(loss[:3]))), float(np.median(loss[-max(10, len(loss) // 4) :]))
-        if not usual > self.ratio or not first > 0 or now < 0.95 * first:
+        if not usual > self.ratio:
             return []
         known = judged(run)
         if known.learnt:

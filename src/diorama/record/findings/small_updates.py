@@ -11,6 +11,7 @@ from ..ranges import UPDATE_RATIO_BESIDE
 from . import Finding, Found, layer_of, learning, named, since
 
 if TYPE_CHECKING:
+    from ..packing import Floats
     from ..reader import RunReader
 
 
@@ -29,11 +30,12 @@ class SmallUpdates(Finding):
         if table is None or len(table.names) < 3 or len(table.steps) < self.readings:
             return []
         with np.errstate(invalid="ignore", divide="ignore"):
+            latest = table.values[-self.readings :]
+            found = np.flatnonzero(_low(latest / np.nanmedian(latest, 1, keepdims=True), latest).all(0))
+            if not len(found):
+                return []
             beside = table.values / np.nanmedian(table.values, 1, keepdims=True)
-        low = (beside < UPDATE_RATIO_BESIDE.low) & (table.values > 0)
-        found = np.flatnonzero(low[-self.readings :].all(0))
-        if not len(found):
-            return []
+        low = _low(beside, table.values)
         names = [table.names[k] for k in found]
         first = min(since(table.steps, low[:, k]) for k in found)
         least = float(beside[-1, found].min())
@@ -46,3 +48,8 @@ class SmallUpdates(Finding):
             "Likely, unless a low rate of this group is meant.",
             "Look at the learning rate of its group, and at the gradients in the layers behind it.", "health",
         )]
+
+
+def _low(beside: Floats, values: Floats) -> np.ndarray:
+    """Which weights move far less than the median one, and yet move."""
+    return (beside < UPDATE_RATIO_BESIDE.low) & (values > 0)

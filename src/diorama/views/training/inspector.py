@@ -12,7 +12,7 @@ from ...core.marks import Group, Node
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection
 from ...scene import Scene
-from .. import about, acting, typed_weights
+from .. import about, typed_weights
 from ..view import View
 from . import weight_series
 
@@ -87,6 +87,8 @@ class InspectorView(View):
         alive = scene.run is not None and scene.run.alive
         yield self._picture(scene, selection, title, marks, caption, final=not alive)
         if alive:
+            from .. import acting  # what a training is changed by is loaded where one runs
+
             offered = tuple(acting.offers(scene, selection, _SMALL))
             acts = [Group(children=offered, title="What can be changed")] if offered else []
             yield self._picture(scene, selection, title, [*marks, *acts], caption)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import msgspec
 from torch import Tensor
 
 from ...core.knobs import knob
@@ -55,27 +56,31 @@ class MapView(View):
         found = look(scene, layers, scene.current(selection).x)
         known = scene.knows([one.source.name for one in layers])
         told = known and scene.run is None
-        yield self._drawn(scene, selection, layers, found, known, None if not told else {})
+        cards = self._cards(scene, layers, found, known)
+        yield self._drawn(scene, selection, layers, cards, told)
         if not told:
             if not known:
                 yield Progress(done=0, total=1, note="one pass over the probe set, to find units that are off")
-            yield self._drawn(scene, selection, layers, found, True, _ill(scene))
+                cards = self._cards(scene, layers, found, True)
+            ill = _ill(scene)
+            cards = [msgspec.structs.replace(card, warning=card.warning or ill.get(card.label, "")) for card in cards]
+            yield self._drawn(scene, selection, layers, cards, True)
 
     def _drawn(
-        self, scene: Scene, selection: Selection, layers: list[ShownLayer], found: dict[str, Tensor], known: bool,
-        ill: dict[str, str] | None,
+        self, scene: Scene, selection: Selection, layers: list[ShownLayer], cards: list[Block], final: bool
     ) -> Picture:
-        seen = responses(scene, layers) if known else {}
-        blocks = []
-        for one in layers:
-            dead = seen[one.name].dead(one.rectified).float().mean().item() if known else None
-            blocks.append(self._card(scene, one, found[one.name][0], dead, (ill or {}).get(one.name, "")))
-        mark = Blocks(blocks=tuple(blocks), edges=tuple(_between(scene, layers)), layout="list")
+        mark = Blocks(blocks=tuple(cards), edges=scene.keep("map/edges", lambda: tuple(_between(scene, layers))), layout="list")
         total = sum(math.prod(shape) for shape in scene.keep("shapes", lambda: _shapes(scene)).values())
         caption = f"{total:,} weights. Each card is a layer: what it makes of {scene.current(selection).label}."
-        return self.picture(scene, selection, "Network", mark, caption, final=ill is not None)
+        return self.picture(scene, selection, "Network", mark, caption, final=final)
 
-    def _card(self, scene: Scene, one: ShownLayer, values: Tensor, dead: float | None, ill: str) -> Block:
+    def _cards(self, scene: Scene, layers: list[ShownLayer], found: dict[str, Tensor], known: bool) -> list[Block]:
+        """A card a layer, with the share of its units that are off where that is ``known``."""
+        seen = responses(scene, layers) if known else {}
+        off = [seen[one.name].dead(one.rectified).float().mean().item() if known else None for one in layers]
+        return [self._card(scene, one, found[one.name][0], dead) for one, dead in zip(layers, off, strict=True)]
+
+    def _card(self, scene: Scene, one: ShownLayer, values: Tensor, dead: float | None) -> Block:
         layer = one.layer
         images = small(values, self.limit)
         ratio = signals.latest(scene, signals.ratio_name(layer))
@@ -88,7 +93,7 @@ class MapView(View):
             id=layer_key(one.name), label=one.name, kind=layer.kind, key=layer_key(one.name),
             detail=" × ".join(map(str, layer.shape)), notes=tuple(filter(None, notes)), maps=images,
             maps_limits=one.limits(images), spark=signals.spark(scene, signals.ratio_name(layer)),
-            warning=_warning(values, dead if one.rectified else None) or ill,
+            warning=_warning(values, dead if one.rectified else None),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -140,7 +141,7 @@ class Sweep:
 
     def at_places(self, numbers: Tensor) -> Floats:
         """Numbers of the windows as one a pixel: that of the nearest visited window's middle."""
-        rows, columns = (self._nearest(k) for k in range(2))
+        rows, columns = self._nearest
         step = self.step
         index = (rows // step * step)[:, None] * self.grid.shape[1] + columns // step * step
         fine = rows[:, None] * self.grid.shape[1] + columns
@@ -148,13 +149,15 @@ class Sweep:
         found: Floats = numbers.numpy()[chosen]
         return found
 
-    def _nearest(self, axis: int) -> NDArray[np.int64]:
-        """For each row (or column) of the image the window whose middle is nearest."""
-        length, count = (self.grid.rows, self.grid.columns)[axis], self.grid.shape[axis]
-        spans = [self.grid.span(k * (self.grid.shape[1] if axis == 0 else 1))[axis] for k in range(count)]
-        middles = np.array([(span.start + span.stop - 1) / 2 for span in spans])
-        nearest: NDArray[np.int64] = np.abs(np.arange(length)[:, None] - middles).argmin(1)
-        return nearest
+    @functools.cached_property
+    def _nearest(self) -> tuple[NDArray[np.int64], ...]:
+        """For each row, and for each column, of the image the window whose middle is nearest."""
+        found = []
+        for axis, length in enumerate((self.grid.rows, self.grid.columns)):
+            spans = [self.grid.span(k * (self.grid.shape[1] if axis == 0 else 1))[axis] for k in range(self.grid.shape[axis])]
+            middles = np.array([(span.start + span.stop - 1) / 2 for span in spans])
+            found.append(np.abs(np.arange(length)[:, None] - middles).argmin(1))
+        return tuple(found)
 
     def middle(self, number: int) -> tuple[int, int]:
         """The pixel in the middle of a window."""
