@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import DioramaError, NotFound
+from .arrays import Numbers
 from .histogram import HistogramSeries
 from .packing import Floats, HistogramBlock, Row, RowBlock, Steps
 from .reader import RecordedEvent, RunReader
@@ -259,6 +260,10 @@ class Line(RunReader):
     def state(self, step: int) -> dict[str, Tensor]:
         """Weights and buffers at a snapshot of the line."""
         return RunReader.state(self._owner(step)[1], step) if self._older() else super().state(step)
+
+    def numbers(self, step: int) -> Numbers:
+        """Floating-point weights and buffers at a snapshot of the line, as arrays."""
+        return RunReader.numbers(self._owner(step)[1], step) if self._older() else super().numbers(step)
 
     def check(self) -> list[str]:
         """Read everything of this run and verify it; an ancestor that cannot be read is told too."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..core.errors import Damaged, not_found
-from . import database, lock
+from . import arrays, database, lock
 from .facts import fact
 from .histogram import HistogramSeries
 from .packing import HISTOGRAM, ROW, SCALAR, WIDE, Floats, HistogramBlock, Record, Row, RowBlock, Steps, unpack_scalars
@@ -392,10 +392,24 @@ class RunReader:
         """Weights and buffers at a snapshot; raises NotFound for a step without one, Damaged for a broken file."""
         from . import snapshots
 
+        name, *wanted = self._snapshot(step)
+        return snapshots.read(self.path, name, (wanted[0], wanted[1]))
+
+    def numbers(self, step: int) -> arrays.Numbers:
+        """The real floating-point numbers among them as float32, without loading torch where NumPy has their types."""
+        name, *wanted = self._snapshot(step)
+        found = arrays.read(self.path, name, (wanted[0], wanted[1]))
+        if found is None:
+            found = {key: one.float().numpy() for key, one in self.state(step).items() if one.is_floating_point()}
+        return found
+
+    def _snapshot(self, step: int) -> tuple[str, int, int]:
+        """The file of a snapshot, its size and checksum."""
         rows = self._rows("SELECT file, bytes, crc FROM snapshots WHERE step = ?", (step,), (str, int, int))
         if not rows:
             raise not_found("snapshot", step, map(str, self.snapshots))
-        return snapshots.read(self.path, rows[0][0], rows[0][1:])
+        found: tuple[str, int, int] = rows[0]
+        return found
 
     def live(self) -> tuple[int, dict[str, Tensor]] | None:
         """Step and weights of the rolling snapshot that a running training writes while someone looks."""

@@ -358,16 +358,20 @@ from diorama.live.performer import ViewPerformer
 worker = ViewPerformer()
 worker.warm("record")
 source = {"path": sys.argv[1], "trust": False, "model": None}
-made = []
-for view in ("curves", "distributions"):
+made, guilty = [], []
+for view in sys.argv[2:]:
+    before = "torch" in sys.modules
     job = {"kind": "view", "request": {"run": "tiny", "view": view}, "sources": {"tiny": source}}
     worker.perform(job, lambda event, body=b"": made.append(event["event"]), lambda: False)
-print(made.count("picture") >= 2, "torch" in sys.modules)
+    guilty += [view] if "torch" in sys.modules and not before else []
+print(made.count("picture") >= 4, guilty)
 """
 
 
 def test_a_record_is_drawn_without_torch(recorded: Path) -> None:
-    """Curves and distributions come before torch could be there, in a worker that is a fifth as large."""
-    line = [sys.executable, "-c", WITHOUT_TORCH, str(recorded / "tiny")]
+    """Whatever shows the record alone comes before torch could be there, in a worker that is a fifth as large."""
+    # The guide reads a record and measures the models beside it.
+    names = [name for name, view in diorama.views.items() if view.needs == "record" and name != "guide"]
+    line = [sys.executable, "-c", WITHOUT_TORCH, str(recorded / "tiny"), *names]
     done = subprocess.run(line, capture_output=True, text=True, timeout=100)
-    assert done.stdout.split() == ["True", "False"], done.stderr
+    assert done.stdout.strip() == "True []", done.stderr

@@ -66,17 +66,17 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int]]:
     key = (str(run.path), run.born, step)
     if key not in _known:
         try:
-            state = run.state(step)
+            numbers = run.numbers(step)
         except (DioramaError, OSError):
             return {}
         turned = {f"{layer['name']}.weight" for layer in run.meta.get("layers", ()) if "Transpose" in str(layer.get("kind", ""))}
         found = dict[str, tuple[int, int]]()
-        for name, tensor in state.items():
-            if tensor.ndim > 1 and tensor.is_floating_point() and name not in turned:
-                bias = state.get(name.removesuffix("weight") + "bias") if name.endswith("weight") else None
-                rows = tensor.float().flatten(1).numpy()
+        for name, array in numbers.items():
+            if array.ndim > 1 and array.size and name not in turned:
+                bias = numbers.get(name.removesuffix("weight") + "bias") if name.endswith("weight") else None
+                rows = array.reshape(len(array), -1)
                 if bias is not None and bias.ndim == 1 and len(bias) == len(rows):
-                    rows = np.column_stack([rows, bias.float().numpy()])
+                    rows = np.column_stack([rows, bias])
                 found[name] = twins(rows), len(rows)
         _known[key] = found
         while len(_known) > _KEPT:
