@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..core.blame import culprit, own_place
+from ..core.blame import culprit, model_failed, own_place
 from ..core.errors import DioramaError, UsageError
 from ..core.version import VERSION
 from .knobs import NamedGroup, knob_options, knobs_from
@@ -357,6 +357,9 @@ def _whose(error: Exception) -> str:
         return f"{words} failed: {said}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename!r}' if error.filename else ''}"
+    told = model_failed(error)
+    if told is not None:
+        return str(told)
     place = own_place(error)
     return f"your own code failed: {said} (in {place[0]})" if place is not None else f"this is a fault of diorama: {said}"
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import math
+import re
 import struct
 import warnings
 import zipfile
@@ -98,7 +99,10 @@ def _bounded(path: Path, size: int) -> None:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], source: str) -> Examples:
-    """Examples from named arrays: ``x``, ``y``, ``classes``, or ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
+    """Examples from named arrays: ``x``, ``y``, ``classes``, or ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+
+    Several inputs are ``x0``, ``x1``, … in their order, or bear the names by which the model takes them.
+    """
     classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
     if "x_train" in arrays:
         train = _labelled(arrays["x_train"], arrays.get("y_train"), classes)
@@ -112,12 +116,18 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], source: str) -> Examples:
     inputs = [name for name in arrays if name not in ("y", "classes")]
     if len(inputs) == 1:
         return _labelled(arrays[inputs[0]], arrays.get("y"), classes)
-    raise UsageError(
-        f"{source!r} wants arrays x and y (or x_train, y_train, x_test, y_test), got {', '.join(arrays) or 'none'}"
-    )
+    if not inputs or any(re.fullmatch(r"arr_\d+", name) for name in inputs):
+        raise UsageError(
+            f"{source!r} wants arrays x and y (or x_train, y_train, x_test, y_test; several inputs as x0, x1, … or by the names "
+            f"that the model gives them), got {', '.join(arrays) or 'none'}"
+        )
+    if all(re.fullmatch(r"x_?\d+", name) for name in inputs):
+        order = sorted(inputs, key=lambda name: int(name.lstrip("x_")))
+        return _labelled(tuple(arrays[name] for name in order), arrays.get("y"), classes)
+    return _labelled({name: arrays[name] for name in inputs}, arrays.get("y"), classes)
 
 
-def _labelled(x: NDArray[Any], y: NDArray[Any] | None, classes: list[str] | None, kind: Any = None) -> Examples:
+def _labelled(x: Any, y: NDArray[Any] | None, classes: list[str] | None, kind: Any = None) -> Examples:
     """Labels in a column of one are one a row; labels in words become classes."""
     if y is not None and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]

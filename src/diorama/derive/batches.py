@@ -71,6 +71,10 @@ class Batches:
             return nesting.as_tensors(batch), None
         if not batch:
             raise UsageError("the loader hands over an empty batch; it wants (x, y), (x,) or x")
+        if isinstance(batch[0], list) and any(isinstance(part, Tensor | list | Mapping) for part in batch[0]):
+            # Torch's own collation makes lists of tuples: several inputs, or a list that the model takes as one.
+            whole = isinstance(self.like, tuple) and len(self.like) == 1 and isinstance(self.like[0], list)
+            batch = ((batch[0],) if whole else tuple(batch[0]), *batch[1:])
         count = len(self.like) if isinstance(self.like, tuple) else 1
         if count > 1 and len(batch) >= count and not isinstance(batch[0], tuple | list | dict):
             return nesting.as_tensors(tuple(batch[:count])), _labels(batch[count:])

@@ -30,6 +30,8 @@ from .state import Tracker
 NO_CATALOGUE = "the views could not be listed; the log tells why"
 _TRIM = 10.0
 """Seconds between two times that memory is given back."""
+_RELIST = 3.0
+"""Seconds between two times that the list says how far the living runs are."""
 _FIRST_WAIT = 600.0
 
 
@@ -56,6 +58,8 @@ class Hub:
         self._trackers: dict[str, Tracker] = {}
         self._alive: set[str] = set()
         self._wrong: dict[str, str] = {}
+        self._listed: list[protocol.RunEntry] = []
+        self._relisted = 0.0
         self._asked: dict[str, int] = {}
         self._sessions: list[Session] = []
         self._new: list[tuple[str, Session]] = []
@@ -160,11 +164,14 @@ class Hub:
         """All runs, for the page's list."""
         with self._lock:
             trackers = [self._tracker(name) for name in list(self._runs)]
-        entries = [tracker.summary() for tracker in trackers]
-        for tracker, entry in zip(trackers, entries, strict=True):
-            if isinstance(entry.parent, str):
-                entry.parent = self._beside(tracker.path, entry.parent) or UNSET
-        return entries
+        self._listed = [self._entry(tracker) for tracker in trackers]
+        return self._listed
+
+    def _entry(self, tracker: Tracker) -> protocol.RunEntry:
+        entry = tracker.summary()
+        if isinstance(entry.parent, str):
+            entry.parent = self._beside(tracker.path, entry.parent) or UNSET
+        return entry
 
     def _beside(self, path: Path, folder: str) -> str | None:
         """The name in the list of a run beside another one."""
@@ -348,7 +355,7 @@ class Hub:
                 write_log(error, "while looking at the runs")
 
     def _search(self) -> None:
-        """Tell everyone when the list of runs has changed."""
+        """Tell everyone when the list of runs has changed, or how far the living ones are."""
         runs = find_runs(self.roots)
         alive = {name for name, path in runs.items() if held(path)}
         wrong = {name: tracker.wrong for name, tracker in list(self._trackers.items())}
@@ -356,9 +363,18 @@ class Hub:
             self._runs, self._alive, self._wrong = runs, alive, wrong
             for name in [name for name in self._trackers if name not in runs]:
                 self._trackers.pop(name).close()
-            told = protocol.Runs(runs=tuple(self.runs()))
-            for session in list(self._sessions):
-                session.send(told)
+            listed = self.runs()
+        elif self._sessions and time.monotonic() - self._relisted > _RELIST:
+            listed = [self._entry(self._tracker(entry.name)) if entry.name in alive else entry for entry in self._listed]
+            if listed == self._listed:
+                return
+            self._listed = listed
+        else:
+            return
+        self._relisted = time.monotonic()
+        told = protocol.Runs(runs=tuple(listed))
+        for session in list(self._sessions):
+            session.send(told)
 
     def _look(self) -> None:
         with self._lock:

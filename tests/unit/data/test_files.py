@@ -21,11 +21,20 @@ from diorama.data.kinds import Image, Table, Tokens
 
 
 def test_arrays(tmp_path: Path) -> None:
-    """An .npz with x, y and classes gives these examples."""
+    """An .npz with x, y and classes gives these examples; several inputs come by name, or in the order of their numbers."""
     np.savez(tmp_path / "a.npz", x=np.random.rand(10, 3), y=np.arange(10) % 2, classes=np.array(["cat", "dog"]))
     examples = read(tmp_path / "a.npz")
     assert examples.classes == ("cat", "dog")
     assert examples.held_out is None
+    a, b = np.random.rand(10, 3), np.arange(10)
+    np.savez(tmp_path / "two.npz", picture=a, word=b, y=b % 2)
+    assert isinstance(named := read(tmp_path / "two.npz").x, dict)
+    assert {name: tuple(part.shape) for name, part in named.items()} == {"picture": (10, 3), "word": (10,)}
+    np.savez(tmp_path / "order.npz", x1=b, x0=a, y=b % 2)
+    assert [tuple(part.shape) for part in read(tmp_path / "order.npz").x] == [(10, 3), (10,)]
+    np.savez(tmp_path / "bare.npz", a, b)
+    with pytest.raises(UsageError, match="x0, x1"):
+        read(tmp_path / "bare.npz")
 
 
 def test_arrays_with_a_test_set(tmp_path: Path) -> None:

@@ -254,6 +254,10 @@ def test_a_model_of_several_inputs_takes_its_loaders_dicts_and_tuples() -> None:
     assert diorama.scan(by_name, iter([{"a": a, "b": b, "label": y, "id": y}])).examples == 12
     assert diorama.scan(by_place, iter([(a, b, y)]))["fc"].classes is not None
     assert diorama.scan(by_place, iter([((a, b), y)])).examples == 12
+    rows = [((a[k], b[k]), y[k]) for k in range(12)]
+    for what in (by_place, Two()):
+        collated = diorama.scan(what, DataLoader(rows, 5))  # type: ignore[arg-type]
+        assert (collated.examples, collated["fc"].classes is not None) == (12, True)
     with pytest.raises(UsageError, match="'b'"):
         diorama.scan(by_name, iter([{"a": a}]))
 

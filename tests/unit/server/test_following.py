@@ -53,7 +53,7 @@ def training(tmp_path: Path) -> Iterator[Training]:
 
 
 def test_the_page_follows_a_running_training(training: Training) -> None:
-    """States grow, live pictures of record and model come by themselves, the trainer is told that someone looks."""
+    """States and the list of runs grow, live pictures of record and model come by themselves, the trainer is told that someone looks."""
     with diorama.serve(training.folder.parent) as page:
         client = Client(page.url)
         client.send(do="follow", run="now")
@@ -69,6 +69,7 @@ def test_the_page_follows_a_running_training(training: Training) -> None:
                 steps[channel].add(Picture.from_bytes(frame).step)
             client.frames.clear()
         assert client.next("run")["state"]["last"] > first["last"]
+        assert client.next("runs")["runs"][0]["steps"] > client.hello["runs"][0]["steps"]
         assert (training.folder / "watching").is_file()
         assert (training.folder / "live.safetensors").is_file()
         client.close()

@@ -148,8 +148,7 @@ export class Page {
         break;
       case "hello":
         this.hello = message;
-        this.runs = message.runs;
-        this.follow();
+        this.renew(message.runs);
         break;
       case "runs":
         this.renew(message.runs);
@@ -285,13 +284,14 @@ export class Page {
     this.follow();
   }
 
-  /** Other runs train than before: a person who has chosen a moment or anything of a run stays with it. */
+  /** Other runs train than before: a run that has ended stays in sight, and so does any of which a moment or a part was chosen. */
   private renew(runs: RunEntry[]): void {
     const before = this.run;
     this.runs = runs;
     const { step, selection } = this.address;
     const busy = step !== "" || selection.a.length > 0 || selection.b.length > 0;
-    if (busy && before !== this.run && runs.some((run) => run.name === before)) this.go({ run: before });
+    const left = before !== this.run && runs.some((run) => run.name === before);
+    if (left && (busy || !this.entry?.alive)) this.go({ run: before });
     this.follow();
   }
 

@@ -55,7 +55,7 @@ class DeadUnits(Finding):
             if grown < self.growth and lowest < _ALMOST_ALL:
                 calm.append((name, lowest))
                 continue
-            first = since(steps, values >= self.share)
+            first = since(steps, values >= lowest)  # of the number that is told, not of the first few units
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
             found.append(Found(
                 self.name, _severity(lowest, grown), f"{lowest:.0%} of {name} is dead",
