@@ -13,6 +13,7 @@ from torch import nn
 
 from diorama.core.registry import findings
 from diorama.record.findings import Found
+from diorama.record.findings.vanishing_gradients import _less
 from diorama.record.recorder import watch
 from diorama.run import open_run
 
@@ -52,7 +53,7 @@ def test_a_healthy_training_has_no_findings(tmp_path: Path) -> None:
 
 
 def test_dead_units_are_found_where_they_begin(tmp_path: Path) -> None:
-    """Units silenced at step 100 are told, with the layer, the share and the step since which it is this share; where all are, the way out is to draw the layer anew."""
+    """Units silenced at step 100 are told: layer, share, and since when it is this share; a layer of which all are is drawn anew."""
 
     for many, told, action in ((8, "50%", ("learning_rate", {"factor": 0.5})), (16, "100%", ("reinitialize", {"layer": "0"}))):
 
@@ -125,6 +126,9 @@ def test_vanishing_gradients_are_found(tmp_path: Path) -> None:
     """Many sigmoid layers starve the first ones of gradient."""
     found = _train(tmp_path / "run", _network(nn.Sigmoid, 8, 10), steps=60)["vanishing_gradients"]
     assert "layer:0" in found.keys  # noqa: SIM118 - the finding's keys
+    assert "times smaller" in found.text
+    assert _less([(0.0, "a", 1)]) == "exactly 0"
+    assert _less([(0.0, "a", 1), (1e-4, "b", 1)]).startswith("exactly 0 (a), the others up to 10,000 times")
 
 
 def test_saturated_units_are_found(tmp_path: Path) -> None:

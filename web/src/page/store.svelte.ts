@@ -149,6 +149,7 @@ export class Page {
       case "hello":
         this.hello = message;
         this.renew(message.runs);
+        this.follow();
         break;
       case "runs":
         this.renew(message.runs);
@@ -287,12 +288,13 @@ export class Page {
   /** Other runs train than before: a run that has ended stays in sight, and so does any of which a moment or a part was chosen. */
   private renew(runs: RunEntry[]): void {
     const before = this.run;
+    const same = runs.length === this.runs.length && runs.every((run, k) => run.name === this.runs[k]!.name);
     this.runs = runs;
     const { step, selection } = this.address;
     const busy = step !== "" || selection.a.length > 0 || selection.b.length > 0;
     const left = before !== this.run && runs.some((run) => run.name === before);
     if (left && (busy || !this.entry?.alive)) this.go({ run: before });
-    this.follow();
+    if (!same || this.run !== before) this.follow();
   }
 
   /** The training that is followed went back: it is followed into the run in which it goes on, with all that is chosen. */

@@ -19,7 +19,10 @@ class OfExamples(Command):
     """A command on examples of the data set that was wrapped with ``diorama.data``, or of a loop of ours."""
 
     family = "data"
-    examples: str = knob("", "Which examples, by their numbers: 3,14,20-40.", kind="examples", main=True)
+    examples: str = knob(
+        "", "Which examples, by their numbers in the training's data (of the probe set with ``of``): 3,14,20-40.",
+        kind="examples", main=True,
+    )
     of: str = knob(
         "data", "Whether these are numbers of the training's data, or of the probe set, whose examples may be among them.",
         choices=("data", "probe"), main=True,

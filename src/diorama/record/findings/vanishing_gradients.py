@@ -46,9 +46,15 @@ class VanishingGradients(Finding):
         first = min(step for _, _, step in bad)
         return [Found(
             self.name, 0.7, "Gradients vanish",
-            f"Since step {first} the gradients of {named([name for _, name, _ in bad])} are up to "
-            f"{1 / max(bad[0][0], 1e-12):,.0f} "
-            "times smaller than the largest layer's, an element. These layers hardly learn.",
+            f"Since step {first} the gradients of {named([name for _, name, _ in bad])} are {_less(bad)}. These layers hardly learn.",
             f"gradient an element of {bad[0][1]} beside the largest: {bad[0][0]:.2g}",
             tuple(dict.fromkeys(layer_of(name) for _, name, _ in bad)), None, first,
         )]
+
+
+def _less(bad: list[tuple[float, str, int]]) -> str:
+    """How much smaller they are: of a gradient that is exactly 0 there is no factor."""
+    none = [name for share, name, _ in bad if share == 0]
+    some = next((share for share, _, _ in bad if share > 0), None)
+    told = "" if some is None else f"up to {1 / some:,.0f} times smaller than the largest layer's, an element"
+    return told if not none else f"exactly 0 ({named(none)}), the others {told}" if told else "exactly 0"

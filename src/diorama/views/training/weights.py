@@ -156,7 +156,9 @@ class WeightsView(View):
         limit, count = scales.over_time(scene, name, lambda at: view._largest(at, found.layer))
         limits = symmetric(images, limit)
         said = (
-            f"The scale, ±{limits.high:.2g}, stays the same over the training."
+            f"The scale, ±{limits.high:.2g}, is that of all snapshots."
+            if limit and count == len(scene.steps)
+            else f"The scale, ±{limits.high:.2g}, is that of {count} of the {len(scene.steps):,} snapshots."
             if limit
             else f"The scale ends at ±{limits.high:.2g}."
         )
