@@ -208,10 +208,16 @@ class Background:
                 self._write()
             except (sqlite3.Error, OSError):
                 raise
-            except Exception:
-                # A record that cannot be packed would block all that follow.
-                self.dropped += len(self._group)
+            except Exception as error:
+                # A record that cannot be packed would block all that follow; what was told beside it is told all the same.
+                steps, told = [step for step, _, _ in self._group], self._told
                 self._release()
+                if steps:
+                    self.dropped += len(steps)
+                    self._told = [*told, ("meta", {"dropped": self.dropped}), ("events", {
+                        "step": steps[0], "kind": "gap", "name": "dropped", "time": time.time(), "old": str(steps[0]), "new": str(steps[-1]),
+                        "text": f"{len(steps)} records from step {steps[0]} to {steps[-1]} are missing: {type(error).__name__}: {error}"[:300],
+                    })]
                 raise
             self.committed = self._writer.last_step
             self._release()

@@ -19,6 +19,7 @@ from diorama.core.errors import NotFound, Unavailable, Untrusted, UsageError
 from diorama.record import copies as copies_module
 from diorama.record import models, snapshots, trust
 from diorama.record.recorder import watch
+from diorama.record.signals import Signal
 from diorama.record.snapshots import Plan
 from diorama.record.weights import load_weights
 from diorama.run import open_run
@@ -283,6 +284,30 @@ def test_signals_can_be_changed(tmp_path: Path) -> None:
     assert not any(name.startswith("weights/") for name in run.series_names)
     assert run.series("gradients/0.weight/norm")[0].tolist() == [6, 12]
     assert run.series("updates/0.weight/norm")[0].tolist() == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.filterwarnings("ignore:diorama could not record")
+def test_a_record_that_cannot_be_written_is_told_as_a_gap(tmp_path: Path) -> None:
+    """A signal that answers no number costs the steps that are written with it; which, the run tells, with all that was told meanwhile."""
+
+    class Odd(Signal):
+        """Once no number."""
+
+        name = "odd"
+
+        def __call__(self, step: Any) -> dict[str, Any]:
+            """An object at step 2."""
+            return {"odd": object() if step.number == 2 else 1.0}
+
+    with watch(_network(), tmp_path / "run", every=1, signals=[Odd()]) as recorder:
+        for _ in range(3):
+            recorder.step()
+        recorder._event("note", "mine", "told beside it")
+    run = open_run(tmp_path / "run")
+    (gap,) = (event for event in run.events if event.kind == "gap")
+    assert int(gap.old) <= 2 <= int(gap.new)
+    assert run.dropped == int(gap.new) - int(gap.old) + 1
+    assert [event.text for event in run.events if event.name == "mine"] == ["told beside it"]
 
 
 def test_a_flipped_byte_in_a_snapshot_is_told(tmp_path: Path) -> None:
