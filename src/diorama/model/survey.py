@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..core.errors import DioramaError
 from ..core.selection import within
 from ..data import nesting
 from ..data.nesting import Nested
@@ -20,7 +21,6 @@ from .axes import (
     first_tensor,
     holds_packed,
     likely_unit_axis,
-    tensors_in,
     time_major,
     unit_axis,
     unpacked,
@@ -28,6 +28,7 @@ from .axes import (
 from .batch_size import batch_size, said
 from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
 from .mode import op_name
+from .outputs import pick
 from .untouched import Untouched
 from .unwrap import layer_modules
 
@@ -65,7 +66,11 @@ def _looked(plain: nn.Module, x: Nested) -> LayerSurvey:
             handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
             handles.append(nn.Module.register_forward_hook(module, look.after(path)))
         with Untouched(plain), torch.no_grad(), look.followed:
-            look.answer = [company.fingerprinted(part) for part in tensors_in(nesting.call(plain, x)) if part.shape[:1] == (look.examples,)]
+            output = nesting.call(plain, x)
+        with contextlib.suppress(DioramaError):
+            # Of several outputs the one that scores are read from: a table of all pairs, say, may well depend on the batch.
+            scores = pick(output)[0]
+            look.answer = [company.fingerprinted(scores)] if scores.shape[:1] == (look.examples,) else []
     finally:
         for handle in handles:
             handle.remove()

@@ -325,7 +325,8 @@ class Tracks:
             return None
         one, other = (self.of(tensor) for tensor in given)
         self.join(one[-1], other[-2])
-        if any(axis is not None for axis in (*one[:-2], *other[:-2])) and one[:-2] != other[:-2]:
+        alike = len(one) == len(other) and all(map(_same, one[:-2], other[:-2]))
+        if not alike and any(axis is not None for axis in (*one[:-2], *other[:-2])):
             self.fix(*one[:-2], *other[:-2])
         return [[*(None for _ in range(results[0].ndim - 2)), one[-2], other[-1]]]
 
@@ -403,6 +404,11 @@ class Tracks:
                 if units is not None:
                     self.fix(units)
                     self.output.append(units)
+
+
+def _same(one: Axis, other: Axis) -> bool:
+    """Whether two axes count the same units, or none."""
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def _with(value: Any, old: Tensor, new: Tensor) -> Any:

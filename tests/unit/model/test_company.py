@@ -25,12 +25,12 @@ class Company(nn.Module):
         self.norm, self.attend = nn.BatchNorm1d(8, track_running_stats=False), nn.MultiheadAttention(8, 2)
         self.between = between
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """Scores of three classes."""
         chosen: Tensor = self.gate(x).argmax(1)
         h = getattr(self, self.between)(x, chosen)
         out: Tensor = self.outer(h)
-        return out
+        return (out, self.beside) if self.between == "pairs" else out
 
     def plain(self, x: Tensor, chosen: Tensor) -> Tensor:
         """Each example by itself; which it is, Python asks."""
@@ -72,6 +72,12 @@ class Company(nn.Module):
         out: Tensor = self.attend(h, h, h)[0][:, 0]
         return out
 
+    def pairs(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """A second output holds how alike any two examples are; the scores do not."""
+        h: Tensor = self.inner(x)
+        self.beside = h @ h.T
+        return h
+
     def noise(self, x: Tensor, chosen: Tensor) -> Tensor:
         """Random numbers, which are of no other example."""
         h: Tensor = self.inner(x)
@@ -85,7 +91,7 @@ def _made(between: str) -> tuple[nn.Module, Tensor]:
 
 ODD = {
     "plain": {}, "ordered": {"inner": company.SORTED}, "mixture": dict.fromkeys(("experts.0", "experts.1", "experts.2"), company.PICKED),
-    "early": {"experts.0": "runs for some inputs only"}, "mean": {}, "batch": {}, "attention": {}, "noise": {},
+    "early": {"experts.0": "runs for some inputs only"}, "mean": {}, "batch": {}, "attention": {}, "noise": {}, "pairs": {},
 }
 
 

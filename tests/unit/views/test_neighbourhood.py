@@ -57,6 +57,27 @@ def test_connections_are_those_that_a_silenced_unit_is_missed_through() -> None:
     assert (np.sign(values) == np.sign(weight.sum(2))).all()
 
 
+class _Stacked(nn.Module):
+    """Votes of capsules: stacks of matrices, multiplied with one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 4), nn.Linear(4, 3)
+        self.turn, self.scale = nn.Parameter(torch.randn(5, 4, 4)), nn.Parameter(torch.randn(5, 4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        votes = self.first(x)[:, None, None] @ (self.turn @ self.scale)
+        found: Tensor = self.last(votes.sum((1, 2)))
+        return found
+
+
+def test_products_of_stacks_of_weights_are_followed_or_said_not_to_be() -> None:
+    """Two stacks that are multiplied place by place are no error, and what is reached through them is not said to stand alone."""
+    scene = diorama.Scene(_Stacked(), torch.randn(8, 6), torch.arange(8) % 3)
+    picture = scene.view("neighbourhood", unit="last/1")
+    assert "ops that are not followed" in picture.note
+
+
 def _reads(scene: Scene, source: str, unit: int, target: str) -> bool:
     """Whether a layer takes what a unit of another answers, with no layer with weights between: all others hand on nothing."""
     model = _Joined().double().eval()

@@ -93,7 +93,8 @@ class NeighbourhoodView(View):
         if len(found["unit"]) > 1:
             return ""
         if self.edges == "weights":
-            return f"No weights lead to {name} or from it; edges=together shows what goes with it over the examples."
+            return (f"No weights between layers were found that lead to {name} or from it: it stands alone, or is reached through ops that are not "
+                    "followed; edges=together shows what goes with it over the examples.")
         return f"Nothing goes with {name} over these examples."
 
 
