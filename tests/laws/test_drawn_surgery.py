@@ -56,4 +56,4 @@ def test_surgery_on_drawn_networks() -> None:
         worked += 1
     assert worked >= 0.8 * DRAWS, refused
     assert all(any(word in text for word in REFUSALS) for text in refused), refused
-
+    assert not any(repr(text.split()[1][:-1]) in text.partition("nearest")[2] for text in refused), refused

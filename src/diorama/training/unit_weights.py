@@ -228,6 +228,8 @@ def _parts(path: str, module: nn.Module, part: str, unit: int) -> Iterator[tuple
                             "the parameters that they are computed from with edit_weight")
     if not own and any(True for _ in module.parameters()):
         inner = [name for name, below in named_modules(module).items() if any(True for _ in below.parameters(recurse=False))]
+        if not inner:
+            raise NotApplicable(f"{layer!r} is a scripted module, whose inside is closed; pass the module it was made from")
         raise NotApplicable(f"{layer!r} is made of several layers; name one of them, such as {within(path, inner[-1])!r}")
     if not own:
         raise NotApplicable(f"{layer!r} has no weights of its own; change a unit of the layer before it")

@@ -1,24 +1,31 @@
-"""Five hundred commands that make no sense: each is refused with a sentence, and no weight moves."""
+"""Five hundred commands that make no sense, to plain, scripted and sharded nets: each is refused with a sentence, and no weight moves."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
 import sqlite3
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
 import diorama
 from diorama.core import registry
 from diorama.core.knobs import Knob, knobs_of
+from diorama.model.unwrap import local
 from diorama.record import controls, requests
 
-COUNT = 500
+COUNT = {"plain": 250, "scripted": 125, "sharded": 125}
+"""How many are sent to a training: of a plain net, of one with a scripted part, and of one whose weights FSDP spreads over processes."""
 NUMBERS = [float("nan"), float("inf"), -float("inf"), -1, -0.5, 1e300, "many", None, [], {}, [[1]], "", "-1", True]
 NAMES = [
     "", "nowhere", "0/99", "unit:0/99999999999", "0", "1/0", "op:relu/1", "0/1@2,3", "layer:0", "../0/1", "0/1,2", 7, None, ["0"], {}, "\0",
@@ -44,32 +51,54 @@ def _digest(model: nn.Module, optimizer: Any) -> str:
     found = hashlib.sha256()
     memory = [value for state in optimizer.state.values() for value in state.values()]
     for tensor in [*model.state_dict().values(), *memory]:
-        found.update(torch.as_tensor(tensor).numpy().tobytes())
+        found.update(local(torch.as_tensor(tensor).detach()).numpy().tobytes())
     return found.hexdigest() + str([{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups])
 
 
-@pytest.fixture
-def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """A group of this one process."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(params=COUNT)
+def training(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A recorded net between two steps, whose optimizer remembers something."""
     monkeypatch.setattr(controls, "_LOOK", 0.0)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    with _alone() if request.param == "sharded" else contextlib.nullcontext():
+        yield from _training(request.param, tmp_path)
+
+
+def _training(kind: str, tmp_path: Path) -> Any:
+    relu: Any = nn.ReLU()
+    if kind == "scripted":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            relu = torch.jit.script(nn.Sequential(nn.Linear(6, 6), nn.ReLU()))
+    model = nn.Sequential(nn.Linear(4, 6), relu, nn.Linear(6, 3))
+    if kind == "sharded":
+        fully_shard(model)
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     x = torch.randn(8, 4)
     with diorama.watch(model, tmp_path / "run", probe=(x, x[:, :3].argmax(1)), optimizer=optimizer) as recorder:
         nn.functional.cross_entropy(model(x), x[:, :3].argmax(1)).backward()
         optimizer.step()
         recorder.step(loss=0.0)
-        yield model, optimizer, recorder
+        yield model, optimizer, recorder, COUNT[kind]
 
 
 def test_five_hundred_senseless_commands_change_nothing(training: Any) -> None:
     """Whatever is refused, and that is most, is refused in a sentence; what makes sense by chance is an act that is taken back, to the bit."""
-    model, optimizer, recorder = training
-    chance = random.Random(0)
+    model, optimizer, recorder, count = training
+    chance = random.Random(count)
     names = [name for name in registry.commands if name not in FREE]
     before, sent = _digest(model, optimizer), []
-    for number in range(COUNT):
+    for number in range(count):
         name = chance.choice([*names, "no_such_command"]) if number % 20 else "zero"
         knobs = {}
         if name in registry.commands:
@@ -105,7 +134,7 @@ def test_five_hundred_senseless_commands_change_nothing(training: Any) -> None:
             recorder.controls.take_back(act["command"])
             undone += 1
     assert not failed
-    assert refused > 0.9 * COUNT, undone
+    assert refused > 0.9 * count, undone
     assert _digest(model, optimizer) == before
     assert not recorder.controls.factors.active
     assert not recorder.controls.subject.frozen.layers
