@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.selection import within
+from ..core.selection import within, without_call
 from . import attention, recurrent
 from .attention import Touch
 from .axes import ending
 from .batch_size import filled
 from .edits import Edit, edited_step, refuse_again
 from .mode import Trail
-from .recurrent import Kernel, States
+from .recurrent import Carry, Kernel, States
 
-Gates = bool | Callable[[str, States], None]
+Gates = bool | Carry | Callable[[str, States], None]
 
 
 class Opaque:
@@ -26,7 +26,7 @@ class Opaque:
 
     ``keep(name, h)`` sees the output of each part of a recurrent module named in ``parts`` and returns what goes on. ``gates``
     asks for the states of all recurrent layers, and of cells that a loop calls; a function hears of the gates alone, some steps
-    at a time, and nothing is kept.
+    at a time, and nothing is kept; a ``Carry`` says from which states they read.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class Opaque:
         """Forget what the last forward pass left."""
         self.trail.restart()
         self._states, self._times = {}, {}
+        if isinstance(self._gates, Carry):
+            self._gates.ends.clear()
 
     def put(self, states: Mapping[str, States]) -> None:
         """Have these states instead, of all examples whose parts ran one after the other."""
@@ -71,6 +73,8 @@ class Opaque:
     def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in recurrent.KERNELS:
             return self._recurrent(name, func, args)
+        if name in recurrent.CELLS and isinstance(self._gates, Carry):
+            return self._carried_cell(self._gates, name, func, args)
         if name in recurrent.CELLS and self._gates:
             self._heard(self.trail.here or name, recurrent.of_cell(name, args))
             return NotImplemented
@@ -84,6 +88,8 @@ class Opaque:
         if not asked and not self._gates:
             return NotImplemented
         call = Kernel.of(name, args)
+        if isinstance(self._gates, Carry):
+            return self._carried(self._gates, call, func)
         order = self._order if call.sizes is not None else None
         back = None if order is None else torch.argsort(order)
         edits = {part: self._edits[within(here, part)] for part in call.parts if within(here, part) in self._edits}
@@ -105,6 +111,29 @@ class Opaque:
             return edited_step(h, edits[part], step) if back is None else edited_step(h[order], edits[part], step)[back]
 
         return recurrent.by_step(call, seen, change if edits else None)
+
+    def _carried(self, carry: Carry, call: Kernel, func: Callable[..., Any]) -> tuple[Tensor, ...]:
+        """A kernel that reads on from the middle of a text, with its gates where they are wanted."""
+        here = self.trail.here
+        module = without_call(here)
+        call = carry.kernel(module, call)
+
+        def seen(part: str, states: States) -> None:
+            self._heard(within(here, part), states)
+
+        found = recurrent.by_layer(call, func, lambda part, h: self._kept(within(here, part), h), None, seen if carry.opened else None)
+        carry.ends[module] = found[1:]
+        return found
+
+    def _carried_cell(self, carry: Carry, name: str, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        here = self.trail.here or name
+        module = without_call(here)
+        args = carry.cell(module, args)
+        if carry.opened:
+            self._heard(here, recurrent.of_cell(name, args))
+        found = func(*args)
+        carry.ends[module] = found if isinstance(found, tuple) else (found,)
+        return found
 
     def _counted(self, here: str, part: str, states: States) -> None:
         self._heard(within(here, part), states)

@@ -82,6 +82,39 @@ class States(Mapping[str, Tensor]):
         return len(self._values)
 
 
+class Carry:
+    """A pass that reads on from the middle of a text: where each recurrent module begins, and where it ended.
+
+    *Meaning* ``start`` holds by module (or cell that a loop calls) its states at the first place, as torch's kernel takes them; one
+    that is not named begins as the model says. ``ends`` holds the same behind the last place. ``opened`` asks for the gates as well.
+    *Raises* CannotCarry where a kernel reads both ways, or a packed sequence.
+    """
+
+    def __init__(self, start: Mapping[str, tuple[Tensor, ...]], opened: bool) -> None:
+        self.start, self.opened = start, opened
+        self.ends: dict[str, tuple[Tensor, ...]] = {}
+
+    def kernel(self, here: str, call: Kernel) -> Kernel:
+        """A module's call from the states where it begins."""
+        if call.ways > 1 or call.sizes is not None:
+            raise CannotCarry
+        if here in self.ends or here not in self.start:
+            return call
+        h, *c = self.start[here]
+        return dataclasses.replace(call, h=h, c=c[0] if c else None)
+
+    def cell(self, here: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of a cell's call: in its first turn its states are those where it begins."""
+        if here in self.ends or here not in self.start:
+            return args
+        start = self.start[here]
+        return (args[0], start if len(start) > 1 else start[0], *args[2:])
+
+
+class CannotCarry(Exception):  # noqa: N818 - no error: the text is then read whole
+    """A text cannot be read on from its middle."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """One call of a recurrent kernel, taken apart: ``x`` (t, n, features), ``h`` and ``c`` for each layer and way."""
@@ -152,11 +185,13 @@ def packed(args: tuple[Any, ...]) -> bool:
 
 
 def by_layer(
-    call: Kernel, func: Callable[..., Any], keep: Callable[[str, Tensor], Tensor], counted: Callable[[str, States], None] | None = None
+    call: Kernel, func: Callable[..., Any], keep: Callable[[str, Tensor], Tensor], counted: Callable[[str, States], None] | None = None,
+    seen: Callable[[str, States], None] | None = None,
 ) -> tuple[Tensor, ...]:
     """Run the kernel layer by layer; ``keep(part, h)`` sees each output (n, t, hidden) and returns what goes on.
 
-    ``counted`` hears of a layer's gates some steps at a time: they follow from what the kernel returned, and none is kept.
+    ``counted`` hears of a layer's gates some steps at a time: they follow from what the kernel returned, and none is kept. ``seen``
+    hears of all its states at once, which follow from the same; only cells are found one after another.
     """
     x, last_h, last_c = call.x, [], []
     for number in range(0, len(call.weights), call.ways):
@@ -173,6 +208,8 @@ def by_layer(
             if counted is not None:
                 for states in _gates(call, k, given, h0[0], out):
                     counted(call.parts[k], states)
+            if seen is not None:
+                seen(call.parts[k], _all_at_once(call, k, given, out))
             out = out.flip(0) if way else out
             outputs.append(keep(call.parts[k], out.transpose(0, 1)).transpose(0, 1))
             last_h.append(h[0])
@@ -274,6 +311,28 @@ def _gates(call: Kernel, k: int, x: Tensor, h0: Tensor, out: Tensor) -> Iterator
         sums = F.linear(given, weights[0][rows], bias) + F.linear(last, weights[1][rows])
         parts = sums.sigmoid_().transpose(0, 1).chunk(len(names), -1)
         yield States({name: part for name, part in zip(names, parts, strict=True) if name in letters})
+
+
+def _all_at_once(call: Kernel, k: int, x: Tensor, out: Tensor) -> States:
+    """All states of a layer that has read forward: each step's follow from its input and the last output."""
+    b_ih, b_hh = call.biases(k)
+    before = torch.cat([call.h[k][None], out[:-1]])
+    fed, back = F.linear(x, call.weights[k][0], b_ih), F.linear(before, call.weights[k][1], b_hh)
+    terms = {"fed": fed, "back": back, "h": before}
+    if call.c is None:
+        found = _STEPS[call.kind](fed, back, before, None)
+    else:
+        found = _STEPS[call.kind](fed, back, before, torch.zeros_like(call.c[k]))
+        keep, add, cells = found["f"], found["i"] * found["g"], [call.c[k]]
+        for t in range(len(x)):
+            cells.append(torch.addcmul(add[t], keep[t], cells[-1]))
+        terms["c"], found["c"] = torch.stack(cells[:-1]), torch.stack(cells[1:])
+        found["h"] = found["o"] * found["c"].tanh()
+    project = call.projection(k)
+    if project is not None:
+        found["h"] = F.linear(found["h"], project)
+    turned = {name: value.transpose(0, 1) for name, value in found.items()}
+    return States(turned, None, lambda: {name: value.transpose(0, 1) for name, value in terms.items()})
 
 
 def _lstm(fed: Tensor, back: Tensor, h: Tensor, c: Tensor | None) -> dict[str, Tensor]:

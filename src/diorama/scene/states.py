@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -41,10 +41,13 @@ def states(scene: Scene, layer: str, x: Nested) -> States:
     *Meaning* of a module that reads both ways, the cells that read backward stand behind those that read forward.
     """
     found = kernels.recurrent(scene.model, fed(scene.model, x), edits=scene.edits, cancel=scene.cancel)
-    wanted = parts(scene, layer)
+    return stepped(found, parts(scene, layer), layer, size(x))
+
+
+def stepped(found: Mapping[str, States], wanted: Sequence[Layer], layer: str, count: int) -> States:
+    """The states of a layer's parts among those of all layers, side by side on the CPU; ``count`` examples were read."""
     if missing := [one.name for one in wanted if one.name not in found]:
         raise not_found("recurrent layer", missing[0], found)
-    count = size(x)
     own = [_steps(found, one) for one in wanted]
     if any(len(one["h"]) != count for one in own):
         raise NotApplicable(f"{layer} does not answer once for each example: it is called with another number of rows")
@@ -96,7 +99,7 @@ def _steps(found: Mapping[str, States], layer: Layer) -> States:
     """The states of a layer; where a loop of the model calls it again and again, of all its calls, one after another."""
     calls = [one for name, one in found.items() if bare(name) == layer.name]
     loop = layer.loop or all(
-        after["h"].shape[0] == before["h"].shape[0] and torch.equal(after.terms["h"][:, 0], before["h"][:, -1])
+        after["h"].shape[0] == before["h"].shape[0] and torch.allclose(after.terms["h"][:, 0], before["h"][:, -1], atol=1e-6, rtol=1e-5)
         for before, after in pairwise(calls)
     )
     return States.joined(calls) if loop else calls[0]

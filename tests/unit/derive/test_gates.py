@@ -13,7 +13,8 @@ from zoo import Ragged, Recurrent
 import diorama
 from diorama.core.errors import NotApplicable, UsageError
 from diorama.derive.derivations import saturation
-from diorama.scene import Scene
+from diorama.scene import Scene, restarts
+from diorama.scene.states import states
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
@@ -42,14 +43,23 @@ class Loop(nn.Module):
         return self.out(self.outputs(x))
 
 
+class Around(Recurrent):
+    """Reads each token with its neighbours on both sides."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = nn.functional.avg_pool1d(self.embed(tokens).transpose(1, 2), 3, 1, 1).transpose(1, 2)
+        return self.out(self.rnn(x)[0])
+
+
 MAKES: dict[str, Callable[[], nn.Module]] = {
-    "lstm": lambda: Recurrent(nn.LSTM, num_layers=2),
+    "lstm": lambda: Recurrent(nn.LSTM, num_layers=2, start=True),
     "both ways": lambda: Recurrent(nn.LSTM, num_layers=2, bidirectional=True, late=True, start=True),
     "projected": lambda: Recurrent(nn.LSTM, proj_size=3, num_layers=2, bidirectional=True),
     "gru": lambda: Recurrent(nn.GRU, num_layers=2, bidirectional=True, start=True),
     "rnn": lambda: Recurrent(nn.RNN, nonlinearity="relu", late=True, bias=False),
     "lstm cell": lambda: Loop(nn.LSTMCell), "gru cell": lambda: Loop(nn.GRUCell), "rnn cell": lambda: Loop(nn.RNNCell),
     "lstm in a loop": lambda: Loop(nn.LSTM, whole=True),
+    "one way": lambda: Recurrent(nn.LSTM, proj_size=3, num_layers=2), "around": lambda: Around(nn.GRU),
     "packed": lambda: Ragged(nn.LSTM), "packed gru": lambda: Ragged(nn.GRU),
 }
 
@@ -131,6 +141,38 @@ def test_saturations_are_the_shares_of_the_gates_themselves(make: str, monkeypat
             np.testing.assert_allclose(found["right"][row], (gate > 0.9).mean(0), atol=1e-6)
         assert found["left"].any()
         assert found["right"].any()
+
+
+READ_ON = {
+    "lstm": True, "projected": False, "gru": False, "around": False, "one way": True, "rnn": True, "gru cell": True, "lstm cell": True,
+    "lstm in a loop": True,
+}
+
+
+@pytest.mark.parametrize("make", READ_ON)
+def test_a_stretch_of_a_long_text_is_read_on_from_a_kept_state(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gates, states and terms of any stretch are those of one pass over the whole text, and the outputs those of the layer itself; a
+    model that reads both ways, or looks at places to both sides, is read whole."""
+    monkeypatch.setattr(restarts, "APART", 4)
+    monkeypatch.setattr(restarts, "LONG", 16)
+    scene = _scene(make)
+    x = torch.randint(0, 11, (1, 23), generator=torch.Generator().manual_seed(3))
+    kept = restarts.Restarts.of(scene, x)
+    assert (kept is not None) == READ_ON[make]
+    assert restarts.Restarts.of(scene, x[:, :16]) is None
+    if kept is None:
+        return
+    for layer in scene.layers.stepwise:
+        whole = states(scene, layer.name, x)
+        for start, stop in ((18, 23), (3, 9), (8, 8 + 4), (22, 23)):
+            found = kept.states(scene, layer.name, start, stop)
+            for name in whole:
+                torch.testing.assert_close(found[name], whole[name][:, start:stop], atol=1e-5, rtol=1e-5)
+            for name, term in found.terms.items():
+                torch.testing.assert_close(term, whole.terms[name][:, start:stop], atol=1e-5, rtol=1e-5)
+            if not layer.loop and make != "lstm in a loop":
+                torch.testing.assert_close(kept.outputs(scene, layer, start, stop), whole["h"][:, start:stop], atol=1e-5, rtol=1e-5)
+    assert list(kept.read(scene, 22)) == []
 
 
 def test_an_edit_is_seen_in_the_gates() -> None:

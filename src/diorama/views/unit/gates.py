@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...core.colour import symmetric
 from ...core.errors import UsageError
@@ -19,6 +20,7 @@ from ...model.layers import Layer
 from ...model.recurrent import States
 from ...scene import Scene
 from ...scene.input import Current
+from ...scene.restarts import Restarts
 from ...scene.states import parts, states
 from .. import inputs, texts
 from ..view import View
@@ -41,7 +43,8 @@ class GatesView(View):
     update gate is shut. The table holds the formulas with the numbers of the chosen moment. On the planes every dot is a cell:
     far to the right its gate is nearly always open, far up nearly always shut, at the lower left neither.
     *Error* the check is the largest difference between the outputs that the gates give and those that the layer returns.
-    *Cost* one forward pass with the recurrent layers place by place; two of the live examples for the planes.
+    *Cost* one forward pass with the recurrent layers place by place; two of the live examples for the planes. A text of more than
+    1,024 places is read once, up to the places shown, and states are kept; after that the places shown cost themselves.
     *Source* Karpathy, Johnson & Fei-Fei 2015, figure 2.
     """
 
@@ -55,7 +58,10 @@ class GatesView(View):
     demo = "text"
 
     layer: str | None = knob(None, "The recurrent layer; the first, or the chosen one, when left open.", kind="layer", main=True)
-    cell: int | None = knob(None, "The cell; the chosen one, or the one that moves most, when left open.", kind="integer", low=0, main=True)
+    cell: int | None = knob(
+        None, "The cell; the chosen one, or the one that moves most (of a long text: over the places shown), when left open.", kind="integer",
+        low=0, main=True,
+    )
     moment: float | None = knob(
         None, "The place whose numbers stand in the formulas; the chosen token, or the last, when left open.", kind="number", low=0
     )
@@ -71,7 +77,15 @@ class GatesView(View):
         """The cell over time; then with the planes of all cells."""
         known = {one.name for one in scene.layers.stepwise} | {one.path for one in scene.layers.stepwise}
         layer = scene.layer(self.layer, selection, lambda one: one.name in known, wanted="recurrent layer")
-        seen = self._seen(scene, selection, layer)
+        current = scene.current(selection)
+        restarts = Restarts.of(scene, current.x)
+        if restarts is None:
+            seen = self._seen(scene, selection, layer, current)
+        else:
+            moment, start, stop = self._window(selection, restarts.total)
+            for done in restarts.read(scene, start):
+                yield Progress(done=done, total=start, note="places read, up to those shown; they are kept")
+            seen = self._stretch(scene, selection, layer, current, restarts, moment, range(start, stop))
         gated = seen.kind != "rnn"
         yield self._drawn(scene, selection, seen, None, final=not (self.saturation and gated))
         if self.saturation and gated:
@@ -80,21 +94,36 @@ class GatesView(View):
                     yield stage.progress
             yield self._drawn(scene, selection, seen, stage.value, final=True)
 
-    def _seen(self, scene: Scene, selection: Selection, layer: Layer) -> SeenCell:
-        """One cell of the layer on the current input."""
-        current = scene.current(selection)
+    def _seen(self, scene: Scene, selection: Selection, layer: Layer, current: Current) -> SeenCell:
+        """One cell of the layer on the whole of the current input."""
         layer, asked = self._part(scene, selection, layer)
         found = states(scene, layer.name, current.x)
-        ran = found.mask[0]
-        values = {name: value[0][ran].double().numpy() for name, value in found.items()}
-        wide = values[next(iter(values))].shape[1]
-        cell = self._cell(asked, layer, values, wide)
+        values = _values(found)
         steps = len(values["h"])
         if not steps:
             raise UsageError("the gates want a text of at least one place, got an empty one")
+        cell = self._cell(asked, layer, values)
+        own = scene.activations(layer.name, current.x)[layer.name][0].T if _returns(layer) else None
+        return SeenCell(layer, current, found, values, cell, self._window(selection, steps)[0], steps, 0, _gap(own, values["h"]))
+
+    def _stretch(
+        self, scene: Scene, selection: Selection, layer: Layer, current: Current, restarts: Restarts, moment: int, places: range
+    ) -> SeenCell:
+        """One cell of the layer on a stretch of a long text, read on from the nearest kept state."""
+        layer, asked = self._part(scene, selection, layer)
+        found = restarts.states(scene, layer.name, places.start, places.stop)
+        values = _values(found)
+        own = restarts.outputs(scene, layer, places.start, places.stop)[0] if _returns(layer) else None
+        cell = self._cell(asked, layer, values)
+        return SeenCell(layer, current, found, values, cell, moment, restarts.total, places.start, _gap(own, values["h"]))
+
+    def _window(self, selection: Selection, steps: int) -> tuple[int, int, int]:
+        """The moment, and the places that are shown about it: from which to behind which."""
         key = selection.one("token")
-        moment = self.moment if self.moment is not None else float(key.number if key is not None else steps - 1)
-        return SeenCell(layer, current, found, values, cell, min(round(moment), steps - 1), wide, _gap(scene, layer, current, values["h"]))
+        asked = self.moment if self.moment is not None else float(key.number if key is not None else steps - 1)
+        moment = min(round(asked), steps - 1)
+        start = min(max(0, moment - self.limit // 2), max(0, steps - self.limit))
+        return moment, start, min(steps, start + self.limit)
 
     def _part(self, scene: Scene, selection: Selection, layer: Layer) -> tuple[Layer, int | None]:
         """The part of a module in which a cell lies, and the cell's number there: behind those that read forward stand those that
@@ -109,7 +138,8 @@ class GatesView(View):
             raise UsageError(f"{layer.name} has cells 0 to {units * len(own) - 1}, got {asked}")
         return own[asked // units], asked % units
 
-    def _cell(self, asked: int | None, layer: Layer, values: dict[str, Floats], wide: int) -> int:
+    def _cell(self, asked: int | None, layer: Layer, values: dict[str, Floats]) -> int:
+        wide = values[next(iter(values))].shape[1]
         if asked is None:
             moves = np.nan_to_num(values.get("c", values["h"])).std(0)
             return int(moves.argmax())
@@ -118,13 +148,13 @@ class GatesView(View):
         return asked
 
     def _drawn(self, scene: Scene, selection: Selection, seen: SeenCell, counted: Any, *, final: bool) -> Picture:
-        start = min(max(0, seen.moment - self.limit // 2), max(0, seen.steps - self.limit))
-        stop = min(seen.steps, start + self.limit)
+        _, start, stop = self._window(selection, seen.steps)
+        here = slice(start - seen.first, stop - seen.first)
         marks: list[Node] = []
         tokens = texts.tokens(seen.current.shown)
         kept = np.tanh(seen.line("c")) if "c" in seen.values else seen.line("h")
         if len(tokens) == seen.steps:
-            part = kept[start:stop]
+            part = kept[here]
             what = "tanh of the memory" if "c" in seen.values else "the output"
             marks.append(Text(
                 tokens=tuple(tokens[start:stop]), values=part, limits=symmetric(part, 1.0 if seen.bounded else None),
@@ -136,7 +166,7 @@ class GatesView(View):
         along = inputs.along(scene.kind)
         for letters, title, span in LINES:
             series = tuple(
-                Series(name=f"{name}: {NAMES[name]}", x=x, y=seen.line(name)[start:stop], colour="ifogchrzn".index(name))
+                Series(name=f"{name}: {NAMES[name]}", x=x, y=seen.line(name)[here], colour="ifogchrzn".index(name))
                 for name in letters if name in seen.values
             )
             if series:
@@ -166,14 +196,16 @@ class SeenCell:
     values: dict[str, Floats]
     cell: int
     moment: int
-    wide: int
-    """How many cells there are; a projected layer has fewer outputs."""
+    steps: int
+    """How many places the input has …"""
+    first: int
+    """… and from which on the values are."""
     gap: float | None
 
     @property
-    def steps(self) -> int:
-        """How many places the input has."""
-        return len(self.values["h"])
+    def wide(self) -> int:
+        """How many cells there are; a projected layer has fewer outputs."""
+        return int(self.values[next(iter(self.values))].shape[1])
 
     @property
     def kind(self) -> str:
@@ -206,18 +238,29 @@ class SeenCell:
         return (Check(name="gates against the layer", value=self.gap, sentence=sentence, good=self.gap < 1e-5),)
 
 
-def _gap(scene: Scene, layer: Layer, current: Current, h: Floats) -> float | None:
-    """How far the outputs that the gates give lie from those of the layer, where it returns them in one piece."""
-    if layer.loop or not layer.sequence:
+def _values(found: States) -> dict[str, Floats]:
+    """The states of one example by letter, (places, cells)."""
+    ran = found.mask[0]
+    return {name: value[0][ran].double().numpy() for name, value in found.items()}
+
+
+def _returns(layer: Layer) -> bool:
+    """Whether the layer returns what it says at all places in one piece."""
+    return layer.sequence and not layer.loop
+
+
+def _gap(own: Tensor | None, h: Floats) -> float | None:
+    """How far the outputs that the gates give lie from the layer's own (places, units)."""
+    if own is None:
         return None
-    own = scene.activations(layer.name, current.x)[layer.name][0].double().numpy().T
-    apart = np.abs(own[: len(h)] - h) if own.shape[1:] == h.shape[1:] and len(own) >= len(h) else np.zeros(0)
+    said = own.double().cpu().numpy()
+    apart = np.abs(said[: len(h)] - h) if said.shape[1:] == h.shape[1:] and len(said) >= len(h) else np.zeros(0)
     return float(apart.max()) if apart.size and np.isfinite(apart).all() else None
 
 
 def _equations(seen: SeenCell) -> Table:
     """The formulas with the numbers of one moment."""
-    at, k = seen.moment, seen.cell
+    at, k = seen.moment - seen.first, seen.cell
     ran = seen.states.mask[0]
     terms = {name: value[0][ran][at].double().numpy() for name, value in seen.states.terms.items()}
     here = {name: float(seen.line(name)[at]) for name in seen.values}
@@ -250,7 +293,7 @@ def _equations(seen: SeenCell) -> Table:
             Column(name="with the numbers", kind="text", texts=tuple(row[2] for row in rows)),
             Column(name="value", numbers=np.array([row[3] for row in rows]), signed=True),
         ),
-        title=f"At place {at}",
+        title=f"At place {seen.moment}",
     )
 
 
