@@ -11,9 +11,10 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import NotApplicable
-from diorama.core.marks import Heatmap
+from diorama.core.marks import Heatmap, Scatter
 from diorama.core.picture import Picture
 from diorama.scene import Scene
+from diorama.views.relate._columns import standard
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,30 @@ def test_places_of_an_input(net: nn.Module) -> None:
     np.testing.assert_allclose(shown.values, (states - states.mean(1, keepdims=True)) / states.std(1, keepdims=True), atol=1e-4)
     with pytest.raises(NotApplicable, match="place by place"):
         Scene(net, X, Y).view("matrix", of="places")
+    _check_cube(Scene(rnn, x, outputs=0).view("matrix", of="cube", order="peak", units=4), [shown.values], "place")
+    answers = [net[:2](X).detach().double().numpy().T, net(X).detach().double().numpy().T]
+    _check_cube(Scene(net, X, Y).view("matrix", of="cube"), [standard(rows) for rows in answers], "example")
+
+
+def _check_cube(picture: Picture, layers: list[np.ndarray], along: str) -> None:
+    """A dot for each unit and column of each layer, with its own number, those of a layer in one plane; where only some units are shown,
+    it is those that vary."""
+    cube = next(mark for mark in picture.marks() if isinstance(mark, Scatter))
+    deep = np.unique(cube.points[:, 2])
+    assert len(deep) == len(layers)
+    for place, rows in zip(deep, layers, strict=True):
+        (here,) = np.nonzero(cube.points[:, 2] == place)
+        units = [int(cube.keys[k].rpartition("/")[2]) for k in here]
+        columns = np.unique(cube.points[here, 0], return_inverse=True)[1]
+        np.testing.assert_allclose(cube.values[here], rows[units, columns], atol=1e-4)
+        assert len({*units}) == len({*cube.points[here, 1].tolist()}) == min(len(rows), 4 if along == "place" else 99)
+        if along == "place":
+            # From the top down each unit peaks where the one above does, or later.
+            peaks = [rows[unit].argmax() for unit in dict.fromkeys(units)]
+            assert peaks == sorted(peaks)
+            heights = [float(cube.points[here[units.index(unit)], 1]) for unit in dict.fromkeys(units)]
+            assert heights == sorted(heights, reverse=True)
+    assert f"{along}s" in picture.caption
 
 
 def test_units_over_a_training(tmp_path: Path) -> None:
@@ -95,5 +120,8 @@ def test_units_over_a_training(tmp_path: Path) -> None:
     assert _numbers(shown.column_keys) == list(run.snapshots)
     rows = np.stack([means[step] for step in run.snapshots], 1)
     np.testing.assert_allclose(shown.values, (rows - rows.mean(1, keepdims=True)) / rows.std(1, keepdims=True), atol=1e-3)
+    cube = next(mark for mark in run.scene().view("matrix", of="cube", order="index").marks() if isinstance(mark, Scatter))
+    assert cube.labels[: len(run.snapshots)] == tuple(f"step {step}" for step in run.snapshots)
+    np.testing.assert_allclose(cube.values[: shown.values.size], shown.values.ravel(), atol=1e-5)
     with pytest.raises(NotApplicable, match="only one moment"):
         Scene(model, X, Y).view("matrix", of="training")

@@ -1,4 +1,5 @@
-"""What units answer as one matrix: over examples, over the places of an input or the steps of a training; and layers against layers."""
+"""What units answer as one matrix: over examples, over the places of an input or the steps of a training, as a cube over all layers; and
+layers against layers."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from .. import inputs
 from ..samples import looked_at, part
 from ..units import ShownLayer, main_layers, responses, shown
 from ..view import View
+from . import _cube
 from ._columns import standard
 
 SNAPSHOTS = 16
@@ -35,9 +37,11 @@ class MatrixView(View):
     *Meaning* each row is a unit, blue where it answers more than its own mean and orange where less; rows that are alike stand side by
     side. ``examples``: a column an example, by class and within it by likeness. ``places``: a column a place of the current input, so that
     what fires one after another is a path. ``training``: a column a snapshot, the mean answer to the examples. ``layers``: how alike two
-    layers place the examples (CKA, 1: the same), of this network or, where there is one, against another.
+    layers place the examples (CKA, 1: the same), of this network or, where there is one, against another. ``cube``: units × places ×
+    layers, a dot each, to be turned: what goes through several layers is a path in it; where no layer answers place by place, units ×
+    snapshots × layers, or units × examples × layers.
     *Units* standard deviations of each unit about its own mean over the columns (σ).
-    *Cost* one pass an example; for ``training`` one at each of up to sixteen snapshots.
+    *Cost* one pass an example; for ``training``, and a ``cube`` over snapshots, one at each of up to sixteen snapshots.
     *Source* Kornblith et al. 2019 for CKA; Bar-Joseph et al. 2001 and Atkins et al. 1998 for the orders.
     """
 
@@ -49,7 +53,7 @@ class MatrixView(View):
     follows = ("layer", "example")
     input = True
 
-    of: str = knob("examples", "What the columns are.", choices=("examples", "places", "training", "layers"), main=True)
+    of: str = knob("examples", "What the columns are.", choices=("examples", "places", "training", "layers", "cube"), main=True)
     layer: str | None = knob(None, "The layer whose units are the rows; by itself the chosen one, else one in the middle.", kind="layer", main=True)
     order: str = knob("tree", "How rows stand: alike ones side by side, along the slowest change, by where they peak, by their mean, by number.",
                       choices=ORDERS, main=True)
@@ -65,6 +69,9 @@ class MatrixView(View):
         """One picture."""
         if self.of == "layers":
             yield from self._layers(scene, selection)
+            return
+        if self.of == "cube":
+            yield from self._cube(scene, selection)
             return
         one = self._layer(scene, selection)
         if self.of == "examples":
@@ -150,6 +157,15 @@ class MatrixView(View):
         )
         keys = tuple(number_key("step", step) for step, _ in means)
         yield self._drawn(scene, selection, one, rows[turn], units[turn], caption, tuple(str(step) for step, _ in means), keys, "step")
+
+    def _cube(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        for found in _cube.measured(scene, selection):
+            if isinstance(found, Progress):
+                yield found
+                continue
+            mark, caption = _cube.drawn(found, self.order, self.units)
+            caption += f" In each layer units stand {_ORDERED[self.order]}."
+            yield self.picture(scene, selection, f"Units × {found.along}s × layers", mark, caption)
 
     def _chosen(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Standard scores of the units that vary most, and their numbers."""
