@@ -150,7 +150,11 @@ def _offset(scene: Scene, name: str) -> int | None:
     few = scene.live.first(32)
     tokens: Any = nesting.named(few.x)[name]
     assert few.y is not None
-    tokens, targets = tokens.cpu(), _targets(scene, few.y.long().cpu())
+    return offset(tokens.cpu(), _targets(scene, few.y.long().cpu()))
+
+
+def offset(tokens: Tensor, targets: Tensor) -> int | None:
+    """How many places further on the token stands that a place answers; None where it is no token of the text."""
     width = min(tokens.shape[1], targets.shape[1])
     for by in (1, 2, 0):
         here = targets[:, : width - by]
@@ -189,29 +193,34 @@ def complaints(scene: Scene) -> list[str]:
     tokens: Any = nesting.named(scene.live.x)[name]
     y = scene.live.y
     assert y is not None
-    tokens, targets = tokens.cpu(), _targets(scene, y.long().cpu())
-    learnt, offset = targets != IGNORED, _offset(scene, name)
+    return faults(kind, tokens.cpu(), _targets(scene, y.long().cpu()), _offset(scene, name))
+
+
+def faults(kind: Tokens, tokens: Tensor, targets: Tensor, moved: int | None, *, read: bool = False) -> list[str]:
+    """What is wrong with texts and what their places have to answer; ``read``: these are texts of one batch, as its loss had them."""
+    learnt = targets != IGNORED
     count, empty = len(targets), (~learnt.any(1)).nonzero().reshape(-1).tolist()
     if len(empty) == count:
         return ["No label is left: every token of all texts is masked, so nothing is learnt."]
     found = []
     if empty:
-        some = ", ".join(map(str, empty[:6])) + ("…" if len(empty) > 6 else "")
-        found.append(f"No label is left in {len(empty)} of {count} texts (example{'s' if len(empty) > 1 else ''} {some}): all of it is masked.")
-    if offset == 2:
+        few = ", ".join(map(str, empty[:6])) + ("…" if len(empty) > 6 else "")
+        what = f"{'text' if read else 'example'}{'s' if len(empty) > 1 else ''}"
+        found.append(f"No label is left in {len(empty)} of {count} texts ({what} {few}): all of it is masked.")
+    if moved == 2:
         found.append(
             "Labels are shifted twice: each place is held against the token two further on. Give labels that are the tokens themselves "
             "where the model shifts them, or shift them once."
         )
-    if offset == 0:
+    if moved == 0:
         found.append(
-            "Labels are not shifted: each place is held against the very token that it reads, which it need only copy, unless the "
-            "training shifts them by itself."
+            "Labels are not shifted: each place is held against the very token that it reads, which it need only copy"
+            f"{'' if read else ', unless the training shifts them by itself'}."
         )
     seen = {int(token): role(kind, int(token)) for token in torch.unique(torch.cat([tokens.reshape(-1), targets[learnt]]))}
     trained = set(torch.unique(targets[learnt]).tolist())
-    if offset is not None:
-        found += _ends(kind, seen, trained)
+    if moved is not None:
+        found += [word for word in _ends(kind, seen, trained) if not read or "always masked" in word]
     padding = [token for token in trained if seen.get(token) == "padding"]
     if padding:
         share = int(sum((targets == token).sum() for token in padding))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..model.axes import first_tensor
 from ..model.outputs import Reading
+from .batch_texts import BatchTexts, TextReader
 from .places import Places
 
 _MOST = 2**18
@@ -51,6 +52,8 @@ class BatchReading:
     """How well one place of the input alone tells a class, the place and the class."""
     balance: NDArray[np.float64] | None = None
     """The share of each class among the labels seen so far."""
+    texts: BatchTexts | None = None
+    """Of a language model: the first texts, with their labels and losses."""
 
 
 class BatchReader:
@@ -78,18 +81,18 @@ class BatchReader:
         self._clear()
         reader = self
 
-        def seen(module: nn.Module, args: Any, output: Any) -> None:
+        def seen(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             grads = None
             try:
                 grads = torch.is_grad_enabled()
                 if grads:
-                    reader._see(args, output)
+                    reader._see(args, kwargs, output)
             except Exception as error:
                 if grads is not None:
                     torch.set_grad_enabled(grads)
                 reader._report(error)
 
-        self._handle = self._model.register_forward_hook(seen)
+        self._handle = self._model.register_forward_hook(seen, with_kwargs=True)
 
     def disarm(self) -> None:
         """Take the hook off."""
@@ -103,8 +106,9 @@ class BatchReader:
         self._gradient: Tensor | None = None
         self._inputs: tuple[float, float, float, float] | None = None
         self._x: Tensor | None = None
+        self._texts: TextReader | None = None
 
-    def _see(self, args: Any, output: Any) -> None:
+    def _see(self, args: Any, kwargs: Any, output: Any) -> None:
         self._passes += 1
         if self._passes > 1:
             return
@@ -118,12 +122,12 @@ class BatchReader:
                 part = part[:: max(1, part.numel() // _INPUTS)].float()
                 self._inputs = (float(part.min()), float(part.max()), float(part.mean()), float(part.std(correction=0)))
                 self._x = tensor.detach()
+            self._texts = TextReader.of(args, kwargs, scores) if scores.requires_grad else None
             turned = self._by_rows(scores.detach())
-            if turned.shape[1] > _CLASSES:
-                return
-            stride = self._stride = max(1, turned.numel() // _MOST)
-            self._rows = turned[::stride].clone()
-        if scores.requires_grad:
+            stride = max(1, turned.numel() // _MOST)
+            if turned.shape[1] <= _CLASSES:
+                self._rows = turned[::stride].clone()
+        if scores.requires_grad and (self._rows is not None or self._texts is not None):
             scores.register_hook(self._kept(stride))  # type: ignore[no-untyped-call]
 
     def _kept(self, stride: int) -> Callable[[Tensor], None]:
@@ -131,7 +135,9 @@ class BatchReader:
 
         def keep(gradient: Tensor) -> None:
             try:
-                if self._gradient is None:
+                if self._texts is not None:
+                    self._texts.backward(gradient)
+                if self._gradient is None and self._rows is not None:
                     self._gradient = self._by_rows(gradient.detach())[::stride].clone()
             except Exception as error:
                 self._report(error)
@@ -150,17 +156,18 @@ class BatchReader:
         """Take the hook off and sum up; None where no pass with gradients was seen."""
         self.disarm()
         rows, gradient, x = self._rows, self._gradient, self._x
-        passes, inputs = self._passes, self._inputs
+        passes, inputs, texts = self._passes, self._inputs, self._texts.finish() if self._texts is not None else None
         self._clear()
         if rows is None:
-            return BatchReading(passes, inputs, None, None, None, np.nan, np.nan) if inputs is not None else None
+            nothing = inputs is None and texts is None
+            return None if nothing else BatchReading(passes, inputs, None, None, None, np.nan, np.nan, texts=texts)
         values = rows.double().cpu().numpy()
         slopes = None if gradient is None or gradient.shape != rows.shape else gradient.double().cpu().numpy()
         with np.errstate(all="ignore"):
             labels, chances = told_labels(values, slopes)
             between, within = _spreads(values)
         if labels is None or chances is None:
-            return BatchReading(passes, inputs, None, None, None, between, within)
+            return BatchReading(passes, inputs, None, None, None, between, within, texts=texts)
         classes = chances.shape[1]
         answers, sure = chances.argmax(1), chances.max(1)
         known = labels >= 0
@@ -172,7 +179,7 @@ class BatchReader:
             place = self._places.told(x, labels, classes)
         balance = self._seen / max(1.0, float(self._seen.sum()))
         return BatchReading(
-            passes, inputs, answers, sure, labels, between, within, self._confused(truth, said, classes), place, balance,
+            passes, inputs, answers, sure, labels, between, within, self._confused(truth, said, classes), place, balance, texts,
         )
 
     def _confused(self, truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> tuple[float, int, int] | None:

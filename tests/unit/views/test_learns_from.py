@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ import diorama
 from diorama.core.errors import NotApplicable, NotFound
 from diorama.core.marks import Table, Text
 from diorama.model.adapters import adapters, change, effective_rank
+from diorama.record.batch_reader import BatchReader
+from diorama.record.batch_texts import BatchTexts
 from diorama.scene import Scene
 
 VOCABULARY = ("<pad>", "</s>", *"abcdefghij")
@@ -125,6 +128,73 @@ def test_labels_beside_the_inputs_are_aligned_by_themselves(by: int, said: str) 
     assert (said or "The loss is taken") in scene.view("learns_from").caption
     with pytest.raises(NotApplicable, match="no"):
         Scene(nn.Linear(2, 2), torch.rand(4, 2), torch.arange(4) % 2).view("learns_from")
+
+
+HOW = {
+    "sound": lambda scores, x, y: F.cross_entropy(scores[:, :-1].flatten(0, 1), y[:, 1:].flatten()),
+    "twice": lambda scores, x, y: F.cross_entropy(scores[:, :-2].flatten(0, 1), y[:, 2:].flatten()),
+    "not": lambda scores, x, y: 7 * F.nll_loss(scores.log_softmax(-1).flatten(0, 1), y.flatten()),
+    "none": lambda scores, x, y: F.cross_entropy(scores.flatten(0, 1), torch.full_like(y, HIDDEN).flatten()),
+    "other": lambda scores, x, y: scores.square().mean(),
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_texts_of_a_batch_are_read_as_its_loss_has_them(how: str) -> None:
+    """From the gradient follow the very labels and losses of the training's loss, in its precision; of another loss nothing is told."""
+    x, labels = _texts()
+    model = _Model()
+    reader = BatchReader(model, None, pytest.fail)
+    reader.arm()
+    scores = model(x, labels)["logits"] if how == "none" else model(input_ids=x, labels=labels)["logits"]
+    HOW[how](scores, x, labels).backward()
+    told = reader.finish()
+    found = told.texts if told is not None else None
+    assert (found is None) == (how == "other")
+    if found is None:
+        return
+    by = {"sound": 1, "twice": 2, "not": 0}.get(how)
+    wanted = torch.full_like(labels, HIDDEN)
+    if by is not None:
+        wanted[:, : labels.shape[1] - by] = labels[:, by:]
+    np.testing.assert_array_equal(found.labels, wanted)
+    np.testing.assert_array_equal(found.tokens, x)
+    losses = F.cross_entropy(scores.detach().flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
+    np.testing.assert_allclose(found.losses, losses, atol=1e-5)
+    same = BatchTexts.of_rows({name: np.append(row, np.nan).astype(np.float32) for name, row in found.rows().items()})
+    assert same is not None
+    np.testing.assert_array_equal(same.labels, found.labels)
+
+
+def test_a_recorded_batch_is_seen_at_its_step(tmp_path: Path) -> None:
+    """What a training's own loss was taken on is told of the last batch that was read by the step in sight, also where the probe set has no
+    labels, and what is wrong with it comes first; before the first reading that is said."""
+    x, labels = _texts()
+    labels[labels == 1] = HIDDEN
+    model = _Model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    kind = diorama.Tokens(vocabulary=VOCABULARY)
+    with diorama.watch(
+        model, tmp_path / "run", probe={"input_ids": x}, optimizer=optimizer, inputs={"input_ids": kind}, outputs="logits", task="next_token",
+        every=1, snapshots=6,
+    ) as recorder:
+        for _ in range(13):
+            loss = model(x, labels)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss.detach())
+    run = diorama.open(tmp_path / "run")
+    picture = run.scene().view("learns_from", of="batch", examples=2)
+    (step,) = run.rows("texts/tokens")[0]
+    assert f"at step {step}" in picture.caption
+    assert picture.caption.startswith("The end token </s> is never trained: it stands in the texts, but always masked")
+    first, second = [mark for mark in picture.marks() if isinstance(mark, Text)]
+    assert first.struck.tolist() == [True] * 3 + [False] * 4 + [True] * 2
+    steps, losses = run.series("loss")
+    assert np.mean(run.rows("texts/losses")[1][0][run.rows("texts/labels")[1][0] != HIDDEN]) == pytest.approx(losses[steps == step][0], rel=1e-5)
+    with pytest.raises(NotApplicable, match="first batch was read at step"):
+        run.scene(step=0).view("learns_from", of="batch")
 
 
 def _tuned() -> Scene:

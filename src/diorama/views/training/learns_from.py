@@ -6,14 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...core.colour import magnitude
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Table, Text
 from ...core.picture import Check, Picture, Progress
 from ...core.saying import percent
 from ...core.selection import Selection, number_key
-from ...derive.labels import complaints, labels, without_labels
+from ...data.kinds import Tokens
+from ...derive.derivations.learns_from import records
+from ...derive.heads import token_input
+from ...derive.labels import Labels, complaints, faults, labels, offset, without_labels
+from ...record.batch_texts import BatchTexts
 from ...scene import Scene
 from ..answers import visible
 from ..view import View
@@ -27,6 +33,8 @@ class LearnsFromView(View):
     *Meaning* a token's colour is what it cost to foresee it from those before it (of a masked language model, from those around
     it). Struck out: no place has to answer it. What is wrong is told first: no label left, labels shifted twice or not at all,
     an end token that is never trained, padding that is.
+    ``examples`` are those of the probe set. ``batch`` are texts of the last batch that the recorder read by the step in sight: their labels
+    and losses are those of the training's own loss, after whatever the loop masked and shifted.
     *Units* nats.
     *Error* where the model computes its own loss, the check compares it with the mean of what is shown.
     *Cost* one forward pass an example.
@@ -39,16 +47,20 @@ class LearnsFromView(View):
     follows = ("example", "token")
     demo = "repeats"
 
+    of: str = knob("examples", "Texts of the probe set, or of a batch as the training's own loss had it.", choices=("examples", "batch"), main=True)
     examples: int = knob(4, "So many texts; the chosen one comes first.", low=1, high=64, main=True)
     limit: int = knob(400, "The most tokens of each that are shown.", low=8, high=4000)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a language model with labels."""
-        return without_labels(scene)
+        return None if scene.missing is None and _recorded(scene) else without_labels(scene)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """The texts when their passes are done."""
+        """The texts when their passes are done; those of a batch at once."""
+        if self.of == "batch" or without_labels(scene) is not None:
+            yield self._batch(scene, selection)
+            return
         chosen = selection.one("example")
         last = chosen.number + 1 if chosen is not None and chosen.number < len(scene.live) else 1
         value: list[Record] = []
@@ -58,13 +70,38 @@ class LearnsFromView(View):
                 yield stage.progress
         yield self._picture(scene, selection, value, last - 1)
 
+    def _batch(self, scene: Scene, selection: Selection) -> Picture:
+        """The texts of the last batch that was read."""
+        step, told = _read_batch(scene)
+        kind = (token_input(scene) or ("", Tokens()))[1]
+        tokens, targets = torch.from_numpy(told.tokens), torch.from_numpy(told.labels)
+        moved = offset(tokens, targets)
+        found = Labels(kind, tokens, targets, torch.from_numpy(told.losses), moved)
+        numbers = range(len(tokens))
+        value = records(found, numbers, tokens.shape[1])
+        learnt = [one for one in value if one["learnt"]]
+        largest = max((one["loss"] for one in learnt if np.isfinite(one["loss"])), default=1.0)
+        marks: list[Node] = [
+            self._text([one for one in value if one["example"] == number], f"text {number} of the batch", largest, keyed=False)
+            for number in numbers[: self.examples]
+        ]
+        special = _special(value)
+        marks += [] if special is None else [special]
+        wrong = faults(kind, tokens, targets, moved, read=True)
+        words = f"The first {len(numbers)} text{'s' if len(numbers) > 1 else ''} of the batch at step {step}, as the training’s own loss had them"
+        words += f": it is taken on {len(learnt)} of {len(value)} tokens ({percent(len(learnt) / max(1, len(value)))})"
+        mean = float(np.mean([one["loss"] for one in learnt])) if learnt else float("nan")
+        words += f"; their mean is {mean:.3g} nats." if np.isfinite(mean) else "."
+        words = f"{' '.join(wrong)} {words}" if wrong else f"{words} Struck out is what is masked; the brighter, the costlier."
+        return self.picture(scene, selection, "What the loss is taken on", Group(children=tuple(marks)), words)
+
     def _picture(self, scene: Scene, selection: Selection, value: Sequence[Record], first: int) -> Picture:
         numbers = list(dict.fromkeys([first, *(one["example"] for one in value)]))[: self.examples]
         told = labels(scene, [first])
         wrong = complaints(scene)
         learnt = [one for one in value if one["learnt"]]
         largest = max((one["loss"] for one in learnt if np.isfinite(one["loss"])), default=1.0)
-        texts = [self._text([one for one in value if one["example"] == number], number, largest) for number in numbers]
+        texts = [self._text([one for one in value if one["example"] == number], f"example {number}", largest) for number in numbers]
         marks: list[Node] = [*texts]
         special = _special(value)
         if special is not None:
@@ -80,14 +117,39 @@ class LearnsFromView(View):
             scene, selection, "What the loss is taken on", Group(children=tuple(marks)), caption, checks=_checks(told, learnt, first),
         )
 
-    def _text(self, records: Sequence[Record], number: int, largest: float) -> Text:
-        shown = records[: self.limit]
+    def _text(self, told: Sequence[Record], title: str, largest: float, *, keyed: bool = True) -> Text:
+        shown = told[: self.limit]
         single = all(len(one["text"]) <= 1 for one in shown)
         return Text(
             tokens=tuple(one["text"] if single else visible(one["text"]) for one in shown), values=np.array([one["loss"] for one in shown]),
             struck=np.array([not one["learnt"] for one in shown]), limits=magnitude([one["loss"] for one in shown], 0.0, largest, unit="nats"),
-            keys=tuple(number_key("token", one["position"]) for one in shown), characters=single, title=f"example {number}",
+            keys=tuple(number_key("token", one["position"]) for one in shown) if keyed else (), characters=single, title=title,
         )
+
+
+def _recorded(scene: Scene) -> bool:
+    """Whether the training wrote down texts of its batches."""
+    return scene.run is not None and token_input(scene) is not None and "texts/tokens" in scene.run.row_names
+
+
+def _read_batch(scene: Scene) -> tuple[int, BatchTexts]:
+    """The last batch that was read by the step in sight, and its step. *Raises* NotApplicable where there is none."""
+    if not _recorded(scene):
+        raise NotApplicable(
+            "the training wrote down no texts of its batches: they are read by watch() where the model answers a text place by place, with a "
+            "cross-entropy; choose of=examples"
+        )
+    assert scene.run is not None
+    rows = {name: scene.run.rows(name) for name in ("texts/tokens", "texts/labels", "texts/losses")}
+    steps = rows["texts/tokens"][0]
+    before = np.flatnonzero(steps <= scene.step) if scene.step is not None else np.arange(len(steps))
+    if not len(before):
+        raise NotApplicable(f"the first batch was read at step {int(steps[0])}; choose a later step, or of=examples")
+    step = int(steps[before[-1]])
+    told = BatchTexts.of_rows({name: values[np.flatnonzero(at == step)[-1]] for name, (at, values) in rows.items() if (at == step).any()})
+    if told is None:
+        raise NotApplicable(f"what was written down of the batch at step {step} cannot be read; choose another step")
+    return step, told
 
 
 def _special(value: Sequence[Record]) -> Table | None:
