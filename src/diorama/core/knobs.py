@@ -25,6 +25,8 @@ Kind = Literal[
 """What a knob holds; "units" are the numbers of several of a layer's, "examples" those of a data set, "span" is 4:12 as slices have it.
 The kinds after "numbers" are names resolved in the scene; None lets the view choose."""
 
+LETTERS = 60
+"""So much of a wrong value is repeated in an error."""
 SCENE_KINDS = ("layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell")
 
 
@@ -74,7 +76,7 @@ class Knob:
         if self.kind == "span":
             return self._span(value)
         if not isinstance(value, str):
-            raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}")
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {_shown(value)}")
         return value
 
     def _span(self, value: Any) -> str | None:
@@ -108,17 +110,17 @@ class Knob:
             return True
         if word in ("false", "no", "off", "0"):
             return False
-        raise UsageError(f"{self.name} wants yes or no, got {value!r}")
+        raise UsageError(f"{self.name} wants yes or no, got {_shown(value)}")
 
     def _number(self, value: Any) -> float | int:
         whole = self.kind != "number"
         try:
             number = float(value)
-        except (TypeError, ValueError):
-            raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}") from None
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {_shown(value)}") from None
         inside = (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
         if isinstance(value, bool) or math.isnan(number) or not inside or (whole and not number.is_integer()):
-            raise UsageError(f"{self.name} wants {self.wanted()}, got {value!r}")
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {_shown(value)}")
         return int(number) if whole else number
 
     def wanted(self) -> str:
@@ -345,3 +347,14 @@ def describe(plugin: type) -> dict[str, Any]:
         "sentence": sentence(plugin),
         "knobs": [dataclasses.asdict(declared) for declared in knobs_of(plugin).values()],
     }
+
+
+def _shown(value: Any) -> str:
+    """What came, as an error repeats it: of a long text or list its beginning."""
+    if isinstance(value, str) and len(value) > LETTERS:
+        return f"{value[:LETTERS]!r}…"
+    try:
+        told = repr(value)
+    except ValueError:  # of a number of more than 4,300 digits
+        return "a number of very many digits"
+    return f"{told[:LETTERS]}…" if len(told) > LETTERS + 2 else told

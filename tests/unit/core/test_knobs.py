@@ -49,6 +49,8 @@ def test_texts_become_values(values: dict[str, object], wanted: dict[str, object
         ({"sort": "nrom"}, "nearest: 'norm'"),
         ({"each": "perhaps"}, "yes or no"),
         ({"layer": 3}, "layer wants a layer, got 3"),
+        ({"count": "a" * 10_000}, "from 1 to 9, got 'a{60}'…$"),
+        ({"count": 10**5000}, "from 1 to 9, got a number of very many digits"),
     ],
 )
 def test_wrong_values_say_what_was_wanted(values: dict[str, object], message: str) -> None:

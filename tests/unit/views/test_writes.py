@@ -74,10 +74,16 @@ class _Known(nn.Module):
 
 
 def test_a_text_that_cannot_go_on_stays_as_it_is() -> None:
-    """Where scores are not numbers nothing more is drawn, and the picture says so; what was written before stays."""
+    """Where scores are not numbers nothing more is drawn, and the picture says so; what was written before stays. So it is said where a text
+    ends by itself, and where an example has no such long beginning."""
     picture = _scene(_Known()).view("writes", prime=LETTERS[2], length=30)
     assert "".join(_texts(picture)[0].tokens) == "".join(LETTERS[3:10])
     assert "not numbers" in picture.note
+    kind = diorama.Tokens(vocabulary=[*LETTERS[:8], "</s>", LETTERS[9]])
+    scene = Scene(_Known(), torch.zeros(3, 4, dtype=torch.long), torch.ones(3, 4, dtype=torch.long), inputs=kind)
+    assert scene.view("writes", length=30, begin=4).note.endswith("A text ends where “</s>” is drawn, as it is before 30 symbols.")
+    assert scene.view("writes", length=30, begin=9).note.startswith("It begins with all 4 symbols of the example")
+    assert not scene.view("writes", length=3, begin=4).note
 
 
 def test_the_chosen_unit_and_symbol_are_told() -> None:

@@ -24,6 +24,7 @@ from ...scene.input import Current
 from ...scene.states import told
 from ...scene.writing import Written, WrittenToken, writing
 from .. import answers, melodies, texts
+from ..samples import noted
 from ..view import View
 
 GUESSES = 5
@@ -150,8 +151,20 @@ class WritesView(View):
             caption += f" The brighter, the likelier the network held it: {mean} in the geometric mean."
         if len(moments) > 1:
             caption += f" Below, what it wrote at {len(moments)} moments of its training, with the same luck."
-        note = "At some moments its scores are not numbers, so it writes nothing." if any(text.broken for text in found.values()) else ""
+        note = noted(*self._shorter(kind, current, own, found, final=final))
         return self.picture(scene, selection, "What the network writes", Group(children=tuple(marks)), caption, note=note, final=final)
+
+    def _shorter(self, kind: Tokens, current: Current, own: Written, found: dict[int | None, Written], *, final: bool) -> Iterator[str]:
+        """Why texts are shorter than they were asked for."""
+        if any(text.broken for text in found.values()):
+            yield "At some moments its scores are not numbers, so it writes nothing."
+        if not self.prime and current.index is not None and len(own.begin) < self.begin:
+            yield f"It begins with all {len(own.begin)} symbols of the example, which are fewer than the {self.begin} asked for."
+        ended = {step: text for step, text in found.items() if text.places and len(text.places) < self.length and not text.broken}
+        if final and ended:
+            lasts = ", ".join(sorted({f"“{kind.token(text.places[-1].token)}”" for text in ended.values()}))
+            steps = ", ".join(_when(step) for step in sorted(step for step in ended if step is not None))
+            yield f"A text ends where {lasts} is drawn, as it is before {self.length} symbols{f' at {steps}' if steps else ''}."
 
     def _chosen(self, selection: Selection, own: Written) -> int | None:
         """Which written place is looked into: the chosen token's, else the last."""
