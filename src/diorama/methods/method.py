@@ -26,7 +26,7 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.function import FunctionModule
-from ..model.hidden import OWN_SLOPE, Hidden, checkpointed, hidden
+from ..model.hidden import Hidden, checkpointed, hidden
 from ..model.layers import LayerTable, layers
 from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule
@@ -38,7 +38,7 @@ from ..model.unwrap import dtype_of, quantized, versions_of
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
-from .notes import numbers_note
+from .notes import left_out, numbers_note
 
 Group = Literal["gradient", "relevance", "class activation", "input modification", "black box", "transformers"]
 
@@ -458,23 +458,6 @@ class Method(Plugin):
             values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
             maps or {}, summed, self.signed, x, look.kind,
         )
-
-
-def left_out(look: Looking, target: Target) -> str:
-    """What slopes leave out of a target: ways from the input that the model itself takes out of autograd, and functions
-    that say themselves what their slope is; mostly nothing.
-
-    *Cost* one forward pass of two examples, once for a model.
-    """
-    if look.function:
-        return ""
-    ways, told = dict(look.hidden.detached), [own for own in look.hidden.found if own.startswith(OWN_SLOPE)]
-    where = sorted({ways[name] for name in target.keep or ("",) if name in ways})
-    said = f"Slopes in this model are what {' and '.join(told[:3])} says they are, and need not be those of its answer." if told else ""
-    if not where:
-        return said
-    return (f"{said} Part of what the input does reaches the target through numbers that are detached, or computed under no_grad, in "
-            f"{' and '.join(where)}: no slope goes that way, so the map leaves it out; occlusion follows it.").strip()
 
 
 def _depends(look: Looking, x: Nested, target: Target) -> bool:

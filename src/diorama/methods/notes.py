@@ -1,14 +1,20 @@
-"""What must be said beside an input or a map that is constant, zero or not finite."""
+"""What must be said beside an input or a map that is constant, zero or not finite, or that leaves something out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..data import nesting
 from ..data.nesting import Nested
+from ..model.hidden import OWN_SLOPE
+from ..model.targets import Target
+
+if TYPE_CHECKING:
+    from .method import Looking
 
 
 def numbers_note(x: Nested, values: Nested, signed: bool = True, depends: Callable[[], bool] = bool) -> str:
@@ -45,3 +51,20 @@ def _bounds(part: Tensor) -> tuple[Tensor, Tensor]:
         return low[None], high[None]
     low, high = part.detach().reshape(len(part), -1).aminmax(dim=1)
     return low, high
+
+
+def left_out(look: Looking, target: Target) -> str:
+    """What slopes leave out of a target: ways from the input that the model itself takes out of autograd, and functions
+    that say themselves what their slope is; mostly nothing.
+
+    *Cost* one forward pass of two examples, once for a model.
+    """
+    if look.function:
+        return ""
+    ways, told = dict(look.hidden.detached), [own for own in look.hidden.found if own.startswith(OWN_SLOPE)]
+    where = sorted({ways[name] for name in target.keep or ("",) if name in ways})
+    said = f"Slopes in this model are what {' and '.join(told[:3])} says they are, and need not be those of its answer." if told else ""
+    if not where:
+        return said
+    return (f"{said} Part of what the input does reaches the target through numbers that are detached, or computed under no_grad, in "
+            f"{' and '.join(where)}: no slope goes that way, so the map leaves it out; occlusion follows it.").strip()
