@@ -30,7 +30,7 @@ check: page ## lint, types of both languages, and the rules of the house
 
 test: browser page ## everything that must hold, `make check` too
 	$(BIN)/ruff check src tests bench examples hatch_build.py
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 sweep: browser page ## many more generated runs and networks than `make test` draws
 	DIORAMA_SWEEP=1000 $(BIN)/python -m pytest -n 2 tests/faults/test_hostile_runs.py tests/laws/test_drawn_models.py tests/laws/test_drawn_surgery.py tests/laws/test_healthy_trainings.py

@@ -363,6 +363,7 @@ def test_a_view_of_ones_own_can_be_registered() -> None:
         """Endless pictures."""
 
         question = "?"
+        room = "training"
 
         def pictures(self, scene: Scene, selection: Any) -> Iterator[Picture]:
             try:

@@ -16,10 +16,9 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import NotFound, Unavailable, Untrusted, UsageError
+from diorama.record import background, models, prober, snapshots, trust
 from diorama.record import copies as copies_module
-from diorama.record import models, prober, snapshots, trust
 from diorama.record.recorder import watch
-from diorama.record.signals import Signal
 from diorama.record.snapshots import Plan
 from diorama.record.weights import load_weights
 from diorama.run import open_run
@@ -288,21 +287,19 @@ def test_signals_can_be_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:diorama could not record")
-def test_a_record_that_cannot_be_written_is_told_as_a_gap(tmp_path: Path) -> None:
-    """A signal that answers no number costs the steps that are written with it; which, the run tells, with all that was told meanwhile."""
+def test_a_record_that_cannot_be_written_is_told_as_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be packed costs the steps that are written with it; which, the run tells, with all that was told meanwhile."""
+    plain = background._plain
 
-    class Odd(Signal):
-        """Once no number."""
+    def packed(values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("odd") == 2.0:
+            raise TypeError("cannot be packed")
+        return plain(values)
 
-        name = "odd"
-
-        def __call__(self, step: Any) -> dict[str, Any]:
-            """An object at step 2."""
-            return {"odd": object() if step.number == 2 else 1.0}
-
-    with watch(_network(), tmp_path / "run", every=1, signals=[Odd()]) as recorder:
-        for _ in range(3):
-            recorder.step()
+    monkeypatch.setattr(background, "_plain", packed)
+    with watch(_network(), tmp_path / "run", every=1) as recorder:
+        for number in range(3):
+            recorder.step(odd=number + 1.0)
         recorder._event("note", "mine", "told beside it")
     run = open_run(tmp_path / "run")
     (gap,) = (event for event in run.events if event.kind == "gap")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from recorded_runs import recorded
@@ -20,6 +21,20 @@ def run(tmp_path: Path) -> Run:
     return recorded(tmp_path / "run", 60)
 
 
+class _Registered(dict[str, type[Finding]]):
+    """Findings of the test, as a registry has its own."""
+
+    broken: ClassVar[dict[str, str]] = {}
+
+    def is_foreign(self, name: str) -> bool:
+        """All are our own."""
+        return False
+
+    def told(self, name: str) -> str:
+        """Which one is meant."""
+        return f"the finding {name}"
+
+
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
     """The findings that are reported instead of the real ones."""
@@ -31,8 +46,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
         def __call__(self, run: RunReader) -> list[Found]:
             return list(found)
 
-    monkeypatch.setattr(registry, "findings", {"told": Told})
-    monkeypatch.setattr("diorama.run.registry.findings", {"told": Told})
+    monkeypatch.setattr(registry, "findings", _Registered(told=Told))
     return found
 
 
@@ -90,12 +104,7 @@ def test_a_finding_that_fails_takes_no_other_with_it(run: Run, only: list[Found]
         def __call__(self, run: RunReader) -> list[Found]:
             raise ZeroDivisionError("no steps")
 
-    class Registered(dict[str, type[Finding]]):
-        def is_foreign(self, name: str) -> bool:
-            """All are our own."""
-            return False
-
     only += [Found("told", 0.1, "Slow", "It is slow.", "")]
-    monkeypatch.setattr("diorama.run.registry.findings", Registered(broken=Broken, **registry.findings))
+    monkeypatch.setattr(registry, "findings", _Registered(broken=Broken, **registry.findings))
     with pytest.warns(UserWarning, match="the finding broken does not judge this run: it failed .ZeroDivisionError: no steps"):
         assert [found.title for found in run.findings()] == ["Slow"]
