@@ -73,15 +73,16 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
         return picture
 
     def frames() -> Iterator[Picture]:
+        moving = view.filmed(scene)
         for step in scene.steps:
             moment = scene.at(step)
             try:
-                _checked(moment, selection, view.follows)
+                _checked(moment, selection, moving.follows)
             except DioramaError:
                 continue  # a network that grew: what is chosen is not there at every step
             from ..model.surroundings import neutrally
 
-            for picture in neutrally(streamed(moment, view, selection, None, drafts=False)):
+            for picture in neutrally(streamed(moment, moving, selection, None, drafts=False)):
                 if picture.final:
                     yield picture
 

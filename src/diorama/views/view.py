@@ -91,6 +91,10 @@ class View(Plugin, abc.ABC):
         """Yield pictures, each better than the last, and between them drafts, which are made when the next picture is due, and how far
         the work is; closing the iterator stops the work."""
 
+    def filmed(self, scene: Scene) -> View:
+        """The view as a film over the scene's snapshots shows it: with what must hold still from frame to frame."""
+        return self
+
     def picture(
         self,
         scene: Scene,

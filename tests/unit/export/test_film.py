@@ -16,7 +16,8 @@ from PIL import Image, ImageSequence
 
 from diorama.core.colour import symmetric
 from diorama.core.errors import Cancelled, NotApplicable, UsageError
-from diorama.core.marks import Bars, Group, Lines, Series, Tiles
+from diorama.core.marks import Bars, Group, Lines, Network, Series, Tiles, Vertex
+from diorama.core.marks.network import THICKEST
 from diorama.core.picture import Picture, Progress
 from diorama.export.film import Film
 from diorama.export.hold import HeldRanges
@@ -31,6 +32,10 @@ def _moment(step: int) -> Picture:
             Tiles(images=weights, limits=symmetric(weights), labels=tuple("abcd")),
             Lines(series=(Series(name="loss", x=x, y=x),)),
             Bars(values=np.array([step + 1.0, -step]), labels=("one", "two")),
+            Network(
+                vertices=(Vertex(form="dot"),) * 2, places=np.array([[0.0, 0, 9, 9], [40, 0, 9, 9]]), links=np.array([[0, 1]]),
+                strengths=np.array([step + 1.0]),
+            ),
         )
     )
     return Picture(title="Weights", body=body, caption="A caption. " * (step % 3), step=step, provenance=MADE)
@@ -75,16 +80,17 @@ def test_gif_plays_every_snapshot_with_shared_colours(tmp_path: Path) -> None:
 
 
 def test_limits_and_axes_stay_fixed() -> None:
-    """Colour limits, axes and bars span all frames, so the same value looks the same at each step."""
+    """Colour limits, axes, bars and links span all frames, so the same value looks the same at each step."""
     held = HeldRanges()
     moments = [_moment(step) for step in range(4)]
     for moment in moments:
         held.see(moment)
     fixed = [held.fix(moment).body for moment in moments]
-    for tiles, lines, bars in (group.children for group in fixed):  # type: ignore[union-attr]
+    for tiles, lines, bars, network in (group.children for group in fixed):  # type: ignore[union-attr]
         assert tiles.limits.high == pytest.approx(0.4)
         assert lines.x_range == (0.0, 4.0)
         assert (bars.limits.low, bars.limits.high) == (-3.0, 4.0)
+        assert network.widths() == pytest.approx(THICKEST * network.strengths / 4)
     assert moments[0].body.children[0].limits.high == pytest.approx(0.1)  # type: ignore[union-attr]
 
 

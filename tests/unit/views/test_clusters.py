@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from recorded_runs import recorded
 from torch import nn
 
 from diorama.core.marks import Heatmap, Network
@@ -164,3 +166,32 @@ def test_still_units_hand_nothing_on() -> None:
     assert set(network.vertices[still].keys) == {f"unit:0/{k}" for k in range(4)}
     assert len(network.links)
     assert still not in network.links
+
+
+def test_boxes_hold_still_over_a_training(tmp_path: Path) -> None:
+    """In a film every box has the units and the place of the newest snapshot, and what it shows is each step's own."""
+    scene = recorded(tmp_path, steps=9, snapshots=4).scene()
+    held, own = scene.view("clusters", held=9), scene.view("clusters")
+    network = _network(held)
+    assert {vertex.keys for vertex in network.vertices} == {vertex.keys for vertex in _network(own).vertices if vertex.form != "joint"}
+    frames = [_network(frame) for frame in own.frames()]  # type: ignore[misc]
+    assert len(frames) == len(scene.steps) > 2
+    for step, frame in zip(scene.steps, frames, strict=True):
+        np.testing.assert_array_equal(frame.places, network.places)
+        assert [vertex.keys for vertex in frame.vertices] == [vertex.keys for vertex in network.vertices]
+        _is_of(frame, scene.at(step))
+    assert any((frame.strengths[:1] != network.strengths[:1]).any() for frame in frames)
+
+
+def _is_of(frame: Network, scene: Scene) -> None:
+    """The matrices are the standard scores of the means over the classes at this step, computed here by themselves."""
+    x, y = scene.examples.x, scene.examples.y
+    hidden = torch.relu(scene.model.first(x)).double()
+    means = torch.stack([hidden[y == k].mean(0) for k in range(2)], 1).detach().numpy()
+    for vertex in frame.vertices:
+        units = [int(key.split("/")[1]) for key in vertex.keys if key.startswith("unit:first/")]
+        if units and vertex.pixels is not None:
+            rows = means[units]
+            spread, size = rows.std(1, keepdims=True), np.abs(rows).max(1, keepdims=True)
+            wanted = np.where(spread > 1e-6 * size, (rows - rows.mean(1, keepdims=True)) / np.maximum(spread, 1e-300), 0)
+            np.testing.assert_allclose(vertex.pixels, wanted, atol=1e-4)

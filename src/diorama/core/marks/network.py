@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -9,7 +10,7 @@ import numpy as np
 
 from ..colour import Limits
 from ..errors import UsageError
-from .mark import Array, Mark, check_length, check_shape
+from .mark import Array, Mark, Range, check_length, check_shape
 
 THICKEST, THINNEST = 9.0, 0.6
 """How thick the strongest link is, and the weakest that is drawn, in the page's pixels."""
@@ -77,6 +78,14 @@ class Network(Mark, frozen=True, kw_only=True, omit_defaults=True):
             straight = not any(vertex.form in ("box", "joint") for vertex in self.vertices)
             set_(self, "ends", _ends(self.places.astype(float), self.links.astype(int), self.widths(), straight))
         check_length(self, "ends", self.ends.shape, (len(self.links), 4))  # type: ignore[union-attr]
+
+    def ranges(self) -> dict[str, Range]:
+        """A link is as thick for the same strength over a film."""
+        return {"strongest": (0.0, self.strongest)}
+
+    def within(self, ranges: Mapping[str, Range]) -> Network:
+        """The same links beside what is strongest in the whole film."""
+        return msgspec.structs.replace(self, strongest=ranges["strongest"][1], ends=None)
 
     def widths(self) -> np.ndarray:
         """How thick each link is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -32,20 +33,37 @@ class Bundle:
     open: bool
 
 
-def bundled(columns: Sequence[MapColumn], pairs: Sequence[Mapping[str, Any]], threshold: float, opened: Collection[str]) -> list[Bundle]:
+def bundled(
+    columns: Sequence[MapColumn], pairs: Sequence[Mapping[str, Any]], threshold: float, opened: Collection[str],
+    held: Sequence[Mapping[str, Any]] | None = None,
+) -> list[Bundle]:
     """The bundles between all neighbours; what is still hands nothing on.
 
     Those that carry less than a part of what the strongest between the same columns does are left out, and so are in each the weak
-    ones of its links.
+    ones of its links. Where clusters are held, whose strengths at their own step are ``held``, lines run from cluster to cluster,
+    beside the strongest of that step: bundles would be others at every step.
     """
     found: list[Bundle] = []
     for number, (pair, before, after) in enumerate(zip(pairs, columns, columns[1:], strict=False)):
-        strengths = np.nan_to_num(np.asarray(pair["strengths"], np.float64))
-        if pair["means"].size > 1:
+        strengths = _plain(pair)
+        if held is not None:
+            hushed = np.where(_moving(after, strengths, 0)[:, None] & _moving(before, strengths, 1), strengths, 0.0)
+            found += _direct(number, hushed, before, after, threshold, _plain(held[number]))
+        elif pair["means"].size > 1:
             found += _blocks(number, pair, strengths, before, after, threshold, opened)
         else:
-            found += _direct(number, strengths, before, after, threshold)
+            found += _direct(number, strengths, before, after, threshold, strengths)
     return found
+
+
+def _plain(pair: Mapping[str, Any]) -> np.ndarray:
+    return np.nan_to_num(np.asarray(pair["strengths"], np.float64))
+
+
+def _moving(column: MapColumn, strengths: np.ndarray, axis: int) -> np.ndarray:
+    """Which of the units that have strengths are not still."""
+    moving: np.ndarray = np.asarray(column.scores.any(1))[: strengths.shape[axis]]
+    return moving
 
 
 def _inside(cluster: Cluster, count: int) -> np.ndarray:
@@ -100,12 +118,17 @@ def _strong(links: Sequence[tuple[str, float]], threshold: float) -> list[tuple[
     return [(one, value) for one, value in links if value and abs(value) >= threshold * most]
 
 
-def _direct(number: int, strengths: np.ndarray, before: MapColumn, after: MapColumn, threshold: float) -> list[Bundle]:
-    sums = [
-        (source.id, target.id, float(strengths[np.ix_(_inside(target, len(strengths)), _inside(source, strengths.shape[1]))].sum()))
-        for source in before.clusters for target in after.clusters if not source.still and not target.still
-    ]
-    most = max((abs(value) for *_, value in sums), default=0.0) or 1.0
+def _direct(
+    number: int, strengths: np.ndarray, before: MapColumn, after: MapColumn, threshold: float, beside: np.ndarray
+) -> list[Bundle]:
+    """Lines from cluster to cluster, relative to the strongest by the strengths ``beside``."""
+    sums, scale = [], 0.0
+    for source, target in itertools.product(before.clusters, after.clusters):
+        if not source.still and not target.still:
+            block = np.ix_(_inside(target, len(strengths)), _inside(source, strengths.shape[1]))
+            sums.append((source.id, target.id, float(strengths[block].sum())))
+            scale = max(scale, abs(float(beside[block].sum())))
+    most = scale or 1.0
     links = tuple((source, target, value / most) for source, target, value in sums if abs(value) / most >= max(threshold, 1e-9))
     none = np.zeros(0, np.int64)
     return [Bundle(f"{number}:all", number, 0, False, none, none, (0.0, 0.0), links, "", (), False)] if links else []

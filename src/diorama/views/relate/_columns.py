@@ -43,6 +43,8 @@ class Cluster:
     best: int | None
     still: bool
     open: bool
+    flat: bool
+    """Drawn without its matrix: of what is still there is nothing to see."""
 
 
 @dataclasses.dataclass
@@ -70,27 +72,39 @@ def grouped(scene: Scene, edges: str, told: Mapping[str, Any]) -> Generator[Prog
     return scene.derive("clusters", **told).value, pairs
 
 
-def columned(found: Mapping[str, Any], opened: Collection[str], recurrent: Collection[str]) -> list[MapColumn]:
-    """All layers as columns, from the value of the derivation ``clusters``."""
+def columned(
+    found: Mapping[str, Any], opened: Collection[str], recurrent: Collection[str], held: Mapping[str, Any] | None = None
+) -> list[MapColumn]:
+    """All layers as columns, from the value of the derivation ``clusters``; in the clusters of another step's value, ``held``, where it is given.
+
+    Then every box has the units and the place that it has at that step.
+    """
     by_class = found["by"] != "example"
-    chosen = _chosen(found, by_class)
+    chosen = _chosen(held or found, by_class)
     names = tuple(found["columns"][k] for k in chosen)
     columns = []
-    for number, part in enumerate(found["layers"]):
+    for number, (part, kept) in enumerate(zip(found["layers"], (held or found)["layers"], strict=True)):
         scores = standard(part["profile"])
-        clusters = []
-        ranks = np.argsort(part["order"])
-        labels = _each(part, found) if number and number == len(found["layers"]) - 1 else part["cluster"]
+        then = standard(kept["profile"]) if held else scores
+        clusters: list[tuple[tuple[bool, int, int], Cluster]] = []
+        ranks = np.argsort(kept["order"])
+        labels = _each(kept, found) if number and number == len(found["layers"]) - 1 else kept["cluster"]
         for label in range(-1, int(labels.max()) + 1):
             members = np.flatnonzero(labels == label)
             if not len(members):
                 continue
             members = members[np.argsort(ranks[members], kind="stable")]
-            served, best = _served(scores[members].mean(0), found["columns"]) if by_class and label >= 0 else ("", None)
-            clusters.append(Cluster(f"{number}/{label}", members, served, best, label < 0, f"{number}/{label}" in opened))
-        clusters.sort(key=lambda one: (one.still, one.best if one.best is not None else 0, -len(one.members)))
+            still = not scores[members].any() if held else label < 0
+            served, best = _served(scores[members].mean(0), found["columns"]) if by_class and not still else ("", None)
+            first = (_served(then[members].mean(0), found["columns"])[1] if held else best) if by_class and label >= 0 else None
+            clusters.append((
+                (label < 0, first or 0, -len(members)),
+                Cluster(f"{number}/{label}", members, served, best, still, f"{number}/{label}" in opened, flat=still and not held),
+            ))
+        clusters.sort(key=lambda one: one[0])
         columns.append(MapColumn(
-            part["layer"], part["units"], scores[:, chosen], clusters, names, part["layer"] in recurrent, f"own/{number}" in opened,
+            part["layer"], part["units"], scores[:, chosen], [cluster for _, cluster in clusters], names, part["layer"] in recurrent,
+            f"own/{number}" in opened,
         ))
     return columns
 
@@ -227,9 +241,7 @@ def _height(column: MapColumn, patches: Shown | None) -> float:
 
 
 def _high(cluster: Cluster, patches: Shown | None) -> float:
-    if cluster.open:
-        return LABEL + NOTE
-    if cluster.still:
+    if cluster.open or cluster.flat:
         return LABEL + NOTE
     if patches is not None and isinstance(patches.get(cluster.id), tuple):
         return LABEL + LINE * max(1, len(patches[cluster.id])) + NOTE + 4
@@ -241,7 +253,7 @@ def _box(column: MapColumn, cluster: Cluster, patches: Shown | None) -> Vertex:
     count = len(cluster.members)
     pixels: np.ndarray | None = None
     words: tuple[str, ...] = ()
-    if not cluster.open and not cluster.still:
+    if not cluster.open and not cluster.flat:
         told = patches.get(cluster.id) if patches is not None else column.scores[cluster.members].astype(np.float32)
         pixels, words = (None, told) if isinstance(told, tuple) else (told, ())
     return Vertex(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from ...core.colour import symmetric
-from ...core.errors import NotApplicable
+from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Picture, Progress
@@ -58,6 +59,10 @@ class ClustersView(View):
     threshold: float = knob(0.25, "Connections weaker than this part of the strongest are left out.", low=0.0, high=1.0)
     most: int = knob(6, "The most columns: of deeper networks modules are shown as one.", low=2, high=24)
     examples: int = knob(1500, "How many examples of the probe set are looked at.", low=1, high=100_000)
+    held: int | None = knob(
+        None, "Clusters as they are at this step, whatever the step in sight: boxes hold still over time. By itself each step has its own.",
+        kind="step", main=True,
+    )
     open: str = knob("", "Clusters, bundles and recurrent layers that are open, with commas between.")
 
     @classmethod
@@ -73,10 +78,11 @@ class ClustersView(View):
         layers = together(heads[: self.most] if heads else [layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
         told: dict[str, Any] = {"layers": layers, "count": self.count, "by": self.by, "examples": self.examples}
         found, pairs = yield from grouped(scene, self.edges, told)
+        held, strengths = yield from self._held(scene, told, found)
         opened = [text for text in self.open.split(",") if text]
         recurrent = {part["layer"]: own for part in found["layers"] if (own := wiring.own(scene, scene.layers[part["layer"]])) is not None}
-        shown: list[MapColumn] = columned(found, opened, set(recurrent))
-        bundles = bundled(shown, pairs, self.threshold, opened)
+        shown: list[MapColumn] = columned(found, opened, set(recurrent), held)
+        bundles = bundled(shown, pairs, self.threshold, opened, strengths)
         pictured = self.show == "patches" and isinstance(scene.kind, Image | Tokens)
         if pictured:
             yield Progress(done=0, total=1, note=f"what drives units most, among {len(scene.live)} examples")
@@ -86,11 +92,31 @@ class ClustersView(View):
         marks += [_weights(bundle, pairs) for bundle in bundles if bundle.open]
         marks += [_own(column, recurrent[column.layer]) for column in shown if column.open]
         yield self.picture(
-            scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(scene, found, shown, pictured), checks=_checks(found),
-            note=self._note(scene, found, pairs),
+            scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(scene, found, shown, pictured, held is not None),
+            checks=_checks(held or found), note=self._note(scene, found, pairs, held is None),
         )
 
-    def _caption(self, scene: Scene, found: dict[str, Any], shown: list[MapColumn], pictured: bool) -> str:
+    def filmed(self, scene: Scene) -> ClustersView:
+        """Of the newest snapshot's clusters, so that boxes hold still."""
+        return self if self.held is not None else dataclasses.replace(self, held=scene.steps[-1])
+
+    def _held(
+        self, scene: Scene, told: dict[str, Any], found: dict[str, Any]
+    ) -> Generator[Progress, None, tuple[dict[str, Any] | None, list[dict[str, Any]] | None]]:
+        """The clusters and strengths of the step that is held; nothing where there is none, or other units then."""
+        if self.held is None:
+            return None, None
+        there = scene.at(self.held)
+        try:
+            kept, pairs = yield from grouped(there, self.edges, told)
+        except DioramaError:
+            return None, None  # a network that grew: these layers are not there at that step
+        same = kept["columns"] == found["columns"] and all(
+            np.array_equal(one["units"], other["units"]) for one, other in zip(kept["layers"], found["layers"], strict=True)
+        )
+        return (kept, pairs) if same else (None, None)
+
+    def _caption(self, scene: Scene, found: dict[str, Any], shown: list[MapColumn], pictured: bool, held: bool) -> str:
         what = _COLUMNS[found["by"]]
         count = sum(len(one["units"]) for one in found["layers"])
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
@@ -99,13 +125,14 @@ class ClustersView(View):
             _PICTURED[type(scene.kind)] if pictured
             else f"a row a {self.of.removesuffix('s')}, over {what}: blue where it answers more than its own mean, orange where less"
         )
+        beside = f" beside the strongest of step {self.held}, whose clusters these are" if held else ""
         return (
             f"{part(count, total, self.of)} of {len(found['layers'])} layers in {clusters} clusters, by "
             f"{'where they look in' if self.of == 'heads' else 'their answers to'} {found['examples']:,} examples; {box}. "
-            "Lines are as thick as connections are strong, blue where positive, orange where negative."
+            f"Lines are as thick as connections are strong{beside}, blue where positive, orange where negative."
         )
 
-    def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]]) -> str:
+    def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]], own: bool) -> str:
         notes = [looked_at(scene, found["examples"]), standing(scene, [one["layer"] for one in found["layers"]]) if self.of == "units" else ""]
         several = [f"{pair['source']} and {pair['target']}" for pair in pairs if pair["how"] == "together"]
         if several:
@@ -115,6 +142,8 @@ class ClustersView(View):
         less = [one["layer"] for one in found["layers"] if len(one["units"]) < scene.layers[one["layer"]].units]
         if less:
             notes.append(f"of {', '.join(less)} the units that vary most are shown")
+        if own and self.held is not None:
+            notes.append(f"at step {self.held} other units are told, so the clusters are this step's own")
         if self.by == "class" and found["by"] == "example":
             notes.append("there are no classes to compare units by, so each example counts")
         return noted(*notes)
