@@ -36,6 +36,7 @@ class AttendedTokens:
         self._chance: dict[str, Floats] = {}
         self._rows: dict[str, list[Floats]] = {name: [] for name in self.names}
         self._met = np.zeros(self.kind.size or 0)
+        self.seen = 0
 
     def over(self) -> Iterator[int]:
         """Look at the examples, batch by batch."""
@@ -48,6 +49,7 @@ class AttendedTokens:
             self._grow(int(ids.max()) + 1)
             self._met += np.bincount(ids.flatten().numpy(), minlength=len(self._met))
             self.scene.look(x, self.names, reduce=lambda name, tensor: self._take(name, tensor, ids))  # noqa: B023 - used at once
+            self.seen = stop
             yield stop
 
     def _grow(self, size: int) -> None:

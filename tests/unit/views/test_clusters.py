@@ -14,6 +14,7 @@ from torch import nn
 from diorama.core.marks import Heatmap, Network
 from diorama.core.picture import Picture
 from diorama.derive.columns import columns
+from diorama.derive.derivations import clusters
 from diorama.model.layers import layers
 from diorama.scene import Scene
 
@@ -62,6 +63,19 @@ def test_every_unit_is_in_one_box(scene: Scene) -> None:
     for one, other in itertools.combinations(network.places[boxes], 2):
         apart = one[0] + one[2] <= other[0] or other[0] + other[2] <= one[0] or one[1] + one[3] <= other[1] or other[1] + other[3] <= one[1]
         assert apart
+
+
+@pytest.mark.parametrize("by", ["class", "example"])
+def test_what_is_seen_so_far_is_told(scene: Scene, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the way the clusters are exactly those of the examples that have been looked at, also where some classes are still to come."""
+    monkeypatch.setattr(clusters, "SOON", 0.0)
+    monkeypatch.setattr(clusters, "SHARE", 0.0)
+    stages = list(scene.derive("clusters", by=by, count=3, layers="1").stream())
+    assert [stage.value["examples"] for stage in stages[:-1] if stage.value is not None] == [8, 16, 32, 40]
+    for stage in stages[:3]:
+        alone = scene.derive("clusters", by=by, count=3, layers="1", examples=stage.value["examples"]).value
+        assert stage.value["columns"] == alone["columns"]
+        np.testing.assert_allclose(stage.value["layers"][0]["profile"], alone["layers"][0]["profile"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("planted", [True, False])

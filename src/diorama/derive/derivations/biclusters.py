@@ -58,6 +58,8 @@ class BiclustersDerivation(ClustersDerivation):
                 "how": "weights" if direct else "together", "strengths": np.ascontiguousarray(strengths), "rows": made.rows,
                 "columns": made.columns, "means": made.means, "explained": float(made.explained),
             })
+            note = f"blocks between {len(pairs)} of {len(self.names) - 1} pairs of layers"
+            yield Stage({"pairs": list(pairs)}, float(len(pairs)), float(len(self.names) - 1), note)
         yield Stage({"pairs": pairs}, 1.0, 1.0)
 
     def check(self, scene: Scene, value: Plain) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -26,7 +27,10 @@ from ..columns import columns
 from ..derivation import Derivation, Plain, Stage
 
 Floats = NDArray[np.float64]
-BATCH = 64
+BATCH, FIRST = 64, 8
+"""Examples in a pass; the first passes are smaller, so that something is seen soon of a large network."""
+SOON, SHARE = 0.5, 5.0
+"""Seconds until what has been seen so far is told, and how many times as long as that took until it is told again."""
 BINS = 10
 """A truth of plain numbers is cut into so many parts with as many examples each."""
 JOINED = 1024
@@ -97,8 +101,18 @@ class ClustersDerivation(Derivation):
         """One pass over the examples, then the clusters."""
         count = min(self.examples, len(scene.examples))
         seen = AttendedTokens(scene, self.names, count) if heads_of(self.names) else SeenAnswers(scene, self.names, count, self.by)
+        began, rest = time.perf_counter(), SOON
         for done in seen.over():
-            yield Stage(None, float(done), float(seen.count), f"{done} of {seen.count} examples")
+            value = None
+            if time.perf_counter() - began >= rest and done < seen.count and isinstance(seen, SeenAnswers):
+                began = time.perf_counter()
+                value = self._told(seen, before)
+                rest, began = SHARE * (time.perf_counter() - began), time.perf_counter()
+            yield Stage(value, float(done), float(seen.count), f"{done} of {seen.count} examples")
+        yield Stage(self._told(seen, before), float(seen.count), float(seen.count))
+
+    def _told(self, seen: SeenAnswers | AttendedTokens, before: Plain) -> dict[str, Any]:
+        """The value, from what has been seen so far."""
         parts, kept = [], []
         for number, name in enumerate(self.names):
             rows = seen.profile(name)
@@ -116,11 +130,10 @@ class ClustersDerivation(Derivation):
             kept.append(answers[:, units])
         joined = [_correlated(after, earlier) for earlier, after in zip(kept, kept[1:], strict=False)]
         columns_ = seen.columns()
-        value = {
+        return {
             "columns": [text for text, _ in columns_], "keys": [key for _, key in columns_], "by": seen.by, "layers": parts,
-            "together": joined, "examples": seen.count,
+            "together": joined, "examples": seen.seen,
         }
-        yield Stage(value, float(seen.count), float(seen.count))
 
     def check(self, scene: Scene, value: Plain) -> None:
         """A part for each layer, whose arrays fit one another."""
@@ -180,6 +193,8 @@ class SeenAnswers:
         self._each: dict[str, list[Floats]] = {name: [] for name in names}
         self._sums: dict[str, Floats] = {}
         self._sizes = np.zeros(len(self.classes))
+        self.seen = 0
+        """So many of the examples have been looked at; what is told is of these."""
 
     def _classes(self) -> NDArray[np.int64]:
         """The classes that are there, by number."""
@@ -199,8 +214,8 @@ class SeenAnswers:
     def over(self) -> Iterator[int]:
         """Look at the examples, batch by batch."""
         by_source = {source.name: source for source in self.sources.values()}
-        for start in range(0, self.count, BATCH):
-            stop = min(start + BATCH, self.count)
+        while self.seen < self.count:
+            start, stop = self.seen, min(self.seen + min(BATCH, max(FIRST, self.seen)), self.count)
             x = fed(self.scene.model, self.scene.examples.batch(list(range(start, stop)), self.scene.device))
             told = self.truth[start:stop] if self.places and self.by == "class" else None  # type: ignore[index]
             marked = None if told is None else torch.from_numpy(np.searchsorted(self.classes, told.numpy())), told
@@ -215,6 +230,7 @@ class SeenAnswers:
             if told is not None:
                 known = told[told >= 0].numpy()
                 self._sizes += np.bincount(np.searchsorted(self.classes, known), minlength=len(self.classes))
+            self.seen = stop
             yield stop
 
     def _reduced(self, layer: Layer, tensor: Tensor, marked: tuple[Tensor | None, Tensor | None]) -> tuple[Floats, Floats | None]:
@@ -240,10 +256,11 @@ class SeenAnswers:
         if self.by == "example":
             return rows.T.copy()
         if self.places and self.by == "class":
-            return (self._sums[name] / np.maximum(self._sizes, 1)[:, None]).T.copy()
+            there = self._sizes > 0
+            return (self._sums[name][there] / self._sizes[there, None]).T.copy()
         # A class that answers with no number has none as its mean.
-        marks, rows = self._marks(), np.where(np.isfinite(rows), rows, np.nan)
-        return np.stack([rows[marks == k].mean(0) for k in range(int(marks.max()) + 1)], 1)
+        marks, rows = self._marks()[: self.seen], np.where(np.isfinite(rows), rows, np.nan)
+        return np.stack([rows[marks == k].mean(0) for k in np.unique(marks[marks >= 0])], 1)
 
     def _marks(self) -> NDArray[np.int64]:
         """The column of each example; −1 for those whose class is not known."""
@@ -263,12 +280,13 @@ class SeenAnswers:
         """A name and a key for each column; no key where it is no class and no example."""
         if self.by == "class":
             names = self.scene.classes
-            return [(names[k] if k < len(names) else str(k), f"class:{k}") for k in self.classes.tolist()]
+            there = self._sizes > 0 if self.places else np.isin(np.arange(len(self.classes)), self._marks()[: self.seen])
+            return [(names[k] if k < len(names) else str(k), f"class:{k}") for k in self.classes[there].tolist()]
         numbers = self._numbers()
         if self.by == "range" and numbers is not None:
             marks = self._marks()
-            return [(f"about {np.median(numbers[marks == k]):.3g}", "") for k in range(BINS)]
-        return [(str(k), f"example:{k}") for k in range(self.count)]
+            return [(f"about {np.median(numbers[marks == k]):.3g}", "") for k in np.unique(marks[: self.seen])]
+        return [(str(k), f"example:{k}") for k in range(self.seen)]
 
 
 def _laid(values: Tensor, places: tuple[int, ...]) -> Tensor:

@@ -78,9 +78,14 @@ _STEPS = ((0, 1), (1, 0), (1, 1), (1, 2), (2, 1), (2, 2))
 class _Fit:
     rows: Whole
     columns: Whole
-    expected: Floats
+    means: Floats
     error: float
     likelihood: float
+
+    @property
+    def expected(self) -> Floats:
+        """The matrix that the blocks' means make."""
+        return self.means[self.rows][:, self.columns]
 
 
 def _grown(fit: Callable[[int, int], _Fit], told: list[int], top: list[int]) -> _Fit:
@@ -117,7 +122,7 @@ def _split(left: Floats, labels: Whole) -> Iterator[Whole]:
         members = np.flatnonzero(labels == group)
         if len(members) < 2:
             continue
-        along = np.linalg.svd(left[members], full_matrices=False)[0][:, 0]
+        along = np.linalg.eigh(left[members] @ left[members].T)[1][:, -1]
         apart = labels.copy()
         apart[members[along > along.mean()]] = count
         yield apart
@@ -137,23 +142,28 @@ def _means(space: Floats, count: int, draw: np.random.Generator) -> Whole:
 
 
 def _alternated(matrix: Floats, rows: Whole, columns: Whole, k: int, m: int) -> _Fit:
-    error = math.inf
+    power, error = float(np.square(matrix).sum()), math.inf
+    second = np.eye(m)[columns]
+    sums, sizes = matrix @ second, second.sum(0)
     for _ in range(ROUNDS):
-        means = _block_means(matrix, rows, columns, k, m)
+        first = np.eye(k)[rows]
+        means = first.T @ sums / np.maximum(np.outer(first.sum(0), sizes), 1)
         # A row's distance to a group: over all columns, each against the mean of its block.
-        sums = matrix @ np.eye(m)[columns]
-        sizes = np.bincount(columns, minlength=m)
         rows = (np.square(means) @ sizes - 2 * sums @ means.T).argmin(1)
-        means = _block_means(matrix, rows, columns, k, m)
-        sums = matrix.T @ np.eye(k)[rows]
-        sizes = np.bincount(rows, minlength=k)
-        columns = (sizes @ np.square(means) - 2 * sums @ means).argmin(1)
-        means = _block_means(matrix, rows, columns, k, m)
-        now = float(np.square(matrix - means[rows][:, columns]).sum())
+        first = np.eye(k)[rows]
+        across, counts = first.T @ matrix, first.sum(0)
+        means = across @ second / np.maximum(np.outer(counts, sizes), 1)
+        columns = (counts @ np.square(means) - 2 * across.T @ means).argmin(1)
+        second = np.eye(m)[columns]
+        sums, sizes = matrix @ second, second.sum(0)
+        cells = np.outer(counts, sizes)
+        means = first.T @ sums / np.maximum(cells, 1)
+        # What the blocks leave of the sum of squares, without the matrix that they make.
+        now = max(0.0, power - float((cells * np.square(means)).sum()))
         if now >= error - 1e-12 * max(1.0, abs(now)):
             break
         error = now
-    return _Fit(rows, columns, means[rows][:, columns], now, _likelihood(now, rows, columns, k, m, 1e-12 * float(np.square(matrix).sum())))
+    return _Fit(rows, columns, means, now, _likelihood(now, rows, columns, k, m, 1e-12 * power))
 
 
 def _block_means(matrix: Floats, rows: Whole, columns: Whole, k: int, m: int) -> Floats:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...core.colour import Limits, symmetric
 from ...core.marks import Network, Vertex
-from ...core.picture import Progress
+from ...core.picture import Draft, Picture, Progress
 from ...core.selection import Key, layer_key, unit_key
 from ...methods.grouping import ordered
 from ...scene import Scene
@@ -61,15 +61,28 @@ class MapColumn:
     open: bool
 
 
-def grouped(scene: Scene, edges: str, told: Mapping[str, Any]) -> Generator[Progress, None, tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """The values of the derivations ``clusters`` and ``biclusters`` of the same layers, and how far they are until they are there."""
+def grouped(
+    scene: Scene, edges: str, told: Mapping[str, Any], make: Callable[[dict[str, Any], list[dict[str, Any]]], Picture] | None = None
+) -> Generator[Progress | Draft, None, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """The values of the derivations ``clusters`` and ``biclusters`` of the same layers; until they are there, how far they are.
+
+    ``make`` draws what is known by then: clusters by the examples so far, then the blocks between the first layers.
+    """
+    found: dict[str, Any] = {}
     pairs: list[dict[str, Any]] = []
-    for stage in scene.derive("biclusters", edges=edges, **told).stream():
-        if stage.final:
-            pairs = stage.value["pairs"]
-        else:
+    for stage in scene.derive("clusters", **told).stream():
+        found = stage.value or found
+        if not stage.final:
             yield stage.progress
-    return scene.derive("clusters", **told).value, pairs
+        if stage.value is not None and make is not None:
+            yield Draft(lambda value=stage.value: make(value, []))  # type: ignore[misc]
+    for stage in scene.derive("biclusters", edges=edges, **told).stream():
+        pairs = stage.value["pairs"] if stage.value is not None else pairs
+        if not stage.final:
+            yield stage.progress
+            if make is not None and pairs:
+                yield Draft(lambda pairs=pairs: make(found, pairs))  # type: ignore[misc]
+    return found, pairs
 
 
 def columned(

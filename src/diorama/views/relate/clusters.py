@@ -13,7 +13,7 @@ from ...core.colour import symmetric
 from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
-from ...core.picture import Check, Picture, Progress
+from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, spoken, together
 from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
@@ -26,6 +26,17 @@ from ._columns import MapColumn, Shown, columned, drawn, grouped, key_of
 from ._patches import looked_at_words, patches, words
 
 
+@dataclasses.dataclass(frozen=True)
+class _Groups:
+    """What is drawn: clusters, strengths between neighbours as far as they are known, and those of the step that is held."""
+
+    found: dict[str, Any]
+    pairs: list[dict[str, Any]]
+    recurrent: dict[str, np.ndarray]
+    held: dict[str, Any] | None = None
+    strengths: list[dict[str, Any]] | None = None
+
+
 class ClustersView(View):
     """Every layer's units as clusters that serve the same classes, and the connections between them in bundles.
 
@@ -35,7 +46,7 @@ class ClustersView(View):
     the one before directly, lines tell how units go together over the examples; where there are no blocks, lines run from cluster
     to cluster. Open a cluster for its units, a bundle for its weights.
     *Units* standard deviations over the classes (σ), each unit's own; lines are relative to the strongest between two columns.
-    *Cost* one pass an example.
+    *Cost* one pass an example; of a large network the first examples alone are shown first.
     """
 
     title = "Clusters"
@@ -70,30 +81,38 @@ class ClustersView(View):
         """Units, and examples to compare them by."""
         return None if scene.kinds else "it groups units by what they answer, and the scene has no examples; pass x to Scene or probe= to watch"
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        """One picture, after one pass over the examples."""
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
+        """Clusters by the first examples, then by all; then the blocks of connections, pair by pair of layers."""
         if self.of == "heads" and not attention_layers(scene):
             raise NotApplicable(f"{without(scene)}; choose of=units")
         heads = [name for layer in attention_layers(scene) for name in layer.points] if self.of == "heads" else []
-        layers = together(heads[: self.most] if heads else [layer.name for layer in columns(scene.layers, self.inside or "", self.most)])
-        told: dict[str, Any] = {"layers": layers, "count": self.count, "by": self.by, "examples": self.examples}
-        found, pairs = yield from grouped(scene, self.edges, told)
+        layers = heads[: self.most] if heads else [layer.name for layer in columns(scene.layers, self.inside or "", self.most)]
+        told: dict[str, Any] = {"layers": together(layers), "count": self.count, "by": self.by, "examples": self.examples}
+        recurrent = {name: own for name in layers if (own := wiring.own(scene, scene.layers[name])) is not None}
+
+        def make(found: dict[str, Any], pairs: list[dict[str, Any]]) -> Picture:
+            return self._picture(scene, selection, _Groups(found, pairs, recurrent))
+
+        found, pairs = yield from grouped(scene, self.edges, told, make if self.held is None else None)
         held, strengths = yield from self._held(scene, told, found)
-        opened = [text for text in self.open.split(",") if text]
-        recurrent = {part["layer"]: own for part in found["layers"] if (own := wiring.own(scene, scene.layers[part["layer"]])) is not None}
-        shown: list[MapColumn] = columned(found, opened, set(recurrent), held)
-        bundles = bundled(shown, pairs, self.threshold, opened, strengths)
-        pictured = self.show == "patches" and isinstance(scene.kind, Image | Tokens)
-        if pictured:
+        if self.show == "patches" and isinstance(scene.kind, Image | Tokens):
             yield Progress(done=0, total=1, note=f"what drives units most, among {len(scene.live)} examples")
+        yield self._picture(scene, selection, _Groups(found, pairs, recurrent, held, strengths), final=True)
+
+    def _picture(self, scene: Scene, selection: Selection, groups: _Groups, *, final: bool = False) -> Picture:
+        found, pairs, held = groups.found, groups.pairs, groups.held
+        opened = [text for text in self.open.split(",") if text]
+        shown: list[MapColumn] = columned(found, opened, set(groups.recurrent), held)
+        bundles = bundled(shown, pairs, self.threshold, opened, groups.strengths)
+        pictured = final and self.show == "patches" and isinstance(scene.kind, Image | Tokens)
         network = drawn(shown, bundles, _driving(scene, shown, found) if pictured else None)
         network = _handled(network, ",".join(opened))
         marks: list[Node] = [network]
         marks += [_weights(bundle, pairs) for bundle in bundles if bundle.open]
-        marks += [_own(column, recurrent[column.layer]) for column in shown if column.open]
-        yield self.picture(
+        marks += [_own(column, groups.recurrent[column.layer]) for column in shown if column.open]
+        return self.picture(
             scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(scene, found, shown, pictured, held is not None),
-            checks=_checks(held or found), note=self._note(scene, found, pairs, held is None),
+            checks=_checks(held or found), note=self._note(scene, found, pairs, held is None), final=final,
         )
 
     def filmed(self, scene: Scene) -> ClustersView:
@@ -102,7 +121,7 @@ class ClustersView(View):
 
     def _held(
         self, scene: Scene, told: dict[str, Any], found: dict[str, Any]
-    ) -> Generator[Progress, None, tuple[dict[str, Any] | None, list[dict[str, Any]] | None]]:
+    ) -> Generator[Progress | Draft, None, tuple[dict[str, Any] | None, list[dict[str, Any]] | None]]:
         """The clusters and strengths of the step that is held; nothing where there is none, or other units then."""
         if self.held is None:
             return None, None

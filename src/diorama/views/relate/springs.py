@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.marks import Network, Vertex
-from ...core.picture import Check, Picture, Progress
+from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, together, unit_key
 from ...derive.columns import columns
 from ...scene import Scene
@@ -57,7 +57,7 @@ class SpringsView(View):
             return "springs join the units of two layers, and this network has only one; use the view weights"
         return None
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """One picture."""
         layers = [layer.name for layer in columns(scene.layers, self.inside or "", self.most)]
         told: dict[str, Any] = {"layers": together(layers), "units": self.units, "examples": self.examples}
