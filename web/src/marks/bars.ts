@@ -8,6 +8,7 @@ import { format, percent, withUnit } from "./format.ts";
 import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
 import { keyed, living } from "./keyed.ts";
+import { fitted } from "./plane.ts";
 
 interface Bar extends HTMLDivElement {
   label: HTMLElement;
@@ -37,15 +38,23 @@ export const draw: Draw<Bars> = (element, first, context) => {
     list.classList.toggle("signed", scale.low < 0);
     ensure(list, items, mark.labels.length, makeBar);
     items.forEach((bar, i) => fill(bar, mark, i, scale, context));
+    turn();
     keys.set(items, items.map((_, i) => ({
       keys: mark.keys[i] ? [mark.keys[i] ?? ""] : [],
       describe: () => [mark.labels[i] ?? "", shown(mark, i), reference(mark, i), mark.notes[i] ?? ""],
     })));
   }
 
-  return living(element, context, keys, paint, (next) => {
+  /** Names that are wider than the bars they stand under are written upwards: each is whole. */
+  function turn(): void {
+    list.classList.remove("upright");
+    const cut = !mark.horizontal && items.some(({ label }) => label.scrollWidth > label.clientWidth + 1);
+    list.classList.toggle("upright", cut);
+  }
+
+  return fitted(list, turn, living<Bars>(element, context, keys, paint, (next) => {
     mark = next;
-  });
+  }));
 };
 
 function makeBar(): Bar {

@@ -11,6 +11,7 @@ import { hits, type Hit } from "./hits.ts";
 import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
 
 const TEXT = 11;
+const SMALL = 9;
 const GAP_FROM = 9; // cells at least this large are told apart by a gap
 
 interface Plan {
@@ -140,18 +141,20 @@ function outline(pen: CanvasRenderingContext2D, plan: Plan, ink: Ink): void {
 
 function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, ink: Ink): void {
   const { left, top, cellWidth, cellHeight, rows, columns } = plan;
-  pen.font = face(TEXT);
+  // Small cells have smaller names before every second one is left out.
+  const size = Math.max(SMALL, Math.min(TEXT, cellHeight - 0.5));
+  pen.font = face(size);
   pen.fillStyle = ink.muted;
   pen.textBaseline = "middle";
   pen.textAlign = "right";
-  const everyRow = Math.ceil(12 / cellHeight);
+  const everyRow = Math.ceil(size / cellHeight);
   const room = left - 8 - (mark.row_title ? 16 : 0);
   mark.row_labels.forEach((label, row) => {
     if (row % everyRow === 0) pen.fillText(fit(pen, label, room), left - 6, top + (row + 0.5) * cellHeight);
   });
   pen.textAlign = "center";
   const widest = Math.max(0, ...mark.column_labels.map((label) => Math.min(80, pen.measureText(label).width)));
-  const everyColumn = Math.ceil(Math.min(widest + 6, 60) / cellWidth);
+  const everyColumn = Math.ceil(Math.min(widest + 3, 60) / cellWidth);
   const foot = top + rows * cellHeight;
   mark.column_labels.forEach((label, column) => {
     if (column % everyColumn !== 0) return;
@@ -160,6 +163,7 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
     const half = pen.measureText(text).width / 2 + 1;
     pen.fillText(text, Math.max(half, Math.min(left + columns * cellWidth + 1 - half, left + (column + 0.5) * cellWidth)), foot + 11);
   });
+  pen.font = face(TEXT);
   if (mark.column_title) {
     const y = foot + (mark.column_labels.length ? 25 : 10);
     pen.fillText(mark.column_title, left + (columns * cellWidth) / 2, y);

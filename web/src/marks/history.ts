@@ -10,7 +10,7 @@ const TALL = 16;
 
 /** An empty history: range, line, what lies outside, and where the time slider stands. */
 export function trace(): SVGElement {
-  const sheet = svg("svg", { class: "history", viewBox: `0 0 ${WIDE} ${TALL}`, width: WIDE, height: TALL, "aria-hidden": "true" });
+  const sheet = svg("svg", { class: "history", viewBox: `0 0 ${WIDE} ${TALL}`, preserveAspectRatio: "none", width: WIDE, height: TALL, "aria-hidden": "true" });
   for (const name of ["history-healthy", "history-line", "history-outside", "history-now"]) sheet.append(svg("path", { class: name }));
   return sheet;
 }

@@ -1,6 +1,7 @@
-// A plane of a fixed size in the room that there is: made smaller where it is wider, and fitted anew when the room changes.
+// A plane of a fixed size in the room that there is: made smaller where it is wider, and fitted anew when the room changes; what does not fit even so scrolls.
 
 import type { Drawn } from "./context.ts";
+import { edges } from "./edges.ts";
 
 /** Size a plane and scale it down to the share of it that fits; what it then leaves free is taken back. The scale is returned. */
 export function shrink(plane: HTMLElement, width: number, height: number, share: number, smallest: number): number {
@@ -15,12 +16,15 @@ export function shrink(plane: HTMLElement, width: number, height: number, share:
 
 /** A drawn mark that is fitted anew whenever its room changes. */
 export function fitted<M>(room: HTMLElement, fit: () => void, drawn: Drawn<M>): Drawn<M> {
-  const watch = new ResizeObserver(fit);
-  watch.observe(room);
+  const side = edges(room, fit);
   return {
     ...drawn,
+    update(mark) {
+      drawn.update(mark);
+      side.look();
+    },
     destroy() {
-      watch.disconnect();
+      side.destroy();
       drawn.destroy();
     },
   };

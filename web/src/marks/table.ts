@@ -4,6 +4,7 @@ import { classColour, type Theme } from "../colour.ts";
 import { row } from "../picture.ts";
 import type { Column, Table } from "../types.ts";
 import { paintImage } from "./cells.ts";
+import { edges } from "./edges.ts";
 import { ensure, make, setAttribute, setText } from "./elements.ts";
 import { counted, format, percent, withUnit } from "./format.ts";
 import type { Draw } from "./half.ts";
@@ -25,11 +26,13 @@ export const draw: Draw<Table> = (element, first, context) => {
   const names = make("tr");
   const body = make("tbody");
   const more = make("button", "link");
-  more.type = "button";
+  const beyond = make("button", "link table-beyond");
+  more.type = beyond.type = "button";
+  beyond.hidden = true;
   top.append(names);
   sheet.append(top, body);
   scroller.append(sheet);
-  frame.body.append(scroller, more);
+  frame.body.append(beyond, scroller, more);
   const headers: HTMLTableCellElement[] = [];
   const rows: Row[] = [];
   const keys = keyed(body, context, { role: "row" });
@@ -59,8 +62,32 @@ export const draw: Draw<Table> = (element, first, context) => {
     });
     keys.set(parts.map(([item]) => item), parts.map(([, told]) => told));
     more.hidden = shown.length === all.length;
+    side.look();
     setText(more, `show more (${format(shown.length)} of ${counted(all.length, "row")})`);
   }
+
+  /** Where there is little room, cells stand closer; the columns that are out of sight even so are named, and one click away. */
+  function narrow(): void {
+    scroller.classList.remove("tight");
+    scroller.classList.toggle("tight", scroller.scrollWidth > scroller.clientWidth + 1);
+    name();
+  }
+
+  function name(): void {
+    const [left, width] = [scroller.scrollLeft, scroller.clientWidth];
+    const names = mark.columns.map((column) => column.name || "pictures");
+    const after = names.filter((_, i) => rightOf(headers[i]) > left + width + 2);
+    const before = names.filter((_, i) => i > 0 && (headers[i]?.offsetLeft ?? 0) < left - 2);
+    beyond.hidden = width === 0 || !(after.length || before.length);
+    setText(beyond, after.length ? `${after.join(", ")} →` : `← ${before.join(", ")}`);
+  }
+
+  beyond.addEventListener("click", () => {
+    const whole = scroller.scrollWidth - scroller.clientWidth;
+    scroller.scrollLeft = scroller.scrollLeft < whole - 2 ? whole : 0;
+  });
+  const side = edges(scroller, narrow);
+  scroller.addEventListener("scroll", name, { passive: true });
 
   /** Cells with a history are parts of their own: each is asked, and chooses its row's key and a step. */
   function cells(item: Row, i: number): [HTMLElement, Part][] {
@@ -121,11 +148,22 @@ export const draw: Draw<Table> = (element, first, context) => {
     setAttribute(header, "aria-sort", here ? (sorted.descending ? "descending" : "ascending") : null);
   }
 
-  return living(element, context, keys, paint, (next) => {
+  const life = living<Table>(element, context, keys, paint, (next) => {
     mark = next;
     if (!chosenSort) sorted = { column: next.sort, descending: next.descending };
   });
+  return {
+    ...life,
+    destroy() {
+      side.destroy();
+      life.destroy();
+    },
+  };
 };
+
+function rightOf(header: HTMLElement | undefined): number {
+  return header ? header.offsetLeft + header.offsetWidth : 0;
+}
 
 function makeRow(): Row {
   const item = make("tr") as Row;
