@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -51,9 +52,9 @@ def _floats(values: object) -> NDArray[np.floating]:
 
 
 def symmetric(values: object, limit: float | None = None, unit: str = "") -> Limits:
-    """Limits for signed values: centred on zero, the largest finite magnitude unless a fixed limit is given."""
+    """Limits for signed values: centred on zero, the largest finite magnitude unless a fixed, finite limit is given."""
     array = _floats(values)
-    if limit is None:
+    if limit is None or not math.isfinite(limit):
         finite = np.abs(array[np.isfinite(array)])
         limit = float(finite.max()) if finite.size else 0.0
     limit = float(limit) or 1.0
@@ -64,12 +65,13 @@ def symmetric(values: object, limit: float | None = None, unit: str = "") -> Lim
 def magnitude(
     values: object, low: float | None = None, high: float | None = None, scale: Scale = "magnitude", unit: str = ""
 ) -> Limits:
-    """Limits for values without a meaningful sign: zero (or the smallest negative value) to the largest finite value."""
+    """Limits for values without a meaningful sign: zero (or the smallest negative value) to the largest finite value, unless fixed, finite
+    ones are given."""
     array = _floats(values)
     finite = array[np.isfinite(array)]
-    if low is None:
+    if low is None or not math.isfinite(low):
         low = min(0.0, float(finite.min())) if finite.size else 0.0
-    if high is None:
+    if high is None or not math.isfinite(high):
         high = float(finite.max()) if finite.size else 1.0
     if high <= low:
         high = low + 1.0
