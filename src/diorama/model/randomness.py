@@ -58,16 +58,25 @@ class RandomKept:
     meanwhile, so there each drawing op of torch is set aside by itself (draws by Python's and NumPy's are then left).
     """
 
+    _aside: _Aside | None
+
     def __enter__(self) -> RandomKept:
-        self._stack = ExitStack()
+        self._stack, self._aside = ExitStack(), None
+        self._found = [(generator, generator.get_state()) for generator in _generators()]
         if threading.active_count() > 1:
-            self._stack.enter_context(_Aside())
+            self._aside = self._stack.enter_context(_Aside())
             return self
-        for generator in _generators():
-            self._stack.callback(generator.set_state, generator.get_state())
+        for generator, state in self._found:
+            self._stack.callback(generator.set_state, state)
         self._stack.callback(random.setstate, random.getstate())
         self._stack.callback(_numpys_kept())
         return self
+
+    @property
+    def drew(self) -> bool:
+        """Whether a generator of torch has been drawn from since, inside."""
+        now = self._aside.states if self._aside is not None else [generator.get_state() for generator, _ in self._found]
+        return any(not torch.equal(one, state) for one, (_, state) in zip(now, self._found, strict=True))
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

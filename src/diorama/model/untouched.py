@@ -38,7 +38,7 @@ class Untouched:
     def __enter__(self) -> Untouched:
         self._stack = ExitStack()
         try:
-            self._stack.enter_context(RandomKept())
+            self.random = self._stack.enter_context(RandomKept())
             training = self._mode == "train"
             switch = not training or not any(module.training for module in self._model.modules())
             for module in list(self._model.modules()):

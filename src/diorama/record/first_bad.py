@@ -34,6 +34,7 @@ _LONG = 0.02
 """Seconds a step: where these are longer, a wait for an accelerator at each of them is less than 1 % of it."""
 _PREPARED = "__prepare_scriptable__"
 """What torch asks a module for before it scripts it: hooks are taken off there, since no script can hold them."""
+_compiles, _graded, _lowered = torch.compiler.is_compiling, torch.is_grad_enabled, torch.is_autocast_enabled
 Note = Callable[[str, dict[str, Any]], None]
 
 
@@ -42,7 +43,8 @@ class _Pass(NamedTuple):
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    random: Tensor
+    random: Tensor | None
+    """The state of the generator before it; None where passes were seen to draw nothing."""
     device_random: Tensor | None
     lower: torch.dtype | None
     """The type of its autocast."""
@@ -55,13 +57,19 @@ class _Seen:
         self._finder = finder
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if self._finder is None:
+        finder = self._finder
+        if finder is None:
             return
         try:
-            if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-                self._finder.called(module, args, kwargs)
+            if _compiles() or not _graded():
+                return
+            if finder.plain and module is finder.model:
+                lower = torch.get_autocast_dtype("cpu") if _lowered("cpu") else None
+                finder.passes.append((args, kwargs, None, None, lower))
+            else:
+                finder.called(module, args, kwargs)
         except Exception as error:
-            self._finder.report(error)
+            finder.report(error)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Seen:
         return _Seen(None)
@@ -98,70 +106,87 @@ class FirstBadFinder:
     *Meaning* in the optimizer's pre-hook the weights are still those of the forward pass, so that the same batch with the
     same random numbers gives the same numbers, op by op. A step that a gradient scaler leaves out is looked at when
     it is over. What is found is told once. An optimizer that runs the passes itself (LBFGS) is not followed.
-    *Cost* while all is finite: a reference to the batch, the state of the generator, and the numbers of two small
-    gradients a step: some 7 µs, which is 1 % of a step of 0.7 ms. On an accelerator, which would have to be waited for, steps
-    of less than 20 ms are looked at only where readings are due.
+    *Cost* while all is finite: a reference to the batch and the numbers of two small gradients a step: 15 µs where the
+    smallest of steps takes 0.2 ms (half of it is that torch calls a module with a hook another way), so 1 % of a step of 1.5 ms. Where the
+    step at a reading drew random numbers, the state of the generator is held too, 5 µs more. On an accelerator, which would have to be
+    waited for, steps of less than 20 ms are looked at only where readings are due.
     """
 
     def __init__(self, subject: Subject, number: Callable[[], int], note: Note, report: Callable[[Exception], None]) -> None:
         self._subject, self._number, self._note, self.report = subject, number, note, report
-        self._model = subject.model
-        self._passes: deque[_Pass] = deque(maxlen=1)
+        self.model = subject.model
+        self.passes: deque[tuple[Any, ...]] = deque(maxlen=1)
+        """The passes that were seen since an optimizer stepped, each what a :class:`_Pass` is made of: in a loop of tiny steps
+        each call of Python costs."""
         self._sized = False
         self._handle: Any = None
-        self._watched: tuple[nn.Parameter, ...] = ()
+        self._watched: tuple[tuple[nn.Parameter, bool], ...] = ()
+        """Parameters whose gradient is looked at, and whether it is short and at hand."""
         self._device = "cpu"
+        self._draws = True
+        """Whether a step draws random numbers, as far as is known; seen again at each reading."""
         self._busy = self.done = False
         self._skipped = 0
         self._last = self._step_time = 0.0
-        self.due = True
-        """Whether a reading is due at this step."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether a pass was seen since an optimizer stepped."""
-        return bool(self._passes)
+        self._due, self.plain = True, False
+        """Whether a reading is due, and whether nothing but the batch is to be held."""
+        self._drawn: bool | None = None
+        """Whether the step at which a reading is due drew random numbers between its first pass and the optimizer's step."""
+        self._redrawn = False
+        """Whether a pass was run again with other random numbers than it had."""
 
     def follow(self) -> None:
         """Put the hook on the model that trains now."""
         self.take_off()
+        self.plain = False
         if self.done:
             return
-        model = self._model = self._subject.model
+        model = self.model = self._subject.model
         learnt = [p for p in self._subject.parameters.values() if p.requires_grad and p.layout is torch.strided]
         # The first layers get their gradient last: what is bad in the loss or anywhere on the way back comes through to them.
         # A layer that the loss does not reach is no witness, so one is taken from each end.
         ends = [min(part, key=nn.Parameter.numel) for part in (learnt[:3], learnt[-3:]) if part]
-        self._watched = tuple({id(parameter): parameter for parameter in ends}.values())
-        self._device = learnt[0].device.type if learnt else "cpu"
+        self._device, self._draws, self._drawn = learnt[0].device.type if learnt else "cpu", True, None
+        self._watched = tuple(
+            (p, p.numel() <= _SMALL and p.ndim == 1 and self._device == "cpu") for p in {id(p): p for p in ends}.values()
+        )
         self._handle = nn.Module.register_forward_pre_hook(model, _Seen(self), with_kwargs=True)
         if _PREPARED not in dir(type(model)):
             model.__dict__[_PREPARED] = _Unhooked(model, self)
+
+    def prepare(self, due: bool) -> None:
+        """A step is about to begin, at which a reading is due or not."""
+        self._due = due
+        if self._drawn is not None:
+            self._draws, self._drawn = self._drawn, None
+        self.plain = self._sized and self._device == "cpu" and not (due or self._draws)
 
     def take_off(self) -> None:
         """Take the hook off, and let go of the batch."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
-        if isinstance(self._model.__dict__.get(_PREPARED), _Unhooked):
-            del self._model.__dict__[_PREPARED]
-        self._passes.clear()
+        if isinstance(self.model.__dict__.get(_PREPARED), _Unhooked):
+            del self.model.__dict__[_PREPARED]
+        self.passes.clear()
 
     def called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins."""
-        kind, other = self._device, None
-        if self._busy or module is not self._model:
+        if self._busy or module is not self.model:
             return
+        kind, random, other = self._device, None, None
         if kind != "cpu":
-            if not self.due and self._step_time < _LONG:
+            if not self._due and self._step_time < _LONG:
                 return
             other = torch.get_device_module(kind).get_rng_state()
+        if self._draws or self._due:
+            random = torch.default_generator.get_state()
         lower = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        self._passes.append(_Pass(args, kwargs, torch.default_generator.get_state(), other, lower))
+        self.passes.append((args, kwargs, random, other, lower))
         if not self._sized:
             self._sized = True
             size = sum(t.numel() * t.element_size() for t in tensors_in((args, kwargs)))
-            self._passes = deque(self._passes, maxlen=max(1, min(_PASSES, _HELD // max(size, 1))))
+            self.passes = deque(self.passes, maxlen=max(1, min(_PASSES, _HELD // max(size, 1))))
 
     def look(self) -> None:
         """Look at the gradient; called where an optimizer is about to step."""
@@ -171,40 +196,43 @@ class FirstBadFinder:
         if self._handle is None:
             self.follow()
             return
-        self._skipped = 0
-        if self._passes and self._bad():
+        self._skipped, passes = 0, self.passes
+        if not passes:
+            return
+        if self._bad():
             self._tell(skipped=False)
-        self._passes.clear()
+        elif self._due and (random := passes[0][2]) is not None:
+            self._drawn = bool(self._drawn) or not torch.equal(random, torch.default_generator.get_state())
+        passes.clear()
 
     def forget(self) -> None:
         """An optimizer has stepped: passes that it ran itself saw other weights."""
-        self._passes.clear()
+        self.passes.clear()
 
     def over(self, scale: float | None) -> None:
         """The step is over; where no optimizer stepped, somebody may have left it out because of its gradient."""
-        if not self._passes or not self._bad():
+        if not self.passes or not self._bad():
             return
         self._skipped += 1
         if self._skipped <= _IN_A_ROW:
             self._tell(skipped=True, scale=scale)
-        self._passes.clear()
+        self.passes.clear()
 
     def _bad(self) -> bool:
-        for parameter in self._watched:
+        for parameter, short in self._watched:
             grad = parameter.grad
             if grad is None or grad.layout is not torch.strided:
                 continue
-            if grad.numel() <= _SMALL and grad.ndim == 1 and self._device == "cpu":
-                total = sum(grad.tolist())
-            else:
-                total = grad.detach().sum().item()
+            total = sum(grad.tolist()) if short else grad.detach().sum().item()
             if total - total != 0 and not _fine(grad):
                 return True
         return False
 
     def _tell(self, skipped: bool, scale: float | None = None) -> None:
-        passes = tuple(self._passes)
+        passes, self._redrawn = tuple(map(_Pass._make, self.passes)), False
         fact = self._found(passes)
+        if self._redrawn:
+            fact["redrawn"] = True
         if skipped:
             fact |= {"skipped": True} | ({"scale": scale} if scale else {})
         if lower := passes[-1].lower:
@@ -240,20 +268,24 @@ class FirstBadFinder:
         """The surroundings of the pass, with the model left as it is found."""
         model = self._subject.model
         trail = Trail({path: module for path, module in layer_modules(model).items() if path})
-        self._busy = True
+        self._busy, self.plain = True, False
         with contextlib.ExitStack() as stack:
             stack.callback(setattr, self, "_busy", False)
             stack.callback(torch.set_rng_state, torch.get_rng_state())
-            torch.set_rng_state(each.random)  # before the model is set aside, since random numbers are too
+            if each.random is not None:
+                torch.set_rng_state(each.random)  # before the model is set aside, since random numbers are too
             if each.device_random is not None:
                 device = torch.get_device_module(self._device)
                 stack.callback(device.set_rng_state, device.get_rng_state())
                 device.set_rng_state(each.device_random)
-            stack.enter_context(Untouched(model, "train" if any(m.training for m in model.modules()) else "eval"))
+            kept = stack.enter_context(Untouched(model, "train" if any(m.training for m in model.modules()) else "eval"))
             if each.lower is not None:
                 stack.enter_context(torch.autocast(self._device, each.lower, cache_enabled=False))
             stack.enter_context(trail)
-            yield trail
+            try:
+                yield trail
+            finally:
+                self._redrawn |= each.random is None and kept.random.drew
 
     def _replayed(self, each: _Pass) -> dict[str, Any] | None:
         """The first op of the forward pass that makes what is bad, with the sizes of what the ops before it made."""

@@ -143,7 +143,7 @@ class Observer:
 
     def stepped(self) -> None:
         """A step is over; where no optimizer stepped, its gradient may be the reason."""
-        if self.first_bad is not None and self.first_bad.waits:
+        if self.first_bad is not None and self.first_bad.passes:
             self.first_bad.over(loss_scale(self._subject))
 
     def prepare(self, number: int) -> bool:
@@ -166,7 +166,7 @@ class Observer:
         self._stepped = False
         self._follows = bool(self.needs or self._factors.active or self._subject.frozen.layers)
         if self.first_bad is not None:
-            self.first_bad.due = bool(self.needs)
+            self.first_bad.prepare(bool(self.needs))
         if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
         if "batch" in self.needs and self.batch is not None:
@@ -187,8 +187,8 @@ class Observer:
             return None
         grads = None
         try:
+            grads = torch.is_grad_enabled()
             if self.first_bad is not None:
-                grads = torch.is_grad_enabled()
                 self.first_bad.look()
                 if not self._follows:
                     return None
@@ -196,7 +196,6 @@ class Observer:
             if not self.needs and not self._factors.active:
                 return None
             began = time.perf_counter()
-            grads = torch.is_grad_enabled()
             self._before_step(optimizer)
             self.seconds += time.perf_counter() - began
             return self._factors.closure(optimizer, args, kwargs)
@@ -207,12 +206,13 @@ class Observer:
         return None
 
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self._follows and self.first_bad is None:
+        bad = self.first_bad
+        if not self._follows and (bad is None or not bad.passes):
             return
         grads = None
         try:
-            if self.first_bad is not None:
-                self.first_bad.forget()
+            if bad is not None:
+                bad.forget()
             if not (self._before or self._factors.active or self._subject.frozen.layers):
                 return
             began = time.perf_counter()

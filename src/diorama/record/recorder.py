@@ -90,11 +90,10 @@ def watch(
 
     *Raises* UsageError, NotApplicable or Unavailable, before the first step, when something is wrong.
     """
-    told = Watched(
+    return Recorder(Watched(
         model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data,
         scheduler, state, ranks, device, name, signals, resume, parent, metadata,
-    )
-    return Recorder(told)
+    ))
 
 
 class Recorder:
@@ -192,6 +191,21 @@ class Recorder:
 
         *Raises* only :class:`Stopped`, when someone ended the training.
         """
+        number = self.number + 1
+        try:
+            # Between readings, and between two looks at what people ask, a step is written down and nothing more.
+            if number < self._rest and time.monotonic() < self._until:
+                self.number = number
+                if (bad := self._observer.first_bad) is not None and bad.passes:
+                    self._observer.stepped()
+                if self._rates is None:
+                    self._put(number, scalars, self._observer.always)
+                else:
+                    self._background.put(number, time.time(), plain_numbers(scalars, self._rates, self._warn))
+                return
+        except Exception as error:
+            self._mishap(error)
+            return
         if self.closed or self._quiet:
             if self._follower is not None and not self.closed and self._follower.step():
                 raise Stopped("the training was stopped")
@@ -199,17 +213,7 @@ class Recorder:
         if self._way.skipping:
             self._skip()
             return
-        self.number = number = self.number + 1
         try:
-            if (bad := self._observer.first_bad) is not None and bad.waits:
-                self._observer.stepped()
-            # Between readings, and between two looks at what people ask, a step is written down and nothing more.
-            if number < self._rest and time.monotonic() < self._until:
-                if self._rates is None:
-                    self._put(number, scalars, self._observer.always)
-                else:
-                    self._background.put(number, time.time(), plain_numbers(scalars, self._rates, self._warn))
-                return
             self._step(scalars)
         except Exception as error:
             self._mishap(error)
@@ -250,7 +254,7 @@ class Recorder:
         if self.closed or self._quiet or self._process != os.getpid():
             self.closed = True
             return
-        self.closed = True
+        self.closed, self._rest = True, 0
         self._guarded(self._observer.remove)
         self._guarded(self._last_reading)
         self._guarded(self._data.write)
@@ -297,7 +301,9 @@ class Recorder:
         return {"how": how, "step": self.number, "time": time.time()}
 
     def _step(self, scalars: Mapping[str, Any]) -> None:
-        number, now, self._grads = self.number, time.monotonic(), torch.is_grad_enabled()
+        self.number = number = self.number + 1
+        self._observer.stepped()
+        now, self._grads = time.monotonic(), torch.is_grad_enabled()
         controls, observer = self.controls, self._observer
         controls.number = number
         self._rest = 0
@@ -477,8 +483,7 @@ class Recorder:
 
     def _say(self, left_out: tuple[str, ...], unstored: str | None) -> None:
         """Tell as soon as it is known, on the terminal and in the record, what this run will lack."""
-        told = list(filter(None, left_out))
-        told = [text for text in told if text not in self._left_out]
+        told = [text for text in left_out if text and text not in self._left_out]
         if unstored and not self._subject.spread:
             told.append(f"the model cannot be stored ({unstored}), so that views that look into it want a factory "
                         "(--model package.module:function) or this process")

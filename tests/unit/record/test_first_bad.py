@@ -84,6 +84,15 @@ def test_the_op_the_layer_and_the_examples_are_found_with_the_same_random_number
     assert all(words in picture.caption for words in ("step 13", "op 2.log in layer 2", "of the batch's 6 examples"))
 
 
+def test_random_numbers_that_were_not_held_are_told(tmp_path: Path) -> None:
+    """A dropout that is switched on after the last reading draws unseen: the step is right, and what was run again is said to be another draw."""
+    model = _network(_Log()).eval()
+    found, fact = _trained(tmp_path / "run", model, 13, lambda x: _turned(x) if model.train() else x)
+    assert (fact["step"], fact["where"], fact["op"], fact["redrawn"]) == (13, "forward", "2.log", True)
+    assert "other random numbers" in found.text
+    assert "other random numbers" in found.sure
+
+
 def test_a_batch_that_holds_it_is_told(tmp_path: Path) -> None:
     """NaN in the batch itself is no fault of the model."""
     _, fact = _trained(tmp_path / "run", _network(), 7, lambda x: torch.where(x == x[2, 1], torch.nan, x))

@@ -58,7 +58,7 @@ class NotFinite(Finding):
             f"{began}{concerned}{f' {place_told(fact)}' if fact else ''}{back}",
             ", ".join(f"{name} from step {step}" for step, name, _ in seen[:6] if name),
             (*dict.fromkeys(key for _, _, key in seen if key), *keys, number_key("step", first)), ("stop", {}), first,
-            "Certain." if not fact else "Certain: the batch was run again with the same weights and random numbers.",
+            _sure(fact),
             "Go back to a snapshot before it, with a lower rate or clipped gradients; guard the op (a logarithm or a root of numbers above 0, "
             "a division by one that is not 0).", "first_bad" if fact else "curves",
         )]
@@ -84,7 +84,17 @@ def place_told(fact: Mapping[str, Any]) -> str:
         whose = f", in {fact.get('concerned')} of the batch's {fact.get('of')} examples ({few}, counted from 0)"
     which = f" (pass {fact['pass']} of the step's {fact['passes']})" if fact.get("passes", 1) > 1 else ""
     out = " The gradient scaler left the step out." if fact.get("skipped") else ""
+    if fact.get("redrawn"):
+        out += " The pass was run again with other random numbers than it had: at the last reading before it, none were drawn."
     return f"{told}{whose}{which}.{out}"
+
+
+def _sure(fact: Mapping[str, Any] | None) -> str:
+    if not fact:
+        return "Certain."
+    if fact.get("redrawn"):
+        return "The step is certain; the place is that of the same batch and weights with other random numbers."
+    return "Certain: the batch was run again with the same weights and random numbers."
 
 
 def _taken(fact: Mapping[str, Any]) -> str:

@@ -23,8 +23,9 @@ class FirstBadView(View):
 
     *Meaning* numbers that grow from op to op say that the weights or the inputs are too large; one op that makes it out of
     ordinary numbers (a logarithm of 0, a division by 0) has to be guarded. *Error* the step's batch was run again with the
-    same weights and random numbers before the optimizer could spread it; a loss is not run again, so of it only this is known,
-    that the answers were finite. On an accelerator steps of less than 20 ms are looked at only where readings are due.
+    same weights and random numbers before the optimizer could spread it (with others, which is then said, where a network began to
+    draw some after the last reading); a loss is not run again, so of it only this is known, that the answers were finite. On an
+    accelerator steps of less than 20 ms are looked at only where readings are due.
     """
 
     title = "First bad number"
