@@ -98,6 +98,22 @@ class Graph:
             parent = known[parent].parent
         return shown
 
+    def reaches(self, source: str, target: str) -> bool:
+        """Whether anything that a module or op makes comes to another: False for those of two branches, True where one is not in the graph."""
+        inside = {name: {name} for name in (source, target)}
+        for node in self.nodes:
+            for nodes in inside.values():
+                if node.parent in nodes:
+                    nodes.add(node.id)
+        known = {node.id for node in self.nodes}
+        if source == target or source not in known or target not in known:
+            return True
+        reached, found = set(inside[source]), len(inside[source]) - 1
+        while len(reached) > found:
+            found = len(reached)
+            reached |= {after for before, after, _ in self.edges if before in reached}
+        return bool(reached & (inside[target] - inside[source]))
+
     def near(self, node: str, hops: int = 1) -> Graph:
         """A node, what is inside it, and all that is at most so many edges away, with the modules around them.
 

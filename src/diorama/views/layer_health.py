@@ -205,10 +205,12 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
     sizes = {name: int(np.prod(shape)) for name, shape, _ in structure.get("parameters") or ()}
     found, covered = [], set[str]()
     every = structure.get("layers") or ()
+    # A weight is told once: of the part that has it rather than of what holds the part.
+    owners = {layer.get("weight"): layer["name"] for leaf in (False, True) for layer in reversed(every) if bool(layer.get("leaf")) is leaf}
     for number, layer in enumerate(every):
         # What the network answers with may reach the ends of its range: a sure answer does.
         entry = {**layer, "answers": number == len(every) - 1}
-        repeated = "#" in entry["name"] or entry.get("weight") in covered
+        repeated = "#" in entry["name"] or entry.get("weight") in covered or owners.get(entry.get("weight")) != entry["name"]
         entry["weight"] = None if repeated or f"weights/{entry.get('weight')}/norm" not in names else entry["weight"]
         bounded = f"activations/{entry['name']}/saturated" in names
         if entry["weight"] is None and not bounded and not layer.get("weight") and not _dead_norm(run, layer, names):

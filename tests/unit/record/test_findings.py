@@ -55,7 +55,7 @@ def test_a_healthy_training_has_no_findings(tmp_path: Path) -> None:
 def test_dead_units_are_found_where_they_begin(tmp_path: Path) -> None:
     """Units silenced at step 100 are told: layer, share, and since when it is this share; a layer of which all are is drawn anew."""
 
-    for many, told, action in ((8, "50%", ("learning_rate", {"factor": 0.5})), (16, "100%", ("reinitialize", {"layer": "0"}))):
+    for many, told, action in ((8, "50 %", ("learning_rate", {"factor": 0.5})), (16, "100 %", ("reinitialize", {"layer": "0"}))):
 
         def silence(step: int, model: nn.Module, many: int = many) -> None:
             if step in (40, 100):

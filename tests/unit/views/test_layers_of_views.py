@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from nets import images, letters
-from torch import nn
+from torch import Tensor, nn
 
 from diorama.core.errors import NotApplicable
-from diorama.core.marks import Bars, Blocks, Heatmap, Table, Tiles
+from diorama.core.marks import Bars, Blocks, Heatmap, Network, Table, Tiles
 from diorama.core.picture import Picture
 from diorama.scene import Scene
 
@@ -107,12 +107,38 @@ def test_recurrent_weights_come_gate_by_gate() -> None:
 
 
 def test_the_map_says_what_lies_between_layers() -> None:
-    """The network map has a card for each layer with weights, and the words for what happens between them."""
+    """The network map has a card for each layer with weights, the words for what happens between them, and what a branch reads."""
     blocks = _marks(images().view("map"), Blocks)[0]
     assert [block.label for block in blocks.blocks] == ["0", "4", "6"]
     assert blocks.layout == "list"
     assert [edge.label for edge in blocks.edges] == ["ReLU · max-pool 2", "ReLU"]
     assert blocks.blocks[0].notes[0] == "1→6, 3×3"
+    x = {"one": torch.randn(4, 5, 3), "two": torch.randn(4, 6)}
+    (branched,) = _marks(Scene(_Branches(), x, torch.arange(4) % 2).view("map"), Blocks)
+    assert [(edge.target, edge.label) for edge in branched.edges] == [
+        ("layer:rnn.l0.reverse", "from one"), ("layer:rnn.l1", "from rnn.l0 and rnn.l0.reverse"),
+        ("layer:rnn.l1.reverse", "from rnn.l0 and rnn.l0.reverse"), ("layer:row", "from two"),
+        ("layer:out", "from rnn.l1, rnn.l1.reverse and row · ReLU · joined"),
+    ]
+    clusters = Scene(_Branches(), x, torch.arange(4) % 2).view("clusters")
+    assert "Nothing that rnn.l1.reverse makes comes to row: they stand in branches of their own" in clusters.note
+    (network,) = _marks(clusters, Network)
+    row = {k for k, vertex in enumerate(network.vertices) if vertex.id.startswith("4/")}
+    assert row
+    assert not row & {int(target) for _, target in network.links}
+
+
+class _Branches(nn.Module):
+    """Two inputs, each read by its own branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+        self.row, self.out = nn.Linear(6, 5), nn.Linear(13, 2)
+
+    def forward(self, one: Tensor, two: Tensor) -> Tensor:
+        seen, _ = self.rnn(one)
+        return self.out(torch.cat([seen[:, -1], self.row(two).relu()], 1))
 
 
 def test_the_inspector_finds_the_strongest_examples() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
+from ...core.saying import percent
 from ...core.selection import layer_key
 from . import Finding, Found, layers_between, named, since
 
@@ -53,21 +54,22 @@ class DeadUnits(Finding):
                 continue
             grown = lowest - float(values[0])
             if grown < self.growth and lowest < _ALMOST_ALL:
-                calm.append((name, lowest))
+                calm.append((name, float(last[-1])))
                 continue
-            first = since(steps, values >= lowest)  # of the number that is told, not of the first few units
+            now, first = float(last[-1]), since(steps, values >= lowest)  # of the number that is told, not of the first few units
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
             found.append(Found(
-                self.name, _severity(lowest, grown), f"{lowest:.0%} of {name} is dead",
-                f"{lowest:.0%} of the units of {name} have answered nothing to a whole batch since step "
-                f"{first}, {float(values[0]):.0%} at the first reading. While they are silent they pass no gradient"
+                self.name, _severity(lowest, grown), f"{percent(now, 3)} of {name} is dead",
+                f"{percent(now, 3)} of the units of {name} answered nothing to the whole batch that was read last"
+                + (f", {percent(lowest, 3)} or more since step {first}" if now > lowest else f", and have not since step {first}")
+                + f"; {percent(float(values[0]), 3)} at the first reading. While they are silent they pass no gradient"
                 + (", and what lies before them hardly learns: drawn anew the layer can begin again."
                    if gone else "; a lower learning rate keeps more from dying."),
-                f"share of dead units at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}",
+                f"share of dead units at the last {self.readings} readings: {', '.join(percent(float(v), 3) for v in last)}",
                 (layer_key(name),), ("reinitialize", {"layer": name}) if gone else ("learning_rate", {"factor": 0.5}), first,
             ))
         if calm:
-            told = named([f"{name} ({share:.0%})" for name, share in calm])
+            told = named([f"{name} ({percent(share, 3)})" for name, share in calm])
             found.append(Found(
                 self.name, 0.1, "Some units are silent", f"Units of {told} have been silent since the first reading, and "
                 "not more since then. Healthy networks have such units too.",

@@ -14,7 +14,7 @@ from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.selection import Selection, spoken, together
+from ...core.selection import Selection, layer_key, spoken, together
 from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
 from ...derive.heads import attention_layers, without
@@ -103,7 +103,8 @@ class ClustersView(View):
         found, pairs, held = groups.found, groups.pairs, groups.held
         opened = [text for text in self.open.split(",") if text]
         shown: list[MapColumn] = columned(found, opened, set(groups.recurrent), held)
-        bundles = bundled(shown, pairs, self.threshold, opened, groups.strengths)
+        apart = self._apart(scene, pairs)
+        bundles = [bundle for bundle in bundled(shown, pairs, self.threshold, opened, groups.strengths) if bundle.pair not in apart]
         pictured = final and self.show == "patches" and isinstance(scene.kind, Image | Tokens)
         network = drawn(shown, bundles, _driving(scene, shown, found) if pictured else None)
         network = _handled(network, ",".join(opened))
@@ -153,7 +154,11 @@ class ClustersView(View):
 
     def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]], own: bool) -> str:
         notes = [looked_at(scene, found["examples"]), standing(scene, [one["layer"] for one in found["layers"]]) if self.of == "units" else ""]
-        several = [f"{pair['source']} and {pair['target']}" for pair in pairs if pair["how"] == "together"]
+        apart = self._apart(scene, pairs)
+        beside = [f"nothing that {pairs[number]['source']} makes comes to {pairs[number]['target']}" for number in apart]
+        if beside:
+            notes.append(f"{', '.join(beside)}: they stand in branches of their own, and no line runs between them")
+        several = [f"{pair['source']} and {pair['target']}" for number, pair in enumerate(pairs) if pair["how"] == "together" and number not in apart]
         if several:
             notes.append(
                 f"between {'; '.join(several[:3])}{' and others' if len(several) > 3 else ''} lines are correlations over the examples"
@@ -166,6 +171,15 @@ class ClustersView(View):
         if self.by == "class" and found["by"] == "example":
             notes.append("there are no classes to compare units by, so each example counts")
         return noted(*notes)
+
+    def _apart(self, scene: Scene, pairs: list[dict[str, Any]]) -> list[int]:
+        """The pairs of columns that only stand side by side: nothing runs from the one to the other."""
+        if self.edges != "weights" or self.of != "units":
+            return []
+        return [
+            number for number, pair in enumerate(pairs) if pair["how"] == "together" and not scene.graph.reaches(
+                *(layer_key(scene.layers[pair[end]].path) for end in ("source", "target")))
+        ]
 
 
 _COLUMNS = {"class": "the classes", "range": "tenths of the true value", "example": "the examples", "token": "the tokens at which they look"}
