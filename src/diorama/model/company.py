@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -49,10 +50,15 @@ def fingerprinted(tensor: Tensor) -> Print | None:
     rows = plain.reshape(len(plain), -1)
     # An odd stride, so that it does not keep to one column of a map.
     rows = rows[:, :: rows.shape[1] // PLACES | 1].float().nan_to_num(0, 0, 0)
-    places = torch.arange(rows.shape[1], device=rows.device, dtype=torch.float32)
-    # Sums of waves differ between two rows about as much as the rows do, however long they are; means would not.
-    sums = [(rows * torch.cos(places * turn + 1)).sum(1) / rows.shape[1] ** 0.5 for turn in (0.7, 1.9, 2.6)]
+    sums = [(rows * wave).sum(1) for wave in _waves(rows.shape[1], rows.device)]
     return Print(torch.stack([rows.square().mean(1).sqrt(), *sums], 1).cpu(), eps)
+
+
+@functools.lru_cache(maxsize=16)
+def _waves(count: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Sums of waves differ between two rows about as much as the rows do, however long they are; means would not."""
+    places = torch.arange(count, device=device, dtype=torch.float32)
+    return tuple(torch.cos(places * turn + 1) / count**0.5 for turn in (0.7, 1.9, 2.6))
 
 
 def sorted_rows(before: Print | None, turned: Print | None) -> bool:

@@ -27,7 +27,7 @@ from .axes import (
 )
 from .batch_size import batch_size, said
 from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
-from .mode import op_name
+from .mode import op_name, without_modes
 from .outputs import pick
 from .untouched import Untouched
 from .unwrap import layer_modules
@@ -231,7 +231,8 @@ class LayerSurvey:
             if tensor is None and holds_packed(output):
                 tensor, late = unpacked(output)[0], False
             if tensor is not None:
-                self._add(path, module, call, leaf, tensor, late)
+                with without_modes():  # what is asked of a layer's answer is none of the network's ops, and there are many layers
+                    self._add(path, module, call, leaf, tensor, late)
 
         return hook
 

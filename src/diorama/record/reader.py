@@ -138,14 +138,18 @@ class RunReader:
         with self._moment() as moment:
             return list(database.rows(moment, query, values, types))
 
-    def _names(self, kind: int) -> list[str]:
-        """The names of a kind in the order they appeared. They are only ever added, so that no name is read twice."""
+    def _learn(self) -> None:
+        """Read the names that came since: they are only ever added, so that no name is read twice."""
         with self._moment() as moment:
-            known = max(self._numbers.values(), default=-1)
+            known = next(reversed(self._numbers.values()), -1)
             query = "SELECT id, name, kind FROM names WHERE id > ? ORDER BY id"
             for number, name, each in database.rows(moment, query, (known,), (int, str, int)):
                 self._numbers[name, each] = number
-            return [name for name, each in self._numbers if each == kind and name != TIME]
+
+    def _names(self, kind: int) -> list[str]:
+        """The names of a kind in the order they appeared."""
+        self._learn()
+        return [name for name, each in self._numbers if each == kind and name != TIME]
 
     def _number(self, name: str, kind: int) -> int:
         if (name, kind) not in self._numbers:
@@ -162,7 +166,9 @@ class RunReader:
 
     def has_series(self, name: str) -> bool:
         """Whether there is a scalar series of that name, told at once however many there are."""
-        return name != TIME and ((name, SCALAR) in self._numbers or name in self._names(SCALAR))
+        if (name, SCALAR) not in self._numbers:
+            self._learn()
+        return name != TIME and (name, SCALAR) in self._numbers
 
     @property
     def histogram_names(self) -> list[str]:
