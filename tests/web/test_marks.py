@@ -59,21 +59,32 @@ SILENTLY_CUT = """() => [...document.querySelectorAll(".mark *")].filter((each) 
 }).map((each) => each.className)"""
 
 
+@pytest.fixture(scope="module")
+def narrow(browser: sync_api.Browser) -> Iterator[dict[str, tuple[sync_api.Page, list[str]]]]:
+    """A narrow page in light and one in dark, and the errors that each has raised."""
+    pages: dict[str, tuple[sync_api.Page, list[str]]] = {}
+    for scheme in ("light", "dark"):
+        opened, errors = browser.new_page(viewport={"width": 420, "height": 800}, color_scheme=scheme), []
+        opened.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        pages[scheme] = opened, errors
+    yield pages
+    for opened, _ in pages.values():
+        opened.close()
+
+
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_picture_is_drawn(browser: sync_api.Browser, address: str, name: str, scheme: str) -> None:
+def test_every_picture_is_drawn(address: str, name: str, scheme: str, narrow: dict[str, tuple[sync_api.Page, list[str]]]) -> None:
     """Each picture draws without an error or a violation of the policy, inside its width, in light and dark; what is wider scrolls
     and says so, a table by the names of its hidden columns, and no name under a bar is cut."""
-    opened = browser.new_page(viewport={"width": 420, "height": 800}, color_scheme=scheme)
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened, errors = narrow[scheme]
+    errors.clear()
     place = _show(opened, address, name)
     assert place.get_attribute("data-theme") == scheme
     assert place.locator(".mark").count() >= 1
     assert opened.evaluate("violations") == []
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the picture is wider than the window"
     assert opened.evaluate(SILENTLY_CUT) == []
-    opened.close()
     assert errors == []
 
 
