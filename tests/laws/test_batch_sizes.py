@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from zoo import ZOO, Specimen
+from zoo import ZOO, Ragged, Specimen
 
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.knobs import knobs_of
 from diorama.data import nesting
+from diorama.model.averages import reestimate
 from diorama.model.axes import tensors_in
 from diorama.model.batch_size import batch_size
 from diorama.model.capture import Capture
@@ -27,6 +28,8 @@ from diorama.model.scan import scan
 from diorama.model.slopes import slopes
 from diorama.model.tail import Tail
 from diorama.model.unwrap import unwrap
+from diorama.record.layer_reader import LayerReader
+from diorama.training.surgery.units import add_units
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 NETS = [specimen for specimen in ZOO if specimen.name != "parallel"]
@@ -185,18 +188,47 @@ def test_a_norm_over_the_batch_is_not_filled_up() -> None:
     assert torch.equal(diorama.attribute(model, x, 1, method="input_x_gradient").scores, model(x)[:, 1].detach())
 
 
+def test_averages_of_batch_norm_are_of_full_batches() -> None:
+    """Running statistics of a bound model are estimated from the batches that it takes, without what would be filled in."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)), torch.randn(7, 5)
+    other = bound(model)
+    reestimate(model, [x[:3], x[3:6]])
+    reestimate(other, [x])
+    same(model.state_dict(), other.state_dict())
+    assert int(other[1].num_batches_tracked) == 2
+    assert add_units(other := bound(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))), x, "0", 1).after == 5
+    assert other(x[:3]).shape == (3, 2)
+
+
+class _Stepwise(Ragged):
+    """Beside what it is, one whose output layer works step by step on the padded sequences."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        steps = self.out(nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0])
+        return (steps * (torch.arange(steps.shape[1]) < lengths[:, None])[..., None]).sum(1)
+
+
 @pytest.mark.parametrize("batch", [4, SIZE])
 def test_padding_behind_packed_sequences_is_no_activation(batch: int) -> None:
-    """A scan and the responses of packed sequences are those of each sequence alone, to which no zeros are added; also
-    where the model takes one number of examples alone.
+    """A scan and the responses of packed sequences, and of a layer that reads them padded again, are those of each sequence alone,
+    to which no zeros are added; also where the model takes one number of examples alone, and in what a recorder reads.
     """
-    model, x = next(one for one in ZOO if one.name == "ragged")()
+    torch.manual_seed(0)
+    model, x = _Stepwise().eval(), next(one for one in ZOO if one.name == "ragged")()[1]
     torch.nn.init.constant_(model.rnn.bias_hh_l0, -3.0)
     asked = model if batch == 4 else bound(model)
-    names = [layer.name for layer in layers(model, x) if layer.name.startswith("rnn")]
+    names = [layer.name for layer in layers(model, x) if layer.name.startswith(("rnn", "out"))]
     whole = scan(asked, [(x, None)], names, histogram=True)
     alone = scan(model, [(nesting.select(x, k), None) for k in range(4)], names, histogram=True)
     shown = diorama.Scene(asked, x).responses(names)
+    reader = LayerReader(model, None, pytest.fail)
+    reader.arm(only_training=False)
+    model(*x)
+    _, _, mean, _, count, *_ = reader.finish()["out"].values.statistics
+    assert count == 3 * int(x[1].sum())
+    assert np.isclose(mean, alone.layers["out"].moments.mean.mean(), atol=1e-6)
     for name in names:
         mine, theirs = whole.layers[name], alone.layers[name]
         assert mine.moments.count == theirs.moments.count == int(x[1].sum())

@@ -66,5 +66,5 @@ def left_out(look: Looking, target: Target) -> str:
     said = f"Slopes in this model are what {' and '.join(told[:3])} says they are, and need not be those of its answer." if told else ""
     if not where:
         return said
-    return (f"{said} Part of what the input does reaches the target through numbers that are detached, or computed under no_grad, in "
-            f"{' and '.join(where)}: no slope goes that way, so the map leaves it out; occlusion follows it.").strip()
+    return (f"{said} Part of what the input does reaches the target through numbers that are detached, computed under no_grad, rounded or "
+            f"quantized in {' and '.join(where)}: no slope goes that way, so the map leaves it out; occlusion follows it.").strip()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from .packed import holds_packed
 
 _SECOND = (
     _ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.PReLU,
@@ -33,7 +31,7 @@ _LAST = (
 def first_tensor(output: Any) -> Tensor | None:
     """The tensor that stands for a module's output: itself, or the first one in a tuple, list, dict or dataclass.
 
-    None for packed sequences, in which no axis counts examples (:func:`unpacked` reads them), and for nested tensors.
+    None for packed sequences, in which no axis counts examples (:func:`.packed.unpacked` reads them), and for nested tensors.
     """
     if isinstance(output, Tensor):
         return None if output.is_nested else output
@@ -66,65 +64,6 @@ def each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Mapping):
         return {name: each_tensor(part, change) for name, part in value.items()}
     return value
-
-
-def holds_packed(output: Any) -> bool:
-    """Whether an output is a packed sequence, or a recurrent module's tuple that starts with one."""
-    if isinstance(output, PackedSequence):
-        return True
-    return isinstance(output, tuple) and bool(output) and isinstance(output[0], PackedSequence)
-
-
-def unpacked(output: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    """A packed sequence, also the first of a tuple, as a padded tensor (n, steps, …) in the order in which its examples
-    were given; and what puts a changed one back into the same output.
-    """
-    whole = output if isinstance(output, PackedSequence) else output[0]
-    steps, lengths = pad_packed_sequence(whole, batch_first=True)
-
-    def back(changed: Tensor) -> Any:
-        order = whole.sorted_indices
-        data = pack_padded_sequence(
-            changed if order is None else changed[order], lengths if order is None else lengths[order.cpu()], batch_first=True
-        ).data
-        made = PackedSequence(data, whole.batch_sizes, whole.sorted_indices, whole.unsorted_indices)
-        return made if output is whole else (made, *output[1:])
-
-    return steps, back
-
-
-def steps_in(output: Any) -> Tensor:
-    """How many steps each example of a packed sequence has, in the order in which its examples were given."""
-    whole = output if isinstance(output, PackedSequence) else output[0]
-    steps = (whole.batch_sizes[:, None] > torch.arange(int(whole.batch_sizes[0]))).sum(0)
-    return steps if whole.unsorted_indices is None else steps[whole.unsorted_indices.cpu()]
-
-
-_STEPS: ContextVar[Tensor | None] = ContextVar("steps", default=None)
-
-
-def steps() -> Tensor | None:
-    """How many steps each example of the activation has that a capture is about to keep, where zeros follow that no layer
-    answered; None where all of it was answered."""
-    return _STEPS.get()
-
-
-@contextmanager
-def ending(found: Tensor | None) -> Iterator[None]:
-    """Within, the activation that is kept has so many steps for each example."""
-    token = _STEPS.set(found)
-    try:
-        yield
-    finally:
-        _STEPS.reset(token)
-
-
-def step_rows(output: Any) -> Tensor | None:
-    """All steps of a packed sequence one below the other, without padding; None for anything else."""
-    if not holds_packed(output):
-        return None
-    data: Tensor = (output if isinstance(output, PackedSequence) else output[0]).data
-    return data
 
 
 def _parts(output: Any) -> list[Any]:

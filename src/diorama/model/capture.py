@@ -17,25 +17,13 @@ from ..data import nesting
 from ..data.nesting import Nested
 from . import batch_size
 from .attention import by_head
-from .axes import (
-    ending,
-    example_axis,
-    first_tensor,
-    holds_packed,
-    steps,
-    steps_in,
-    tensors_in,
-    time_major,
-    unit_axis,
-    unpacked,
-    with_argument,
-    with_tensor,
-)
+from .axes import example_axis, first_tensor, tensors_in, time_major, unit_axis, with_argument, with_tensor
 from .edits import Edit, EditedWeights, edited
 from .inplace import writes
 from .layers import LayerTable, layers, recurrent_parts
 from .mode import OpMode, OpNames, Run, Trail, answering, without_modes
 from .opaque import Gates, Opaque
+from .packed import Lengths, ending, holds_packed, steps, steps_in, unpacked
 from .patterns import PARTS
 from .points import Point, Points, points
 from .recurrent import States
@@ -95,6 +83,7 @@ class Capture:
         self._values: dict[str, Any] = {}
         self._patterns: dict[str, Tensor] = {}
         self._steps: dict[str, Tensor] = {}
+        self._lengths = Lengths()
         self._now: dict[str, list[Edit]] = {}
         self._followed: set[str] | None = None
         self._running = False
@@ -187,6 +176,9 @@ class Capture:
                 if ".quantized" in type(module).__module__:
                     handle = nn.Module.register_forward_hook(module, functools.partial(self._unbroken, path))
                     self._stack.callback(handle.remove)
+            for module in self._modules.values():
+                if isinstance(module, nn.RNNBase):
+                    self._stack.callback(nn.Module.register_forward_hook(module, self._lengths.seen).remove)
             if self._opaque is not None:
                 self._stack.enter_context(self._opaque.trail)
         except BaseException:
@@ -238,13 +230,15 @@ class Capture:
             self._opaque.put({name: batch_size.states([(part, own[name]) for part, own in states]) for name in self.gates})
         if reduce is not None:
             for name, value in self._values.items():
-                with ending(batch_size.joined(ends.get(name, []))):
+                own = ends.get(name, [])
+                with ending(batch_size.joined(own) if len(own) == len(answers) else None):
                     self._values[name] = reduce(name, value)
         return self.output
 
     def _run(self, x: Nested) -> Any:
         self._values, self._steps, self._calls = {}, {}, dict.fromkeys(self._modules, 0)
         self._examples = nesting.size(x)
+        self._lengths.restart()
         self._recent: tuple[Tensor, int, Tensor] | None = None
         if self._table is None and any(self._unclear(name) for name in self._edits if name in self._paths):
             self._table = layers(self.model, x)
@@ -453,7 +447,7 @@ class Capture:
             seen = edited(seen, edits, self._unit_axis(name, module, seen))
         passed: Tensor | None = seen if edits else None
         if wanted:
-            with ending(ends):
+            with ending(ends if ends is not None else self._lengths.of(seen)):
                 passed = self._store(name, seen, passed)
         self._stop_after(name)
         return None if passed is None else back(passed.transpose(0, axis) if axis else passed)

@@ -27,6 +27,10 @@ OWN_SLOPE = "the autograd function"
 _VIEWS = ("AsStrided", "CopySlices", "View", "Slice", "Select", "Transpose", "Permute", "Squeeze", "Unsqueeze", "Expand",
           "TBackward", "Split", "Unbind", "Alias", "Diagonal")
 """What autograd makes of a view anew, after something was written into what it shows."""
+_STEPS = frozenset({"round", "round_", "floor", "floor_", "ceil", "ceil_", "trunc", "trunc_", "fix", "fix_", "sign", "sign_", "heaviside"})
+"""These answer in steps, whose slope is 0 wherever there is one."""
+_CASTS = frozenset({"to", "type", "type_as", "int", "long", "short", "char", "byte"})
+_WHOLE = frozenset({torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Hidden:
     found: tuple[str, ...] = ()
     detached: tuple[tuple[str, str], ...] = ()
     """Layers ("" the model) whose answers depend on the input by a way that autograd does not follow as well, each with the layer
-    where that way begins: numbers are detached there, or computed under ``no_grad``."""
+    where that way begins: numbers are detached there, computed under ``no_grad``, rounded or quantized."""
 
     def __bool__(self) -> bool:
         return bool(self.found)
@@ -135,9 +139,10 @@ class _Watch:
         where = next((left for tensor in given if (left := self.left(tensor)) is not None), None)
         for made in results:
             self.depending[id(made)] = made
-            if not (made.is_floating_point() or made.is_complex()):
+            stepped = made.is_quantized or name in _STEPS or (name in _CASTS and made.dtype in _WHOLE)
+            if not (made.is_floating_point() or made.is_complex() or stepped):
                 continue
-            if where is None and followed and not made.requires_grad:
+            if where is None and followed and (stepped or not made.requires_grad):
                 where = self.trail.here or "the model itself"
             if where is not None:
                 self.lost[id(made)] = (made.requires_grad, where)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..core.selection import within, without_call
 from . import attention, recurrent
 from .attention import Touch
-from .axes import ending
 from .batch_size import filled
 from .edits import Edit, edited_step, refuse_again
 from .mode import Trail
+from .packed import ending
 from .recurrent import Carry, Kernel, States
 
 Gates = bool | Carry | Callable[[str, States], None]

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from ..core.errors import Damaged, UsageError, not_found
 from ..data import nesting
 from ..data.nesting import Nested
-from .axes import steps
 from .capture import Capture
 from .edits import Edit
 from .layers import LayerTable, by_unit
 from .layers import layers as find_layers
+from .packed import steps
 from .statistics import ClassMeans, Histograms, Moments, TopK, Whole, rows
 
 Batch = tuple[Nested, Tensor | None]
@@ -281,7 +281,7 @@ def scan(
 def _answered(units: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """What a layer answered (n, units, …), in parts of equal length: of packed sequences without the zeros behind their ends."""
     ends = steps()
-    if ends is None:
+    if ends is None or units.ndim < 3 or units.shape[2] < int(ends.max()):
         yield slice(0, len(units)), units
         return
     start = 0

@@ -16,19 +16,12 @@ from ..core.selection import within
 from ..data import nesting
 from ..data.nesting import Nested
 from . import company, ops
-from .axes import (
-    example_axis,
-    first_tensor,
-    holds_packed,
-    likely_unit_axis,
-    time_major,
-    unit_axis,
-    unpacked,
-)
+from .axes import example_axis, first_tensor, likely_unit_axis, time_major, unit_axis
 from .batch_size import batch_size, said
 from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
 from .mode import op_name, without_modes
 from .outputs import pick
+from .packed import holds_packed, unpacked
 from .untouched import Untouched
 from .unwrap import layer_modules
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ..core.rounding import alike
 from ..core.selection import without_call
-from ..model.axes import first_tensor, likely_unit_axis, step_rows, unit_axis
+from ..model.axes import first_tensor, likely_unit_axis, unit_axis
 from ..model.batch_size import real
 from ..model.layers import LayerTable
+from ..model.packed import Lengths, step_rows
 from ..model.unwrap import layer_modules
 from .reduction import flattened, reduce
 from .step import LayerReading
@@ -65,6 +66,7 @@ class LayerReader:
         self.unread = False
         """Whether layers were called, and none of them answered what can be read."""
         self._depth, self._training = 0, False
+        self._lengths = Lengths()
         self.follow(model, table)
 
     def follow(self, model: nn.Module, table: LayerTable | None) -> None:
@@ -126,6 +128,7 @@ class LayerReader:
         """A module is called while no other is open: another forward pass. Calls are numbered from the start, and it is
         one of the training if gradients are on here, whatever its parts do (a checkpoint may run without)."""
         self._calls, self._training = {}, torch.is_grad_enabled()
+        self._lengths.restart()
 
     def _hook(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def seen(module: nn.Module, args: Any, output: Any) -> None:
@@ -151,6 +154,7 @@ class LayerReader:
         tensor = first_tensor(output)
         if tensor is None:
             tensor = step_rows(output)
+            self._lengths.seen(module, args, output)
         if tensor is not None and not tensor.numel():
             self._calls.pop(path)  # an empty batch says nothing of the layer
             return
@@ -165,17 +169,18 @@ class LayerReader:
         if self._only_training and (name in self._found or call > 8):
             return  # a second pass before the step: the first one stands for it
         with torch.no_grad():
-            self._take(name, module, real(tensor.detach()), _looked_up(args))
+            rows = self._lengths.answered(tensor)
+            self._take(name, module, real(tensor.detach()) if rows is None else rows, _looked_up(args), None if rows is None else 1)
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and name in self._found:
                 self._found[name].mismatch = _mismatch(module, first_tensor(args))
 
-    def _take(self, name: str, module: nn.Module, tensor: Tensor, looked_up: bool) -> None:
+    def _take(self, name: str, module: nn.Module, tensor: Tensor, looked_up: bool, axis: int | None) -> None:
         whole = tensor.is_complex()
         tensor = tensor.abs() if whole else tensor
         flat = flattened(tensor)
         stride = -(-flat.numel() // SAMPLE) | 1 if flat.numel() > SAMPLE else 1
         sample = flat[::stride].clone()
-        axis = self._axes.get(name)
+        axis = self._axes.get(name) if axis is None else axis
         if axis is None or axis >= tensor.ndim:
             axis = unit_axis(module, tensor.ndim)
         if axis is None:

@@ -16,10 +16,10 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.nesting import Nested
 from ..model import company
-from ..model.axes import steps
 from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
 from ..model.outputs import CLASSES, Reading
+from ..model.packed import steps
 from ..model.untouched import Mode
 from .memory import Memory
 
@@ -121,7 +121,7 @@ class Probe:
             def summary(name: str, tensor: Tensor) -> Tensor:
                 values = by_unit(missing[name], tensor).float()
                 values = values.flatten(2) if values.ndim > 2 else values[:, :, None]
-                if (ends := steps()) is not None:
+                if (ends := steps()) is not None and values.shape[2] >= int(ends.max()):
                     return _of_steps(values, ends.to(values.device)).cpu()
                 return torch.stack(
                     [values.amax(2), values.amin(2), values.mean(2), values.clamp_min(0).mean(2)], 1

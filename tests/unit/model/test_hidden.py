@@ -122,7 +122,10 @@ def _written(x: Tensor) -> Tensor:
     return x * kept
 
 
-DETACHED = {"detach": lambda x: x * torch.sigmoid(x).detach(), "no_grad": lambda x: x * _frozen(x), "data": lambda x: x + x.data, "written": _written}
+DETACHED = {
+    "detach": lambda x: x * torch.sigmoid(x).detach(), "no_grad": lambda x: x * _frozen(x), "data": lambda x: x + x.data, "written": _written,
+    "quantized": lambda x: x + torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize(), "whole": lambda x: x + (10 * x).to(torch.int8) / 10,
+}
 
 
 @pytest.mark.parametrize("way", DETACHED)

@@ -11,8 +11,10 @@ from torch import nn
 from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
-from ...model.batch_size import whole
-from ...model.unwrap import fed, quantized, spread, unwrap
+from ...model.batch_size import fitting
+from ...model.surroundings import as_built
+from ...model.untouched import Untouched
+from ...model.unwrap import dtype_of, fed, quantized, spread, unwrap
 from .averages import averages
 
 _NUMBERS = 200_000
@@ -36,4 +38,10 @@ def ready(model: nn.Module, x: Nested, state: Sequence[Any]) -> tuple[nn.Module,
         )
     size = max(sum(part.numel() for part in nesting.tensors(x)) // max(nesting.size(x), 1), 1)
     count = min(max(_NUMBERS // size, 2), 8)
-    return plain, whole(plain, fed(plain, nesting.select(x, slice(0, count))))
+
+    def taken(few: Nested) -> Nested:
+        with Untouched(plain), torch.no_grad(), as_built(dtype_of(plain)):
+            nesting.call(plain, few)
+        return few
+
+    return plain, fitting(plain, fed(plain, nesting.select(x, slice(0, count))), taken)
