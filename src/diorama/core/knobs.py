@@ -320,10 +320,12 @@ def knobs_of(plugin: type) -> dict[str, Knob]:
 
 def build(plugin: type, values: Mapping[str, Any]) -> Any:
     """Make a plug-in from knob values (texts are parsed), with a helpful error for an unknown knob."""
-    known = knobs_of(plugin)
+    known, own = knobs_of(plugin), getattr(plugin, "name", "") or plugin.__name__
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{own} wants a dict of its knobs' values, got {type(values).__name__}; it has {', '.join(known) or 'none'}")
     for name in values:
         if name not in known:
-            raise not_found(f"knob of {getattr(plugin, 'name', '') or plugin.__name__}", name, known)
+            raise not_found(f"knob of {own}", name, known)
     return plugin(**{name: known[name].check(value) for name, value in values.items()})
 
 

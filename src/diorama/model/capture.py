@@ -230,8 +230,8 @@ class Capture:
             self._opaque.put({name: batch_size.states([(part, own[name]) for part, own in states]) for name in self.gates})
         if reduce is not None:
             for name, value in self._values.items():
-                own = ends.get(name, [])
-                with ending(batch_size.joined(own) if len(own) == len(answers) else None):
+                stops = ends.get(name, [])
+                with ending(batch_size.joined(stops) if len(stops) == len(answers) else None):
                     self._values[name] = reduce(name, value)
         return self.output
 

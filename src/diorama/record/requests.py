@@ -20,8 +20,27 @@ _TABLE = """CREATE TABLE IF NOT EXISTS commands (id INTEGER PRIMARY KEY AUTOINCR
     knobs TEXT NOT NULL, sender TEXT NOT NULL, time REAL NOT NULL)"""
 
 
+_OWN = frozenset({"table commands", "table sqlite_sequence"})
+_MOST = 1000
+"""Commands that are read at one look; more wait for the next."""
+_PATIENCE = 1.0
+"""Seconds of the processor that one question may take; honest ones take a thousandth."""
 _LONGEST = 100_000
 """Characters that the knobs of a command may take; a list of a thousand units takes five thousand."""
+
+
+class _Connection(sqlite3.Connection):
+    """A connection to a file that may come from anybody: it ends by itself what takes too long, and holds one table and nothing else."""
+
+    def begin(self) -> _Connection:
+        """Look what is in it. *Raises* sqlite3.DatabaseError for a trigger, say, which is a program."""
+        until = time.thread_time() + _PATIENCE
+        self.set_progress_handler(lambda: time.thread_time() > until, 20_000)
+        self.execute("PRAGMA trusted_schema = OFF")
+        for kind, name in self.execute("SELECT type, name FROM sqlite_master LIMIT 10"):
+            if f"{kind} {name}" not in _OWN:
+                raise sqlite3.DatabaseError(f"it holds the {kind} {name!r}, which no run has; the training puts such a file aside")
+        return self
 
 
 class SentCommand(NamedTuple):
@@ -71,8 +90,8 @@ def last(folder: Path) -> int:
 def send(folder: Path, name: str, knobs: Mapping[str, Any], sender: str = "python") -> int:
     """Put a command where the training finds it; returns its number. *Raises* Unavailable when it cannot be written."""
     try:
-        with contextlib.closing(sqlite3.connect(folder / NAME, isolation_level=None, timeout=5.0)) as connection:
-            connection.execute(_TABLE)
+        with contextlib.closing(sqlite3.connect(folder / NAME, isolation_level=None, timeout=5.0, factory=_Connection)) as connection:
+            connection.begin().execute(_TABLE)
             row = connection.execute(
                 "INSERT INTO commands (name, knobs, sender, time) VALUES (?, ?, ?, ?)",
                 (name, json.dumps(dict(knobs)), sender, time.time()),
@@ -103,16 +122,21 @@ class Inbox:
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with contextlib.closing(
-            sqlite3.connect(self._address, uri=True, isolation_level=None, timeout=0.05)
+            sqlite3.connect(self._address, uri=True, isolation_level=None, timeout=0.05, factory=_Connection)
         ) as connection:
-            return connection.execute(query, values).fetchall()
+            try:
+                return connection.begin().execute(query, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                    raise sqlite3.DatabaseError("it takes too long to read") from error
+                raise
 
     def _rows(self) -> list[SentCommand]:
         if self._began:
             self._seen = int(self._read("SELECT coalesce(max(id), 0) FROM commands WHERE time < ?", (self._began,))[0][0])
             self._began = 0.0
         wanted = f"""SELECT id, name, CASE WHEN typeof(knobs) = 'text' AND length(knobs) <= {_LONGEST} THEN knobs END,
-            sender FROM commands WHERE id > ? ORDER BY id"""
+            sender FROM commands WHERE id > ? ORDER BY id LIMIT {_MOST}"""
         return [SentCommand.of(*row) for row in self._read(wanted, (self._seen,))]
 
     def _mend(self) -> None:
@@ -140,7 +164,7 @@ class Inbox:
             return []
         # A file that changed within the clock's grain may change again without showing it.
         fresh = time.time_ns() - state.st_mtime_ns < 50_000_000
-        self._state = (0, 0) if fresh else now
+        self._state = (0, 0) if fresh or len(found) == _MOST else now
         if found:
             self._seen = found[-1].id
         return found

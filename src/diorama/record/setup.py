@@ -312,11 +312,19 @@ def chosen_signals(changes: Any) -> tuple[Signal, ...]:
     found = {name: plugin() for name, plugin in registry.signals.items()}
     if isinstance(changes, Mapping):
         for name, values in changes.items():
+            if isinstance(values, Signal):
+                found[name] = values
+                continue
             plugin = registry.signals[name]
             if values is None or values is False:
                 found.pop(name, None)
+            elif callable(values):
+                raise UsageError(
+                    f"signals={{{name!r}: …}} wants a dict of its knobs' values, None to leave it out, or a signal of your own "
+                    f"(an object of a class on diorama.plugins.Signal), got {type(values).__name__}"
+                )
             else:
-                found[name] = values if isinstance(values, Signal) else build(plugin, values)
+                found[name] = build(plugin, values)
     elif isinstance(changes, Sequence) and all(isinstance(change, Signal) for change in changes):
         found |= {change.name or type(change).__name__: change for change in changes}
     elif changes is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -214,15 +215,32 @@ def test_a_broken_row_blocks_no_other_command(training: _Training, row: tuple[An
 
 
 def test_a_broken_file_of_commands_is_made_anew(training: _Training) -> None:
-    """Bytes that are no database are put aside, which is told, and commands arrive again, under new numbers."""
+    """Bytes that are no database, a trigger and an endless view are put aside, which is told, and commands arrive again, under new numbers;
+    none of them runs, here or where a command is sent."""
+    endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+    foreign = (
+        "",
+        "CREATE TRIGGER t AFTER INSERT ON commands BEGIN INSERT INTO commands SELECT NULL, 'stop', '{}', 'x', 0; END",
+        f"DROP TABLE commands; CREATE VIEW commands AS {endless} SELECT i AS id, 'stop' AS name, '' AS knobs, '' AS sender, 0 AS time FROM n",
+    )
     run = _run(training)
     run.command("learning_rate", factor=0.5, wait=30)
-    (run.path / requests.NAME).write_bytes(b"no database at all" * 999)
-    until = time.monotonic() + 30
-    while not any(event.kind == "warning" for event in run.events) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert run.command("learning_rate", factor=0.25, wait=30).new
-    assert (run.path / "commands.db.broken").is_file()
+    for number, script in enumerate(foreign):
+        if script:
+            (beside := run.path / f"beside-{number}").mkdir()
+            requests.create(beside)
+            for folder in (beside, run.path):
+                with contextlib.closing(sqlite3.connect(folder / requests.NAME)) as connection:
+                    connection.executescript(script)
+            with pytest.raises(Unavailable, match="which no run has"):
+                requests.send(beside, "stop", {})
+        else:
+            (run.path / requests.NAME).write_bytes(b"no database at all" * 999)
+        until = time.monotonic() + 30
+        while sum(event.kind == "warning" for event in run.events) <= number and time.monotonic() < until:
+            time.sleep(0.02)
+        assert run.command("learning_rate", factor=0.25 / (number + 1), wait=30).new
+        assert (run.path / "commands.db.broken").is_file()
     assert training.error is None
 
 
