@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench.capture import spread
 from diorama.data.kinds import Tokens
 from diorama.derive.derivations.saturation import Counts
-from diorama.derive.phrases import PhraseSearch, chosen, levels_of
+from diorama.derive.phrases import PhraseSearch, chosen, levels_of, put
 from diorama.model.capture import Capture
 from diorama.model.kernels import gates
 from diorama.scene import Scene
@@ -42,7 +42,11 @@ class Reader(nn.Module):
 def passes(model: nn.Module, batches: list[Tensor]) -> dict[str, Callable[[], object]]:
     """The bare passes, those that write both layers' hidden states as bytes, and those that count all gates."""
     parts = ["rnn.l0", "rnn.l1"]
-    kept = np.zeros((2, HIDDEN, WINDOW * TEXTS), np.uint8)
+    index = np.zeros((len(parts), HIDDEN, TEXTS, WINDOW), np.uint8)
+
+    def write(name: str, values: Tensor) -> None:
+        # A block of bytes at a time, as the index of phrases has them: so much is held, however long the text.
+        put(index[parts.index(name)], levels_of(values.movedim(1, 2).numpy(), 1.0))
 
     def bare() -> None:
         with torch.no_grad():
@@ -50,12 +54,9 @@ def passes(model: nn.Module, batches: list[Tensor]) -> dict[str, Callable[[], ob
                 model(x)
 
     def hidden() -> None:
-        with Capture(model, keep=parts) as look:
+        with Capture(model, keep=parts, reduce=write) as look:
             for x in batches:
                 look(x)
-                for row, name in enumerate(parts):
-                    # A block of bytes at a time: so much is held, however long the text.
-                    kept[row] = levels_of_bytes(look[name])
 
     def counted() -> None:
         counts = Counts(parts, 0.1, 0.9)
@@ -63,11 +64,6 @@ def passes(model: nn.Module, batches: list[Tensor]) -> dict[str, Callable[[], ob
             gates(model, x, counts)
 
     return {"bare": bare, "hidden states of both layers": hidden, "saturation of all gates": counted}
-
-
-def levels_of_bytes(values: Tensor) -> np.ndarray:
-    """Hidden states (texts, steps, cells) as bytes a cell, as a file of them has it."""
-    return values.mul(100).add_(101).to(torch.uint8).flatten(0, 1).numpy().T
 
 
 GOALS = {"hidden states of both layers": 1.2, "saturation of all gates": 3.5}

@@ -274,21 +274,37 @@ def _point(record: OpRecord, number: int = 0) -> Point:
     )
 
 
+Parts = tuple[tuple[str, int], ...]
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple[Any, ...], Points]] = weakref.WeakKeyDictionary()
+_COPIES: weakref.WeakKeyDictionary[nn.Module, tuple[weakref.ref[nn.Module], Parts]] = weakref.WeakKeyDictionary()
+"""Of models that are copies of others: of which, and the modules that they had then."""
+
+
+def copied(model: nn.Module, original: nn.Module) -> None:
+    """Tell that a model is another with other weights: what is found of one holds of both, as long as the copy keeps its modules."""
+    first = _COPIES.get(original)
+    _COPIES[model] = (first[0] if first is not None else weakref.ref(original), _parts(model))
 
 
 def points(model: nn.Module, x: Nested) -> Points:
-    """The points of a model for inputs of this form; found once, and remembered."""
+    """The points of a model for inputs of this form; found once, and remembered, also for its copies with other weights."""
     model = unwrap(model)
     forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
-    key = (forms, type(x), tuple((name, id(module)) for name, module in model.named_modules()))
-    known = _KNOWN.setdefault(model, OrderedDict())
+    original, parts = _COPIES.get(model, (lambda: None, ()))
+    own = _parts(model)
+    holder = (original() if parts == own else None) or model
+    key = (forms, type(x), own if holder is model else _parts(holder))
+    known = _KNOWN.setdefault(holder, OrderedDict())
     if key not in known:
         known[key] = Points(model, x)
         while len(known) > _REMEMBERED:
             known.popitem(last=False)
     known.move_to_end(key)
     return known[key]
+
+
+def _parts(model: nn.Module) -> Parts:
+    return tuple((name, id(module)) for name, module in model.named_modules())
 
 
 def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:
@@ -345,7 +361,8 @@ class _OpSurvey:
         self.maker: dict[int, str] = {}
         self.unit: dict[int, tuple[tuple[int, ...], int]] = {}
         self.axes: dict[tuple[int, ...], int] = {}
-        self.alive: list[Tensor] = []
+        self.alive: dict[int, weakref.ref[Tensor]] = {}
+        """Those whose id is known: it goes with the tensor, so that no other is taken for it."""
         self.answered = 0
         self.drawn = False
         """Random numbers were drawn, so that equal examples need not stay equal."""
@@ -407,8 +424,15 @@ class _OpSurvey:
         )}
 
     def _made(self, tensor: Tensor, name: str) -> None:
-        self.maker[id(tensor)] = name
-        self.alive.append(tensor)
+        number = id(tensor)
+        self.maker[number] = name
+        if number not in self.alive:
+            self.alive[number] = weakref.ref(tensor, lambda _: self._gone(number))
+
+    def _gone(self, number: int) -> None:
+        self.alive.pop(number, None)
+        self.maker.pop(number, None)
+        self.unit.pop(number, None)
 
     def _layout(self, full: str, number: int, tensor: Tensor, name: str) -> Layout:
         """Where the examples lie, from how the shape grew with their number."""

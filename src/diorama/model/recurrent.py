@@ -214,7 +214,7 @@ def by_layer(
             outputs.append(keep(call.parts[k], out.transpose(0, 1)).transpose(0, 1))
             last_h.append(h[0])
             last_c += [part[0] for part in c]
-        x = torch.cat(outputs, -1)
+        x = outputs[0] if call.ways == 1 else torch.cat(outputs, -1)
     return call.result(x, last_h, last_c)
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ..core.blame import blamed
 from ..core.errors import NotApplicable
 from ..core.selection import Key, Selection, plainly
+from ..data import nesting
 from ..data.examples import Examples
-from ..data.kinds import Kind
+from ..data.kinds import Kind, Tokens
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.graph import Graph, graph
@@ -28,6 +29,9 @@ from ..model.points import points
 from ..model.unwrap import fed
 from .input import kinds_of
 from .source import Source
+
+LONG = 2048
+"""Tokens that are read, in all, to find out how a network is built."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +204,10 @@ class SceneNetwork:
         return {name: _named(value) for name, value in self.told.items() if value is not None}
 
     def few(self, count: int = 8) -> Nested:
-        """A few examples as the model takes them, to find out how it is built."""
+        """A few examples as the model takes them, to find out how it is built: of long texts no more than two, each costs seconds."""
+        if any(isinstance(kind, Tokens) for kind in self.kinds.values()):
+            longest = max((part.shape[1] for part in nesting.tensors(self.examples.x) if part.ndim > 1), default=0)
+            count = min(count, max(2, LONG // max(1, longest)))
         return fed(self.model, self.examples.batch(list(range(min(count, len(self.examples))))))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.errors import DioramaError, NotApplicable
 from ..data.fingerprint import fingerprint, written
+from ..model import points
 from ..model.duplicate import duplicate
 from ..model.function import FunctionModule
 from ..model.unwrap import unwrap
@@ -140,7 +141,9 @@ class RecordedSource(Source):
     def module(self) -> nn.Module:
         """The run's model with this snapshot's weights; the stored one stays as it is, for the other snapshots."""
         if self._model is None:
-            model = duplicate(unwrap(self.run.architecture(self._architecture)))
+            stored = unwrap(self.run.architecture(self._architecture))
+            model = duplicate(stored)
+            points.copied(model, stored)
             state = _with_plain(model, self.state())
             _fit_buffers(model, state)
             try:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.marks import Lines, Table, Text
+from diorama.derive import phrases
 from diorama.derive.phrases import PhraseSearch, chosen, level, levels_of
 from diorama.scene import Scene
 from diorama.views.texts import stretches
@@ -57,8 +58,9 @@ def test_matches_are_those_of_a_search_by_hand(seed: int) -> None:
         assert got["score"].tolist() == pytest.approx([one[3] for one in wanted])
 
 
-def test_a_level_tells_whether_a_value_reaches_a_threshold() -> None:
-    """For every threshold in steps of 1/200, and values at, just below and far from it, the level says what comparing says."""
+def test_a_level_tells_whether_a_value_reaches_a_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every threshold in steps of 1/200, and values at, just below and far from it, the level says what comparing says,
+    however the values lie in memory."""
     steps = np.arange(201) / 200
     for scale in (1.0, 0.37, 12.5):
         values = np.concatenate([steps * scale, np.nextafter(steps * scale, -9), np.linspace(-2, 2, 301) * scale, [np.nan, np.inf, -np.inf]])
@@ -69,6 +71,11 @@ def test_a_level_tells_whether_a_value_reaches_a_threshold() -> None:
         assert (got == wanted)[far & ~np.isnan(values[:, None])].all()
         assert not got[np.isnan(values)].any()
     assert (levels_of(np.array([0.0, 0.5, 1.0], np.float32), 1.0) == [1, 101, 201]).all()
+    values = np.random.default_rng(0).normal(size=(3, 50, 40)).astype(np.float32)
+    wanted = np.array([[[sum(value >= one for one in steps) for value in row] for row in part] for part in values[:, :2, :3].astype(float)])
+    for turned in (values, np.asfortranarray(values), values.transpose(1, 2, 0).copy().transpose(2, 0, 1)):
+        monkeypatch.setattr(phrases, "AT_ONCE", 7)
+        assert (levels_of(turned, 1.0)[:, :2, :3] == wanted).all()
 
 
 def test_chosen_cells_are_on_through_the_span() -> None:

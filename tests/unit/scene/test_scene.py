@@ -15,6 +15,7 @@ from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
 from diorama.core.selection import Selection
 from diorama.data.nesting import first
 from diorama.derive.scanning import known, seen
+from diorama.model.points import points
 from diorama.scene import Scene
 from diorama.scene.memory import Memory
 
@@ -200,7 +201,7 @@ def test_a_scene_follows_the_type_of_the_model() -> None:
 
 
 def test_a_saved_scene_opens_as_a_run(tmp_path: Path) -> None:
-    """A run of one snapshot holds the same weights, examples and answers, and the same views."""
+    """A run of one snapshot holds the same weights, examples and answers, and the same views; its points are found once for all scenes."""
     scene = Scene(_net(), torch.rand(6, 1, 8, 8), torch.arange(6) % 3, classes=("a", "b", "c"))
     run = diorama.open(scene.save(tmp_path / "mine"))
     assert len(run.snapshots) == 1
@@ -209,6 +210,11 @@ def test_a_saved_scene_opens_as_a_run(tmp_path: Path) -> None:
     assert again.fingerprint == scene.fingerprint
     assert torch.allclose(again.scores(), scene.scores(), atol=1e-6)
     assert again.view("examples").step == run.snapshots[0]
+    other, few = run.scene(), again.network.few()
+    assert other.model is not again.model
+    assert points(other.model, few) is points(again.model, few)
+    other.model.append(nn.ReLU())
+    assert points(other.model, few).ops != points(again.model, few).ops
 
 
 def test_the_memory_forgets_what_was_used_longest_ago() -> None:

@@ -15,7 +15,7 @@ from ...scene import Scene
 from ...scene.memory import BOUND
 from ...scene.states import hidden
 from ..derivation import Derivation, Plain, Stage
-from ..phrases import levels_of
+from ..phrases import levels_of, put
 
 AT_ONCE = 1 << 22
 """So many values are held at a time."""
@@ -67,8 +67,7 @@ class LevelsDerivation(Derivation):
             if scale is None:
                 largest = float(np.abs(np.nan_to_num(values, nan=0, posinf=0, neginf=0)).max(initial=0.0)) or 1.0
                 scale = 1.0 if largest <= 1 and (layer.part or layer.loop) else largest
-            found = levels_of(values, scale).transpose(1, 0, 2)
-            levels[:, start : start + len(some), : found.shape[2]] = found[:, :, :tokens]
+            put(levels[:, start : start + len(some)], levels_of(values, scale)[:, :, :tokens])
             shown = scene.examples.shown(some)
             texts = next(part for part in shown.values() if isinstance(part, list)) if isinstance(shown, dict) else shown
             filled = np.array([[pads(token) for token in text] for text in texts])
