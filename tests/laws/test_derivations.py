@@ -25,7 +25,7 @@ from diorama.scene import Scene
 CASES: dict[str, dict[str, Any]] = {
     "influence": {"data": "probe"}, "preferred": {"layer": "0", "units": "0+2+3"}, "properties": {"layer": "reads.l0"},
     "levels": {"layer": "reads.l0"}, "matches": {"layer": "reads.l0", "example": 2, "span": "3:5", "threshold": 0.05},
-    "gates": {"layer": "reads.l0", "example": 3},
+    "gates": {"layer": "reads.l0", "example": 3}, "restarts": {"example": 3},
     "parts": {"layer": "0", "example": 2, "groups": 2}, "patch_index": {"layer": "0"},
     "serving": {"count": 4, "examples": 16}, "needed": {"examples": 8}, "shared": {"a": "example:0-9"},
     "projection": {"layer": "0+3"}, "units": {"layer": "0+3"}, "scan": {"size": 16},
@@ -38,7 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
 """A derivation's knobs, where it needs some; quick ones."""
 OF_TEXTS = (
     "adapters", "attention", "contributions", "gates", "heads", "learns_from", "lens", "levels", "matches",
-    "patching", "properties", "saturation", "translators",
+    "patching", "properties", "restarts", "saturation", "translators",
 )
 """Those that look at texts."""
 OF_TWO = ("differences", "matching", "similarity")
@@ -99,6 +99,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr("diorama.methods.synthesis.decoder.EVERY", 0.0)
     monkeypatch.setattr("diorama.derive.derivations.patch_index.BATCH", 16)
     monkeypatch.setattr("diorama.derive.derivations.patch_index.PART", 0)
+    monkeypatch.setattr("diorama.scene.restarts.APART", 4)
     yield diorama.open(folder)
     for path in folder.parent.glob("*/derived/*"):
         path.unlink()

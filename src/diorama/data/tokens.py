@@ -85,7 +85,8 @@ class Tokens(Kind):
     def decode(self, batch: Tensor) -> list[list[str]]:
         """The tokens of each text, as text."""
         rows = batch.detach().cpu().long().reshape(len(batch), -1).tolist()
-        return [[self.token(number) for number in row] for row in rows]
+        known = {number: self.token(number) for number in set().union(*rows)}
+        return [[known[number] for number in row] for row in rows]
 
     def token(self, number: int) -> str:
         """One token's text."""

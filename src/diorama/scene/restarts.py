@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,34 +35,87 @@ class Restarts:
     at most 256 places more. Kept are two vectors a layer and stretch.
     """
 
-    def __init__(self, name: str, x: Tensor) -> None:
-        self._name, self._x, self._kept = name, x, [dict[str, tuple[Tensor, ...]]()]
+    NOTE = "places read, up to those shown; they are kept"
+
+    def __init__(self, x: Tensor) -> None:
+        self._x, self._kept = x, [dict[str, tuple[Tensor, ...]]()]
+        self._known: bool | None = None
         self.nbytes = x.nbytes
 
     @classmethod
     def of(cls, scene: Scene, x: Nested) -> Restarts | None:
-        """Those of a text; None for one that is short, or that cannot be read on from its middle."""
-        if not isinstance(scene.kind, Tokens) or not isinstance(x, Tensor) or x.ndim != 2 or len(x) != 1 or x.shape[1] <= LONG or scene.edits:
+        """Those of a text, as far as it was read in this process; None for a short one, or where nothing can be read on."""
+        if cls.unfit(scene, x) is not None or not isinstance(x, Tensor) or x.shape[1] <= LONG:
             return None
-        digest = hashlib.blake2b(x.detach().cpu().contiguous().numpy().tobytes(), digest_size=8).hexdigest()
-        name = f"restarts/{digest}"
-        made: Restarts = scene.once(name, lambda: cls(name, x))
-        if not scene.once("restarts/hold", lambda: made._hold(scene)):
-            return None
+        return cls.kept(scene, x)
+
+    @classmethod
+    def unfit(cls, scene: Scene, x: Nested) -> str | None:
+        """Why a text is read whole; None where it may be read on from its middle."""
+        if not isinstance(scene.kind, Tokens) or not isinstance(x, Tensor) or x.ndim != 2 or len(x) != 1:
+            return "it reads one text, and the input is none"
+        return "edits may name places, so that the text is read whole" if scene.edits else None
+
+    @classmethod
+    def kept(cls, scene: Scene, x: Nested) -> Restarts:
+        """Those of a text: one object as long as the scene remembers it."""
+        assert isinstance(x, Tensor)
+        name = _name(x)
+        made: Restarts = scene.once(name, lambda: cls(x))
         return made
+
+    def holds(self, scene: Scene) -> bool:
+        """Whether the network may be read on from the middle of a text: tried once, or told by whoever tried it before."""
+        if self._known is None:
+            self._known = bool(scene.once("restarts/hold", lambda: self._hold(scene)))
+        return self._known
+
+    def plain(self) -> dict[str, Any]:
+        """All that is kept, as arrays."""
+        if not self._known:
+            return {"holds": False, "states": {}}
+        states: dict[str, list[np.ndarray]] = {}
+        for name, own in self._kept[1].items() if len(self._kept) > 1 else ():
+            states[name] = [torch.stack([one[name][part] for one in self._kept[1:]]).cpu().numpy() for part in range(len(own))]
+        return {"holds": True, "states": states}
+
+    def take(self, value: Mapping[str, Any]) -> None:
+        """Read on from what was kept before, where that is further than this has come."""
+        self._known = bool(value["holds"])
+        states = {name: [torch.tensor(part, device=self._x.device) for part in own] for name, own in value["states"].items()}
+        count = 1 + min((len(part) for own in states.values() for part in own), default=0)
+        for k in range(len(self._kept) - 1, count - 1):
+            self._keep({name: tuple(part[k] for part in own) for name, own in states.items()})
+
+    def forms(self, scene: Scene) -> dict[str, list[tuple[tuple[int, ...], Any]]]:
+        """The shapes and types that :meth:`plain` has once the text is read, by module."""
+        count = (self.total - 1) // APART
+        if not count:
+            return {}
+        ends = self._pass(scene, 0, 1, (), opened=False)[0].ends
+        return {
+            name: [((count, *part.shape), part[None].cpu().numpy().dtype) for part in own] for name, own in ends.items()
+        }
 
     def read(self, scene: Scene, place: int) -> Iterator[int]:
         """Read on up to a place; yields how far it is."""
-        if len(self._kept) > place // APART:
+        if self.reached > place:
             return
-        while len(self._kept) <= place // APART:
+        while self.reached <= place:
             start = APART * (len(self._kept) - 1)
             carry = self._pass(scene, start, start + APART, (), opened=False)[0]
-            kept = {name: tuple(part.clone() for part in own) for name, own in carry.ends.items()}
-            self._kept.append(kept)
-            self.nbytes += sum(part.nbytes for own in kept.values() for part in own)
+            self._keep({name: tuple(part.clone() for part in own) for name, own in carry.ends.items()})
             yield start + APART
-        scene.memory.put(self._name, self)  # it has grown
+        scene.memory.put(_name(self._x), self)  # it has grown
+
+    def _keep(self, states: dict[str, tuple[Tensor, ...]]) -> None:
+        self._kept.append(states)
+        self.nbytes += sum(part.nbytes for own in states.values() for part in own)
+
+    @property
+    def reached(self) -> int:
+        """Before this place everything is looked into at once."""
+        return APART * len(self._kept)
 
     @property
     def total(self) -> int:
@@ -102,6 +156,10 @@ class Restarts:
         finally:
             del self._kept[1:]
         return _alike(_outputs(whole[1]), _outputs(first[1]), _outputs(second[1]))
+
+
+def _name(x: Tensor) -> str:
+    return f"restarts/{hashlib.blake2b(x.detach().cpu().contiguous().numpy().tobytes(), digest_size=8).hexdigest()}"
 
 
 def _outputs(look: Capture) -> Mapping[str, Any]:

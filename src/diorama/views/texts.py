@@ -21,7 +21,7 @@ def tokens(shown: object) -> list[str]:
 
 def single(found: Sequence[str]) -> bool:
     """Whether the tokens are single characters."""
-    return all(len(token) == 1 for token in found)
+    return set(map(len, found)) <= {1}
 
 
 def annotated(scene: Scene, name: str, found: Sequence[str]) -> list[str]:

@@ -151,16 +151,17 @@ READ_ON = {
 
 @pytest.mark.parametrize("make", READ_ON)
 def test_a_stretch_of_a_long_text_is_read_on_from_a_kept_state(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gates, states and terms of any stretch are those of one pass over the whole text, and the outputs those of the layer itself; a
-    model that reads both ways, or looks at places to both sides, is read whole."""
+    """Gates, states and terms of any stretch are those of one pass over the whole text, and the outputs those of the layer itself,
+    also from states that were kept elsewhere; a model that reads both ways, or looks at places to both sides, is read whole."""
     monkeypatch.setattr(restarts, "APART", 4)
     monkeypatch.setattr(restarts, "LONG", 16)
     scene = _scene(make)
     x = torch.randint(0, 11, (1, 23), generator=torch.Generator().manual_seed(3))
     kept = restarts.Restarts.of(scene, x)
-    assert (kept is not None) == READ_ON[make]
+    assert kept is not None
+    assert kept.holds(scene) == READ_ON[make]
     assert restarts.Restarts.of(scene, x[:, :16]) is None
-    if kept is None:
+    if not READ_ON[make]:
         return
     for layer in scene.layers.stepwise:
         whole = states(scene, layer.name, x)
@@ -173,6 +174,10 @@ def test_a_stretch_of_a_long_text_is_read_on_from_a_kept_state(make: str, monkey
             if not layer.loop and make != "lstm in a loop":
                 torch.testing.assert_close(kept.outputs(scene, layer, start, stop), whole["h"][:, start:stop], atol=1e-5, rtol=1e-5)
     assert list(kept.read(scene, 22)) == []
+    again = restarts.Restarts(x)
+    again.take(kept.plain())
+    assert list(again.read(scene, 22)) == []
+    assert torch.equal(again.states(scene, layer.name, 18, 23)["h"], kept.states(scene, layer.name, 18, 23)["h"])
 
 
 def test_an_edit_is_seen_in_the_gates() -> None:

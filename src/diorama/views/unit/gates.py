@@ -79,12 +79,14 @@ class GatesView(View):
         layer = scene.layer(self.layer, selection, lambda one: one.name in known, wanted="recurrent layer")
         current = scene.current(selection)
         restarts = Restarts.of(scene, current.x)
-        if restarts is None:
+        if restarts is not None and current.index is not None:
+            yield from self._taken(scene, selection, current.index, restarts)
+        if restarts is None or not restarts.holds(scene):
             seen = self._seen(scene, selection, layer, current)
         else:
             moment, start, stop = self._window(selection, restarts.total)
             for done in restarts.read(scene, start):
-                yield Progress(done=done, total=start, note="places read, up to those shown; they are kept")
+                yield Progress(done=done, total=start, note=restarts.NOTE)
             seen = self._stretch(scene, selection, layer, current, restarts, moment, range(start, stop))
         gated = seen.kind != "rnn"
         yield self._drawn(scene, selection, seen, None, final=not (self.saturation and gated))
@@ -93,6 +95,17 @@ class GatesView(View):
                 if not stage.final:
                     yield stage.progress
             yield self._drawn(scene, selection, seen, stage.value, final=True)
+
+    def _taken(self, scene: Scene, selection: Selection, example: int, restarts: Restarts) -> Iterator[Progress]:
+        """Take the states that are kept with the run, as far as the places shown; read on and keep them where nobody has."""
+        start = self._window(selection, restarts.total)[1]
+        for stage in scene.derive("restarts", example=example).stream():
+            if stage.final:
+                restarts.take(stage.value)
+            elif stage.done > start or restarts.reached > start:
+                return
+            else:
+                yield Progress(done=stage.done, total=start, note=stage.note)
 
     def _seen(self, scene: Scene, selection: Selection, layer: Layer, current: Current) -> SeenCell:
         """One cell of the layer on the whole of the current input."""
