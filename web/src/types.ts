@@ -258,6 +258,7 @@ export interface Vertex {
   readonly pixels: NdArray | null;
   readonly words: readonly string[];
   readonly colour: number | null;
+  readonly ink: string;
   readonly shares: readonly [number, number];
   readonly faded: boolean;
   readonly expandable: boolean;
@@ -760,6 +761,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "pixels": null,
    "words": [],
    "colour": null,
+   "ink": "",
    "shares": [
     0.0,
     0.0

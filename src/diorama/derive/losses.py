@@ -19,16 +19,22 @@ from ..model.unwrap import fed
 if TYPE_CHECKING:
     from ..scene import Scene
 
-BATCH = 64
+BATCH, FEW = 64, 2
 NONE = "it measures losses, and wants a known task and the truth of each example; pass y (or probe=(x, y)) and task="
 
 
 def unmeasured(scene: Scene) -> str | None:
-    """Why no loss can be measured; None where one can."""
-    if not scene.kinds or not scene.task or (scene.live.y is None and scene.task != "reconstruction"):
+    """Why no loss can be measured; None where one can. A few examples are asked: the page waits for this."""
+    y = scene.live.y if scene.kinds and scene.task else None
+    if not scene.kinds or not scene.task or (y is None and scene.task != "reconstruction"):
         return NONE
-    found = scene.answers()
-    return None if found.losses is not None and (found.known is None or bool(found.known.any())) else NONE
+    if y is not None and not bool(scene.reading.labelled(y.cpu()).any()):
+        return NONE
+    try:
+        losses(scene, range(min(FEW, len(scene.live))))
+    except NotApplicable as error:
+        return str(error)
+    return None
 
 
 def losses(scene: Scene, chosen: Sequence[int] | NDArray[np.int64], edits: Sequence[Edit] = ()) -> tuple[NDArray[np.float64], Tensor]:

@@ -1,4 +1,4 @@
-"""Two sets of examples that a view compares: chosen classes or examples, or what stands out by itself."""
+"""Two sets of examples that a view compares: chosen classes or examples, or what stands out by itself; and how units respond to them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import dataclasses
 
 import numpy as np
 
+from ..core.colour import ramp
 from ..core.errors import NotApplicable
 from ..core.selection import Key, Selection
 from ..scene import Scene
+from ..scene.probe import Responses
 from ..scene.sets import classes_of, members, words
+
+_RAMP = ramp(("#c4271b", "#832db6", "#2467d8"), 201)
+GREY = 160
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,3 +77,39 @@ def _numbered(a: np.ndarray, b: np.ndarray) -> tuple[tuple[Key, ...], tuple[Key,
     """Sets of examples as keys of their numbers."""
     first, second = (tuple(Key("example", "", (int(k),)) for k in np.sort(part)) for part in (a, b))
     return first, second
+
+
+class Mix:
+    """How each unit of a layer responds to two sets."""
+
+    def __init__(self, values: np.ndarray, activity: np.ndarray, sets: Sets) -> None:
+        self.means = activity[sets.a].mean(0), activity[sets.b].mean(0)
+        total = self.means[0] + self.means[1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self.share = np.where(total > 0, self.means[0] / total, np.nan)
+        plain = np.nan_to_num(values)
+        first, second = plain[sets.a], np.sort(plain[sets.b], 0)
+        self.apart = np.array([_ahead(first[:, unit], second[:, unit]) for unit in range(plain.shape[1])])
+        """The chance that an example of A drives the unit higher than one of B; half of equal ones."""
+        self.told = float(np.abs(np.nan_to_num(self.apart, nan=0.5) - 0.5).max(initial=0))
+        """How well its best unit tells the two apart, 0 to 0.5."""
+        self.never = (self.apart == 1) | (self.apart == 0)
+
+    @classmethod
+    def of(cls, rectified: bool, found: Responses, sets: Sets) -> Mix:
+        """From what each example makes of each unit."""
+        mean, positive = found.mean.double().numpy(), found.positive.double().numpy()
+        return cls(positive if rectified else mean, positive, sets)
+
+
+def _ahead(first: np.ndarray, second: np.ndarray) -> float:
+    """The chance that a value of the first is above one of the second (sorted); equal ones count half."""
+    below = np.searchsorted(second, first, "left") + np.searchsorted(second, first, "right")
+    return float(below.mean() / (2 * len(second)))
+
+
+def mixed(share: np.ndarray) -> np.ndarray:
+    """The colour of each part that comes from set A, (n, 3) uint8: blue of A alone, through purple to red of B alone; grey of neither."""
+    colours = _RAMP[np.rint(200 * np.nan_to_num(share, nan=0.5)).astype(int)]
+    colours[np.isnan(share)] = GREY
+    return np.asarray(colours, np.uint8)

@@ -13,6 +13,7 @@ from diorama.core.errors import UsageError
 from diorama.core.marks import Bars, Heatmap, Network, Table
 from diorama.methods.grouping import modularity, regions
 from diorama.scene import Scene
+from diorama.views.sets import mixed
 
 
 class _Lanes(nn.Module):
@@ -114,6 +115,25 @@ def test_a_pulse_lights_layer_after_layer(scene: Scene) -> None:
     whole = next(mark for mark in scene.view("communities").marks() if isinstance(mark, Network))
     sizes = {vertex.keys[0]: float(place[2]) for vertex, place in zip(whole.vertices, whole.places, strict=True) if vertex.form == "dot"}
     assert min(sizes[f"unit:first/{k}"] for k in (0, 3, 6, 9)) > max(sizes[f"unit:first/{k}"] for k in (1, 2, 4, 5))
+
+
+def test_two_sets_are_poured_through_the_regions(scene: Scene) -> None:
+    """A unit that one set alone drives is blue or red, and the region of a set's lane takes that set, as means by hand say."""
+    picture = scene.view("communities", colour="sets", select="class:0|class:1")
+    network = next(mark for mark in picture.marks() if isinstance(mark, Network))
+    dots = {vertex.keys[0]: vertex.ink for vertex in network.vertices if vertex.form == "dot"}
+    answers = scene.model.first(scene.examples.x).relu().detach().numpy()
+    means = [answers[scene.examples.y.numpy() == k].mean(0) for k in range(2)]
+    for unit, share in enumerate(means[0] / (means[0] + means[1])):
+        assert dots[f"unit:first/{unit}"] == "#" + bytes(mixed(np.array([share]))[0]).hex()
+    table = next(mark for mark in picture.marks() if isinstance(mark, Table))
+    columns = {column.name: column for column in table.columns}
+    taken = dict(zip(columns["lit by"].texts, columns["part of A"].numbers, strict=True))
+    assert taken["0"] > 0.7 > 0.3 > taken["1"]
+    blue, purple, red = mixed(np.array([1.0, 0.5, 0.0])).astype(int)
+    assert blue[2] > blue[0]
+    assert red[0] > red[2]
+    assert abs(purple[0] - purple[2]) < 60
 
 
 def test_the_ranking_and_the_answers(scene: Scene) -> None:

@@ -130,8 +130,8 @@ function knot(toggle: (id: string) => void): Knot {
     const [, , width = 0, height = 0] = Array.from(place);
     element.style.width = `${width}px`;
     element.style.height = `${height}px`;
-    if (vertex.colour === null) element.style.removeProperty("--class");
-    else element.style.setProperty("--class", classColour(vertex.colour));
+    if (vertex.colour === null && !vertex.ink) element.style.removeProperty("--class");
+    else element.style.setProperty("--class", vertex.ink || classColour(vertex.colour ?? 0));
     const [positive, negative] = vertex.shares;
     element.style.setProperty("--positive", `${positive + negative > 0 ? (100 * positive) / (positive + negative) : 50}%`);
     caret.hidden = !vertex.expandable;

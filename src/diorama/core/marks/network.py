@@ -31,6 +31,7 @@ class Vertex(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pixels: Array | None = None  # (height, width) through the mark's limits, or (height, width, 3) uint8
     words: tuple[str, ...] = ()  # lines of text instead of a picture
     colour: int | None = None  # the class whose colour it has
+    ink: str = ""  # a colour of its own instead, "#rrggbb"
     shares: tuple[float, float] = (0.0, 0.0)  # of a joint: how much of what runs through it is positive, and negative
     faded: bool = False
     expandable: bool = False

@@ -88,8 +88,8 @@ class MixingDerivation(Derivation):
 
 def unclassed(scene: Scene) -> str | None:
     """Why classes cannot be told apart; None where they can: a classifier, and two classes with two examples each."""
-    classes = classes_of(scene) if scene.kinds and scene.missing is None else None
-    if classes is None or classes.ndim != 1 or scene.live.y is None:
+    classes = classes_of(scene) if scene.kinds and scene.missing is None and scene.live.y is not None else None
+    if classes is None or classes.ndim != 1:
         return "it compares classes, and wants a classifier with the true class of each example; pass y (or probe=(x, y))"
     counts = np.bincount(classes[classes >= 0], minlength=1)
     if (counts > 1).sum() < 2:

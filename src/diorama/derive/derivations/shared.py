@@ -128,7 +128,7 @@ def unshared(scene: Scene) -> str | None:
         return f"it compares some examples with others, and wants at least {2 * FEWEST}; pass x to Scene or probe= to watch"
     if reason := lacking(scene):
         return reason
-    if scene.answers().losses is None:
+    if not scene.task or (scene.live.y is None and scene.task != "reconstruction"):
         return "it asks what is misread, and wants a known task and the truth of each example; pass y (or probe=(x, y)) and task="
     return None
 

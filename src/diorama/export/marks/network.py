@@ -43,7 +43,7 @@ def _vertex(sheet: Sheet, mark: Network, vertex: Vertex, x: float, y: float, wid
         sheet.text(x + width / 2, y + 24, typeset.fit(vertex.note, SMALL, width), SMALL, MUTED, anchor="center")
         return
     if vertex.form == "dot":
-        ink = MUTED if vertex.colour is None else class_colour(vertex.colour)
+        ink = vertex.ink or (MUTED if vertex.colour is None else class_colour(vertex.colour))
         sheet.dots(np.array([[x + width / 2, y + height / 2]]), width / 2, ink, PAPER)
         return
     if vertex.form == "joint":

@@ -79,7 +79,9 @@ def grouped(
     for stage in scene.derive("biclusters", edges=edges, **told).stream():
         pairs = stage.value["pairs"] if stage.value is not None else pairs
         if not stage.final:
-            yield stage.progress
+            # The examples are behind: what is left is told of all the work.
+            behind = found["examples"]
+            yield Progress(done=behind + stage.done, total=behind + stage.total, note=stage.note)
             if make is not None and pairs:
                 yield Draft(lambda pairs=pairs: make(found, pairs))  # type: ignore[misc]
     return found, pairs

@@ -21,12 +21,13 @@ from ...model.layers import by_unit
 from ...scene import Scene
 from ..answers import drawn
 from ..samples import looked_at, noted, part, standing
+from ..sets import Mix, Sets, mixed, two_sets
 from ..view import View
 
 WIDE, TALL, HEAD = 96.0, 300.0, 34.0
 """Between the layers' columns of dots, how high they stand, and their heading."""
-LARGEST, SMALLEST = 12.0, 2.0
-"""The width of a unit's dot where the input drives it most, and least."""
+LARGEST, SMALLEST, COLOURED = 12.0, 2.0, 6.0
+"""The width of a unit's dot where the input drives it most, and least; and least where its colour is to be seen."""
 BOX, GAP = 112.0, 130.0
 
 
@@ -34,8 +35,9 @@ class CommunitiesView(View):
     """Units of all layers in regions that fire together; an input lights them layer by layer; a region is silenced to see its worth.
 
     *Meaning* a dot is a unit, in the colour of its region, as large as the current input drives it above the examples' mean; ``pulse``
-    plays the input from layer to layer. Regions are ranked by what the network loses with all their units silenced. A line from a region to
-    another tells how far the units of the other, in later layers, then move.
+    plays the input from layer to layer. With ``colour="sets"`` two sets of examples are poured through (two classes, or set A and set B):
+    a unit that responds to A alone is blue, to B alone red, to both alike purple. Regions are ranked by what the network loses with all
+    their units silenced. A line from a region to another tells how far the units of the other, in later layers, then move.
     *Units* costs in the loss's own, over the same examples; influence in each unit's own standard deviations (σ).
     *Cost* one pass an example, and one a region over some of them.
     """
@@ -44,12 +46,16 @@ class CommunitiesView(View):
     question = "Which units fire together, and what is lost without them?"
     family = "relationships"
     papers = ("Newman & Girvan 2004, arXiv:cond-mat/0308217", "Morcos et al. 2018, arXiv:1803.06959")
-    rows = ("B11",)
-    follows = ("example",)
+    rows = ("B11", "B13")
+    follows = ("example", "class")
     input = True
 
     pulse: float = knob(0.0, "How many layers the input has reached; 0: all of them.", low=0.0, high=64.0, main=True)
     lesion: int = knob(0, "A region that is silenced for the current input; 0: none.", low=0, high=24, main=True)
+    colour: str = knob(
+        "region", "What a dot's colour tells: its region; sets: which of two chosen sets of examples drives it.",
+        choices=("region", "sets"), main=True,
+    )
     inside: str | None = knob(None, "A module: only the layers inside it.", kind="layer")
     count: int = knob(0, "Regions; 0: as many as have the largest modularity, up to ten.", low=0, high=24)
     most: int = knob(8, "The most layers: of deeper networks modules are shown as one.", low=2, high=24)
@@ -78,12 +84,14 @@ class CommunitiesView(View):
         if self.lesion > count:
             raise UsageError(f"there are regions 1 to {count}, and none {self.lesion}; 0 silences none")
         current = scene.current(selection)
-        marks: list[Node] = [_pulse(scene, found, current.x, round(self.pulse))]
+        sets = two_sets(scene, selection) if self.colour == "sets" else None
+        poured = _poured(scene, found, sets) if sets is not None else None
+        marks: list[Node] = [_pulse(scene, found, current.x, round(self.pulse), poured)]
         if self.lesion:
             marks.append(_lesioned(scene, found, layers, current.x, self.lesion - 1))
         if count:
             order = np.argsort(-np.nan_to_num(found["loss"], nan=-np.inf), kind="stable")
-            marks.append(_ranked(scene, found, order))
+            marks.append(_ranked(scene, found, order, poured))
             if found["by_class"].size and np.isfinite(found["by_class"]).any():
                 marks.append(_by_class(found, order))
             if np.isfinite(found["influence"]).any():
@@ -94,18 +102,22 @@ class CommunitiesView(View):
             sentence="how much more goes together inside regions than by chance, up to 1; below 0.3 regions are hardly apart.",
         ),) if np.isfinite(modularity) else ()
         yield self.picture(
-            scene, selection, "Regions that fire together", Group(children=tuple(marks)), self._caption(scene, found, count), checks=checks,
+            scene, selection, "Regions that fire together", Group(children=tuple(marks)), self._caption(scene, found, count, sets), checks=checks,
             note=noted(
                 "" if len(layers) > 1 else "there is only one layer, so nothing lies behind a region that could move",
                 looked_at(scene, min(self.examples, len(scene.examples))), standing(scene, layers),
             ),
         )
 
-    def _caption(self, scene: Scene, found: dict[str, Any], count: int) -> str:
+    def _caption(self, scene: Scene, found: dict[str, Any], count: int, sets: Sets | None) -> str:
+        colours = "each in its colour" if sets is None else (
+            f"those of one beside one another; blue responds to {sets.names[0]} alone ({len(sets.a)} examples), red to {sets.names[1]} alone "
+            f"({len(sets.b)}), purple to both, grey to neither"
+        )
         shown = sum(len(units) for units in found["units"])
         total = sum(scene.layers[name].units for name in found["layers"])
         return (
-            f"{part(shown, total, 'units')} of {len(found['layers'])} layers in {count} region{'s' if count != 1 else ''}, each in its colour; "
+            f"{part(shown, total, 'units')} of {len(found['layers'])} layers in {count} region{'s' if count != 1 else ''}, {colours}; "
             "the larger a dot, the further the input drives the unit above its mean over the examples. Costs: all units of a region but the answers "
             f"silenced, on {found['probed']:,} examples."
         )
@@ -134,14 +146,22 @@ def _driven(scene: Scene, found: dict[str, Any], x: Any) -> list[np.ndarray]:
     return rows
 
 
-def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int) -> Network:
+def _poured(scene: Scene, found: dict[str, Any], sets: Sets) -> list[np.ndarray]:
+    """Which part of each unit's response comes from set A, 0 to 1; NaN where it responds to neither."""
+    sources = [scene.layers.handed(scene.layers[name]) for name in found["layers"]]
+    seen = scene.responses([source.name for source in sources])
+    return [Mix.of(source.rectified, seen[source.name], sets).share[units] for source, units in zip(sources, found["units"], strict=True)]
+
+
+def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int, poured: list[np.ndarray] | None) -> Network:
     """All units as dots, a column a layer, those of a region beside one another in each."""
-    driven = _driven(scene, found, x)
+    driven, least = _driven(scene, found, x), SMALLEST if poured is None else COLOURED
     vertices: list[Vertex] = []
     places: list[tuple[float, float, float, float]] = []
     for number, (name, units, region) in enumerate(zip(found["layers"], found["units"], found["region"], strict=True)):
         left = number * WIDE
         lit = not reached or number < reached
+        inks = [] if poured is None else [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in mixed(poured[number]).tolist()]
         keys = (layer_key(name),) if name else ()
         vertices.append(Vertex(form="heading", label=name or "the network", note="" if lit else "not reached", keys=keys))
         places.append((left, 0, WIDE - 6, HEAD - 4))
@@ -149,7 +169,7 @@ def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int) -> Network
         across = max(1, int(np.ceil(len(units) / (TALL / (LARGEST + 1)))))
         down = -(-len(units) // across)
         for rank, k in enumerate(order.tolist()):
-            size = SMALLEST + (LARGEST - SMALLEST) * float(np.clip(driven[number][k], 0, 3)) / 3 if lit else SMALLEST
+            size = least + (LARGEST - least) * float(np.clip(driven[number][k], 0, 3)) / 3 if lit else SMALLEST
             column, row = divmod(rank, down)
             middle = left + (WIDE - 6) / 2 + (column - (across - 1) / 2) * min(LARGEST + 1, (WIDE - 10) / across)
             y = HEAD + (row + 0.5) * TALL / down
@@ -157,7 +177,7 @@ def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int) -> Network
             vertices.append(Vertex(
                 form="dot", label=f"{spoken(name)}, unit {int(units[k])}", note=f"region {label + 1}" if label >= 0 else "still",
                 told=f"{driven[number][k]:.2g} σ above its mean" if lit else "", keys=(unit_key(name, int(units[k])),),
-                colour=label if label >= 0 else None, faded=not lit,
+                colour=label if label >= 0 else None, ink=inks[k] if inks else "", faded=not lit,
             ))
             places.append((middle - size / 2, y - size / 2, size, size))
     return Network(
@@ -179,7 +199,7 @@ def _lesioned(scene: Scene, found: dict[str, Any], layers: list[str], x: Any, nu
     return Group(children=tuple(parts), direction="row", title="The current input's answer")
 
 
-def _ranked(scene: Scene, found: dict[str, Any], order: np.ndarray) -> Table:
+def _ranked(scene: Scene, found: dict[str, Any], order: np.ndarray, poured: list[np.ndarray] | None) -> Table:
     regions = [int(k) for k in order]
     sizes = [sum(int((region == k).sum()) for region in found["region"]) for k in regions]
     where = [
@@ -198,6 +218,10 @@ def _ranked(scene: Scene, found: dict[str, Any], order: np.ndarray) -> Table:
         Column(name="layers", kind="text", texts=tuple(where)),
         Column(name="cost", numbers=found["loss"][order], signed=True),
     ]
+    if poured is not None:
+        parts = np.concatenate(poured)
+        told = [parts[(np.concatenate(found["region"]) == k) & ~np.isnan(parts)] for k in regions]
+        columns_.append(Column(name="part of A", numbers=np.array([one.mean() if len(one) else np.nan for one in told])))
     if np.isfinite(found["right"]).any():
         columns_.append(Column(name="% right", numbers=100 * found["right"][order], signed=True))
     return Table(columns=tuple(columns_), title="What the network loses without each region, the dearest first")

@@ -7,19 +7,15 @@ from math import comb
 
 import numpy as np
 
-from ...core.colour import ramp
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Table, Tiles
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection, spoken, unit_key
 from ...scene import Scene
-from ...scene.probe import Responses
-from ..sets import Sets, two_sets
+from ..sets import Mix, mixed, two_sets
 from ..units import ShownLayer, main_layers, responses, shown
 from ..view import View
 
-RED, PURPLE, BLUE = "#c4271b", "#832db6", "#2467d8"
-_RAMP = ramp((RED, PURPLE, BLUE), 201)
 PURE = 0.95
 
 
@@ -53,7 +49,7 @@ class SelectivityView(View):
         layers = [shown(scene, scene.layers[self.layer])] if self.layer else main_layers(scene)
         yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
         found = responses(scene, layers)
-        mixes = {one.name: Mix.of(one, found[one.name], sets) for one in layers}
+        mixes = {one.name: Mix.of(one.rectified, found[one.name], sets) for one in layers}
         marks: list[Node] = [self._table(layers, mixes)] if self.rows_shown else []
         # What tells nothing apart comes last: early layers respond to everything alike.
         telling = sorted(layers, key=lambda one: -mixes[one.name].told)
@@ -79,8 +75,7 @@ class SelectivityView(View):
             order = np.sort(np.argsort(-np.abs(np.nan_to_num(mix.share, nan=0.5) - 0.5), kind="stable")[: self.limit])
         if self.sort == "selectivity":
             order = order[np.argsort(-np.nan_to_num(mix.share[order], nan=-1), kind="stable")]
-        colours = _RAMP[np.rint(200 * np.nan_to_num(mix.share[order], nan=0.5)).astype(int)]
-        colours[np.isnan(mix.share[order])] = 160
+        colours = mixed(mix.share[order])
         known = mix.share[~np.isnan(mix.share)]
         purple = int(((known > 1 - PURE) & (known < PURE)).sum())
         caption = f"{len(known) - purple} of {len(mix.share)} respond to one set alone, {int(mix.never.sum())} never mix"
@@ -112,35 +107,6 @@ class SelectivityView(View):
             title="The units that tell the two apart best",
             flagged=np.array([bool(mixes[one.name].never[unit]) for one, unit in best]),
         )
-
-
-class Mix:
-    """How each unit of a layer responds to two sets."""
-
-    def __init__(self, values: np.ndarray, activity: np.ndarray, sets: Sets) -> None:
-        self.means = activity[sets.a].mean(0), activity[sets.b].mean(0)
-        total = self.means[0] + self.means[1]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            self.share = np.where(total > 0, self.means[0] / total, np.nan)
-        plain = np.nan_to_num(values)
-        first, second = plain[sets.a], np.sort(plain[sets.b], 0)
-        self.apart = np.array([_ahead(first[:, unit], second[:, unit]) for unit in range(plain.shape[1])])
-        """The chance that an example of A drives the unit higher than one of B; half of equal ones."""
-        self.told = float(np.abs(np.nan_to_num(self.apart, nan=0.5) - 0.5).max(initial=0))
-        """How well its best unit tells the two apart, 0 to 0.5."""
-        self.never = (self.apart == 1) | (self.apart == 0)
-
-    @classmethod
-    def of(cls, one: ShownLayer, found: Responses, sets: Sets) -> Mix:
-        """From what each example makes of each unit."""
-        mean, positive = found.mean.double().numpy(), found.positive.double().numpy()
-        return cls(positive if one.rectified else mean, positive, sets)
-
-
-def _ahead(first: np.ndarray, second: np.ndarray) -> float:
-    """The chance that a value of the first is above one of the second (sorted); equal ones count half."""
-    below = np.searchsorted(second, first, "left") + np.searchsorted(second, first, "right")
-    return float(below.mean() / (2 * len(second)))
 
 
 def _by_chance(first: int, second: int) -> float:
