@@ -20,7 +20,7 @@ from zoo import ZOO, Specimen, crooked
 import diorama
 from diorama.core.errors import Cancelled, NotApplicable
 from diorama.core.knobs import knobs_of
-from diorama.core.marks import MARKS, Group, Table
+from diorama.core.marks import MARKS, Group, Network, Table
 from diorama.core.picture import Picture
 from diorama.core.registry import views
 from diorama.core.selection import KINDS, Key
@@ -179,8 +179,11 @@ def _check(picture: Picture) -> None:
     assert not [text for text in told if PERCENT.search(text)], "a sentence holds 3% for 3 %, or a hyphen for a minus"
     assert picture.provenance is not None
     assert picture.provenance.method
+    assert set(picture.idle) <= set(knobs_of(views[picture.provenance.method])), "a knob that changes nothing here is one of the view's"
     for mark in picture.marks():
         assert isinstance(mark, (*MARKS.values(), Group))
+        if isinstance(mark, Network) and len(mark.places):
+            assert ((mark.places[:, :2] + mark.places[:, 2:]).max(0) <= np.add(mark.extent, 0.01)).all(), "a box or bar lies outside its plane"
         for field in ("keys", "row_keys", "column_keys", "point_keys"):
             for key in filter(None, getattr(mark, field, ())):
                 Key.parse(key)

@@ -10,7 +10,7 @@ export interface NdArray {
   readonly data: Numbers;
 }
 
-/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual. */
+/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``idle`` names knobs that change nothing as the others stand, each with a sentence why. */
 export interface Picture {
   readonly title: string;
   readonly body: Node;
@@ -20,6 +20,7 @@ export interface Picture {
   readonly note: string;
   readonly step: number | null;
   readonly final: boolean;
+  readonly idle: Readonly<Record<string, string>>;
 }
 
 /** One bar a label; negative values go the other way. */
@@ -503,7 +504,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "checks": [],
    "note": "",
    "step": null,
-   "final": true
+   "final": true,
+   "idle": {}
   },
   "nested": {
    "body": null,

@@ -50,7 +50,8 @@ class Draft:
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual."""
+    """What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``idle`` names knobs
+    that change nothing as the others stand, each with a sentence why."""
 
     title: str
     body: Node
@@ -60,6 +61,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
     note: str = ""
     step: int | None = None
     final: bool = True
+    idle: dict[str, str] = {}
 
     def to_bytes(self) -> bytes:
         """The binary form: magic, header length, JSON header, then the arrays, each at a multiple of 8 bytes."""

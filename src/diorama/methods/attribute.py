@@ -16,6 +16,7 @@ from ..core.blame import blamed, yielded
 from ..core.errors import NotApplicable, UsageError
 from ..core.knobs import build
 from ..core.registry import methods
+from ..core.selection import unit_key
 from ..data import nesting
 from ..data.examples import Examples
 from ..data.kinds import Kind
@@ -187,7 +188,7 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         if look.task == "reconstruction":
             raise NotApplicable(
                 "the network answers with what it was given, and no single number is its answer; choose what is "
-                "explained, such as a unit of its code: target='unit:code/0'"
+                f"explained, such as a unit of its code: {_unit(look)}"
             )
         scores = look.scores(x)
         single = scores.ndim == 1 or tuple(scores.shape[1:]) == (1,)
@@ -199,8 +200,8 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         if look.task == "regression":
             if scores.ndim > 2:
                 raise NotApplicable(
-                    f"the network answers with {scores[0].numel()} numbers, and no single one is its answer; choose what is "
-                    "explained, such as a unit: target='unit:conv1/0'"
+                    f"the network answers with {scores[0].numel():,} numbers, and no single one is its answer; choose what is "
+                    f"explained, such as a unit: {_unit(look)}"
                 )
             return each_class(look, (0,) * len(last))
         # Scores that are not numbers have no largest; the map then says that it is none.
@@ -211,6 +212,12 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
     named = isinstance(target, Pointing) or (isinstance(target, str) and ("/" in target or ":" in target))
     table = look.layers if named else None
     return Target.of(target, look.classes, outputs=look.reading.outputs, layers=table, task=look.task)
+
+
+def _unit(look: Looking) -> str:
+    """A unit of this network, as one asks for it."""
+    leaf = next((layer.name for layer in reversed(look.layers.leaves) if layer.units), "")
+    return f"target='{unit_key(leaf, 0)}'"
 
 
 def _first(look: Looking) -> Target:

@@ -12,7 +12,8 @@ from ..core.colour import class_colour, magnitude, rgb, symmetric
 from ..core.marks import Bars, Group, Image, Node
 from ..core.selection import number_key
 from ..data import kinds
-from ..data.kinds import Tokens
+from ..data.kinds import Strokes, Tokens
+from ..model.mixtures import NextStep, curves
 from ..scene import Scene
 
 MOST = 12
@@ -95,11 +96,32 @@ def bars(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = 
         return _tokens(scene, scene.reading.probabilities(scores)[0, -1])
     if task == "segmentation":
         return _shares(scene, scores)
+    if (step := pen_step(scene, scores)) is not None:
+        return _step(step, None if truth is None else np.asarray(truth, np.float64).reshape(-1, 3)[-1])
     values = scores[0].float().reshape(-1)[:64].numpy()
     reference = None if truth is None else np.asarray(truth, np.float64).reshape(-1)[:64]
     labels = tuple(f"output {k}" for k in range(len(values))) if len(values) > 1 else ("answer",)
     same = reference is not None and len(reference) == len(values)
     return Bars(values=values, labels=labels, reference=reference if same else None, limits=symmetric(values))
+
+
+def pen_step(scene: Scene, scores: Tensor) -> tuple[float, float, float] | None:
+    """What a network that writes with a pen says of the step behind the last point: how far to the right and upwards, in the mean of its
+    curves, and how likely the pen is lifted then; None for all other answers."""
+    x = scene.examples.x
+    if not isinstance(scene.kind, Strokes) or not isinstance(x, Tensor) or scores.ndim != 3 or curves(scores.shape[-1]) is None:
+        return None
+    said = NextStep.of(scores[0, -1].double())
+    right, up = (said.weights.exp()[:, None] * said.means).sum(0).tolist()
+    return right, up, float(said.lift.sigmoid())
+
+
+def _step(step: tuple[float, float, float], truth: np.ndarray | None) -> Bars:
+    return Bars(
+        values=np.array(step), labels=("to the right", "upwards", "pen lifted"), reference=truth,
+        limits=symmetric(np.array([*step, *([] if truth is None else truth)])), title="next step",
+        notes=("", "", f"{100 * step[2]:.0f} %"),
+    )
 
 
 def _classes(scene: Scene, chance: Tensor, truth: Any, horizontal: bool) -> Bars:
@@ -184,4 +206,8 @@ def said(scene: Scene, scores: Tensor) -> str:
         return ", ".join(f"{found.labels[k]} on {found.values[k]:.0%}" for k in np.argsort(-found.values, kind="stable")[:3])
     if picturing(scene) is not None:
         return "a picture"
-    return ", ".join(f"{float(value):.4g}" for value in scores[0].reshape(-1)[:4])
+    if (step := pen_step(scene, scores)) is not None:
+        return f"a step of {step[0]:.2g} to the right and {step[1]:.2g} upwards, with the pen lifted behind it by {100 * step[2]:.0f} %"
+    numbers = scores[0].reshape(-1)
+    more = f" and {len(numbers) - 4:,} more numbers" if len(numbers) > 4 else ""
+    return ", ".join(f"{float(value):.4g}" for value in numbers[:4]) + more

@@ -124,6 +124,12 @@ def _middle(found: Readings, layers: Sequence[Entry]) -> Floats:
     return _over_layers(found.values, middle, 3)
 
 
+def _middle_learning(found: Readings, layers: Sequence[Entry]) -> Floats:
+    """The same of the layers that are meant to learn."""
+    frozen = np.array([bool(layer.get("still")) for layer in layers])[:, None]
+    return _over_layers(np.where(frozen, np.nan, found.values), middle, 3)
+
+
 def _largest_gradient(found: Readings, layers: Sequence[Entry]) -> Floats:
     """The largest root mean square of a gradient, as a norm of each layer's own size."""
     roots = np.sqrt([max(1, int(layer.get("size") or 1)) for layer in layers])[:, None]
@@ -148,7 +154,7 @@ def _beginning(found: Readings, layers: Sequence[Entry]) -> Floats:
 MEASURES = (
     Measure(
         "update", _weight("updates", "ratio"), ranges.UPDATE_RATIO_BESIDE,
-        "How much of its weight's length a step changes; 0.001 is usual.", _middle, ranges.UPDATE_RATIO, True,
+        "How much of its weight's length a step changes; 0.001 is usual.", _middle_learning, ranges.UPDATE_RATIO, True,
     ),
     Measure("gradient", _weight("gradients", "norm"), ranges.GRADIENT, "The length of its weight's gradient.", _largest_gradient,
             log=True),
@@ -163,6 +169,8 @@ MEASURES = (
 MEAN = next(measure for measure in MEASURES if measure.name == "mean")
 SPREAD = next(measure for measure in MEASURES if measure.name == "spread")
 MOVED = next(measure for measure in MEASURES if measure.name == "moved")
+_LEARNING = ("update", "gradient", "moved")
+"""Numbers that are nothing where a layer is frozen on purpose, which is no fault."""
 _STOPS = ("dead", "saturated")
 """Numbers of a layer's answers that tell that no gradient gets through it."""
 
@@ -203,7 +211,7 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
     names = set(run.series_names)
     structure = run.structure(step)
     sizes = {name: int(np.prod(shape)) for name, shape, _ in structure.get("parameters") or ()}
-    found, covered = [], set[str]()
+    found, covered, frozen = [], set[str](), _frozen(run, step)
     every = structure.get("layers") or ()
     # A weight is told once: of the part that has it rather than of what holds the part.
     owners = {layer.get("weight"): layer["name"] for leaf in (False, True) for layer in reversed(every) if bool(layer.get("leaf")) is leaf}
@@ -216,12 +224,20 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
         if entry["weight"] is None and not bounded and not layer.get("weight") and not _dead_norm(run, layer, names):
             continue
         covered.add(entry["weight"] or "")
-        found.append({"order": number, **entry, "size": sizes.get(entry["weight"] or "", 1)})
+        still = entry["weight"] in frozen or entry["name"] in frozen
+        found.append({"order": number, **entry, "size": sizes.get(entry["weight"] or "", 1), "still": still})
     for name in sorted(names):
         if name.startswith("weights/") and name.endswith(".*/norm"):
             group = name[len("weights/") : -len("/norm")]
             found.append({"name": group.removesuffix(".*"), "weight": group, "kind": "group", "order": len(found), "group": True})
     return found
+
+
+def _frozen(run: Run, step: int) -> set[str]:
+    """What does not learn on purpose: parameters that want no gradient, and layers that the command had frozen at a step."""
+    held = run.meta.get("held") or {}
+    told = {layer for layer, since, until in run.meta.get("frozen") or () if since < step and (until is None or step <= until)}
+    return told | {str(name) for name in held.get("still", ())}
 
 
 def _dead_norm(run: Run, layer: Entry, names: set[str]) -> bool:
@@ -269,6 +285,8 @@ def judged(layers: Sequence[Entry], readings: Mapping[str, Readings], step: int)
         if measure is MOVED:
             tables = np.array([layer.get("kind") in _TABLES for layer in layers])[:, None]
             low = np.where(tables, -np.inf, low)
+        if measure.name in _LEARNING:
+            low = np.where(np.array([bool(layer.get("still")) for layer in layers])[:, None], -np.inf, low)
         if measure.range is ranges.SATURATED:
             answers = np.array([bool(layer.get("answers")) for layer in layers])[:, None]
             high = np.where(answers, np.inf, high)

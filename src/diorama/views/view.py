@@ -108,8 +108,10 @@ class View(Plugin, abc.ABC):
         final: bool = True,
         source: str = "",
         mode: str = "eval",
+        idle: Mapping[str, str] | None = None,
     ) -> Picture:
-        """Make a picture with its step and provenance; ``source`` names the paper or formula."""
+        """Make a picture with its step and provenance; ``source`` names the paper or formula, ``idle`` the knobs that change nothing
+        here, each with the reason."""
         checks = tuple(msgspec.structs.replace(check, sentence=plain(check.sentence)) for check in checks)
         table = scene.table if self.input and self.needs == "model" else None
         if table is not None and table.mixing:
@@ -124,6 +126,7 @@ class View(Plugin, abc.ABC):
             note=plain(note),
             step=scene.step,
             final=final,
+            idle=dict(idle or {}),
         )
 
 

@@ -76,6 +76,7 @@ def test_a_plane_through_three_examples_holds_them() -> None:
     plane = through(scene, (3, 14, 20), 0.1)
     assert torch.allclose(plane.inputs(torch.tensor(plane.points())), scene.live.x[[3, 14, 20]], atol=1e-5)
     chosen = scene.view("boundary", select=["example:7", "example:9"], plane="examples", resolution=9)
+    assert set(chosen.idle) == {"x", "y", "steps", "seed"}
     assert _field(chosen).point_keys[:2] == ("example:7", "example:9")
     assert len(_field(chosen).point_keys) == 3
     with pytest.raises(UsageError, match="three examples"):

@@ -43,6 +43,7 @@ def test_the_likely_mislabelled_come_first(run: Run) -> None:
     """The planted labels stand first, with the answer that was given instead, and are counted by class."""
     scene = run.scene()
     picture = scene.view("examples", show="mislabelled", limit=10)
+    assert set(picture.idle) == {"measure", "since", "layout"}
     assert isinstance(picture.body, Group)
     bars, table = picture.body.children
     assert isinstance(table, Table)

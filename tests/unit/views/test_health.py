@@ -124,8 +124,12 @@ def test_weights_that_do_not_move_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_a_sound_training_leaves_alone_is_told(tmp_path: Path) -> None:
-    """A healthy training has nothing coloured; where a layer's gradient is taken away it comes first, and is told why."""
-    calm = _look(_trained(tmp_path / "calm", _deep(3)))
+    """A healthy training has nothing coloured, a layer that is frozen on purpose neither; where a layer's gradient is taken away it comes
+    first, and is told why."""
+    kept = _deep(3)
+    kept[1][0].requires_grad_(requires_grad=False)
+    calm = _look(_trained(tmp_path / "calm", kept))
+    assert dict(zip(*(_table(calm).columns[k].texts for k in (0, -1)), strict=True))["1.0"] == "frozen"
     assert all(not column.outside.any() for column in _table(calm).columns if column.kind == "history")
     assert "all numbers of all" in calm.caption
     model = _deep(3)

@@ -141,7 +141,8 @@ def test_it_begins_with_a_drawn_line() -> None:
 
 def test_a_network_of_plain_steps_is_followed() -> None:
     """Three numbers a place are one next step: no colour, no surprise, one dot where it leads, and the picture says so."""
-    picture = _scene(_Pen(plain=True)).view("strokes", begin=2, length=3, samples=2)
+    plain = _scene(_Pen(plain=True))
+    picture = plain.view("strokes", begin=2, length=3, samples=2)
     whole, near = _fields(picture)
     assert whole.points is not None
     assert near.points is not None
@@ -149,6 +150,9 @@ def test_a_network_of_plain_steps_is_followed() -> None:
     assert len(near.points) == 1
     assert near.points[0] == pytest.approx(whole.points[2], abs=1e-5)
     assert "one next step" in picture.caption
+    last = plain.scores(plain.live.batch([0]))[0, -1].tolist()
+    assert f"a step of {last[0]:.2g} to the right and {last[1]:.2g} upwards" in plain.view("answer").caption
+    assert "lifting the pen behind the last point" in plain.view("attribution", method="gradient").caption
     assert len([mark for mark in picture.marks() if isinstance(mark, Lines)]) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any
 
@@ -169,7 +170,8 @@ Shown = Mapping[str, np.ndarray] | Mapping[str, tuple[str, ...]]
 def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown | None) -> Network:
     """Boxes in columns, with the bundles between them."""
     heights = [_height(column, patches) for column in columns]
-    tallest = max(heights)
+    between = Counter(bundle.pair for bundle in bundles if bundle.joint)
+    tallest = max(*heights, *(count * (TALL + 4) for count in between.values()), 0)
     vertices: list[Vertex] = []
     places: list[tuple[float, float, float, float]] = []
     at: dict[str, int] = {}
@@ -207,7 +209,7 @@ def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown |
     return Network(
         vertices=tuple(vertices), places=np.array(places, np.float32), links=np.array(links, np.int32).reshape(-1, 2),
         strengths=np.array(strengths, np.float32), strongest=1.0, limits=_limits(columns), column_labels=columns[0].names,
-        extent=(len(columns) * (WIDE + GAP) - GAP, HEAD + tallest),
+        extent=(len(columns) * (WIDE + GAP) - GAP, max(HEAD + tallest, *(y + height + 1 for _, y, _, height in places))),
     )
 
 

@@ -29,6 +29,8 @@ FINE, COARSE = 120, 40
 SIDE = 6
 """So many pictures stand along each side."""
 
+_PLANES = {"columns": "of two columns", "examples": "cut through three examples", "components": "of principal components", "learnt": "learnt"}
+
 
 class BoundaryView(View):
     """The network's answer for every pair of two inputs: regions of classes, or the predicted number.
@@ -148,7 +150,15 @@ class BoundaryView(View):
             body = Group(children=(field, seen), direction="row")
             words += "Beside it stand the inputs that lie there, with their answers. "
         words += plane.doubts() + plane.words
-        return self.picture(scene, selection, "Decision boundary", body, words, checks=plane.checks(), final=final)
+        return self.picture(
+            scene, selection, "Decision boundary", body, words, checks=plane.checks(), final=final, idle=self._idle(isinstance(plane, ColumnsPlane))
+        )
+
+    def _idle(self, columns: bool) -> dict[str, str]:
+        """The knobs that are for other planes than this one."""
+        plane = self.plane if self.plane != "auto" else "columns" if columns else "components"
+        of = {"x": "columns", "y": "columns", "through": "examples", "steps": "learnt", "seed": "learnt"}
+        return {name: f"this plane is {_PLANES[plane]}; it is for plane: {wanted}" for name, wanted in of.items() if wanted != plane}
 
     def _scores(self, scene: Scene, plane: CutPlane, places: Tensor) -> Tensor:
         """The scores at places; what lies there is made part by part."""

@@ -23,7 +23,7 @@ from ..view import View
 from ._changed import changed
 from ._followed import MEASURES, FollowedExamples, Told
 
-SORTS = ("index", "loss", "margin", "class", "change", "direction", "doubt")
+SORTS = ("auto", "index", "loss", "margin", "class", "change", "direction", "doubt")
 SHOWN = ("answers", "history", "map", "mislabelled", "changed")
 
 
@@ -58,8 +58,8 @@ class ExamplesView(View):
     )
     measure: str = knob("loss", "What a history shows of each example.", choices=MEASURES)
     sort: str = knob(
-        "loss", "Order: by number, worst loss first, least sure first, by class, most changed first, along the chosen "
-        "direction, or of a history most doubtful label first; the likely mislabelled come so by themselves.",
+        "auto", "Order: by number, worst loss first, least sure first, by class, most changed first, along the chosen "
+        "direction, or of a history most doubtful label first; auto is doubt for the likely mislabelled, and else loss.",
         choices=SORTS, main=True,
     )
     since: int | None = knob(None, "Compare with the answers at this earlier step.", kind="step", main=True)
@@ -72,7 +72,7 @@ class ExamplesView(View):
         """One picture, after one pass over the examples; over the training at once, where it was recorded."""
         if self.show == "changed":
             told = changed(scene, self.limit)
-            yield self.picture(scene, selection, told.title, told.body, told.caption, note=told.note)
+            yield self.picture(scene, selection, told.title, told.body, told.caption, note=told.note, idle=self._idle())
             return
         if self.show != "answers":
             yield from self._over_training(scene, selection)
@@ -88,20 +88,34 @@ class ExamplesView(View):
         node = self._strip(scene, facts, order) if self.layout == "strip" else self._table(scene, facts, order)
         yield self.picture(
             scene, selection, "Examples", node, self._caption(scene, facts, before),
-            note=f"{len(order)} of {total} examples shown" if len(order) < total else "",
+            note=f"{len(order)} of {total} examples shown" if len(order) < total else "", idle=self._idle(),
         )
+
+    def _idle(self) -> dict[str, str]:
+        """The knobs that are for other things to show."""
+        only = {
+            "answers": ("measure",), "history": ("since", "layout"), "map": ("measure", "since", "layout", "sort", "limit"),
+            "mislabelled": ("measure", "since", "layout"), "changed": ("measure", "since", "layout", "sort", "only"),
+        }
+        shown = {"measure": ("history",), "since": ("answers",), "layout": ("answers",), "sort": ("answers", "history", "mislabelled"),
+                 "limit": ("all but map",), "only": ("all but changed",)}
+        return {name: f"it is for show: {' or '.join(shown[name])}" for name in only[self.show]}
 
     def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         for found in FollowedExamples.of(scene):
             if isinstance(found, Progress):
                 yield found
                 continue
-            sort = "doubt" if self.show == "mislabelled" and self.sort == "loss" else self.sort
-            order = found.order(sort, self.only, {key.number for key in selection.all("class")})
+            by = "doubt" if self.show == "mislabelled" and self.sort == "auto" else self._by
+            order = found.order(by, self.only, {key.number for key in selection.all("class")})
             if not len(order):
                 raise NotApplicable("no example with a label is left; choose only=all, or no class")
             told = self._told(found, order)
-            yield self.picture(scene, selection, told.title, told.body, told.caption, note=told.note)
+            yield self.picture(scene, selection, told.title, told.body, told.caption, note=told.note, idle=self._idle())
+
+    @property
+    def _by(self) -> str:
+        return "loss" if self.sort == "auto" else self.sort
 
     def _told(self, found: FollowedExamples, order: NDArray[np.int64]) -> Told:
         if self.show == "history":
@@ -203,11 +217,11 @@ class ExamplesView(View):
 
     def _table(self, scene: Scene, facts: _ExampleFacts, order: NDArray[np.int64]) -> Table:
         columns = [inputs.column(scene, order.tolist()), *facts.columns(order)]
-        by = {"loss": "loss", "margin": "margin", "class": "truth", "change": "change", "direction": "along"}.get(self.sort, "")
+        by = {"loss": "loss", "margin": "margin", "class": "truth", "change": "change", "direction": "along"}.get(self._by, "")
         names = {column.name for column in columns}
         return Table(
             columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in order),
-            sort=by if by in names else "", descending=self.sort in ("loss", "change", "direction"),
+            sort=by if by in names else "", descending=self._by in ("loss", "change", "direction"),
             flagged=(facts.flipped if facts.before is not None else facts.wrong)[order],
         )
 

@@ -96,8 +96,8 @@ class HealthView(View):
         ]
         if "update" in health.readings:
             columns.append(Column(
-                name="settled", kind="text", texts=tuple(_settled(health.settled[row]) for row in rows),
-                note="Since when its updates have stayed below a tenth of its largest ones.",
+                name="settled", kind="text", texts=tuple(_settled(health.settled[row], health.layers[row].get("still")) for row in rows),
+                note="Since when its updates have stayed below a tenth of its largest ones; frozen where it does not learn on purpose.",
             ))
         folds = tuple(group for _, _, group in shown)
         keys = tuple(layer_key(health.layers[row]["name"]) for row in rows)
@@ -217,8 +217,8 @@ def _said(measure: Measure) -> str:
     return plain("; ".join(told)) + "."
 
 
-def _settled(step: int | None) -> str:
-    return "not yet" if step is None else f"step {step}"
+def _settled(step: int | None, still: bool | None) -> str:
+    return "frozen" if still else "not yet" if step is None else f"step {step}"
 
 
 def _wrong(health: JudgedLayers, row: int) -> str:

@@ -73,7 +73,8 @@ class ScheduleView(View):
                        "the schedule itself will set is not known beforehand: the dashed line is its rate of now, with what bends it.")
         else:
             caption = "The training has ended, so its learning rate cannot be changed any more." if not run.alive else "The learning rate is 0."
-        yield self.picture(scene, selection, "Learning rate", Group(children=tuple(marks)), caption)
+        idle = {} if alive else {"ahead": "there is nothing to come"}
+        yield self.picture(scene, selection, "Learning rate", Group(children=tuple(marks)), caption, idle=idle)
 
     def _chart(
         self, scene: Scene, run: Run, past: Series, span: tuple[int, int], base: float, bend: dict[str, Any] | None, alive: bool

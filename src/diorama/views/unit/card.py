@@ -106,7 +106,7 @@ class CardView(View):
     def _picture(self, scene: Scene, selection: Selection, card: _Card, final: bool) -> Picture:
         return self.picture(
             scene, selection, card.title, Group(children=tuple(card.marks())), card.caption(), final=final,
-            note=card.note,
+            note=card.note, idle={} if card.pictured else {"back": "the input is no picture"},
         )
 
     @property

@@ -88,7 +88,8 @@ class FeaturesView(View):
         caption += ". Rows lie together by class, columns by the class they speak for." if self._grouped(truth) else "."
         note = "" if shown_all else f"{len(rows)} of {len(values)} examples and {len(columns)} of {values.shape[1]} units shown"
         yield self.picture(
-            scene, selection, f"The data through {spoken(one.name)}", heat, caption, checks=_checks(values, truth), note=note
+            scene, selection, f"The data through {spoken(one.name)}", heat, caption, checks=_checks(values, truth), note=note,
+            idle={} if truth is not None else {"sort": "the examples have no classes"},
         )
 
     def _grouped(self, truth: np.ndarray | None) -> bool:

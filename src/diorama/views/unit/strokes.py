@@ -149,7 +149,8 @@ class StrokesView(View):
         marks: list[Node] = [Group(children=(self._whole(paper), self._next(paper, chosen)), direction="row")]
         marks.append(Group(children=paper.over_places(), direction="row"))
         if self.samples > 1 or len(found) > 1:
-            marks.append(Group(children=tuple(_tiles(found[step], half, step, scene.step) for step in sorted(found, key=lambda one: one or 0))))
+            told = tuple(_tiles(found[step], half, step, scene.step) for step in sorted(found, key=lambda one: one or 0))
+            marks.append(Group(children=told, direction="row"))
         added = own.rows.shape[1] - own.begun
         began = "the line that was drawn" if self.line else f"{own.begun} point{'s' * (own.begun > 1)} of the input"
         caption = f"It began with {began} and added {added} at temperature {self.temperature:g}. "
@@ -162,7 +163,7 @@ class StrokesView(View):
             caption += "This network says one next step and not how likely others are: the dot on the right, and luck decides the pen alone. "
         caption += f"Lifting the pen is read as a {self.lifting}."
         if len(found) > 1:
-            caption += f" Below, what it wrote at {len(found)} moments of its training, with the same luck in each column."
+            caption += f" Below, what it wrote at {len(found)} moments of its training, with the same luck at each place of them."
         checks: tuple[Check, ...] = ()
         if paper.told and paper.behind(chosen).finite:
             share = paper.chances(chosen, paper.about(chosen)).sum()
@@ -183,7 +184,7 @@ class StrokesView(View):
         return Field(
             values=likely, limits=magnitude(likely, 0.0, 1.0), extent=extent,
             outline=paper.ink(len(paper.at)), points=paper.at, small=True, point_keys=tuple(number_key("token", k) for k in range(len(paper.at))),
-            title="Where the pen may go, behind each point", handle=Handle(knob="line", kind="path", value=self.line), size=380,
+            title="Where the pen may go, behind each point", handle=Handle(knob="line", kind="path", value=self.line), size=300,
         )
 
     def _next(self, paper: _Paper, chosen: int) -> Field:
@@ -200,7 +201,7 @@ class StrokesView(View):
             caption = f"The pen is lifted behind the next point with a probability of {percent(float(said.lift.sigmoid()))}."
         return Field(
             values=likely, limits=magnitude(likely, 0.0, 1.0), extent=extent, outline=paper.ink(chosen + 1),
-            points=paper.at[chosen] + steps[:, :2], small=True, size=380, title=f"Where the pen may go behind point {chosen}", caption=caption,
+            points=paper.at[chosen] + steps[:, :2], small=True, size=300, title=f"Where the pen may go behind point {chosen}", caption=caption,
         )
 
 
@@ -310,4 +311,4 @@ def _tiles(one: Penned, half: float, step: int | None, now: int | None) -> Tiles
     """All samples of a moment."""
     images = np.stack([pen.inked(pen.lines(rows), half) for rows in one.rows])
     title = "now" if step is None else f"step {step:,}" + (" (the first is shown above)" if step == now else "")
-    return Tiles(images=images, limits=inputs.grey(images), columns=len(images), size=72, title=title)
+    return Tiles(images=images, limits=inputs.grey(images), columns=-(-len(images) // 2), size=72, title=title)

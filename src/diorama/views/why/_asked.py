@@ -16,10 +16,12 @@ from ...core.blame import alone
 from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import build, title_of
 from ...core.selection import Key, Selection, spoken
+from ...data.kinds import Strokes
 from ...data.nesting import Nested
 from ...methods.attribute import EachClass, aim, attributions
 from ...methods.cost import Cost
 from ...methods.method import Attribution, Looking, Method
+from ...model.mixtures import curves
 from ...model.targets import Target
 from ...model.unwrap import fed
 from ...scene import Scene
@@ -70,7 +72,7 @@ class Asked:
         self.seconds = float("inf")
         """What the quickest forward pass so far took."""
         self.scores = self.timed()
-        self.target = aim(self.look, current.x, _aimed(scene, wanted(selection)))
+        self.target = aim(self.look, current.x, _aimed(scene, wanted(selection)) or one_of_many(scene, self.scores))
         self.number = self._class(selection)
         self.words = words(scene, selection, self.target, self.number)
 
@@ -164,6 +166,20 @@ def wanted(selection: Selection) -> Any:
     if against is not None and against.number != key.number:
         return (key.number, against.number)
     return key.number
+
+
+def one_of_many(scene: Scene, scores: Tensor) -> Target | None:
+    """What is explained by itself where a network answers with many numbers at each place: of a pen whether it is lifted, else the number
+    that is largest at the last place; None where there is one answer."""
+    if scene.task != "regression" or scores.ndim != 3 or not scores[0, -1].numel():
+        return None
+    width = scores.shape[-1]
+    if isinstance(scene.kind, Strokes) and curves(width) is not None:
+        number, text = (0 if curves(width) else width - 1), "lifting the pen behind the last point"
+    else:
+        number = int(scores[0, -1].abs().nan_to_num(0).argmax())
+        text = f"number {number} of the {width} that it answers with at the last place, the largest there"
+    return Target(text, (), lambda output, kept: scene.reading.scores(output)[:, -1, number])
 
 
 def _aimed(scene: Scene, chosen: Any) -> Any:
