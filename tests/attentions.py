@@ -101,6 +101,15 @@ class ByHand(Attention):
         return self.proj(y.transpose(1, 2).reshape(x.shape))
 
 
+class Pooled(Attention):
+    """One query for all keys, without an axis of its own, as in readers of documents."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        weights = torch.softmax((k @ q.mean(1)[:, :, None]).squeeze(2), 1)
+        return self.proj((weights[:, None] @ v).expand(x.shape))
+
+
 class Attentive(nn.Module):
     """Two blocks of attention and a network, with residual sums."""
 

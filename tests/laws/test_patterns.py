@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from attentions import WRITTEN, ByHand, Windows, attentive
+from attentions import WRITTEN, ByHand, Pooled, Windows, attentive
 from torch import Tensor, nn
 
 import diorama
@@ -107,7 +107,8 @@ def test_windows_that_share_an_axis_with_the_examples_are_told_apart() -> None:
 
 
 def test_a_softmax_by_hand_is_named() -> None:
-    """Exp and sum by hand are no op that says what it is: the refusal names the layer in which they run."""
+    """Exp and sum by hand are no op that says what it is: the refusal names the layer in which they run; so it does where one query has
+    no axis of its own."""
     model, x = attentive(ByHand)
     with pytest.raises(NotApplicable, match="not recognised: attn.0 .a softmax of exp and sum by hand"):
         attention(model, x)
@@ -115,6 +116,8 @@ def test_a_softmax_by_hand_is_named() -> None:
         look(x)
     with pytest.raises(NotApplicable, match="not recognised: attn.0"):
         diorama.attribute(model, x, target=1, method="attention_rollout")
+    with pytest.raises(NotApplicable, match="attn.0 .a softmax of one row"):
+        attention(*attentive(Pooled))
     with pytest.raises(NotFound, match="no attention named 'head'"):
         points(*attentive(WRITTEN["written"]))["pattern:head"]
 

@@ -78,6 +78,9 @@ class _PatternSearch:
             site = Site("", kernel=record.name) if record.op in attention.KERNELS else None
             if record.op in ops.SOFTMAX:
                 site = self.written(record)
+                if site is None and self.pools(record):
+                    way = "keep it, as in (q[:, None] @ k.mT).softmax(-1)"
+                    unknown.append(f"{record.here or 'the model'} (a softmax of one row, without an axis of queries: {way})")
             elif record.op in ("div", "div_", "mul", "mul_") and self.by_hand(record):
                 unknown.append(f"{record.here or 'the model'} (a softmax of exp and sum by hand)")
             if site is None:
@@ -101,6 +104,12 @@ class _PatternSearch:
         if roles is None or len(out.given) != 2:
             return None
         return Site("", "", softmax.name, scores.name, out.name, roles[0], roles[1], 1 - place)
+
+    def pools(self, softmax: OpRecord) -> bool:
+        """Whether a single query is held against all keys, and takes of all values, on no axis of its own."""
+        if len(softmax.shapes[0]) != 2 or softmax.axis is None or softmax.axis % 2 != 1:
+            return False
+        return self.product_before(softmax) is not None and self.product_after(softmax.name) is not None
 
     def product_before(self, record: OpRecord) -> OpRecord | None:
         """The nearest product whose result becomes what an op takes, unchanged but for scale, mask and form."""

@@ -60,6 +60,21 @@ def test_the_likely_mislabelled_come_first(run: Run) -> None:
     assert f"{(doubt > 0).sum()} have a doubt above 0" in picture.caption
 
 
+def test_all_examples_of_a_large_probe_set_are_looked_at_when_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the first examples, at which the training looked, the others come by a look at each snapshot; the note says which are left out."""
+    monkeypatch.setattr("diorama.scene.scene.LIVE", 60)
+    scene = run.scene()
+    assert "the first 60 of 120 examples are looked at; among=all" in scene.view("examples", show="mislabelled").note
+    assert "are looked at;" not in scene.view("examples", show="mislabelled", among="all").note
+    found, y = scene.derive("margins", whole=True).value, run.examples.y
+    assert found["steps"].tolist() == run.snapshots
+    for look, step in enumerate(run.snapshots):
+        scores = run.scene(step).model(run.examples.x).detach().double()
+        label = scores.gather(1, y[:, None])[:, 0]
+        other = scores.scatter(1, y[:, None], -torch.inf).amax(1)
+        np.testing.assert_allclose(found["margin"][:, look], (label - other).numpy(), atol=1e-5)
+
+
 def test_a_history_says_what_became_of_each(run: Run) -> None:
     """Learnt, forgotten and never learnt add up to all, as the last column of the lines does; a class leaves its own."""
     scene, value = run.scene(40), run.scene(40).derive("margins").value

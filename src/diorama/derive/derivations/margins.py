@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...core.errors import DioramaError
+from ...core.knobs import knob
 from ...data.examples import Examples
 from ...methods.cost import Cost
+from ...model.unwrap import fed
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 
@@ -19,6 +22,8 @@ LOOKS = ("loss", "margin", "answer", "right", "likelihood")
 """What is recorded of each example at each look, as far as the task has it."""
 FEW = 12
 """Where a training recorded fewer looks, because a look takes it long, its snapshots are looked at besides."""
+AT_ONCE = 64
+"""So many examples are looked at in one piece."""
 _EACH = {
     "known": "b", "aum": "f", "doubt": "f", "confidence": "f", "spread": "f", "correctness": "f", "forgettings": "i", "learnt_at": "i",
     "group": "i",
@@ -42,10 +47,15 @@ class MarginsDerivation(Derivation):
     *Shapes* ``steps`` (looks,); ``loss``, ``margin``, ``answer``, ``right``, ``likelihood`` (examples, looks); all others
     (examples,). A regression has steps, losses and ``known`` alone.
     *Units* losses in nats; margins in logits.
-    *Cost* none where the training recorded twelve looks or more; else one pass over the live examples at each snapshot without.
+    *Cost* none where the training recorded twelve looks or more; else one pass over the live examples at each snapshot without; of the
+    ``whole`` probe set one at every snapshot.
     *Source* Pleiss et al. 2020 (area under the margin, eq. 1 and 2); Swayamdipta et al. 2020 (data maps, §2); Toneva et al.
     2019 (forgetting events, definition 1).
     """
+
+    whole: bool = knob(
+        False, "The whole probe set, looked at in every snapshot, not only its first 512 examples, at which the training looked itself.",
+    )
 
     def fits(self, scene: Scene) -> str | None:
         """It needs a training, the truth of its probe set, and its record or its model."""
@@ -53,7 +63,7 @@ class MarginsDerivation(Derivation):
             return "it follows examples over a training, and this model was not opened from a run; watch() records one"
         if scene.run.examples is None:
             return "the training was recorded without a probe set; pass probe=(x, y) to watch"
-        if _recorded(scene) is None:
+        if self._recorded(scene) is None:
             if scene.missing is not None:
                 return scene.missing
             if not scene.task:
@@ -64,27 +74,42 @@ class MarginsDerivation(Derivation):
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example and snapshot, where too little was recorded."""
-        return Cost(len(scene.live) * len(_unseen(scene, _recorded(scene))))
+        return Cost(len(self._examples(scene)) * len(_unseen(scene, self._recorded(scene))))
 
     def material(self, scene: Scene) -> dict[str, Any]:
         """Which looks there are; a training that goes on has more of them."""
-        recorded = _recorded(scene)
+        recorded = self._recorded(scene)
         looks = [] if recorded is None else [len(recorded[0]), int(recorded[0][-1])]
-        return {"looks": looks, "snapshots": _unseen(scene, recorded)}
+        whole = {"whole": scene.examples.fingerprint} if self.whole else {}
+        return {"looks": looks, "snapshots": _unseen(scene, recorded), **whole}
+
+    def _examples(self, scene: Scene) -> Examples:
+        return scene.examples if self.whole else scene.live
+
+    def _recorded(self, scene: Scene) -> tuple[NDArray[np.int64], dict[str, Floats]] | None:
+        return None if self.whole else _recorded(scene)
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """At once from the record; else after each snapshot."""
-        recorded = _recorded(scene)
+        recorded, examples = self._recorded(scene), self._examples(scene)
         steps = _unseen(scene, recorded)
         seen: list[dict[str, Any]] = list(begun["looks"]) if begun is not None else []
         for step in steps[len(seen) :]:
             moment = scene.alone(scene.cancel).at(step)
             moment.edits = ()
-            wanted = moment.reading.wanted(scene.live.x, scene.live.y)
-            assert wanted is not None  # fits() has seen it
-            with torch.no_grad():
-                found = moment.reading.standing(moment.scores(), wanted.cpu())
-            seen.append({name: values.to(torch.float32).numpy() for name, values in found.items()})
+            parts: list[dict[str, Tensor]] = []
+            size = AT_ONCE if self.whole else len(examples)
+            for first in range(0, len(examples), size):
+                batch = examples.take(range(first, min(first + size, len(examples)))) if self.whole else examples
+                wanted = moment.reading.wanted(batch.x, batch.y)
+                assert wanted is not None  # fits() has seen it
+                with torch.no_grad():
+                    scores = moment.scores(fed(moment.model, batch.x) if self.whole else None)
+                    parts.append(moment.reading.standing(scores, wanted.cpu()))
+                if first + size < len(examples):
+                    done = len(seen) + (first + size) / len(examples)
+                    yield Stage(None, done, len(steps) + 1, f"step {step:,}", state=lambda: {"looks": list(seen)})
+            seen.append({name: torch.cat([part[name] for part in parts]).to(torch.float32).numpy() for name in parts[0]})
             yield Stage(None, len(seen), len(steps) + 1, f"step {step:,}", state=lambda: {"looks": list(seen)})
         at, looks = recorded if recorded is not None else (np.zeros(0, np.int64), {})
         if seen:
@@ -93,11 +118,11 @@ class MarginsDerivation(Derivation):
             made = {name: np.stack([look[name] for look in seen], 1) for name in seen[0]}
             looks = {name: np.concatenate([*([looks[name]] if name in looks else []), made[name]], 1)[:, order] for name in made}
             at = at[order]
-        yield Stage(followed(at, looks, scene.live), 1.0, 1.0)
+        yield Stage(followed(at, looks, examples), 1.0, 1.0)
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Looks in order, and of each example a number for each; all of one training."""
-        steps, count = value["steps"], len(scene.live)
+        steps, count = value["steps"], len(self._examples(scene))
         if not isinstance(steps, np.ndarray) or steps.ndim != 1 or steps.dtype.kind != "i" or (np.diff(steps) <= 0).any():
             raise ValueError("steps in order are wanted")
         whole = {"steps", "loss", *_ALWAYS}

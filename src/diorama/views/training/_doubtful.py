@@ -27,7 +27,7 @@ def ways(scene: Scene, suspected: NDArray[np.int64], instead: NDArray[np.int64],
         return None
     if looks < LOOKS:
         return Number(label="In the training's data", note=f"Too early to change labels by doubt: it is of {looks} looks, and wants {LOOKS}.")
-    done = np.isin(suspected, list(changed_of_probe(run, len(scene.live))))
+    done = np.isin(suspected, list(changed_of_probe(run, len(scene.examples))))
     already = f"{int(done.sum())} of the doubtful are dropped or relabelled already; doubt is of the labels that they had. " if done.any() else ""
     suspected, instead = suspected[~done], instead[~done]
     if not len(suspected):

@@ -14,6 +14,7 @@ from ...core.errors import NotApplicable
 from ...core.marks import Bars, Column, Field, Group, Heatmap, Lines, Node, Series, Table
 from ...core.picture import Progress
 from ...core.selection import number_key
+from ...data.examples import Examples
 from ...model.outputs import loss_unit
 from ...scene import Scene
 from ...scene.sets import named
@@ -41,10 +42,10 @@ class Told:
 
 
 class FollowedExamples:
-    """The live examples over a training: the value of the derivation ``margins`` as a view reads it."""
+    """Examples over a training, the live ones or all: the value of the derivation ``margins`` as a view reads it."""
 
-    def __init__(self, scene: Scene, value: Mapping[str, Any]) -> None:
-        self.scene, self.value = scene, value
+    def __init__(self, scene: Scene, value: Mapping[str, Any], examples: Examples) -> None:
+        self.scene, self.value, self.examples = scene, value, examples
         self.steps: Ints = value["steps"]
         self.known: NDArray[np.bool_] = value["known"]
         self.judged = "group" in value
@@ -52,17 +53,17 @@ class FollowedExamples:
         self.named = self.judged and scene.task == "classification"
 
     @classmethod
-    def of(cls, scene: Scene) -> Iterator[Progress | FollowedExamples]:
+    def of(cls, scene: Scene, whole: bool = False) -> Iterator[Progress | FollowedExamples]:
         """How far it is, and at the end the examples. *Raises* NotApplicable where nothing tells how they were."""
         try:
-            derived = scene.derive("margins")
+            derived = scene.derive("margins", whole=whole and len(scene.examples) > len(scene.live))
         except NotApplicable as error:
             raise NotApplicable(f"{error}; show=answers needs no history") from error
         if not derived.known and (passes := derived.derivation.cost(scene).forward):
-            yield Progress(done=0, total=1, note=f"{passes:,} passes, one an example and snapshot: the training recorded few looks")
+            yield Progress(done=0, total=1, note=f"{passes:,} passes, one an example and snapshot")
         for stage in derived.stream():
             if stage.final:
-                yield cls(scene, stage.value)
+                yield cls(scene, stage.value, scene.examples if whole else scene.live)
             else:
                 yield stage.progress
 
@@ -89,7 +90,7 @@ class FollowedExamples:
         return chosen[np.argsort(np.where(np.isnan(rank), -np.inf, rank)[chosen], kind="stable")]
 
     def _labels(self) -> Ints:
-        y = self.scene.live.y
+        y = self.examples.y
         assert y is not None  # its losses are known
         found: Ints = (y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y)).long()).numpy()
         return found
@@ -242,6 +243,8 @@ class FollowedExamples:
                 body = Group(children=(acts, body))
         more = [f"{len(shown)} of {len(order)} examples shown"] if len(shown) < len(order) else []
         more += [f"{len(self.known) - total} examples have no label"] if total < len(self.known) else []
+        if len(labels) < len(self.scene.examples):
+            more.append(f"the first {len(labels)} of {len(self.scene.examples):,} examples are looked at; among=all looks at all, in every snapshot")
         return Told("Likely mislabelled", body, caption, "; ".join(more))
 
     def _class(self, name: str, indices: Ints) -> Column:

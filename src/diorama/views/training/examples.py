@@ -39,7 +39,7 @@ class ExamplesView(View):
     *Error* average precision of planted wrong labels on digits 0.93 to 0.99 (``bench/label_noise.py``); a hard example looks
     the same as a mislabelled one.
     *Cost* one pass over the first 512 examples; two when steps are compared. Over the training none where it recorded its
-    looks, else one pass a snapshot.
+    looks, else one pass a snapshot; of all examples of a larger probe set one pass over them a snapshot.
     """
 
     title = "Examples"
@@ -61,6 +61,10 @@ class ExamplesView(View):
         "auto", "Order: by number, worst loss first, least sure first, by class, most changed first, along the chosen "
         "direction, or of a history most doubtful label first; auto is doubt for the likely mislabelled, and else loss.",
         choices=SORTS, main=True,
+    )
+    among: str = knob(
+        "first", "Over the training: the first 512 examples of the probe set, at which the training looked; or all, at every snapshot.",
+        choices=("first", "all"),
     )
     since: int | None = knob(None, "Compare with the answers at this earlier step.", kind="step", main=True)
     only: str = knob("all", "All examples, only those answered wrongly, or only those whose answer changed.",
@@ -102,7 +106,7 @@ class ExamplesView(View):
         return {name: f"it is for show: {' or '.join(shown[name])}" for name in only[self.show]}
 
     def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        for found in FollowedExamples.of(scene):
+        for found in FollowedExamples.of(scene, self.among == "all"):
             if isinstance(found, Progress):
                 yield found
                 continue

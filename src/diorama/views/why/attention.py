@@ -162,7 +162,7 @@ class AttentionView(View):
         if asked.grid is not None:
             over = [_pictured(found, asked, place, head, self.show == "rollout")]
         elif asked.tokens:
-            over = [self._text(row, asked, place)]
+            over = [self._text(row, asked, place, found.shape[1] == 1)]
         beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self.measure))
         marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
         worst = float(np.abs(found.sum(2) - 1).max(where=found.sum(2) > 0.5, initial=0.0))
@@ -178,14 +178,16 @@ class AttentionView(View):
     def _name(self, head: int) -> str:
         return "rollout" if self.show == "rollout" else f"head {head}"
 
-    def _text(self, row: NDArray[np.float32], asked: Positions, place: int | None) -> Node:
+    def _text(self, row: NDArray[np.float32], asked: Positions, place: int | None, alone: bool) -> Node:
         """The text, each token coloured by what the chosen one takes from it."""
         count = len(asked.names)
         sizes = np.array([len(part) for part in np.array_split(np.arange(count), len(row))])
         values = np.repeat(row / sizes, sizes)
         stop = min(count, max(self.limit, (place or 0) + 1))
         start = max(0, stop - self.limit)
-        title = f"what “{asked.names[place]}” takes" if place is not None and place < count else "what all tokens take, on average"
+        title = f"what “{asked.names[place]}” takes" if place is not None and place < count else (
+            "what the one that asks takes" if alone else "what all tokens take, on average"
+        )
         return Text(
             tokens=asked.names[start:stop], values=values[start:stop], limits=magnitude(values[start:stop], 0.0),
             keys=asked.keys[start:stop], characters=asked.characters, title=title,
@@ -197,12 +199,15 @@ class AttentionView(View):
     ) -> str:
         what = "patch" if asked.grid else "token"
         words = f"{current.label.capitalize()}: each row of a map is a {what} that asks, each column one that is asked, and a row sums to 1."
-        if place is not None:
-            row = found[head, place]
+        if found.shape[1] == 1:
+            words = f"{current.label.capitalize()}: one asks, such as a question as a whole, and each column is a {what} that is asked."
+        if place is not None or found.shape[1] == 1:
+            row = found[head, place or 0]
             most = int(np.nan_to_num(row).argmax())
             names = asked.gathered(len(row))
-            words += f" “{asking.gathered(found.shape[1])[place]}” takes most ({100 * float(row[most]):.0f} %) from “{names[most]}”."
-        elif asked.tokens or asked.grid:
+            who = f"“{asking.gathered(found.shape[1])[place]}”" if place is not None else "It"
+            words += f" {who} takes most ({100 * float(row[most]):.0f} %) from “{names[most]}”."
+        elif found.shape[1] > 1 and (asked.tokens or asked.grid):
             words += f" Point at a {what} to see what it takes from where."
         if kinds is not None:
             words += f" The last map has a row a layer and a column a head: {MEANINGS[self.measure]}."
