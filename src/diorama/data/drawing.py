@@ -8,10 +8,9 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+import scipy  # and skimage: their parts are loaded where they are used, which takes longer than all of diorama
+import skimage
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.morphology import skeletonize
-from skimage.transform import resize
 
 Grey = NDArray[np.float32]
 _WORK = 140
@@ -118,12 +117,12 @@ class Drawing:
         scale = max(ink.side, 4.0) / max(self.box - self.stroke, self.box / 3)
         image = np.clip(self.stroke * scale / 2 - ink.distance + 0.5, 0, 1).astype(np.float32)
         rows, columns = np.mgrid[: self.height, : self.width]
-        at = ndimage.center_of_mass(image) if self.by_mass else ink.middle
+        at = scipy.ndimage.center_of_mass(image) if self.by_mass else ink.middle
         # Smooth before sampling, so that thin strokes do not fall between the data's pixels.
-        smooth = ndimage.uniform_filter(image, max(1, round(scale)), mode="constant")
+        smooth = scipy.ndimage.uniform_filter(image, max(1, round(scale)), mode="constant")
         row = at[0] + (rows - self.centre[0]) * scale
         column = at[1] + (columns - self.centre[1]) * scale
-        return np.asarray(ndimage.map_coordinates(smooth, [row, column], order=1, mode="constant"), np.float32)
+        return np.asarray(scipy.ndimage.map_coordinates(smooth, [row, column], order=1, mode="constant"), np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """The drawing's numbers as plain data."""
@@ -161,19 +160,19 @@ class _Ink:
         if max(canvas.shape) > _WORK:
             scale = _WORK / max(canvas.shape)
             shape = tuple(max(1, round(side * scale)) for side in canvas.shape)
-            canvas = resize(canvas, shape, order=1, anti_aliasing=False).astype(np.float32)
+            canvas = skimage.transform.resize(canvas, shape, order=1, anti_aliasing=False).astype(np.float32)
         # Room around it: a stroke may end at the very edge.
         canvas = np.pad(canvas, 8)
         black = canvas > 0.5
         if not black.any():
             return None
-        line = skeletonize(black)
+        line = skimage.morphology.skeletonize(black)
         if not line.any():
             line = black
         # A blob's middle line is a point: the stroke is then as wide as the blob.
-        inside = ndimage.distance_transform_edt(black)
+        inside = scipy.ndimage.distance_transform_edt(black)
         stroke = 2 * float(np.median(inside[line])) - 0.5
-        distance = ndimage.distance_transform_edt(~line)
+        distance = scipy.ndimage.distance_transform_edt(~line)
         return cls(distance, max(stroke, 1.0), _box(line))
 
 
@@ -206,14 +205,14 @@ def _measure(inked: Grey) -> tuple[float, tuple[float, float], tuple[float, floa
     if black.sum() < 2:
         return None
     top, left, height, width = _box(black)
-    mass = ndimage.center_of_mass(inked)
+    mass = scipy.ndimage.center_of_mass(inked)
     return max(height, width), (mass[0], mass[1]), (top + (height - 1) / 2, left + (width - 1) / 2)
 
 
 def _pen(inked: Grey) -> Grey:
     """The example as a person would have drawn it on the pad: large, and black or white."""
     scale = max(1, _WORK // max(inked.shape))
-    large = resize(
+    large = skimage.transform.resize(
         inked, (inked.shape[0] * scale, inked.shape[1] * scale), order=1, mode="constant", anti_aliasing=False
     )
     return np.asarray(large > 0.5, np.float32)
@@ -226,4 +225,4 @@ def _unlike(drawn: Grey, wanted: Grey) -> float:
 
 
 def _soften(image: Grey, blur: float) -> Grey:
-    return image if blur == 0 else ndimage.gaussian_filter(image, blur, mode="constant").astype(np.float32)
+    return image if blur == 0 else scipy.ndimage.gaussian_filter(image, blur, mode="constant").astype(np.float32)

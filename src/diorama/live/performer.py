@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ..scene.moment import Moment
 
 Emit = Callable[..., None]
+LATER = (
+    "torch.fx.experimental.symbolic_shapes", "scipy.ndimage", "skimage.morphology", "skimage.transform", "scipy.stats", "scipy.cluster.hierarchy",
+)
+"""What some jobs load while they run, where a worker has had no time for it before."""
 
 
 class ViewPerformer:
@@ -47,10 +51,11 @@ class ViewPerformer:
             _importable("curves")
 
     def idle(self, level: str) -> None:
-        """Import what the first backward pass and the first map need: it takes longer than they do."""
+        """Import what the first backward pass, the first drawing and the first map need: it takes longer than they do."""
         if level == "model":
-            with contextlib.suppress(ImportError):  # no name of torch's public ones: other versions may not have it
-                importlib.import_module("torch.fx.experimental.symbolic_shapes")
+            for needed in LATER:
+                with contextlib.suppress(ImportError):  # not all are public: other versions may not have them
+                    importlib.import_module(needed)
             for name in methods:
                 with contextlib.suppress(Exception):  # it is reported when it is asked for
                     methods[name]

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import optimize, special
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
@@ -128,12 +128,12 @@ def _logistic(z: Floats, y: NDArray[np.int64], strength: float, start: Floats) -
     def loss(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(start.shape)
         scores = z @ weights[:-1] + weights[-1]
-        logs = scores - special.logsumexp(scores, 1, keepdims=True)
+        logs = scores - scipy.special.logsumexp(scores, 1, keepdims=True)
         wrong = (np.exp(logs) - right) / len(z)
         slope = np.concatenate([z.T @ wrong + strength * weights[:-1], wrong.sum(0, keepdims=True)])
         return -float((logs * right).sum()) / len(z) + strength / 2 * float((weights[:-1] ** 2).sum()), slope.ravel()
 
-    found = optimize.minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300, "gtol": 1e-6})
+    found = scipy.optimize.minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300, "gtol": 1e-6})
     weights: Floats = found.x.reshape(start.shape)
     return weights
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import scipy
 import torch
-from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 
 from ...core.errors import NotApplicable
@@ -81,7 +81,7 @@ class InputMapDerivation(Derivation):
         if bool(places.isfinite().all()) and bool(wanted.isfinite().all()) and wanted.shape[1] == 2:
             # Turned as the inputs' two main directions lie, so that maps of different steps look alike.
             middle, there = places.mean(0), wanted.mean(0)
-            turn = torch.tensor(orthogonal_procrustes((places - middle).numpy(), (wanted - there).numpy())[0])
+            turn = torch.tensor(scipy.linalg.orthogonal_procrustes((places - middle).numpy(), (wanted - there).numpy())[0])
             places = (places - middle) @ turn + there
             back[1] = (middle - there @ turn.T) @ back[0] + back[1]
             back[0] = turn.T @ back[0]

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...core.errors import DioramaError
@@ -328,7 +328,7 @@ def _joint(group: UnitGroup, crossed: _Crossed) -> Floats:
 
 def _assigned(overlaps: Floats) -> Whole:
     """The column of each row in the assignment of largest sum."""
-    rows, columns = linear_sum_assignment(np.nan_to_num(overlaps), maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(np.nan_to_num(overlaps), maximize=True)
     found = np.full(len(overlaps), -1)
     found[rows] = columns
     return found

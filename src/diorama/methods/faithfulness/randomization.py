@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from ...core.errors import NotApplicable
@@ -140,7 +140,7 @@ def _correlations(a: Nested, b: Nested) -> np.ndarray:
 
 def _ranks(values: Nested) -> np.ndarray:
     flat = torch.cat([_sizes(part) for part in nesting.tensors(values)])
-    ranks: np.ndarray = rankdata(np.nan_to_num(flat.cpu().numpy()))
+    ranks: np.ndarray = scipy.stats.rankdata(np.nan_to_num(flat.cpu().numpy()))
     return ranks
 
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.cluster.vq import ClusterError, kmeans2
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -134,8 +134,8 @@ def _means(space: Floats, count: int, draw: np.random.Generator) -> Whole:
     scale = float(np.abs(space).max()) or 1.0
     if len(np.unique(np.round(space / scale, 9), axis=0)) >= count:
         try:
-            return np.asarray(kmeans2(space, count, iter=15, minit="++", missing="raise", rng=draw)[1], np.int64)
-        except ClusterError:
+            return np.asarray(scipy.cluster.vq.kmeans2(space, count, iter=15, minit="++", missing="raise", rng=draw)[1], np.int64)
+        except scipy.cluster.vq.ClusterError:
             pass
     # Fewer different rows than groups, or a group that lost its last row.
     return np.argsort(np.argsort(space[:, 0], kind="stable"), kind="stable") * count // len(space)

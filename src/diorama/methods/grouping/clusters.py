@@ -7,10 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.cluster import hierarchy
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import pdist, squareform
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -79,7 +77,7 @@ def matched(labels: Whole, before: Whole) -> Whole:
     both = np.zeros((count, count))
     there = (labels >= 0) & (before >= 0)
     np.add.at(both, (labels[there], before[there]), 1)
-    rows, columns = linear_sum_assignment(both, maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(both, maximize=True)
     new = np.empty(count, np.int64)
     new[rows] = columns
     # Numbers without a hole: a cluster that has gone leaves its number to the last one.
@@ -92,12 +90,12 @@ def matched(labels: Whole, before: Whole) -> Whole:
 def _cut(shapes: Floats, count: int, most: int) -> tuple[Whole, float]:
     if len(shapes) < 3 or count == 1:
         return np.arange(len(shapes)) if count == len(shapes) else np.zeros(len(shapes), np.int64), math.nan
-    apart = pdist(shapes)
-    tree = hierarchy.linkage(shapes, "ward")
-    square = squareform(apart)
+    apart = scipy.spatial.distance.pdist(shapes)
+    tree = scipy.cluster.hierarchy.linkage(shapes, "ward")
+    square = scipy.spatial.distance.squareform(apart)
     best: tuple[Whole, float] | None = None
     for wanted in (count,) if count else range(2, min(most, len(shapes) - 1) + 1):
-        labels = _dense(hierarchy.fcluster(tree, wanted, "maxclust"))
+        labels = _dense(scipy.cluster.hierarchy.fcluster(tree, wanted, "maxclust"))
         labels = _refined(shapes, np.stack([shapes[labels == k].mean(0) for k in range(int(labels.max()) + 1)]))
         clear = _silhouette(square, labels)
         if best is None or clear > best[1] + 1e-9:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.cluster import hierarchy
 
 from .clusters import profiles
 
@@ -39,10 +39,10 @@ def regions(rows: Floats, count: int = 0) -> tuple[Whole, float]:
         labels[said] = 0
         return labels, math.nan
     condensed = 1 - (some @ some.T)[np.triu_indices(len(some), 1)]
-    tree = hierarchy.linkage(np.clip(condensed, 0, None), "average")
+    tree = scipy.cluster.hierarchy.linkage(np.clip(condensed, 0, None), "average")
     best, most = np.zeros(len(some), np.int64), -math.inf
     for wanted in (count,) if count else range(1, min(MOST, len(some) - 1) + 1):
-        found = np.unique(hierarchy.fcluster(tree, wanted, "maxclust"), return_inverse=True)[1].astype(np.int64)
+        found = np.unique(scipy.cluster.hierarchy.fcluster(tree, wanted, "maxclust"), return_inverse=True)[1].astype(np.int64)
         found = _moved(graph, found, int(found.max()) + 1)
         if (value := modularity(graph, found)) > most + 1e-12:
             best, most = found, value

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import pdist
 
 from .clusters import LARGEST, profiles
 
@@ -50,11 +49,11 @@ def ordered(rows: Floats, how: str = "tree") -> Whole:
 
 
 def _leaves(shapes: Floats) -> Whole:
-    apart = pdist(shapes)
-    tree = hierarchy.linkage(apart, "average")
+    apart = scipy.spatial.distance.pdist(shapes)
+    tree = scipy.cluster.hierarchy.linkage(apart, "average")
     if len(shapes) <= _EXACT:
-        tree = hierarchy.optimal_leaf_ordering(tree, apart)
-    return np.asarray(hierarchy.leaves_list(tree), np.int64)
+        tree = scipy.cluster.hierarchy.optimal_leaf_ordering(tree, apart)
+    return np.asarray(scipy.cluster.hierarchy.leaves_list(tree), np.int64)
 
 
 def _spectral(shapes: Floats) -> Whole:

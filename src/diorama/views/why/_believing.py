@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
 from ...core.blame import alone
@@ -147,7 +147,7 @@ def _ranked(a: Nested, b: Nested) -> float:
     """Spearman's rank correlation of two maps, signs and all; 0 where one of them is flat."""
     rows = [np.nan_to_num(np.concatenate([part.detach().double().cpu().numpy().ravel() for part in nesting.tensors(m)]))
             for m in (a, b)]
-    ranks = [rankdata(row) - (len(row) + 1) / 2 for row in rows]
+    ranks = [scipy.stats.rankdata(row) - (len(row) + 1) / 2 for row in rows]
     size = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
     return float(ranks[0] @ ranks[1]) / size if size > 0 else 0.0
 
