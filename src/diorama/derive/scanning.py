@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from ..core.errors import Damaged, NotApplicable, UsageError
 from ..core.selection import number_key, together
+from ..data import nesting
 from ..data.examples import Examples
 from ..data.nesting import Nested
 from ..model.company import MERGED
 from ..model.layers import Layer
 from ..model.scan import Scan, Statistics
+from ..model.scan import scan as run_through
 from ..model.statistics import TopK
 from ..model.unwrap import fed
 from ..scene import Scene
@@ -27,7 +29,7 @@ from ..scene.sets import named
 from . import shown, statistics
 from .batches import Batches
 from .derivation import Derived
-from .derivations.scan import LIVE, resolved
+from .derivations.scan import LIVE, _classes, resolved
 from .derivations.scan import ScanDerivation as Scanning
 from .statistics import GIVEN, PROBE
 from .store import FOLDER, Store
@@ -187,6 +189,10 @@ def _called(cancel: Callable[[], object]) -> None:
     cancel()
 
 
+ALONE = 256
+"""So many examples are asked one by one at most."""
+
+
 def seen(scene: Scene, layer: Layer) -> SeenUnits:
     """A layer's statistics: of the stored scan where there is one, else of the live examples, in one pass."""
     return seen_each(scene, [layer])[layer.name]
@@ -203,15 +209,43 @@ def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, SeenUnits]:
         }
     parts = {name: kept for name in names if (kept := scene.memory.get(f"statistics/{name}")) is not None}
     missing = [name for name in names if name not in parts]
-    if missing:
-        made = statistics.of_plain(scene.derive("scan", data=LIVE, layers=together(missing)).value)
-        for name in missing:
-            if name not in made.layers:
-                raise NotApplicable(f"{name} {scene.layers[name].unlike or MERGED}, so nothing can be said of its units")
-            parts[name] = made[name]
-            scene.memory.put(f"statistics/{name}", made[name])
+    single = [name for name in names if apart(scene.layers[name])]
+    made: dict[str, Statistics] = {}
+    if plain := [name for name in missing if name not in single]:
+        made |= statistics.of_plain(scene.derive("scan", data=LIVE, layers=together(plain)).value).layers
+    if picked := [name for name in missing if name in single]:
+        made |= _alone(scene, picked).layers
+    for name in missing:
+        if name not in made:
+            raise NotApplicable(f"{name} {scene.layers[name].unlike or MERGED}, so nothing can be said of its units")
+        parts[name] = made[name]
+        scene.memory.put(f"statistics/{name}", made[name])
     told = f"{len(scene.live):,} examples"
-    return {name: SeenUnits(parts[name], scene.live, True, told, False) for name in names}
+    asked = f"{min(len(scene.live), ALONE):,} examples, each asked alone"
+    return {name: SeenUnits(parts[name], scene.live, True, asked if name in single else told, False) for name in names}
+
+
+def apart(layer: Layer) -> bool:
+    """Whether the rows of a layer are those of examples, but not all of them, or not in their order: each example asked alone tells its own."""
+    return bool(layer.unlike) and layer.reason != MERGED
+
+
+def each_alone(scene: Scene) -> Iterator[tuple[int, Nested]]:
+    """The live examples one by one as the model takes them, with their numbers; :data:`ALONE` of them at most."""
+    for chosen, x in scene.batches():
+        for k, number in enumerate(chosen):
+            if number >= ALONE:
+                return
+            yield number, nesting.select(x, slice(k, k + 1))
+
+
+def _alone(scene: Scene, names: list[str]) -> Scan:
+    """A scan of layers whose rows the network sorts or picks. *Cost* a forward pass an example."""
+    y = truth(scene, scene.live.y)
+    single = ((x, None if y is None else y[number : number + 1]) for number, x in each_alone(scene))
+    return run_through(
+        scene.model, single, names, classes=_classes(scene), bottom=True, table=scene.layers, edits=scene.edits, cancel=scene.cancel
+    )
 
 
 def known(scene: Scene, layer: Layer) -> bool:

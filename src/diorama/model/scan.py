@@ -252,8 +252,8 @@ def scan(
 
     def take(name: str, tensor: Tensor) -> None:
         layer = table[name] if table is not None and table.has(name) else None
-        if layer is None or tensor.ndim == 0 or len(tensor) != count:
-            return
+        if layer is None or tensor.ndim == 0 or len(tensor) != count or (count > 1 and layer.unlike):
+            return  # rows that are not the examples', one for each in their order, would count for others
         units = by_unit(layer, tensor)
         if name not in found.layers:
             found.layers[name] = Statistics.empty(

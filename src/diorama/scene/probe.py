@@ -199,6 +199,8 @@ def _of_all(batches: list[Tensor]) -> Tensor:
 
 def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:
     scores = scores.cpu()
+    if scores.dtype in (torch.bfloat16, torch.float16):
+        scores = scores.float()  # NumPy knows no bfloat16, and sums of halves are coarse
     predictions = reading.predictions(scores)
     confidence = margin = losses = right = known = None
     if reading.task in CLASSES:

@@ -14,7 +14,7 @@ from ..scene import Scene
 from ..scene.input import pictured
 from ..scene.sets import named
 from . import answers, inputs, kernels
-from .units import ShownLayer, look, maps, responses, shown
+from .units import ShownLayer, look, maps, shown, traced
 
 BINS = 40
 
@@ -54,6 +54,7 @@ class AboutUnit:
         self.shown: ShownLayer = shown(scene, scene.layers[key.name])
         self.title = f"{spoken(key.name)}/{key.number}"
         self._share: float | None = None
+        self._of = 0
 
     def caption(self, probed: bool = False) -> str:
         """What is seen, for a newcomer."""
@@ -62,13 +63,15 @@ class AboutUnit:
         said += f" ({self.shown.words})" if self.shown.words else ""
         said += f", on {self.current.label}."
         if probed and self._share is not None:
-            said += f" It is off for {100 * self._share:.0f} % of {len(self.scene.live)} examples."
+            said += f" It is off for {100 * self._share:.0f} % of {self._of} examples."
         return said
 
     def quick(self) -> list[Node]:
         """Its map on the current input, and its weights."""
-        values = look(self.scene, [self.shown], self.current.x)[self.layer][0]
-        marks = [self.response(values)]
+        try:
+            marks = [self.response(look(self.scene, [self.shown], self.current.x)[self.layer][0])]
+        except NotApplicable as error:  # it has no row, or several, of this example
+            marks = [Number(label=f"on {self.current.label}", note=str(error))]
         weights = self.weights()
         marks += [weights] if weights is not None else []
         return [Group(children=tuple(marks), direction="row")]
@@ -120,18 +123,25 @@ class AboutUnit:
 
     def probed(self, count: int) -> list[Node]:
         """Its strongest examples, its mean by class, its distribution, and how often it is off."""
-        seen = responses(self.scene, [self.shown])[self.layer]
+        seen, how = traced(self.scene, self.shown)
         high, mean = seen.high[:, self.number].double().numpy(), seen.mean[:, self.number].double().numpy()
-        order = np.argsort(-np.nan_to_num(high, nan=-np.inf), kind="stable")[:count]
-        total = len(self.scene.live)
+        ran = ~np.isnan(high) if how else np.ones(len(high), bool)
+        total = int(ran.sum())
+        order = np.argsort(-np.nan_to_num(high, nan=-np.inf), kind="stable")[: min(count, total)]
         notes = tuple(f"{high[k]:.3g}" for k in order)
-        marks: list[Node] = [gallery(self.scene, order, f"Fires most for: top {len(order)} of {total} examples", notes)]
+        told = f"Fires most for: top {len(order)} of {total} examples"
+        marks: list[Node] = [_asked(how, ran)] if how else []
+        if not total:
+            return marks
+        marks.append(gallery(self.scene, order, told + (" that it is run for" if total < len(ran) else ""), notes))
         truth = truths(self.scene)
+        truth = np.where(ran, truth[: len(ran)], -1) if truth is not None else None
         if truth is not None and (truth >= 0).any():
             marks.append(self._by_class(mean, truth))
+        high = high[ran]
         marks.append(_distribution(high, self.title, self.scene.step))
         if self.shown.rectified:
-            self._share = float((high <= 0).mean())
+            self._share, self._of = float((high <= 0).mean()), total
             dead = self._share == 1
             note = "dead: it never responds" if dead else f"of {total} examples"
             marks.append(
@@ -164,7 +174,8 @@ class AboutLayer:
         """What is seen."""
         layer = self.shown.layer
         size = " × ".join(map(str, layer.shape))
-        return f"{spoken(self.name)} is a {layer.kind} with {layer.units} units; it puts out {size} numbers for each example."
+        each = "row that it is given" if self.shown.source.unlike else "example"
+        return f"{spoken(self.name)} is a {layer.kind} with {layer.units} units; it puts out {size} numbers for each {each}."
 
     def quick(self) -> list[Node]:
         """Its numbers, and the distribution of its weights."""
@@ -180,8 +191,12 @@ class AboutLayer:
 
     def probed(self) -> list[Node]:
         """A table of its units."""
-        seen = responses(self.scene, [self.shown])[self.name]
-        high, mean = seen.high.double().numpy(), seen.mean.double().numpy()
+        seen, how = traced(self.scene, self.shown)
+        ran = ~seen.high.isnan().all(1).numpy() if how else np.ones(len(seen.high), bool)
+        said: list[Node] = [_asked(how, ran)] if how else []
+        if not ran.any():
+            return said
+        high, mean = seen.high.double().numpy()[ran], seen.mean.double().numpy()[ran]
         units = np.arange(high.shape[1])[:512]
         columns = [
             Column(name="unit", numbers=units.astype(float)),
@@ -191,13 +206,14 @@ class AboutLayer:
         if self.shown.rectified:
             columns.append(Column(name="off", kind="share", numbers=(high <= 0).mean(0)[units]))
         truth = truths(self.scene)
+        truth = truth[: len(ran)][ran] if truth is not None else None
         if truth is not None and (truth >= 0).any():
             present = np.unique(truth[truth >= 0])
             best = present[np.stack([mean[truth == k].mean(0) for k in present]).argmax(0)][units]
             texts = tuple(self.scene.classes[int(k)] for k in best)
             columns.append(Column(name="most for", kind="class", numbers=best.astype(float), texts=texts))
         keys = tuple(unit_key(self.name, int(unit)) for unit in units)
-        return [Table(columns=tuple(columns), row_keys=keys, title="Units", sort="unit")]
+        return [*said, Table(columns=tuple(columns), row_keys=keys, title="Units", sort="unit")]
 
 
 def of_example(scene: Scene, selection: Selection) -> tuple[str, list[Node], str]:
@@ -261,6 +277,11 @@ def of_class(scene: Scene, number: int, count: int) -> tuple[str, list[Node], st
         notes = tuple(f"as {named(scene, int(given[k]))}" for k in worst)
         marks.append(gallery(scene, worst, "Its examples, largest loss first", notes))
     return name, marks, f"{name}: {len(own)} of {len(truth)} examples are of this class."
+
+
+def _asked(how: str, ran: np.ndarray) -> Number:
+    """How the numbers of a layer were found whose rows are not the examples', and for how many it is run."""
+    return Number(label="run for", value=float(ran.sum()), unit=f"of {len(ran)} examples", note=how)
 
 
 def _distribution(values: np.ndarray, name: str, step: int | None) -> Ridges:

@@ -6,12 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.colour import Limits, magnitude, symmetric
+from ..core.selection import spoken
 from ..data.nesting import Nested
-from ..model.layers import Layer
+from ..derive.scanning import apart, each_alone
+from ..model.capture import Capture
+from ..model.layers import Layer, by_unit
 from ..model.untouched import Mode
 from ..scene import Scene
 from ..scene.probe import Responses
@@ -96,6 +100,28 @@ def responses(scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, Responses
     """Each unit's highest, lowest and mean value for each example of the probe set, by the layers' names."""
     found = scene.responses([one.source.name for one in layers])
     return {one.name: _behind(one, found[one.source.name]) for one in layers}
+
+
+def traced(scene: Scene, one: ShownLayer) -> tuple[Responses, str]:
+    """The same of one layer, and how it was found: where the network sorts or picks rows on the way to it, or runs it for some inputs only,
+    each example is asked alone, up to 256 of them, so that a row is its own for certain.
+
+    *Meaning* not-a-number for an example for which the layer is not run. *Cost* one forward pass an example. *Raises* NotApplicable for a layer
+    that merges examples.
+    """
+    source = one.source
+    if not apart(source):
+        return responses(scene, [one])[one.name], ""
+    rows: list[Tensor] = []
+    with Capture(scene.model, [source.name], edits=scene.edits, cancel=scene.cancel) as look:
+        for _, x in each_alone(scene):
+            look(x)
+            own = by_unit(source, look[source.name]).float().cpu() if source.name in look else torch.zeros(0, source.units)
+            own = own.transpose(0, 1).flatten(1) if len(own) else torch.full((source.units, 1), torch.nan)
+            rows.append(torch.stack([own.amax(1), own.amin(1), own.mean(1), own.clamp_min(0).mean(1)]))
+    found = Responses(*torch.stack(rows).unbind(1))
+    which = "each example was asked alone" if len(rows) == len(scene.live) else f"each of the first {len(rows)} examples was asked alone"
+    return _behind(one, found), f"{spoken(source.name)} {source.unlike}: {which}"
 
 
 def _behind(one: ShownLayer, raw: Responses) -> Responses:

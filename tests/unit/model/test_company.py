@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.errors import DioramaError
+from diorama.core.marks import Number
+from diorama.derive.scanning import seen
 from diorama.model import company
 from diorama.model.layers import layers
 
@@ -130,6 +132,26 @@ def test_views_leave_out_what_cannot_be_read_example_by_example(between: str) ->
         if told:
             with pytest.raises(DioramaError, match=f"{odd} (answers|runs)|does not run {odd}"):
                 list(scene.stream(name, **told))
+
+
+@pytest.mark.parametrize("between", ["ordered", "mixture", "early"])
+def test_what_a_unit_says_of_each_example_is_its_own_row(between: str) -> None:
+    """The inspector and the card ask each example alone: a unit's strongest examples, and how many it is run for, are those of a plain pass."""
+    model, x = _made(between)
+    scene = diorama.Scene(model, x, torch.arange(24) % 3)
+    odd = next(iter(ODD[between]))
+    with torch.no_grad():
+        runs = {"ordered": x.sum(1) < torch.inf, "mixture": model.gate(x).argmax(1) == 0, "early": x.sum(1) > 0}[between]
+        own = model.get_submodule(odd)(x)[:, 2].where(runs, -torch.inf)
+    found = seen(scene, scene.layers[odd]).statistics
+    best = own.topk(3).indices.tolist()
+    assert found.examples == int(runs.sum())
+    assert found.top.examples[2][:3].tolist() == best
+    picture = scene.view("inspector", select=[f"unit:{odd}/2"])
+    ran = next(mark for mark in picture.marks() if isinstance(mark, Number) and mark.label == "run for")
+    assert ran.value == int(runs.sum())
+    scene.view("inspector", select=[f"layer:{odd}"])
+    scene.view("card", select=[f"unit:{odd}/2", f"example:{best[0]}"])
 
 
 def test_what_a_collapsed_gate_picked_is_refused_once_it_picks_otherwise() -> None:
