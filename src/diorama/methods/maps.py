@@ -153,7 +153,9 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         touched = int(g.ne(0).any(1).any(0).sum())
         # What only the last step or the class token reads holds no map yet: the layers before it do.
         if touched > 1 or tap is taps[-1] or (tap.layer.spatial and touched):
-            return Maps(tap.layer, a, g, there.value.detach(), f"Made from the maps of {spoken(tap.layer.name)}.")
+            count = len(list(nesting.tensors(x)))
+            blank = f" They lie over one of the {count} inputs: zeros elsewhere say nothing." if count > 1 else ""
+            return Maps(tap.layer, a, g, there.value.detach(), f"Made from the maps of {spoken(tap.layer.name)}.{blank}")
     raise AssertionError("the last layer is always taken")
 
 

@@ -233,8 +233,10 @@ class _Climb:
             if values.requires_grad:
                 (way,) = slopes(values.sum(), [planes])
         if way is None:
+            frame = self.canvas.frame
+            made = f"input {frame.part}, the one of {len(frame.tensors)} that is made here," if len(frame.tensors) > 1 else "the input"
             raise NotApplicable(
-                f"{self.objective} does not depend on the input in a differentiable way; look at its examples instead"
+                f"{self.objective} does not depend on {made} in a differentiable way; look at its examples instead"
             )
         return values.detach(), way
 
