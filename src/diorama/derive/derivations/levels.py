@@ -63,7 +63,7 @@ class LevelsDerivation(Derivation):
         part = max(1, min(64, AT_ONCE // max(1, layer.units * tokens)))
         for start in range(0, count, part):
             some = list(range(start, min(start + part, count)))
-            values = hidden(scene, self.layer, scene.examples.batch(some, scene.device)).numpy()
+            values = hidden(scene, self.layer, scene.examples.batch(some, scene.device)).float().numpy()
             if scale is None:
                 largest = float(np.abs(np.nan_to_num(values, nan=0, posinf=0, neginf=0)).max(initial=0.0)) or 1.0
                 scale = 1.0 if largest <= 1 and (layer.part or layer.loop) else largest
