@@ -37,6 +37,21 @@ def until(page: Page, true: Callable[[], object]) -> None:
     assert true()
 
 
+BY_POINTER_ALONE = """() => {
+  const seen = (e) => e.checkVisibility() && e.getBoundingClientRect().width > 0 && !e.closest(":disabled");
+  const natural = "button, a[href], input, select, textarea, summary, [tabindex]";
+  const names = (e) => [e.ariaLabel, e.title, e.textContent, ...[...(e.labels ?? [])].map((label) => label.textContent)];
+  const rowed = (e) => e.closest("[role=listbox], [role=grid], [role=group], table")?.querySelector("[tabindex='0']");
+  const wrong = [...document.querySelectorAll(`${natural}, .choosable`)].filter(seen)
+    .filter((e) => !names(e).some((name) => name?.trim()) || (e.tabIndex < 0 && e.matches("button, .choosable") && !rowed(e)));
+  const pointed = [...document.querySelectorAll("body *")].filter(seen)
+    .filter((e) => getComputedStyle(e).cursor === "pointer" && getComputedStyle(e.parentElement).cursor !== "pointer")
+    .filter((e) => !e.closest(`${natural}, label`) && !e.querySelector(natural));
+  return [...wrong, ...pointed].map((e) => e.outerHTML.slice(0, 160));
+}"""
+"""What can be clicked and has no name, or is never reached by Tab and arrows."""
+
+
 def settled(page: Page, asked: Callable[[], object], tenths: int = 6) -> None:
     """Wait until no view is at work and nothing new was asked for some tenths of a second."""
     before, quiet = asked(), 0

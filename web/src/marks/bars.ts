@@ -45,11 +45,17 @@ export const draw: Draw<Bars> = (element, first, context) => {
     })));
   }
 
-  /** Names that are wider than the bars they stand under are written upwards: each is whole. */
+  /** Names that are wider than the bars they stand under get more room, and where there is none are written upwards: each is whole. */
   function turn(): void {
-    list.classList.remove("upright");
-    const cut = !mark.horizontal && items.some(({ label }) => label.scrollWidth > label.clientWidth + 1);
-    list.classList.toggle("upright", cut);
+    list.classList.remove("upright", "roomy");
+    for (const way of ["roomy", "upright"]) {
+      if (mark.horizontal || !items.some(({ label }) => label.scrollWidth > label.clientWidth + 1)) return;
+      list.classList.remove("roomy");
+      list.classList.add(way);
+    }
+    // All bars stand on one line.
+    list.style.setProperty("--tall", "auto");
+    list.style.setProperty("--tall", `${Math.max(...items.map(({ label }) => label.offsetHeight))}px`);
   }
 
   return fitted(list, turn, living<Bars>(element, context, keys, paint, (next) => {
