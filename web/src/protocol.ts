@@ -234,6 +234,7 @@ export interface RunState {
   checkpoints: number[];
   heir: string | null;
   steered: SteeredData | null;
+  pairs: string[];
   way: Way | null;
   acts: ActEntry[];
   rules: RuleEntry[];

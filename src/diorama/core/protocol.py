@@ -260,6 +260,7 @@ class RunState(_Struct):
     checkpoints: tuple[int, ...] = ()  # steps to which the training can go back, along its line
     heir: str | None = None  # the run in which the training goes on, where it went back
     steered: SteeredData | None = None  # none where the training's data are not wrapped
+    pairs: tuple[str, ...] = ()  # the views that fit once a second run or step is chosen, and not before
     way: Way | None = None  # how the training is started again, where that was written down
     acts: tuple[ActEntry, ...] = ()  # oldest first
     rules: tuple[RuleEntry, ...] = ()  # those in force

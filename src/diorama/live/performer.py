@@ -160,6 +160,8 @@ def anatomy(scenes: Scenes, source: Mapping[str, Any], loaded: Callable[[], None
     found["input"] = _or_none(lambda: _kind(scene.kind))
     found["properties"] = _or_none(lambda: _properties(scene)) or []
     found["fits"] = {name: _fits(name, scene) for name in views if _importable(name)}
+    twice = scene.compared_with(scene)
+    found["pairs"] = [name for name, reason in found["fits"].items() if reason is not None and _fits(name, twice) is None]
     return found
 
 

@@ -190,6 +190,7 @@ class Tracker:
             "histograms": reader.histogram_names,
             "model": anatomy.get("model"),
             "fits": anatomy.get("fits", {}),
+            "pairs": anatomy.get("pairs", []),
             "properties": anatomy.get("properties", []),
             "known": self.anatomy is not None,
             "seconds_a_step": _pace(reader),

@@ -101,6 +101,7 @@ def test_anatomy_tells_layers_kind_and_what_fits(source: dict[str, Any]) -> None
     assert found["properties"][:2] == ["brightness", "contrast"]
     assert found["fits"]["weights"] is None
     assert isinstance(found["fits"]["cells"], str)
+    assert found["pairs"] == [name for name in ("compare", "differences") if found["fits"][name]]
 
 
 def test_anatomy_of_a_model_that_cannot_be_loaded_says_why(source: dict[str, Any], tmp_path: Path) -> None:

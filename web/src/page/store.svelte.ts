@@ -474,6 +474,7 @@ export class Page {
 
   /** Why a view cannot be shown here, or null. */
   unfit(view: View): string | null {
+    if (this.state?.pairs?.includes(view.name) && othersOf(this.situation).length) return null;
     return this.state?.fits?.[view.name] ?? null;
   }
 }

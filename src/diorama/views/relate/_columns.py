@@ -67,15 +67,18 @@ def grouped(
 ) -> Generator[Progress | Draft, None, tuple[dict[str, Any], list[dict[str, Any]]]]:
     """The values of the derivations ``clusters`` and ``biclusters`` of the same layers; until they are there, how far they are.
 
-    ``make`` draws what is known by then: clusters by the examples so far, then the blocks between the first layers.
+    ``make`` draws what is known by then of a network that takes long: clusters by the examples so far, then the blocks between the first
+    layers. What comes soon comes whole: lines that go and come at each step of a training would flicker.
     """
     found: dict[str, Any] = {}
     pairs: list[dict[str, Any]] = []
+    long = False
     for stage in scene.derive("clusters", **told).stream():
         found = stage.value or found
         if not stage.final:
             yield stage.progress
-        if stage.value is not None and make is not None:
+            long = long or (stage.value is not None and stage.done < stage.total)
+        if long and stage.value is not None and make is not None:
             yield Draft(lambda value=stage.value: make(value, []))  # type: ignore[misc]
     for stage in scene.derive("biclusters", edges=edges, **told).stream():
         pairs = stage.value["pairs"] if stage.value is not None else pairs
@@ -83,7 +86,7 @@ def grouped(
             # The examples are behind: what is left is told of all the work.
             behind = found["examples"]
             yield Progress(done=behind + stage.done, total=behind + stage.total, note=stage.note)
-            if make is not None and pairs:
+            if long and make is not None and pairs:
                 yield Draft(lambda pairs=pairs: make(found, pairs))  # type: ignore[misc]
     return found, pairs
 
