@@ -162,3 +162,8 @@ def _apart(word: str, table: Mapping[str, int]) -> list[str]:
     parts = re.findall(r"\w+|[^\w\s]", word)
     found = [part if part in table else part.lower() for part in parts]
     return found if any(part in table for part in found) else [word]
+
+
+def visible(text: str) -> str:
+    """Blanks, tabs and line ends as signs, where a text is nothing else."""
+    return {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "": "∅"}.get(text, text)

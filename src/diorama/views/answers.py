@@ -13,6 +13,7 @@ from ..core.marks import Bars, Group, Image, Node
 from ..core.selection import number_key
 from ..data import kinds
 from ..data.kinds import Strokes, Tokens
+from ..data.tokens import visible
 from ..model.mixtures import NextStep, curves
 from ..scene import Scene
 
@@ -179,11 +180,6 @@ def token(scene: Scene, number: int) -> str:
     kind = next((kind for kind in scene.kinds.values() if isinstance(kind, Tokens)), None)
     text = kind.token(number) if kind is not None else str(number)
     return visible(text)
-
-
-def visible(text: str) -> str:
-    """Blanks, tabs and line ends as signs, where a text is nothing else."""
-    return {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "": "∅"}.get(text, text)
 
 
 def said(scene: Scene, scores: Tensor) -> str:

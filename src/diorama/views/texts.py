@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ..core.errors import NotApplicable, not_found
 from ..data.kinds import Tokens
+from ..data.tokens import visible
 from ..derive.texts import PROPERTIES, properties
 from ..scene import Scene
-from .answers import visible
 
 __all__ = ["annotated", "kind", "single", "stretches", "tokens", "visible"]
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.marks import Network
 from diorama.core.picture import Picture
+from diorama.data.tokens import visible
 from diorama.scene import Scene
 
 LETTERS = tuple("abcd. ")
@@ -78,6 +79,10 @@ def test_a_unit_stands_with_the_text_that_drives_it(scene: Scene) -> None:
     for letter, name in enumerate(LETTERS[:4]):
         own = next(words for key, words in boxes.items() if key == f"unit:out/{letter}")
         assert own[0].endswith(name)
+    # Classes of a network that writes are its tokens, by their text.
+    named = [visible(letter) for letter in LETTERS]
+    assert scene.derive("clusters").value["columns"] == named
+    assert {part for vertex in network.vertices if vertex.colour is not None for part in vertex.label.split(", ")} <= set(named)
 
 
 def test_heads_are_asked_for_where_there_are_none() -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.selection import several, together
+from ...data.tokens import Tokens, visible
 from ...methods.cost import Cost
 from ...methods.grouping import clusters, matched, ordered
 from ...model.layers import Layer, by_unit
@@ -51,6 +52,7 @@ class ClustersDerivation(Derivation):
     """
 
     on = "examples"
+    version = 2
 
     layers: str | None = knob(None, "Several layers with + between; by itself up to eight that stand for the whole network.")
     inside: str = knob("", "A module: layers inside it alone.")
@@ -276,12 +278,20 @@ class SeenAnswers:
         """The units that vary most over the examples, by number; all where there are no more."""
         return _varying(self.answers(name), most)
 
+    def _name(self, number: int) -> str:
+        """What a class is called: of a network that writes, the token."""
+        names = self.scene.classes
+        if number < len(names):
+            return names[number]
+        kind = next((kind for kind in self.scene.kinds.values() if isinstance(kind, Tokens)), None)
+        return visible(kind.token(number)) if kind is not None and self.scene.task == "next_token" else str(number)
+
     def columns(self) -> list[tuple[str, str]]:
         """A name and a key for each column; no key where it is no class and no example."""
         if self.by == "class":
-            names = self.scene.classes
+            name = self._name
             there = self._sizes > 0 if self.places else np.isin(np.arange(len(self.classes)), self._marks()[: self.seen])
-            return [(names[k] if k < len(names) else str(k), f"class:{k}") for k in self.classes[there].tolist()]
+            return [(name(k), f"class:{k}") for k in self.classes[there].tolist()]
         numbers = self._numbers()
         if self.by == "range" and numbers is not None:
             marks = self._marks()

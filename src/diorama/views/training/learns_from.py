@@ -16,12 +16,12 @@ from ...core.picture import Check, Picture, Progress
 from ...core.saying import percent
 from ...core.selection import Selection, number_key
 from ...data.kinds import Tokens
+from ...data.tokens import visible
 from ...derive.derivations.learns_from import records
 from ...derive.heads import token_input
 from ...derive.labels import Labels, complaints, faults, labels, offset, without_labels
 from ...record.batch_texts import BatchTexts
 from ...scene import Scene
-from ..answers import visible
 from ..view import View
 
 Record = Mapping[str, Any]

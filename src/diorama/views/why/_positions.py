@@ -14,9 +14,10 @@ from ...core.selection import number_key
 from ...data import nesting
 from ...data.kinds import Image, Tokens
 from ...data.nesting import Nested
+from ...data.tokens import visible
 from ...scene import Scene
 from ...scene.input import Current
-from ..answers import token, visible
+from ..answers import token
 
 EXTRA = 8
 """A network may put so many tokens of its own (a class token, registers) before those of the input."""

@@ -21,6 +21,7 @@ from ...core.saying import percent
 from ...core.selection import Selection, number_key
 from ...data import nesting
 from ...data.kinds import Tokens
+from ...data.tokens import visible
 from ...methods.attribute import attributions
 from ...methods.method import Attribution, Looking
 from ...model.capture import Capture
@@ -347,7 +348,7 @@ def _table(rows: Sequence[Row], title: str) -> Table:
         else Column(name="times", numbers=np.array([float(len(row.words)) for row in rows]))
     )
     columns = (
-        Column(name="token" if single else "word", kind="text", texts=tuple(answers.visible(row.text) for row in rows)),
+        Column(name="token" if single else "word", kind="text", texts=tuple(visible(row.text) for row in rows)),
         Column(name="value", numbers=np.array([row.value for row in rows]), signed=True),
         last,
     )
