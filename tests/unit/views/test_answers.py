@@ -117,6 +117,14 @@ def test_the_plane_of_a_regression_rises_upwards() -> None:
     assert np.allclose(field.values[:, 0], np.linspace(field.extent[2], field.extent[3], 30), atol=1e-4)
 
 
+def test_answers_in_half_precision_are_numbers_that_numpy_knows() -> None:
+    """What a network in bfloat16 answers is handed on in single precision."""
+    torch.manual_seed(0)
+    model, x = nn.Linear(3, 1).bfloat16(), torch.randn(4, 3).bfloat16()
+    answers = Scene(model, x, task="regression").answers()
+    assert np.array_equal(answers.predictions.numpy().reshape(-1), model(x).detach().float().numpy().reshape(-1))
+
+
 def test_a_plane_of_chosen_columns_is_a_slice() -> None:
     """With more inputs than two, the others are held at those of the chosen example."""
     model = nn.Linear(3, 1, bias=False)
