@@ -63,14 +63,14 @@ def _marks(picture: Picture, kind: type) -> list:
     return [mark for mark in picture.marks() if isinstance(mark, kind)]
 
 
-def _loss_between(one: Scene, other: dict[str, Tensor], place: float, anew: bool) -> float:
+def _loss_between(one: Scene, other: dict[str, Tensor], place: float, anew: bool, examples: int) -> float:
     """The loss at a place of the straight way, with PyTorch alone: statistics by one pass in train mode a batch of 64."""
     model = copy.deepcopy(one.model)
     mine = model.state_dict()
     model.load_state_dict({
         name: (1 - place) * value + place * other[name] if value.is_floating_point() else value for name, value in mine.items()
     })
-    x, y = _examples()
+    x, y = (part[:examples] for part in _examples())
     if anew:
         seen: list[tuple[Tensor, Tensor]] = []
         model.norm.register_forward_hook(lambda _, given, __: seen.append((given[0].mean((0, 2, 3)), given[0].var((0, 2, 3)))))
@@ -83,15 +83,17 @@ def _loss_between(one: Scene, other: dict[str, Tensor], place: float, anew: bool
         return float(F.cross_entropy(model(x), y))
 
 
-@pytest.mark.parametrize("anew", [True, False])
-def test_the_loss_on_the_way_is_that_of_the_weights_between(pair: tuple[Scene, Scene], anew: bool) -> None:
-    """Every place equals the loss of a network whose weights are the mean of the two, and the barrier its rise above the line."""
+@pytest.mark.parametrize(("anew", "walked"), [(True, 120), (False, 120), (True, 70)])
+def test_the_loss_on_the_way_is_that_of_the_weights_between(pair: tuple[Scene, Scene], anew: bool, walked: int) -> None:
+    """Every place equals the loss of a network whose weights are the mean of the two, and the barrier its rise above the line; of fewer
+    examples it is said."""
     one, other = pair
-    picture = one.view("compare", other=other, places=5, anew=anew)
+    picture = one.view("compare", other=other, places=5, anew=anew, walked=walked)
+    assert ("the first 70 examples" in _marks(picture, Lines)[-1].caption) == (walked == 70)
     lines = _marks(picture, Lines)[-1]
     theirs = other.model.state_dict()
     before, after = lines.series
-    told = [_loss_between(one, theirs, place, anew) for place in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    told = [_loss_between(one, theirs, place, anew, walked) for place in (0.0, 0.25, 0.5, 0.75, 1.0)]
     np.testing.assert_allclose(before.y, told, rtol=1e-4, atol=1e-6)
     rise = max(loss - (1 - place) * told[0] - place * told[-1] for place, loss in zip(before.x, told, strict=True))
     assert WeightWay(before.x, before.y).barrier == pytest.approx(rise, rel=1e-4, abs=1e-6)

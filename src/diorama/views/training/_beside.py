@@ -25,8 +25,9 @@ ALIKE = 0.99
 class OtherNetwork:
     """Another network, looked at with this one's examples."""
 
-    def __init__(self, scene: Scene, other: Scene, how: str, places: int, anew: bool) -> None:
+    def __init__(self, scene: Scene, other: Scene, how: str, places: int, anew: bool, examples: int) -> None:
         self.scene, self.how, self.places, self.anew, self.notes = scene, how, places, anew, list[str]()
+        self.examples = min(examples, len(scene.live)) if scene._examples is not None else 0
         same_run = scene.run is not None and other.run is not None and scene.run.path == other.run.path
         self.same_run = same_run
         self.other = other.alone(scene.cancel)
@@ -110,12 +111,16 @@ class OtherNetwork:
             return
         ordered = reordered(theirs, self.value)
         self.estimated = self.anew and bool(normalized(scene.model))
-        walks = (
-            _straight.walked(scene, theirs, self.places, self.anew),
-            _straight.walked(scene, ordered, self.places, self.anew),
-        )
-        for number in range(self.places):
-            self.before, self.after = (next(walk) for walk in walks)
+        walk = _straight.walked(scene, theirs, self.places, self.anew, self.examples)
+        self.before = next(walk)
+        yield 0.5 / self.places
+        # Both begin at this network.
+        matched = _straight.walked(scene, ordered, self.places, self.anew, self.examples, float(self.before.losses[0]))
+        self.after = next(matched)
+        for number in range(1, self.places):
+            self.before = next(walk)
+            yield (number + 0.5) / self.places
+            self.after = next(matched)
             yield (number + 1) / self.places
 
     def moment(self) -> str:
@@ -145,7 +150,7 @@ class OtherNetwork:
                 f"Matched units of {name} differ most from those of {self.name} (mean correlation {alike:.2f})." if len(ranked) > 1 else
                 f"Matched units of {name} correlate with those of {self.name} by {alike:.2f} in the mean."
             )
-        if self.before is not None and self.after is not None and not np.isnan(self.before.losses).any():
+        if self.before is not None and self.after is not None and not np.isnan(self.after.losses).any():
             told.append(f"The barrier between them is {self.before.barrier:.3g}, and {self.after.barrier:.3g} after matching.")
         return " ".join(told) or f"Of {self.name} only the record is laid beside."
 

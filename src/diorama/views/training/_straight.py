@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...data import nesting
+from ...data.nesting import Nested
 from ...model.averages import normalized, reestimate
 from ...scene import Scene
 
@@ -60,10 +62,10 @@ def order(count: int) -> list[int]:
     return found
 
 
-def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool) -> Iterator[WeightWay]:
+def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool, examples: int, begin: float | None = None) -> Iterator[WeightWay]:
     """The way as it is visited, coarse to fine; at every place batch norm gets statistics of its own where ``anew``.
 
-    *Cost* a pass an example and place, two where statistics are estimated.
+    ``begin`` is the loss at its beginning, where it is known. *Cost* a pass an example and place, two where statistics are estimated.
     """
     places = np.linspace(0.0, 1.0, count)
     losses = np.full(count, np.nan)
@@ -71,17 +73,34 @@ def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool) ->
     there = scene.with_weights(mine)
     anew = anew and bool(normalized(there.model))
     for k in order(count):
-        with torch.no_grad():
-            for name, value in between(mine, other, float(places[k])).items():
-                _named(there.model)[name].copy_(value)
-        if anew:
-            reestimate(there.model, (x for _, x in there.batches()), scene.cancel)
-        losses[k] = mean_loss(there)
+        if k or begin is None:
+            with torch.no_grad():
+                for name, value in between(mine, other, float(places[k])).items():
+                    _named(there.model)[name].copy_(value)
+            if anew:
+                reestimate(there.model, (x for _, x in _first(there, examples)), scene.cancel)
+        losses[k] = begin if begin is not None and not k else mean_loss(there, examples)
         yield WeightWay(places, losses.copy())
 
 
-def mean_loss(scene: Scene) -> float:
-    """The mean loss over the live examples that have a label."""
+def _first(scene: Scene, count: int) -> Iterator[tuple[range, Nested]]:
+    """The first live examples in batches, no more than so many."""
+    for places, x in scene.batches():
+        if places.start >= count:
+            return
+        own = range(places.start, min(places.stop, count))
+        yield own, x if len(own) == len(places) else nesting.select(x, range(len(own)))
+
+
+def mean_loss(scene: Scene, count: int | None = None) -> float:
+    """The mean loss over the live examples that have a label, or over those of the first of them."""
+    if count is not None and count < len(scene.live):
+        wanted = scene.reading.wanted(scene.live.x, scene.live.y)
+        assert wanted is not None  # who asks for the way has seen that there is some
+        scores = torch.cat([scene.look(x)[0].cpu() for _, x in _first(scene, count)])
+        known = wanted.cpu()[: len(scores)]
+        told = scene.reading.losses(scores, known).double()[scene.reading.labelled(known)]
+        return float(told.mean()) if len(told) else float("nan")
     answers = scene.answers()
     assert answers.losses is not None  # who asks for the way has seen that there are some
     told = answers.losses.double() if answers.known is None else answers.losses.double()[answers.known]

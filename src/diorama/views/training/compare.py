@@ -43,7 +43,7 @@ class CompareView(View):
     matching says that the two are one solution; a high one, that they are two. Without a chosen run it compares with the run's
     first step.
     *Units* correlations over the probe set; losses as the training measures them.
-    *Cost* a pass an example in each network, and one or two a place on the way between them.
+    *Cost* a pass an example in each network; then for each place on the way one or two of the examples that it is ``walked`` with.
     """
 
     title = "Compare"
@@ -58,7 +58,8 @@ class CompareView(View):
 
     how: str = knob("weights", "Match units by the weights, or by what they answer.", choices=("weights", "activations"), main=True)
     since: int | None = knob(None, "Compare with this step of the same run.", kind="step", main=True)
-    places: int = knob(9, "Points on the straight way between two networks.", low=3, high=65)
+    walked: int = knob(256, "The loss on the way is that of so many examples, the first of the live ones.", low=2, high=512)
+    places: int = knob(5, "Points on the straight way between two networks.", low=3, high=65)
     anew: bool = knob(True, "On the way, estimate the statistics of batch norm anew on the probe set.")
     limit: int = knob(24, "The most examples, and the most units, that are listed.", low=1, high=512)
 
@@ -71,7 +72,7 @@ class CompareView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The answers at once, then layers and units, then the way between the two as it is walked."""
-        beside = [OtherNetwork(scene, other, self.how, self.places, self.anew) for other in self._others(scene)]
+        beside = [OtherNetwork(scene, other, self.how, self.places, self.anew, self.walked) for other in self._others(scene)]
         if scene._examples is None:
             yield self._recorded(scene, selection, beside)
             return
@@ -310,5 +311,6 @@ def _way(beside: list[OtherNetwork]) -> Iterator[Node]:
     yield Lines(
         title="Loss on the straight way", series=tuple(series), x_title="from this network (0) to the other (1)", y_title="loss",
         x_kind="number", x_range=(0.0, 1.0), height=190,
-        caption="The weights between the two networks, place by place; where no hill stands between them, they are one solution.",
+        caption="The weights between the two networks, place by place; where no hill stands between them, they are one solution."
+        + (f" The loss is that of the first {beside[0].examples} examples." if beside[0].examples < len(beside[0].scene.live) else ""),
     )
