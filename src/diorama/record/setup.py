@@ -23,6 +23,7 @@ from ..data.steered import Steered
 from ..model.batch_size import called, found
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
+from ..model.own_labels import beside_labels
 from ..model.untouched import Untouched
 from ..model.unwrap import fed, unwrap
 from ..training.subject import Subject
@@ -254,13 +255,14 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
         output = _output(model, few)
     names = examples.classes
     reading = Reading.of(
-        output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=few.x, classes=names
+        output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=beside_labels(model, few.x, few.y), classes=names
     )
     if few.y is not None and len(examples) > len(few):
         # Two labels may not show what all of them do.
         scores = reading.scores(output)
         wide = scores[:1].expand(len(examples), *scores.shape[1:])
-        whole = Reading.of(wide, examples.y, task=told.task, criterion=told.criterion, x=examples.x, classes=names)
+        given = beside_labels(model, examples.x, examples.y)
+        whole = Reading.of(wide, examples.y, task=told.task, criterion=told.criterion, x=given, classes=names)
         reading = dataclasses.replace(whole, outputs=told.outputs)
     scores = reading.scores(output)
     if not scores.ndim or len(scores) != len(few):

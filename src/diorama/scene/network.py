@@ -24,6 +24,7 @@ from ..model.capture import Capture
 from ..model.graph import Graph, graph
 from ..model.layers import SURVEYED, Layer, LayerTable, layers
 from ..model.outputs import Reading
+from ..model.own_labels import beside_labels
 from ..model.patterns import Sites
 from ..model.points import points
 from ..model.unwrap import fed
@@ -152,7 +153,8 @@ class SceneNetwork:
             x = self.few()
             with blamed(), Capture(self.model) as look:
                 output = look(x)
-            shared.reading = Reading.of(output, self.examples.y, x=x, classes=self.examples.classes, **self.told)
+            given, y = self.examples, self.examples.y
+            shared.reading = Reading.of(output, y, x=beside_labels(self.model, x, y), classes=given.classes, **self.told)
             shared.width = shared.reading.width(shared.reading.scores(output))
         return shared.reading
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from diorama.core.errors import NotApplicable, NotFound
 from diorama.model.outputs import TASKS, Reading, pick
+from diorama.scene import Scene
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_scores_that_are_not_numbers_answer_no_class() -> None:
 
 
 def test_a_texts_own_tokens_are_answered_one_step_earlier() -> None:
-    """Labels that are the tokens, given to the model too, are shifted as the model shifts them."""
+    """Labels that are the tokens are shifted where the model takes labels, given them or not, as the model shifts them."""
     tokens, scores = torch.randint(0, 7, (3, 5)), torch.randn(3, 5, 7)
     labels = tokens.clone()
     labels[:, :2] = -100
@@ -210,3 +211,23 @@ def test_a_texts_own_tokens_are_answered_one_step_earlier() -> None:
     torch.testing.assert_close(reading.losses(scores, labels), wanted.sum(1) / 3)
     masked = {**x, "input_ids": torch.where(labels == -100, tokens, 0)}
     assert not Reading.of(scores, labels, x=masked).ahead
+    model = _Shifts()
+    del x["labels"]
+    for given in (x, tokens):
+        scene = Scene(model, given, labels)
+        assert scene.reading.ahead
+        torch.testing.assert_close(scene.losses().mean(), model(tokens, labels=labels)["loss"].detach())
+    assert not Scene(nn.Sequential(model.embed, model.head), tokens, labels, task="next_token").reading.ahead
+
+
+class _Shifts(nn.Module):
+    """Takes labels as Hugging Face's language models do, and shifts them by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(7, 4), nn.Linear(4, 7)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None) -> dict[str, Tensor]:
+        scores = self.head(self.embed(input_ids))
+        loss = {} if labels is None else {"loss": F.cross_entropy(scores[:, :-1].flatten(0, 1), labels[:, 1:].flatten())}
+        return {**loss, "logits": scores}
