@@ -17,7 +17,7 @@ from ..samples import looked_at, noted, part, standing
 from ..view import View
 from ._columns import grouped, standard
 
-SIDE, DOT, ANCHOR = 460.0, 7.0, 12.0
+SIDE, ASIDE, DOT, ANCHOR = 460.0, 24.0, 7.0, 12.0
 NAMED = 16
 """Of so many answers at most the names are written."""
 SPREAD = 1 / 3
@@ -148,7 +148,9 @@ def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: 
     values = springs[rows, columns_]
     kept = np.argsort(-np.abs(values), kind="stable")[:lines]
     kept = kept[values[kept] != 0]
+    # A name beside the outermost answer reaches beyond the circle's square.
+    moved = np.array(places, np.float32) + np.array([ASIDE, 0, 0, 0], np.float32)
     return Network(
-        vertices=tuple(vertices), places=np.array(places, np.float32), links=np.column_stack([rows[kept], columns_[kept]]).astype(np.int32),
-        strengths=values[kept].astype(np.float32), strongest=3 * float(np.abs(values).max(initial=0)), extent=(SIDE, SIDE),
+        vertices=tuple(vertices), places=moved, links=np.column_stack([rows[kept], columns_[kept]]).astype(np.int32),
+        strengths=values[kept].astype(np.float32), strongest=3 * float(np.abs(values).max(initial=0)), extent=(SIDE + 2 * ASIDE, SIDE),
     )
