@@ -80,10 +80,9 @@ class PropertiesDerivation(Derivation):
             start = int(sums.parts.get("texts", 0))
             if part := list(range(start, min(start + AT_ONCE, len(few)))):
                 values = hidden(scene, self.layer, few.batch(part, scene.device)).double().numpy()
-                for text, value in zip(part, values, strict=True):
-                    labels.counted(sums, text, value)
+                labels.counted(sums, part, values)
                 sums.parts["texts"] = start = start + len(part)
-            found = {"names": self.names(), **sums.found()}
+            found = {"names": self.names(), **sums.found(chance=start >= len(few))}
             yield Stage(found, start, len(few), "cells matched with properties", state=sums.plain)
             if start >= len(few):
                 return
@@ -109,20 +108,47 @@ class _Labels:
         self.rows = np.concatenate(rows, 1)
         self.starts = np.cumsum([0, *map(len, self.places)])
         self.half = self.rows.shape[1] // 2
-        self.shifts = shifts(self.rows.shape[1] - self.half)
+        self.second = Shifted(self.rows[:, self.half :])
 
-    def counted(self, sums: Sums, text: int, values: Floats) -> None:
-        """Count one text's values, (cells, tokens)."""
-        there = self.places[text] < values.shape[1]
-        columns = (self.starts[text] + np.arange(len(there)))[there]
-        values = values[:, self.places[text][there]]
-        for start in range(0, len(columns), BLOCK):
-            where, part = columns[start : start + BLOCK], values[:, start : start + BLOCK]
+    def counted(self, sums: Sums, texts: Sequence[int], values: Floats) -> None:
+        """Count the values of some texts, (texts, cells, tokens)."""
+        columns, parts = [], []
+        for text, own in zip(texts, values, strict=True):
+            places = self.places[text][self.places[text] < own.shape[1]]
+            columns.append(self.starts[text] + np.arange(len(places)))
+            parts.append(own[:, places])
+        everywhere, every = np.concatenate(columns), np.concatenate(parts, 1)
+        for start in range(0, len(everywhere), BLOCK):
+            where, part = everywhere[start : start + BLOCK], every[:, start : start + BLOCK]
             early = where < self.half
             sums.add("first", self.rows[:, where[early]], part[:, early])
-            late = where[~early] - self.half
             sums.add("held_out", self.rows[:, where[~early]], part[:, ~early])
-            sums.add_shifted(self.rows[:, self.half :], (late - self.shifts[:, None]) % (self.rows.shape[1] - self.half), part[:, ~early])
+            sums.add_shifted(self.second, where[~early] - self.half, part[:, ~early])
+
+
+class Shifted:
+    """Rows of properties, each shifted round by several numbers of places."""
+
+    def __init__(self, rows: Floats) -> None:
+        self.length = rows.shape[1]
+        self.by = shifts(self.length)
+        self.twice = np.concatenate([rows, rows], 1)
+
+    def at(self, columns: NDArray[np.int64], of: slice) -> Floats:
+        """What stands at some columns under some of the shifts, (shifts, rows, columns)."""
+        return self.twice[:, columns + self.length - self.by[of, None]].transpose(1, 0, 2)
+
+    def summed(self, rows: Floats, columns: NDArray[np.int64]) -> Floats:
+        """The sums at some columns under each shift, (shifts, rows), of rows made from these twice over.
+
+        Neighbouring columns stay neighbours under a shift, so that each run of them is a difference of running sums.
+        """
+        running = np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, 1)], 1)
+        edges = np.flatnonzero(np.diff(columns) != 1)
+        first, last = columns[[0, *(edges + 1)]], columns[[*edges, -1]]
+        start = self.length - self.by[:, None]
+        found: Floats = (running[:, last + 1 + start] - running[:, first + start]).sum(2).T
+        return found
 
 
 def shifts(length: int) -> NDArray[np.int64]:
@@ -156,31 +182,29 @@ class Sums:
         with np.errstate(all="ignore"):
             self._more(half, {"count": a.shape[1], "a": a.sum(1), "aa": (a * a).sum(1), "b": b.sum(1), "bb": (b * b).sum(1), "ab": a @ b.T})
 
-    def add_shifted(self, rows: Floats, columns: NDArray[np.int64], b: Floats) -> None:
-        """Count shifted properties beside the cells of the second half: of each shift (shifts, n) columns of ``rows``."""
-        count, n = columns.shape
+    def add_shifted(self, rows: Shifted, columns: NDArray[np.int64], b: Floats) -> None:
+        """Count shifted properties beside the cells of the second half, at some of its columns."""
+        n = len(columns)
         if not n:
             return
-        rows, b = rows - self.parts["origin a"], b - self.parts["origin b"]
-        told: dict[str, NDArray[Any]] = {
-            "a": np.zeros((count, len(rows))), "aa": np.zeros((count, len(rows))), "ab": np.zeros((count, len(rows), len(b)), np.float32)
-        }
-        at_once = max(1, _NUMBERS // max(1, rows.shape[0] * n))
+        origin, b = self.parts["origin a"], b - self.parts["origin b"]
+        moved = rows.twice - origin
+        count, at_once = len(rows.by), max(1, _NUMBERS // max(1, len(moved) * n))
         with np.errstate(all="ignore"):
+            together = np.empty((count, len(moved), len(b)), np.float32)
             for start in range(0, count, at_once):
                 these = slice(start, start + at_once)
-                a = rows[:, columns[these]].transpose(1, 0, 2)
-                told["a"][these], told["aa"][these] = a.sum(2), (a * a).sum(2)
-                told["ab"][these] = (a.reshape(-1, n) @ b.T).reshape(*a.shape[:2], -1)
-            self._more("shifts", told)
+                a = rows.at(columns, these) - origin
+                together[these] = (a.reshape(-1, n) @ b.T).reshape(*a.shape[:2], -1)
+            self._more("shifts", {"a": rows.summed(moved, columns), "aa": rows.summed(moved * moved, columns), "ab": together})
 
     def _more(self, of: str, told: dict[str, Any]) -> None:
         for name, value in told.items():
             key = f"{of} {name}"
             self.parts[key] = self.parts[key] + value if key in self.parts else value
 
-    def found(self) -> dict[str, Floats]:
-        """The correlations over all, over each half, and how often chance does as well as over the second."""
+    def found(self, chance: bool = True) -> dict[str, Floats]:
+        """The correlations over all, over each half, and how often chance does as well as over the second: always, until it is asked."""
         halves = {half: {name: self.parts.get(f"{half} {name}", 0) for name in MOMENTS} for half in ("first", "held_out")}
         whole = {name: halves["first"][name] + halves["held_out"][name] for name in MOMENTS}
         shape = np.shape(whole["ab"])
@@ -188,7 +212,7 @@ class Sums:
         for half, moments in halves.items():
             found[half] = _correlations(moments) if moments["count"] else np.zeros(shape)
         held, as_well = np.abs(found["held_out"]), np.ones(shape)
-        if "shifts ab" not in self.parts:
+        if "shifts ab" not in self.parts or not chance:
             return {**found, "chance": as_well}
         at_once = max(1, _NUMBERS // max(1, held.size))
         for start in range(0, SHIFTS, at_once):

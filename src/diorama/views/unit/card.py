@@ -69,7 +69,8 @@ class CardView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """What one forward pass tells, then the strongest examples, what excites the unit in them, what it asks for."""
         card = _Card(scene, selection, self)
-        if card.familiar:
+        familiar = card.familiar
+        if familiar:
             # Another input for a unit that is known, as a camera sends them: the whole card at once.
             card.probed()
             if self.back != "none" and card.pictured:
@@ -79,11 +80,12 @@ class CardView(View):
         yield self._picture(scene, selection, card, final=False)
         if not known(scene, card.one.source):
             yield Progress(done=0, total=2, note="one pass over the examples, for the strongest")
-        card.probed()
-        if self.back != "none" and card.pictured:
-            yield Draft(lambda: self._picture(scene, selection, card, final=False))
-            yield Progress(done=1, total=2, note="activations sent back to the pixels")
-            card.sent_back()
+        if not familiar:
+            card.probed()
+            if self.back != "none" and card.pictured:
+                yield Draft(lambda: self._picture(scene, selection, card, final=False))
+                yield Progress(done=1, total=2, note="activations sent back to the pixels")
+                card.sent_back()
         card.hold()
         if not self.synthesize:
             yield self._picture(scene, selection, card, final=True)
