@@ -308,3 +308,22 @@ def test_layers_that_begin_with_nothing_and_usual_ones_have_no_copies(tmp_path: 
     with torch.no_grad():
         model[5].weight.zero_()
     assert "duplicated_units" not in _trained(tmp_path / "run", model, steps=20)
+
+
+def test_units_that_are_the_same_but_for_factor_sign_and_place_are_found(tmp_path: Path) -> None:
+    """Multiples before a ReLU or a batch norm and negatives before a tanh are told, wherever they stand; before a GELU they are no copies."""
+    model = nn.Sequential(
+        nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 12), nn.BatchNorm1d(12), nn.Linear(12, 12), nn.GELU(),
+        nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 2),
+    )
+    factors = {0: 3.0, 2: -1.0, 4: 0.5, 6: 3.0, 8: -1.0}
+    with torch.no_grad():
+        for k, factor in factors.items():
+            for tensor in model[k].parameters():
+                tensor[[1, 11, 6]] = factor * tensor[[9, 4, 2]]
+    with diorama.watch(model, tmp_path / "run", probe=torch.randn(4, 8), optimizer=torch.optim.SGD(model.parameters(), 0.0), every=1) as recorder:
+        recorder.step()
+    [told] = [one for one in diorama.open(tmp_path / "run").findings() if one.finding == "duplicated_units"]
+    assert set(told.keys) == {"layer:0", "layer:2", "layer:4", "step:0"}
+    assert told.evidence.count("50 %") == 3
+    assert "6 of the 12 units of 0 have the weights of another one but for a factor" in told.text

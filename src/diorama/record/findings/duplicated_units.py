@@ -24,15 +24,17 @@ _KEPT = 64
 """Snapshots whose answer is kept: they do not change any more."""
 _ALIKE = 1e-5
 """As a share of their length, two units of the same weights lie no farther apart than this."""
-_known: OrderedDict[tuple[str, str, int], dict[str, tuple[int, int]]] = OrderedDict()
+_EQUAL, _SCALED, _NEGATED = "the very weights of another one", "the weights of another one but for a factor", "the weights of another one or their negatives"
+_known: OrderedDict[tuple[str, str, int], dict[str, tuple[int, int, str]]] = OrderedDict()
 
 
 class DuplicatedUnits(Finding):
-    """Units of one layer whose weights are the same: they answer the same, learn the same, and are one unit that is paid for twice.
+    """Units of one layer whose weights are the same, wherever they stand in it: they answer the same, and are one unit that is paid for twice.
 
     *Meaning* units that begin alike get the same gradient and never come apart: a layer that was begun with one number, or by
-    copying rows. Units whose weights are all 0 are not counted (a layer may begin so on purpose), nor layers that nobody
-    trains. It is read from the last snapshot, of networks of at most 32 million weights.
+    copying rows. Where a ReLU or a batch norm takes the answers, weights that differ by a factor above 0 alone count as the same, since the
+    next layer's weights make up for it; where a tanh does, so do negatives. Units whose weights are all 0 are not counted (a layer may begin so
+    on purpose), nor layers that nobody trains. It is read from the last snapshot, of networks of at most 32 million weights.
     """
 
     share: float = knob(0.2, "The share of a layer's units that must have a twin.", low=0.0, high=1.0)
@@ -44,25 +46,25 @@ class DuplicatedUnits(Finding):
         if not steps or not sizes or sum(sizes) > _MOST:
             return []
         aside, now = resting(run), _twins(run, steps[-1])
-        told = {name: twins / units for name, (twins, units) in now.items() if name not in aside and twins and twins >= self.share * units}
+        told = {name: twins / units for name, (twins, units, _) in now.items() if name not in aside and twins and twins >= self.share * units}
         if not told:
             return []
         before = _twins(run, steps[0])
-        since = steps[0] if all(before.get(name, (0, 1))[0] for name in told) else steps[-1]
+        since = steps[0] if all(before.get(name, (0, 1, ""))[0] for name in told) else steps[-1]
         names = sorted(told, key=lambda name: -told[name])
         worst, layers = names[0], list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
         return [Found(
             self.name, 0.5 + 0.3 * told[worst], "Units are copies of each other",
-            f"{now[worst][0]} of the {now[worst][1]} units of {layers[0]} have the very weights of another one, so that they answer and "
-            f"learn the same; concerned {'is' if len(layers) == 1 else 'are'} {named(layers)}.",
+            f"{now[worst][0]} of the {now[worst][1]} units of {layers[0]} have {now[worst][2]}, so that their answers tell the next "
+            f"layer nothing that the other's do not; concerned {'is' if len(layers) == 1 else 'are'} {named(layers)}.",
             f"units with a twin at step {steps[-1]}: " + ", ".join(f"{name} {100 * told[name]:.0f} %" for name in names[:4]),
             (*dict.fromkeys(layer_of(name) for name in names[:8]), number_key("step", since)), None, since, "Certain.",
             "Begin the weights by chance (the usual initialization), or reinitialize the copies.", "weights",
         )]
 
 
-def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int]]:
-    """By weight: how many of its units have the weights of another one, and how many there are."""
+def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int, str]]:
+    """By weight: how many of its units have the weights of another one, how many there are, and how far they are the same."""
     key = (str(run.path), run.born, step)
     if key not in _known:
         try:
@@ -70,30 +72,52 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int]]:
         except (DioramaError, OSError):
             return {}
         turned = {f"{layer['name']}.weight" for layer in run.meta.get("layers", ()) if "Transpose" in str(layer.get("kind", ""))}
-        found = dict[str, tuple[int, int]]()
+        alike, found = _alike(run), dict[str, tuple[int, int, str]]()
         for name, array in numbers.items():
             if array.ndim > 1 and array.size and name not in turned:
                 bias = numbers.get(name.removesuffix("weight") + "bias") if name.endswith("weight") else None
                 rows = array.reshape(len(array), -1)
                 if bias is not None and bias.ndim == 1 and len(bias) == len(rows):
                     rows = np.column_stack([rows, bias])
-                found[name] = twins(rows), len(rows)
+                equal, way = twins(rows), alike.get(name, _EQUAL)
+                more = twins(rows, scaled=way == _SCALED, negated=way == _NEGATED) if way != _EQUAL else equal
+                found[name] = (more, len(rows), way) if more > equal else (equal, len(rows), _EQUAL)
         _known[key] = found
         while len(_known) > _KEPT:
             _known.popitem(last=False)
     return _known[key]
 
 
-def twins(rows: NDArray[np.float32]) -> int:
-    """How many rows are equal to another one but for rounding; rows of nothing, and short ones, are none."""
+def _alike(run: RunReader) -> dict[str, str]:
+    """By weight, where more than equal weights makes units the same: how far weights may differ."""
+    layers = sorted(run.meta.get("layers", ()), key=lambda layer: layer.get("order", 0))
+    found = dict[str, str]()
+    for layer, after in zip(layers, [*layers[1:], dict[str, object]()], strict=False):
+        kind = str(after.get("kind", ""))
+        if not layer.get("weight") or layer.get("complex"):
+            continue
+        if layer.get("rectified") or (kind.startswith("BatchNorm") and after.get("units") == layer.get("units")):
+            found[layer["weight"]] = _SCALED
+        elif layer.get("squashed") == "tanh" or kind == "Tanh":
+            found[layer["weight"]] = _NEGATED
+    return found
+
+
+def twins(rows: NDArray[np.float32], *, scaled: bool = False, negated: bool = False) -> int:
+    """How many rows are equal to another one but for rounding, and if so wished for a factor above 0 or for their sign; rows of
+    nothing, and short ones, are none."""
     if rows.shape[1] < _FEWEST or not np.isfinite(rows).all():
         return 0
     sizes = np.linalg.norm(rows, axis=1)
     kept = rows[sizes > 0]
     if len(kept) < 2:
         return 0
+    if scaled:
+        kept = kept / sizes[sizes > 0, None]
     # Equal rows come to lie beside each other when they are ordered by where a line that was drawn by chance puts them.
     line = np.asarray(np.random.default_rng(0).normal(size=rows.shape[1]), np.float32)
+    if negated:
+        kept = kept * np.where(kept @ line < 0, -1, 1).astype(kept.dtype)[:, None]
     kept = kept[np.argsort(kept @ line, kind="stable")]
     apart = np.linalg.norm(np.diff(kept, axis=0), axis=1)
     same = apart <= _ALIKE * np.linalg.norm(kept[1:], axis=1)
