@@ -17,6 +17,7 @@ from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_foun
 from .core.knobs import build, knobs_of
 from .core.selection import as_key, is_point, without_call
 from .record import requests
+from .record.causes import ranked
 from .record.lineage import Line, children
 from .record.past import Past
 
@@ -295,7 +296,7 @@ class Run(Line):
                 else:
                     failed.append(f"{registry.findings.told(name)} does not judge this run: {alone(error)}")
         failed += registry.findings.broken.values()
-        return sorted(found, key=lambda each: -each.severity), failed
+        return ranked(found), failed
 
     def info(self) -> dict[str, Any]:
         """What the run holds, as plain data."""

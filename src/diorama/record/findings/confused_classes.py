@@ -32,7 +32,9 @@ class ConfusedClasses(Finding):
         same = (one[-self.readings :] == one[-1]).all() and (other[-self.readings :] == other[-1]).all()
         # A class that is still being learned is confused less at each reading.
         falling = share[-1] < 0.75 * float(np.max(recent))
-        if not same or not recent.min() >= self.share or right < 0.7 or falling:
+        # Where one class makes up most of the labels, most answers are right without any of the others.
+        most = float(last(run, "batch/labels", self.readings).mean())
+        if not same or not recent.min() >= self.share or right < max(0.7, 0.5 + 0.5 * most) or falling:
             return []
         names = run.meta.get("classes") or []
         said = [str(names[int(k)]) if 0 <= int(k) < len(names) else str(int(k)) for k in (one[-1], other[-1])]

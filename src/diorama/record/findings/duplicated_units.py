@@ -78,7 +78,7 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int, str]]:
                 bias = numbers.get(name.removesuffix("weight") + "bias") if name.endswith("weight") else None
                 rows = array.reshape(len(array), -1)
                 if bias is not None and bias.ndim == 1 and len(bias) == len(rows):
-                    rows = np.column_stack([rows, bias])
+                    rows = np.column_stack([rows, np.where(rows.any(1), bias, 0)])  # a bias alone makes no copies
                 equal, way = twins(rows), alike.get(name, _EQUAL)
                 more = twins(rows, scaled=way == _SCALED, negated=way == _NEGATED) if way != _EQUAL else equal
                 found[name] = (more, len(rows), way) if more > equal else (equal, len(rows), _EQUAL)

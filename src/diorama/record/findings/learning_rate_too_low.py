@@ -36,7 +36,7 @@ class LearningRateTooLow(Finding):
         at = self._highest(run, table.steps)
         if at is None or at.sum() < 3:
             return []
-        usual = float(np.nanmedian(table.values[at]))
+        usual = float(np.nanmax(np.nanmedian(table.values[at], 1)))  # at the same rate it was once that much
         width = max(5, len(loss) // 10)
         first, now = float(np.median(loss[:width])), float(np.median(loss[-width:]))
         known = judged(run)
@@ -47,7 +47,7 @@ class LearningRateTooLow(Finding):
             self.name, 0.6 if known.learnt is False else 0.4, "The learning rate is too low",
             f"Each step changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss "
             f"went from {first:.3g} to {now:.3g}.{told}",
-            f"median update / weights at the highest rate: {usual:.2g}", (), ("learning_rate", {"factor": 10.0}), int(table.steps[0]),
+            f"median update / weights at the highest rate, at the reading where it was largest: {usual:.2g}", (), ("learning_rate", {"factor": 10.0}), int(table.steps[0]),
             "Likely: the loss may also be flat here." if known.learnt is False else
             "Not sure: without labels nobody knows how low the loss can get.",
             f"Try a rate about {min(1000, max(10, 10 ** round(np.log10(1e-3 / max(usual, 1e-9))))):,} times higher.", "curves",

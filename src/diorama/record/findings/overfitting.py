@@ -47,7 +47,7 @@ class Overfitting(Finding):
             return []  # next to what was learned it is nothing: a loss near zero wavers
         width = max(1, len(train) // 20)
         at = int(np.searchsorted(train_steps, steps[best]))
-        then, now = np.median(train[max(0, at - width) : at + width]), np.median(train[-width:])
+        then, now = np.median(train[max(0, at - width) : at + 1]), np.median(train[-width:])
         if not now < then:
             return []
         step = int(steps[best])

@@ -33,6 +33,10 @@ class StoppedLayer(Finding):
         # At a step that changes nothing anywhere (a scheduler at its end, a gradient scaler's pause) nobody stands out.
         most = table.values.max(1)
         still = (table.values <= _NOTHING * most[:, None]) & (most > 0)[:, None]
+        # An optimizer with momentum moves a weight on for a while after its last gradient.
+        slopes = learning(run, "gradients/", "/norm")
+        if slopes is not None and slopes.names == table.names and np.array_equal(slopes.steps, table.steps):
+            still |= (slopes.values == 0) & (slopes.values.max(1) > 0)[:, None]
         found = np.flatnonzero(still[-self.readings :].all(0))
         if not len(found):
             return []
@@ -44,9 +48,9 @@ class StoppedLayer(Finding):
         when = "has never moved" if never else f"has stood still since step {first}"
         return [Found(
             self.name, 0.6, f"{told} {'never moved' if never else 'stopped'}",
-            f"{told} {when}, while {len(table.names) - len(names)} other weights change at every step. "
+            f"{told} {when}, while {len(table.names) - len(names)} other weights learn. "
             + ("The optimizer holds it, but no gradient comes to it." if never else "It learnt before, and no gradient reaches it now."),
-            f"updates of {named(names)}: 0 at the last {self.readings} readings, the largest elsewhere {most[-1]:.2g}",
+            f"update of {names[0]}: {table.values[-1, found[0]]:.2g} at the last reading, the largest elsewhere {most[-1]:.2g}",
             tuple(layers), None, first, "Certain for the steps that were read.",
             "Look whether the layer is used in forward(), stands behind a detach(), or whether all units behind it are dead.",
             "health",

@@ -1,0 +1,74 @@
+"""Which finding follows from which: what is wrong is told before what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .findings import Found
+
+_RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
+_LOST = ("dead_units", "saturated_units", "vanishing_gradients")
+_CAUSES = {
+    "stalled_learning": (*_RATE, *_LOST, "not_finite", "learning_rate_too_low", "stopped_layer", "output_bias", "duplicated_units"),
+    "constant_answer": (*_RATE, *_LOST, "not_finite", "output_bias"),
+    "learning_rate_too_low": (*_LOST, "output_bias", "duplicated_units"),
+    "vanishing_gradients": (*_RATE, "dead_units", "saturated_units", "stopped_layer", "not_finite"),
+    "small_updates": (*_RATE, "dead_units", "vanishing_gradients", "stopped_layer", "not_finite"),
+    "stopped_layer": ("dead_units", "not_finite"),
+    "dead_units": _RATE,
+    "overfitting": ("probe_unlike_training", "batch_norm_mismatch", *_RATE),
+    "exploding_updates": ("learning_rate_too_high",),
+    "output_bias": ("exploding_updates", "learning_rate_too_high"),
+}
+"""By finding: what it comes of, the likeliest first."""
+_WHOLE = 0.9
+"""Dead units explain what lies before and behind a layer where almost nothing passes it: such a finding is as bad as this."""
+_ALARM = 0.5
+_LATER = 20
+"""Steps by which a cause may be seen after what comes of it: they are read at different steps."""
+
+
+def ranked(found: Sequence[Found]) -> list[Found]:
+    """Findings, worst first; one that likely follows from another says so, and stands behind it."""
+    told = sorted((_told(one, found) for one in found), key=lambda pair: (-pair[0].severity, pair[1]))
+    return [one for one, _ in told]
+
+
+def _told(one: Found, found: Sequence[Found]) -> tuple[Found, int]:
+    """A finding with what it follows from, and how many findings lie before it on the way from the first cause."""
+    chain: list[Found] = []
+    now: Found | None = one
+    while (now := _cause(now, found) if now is not None else None) is not None and now not in chain and len(chain) < len(_CAUSES):
+        chain.append(now)
+    if not chain:
+        return one, 0
+    # An alarm stays one.
+    limit = max(_ALARM, min(each.severity for each in chain))
+    text = f"{one.text} It likely follows from what is told as \u201c{chain[0].title}\u201d."
+    return dataclasses.replace(one, text=text, severity=min(one.severity, limit)), len(chain)
+
+
+def _cause(one: Found, found: Sequence[Found]) -> Found | None:
+    """What a finding follows from: an alarm of a kind that brings it about, seen no later."""
+    for name in _CAUSES.get(one.finding, ()):
+        for other in found:
+            if other.finding == name and other.severity >= _ALARM and _explains(other, one):
+                return other
+    return None
+
+
+def _explains(cause: Found, one: Found) -> bool:
+    if cause.finding == "dead_units" and cause.severity < _WHOLE:
+        return False
+    if cause.finding == "stopped_layer" and not _layers(one) <= _layers(cause):
+        return False
+    # That a loss never fell is told since the first step, whatever held it up later.
+    return one.finding == "stalled_learning" or cause.step <= one.step + _LATER
+
+
+def _layers(one: Found) -> set[str]:
+    return {key for key in one.keys if key.startswith("layer:")}
