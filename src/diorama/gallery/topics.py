@@ -43,7 +43,7 @@ class TopicsDemo(Demo):
 
     width: int = knob(48, "Numbers that stand for each word.", low=8, high=512, main=True)
     blocks: int = knob(2, "Transformer blocks, one reading the other.", low=1, high=8)
-    steps: int = knob(2500, "After how many steps the training ends by itself.", low=1, main=True)
+    steps: int = knob(1800, "After how many steps the training ends by itself.", low=1, main=True)
     learning_rate: float = knob(0.002, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
 
     def examples(self) -> Examples:

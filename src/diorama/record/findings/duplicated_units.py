@@ -24,7 +24,9 @@ _KEPT = 64
 """Snapshots whose answer is kept: they do not change any more."""
 _ALIKE = 1e-5
 """As a share of their length, two units of the same weights lie no farther apart than this."""
-_EQUAL, _SCALED, _NEGATED = "the very weights of another one", "the weights of another one but for a factor", "the weights of another one or their negatives"
+_EQUAL = "the very weights of another one"
+_SCALED = "the weights of another one but for a factor"
+_NEGATED = "the weights of another one or their negatives"
 _known: OrderedDict[tuple[str, str, int], dict[str, tuple[int, int, str]]] = OrderedDict()
 
 

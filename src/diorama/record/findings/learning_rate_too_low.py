@@ -47,7 +47,8 @@ class LearningRateTooLow(Finding):
             self.name, 0.6 if known.learnt is False else 0.4, "The learning rate is too low",
             f"Each step changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss "
             f"went from {first:.3g} to {now:.3g}.{told}",
-            f"median update / weights at the highest rate, at the reading where it was largest: {usual:.2g}", (), ("learning_rate", {"factor": 10.0}), int(table.steps[0]),
+            f"median update / weights at the highest rate, where it was largest: {usual:.2g}", (),
+            ("learning_rate", {"factor": 10.0}), int(table.steps[0]),
             "Likely: the loss may also be flat here." if known.learnt is False else
             "Not sure: without labels nobody knows how low the loss can get.",
             f"Try a rate about {min(1000, max(10, 10 ** round(np.log10(1e-3 / max(usual, 1e-9))))):,} times higher.", "curves",

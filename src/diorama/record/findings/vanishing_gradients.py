@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, layer_of, matrices, named, series_between, since
+from . import Finding, Found, judged, layer_of, matrices, named, series_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -44,9 +44,12 @@ class VanishingGradients(Finding):
             return []
         bad.sort()
         first = min(step for _, _, step in bad)
+        # What has learnt all has little left to learn, in one layer less than in another.
+        known = judged(run)
         return [Found(
-            self.name, 0.7, "Gradients vanish",
-            f"Since step {first} the gradients of {named([name for _, name, _ in bad])} are {_less(bad)}. These layers hardly learn.",
+            self.name, 0.4 if known.learnt else 0.7, "Gradients vanish",
+            f"Since step {first} the gradients of {named([name for _, name, _ in bad])} are {_less(bad)}. These layers hardly learn"
+            + (f" any more; the training has learnt all the same: {known.told}." if known.learnt else "."),
             f"gradient an element of {bad[0][1]} beside the largest: {bad[0][0]:.2g}",
             tuple(dict.fromkeys(layer_of(name) for _, name, _ in bad)), None, first,
         )]
