@@ -252,7 +252,7 @@ def test_nothing_is_left_undone() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
 def test_examples_run(path: Path, tmp_path: Path) -> None:
     """Every example runs as it stands."""
-    arguments = {"watch_a_training": ["run", "60"], "a_view_of_your_own": ["norms.svg"], "dark_and_light": ["out", "1", "40"],
+    arguments = {"watch_a_training": ["run", "60"], "dark_and_light": ["out", "1", "40"],
                  "dead_filters": ["out", "1", "40"], "wrong_labels": ["out", "1", "18"],
                  "hidden_activity": ["out", "-", "1", "numbers"], "induction_heads": ["out", "repeats", "32"],
                  "revacnn": ["out", "--seeds", "1", "--epochs", "1", "--images", "40"]}.get(path.stem, ["out"])

@@ -179,6 +179,22 @@ def test_nothing_takes_a_name_that_is_taken(kind: Registry, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
+def test_what_comes_later_can_be_chosen(kind: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A knob that offers all of a registry offers also what is registered after the knob was made; so do its check and the page."""
+    names = set(kind)
+    offering = [
+        (plugin, knob.name) for some in REGISTRIES for plugin in some.values() for knob in knobs_of(plugin).values() if names <= {*knob.choices}
+    ]
+    assert offering or kind not in (registry.methods, registry.projections)
+    newcomer = type("Newcomer", (_own(kind),), {})
+    monkeypatch.setitem(kind._loaded, "newcomer", newcomer)
+    kind.register("newcomer", newcomer, replace=True)
+    for plugin, name in offering:
+        assert "newcomer" in knobs_of(plugin)[name].choices, f"{plugin.name}.{name}: write choices=lambda: tuple(sorted(…))"
+        assert getattr(plugin(**{name: "newcomer"}), name) == "newcomer"
+
+
+@pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
 def test_own_plug_ins_are_what_third_parties_must_be(kind: Registry) -> None:
     """Each of diorama's own plug-ins passes the check that a third party's must pass, and has the base that is exported."""
     for plugin in kind.values():

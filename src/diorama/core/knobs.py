@@ -10,7 +10,7 @@ import math
 import operator
 import re
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -166,21 +166,22 @@ def knob(
     kind: Kind | None = None,
     low: float | None = None,
     high: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = (),
     unit: str = "",
     log: bool = False,
     main: bool = False,
 ) -> Any:
     """Declare a knob as the default of a plug-in's field.
 
-    ``low`` and ``high`` are inclusive. ``log`` asks for a logarithmic slider. ``main`` shows the knob in a view's head
-    line rather than behind "more". A default of None makes the knob optional.
+    ``low`` and ``high`` are inclusive. ``choices`` is a function where more may come, as into a registry: it is asked at each look.
+    ``log`` asks for a logarithmic slider. ``main`` shows the knob in a view's head line rather than behind "more". A default of None
+    makes the knob optional.
 
     *Raises* UsageError for a declaration that says nothing that could be checked or shown.
     """
     if kind is None:
         kind = (
-            "choice" if choices
+            "choice" if choices  # or a function that gives them
             else "flag" if isinstance(default, bool)
             else "integer" if isinstance(default, int)
             else "number" if isinstance(default, float)
@@ -190,6 +191,7 @@ def knob(
         raise UsageError(f"a knob says in words what it does, as in knob({default!r}, \"What it does.\"), got {help!r}")
     if kind not in get_args(Kind):
         raise not_found("kind of knob", kind, get_args(Kind))
+    late, choices = (choices, ()) if callable(choices) else (None, choices)
     if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
         raise UsageError(f"the choices of a knob are several texts, got {choices!r}")
     for end in (low, high):
@@ -198,7 +200,7 @@ def knob(
     if low is not None and high is not None and low > high:
         raise UsageError(f"a knob's low is at most its high, got {low!r} and {high!r}")
     declared = Knob("", kind, default, help, low, high, tuple(choices), unit, log, main, default is None)
-    return dataclasses.field(default=default, metadata={"knob": declared})
+    return dataclasses.field(default=default, metadata={"knob": declared, "choices": late})
 
 
 def numbers_written(value: Any, name: str) -> str:
@@ -308,6 +310,8 @@ _FORM = "a knob is written {0}: … = knob({1!r}, \"What it does.\")"
 
 _KNOBS: weakref.WeakKeyDictionary[type, dict[str, Knob]] = weakref.WeakKeyDictionary()
 """By plug-in, as every look asks for them several times."""
+_LATE: weakref.WeakKeyDictionary[type, dict[str, Callable[[], tuple[str, ...]]]] = weakref.WeakKeyDictionary()
+"""By plug-in the knobs whose choices are asked for at each look."""
 
 
 def knobs_of(plugin: type) -> dict[str, Knob]:
@@ -315,7 +319,10 @@ def knobs_of(plugin: type) -> dict[str, Knob]:
     if plugin not in _KNOBS:
         declared = {field.name: field.metadata.get("knob") for field in dataclasses.fields(plugin)}
         _KNOBS[plugin] = {name: dataclasses.replace(knob, name=name) for name, knob in declared.items() if knob is not None}
-    return dict(_KNOBS[plugin])
+        late = {field.name: field.metadata.get("choices") for field in dataclasses.fields(plugin)}
+        _LATE[plugin] = {name: asked for name, asked in late.items() if asked is not None}
+    late_now = {name: dataclasses.replace(_KNOBS[plugin][name], choices=tuple(asked())) for name, asked in _LATE[plugin].items()}
+    return {**_KNOBS[plugin], **late_now}
 
 
 def build(plugin: type, values: Mapping[str, Any]) -> Any:

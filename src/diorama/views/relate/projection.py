@@ -63,7 +63,7 @@ class ProjectionView(View):
         None, "The layer, or several with + between; by itself the chosen one, else the last before the answer.", kind="layer",
         main=True,
     )
-    method: str = knob("pca", "The algorithm.", choices=tuple(sorted(projections)), main=True)
+    method: str = knob("pca", "The algorithm.", choices=lambda: tuple(sorted(projections)), main=True)
     drawn: str = knob("points", "What stands at each place.", choices=("points", "density", "thumbnails"), main=True)
     colour: str = knob("class", "What colours tell; unit: what the chosen one answers.", choices=examples.COLOURS, main=True)
     dimensions: int = knob(2, "So many numbers an example.", low=2, high=3)

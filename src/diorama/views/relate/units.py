@@ -51,7 +51,7 @@ class UnitsView(View):
         None, "The layer, or several with + between; by itself the chosen one, else the last before the answer.", kind="layer",
         main=True,
     )
-    method: str = knob("mds", "The algorithm.", choices=tuple(sorted(projections)), main=True)
+    method: str = knob("mds", "The algorithm.", choices=lambda: tuple(sorted(projections)), main=True)
     by: str = knob(
         "pearson", "What makes units alike: their correlation, or how high each stands in the other's list.",
         choices=("pearson", "mutual rank"),

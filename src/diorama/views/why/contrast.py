@@ -50,7 +50,7 @@ class ContrastView(View):
     b: str | None = knob(None, "The class that orange speaks for; that of set B when left open.", kind="class", main=True)
     method: str = knob(
         "integrated_gradients", "The method that says what speaks for a class.",
-        choices=tuple(sorted(registry.methods)), main=True,
+        choices=lambda: tuple(sorted(registry.methods)), main=True,
     )
     limit: int = knob(48, "The most examples of each class.", low=1, high=512)
     steps: int = knob(12, "Steps of integrated gradients; fewer than for a single map, as many maps are averaged.", low=1,

@@ -67,7 +67,7 @@ class WordsView(View):
     method: str = knob(
         "auto", "The method that says how much each word matters; auto takes integrated gradients, and for a network that "
         "writes on input × gradient, as integrals along long texts are rough.",
-        choices=("auto", *sorted(registry.methods)), main=True,
+        choices=lambda: ("auto", *sorted(registry.methods)), main=True,
     )
     group: str = knob(
         "auto", "Colour words, or single tokens; auto takes tokens where the network writes on, else words.",
@@ -75,7 +75,7 @@ class WordsView(View):
     )
     beside: str = knob(
         "auto", "A second method, whose words and pictures stand beside those of the first; auto takes occlusion where the network "
-        "takes more than a text.", choices=("auto", "none", *sorted(registry.methods)),
+        "takes more than a text.", choices=lambda: ("auto", "none", *sorted(registry.methods)),
     )
     place: int | None = knob(
         None, "For a network that writes on: the token that is explained; the chosen one, or the one that comes next.",

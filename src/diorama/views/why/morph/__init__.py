@@ -83,7 +83,7 @@ class MorphView(View):
         "most.", kind="example",
     )
     method: str = knob(
-        "gradient", "The method of the maps on both sides of the flip.", choices=tuple(sorted(registry.methods))
+        "gradient", "The method of the maps on both sides of the flip.", choices=lambda: tuple(sorted(registry.methods))
     )
     show: str = knob(
         "all", "All of it, or the answer, the units, the depth, the maps or the plane alone.",
