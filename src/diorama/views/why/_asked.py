@@ -72,7 +72,8 @@ class Asked:
         self.seconds = float("inf")
         """What the quickest forward pass so far took."""
         self.scores = self.timed()
-        self.target = aim(self.look, current.x, _aimed(scene, wanted(selection)) or one_of_many(scene, self.scores))
+        aimed = _aimed(scene, wanted(selection))  # which may be class 0
+        self.target = aim(self.look, current.x, one_of_many(scene, self.scores) if aimed is None else aimed)
         self.number = self._class(selection)
         self.words = words(scene, selection, self.target, self.number)
 
