@@ -14,10 +14,10 @@ _RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
 _LOST = ("dead_units", "saturated_units", "vanishing_gradients")
 _CAUSES = {
     "stalled_learning": (*_RATE, *_LOST, "not_finite", "learning_rate_too_low", "stopped_layer", "output_bias", "duplicated_units"),
-    "constant_answer": (*_RATE, *_LOST, "not_finite", "output_bias"),
+    "constant_answer": ("dead_units", *_RATE, *_LOST, "not_finite", "output_bias"),
     "learning_rate_too_low": (*_LOST, "output_bias", "duplicated_units"),
-    "vanishing_gradients": (*_RATE, "dead_units", "saturated_units", "stopped_layer", "not_finite"),
-    "small_updates": (*_RATE, "dead_units", "vanishing_gradients", "stopped_layer", "not_finite"),
+    "vanishing_gradients": ("dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite"),
+    "small_updates": ("dead_units", *_RATE, "vanishing_gradients", "stopped_layer", "not_finite"),
     "stopped_layer": ("dead_units", "not_finite"),
     "dead_units": _RATE,
     "overfitting": ("probe_unlike_training", "batch_norm_mismatch", *_RATE),
@@ -64,6 +64,8 @@ def _cause(one: Found, found: Sequence[Found]) -> Found | None:
 def _explains(cause: Found, one: Found) -> bool:
     if cause.finding == "dead_units" and cause.severity < _WHOLE:
         return False
+    if one.finding == "dead_units" and one.severity >= _WHOLE and cause.finding == "loss_spikes":
+        return False  # where nothing passes a layer any more the loss jumps by that, as likely as the other way round
     if cause.finding == "stopped_layer" and not _layers(one) <= _layers(cause):
         return False
     # That a loss never fell is told since the first step, whatever held it up later.

@@ -95,7 +95,7 @@ def test_nothing_is_offered_for_what_is_not_in_the_data(tmp_path: Path) -> None:
     class Scene:
         """As much of a scene as the offer reads."""
 
-        live = range(4)
+        live = examples = range(4)
 
         class run:  # noqa: N801 - a scene's own word
             """A training that runs."""
