@@ -397,6 +397,10 @@ def _not_plain(*_: Any, **__: Any) -> Any:
     yield plugins.Stage(torch.zeros(3))
 
 
+def _refused(*_: Any, **__: Any) -> Any:
+    yield plugins.Stage({"wrong": 1})
+
+
 def _too_few(*_: Any, **__: Any) -> Any:
     yield plugins.Placed(np.zeros((1, 2)))
 
@@ -405,7 +409,7 @@ def _too_few(*_: Any, **__: Any) -> Any:
     ("name", "does"),
     [(kind, does) for kind in USES for does in (_fails, _gives, _gives_each) if does is _fails or kind != "savers"]
     + [(kind, _gives_nothing) for kind in ("methods", "derivations", "projections")]
-    + [("derivations", _not_plain), ("projections", _too_few)],
+    + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few)],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_plug_in_that_fails_at_work_is_named(
@@ -425,8 +429,9 @@ def test_a_plug_in_that_fails_at_work_is_named(
     assert ("no luck" if does is _fails else "wants mending") in said, said
 
 
-def test_the_command_line_names_what_is_broken(tmp_path: Path) -> None:
-    """``diorama list`` lists what works, and says on the terminal what is broken, the second time from what it kept."""
+def test_the_command_line_names_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``diorama list`` lists what works, and says on the terminal what is broken, the second time from what it kept; what was kept is
+    another once the plug-in's file is."""
     package = tmp_path / "site" / "mine-1.0.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
@@ -441,7 +446,12 @@ def test_the_command_line_names_what_is_broken(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "weights" in done.stdout
         assert "mine" not in done.stdout
-        assert "the signal 'mine' of mine cannot be used and is left out (RuntimeError: no luck)" in done.stderr
+        assert "the signal 'mine' of mine cannot be used and is left out (RuntimeError: no luck in mine_module.py, line 1)" in done.stderr
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    before = catalogue.installation_stamp()
+    assert catalogue.installation_stamp() == before
+    (tmp_path / "site" / "mine_module.py").write_text("raise RuntimeError('no luck either')\n")
+    assert catalogue.installation_stamp() != before
 
 
 @pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import sys
@@ -247,14 +248,20 @@ def info(run: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, indent=2, default=str))
         return
+    found = {name: value for name, value in found.items() if value != ""}
     width = max(len(name) for name in found)
     for name, value in found.items():
         print(f"{name.replace('_', ' '):<{width}}  {_short(value)}")
 
 
+def _moment(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).isoformat(" ", "minutes")
+
+
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_short(each)}" for name, each in value.items()) or "none"
+        told = {name: _moment(each) if name == "time" and isinstance(each, float) else _short(each) for name, each in value.items()}
+        return ", ".join(f"{name} {each}" for name, each in told.items()) or "none"
     if isinstance(value, list | tuple):
         shown = ", ".join(map(str, value[:8]))
         return f"{len(value)}: {shown}{', …' if len(value) > 8 else ''}" if value else "none"

@@ -142,7 +142,8 @@ def given(plugin: Any, item: Any, *kinds: type) -> Any:
     """What a plug-in gave. *Raises* Faulty, which names it, where that is of none of these kinds."""
     if not isinstance(item, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise Faulty(f"{registry.told(plugin)} wants mending: it must give a {wanted}, and gave {_short(item)}")
+        article = "an" if wanted[0] in "AEIOU" else "a"
+        raise Faulty(f"{registry.told(plugin)} wants mending: it must give {article} {wanted}, and gave {_short(item)}")
     return item
 
 

@@ -13,8 +13,10 @@ import inspect
 import pkgutil
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
 
@@ -175,9 +177,9 @@ class Registry(Mapping[str, Any]):
     def leave_out(self, name: str, error: BaseException) -> None:
         """Say once that a plug-in cannot be used, and name it in ``broken``."""
         point = self._foreign.get(name)
-        text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
+        text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split()) + _raised_at(error)
         package = _package(point) if point is not None else "diorama"
-        way = f"update or uninstall {package}" if point is not None else "install what it needs"
+        way = f"mend, update or uninstall {package}" if point is not None else "install what it needs"
         self._left_out[name] = f"the {self.noun} {name!r} of {package} cannot be used and is left out ({text}); {way}"
         _warn(self._left_out[name])
 
@@ -282,7 +284,7 @@ def check_plugin(plugin: Any, base: str) -> None:
     place, _, attribute = base.partition(":")
     wanted = getattr(importlib.import_module(place), attribute)
     if not isinstance(plugin, type) or not issubclass(plugin, wanted):
-        raise UsageError(f"it must be a class derived from {place}.{attribute}, got {plugin!r}")
+        raise UsageError(f"it must be a class derived from diorama.plugins.{attribute}, got {plugin!r}")
     for cls in plugin.__mro__:
         module = vars(sys.modules.get(cls.__module__, sys))
         for name, annotation in vars(cls).get("__annotations__", {}).items() if issubclass(wanted, cls) else ():
@@ -322,6 +324,15 @@ def _package(point: EntryPoint) -> str:
     dist = getattr(point, "dist", None)
     name: str = dist.name if dist is not None else point.value
     return name
+
+
+def _raised_at(error: BaseException) -> str:
+    """Where in somebody else's file an error was raised, for whoever wrote it; nothing where it was raised in diorama's own."""
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    lines = [(name, line) for name, line in lines if not name.startswith("<")]
+    if not lines or lines[-1][0].startswith(str(Path(__file__).parents[1])):
+        return ""
+    return f" in {Path(lines[-1][0]).name}, line {lines[-1][1]}"
 
 
 def _warn(text: str) -> None:

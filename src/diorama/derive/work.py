@@ -178,6 +178,12 @@ class Work:
             self._stop(keep=False)
             raise Faulty(f"{told(self.derived.derivation)} wants mending: it ended without a value")
         derived = self.derived
+        if not type(derived.derivation).__module__.startswith(f"{__package__}."):
+            try:
+                derived.derivation.check(derived.scene, self._held.value)
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                self._stop(keep=False)
+                raise Faulty(f"{told(derived.derivation)} wants mending: its own check refuses what it made: {error}") from error
         written = derived.always or self._seconds >= SHORT
         try:
             value = derived.kept(self._held.value, written, seconds=round(self._seconds, 3))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -85,15 +87,38 @@ def installation_stamp() -> str:
     stamp = hashlib.sha256(str(package).encode())
     for folder, folders, files in os.walk(package):
         folders[:] = sorted(name for name in folders if name not in ("__pycache__", "static"))
-        for name in sorted(files):
-            if name.endswith(".py"):
-                stat = os.stat(os.path.join(folder, name))
-                stamp.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size}\n".encode())
+        _stamp(stamp, folder, files)
     for registry in EVERY_KIND:
         for point in importlib.metadata.entry_points(group=f"diorama.{registry.kind}"):
             version = point.dist.version if point.dist is not None else ""
             stamp.update(f"{registry.kind} {point.name} {point.value} {version}\n".encode())
+            for folder in _folders(point.module):
+                with contextlib.suppress(OSError):
+                    _stamp(stamp, folder, os.listdir(folder))
     return stamp.hexdigest()[:20]
+
+
+def _stamp(stamp: Any, folder: str, files: list[str]) -> None:
+    """Tell the sources of a folder: their names, when they were written, and their sizes."""
+    for name in sorted(files):
+        if name.endswith(".py"):
+            stat = os.stat(os.path.join(folder, name))
+            stamp.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size}\n".encode())
+
+
+def _folders(module: str) -> list[str]:
+    """The folders on the way to a module of a third party, which may be changed where it lies; nothing is imported."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    if not spec.submodule_search_locations:
+        return [os.path.dirname(spec.origin)] if spec.origin and os.path.isabs(spec.origin) else []
+    return [os.path.join(place, *rest[:depth]) for place in spec.submodule_search_locations for depth in range(len(rest) + 1)
+            if os.path.isdir(os.path.join(place, *rest[:depth]))]
 
 
 def kept_catalogue(stamp: str) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from .batch_size import filled
 from .hidden import checkpointed
 from .layers import main_weight
 
-_ACTIONS = ("lesion", "value", "scale", "patch", "move")
+ACTIONS = ("lesion", "value", "scale", "patch", "move")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Edit:
             object.__setattr__(self, "key", Key.parse(str(self.key)))
         if self.key.kind not in ("unit", "layer", "head", "weight", "direction"):
             raise UsageError(f"an edit changes a unit, a layer, a head, a weight or a direction, got {str(self.key)!r}")
-        chosen = [name for name in _ACTIONS if getattr(self, name) is not None and getattr(self, name) is not False]
+        chosen = [name for name in ACTIONS if getattr(self, name) is not None and getattr(self, name) is not False]
         if len(chosen) != 1:
             said = " and ".join(chosen) or "none"
-            raise UsageError(f"an edit of {self.key} wants one of {', '.join(_ACTIONS)}, got {said}")
+            raise UsageError(f"an edit of {self.key} wants one of {', '.join(ACTIONS)}, got {said}")
         if (self.key.kind == "direction") != (chosen[0] == "move"):
             raise UsageError(f"a direction takes move, so many lengths along it, and nothing else does; got {chosen[0]} for {self.key}")
         if self.move is not None and (isinstance(self.move, bool) or not math.isfinite(self.move)):
@@ -93,7 +93,7 @@ class Edit:
         """An edit from itself or from plain data."""
         if isinstance(edit, Edit):
             return edit
-        known = {"key", *_ACTIONS, "along"}
+        known = {"key", *ACTIONS, "along"}
         for name in edit:
             if name not in known:
                 raise not_found("part of an edit", name, known)

@@ -1,1 +1,1 @@
-"""A plain training loop for the demos and the playground; knows nothing of recording."""
+"""A plain training loop for the demos; knows nothing of recording."""

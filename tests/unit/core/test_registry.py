@@ -76,7 +76,7 @@ def test_a_notebook_adds_its_own() -> None:
 
 def test_what_a_notebook_adds_is_checked_as_a_strangers() -> None:
     """A class of another kind is refused when it is registered, keeps its name, and leaves the registry as it was."""
-    with pytest.raises(UsageError, match="'loss'.*diorama.record.signals.Signal"):
+    with pytest.raises(UsageError, match="'loss'.*diorama.plugins.Signal"):
         signals.register("loss", views["curves"])
     assert views["curves"].name == "curves"
     assert "loss" not in signals

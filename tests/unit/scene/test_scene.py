@@ -120,6 +120,8 @@ def test_an_edit_changes_the_look_and_not_the_model() -> None:
     assert scene.activations("0")["0"][:, 1].abs().max() > 0
     assert not torch.equal(edited.scores(), scene.scores())
     assert torch.equal(weights, model[0].weight)
+    with pytest.raises(UsageError, match="knows no foo; a change is one of lesion"):
+        scene.edit("unit:0/1", foo=True)
 
 
 def test_scenes_of_a_scene_keep_what_they_are_told_and_nothing_else(tmp_path: Path) -> None:
