@@ -67,6 +67,13 @@ class Edit:
         ):
             raise UsageError(f"a {self.key.kind} cannot take a {chosen[0]}; use lesion or scale")
 
+    @classmethod
+    def asked(cls, key: Key, change: Mapping[str, Any]) -> Edit:
+        """The edit that a change by name asks for. *Raises* UsageError for a change that there is not."""
+        if unknown := set(change) - set(ACTIONS):
+            raise UsageError(f"edit knows no {', '.join(sorted(unknown))}; a change is one of {', '.join(ACTIONS)}")
+        return cls(key, **change)
+
     @property
     def layer(self) -> str:
         """The layer whose output changes; for a weight the layer or parameter that holds it."""

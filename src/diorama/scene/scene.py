@@ -20,7 +20,7 @@ from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.duplicate import duplicate
-from ..model.edits import ACTIONS, Edit
+from ..model.edits import Edit
 from ..model.function import of_function
 from ..model.graph import Graph
 from ..model.layers import Layer, LayerTable, by_unit
@@ -373,16 +373,13 @@ class Scene:
     def edit(self, key: str, **change: Any) -> Scene:
         """The same scene with a change: ``edit("unit:features.3/17", lesion=True)``, ``edit("direction:NAME", move=2)``.
 
-        One change a call: ``lesion=True`` silences, ``value=`` sets, ``scale=`` multiplies, ``patch=`` puts in a tensor, ``move=`` goes
-        along a direction. ``edit("plane:random", at="0.4,-0.2", seed=0)`` moves the weights, as the cross of the view ``loss_slice`` does.
-        *Raises* UsageError for any other change.
+        One change a call: ``lesion=True``, ``value=``, ``scale=``, ``patch=`` a tensor or ``move=``; another raises UsageError.
+        ``edit("plane:random", at="0.4,-0.2", seed=0)`` moves the weights, as the cross of the view ``loss_slice`` does.
         """
         if key.startswith(weight_planes.PLANE):
             return weight_planes.moved(self, key.removeprefix(weight_planes.PLANE), **change)
-        if unknown := set(change) - set(ACTIONS):
-            raise UsageError(f"edit knows no {', '.join(sorted(unknown))}; a change is one of {', '.join(ACTIONS)}")
         scene = self._like()
-        scene.edits = (*self.edits, directions.edit(self, Edit(self.network.keyed(key), **change)))
+        scene.edits = (*self.edits, directions.edit(self, Edit.asked(self.network.keyed(key), change)))
         scene._memory = Memory()
         return scene
 
