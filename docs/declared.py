@@ -7,8 +7,8 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 
 class Declared(NamedTuple):
@@ -24,11 +24,13 @@ class Declared(NamedTuple):
 
 def fields_of(kind: type) -> list[Declared]:
     """The public fields of a class and of what it derives from, each where it was declared last."""
-    found: dict[str, Declared] = {}
-    for cls in reversed(kind.__mro__):
-        if cls.__module__.startswith("diorama."):
-            found |= {one.name: one for one in _own_fields(cls)}
-    return list(found.values())
+    return list(_last(_own_fields, kind))
+
+
+def _last(own: Callable[[type], Iterator[Named]], kind: type) -> Iterable[Named]:
+    """What a class and what it derives from, as far as it is diorama's, have of their own: of each name the last."""
+    classes = [cls for cls in reversed(kind.__mro__) if cls.__module__.startswith("diorama.")]
+    return {one.name: one for cls in classes for one in own(cls)}.values()
 
 
 @functools.cache
@@ -76,24 +78,26 @@ class Called(NamedTuple):
     to_be_written: bool
 
 
+Named = TypeVar("Named", Declared, Called)
+
+
 def methods_of(kind: type) -> list[Called]:
     """What can be called on a class, or read of it: the public members of its own and of what it derives from."""
-    found: dict[str, Called] = {}
-    for cls in reversed(kind.__mro__):
-        if not cls.__module__.startswith("diorama."):
+    return sorted(_last(_own_methods, kind))
+
+
+def _own_methods(cls: type) -> Iterator[Called]:
+    for name, member in vars(cls).items():
+        function = getattr(member, "fget", None) or getattr(member, "__func__", None) or getattr(member, "func", None) or member
+        if (name[0] == "_" and name != "__call__") or not inspect.isfunction(function):
             continue
-        for name, member in vars(cls).items():
-            function = getattr(member, "fget", None) or getattr(member, "__func__", None) or getattr(member, "func", None) or member
-            if (name[0] == "_" and name != "__call__") or not inspect.isfunction(function):
-                continue
-            reads = not inspect.isfunction(getattr(member, "__func__", member))
-            text = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
-            returns = _written(inspect.signature(function).return_annotation)
-            found[name] = Called(
-                name, f": {returns}" if reads and returns else "" if reads else signature(function), text,
-                getattr(function, "__isabstractmethod__", False),
-            )
-    return sorted(found.values())
+        reads = not inspect.isfunction(getattr(member, "__func__", member))
+        text = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+        returns = _written(inspect.signature(function).return_annotation)
+        yield Called(
+            name, f": {returns}" if reads and returns else "" if reads else signature(function), text,
+            getattr(function, "__isabstractmethod__", False),
+        )
 
 
 def signature(function: Any) -> str:
