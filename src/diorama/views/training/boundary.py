@@ -135,7 +135,8 @@ class BoundaryView(View):
         limits: Limits | None = None
         if scene.task == "classification":
             values = scene.reading.probabilities(scores).numpy().reshape(size, size, -1)
-            words = "Colour is the answered class, and strong where the network is sure; points are the examples. "
+            points = "points are the examples" if len(plane.chosen) != 1 else "the point is the example that lies in the plane"
+            words = f"Colour is the answered class, and strong where the network is sure; {points}. "
         else:
             values = scores.reshape(size, size, -1)[:, :, 0].float().numpy()
             limits, words = self._limits(scene, values)
