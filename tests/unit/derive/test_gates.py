@@ -153,9 +153,11 @@ READ_ON = {
 def test_a_stretch_of_a_long_text_is_read_on_from_a_kept_state(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gates, states and terms of any stretch are those of one pass over the whole text, and the outputs those of the layer itself,
     also from states that were kept elsewhere; a model that reads both ways, or looks at places to both sides, is read whole."""
+    scene = _scene(make)
+    with pytest.raises(NotApplicable, match="is read whole"):
+        scene.derive("restarts", example=0)
     monkeypatch.setattr(restarts, "APART", 4)
     monkeypatch.setattr(restarts, "LONG", 16)
-    scene = _scene(make)
     x = torch.randint(0, 11, (1, 23), generator=torch.Generator().manual_seed(3))
     kept = restarts.Restarts.of(scene, x)
     assert kept is not None

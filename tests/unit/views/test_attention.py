@@ -187,6 +187,30 @@ def test_an_encoder_decoder_names_both_texts() -> None:
     }
 
 
+class _Asks(nn.Module):
+    """One learnt query over an embedded text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.query, self.attn, self.out = nn.Embedding(9, 8), nn.Parameter(torch.randn(1, 1, 8)), nn.MultiheadAttention(
+            8, 2, batch_first=True
+        ), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = self.embed(x)
+        return self.out(self.attn(self.query.expand(len(x), 1, 8), held, held)[0][:, 0])
+
+
+def test_one_that_asks_is_no_token_of_the_text() -> None:
+    """Where a single query asks, a chosen token of the text changes nothing of what is said to ask."""
+    torch.manual_seed(0)
+    scene = Scene(_Asks().eval(), torch.randint(0, 9, (6, 7)), torch.arange(6) % 3, inputs=diorama.Tokens(vocabulary=tuple("abcdefghi")))
+    captions = {scene.view("attention", select=select).caption for select in ([], ["token:0"], ["token:2"])}
+    assert len(captions) == 1
+    assert "It takes most" in captions.pop()
+    assert _marks(scene.view("attention", select=["token:0"]), Text)[0].title == "what the one that asks takes"
+
+
 def test_rollout_follows_all_layers() -> None:
     """Rollout up to the second layer is the product of both layers' mean weights, each with half of itself going round."""
     scene = _scene()

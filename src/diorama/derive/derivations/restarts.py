@@ -8,10 +8,10 @@ import numpy as np
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
-from ...data.nesting import Nested
+from ...data.nesting import Nested, first
 from ...methods.cost import Cost
 from ...model.unwrap import fed
-from ...scene import Scene
+from ...scene import Scene, restarts
 from ...scene.restarts import Restarts
 from ..derivation import Derivation, Plain, Stage
 
@@ -37,7 +37,11 @@ class RestartsDerivation(Derivation):
             return "it reads on from the states of an LSTM, GRU or RNN, and the network runs none"
         if self.example >= len(scene.examples):
             raise UsageError(f"the probe set has examples 0 to {len(scene.examples) - 1}, got {self.example}")
-        return Restarts.unfit(scene, self._text(scene))
+        text = self._text(scene)
+        if (reason := Restarts.unfit(scene, text)) is not None:
+            return reason
+        places = first(text).shape[1]
+        return f"a text of {places} places is read whole; states are kept of one of over {restarts.APART}" if places <= restarts.APART else None
 
     def cost(self, scene: Scene) -> Cost:
         """One pass."""

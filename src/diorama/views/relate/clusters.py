@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from ...core.colour import symmetric
-from ...core.errors import DioramaError, NotApplicable
+from ...core.errors import NotApplicable, NotFound
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Draft, Picture, Progress
@@ -129,7 +129,7 @@ class ClustersView(View):
         there = scene.at(self.held)
         try:
             kept, pairs = yield from grouped(there, self.edges, told)
-        except DioramaError:
+        except (NotApplicable, NotFound):
             return None, None  # a network that grew: these layers are not there at that step
         same = kept["columns"] == found["columns"] and all(
             np.array_equal(one["units"], other["units"]) for one, other in zip(kept["layers"], found["layers"], strict=True)

@@ -284,6 +284,8 @@ def _key(layer: AttentionLayer, head: int) -> str:
 def _place(selection: Selection, asking: Positions, rows: int) -> int | None:
     """The row of the chosen token; None where none is, or it is not in this text."""
     key = selection.one("token")
+    if rows == 1 and len(asking.names) == 1:  # one asks, and no token of the text is it
+        return None
     if key is None or key.number + asking.extra >= len(asking.names):
         return None
     sizes = [len(part) for part in np.array_split(np.arange(len(asking.names)), rows)]
@@ -352,7 +354,8 @@ def _pictured(found: NDArray[np.float32], asked: Positions, place: int | None, h
     if place is not None and place >= asked.extra:
         at, x = divmod(place - asked.extra, columns)
         boxes = (Box(x=x * width / columns, y=at * height / rows, width=width / columns, height=height / rows),)
-    told = asked.names[place] if place is not None else asked.names[0] if asked.extra else "all patches, on average"
+    alone = "the one that asks" if found.shape[1] == 1 else "all patches, on average"
+    told = asked.names[place] if place is not None else asked.names[0] if asked.extra else alone
     large = Image(
         pixels=asked.pixels, limits=grey, heat=heat[head], heat_limits=limits, patches=asked.grid, patch_keys=own, boxes=boxes,
         size=224, label=f"{'rollout' if rollout else f'head {head}'}: what {told} takes",
