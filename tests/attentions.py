@@ -110,6 +110,63 @@ class Pooled(Attention):
         return self.proj((weights[:, None] @ v).expand(x.shape))
 
 
+class Scored(nn.Module):
+    """Each place is scored by a small network, and the sum of all is weighed by it, in ``way``: the same function in all of them."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.way, self.near, self.score, self.out = way, nn.Linear(5, 6), nn.Linear(6, 1, bias=False), nn.Linear(5, 3)
+
+    def forward(self, h: Tensor) -> Tensor:
+        scores = self.score(torch.tanh(self.near(h)))
+        if self.way == "sum":
+            return self.out((scores.squeeze(-1).masked_fill(h[..., 0] > 9, -torch.inf).softmax(1)[..., None].expand_as(h) * h).sum(1))
+        if self.way == "product":
+            return self.out(torch.bmm(F.softmax(scores, 1).transpose(1, 2), h).squeeze(1))
+        if self.way == "steps first":
+            return self.out(torch.sum(F.softmax(scores.transpose(0, 1), 0) * h.transpose(0, 1), dim=0))
+        shares = torch.softmax(torch.einsum("ntd,d->nt", torch.tanh(self.near(h)), self.score.weight[0]), -1)
+        if self.way == "equation":
+            return self.out(torch.einsum("nt,ntd->nd", shares, h))
+        there = (h[..., 0] < 9).float()
+        shares = shares * there
+        return self.out(((shares / shares.sum(1, keepdim=True))[..., None] * h).sum(1))
+
+
+SCORED = ("sum", "product", "steps first", "equation", "masked behind")
+
+
+class Answers(nn.Module):
+    """A decoder that asks once at each place of its answer, by a sum of keys and queries (Bahdanau)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.near, self.far, self.score = nn.Linear(6, 6), nn.Linear(5, 6), nn.Linear(6, 1)
+        self.cell, self.out = nn.GRUCell(5, 6), nn.Linear(11, 3)
+
+    def forward(self, h: Tensor) -> Tensor:
+        state, taken, found = h.new_zeros(len(h), 6), h[:, 0], []
+        for _ in range(4):
+            state = self.cell(taken, state)
+            taken = (F.softmax(self.score(torch.tanh(self.near(state)[:, None] + self.far(h))), 1) * h).sum(1)
+            found.append(self.out(torch.cat([state, taken], 1)))
+        return torch.stack(found, 1)
+
+
+class Mixture(nn.Module):
+    """Three experts, of whose answers a softmax weighs the sum: its shares are of units, not of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.experts = nn.Linear(5, 3), nn.ModuleList([nn.Linear(5, 3) for _ in "abc"])
+
+    def forward(self, h: Tensor) -> Tensor:
+        mean = h.mean(1)
+        return torch.einsum("ne,ned->nd", self.gate(mean).softmax(-1), torch.stack([one(mean) for one in self.experts], 1))
+
+
 class Attentive(nn.Module):
     """Two blocks of attention and a network, with residual sums."""
 

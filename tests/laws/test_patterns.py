@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from attentions import WRITTEN, ByHand, Pooled, Windows, attentive
+from attentions import SCORED, WRITTEN, Answers, ByHand, Mixture, Pooled, Scored, Windows, attentive
 from torch import Tensor, nn
 
 import diorama
@@ -107,8 +108,7 @@ def test_windows_that_share_an_axis_with_the_examples_are_told_apart() -> None:
 
 
 def test_a_softmax_by_hand_is_named() -> None:
-    """Exp and sum by hand are no op that says what it is: the refusal names the layer in which they run; so it does where one query has
-    no axis of its own."""
+    """Exp and sum by hand are no op that says what it is: the refusal names the layer in which they run."""
     model, x = attentive(ByHand)
     with pytest.raises(NotApplicable, match="not recognised: attn.0 .a softmax of exp and sum by hand"):
         attention(model, x)
@@ -116,10 +116,39 @@ def test_a_softmax_by_hand_is_named() -> None:
         look(x)
     with pytest.raises(NotApplicable, match="not recognised: attn.0"):
         diorama.attribute(model, x, target=1, method="attention_rollout")
-    with pytest.raises(NotApplicable, match="attn.0 .a softmax of one row"):
-        attention(*attentive(Pooled))
     with pytest.raises(NotFound, match="no attention named 'head'"):
         points(*attentive(WRITTEN["written"]))["pattern:head"]
+
+
+@pytest.mark.parametrize("way", SCORED)
+def test_places_that_are_scored_and_summed_up_are_an_attention(way: str) -> None:
+    """However the shares are made and the sum is written, they are read as a pattern of one that asks, and without them nothing comes in."""
+    model, x = Scored(way).eval(), torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(1))
+    wanted = model.score(torch.tanh(model.near(x)))[..., 0].softmax(1)
+    assert torch.allclose(attention(model, x)["attention"], wanted[:, None, None], atol=1e-6)
+    with Capture(model, edits=[{"key": "head:attention/0", "lesion": True}]) as look:
+        assert torch.allclose(look(x), model.out.bias.expand(4, 3), atol=1e-6)
+    with pytest.raises(NotApplicable, match="attention makes its scores without a product"):
+        points(model, x)["query:attention"]
+
+
+def test_a_loop_that_asks_once_a_step_is_one_attention() -> None:
+    """The steps of a decoder are the rows of one map; one query without an axis is seen, and shares of experts are no attention."""
+    x = torch.randn(24, 6, 5, generator=torch.Generator().manual_seed(1))
+    scene = diorama.Scene(Answers().eval(), x)
+    rows = attention(scene.model, x[:1])
+    found = scene.derive("attention", example=0).value
+    assert np.array_equal(found[0], np.concatenate([own[0, 0] for own in rows.values()]))
+    assert found.shape == (1, 4, 6)
+    assert np.allclose(found.sum(-1), 1, atol=1e-5)
+    measures = scene.derive("heads").value
+    assert (measures["layers"], measures["values"].shape[1:]) == (["attention"], (1, 1))
+    assert not torch.allclose(scene.edit("head:attention/0", lesion=True).scores()[:, -1], scene.scores()[:, -1])
+    pooled = attention(*attentive(Pooled))["attn.0"]
+    assert pooled.shape == (4, 1, 1, 6)
+    assert torch.allclose(pooled.sum(-1), torch.ones(4, 1, 1))
+    with pytest.raises(NotApplicable, match="runs no attention"):
+        attention(Mixture().eval(), x)
 
 
 @pytest.mark.parametrize("method", ["attention_rollout", "attention_x_gradient"])

@@ -15,6 +15,7 @@ from ..core.errors import NotApplicable, not_found
 from ..data import nesting
 from ..data.kinds import Tokens
 from ..data.nesting import Nested
+from ..model.patterns import WOULD_BE
 from ..model.points import Points, points
 
 if TYPE_CHECKING:
@@ -49,12 +50,40 @@ class AttentionLayer:
     name: str
     labels: tuple[str, ...]
     shape: tuple[int, ...] = ()
-    """The weights of one example, as the survey saw them."""
+    """The weights of one example, as the survey saw them: of all that ask, one after the other, where they are rows."""
+    rows: bool = False
+    """Its sites are the steps of a loop, each of which asks once; else heads."""
+    pooled: bool = False
+    """It has patterns, and no queries and keys."""
+    values: str = ""
+    """Of one that is pooled: the op that made what is weighed."""
 
     @property
     def points(self) -> tuple[str, ...]:
         """The names of the points that hold its weights, in the order of its heads."""
         return tuple(f"pattern:{label}" for label in self.labels)
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Points that follow from the input that asks, and from the one that is asked."""
+        one = self.labels[0]
+        if not self.pooled:
+            return f"query:{one}", f"key:{one}"
+        return f"pattern:{one}", f"op:{self.values}" if self.values else f"pattern:{one}"
+
+    @property
+    def heads(self) -> int:
+        """How many heads it has."""
+        return int(np.prod(self.shape[:-2])) * (1 if self.rows else len(self.labels))
+
+    @property
+    def cells(self) -> int:
+        """How many weights of one example it has."""
+        return self.heads * int(np.prod(self.shape[-2:]))
+
+    def whole(self, parts: Sequence[Tensor]) -> Tensor:
+        """What its sites hold of one example, each (heads, to, from), as one."""
+        return torch.cat(list(parts), 1 if self.rows else 0)
 
 
 def attention_layers(scene: Scene, x: Nested | None = None) -> tuple[AttentionLayer, ...]:
@@ -65,9 +94,11 @@ def attention_layers(scene: Scene, x: Nested | None = None) -> tuple[AttentionLa
         point = known[f"pattern:{site.label}"]
         if point.whole or len(point.shape) < 2:
             continue
-        own = found.get(site.group)
-        labels = (*own.labels, site.label) if own is not None else (site.label,)
-        found[site.group] = AttentionLayer(own.name if own is not None else site.label, labels, tuple(point.shape))
+        own = found.get(site.group) or AttentionLayer(site.label, (), tuple(point.shape), pooled=site.pooled, values=site.values)
+        own = dataclasses.replace(own, labels=(*own.labels, site.label))
+        if site.steps and len(own.labels) > 1:
+            own = dataclasses.replace(own, rows=True, shape=(*own.shape[:-2], len(own.labels), own.shape[-1]))
+        found[site.group] = own
     return tuple(found.values())
 
 
@@ -79,7 +110,7 @@ def without(scene: Scene) -> str | None:
         return None
     unknown = _points(scene, None).attention.unknown
     more = f" (not recognised: {', '.join(unknown)})" if unknown else ""
-    return f"the model runs no attention, which would be a softmax between two products{more}"
+    return f"the model runs no attention, which would be {WOULD_BE}{more}"
 
 
 def named(layers: Sequence[AttentionLayer], name: str | None) -> AttentionLayer:
@@ -88,7 +119,7 @@ def named(layers: Sequence[AttentionLayer], name: str | None) -> AttentionLayer:
     *Raises* NotFound for a name that leads to none.
     """
     if not layers:
-        raise NotApplicable("the model runs no attention, which would be a softmax between two products")
+        raise NotApplicable(f"the model runs no attention, which would be {WOULD_BE}")
     if not name:
         return layers[0]
     tests: tuple[Callable[[str], bool], ...] = (
@@ -108,8 +139,9 @@ def weights(scene: Scene, x: Nested, layer: AttentionLayer, most: int = 0) -> Fl
     *Meaning* with ``most``, longer texts are put together into so many stretches: means over those that ask, sums over
     those that are asked, so that rows still sum to 1. Attention in windows has the heads of all windows one after another.
     """
-    kept = scene.look(x, layer.points, reduce=lambda name, tensor: gathered(by_head(tensor), most).numpy())[1]
-    return np.concatenate([kept[name] for name in layer.points])
+    less = 0 if layer.rows else most
+    kept = scene.look(x, layer.points, reduce=lambda name, tensor: gathered(by_head(tensor), less))[1]
+    return gathered(layer.whole([kept[name] for name in layer.points]), most).numpy()
 
 
 def by_head(tensor: Tensor) -> Tensor:
@@ -132,15 +164,17 @@ def gathered(pattern: Tensor, most: int = 0) -> Tensor:
     return torch.stack(made)
 
 
-def measured(pattern: Tensor, marks: Tensor | None = None) -> NDArray[np.float64]:
+def measured(pattern: Tensor, marks: Tensor | None = None, *, itself: bool = True) -> NDArray[np.float64]:
     """The measures of each head of some weights (heads, to, from): (heads, measures), NaN where one does not apply.
+
+    ``itself``: a sequence looks at itself where as many ask as are asked; the steps of a loop do not.
 
     *Meaning* as :data:`MEANINGS` says; means over the rows that attend to anything. The last, induction, is left open.
     """
     found = np.full((len(pattern), len(MEASURES)), np.nan)
     to, count = pattern.shape[-2:]
     places = torch.arange(count, dtype=torch.float32, device=pattern.device)
-    away = (places[:, None] - places[None]).abs() if to == count else None
+    away = (places[:, None] - places[None]).abs() if itself and to == count else None
     for head, rows in enumerate(pattern.detach()):
         rows = rows.float()
         sums = rows.sum(1)
@@ -231,7 +265,7 @@ def at_once(layers: Sequence[AttentionLayer]) -> int:
 
 def examples(layers: Sequence[AttentionLayer], wanted: int) -> int:
     """Of so many examples those whose weights can be measured within the bound; one at least."""
-    cells = sum(int(np.prod(layer.shape)) * len(layer.labels) for layer in layers)
+    cells = sum(layer.cells for layer in layers)
     return max(1, min(wanted, CELLS // max(1, cells)))
 
 

@@ -305,11 +305,12 @@ class Capture:
         names = dict.fromkeys(f"pattern:{site.label}" for site in known.attention) if self._attends else {}
         for label, edits in self._inner.items():
             for edit in edits:
-                if edit.key.kind != "head" or known.site("value", label).kernel:
+                if edit.key.kind != "head" or (site := known.site("pattern", label)).kernel:
                     continue
-                unit = dataclasses.replace(edit, key=Key("value", label, edit.key.index))
-                self._now.setdefault(f"value:{label}", []).append(unit)
-                names[f"value:{label}"] = None
+                part = "pattern" if site.pooled else "value"
+                for own in known.attention.runs(site):
+                    self._now.setdefault(f"{part}:{own}", []).append(dataclasses.replace(edit, key=Key(part, own, edit.key.index)))
+                    names[f"{part}:{own}"] = None
         return tuple(name for name in names if name not in self._between)
 
     def _inside(self, parts: Sequence[tuple[str, Point]], part: str, tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from ..core.errors import NotApplicable
 from ..data.nesting import Nested
 from .capture import Capture
 from .edits import Edit
+from .patterns import WOULD_BE
 from .points import points
 from .recurrent import States
 from .untouched import Mode
@@ -71,7 +72,8 @@ def attention(
     """The attention weights of every head, by the layer that calls the attention (``block.2.attn``).
 
     *Meaning* a row sums to 1: how much each query takes from each key. A layer that attends twice has ``#2``. Attention is
-    torch's kernels, and any softmax between two products.
+    torch's kernels, any softmax between two products, and any softmax over scores of places that weighs a sum of them. One that
+    asks once each time a loop runs it is one layer for each of its steps (``attn``, ``attn#2``).
     *Shapes* (n, heads, q, k) each.
     *Error* the opened attention equals torch's kernels to 1e-6 in single precision.
     *Cost* one forward pass, and memory for all weights.
@@ -82,5 +84,5 @@ def attention(
     if not look.attention:
         unknown = points(look.model, fed(look.model, x)).attention.unknown
         more = f"; not recognised: {', '.join(unknown)}" if unknown else ""
-        raise NotApplicable(f"{type(look.model).__name__} runs no attention, which would be a softmax between two products{more}")
+        raise NotApplicable(f"{type(look.model).__name__} runs no attention, which would be {WOULD_BE}{more}")
     return look.attention

@@ -1,18 +1,22 @@
-"""Attention however it is written: found in what a pass runs, as a softmax between two products."""
+"""Attention however it is written: found in what a pass runs, as a softmax between scores and a weighted sum."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.errors import NotApplicable, not_found
+from ..core.selection import without_call
 from . import attention, ops
+from .pooling import PoolingSearch
 
 if TYPE_CHECKING:
     from .points import OpRecord
 
 PARTS = ("query", "key", "value", "pattern")
+WOULD_BE = "a softmax over scores of places, and the sum of these weighed by it"
 _DEEP = 16
 """So many ops may lie between a softmax and its products."""
 
@@ -37,7 +41,22 @@ class Site:
     """Which tensors the product of scores takes them as."""
     value: int = 1
     group: int = 0
-    """Attentions with the same number are heads of one layer, which run one after the other."""
+    """Attentions with the same number are heads of one layer, or its steps, which run one after the other."""
+    steps: bool = False
+    """Those of its group are one attention, of which each run asks once: a loop over the places of an answer."""
+    pooled: bool = False
+    """No product makes its scores, or none its sum: it has a pattern, and no queries, keys and values to be read."""
+    values: str = ""
+    """Of one that is pooled: the op that made what is summed up."""
+    order: tuple[int, ...] = ()
+    """Of one that is pooled: what brings the places that are weighed to the last axis."""
+    asks: bool = False
+    """Of one that is pooled: the only one that asks has no axis in its pattern."""
+
+    @property
+    def ran(self) -> str:
+        """The op that runs it, or answers its pattern."""
+        return self.kernel or self.softmax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +68,11 @@ class Sites:
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self.sites)
+
+    def runs(self, site: Site) -> tuple[str, ...]:
+        """The labels that the name of an attention stands for: of one that runs once a step, without a number, all its steps."""
+        whole = site.steps and "#" not in site.label
+        return tuple(one.label for one in self.sites if one.group == site.group) if whole else (site.label,)
 
     @property
     def by_label(self) -> dict[str, Site]:
@@ -77,10 +101,7 @@ class _PatternSearch:
         for record in self.records.values():
             site = Site("", kernel=record.name) if record.op in attention.KERNELS else None
             if record.op in ops.SOFTMAX:
-                site = self.written(record)
-                if site is None and self.pools(record):
-                    way = "keep it, as in (q[:, None] @ k.mT).softmax(-1)"
-                    unknown.append(f"{record.here or 'the model'} (a softmax of one row, without an axis of queries: {way})")
+                site = self.written(record) or self.pooled(record)
             elif record.op in ("div", "div_", "mul", "mul_") and self.by_hand(record):
                 unknown.append(f"{record.here or 'the model'} (a softmax of exp and sum by hand)")
             if site is None:
@@ -105,11 +126,17 @@ class _PatternSearch:
             return None
         return Site("", "", softmax.name, scores.name, out.name, roles[0], roles[1], 1 - place)
 
-    def pools(self, softmax: OpRecord) -> bool:
-        """Whether a single query is held against all keys, and takes of all values, on no axis of its own."""
-        if len(softmax.shapes[0]) != 2 or softmax.axis is None or softmax.axis % 2 != 1:
-            return False
-        return self.product_before(softmax) is not None and self.product_after(softmax.name) is not None
+    def pooled(self, softmax: OpRecord) -> Site | None:
+        """The attention around a softmax of scores that no product of queries and keys made, or that weighs a sum."""
+        found = PoolingSearch(self.records, self.users).around(softmax)
+        if found is None:
+            return None
+        pattern = self.records[found.pattern]
+        axes = len(pattern.shapes[0]) + pattern.layouts[0].merged
+        return Site(
+            "", "", found.pattern, found.scores, found.out, pooled=True, values=found.values, order=found.order,
+            asks=axes == 2 or (found.hops and axes == 3),
+        )
 
     def product_before(self, record: OpRecord) -> OpRecord | None:
         """The nearest product whose result becomes what an op takes, unchanged but for scale, mask and form."""
@@ -159,11 +186,27 @@ class _PatternSearch:
         return any(one is not None and self.leads(one, op, depth - 1) for one in made)
 
     def grouped(self, found: Sequence[Site]) -> Iterator[Site]:
-        """Number the layers: what several attentions answer and is then put side by side comes from heads of one."""
+        """Number the layers: what several attentions answer and is then put side by side comes from heads of one.
+
+        One that asks once each time it runs, over the same number of places, is one attention whose steps are its rows.
+        """
         numbers: dict[str, int] = {}
-        for k, site in enumerate(found):
-            joined = self.joined(site.out or site.kernel)
-            yield dataclasses.replace(site, group=numbers.setdefault(joined or site.label, k))
+        ends = [self.joined(site.out or site.kernel) for site in found]
+        for k, (site, joined) in enumerate(zip(found, ends, strict=True)):
+            # Heads of one width behind the other; answers at several places stand on an axis of places.
+            wide = ends.count(joined) > 1 and joined and self.records[joined].shapes[0][-1] > self.records[joined].taken[0][-1]
+            steps = "" if wide else self.step(site)
+            yield dataclasses.replace(site, group=numbers.setdefault(steps or joined or site.label, k), steps=bool(steps))
+
+    def step(self, site: Site) -> str:
+        """What the steps of one attention have in common; empty where more than one asks at a time."""
+        record = self.records[site.ran]
+        shape = record.taken[0] if site.kernel else record.shapes[0]
+        to = shape[0] if record.heads else shape[-2]
+        if site.pooled:
+            to = 1 if site.asks else math.prod(shape) // (2 * shape[site.order[-1] if site.order else -1])
+        scores = without_call(self.records[site.scores].here) if site.scores else ""
+        return f"{without_call(record.here)} {scores} {record.taken[-1] if site.kernel else shape}" if to == 1 else ""
 
     def joined(self, name: str) -> str:
         """The op that puts a head's answer beside others', where one does, with no weights in between."""
@@ -262,3 +305,13 @@ def residual(records: Mapping[str, OpRecord], layer: str) -> str:
 def _sums(record: OpRecord) -> bool:
     """Whether an op adds two tensors of one shape."""
     return record.op in ("add", "add_") and len(record.taken) == 2 and record.taken[0] == record.taken[1] == record.shapes[0]
+
+
+def kernel_shapes(record: OpRecord) -> tuple[tuple[int, ...], ...]:
+    """Of queries, keys, values and pattern inside torch's multi-head attention, with two examples."""
+    query, key = record.taken[0], record.taken[1]
+    width, keys = query[-1] // record.heads, key[0] + record.extra
+    return (
+        (2, record.heads, query[0], width), (2, record.heads, keys, width), (2, record.heads, keys, width),
+        (2, record.heads, query[0], keys),
+    )

@@ -48,6 +48,8 @@ class Layout:
     order: tuple[int, ...] = ()
     single: bool = False
     """An axis for the only head is put behind the examples."""
+    asks: bool = False
+    """An axis for the only one that asks is put before the last."""
     reason: str = ""
 
     def apart(self, tensor: Tensor, examples: int) -> Tensor:
@@ -62,12 +64,14 @@ class Layout:
                 tensor = tensor.reshape(several, examples, *rest).transpose(0, 1)
             else:
                 tensor = tensor.reshape(examples, several, *rest)
+        tensor = tensor.unsqueeze(-2) if self.asks else tensor
         return tensor[:, None] if self.single else tensor
 
     def together(self, tensor: Tensor) -> Tensor:
         """What ``apart`` gave, as it lay before."""
         if self.axis is not None:
             tensor = tensor.squeeze(1) if self.single else tensor
+            tensor = tensor.squeeze(-2) if self.asks else tensor
             if self.merged:
                 tensor = (tensor.transpose(0, 1) if self.inner else tensor).flatten(0, 1)
             tensor = tensor.movedim(0, self.axis) if self.axis else tensor
@@ -188,14 +192,14 @@ class Points:
             product = self.records[site.out if part == "value" else site.scores]
             if part == "pattern":
                 record = self.records[site.softmax]
-                return _headed(name, record, record.shapes[0], record.layouts[0])
+                return _headed(name, record, record.shapes[0], record.layouts[0], site.order, asks=site.asks)
             number = {"query": site.query, "key": site.key, "value": site.value}[part]
             order = patterns.order(product, part, number)
             return _headed(name, product, product.taken[number], product.arguments[number], order, "argument", number)
         record = self.records[site.kernel]
         number = patterns.PARTS.index(part)
         if record.heads:
-            shapes = attention_shapes(record)
+            shapes = patterns.kernel_shapes(record)
             return _headed(name, record, shapes[number], Layout(), (), "inside", number)
         if part != "pattern":
             return _headed(name, record, record.taken[number], record.arguments[number], (), "argument", number)
@@ -207,8 +211,11 @@ class Points:
         known = self.attention.by_label
         if not known:
             unknown = f"; not recognised: {', '.join(self.attention.unknown)}" if self.attention.unknown else ""
-            raise NotApplicable(f"the model runs no attention, which would be a softmax between two products{unknown}")
-        return known[self._ending(label, known, "attention", part)]
+            raise NotApplicable(f"the model runs no attention, which would be {patterns.WOULD_BE}{unknown}")
+        site = known[self._ending(label, known, "attention", part)]
+        if site.pooled and part != "pattern":
+            raise NotApplicable(f"{site.label} makes its scores without a product of queries and keys, so it has a pattern alone")
+        return site
 
     def of_residual(self, layer: str) -> Point:
         """The sum of a residual stream that a layer's answer goes into, or that a block ends with."""
@@ -232,24 +239,14 @@ class Points:
         raise not_found(what, name, known)
 
 
-def attention_shapes(record: OpRecord) -> tuple[tuple[int, ...], ...]:
-    """Of queries, keys, values and pattern inside torch's multi-head attention, with two examples."""
-    query, key = record.taken[0], record.taken[1]
-    width, keys = query[-1] // record.heads, key[0] + record.extra
-    return (
-        (2, record.heads, query[0], width), (2, record.heads, keys, width), (2, record.heads, keys, width),
-        (2, record.heads, query[0], keys),
-    )
-
-
 def _headed(
     name: str, record: OpRecord, raw: Sequence[int], layout: Layout, order: tuple[int, ...] = (), slot: Slot = "result",
-    number: int = 0,
+    number: int = 0, asks: bool = False,
 ) -> Point:
     """The point of a part of an attention, whose units are heads."""
     if layout.axis is not None:
         axis = order.index(layout.axis) if order else layout.axis
-        layout = dataclasses.replace(layout, order=order, axis=axis, single=len(raw) + layout.merged < 4)
+        layout = dataclasses.replace(layout, order=order, axis=axis, single=len(raw) + layout.merged + asks < 4, asks=asks)
     else:
         layout = dataclasses.replace(layout, order=order)
     shape = tuple(layout.apart(torch.empty(tuple(raw), device="meta"), 2).shape)

@@ -63,7 +63,7 @@ class AttentionDerivation(Derivation):
             raise ValueError("weights (heads, to, from) are wanted")
         if max(value.shape[1:]) > self.most or bool((value < -1e-3).any()) or bool((value > 1.001).any()):
             raise ValueError("shares of at most so many stretches are wanted")
-        shape = named(attention_layers(scene), self.layer).shape
-        sides = tuple(min(side, self.most) for side in shape[-2:])
-        if value.shape[1:] != sides or value.shape[0] % max(1, int(np.prod(shape[:-2]))):
+        layer = named(attention_layers(scene), self.layer)
+        sides = tuple(min(side, self.most) for side in layer.shape[-2:])
+        if value.shape[1:] != sides or value.shape[0] != layer.heads:
             raise ValueError(f"weights of {sides[0]} × {sides[1]} tokens are wanted")

@@ -127,7 +127,7 @@ def _attentions(scene: Scene, line: Stream) -> list[tuple[str, list[tuple[str, i
     found = []
     for layer in attention_layers(scene):
         sums = [k for k, one in enumerate(line.sums) if set(layer.labels) & set(one.attention)]
-        if sums and len(layer.shape) == 3:
+        if sums and len(layer.shape) == 3 and not layer.rows:
             each = layer.shape[0]
             found.append((layer.name, [(label, head, sums[0]) for label in layer.labels for head in range(each)]))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from ..heads import (
     AttentionLayer,
     at_once,
     attention_layers,
+    by_head,
     examples,
     looked_back,
     marks_of,
@@ -74,28 +76,29 @@ class HeadsDerivation(Derivation):
         if set(value) != {"layers", "measures", "values"} or value["layers"] != [layer.name for layer in layers]:
             raise ValueError("the attentions by name, and values are wanted")
         found = value["values"]
-        wide = max(_heads(layer) for layer in layers)
+        wide = max(layer.heads for layer in layers)
         if value["measures"] != list(MEASURES) or not isinstance(found, np.ndarray) or found.dtype != np.float64:
             raise ValueError("the measures by name, and numbers are wanted")
         if found.ndim != 3 or found.shape[:2] != (len(MEASURES), len(layers)) or found.shape[2] < wide:
             raise ValueError(f"{len(MEASURES)} × {len(layers)} × {wide} numbers are wanted")
 
 
-def _heads(layer: AttentionLayer) -> int:
-    return int(np.prod(layer.shape[:-2])) * len(layer.labels)
-
-
 def _measures(scene: Scene, x: Nested, layers: Sequence[AttentionLayer]) -> list[list[Floats]]:
     """For each layer and each example of a batch the measures of its heads, (heads, measures)."""
     marks = marks_of(scene, x)
 
-    def take(name: str, tensor: Tensor) -> list[Floats]:
-        return [measured(_rows(tensor[k : k + 1]), marks[k]) for k in range(len(tensor))]
+    steps = {point for layer in layers if layer.rows for point in layer.points}
+
+    def take(name: str, tensor: Tensor) -> list[Any]:
+        rows = [by_head(tensor[k : k + 1]) for k in range(len(tensor))]
+        return [one.clone() for one in rows] if name in steps else [measured(one, marks[k]) for k, one in enumerate(rows)]
+
+    def one(layer: AttentionLayer, k: int) -> Floats:
+        parts = [kept[point][k] for point in layer.points]
+        return measured(layer.whole(parts), marks[k], itself=False) if layer.rows else np.concatenate(parts)
 
     kept = scene.look(x, [point for layer in layers for point in layer.points], reduce=take)[1]
-    return [
-        [np.concatenate([kept[point][k] for point in layer.points]) for k in range(nesting.size(x))] for layer in layers
-    ]
+    return [[one(layer, k) for k in range(nesting.size(x))] for layer in layers]
 
 
 def _induction(scene: Scene, layers: Sequence[AttentionLayer], seed: int) -> list[Floats] | None:
@@ -114,17 +117,13 @@ def _induction(scene: Scene, layers: Sequence[AttentionLayer], seed: int) -> lis
 def _looked_back(scene: Scene, layers: Sequence[AttentionLayer], x: Nested, period: int) -> list[Floats]:
     def take(name: str, tensor: Tensor) -> Floats:
         if tensor.shape[-1] != tensor.shape[-2] or tensor.shape[-1] < 2 * period:
-            return np.full(_rows(tensor[:1]).shape[0], np.nan)
-        told = [looked_back(_rows(tensor[k : k + 1]), period).cpu().numpy() for k in range(len(tensor))]
+            return np.full(by_head(tensor[:1]).shape[0], np.nan)
+        told = [looked_back(by_head(tensor[k : k + 1]), period).cpu().numpy() for k in range(len(tensor))]
         return np.asarray(np.mean(told, 0), np.float64)
 
     points = [point for layer in layers for point in layer.points]
     kept = scene.look(fed(scene.model, x), points, reduce=take)[1]
-    return [np.concatenate([kept[point] for point in layer.points]) for layer in layers]
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    return tensor[0].reshape(-1, *tensor.shape[-2:])
+    return [np.concatenate([kept[point] for point in layer.points])[: layer.heads] for layer in layers]
 
 
 def _value(layers: Sequence[AttentionLayer], total: list[list[Floats]], induction: list[Floats] | None) -> Plain:

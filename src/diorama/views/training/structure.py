@@ -199,7 +199,8 @@ def _attends(scene: Scene, whole: Graph) -> dict[str, tuple[str, ...]]:
         point = scene.layers[f"pattern:{site.label}"]
         heads = f"{point.units} head{'s' * (point.units > 1)}"
         said.setdefault(layer_key(without_call(site.label)), (f"attention, {heads}",))
-        parts = {site.kernel: "attention", site.scores: "queries × keys", site.softmax: "pattern", site.out: "pattern × values"}
+        parts = {site.kernel: "attention", site.scores: "scores" if site.pooled else "queries × keys",
+                 site.softmax: "pattern", site.out: "pattern × values"}
         said |= {str(Key("op", op)): (word,) for op, word in parts.items() if op}
     return said
 

@@ -76,12 +76,16 @@ def answered(scene: Scene, current: Current) -> Positions:
 
 def translates(scene: Scene) -> int | None:
     """At how many places a network answers that has another number of them than of tokens; None where it has not."""
-    y = scene.live.y
-    if scene.task != "next_token" or y is None or y.ndim != 2:
-        return None
+    places = answers(scene)
     parts = nesting.named(scene.live.x)
     read = {parts[name].shape[1] for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name in parts and parts[name].ndim == 2}
-    return y.shape[1] if read and y.shape[1] not in read else None
+    return places if read and places not in read else None
+
+
+def answers(scene: Scene) -> int | None:
+    """At how many places a network answers with a token, as its labels say; None where it has no such labels."""
+    y = scene.live.y
+    return y.shape[1] if scene.task == "next_token" and y is not None and y.ndim == 2 else None
 
 
 def _own(extra: int) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
 from ..view import View
-from ._positions import Positions, answered, asked_of, positions, translates
+from ._positions import Positions, answered, answers, asked_of, positions, translates
 from ._rising import curves, measured_over_training, risen
 
 SMALL, LARGE = 48, 192
@@ -226,12 +226,14 @@ def _told(scene: Scene, current: Current, layer: AttentionLayer, found: NDArray[
     full = attention_sides(layer)
     of: tuple[tuple[str, ...], ...] = ((), ())
     if len(scene.kinds) > 1:
-        of = asked_of(scene, current.x, (f"query:{layer.labels[0]}", f"key:{layer.labels[0]}"))
+        of = asked_of(scene, current.x, layer.sides)
         # What asks has heard of the other sequence in the layers before: it is of the one that is not asked.
         own = tuple(name for name in of[0] if name not in of[1])
         of = (own or of[0][-1:], of[1][-1:] if not own else of[1])
     asked = positions(scene, current, full[1], of[1])
     # Of a text as short as its translation the shape does not tell: that of the probe set's does.
+    if layer.rows:
+        return (answered(scene, current) if answers(scene) == full[0] else Positions(tuple(f"step {k}" for k in range(full[0])))), asked
     places = translates(scene)
     if places is not None and full[0] == places and attention_sides(named(attention_layers(scene), layer.name))[0] == places:
         return answered(scene, current), asked
@@ -271,12 +273,12 @@ def _spread(found: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _number(layer: AttentionLayer, key: Key) -> int:
     """The place of a head's key among all heads of a layer, whose attentions may have several heads each."""
-    each = int(np.prod(layer.shape[:-2]))
-    return layer.labels.index(key.name) * each + key.number if key.name in layer.labels else key.number
+    each = layer.heads // (1 if layer.rows else len(layer.labels))
+    return layer.labels.index(key.name) * each + key.number if key.name in layer.labels and not layer.rows else key.number
 
 
 def _key(layer: AttentionLayer, head: int) -> str:
-    each = max(1, int(np.prod(layer.shape[:-2])))
+    each = layer.heads // (1 if layer.rows else len(layer.labels))
     site, own = divmod(head, each)
     return str(Key("head", layer.labels[min(site, len(layer.labels) - 1)], (own,)))
 
