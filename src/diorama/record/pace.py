@@ -9,8 +9,12 @@ from ..core.errors import UsageError
 
 SHARE = 0.015
 """The part of the training's time that readings may take; looks at the probe set take another hundredth, and snapshots half of one."""
-FREE = 0.005
-"""Seconds that readings may take besides, so that a short training of a small network has some."""
+FREE = 0.03
+"""Seconds that readings at one pace may take besides, so that a short training of a small network has a dozen …"""
+AHEAD = 400
+"""… and so many steps have their share from the start: a training that ends before has spent what a longer one would have saved up …"""
+MOST_AHEAD = 0.15
+"""… but no more seconds than this, both together."""
 FIRST = 10
 MOST = FIRST * 2**20
 """Steps between two readings at first, and at most."""
@@ -22,7 +26,8 @@ class Pace:
     """Says at which steps readings are due.
 
     A number is kept exactly. ``"auto"`` measures what a reading costs, in the loop and in the writer, and reads as often
-    as :data:`SHARE` of the training's time allows: at multiples of 10, then 20, 40 and so on, which only grow.
+    as :data:`SHARE` of the training's time allows, and a little more in its beginning: at multiples of 10, then 20, 40 and
+    so on, which only grow.
     """
 
     def __init__(self, every: int | str = "auto") -> None:
@@ -34,11 +39,10 @@ class Pace:
         self._first = 0
         self._away = 0.0
         self._costs: list[float] = []
-        self._spent = 0.0
 
     def start(self, number: int, weights: float) -> None:
         """The training goes on after this step; reading the weights alone took so many seconds."""
-        self._began, self._first, self._away, self._spent = time.monotonic(), number, 0.0, 0.0
+        self._began, self._first, self._away = time.monotonic(), number, 0.0
         self._costs = [_PARTS * weights]
 
     def rested(self, seconds: float) -> None:
@@ -52,7 +56,6 @@ class Pace:
 
     def spent(self, seconds: float) -> None:
         """A reading is done, and took so long in the loop and in the writer."""
-        self._spent += seconds
         self._costs = [*self._costs[-1:], seconds]
 
     @property
@@ -63,18 +66,15 @@ class Pace:
     def slower(self, number: int) -> bool:
         """Whether readings lie further apart from here on; asked before a step at which one would be due.
 
-        Where the share of the time does not allow for a reading, the first few are taken all the same, ever further apart,
-        as long as they cost next to nothing.
+        What all readings would have taken at this pace is held against what they may take: early ones lie close, later ones
+        ever further apart, so that a training of any length has some of its beginning and some of its end.
         """
         if not self.auto:
             return False
         before, seconds, steps = self.every, self._seconds(), max(1, number - 1 - self._first)
-        while self.cost * steps > SHARE * seconds * self.every:
-            if self._spent:
-                self.every *= 2
-            if self._spent + self.cost <= FREE or self.every >= MOST:
-                break
-            self._spent = self._spent or 1e-9
+        ahead = min(MOST_AHEAD, FREE + SHARE * seconds / steps * max(0, AHEAD - steps))
+        while self.cost * steps > (SHARE * seconds + ahead) * self.every and self.every < MOST:
+            self.every *= 2
         return self.every != before
 
     def _seconds(self) -> float:

@@ -31,10 +31,10 @@ SHARE = 0.01
 """The part of the training's time that looking may take."""
 LAYERS_EVERY = 4
 """Only one look in so many reads the layers too: loss and accuracy alone cost a fraction of it, and are wanted more often."""
-_CHEAP = 0.03
+_CHEAP = 0.1
 """Seconds that a look may cost to be taken a few times early in a short run all the same …"""
 _EARLY = 6
-_RARE = 3.0
+_RARE = 4.0
 """… if it costs no more than so many steps together; and seconds that looks may take besides."""
 _FREE = 0.005
 

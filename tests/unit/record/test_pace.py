@@ -38,7 +38,7 @@ def _readings(pace: Pace, clock: _Clock, steps: int, step: float, cost: float) -
 
 @pytest.mark.parametrize(("step", "cost"), [(0.001, 0.004), (0.02, 0.4), (0.3, 0.01), (0.0002, 0.001)])
 def test_readings_take_their_share_of_the_time(step: float, cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They lie at multiples of ten that only grow, and cost about the share of the time once the first few are over."""
+    """They lie at multiples of ten that only grow; a short training has a dozen, and a longer one's cost little or their share of the time."""
     clock = _Clock(monkeypatch)
     pace = Pace("auto")
     pace.start(0, cost / 3)
@@ -47,7 +47,14 @@ def test_readings_take_their_share_of_the_time(step: float, cost: float, monkeyp
     apart = np.diff([0, *found])
     assert (apart % 10 == 0).all()
     assert (np.diff(apart) >= 0).all()
-    assert len(found) * cost <= 1.1 * SHARE * steps * step + paces.FREE + cost
+    for end in (1000, 5000, steps):
+        taken = cost * sum(number <= end for number in found)
+        assert taken <= max(0.2, 0.035 * end * step)
+    early = cost * sum(number <= 1000 for number in found)
+    assert len(found) * cost <= 1.1 * SHARE * steps * step + early + 10 * paces.FREE
+    if cost < 20 * step:
+        assert sum(number <= 300 for number in found) >= 9
+        assert sum(number <= 1000 for number in found) >= 14
     if cost < SHARE * 10 * step:
         assert found == list(range(10, steps + 1, 10))
     else:
@@ -84,6 +91,7 @@ def test_another_pace_is_refused(every: object, tmp_path: Path) -> None:
 def test_a_slower_pace_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page can say why readings lie further apart from here on."""
     monkeypatch.setattr(paces, "SHARE", 0.0)
+    monkeypatch.setattr(paces, "FREE", 0.0)
     monkeypatch.setattr(paces, "MOST", 80)
     model = nn.Linear(3, 2)
     with diorama.watch(model, tmp_path / "run") as recorder:
