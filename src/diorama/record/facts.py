@@ -39,6 +39,8 @@ class Likeness(msgspec.Struct):
     floor: float | None = None
     spread: float | None = None
     count: Count = 0
+    labels: list[int] = []
+    """Of classes: each example's, −100 where it has none."""
 
 
 class FirstBad(msgspec.Struct):

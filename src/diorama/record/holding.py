@@ -48,6 +48,12 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
             found["balance"] = share.tolist()
             found["floor"] = float(-(share * share.clamp_min(1e-12).log()).sum())
             found["count"] = int(counts.sum())
+            found["labels"] = known.tolist()
+        elif known is not None and reading.criterion is None and bool((known >= 0).any()):
+            # Of tokens and pixels only what one answer for all of them would have: there are many in an example.
+            share = torch.bincount(known[known >= 0].cpu().long()).double()
+            share /= share.sum()
+            found["floor"] = float(-(share * share.clamp_min(1e-12).log()).sum())
         elif reading.task == "regression" and y.is_floating_point() and len(y) > 1:
             found["spread"] = float(y.double().reshape(len(y), -1).std(0, correction=0).mean())
             if reading.criterion is None:

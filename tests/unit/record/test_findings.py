@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diorama.core.registry import findings
-from diorama.record.findings import Found
+from diorama.record.findings import ALARM, Found
 from diorama.record.findings.vanishing_gradients import _less
 from diorama.record.recorder import watch
 from diorama.run import open_run
@@ -204,6 +204,67 @@ def test_overfitting_is_told_at_the_step_of_the_lowest_probe_loss(lowest: int) -
         run = _Recorded(np.linspace(2, 0.1, 120), probe, 10)
         run.meta = {"steered": {"matched": matched, "probe": 10}}
         assert len(findings["overfitting"]()(run)) == told  # type: ignore[arg-type]
+
+
+class _Told(_Recorded):
+    """Any series, rows and facts as a run would have them."""
+
+    def __init__(self, series: dict[str, NDArray[np.float64]], rows: dict[str, NDArray[np.int64]] | None = None, **meta: object) -> None:
+        self.meta, self._found, self._rows = {"probe": meta, "parameters": [["a.weight", [2, 2], ""], ["b.weight", [2, 2], ""]]}, series, rows or {}
+        length = max(map(len, series.values()))
+        self._steps = {name: np.arange(1, len(values) + 1) * (length // len(values)) for name, values in series.items()}
+        self.series_names, self.row_names = tuple(series), tuple(self._rows)  # type: ignore[assignment]
+
+    def has_series(self, name: str) -> bool:
+        """Whether there is one of that name."""
+        return name in self._found
+
+    def rows(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Steps and what was recorded of each example."""
+        return np.arange(len(self._rows[name])) * 40, self._rows[name]
+
+    def frozen(self) -> tuple[str, ...]:
+        """Nothing is."""
+        return ()
+
+
+def _rated(loss: NDArray[np.float64], ratio: float, **meta: object) -> _Told:
+    return _Told({"loss": loss, "probe/loss": loss[::40], **{f"updates/{name}.weight/ratio": np.full(10, ratio) for name in "ab"}}, **meta)
+
+
+_FALLS, _LEVEL = np.geomspace(2.5, 0.02, 400), np.full(400, 1.0)
+_LABELS = np.repeat(np.arange(4), 10)
+_ASKED = {"loss": _FALLS}
+
+
+def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
+    """Of so many of the ten examples of class 2 the answer is 3, at four looks."""
+    found = np.tile(_LABELS, (4, 1))
+    found[:, 20 : 20 + taken] = 3
+    return {"examples/answer": found}
+
+
+@pytest.mark.parametrize(("name", "fault", "healthy", "key"), [
+    # The probe loss stands at a third of what one answer for all would have, at a tenth where all is well.
+    ("overfitting", *(
+        _Told({"loss": _FALLS, "probe/loss": np.append([2.3, 1.5], np.linspace(low, 1.05 * low, 6))}, floor=2.3) for low in (0.8, 0.2)
+    ), "step:150"),
+    # All that was learned is lost for thirty steps, or a half of it.
+    ("loss_spikes", *(
+        _Told({"loss": np.concatenate([_FALLS[:300], np.full(30, high), _FALLS[330:]])}, floor=2.3) for high in (3.0, 1.5)
+    ), "step:301"),
+    # Thrown up by large steps the loss comes back to where it began; by small ones that is the data's doing.
+    ("learning_rate_too_high", *(_rated(np.concatenate([[1.0] * 10, [50.0] * 40, [0.9] * 350]), ratio, floor=1.0) for ratio in (0.3, 1e-3)), ""),
+    # Without labels: weights that stand still are sure, those that move slowly are not.
+    ("learning_rate_too_low", *(_rated(0.1 + _LEVEL / np.arange(1, 401) ** power, ratio) for power, ratio in ((1, 1e-9), (0, 1e-5))), ""),
+    ("confused_classes", *(_Told(_ASKED, _answers(taken), labels=_LABELS.tolist()) for taken in (8, 4)), "class:2"),
+])
+def test_what_few_readings_tell(name: str, fault: _Told, healthy: _Told, key: str) -> None:
+    """Each fault is an alarm under its name and about its place; what is like it, and is none, is not."""
+    found = findings[name]()(fault)  # type: ignore[arg-type]
+    assert [each.severity >= ALARM for each in found] == [True]
+    assert key in (*found[0].keys, "")
+    assert not [each for each in findings[name]()(healthy) if each.severity >= ALARM]  # type: ignore[arg-type]
 
 
 def test_a_training_that_does_not_learn_is_found(tmp_path: Path) -> None:

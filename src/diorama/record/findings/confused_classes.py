@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series
+from . import Finding, Found, last, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
+
+_LOOKS, _EXAMPLES = 3, 8
+"""Looks at the probe set at which a class must be taken for another, and examples of it that there must be."""
 
 
 class ConfusedClasses(Finding):
@@ -23,7 +26,44 @@ class ConfusedClasses(Finding):
     readings: int = knob(12, "How many readings in a row.", low=3)
 
     def __call__(self, run: RunReader) -> list[Found]:
-        """One finding, for the worst pair."""
+        """One finding, for the worst pair, of the training's batches or of the probe set."""
+        return self._batches(run) or self._probe(run)
+
+    def _probe(self, run: RunReader) -> list[Found]:
+        """What the training's own labels call another class is right in its batches, and wrong in a probe set whose labels are right."""
+        truth = np.asarray((run.meta.get("probe") or {}).get("labels") or (), np.int64)
+        if not len(truth) or "examples/answer" not in run.row_names:
+            return []
+        steps, answers = run.rows("examples/answer")
+        if len(steps) < _LOOKS + 1 or len(truth) != answers.shape[1]:
+            return []
+        late = answers[-_LOOKS:].astype(np.int64)
+        worst: tuple[float, int, int, float, float] | None = None
+        for one in np.unique(truth[truth >= 0]):
+            mine, rest = truth == one, (truth >= 0) & (truth != one)
+            if mine.sum() < _EXAMPLES or not rest.any():
+                continue
+            other = int(np.bincount(late[-1, mine].clip(0)).argmax())
+            shares, right = (late[:, mine] == other).mean(1), float((late[:, rest] == truth[rest]).mean(1).min())
+            lasts = shares.min() >= self.share and shares[-1] >= 0.9 * shares.max()
+            if other != one and lasts and right >= 0.7 and (worst is None or shares.min() > worst[0]):
+                worst = float(shares.min()), int(one), other, float(shares[-1]), right
+        if worst is None:
+            return []
+        _, one, other, now, right = worst
+        shares = (answers[:, truth == one].astype(np.int64) == other).mean(1)
+        first = since(steps, shares >= self.share)
+        said = _said(run, one, other)
+        return [Found(
+            self.name, 0.6, f"{said[0]} is taken for {said[1]}",
+            f"{now:.0%} of the probe set's examples of {said[0]} are answered as {said[1]} since step {first}, though {right:.0%} or more of the "
+            "others are right.",
+            f"share at the last {_LOOKS} looks: {', '.join(f'{share:.2f}' for share in shares[-_LOOKS:])}; {int((truth == one).sum())} examples",
+            (f"class:{one}", f"class:{other}"), None, first, f"Sure for the {int((truth == one).sum())} examples of the probe set.",
+            f"Look at the training's examples of {said[0]}: are many of them labelled {said[1]}, or are there few of them?", "confusion",
+        )]
+
+    def _batches(self, run: RunReader) -> list[Found]:
         steps, share = series(run, "batch/confused")
         one, other = series(run, "batch/confused/from")[1], series(run, "batch/confused/as")[1]
         if not (self.readings <= len(share) == len(one) == len(other)):
@@ -36,8 +76,7 @@ class ConfusedClasses(Finding):
         most = float(last(run, "batch/labels", self.readings).mean())
         if not same or not recent.min() >= self.share or right < max(0.7, 0.5 + 0.5 * most) or falling:
             return []
-        names = run.meta.get("classes") or []
-        said = [str(names[int(k)]) if 0 <= int(k) < len(names) else str(int(k)) for k in (one[-1], other[-1])]
+        said = _said(run, int(one[-1]), int(other[-1]))
         changed = np.flatnonzero((one != one[-1]) | (other != other[-1]) | (share < self.share))
         first = int(steps[changed[-1] + 1]) if len(changed) else int(steps[0])
         return [Found(
@@ -48,3 +87,9 @@ class ConfusedClasses(Finding):
             (f"class:{int(one[-1])}", f"class:{int(other[-1])}"), None, first, "Sure for the batches that were read.",
             "Look at examples of both: are the labels right, and does the input show the difference?", "confusion",
         )]
+
+
+def _said(run: RunReader, *classes: int) -> list[str]:
+    """What classes are called."""
+    names = run.meta.get("classes") or []
+    return [str(names[k]) if 0 <= k < len(names) else str(k) for k in classes]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _PART = 0.3
 """A loss that has fallen by this part is no loss that stands."""
+_NOTHING = 1e-6
+"""At this ratio ten thousand steps change the weights by a hundredth: nothing is learnt, whatever the loss does."""
 
 
 class LearningRateTooLow(Finding):
@@ -40,15 +42,17 @@ class LearningRateTooLow(Finding):
         width = max(5, len(loss) // 10)
         first, now = float(np.median(loss[:width])), float(np.median(loss[-width:]))
         known = judged(run)
-        if not usual < self.ratio or now < first - _PART * abs(first) or known.learnt:
+        nothing = usual < _NOTHING  # the loss of a game between networks moves by what the other one learns
+        if not usual < self.ratio or (now < first - _PART * abs(first) and not nothing) or known.learnt:
             return []
         told = f" {known.told[0].upper()}{known.told[1:]}." if known.told else ""
         return [Found(
-            self.name, 0.6 if known.learnt is False else 0.4, "The learning rate is too low",
+            self.name, 0.6 if nothing or known.learnt is False else 0.4, "The learning rate is too low",
             f"Each step changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss "
             f"went from {first:.3g} to {now:.3g}.{told}",
             f"median update / weights at the highest rate, where it was largest: {usual:.2g}", (),
             ("learning_rate", {"factor": 10.0}), int(table.steps[0]),
+            "Sure that the weights stand still." if nothing else
             "Likely: the loss may also be flat here." if known.learnt is False else
             "Not sure: without labels nobody knows how low the loss can get.",
             f"Try a rate about {min(1000, max(10, 10 ** round(np.log10(1e-3 / max(usual, 1e-9))))):,} times higher.", "curves",

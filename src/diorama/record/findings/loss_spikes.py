@@ -39,8 +39,9 @@ class LossSpikes(Finding):
         starts = np.flatnonzero(high & ~np.concatenate([[False], high[:-1]]))
         lasting, at = bool(high[-1] and high[-2]), int(steps[starts[0] * width])
         supervised = bool((run.meta.get("probe") or {}).get("floor"))
-        severity = (0.7 if lasting else 0.55 if len(starts) > 1 else 0.3) if supervised else 0.4
         peak = float(blocks[high].max())
+        all_lost = peak >= first  # not only a part of what was learned
+        severity = (0.7 if lasting else 0.55 if len(starts) > 1 or all_lost else 0.3) if supervised else 0.4
         return [Found(
             self.name, severity, "The loss jumped back up",
             f"At step {at} the loss rose from {before[starts[0]]:.3g} to {blocks[starts[0]]:.3g}; it began at {first:.3g}. "

@@ -11,11 +11,15 @@ from ...core.selection import number_key
 from . import Finding, Found
 
 if TYPE_CHECKING:
+    from ..packing import Floats
     from ..reader import RunReader
 
 
 _PART = 0.02
 """A rise by less than this part of all that the probe loss has fallen is not told."""
+
+_FAR, _NEAR = 0.25, 0.1
+"""A probe loss above so much of what one answer for all would have is far from learnt; a loss below so much of that is near nothing."""
 
 
 class Overfitting(Finding):
@@ -42,7 +46,7 @@ class Overfitting(Finding):
         best = int(np.argmin(probe))
         after = probe[best + 1 :]
         if len(after) < self.readings or after[-self.readings :].min() < (1 + self.rise) * probe[best]:
-            return []
+            return self._by_heart(run, int(steps[best]), probe, float(np.median(train[-max(1, len(train) // 20) :])))
         if after[-self.readings :].min() - probe[best] < _PART * (probe[0] - probe[best]):
             return []  # next to what was learned it is nothing: a loss near zero wavers
         width = max(1, len(train) // 20)
@@ -58,6 +62,18 @@ class Overfitting(Finding):
             f"training's fell from {then:.3g} to {now:.3g}.",
             f"probe/loss {probe[best]:.3g} → {after[-1]:.3g}, loss {then:.3g} → {now:.3g}",
             (number_key("step", step),), ("stop", {}), step,
+        )]
+
+    def _by_heart(self, run: RunReader, step: int, probe: Floats, now: float) -> list[Found]:
+        """The training's examples are learnt almost wholly, and the probe set's stand where they are far from that."""
+        floor = (run.meta.get("probe") or {}).get("floor") or np.inf
+        if len(probe) < 5 or not probe[-2:].min() > max(probe[:-2].min(), _FAR * floor) or not now < _NEAR * probe[-2:].min():
+            return []
+        return [Found(
+            self.name, 0.55, "It overfits",
+            f"It knows its training examples by heart (loss {now:.2g}), and the loss on the probe set falls no more: it was lowest at step {step} "
+            f"({probe.min():.3g}) and is {probe[-1]:.3g}, {probe[-1] / floor:.0%} of what one answer for all would have.",
+            f"loss {now:.2g}, probe/loss {probe[-1]:.3g}", (number_key("step", step),), ("stop", {}), step,
         )]
 
 
