@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import diorama
 from diorama.core.errors import DioramaError
 from diorama.core.knobs import knobs_of
+from diorama.core.marks import Group
 from diorama.core.registry import views
 from diorama.data import nesting
 from diorama.record import models
@@ -173,7 +174,9 @@ def test_every_view_and_method_draws_or_says_why_not(name: str) -> None:
         known = knobs_of(views[view])
         told = {knob: few for knob, few in FEWER.items() if knob in known and isinstance(known[knob].default, int)}
         with contextlib.suppress(DioramaError):
-            next(scene.stream(view, **told), None)
+            first = next(scene.stream(view, **told), None)
+            marks = list(first.marks()) if isinstance(first, diorama.Picture) else []
+            assert all(mark.children for mark in marks if isinstance(mark, Group)), f"{view} draws nothing"
     few, drawn = nesting.select(scene.examples.x, range(2)), 0
     for method in ("gradient", "lrp", "occlusion", "kernel_shap", "grad_cam"):
         found = None

@@ -267,9 +267,17 @@ class Derived:
         return f"<{self.derivation.name} of {self.scene.name}{at}: {self.key}{', known' if self.known else ''}>"
 
 
+def _told(model: Any) -> str:
+    """What a model says of itself, without places in memory; the classes of its modules where it fails to say it."""
+    try:
+        return re.sub(r"0x[0-9a-f]+", "", repr(model))
+    except Exception:  # noqa: BLE001 - somebody's extra_repr
+        return " ".join(f"{name}: {type(module).__qualname__}" for name, module in model.named_modules())
+
+
 def _key(scene: Scene, derivation: Derivation, before: Derived | None) -> str:
     """A name for all that the value depends on."""
-    model = re.sub(r"0x[0-9a-f]+", "", repr(scene.model)) if scene.missing is None else ""
+    model = _told(scene.model) if scene.missing is None else ""
     about = {
         "derivation": derivation.name, "version": derivation.version, "knobs": derivation.knobs(),
         "weights": scene.fingerprint, "model": model, "edits": [edit.named() for edit in scene.edits],

@@ -419,8 +419,10 @@ class Method(Plugin):
         if cls.opens and (unseen := look.hidden):
             return f"{cls.name} follows the model's ops, and cannot see into {unseen}; use integrated_gradients or occlusion"
         whole = next((one.name for one in look.layers if one.complex), None) if cls.opens else None
+        if whole is None and cls.opens and not look.function and any(p.is_complex() for p in look.model.parameters()):
+            whole = "the model itself"
         if whole is not None:
-            return f"the rules of {cls.name} are for real numbers, and {whole} answers complex ones; use integrated_gradients or occlusion"
+            return f"the rules of {cls.name} are for real numbers, and {whole} computes with complex ones; use integrated_gradients or occlusion"
         return None
 
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
@@ -31,10 +32,11 @@ _LAST = (
 def first_tensor(output: Any) -> Tensor | None:
     """The tensor that stands for a module's output: itself, or the first one in a tuple, list, dict or dataclass.
 
-    None for packed sequences, in which no axis counts examples (:func:`.packed.unpacked` reads them), and for nested tensors.
+    None for packed sequences, in which no axis counts examples (:func:`.packed.unpacked` reads them), for nested tensors, and for
+    those inside a transform of torch.func, which are gone once it ends.
     """
     if isinstance(output, Tensor):
-        return None if output.is_nested else output
+        return None if output.is_nested or transformed(output) else output
     if holds_packed(output):
         return None
     for part in _parts(output):
@@ -42,6 +44,11 @@ def first_tensor(output: Any) -> Tensor | None:
         if found is not None:
             return found
     return None
+
+
+def transformed(tensor: Tensor) -> bool:
+    """Whether a transform of torch.func (vmap, say) holds it, inside of which its numbers cannot be read, nor a gradient asked for."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -78,6 +78,12 @@ def mixed(before: Print | None, beside: Print | None) -> bool:
     return not bool(beside.alike(before, last, last).all())
 
 
+def unmoved(before: Print | None, beside: Print | None) -> bool:
+    """Whether the first example is answered as before though another stands there: what does not follow the examples may have as many
+    rows as there are of them by chance."""
+    return before is not None and beside is not None and len(before.rows) > 1 and bool(beside.alike(before, [0], [0]).all())
+
+
 def same(many: Print | None, row: int, one: Print | None) -> bool:
     """Whether a single example is answered as it is in a row among others; so where nothing is known of it."""
     return many is None or one is None or row >= len(many.rows) or bool(one.alike(many, [0], [row]).all())

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..core.errors import NotApplicable
 from ..data.nesting import Nested, call, size
+from .axes import transformed
 from .batch_size import batch_size, called, fitting, parts
 from .outputs import Reading
 from .unwrap import named_modules
@@ -122,7 +123,7 @@ class LastLayer:
         met: list[tuple[Tensor, Tensor]] = []
 
         def hook(module: nn.Module, given: tuple[Any, ...], answer: Tensor) -> Tensor:
-            if _wrapped(answer):
+            if transformed(answer):
                 raise NotApplicable(f"the last layer, {self.name!r}, runs inside a transform of torch.func (vmap), which hides its answers")
             leaf = answer.detach().requires_grad_()
             met.append((given[0].detach(), leaf))
@@ -221,8 +222,3 @@ def _factors(module: nn.Module, given: Tensor, slope: Tensor) -> tuple[Tensor, T
     if module.bias is not None:
         inputs = functional.pad(inputs, (0, 1), value=1.0)
     return slopes, inputs
-
-
-def _wrapped(tensor: Tensor) -> bool:
-    """Whether a transform of torch.func holds it, inside of which no gradient can be asked for."""
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))

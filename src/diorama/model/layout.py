@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .axes import transformed
+
 LEAST = 1 << 17
 """Numbers that a map must have to be worth another order; those that are in it already stay so."""
 _LAST = torch.channels_last
@@ -35,6 +37,8 @@ class ChannelsLast:
     def arranged(self, x: Any, weight: Any) -> tuple[Tensor, Tensor] | None:
         """A convolution's input and weight with the channels last; None where that is not worth while."""
         if not isinstance(x, Tensor) or not isinstance(weight, Tensor) or x.ndim != 4 or weight.ndim != 4:
+            return None
+        if transformed(x) or transformed(weight):
             return None
         if x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32:
             return None

@@ -104,7 +104,7 @@ class OpMode(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._cancel is not None:
             self._cancel()
-        if self._aside or not (self._rules or self._callbacks or self._around):
+        if self._aside or not (self._rules or self._callbacks or self._around) or inside_transform():
             return func(*args, **kwargs)
         name, otherwise = _called(func)
         if otherwise:
@@ -124,6 +124,11 @@ class OpMode(TorchFunctionMode):
         for callback in self._callbacks:
             callback(name, func, args, kwargs, result)
         return result
+
+
+def inside_transform() -> bool:
+    """Whether a transform of torch.func (vmap, say) is running: what it runs is none of the network's ops, but its result is."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def answering() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -312,6 +313,10 @@ def pick(output: Any, wanted: Wanted = None) -> tuple[Tensor, str]:
 def _pieces(output: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     if isinstance(output, Tensor):
         yield prefix or "0", output
+    elif isinstance(output, torch.distributions.Distribution):
+        for name in ("logits",) if hasattr(output, "logits") else ("mean", "stddev"):
+            with contextlib.suppress(NotImplementedError):  # not each kind has each
+                yield f"{prefix}.{name}" if prefix else name, getattr(output, name)
     elif isinstance(output, Mapping):
         for name, value in output.items():
             yield from _pieces(value, f"{prefix}.{name}" if prefix else str(name))

@@ -80,14 +80,16 @@ def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) ->
     pairs, turned, alone = [(look, _looked(plain, _others(few)))], None, list[LayerSurvey]()
     if look.followed.chooses and batch_size(plain) is None:
         alone = [_looked(plain, nesting.select(more, [k])) for k in range(min(_ALONE, nesting.size(more)))]
-    doubtful = look.followed.picks or any(company.mixed(look.prints.get(name), own) for name, own in pairs[0][1].prints.items())
+    doubtful = look.followed.picks or any(
+        company.mixed(look.prints.get(name), own) or company.unmoved(look.prints.get(name), own) for name, own in pairs[0][1].prints.items()
+    )
     if doubtful or any(one.calls != look.calls for one in alone):
         count = nesting.size(more)
         pairs.append((_looked(plain, more), _looked(plain, _others(more))))
         turned = _looked(plain, nesting.select(more, [*range(1, count), 0]))
     now, beside = pairs[-1]
     passes = [now, beside, *([turned] if turned is not None else []), *alone]
-    found = [_placed(layer, now, turned) for layer in _together([list(one.finished()) for one in passes])]
+    found = [_placed(layer, [look, *passes], now, turned) for layer in _together([list(one.finished()) for one in passes])]
     return found, _mixing(found, pairs, [] if look.followed.draws else alone)
 
 
@@ -97,11 +99,13 @@ def _others(x: Nested) -> Nested:
     return nesting.select(x, [*range(1, count), count - 1])
 
 
-def _placed(layer: Layer, now: LayerSurvey, turned: LayerSurvey | None) -> Layer:
+def _placed(layer: Layer, passes: Sequence[LayerSurvey], now: LayerSurvey, turned: LayerSurvey | None) -> Layer:
     """A layer, marked where its rows are not the examples'; ``turned`` saw the examples turned by one place."""
     if turned is None:
         return layer
     name = layer.path if layer.part else layer.name
+    if len({one.examples for one in passes}) > 1 and len({one.rows.get(name) for one in passes}) == 1:
+        return dataclasses.replace(layer, reason=company.MERGED)  # as many rows whatever comes in
     if layer.reason and (now.rows.get(name, 0) % now.examples or turned.rows.get(name, 0) % now.examples):
         return dataclasses.replace(layer, reason=company.PICKED)
     if not layer.reason and company.sorted_rows(now.prints.get(name), turned.prints.get(name)):
@@ -283,10 +287,11 @@ class LayerSurvey:
                 "they are neither stored nor trained with it: hold such modules in an nn.ModuleList"
             )
         if self.modules and not any(layer.shape for layer in self.found):
-            way = "run its layers outside of vmap and functional_call"
+            instead = "no activations are read; run its layers outside of vmap and functional_call"
             if self.graph:
-                way = "torch.export.unflatten(program) gives an exported model its layers back"
-            yield f"no layer answers once for each example, so activations are read of ops alone, such as op:linear; {way}"
+                instead = ("activations are read of ops alone, such as op:linear; torch.export.unflatten(program) gives an exported model its "
+                           "layers back")
+            yield f"no layer answers once for each example, so {instead}"
 
 
 def _part(whole: Layer, module: nn.Module, part: str) -> Layer:

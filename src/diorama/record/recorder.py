@@ -134,7 +134,7 @@ class Recorder:
         observer = Observer(self._setup.subject, self._setup.signals, self._setup.pace, None, None, self._mishap)
         self._weights_cost = timed(observer.weights)
         step = Step(number, {}, {}, observer.weights)
-        step.probe = self._prober.look() if self._prober is not None else None
+        step.probe = self._guarded(self._prober.look) if self._prober is not None else None
         return values_of(self._setup.signals, step, self._mishap)
 
     def _start(self, begun: Begun) -> None:
@@ -446,10 +446,10 @@ class Recorder:
 
     # What goes wrong.
 
-    def _guarded(self, task: Callable[[], object]) -> None:
+    def _guarded(self, task: Callable[[], Any]) -> Any:
         try:
             self._grads = torch.is_grad_enabled()
-            task()
+            return task()
         except Exception as error:
             self._mishap(error)
 

@@ -119,6 +119,20 @@ def test_a_layer_is_read_example_by_example_or_says_why_not(between: str) -> Non
                 diorama.attribute(model, x, f"unit:{layer.name}/1")
 
 
+def test_as_many_rows_as_examples_by_chance_are_none_of_theirs() -> None:
+    """A layer that is fed the same two rows whatever comes in is not read as if they were two examples', and takes no view with it."""
+    model, x = _made("plain")
+    rows = nn.Linear(5, 4)
+    model.register_module("rows", rows)
+    model.register_forward_pre_hook(lambda module, args: (args[0] + rows(torch.ones(2, 5)).mean(),))
+    scene = diorama.Scene(model, x)
+    assert {layer.name: layer.reason for layer in scene.layers if layer.reason} == {"rows": company.MERGED}
+    assert next(scene.stream("activations")) is not None
+    # Nor does what a module fails to say of itself.
+    model.extra_repr = lambda: 1 / 0  # type: ignore[assignment]
+    assert scene.derive("scan").key
+
+
 @pytest.mark.parametrize("between", ["mixture", "early"])
 def test_views_leave_out_what_cannot_be_read_example_by_example(between: str) -> None:
     """No foreign error, and what they say of a layer that is named for them is the reason."""

@@ -61,6 +61,9 @@ def test_scores_are_found_in_nested_outputs() -> None:
         pick({"a": (other, scores)}, "a.2")
     with pytest.raises(NotApplicable):
         pick({"a": 1})
+    # Of a distribution the numbers that it was made from.
+    assert torch.allclose(pick(torch.distributions.Categorical(logits=scores))[0], scores.log_softmax(-1))
+    assert torch.equal(pick((torch.distributions.Normal(scores, 1.0), other))[0], scores)
 
 
 def test_probabilities_are_read_in_every_form() -> None:

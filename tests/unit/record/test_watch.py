@@ -433,3 +433,24 @@ def test_computed_weights_and_empty_batches_leave_no_layer_out(tmp_path: Path) -
         assert steps.tolist() == [1, 3], layer
         assert np.isfinite(values).all()
     assert not [event for event in run.events if "activations" in event.text]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_what_cannot_be_looked_into_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: bool) -> None:
+    """Layers that run inside vmap are left out, said beforehand; a first look at the probe set that fails is told, and the training goes on."""
+    model, x = nn.ModuleList([nn.Linear(4, 3)]), torch.randn(6, 4)
+    model.forward = lambda rows: torch.vmap(model[0])(rows) if hidden else model[0](rows)  # type: ignore[method-assign]
+    if not hidden:
+        monkeypatch.setattr(prober.Prober, "look", lambda self: 1 / 0)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, tmp_path / "run", probe=(x, torch.arange(6) % 3), optimizer=optimizer, every=1) as recorder:
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    run = open_run(tmp_path / "run")
+    assert run.series("loss")[0].tolist() == [1, 2, 3]
+    assert any("vmap" in event.text for event in run.events) == hidden
+    assert any(event.name == "not recorded" for event in run.events) != hidden

@@ -121,6 +121,21 @@ def test_a_training_of_complex_numbers_is_recorded(tmp_path: Path) -> None:
     assert "magnitude" not in run.scene(1).view("distributions", of="weights", layer="out").note
 
 
+def test_rules_for_real_numbers_refuse_complex_weights_wherever_they_stand() -> None:
+    """Also those that stand in no layer of their own."""
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.out = nn.Parameter(torch.randn(6, 4, dtype=torch.complex64)), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.out((x @ self.weight).abs())
+            return found
+
+    with pytest.raises(diorama.NotApplicable, match="complex"):
+        diorama.attribute(Own(), torch.randn(2, 6, dtype=torch.complex64), 1, method="lrp")
+
+
 def test_two_classes_of_complex_inputs_are_told_apart() -> None:
     """Where inputs have no gradients a method that only asks the network takes the default's place, and it is said."""
     picture = _scene(False).view("contrast", limit=3)

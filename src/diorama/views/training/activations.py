@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.colour import Limits
+from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Heatmap, Node, Tiles
 from ...core.picture import Picture, Progress
@@ -55,6 +56,8 @@ class ActivationsView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """First what this input does; then, where it is not known yet, which units are dead."""
         layers = [shown(scene, scene.layers[self.layer])] if self.layer else main_layers(scene)
+        if not layers:
+            raise NotApplicable("no layer of this network answers once for each example, so there is nothing to show; see the view structure")
         current = scene.current(selection)
         mode = "train" if self.mode == "train" else "eval"
         found = {name: values[0] for name, values in look(scene, layers, current.x, mode).items()}  # type: ignore[arg-type]

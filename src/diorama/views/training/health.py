@@ -63,7 +63,10 @@ class HealthView(View):
         names = run.series_names
         if not layers:
             if any(name.startswith("weights/") for name in names):
-                raise NotApplicable("the weights stand in no layer but in the model itself; the views curves and weight_series show them")
+                raise NotApplicable(
+                    "no layer is known that these weights belong to: they stand in the model itself, or in layers that do not answer once "
+                    "for each example; the views curves and weight_series show them"
+                )
             raise NotApplicable(
                 "nothing was recorded of any layer's weights: " + recorded.lacking(run, "weights") + "; the view curves shows "
                 "what the loop reported"

@@ -62,7 +62,7 @@ class ContrastView(View):
         """It needs a classifier."""
         if scene.task != "classification":
             return "it compares two classes, and this model is not a classifier"
-        if isinstance(scene.kind, dict):
+        if isinstance(scene.kind, dict) and len(scene.kind) > 1:
             return "it sums up inputs of one kind, and this model has several inputs"
         return None
 

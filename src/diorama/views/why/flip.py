@@ -55,7 +55,7 @@ class FlipView(View):
         """It needs a classifier of numbers."""
         if scene.task != "classification":
             return "only the answer of a classifier flips, and this network's outputs are other numbers; use the view attribution"
-        if isinstance(scene.kind, dict):
+        if isinstance(scene.kind, dict) and len(scene.kind) > 1:
             return "it changes one input, and this model has several; use the view attribution"
         if isinstance(scene.kind, Tokens):
             return "a word has no slightly changed neighbour to go to; use the view words, which leaves words out"
