@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import UsageError
 
@@ -164,9 +165,14 @@ def as_tensors(x: Any) -> Nested:
             array = array.astype(np.int64)
         return torch.from_numpy(np.array(array) if not array.flags.writeable else np.ascontiguousarray(array))
     except (TypeError, ValueError) as error:
+        wanted = f"examples want numbers in arrays or tensors, got {type(x).__name__}"
+        if isinstance(x, Iterator | DataLoader):
+            raise UsageError(f"{wanted}: take a batch of it, as in x, y = next(iter(loader))") from None
+        if isinstance(x, Dataset) or (isinstance(x, list) and x and isinstance(x[0], tuple)):
+            raise UsageError(f"{wanted}: put some together, as in x, y = torch.utils.data.default_collate([data[k] for k in range(256)])") from None
         told = " ".join(str(error).split())
         hint = "; for a model that takes a list of tensors, pass a tuple of that list: (x, e) as ([x, e],)" if isinstance(x, list) else ""
-        raise UsageError(f"examples want numbers in arrays or tensors, got {type(x).__name__}: {told}{hint}") from None
+        raise UsageError(f"{wanted}: {told}{hint}") from None
 
 
 def _part(part: Any) -> Any:

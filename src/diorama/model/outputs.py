@@ -315,7 +315,7 @@ def _pieces(output: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         yield prefix or "0", output
     elif isinstance(output, torch.distributions.Distribution):
         for name in ("logits",) if hasattr(output, "logits") else ("mean", "stddev"):
-            with contextlib.suppress(NotImplementedError):  # not each kind has each
+            with contextlib.suppress(RuntimeError):  # not each kind has each
                 yield f"{prefix}.{name}" if prefix else name, getattr(output, name)
     elif isinstance(output, Mapping):
         for name, value in output.items():

@@ -44,6 +44,10 @@ def test_lengths_are_checked() -> None:
     """Inputs and labels of different lengths, and labels in words, are refused with what came."""
     with pytest.raises(UsageError, match="6 and 5"):
         Examples.of(torch.randn(6, 3), torch.zeros(5))
+    pairs = torch.utils.data.TensorDataset(torch.randn(4, 2), torch.arange(4))
+    for wrong, said in ((torch.utils.data.DataLoader(pairs, 2), "iter"), (pairs, "default_collate"), (list(pairs), "default_collate")):
+        with pytest.raises(UsageError, match=said):
+            Examples.of(wrong)
     with pytest.raises(UsageError, match="same number"):
         Examples.of((torch.randn(6, 3), torch.randn(5, 3)))
     with pytest.raises(UsageError, match="classes="):
