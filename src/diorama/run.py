@@ -15,7 +15,7 @@ from .core import registry
 from .core.blame import alone, given
 from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
-from .core.selection import as_key, is_point, without_call
+from .core.selection import Key, as_key, is_point, without_call
 from .record import requests
 from .record.causes import ranked
 from .record.lineage import Line, children
@@ -231,6 +231,14 @@ class Run(Line):
 
         self._check(build(registry.commands[name], knobs))
         return preview(self.scene("live"), name, knobs)
+
+    def followed(self, key: str | Key, step: int, of: int | None = None) -> Key | None:
+        """The key of the same unit, head or weight at another step; None where it was not there, or is no longer.
+
+        *Meaning* units that acts add or remove give others new places in their layer, or in those that read it. ``of`` is the
+        step at which the key was meant, the newest when left out.
+        """
+        return self.elsewhere([Key.parse(key) if isinstance(key, str) else key], step, of)[0]
 
     def _check(self, command: Any) -> None:
         """Refuse a command on a layer, or a unit of one, that is not there, before it is sent."""

@@ -12,8 +12,10 @@ from torch import nn
 
 import diorama
 from diorama.model.axes import tensors_in
+from diorama.training.surgery.births import after, layer_place, numbers, weight_place
+from diorama.training.surgery.journal import of_units
 from diorama.training.surgery.trial import answers
-from diorama.training.surgery.units import add_units, remove_units
+from diorama.training.surgery.units import ChangedUnits, add_units, remove_units
 
 DRAWS = 40 if os.environ.get("DIORAMA_SWEEP") else 8
 REFUSALS = ("GroupNorm", "come in sets of", "the model's answer", "followed", "group")
@@ -26,6 +28,24 @@ def _drawn(seed: int) -> tuple[nn.Module, torch.Tensor, str, int]:
     draw = random.Random(1000 + seed)
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear) and name != "fc"]
     return model, x, draw.choice(layers), draw.randint(1, 4)
+
+
+def _check_births(done: ChangedUnits, before: dict[str, torch.Tensor], now: dict[str, torch.Tensor], layer: str) -> None:
+    """What bears a number that was there before is bit by bit what it was; all else is new."""
+    revision = of_units(done.graft)
+    born = max(change.before for change in revision.moved.values())
+    found = after({}, revision.moved, born)
+    own = numbers(found.get(layer_place(done.layer), [(0, done.after)]))
+    assert [int(own[unit]) - born for unit in done.units] == list(range(len(done.units))), layer
+    for name, old in before.items():
+        tensor = now[name]
+        for axis, size in enumerate(old.shape):
+            runs = found.get(weight_place(name, axis), [(0, tensor.shape[axis])])
+            assert (births := torch.from_numpy(numbers(runs))).numel() == tensor.shape[axis], (name, axis)
+            order = births[births < born] if tensor.shape[axis] > size else births
+            assert order.tolist() == list(range(size))  # nothing that was there changes its order
+            tensor = tensor.index_select(axis, torch.isin(births, order).nonzero().flatten())
+        assert torch.equal(tensor, old), (name, layer)
 
 
 def test_surgery_on_drawn_networks() -> None:
@@ -44,6 +64,7 @@ def test_surgery_on_drawn_networks() -> None:
             refused.append(f"{seed} {layer}: {error}")
             assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
             continue
+        _check_births(done, before, model.state_dict(), layer)
         for mode, whole in want.items():
             for one, other in zip(whole, answers(model, x, mode), strict=True):
                 assert (one - other).abs().max() < 1e-5 * one.abs().max(), (seed, layer, mode)

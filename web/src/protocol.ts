@@ -239,6 +239,7 @@ export interface RunState {
   acts: ActEntry[];
   rules: RuleEntry[];
   bend: BendEntry | null;
+  moves: MovesEntry[];
 }
 
 /** A moment on the time axis. */
@@ -317,6 +318,12 @@ export interface BendEntry {
   start: number;
   steps: number[];
   factors: number[];
+}
+
+/** Where units lie from a snapshot on: the numbers that they were born with, as the first of each run and how many. */
+export interface MovesEntry {
+  since: number;
+  births: Record<string, ([number, number])[]>;
 }
 
 /** The list of runs has changed. */

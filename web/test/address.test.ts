@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { keyText, kindOf, parseKey, parseSelection, sayKey, selectionText } from "../src/page/address.ts";
+import { birthsAt, followed, FollowedSelection, type Births } from "../src/page/births.ts";
 
 const KEYS = [
   "layer:conv1", "layer:conv1@5,8", "layer:", "unit:/3", "unit:conv1/3@5,8", "op:block.softmax#2", "op:block.softmax/3",
@@ -23,4 +24,22 @@ test("what an op answers is chosen as a layer, and its channels as units", () =>
 
 test("what is no key is none", () => {
   for (const text of ["op:", "op:a/3@", "unit:3", "unit:a/", "cat:3"]) assert.equal(parseKey(text), null);
+});
+
+test("keys follow their units to where they lie at another step, and are nowhere where those are not", () => {
+  const first = { "layer:bn": [[0, 10]], "weight:out.weight:1": [[0, 10]] } as unknown as Births;
+  const grown = { "layer:bn": [[0, 4], [10, 2], [4, 6]], "weight:out.weight:1": [[0, 4], [10, 2], [4, 6]] } as unknown as Births;
+  assert.equal(followed("unit:bn/5@1,2", first, grown), "unit:bn/7@1,2");
+  assert.equal(followed("unit:bn/7", grown, first), "unit:bn/5");
+  assert.equal(followed("unit:bn/4", grown, first), null);
+  assert.equal(followed("weight:out/1,5", first, grown), "weight:out/1,7");
+  assert.equal(followed("weight:out.bias/1", first, grown), "weight:out.bias/1");
+  assert.deepEqual(["unit:other/5", "layer:bn", "example:5"].map((key) => followed(key, first, grown)), ["unit:other/5", "layer:bn", "example:5"]);
+  assert.equal(followed("unit:bn/5", birthsAt([], 3), grown), "unit:bn/7");
+  const moves = [{ since: 0, births: first }, { since: 11, births: grown }];
+  assert.deepEqual([5, 11, 30].map((step) => birthsAt(moves, step)), [first, grown, grown]);
+  const kept = new FollowedSelection();
+  assert.equal(kept.turn({ a: ["unit:bn/4", "unit:bn/7"], b: ["unit:bn/0"] }, grown, true), null);
+  assert.deepEqual(kept.turn({ a: ["unit:bn/4", "unit:bn/7"], b: ["unit:bn/0"] }, first, false), { a: ["unit:bn/5"], b: ["unit:bn/0"] });
+  assert.deepEqual(kept.turn({ a: ["unit:bn/5"], b: ["unit:bn/0"] }, grown, false), { a: ["unit:bn/7", "unit:bn/4"], b: ["unit:bn/0"] });
 });

@@ -233,6 +233,13 @@ class BendEntry(_Struct):
     factors: tuple[float, ...]
 
 
+class MovesEntry(_Struct):
+    """Where units lie from a snapshot on: the numbers that they were born with, as the first of each run and how many."""
+
+    since: int
+    births: dict[str, tuple[tuple[int, int], ...]]  # by layer ("layer:conv1") or axis of a weight ("weight:conv1.weight:1")
+
+
 class RunState(_Struct):
     """Everything that the page must know of a run at this moment."""
 
@@ -265,6 +272,7 @@ class RunState(_Struct):
     acts: tuple[ActEntry, ...] = ()  # oldest first
     rules: tuple[RuleEntry, ...] = ()  # those in force
     bend: BendEntry | None = None  # the schedule as people bent it
+    moves: tuple[MovesEntry, ...] = ()  # where acts of structure gave units other places, oldest first
 
 
 # An input that is not from the probe set, as the tray makes it; pixels are bytes in base64.

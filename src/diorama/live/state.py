@@ -200,6 +200,7 @@ class Tracker:
             "way": _way(self.path),
             "acts": _acts(meta, self.path),
             "rules": meta.get("rules") or [],
+            "moves": [{"since": step, "births": births} for step, births in reader.moves],
             "bend": (meta.get("wishes") or {}).get("schedule"),
         }
         try:

@@ -174,7 +174,10 @@ class Entry:
     def settle(self, controls: Controls) -> None:
         """The run is begun: the wishes of then are in force, and the learning rate is what the branch wants."""
         if self._acts or controls.subject.journal.revisions:
-            controls.note("meta", {"structure": controls.subject.journal.told()})
+            journal = controls.subject.journal
+            if controls.content is not None:
+                controls.content.facts["units"] = journal.births
+            controls.note("meta", {"structure": journal.told(), "units": journal.births})
         if self._branch is None:
             return
         controls.rules.take_up(self._kept["steering"].get("rules", ()))

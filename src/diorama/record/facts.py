@@ -93,7 +93,7 @@ TYPES: dict[str, Any] = {
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
     "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None, "probe": Likeness, "first_bad": FirstBad,
-    "steered": SteeredFact,
+    "steered": SteeredFact, "units": dict[str, list[tuple[int, Count]]] | None,
     "acts": list[ActFact],
 }
 """What the readers of a run rely on; other facts may be any plain data."""

@@ -12,13 +12,15 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import DioramaError, NotFound
+from ..core.selection import Key
+from ..training.surgery.births import Births, followed, whole
 from .arrays import Numbers
 from .histogram import HistogramSeries
 from .packing import Floats, HistogramBlock, Row, RowBlock, Steps
@@ -247,6 +249,26 @@ class Line(RunReader):
             return super().model_at(step)
         number, reader = self._owner(step)
         return number * _APART + RunReader.model_at(reader, step)
+
+    @property
+    def moves(self) -> list[tuple[int, Births]]:
+        """From which snapshot on units lie where, by the numbers that they were born with; empty where no act moved any."""
+        parts = {number: part.reader for number, part in enumerate((*reversed(self._parts()),))}
+        if not any(RunReader.reshaped.fget(reader) for reader in parts.values()):  # type: ignore[attr-defined]
+            return []
+        models = {number: RunReader.models.fget(reader) for number, reader in parts.items()}  # type: ignore[attr-defined]
+        firsts: dict[tuple[int, int], int] = {}
+        for step, number in sorted(self._owners().items()):
+            firsts.setdefault((number, models[number][step]), step)
+        return list(zip(firsts.values(), whole([self.structure(step) for step in firsts.values()]), strict=True))
+
+    def elsewhere(self, keys: Sequence[Key], step: int | None, of: int | None) -> list[Key | None]:
+        """What each key is called at another step, None for one that is not there; None for a step is the newest."""
+        there, here = (self.last_step if each is None else each for each in (step, of))
+        if not keys or self.model_at(there) == self.model_at(here):
+            return list(keys)
+        structures = self.structure(here), self.structure(there)
+        return [followed(key, *structures) for key in keys]
 
     def home(self, architecture: int) -> tuple[Path, int]:
         """The folder of a run of the line that has an architecture, and the number of it there."""

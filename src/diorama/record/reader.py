@@ -23,7 +23,7 @@ from .writer import TIME, last_step
 if TYPE_CHECKING:
     from torch import Tensor
 
-OWN = ("model", "parameters", "layers", "model_error")
+OWN = ("model", "parameters", "layers", "model_error", "units")
 """The facts that belong to one architecture; all others are the whole run's."""
 
 
@@ -387,6 +387,17 @@ class RunReader:
         wanted = "SELECT model FROM snapshots WHERE step <= ? ORDER BY step DESC LIMIT 1"
         rows = self._rows(wanted, (step,), (int,))
         return int(rows[0][0]) if rows else 0
+
+    @property
+    def models(self) -> dict[int, int]:
+        """By the step of each snapshot, the number of the architecture that it belongs to."""
+        return {int(step): int(model) for step, model in self._rows("SELECT step, model FROM snapshots ORDER BY step", (), (int, int))}
+
+    @property
+    def reshaped(self) -> bool:
+        """Whether acts gave units of this run other places."""
+        meta = self.meta
+        return any(own.get("units") for own in (meta, *(value for name, value in meta.items() if name.startswith("architecture-"))))
 
     def structure(self, step: int) -> dict[str, Any]:
         """What the network was made of at a step: ``model``, ``parameters``, ``layers``, ``model_error``."""

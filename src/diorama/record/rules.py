@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..core import registry
 from ..core.knobs import knobs_of
+from ..training.surgery.births import Rearranged, layer_place, numbers
 
 if TYPE_CHECKING:
     from .step import LayerReading
@@ -160,6 +161,19 @@ class Rules:
             self.known[rule.number] = rule
         else:
             self.known.pop(rule.number, None)
+
+    def follow(self, moved: Mapping[str, Rearranged], back: bool = False) -> None:
+        """Units came to lie elsewhere, by an act or because one was taken back: what was seen of each goes with it."""
+        for rule in self.known.values():
+            change = moved.get(layer_place(rule.layer or ""))
+            if change is None or rule.silent is None:
+                continue
+            old = numbers(change.old)
+            there, now = (np.flatnonzero(old >= 0), old[old >= 0])[:: -1 if back else 1]
+            if len(rule.silent) == (len(old) if back else change.before):
+                seen = np.full(change.before if back else len(old), -1)
+                seen[there] = rule.silent[now]
+                rule.silent = seen
 
     def judge(self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading] | None = None) -> None:
         """Look whether a rule has come true after a step, from the numbers and the layers that were read of it."""

@@ -91,7 +91,7 @@ class Setup(NamedTuple):
         content.table = subject.table = self.tabled()
         for reader in filter(None, (self.reader, self.probe_reader)):
             reader.follow(subject.model, subject.table)
-        content.facts |= structure_of(content)
+        content.facts |= structure_of(content) | {"units": subject.journal.births}
 
     def tabled(self) -> LayerTable | None:
         """The layers as they are now; None where the model cannot take the probe set (any more)."""
@@ -123,7 +123,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     subject.table = table
     content = Content(plain, examples, reading, table, {}, _beside(told, examples))
     content.spread = subject.spread and f"its weights are spread over processes by {subject.spread}"
-    content.facts = facts_of(content) | {"every": told.every, "data": _data(told.data), "probe": likeness(examples, reading)}
+    content.facts = facts_of(content) | {"units": {}, "every": told.every, "data": _data(told.data), "probe": likeness(examples, reading)}
     compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
     # Hooks would make a compiled model compile again at every reading.
     reader = None if compiled else LayerReader(plain, table, report)

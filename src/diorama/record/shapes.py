@@ -92,8 +92,10 @@ def restructured(training: Controls, gone: Revision | None, came: Revision | Non
     subject = training.subject
     if gone is not None:
         subject.journal.drop(gone)
+        training.rules.follow(gone.moved, back=True)
     if came is not None:
         subject.journal.add(came, changed)
+        training.rules.follow(came.moved)
     subject.look()
     training.note("meta", {"structure": subject.journal.told()})
 

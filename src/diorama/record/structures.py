@@ -23,13 +23,20 @@ class StructureReversal(Reshaping):
     def __init__(self, changed: ChangedLayer, revision: Revision) -> None:
         self.changed, self.revision = changed, revision
         self.size = changed.size
+        self._begun = self._versions()
 
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Take it back. *Raises* NotApplicable where the network's shape was changed again since."""
         self.newest(later)
         self.changed.back()
         restructured(training, self.revision, None)
-        return "" if self.changed.came else "it is as it was when it went"
+        if self.changed.came:
+            return "what it has learnt since goes with it" if self._versions() != self._begun else "bit by bit"
+        return "it is as it was when it went"
+
+    def _versions(self) -> list[int]:
+        """How often each weight of the layer was written to."""
+        return [parameter._version for parameter in self.changed.module.parameters()]
 
 
 def added(training: Controls, after: str, how: str, seed: int) -> Applied:

@@ -77,12 +77,12 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
         for step in scene.steps:
             moment = scene.at(step)
             try:
-                _checked(moment, selection, moving.follows)
+                then = _then(moment, selection, scene, moving.follows)
             except DioramaError:
                 continue  # a network that grew: what is chosen is not there at every step
             from ..model.surroundings import neutrally
 
-            for picture in neutrally(streamed(moment, moving, selection, None, drafts=False)):
+            for picture in neutrally(streamed(moment, moving, then, None, drafts=False)):
                 if picture.final:
                     yield picture
 
@@ -110,6 +110,17 @@ def _checked(scene: Scene, selection: Selection, follows: Iterable[str]) -> Sele
     """Refuse keys that the view would follow to nothing, and write the others out in full."""
     a, b = (tuple(_known(scene, key) if key.kind in follows else key for key in part) for part in (selection.a, selection.b))
     return Selection(a, b)
+
+
+def _then(moment: Scene, selection: Selection, now: Scene, follows: Iterable[str]) -> Selection:
+    """What is chosen, as it is called at another moment of the run. *Raises* UsageError, NotFound where it is not there."""
+    run = now.run
+    a, b = (tuple(run.elsewhere(part, moment.step, now.step)) if run is not None else part for part in (selection.a, selection.b))
+    lost = next((key for key, there in zip((*selection.a, *selection.b), (*a, *b), strict=True) if there is None and key.kind in follows), None)
+    if lost is not None:
+        raise UsageError(f"the network has no {lost} at step {moment.step}")
+    known = (tuple(key for key in part if key is not None) for part in (a, b))
+    return _checked(moment, Selection(*known), follows)
 
 
 def _known(scene: Scene, key: Key) -> Key:

@@ -119,6 +119,17 @@ def base(scene: Scene, layer: str, how: How) -> tuple[list[Direction], str]:
     return [_direction(one, one["name"]) for one in value["directions"]], value["note"]
 
 
+def edits(scene: Scene, of: Scene) -> tuple[Edit, ...]:
+    """The edits of another moment of a run, as this one applies them. *Raises* NotApplicable for one of what is not there."""
+    there = scene.run.elsewhere([one.key for one in of.edits], scene.step, of.step) if scene.run is not None else []
+    if None in there:
+        raise NotApplicable(
+            f"{of.edits[there.index(None)].key} was changed, which the network does not have at step {scene.step}; take that edit back"
+        )
+    moved = (dataclasses.replace(one, key=key) for one, key in zip(of.edits, there, strict=True) if key is not None)
+    return tuple(edit(scene, one) for one in moved)
+
+
 def edit(scene: Scene, made: Edit) -> Edit:
     """An edit as a scene applies it: one along a direction with the stride that the scene finds under its name, without other edits."""
     if made.key.kind != "direction":

@@ -410,7 +410,7 @@ class Scene:
             raise NotApplicable("this model was not opened from a run, so it has no other steps")
         scene: Scene = self.run.scene(step)
         scene.others, scene._input, scene._cancel = self.others, self._input, self._cancel
-        scene.edits = tuple(directions.edit(scene, one) for one in self.edits)
+        scene.edits = directions.edits(scene, self)
         return scene
 
     def direction(

@@ -82,7 +82,9 @@ def test_units_are_added_and_removed_in_a_watched_training(training: _Training) 
     for _ in range(3):
         training.step()
     assert training.model[5].weight[:, 64:].any()
-    assert training.send("remove_units", layer="0", units=[1, 5])["text"].startswith("removed 2 units from 0 (6 → 4)")
+    removed = training.send("remove_units", layer="0", units=[1, 5])["text"]
+    assert removed.startswith("removed 2 units from 0 (6 → 4)")
+    assert removed.endswith("in 0, 1, 2, 3 units 2–4 are 1–3 now; in 4 units 32–79 are 16–63 now")
     training.step()
     training.step()
     training.recorder.close()
@@ -91,7 +93,23 @@ def test_units_are_added_and_removed_in_a_watched_training(training: _Training) 
     assert sum(event.kind == "architecture" for event in run.events) == 2
     widths = [dict(run.scene(step=step).model.named_parameters())["0.weight"].shape[0] for step in (1, 5, run.snapshots[-1])]
     assert widths == [4, 6, 4]
-    assert run.scene(step=run.snapshots[-1]).layers["0"].units == 4
+    last = run.scene(step=run.snapshots[-1])
+    assert last.layers["0"].units == 4
+    # Of 0, 1, 2, 3 and the new 4, 5 those left are 0, 2, 3 and 4; what reads them is flattened, sixteen places a unit.
+    for key, between, first in (
+        ("unit:0/1", "unit:0/2", "unit:0/2"), ("unit:0/3@1,2", "unit:0/4@1,2", "None"), ("weight:5/2,17", "weight:5/2,33", "weight:5/2,33"),
+        ("weight:1.bias/2", "weight:1.bias/3", "weight:1.bias/3"), ("weight:7/2,1", "weight:7/2,1", "weight:7/2,1"),
+    ):
+        assert [str(run.followed(key, step)) for step in (run.last_step, 5, 1)] == [key, between, first], key
+        assert first == "None" or str(run.followed(first, run.last_step, of=1)) == key
+    assert run.followed("unit:0/1", run.last_step, of=5) is None
+    chart = last.view("weight_series", select=["weight:0/1,0,0,0"]).body.children[0]
+    places = [1 if run.model_at(step) == 2 else 2 for step in run.snapshots]
+    assert chart.series[0].y.tolist() == [float(run.state(step)["0.weight"][k, 0, 0, 0]) for step, k in zip(run.snapshots, places, strict=True)]
+    film = {frame.step: frame for frame in last.view("weights", select=["unit:0/3"]).frames()}
+    assert film
+    assert min(film) == min(step for step in run.snapshots if run.model_at(step))
+    assert [entry[0] for entry in run.moves] == [min(s for s in run.snapshots if run.model_at(s) == k) for k in range(3)]
 
 
 @pytest.mark.parametrize("how", ["preserve", "split", "gradient", "random"])

@@ -16,6 +16,7 @@ from diorama.core import registry
 from diorama.record import requests
 from diorama.record.recorder import Recorder
 from diorama.record.rules import Rules, SetRule
+from diorama.training.surgery.births import Rearranged
 
 pytestmark = pytest.mark.usefixtures("looking_at_once")
 
@@ -154,12 +155,14 @@ def test_a_signal_that_does_not_fall_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_layer_with_too_few_dead_units_is_left_alone() -> None:
-    """With above= a rule acts from that share of dead units on, with a command on the layer once."""
+    """With above= a rule acts from that share of dead units on, with a command on the layer once; units keep their time where they move."""
     rules = Rules()
     rules.put(SetRule(1, "dead_units", None, "a", 4, 0.3, None, "learning_rate", {"factor": 0.5}), True)
     fired = []
     for step in range(12):
-        silent = torch.tensor([True, step >= 3, False, False])
+        if step == 4:  # a unit comes before the others, and one behind them goes: what was seen of each goes with it
+            rules.follow({"layer:a": Rearranged(4, [(-1, 1), (0, 3)])})
+        silent = torch.tensor([False, True, True, False] if step >= 4 else [True, step >= 3, False, False])
         rules.judge(step, {}, {"a": SimpleNamespace(silent=silent)})  # type: ignore[dict-item]
         fired += [(step, due.reason) for due in rules.taken()]
     assert [step for step, _ in fired] == [7, 11]

@@ -3,6 +3,7 @@
 import {
   emptyAddress, fromHash, kindOf, keyText, parseKey, selectionText, toHash, type Address, type Selection,
 } from "./address.ts";
+import { birthsAt, FollowedSelection } from "./births.ts";
 import { Channel } from "./channel.svelte.ts";
 import { Connection } from "./connection.ts";
 import type {
@@ -68,6 +69,7 @@ export class Page {
   private channels = new Map<number, Channel>();
   private ids = 0;
   private connection: Connection | null = null;
+  private followed = new FollowedSelection();
   private resting = 0;
   private spelling = 0;
 
@@ -109,6 +111,7 @@ export class Page {
     this.recall();
     addEventListener("popstate", () => {
       this.address = fromHash(location.hash);
+      this.followed = new FollowedSelection();
       this.recall();
       this.follow();
     });
@@ -157,6 +160,7 @@ export class Page {
       case "run": {
         const lived = this.states[message.run]?.alive ?? false;
         this.states = { ...this.states, [message.run]: message.state };
+        if (message.run === this.run) this.track();
         if (lived && message.run === this.run) this.inherit(message.state.heir);
         break;
       }
@@ -239,6 +243,7 @@ export class Page {
   go(change: Partial<Address>, { remember = false, moving = false } = {}): void {
     const kept = "selection" in change ? "" : this.address.kept;
     this.address = { ...this.address, ...change, kept };
+    this.track("selection" in change);
     if ("selection" in change) void this.keep();
     if (!moving) this.write(remember);
     else if (!this.spelling)
@@ -246,6 +251,14 @@ export class Page {
         this.spelling = 0;
         this.write();
       }, SPELLING);
+  }
+
+  /** What is selected follows its units to where they lie at the step in sight. */
+  private track(chosen = false): void {
+    const selection = this.state && this.followed.turn(this.address.selection, birthsAt(this.state.moves ?? [], this.step), chosen);
+    if (!selection) return;
+    this.address = { ...this.address, selection };
+    this.write();
   }
 
   private write(remember = false): void {

@@ -45,6 +45,6 @@ class ClipCommand(Command):
 
 def _shown(clip: Limits | None) -> str:
     if clip is None:
-        return "not clipped"
+        return "not clipped by a command"
     parts = [f"{name} {limit:.6g}" for name, limit in (("norm", clip.norm), ("value", clip.value)) if limit is not None]
     return "clipped at " + ", ".join(parts)

@@ -52,6 +52,10 @@ class Arrangement:
     """By weight and axis, the set of units at each place before."""
     groups: Mapping[str, int]
     """Modules that normalize groups of channels, with the number of groups that they will have."""
+    counts: Mapping[str, int]
+    """By layer, how many units it had before."""
+    heads: Mapping[str, Whole]
+    """By module of attention, where each of its heads was before."""
     added: int = 0
     """New sets of units that come and go together."""
 
@@ -133,18 +137,24 @@ def _arranged(
             continue
         weights.setdefault(use.name, {})[use.axis] = Order(use.role, old, fresh)
         before.setdefault(use.name, {})[use.axis] = use.units.sets
-    layers = {}
+    layers, counts = {}, {}
     for name, along in widths.layers.items():
         if along is not None:
             old, _fresh = change(widths.along(along))
             if len(old) != len(along):
-                layers[name] = old
+                layers[name], counts[name] = old, len(along)
     groups = {}
     for path, own in widths.groups:
         old, _fresh = change(widths.along(own))
         if len(old) != len(own):
             groups[path] = len(old)
-    return Arrangement(layer, weights, layers, before, groups, sets)
+    heads = {}
+    for path in dict.fromkeys(name.rpartition(".")[0] for name in layers):
+        if (inner := widths.heads_of(path)) in layers:
+            own = widths.places(inner)
+            size = int((own == own[0]).sum())
+            heads[path], counts[path] = np.where(layers[inner][::size] == NEW, NEW, layers[inner][::size] // size), len(own) // size
+    return Arrangement(layer, weights, layers, before, groups, counts, heads, sets)
 
 
 def _with_more(units: Along, last: int, sets: int) -> tuple[Whole, NDArray[np.int64]]:

@@ -12,6 +12,7 @@ from torch import nn
 from ...core.errors import Damaged, NotApplicable
 from ...model.unwrap import named_modules, unwrap
 from . import layers
+from .births import Births, Rearranged, after, layer_place, spans, weight_place
 from .graft import Graft, given_shape
 from .recipe import LayerRecipe
 from .starts import tensors_of
@@ -34,6 +35,10 @@ class Revision(msgspec.Struct):
     recipe: LayerRecipe | None = None
     groups: list[tuple[int, int]] = []
     """Of each parameter that came or went, the optimizer and the group in which it learns."""
+    moved: dict[str, Rearranged] = {}
+    """Where units were before, of each layer and along each axis of a weight."""
+    born: int = 0
+    """The number with which the first new unit of each is born."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -47,7 +52,11 @@ class _InForce:
 def of_units(graft: Graft) -> Revision:
     """What a change of shape did."""
     tensors = {name: (list(before), list(after)) for name, (before, after) in graft.shapes.items()}
-    return Revision("units", tensors, graft.sizes)
+    change = graft.change
+    moved = {layer_place(name): Rearranged(change.counts[name], spans(old)) for name, old in {**change.layers, **change.heads}.items()}
+    for name, orders in change.weights.items():
+        moved |= {weight_place(name, axis): Rearranged(len(change.before[name][axis]), spans(order.old)) for axis, order in orders.items()}
+    return Revision("units", tensors, graft.sizes, moved=moved)
 
 
 def shapes_of(model: nn.Module) -> Shapes:
@@ -82,13 +91,25 @@ class Journal:
 
     def __init__(self) -> None:
         self._kept: list[_InForce] = []
+        self._born = 0
+        """The number with which the next unit is born."""
 
     def add(self, revision: Revision, changed: layers.ChangedLayer | None = None) -> None:
         """One more is in force. What optimizers remembered of a layer that went is not held here."""
         if changed is not None:
             memories = [dataclasses.replace(each, state=None) for each in changed.memories]
             changed = dataclasses.replace(changed, memories=memories)
+        revision.born = max((self._born, *(_next(each) for each in self.revisions), *(each.before for each in revision.moved.values())))
+        self._born = _next(revision)
         self._kept.append(_InForce(revision, changed))
+
+    @property
+    def births(self) -> Births:
+        """The number with which each unit was born, where it is not its place."""
+        found: Births = {}
+        for revision in self.revisions:
+            found = after(found, revision.moved, revision.born)
+        return found
 
     def drop(self, revision: Revision) -> None:
         """One was taken back."""
@@ -163,6 +184,12 @@ class Journal:
         while same < min(len(then), len(self._kept)) and self._kept[same].revision == then[same]:
             same += 1
         return self._kept[same:], list(then[same:])
+
+
+def _next(revision: Revision) -> int:
+    """The first number with which no unit of an act was born."""
+    fresh = (sum(count for first, count in each.old if first < 0) for each in revision.moved.values())
+    return revision.born + max(fresh, default=0)
 
 
 def _turned(found: Shapes, revision: Revision, of: int, to: int) -> None:

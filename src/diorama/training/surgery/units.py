@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...core.errors import DioramaError, NotApplicable, UsageError
@@ -25,6 +26,8 @@ from .trial import answers, copied, tried
 from .widths import Split, Widths, follow
 
 _SPLITS: tuple[Split, ...] = ("leading", "trailing")
+_SAID = 4
+"""So many layers, and so many stretches of units, are told of at most."""
 MOST = 1 << 16
 """Units that can be added at once."""
 
@@ -230,4 +233,26 @@ def told(done: ChangedUnits, what: str) -> str:
         text += f"; with it changed {', '.join(elsewhere[:6])}" + (f" and {len(elsewhere) - 6} more" if len(elsewhere) > 6 else "")
     if done.split_from:
         text += f"; split from {', '.join(map(str, dict.fromkeys(done.split_from)))}"
+    shifts: dict[str, list[str]] = {}
+    for name in (done.layer, *elsewhere):
+        if said := _shifted(done.change.layers[name]):
+            shifts.setdefault(said, []).append(name)
+    for said, names in list(shifts.items())[:_SAID]:
+        more = f" and {len(names) - _SAID} more" if len(names) > _SAID else ""
+        text += f"; in {', '.join(names[:_SAID])}{more} {said}"
     return text
+
+
+def _shifted(old: NDArray[np.int64]) -> str:
+    """Which of the units that were there have another number now, in words; nothing where none has."""
+    places = np.flatnonzero((old != NEW) & (old != np.arange(len(old))))
+    if not len(places):
+        return ""
+    runs = np.split(places, np.flatnonzero((np.diff(places) != 1) | (np.diff(old[places]) != 1)) + 1)
+    told = [f"{_span(old[run])} {'is' if len(run) == 1 else 'are'} {_span(run)}" for run in runs[:_SAID]]
+    more = f" and {len(runs) - _SAID} more runs moved" if len(runs) > _SAID else ""
+    return f"unit{'s' if len(runs[0]) > 1 else ''} {', '.join(told)}{more} now"
+
+
+def _span(numbers: NDArray[np.int64]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}"

@@ -59,11 +59,15 @@ class WeightSeriesView(View):
         layer = self.layer if self.layer is not None else next((key.name for key in reversed(selection.all("layer"))), None)
         yield Progress(done=0, total=len(steps), note=f"{len(steps)} snapshots are read")
         ends = [scene.run.state(steps[k]) for k in (0, -1)] if scene.run is not None else []
-        ranked, among = most_moved(ends[0], ends[1], _names(scene, ends[1], None if named else layer), self.count)
+        ranked, among = most_moved(ends[0], ends[1], _names(scene, steps, ends[1], None if named else layer), self.count)
+        if scene.run is not None:
+            ranked = [key for key in scene.run.elsewhere(ranked, scene.step, steps[-1]) if key is not None]
         keys = named or ranked
         if not keys:
             raise NotApplicable("no weight has the same place at the first snapshot and at the last, so none can be followed")
-        lost = [str(key) for key in named if not _there(ends, key)]
+        places = [scene.run.elsewhere(named, steps[k], scene.step) for k in (0, -1)] if scene.run is not None else []
+        there = [[key is not None and _there(state, key) for key in keys] for state, keys in zip(ends, places, strict=True)]
+        lost = [str(key) for key, *found in zip(named, *there, strict=True) if not any(found)]
         if lost:
             raise NotApplicable(f"the network has no {lost[0]} at its first or last snapshot, so it cannot be followed")
         lines = chart(scene, keys)
@@ -102,7 +106,9 @@ def _read(scene: Scene, steps: Sequence[int], keys: Sequence[Key]) -> Floats:
         if scene.cancel is not None:
             scene.cancel()
         state = scene.run.state(step)
-        for row, key in enumerate(keys):
+        for row, key in enumerate(scene.run.elsewhere(keys, step, scene.step)):
+            if key is None:
+                continue
             weight = _weight(state, key.name)
             index = key.index
             if weight is not None and weight.ndim == len(index) and all(k < n for k, n in zip(index, weight.shape, strict=True)):
@@ -128,18 +134,22 @@ def most_moved(first: Mapping[str, Tensor], last: Mapping[str, Tensor], names: S
     return [key for _, key in found[:count]], among
 
 
-def _names(scene: Scene, state: Mapping[str, Tensor], layer: str | None) -> list[str]:
-    """The parameters among a snapshot's tensors, of one layer where one is named. *Raises* NotApplicable where it has none."""
+def _names(scene: Scene, steps: Sequence[int], state: Mapping[str, Tensor], layer: str | None) -> list[str]:
+    """The parameters of the last snapshot whose numbers lie where they lay at the first, of one layer where one is named.
+
+    *Raises* NotApplicable where that has none.
+    """
     told: Sequence[Any] = scene.run.meta.get("parameters", ()) if scene.run is not None else ()
     known = {str(one[0]) for one in told}
     names = [name for name, value in state.items() if name in known and (value.is_floating_point() or value.is_complex())]
-    if layer is None:
-        return names
-    path = without_call(layer)
+    path = without_call(layer or "")
     own = [name for name in names if name == path or name.startswith(f"{path}.")] if path else names
     if not own:
         raise NotApplicable(f"the layer {layer!r} has no weights to follow; choose another one, or none for all")
-    return own
+    assert scene.run is not None
+    then, now = (scene.run.structure(steps[k]).get("units") or {} for k in (0, -1))
+    moved = {place.split(":")[1] for place in {*then, *now} if then.get(place) != now.get(place)}
+    return [name for name in own if name not in moved]
 
 
 def _numbered(key: Key) -> Key | None:
@@ -153,10 +163,10 @@ def _weight(state: Mapping[str, Tensor], name: str) -> Tensor | None:
     return next((state[one] for one in (name, f"{path}.weight", path) if one in state), None)
 
 
-def _there(states: Sequence[Mapping[str, Tensor]], key: Key) -> bool:
-    """Whether any of some snapshots has a weight at this place."""
-    found = [weight for state in states if (weight := _weight(state, key.name)) is not None]
-    return any(len(key.index) == one.ndim and all(k < n for k, n in zip(key.index, one.shape, strict=True)) for one in found)
+def _there(state: Mapping[str, Tensor], key: Key) -> bool:
+    """Whether a snapshot has a weight at this place."""
+    found = _weight(state, key.name)
+    return found is not None and len(key.index) == found.ndim and all(k < n for k, n in zip(key.index, found.shape, strict=True))
 
 
 def _wide(value: Tensor) -> Tensor:

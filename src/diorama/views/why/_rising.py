@@ -31,8 +31,11 @@ def measured_over_training(scene: Scene, measure: str) -> Iterator[Progress | tu
         at = scene if step == scene.step else scene.at(step)
         kinds = at.derive("heads").value
         for name, row in zip(kinds["layers"], kinds["values"][MEASURES.index(measure)], strict=True):
-            for head, value in enumerate(row.tolist()):
-                found.setdefault(f"{name}/{head}", {})[step] = value
+            own = [Key("head", name, (head,)) for head in range(len(row))]
+            now = scene.run.elsewhere(own, scene.step, step) if scene.run is not None else own
+            for key, value in zip(now, row.tolist(), strict=True):
+                if key is not None:
+                    found.setdefault(f"{name}/{key.number}", {})[step] = value
     heads = [head for head, values in found.items() if not np.isnan(list(values.values())).all()]
     yield steps, heads, np.array([[found[head].get(step, np.nan) for step in steps] for head in heads]).reshape(len(heads), len(steps))
 
