@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -84,12 +85,14 @@ class Run(Line):
 
     @property
     def examples(self) -> Examples | None:
-        """The probe set; None in a run that was recorded without one."""
+        """The probe set; None in a run that was recorded without one. *Raises* Unavailable or Damaged where it cannot be read."""
         from .data.examples import Examples
+        from .record import files
         from .record.run_folder import PROBE
 
-        if self._examples is None and (self.path / PROBE).is_file():
-            self._examples = Examples.load(self.path / PROBE)
+        if self._examples is None:
+            with contextlib.suppress(FileNotFoundError):
+                self._examples = Examples.load(files.regular(self.path, PROBE))
         return self._examples
 
     @property

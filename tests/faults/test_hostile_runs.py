@@ -89,6 +89,23 @@ def test_bad_runs_beside_a_good_one(good: Path, tmp_path: Path, begin: int) -> N
         again.close()
 
 
+@pytest.mark.parametrize("shut", ["run.db", "probe.safetensors", "model-0.pkl", "snapshots", "derived"])
+def test_what_this_user_may_not_read_is_named(good: Path, monkeypatch: pytest.MonkeyPatch, shut: str) -> None:
+    """A file of somebody else's run that may not be read is named, with the way out, by what needs it; all else is drawn."""
+    free = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: shut not in str(path) and free(path, mode))
+    drawn, named = set(), set()
+    for name in ("curves", "weights", "activations"):
+        try:
+            diorama.open(good).scene().view(name)
+            drawn.add(name)
+        except DioramaError as error:
+            assert f"this user may not read '{shut}" in str(error)
+            named.add(name)
+    without = {"run.db": 3, "probe.safetensors": 1, "model-0.pkl": 1, "snapshots": 3, "derived": 0}[shut]
+    assert (len(named), len(drawn)) == (without, 3 - without)
+
+
 def _pictures(client: Any, run: str) -> dict[str, bytes]:
     found = {}
     for number, view in enumerate(VIEWS):

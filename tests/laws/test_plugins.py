@@ -27,7 +27,7 @@ from diorama import plugins
 from diorama.cli import program
 from diorama.cli.demo import train
 from diorama.core import protocol, registry
-from diorama.core.errors import Faulty, Unavailable, UsageError
+from diorama.core.errors import Faulty, LeftOut, Unavailable, UsageError
 from diorama.core.knobs import knobs_of
 from diorama.core.registry import Registry, check_plugin
 from diorama.live import catalogue
@@ -147,7 +147,7 @@ def test_a_broken_plug_in_is_named_and_left_out(kind: Registry, offered: Any) ->
     own = dict(kind.items())
     for fault in FAULTS:
         offered(kind, fault.__name__, lambda fault=fault: fault(kind))
-    with pytest.warns(UserWarning, match="of mine cannot be used and is left out"):
+    with pytest.warns(LeftOut, match="of mine cannot be used and is left out"):
         assert dict(kind.items()) == own
     assert set(kind.broken) == {fault.__name__ for fault in FAULTS}
     for fault in FAULTS:
@@ -165,7 +165,7 @@ def test_nothing_takes_a_name_that_is_taken(kind: Registry, monkeypatch: pytest.
         kind.register(name, mine)
     assert kind[name] is there
     monkeypatch.setattr(kind, "_hidden", {})
-    with pytest.warns(UserWarning, match=f"{name!r} of mine is left out: diorama itself has one of that name"):
+    with pytest.warns(LeftOut, match=f"{name!r} of mine is left out: diorama itself has one of that name"):
         kind._offer(SimpleNamespace(name=name, value="mine:Mine", dist=SimpleNamespace(name="mine")), kind._find())  # type: ignore[arg-type]
     assert kind[name] is there
     assert kind[name] in kind.values()
@@ -430,7 +430,7 @@ def test_a_plug_in_that_fails_at_work_is_named(
 
 
 def test_the_command_line_names_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``diorama list`` lists what works, and says on the terminal what is broken, the second time from what it kept; what was kept is
+    """``diorama list`` lists what works, and says on the terminal what is broken, once; the second time from what it kept; what was kept is
     another once the plug-in's file is."""
     package = tmp_path / "site" / "mine-1.0.dist-info"
     package.mkdir(parents=True)
@@ -446,7 +446,8 @@ def test_the_command_line_names_what_is_broken(tmp_path: Path, monkeypatch: pyte
         assert done.returncode == 0, done.stderr
         assert "weights" in done.stdout
         assert "mine" not in done.stdout
-        assert "the signal 'mine' of mine cannot be used and is left out (RuntimeError: no luck in mine_module.py, line 1)" in done.stderr
+        said = "the signal 'mine' of mine cannot be used and is left out (RuntimeError: no luck in mine_module.py, line 1)"
+        assert done.stderr.splitlines() == [f"diorama: {said}; mend, update or uninstall mine"]
     monkeypatch.syspath_prepend(tmp_path / "site")
     before = catalogue.installation_stamp()
     assert catalogue.installation_stamp() == before

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import click
 
 from ..core.blame import culprit, model_failed, own_place
-from ..core.errors import DioramaError, UsageError
+from ..core.errors import DioramaError, LeftOut, UsageError
 from ..core.version import VERSION
 from .knobs import NamedGroup, knob_options, knobs_from
 
@@ -222,9 +223,23 @@ def list_(kind: str | None, as_json: bool) -> None:
 
 
 def _say_broken(sentences: Iterable[str]) -> None:
-    """Name on the terminal what third parties offer that cannot be used."""
+    """Name on the terminal what third parties offer that cannot be used, each once."""
     for sentence in sentences:
-        print(f"diorama: {sentence}", file=sys.stderr, flush=True)
+        if sentence not in _SAID:
+            _SAID.add(sentence)
+            print(f"diorama: {sentence}", file=sys.stderr, flush=True)
+
+
+_SAID: set[str] = set()
+_SHOWN = warnings.showwarning
+
+
+def _warned(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Say a warning as this program says things, where it is one of its own."""
+    if issubclass(category, LeftOut):
+        _say_broken([str(message)])
+    else:
+        _SHOWN(message, category, *where)
 
 
 def _marks() -> list[dict[str, Any]]:
@@ -334,6 +349,7 @@ def command(context: click.Context, run: Path) -> None:
 
 def main() -> None:
     """Run the command line: errors are one sentence on stderr; 2 for wrong usage, 1 for a failure."""
+    warnings.showwarning = _warned
     try:
         diorama(standalone_mode=False)
         sys.stdout.flush()

@@ -10,7 +10,8 @@
     ├── Damaged          stored bytes do not match their checksum
     └── Cancelled        the person no longer wants the result
 
-Command line and page show the message as it is: one sentence, with the way out.
+Command line and page show the message as it is: one sentence, with the way out. The one warning with a name of its own is
+LeftOut: a plug-in cannot be used, and all else goes on.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Damaged(DioramaError):
 
 class Cancelled(DioramaError):
     """The person no longer wants the result."""
+
+
+class LeftOut(UserWarning):
+    """A plug-in cannot be used; the program goes on without it."""
 
 
 def not_found(what: str, wanted: object, existing: Iterable[str]) -> NotFound:

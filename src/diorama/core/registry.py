@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
 
 import msgspec
 
-from .errors import Unavailable, UsageError, not_found
+from .errors import LeftOut, Unavailable, UsageError, not_found
 from .knobs import Plugin, describe
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ def _raised_at(error: BaseException) -> str:
 
 def _warn(text: str) -> None:
     with contextlib.suppress(Warning):  # where warnings are errors, a stranger's fault still stops nothing
-        warnings.warn(text, stacklevel=6)
+        warnings.warn(text, LeftOut, stacklevel=6)
 
 
 def _paths(package: str) -> list[str]:

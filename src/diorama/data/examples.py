@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +144,8 @@ class Examples:
             "guessed": list(self.guessed), "metadata": metadata.flat(self.metadata, flat),
         }
         stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in flat.items()}
-        save_file(stored, str(path), {"examples": json.dumps(about)})
+        with shared_as_usual(path):
+            save_file(stored, str(path), {"examples": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> Examples:
@@ -233,6 +237,15 @@ def _spelled(x: Nested, y: Tensor | None, kind: kinds.Kinds, names: tuple[str, .
     if not isinstance(x, Tensor) or y is None or y.is_floating_point() or y.shape != x.shape or not names:
         return False
     return int(x.max()) < len(names) and int(y.max()) < len(names) if x.numel() else False
+
+
+@contextlib.contextmanager
+def shared_as_usual(path: str | Path) -> Iterator[None]:
+    """Give the file that is written meanwhile to whom any new file is given; safetensors lets its owner alone read it."""
+    with open(path, "wb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    yield
+    os.chmod(path, mode)
 
 
 def _flatten(x: Nested, name: str, into: dict[str, Tensor]) -> Any:

@@ -35,8 +35,8 @@ _LARGEST = 224
 MOST_BYTES = 4_000_000_000
 """Bytes that a packed file may unpack to."""
 MOST_PIXELS = 100_000_000
-_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 """Pixels of one image."""
+_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _TOO_MANY = f"at most {MOST_PIXELS:,} are read, so scale it down"
 _FORMS = ".npz, an idx file, a folder of images with one folder a class, .csv or .txt"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -290,7 +291,7 @@ def _opened(scene: Scene, path: Path) -> FoundScan | None:
 
 def _older(scene: Scene, path: Path) -> dict[str, Any] | None:
     """A scan as it was stored before there were derivations."""
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink() or not os.path.isfile(path):
         return None
     made = Scan.load(path)
     return statistics.to_plain(made) | {"source": str(made.about.get("source", "")), "edits": []}
@@ -309,7 +310,7 @@ def _with_examples(scene: Scene, value: Any, examples: Examples | None = None) -
         y = torch.tensor(labels) if labels and len(labels) == len(told["numbers"]) else None
         own = Examples.of(shown.of_plain(told["x"]), y, scene.classes or None, scene.kind)
         return FoundScan(scanned, own, source, told["numbers"])
-    return FoundScan(scanned, read(scene, source), source) if source and Path(source).is_file() else None
+    return FoundScan(scanned, read(scene, source), source) if source and os.path.isfile(source) else None
 
 
 def _only(found: TopK, numbers: np.ndarray) -> TopK:

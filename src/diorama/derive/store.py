@@ -157,7 +157,7 @@ class Store:
         return self.folder / f".{name.stem}.lock"
 
     def _usable(self) -> bool:
-        return self.folder.is_dir() and not self.folder.is_symlink()
+        return self.folder.is_dir() and not self.folder.is_symlink() and os.access(self.folder, os.R_OK | os.X_OK)
 
     def _read(self, path: Path) -> tuple[dict[str, Any], Any] | None:
         try:

@@ -45,6 +45,7 @@ def _text(name: str) -> str:
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
+    """The runs in a folder; of folders that this user may not look into those that stand beside runs, as each may be one."""
     if is_run(folder):
         yield folder
         return
@@ -54,5 +55,10 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
         names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith(".") and e.is_dir())
     except OSError:
         return
+    found, shut = False, [folder / name for name in names if not os.access(folder / name, os.X_OK)]
     for name in names:
-        yield from _below(folder / name, depth - 1)
+        for path in _below(folder / name, depth - 1):
+            found = True
+            yield path
+    if found:
+        yield from shut

@@ -12,12 +12,13 @@ import queue
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from ..core.blame import culprit
-from ..core.errors import Cancelled, DioramaError
+from ..core.errors import Cancelled, DioramaError, LeftOut
 from . import wire
 from .log import write_log
 from .memory import give_back
@@ -137,6 +138,7 @@ def _private_output() -> BinaryIO:
 def main() -> None:
     """Serve jobs until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore", LeftOut)  # the server says it, once for all workers
     output, lock = _private_output(), threading.Lock()
     commands = _Commands(sys.stdin.buffer)
 

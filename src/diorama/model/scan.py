@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..core.errors import Damaged, UsageError, not_found
 from ..data import nesting
+from ..data.examples import shared_as_usual
 from ..data.nesting import Nested
 from .capture import Capture
 from .edits import Edit
@@ -178,7 +179,8 @@ class Scan(Mapping[str, Statistics]):
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.{id(self):x}")
         try:
-            save_file(arrays, str(beside), {"scan": json.dumps(about)})
+            with shared_as_usual(beside):
+                save_file(arrays, str(beside), {"scan": json.dumps(about)})
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)

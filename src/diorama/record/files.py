@@ -9,30 +9,42 @@ import os
 import stat
 from pathlib import Path
 
-from ..core.errors import Damaged
+from ..core.errors import Damaged, Unavailable
 
 
 def regular(folder: Path, name: str) -> Path:
     """The path of a run's file, when it is a regular file inside the folder (links that stay inside are followed).
 
-    *Raises* FileNotFoundError where there is none, Damaged for anything else.
+    *Raises* FileNotFoundError where there is none, Unavailable where this user may not read it, Damaged for anything else.
     """
     path = folder / name
     try:
         found = os.lstat(path).st_mode
         if stat.S_ISREG(found) and os.path.basename(name) == name:
-            return path  # beside the others and no link: it leads nowhere
+            return _open_to_us(folder, name)  # beside the others and no link: it leads nowhere
         inside, real = os.path.realpath(folder), os.path.realpath(path)
         if not real.startswith(inside.rstrip(os.sep) + os.sep):
             raise Damaged(f"{name!r} leads out of the run {str(folder)!r}; only files inside it are opened")
         mode = os.stat(real).st_mode
     except FileNotFoundError:
         raise
+    except PermissionError as error:
+        raise _shut(folder, name) from error
     except (OSError, ValueError) as error:  # a loop of links; a name that no file can have
         raise Damaged(f"{name!r} in the run {str(folder)!r} cannot be opened: {error}") from error
     if not stat.S_ISREG(mode):
         raise Damaged(f"{name!r} in the run {str(folder)!r} is {_kind(mode)}, not a file")
-    return path
+    return _open_to_us(folder, name)
+
+
+def _open_to_us(folder: Path, name: str) -> Path:
+    if not os.access(folder / name, os.R_OK):
+        raise _shut(folder, name)
+    return folder / name
+
+
+def _shut(folder: Path, name: str) -> Unavailable:
+    return Unavailable(f"this user may not read {name!r} in the run {str(folder)!r}; ask whoever recorded it to let others read the folder")
 
 
 def content(folder: Path, name: str, most: int) -> bytes:

@@ -350,9 +350,14 @@ def _parent(folder: str, stamp: tuple[int, int]) -> str:  # noqa: ARG001 - part 
 def children(path: Path) -> list[Path]:
     """The folders of the runs beside one that go on from it; what cannot be read is no child."""
     found = []
-    for folder in sorted(path.resolve().parent.iterdir()):
-        if folder != path.resolve() and (folder / "run.db").is_file():
-            with contextlib.suppress(DioramaError, OSError), RunReader(folder, 1.0) as reader:
-                if (reader.meta.get("parent") or {}).get("run") == path.resolve().name:
-                    found.append(folder)
+    for folder in neighbours(path):
+        with contextlib.suppress(DioramaError, OSError), RunReader(folder, 1.0) as reader:
+            if (reader.meta.get("parent") or {}).get("run") == path.resolve().name:
+                found.append(folder)
     return found
+
+
+def neighbours(path: Path) -> list[Path]:
+    """The folders of the other runs in the folder of one, by name; what this user may not look into is passed over."""
+    own = path.resolve()
+    return sorted(folder for folder in own.parent.iterdir() if folder != own and os.path.isfile(folder / "run.db"))

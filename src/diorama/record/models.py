@@ -193,7 +193,7 @@ def load(folder: Path, number: int, trusted: bool = False) -> dict[str, Any]:
     name = file_of(folder, number).name
     try:
         data = files.content(folder, name, LARGEST)
-    except OSError:
+    except FileNotFoundError:
         raise Unavailable(f"the run {folder.name!r} holds no model; to look into it, {WAY_OUT}") from None
     signed = trust.verify(data, trust.signature(folder, name))
     if not signed and not trusted:

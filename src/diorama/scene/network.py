@@ -67,10 +67,13 @@ class SceneNetwork:
     def examples(self) -> Examples:
         """The examples. *Raises* NotApplicable when there are none."""
         if self.given is None:
-            raise NotApplicable(
-                "this needs examples, and the scene has none; pass x (and y) to Scene or probe= to watch"
-            )
+            raise NotApplicable(f"this needs examples, and {self.without}")
         return self.given
+
+    @property
+    def without(self) -> str:
+        """Why there are no examples, where there are none, as the end of a sentence."""
+        return self.source.unread or "the scene has no examples; pass x (and y) to Scene or probe= to watch"
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ class Source(abc.ABC):
     run: Run | None = None
     step: int | None = None
     name: str = ""
+    unread: str = ""
+    """Why the examples that there are cannot be read."""
     shared: Shared
     _named: tuple[object, str] | None = None
 

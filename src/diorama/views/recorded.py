@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..core.errors import NotFound, not_found
 from ..core.marks import Event
 from ..core.selection import layer_key
+from ..record.lineage import neighbours
 from ..run import Run, open_run
 
 if TYPE_CHECKING:
@@ -228,8 +229,7 @@ def label(run: Run | None, beside: Iterable[Run | None]) -> str:
 
 
 def _beside(path: Path, name: str) -> Run:
-    folder = path.resolve().parent
-    names = sorted(each.name for each in folder.iterdir() if (each / "run.db").is_file())
-    if name not in names:
-        raise not_found("run", name, names) if names else NotFound(f"there are no runs beside {path.name!r}")
-    return open_run(folder / name)
+    found = {folder.name: folder for folder in neighbours(path)}
+    if name not in found:
+        raise not_found("run", name, found) if found else NotFound(f"there are no runs beside {path.name!r}")
+    return open_run(found[name])

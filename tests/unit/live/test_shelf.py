@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,18 @@ def make_run(path: Path) -> None:
     (path / "run.db").write_bytes(b"")
 
 
-def test_runs_are_found_by_their_way_from_the_root(tmp_path: Path) -> None:
-    """A served run bears its own name, runs in a served folder the way to them; hidden and unfinished ones are not there."""
+def test_runs_are_found_by_their_way_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A served run bears its own name, runs in a served folder the way to them; hidden and unfinished ones are not there,
+    and what may not be looked into is, where it stands beside runs."""
     for name in ("a", "deep/b", "deep/er/c", ".a.12.new", "a/inside", "far/too/deep/down/d"):
         make_run(tmp_path / name)
     assert set(find_runs([tmp_path])) == {"a", "deep/b", "deep/er/c"}
     assert set(find_runs([tmp_path / "a"])) == {"a"}
     assert find_runs([tmp_path / "nowhere"]) == {}
+    for name in ("deep/shut", "far/shut"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut")
+    assert set(find_runs([tmp_path])) == {"a", "deep/b", "deep/er/c", "deep/shut"}
 
 
 def test_two_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ...core.marks import Column, Group, Node, Parallel, Table
 from ...core.picture import Picture, Progress
 from ...core.saying import percent, plain
 from ...core.selection import Key, Selection
+from ...record.lineage import neighbours
 from ...run import Run, open_run
 from .. import recorded
 from ..view import View
@@ -84,9 +85,8 @@ class GuideView(View):
         assert own is not None
         found = {own.path.resolve(): own} | {one.run.path.resolve(): one.run for one in scene.others if one.run is not None}
         notes: list[str] = []
-        folder = own.path.resolve().parent
         wanted = [name for name in map(str.strip, (self.runs or "").split(",")) if name]
-        for path in sorted(each for each in folder.iterdir() if (each / "run.db").is_file()):
+        for path in neighbours(own.path):
             if path in found or (wanted and path.name not in wanted):
                 continue
             try:
