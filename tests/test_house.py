@@ -251,7 +251,10 @@ def test_nothing_is_left_undone() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
 def test_examples_run(path: Path, tmp_path: Path) -> None:
-    """Every example runs as it stands."""
+    """Every example runs as it stands; it holds each line of code of the page in ``docs/`` that bears its name."""
+    page = ROOT / "docs" / f"{path.stem}.md"
+    shown = re.findall(r"^```(?:python|sh)\n(.*?)^```$", page.read_text(), re.M | re.S) if page.is_file() else []
+    assert not [line for line in "".join(shown).splitlines() if line not in path.read_text().splitlines()]
     arguments = {"watch_a_training": ["run", "60"], "dark_and_light": ["out", "1", "40"],
                  "dead_filters": ["out", "1", "40"], "wrong_labels": ["out", "1", "18"],
                  "hidden_activity": ["out", "-", "1", "numbers"], "induction_heads": ["out", "repeats", "32"],

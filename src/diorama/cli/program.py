@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -177,11 +177,12 @@ class ViewGroup(NamedGroup):
             click.Option(["--step"], type=int, help="The snapshot at or before this step; default: the newest."),
             click.Option(["--select"], multiple=True, metavar="KEY", help="What is chosen: unit:features.3/17."),
             click.Option(["--against"], multiple=True, metavar="KEY", help="What it is compared with: example:10-19."),
+            click.Option(["--edit"], multiple=True, metavar="'KEY CHANGE'", help="What is changed while looking: 'unit:conv1/3 lesion'."),
             click.Option(["--other"], multiple=True, metavar="DIR[@STEP]", help="A run, perhaps at a step, to compare with."),
             click.Option(["--trust"], is_flag=True, help="Load a model that another user stored."),
             click.Option(["-o", "--output"], required=True, type=PLACE, help="The file to write."),
         ]
-        options = knob_options(described, {"run", "model", "weights", "data", "step", "select", "against", "other", "trust", "output"})
+        options = knob_options(described, {"run", "model", "weights", "data", "step", "select", "against", "edit", "other", "trust", "output"})
 
         def run(**values: Any) -> None:
             from .scene import save_view
@@ -234,12 +235,14 @@ _SAID: set[str] = set()
 _SHOWN = warnings.showwarning
 
 
-def _warned(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _warned(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
     """Say a warning as this program says things, where it is one of its own."""
     if issubclass(category, LeftOut):
         _say_broken([str(message)])
     else:
-        _SHOWN(message, category, *where)
+        _SHOWN(message, category, filename, lineno, file, line)
 
 
 def _marks() -> list[dict[str, Any]]:

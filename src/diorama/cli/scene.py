@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -67,7 +68,8 @@ def load_into(model: Any, path: Path) -> None:
 
 def save_view(
     name: str, knobs: dict[str, Any], *, run: Path | None, model: str | None, weights: Path | None, data: Path | None,
-    step: int | None, select: tuple[str, ...], against: tuple[str, ...], trust: bool, output: Path, other: tuple[str, ...] = (),
+    step: int | None, select: tuple[str, ...], against: tuple[str, ...], trust: bool, output: Path,
+    other: tuple[str, ...] = (), edit: tuple[str, ...] = (),
 ) -> None:
     """Look once, and save the last picture."""
     suffix = output.suffix.lstrip(".").lower()
@@ -88,6 +90,8 @@ def save_view(
         scene = scene_of_model(str(model), weights, data)
     from ..core.selection import Selection
 
+    for text in edit:
+        scene = edited(scene, text)
     with Bar("looking") as bar:
 
         def progress(told: Progress) -> None:
@@ -98,6 +102,24 @@ def save_view(
         bar.show(None, text=f"writing {output.name}")
         picture.save(output)
     print(output)
+
+
+def edited(scene: Scene, text: str) -> Scene:
+    """The scene with a change as it is told: ``unit:conv1/3 lesion``, ``weight:fc/3,1 value=0.5``, ``plane:random at=0.4,-0.2``.
+
+    *Raises* UsageError where no change is told.
+    """
+    key, *words = text.split() or [""]
+    if not words:
+        raise UsageError(f"an edit wants a key and a change, such as 'unit:conv1/3 lesion' or 'weight:fc/3,1 value=0', got {text!r}")
+    return scene.edit(key, **{name: _number(value) if sign else True for name, sign, value in (word.partition("=") for word in words)})
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _beside(text: str, trust: bool) -> Scene:

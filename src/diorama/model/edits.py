@@ -58,9 +58,12 @@ class Edit:
         if len(chosen) != 1:
             said = " and ".join(chosen) or "none"
             raise UsageError(f"an edit of {self.key} wants one of {', '.join(ACTIONS)}, got {said}")
+        told = getattr(self, chosen[0])
+        if chosen[0] in ("value", "scale", "move") and (isinstance(told, str | bool) or not hasattr(told, "__float__")):
+            raise UsageError(f"{chosen[0]} wants a number, got {told!r}")
         if (self.key.kind == "direction") != (chosen[0] == "move"):
             raise UsageError(f"a direction takes move, so many lengths along it, and nothing else does; got {chosen[0]} for {self.key}")
-        if self.move is not None and (isinstance(self.move, bool) or not math.isfinite(self.move)):
+        if self.move is not None and not math.isfinite(self.move):
             raise UsageError(f"move wants a finite number of lengths, got {self.move!r}")
         if (self.key.kind == "head" and chosen[0] in ("value", "patch")) or (
             self.key.kind == "weight" and chosen[0] == "patch"

@@ -153,11 +153,15 @@ def test_list_names_every_plugin(say: Any) -> None:
 
 
 def test_view_saves_a_file_with_its_knobs(say: Any, run_folder: Path, tmp_path: Path) -> None:
-    """Knobs are flags, keys are selected, and the file is the picture of that step."""
-    said = say("view", "weights", "--run", run_folder, "--step", 3, "--select", "layer:1", "-o", "deep/w.json")
+    """Knobs are flags, keys are selected, and the file is the picture of that step, with what was changed; a change is told whole."""
+    look = ("view", "weights", "--run", run_folder, "--step", 3, "--select", "layer:1", "-o", "deep/w.json")
+    said = say(*look, "--edit", "unit:1/0 scale=0.5", "--edit", "unit:1/1 lesion")
     assert said.code == 0, said.err
-    text = (tmp_path / "deep" / "w.json").read_text()
-    assert json.loads(text)["picture"]["step"] <= 3
+    picture = json.loads((tmp_path / "deep" / "w.json").read_text())["picture"]
+    assert picture["step"] <= 3
+    assert picture["provenance"]["edits"] == ["unit:1/0 times 0.5", "unit:1/1 silenced"]
+    for wrong, told in (("unit:1/0", "wants a key and a change"), ("unit:1/0 scale=much", "scale wants a number, got 'much'")):
+        assert told in say(*look, "--edit", wrong).err
 
 
 def test_view_compares_with_another_run(say: Any, run_folder: Path, tmp_path: Path) -> None:
