@@ -190,7 +190,7 @@ def rectifier(
     """The input of a ReLU, the highest value that it lets through, and whether it writes in place; None for others."""
     plain = name.removesuffix("_")
     x = args[0] if args else kwargs.get("input")
-    if not isinstance(x, Tensor) or not x.is_floating_point() or plain not in _BOUNDS:
+    if plain not in _BOUNDS or not isinstance(x, Tensor) or not x.is_floating_point():
         return None
     bounds = _BOUNDS[plain](args[1:], kwargs)
     if bounds is None or bounds[0] != 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -48,10 +48,10 @@ def surveyed(plain: nn.Module, more: Nested, few: Nested) -> LayerTable:
     return LayerTable(found, Finder(plain, few), notes, mixes)
 
 
-def _looked(plain: nn.Module, x: Nested) -> LayerSurvey:
-    """One forward pass that notes every layer."""
-    modules = layer_modules(plain)
-    look = LayerSurvey(modules, nesting.size(x), frozenset(map(id, plain.parameters())))
+def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> LayerSurvey:
+    """One forward pass that notes every layer; ``like`` is an earlier one of the same network."""
+    modules = layer_modules(plain) if like is None else like.modules
+    look = LayerSurvey(modules, nesting.size(x), plain.parameters() if like is None else (), like)
     look.graph = isinstance(plain, torch.fx.GraphModule)
     handles = []
     try:
@@ -77,16 +77,16 @@ def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) ->
     count = look.examples
     if count < 2:
         return list(look.finished()), ""
-    pairs, turned, alone = [(look, _looked(plain, _others(few)))], None, list[LayerSurvey]()
+    pairs, turned, alone = [(look, _looked(plain, _others(few), look))], None, list[LayerSurvey]()
     if look.followed.chooses and batch_size(plain) is None:
-        alone = [_looked(plain, nesting.select(more, [k])) for k in range(min(_ALONE, nesting.size(more)))]
+        alone = [_looked(plain, nesting.select(more, [k]), look) for k in range(min(_ALONE, nesting.size(more)))]
     doubtful = look.followed.picks or any(
         company.mixed(look.prints.get(name), own) or company.unmoved(look.prints.get(name), own) for name, own in pairs[0][1].prints.items()
     )
     if doubtful or any(one.calls != look.calls for one in alone):
         count = nesting.size(more)
-        pairs.append((_looked(plain, more), _looked(plain, _others(more))))
-        turned = _looked(plain, nesting.select(more, [*range(1, count), 0]))
+        pairs.append((_looked(plain, more, look), _looked(plain, _others(more), look)))
+        turned = _looked(plain, nesting.select(more, [*range(1, count), 0]), look)
     now, beside = pairs[-1]
     passes = [now, beside, *([turned] if turned is not None else []), *alone]
     found = [_placed(layer, [look, *passes], now, turned) for layer in _together([list(one.finished()) for one in passes])]
@@ -167,9 +167,12 @@ class _FollowedLayers(TorchFunctionMode):
         for part in args:
             if isinstance(part, nn.Parameter) and id(part) not in self.own:
                 self.strangers[id(part)] = part
-        if args and isinstance(args[0], Tensor) and ops.rectifies(op_name(func), args, kwargs):
-            self.layers.update(self.made_by.get(_state(args[0]), ()))
-        name = op_name(func).removesuffix("_") if args and isinstance(args[0], Tensor) else ""
+        name = ""
+        if args and isinstance(args[0], Tensor):
+            name = op_name(func)
+            if ops.rectifies(name, args, kwargs):
+                self.layers.update(self.made_by.get(_state(args[0]), ()))
+            name = name.removesuffix("_")
         self.chooses = self.chooses or getattr(func, "__name__", "") in ops.TELLS
         self.draws = self.draws or name in ops.NOISE
         self.picks = self.picks or (name in ops.PICKS and _picked(name, args, kwargs))
@@ -195,12 +198,16 @@ def _state(tensor: Tensor) -> tuple[int, int]:
 class LayerSurvey:
     """Collects the layers of one forward pass."""
 
-    def __init__(self, modules: dict[str, nn.Module], examples: int, own: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, modules: dict[str, nn.Module], examples: int, own: Iterable[nn.Parameter] = (), like: LayerSurvey | None = None
+    ) -> None:
         self.modules, self.examples = modules, examples
-        self.late = time_major(modules)
+        self.late: frozenset[str] = time_major(modules) if like is None else like.late
+        self.known: dict[str, tuple[int, str | None, tuple[str, ...]]] = {} if like is None else like.known
+        """Of each module what no pass changes: how many weights it has, which is its main one, its parts."""
         self.graph = False
         """The model is a graph of ops, in which no module is called."""
-        self.followed = _FollowedLayers(own)
+        self.followed: _FollowedLayers = _FollowedLayers(frozenset(map(id, own)) if like is None else like.followed.own)
         self.found: list[Layer] = []
         self.outputs: list[Tensor] = []  # kept alive, so that no two share an id
         self.calls: dict[str, int] = {}
@@ -242,27 +249,31 @@ class LayerSurvey:
         self.rows[name] = sizes[0] if sizes else 0
         each = bool(sizes) and sizes[0] == self.examples
         if each:
-            self.prints[name] = company.fingerprinted(tensor.transpose(0, first))
+            self.prints[name] = company.fingerprinted(tensor.transpose(0, first) if first else tensor)
         shape = tuple(sizes)
         known = unit_axis(module, len(shape))
         axis = likely_unit_axis(shape, self.axes) if known is None else known
         self.axes.pop(shape, None)
         self.axes[shape] = axis
-        parts = recurrent_parts(module) if call == 1 else ()
+        if path not in self.known:
+            parameters = sum(parameter.numel() for parameter in module.parameters())
+            self.known[path] = (parameters, main_weight(path, module), recurrent_parts(module))
+        parameters, weight, parts = self.known[path]
+        parts = parts if call == 1 else ()
         layer = Layer(
             name=name,
             kind=type(module).__name__,
             shape=shape[1:],
             units=shape[axis] if 0 < axis < len(shape) else 1,
             unit_axis=axis,
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            parameters=parameters,
             spatial=len(shape) >= 4,
             sequence=len(shape) == 3,
             order=0,
             call=call,
             path=path,
             leaf=leaf and not parts,
-            weight=main_weight(path, module),
+            weight=weight,
             rectified=False,
             loop=isinstance(module, nn.RNNCellBase) and call == 1,
             complex=tensor.is_complex(),
