@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import registry
-from ..core.errors import Cancelled, DioramaError, NotApplicable, UsageError
+from ..core.errors import Cancelled, NotApplicable, UsageError
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance
 from ..core.selection import Key, Selection
@@ -77,12 +77,8 @@ class Scene:
     def of_run(cls, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None) -> Scene:
         """The scene of a run at a snapshot, or at the live end when the weights are handed in."""
         scene = cls.__new__(cls)
-        told, source, examples = run.reading, RecordedSource(run, step, state, architecture), None
-        try:
-            examples = run.shown_examples
-        except DioramaError as error:
-            source.unread = str(error)  # what was recorded can be looked at even so
-        scene._set(source, examples, told.get("outputs"), run.task or None, told.get("criterion"))
+        told, source = run.reading, RecordedSource(run, step, state, architecture)
+        scene._set(source, source.examples(), told.get("outputs"), run.task or None, told.get("criterion"))
         return scene
 
     def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any) -> None:
@@ -149,11 +145,6 @@ class Scene:
     def examples(self) -> Examples:
         """The whole probe set. *Raises* NotApplicable when the scene was made without examples."""
         return self.network.examples
-
-    @property
-    def without(self) -> str:
-        """Why there are no examples, where there are none, as the end of a sentence."""
-        return self.network.without
 
     @property
     def live(self) -> Examples:

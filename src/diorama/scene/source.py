@@ -20,6 +20,7 @@ from ..record.snapshots import state_of
 from .memory import Memory
 
 if TYPE_CHECKING:
+    from ..data.examples import Examples
     from ..model.graph import Graph
     from ..model.layers import LayerTable
     from ..model.outputs import Reading
@@ -131,6 +132,14 @@ class RecordedSource(Source):
         self._state = state
         self._model: nn.Module | None = None
         self.shared = _SHARED.setdefault(run, {}).setdefault(self._architecture, Shared())
+
+    def examples(self) -> Examples | None:
+        """The run's probe set; None, with the reason in ``unread``, where it cannot be read: what was recorded can be looked at even so."""
+        try:
+            return self.run.shown_examples
+        except DioramaError as error:
+            self.unread = str(error)
+            return None
 
     def missing(self) -> str | None:
         """Why the run's model can't be used, with the way out."""

@@ -211,7 +211,7 @@ def repeated(x: Nested, count: int) -> Nested:
 def only_pictures(scene: Scene, what: str, instead: str) -> str | None:
     """Why a view of pictures does not fit, for models that take something else."""
     if not scene.kinds:
-        return f"{what}, and {scene.without}"
+        return f"{what}, and {scene.network.without}"
     if isinstance(scene.kind, Image):
         return None
     takes = "several inputs" if isinstance(scene.kind, dict) else "none"

@@ -82,7 +82,7 @@ class ClustersDerivation(Derivation):
         if scene.function:
             return "it groups units, and a plain function has none"
         if not scene.kinds:
-            return f"it groups units by what they answer, and {scene.without}"
+            return f"it groups units by what they answer, and {scene.network.without}"
         if self.layers is None:
             return "no layer answers once for each example, so there are no units to group"
         for name in self.names:

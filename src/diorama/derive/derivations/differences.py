@@ -116,7 +116,7 @@ def beside(scene: Scene) -> Scene | None:
 def uncompared(scene: Scene) -> str | None:
     """Why there are no two networks to compare; None where there are."""
     if not scene.kinds:
-        return f"it compares answers, and {scene.without}"
+        return f"it compares answers, and {scene.network.without}"
     other = beside(scene)
     if other is None:
         return "it compares two networks: give the other with other=, or open a run with several snapshots"

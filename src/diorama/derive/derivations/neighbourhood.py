@@ -264,7 +264,7 @@ class _Spread:
 def _together(scene: Scene, layers: list[Layer], start: tuple[int, int] | None, class_: int | None, most: int) -> dict[str, Any]:
     """The units whose answers over the examples go most with those of a unit, or with whether they are of a class."""
     if not scene.kinds:
-        raise NotApplicable(f"it compares what units answer, and {scene.without}")
+        raise NotApplicable(f"it compares what units answer, and {scene.network.without}")
     sources = [scene.layers.handed(one) for one in layers]
     seen = scene.responses([one.name for one in sources])
     rows = [(seen[one.name].positive if one.rectified else seen[one.name].mean).double().numpy() for one in sources]

@@ -79,7 +79,7 @@ class ClustersView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """Units, and examples to compare them by."""
-        return None if scene.kinds else f"it groups units by what they answer, and {scene.without}"
+        return None if scene.kinds else f"it groups units by what they answer, and {scene.network.without}"
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """Clusters by the first examples, then by all; then the blocks of connections, pair by pair of layers."""

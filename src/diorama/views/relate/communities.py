@@ -66,7 +66,7 @@ class CommunitiesView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """Units, and examples that drive them."""
-        return None if scene.kinds else f"it groups units by what they answer, and {scene.without}"
+        return None if scene.kinds else f"it groups units by what they answer, and {scene.network.without}"
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after the regions and their lesions."""

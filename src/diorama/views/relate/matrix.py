@@ -63,7 +63,7 @@ class MatrixView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """Units, and examples that drive them."""
-        return None if scene.kinds else f"it shows what units answer, and {scene.without}"
+        return None if scene.kinds else f"it shows what units answer, and {scene.network.without}"
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""

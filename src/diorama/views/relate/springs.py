@@ -52,7 +52,7 @@ class SpringsView(View):
     def wants(cls, scene: Scene) -> str | None:
         """Connections between several layers."""
         if not scene.kinds:
-            return f"it looks at what units answer, and {scene.without}"
+            return f"it looks at what units answer, and {scene.network.without}"
         if len(columns(scene.layers)) < 2:
             return "springs join the units of two layers, and this network has only one; use the view weights"
         return None
