@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "nets"}
+NOT_BENCHMARKS = {"__init__", "__main__", "nets", "beside"}
 
 
 def main() -> int:

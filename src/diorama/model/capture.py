@@ -30,7 +30,7 @@ from .recurrent import States
 from .slopes import followed
 from .surroundings import Neutral, as_built
 from .untouched import Mode, Untouched
-from .unwrap import dtype_of, fed, layer_modules, named_modules, unwrap
+from .unwrap import device_of, dtype_of, layer_modules, named_modules, placed, unwrap
 
 Reduce = Callable[[str, Tensor], Any]
 _FAST = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -168,6 +168,9 @@ class Capture:
             self._stack.enter_context(Neutral(self._grad))
             self._stack.enter_context(Untouched(self.model, self._mode))
             self._stack.enter_context(EditedWeights(self.model, self._modules, self._weights))
+            # Asked once for all passes: a look at every weight costs as much as a small network's pass.
+            self._device, self._dtype = device_of(self.model), dtype_of(self.model)
+            self._fast = any(isinstance(module, _FAST) for module in self._modules.values())
             wanted = self._modules if self._all else dict.fromkeys(self._paths.values())
             for path in {**dict.fromkeys(self._paths.values()), **dict.fromkeys(wanted)}:
                 handle = nn.Module.register_forward_hook(self._modules[path], self._hook(path))
@@ -193,7 +196,7 @@ class Capture:
         """Run the model on an input and return its own output (None when ``until`` stopped it)."""
         if not hasattr(self, "_stack"):
             raise UsageError("a Capture looks inside a with block: with Capture(model, keep) as look: look(x)")
-        x = fed(self.model, x)
+        x = placed(x, self._device, self._dtype)
         size = batch_size.batch_size(self.model)
         if size is None:
             try:
@@ -250,7 +253,7 @@ class Capture:
             self._opaque.restart()
         self._running, self.output = True, None
         try:
-            with followed(), torch.set_grad_enabled(self._grad), as_built(dtype_of(self.model)), self._ops():
+            with followed(), torch.set_grad_enabled(self._grad), as_built(self._dtype), self._ops():
                 self.output = nesting.call(self.model, x)
         except _LayerAnswered:
             pass
@@ -267,7 +270,7 @@ class Capture:
             return mode.around(self._ran)
         if self._opaque is not None or self._cancel is not None:
             return mode
-        return mode if any(isinstance(module, _FAST) for module in self._modules.values()) else nullcontext()
+        return mode if self._fast else nullcontext()
 
     def _find(self, x: Nested) -> None:
         """Where in the pass the points between layers lie, for an input of this form."""

@@ -153,7 +153,11 @@ def dtype_of(model: nn.Module) -> torch.dtype | None:
 
 def fed(model: nn.Module, x: Nested) -> Nested:
     """An input on the model's device, its floating-point tensors in the model's type."""
-    device, dtype = device_of(model), dtype_of(model)
+    return placed(x, device_of(model), dtype_of(model))
+
+
+def placed(x: Nested, device: torch.device, dtype: torch.dtype | None) -> Nested:
+    """An input on a device, its floating-point tensors in a type, where one is given."""
 
     def place(tensor: Tensor) -> Tensor:
         if made_in_inference(tensor) and not torch.is_inference_mode_enabled():

@@ -13,7 +13,6 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.selection import spoken
 from ..data.nesting import Nested
-from ..derive.scanning import apart, each_alone
 from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
 from ..model.untouched import Mode
@@ -109,6 +108,8 @@ def traced(scene: Scene, one: ShownLayer) -> tuple[Responses, str]:
     *Meaning* not-a-number for an example for which the layer is not run. *Cost* one forward pass an example. *Raises* NotApplicable for a layer
     that merges examples.
     """
+    from ..derive.scanning import apart, each_alone  # all of deriving, which no other look at a layer needs
+
     source = one.source
     if not apart(source):
         return responses(scene, [one])[one.name], ""

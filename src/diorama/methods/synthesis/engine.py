@@ -152,6 +152,8 @@ class _Climb:
         device = canvas.z.device
         self.size = torch.ones(count, device=device)
         self.taken = torch.zeros(count, device=device)
+        self.stuck = self.roused = False
+        """No input can go on; every input has responded."""
         self.ever, self.awake = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
         self.back = torch.zeros(count, dtype=torch.long, device=device)
         self.kicks = torch.zeros(count, dtype=torch.long, device=device)
@@ -177,11 +179,6 @@ class _Climb:
         )
 
     @property
-    def stuck(self) -> bool:
-        """No input can go on."""
-        return bool((self.back >= _STEPS_BACK).all())
-
-    @property
     def ended(self) -> bool:
         """No step is left."""
         return self.step >= self.ascent.steps or self.stuck
@@ -194,10 +191,11 @@ class _Climb:
     def measure(self) -> None:
         """Ask for the value of what stands, as it is shown, and remember the best of each input."""
         if self.ascent.best and (self.ended or not self.plain):
-            self._remember(values_of(self.look, self.measured, self.canvas.shown()).float())
+            values = values_of(self.look, self.measured, self.canvas.shown()).float()
+            self._remember(torch.where(torch.isfinite(values), values, torch.full_like(values, -math.inf)))
 
     def _remember(self, values: Tensor) -> None:
-        better = torch.isfinite(values) & (values > self.most)
+        better = values > self.most
         self.most = torch.where(better, values, self.most)
         self.best = torch.where(better.reshape(-1, *[1] * (self.best.ndim - 1)), self.canvas.z, self.best)
 
@@ -271,14 +269,18 @@ class _Climb:
         """Adam's step for the inputs whose numbers are finite; the others go back."""
         z = self.canvas.z
         broad = (-1, *[1] * (z.ndim - 1))
-        fine = torch.isfinite(values) & torch.isfinite(way.flatten(1).sum(1)) & torch.isfinite(size)
+        # One number that is not finite makes a sum so.
+        fine = torch.isfinite(values + way.flatten(1).sum(1) + size)
+        reached, told = values, values
         if not bool(fine.all()):
             self._step_back(fine, broad)
             way = torch.where(fine.reshape(broad), way, torch.zeros_like(way))
-        self.values = torch.where(fine, values, self.values)
+            reached, told = (torch.where(fine, values, torch.full_like(values, number)) for number in (-math.inf, math.nan))
+            values = torch.where(fine, values, self.values)
+        self.values = values
         if self.ascent.best and self.plain:
-            self._remember(torch.where(fine, values, torch.full_like(values, -math.inf)))
-        self.curve.append(torch.where(fine, values, torch.full_like(values, math.nan)))
+            self._remember(reached)
+        self.curve.append(told)
         self.good.copy_(z)
         self.taken += fine
         self.ever |= fine
@@ -291,11 +293,13 @@ class _Climb:
         deep = (self.second / (1 - memory**turns).reshape(broad)).sqrt_().add_(1e-8)
         z.addcdiv_(self.first * length.reshape(broad), deep)
         # What once responded is at its end, as a unit that was to be silenced; it is not shaken.
-        self.awake |= fine & (size > 0)
-        flat = fine & ~self.awake & (self.kicks < _KICKS)
-        if bool(flat.any()):
-            self.kicks += flat
-            self.canvas.noise(1.0, self.generator, flat)
+        if not self.roused:
+            self.awake |= fine & (size > 0)
+            self.roused = bool(self.awake.all())
+            flat = fine & ~self.awake & (self.kicks < _KICKS)
+            if not self.roused and bool(flat.any()):
+                self.kicks += flat
+                self.canvas.noise(1.0, self.generator, flat)
         blur = self.ascent.priors.blur
         if blur and self.step % _BLUR_EVERY == _BLUR_EVERY - 1:
             self.canvas.blur(blur)
@@ -310,6 +314,7 @@ class _Climb:
         self.taken *= fine
         self.size = torch.where(fine, self.size, self.size / 2)
         self.back += ~fine
+        self.stuck = bool((self.back >= _STEPS_BACK).all())
 
     def formed(self) -> Formed:
         """What stands now; in the end the best."""
@@ -343,6 +348,7 @@ class _Climb:
         self.canvas.z.copy_(torch.from_numpy(told["z"].copy()))
         self.curve = list(torch.from_numpy(told["curve"].copy()).to(device))
         self.step = int(told["step"])
+        self.stuck, self.roused = bool((self.back >= _STEPS_BACK).all()), bool(self.awake.all())
         self.generator.set_state(torch.from_numpy(told["drawn"].copy()))
 
     def _note(self) -> str:

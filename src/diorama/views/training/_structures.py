@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 from ...core.errors import DioramaError
 from ...core.marks import Block, Blocks, Edge, Handle
-from ...model.alignment import Alignment, State, aligned
 from ...model.folding import folded
 from ...model.graph import Graph, GraphNode
 from ...scene import Scene
+
+if TYPE_CHECKING:
+    from ...model.alignment import Alignment, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,8 @@ class BesideStructure:
     @classmethod
     def of(cls, scene: Scene) -> BesideStructure:
         """The first of the networks to compare with."""
+        from ...model.alignment import aligned
+
         other = scene.others[0]
         name = other.name if other.name != scene.name else f"step {other.step}"
         more = f"Of {len(scene.others)} others the first is laid out beside it." if len(scene.others) > 1 else ""

@@ -1,0 +1,106 @@
+"""Every view beside another commit: ``python -m bench.beside OTHER RUN…``, where OTHER is a checkout of that commit.
+
+Stored runs, recorded by the older of both so that both can read them, are drawn by processes of the two in turn: each view
+that both have, of the last snapshot, cold, as in a scene and a run folder that nobody has looked at. What counts is a
+process's own time on the processor, the least of all rounds; what is drawn first in a process stands in a column of its own.
+A view is slower where it takes more than the other commit's own spread over its processes, and more than a millisecond.
+``--view=NAME`` draws some, ``--quick`` takes three processes a side, not five.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent.parent
+ROUNDS, ENOUGH = 5, 1.0
+"""So often a view is drawn in a process, but for no longer than some seconds."""
+
+CHILD = """
+import gc, json, shutil, sys, tempfile, time, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+import torch, diorama
+torch.set_num_threads(1)
+path, rounds, enough, names = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
+found = {}
+with tempfile.TemporaryDirectory() as folder:
+    copy = Path(folder) / path.name
+    shutil.copytree(path, copy, ignore=shutil.ignore_patterns("derived"))
+    for name in names or sorted(diorama.views):
+        taken = []
+        while len(taken) < rounds + 1 and sum(taken) < 1e3 * enough:
+            shutil.rmtree(copy / "derived", ignore_errors=True)
+            run = diorama.open(copy)
+            scene = run.scene(step=run.snapshots[-1])
+            scene.model
+            torch.manual_seed(0)
+            gc.collect(), gc.disable()
+            began = time.process_time()
+            try:
+                scene.view(name)
+            except Exception as error:
+                taken = None
+                break
+            finally:
+                gc.enable()
+            taken.append(1e3 * (time.process_time() - began))
+        if taken:
+            found[name] = taken
+print(json.dumps(found))
+"""
+
+
+def drawn(root: Path, run: Path, names: list[str]) -> dict[str, list[float]]:
+    """Milliseconds of each drawing of each view, by one process with a checkout's sources."""
+    line = [sys.executable, "-c", CHILD, str(run), str(ROUNDS), str(ENOUGH), *names]
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    done = subprocess.run(line, env=environment, cwd=root, capture_output=True, text=True, check=True)
+    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def compare(other: Path, run: Path, names: list[str], processes: int) -> list[str]:
+    """Print a line a view; the views that are slower."""
+    before: list[dict[str, list[float]]] = []
+    now: list[dict[str, list[float]]] = []
+    for _ in range(processes):
+        before.append(drawn(other, run, names))
+        now.append(drawn(HERE, run, list(before[0])))  # the views of the other commit, no others
+    print(f"\n{run.name}: milliseconds of the processor, least of {processes} × {ROUNDS}\n{'':16}{'before':>9}{'now':>9}{'ratio':>7}{'spread':>8}"
+          f"{'first before':>15}{'now':>9}{'ratio':>7}{'spread':>8}", flush=True)
+    slower = []
+    for name in before[0]:
+        if any(name not in each for each in now):
+            print(f"{name:16}is drawn before only")
+            continue
+        told, late = f"{name:16}", ""
+        for part in (slice(1, None), slice(0, 1)):
+            olds = [min(each[name][part] or each[name]) for each in before]
+            new, old = min(min(each[name][part] or each[name]) for each in now), min(olds)
+            spread = sorted(olds)[len(olds) // 2] / old - 1
+            if new > old * (1 + spread) and new - old > 1:
+                late += ["  slower", "  slower at first"][part.start == 0]
+            told += f"{old:{9 if part.start else 15}.1f}{new:9.1f}{new / old:7.2f}{spread:8.0%}"
+        print(told + late)
+        slower += [f"{run.name}/{name}"] * bool(late)
+    return slower
+
+
+def main(words: list[str]) -> int:
+    """Compare, and say which views are slower."""
+    paths = [Path(word).resolve() for word in words if not word.startswith("--")]
+    names = [word[7:] for word in words if word.startswith("--view=")]
+    if len(paths) < 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    slower = [name for run in paths[1:] for name in compare(paths[0], run, names, 3 if "--quick" in words else 5)]
+    print(f"\nslower: {', '.join(slower) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
