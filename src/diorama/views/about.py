@@ -25,6 +25,15 @@ def truths(scene: Scene) -> np.ndarray | None:
     return scene.reading.truth(y).numpy() if y is not None and scene.task == "classification" else None
 
 
+def classless(scene: Scene) -> str:
+    """Why :func:`truths` knows of no classes, in words that go on after "as"."""
+    if scene.task == "multi_label":
+        return "an example may have several labels"
+    if scene.task == "classification":
+        return "the examples' classes are not known"
+    return "the examples have no classes"
+
+
 def names(scene: Scene, indices: np.ndarray) -> tuple[str, ...]:
     """Class names where the truth is known, else the examples' numbers."""
     truth = truths(scene)

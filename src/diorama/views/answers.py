@@ -15,6 +15,7 @@ from ..data import kinds
 from ..data.kinds import Strokes, Tokens
 from ..data.tokens import visible
 from ..model.mixtures import NextStep, curves
+from ..model.outputs import CLASSES
 from ..scene import Scene
 
 MOST = 12
@@ -182,12 +183,24 @@ def token(scene: Scene, number: int) -> str:
     return visible(text)
 
 
+NOTHING = "nothing: its scores are not numbers"
+
+
+def answerless(scene: Scene, scores: Tensor) -> bool:
+    """Whether the scores of one input are no numbers, so that it is answered with nothing that could stay, turn or be explained."""
+    if scene.task in (*CLASSES, "multi_label"):
+        scores = scene.reading.probabilities(scores)
+        scores = scores[0, -1] if scene.task == "next_token" else scores[0]
+        return not bool(scores.isfinite().all())
+    return not bool(scores[0].isfinite().any())
+
+
 def said(scene: Scene, scores: Tensor) -> str:
     """The answer in words: "3 (97 %)"."""
+    if answerless(scene, scores):
+        return NOTHING
     if scene.task == "classification":
         chance = scene.reading.probabilities(scores)[0]
-        if not bool(chance.isfinite().all()):
-            return "nothing: its scores are not numbers"
         best = int(chance.argmax())
         return f"{scene.classes[best]} ({100 * float(chance[best]):.0f} %)"
     if scene.task == "multi_label":
@@ -195,7 +208,7 @@ def said(scene: Scene, scores: Tensor) -> str:
         return ", ".join(scene.classes[int(k)] for k in chosen) or "none of the labels"
     if scene.task == "next_token":
         chance = scene.reading.probabilities(scores)[0, -1]
-        best = int(chance.nan_to_num(0).argmax())
+        best = int(chance.argmax())
         return f"{token(scene, best)} next ({100 * float(chance[best]):.0f} %)"
     if scene.task == "segmentation":
         found = _shares(scene, scores)

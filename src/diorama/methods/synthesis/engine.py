@@ -355,7 +355,8 @@ class _Climb:
         said = []
         back = int(self.back.sum())
         if back and not bool(self.ever.any()):
-            said.append("The objective is not a finite number for any start, so nothing could form.")
+            what = "slope of the objective" if bool(torch.isfinite(self.most).any()) else "objective"
+            said.append(f"The {what} is not a finite number for any start, so nothing could form.")
         elif back:
             said.append(
                 f"{back} step{'s' * (back > 1)} led to numbers that are not finite: taken back, and the step halved."

@@ -62,7 +62,8 @@ class MadeInput:
         own = list(nesting.tensors(examples))[chosen]
         model_type = parts[chosen].dtype if parts[chosen].is_floating_point() else dtype_of(look.model)
         frame = Frame(x, chosen, kinds[chosen], model_type or torch.float32)
-        note = f"The other {len(parts) - 1} inputs are those of the example." if len(parts) > 1 else ""
+        others = len(parts) - 1
+        note = f"The other {f'{others} inputs are those' if others > 1 else 'input is that'} of the example." if others else ""
         if isinstance(kinds[chosen], Image) and not own.is_floating_point() and look.floats(x) is x:
             raise NotApplicable("the model takes whole numbers alone, so no picture can form by small steps; look at its examples")
         if not isinstance(kinds[chosen], Image):

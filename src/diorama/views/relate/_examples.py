@@ -22,7 +22,7 @@ from ...scene import Scene
 from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import classes_of
-from .. import inputs
+from .. import about, inputs
 
 COLOURS = ("class", "prediction", "loss", "confidence", "unit")
 SMALL = 40
@@ -113,7 +113,7 @@ def _coloured(
     if y is not None and y.ndim == 1 and colour != "prediction":
         values = y.double().numpy()
         return values, magnitude(values, float(np.nanmin(values))), (), "Colours tell the true value.", note
-    return np.zeros(len(scene.live)), None, ("examples",), "", note or "The examples have no classes to colour by."
+    return np.zeros(len(scene.live)), None, ("examples",), "", note or f"{about.classless(scene).capitalize()}, so all have one colour."
 
 
 def _ends(scene: Scene) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...]] | None:

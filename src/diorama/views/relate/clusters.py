@@ -19,6 +19,7 @@ from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
 from ...derive.heads import attention_layers, without
 from ...scene import Scene, wiring
+from .. import about
 from ..samples import looked_at, noted, part, standing
 from ..view import View
 from ._bundles import Bundle, bundled
@@ -169,7 +170,7 @@ class ClustersView(View):
         if own and self.held is not None:
             notes.append(f"at step {self.held} other units are told, so the clusters are this step's own")
         if self.by == "class" and found["by"] == "example":
-            notes.append("there are no classes to compare units by, so each example counts")
+            notes.append(f"{about.classless(scene)}, so units are compared by each example")
         return noted(*notes)
 
     def _apart(self, scene: Scene, pairs: list[dict[str, Any]]) -> list[int]:

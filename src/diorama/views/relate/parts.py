@@ -235,7 +235,8 @@ class PartsView(View):
             size = max(abs(wanted), float(np.abs(value["attribution"].sum(0)).max(initial=0)), 1e-12)
             gap = abs(total - wanted) / size
             what = named(scene, value["answer"]) if scene.task != "regression" else f"output {value['answer']}"
-            caption += f" All places together add {total:+.3g} to “{what}”."
+            added = f"add {total:+.3g} to “{what}”" if np.isfinite(total) else f"add no number to “{what}”, which is none"
+            caption += f" All places together {added}."
             if np.isfinite(gap):
                 checks.append(Check(
                     name="sum of attribution", value=gap, good=gap < 0.05,

@@ -83,7 +83,9 @@ class ServingView(View):
         ))
         own = [k for k in range(len(cost)) if cost[k] > 2 * max(others[k], 0.0) and cost[k] > max(0.01, 0.1 * cost[0])]
         dearest = f"without {labels[0]} the loss over {name} changes by {cost[0]:+.2g}, and over the others by {others[0]:+.2g}"
-        if own:
+        if not np.isfinite(cost).any():
+            caption = f"Which units serve {name} cannot be told: the loss is no number."
+        elif own:
             best = own[0]
             caption = (
                 f"{labels[best]} serves {name} rather than others: without it the loss over {name} rises by {cost[best]:.2g}, over the "

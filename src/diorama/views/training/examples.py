@@ -196,7 +196,9 @@ class ExamplesView(View):
 
     def _caption(self, scene: Scene, facts: _ExampleFacts, before: Scene | None) -> str:
         if facts.right is None:
-            mean = "" if facts.loss is None else f"Mean loss {np.mean(facts.loss[facts.known]):.3g}. "
+            loss = np.nan if facts.loss is None or not facts.known.any() else float(np.mean(facts.loss[facts.known]))
+            told = f"Mean loss {loss:.3g}. " if np.isfinite(loss) else "Their mean loss is no number. "
+            mean = "" if facts.loss is None or not facts.known.any() else told
         else:
             count = int(facts.known.sum())
             what = {

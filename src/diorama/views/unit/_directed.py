@@ -45,7 +45,7 @@ class Moved:
         scores = edited.look(batch)[0].detach().cpu()
         self.scores = scores[:, -1] if scores.ndim == 3 else scores.flatten(2).mean(2) if scores.ndim > 3 else scores
         told = scene.task in ("classification", "next_token") and self.scores.ndim == 2 and self.scores.shape[1] > 1
-        self.answers = self.scores.argmax(1).tolist() if told else []
+        self.answers = torch.where(self.scores.isnan().any(1), -1, self.scores.argmax(1)).tolist() if told else []
 
     @property
     def classes(self) -> bool:
@@ -101,6 +101,8 @@ class Moved:
             return said + "."
         here = int(np.flatnonzero(self.steps == 0)[0])
         turns = [k for k in range(len(self.steps)) if self.answers[k] != self.answers[here]]
+        if not turns and self.answers[here] < 0:
+            return f"{said}; there, and wherever it is moved, its answer is no number."
         if not turns:
             return f"{said}; moved along it, its answer stays {self._name(self.answers[here])}."
         k = min(turns, key=lambda k: abs(self.steps[k]))
@@ -108,6 +110,8 @@ class Moved:
         return f"{said}; moved by {by} it turns from {self._name(self.answers[here])} into {self._name(self.answers[k])}."
 
     def _name(self, number: int) -> str:
+        if number < 0:
+            return "nothing that is a number"
         if self.scene.task == "next_token":
             return answers.token(self.scene, number)
         if self.classes and number < len(self.scene.classes):

@@ -414,11 +414,12 @@ class _Card:
         """What is seen, for a newcomer."""
         said = f"Unit {self.unit} of {self.one.layer.units} in {spoken(self.key.name)}"
         said += f", {self.one.words}" if self.one.words else ""
-        said += f": {self.here:.3g} on {self.current.label}"
-        if self.place:
+        fine = np.isfinite(self.here)
+        said += f": {f'{self.here:.3g}' if fine else 'no number'} on {self.current.label}"
+        if self.place and fine:
             where = "at the chosen place" if self.key.place else "where it responds most, as all numbers here"
             said += f" {where}"
-        said += "." if self.chosen else "; it is the strongest unit here, choose any other."
+        said += "." if self.chosen else "; it is the strongest unit here, choose any other." if fine else "; choose any other."
         if self.pictured and self.box is not None and not self._all():
             said += " The box is all that it can see; click its map to move it."
         if self.formed is not None and self.formed.done and self.formed.said:

@@ -133,10 +133,11 @@ class DictionaryView(View):
                 name="explained", value=100 * found["explained"], unit="%", good=found["explained"] >= 0.9,
                 sentence="of the variance of the layer on examples that the dictionary never learnt from.",
             ),)
-        checks += (Check(
-            name="turned by nothing", value=gap, good=gap < 1e-4,
-            sentence="The largest change of an answer where the feature is not turned at all, as a share of the answers' size.",
-        ),)
+        if np.isfinite(gap):
+            checks += (Check(
+                name="turned by nothing", value=gap, good=gap < 1e-4,
+                sentence="The largest change of an answer where the feature is not turned at all, as a share of the answers' size.",
+            ),)
         body = Group(children=(_measures(shown.value, before, fresh), *marks))
         return self.picture(shown.scene, selection, f"Features of {spoken(shown.layer.name)}", body, words, checks=checks, final=final)
 
@@ -234,12 +235,16 @@ class _Shown:
             yield about.gallery(self.scene, top[there], f"Where feature {number} is strongest", tuple(f"{one:.3g}" for one in value[there]))
 
     def moved_by_nothing(self) -> float:
-        """The largest change of the answers where the example is not moved, as a share of their size."""
+        """The largest change of the answers where the example is not moved, as a share of their size; NaN of answers that are no numbers."""
         made = self.moved.scores[int(np.flatnonzero(self.moved.steps == 0)[0])].double()
         own = self.scene.look(self.current.x)[0].detach().cpu()
         own = (own[:, -1] if own.ndim == 3 else own.flatten(2).mean(2) if own.ndim > 3 else own)[0].double()
-        gap = (made - own).abs().nan_to_num(0, 0, 0)
-        return float(gap.max() / own.abs().nan_to_num(0, 0, 0).max().clamp_min(1e-12)) if own.numel() else 0.0
+        if not own.numel():
+            return 0.0
+        fine = own.isfinite()  # an infinite answer has no share
+        if not bool(fine.any()):
+            return float("nan")
+        return float((made - own).abs()[fine].max() / own.abs()[fine].max().clamp_min(1e-12))
 
 
 def _parsed(name: str, scene: Scene) -> tuple[str, int] | None:

@@ -140,6 +140,8 @@ class DreamView(View):
             line = Series(name=str(objective), x=at, y=np.array(values))
             body.append(Lines(series=(line,), x_title="frame", x_kind="number", y_title="response", height=90))
         caption = f"What {objective} sees in {label}, amplified in {self.octaves} sizes from coarse to fine."
+        if not np.isfinite(values[0]):
+            caption = f"To {label} {objective} answers with what is no number, so nothing can be amplified."
         if self.frames > 1:
             caption += f" Frame {made.frame + 1} of {self.frames}, each {self.zoom:g} times nearer than the last."
         picture = self.picture(

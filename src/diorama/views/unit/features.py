@@ -89,7 +89,7 @@ class FeaturesView(View):
         note = "" if shown_all else f"{len(rows)} of {len(values)} examples and {len(columns)} of {values.shape[1]} units shown"
         yield self.picture(
             scene, selection, f"The data through {spoken(one.name)}", heat, caption, checks=_checks(values, truth), note=note,
-            idle={} if truth is not None else {"sort": "the examples have no classes"},
+            idle={} if truth is not None else {"sort": about.classless(scene)},
         )
 
     def _grouped(self, truth: np.ndarray | None) -> bool:

@@ -173,7 +173,8 @@ class LatentView(View):
             told += " The rows show what the network answers when each number is moved alone."
         if count > 2:
             where = "their mean" if self.others == "mean" else f"those of {looked.current.label}"
-            told += f" The other {count - 2} numbers stay at {where}."
+            told += f" The other {count - 2} numbers stay" if count > 3 else " The other number stays"
+            told += f" at {where}."
         return told
 
     def _checks(self, looked: Looked) -> tuple[Check, ...]:

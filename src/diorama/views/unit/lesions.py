@@ -151,12 +151,15 @@ class LesionsView(View):
         caption = (
             f"Each of {len(costs)} units silenced in turn, on {probe.count} examples: {free} of them can each be lost for less "
             f"than a hundredth of the {what}, {int((loss > bar).sum())} cost more, first the dearest."
+        ) if np.isfinite(base.loss) else (
+            f"Each of {len(costs)} units silenced in turn, on {probe.count} examples: what they cost cannot be told, as the "
+            f"{what} without a lesion is no number."
         )
         checks: tuple[Check, ...] = ()
         if together is not None:
             caption += " The curve silences the cheapest together."
             at = int(np.searchsorted(together[0], free, side="right") - 1)
-            checks = () if not np.isfinite(together[1][at].loss) else (
+            checks = () if not free or not np.isfinite(together[1][at].loss) else (
                 Check(
                     name="together", value=together[1][at].loss,
                     sentence=f"cost when {int(together[0][at])} of the {free} cheap units are silenced at once.",

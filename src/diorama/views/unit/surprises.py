@@ -100,11 +100,12 @@ class SurprisesView(View):
         score = plain(f"{evidence.score[best]:.2g}")
         if evidence.score[best] < LEAST:
             marks = [Number(label="no unit stands out", note=f"the highest score is {score} of 1; a surprise has {LEAST}"), marks[-1]]
+        known = found.truth(scene) is not None
+        explained = ", and how little one class explains them" if known else ""
         caption = (
-            f"Units of {spoken(one.name)} ranked by how strong and alike their nine strongest of {found.words} are, and how little "
-            f"one class explains them. First is unit {best} with a score of {score} of 1."
+            f"Units of {spoken(one.name)} ranked by how strong and alike their nine strongest of {found.words} are{explained}. First is unit {best} with a score of {score} of 1."
         )
-        note = "" if found.truth(scene) is not None else "No classes are known, so nothing counts as labelled."
+        note = "" if known else f"{about.classless(scene).capitalize()}, so nothing counts as labelled."
         if len(order) < total:
             note += f" {len(order)} of {total} units were looked at."
         sentence = "mean likeness of all looked at: what a unit that stands out must be well above."

@@ -182,7 +182,7 @@ class SynthesisView(View):
         curve = formed.curve * signs.cpu()
         body.append(_made.curves(curve, [wish.title for wish in wishes], f"response of {objective}"))
         checks: tuple[Check, ...] = ()
-        caption = self._caption(stage, key, str(objective), made)
+        caption = self._caption(stage, key, str(objective), made, said is None or bool(formed.values.isfinite().any()))
         if said is not None:
             measure = objectives.measured_as(stage.look.reading, key, scene.layers)
             checks = (*self._checks(said, objective, measure), *self._beside(best, said, measure))
@@ -199,10 +199,12 @@ class SynthesisView(View):
             checks=checks, note=" ".join(filter(None, (formed.note, stage.note))), final=said is not None,
         )
 
-    def _caption(self, stage: MadeInput, key: Key, name: str, made: str) -> str:
+    def _caption(self, stage: MadeInput, key: Key, name: str, made: str, fine: bool) -> str:
         what = "picture" if stage.image else "text of nearest tokens" if stage.tokens else "row of numbers"
         nouns = {"class": f"the class {name}", "direction": f"the direction {name}"}
         noun = nouns.get(key.kind) or f"unit {key.number} of {spoken(key.name)}"
+        if not fine:
+            return f"What {noun} asks for cannot be told: to every start it answers with what is no number."
         told = f"The {what} that {noun} asks for, made from noise by following the network's own slope"
         told += ", and the one that silences it" if self.negative else ""
         return f"{told}; below, how its response grew. Made {made}."
@@ -212,6 +214,8 @@ class SynthesisView(View):
     ) -> str:
         if said is None:
             return f"{float(formed.values[k] * signs[k].cpu()):.3g}" if bool(formed.values[k].isfinite()) else ""
+        if not bool(said.value[k].isfinite()):
+            return ""
         if said.probability is not None and said.moved_probability is not None:
             told = f"{objective}: {_share(said.probability[k])}"
             return told if said.still else f"{told}; moved at random: {_share(said.moved_probability[k])}"

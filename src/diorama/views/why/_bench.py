@@ -17,7 +17,7 @@ from ...data.kinds import Image as ImageKind
 from ...methods.attribute import EachClass
 from ...methods.method import Attribution
 from ...methods.picturing import by_place, picture
-from .. import inputs
+from .. import answers, inputs
 from ._asked import Asked, ChosenMethod
 from ._believing import Belief, Believing, gap, table
 from ._other_parts import other_parts
@@ -264,7 +264,7 @@ def caption(bench: Bench, methods: int) -> str:
     by = f"{methods} methods" if methods > 1 else "1 method"
     told = f"What in {where} speaks for {what}, by {by}. {shown}; dark to bright: how much it matters."
     if any(gap(cell.found) is not None for cell in bench.cells.values()):
-        told += " Where a method promises that its map sums to the score, the gap is told."
+        told += " Where a method promises that its map sums to the score, or to how far it is from a baseline's, the gap is told."
     scale = {
         "own": "Each map has its own scale.", "method": "The maps of a method share a scale.",
         "all": "All signed maps share a scale, and all others.",
@@ -278,6 +278,8 @@ def _scores(asked: Asked) -> str:
 
 
 def _target(asked: Asked) -> Iterator[str]:
+    if answers.answerless(asked.scene, asked.scores):
+        return
     if asked.number is not None:
         rows = asked.scores.reshape(1, -1)
         chance = asked.scene.reading.probabilities(asked.scores).reshape(-1)

@@ -290,6 +290,8 @@ def caption(gathered: Gathered) -> str:
     """What is seen, in sentences."""
     first, second = gathered.names
     counts = [gathered.own.count(k) for k in (gathered.a, gathered.b)]
+    if not np.isfinite(gathered.mean).all():
+        return f"What separates {first} from {second} cannot be told: the maps of {sum(counts)} examples hold what is no number."
     said = f"Blue speaks for {first} rather than {second}, orange for {second} ({gathered.why}): the mean over {counts[0]} "
     said += f"and {counts[1]} examples of what {gathered.method} says of the difference of the two scores. "
     agreement = gathered.agreement[np.isfinite(gathered.agreement)]

@@ -91,7 +91,8 @@ def body(turned: Turned) -> Node:
     first = inputs.drawn(turned.scene, turned.current, SIDE)
     if not turned.found:
         bars = answers.bars(turned.scene, turned.scores[0])
-        return Group(children=(first, msgspec.structs.replace(bars, title="The answer stays")), direction="row")
+        title = "No answer" if answers.answerless(turned.scene, turned.scores[0]) else "The answer stays"
+        return Group(children=(first, msgspec.structs.replace(bars, title=title)), direction="row")
     kind = turned.scene.kind
     if isinstance(kind, Table):
         return Group(children=(_columns(turned, kind), Group(children=(*_numbers(turned), _bars(turned), *_way(turned)))),
@@ -198,6 +199,8 @@ def caption(turned: Turned) -> str:
     """What is seen, and how far to believe it."""
     label = turned.current.label
     to = f" to {turned.name(turned.wanted)}" if turned.wanted is not None else ""
+    if answers.answerless(turned.scene, turned.scores[0]):
+        return f"The network answers {label} with {answers.NOTHING}. So there is no answer that a change could flip."
     if not turned.found:
         return (
             f"No change within the valid range that flips the answer to {label}{to} was found in {turned.flip.steps} steps; the "

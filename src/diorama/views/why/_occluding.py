@@ -204,6 +204,8 @@ def caption(place: OccludedPlace) -> str:
     occluded = place.occluded
     side = occluded.patch.size
     before, after = (float(one[place.number]) for one in (place.before, place.answers))
+    if not np.isfinite(before):
+        return f"The network answers {occluded.current.label} with {answers.NOTHING}. So what the answer hangs on cannot be told by covering parts."
     what = f"the probability of {place.name}" if place.chance else place.name
     said = (
         f"Drag the patch ({side} × {side} pixels of {_FILLED[occluded.patch.fill]}) over {occluded.current.label}: where it "
@@ -225,9 +227,9 @@ def caption(place: OccludedPlace) -> str:
 def checks(place: OccludedPlace) -> tuple[Check, ...]:
     """How the answer holds out over all places."""
     sweep = place.sweep
-    if sweep is None or not sweep.whole or place.occluded.scene.task != "classification":
+    if sweep is None or not sweep.whole or place.occluded.scene.task != "classification" or not place.before.isfinite().all():
         return ()
-    own = int(place.before.nan_to_num(0).argmax())
+    own = int(place.before.argmax())
     held = float((sweep.answers.argmax(1) == own).float().mean())
     return (
         Check(

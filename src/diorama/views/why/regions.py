@@ -102,7 +102,9 @@ class RegionsView(View):
             f"The regions with the highest values for {scored.name}, of {passes:,} ({made}) {among}; each was shown alone, in its "
             f"place and of its size, all around it {'the mean colour' if self.fill == 'mean' else 'blurred'}."
         )
-        if scored.layer is not None:
+        if not any(np.isfinite(one.value) for one in best):
+            caption = f"Which regions drive {scored.name} cannot be told: to every one of {passes:,} ({made}) it is no number."
+        elif scored.layer is not None:
             caption += " The box “sees” is what the answering place of the unit's map can see."
         return self.picture(scene, selection, title, body(scored, best), caption, checks=checks(best), final=final)
 

@@ -109,6 +109,8 @@ def _curve(drawing: Morphed, told: MeasuredWay, at: float, *, first: bool) -> No
 def _decision(drawing: Morphed, row: Tensor) -> str:
     if drawing.scene.task == "multi_label":
         return ", ".join(drawing.stops.name(int(k)) for k in row.nonzero().reshape(-1)) or "none"
+    if int(row[0]) < 0:
+        return "nothing that is a number"
     return drawing.stops.name(int(row[0]))
 
 
@@ -210,12 +212,14 @@ def _units(drawing: Morphed, told: MeasuredWay) -> Node | None:
         Column(name="set back alone", numbers=np.array([unit.alone for unit in told.units]), signed=True),
     )
     before, after = told.margins
+    if not np.isfinite(told.margins).all():
+        return None  # of what is no number nothing can be a unit's doing
     return Table(
         columns=columns, row_keys=tuple(unit_key(unit.layer, unit.number) for unit in told.units),
         flagged=np.array([(unit.alone > 0) != (after > 0) for unit in told.units]) if told.flips else None,
-        title=f"Units that turn the answer: {told.way.title}",
+        title=f"Units that {'turn the answer' if told.flips else 'did most'}: {told.way.title}",
         caption=f"{target} goes from {before:.3g} to {after:.3g}; “did” is what the unit's change added to it, “set back "
-        "alone” what it would be behind the flip had this unit alone stayed as it was"
+        f"alone” what it would be {'behind the flip' if told.flips else 'at the end'} had this unit alone stayed as it was"
         + (" (flagged where the answer would not have flipped)." if told.flips else "."),
     )
 
@@ -268,7 +272,8 @@ def _field(drawing: Morphed) -> Node:
     elif len(names) > MANY:
         values, names, told = _winners(values, names, classes)
     aside = "towards the third example" if plane.third is not None else "where examples differ most"
-    caption = "Every place of the plane is an input; its colour is the answer there, strong where it is sure."
+    shown = "the answer there, strong where it is sure" if told is not None else f"what {stops.name(stops.pair[1])} is there"
+    caption = f"Every place of the plane is an input; its colour is {shown}."
     if any(isinstance(found.way, DrawnWay) for found in drawing.told):
         caption += " The line was drawn by hand: the way goes from the start to it, along it, and on to the end."
     return marks.Field(
@@ -296,7 +301,9 @@ def caption(drawing: Morphed) -> str:
     said = f"The way from {stops.start.label} to {stops.end.label}, place by place. "
     for told in drawing.told:
         said += f"On the {told.way.title} "
-        if told.flip is None:
+        if not np.isfinite(told.answers).any():
+            said += "its answers are not numbers. "
+        elif told.flip is None:
             said += "the answer never flips. " if stops.scene.task != "regression" else f"{stops.name(b)} goes from " \
                 f"{told.answers[0, b]:.3g} to {told.answers[-1, b]:.3g}. "
         else:
@@ -319,8 +326,8 @@ def checks(drawing: Morphed) -> tuple[Check, ...]:
             layer, share = told.accounted
             found.append(Check(
                 name=f"accounted for, {told.way.title}", value=share, good=True if abs(share - 1) < 0.1 else None,
-                sentence=f"The share of the target's change across the flip that the units of {spoken(layer)} sum to; 1 is all of it, "
-                "another number says that part of the answer goes round them.",
+                sentence=f"The share of the target's change {'across the flip' if told.flips else 'from start to end'} that the units of "
+                f"{spoken(layer)} sum to; 1 is all of it, another number says that part of the answer goes round them.",
             ))
         if told.strip_gaps is not None:
             worst = float(told.strip_gaps.max())
