@@ -202,6 +202,29 @@ def test_two_facets_are_told_apart() -> None:
     assert bool((halves.amax(1) > 2 * halves.amin(1).clamp_min(0)).all())
 
 
+class _TwoInputs(nn.Module):
+    """A picture and a row, each with a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.told, self.both = nn.Linear(16, 3), nn.Linear(5, 4), nn.Linear(7, 2)
+
+    def forward(self, picture: Tensor, row: Tensor) -> Tensor:
+        """Both, side by side."""
+        out: Tensor = self.both(torch.cat([self.seen(picture.flatten(1)), self.told(row)], 1))
+        return out
+
+
+@pytest.mark.parametrize(("unit", "made"), [("seen/1", "picture"), ("told/2", "row"), ("both/0", "picture")])
+def test_the_input_that_reaches_a_unit_is_made(unit: str, made: str) -> None:
+    """Of several inputs one that the unit depends on is made, and the others are those of the example."""
+    x = {"picture": torch.rand(12, 1, 4, 4), "row": torch.randn(12, 5)}
+    found = synthesize(_TwoInputs(), unit, x, steps=4)
+    changed = [name for name in x if not torch.equal(found.x[name][0], x[name][0])]  # type: ignore[index]
+    assert changed == [made]
+    assert "The other input is that of the example." in found.note
+
+
 def _as_it_is(model: nn.Module) -> list[Any]:
     found: list[Any] = [torch.get_rng_state().tolist(), torch.is_grad_enabled(), torch.get_num_threads()]
     for name, module in model.named_modules():

@@ -74,7 +74,7 @@ class PreferredDerivation(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The inputs as they form, some at a time."""
-        made = staged(scene, scene.current().x, self.seed)
+        made = staged(scene, scene.current().x, self.seed, self.layer)
         window = None if self.given else MiddlePlace.of(scene, scene.layers[self.layer])
         asked: Sequence[Any] = self.given or self.numbers(scene.layers[self.layer])
         size = made.together if made.image else ROWS_AT_ONCE
@@ -131,7 +131,7 @@ class PreferredDerivation(Derivation):
         count = len(self.given) or len(self.numbers(scene.layers[self.layer]))
         if set(value) != {"inputs", "values", "note"} or not isinstance(value["note"], str):
             raise ValueError("inputs, values and a note are wanted")
-        made = staged(scene.alone(), scene.current().x, self.seed)
+        made = staged(scene.alone(), scene.current().x, self.seed, self.layer)
         shape, kind = (count, *made.frame.own.shape[1:]), "iu" if made.tokens else "f"
         for part, wanted, kinds in ((value["inputs"], shape, kind), (value["values"], (count,), "f")):
             if not isinstance(part, np.ndarray) or part.shape != wanted or part.dtype.kind not in kinds:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
+from ...core.rounding import alike
 from ...data import nesting
 from ...data.kinds import Image, Kind, Kinds, Series, Sound, Table
 from ...data.nesting import Nested
@@ -27,6 +28,8 @@ TOGETHER = 64 * 64 * 64
 """So many pixels are made in one batch: larger maps would take longer for each picture, not shorter."""
 MEASURED = 64
 """Examples from which colours, spectra and ranges are measured."""
+FEW = 8
+"""Examples by which it is told which inputs reach a layer."""
 START = 0.1
 """The contrast of the noise that a synthesis starts from."""
 
@@ -35,8 +38,8 @@ START = 0.1
 class MadeInput:
     """The input that is made, with what the examples say of its kind.
 
-    *Meaning* of several inputs, the first image is made, else the first numbers, else the first tokens; the others stay
-    as they are in the example at hand.
+    *Meaning* of several inputs that reach the layer in question, the first image is made, else the first numbers, else the first
+    tokens; the others stay as they are in the example at hand.
     """
 
     look: Looking
@@ -49,15 +52,19 @@ class MadeInput:
     note: str = ""
 
     @classmethod
-    def of(cls, look: Looking, kind: Kinds, examples: Nested, x: Nested) -> MadeInput:
-        """Choose the input and measure it; ``x`` is the example that lends the other inputs."""
+    def of(cls, look: Looking, kind: Kinds, examples: Nested, x: Nested, layer: str = "") -> MadeInput:
+        """Choose the input and measure it; ``x`` is the example that lends the other inputs.
+
+        *Cost* where a layer is named, one pass of a few examples, and one for each of several inputs.
+        """
         examples = fed(look.model, nesting.select(examples, slice(0, MEASURED)))
         x = fed(look.model, nesting.select(x, slice(0, 1)))
         kinds: list[Kind | None] = list(kind.values()) if isinstance(kind, dict) else [kind]
         parts = list(nesting.tensors(x))
         if len(kinds) != len(parts):
             kinds = [*kinds, *[None] * len(parts)][: len(parts)]
-        ranks = [_rank(part, one) for part, one in zip(parts, kinds, strict=True)]
+        apart = [not reaches for reaches in _reached(look, examples, layer)] if layer and len(parts) > 1 else [False] * len(parts)
+        ranks = [(far, _rank(part, one)) for far, part, one in zip(apart, parts, kinds, strict=True)]
         chosen = min(range(len(parts)), key=lambda k: ranks[k])
         own = list(nesting.tensors(examples))[chosen]
         model_type = parts[chosen].dtype if parts[chosen].is_floating_point() else dtype_of(look.model)
@@ -136,6 +143,21 @@ class MadeInput:
         side = min(self.size[1:])
         by = max(0, round(side / 20)) if jitter is None else jitter
         return dataclasses.replace(ascent, transforms=Transforms(by, scale, rotate, crop))
+
+
+def _reached(look: Looking, examples: Nested, layer: str) -> list[bool]:
+    """Which parts of the input change what a layer answers, tried by giving each example the part of another."""
+    some = nesting.select(examples, slice(0, FEW))
+    parts = list(nesting.tensors(some))
+
+    def answer(swapped: int) -> Tensor:
+        fresh = iter([part.roll(1, 0) if k == swapped else part for k, part in enumerate(parts)])
+        with torch.no_grad():
+            return look.run(nesting.each(some, lambda _: next(fresh)), keep=[layer])[layer].detach()
+
+    own = answer(-1)
+    others = [answer(k) for k in range(len(parts))]
+    return [not bool(alike(torch.minimum(own, other), torch.maximum(own, other)).all()) for other in others]
 
 
 def _rank(part: Tensor, kind: object) -> int:

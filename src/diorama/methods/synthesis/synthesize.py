@@ -187,8 +187,8 @@ def _staged(
     look = Looking(
         module, x=ready, kind=examples.kind, outputs=outputs, task=task, classes=classes, seed=seed, cancel=cancel
     )
-    stage = MadeInput.of(look, examples.kind, ready, ready)
-    return stage, Objective.of(objective, look.layers, look.reading, classes)
+    wanted = Objective.of(objective, look.layers, look.reading, classes)
+    return MadeInput.of(look, examples.kind, ready, ready, next(iter(wanted.keep), "")), wanted
 
 
 def _class(value: Any, classes: Sequence[str]) -> int | None:

@@ -27,9 +27,9 @@ _LARGEST = 240
 """Pictures of many pixels are shown as large as they are, up to this."""
 
 
-def staged(scene: Scene, selection: Selection, seed: int) -> MadeInput:
-    """The stage on which inputs of the scene's kind are made; other inputs of the model are those of the current one."""
-    return staging.staged(scene, scene.current(selection).x, seed)
+def staged(scene: Scene, selection: Selection, seed: int, layer: str = "") -> MadeInput:
+    """The stage on which inputs of the scene's kind are made, one that reaches ``layer``; the model's others are those of the current one."""
+    return staging.staged(scene, scene.current(selection).x, seed, layer)
 
 
 def chosen(scene: Scene, selection: Selection) -> Key:

@@ -96,7 +96,7 @@ def of_units(scene: Scene, layer: str, units: Sequence[int]) -> Iterator[Preferr
 
     A unit that sees a part of the picture is asked at the place in the middle, and what it sees there is shown.
     """
-    stage, window = _staged(scene), MiddlePlace.of(scene, scene.layers[layer])
+    stage, window = _staged(scene, layer), MiddlePlace.of(scene, scene.layers[layer])
     found: dict[int, Made] = {}
     parts = _asked(scene, stage, scene.layers[layer], units)
     said: list[str] = []
@@ -116,12 +116,12 @@ def of_units(scene: Scene, layer: str, units: Sequence[int]) -> Iterator[Preferr
 def so_far(scene: Scene, layer: str, unit: int) -> Preferred | None:
     """What a unit asks for as far as it has formed, without a step more; None where nothing has."""
     kept: dict[int, Made] = scene.memory.get(_name(scene, layer)) or {}
-    return Preferred(_staged(scene), (kept[unit],), 0.0, 1.0) if unit in kept else None
+    return Preferred(_staged(scene, layer), (kept[unit],), 0.0, 1.0) if unit in kept else None
 
 
 def of_directions(scene: Scene, directions: Sequence[Direction]) -> Iterator[Preferred]:
     """What directions of one layer ask for."""
-    stage = _staged(scene)
+    stage = _staged(scene, directions[0].layer)
     derived = PreferredDerivation(layer=directions[0].layer, units="", seed=0, given=tuple(directions)).at(scene)
     for one in derived.stream():
         found = _read(stage, None, one.value) if one.value is not None else []
@@ -144,9 +144,9 @@ def _asked(scene: Scene, stage: MadeInput, layer: Layer, units: Sequence[int]) -
     return found
 
 
-def _staged(scene: Scene) -> MadeInput:
+def _staged(scene: Scene, layer: str) -> MadeInput:
     # What is derived outlives the request that asked for it.
-    found: MadeInput = scene.once("preferred/stage", lambda: staged(scene.alone(), scene.alone().current().x, 0))
+    found: MadeInput = scene.once(f"preferred/stage/{layer}", lambda: staged(scene.alone(), scene.alone().current().x, 0, layer))
     return found
 
 

@@ -98,8 +98,8 @@ class SynthesisView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """What forms, several times a second."""
-        stage = _made.staged(scene, selection, self.seed)
         key = _made.chosen(scene, selection)
+        stage = _made.staged(scene, selection, self.seed, _made.layer_of(scene, key))
         if self.show == "classes" and scene.task in ("classification", "multi_label"):
             yield from self._grid(scene, selection, stage, [Key("class", "", (k,)) for k in range(len(scene.classes))])
         elif key.kind == "layer" or self.show == "layer":
