@@ -4,6 +4,7 @@
     ├── UsageError (also a ValueError)   an argument is wrong: what was wanted, what came, the nearest way out
     │   └── NotFound (also a LookupError)   a name that does not exist; names the nearest ones
     ├── NotApplicable    the request makes sense, but not for this model or input; says why and what to use
+    │   └── NotRun    the network does not run the layer for this input; it may for another
     ├── Untrusted        a model's pickle was not made by this user; says how to allow it
     ├── Unavailable      something outside is missing or busy (a locked run, a model that could not be stored)
     ├── Faulty           a plug-in gave what is none of its kind; names it, and what was wanted
@@ -34,6 +35,10 @@ class NotFound(UsageError, LookupError):
 
 class NotApplicable(DioramaError):
     """A view, method or command does not fit this model or input."""
+
+
+class NotRun(NotApplicable):
+    """A layer takes no part in the answer to this input."""
 
 
 class Untrusted(DioramaError):

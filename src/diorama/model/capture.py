@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.errors import NotApplicable, NotRun, UsageError, not_found
 from ..core.selection import Key, is_point, within, without_call
 from ..data import nesting
 from ..data.nesting import Nested
@@ -377,7 +377,7 @@ class Capture:
         """The activation of a layer (or what ``reduce`` made of it) in the last call."""
         if name not in self._values:
             if name in self._keep and not self._running:
-                raise NotApplicable(f"the network does not run {name} for this input")
+                raise NotRun(f"the network does not run {name} for this input; choose another example")
             raise not_found("captured layer", name, self._values)
         return self._values[name]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -11,12 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.colour import Limits, magnitude, symmetric
+from ..core.errors import NotRun
 from ..core.selection import spoken
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
 from ..model.untouched import Mode
 from ..scene import Scene
+from ..scene.input import Current
 from ..scene.probe import Responses
 
 LARGEST = 64
@@ -24,6 +27,8 @@ LARGEST = 64
 
 TINY = 24
 """The side of a small map."""
+TRIED = 64
+"""Examples that are tried for one that a layer takes part in."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +88,21 @@ def look(scene: Scene, layers: Sequence[ShownLayer], x: Nested | None = None, mo
     """Values (n, units, …) by the layers' names, of an input or of the probe set; one forward pass."""
     found = scene.activations([one.source.name for one in layers], x, mode)
     return {one.name: one.values(found[one.source.name]) for one in layers}
+
+
+def running(scene: Scene, one: ShownLayer, current: Current) -> tuple[Current, Tensor]:
+    """The current input where the network runs a layer for it, else the first live example for which it does; and the layer's values.
+
+    *Raises* NotRun where it runs for none of the first :data:`TRIED`.
+    """
+    try:
+        return current, look(scene, [one], current.x)[one.name][0]
+    except NotRun:
+        for example in range(min(TRIED, len(scene.live))):
+            other = scene.current(example=example)
+            with contextlib.suppress(NotRun):
+                return other, look(scene, [one], other.x)[one.name][0]
+        raise
 
 
 def small(values: Tensor, limit: int) -> np.ndarray:

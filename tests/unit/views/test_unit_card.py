@@ -268,6 +268,29 @@ def test_units_of_any_axis_have_a_card() -> None:
     assert best.row_keys[0] == f"example:{int(values.argmax())}"
 
 
+class _Second(nn.Module):
+    """A network that thinks twice of inputs with a large first number alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Once or twice."""
+        out: torch.Tensor = self.first(x)
+        return self.second(out) if x[0, 0] > 0 else out
+
+
+def test_an_example_for_which_the_layer_runs_stands_in() -> None:
+    """Where a unit takes no part in the answer to the current example, its card is of the first example in which it does."""
+    x = torch.tensor([[-1.0, 0, 1], [-2, 1, 0], [3, 1, 1], [2, 2, 0]])
+    model = _Second()
+    picture = Scene(model, x).view("card", unit="second/1", synthesize=False)
+    own = model.second(model.first(x[2]))[1].item()
+    assert picture.caption.replace("−", "-").startswith(f"Unit 1 of 4 in second: {own:.3g} on example 2")
+    assert "does not run second for example 0, so example 2 stands in for it" in picture.note
+
+
 def test_the_card_shows_what_the_unit_asks_for() -> None:
     """Last comes a picture made from noise, to which the unit responds as to the edges of its own kind alone."""
     scene = edges()

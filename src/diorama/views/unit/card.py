@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
-from torch import Tensor
 
 from ...core.colour import symmetric
 from ...core.errors import NotApplicable
@@ -21,7 +20,7 @@ from ...derive.scanning import SeenUnits, known, seen
 from ...scene import Scene, wiring
 from .. import about, crops
 from ..crops import ChosenExamples, Place
-from ..units import ShownLayer, look, main_layers, shown, strength
+from ..units import ShownLayer, main_layers, running, shown, strength
 from ..view import View
 from . import _preferred
 from ._facts import listed, off, profiled, selective
@@ -102,7 +101,7 @@ class CardView(View):
                     yield Progress(done=formed.step, total=formed.steps, note="what the unit asks for forms")
                     yield self._picture(scene, selection, card, final=False)
         except NotApplicable as error:
-            card.formed, card.note = None, f"{card.note} {str(error)[:1].upper()}{str(error)[1:]}.".strip()
+            card.formed, card.note = None, f"{card.note} What it asks for is not shown: {error}.".strip()
         yield self._picture(scene, selection, card, final=True)
 
     def _picture(self, scene: Scene, selection: Selection, card: _Card, final: bool) -> Picture:
@@ -136,7 +135,7 @@ def unit_of(scene: Scene, selection: Selection) -> Key:
             (one for one in reversed(layers) if one.layer.name in cells),
             next((one for one in reversed(layers) if one.layer.spatial), layers[-1]),
         )
-    values = look(scene, [one], scene.current(selection).x)[one.name][0]
+    _, values = running(scene, one, scene.current(selection))
     if not values.ndim:
         raise NotApplicable(f"{one.name} puts out one number, which has no units; choose a unit of another layer")
     return Key("unit", one.name, (int(strength(values).argmax()),))
@@ -151,10 +150,11 @@ class _Card:
         self.unit = self.key.number
         self.about = about.AboutUnit(scene, self.key, selection)
         self.one: ShownLayer = self.about.shown
-        self.current = self.about.current
+        asked = self.about.current
+        self.current, self.values = running(scene, self.one, asked)
+        self.about.current = self.current
         self.title = f"{spoken(self.key.name)}/{self.unit}"
         self.chosen = self.key in selection.a
-        self.values: Tensor = look(scene, [self.one], self.current.x)[self.one.name][0]
         own = self.values[self.unit]
         self.field = crops.field_of(scene, self.one.source)
         self.place: Place = crops.strongest_place(own)
@@ -169,7 +169,9 @@ class _Card:
         self.low: ChosenExamples | None = None
         self.back: dict[str, np.ndarray] = {}
         self.formed: Preferred | None = None
-        self.note = ""
+        self.note = "" if self.current is asked else (
+            f"The network does not run {self.one.source.name} for {asked.label}, so {self.current.label} stands in for it."
+        )
         self._held: tuple[Node, ...] | None = None
 
     @property
@@ -196,11 +198,11 @@ class _Card:
             try:
                 found, ruled = self._signals(way)
             except NotApplicable as error:
-                self.back, self.note = {}, f"Nothing is sent back to the pixels: {error}."
+                self.back, self.note = {}, f"{self.note} Nothing is sent back to the pixels: {error}.".strip()
                 return
             if not ruled:
                 self.back = {"gradient": found}
-                self.note = "No ReLU runs in this model, so the plain gradient is shown in place of deconvnet."
+                self.note = f"{self.note} No ReLU runs in this model, so the plain gradient is shown in place of deconvnet.".strip()
                 return
             self.back[way] = found
 

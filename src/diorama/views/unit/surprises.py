@@ -103,7 +103,8 @@ class SurprisesView(View):
         known = found.truth(scene) is not None
         explained = ", and how little one class explains them" if known else ""
         caption = (
-            f"Units of {spoken(one.name)} ranked by how strong and alike their nine strongest of {found.words} are{explained}. First is unit {best} with a score of {score} of 1."
+            f"Units of {spoken(one.name)} ranked by how strong and alike their nine strongest of {found.words} are{explained}. "
+            f"First is unit {best} with a score of {score} of 1."
         )
         note = "" if known else f"{about.classless(scene).capitalize()}, so nothing counts as labelled."
         if len(order) < total:
