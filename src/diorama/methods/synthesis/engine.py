@@ -363,5 +363,5 @@ class _Climb:
             )
         still = int((self.kicks >= _KICKS).sum())
         if still:
-            said.append(f"{still} of {len(self.canvas)} do not respond to any change of the input that was tried.")
+            said.append(f"{still} of {len(self.canvas)} do{'es' * (still == 1)} not respond to any change of the input that was tried.")
         return " ".join(said)

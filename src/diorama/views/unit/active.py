@@ -59,10 +59,9 @@ class ActiveView(View):
         total = sum(len(part) for part in on[0])
         counts = [sum(int(part.sum()) for part in each) for each in on]
         both = sum(int((a & b).sum()) for a, b in zip(*on, strict=True))
-        caption = (
-            f"Of {total} units {counts[0]} are on for {first.label} and {counts[1]} for {second.label}, {both} of them for "
-            f"both. The band holds nine of ten of {len(scene.live)} examples; layers are numbered in the table below."
-        )
+        beside = f" and {counts[1]} for {second.label}, {both} of them for both" if second.label != first.label else ""
+        band = f" The band holds nine of ten of {len(scene.live)} examples;" if len(scene.live) > 1 else " There is no other example;"
+        caption = f"Of {total} units {counts[0]} are on for {first.label}{beside}.{band} layers are numbered in the table below."
         yield self.picture(scene, selection, "Units that are on", Group(children=tuple(marks)), caption)
 
     def _second(self, scene: Scene, selection: Selection) -> Current:

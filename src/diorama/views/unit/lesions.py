@@ -148,11 +148,12 @@ class LesionsView(View):
         bar = 0.01 * (abs(base.loss) or 1.0)
         free = int((loss <= bar).sum())
         what = "loss" if probe.y is not None else "answer"
+        asked = f"{probe.count} examples" if probe.count != 1 else "one example"
         caption = (
-            f"Each of {len(costs)} units silenced in turn, on {probe.count} examples: {free} of them can each be lost for less "
+            f"Each of {len(costs)} units silenced in turn, on {asked}: {free} of them can each be lost for less "
             f"than a hundredth of the {what}, {int((loss > bar).sum())} cost more, first the dearest."
         ) if np.isfinite(base.loss) else (
-            f"Each of {len(costs)} units silenced in turn, on {probe.count} examples: what they cost cannot be told, as the "
+            f"Each of {len(costs)} units silenced in turn, on {asked}: what they cost cannot be told, as the "
             f"{what} without a lesion is no number."
         )
         checks: tuple[Check, ...] = ()
