@@ -243,7 +243,7 @@ def test_odd_values_are_counted(page: sync_api.Page, address: str) -> None:
 
 
 def test_handles_set_knobs(page: sync_api.Page, address: str) -> None:
-    """A slider under a mark, a place dragged to on an image, and a click on a plane each set their knob."""
+    """A slider under a mark, a place dragged to on an image, and a click on a plane each set their knob; a drag over a plane all along."""
     place = _show(page, address, "handles")
     place.get_by_role("slider", name="strength").fill("1.5")
     plate = place.locator(".image-plate")
@@ -254,6 +254,15 @@ def test_handles_set_knobs(page: sync_api.Page, address: str) -> None:
     assert ["patch", "6,12"] in told
     assert told[-1][0] == "patch"
     assert 0 < float(told[-1][1].split(",")[0]) < 3
+    box = place.locator(".mark-field .sheet").first.bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 80, box["y"] + 40, steps=4)
+    page.mouse.up()
+    along = [value for name, value in page.evaluate("told")[len(told) :] if name == "patch"]
+    assert len(along) >= 4
+    assert along == sorted(along, key=lambda value: float(value.split(",")[0]))
+    assert float(along[-1].split(",")[0]) > float(told[-1][1].split(",")[0])
 
 
 def test_dragging_over_curves_sets_the_range(page: sync_api.Page, address: str) -> None:

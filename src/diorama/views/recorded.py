@@ -193,9 +193,14 @@ def bounds(text: str | None) -> tuple[float, float] | None:
 
 
 def events(run: Run) -> list[tuple[float, float | None, str, str]]:
-    """Moments of a run as (step, end, kind, label): commands, findings, gaps in the record, and the training's own."""
+    """Moments of a run as (step, end, kind, label): commands, findings, gaps in the record, and the training's own.
+
+    That readings lie further apart from a step on is none of the training's, and stays in the time slider and the log.
+    """
     found = []
     for event in run.events:
+        if event.kind == "pace":
+            continue
         kind = event.kind if event.kind in ("command", "finding", "gap") else "flip"
         end = float(event.new) if kind == "gap" and event.new else None
         found.append((float(event.step), end, kind, event.text or event.name))

@@ -78,7 +78,7 @@ def test_the_worst_comes_first(run: Run, only: list[Found]) -> None:
     marks = _marks(run)
     assert [(mark.label, mark.tone) for mark in marks] == [("Exploding", "bad"), ("Dead", "warn"), ("Slow", "plain")]
     assert marks[0].key == "layer:first"
-    assert marks[0].note == "Updates explode. ratio 3 at step 20."
+    assert marks[0].note == "Updates explode. Ratio 3 at step 20."
     assert marks[1].key == "step:7"
     assert len(_marks(run, least=0.4)) == 2
     assert isinstance(run.scene().view("findings").body, Group)

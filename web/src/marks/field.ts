@@ -19,6 +19,10 @@ const LINE = 13;
 /** A letter of a title is so wide at most. */
 const LETTER = 6.4;
 const RADIUS = 3.5;
+/** A pointer that moves by less clicks. */
+const DRAG = 4;
+/** So long, in ms, pictures of other places may come after the cross was dragged. */
+const HELD = 3000;
 const SMALL = 1.75;
 /** What is left of the colours where a plane says little; on paper alike. */
 const PALE = 0.35;
@@ -40,6 +44,9 @@ export const draw: Draw<Field> = (element, first, context) => {
   let plated = "";
   let drawn = "";
   let borders: Float32Array = new Float32Array();
+  let pressed: { x: number; y: number } | null = null;
+  let dragged: string | null = null;
+  let heldUntil = 0;
   const surface = sheet(frame.body, (width) => {
     plan = arrange(mark, width);
     return plan.y.from + FOOT + (mark.x_title ? LINE * plan.below : 0);
@@ -49,7 +56,7 @@ export const draw: Draw<Field> = (element, first, context) => {
       borders = bordersOf(mark);
     }
     plated = context.theme;
-    paint(pen, plate, borders, plan, mark, context, inks(element, context.theme));
+    paint(pen, plate, borders, plan, mark, context, inks(element, context.theme), dragged);
     path.update(mark.handle);
   });
   const path = pathOn(surface.element, context, () => plan);
@@ -63,13 +70,49 @@ export const draw: Draw<Field> = (element, first, context) => {
     },
   });
 
+  const stop = new AbortController();
+  const listen = { signal: stop.signal };
+  const knobOf = (): string | null => (mark.handle?.kind === "point" && !context.fixed ? mark.handle.knob : null);
+  const textAt = (x: number, y: number): string =>
+    [plan.x.value(x), plan.y.value(y)].map((value) => Number(value.toPrecision(6))).join(",");
+
   /** A plane with a point handle takes a click anywhere. */
   function settable(hit: Hit | null, x: number, y: number): Hit | null {
-    const knob = mark.handle?.kind === "point" && !context.fixed ? mark.handle.knob : null;
-    if (!hit || !knob) return hit;
-    const text = [plan.x.value(x), plan.y.value(y)].map((value) => Number(value.toPrecision(6))).join(",");
-    return { ...hit, act: () => context.set(knob, text) };
+    const knob = knobOf();
+    return hit && knob ? { ...hit, act: () => context.set(knob, textAt(x, y)) } : hit;
   }
+
+  // Or its cross is dragged: it goes along at once, the pictures follow.
+  function drag(event: PointerEvent, moving: boolean): void {
+    const knob = knobOf();
+    const box = surface.element.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    if (!pressed || !knob || (dragged === null && Math.hypot(x - pressed.x, y - pressed.y) < DRAG)) return;
+    const [left, right] = [Math.min(plan.x.from, plan.x.to), Math.max(plan.x.from, plan.x.to)];
+    const [top, bottom] = [Math.min(plan.y.from, plan.y.to), Math.max(plan.y.from, plan.y.to)];
+    dragged = textAt(Math.max(left, Math.min(right, x)), Math.max(top, Math.min(bottom, y)));
+    heldUntil = performance.now() + HELD;
+    context.set(knob, dragged, moving);
+    surface.paint();
+  }
+  surface.element.addEventListener("pointerdown", (event) => {
+    const box = surface.element.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    dragged = null;
+    if (event.button !== 0 || !knobOf() || !planeAt(mark, plan, x, y)) return;
+    pressed = { x, y };
+    surface.element.setPointerCapture(event.pointerId);
+  }, listen);
+  surface.element.addEventListener("pointermove", (event) => drag(event, true), listen);
+  surface.element.addEventListener("pointerup", (event) => {
+    if (dragged !== null) drag(event, false);
+    pressed = null;
+  }, listen);
+  surface.element.addEventListener("pointercancel", () => (pressed = null), listen);
+  // Where a drag ends nothing is chosen besides.
+  surface.element.addEventListener("click", (event) => {
+    if (dragged !== null) event.stopImmediatePropagation();
+  }, { ...listen, capture: true });
 
   function show(): void {
     plated = "";
@@ -84,6 +127,8 @@ export const draw: Draw<Field> = (element, first, context) => {
   return {
     update(next) {
       mark = next;
+      // Pictures of places that the cross has left do not pull it back.
+      if (!pressed && (mark.handle?.value === dragged || performance.now() > heldUntil)) dragged = null;
       show();
     },
     refresh() {
@@ -93,6 +138,7 @@ export const draw: Draw<Field> = (element, first, context) => {
       surface.paint();
     },
     destroy() {
+      stop.abort();
       touch.destroy();
       path.destroy();
       surface.destroy();
@@ -174,7 +220,7 @@ function likeliest(mark: Field, cell: number, classes: number): number {
   return best;
 }
 
-function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, borders: Float32Array, plan: Plan, mark: Field, context: Context, ink: Ink): void {
+function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, borders: Float32Array, plan: Plan, mark: Field, context: Context, ink: Ink, dragged: string | null): void {
   const { x, y } = plan;
   const [wide, tall] = [x.to - x.from, y.from - y.to];
   if (plate.width && plate.height) {
@@ -190,7 +236,7 @@ function paint(pen: CanvasRenderingContext2D, plate: HTMLCanvasElement, borders:
   paintTicks(pen, plan, mark, ink);
   paintOver(pen, plan, mark, ink);
   paintPoints(pen, plan, mark, context, ink);
-  paintPlace(pen, plan, mark, ink);
+  paintPlace(pen, plan, mark, ink, dragged);
 }
 
 /** The border of a region and the path through the points, each on a rim of paper so that it shows on any colour. */
@@ -222,9 +268,9 @@ function paintOver(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, ink: 
 }
 
 /** A cross where a point handle stands. */
-function paintPlace(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, ink: Ink): void {
+function paintPlace(pen: CanvasRenderingContext2D, { x, y }: Plan, mark: Field, ink: Ink, dragged: string | null): void {
   if (mark.handle?.kind !== "point") return;
-  const [across, up] = mark.handle.value.split(",").map(Number);
+  const [across, up] = (dragged ?? mark.handle.value).split(",").map(Number);
   if (across === undefined || up === undefined || !Number.isFinite(across) || !Number.isFinite(up)) return;
   const [atX, atY] = [x.at(across), y.at(up)];
   if (atX < x.from || atX > x.to || atY < y.to || atY > y.from) return;

@@ -56,7 +56,7 @@ class FindingsView(View):
                 caption += " The training has ended, so nothing can be changed any more."
         left_out = len(found) - len(shown)
         note = f"{left_out} less serious ones are left out." if left_out else ""
-        note = " ".join(filter(None, [note, *(_ended(f"{sentence[0].upper()}{sentence[1:]}") for sentence in failed)]))
+        note = " ".join(filter(None, [note, *(_ended(_begun(sentence)) for sentence in failed)]))
         body = marks[0] if len(marks) == 1 else Group(children=marks)
         yield self.picture(scene, selection, "Findings", body, caption, note=note)
 
@@ -64,7 +64,7 @@ class FindingsView(View):
 def _mark(one: Found, alive: bool) -> Number:
     """A finding as a mark: its tone says how bad it is, its actions are offered while the training runs."""
     tone = "bad" if one.severity >= 0.7 else "warn" if one.severity >= 0.3 else "plain"
-    note = " ".join(filter(None, [_ended(one.text), _ended(one.evidence), _ended(one.sure), _ended(one.helps)]))
+    note = " ".join(filter(None, [_ended(one.text), _ended(_begun(one.evidence)), _ended(one.sure), _ended(one.helps)]))
     return Number(
         label=one.title, note=note, tone=tone, key=one.keys[0] if one.keys else f"step:{one.step}",  # type: ignore[arg-type]
         actions=_actions(one) if alive else (),
@@ -107,6 +107,11 @@ def _calm(last_step: int) -> Number:
     if last_step < _EARLY:
         return Number(label="Too early to tell", note=f"The training is at step {last_step}. {note}".strip())
     return Number(label="All is well so far", tone="good", note=note)
+
+
+def _begun(text: str) -> str:
+    """A sentence with its capital; a series keeps its name."""
+    return text if "/" in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
 def _ended(text: str) -> str:

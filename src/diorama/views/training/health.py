@@ -14,6 +14,7 @@ from ...core.picture import Picture, Progress
 from ...core.saying import plain
 from ...core.selection import Selection, layer_key
 from ...record import ranges
+from ...record.findings import ALARM
 from .. import layer_health, recorded
 from ..layer_health import MEASURES, Cell, JudgedLayers, Measure
 from ..recorded import Floats, Steps
@@ -79,12 +80,10 @@ class HealthView(View):
         chosen = [key.layer for key in selection.all("layer")]
         detail = [row for name in dict.fromkeys(chosen) for row, layer in enumerate(layers) if layer["name"] == name]
         caption = self._caption(health, step)
-        if not detail:
-            yield self.picture(scene, selection, "Health", table, caption)
-            return
         yield self.picture(scene, selection, "Health", table, caption, final=False)
+        caption = f"{_beside(run, scene.step)}{caption}"
         marks = (table, *(_curves(run, health, row, step) for row in detail[:2]))
-        yield self.picture(scene, selection, "Health", Group(children=marks), caption)
+        yield self.picture(scene, selection, "Health", Group(children=marks) if detail else table, caption)
 
     def _table(self, health: JudgedLayers, step: int) -> Table:
         shown = self._rows(health)
@@ -164,6 +163,16 @@ class HealthView(View):
             told + early + "Each number has its history, with the healthy range behind it; click one to choose the layer and the "
             "step. The arrow beside a red one says to which side it lies."
         )
+
+
+def _beside(run: Run, step: int | None) -> str:
+    """What is wrong and lies in no layer: findings tell it, the table cannot."""
+    told = [one for one in run.judged(step)[0] if one.severity >= ALARM and not any(key.startswith("layer:") for key in one.keys)]
+    if not told:
+        return ""
+    rest = f" and {len(told) - 2} more" if len(told) > 2 else ""
+    titles = " and ".join(f"\u201c{one.title}\u201d" for one in told[:2])
+    return f"Beside what stands in layers, {titles}{rest}: see the findings. "
 
 
 def _axis(health: JudgedLayers) -> Steps:

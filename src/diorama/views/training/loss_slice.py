@@ -24,7 +24,7 @@ MANY = 12
 class LossSliceView(View):
     """A plane through the weights of the network, with the loss over the probe set at each place.
 
-    *Meaning* the cross stands where the network is tried out: click a place, and read what it would answer there; every other
+    *Meaning* the cross stands where the network is tried out: drag it or click a place, and read what it would answer there; every other
     view looks at the network at that place until the cross is back at 0,0. The outlined region holds the places that do well
     enough. Points are the snapshots of the training, at their nearest places on the plane.
     *Error* the plane is one of very many, and the path mostly leaves it: the check says how much of it lies within.
