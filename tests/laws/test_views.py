@@ -209,19 +209,36 @@ def test_a_view_fits_any_network_or_says_why(name: str, specimen: Specimen, met:
     assert _state(model) == before
 
 
+OF_THE_TRAINING = ("influence",)
+"""Views of gradients as the training had them, which refuse weights that it never had."""
+
+
+def _refusing(*told: object, **named: object) -> None:
+    raise AssertionError("the weights that were not moved are asked")
+
+
 @EVERY_VIEW
 @pytest.mark.parametrize("kind", MAKES)
-def test_a_view_works_at_every_moment(name: str, kind: str, runs: dict[str, Run]) -> None:
-    """A view that fits a run works at step 0 and half-way (its first pictures) and at the newest step, and says which step it shows."""
+def test_a_view_works_at_every_moment(name: str, kind: str, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that fits a run works at step 0 and half-way (its first pictures) and at the newest step, and says which step it shows;
+    half-way the weights are moved, and it tells so and asks nothing of those that were not, but for the view that moves them."""
     run = runs[kind]
     drawn = []
     taken = run.snapshots
     for step, most in ((taken[0], 2), (taken[len(taken) // 2], 1), (taken[-1], None)):
-        pictures = _look(run.scene(step), name, most)
+        scene = run.scene(step)
+        if most == 1:
+            start, scene = scene, scene.edit("plane:random", at="0.1,0.05")
+            if not views[name].moves:
+                monkeypatch.setattr(start.model, "forward", _refusing)
+        pictures = _look(scene, name, most)
         for picture in pictures:
             _check(picture)
             assert picture.step == step
-        drawn.append(bool(pictures))
+            told = any(edit.startswith("weights moved") for edit in picture.provenance.edits)
+            assert told == (most == 1 and views[name].needs != "record" and not views[name].moves)
+        if most != 1 or name not in OF_THE_TRAINING:
+            drawn.append(bool(pictures))
         assert most or not pictures or pictures[-1].final
     assert len(set(drawn)) == 1
 

@@ -85,7 +85,7 @@ class InfluenceDerivation(Derivation):
         if scene.function:
             return "it reads gradients of a module's weights, and this model is a plain function"
         if scene.edits or scene.moved is not None:
-            return "gradients are those of the training, in which there are no edits; take them back"
+            return "gradients are those of the training, in which there are neither edits nor moved weights; take them back"
         if not scene.task:
             return "what the network answers is not known; say it with task="
         if scene.reading.wanted(scene.examples.x, self.examples(scene).y) is None:

@@ -56,8 +56,8 @@ class ConfusedClasses(Finding):
         said = _said(run, one, other)
         return [Found(
             self.name, 0.6, f"{said[0]} is taken for {said[1]}",
-            f"{now:.0%} of the probe set's examples of {said[0]} are answered as {said[1]} since step {first}, though {right:.0%} or more of the "
-            "others are right.",
+            f"Since step {first} {self.share:.0%} or more of the probe set's examples of {said[0]} are answered as {said[1]}, {now:.0%} at the last "
+            f"look, though {right:.0%} or more of the others are right.",
             f"share at the last {_LOOKS} looks: {', '.join(f'{share:.2f}' for share in shares[-_LOOKS:])}; {int((truth == one).sum())} examples",
             (f"class:{one}", f"class:{other}"), None, first, f"Sure for the {int((truth == one).sum())} examples of the probe set.",
             f"Look at the training's examples of {said[0]}: are many of them labelled {said[1]}, or are there few of them?", "confusion",

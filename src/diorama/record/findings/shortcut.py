@@ -35,9 +35,14 @@ class Shortcut(Finding):
         return [Found(
             self.name, 0.75, f"One place of the input gives {named} away",
             f"The number at place {int(place[-1])} of the input (counted from 0 along all its axes) alone keeps {named} from all "
-            f"other classes: their means lie {apart[-1]:.1f} standard deviations apart.",
-            f"at the last {self.readings} readings: {', '.join(f'{v:.1f}' for v in apart[-self.readings:])}", (f"class:{k}",), None,
+            f"other classes: their means lie {_deviations(apart[-1])} standard deviations apart.",
+            f"at the last {self.readings} readings: {', '.join(map(_deviations, apart[-self.readings:]))}", (f"class:{k}",), None,
             since(steps, apart >= self.apart), "Sure that it tells the class in the batches that were read, not that the model uses it.",
             "Look at pictures of the class at that place, and remove what only they have; an attribution shows whether the model looks there.",
             "attribution",
         )]
+
+
+def _deviations(apart: float) -> str:
+    """A distance in standard deviations; what is read ends at a hundred."""
+    return "100 or more" if apart >= 100 else f"{apart:.1f}"

@@ -172,7 +172,7 @@ def _beside(run: Run, step: int | None) -> str:
         return ""
     rest = f" and {len(told) - 2} more" if len(told) > 2 else ""
     titles = " and ".join(f"\u201c{one.title}\u201d" for one in told[:2])
-    return f"Beside what stands in layers, {titles}{rest}: see the findings. "
+    return f"Not of single layers: {titles}{rest}; the findings say more. "
 
 
 def _axis(health: JudgedLayers) -> Steps:

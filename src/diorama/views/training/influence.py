@@ -56,7 +56,7 @@ class InfluenceView(View):
     def wants(cls, scene: Scene) -> str | None:
         """It needs labels, a task, and gradients."""
         if scene.edits or scene.moved is not None:
-            return "gradients are those of the training, in which there are no edits; take them back"
+            return "gradients are those of the training, in which there are neither edits nor moved weights; take them back"
         if not scene.task:
             return "what the network answers is not known, so an answer has no loss; say it with task="
         return None
