@@ -35,16 +35,16 @@ def _check_births(done: ChangedUnits, before: dict[str, torch.Tensor], now: dict
     revision = of_units(done.graft)
     born = max(change.before for change in revision.moved.values())
     found = after({}, revision.moved, born)
-    own = numbers(found.get(layer_place(done.layer), [(0, done.after)]))
+    own = numbers(found[layer_place(done.layer)])
     assert [int(own[unit]) - born for unit in done.units] == list(range(len(done.units))), layer
     for name, old in before.items():
         tensor = now[name]
         for axis, size in enumerate(old.shape):
-            runs = found.get(weight_place(name, axis), [(0, tensor.shape[axis])])
-            assert (births := torch.from_numpy(numbers(runs))).numel() == tensor.shape[axis], (name, axis)
-            order = births[births < born] if tensor.shape[axis] > size else births
-            assert order.tolist() == list(range(size))  # nothing that was there changes its order
-            tensor = tensor.index_select(axis, torch.isin(births, order).nonzero().flatten())
+            births = torch.from_numpy(numbers(found.get(weight_place(name, axis), [(0, size)])))
+            assert len(births) == tensor.shape[axis], (name, axis)
+            kept = births < max(born, size)
+            assert births[kept].tolist() == list(range(size))  # nothing that was there changes its order
+            tensor = tensor.index_select(axis, kept.nonzero().flatten())
         assert torch.equal(tensor, old), (name, layer)
 
 

@@ -219,7 +219,7 @@ def start(
             f"the training cannot be started again from here: {found.refused}; start it by hand, with "
             f"diorama.watch(…, parent=({str(line.path)!r}, {step}))"
         )
-    checkpoints.content(place, step, act=act)  # whoever may not read it should know before anything starts
+    data = checkpoints.content(place, step, act=act)  # whoever may not read it should know before anything starts
     if not (found.at_once or consent):
         raise UsageError(
             f"this starts {found.shown!r} again in {found.folder!r}, which writes its own files again; say consent=True "
@@ -227,6 +227,8 @@ def start(
         )
     if not Path(found.folder).is_dir():
         raise Unavailable(f"the folder {found.folder!r}, in which the training was started, is gone")
+    acts = [each for each in line.meta.get("acts") or () if each["step"] == step]
+    among = checkpoints.among_acts(checkpoints.unpacked(data), step, acts) if acts and act is None else ""
     child = beside(line.path)
     arguments = list(found.line)
     if found.at_once:
@@ -242,7 +244,7 @@ def start(
         except OSError as error:
             raise Unavailable(f"{found.shown!r} cannot be started: {error.strerror or error}") from error
     threading.Thread(target=_reaped, args=(started, Path(log.name)), name="diorama-branch", daemon=True).start()
-    return _awaited(started, child, Path(log.name), f"from step {step}{_scaled(factor)}")
+    return _awaited(started, child, Path(log.name), f"from step {step}{among}{_scaled(factor)}")
 
 
 def _reaped(started: subprocess.Popen[bytes], log: Path) -> None:

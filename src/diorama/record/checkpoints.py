@@ -222,10 +222,10 @@ def along(line: Line) -> dict[int, Path]:
 
 
 def _file(folder: Path, step: int, act: int | None) -> Path | None:
-    """The file of a step: the one taken before an act, where it is asked for and there; else the most lasting."""
+    """The file of a step: the one taken before an act, where it is asked for and there; else the most lasting, or that before its first act."""
     files = [file for file in (folder / FOLDER).glob(f"{step:09d}.*pt") if file.name[0] != "."]
     wanted = f".{ACT}{act}."
-    files.sort(key=lambda file: (wanted not in file.name, f".{ACT}" in file.name, ".auto" in file.name, file.name))
+    files.sort(key=lambda file: (wanted not in file.name, f".{ACT}" in file.name, ".auto" in file.name, _act_of(file)))
     return files[0] if files else None
 
 
@@ -255,6 +255,19 @@ def load(folder: Path, step: int, trusted: bool = False, act: int | None = None)
         return unpacked(data)
     except Exception as error:
         raise Damaged(f"the checkpoint of step {step} cannot be read: {error}") from error
+
+
+def among_acts(kept: Mapping[str, Any], step: int, acts: Iterable[Mapping[str, Any]]) -> str:
+    """After which acts of its step a checkpoint was taken, and before which, in words; nothing where there are none."""
+    done = {act["command"] for act in kept.get("steering", {}).get("acts") or ()}
+    there = {act["command"]: f"command {act['command']} ({act['name']})" for act in acts if act["step"] == step}
+    parts = [
+        f"{word} {' and '.join(told)}" for word, told in (
+            ("after", [told for number, told in there.items() if number in done]),
+            ("before", [told for number, told in there.items() if number not in done]),
+        ) if told
+    ]
+    return "".join(f", {part}" for part in parts)
 
 
 def unpacked(data: bytes) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class WayBack:
         self._path = self._place = Path()
         self._kept: restoration.Kept = {}
         self._child: Begun | None = None
+        self._among = ""
+        """Which acts of its step came before the checkpoint, and which after it."""
         self.skipping = 0
         """Batches that are still to be left out."""
 
@@ -49,6 +51,7 @@ class WayBack:
         self._path, self._place = path, places[step]
         self._kept = checkpoints.load_whole(self._place, step, self._subject, command)
         restoration.check_fit(self._kept, self._subject, step)
+        self._among = checkpoints.among_acts(self._kept, step, known)
         return step
 
     def go(self, step: int, skip: int, now: bytes, controls: Controls, first: First) -> tuple[str, str, str]:
@@ -73,7 +76,7 @@ class WayBack:
             raise
         batches = self._batches(skip)
         told = restoration.told(went, stayed, batches)
-        return str(number), self._child.folder.name, f"went back to step {step}, in the new run {self._child.folder.name!r}: {told}"
+        return str(number), self._child.folder.name, f"went back to step {step}{self._among}, in the new run {self._child.folder.name!r}: {told}"
 
     def _batches(self, skip: int) -> str:
         """Leave batches out, and say which come next."""

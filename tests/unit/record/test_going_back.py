@@ -151,6 +151,8 @@ def test_a_training_goes_back_to_before_a_command(tmp_path: Path) -> None:
     assert last.meta["acts"] == []
     assert child.acknowledgement(1) is None
     assert child.acknowledgement(5) is not None
+    assert "went back to step 5, after command 1 (scale_layer), before command 2 (zero), in" in _answers(run)[-1]
+    assert "went back to step 5, before command 1 (scale_layer), in" in _answers(child)[-1]
     assert "of these commands there is one: 1, 2" in str((run.acknowledgement(3) or {})["text"])
 
 

@@ -103,6 +103,7 @@ def test_units_are_added_and_removed_in_a_watched_training(training: _Training) 
         assert [str(run.followed(key, step)) for step in (run.last_step, 5, 1)] == [key, between, first], key
         assert first == "None" or str(run.followed(first, run.last_step, of=1)) == key
     assert run.followed("unit:0/1", run.last_step, of=5) is None
+    assert run.followed("unit:0/4", 1, of=5) is None
     chart = last.view("weight_series", select=["weight:0/1,0,0,0"]).body.children[0]
     places = [1 if run.model_at(step) == 2 else 2 for step in run.snapshots]
     assert chart.series[0].y.tolist() == [float(run.state(step)["0.weight"][k, 0, 0, 0]) for step, k in zip(run.snapshots, places, strict=True)]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class BranchCommand(Command):
     """Train on from a checkpoint beside this run, with another learning rate, while this one goes on or has ended.
 
-    *Meaning* the new run stands bit by bit where the checkpoint stood. A demo is started at once. A script's own line is started
+    *Meaning* the new run stands bit by bit where the checkpoint stood; of several at one step it is the one that was asked for, else the
+    one from before its first act, and the answer says which acts it has. A demo is started at once. A script's own line is started
     again in its folder, with ``consent``, since it writes its own files again: the same call of ``diorama.watch`` stands
     where the checkpoint stood before its first step, and never writes to this run.
     *Raises* Untrusted for a training that another user started; Unavailable in notebooks, for scripts from standard input

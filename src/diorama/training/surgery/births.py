@@ -63,7 +63,7 @@ def after(births: Mapping[str, Spans], moved: Mapping[str, Rearranged], born: in
         old = numbers(change.old)
         now = np.where(old < 0, born + np.cumsum(old < 0) - 1, was[np.maximum(old, 0)])
         found[place] = spans(now)
-    return {place: runs for place, runs in found.items() if place not in moved or runs != [(0, len(numbers(runs)))]}
+    return found
 
 
 def whole(structures: Sequence[Mapping[str, Any]]) -> list[Births]:
@@ -84,7 +84,7 @@ def followed(key: Key, then: Mapping[str, Any], now: Mapping[str, Any]) -> Key |
 
     ``then`` and ``now`` are the facts ``units``, ``layers`` and ``parameters`` of the structure of each.
     """
-    if not key.index or key.kind not in ("unit", "weight", "head") or not (then.get("units") or now.get("units")):
+    if not key.index or key.kind not in ("unit", "weight", "head"):
         return key
     if key.kind != "weight":
         name = _layer(key.name, then, now)
