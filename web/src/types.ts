@@ -344,7 +344,7 @@ export interface Roll {
   readonly height: number;
 }
 
-/** Points on a plane or in space: by class or number, as dots, small pictures on a grid, or with contours of their density. */
+/** Points on a plane or in space: by class or number, as dots, small pictures or lines of text on a grid, or with contours of their density. */
 export interface Scatter {
   readonly mark: "scatter";
   readonly title: string;

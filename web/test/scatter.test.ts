@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { CELL, FIRST, inPart, keysOf, nearer, nearestTo, onGrid, placed, pointOf, towards, within } from "../src/marks/scatterplan.ts";
+import { FIRST, cellOf, inPart, keysOf, nearer, nearestTo, onGrid, placed, pointOf, towards, within } from "../src/marks/scatterplan.ts";
 import type { Scatter } from "../src/types.ts";
 
 function scatter(points: number[], stride = 2): Scatter {
@@ -59,12 +59,18 @@ test("many keys in a row are ranges, and a key finds its point", () => {
   assert.equal(pointOf(mark, "example:900"), -1);
 });
 
-test("no two pictures share a place of the grid, and each is near its point", () => {
+test("no two pictures or texts share a place of the grid, and each is near its point", () => {
   const mark = scatter(Array.from({ length: 600 }, (_, i) => Math.sin(i * 7.7)));
   const plan = placed(mark, mark.points.data, 2, FIRST, 300);
-  const places = onGrid(plan);
-  assert.equal(new Set([...places.values()].map(String)).size, places.size);
-  for (const [i, [x, y]] of places) assert.ok(Math.hypot(plan.at[2 * i]! - x - CELL / 2, plan.at[2 * i + 1]! - y - CELL / 2) <= CELL);
+  for (const pictures of [null, {}]) {
+    const [wide, high] = cellOf({ pictures });
+    const places = onGrid(plan, [wide, high]);
+    assert.equal(new Set([...places.values()].map(String)).size, places.size);
+    for (const [i, [x, y]] of places) {
+      assert.ok(Math.abs(plan.at[2 * i]! - x - wide / 2) <= wide && Math.abs(plan.at[2 * i + 1]! - y - high / 2) <= high);
+      assert.ok(x + wide <= 300 && y + high <= 300);
+    }
+  }
 });
 
 test("the part that is drawn while it moves is about one in so many, also of points in an order", () => {

@@ -194,6 +194,8 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
         return kind, (sentence,)
     if isinstance(inputs, kinds.Kind):
         if not isinstance(x, Tensor):
+            if len(alone := named(x)) == 1:
+                return {name: inputs.fitted(part) for name, part in alone.items()}, ()
             raise UsageError(
                 "a model with several inputs wants inputs= as a dict of kinds, one a name (or '0', '1', …)"
             )

@@ -46,6 +46,11 @@ class Tokens(Kind):
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def reads(self) -> bool:
+        """Whether it is known which numbers a text is."""
+        return self.vocabulary is not None or self.encode_with is not None
+
     def encode(self, raw: Any) -> Tensor:
         """A text as a batch of one (1, tokens)."""
         text = raw.get("text") if isinstance(raw, Mapping) and raw.get("kind") == "text" else raw

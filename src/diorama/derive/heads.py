@@ -17,6 +17,7 @@ from ..data.kinds import Tokens
 from ..data.nesting import Nested
 from ..model.patterns import WOULD_BE
 from ..model.points import Points, points
+from ..scene.input import text_input
 
 if TYPE_CHECKING:
     from ..scene import Scene
@@ -240,9 +241,7 @@ def said_twice(scene: Scene, seed: int = 0, *, bound: bool = False) -> tuple[Nes
 
 def token_input(scene: Scene) -> tuple[str, Tokens] | None:
     """The name and kind of the input that holds tokens; None where there is none, or several are read."""
-    found = [(name, kind) for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name not in ("labels",)]
-    told = [one for one in found if one[0] in ("", "input_ids")] or found
-    return told[0] if len(told) == 1 else None
+    return text_input(scene.kind)
 
 
 def marks_of(scene: Scene, x: Nested) -> list[Tensor | None]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import Key, number_key
+from ..model.adapters import adapters
 from ..model.directions import BASES, DICTIONARY, FITTED, Direction, How, finite
 from ..model.edits import Edit, Stride
 from ..model.layers import Layer
@@ -170,6 +171,12 @@ def default_layer(scene: Scene) -> Layer:
     """The layer whose units say most of an example: the last with weights before the answer."""
     leaves = [one for one in scene.layers.leaves if one.weight is not None and "Norm" not in one.kind and one.shape]
     leaves = [one for one in leaves or scene.layers.leaves if one.shape and one.each]
+    # Of an adapter's matrices the layer that holds them: its own are the rank's few numbers.
+    owners = {f"{one.name}.": one.name for one in adapters(scene.model)} if not scene.function else {}
+    whole = [next((owner for start, owner in owners.items() if one.name.startswith(start) and scene.layers.has(owner)), one.name) for one in leaves]
+    leaves = [scene.layers[name] for name in dict.fromkeys(whole)]
+    # One number, such as a score of each place by which an attention weighs them, says little.
+    leaves = [*(one for one in leaves[:-1] if one.units > 1), *leaves[-1:]]
     if not leaves:
         raise NotApplicable("the model has no layer with units, so there are no directions among them")
     return leaves[-2] if len(leaves) > 1 else leaves[-1]

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..core.errors import UsageError, not_found
 from ..core.selection import Selection
 from ..data.examples import Examples
-from ..data.kinds import Image, Kind, Kinds, Strokes
+from ..data.kinds import Image, Kind, Kinds, Strokes, Tokens
 from ..data.nesting import Nested, as_tensors, each, first, named
 from ..model.unwrap import fed
 
@@ -86,6 +87,9 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
     if not isinstance(examples.kind, dict):
         number = _edited(examples, raw)
         return _encoded(examples, "", raw), label if number is None else f"your edit of example {number}"
+    read = text_input(examples.kind)
+    if word == "text" and "kind" not in examples.kind and read is not None:
+        raw = {read[0]: raw}  # a text can only be the one that is read
     if not isinstance(raw, Mapping):
         raise UsageError(f"this model has several inputs; give them by name: {', '.join(examples.kind)}")
     number = 0
@@ -100,9 +104,48 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
     for name, part in raw.items():
         if name not in examples.kind:
             raise not_found("input", name, examples.kind)
-        found[name] = _encoded(examples, name, part)
+        before, found[name] = found[name], _encoded(examples, name, part)
+        if isinstance(examples.kind[name], Tokens):
+            found |= {other: _beside(other, own, found[name]) for other, own in found.items() if other not in raw and own.shape == before.shape}
     fresh = iter(found.values())
     return each(whole, lambda part: next(fresh)), label
+
+
+def text_input(known: Kinds) -> tuple[str, Tokens] | None:
+    """The name and kind of the input that holds a text; None where there is none, or several are read.
+
+    *Meaning* of a mask or numbers of places beside it nobody says a vocabulary.
+    """
+    found = [(name, kind) for name, kind in kinds_of(known).items() if isinstance(kind, Tokens) and name != "labels"]
+    told = [one for one in found if one[0] in ("", "input_ids")] or [one for one in found if one[1].reads] or found
+    return told[0] if len(told) == 1 else None
+
+
+def reading(x: Nested, name: str, tokens: Tensor) -> Nested:
+    """An input of one example with other texts (n, tokens) in the place of its own, and what stands beside going along."""
+    parts = named(x)
+    own = parts[name]
+
+    def other(key: str, part: Tensor) -> Tensor:
+        if key == name:
+            return tokens
+        beside = _beside(key, part, tokens[:1]) if part.shape == own.shape else part
+        return beside.expand(len(tokens), *beside.shape[1:])
+
+    fresh = iter([other(key, part) for key, part in parts.items()])
+    return each(x, lambda part: next(fresh))
+
+
+def _beside(name: str, own: Tensor, tokens: Tensor) -> Tensor:
+    """What goes along with the tokens of an example, for another text: a mask sees all of it, one number a token or their places go on."""
+    if own.is_floating_point() or own.ndim != 2:
+        return own
+    if "mask" in name:
+        return torch.ones_like(tokens, dtype=own.dtype)
+    if bool((own == own[:, :1]).all()):
+        return own[:, :1].expand(tokens.shape)
+    places = torch.arange(own.shape[1], device=own.device)
+    return torch.arange(tokens.shape[1], device=own.device)[None].to(own.dtype) if bool((own == places).all()) else own
 
 
 def _edited(examples: Examples, raw: Any) -> int | None:

@@ -47,6 +47,9 @@ def test_a_text_of_ones_own_is_coloured_letter_by_letter() -> None:
     assert len(text.alternatives[5]) == 5
     with pytest.raises(UsageError, match="0 to 2"):
         scene.view("cells", cell="3")
+    assert scene.view("cells", cell="out/5").title == "Cell 5 of out"
+    with pytest.raises(UsageError, match="none of rnn.l0"):
+        scene.view("cells", cell="out/5", layer="rnn.l0")
 
 
 def test_cells_need_a_recurrent_layer() -> None:
@@ -128,6 +131,9 @@ def test_a_regular_expression_and_chosen_tokens_find_their_cell() -> None:
     scene = letters()
     by_pattern = _mark(scene.view("cells", property="regular expression", pattern=r"\d"), Table)
     assert by_pattern.row_keys[0] == "unit:rnn.l0/0"
+    nowhere = scene.view("cells", property="regular expression", pattern="Q")
+    assert "no cell is offered: “Q” does not come and go" in nowhere.note
+    assert not any(isinstance(mark, Table) for mark in nowhere.marks())
     digits = [k for k, token in enumerate(scene.live.shown()[2]) if token.isdigit()]
     picture = scene.view("cells", property="chosen tokens", example=2, select=[f"token:{k}" for k in digits])
     table = _mark(picture, Table)

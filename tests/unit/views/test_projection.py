@@ -18,6 +18,9 @@ from diorama.core.errors import NotApplicable, NotFound
 from diorama.core.marks import Scatter
 from diorama.core.picture import Picture
 from diorama.derive.following import earlier
+from diorama.export.marks.scatter import draw
+from diorama.export.sheet import TextLine
+from diorama.export.style import Style
 from diorama.methods.neighbours import trust
 from diorama.run import Run
 from diorama.scene import Scene
@@ -42,6 +45,19 @@ def _run(path: Path) -> Run:
             optimizer.step()
             recorder.step(loss=loss)
     return diorama.open(path)
+
+
+class _Weighs(nn.Module):
+    """Sums up words by a score of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.score, self.out = nn.Embedding(9, 6), nn.Linear(6, 1), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.embed(x)
+        return self.out((self.score(h).softmax(1) * h).sum(1))
 
 
 def _maps(picture: Picture) -> list[Scatter]:
@@ -294,3 +310,19 @@ def test_colours_tell_a_unit_or_a_property() -> None:
     np.testing.assert_allclose(mark.values, 255 * x.mean((1, 2, 3)).numpy(), atol=1)
     with pytest.raises(NotFound, match="brightness"):
         scene.view("projection", layer="2", column="brightnes")
+
+
+def test_phrases_stand_at_their_places() -> None:
+    """Texts are drawn as their words on a grid, in the page and on paper; and a layer of one unit a place is no map's choice."""
+    x = torch.randint(1, 9, (30, 6), generator=torch.Generator().manual_seed(1))
+    words = ("<pad>", "the", "film", "was", "very", "good", "not", "bad", "and")
+    scene = Scene(_Weighs(), x, torch.arange(30) % 2, classes=("dull", "praise"), inputs=diorama.Tokens(words, separator=" "))
+    picture = scene.view("projection", drawn="thumbnails")
+    (found,) = _maps(picture)
+    assert (found.drawn, found.pictures) == ("thumbnails", None)
+    assert found.labels[0] == " ".join(words[k] for k in x[0])
+    assert "as layer embed sees them" in picture.title
+    said = [one.text for one, _, _ in draw(found, Style()).items if isinstance(one, TextLine)]
+    count = next(int(told.group(1)) for line in said if (told := re.match(r"(\d+) of 30 texts: one for each place", line)))
+    # Of each that is shown the words, whole or cut in the middle.
+    assert 5 < sum(any(line.split("…")[0] in label for label in found.labels) for line in said) == count

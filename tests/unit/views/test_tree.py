@@ -95,6 +95,26 @@ def test_the_chosen_example_and_a_typed_text_are_drawn() -> None:
         scene.view("tree", brackets="a b c d", limit=3)
 
 
+class _Masked(_Adds):
+    """The same, which takes a mask beside the words, as language models do."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return (self.says(input_ids) * attention_mask[..., None]).sum(1)
+
+
+def test_a_text_beside_a_mask_is_read_as_one_alone() -> None:
+    """A typed text or phrase goes to the input that is read, without its name, and a mask of another length sees all of it."""
+    alone = _scene()
+    model = _Masked()
+    model.load_state_dict(alone.model.state_dict())
+    x = {"input_ids": alone.examples.x, "attention_mask": torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]])}
+    scene = Scene(model, x, alone.examples.y, classes=alone.classes, inputs={"input_ids": diorama.Tokens(WORDS, separator=" ")})
+    for told in ({"brackets": "((not good) (film .))"}, {"input": "not bad film"}, {"example": 0}):
+        found, wanted = _blocks(scene.view("tree", **told)), _blocks(alone.view("tree", **told))
+        assert [block.kind for block in found.blocks] == [block.kind for block in wanted.blocks]
+        assert [block.value for block in found.blocks] == pytest.approx([block.value for block in wanted.blocks], abs=1e-6)
+
+
 def test_scores_that_are_no_numbers_are_drawn_as_such() -> None:
     """With NaN in its weights a phrase's value is NaN, and the tree is drawn all the same."""
     scene = _scene()

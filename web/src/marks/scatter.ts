@@ -14,7 +14,7 @@ import { MOVED } from "./joins.ts";
 import { keyed } from "./keyed.ts";
 import { Cloud } from "./scattergl.ts";
 import { paint, shadesOf, sumOf, type Shades } from "./scatterpaint.ts";
-import { FIRST, chosenBy, keyOf, keysOf, nearer, nearestTo, onGrid, CELL, placed, pointOf, towards, within, type Look, type Placed, type Point } from "./scatterplan.ts";
+import { FIRST, chosenBy, keyOf, keysOf, nearer, nearestTo, onGrid, cellOf, placed, pointOf, towards, within, type Look, type Placed, type Point } from "./scatterplan.ts";
 import { inks, sheet } from "./sheet.ts";
 
 const CLICK = 6; // a shorter stroke is a click
@@ -93,7 +93,8 @@ export const draw: Draw<Scatter> = (element, first, context) => {
 
   function hitAt(at: Point): Hit | null {
     if (mark.drawn === "thumbnails") {
-      for (const [i, [x, y]] of onGrid(plan)) if (at[0] >= x && at[0] < x + CELL && at[1] >= y && at[1] < y + CELL) return hit(i);
+      const [wide, high] = cellOf(mark);
+      for (const [i, [x, y]] of onGrid(plan, [wide, high])) if (at[0] >= x && at[0] < x + wide && at[1] >= y && at[1] < y + high) return hit(i);
       return null;
     }
     const found = nearestTo(plan, at, REACH);

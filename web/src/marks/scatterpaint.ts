@@ -6,7 +6,7 @@ import { NAN_INK, PAPERS, type Scatter } from "../types.ts";
 import { context2d, paintImage } from "./cells.ts";
 import type { Context } from "./context.ts";
 import { MANY, rarity, type Cloud } from "./scattergl.ts";
-import { CELL, chosenBy, inPart, onGrid, placed, pointOf, type Look, type Placed } from "./scatterplan.ts";
+import { CELL, cellOf, chosenBy, inPart, onGrid, placed, pointOf, type Look, type Placed } from "./scatterplan.ts";
 import type { Ink } from "./sheet.ts";
 
 /** More points than this are pixels. */
@@ -70,7 +70,7 @@ export function paint(pen: CanvasRenderingContext2D, scene: Scene, context: Cont
   let said = "";
   if (count <= MANY || mark.drawn === "thumbnails") scene.cloud.hide();
   if (mark.trails) paintTrails(pen, scene, marked, some, context);
-  if (mark.drawn === "thumbnails" && mark.pictures) said = paintPictures(pen, scene, context, ink, marked, some);
+  if (mark.drawn === "thumbnails") said = paintPictures(pen, scene, context, ink, marked, some);
   else if (mark.crowd && look.zoom < NEAR && !look.lens && !some && !scene.cloud.usable) said = paintCrowd(pen, scene, context, scratch);
   else if (count > DOTS) said = paintPixels(pen, scene, scratch, marked, some);
   else paintDots(pen, scene, ink, marked, some);
@@ -285,11 +285,17 @@ function paintBorders(pen: CanvasRenderingContext2D, { mark, plan, look }: Scene
 
 function paintPictures(pen: CanvasRenderingContext2D, scene: Scene, context: Context, ink: Ink, marked: Uint8Array, some: boolean): string {
   const { mark, plan, shades } = scene;
-  const places = onGrid(plan);
+  const cell = cellOf(mark);
+  const places = onGrid(plan, cell);
   const hoveredAt = pointOf(mark, context.hovered);
   const canvas = document.createElement("canvas");
+  const face = getComputedStyle(pen.canvas).fontFamily;
   for (const [i, [x, y]] of places) {
-    paintImage(canvas, row(mark.pictures!, i), mark.picture_limits, context.theme);
+    if (!mark.pictures) {
+      paintWords(pen, scene, ink, [x, y, ...cell], i, Boolean(marked[i]) || i === hoveredAt, Boolean(mark.faded?.data[i] || (some && !marked[i])), face);
+      continue;
+    }
+    paintImage(canvas, row(mark.pictures, i), mark.picture_limits, context.theme);
     pen.imageSmoothingEnabled = canvas.width > (CELL - 4) * devicePixelRatio;
     pen.globalAlpha = mark.faded?.data[i] || (some && !marked[i]) ? 0.35 : 1;
     const room = CELL - 4;
@@ -302,5 +308,30 @@ function paintPictures(pen: CanvasRenderingContext2D, scene: Scene, context: Con
   }
   pen.globalAlpha = 1;
   const count = mark.points.shape[0] ?? 0;
-  return places.size < count ? `${places.size} of ${count.toLocaleString("en-US")} pictures, one for each place; nearer there are more` : "";
+  return places.size < count ? `${places.size} of ${count.toLocaleString("en-US")} ${mark.pictures ? "pictures" : "texts"}, one for each place; nearer there are more` : "";
+}
+
+/** A line of text in its place, cut where it is too long, with a bar in the colour of its point. */
+function paintWords(
+  pen: CanvasRenderingContext2D, { mark, shades }: Scene, ink: Ink, [x, y, wide, high]: readonly number[], i: number, strong: boolean, pale: boolean, face: string,
+): void {
+  pen.globalAlpha = pale ? 0.35 : 1;
+  pen.fillStyle = unpack(shades.full[i] as number);
+  pen.fillRect(x! + 2, y! + 3, 3, high! - 6);
+  pen.font = `11px ${face}`;
+  pen.textBaseline = "middle";
+  pen.fillStyle = strong ? ink.accent : ink.ink;
+  let text = mark.labels[i] ?? "";
+  const room = wide! - 12;
+  if (pen.measureText(text).width > room) {
+    let letters = [...text];
+    while (letters.length > 1 && pen.measureText(`${letters.join("")}…`).width > room) letters = letters.slice(0, -1);
+    text = `${letters.join("")}…`;
+  }
+  pen.fillText(text, x! + 8, y! + high! / 2);
+  if (strong || mark.wrong?.data[i]) {
+    pen.strokeStyle = strong ? ink.accent : ink.ink;
+    pen.lineWidth = strong ? 1.5 : 1;
+    pen.strokeRect(x! + 0.75, y! + 0.75, wide! - 1.5, high! - 1.5);
+  }
 }

@@ -26,6 +26,8 @@ export const FIRST: Look = { x: 0, y: 0, zoom: 1, azimuth: Math.PI / 6, elevatio
 export const SMALLER = 0.577;
 /** A picture's place on the grid, CSS pixels. */
 export const CELL = 30;
+/** A line of text's place. */
+const WORDS: Point = [128, 20];
 /** Keys beyond so many are told as ranges. */
 const MANY = 64;
 
@@ -179,19 +181,25 @@ export function keysOf(mark: Scatter, points: readonly number[]): string[] {
   return found;
 }
 
+/** How wide and high a place of the grid is: for a picture, or for a line of text where there are no pictures. */
+export function cellOf(mark: { readonly pictures: unknown }): Point {
+  return mark.pictures ? [CELL, CELL] : WORDS;
+}
+
 /** In each place of a grid the point nearest to its middle, with the place's corner: no picture lies on another. */
-export function onGrid({ at, side }: Placed): Map<number, Point> {
-  const most = Math.max(1, Math.floor(side / CELL));
+export function onGrid({ at, side }: Placed, [wide, high]: Point = [CELL, CELL]): Map<number, Point> {
+  const most = Math.max(1, Math.floor(side / wide));
+  const rows = Math.max(1, Math.floor(side / high));
   const best = new Map<number, [number, number]>();
   for (let i = 0, j = 0; j < at.length; i++, j += 2) {
     const [x, y] = [at[j] as number, at[j + 1] as number];
     if (!(x >= 0 && y >= 0 && x <= side && y <= side)) continue;
-    const [column, row] = [Math.min(most - 1, Math.floor(x / CELL)), Math.min(most - 1, Math.floor(y / CELL))];
-    const away = Math.hypot(x - (column + 0.5) * CELL, y - (row + 0.5) * CELL);
+    const [column, row] = [Math.min(most - 1, Math.floor(x / wide)), Math.min(rows - 1, Math.floor(y / high))];
+    const away = Math.hypot(x - (column + 0.5) * wide, y - (row + 0.5) * high);
     const before = best.get(row * most + column);
     if (!before || away < before[0]) best.set(row * most + column, [away, i]);
   }
-  return new Map([...best].map(([cell, [, i]]) => [i, [(cell % most) * CELL, Math.floor(cell / most) * CELL]]));
+  return new Map([...best].map(([cell, [, i]]) => [i, [(cell % most) * wide, Math.floor(cell / most) * high]]));
 }
 
 /** Whether a point belongs to the fixed part, one in so many, that is drawn while it moves: as if drawn by lot, always the same. */

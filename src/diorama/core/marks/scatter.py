@@ -19,7 +19,7 @@ PLACES = 256
 
 
 class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
-    """Points on a plane or in space: by class or number, as dots, small pictures on a grid, or with contours of their density."""
+    """Points on a plane or in space: by class or number, as dots, small pictures or lines of text on a grid, or with contours of their density."""
 
     points: Array  # (n, 2 or 3)
     values: Array | None = None  # (n,): the class index, -1 or NaN for none; or numbers through limits
@@ -65,8 +65,8 @@ class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
             check_length(self, "arrows", self.arrows.shape, (len(self.arrows), dimensions))
             check_length(self, "arrow_labels", len(self.arrow_labels), len(self.arrows))
             check_length(self, "middle", len(self.middle), dimensions)
-        if self.drawn == "thumbnails" and self.pictures is None:
-            raise UsageError("thumbnails want pictures")
+        if self.drawn == "thumbnails" and self.pictures is None and not self.labels:
+            raise UsageError("thumbnails want pictures or labels")
         if self.spans:
             check_length(self, "spans", len(self.spans), dimensions)
         else:

@@ -7,6 +7,7 @@ import numpy as np
 from ...core.colour import NAN_INK, Limits, class_colour
 from ...core.marks import Scatter
 from ...core.marks.scatter import MANY, PLACES, crowd
+from .. import typeset
 from ..cells import Cells, bytes_of, colour, pixels, table
 from ..legend import class_dots, legend
 from ..sheet import Sheet
@@ -16,8 +17,10 @@ AZIMUTH, ELEVATION = np.deg2rad(30), np.deg2rad(20)
 """From where points in space are seen, as the page shows them first."""
 HEAD = 0.45
 """Between an arrow and each side of its head, in radians."""
-CELL = 30.0
+CELL = (30.0, 30.0)
 """A picture's place on the grid."""
+WORDS = (128.0, 20.0)
+"""That of a line of text, where there are no pictures."""
 
 
 def draw(mark: Scatter, style: Style) -> Sheet:
@@ -39,8 +42,8 @@ def draw(mark: Scatter, style: Style) -> Sheet:
         for index in np.flatnonzero(fine):
             way, _ = placed(mark, np.vstack([mark.trails[index], mark.points[index]]), side)
             sheet.line(way[:, 0], way[:, 1], inks[index], 0.6, alpha=0.4, clip=clip)
-    if mark.drawn == "thumbnails" and mark.pictures is not None:
-        _pictures(sheet, mark, at, fine, inks, side)
+    if mark.drawn == "thumbnails":
+        (_words if mark.pictures is None else _pictures)(sheet, mark, at, fine, inks, side)
     else:
         _dots(sheet, mark, at, depth, fine, inks)
     if mark.arrows is not None and len(mark.arrows):
@@ -50,7 +53,7 @@ def draw(mark: Scatter, style: Style) -> Sheet:
         sheet.place(legend(mark.limits, style), 0, y)
     elif mark.classes:
         sheet.place(class_dots(mark.classes, style, max(side, 200.0)), 0, y)
-    _said(sheet, mark, fine)
+    _said(sheet, mark, at, fine, side)
     return sheet
 
 
@@ -135,33 +138,45 @@ def _pale(ink: str) -> str:
 def _pictures(sheet: Sheet, mark: Scatter, at: np.ndarray, fine: np.ndarray, inks: list[str], side: float) -> None:
     """In each place of a grid the picture of the point nearest to its middle: none lies on another."""
     assert mark.pictures is not None
-    for index, (x, y) in on_grid(at, fine, side).items():
+    wide, high = CELL
+    for index, (x, y) in on_grid(at, fine, side, CELL).items():
         picture = mark.pictures[index]
         cells = pixels(picture) if mark.picture_limits is None else colour(picture, mark.picture_limits)
-        room, (high, across) = CELL - 4, picture.shape[:2]
-        wide, tall = room * min(1.0, across / high), room * min(1.0, high / across)
-        sheet.raster(x + 2 + (room - wide) / 2, y + 2 + (room - tall) / 2, wide, tall, cells)
+        room, (down, across) = wide - 4, picture.shape[:2]
+        broad, tall = room * min(1.0, across / down), room * min(1.0, down / across)
+        sheet.raster(x + 2 + (room - broad) / 2, y + 2 + (room - tall) / 2, broad, tall, cells)
         marked = mark.wrong is not None and bool(mark.wrong[index])
-        sheet.rect(x + 1.2, y + 1.2, CELL - 2.4, CELL - 2.4, stroke=INK if marked else inks[index], line=1.6)
+        sheet.rect(x + 1.2, y + 1.2, wide - 2.4, high - 2.4, stroke=INK if marked else inks[index], line=1.6)
 
 
-def on_grid(at: np.ndarray, fine: np.ndarray, side: float) -> dict[int, tuple[float, float]]:
-    """The points whose pictures are shown, and the corners of their places."""
+def _words(sheet: Sheet, mark: Scatter, at: np.ndarray, fine: np.ndarray, inks: list[str], side: float) -> None:
+    """In each place of a grid the text of the point nearest to its middle, with a bar in the colour of its point."""
+    wide, high = WORDS
+    for index, (x, y) in on_grid(at, fine, side, WORDS).items():
+        sheet.rect(x + 2, y + 3, 3, high - 6, fill=inks[index])
+        sheet.text(x + 8, y + high / 2 + 4, typeset.fit(mark.labels[index], LABEL, wide - 12), LABEL, INK)
+        if mark.wrong is not None and bool(mark.wrong[index]):
+            sheet.rect(x + 1, y + 1, wide - 2, high - 2, stroke=INK, line=1.0)
+
+
+def on_grid(at: np.ndarray, fine: np.ndarray, side: float, cell: tuple[float, float]) -> dict[int, tuple[float, float]]:
+    """The points whose pictures or texts are shown, and the corners of their places."""
+    wide, high = cell
     found: dict[tuple[int, int], tuple[float, int]] = {}
-    most = max(1, int(side // CELL))
+    most, rows = max(1, int(side // wide)), max(1, int(side // high))
     for index in np.flatnonzero(fine):
-        column, row = (min(most - 1, int(value // CELL)) for value in at[index])
-        away = float(np.hypot(*(at[index] - (np.array([column, row]) + 0.5) * CELL)))
+        column, row = min(most - 1, int(at[index][0] // wide)), min(rows - 1, int(at[index][1] // high))
+        away = float(np.hypot(*(at[index] - (np.array([column, row]) + 0.5) * cell)))
         if (column, row) not in found or away < found[column, row][0]:
             found[column, row] = away, int(index)
-    return {index: (column * CELL + 0.5, row * CELL + 0.5) for (column, row), (_, index) in found.items()}
+    return {index: (column * wide + 0.5, row * high + 0.5) for (column, row), (_, index) in found.items()}
 
 
-def _said(sheet: Sheet, mark: Scatter, fine: np.ndarray) -> None:
+def _said(sheet: Sheet, mark: Scatter, at: np.ndarray, fine: np.ndarray, side: float) -> None:
     said = []
     if mark.drawn == "thumbnails":
-        shown = len(on_grid(placed(mark, np.asarray(mark.points, float), min(sheet.width, mark.size))[0], fine, min(sheet.width, mark.size)))
-        said.append(f"{shown:,} of {len(fine):,} pictures: one for each place")
+        shown = len(on_grid(at, fine, side, WORDS if mark.pictures is None else CELL))
+        said.append(f"{shown:,} of {len(fine):,} {'texts' if mark.pictures is None else 'pictures'}: one for each place")
     if mark.wrong is not None and np.any(mark.wrong):
         said.append(f"dark edge: {int(np.sum(mark.wrong)):,} of {len(fine):,} wrong")
     if mark.faded is not None and np.any(mark.faded):

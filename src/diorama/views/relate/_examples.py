@@ -45,6 +45,13 @@ class ShownExamples:
     labels: tuple[str, ...]
     said: str
     note: str = ""
+    read: bool = False
+    """They are texts: their labels are read, not only told."""
+
+    @property
+    def small(self) -> bool:
+        """They may stand as pictures, or as lines of text, at their places."""
+        return self.pictures is not None or (self.read and bool(self.labels))
 
     @classmethod
     def of(cls, scene: Scene, colour: str, column: str | None, unit: Key | None = None) -> ShownExamples:
@@ -56,7 +63,8 @@ class ShownExamples:
         images = pictured(scene.live, list(range(count)))
         images = inputs.thumbnails(images, SMALL) if images is not None else None
         labels = inputs.texts(scene, range(count), scene.live) if images is None else ()
-        return cls(values, limits, classes, wrong, images, labels, said, note)
+        read = any(isinstance(kind, Tokens) for kind in scene.kinds.values())
+        return cls(values, limits, classes, wrong, images, labels, said, note, read)
 
     @property
     def groups(self) -> NDArray[np.int64]:

@@ -64,7 +64,7 @@ class ProjectionView(View):
         main=True,
     )
     method: str = knob("pca", "The algorithm.", choices=lambda: tuple(sorted(projections)), main=True)
-    drawn: str = knob("points", "What stands at each place.", choices=("points", "density", "thumbnails"), main=True)
+    drawn: str = knob("points", "What stands at each place, thumbnails on a grid.", choices=("points", "density", "thumbnails"), main=True)
     colour: str = knob("class", "What colours tell; unit: what the chosen one answers.", choices=examples.COLOURS, main=True)
     dimensions: int = knob(2, "So many numbers an example.", low=2, high=3)
     column: str | None = knob(
@@ -206,7 +206,7 @@ class ProjectionView(View):
             passed = [np.asarray(before.carried, np.float64) for before in one.derived.way[-self.trails :]]
             trails = np.stack(passed, 1).astype(np.float32)
         size = {1: 520, 2: 400, 3: 320}.get(count, 280)
-        drawn = "points" if (self.drawn == "thumbnails" and shown.pictures is None) or (self.drawn == "density" and not plane) else self.drawn
+        drawn = "points" if (self.drawn == "thumbnails" and not shown.small) or (self.drawn == "density" and not plane) else self.drawn
         return Scatter(
             title=one.title, caption=told.sentence if told is not None and count > 1 else "", points=points, spans=spans, kind="example",
             borders=borders, trails=trails, faded=told.faded if told is not None else None, drawn=drawn, size=size,  # type: ignore[arg-type]
@@ -216,8 +216,8 @@ class ProjectionView(View):
     def _note(self, scene: Scene, shown: examples.ShownExamples) -> str:
         said = [shown.note] if shown.note else []
         known = knobs_of(projections[self.method])
-        if self.drawn == "thumbnails" and shown.pictures is None:
-            said.append("These examples are no pictures, so they are drawn as points.")
+        if self.drawn == "thumbnails" and not shown.small:
+            said.append("These examples are neither pictures nor texts, so they are drawn as points.")
         if self.drawn == "density" and self.dimensions == 3:
             said.append("Contours are drawn on a plane: choose two dimensions.")
         if self.perplexity is not None and not {"perplexity", "neighbors"} & set(known):

@@ -93,17 +93,23 @@ class CellsView(View):
                 if not stage.final:
                     yield stage.progress
             offered = self._offered(stage.value, given)
-        cell = given if given is not None else offered[0].cell
+        cell = given if given is not None else offered[0].cell if offered else 0
         yield self._drawn(scene, selection, layer, cell, offered)
 
     def _layer(self, scene: Scene, selection: Selection) -> Layer:
         good = set(told(scene))
         chosen = next((key for key in (selection.one("unit"), selection.one("layer")) if key is not None and key.name in good), None)
-        if self.layer is None and chosen is None:
+        wanted = self.layer
+        named = self.cell.rpartition("/")[0].removeprefix("unit:") if self.cell is not None else ""
+        if named:
+            wanted = scene.layers[named].name
+            if self.layer is not None and scene.layers[self.layer].name != wanted:
+                raise UsageError(f"the cell {self.cell} is none of {self.layer}; name one layer")
+        if wanted is None and chosen is None:
             if len(scene.layers.stepwise):
                 return scene.layers.stepwise[0]
             return scene.layers[readable(scene)]
-        return scene.layer(self.layer, selection, lambda one: one.name in good, wanted="layer that answers at each token")
+        return scene.layer(wanted, selection, lambda one: one.name in good, wanted="layer that answers at each token")
 
     def _given(self, layer: Layer, selection: Selection) -> int | None:
         if self.cell is not None:
@@ -125,7 +131,7 @@ class CellsView(View):
             own = [Match.of(found, row, given) for row, name in enumerate(found["names"]) if self.property in ("any", name)]
             each.append(max(own, key=lambda match: abs(match.first)))
         # A property that the texts do not have is followed by none.
-        each = [match for match in each if match.first] or each[:1]
+        each = [match for match in each if match.first]
         return sorted(dict.fromkeys(each), key=lambda match: -abs(match.first))
 
     def _chosen(self, scene: Scene, selection: Selection, layer: Layer) -> list[Match]:
@@ -160,11 +166,14 @@ class CellsView(View):
         if self.guesses and text.alternatives:
             words += " Below each character stand the five that the network thought likeliest in its place, the bluer the surer; "
             words += "last of all, what it expects next."
-        if offered is not None:
+        note = f"the last {self.limit} of {len(tokens)} characters" if start else ""
+        if offered:
             marks.append(_offer(layer, offered))
             own = next((match for match in offered if match.cell == cell), None)
             checks = own.checks if own is not None else ()
-        note = f"the last {self.limit} of {len(tokens)} characters" if start else ""
+        elif offered is not None:
+            what = "any property" if self.property == "any" else f"“{self.pattern if self.property == PATTERN else self.property}”"
+            note += ("; " if note else "") + f"no cell is offered: {what} does not come and go in those texts by which cells are ranked"
         return self.picture(
             scene, selection, f"Cell {cell} of {spoken(layer.name)}", Group(children=tuple(marks)), words, checks=checks,
             note=note, final=offered is not None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +16,11 @@ from ...core.marks import Block, Blocks, Edge
 from ...core.marks.blocks import size
 from ...core.picture import Check, Picture
 from ...core.selection import Selection, number_key
-from ...data import trees
+from ...data import nesting, trees
 from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import reading, text_input
 from ..view import View
 from ._wording import grouped
 
@@ -62,8 +61,7 @@ class TreeView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs tokens, and one class for a text."""
-        kind = scene.kind
-        if not isinstance(kind, Tokens):
+        if text_input(scene.kind) is None:
             return "it asks about the phrases of a text, and the input is not one text"
         if scene.task != "classification":
             return "it shows how a text is classified phrase by phrase, and this model is not a classifier; use words"
@@ -71,13 +69,14 @@ class TreeView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture]:
         """All phrases in one pass."""
-        kind = scene.kind
-        assert isinstance(kind, Tokens)
+        read = text_input(scene.kind)
+        assert read is not None
+        name, kind = read
         current = scene.current(selection)
-        spoken = _spoken(kind, trees.read(self.brackets)) if self.brackets.strip() else _parsed(kind, current)
+        spoken = _spoken(kind, trees.read(self.brackets)) if self.brackets.strip() else _parsed(kind, nesting.named(current.x)[name])
         if len(spoken.ids) > self.limit:
             raise UsageError(f"a tree wants at most {self.limit} words, got {len(spoken.ids)}; give a shorter sentence, or more by limit=")
-        chances = _chances(scene, kind, spoken, current)
+        chances = _chances(scene, name, kind, spoken)
         yield self._picture(scene, selection, spoken, chances, "your sentence" if self.brackets.strip() else current.label)
 
     def _picture(self, scene: Scene, selection: Selection, spoken: Spoken, chances: Tensor, label: str) -> Picture:
@@ -125,10 +124,9 @@ def _spoken(kind: Tokens, tree: trees.Tree) -> Spoken:
     return Spoken(tree, tuple(tuple(kind.encode(apart * bool(k) + word)[0].tolist()) for k, word in enumerate(words)))
 
 
-def _parsed(kind: Tokens, current: Current) -> Spoken:
+def _parsed(kind: Tokens, given: Tensor) -> Spoken:
     """The words of the input that is looked at, without what fills it up."""
-    assert isinstance(current.x, Tensor)
-    numbers = [int(number) for number in current.x[0].reshape(-1)]
+    numbers = [int(number) for number in given[0].reshape(-1)]
     tokens = [kind.token(number) for number in numbers]
     while tokens and (pads(tokens[-1]) or not tokens[-1].strip()):
         tokens.pop()
@@ -147,11 +145,14 @@ def _spans(tree: trees.Tree, start: int = 0) -> Iterator[tuple[int, int]]:
         start += len(part.words())
 
 
-def _chances(scene: Scene, kind: Tokens, spoken: Spoken, current: Current) -> Tensor:
-    """The probabilities of the classes for every phrase, (phrases, classes): filled up as the examples are, else alone."""
+def _chances(scene: Scene, name: str, kind: Tokens, spoken: Spoken) -> Tensor:
+    """The probabilities of the classes for every phrase, (phrases, classes): filled up as the examples are, else alone.
+
+    Where a mask or the like goes along with a text, a phrase stands alone, and all of it is seen.
+    """
     rows = [[number for word in spoken.ids[first:stop] for number in word] for first, stop in _spans(spoken.tree)]
-    live: Any = scene.live.x
-    last = live[:64, -1].reshape(-1).tolist() if live.ndim == 2 else []
+    live, one = nesting.named(scene.live.x)[name], scene.live.batch([0])
+    last = live[:64, -1].reshape(-1).tolist() if live.ndim == 2 and isinstance(one, Tensor) else []
     fill = next((int(number) for number in last if pads(kind.token(int(number)))), None)
     found: list[Tensor | None] = [None] * len(rows)
     width = int(live.shape[1]) if fill is not None else 0
@@ -160,7 +161,7 @@ def _chances(scene: Scene, kind: Tokens, spoken: Spoken, current: Current) -> Te
         chosen = [k for k, row in enumerate(rows) if max(width, len(row)) == length]
         batch = torch.tensor([[*rows[k], *[fill or 0] * (length - len(rows[k]))] for k in chosen], dtype=live.dtype)
         try:
-            told = scene.probabilities(batch.to(scene.device))
+            told = scene.probabilities(nesting.each(reading(one, name, batch), lambda part: part.to(scene.device)))
         except (RuntimeError, ValueError, IndexError) as error:
             raise NotApplicable(f"the model does not read a phrase of {length} tokens: {' '.join(str(error).split())[:160]}") from error
         for k, row in zip(chosen, told, strict=True):
