@@ -231,7 +231,7 @@ def handles() -> Picture:
     plane = np.add.outer(np.linspace(-1, 1, 20), np.linspace(-1, 1, 30))
     box = (0.0, 3.0, 0.0, 2.0)
     field = marks.Field(title="Click", values=plane, limits=symmetric(plane), extent=box, handle=point, size=160)
-    line = marks.Handle(knob="way", kind="path", value="0.5,0.5;1.5,1.5;2.5,1")
+    line = marks.Handle(knob="way", kind="strokes", value="0.5,0.5;1.5,1.5;2.5,1")
     drawn = marks.Field(title="Draw", values=plane, limits=symmetric(plane), extent=box, handle=line, size=160)
     return picture("Handles", marks.Group(children=(tiles, image, field, drawn), direction="row"))
 

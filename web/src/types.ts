@@ -44,7 +44,7 @@ export interface Bars {
 /** What dragging or typing sets: the knob's name, how it is moved, and its range. */
 export interface Handle {
   readonly knob: string;
-  readonly kind: "path" | "point" | "range" | "slide" | "type";
+  readonly kind: "path" | "point" | "range" | "slide" | "strokes" | "type";
   readonly low: number;
   readonly high: number;
   readonly value: string;

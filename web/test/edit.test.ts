@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { evenly, pathText, readPath } from "../src/marks/path.ts";
+import { evenly, pathText, readPath, readStrokes, strokesText } from "../src/marks/path.ts";
 import {
   NOTHING, Smear, Stroke, bytesOf, changed, countChanged, groundOf, isNothing, laid, pasted, warpBack, type Pixels,
 } from "../src/page/edit.ts";
@@ -117,5 +117,7 @@ test("a drawn line keeps its ends and its shape in 64 places, and its text is re
   for (const [x, y] of found) assert.ok(Math.abs(Math.hypot(x, y) - 90) < 0.1);
   assert.deepEqual(readPath(pathText([[1.234567, -2], [3, 4e-7]])), [[1.235, -2], [3, 4e-7]]);
   assert.deepEqual(readPath(""), []);
+  assert.deepEqual(readStrokes(strokesText([[[0, 0], [1, 1]], [[2, 3]]])), [[[0, 0], [1, 1]], [[2, 3]]]);
+  assert.deepEqual(readStrokes(""), []);
   assert.equal(evenly([[0, 0], [1, 0]], 64).length, 2);
 });

@@ -40,7 +40,7 @@ class Strokes(Series):
         return real(batch, torch.float32).numpy().transpose(0, 2, 1)
 
     def encode(self, raw: Any) -> Tensor:
-        """Rows of three numbers, or a line drawn by hand, "x,y;x,y;…", as a batch of one."""
+        """Rows of three numbers, or lines drawn by hand, "x,y;x,y;…|x,y;…", as a batch of one."""
         values = raw.get("values", raw.get("text")) if isinstance(raw, Mapping) else raw
         if isinstance(values, str):
             return torch.from_numpy(drawn(values, self.step or 1.0).astype(np.float32))[None]
@@ -111,18 +111,27 @@ def inked(pieces: Floats, half: float, side: int = SIDE) -> NDArray[np.uint8]:
 
 
 def drawn(text: str, step: float) -> Floats:
-    """A line drawn by hand, "x,y;x,y;…", as rows of strokes (places, 3) whose points lie a step apart; the pen stays down.
+    """Lines drawn by hand, "x,y;x,y;…" with | where the pen is lifted, as rows of strokes (places, 3) whose points lie a step apart.
+
+    *Meaning* behind the last point of each line but the last the pen is lifted, and one step leads to the next line; then it stays down.
 
     *Raises* UsageError for any other text.
     """
+    parts = [_evenly(part, step, text) for part in text.split("|") if part.strip()] or [_evenly("", step, text)]
+    even, lifted = np.concatenate(parts)[:1000], np.zeros(sum(map(len, parts)))
+    lifted[np.cumsum([len(part) for part in parts])[:-1] - 1] = 1
+    return np.column_stack([np.diff(even, axis=0, prepend=0.0), lifted[:1000]])
+
+
+def _evenly(line: str, step: float, text: str) -> Floats:
+    """The points of one line (points, 2), a step apart."""
     try:
-        places = np.array([[float(number) for number in place.split(",")] for place in text.split(";") if place.strip()], np.float64)
+        places = np.array([[float(number) for number in place.split(",")] for place in line.split(";") if place.strip()], np.float64)
     except ValueError:
         places = np.empty((0, 0))
     if places.ndim != 2 or places.shape[1:] != (2,) or not np.isfinite(places).all() or np.abs(places).max() > MOST * step:
-        raise UsageError(f"a line wants places as x,y;x,y;… on the paper, got {text[:60]!r}")
+        raise UsageError(f"a line wants places as x,y;x,y;… on the paper, and | where the pen is lifted, got {text[:60]!r}")
     long = np.concatenate([[0.0], np.hypot(*np.diff(places, axis=0).T).cumsum()])
     count = int(np.clip(round(long[-1] / step), 0, 1000))
     at = np.linspace(0, long[-1], count + 1)
-    even = np.column_stack([np.interp(at, long, places[:, k]) for k in range(2)])
-    return np.column_stack([np.diff(even, axis=0, prepend=0.0), np.zeros(len(even))])
+    return np.column_stack([np.interp(at, long, places[:, k]) for k in range(2)])

@@ -46,7 +46,10 @@ def test_a_line_drawn_by_hand_becomes_steps() -> None:
     np.testing.assert_allclose(np.hypot(rows[1:, 0], rows[1:, 1]), 0.5)
     np.testing.assert_allclose(rows[:, :2].sum(0), [4, 3])
     assert drawn("2,1", 0.5).tolist() == [[2, 1, 0]]
-    for bad in ("", "1;2", "a,b", "1,2,3", "nan,1", "1,inf", "1e300,0"):
+    two = drawn("0,0;1,0|0,2;1,2", 0.5)
+    assert two.tolist() == [[0, 0, 0], [0.5, 0, 0], [0.5, 0, 1], [-1, 2, 0], [0.5, 0, 0], [0.5, 0, 0]]
+    assert lines(two).tolist() == [[0, 0, 0.5, 0], [0.5, 0, 1, 0], [0, 2, 0.5, 2], [0.5, 2, 1, 2]]
+    for bad in ("", "1;2", "a,b", "1,2,3", "nan,1", "1,inf", "1e300,0", "1,1|a", "|"):
         with pytest.raises(UsageError, match="x,y;x,y"):
             drawn(bad, 0.5)
 

@@ -136,7 +136,7 @@ def test_it_begins_with_a_drawn_line() -> None:
     begun = len(whole.points) - 2
     assert whole.points[begun - 1].tolist() == pytest.approx([2, 0], abs=1e-5)
     assert whole.handle is not None
-    assert (whole.handle.knob, whole.handle.kind, whole.handle.value) == ("line", "path", "-2,0;2,0")
+    assert (whole.handle.knob, whole.handle.kind, whole.handle.value) == ("line", "strokes", "-2,0;2,0")
 
 
 def test_a_network_of_plain_steps_is_followed() -> None:

@@ -1,4 +1,5 @@
-// A line drawn by hand over a plane, by pointer or keys: "x,y;x,y;…" in the plane's own numbers, at most 64 places.
+// Lines drawn by hand over a plane, by pointer or keys: "x,y;x,y;…" in the plane's own numbers, at most 64 places each. Where a handle
+// takes one line, a new one stands for it; where it takes strokes, it is added, with | where the pen was lifted.
 
 import type { Handle } from "../types.ts";
 import { ARROWS } from "./arrows.ts";
@@ -14,6 +15,7 @@ export interface Path {
 }
 
 const MOST = 64;
+const STROKES = 16;
 const APART = 2; // CSS pixels between two places of a stroke
 const CLICK = 6; // a shorter stroke is a click
 
@@ -22,7 +24,7 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
   const pad = make("div", "path-pad");
   const sheet = svg("svg", { class: "path-sheet", "aria-hidden": "true" });
   const [under, line, start, end, here] = [
-    svg("polyline", { class: "path-under" }), svg("polyline", { class: "path-line" }),
+    svg("path", { class: "path-under" }), svg("path", { class: "path-line" }),
     svg("circle", { class: "path-start", r: 3.5 }), svg("circle", { class: "path-end", r: 3.5 }), svg("circle", { class: "path-here", r: 5 }),
   ];
   const away = make("button", "link path-away", "clear");
@@ -35,12 +37,15 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
   const stop = new AbortController();
   const listen = { signal: stop.signal };
   let handle: Handle | null = null;
-  let points: Point[] = []; // in the plane's own numbers
+  let lines: Point[][] = []; // in the plane's own numbers
+  let lifted = false; // the next place that is set by a key begins another stroke
   let stroke: Point[] | null = null; // on the screen, while it is drawn
   let cursor: Point | null = null;
   let drawn = false;
   let sent: string | null = null;
 
+  const several = (): boolean => handle?.kind === "strokes";
+  const last = (): Point[] => lines.at(-1) ?? [];
   const free = (): boolean => handle !== null && !context.fixed;
   const onScreen = ([x, y]: Point): Point => [plane().x.at(x) - plane().x.from, plane().y.at(y) - plane().y.to];
   const inPlane = ([x, y]: Point): Point => [plane().x.value(x + plane().x.from), plane().y.value(y + plane().y.to)];
@@ -52,22 +57,24 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
     return within([event.clientX - box.left, event.clientY - box.top]);
   }
 
-  function send(next: Point[]): void {
-    points = next;
-    sent = pathText(next);
+  function send(next: Point[][]): void {
+    lines = next.filter((one) => one.length);
+    lifted = false;
+    sent = strokesText(lines);
     show();
     if (handle) context.set(handle.knob, sent);
   }
 
   function show(): void {
-    const shown = stroke ?? points.map(onScreen);
-    const text = shown.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ");
-    for (const part of [under, line]) part.setAttribute("points", text);
-    for (const [dot, at] of [[start, shown[0]], [end, shown.at(-1)], [here, cursor]] as const) {
+    const old = stroke && !several() ? [] : lines.map((one) => one.map(onScreen));
+    const shown = stroke ? [...old, stroke] : old;
+    const text = shown.map((one) => `M${one.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join("L")}`).join("");
+    for (const part of [under, line]) part.setAttribute("d", text);
+    for (const [dot, at] of [[start, shown[0]?.[0]], [end, shown.at(-1)?.at(-1)], [here, cursor]] as const) {
       dot!.toggleAttribute("hidden", !at);
       if (at) [dot!.setAttribute("cx", String(at[0])), dot!.setAttribute("cy", String(at[1]))];
     }
-    away.hidden = !points.length || stroke !== null || !free();
+    away.hidden = !lines.length || stroke !== null || !free();
   }
 
   pad.addEventListener("pointerdown", (event) => {
@@ -80,8 +87,8 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
   pad.addEventListener("pointermove", (event) => {
     if (!stroke) return;
     const next = place(event);
-    const last = stroke.at(-1)!;
-    if (Math.hypot(next[0] - last[0], next[1] - last[1]) < APART) return;
+    const before = stroke.at(-1)!;
+    if (Math.hypot(next[0] - before[0], next[1] - before[1]) < APART) return;
     stroke.push(next);
     if (pathLength(stroke) > CLICK) show();
   }, listen);
@@ -89,7 +96,7 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
     const done = stroke;
     stroke = null;
     drawn = done !== null && pathLength(done) > CLICK;
-    if (drawn && done) send(evenly(done, MOST).map(inPlane));
+    if (drawn && done) send([...(several() ? lines.slice(0, STROKES - 1) : []), evenly(done, MOST).map(inPlane)]);
     else show();
   }, listen);
   pad.addEventListener("pointercancel", () => {
@@ -116,16 +123,18 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
     const way = ARROWS[event.key];
     const [wide, tall] = sides();
     if (way) {
-      const from = cursor ?? (points.length ? onScreen(points.at(-1)!) : [wide / 2, tall / 2]);
+      const from = cursor ?? (lines.length ? onScreen(last().at(-1)!) : [wide / 2, tall / 2]);
       const by = event.shiftKey ? 32 : 8;
       cursor = within([from[0] + by * way[0], from[1] + by * way[1]]);
       setAttribute(pad, "aria-valuetext", inPlane(cursor).map((value) => Number(value.toPrecision(3))).join(", "));
       show();
     } else if (event.key === "Enter" || event.key === " ") {
       cursor ??= [wide / 2, tall / 2];
-      if (points.length < MOST) send([...points, inPlane(cursor)]);
-    } else if (event.key === "Backspace" && points.length) send(points.slice(0, -1));
-    else if (event.key === "Escape" && (points.length || stroke)) {
+      if (lifted && lines.length < STROKES) send([...lines, [inPlane(cursor)]]);
+      else if (last().length < MOST) send([...lines.slice(0, -1), [...last(), inPlane(cursor)]]);
+    } else if (event.key === "|" && several() && lines.length) lifted = true;
+    else if (event.key === "Backspace" && lines.length) send([...lines.slice(0, -1), last().slice(0, -1)]);
+    else if (event.key === "Escape" && (lines.length || stroke)) {
       stroke = null;
       send([]);
     } else return false;
@@ -134,7 +143,7 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
 
   return {
     update(next) {
-      handle = next?.kind === "path" ? next : null;
+      handle = next?.kind === "path" || next?.kind === "strokes" ? next : null;
       pad.hidden = !handle;
       if (!handle) return;
       const [wide, tall] = sides();
@@ -145,10 +154,10 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
       pad.tabIndex = free() ? 0 : -1;
       pad.classList.toggle("free", free());
       const name = handle.knob.replaceAll("_", " ");
-      pad.setAttribute("aria-label", `${name}: draw a line over the plane; or arrows move, Enter adds a place, Backspace takes one away, Escape clears`);
+      pad.setAttribute("aria-label", `${name}: draw ${several() ? "lines, one after the other," : "a line"} over the plane; or arrows move, Enter adds a place, ${several() ? "| lifts the pen, " : ""}Backspace takes one away, Escape clears`);
       setText(away, "clear");
       if (sent === null || sent === handle.value) {
-        points = readPath(handle.value);
+        lines = readStrokes(handle.value);
         sent = null;
       }
       show();
@@ -164,6 +173,15 @@ export function pathOn(surface: HTMLElement, context: Context, plane: () => { x:
 export function readPath(text: string): Point[] {
   return text.split(";").map((part) => part.split(",").map(Number))
     .filter((pair) => pair.length === 2 && pair.every(Number.isFinite)).map(([x, y]) => [x!, y!] as const);
+}
+
+/** The lines of strokes from their text. */
+export function readStrokes(text: string): Point[][] {
+  return text.split("|").map(readPath).filter((one) => one.length);
+}
+
+export function strokesText(lines: readonly (readonly Point[])[]): string {
+  return lines.map(pathText).join("|");
 }
 
 export function pathText(points: readonly Point[]): string {

@@ -22,12 +22,13 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What dragging or typing sets: the knob's name, how it is moved, and its range.
 
     ``point`` sets a place: "row,column" in an image's pixels, "x,y" in a field's own numbers. ``path`` sets a line drawn
-    by hand over a field: "x,y;x,y;…", at most 64 places. ``slide`` sets a number between ``low`` and ``high``, ``range``
+    by hand over a field: "x,y;x,y;…", at most 64 places; ``strokes`` sets several of them, with | where the pen is lifted.
+    ``slide`` sets a number between ``low`` and ``high``, ``range``
     "first:last" over curves, ``type`` what a person types. ``value`` is where it stands, in the same form.
     """
 
     knob: str
-    kind: Literal["point", "range", "slide", "type", "path"]
+    kind: Literal["point", "range", "slide", "type", "path", "strokes"]
     low: float = 0.0
     high: float = 1.0
     value: str = ""

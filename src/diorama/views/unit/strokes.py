@@ -59,7 +59,7 @@ class StrokesView(View):
     input = True
     demo = "strokes"
 
-    line: str = knob("", "Begin with this line, drawn over the paper as x,y;x,y;…; with the example when left empty.", main=True)
+    line: str = knob("", "Begin with lines drawn over the paper, x,y;x,y;… with | where the pen is lifted; left empty, with the example.", main=True)
     begin: int = knob(1, "With so many points of the example it begins, where no line is drawn.", low=1, high=1000, main=True)
     temperature: float = knob(1.0, "Below 1 it keeps to what is likeliest, above 1 it dares more; 0 leaves no luck.", low=0.0, high=4.0, main=True)
     length: int | None = knob(
@@ -184,7 +184,7 @@ class StrokesView(View):
         return Field(
             values=likely, limits=magnitude(likely, 0.0, 1.0), extent=extent,
             outline=paper.ink(len(paper.at)), points=paper.at, small=True, point_keys=tuple(number_key("token", k) for k in range(len(paper.at))),
-            title="Where the pen may go, behind each point", handle=Handle(knob="line", kind="path", value=self.line), size=300,
+            title="Where the pen may go, behind each point", handle=Handle(knob="line", kind="strokes", value=self.line), size=300,
         )
 
     def _next(self, paper: _Paper, chosen: int) -> Field:
