@@ -18,6 +18,7 @@ from diorama.derive.derivations.dictionary import of_plain
 from diorama.methods.grouping.dictionary import learn
 from diorama.model.edits import Edit
 from diorama.scene import Scene
+from diorama.views.unit.dictionary import _measures
 
 
 def _scene() -> Scene:
@@ -120,6 +121,8 @@ def test_the_untrained_network_stands_beside(tmp_path: Path) -> None:
     assert worth.columns[0].texts[2] == "dictionary of the untrained network"
     assert worth.columns[1].numbers[2] == pytest.approx(first)
     assert "Feature 5" in pictures[-1].caption
+    assert not worth.caption
+    assert "no labels" in _measures(opened.derive("dictionary", layer="1").value, None, None, labelled=False).caption
     top = opened.derive("dictionary", layer="1").value["top"]
     assert listed.columns[0].numbers is not None
     for number in listed.columns[0].numbers.astype(int):

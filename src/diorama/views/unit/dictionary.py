@@ -138,7 +138,7 @@ class DictionaryView(View):
                 name="turned by nothing", value=gap, good=gap < 1e-4,
                 sentence="The largest change of an answer where the feature is not turned at all, as a share of the answers' size.",
             ),)
-        body = Group(children=(_measures(shown.value, before, fresh), *marks))
+        body = Group(children=(_measures(shown.value, before, fresh, labelled=shown.scene.live.y is not None), *marks))
         return self.picture(shown.scene, selection, f"Features of {spoken(shown.layer.name)}", body, words, checks=checks, final=final)
 
 
@@ -254,7 +254,7 @@ def _parsed(name: str, scene: Scene) -> tuple[str, int] | None:
     return (layer, int(number)) if how == DICTIONARY and scene.layers.has(layer) and number.isdecimal() else None
 
 
-def _measures(value: Any, before: int | None, fresh: Any) -> Table:
+def _measures(value: Any, before: int | None, fresh: Any, *, labelled: bool) -> Table:
     """The dictionary beside principal components, and beside that of the untrained network."""
     own = value["measures"]
     rows: list[tuple[Any, ...]] = [
@@ -272,7 +272,8 @@ def _measures(value: Any, before: int | None, fresh: Any) -> Table:
     columns += [Column(name=name, numbers=np.array([row[1 + k] for row in rows], float), note=note) for k, (name, note) in enumerate(told)]
     dead = tuple("" if np.isnan(row[4]) else percent(row[4]) for row in rows)
     columns.append(Column(name="dead", kind="text", texts=dead, note="the share of the features that are on nowhere"))
-    return Table(columns=tuple(columns), title="What it is worth")
+    said = "" if labelled else "The examples have no labels, so no loss can be compared: give the right answers, of texts the next tokens."
+    return Table(columns=tuple(columns), title="What it is worth", caption=said)
 
 
 def _one(shown: Any) -> Any:

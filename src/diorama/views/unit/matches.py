@@ -126,7 +126,8 @@ class MatchesView(View):
         words = f"The phrase “{phrase}” of {seen.label}, tokens {start} to {stop - 1}, in {spoken(seen.layer)}"
         if len(cells):
             marks.append(_table(scene, found, annotation))
-            words += f": {len(cells)} of {len(seen.values)} cells are on, at {level:.3g} or more, through all of it. "
+            verb = "is" if len(cells) == 1 else "are"
+            words += f": {len(cells)} of {len(seen.values)} cells {verb} on, at {level:.3g} or more, through all of it. "
             words += "The table holds the stretches over which the same cells are on together, most cells first."
             words += _shared(scene, found, annotation) if annotation else ""
         else:

@@ -152,7 +152,7 @@ class StrokesView(View):
             told = tuple(_tiles(found[step], half, step, scene.step) for step in sorted(found, key=lambda one: one or 0))
             marks.append(Group(children=told, direction="row"))
         added = own.rows.shape[1] - own.begun
-        began = "the line that was drawn" if self.line else f"{own.begun} point{'s' * (own.begun > 1)} of the input"
+        began = "what was drawn" if self.line else f"{own.begun} point{'s' * (own.begun > 1)} of the input"
         caption = f"It began with {began} and added {added} at temperature {self.temperature:g}. "
         if paper.told:
             caption += (
