@@ -7,12 +7,14 @@ import random
 import re
 
 import grown
+import pytest
 import torch
 from torch import nn
 
 import diorama
+from diorama.core.selection import Key
 from diorama.model.axes import tensors_in
-from diorama.training.surgery.births import after, layer_place, numbers, weight_place
+from diorama.training.surgery.births import after, followed, layer_place, numbers, weight_place
 from diorama.training.surgery.journal import of_units
 from diorama.training.surgery.trial import answers
 from diorama.training.surgery.units import ChangedUnits, add_units, remove_units
@@ -78,3 +80,13 @@ def test_surgery_on_drawn_networks() -> None:
     assert worked >= 0.8 * DRAWS, refused
     assert all(any(word in text for word in REFUSALS) for text in refused), refused
     assert not any(repr(text.split()[1][:-1]) in text.partition("nearest")[2] for text in refused), refused
+
+
+def test_numbers_of_units_may_come_from_anybody() -> None:
+    """A run that says of a layer that it has more units than any is answered at once, or refused."""
+    said = {"units": {"layer:a": [[0, 2**52]]}, "layers": [{"name": "a", "units": 4}]}
+    ours = {"units": {"layer:a": [[4, 6], [0, 4]]}, "layers": [{"name": "a", "units": 10}]}
+    assert str(followed(Key.parse("unit:a/5"), said, ours)) == "unit:a/1"
+    assert str(followed(Key.parse("unit:a/1"), ours, said)) == "unit:a/5"
+    with pytest.raises(diorama.Damaged, match="numbered beyond"):
+        numbers(said["units"]["layer:a"])

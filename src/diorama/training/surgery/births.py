@@ -9,9 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.errors import Damaged
 from ...core.selection import Key, without_call
 
 Ints = NDArray[np.int64]
+_MOST = 1 << 26
 Spans = list[tuple[int, int]]
 """Whole numbers in a row, as the first of each run and how many; -1 for places that held nothing before."""
 Births = dict[str, Spans]
@@ -48,7 +50,10 @@ def spans(numbers: Sequence[int] | Ints) -> Spans:
 
 
 def numbers(runs: Iterable[Sequence[int]]) -> Ints:
-    """The numbers of runs."""
+    """The numbers of runs. *Raises* Damaged for more than any layer has: they may come from anybody."""
+    runs = list(runs)
+    if sum(count for _, count in runs) > _MOST:
+        raise Damaged(f"units are numbered beyond {_MOST:,}")
     parts = [np.full(count, -1) if first < 0 else np.arange(first, first + count) for first, count in runs]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
@@ -57,9 +62,9 @@ def after(births: Mapping[str, Spans], moved: Mapping[str, Rearranged], born: in
     """The numbers after an act whose new units are born with ``born`` and those that follow it."""
     found = dict(births)
     for place, change in moved.items():
-        was = numbers(births[place]) if place in births else np.arange(change.before)
+        was = numbers(births[place]) if place in births else numbers([(0, change.before)])
         if len(was) != change.before:
-            was = np.arange(change.before)  # the loop itself changed it: nobody knows which is which
+            was = numbers([(0, change.before)])  # the loop itself changed it: nobody knows which is which
         old = numbers(change.old)
         now = np.where(old < 0, born + np.cumsum(old < 0) - 1, was[np.maximum(old, 0)])
         found[place] = spans(now)
@@ -112,11 +117,15 @@ def _layer(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _place(number: int, place: str, size: int | None, then: Mapping[str, Any], now: Mapping[str, Any]) -> int | None:
     """Where the unit is now that was at a place then."""
     if place in then:
-        was = numbers(then[place])
-        if number >= len(was):
-            return None
-        number = int(was[number])
-    if place not in now:
-        return number if size is None or number < size else None
-    there = np.flatnonzero(numbers(now[place]) == number)
-    return int(there[0]) if len(there) else None
+        number = next((first + number - at for first, count, at in _runs(then[place]) if at <= number < at + count), -1)
+    if place in now:
+        return next((at + number - first for first, count, at in _runs(now[place]) if 0 <= first <= number < first + count), None)
+    return number if number >= 0 and (size is None or number < size) else None
+
+
+def _runs(spans: Iterable[Sequence[int]]) -> Iterable[tuple[int, int, int]]:
+    """Each run with the place at which it begins."""
+    at = 0
+    for first, count in spans:
+        yield first, count, at
+        at += count

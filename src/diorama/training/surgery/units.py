@@ -239,7 +239,7 @@ def told(done: ChangedUnits, what: str) -> str:
             shifts.setdefault(said, []).append(name)
     for said, names in list(shifts.items())[:_SAID]:
         more = f" and {len(names) - _SAID} more" if len(names) > _SAID else ""
-        text += f"; in {', '.join(names[:_SAID])}{more} {said}"
+        text += f"; in {', '.join(names[:_SAID])}{more}: {said}"
     return text
 
 
