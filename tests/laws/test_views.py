@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 from attentions import Adapted
+from pictures import checked, words_in
 from torch import Tensor, nn
 from zoo import ZOO, Specimen, crooked
 
 import diorama
 from diorama.core.errors import Cancelled, NotApplicable
 from diorama.core.knobs import knobs_of
-from diorama.core.marks import MARKS, Group, Network, Table
 from diorama.core.picture import Picture
 from diorama.core.registry import views
-from diorama.core.selection import KINDS, Key
+from diorama.core.selection import KINDS
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.views.view import rooms
@@ -34,8 +34,6 @@ pytestmark = [
 ]
 EVERY_VIEW = pytest.mark.parametrize("name", list(views))
 EVERY_NET = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
-NOTATION = re.compile(r"\d[eE][-+]?\d")
-PERCENT = re.compile(r"\d%|(?:^|[\s(])-\d")
 HOLE = re.compile(r"(^|[\s(])/\d|^ |  | [,.;:)]| $|''")
 """Where a name is missing."""
 KEY = re.compile(r"[a-z]+:")
@@ -57,16 +55,6 @@ class _Letters(nn.Module):
         x = self.rnn(self.embed(x))[0]
         x = x + self.attn(x, x, x, need_weights=False)[0]
         return self.out(x + torch.tanh(self.mlp(x)))
-
-
-def _words(node: Any) -> Iterator[str]:
-    """What the marks of a picture say in words."""
-    for name in ("title", "caption", "label", "note"):
-        if isinstance(text := getattr(node, name, None), str):
-            yield text
-    yield from (note for note in getattr(node, "notes", ()) if isinstance(note, str))
-    for child in node.children if isinstance(node, Group) else ():
-        yield from _words(child)
 
 
 def _cnn() -> nn.Module:
@@ -166,29 +154,6 @@ def _look(scene: Scene, name: str, most: int | None = None) -> list[Picture]:
     return []
 
 
-def _check(picture: Picture) -> None:
-    """A picture travels, says what it is and how it was made, and its keys can be read."""
-    again = Picture.from_bytes(picture.to_bytes())
-    assert [type(mark) for mark in again.marks()] == [type(mark) for mark in picture.marks()]
-    assert picture.title
-    assert picture.caption.endswith(".")
-    told = [picture.title, picture.caption, picture.note, *(check.sentence for check in picture.checks), *_words(picture.body)]
-    assert not [text for text in told if NOTATION.search(text)], "a sentence holds a number in computer notation"
-    fields = [text for mark in picture.marks() if isinstance(mark, Table) for column in mark.columns for text in column.texts]
-    assert not [text for text in fields if re.fullmatch(r"[-−+]?[\d.]+e[-+]\d+", text)], "a table holds a number in computer notation"
-    assert not [text for text in told if PERCENT.search(text)], "a sentence holds 3% for 3 %, or a hyphen for a minus"
-    assert picture.provenance is not None
-    assert picture.provenance.method
-    assert set(picture.idle) <= set(knobs_of(views[picture.provenance.method])), "a knob that changes nothing here is one of the view's"
-    for mark in picture.marks():
-        assert isinstance(mark, (*MARKS.values(), Group))
-        if isinstance(mark, Network) and len(mark.places):
-            assert ((mark.places[:, :2] + mark.places[:, 2:]).max(0) <= np.add(mark.extent, 0.01)).all(), "a box or bar lies outside its plane"
-        for field in ("keys", "row_keys", "column_keys", "point_keys"):
-            for key in filter(None, getattr(mark, field, ())):
-                Key.parse(key)
-
-
 @pytest.fixture(scope="module")
 def met() -> dict[str, Scene]:
     """Networks in scenes, met once and looked at by view after view, as a person does."""
@@ -205,7 +170,7 @@ def test_a_view_fits_any_network_or_says_why(name: str, specimen: Specimen, met:
     before = _state(model)
     pictures = _look(met[specimen.name], name)
     for picture in pictures:
-        _check(picture)
+        checked(picture)
     assert _state(model) == before
 
 
@@ -233,7 +198,7 @@ def test_a_view_works_at_every_moment(name: str, kind: str, runs: dict[str, Run]
                 monkeypatch.setattr(start.model, "forward", _refusing)
         pictures = _look(scene, name, most)
         for picture in pictures:
-            _check(picture)
+            checked(picture)
             assert picture.step == step
             told = any(edit.startswith("weights moved") for edit in picture.provenance.edits)
             assert told == (most == 1 and views[name].needs != "record" and not views[name].moves)
@@ -252,7 +217,7 @@ def test_every_view_fits_some_run(runs: dict[str, Run], tmp_path: Path) -> None:
             pictures = [one for run in others for one in _look(run.scene(run.snapshots[moment]), name)]
             assert pictures, f"{name} refuses every training"
             for picture in pictures:
-                _check(picture)
+                checked(picture)
 
 
 @EVERY_VIEW
@@ -333,7 +298,7 @@ def test_a_view_survives_weights_that_are_not_numbers(name: str, kind: str, brok
     pictures = _look(scene, name)
     assert bool(pictures) == bool(_look(sound, name, 1))
     for picture in pictures:
-        _check(picture)
+        checked(picture)
         said = " ".join((picture.caption, picture.note, *(check.sentence for check in picture.checks)))
         assert not re.search(r"\b([+]?nan|never flips|answer stays|is certain|amplified in|0 of the 0|other 1)\b", said), said
 
@@ -350,7 +315,7 @@ def test_hostile_names_stay_text(name: str) -> None:
         model, torch.randn(8, 2), torch.arange(8) % 2, classes=(bad, "a&b"), inputs=diorama.Table(columns=(bad, "y"))
     )
     for picture in _look(scene, name):
-        _check(picture)
+        checked(picture)
         told = repr(Picture.from_bytes(picture.to_bytes()).body)
         if bad in told or "&lt;" in told:
             assert "&lt;" not in told
@@ -378,7 +343,7 @@ def test_a_layer_without_a_name_leaves_no_hole(name: str, bare: list[Scene]) -> 
         except NotApplicable as error:
             said = [str(error)]
         else:
-            said = [picture.title, picture.caption, picture.note, *_words(picture.body)]
+            said = [picture.title, picture.caption, picture.note, *words_in(picture.body)]
         assert not [text for text in said if HOLE.search(text) and not KEY.match(text)]
 
 
@@ -466,7 +431,7 @@ def unlabelled() -> dict[str, Scene]:
 def test_a_view_stands_on_labels_that_say_nothing(name: str, kind: str, unlabelled: dict[str, Scene]) -> None:
     """Where some examples, steps or places have no label, a view is drawn, or refuses as it would with all of them."""
     for picture in _look(unlabelled[kind], name):
-        _check(picture)
+        checked(picture)
         assert "nan" not in picture.caption.lower().replace("not a number", "")
 
 
