@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_views import _check, _quick
+from picture_rules import checked
+from test_views import _quick
 from torch import Tensor, nn
 
 import diorama
@@ -126,6 +127,6 @@ def test_an_unfit_layer_or_row_takes_no_other_with_it(name: str, runs: dict[str,
         pictures = drawn(runs[kind])
         assert pictures, f"{kind}: nothing is drawn any more"
         for picture in pictures:
-            _check(picture)
+            checked(picture)
         if kind == "layers" and len(_told(sound)) > 1:  # a picture of one layer may show another
             assert _told(sound) <= _told(pictures)

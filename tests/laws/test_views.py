@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from attentions import Adapted
-from pictures import checked, words_in
+from picture_rules import checked, words_in
 from torch import Tensor, nn
 from zoo import ZOO, Specimen, crooked
 
