@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import Cancelled
+from ..core.errors import Cancelled, not_found
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance
-from ..core.selection import Selection
+from ..core.selection import Key, Selection, is_point
 from .asking import pictures
 
 if TYPE_CHECKING:
@@ -101,8 +102,22 @@ class RecordedLayers(Mapping[str, Any]):
         """All names, in call order."""
         return tuple(self._entries)
 
+    def keyed(self, key: Key) -> Key:
+        """A key with the layer's own name: what looks like a place may belong to the name."""
+        whole = f"{key.name}@{','.join(map(str, key.place))}"
+        if key.kind == "layer" and key.place and key.name not in self and whole in self:
+            return dataclasses.replace(key, name=whole, place=())
+        return key
+
     def __getitem__(self, name: str) -> Any:
+        if name not in self._entries and is_point(name):
+            return _Entry(name, sys.maxsize)  # of other points nothing is recorded; whoever has the model checks them
+        if name not in self._entries:
+            raise not_found("layer", name, self._entries)
         return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from recorded_runs import recorded
 
-from diorama.core.errors import Cancelled, NotApplicable
+from diorama.core.errors import Cancelled, NotApplicable, NotFound
 from diorama.core.registry import views
 from diorama.core.selection import Selection
 from diorama.run import Run
@@ -22,13 +22,24 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.mark.parametrize("name", RECORD)
 def test_a_view_of_the_record_is_drawn_without_a_model(run: Run, name: str) -> None:
-    """Each comes to its last picture from a moment, alone and beside another step, or says why not."""
-    for moment in (Moment(run, None), Moment(run, 0), Moment(run, None, (Moment(run, 0),))):
+    """Each comes to its last picture from a moment, alone and beside another step, whatever is selected, or says why not."""
+    layer = Moment(run, None).layers.names[0]
+    chosen = [Selection.of(key) for key in (f"layer:{layer}", f"unit:{layer}/0", "unit:op:relu/1@2", "example:1")]
+    for moment, select in (
+        (Moment(run, None), Selection()), (Moment(run, 0), Selection()), (Moment(run, None, (Moment(run, 0),)), Selection()),
+        *((Moment(run, None), one) for one in chosen),
+    ):
         try:
-            drawn = list(moment.stream(name, select=Selection()))
+            drawn = list(moment.stream(name, select=select))
         except NotApplicable:
             continue
         assert drawn[-1].final
+
+
+def test_a_layer_that_is_not_recorded_is_not_found(run: Run) -> None:
+    """With the nearest that is."""
+    with pytest.raises(NotFound, match="no layer named"):
+        list(Moment(run, None).stream("health", select=Selection.of("layer:nothing")))
 
 
 @pytest.mark.parametrize("name", RECORD)
