@@ -34,6 +34,7 @@ from diorama.live import catalogue
 from diorama.live.hub import Hub
 from diorama.record import requests
 from diorama.record.setup import chosen_signals
+from diorama.record.step import values_of
 
 REGISTRIES = registry.REGISTRIES
 EXAMPLES = Path(__file__).parents[2] / "examples" / "plugins"
@@ -222,7 +223,11 @@ def test_the_catalogue_names_what_is_broken(offered: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:the .* of mine cannot be used")
 def test_a_training_is_recorded_beside_a_broken_signal(offered: Any) -> None:
-    """A third party's signal that does not load is left out of what is recorded."""
+    """A third party's signal that does not load is left out of what is recorded, and so is what one gives that cannot be written."""
+    told: list[Any] = []
+    given: list[dict[str, Any]] = [{"a": 10**400}, {"\ud800": 1.0}, {"a": "x"}]
+    assert values_of([lambda step, one=one: one for one in given], None, told.append) == {}  # type: ignore[arg-type]
+    assert len(told) == 3
     before = [signal.name for signal in chosen_signals(None)]
     offered(registry.signals, "mine", lambda: _missing(registry.signals))
     assert [signal.name for signal in chosen_signals(None)] == before
@@ -401,6 +406,10 @@ def _refused(*_: Any, **__: Any) -> Any:
     yield plugins.Stage({"wrong": 1})
 
 
+def _unwritten(*_: Any, **__: Any) -> Any:
+    return plugins.Applied("was", torch.ones(1), "changed")  # type: ignore[arg-type]
+
+
 def _too_few(*_: Any, **__: Any) -> Any:
     yield plugins.Placed(np.zeros((1, 2)))
 
@@ -409,7 +418,7 @@ def _too_few(*_: Any, **__: Any) -> Any:
     ("name", "does"),
     [(kind, does) for kind in USES for does in (_fails, _gives, _gives_each) if does is _fails or kind != "savers"]
     + [(kind, _gives_nothing) for kind in ("methods", "derivations", "projections")]
-    + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few)],
+    + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few), ("commands", _unwritten)],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_plug_in_that_fails_at_work_is_named(

@@ -14,14 +14,14 @@ import torch
 from torch.optim import Optimizer
 
 from ..core import registry
-from ..core.blame import charged, failure, given
+from ..core.blame import charged, failure
 from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import build
 from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts
-from .commands import Applied
+from .commands import applied
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered
 from .requests import Inbox, SentCommand, send, watched
 from .rules import Rules, SetRule
@@ -462,7 +462,7 @@ class Controls:
             if command.steers:
                 keep, told = self.before_act()
             with torch.no_grad(), charged(command):
-                old, new, text, reversal = given(command, command.apply(self), Applied)
+                old, new, text, reversal = applied(command, command.apply(self))
             good = True
         except DioramaError as error:
             good, text = False, str(error)

@@ -15,7 +15,6 @@ from ..core.blame import charge, given
 from ..core.errors import Faulty
 from ..core.registry import is_own, told
 from .histogram import HistogramValue
-from .packing import Row
 
 _NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 
@@ -26,6 +25,7 @@ def _no_values() -> Mapping[str, Any]:
 
 if TYPE_CHECKING:
     from .batch_reader import BatchReading
+    from .packing import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +119,11 @@ def values_of(signals: Any, step: Step, report: Callable[[Any], None]) -> dict[s
 def _checked(signal: Any, values: Any) -> dict[str, Any]:
     """What somebody's signal gave, if all of it can be written. *Raises* Faulty: one such number would cost the whole step."""
     for name, value in given(signal, values, Mapping).items():
-        given(signal, name, str)
+        given(signal, name, str).encode()
         if isinstance(value, Tensor) and value.numel() != 1:
             raise Faulty(f"{told(signal)} wants mending: a series takes one number a step, and {name!r} has the shape {tuple(value.shape)}")
-        given(signal, value, bool, int, float, np.number, Tensor, HistogramValue, Row)
+        if isinstance(given(signal, value, bool, int, float, np.number, np.ndarray, Tensor, HistogramValue), int):
+            float(value)  # *raises* OverflowError of what no float holds
     return dict(values)
 
 
@@ -138,7 +139,7 @@ def numbers_of(scalars: Mapping[str, Any], warn: Callable[[str], object]) -> dic
         else:
             try:
                 found[name] = float(value)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 warn(f"step({name}=…) wants a number, got {type(value).__name__}: {error}")
     return found
 

@@ -47,11 +47,15 @@ def test_no_text_lies_on_another(name: str, width: float) -> None:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_nothing_leaves_the_paper(name: str) -> None:
-    """Everything that is drawn lies inside the sheet, with all that may stand below a picture."""
-    sheet = compose(with_checks(PICTURES[name]), Style(), footer=True)
-    for item, (left, top, right, bottom) in sheet.boxes():
-        inside = left >= -0.5 and top >= -0.5 and right <= sheet.width + 0.5 and bottom <= sheet.height + 0.5
-        assert inside, (item, (left, top, right, bottom), (sheet.width, sheet.height))
+    """Everything that is drawn lies inside the sheet, with all that may stand below a picture; each mark inside its own, as others stand
+    beside it with some room between."""
+    whole = compose(with_checks(PICTURES[name]), Style(), footer=True)
+    for sheet, least, room in ((whole, -0.5, 0.5), *((draw(mark, Style()), -np.inf, 8.0) for mark in PICTURES[name].marks())):
+        for item, (left, top, right, bottom) in sheet.boxes():
+            if sheet is not whole and isinstance(item, TextLine):
+                continue
+            inside = left >= least and top >= least and right <= sheet.width + room and bottom <= sheet.height + room
+            assert inside, (item, (left, top, right, bottom), (sheet.width, sheet.height))
 
 
 def _rectangles(sheet: Sheet) -> list[tuple[float, ...]]:

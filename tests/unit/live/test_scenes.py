@@ -12,6 +12,7 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import UsageError
+from diorama.core.registry import views
 from diorama.core.request import Request
 from diorama.live.performer import ViewPerformer, anatomy
 from diorama.live.scenes import KEPT, Scenes
@@ -93,14 +94,16 @@ def test_edits_without_a_key_are_refused(source: dict[str, Any]) -> None:
         Scenes().of(look(edits=[{"lesion": True}]), {"tiny": source})
 
 
-def test_anatomy_tells_layers_kind_and_what_fits(source: dict[str, Any]) -> None:
-    """The page learns the layers, what inputs can be coloured by and, for each view that does not fit, why."""
+def test_anatomy_tells_layers_kind_and_what_fits(source: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page learns the layers, what inputs can be coloured by and, for each view that does not fit, why; of one that cannot say it, too."""
+    monkeypatch.setattr(views["lesions"], "fits", lambda scene: False)
     found = anatomy(Scenes(), source)
     assert found["model"] is None
     assert [layer["name"] for layer in found["layers"]] == ["0", "1"]
     assert found["properties"][:2] == ["brightness", "contrast"]
     assert found["fits"]["weights"] is None
     assert isinstance(found["fits"]["cells"], str)
+    assert "wants mending" in found["fits"]["lesions"]
     assert found["pairs"] == [name for name in ("compare", "differences") if found["fits"][name]]
 
 

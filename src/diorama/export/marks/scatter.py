@@ -28,6 +28,7 @@ def draw(mark: Scatter, style: Style) -> Sheet:
     sheet = Sheet()
     side = min(float(mark.size), style.width - 4)
     sheet.rect(0.5, 0.5, side, side, stroke=HAIRLINE, line=0.8)
+    sheet.grow(side + 1, side + 1)
     clip = (0.5, 0.5, side + 0.5, side + 0.5)
     at, depth = placed(mark, np.asarray(mark.points, float), side)
     fine = np.isfinite(at).all(1) & ((at >= 0) & (at <= side + 1)).all(1)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ...core.blame import given
 from ...core.errors import NotApplicable
 from ...core.knobs import Plugin, describe
 from ..acts import Reversal
@@ -23,6 +24,13 @@ class Applied(NamedTuple):
     text: str
     reversal: Reversal | None = None
     """How the command ``undo`` takes it back; None for what is no change that could be (a pause, a snapshot)."""
+
+
+def applied(command: Any, done: Any) -> Applied:
+    """What a command did. *Raises* Faulty, which names it, where that cannot be written down: it would end the record."""
+    for text in given(command, done, Applied)[:3]:
+        given(command, text, str).encode()
+    return done  # type: ignore[no-any-return]
 
 
 class Command(Plugin):
