@@ -49,6 +49,6 @@ def scan_run(
         found.save(output)
     units = sum(len(part.on) for part in found.values())
     dead = sum(int(part.moments.still.sum()) for part in found.values())
-    print(f"{found.examples} examples, {units} units in {len(found)} layers, {dead} of them never change")
+    print(f"{found.examples} examples, {units} units in {len(found)} layer{'s' * (len(found) != 1)}, {dead} of them never change")
     if output is not None or run is not None:
         print(output if output is not None else Path(run or "") / FOLDER)

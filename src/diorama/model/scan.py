@@ -142,7 +142,7 @@ class Scan(Mapping[str, Statistics]):
 
     def __repr__(self) -> str:
         units = sum(len(part.on) for part in self.layers.values())
-        return f"<Scan of {self.examples} examples: {units} units in {len(self.layers)} layers>"
+        return f"<Scan of {self.examples} examples: {units} units in {len(self.layers)} layer{'s' * (len(self.layers) != 1)}>"
 
     def merge(self, other: Scan) -> Scan:
         """The scan of both parts; of equal values the example with the lower number leads, in whatever order."""

@@ -28,6 +28,6 @@ class FrozenLayer(Finding):
         return [Found(
             self.name, 0.05, f"{names} is frozen", f"{names} does not learn, on purpose: "
             f"{'by the command freeze' if run.frozen() else 'its parameters want no gradient'}.",
-            f"{len(keys)} layers are frozen", tuple(keys), None, 0, "Certain.", "Thaw it with the command thaw, or turn "
-            "requires_grad on, where it should learn.", "health",
+            "1 layer is frozen" if len(keys) == 1 else f"{len(keys)} layers are frozen", tuple(keys), None, 0, "Certain.",
+            "Thaw it with the command thaw, or turn requires_grad on, where it should learn.", "health",
         )]

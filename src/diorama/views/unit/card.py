@@ -421,7 +421,8 @@ class _Card:
         if self.place and fine:
             where = "at the chosen place" if self.key.place else "where it responds most, as all numbers here"
             said += f" {where}"
-        said += "." if self.chosen else "; it is the strongest unit here, choose any other." if fine else "; choose any other."
+        most = "it is the strongest unit here" if self.one.rectified else "its answers lie furthest from zero here"
+        said += "." if self.chosen else f"; {most}, choose any other." if fine else "; choose any other."
         if self.pictured and self.box is not None and not self._all():
             said += " The box is all that it can see; click its map to move it."
         if self.formed is not None and self.formed.done and self.formed.said:
