@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import re
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import NotApplicable, not_found
+from ..core.errors import DioramaError, NotApplicable, not_found
 from ..core.selection import Key, Selection, spoken, within, without_call
+from ..data import nesting
 from ..scene import Scene
 
 Floats = NDArray[np.floating]
@@ -100,6 +103,8 @@ def _shaped(scene: Scene, layer: str, parameter: str, values: Floats) -> LayerKe
         return LayerKernels(layer, parameter, filters, "filters", words)
     if scene.table is not None and layer in scene.table.names and scene.table[layer].kind.startswith("Embedding"):
         return LayerKernels(layer, parameter, values, "rows", "the vector of one token", tokens=True)
+    if _by_input(scene, layer, values.shape):
+        values = values.T
     planes = _image_shape(scene, layer, values.shape[1])
     if planes is not None:
         shape, words = planes
@@ -118,6 +123,17 @@ def _gates(scene: Scene, layer: str, parameter: str, values: Floats) -> LayerKer
     if count > 1:
         words += f", one row a gate ({', '.join(names)})"
     return LayerKernels(layer, parameter, np.swapaxes(values.reshape(count, cells, -1), 0, 1), "gates", words)
+
+
+def _by_input(scene: Scene, layer: str, shape: tuple[int, ...]) -> bool:
+    """Whether a matrix of the user's own has a row for each number of the input, as in ``x @ w``, and not for each unit."""
+    own = scene.table is None or layer not in scene.table.names or "Linear" not in scene.table[layer].kind
+    if not own or shape[0] == shape[1]:
+        return False
+    with contextlib.suppress(DioramaError):
+        sizes = {math.prod(part.shape[1:]) for part in nesting.tensors(scene.examples.x)}
+        return shape[0] in sizes and shape[1] not in sizes
+    return False
 
 
 def _image_shape(scene: Scene, layer: str, inputs: int) -> tuple[tuple[int, int, int], str] | None:

@@ -57,6 +57,23 @@ def test_a_normalised_layer_shows_what_leaves_it() -> None:
     assert tiles[0].images.max() == pytest.approx(float(wanted.max()), abs=1e-6)
 
 
+def test_a_matrix_of_ones_own_is_shown_by_unit() -> None:
+    """Of ``x @ w`` the weights that lead into a unit stand in a column of w."""
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.v = nn.Parameter(torch.randn(12, 5)), nn.Parameter(torch.randn(5, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x @ self.w).relu() @ self.v
+
+    model = Own()
+    picture = Scene(model, torch.randn(9, 12), torch.arange(9) % 3).view("weights", sort="index")
+    assert "its 12 incoming weights" in picture.caption
+    shown = next(mark for mark in picture.marks() if getattr(mark, "values", None) is not None and np.shape(mark.values) == (5, 12))
+    np.testing.assert_allclose(shown.values, model.w.detach().numpy().T, atol=1e-6)
+
+
 def test_a_hundred_classes_are_grouped_and_named() -> None:
     """Weights of a layer of 100 classes come as groups of alike pictures with the classes' names, each once."""
     centres = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
