@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from . import ops
 from .points import OpRecord, Points
 
-_PASSING = ops.FORM | ops.DROPOUT | ops.named("cast") | ops.NORMALIZED | {"relu"}
-"""What may lie on the stream itself: form, dropout, and the norm or ReLU behind a block."""
+_SCALED = ops.DROPOUT | ops.named("cast", "factor")
+_PASSING = ops.FORM | _SCALED | ops.NORMALIZED | {"relu"}
+"""What may lie on the stream itself: form, dropout, a factor, and the norm or ReLU behind a block."""
+_CARRIED = ops.named("sum", "factor", "mix", "choice", "cast", "dropout", "rearranged", "shares") | ops.FORM | {"neg"}
+"""What hands a tensor on as it is, or mixed with others, with no layer in between."""
+_JOINS = ops.named("sum", "mix", "choice") | {"stack"}
+"""What may add to a stream, in whatever way."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Stream:
     start: str = ""
     shape: tuple[int, ...] = ()
     """Of the stream, for one example."""
+    late: bool = False
+    """Other layers have added to it before it begins, in a way that was not followed."""
+    further: str = ""
+    """The layer that adds to it behind its last sum in a way that was not followed; empty where there is none."""
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -50,14 +59,15 @@ class Stream:
     @property
     def names(self) -> tuple[str, ...]:
         """What to call each of the points: the layer that was added last."""
-        first = ("embedding",) if self.start else ()
+        first = (f"all before {self.sums[0].name}" if self.late else "embedding",) if self.start else ()
         return (*first, *(one.name for one in self.sums))
 
 
 def stream(points: Points) -> Stream | None:
     """The longest residual stream among the ops of a pass, of several as long the last; None where there is none.
 
-    *Meaning* a sum of two tensors of one shape is residual where one of them was made of the other.
+    *Meaning* a sum of two tensors of one shape is residual where one of them was made of the other, or of what the other was
+    before it was scaled or something else was added (blocks in parallel).
     """
     return _StreamSearch(points.records).stream(points)
 
@@ -74,15 +84,46 @@ class _StreamSearch:
                 self.residual[record.name] = sides
 
     def sides(self, record: OpRecord) -> tuple[str, str] | None:
-        if record.op not in ("add", "add_") or len(record.taken) != 2 or len(record.shapes) != 1:
+        joined = self.joined(record)
+        if joined is None or len(record.shapes[0]) < 2 or record.layouts[0].axis is None:
             return None
-        if not record.taken[0] == record.taken[1] == record.shapes[0] or len(record.shapes[0]) < 2 or record.layouts[0].axis is None:
-            return None
-        first, second = (ops.plain(source) for source in record.given)
-        for old, new in ((first, second), (second, first)):
+        first, second = joined
+        ways = ((first, second),) if record.op.startswith("sub") else ((first, second), (second, first))
+        for old, new in ways:
             if new and new != old and self.made_of(new, old):
                 return old, new
+        for old, new in ways:
+            line = self.line(old)
+            if new and not set(line) & set(self.line(new)) and any(self.made_of(new, earlier) for earlier in line[1:]):
+                return old, new
         return None
+
+    def joined(self, record: OpRecord) -> tuple[str, str] | None:
+        """The two tensors of one shape that an op adds, or takes one from the other, however it is written."""
+        if record.op == "sum" and len(record.given) == 1:
+            stacked = self.records.get(ops.plain(record.given[0]))
+            if stacked is None or stacked.op != "stack" or stacked.taken != record.shapes * 2:
+                return None
+            return ops.plain(stacked.given[0]), ops.plain(stacked.given[1])
+        known = record.op.removesuffix("_") in ("add", "sub", "subtract")
+        if not known or len(record.shapes) != 1 or record.taken != record.shapes * 2:
+            return None
+        return ops.plain(record.given[0]), ops.plain(record.given[1])
+
+    def line(self, name: str) -> list[str]:
+        """A tensor, and what it was before it was scaled or was added to."""
+        line = [name]
+        while name:
+            record = self.records.get(name)
+            made = [ops.plain(source) for source in record.given if source] if record is not None else []
+            if name in self.residual:
+                name = self.residual[name][0]
+            elif record is not None and record.op.removesuffix("_") in _SCALED and len(made) == 1 and record.shapes[0] in record.taken:
+                name = made[0]
+            else:
+                break
+            line.append(name)
+        return line
 
     def made_of(self, new: str, old: str) -> bool:
         """Whether one op's result went into another's; what no op made (the model's input) is taken to have gone into it."""
@@ -128,7 +169,43 @@ class _StreamSearch:
             start = ""
         if start and self.records[start].layouts[0].axis is None:
             start = ""
-        return Stream(sums, start, tuple(points[f"op:{best[-1]}"].shape))
+        late = bool(start) and any(self.joins(name) for name in self.between(start, ""))
+        return Stream(sums, start, tuple(points[f"op:{best[-1]}"].shape), late, self.further(best[-1]))
+
+    def further(self, end: str) -> str:
+        """The layer that adds to a stream behind its end; empty where none does."""
+        behind = {end}
+        for name, record in self.records.items():
+            if name not in behind and not behind.isdisjoint(map(ops.plain, record.given)):
+                behind.add(name)
+                if self.joins(name, behind):
+                    return record.here or "the model"
+        return ""
+
+    def joins(self, name: str, among: Collection[str] | None = None) -> bool:
+        """Whether an op joins a tensor, handed on with no layer in between, with what a layer made of it; ``among``: of one of these."""
+        record = self.records.get(name)
+        if record is None or record.op.removesuffix("_") not in _JOINS:
+            return False
+        made = [(ops.plain(source), shape) for source, shape in zip(record.given, record.taken, strict=True) if source]
+        for kept, there in made:
+            for new, here in made:
+                if kept != new and there == here:
+                    common = (self.carried(kept) - self.carried(new)) & self.between(new, "")
+                    if common if among is None else not common.isdisjoint(among):
+                        return True
+        return False
+
+    def carried(self, name: str) -> set[str]:
+        """The tensors of which one was made with no layer in between, itself too."""
+        line, seen = [name], {name}
+        while line:
+            record = self.records.get(line.pop())
+            if record is not None and record.op.removesuffix("_") in _CARRIED:
+                fresh = {ops.plain(source) for source in record.given if source} - seen
+                seen |= fresh
+                line.extend(fresh)
+        return seen
 
     def named(self, chain: Sequence[str], attentions: Mapping[str, str]) -> tuple[Sum, ...]:
         """The sums with the layers that add to them, told apart where one adds twice."""

@@ -47,9 +47,15 @@ class ContributionsDerivation(Derivation):
         """The model has a residual stream without norms on it, and the example is there."""
         if (reason := without_stream(scene)) is not None:
             return reason
-        if not all(one.bare for one in residual_stream(scene).sums[1:]):
+        line = residual_stream(scene)
+        if line.further:
             return (
-                "norms or ReLUs lie on the residual stream itself, behind its sums, so what layers add does not add up to the answer; "
+                f"behind {line.names[-1]}, the last sum of the residual stream that can be followed, {line.further} adds to it in another "
+                "way, so what each layer adds cannot be told; use patching"
+            )
+        if not all(one.bare for one in line.sums[1:]):
+            return (
+                "norms, ReLUs or factors lie on the residual stream itself, behind its sums, so what layers add does not add up to the answer; "
                 "use lens or patching"
             )
         if self.example >= len(scene.examples):

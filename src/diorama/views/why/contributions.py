@@ -83,15 +83,17 @@ class ContributionsView(View):
         parts = np.nan_to_num(np.abs(terms))
         best = int(parts.argmax())
         where = f" at position {value['place']}" if scene.task == "next_token" else ""
+        good = gap < 1e-3 * max(1.0, float(parts.max()))
+        sums = "the sum of all bars" if good else f"while all bars sum to {float(terms.sum()) + value['constant']:.3g}"
         caption = (
-            f"{current.label.capitalize()}: the score of “{name}”{where} is {value['score']:.3g}, the sum of all bars; most is added by "
+            f"{current.label.capitalize()}: the score of “{name}”{where} is {value['score']:.3g}, {sums}; most is added by "
             f"{value['layers'][best]} ({terms[best]:+.3g})."
         )
         if not np.isfinite(value["score"]):
             caption = f"{current.label.capitalize()}: the score of “{name}” is not a number, so no layer's part in it can be told."
         told = np.isfinite(gap)
         checks = (Check(
-            name="sum against the score", value=gap, good=gap < 1e-3 * max(1.0, float(parts.max())),
+            name="sum against the score", value=gap, good=good,
             sentence="How far the sum of what all layers add, and the constant, is from the score itself.",
         ),) if told else ()
         return self.picture(

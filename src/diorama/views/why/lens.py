@@ -18,6 +18,7 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key
 from ...derive.derivations.lens import scores
 from ...derive.streams import divergence, log_chances, residual_stream, without_stream
+from ...model.stream import Stream
 from ...scene import Scene
 from ...scene.input import Current
 from .. import answers
@@ -112,7 +113,8 @@ class LensView(View):
         return self.picture(
             scene, selection, f"What the network would answer after each layer ({kind} lens)", Group(children=(heat, below)),
             f"{current.label.capitalize()}: a row a layer, from the first to the last, which is the network's own answer; "
-            f"each cell names the likeliest answer there. {says}", checks=(check,), final=final, note=_note(len(output), told),
+            f"each cell names the likeliest answer there. {says}", checks=(check,), final=final,
+            note=" ".join(part for part in (_note(len(output), told), _further(line)) if part),
         )
 
     def _window(self, selection: Selection, first: int, count: int) -> tuple[slice, int | None]:
@@ -145,6 +147,14 @@ def _scores(scene: Scene, current: Current, kind: str, learnt: Any) -> NDArray[n
     if current.index is None:
         return scores(scene, current.x, learnt if kind == "tuned" else None)
     return np.asarray(scene.derive("lens", example=current.index, kind=kind).value)
+
+
+def _further(line: Stream) -> str:
+    """What runs in every row although it is a layer."""
+    return "" if not line.further else (
+        f"What {line.further} and layers behind it add cannot be followed, so they run in every row: it tells what the network would "
+        "answer if only the layers named here did nothing."
+    )
 
 
 def _columns(scene: Scene, current: Current, answered: int, told: slice) -> tuple[str, ...]:
