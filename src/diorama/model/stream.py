@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from . import ops
 from .points import OpRecord, Points
 
-_SCALED = ops.DROPOUT | ops.named("cast", "factor")
+_SCALED = ops.DROPOUT | ops.named("cast", "factor", "sum")
 _PASSING = ops.FORM | _SCALED | ops.NORMALIZED | {"relu"}
-"""What may lie on the stream itself: form, dropout, a factor, and the norm or ReLU behind a block."""
+"""What may lie on the stream itself: form, dropout, a factor or shift, and the norm or ReLU behind a block."""
 _CARRIED = ops.named("sum", "factor", "mix", "choice", "cast", "dropout", "rearranged", "shares") | ops.FORM | {"neg"}
 """What hands a tensor on as it is, or mixed with others, with no layer in between."""
-_JOINS = ops.named("sum", "mix", "choice") | {"stack"}
+_JOINS = ops.named("sum", "mix") | {"where", "stack", "cat", "concat", "concatenate", "addmm", "baddbmm", "addbmm"}
 """What may add to a stream, in whatever way."""
 
 
@@ -90,7 +90,8 @@ class _StreamSearch:
         first, second = joined
         ways = ((first, second),) if record.op.startswith("sub") else ((first, second), (second, first))
         for old, new in ways:
-            if new and new != old and self.made_of(new, old):
+            # A parameter that is added to a stream is no stream that a layer adds to.
+            if new and new != old and (old or not self.before(new)) and self.made_of(new, old):
                 return old, new
         for old, new in ways:
             line = self.line(old)
@@ -115,11 +116,10 @@ class _StreamSearch:
         line = [name]
         while name:
             record = self.records.get(name)
-            made = [ops.plain(source) for source in record.given if source] if record is not None else []
             if name in self.residual:
                 name = self.residual[name][0]
-            elif record is not None and record.op.removesuffix("_") in _SCALED and len(made) == 1 and record.shapes[0] in record.taken:
-                name = made[0]
+            elif record is not None and record.op.removesuffix("_") in _SCALED and (kept := _kept(record)):
+                name = kept
             else:
                 break
             line.append(name)
@@ -146,10 +146,9 @@ class _StreamSearch:
         """The residual sum that a tensor on the stream comes from, with nothing but form, dropout or a norm in between."""
         while name and name not in self.residual:
             record = self.records.get(name)
-            made = [ops.plain(source) for source in record.given if source] if record is not None else []
-            if record is None or record.op.removesuffix("_") not in _PASSING or len(made) != 1:
+            if record is None or record.op.removesuffix("_") not in _PASSING:
                 return ""
-            name = made[0]
+            name = _kept(record)
         return name
 
     def stream(self, points: Points) -> Stream | None:
@@ -178,21 +177,29 @@ class _StreamSearch:
         for name, record in self.records.items():
             if name not in behind and not behind.isdisjoint(map(ops.plain, record.given)):
                 behind.add(name)
-                if self.joins(name, behind):
+                if self.joins(name, behind, end):
                     return record.here or "the model"
         return ""
 
-    def joins(self, name: str, among: Collection[str] | None = None) -> bool:
-        """Whether an op joins a tensor, handed on with no layer in between, with what a layer made of it; ``among``: of one of these."""
+    def joins(self, name: str, among: Collection[str] | None = None, end: str = "") -> bool:
+        """Whether an op joins a tensor, handed on with no layer in between, with what a layer made of it.
+
+        ``among``: a tensor of these; ``end``: one that counts with whatever it is joined.
+        """
         record = self.records.get(name)
         if record is None or record.op.removesuffix("_") not in _JOINS:
             return False
         made = [(ops.plain(source), shape) for source, shape in zip(record.given, record.taken, strict=True) if source]
+        if record.op == "where" and record.given[0]:
+            made = made[1:]
+        if record.op.startswith("c") and not all(1 in shape and shape != record.shapes[0] for _, shape in made):
+            return False  # Channels side by side are no sum.
         for kept, there in made:
             for new, here in made:
                 if kept != new and there == here:
-                    common = (self.carried(kept) - self.carried(new)) & self.between(new, "")
-                    if common if among is None else not common.isdisjoint(among):
+                    alone = self.carried(kept) - self.carried(new)
+                    common = alone & self.between(new, "")
+                    if end in alone or (common if among is None else not common.isdisjoint(among)):
                         return True
         return False
 
@@ -250,8 +257,16 @@ class _StreamSearch:
                 return True
             if record.op.removesuffix("_") not in ops.FORM | ops.DROPOUT | ops.named("cast"):
                 return False
-            name = next(ops.plain(source) for source in record.given if source)
+            name = _kept(record)
         return True
+
+
+def _kept(record: OpRecord) -> str:
+    """The one tensor that an op hands on, scaled or shifted by smaller ones; empty where there are several."""
+    made = [(ops.plain(source), shape) for source, shape in zip(record.given, record.taken, strict=True) if source]
+    if len(made) > 1:
+        made = [(source, shape) for source, shape in made if shape in record.shapes]
+    return made[0][0] if len(made) == 1 else ""
 
 
 def _label(here: str, made: str) -> str:

@@ -131,3 +131,49 @@ def test_a_tail_leads_to_the_answer() -> None:
     tail = Tail(Draws().eval(), x, tails[1], lambda output: output)
     with torch.no_grad():
         assert torch.allclose(tail(tail.h), tail.scores, atol=1e-5)
+
+
+class _Blocks(nn.Module):
+    """Blocks of two layers, whose answers go into the stream in one of several ways."""
+
+    def __init__(self, *ways: str) -> None:
+        super().__init__()
+        self.ways, self.first, self.head = ways, nn.Linear(3, 6), nn.Linear(6, 4)
+        self.scale = nn.Parameter(torch.ones(6))
+        self.a, self.b = (nn.ModuleList(nn.Linear(6, 6) for _ in ways) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.first(x)
+        for way, a, b in zip(self.ways, self.a, self.b, strict=True):
+            if way == "parallel":
+                h = h + a(h) + b(torch.tanh(h))
+            elif way == "scaled":
+                h = h * 0.5 + a(h) + self.scale
+                h = h - b(h.tanh())
+            elif way == "written":
+                kept = h.clone()
+                kept += a(h) * self.scale
+                h = torch.stack([kept, b(kept)]).sum(0)
+            else:
+                h = torch.lerp(h, b(a(h).tanh()), 0.5)
+        found: Tensor = self.head(h)
+        return found
+
+
+@pytest.mark.parametrize("way", ["parallel", "scaled", "written"])
+def test_sums_are_followed_however_a_block_adds(way: str) -> None:
+    """Layers in parallel, from a scaled stream, into a copy, subtracted or stacked: each is a sum, and the first row the embedding."""
+    found = stream(points(_Blocks(way, way).eval(), torch.randn(5, 3)))
+    assert found is not None
+    assert found.names == ("embedding", "a.0", "b.0", "a.1", "b.1")
+    assert (found.late, found.further, all(one.bare for one in found.sums)) == (False, "", way != "scaled")
+
+
+def test_a_stream_that_is_cut_short_says_so() -> None:
+    """What lies before the first sum is no embedding where layers have added there, and layers that add behind the last are named."""
+    late = stream(points(_Blocks("other", "parallel").eval(), torch.randn(5, 3)))
+    early = stream(points(_Blocks("parallel", "other").eval(), torch.randn(5, 3)))
+    assert late is not None
+    assert early is not None
+    assert (late.names, late.further) == (("all before a.1", "a.1", "b.1"), "")
+    assert (early.names, early.further) == (("embedding", "a.0", "b.0"), "the model")

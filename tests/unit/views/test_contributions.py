@@ -74,3 +74,38 @@ def test_norms_on_the_stream_are_refused() -> None:
         Scene(model, x).view("contributions")
     with pytest.raises(NotApplicable, match="residual stream"):
         Scene(nn.Linear(3, 2), torch.rand(3, 3)).derive("contributions")
+
+
+class _Block(nn.Module):
+    """A layer whose answer is added in sight, or written into a copy of the stream."""
+
+    def __init__(self, written: bool = False) -> None:
+        super().__init__()
+        self.layer, self.written = nn.Linear(4, 4), written
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.written:
+            return x + self.layer(x)
+        kept = x.clone()
+        kept[:] = x + self.layer(x)
+        return kept
+
+
+def _scene_of(*layers: nn.Module) -> Scene:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), *layers, nn.Linear(4, 3)).eval()
+        return Scene(model, torch.randn(6, 3), torch.arange(6) % 3)
+
+
+def test_bars_are_the_score_only_where_they_sum_to_it() -> None:
+    """Where the way out bends, the caption tells both numbers."""
+    picture = _scene_of(_Block(), nn.GELU()).view("contributions")
+    assert not picture.checks[0].good
+    assert "while all bars sum to" in picture.caption
+
+
+def test_what_is_written_into_the_stream_unseen_is_refused() -> None:
+    """The layer behind would be told what was written before it."""
+    with pytest.raises(NotApplicable, match=r"before 2\.layer adds"):
+        list(_scene_of(_Block(written=True), _Block()).derive("contributions").stream())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,8 +55,8 @@ class ContributionsDerivation(Derivation):
             )
         if not all(one.bare for one in line.sums[1:]):
             return (
-                "norms, ReLUs or factors lie on the residual stream itself, behind its sums, so what layers add does not add up to the answer; "
-                "use lens or patching"
+                "norms, ReLUs, factors or shifts lie on the residual stream itself, behind its sums, so what layers add does not add up to the "
+                "answer; use lens or patching"
             )
         if self.example >= len(scene.examples):
             return f"the probe set has examples 0 to {len(scene.examples) - 1}, got {self.example}"
@@ -90,6 +90,7 @@ def added(scene: Scene, x: Nested, answer: int | None = None, place: int | None 
     """The stages for one input."""
     line = residual_stream(scene, x)
     tail, parts = tail_of(scene, x, line), held(scene, x, line)
+    _seen(scene, x, line, parts)
     slope, value = _sloped(tail, parts[-1], answer, place)
     steps = [parts[0], *(after - then for then, after in zip(parts, parts[1:], strict=False))]
     terms = [float((slope * part.double()).sum()) for part in steps]
@@ -107,6 +108,29 @@ def added(scene: Scene, x: Nested, answer: int | None = None, place: int | None 
             done += 1
             yield Stage({**known, "heads": grid.copy()}, min(done, total), total + 1, f"{known['attentions'][row]}, head {column}")
     yield Stage({**known, "heads": grid.copy()}, total + 1, total + 1)
+
+
+def _seen(scene: Scene, x: Nested, line: Stream, parts: Sequence[Tensor]) -> None:
+    """What each layer answers is what the stream grows by, in some measure. *Raises* NotApplicable where more was written into it.
+
+    An edit of the stream itself is counted to the layer before it.
+    """
+    if scene.edits:
+        return
+    sums = line.sums if line.start else line.sums[1:]
+    points = [f"op:{one.branch}" for one in sums if one.branch]
+    kept = scene.look(x, points)[1] if points else {}
+    for one, then, after in zip(sums, parts, parts[1:], strict=False):
+        branch = kept.get(f"op:{one.branch}")
+        if branch is None or branch.shape != after.shape or not after.isfinite().all():
+            continue
+        grown, made = (after.double() - then.double()).flatten(), branch.double().flatten()
+        rest = grown - made * (grown @ made / (made @ made).clamp_min(1e-300))
+        if rest.norm() > torch.finfo(after.dtype).eps ** 0.5 * max(float(after.norm()), float(then.norm())):
+            raise NotApplicable(
+                f"before {one.name} adds to the residual stream, more is written into it in a way that is not seen, so what each layer "
+                "adds cannot be told; use lens or patching"
+            )
 
 
 def _sloped(tail: Tail, h: Tensor, answer: int | None, place: int | None) -> tuple[Tensor, dict[str, Plain]]:
