@@ -65,6 +65,31 @@ class Added(Attention):
         return self.proj(y.view(-1, 2, x.shape[1], 4).transpose(1, 2).reshape(x.shape))
 
 
+class Shared(Attention):
+    """Heads that share keys and values: all of them (with an axis for it or by an equation), or four heads in two groups."""
+
+    way = "axis"
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each as they are multiplied."""
+        q, k, v = self.heads(x)
+        if self.way == "groups":
+            q = q.unflatten(1, (2, 1)).unflatten(-1, (2, 2)).transpose(2, -2)[..., 0, :]
+            return q, k[:, :, None, :, :2], v[:, :, None, :, :2]
+        return (q, k[:, :1], v[:, :1]) if self.way == "axis" else (q, k[:, 0], v[:, 0])
+
+    def forward(self, x: Tensor, silent: int | None = None) -> Tensor:
+        q, k, v = self.parts(x)
+        if self.way == "equation":
+            y = torch.einsum("bhqk,bkd->bhqd", torch.einsum("bhqd,bkd->bhqk", q, k).softmax(-1), v)
+        else:
+            y = (q @ k.mT).softmax(-1) @ v
+        y = y.flatten(1, 2) if self.way == "groups" else y
+        if silent is not None:
+            y = y * (torch.arange(y.shape[1]) != silent)[:, None, None]
+        return self.proj(y.transpose(1, 2).reshape(x.shape))
+
+
 class Looped(Attention):
     """One head after the other."""
 

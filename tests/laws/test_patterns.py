@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attentions import SCORED, WRITTEN, Answers, ByHand, Mixture, Pooled, Scored, Windows, attentive
+from attentions import SCORED, WRITTEN, Answers, ByHand, Mixture, Pooled, Scored, Shared, Windows, attentive
 from torch import Tensor, nn
 
 import diorama
@@ -78,6 +78,19 @@ def test_a_silenced_head_is_silent_however_it_is_written(name: str) -> None:
     """An edit of a head of attention changes what the layer answers by exactly that head."""
     edits = [{"key": "head:HERE/1", "lesion": True}]
     assert torch.allclose(_kept(name, edits=edits)["out"], _kept("kernel", edits=edits)["out"], atol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["axis", "equation", "groups"])
+def test_heads_that_share_their_keys_and_values_are_told_apart(way: str) -> None:
+    """Where all heads, or those of a group, have the same keys and values, one head can be silenced by itself."""
+    torch.manual_seed(0)
+    model, x = Shared().eval(), torch.randn(4, 6, 8)
+    model.way = way
+    heads = 4 if way == "groups" else 2
+    assert attention(model, x)["attention"].shape == (4, heads, 6, 6)
+    for head in range(heads):
+        with Capture(model, edits=[{"key": f"head:attention/{head}", "lesion": True}]) as look:
+            assert torch.allclose(look(x), model(x, silent=head), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["kernel", *TOGETHER])

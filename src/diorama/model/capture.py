@@ -304,13 +304,13 @@ class Capture:
         self._stack.enter_context(self._names.trail)
 
     def _heads(self, known: Points) -> tuple[str, ...]:
-        """The patterns to keep where attention is asked for; edits of a head of a written attention go to its values."""
+        """The patterns to keep where attention is asked for; edits of a head of a written attention go to its values (or pattern)."""
         names = dict.fromkeys(f"pattern:{site.label}" for site in known.attention) if self._attends else {}
         for label, edits in self._inner.items():
             for edit in edits:
                 if edit.key.kind != "head" or (site := known.site("pattern", label)).kernel:
                     continue
-                part = "pattern" if site.pooled else "value"
+                part = known.heads(site)
                 for own in known.attention.runs(site):
                     self._now.setdefault(f"{part}:{own}", []).append(dataclasses.replace(edit, key=Key(part, own, edit.key.index)))
                     names[f"{part}:{own}"] = None

@@ -7,6 +7,7 @@ keys, values and patterns of an attention (``query:block.attn``) and the sums of
 from __future__ import annotations
 
 import dataclasses
+import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from ..core.selection import without_call
 from ..data import nesting
 from ..data.nesting import Nested
 from . import attention, ops, patterns
+from .apart import Layout, alike, grown
 from .axes import likely_unit_axis, tensors_in
 from .batch_size import batch_size, found, whole
 from .layers import Layer
@@ -31,53 +33,6 @@ from .unwrap import dtype_of, fed, named_modules, unwrap
 Slot = Literal["result", "argument", "inside"]
 _REMEMBERED = 4
 """Forms of input for which a model's ops are remembered."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How the axes of a tensor lie, and what brings the examples to the front.
-
-    *Meaning* ``order`` rearranges all axes first. ``axis`` counts the examples, perhaps together with heads, windows or
-    steps: then ``apart`` puts those on an axis of their own behind the examples; ``inner`` says that the examples change
-    faster than they. ``axis`` None: no axis counts examples, and ``reason`` says why.
-    """
-
-    axis: int | None = 0
-    merged: bool = False
-    inner: bool = False
-    order: tuple[int, ...] = ()
-    single: bool = False
-    """An axis for the only head is put behind the examples."""
-    asks: bool = False
-    """An axis for the only one that asks is put before the last."""
-    reason: str = ""
-
-    def apart(self, tensor: Tensor, examples: int) -> Tensor:
-        """The tensor with the examples on the first axis, and nothing else on it."""
-        tensor = tensor.permute(self.order) if self.order else tensor
-        if self.axis is None:
-            return tensor
-        tensor = tensor.movedim(self.axis, 0) if self.axis else tensor
-        if self.merged:
-            rest, several = tensor.shape[1:], len(tensor) // examples
-            if self.inner:
-                tensor = tensor.reshape(several, examples, *rest).transpose(0, 1)
-            else:
-                tensor = tensor.reshape(examples, several, *rest)
-        tensor = tensor.unsqueeze(-2) if self.asks else tensor
-        return tensor[:, None] if self.single else tensor
-
-    def together(self, tensor: Tensor) -> Tensor:
-        """What ``apart`` gave, as it lay before."""
-        if self.axis is not None:
-            tensor = tensor.squeeze(1) if self.single else tensor
-            tensor = tensor.squeeze(-2) if self.asks else tensor
-            if self.merged:
-                tensor = (tensor.transpose(0, 1) if self.inner else tensor).flatten(0, 1)
-            tensor = tensor.movedim(0, self.axis) if self.axis else tensor
-        if not self.order:
-            return tensor
-        return tensor.permute([self.order.index(k) for k in range(len(self.order))])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,13 +144,13 @@ class Points:
         site = self.site(part, label)
         name = f"{part}:{site.label}"
         if not site.kernel:
-            product = self.records[site.out if part == "value" else site.scores]
-            if part == "pattern":
-                record = self.records[site.softmax]
-                return _headed(name, record, record.shapes[0], record.layouts[0], site.order, asks=site.asks)
-            number = {"query": site.query, "key": site.key, "value": site.value}[part]
-            order = patterns.order(product, part, number)
-            return _headed(name, product, product.taken[number], product.arguments[number], order, "argument", number)
+            point = self._written(name, part, site)
+            if not site.pooled and len(point.shape) > 3 and not point.whole:
+                pattern, key = (self._written(name, one, site).shape for one in ("pattern", "key"))
+                if len(pattern) > 3 and (len(key) < len(pattern) or any(a < b for a, b in zip(key[:-2], pattern[:-2], strict=True))):
+                    # Queries in groups, each with keys of its own: all of them are heads.
+                    return _folded(point)
+            return point
         record = self.records[site.kernel]
         number = patterns.PARTS.index(part)
         if record.heads:
@@ -205,6 +160,23 @@ class Points:
             return _headed(name, record, record.taken[number], record.arguments[number], (), "argument", number)
         shape = (*record.taken[0][:-1], record.taken[1][-2])
         return _headed(name, record, shape, record.arguments[0], (), "inside", number)
+
+    def _written(self, name: str, part: str, site: patterns.Site) -> Point:
+        """A part of an attention that no kernel runs, with all axes that it has."""
+        if part == "pattern":
+            record = self.records[site.softmax]
+            return _headed(name, record, record.shapes[0], record.layouts[0], site.order, asks=site.asks)
+        product = self.records[site.out if part == "value" else site.scores]
+        number = {"query": site.query, "key": site.key, "value": site.value}[part]
+        order = patterns.order(product, part, number)
+        return _headed(name, product, product.taken[number], product.arguments[number], order, "argument", number)
+
+    def heads(self, site: patterns.Site) -> str:
+        """The part of an attention that no kernel runs in which its heads are told apart: not the values where they are shared."""
+        if site.pooled:
+            return "pattern"
+        values, pattern = self[f"value:{site.label}"], self[f"pattern:{site.label}"]
+        return "pattern" if values.whole or values.units != pattern.units else "value"
 
     def site(self, part: str, label: str) -> patterns.Site:
         """The attention of a label, a part of which is asked for. *Raises* NotApplicable where the model runs none that is recognised."""
@@ -256,6 +228,13 @@ def _headed(
         unit_axis=unit_axis, parameters=0, spatial=len(shape) >= 4, sequence=False, order=record.order, call=1,
         path=record.here, leaf=True, weight=None, rectified=False, op=record.name, slot=slot, number=number, layout=layout,
     )
+
+
+def _folded(point: Point) -> Point:
+    """A part of an attention with all axes before its last two as one of heads."""
+    folded = point.shape[:-2]
+    shape = (math.prod(folded), *point.shape[-2:])
+    return dataclasses.replace(point, shape=shape, units=shape[0], unit_axis=1, layout=dataclasses.replace(point.layout, folded=folded))
 
 
 def _point(record: OpRecord, number: int = 0) -> Point:
@@ -444,7 +423,7 @@ class _OpSurvey:
         if layout.axis is None or layout.merged:
             return layout
         first, third = tensor.select(layout.axis, 0), tensor.select(layout.axis, 2)
-        if name in ops.REORDERS and not layout.axis or not (self.drawn or _alike(first, third)):
+        if name in ops.REORDERS and not layout.axis or not (self.drawn or alike(first, third)):
             # As where sequences are sorted by their lengths to be packed.
             return Layout(None, reason="its examples stand in another order")
         return layout
@@ -471,27 +450,3 @@ class _OpSurvey:
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     """The shape of a tensor; none of a nested one, whose rows have several lengths."""
     return () if tensor.is_nested else tuple(tensor.shape)
-
-
-def grown(two: Sequence[int], three: Tensor) -> Layout:
-    """Where examples lie in a tensor of three examples (the third is the first again), from its shape with two."""
-    longer = [k for k, (a, b) in enumerate(zip(two, three.shape, strict=True)) if a != b]
-    if not longer:
-        return Layout(None, reason="it is the same however many examples there are")
-    axis = longer[0]
-    if len(longer) > 1 or two[axis] % 2 or three.shape[axis] * 2 != two[axis] * 3:
-        return Layout(None, reason="it mixes the examples with each other")
-    if two[axis] == 2:
-        return Layout(axis)
-    for inner in (False, True):
-        layout = Layout(axis, merged=True, inner=inner)
-        apart = layout.apart(three, 3)
-        if _alike(apart[0], apart[2]):
-            return layout
-    return Layout(None, reason="its examples share an axis with something else, and cannot be told apart")
-
-
-def _alike(a: Tensor, b: Tensor) -> bool:
-    if not (a.is_floating_point() or a.is_complex()):
-        return torch.equal(a, b)
-    return torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(a.abs().nan_to_num(0, 0, 0).max()) if a.numel() else 0, equal_nan=True)
