@@ -90,6 +90,40 @@ class Shared(Attention):
         return self.proj(y.transpose(1, 2).reshape(x.shape))
 
 
+class Axes(Attention):
+    """The softmax is not over the last axis, or another op changes its shares; ``kept`` is what weighs the values, as it should be read."""
+
+    way = "heads last"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.score = nn.Linear(2, 2), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.heads(x)
+        scores = torch.einsum("bhqd,bhkd->bqkh", q, k)
+        if self.way == "heads last":
+            weights = scores.softmax(2)
+        elif self.way == "a layer of heads":
+            weights = self.score(torch.tanh(x[:, :, None] + x[:, None])).softmax(2)
+        elif self.way == "renormalized":
+            weights = (q @ k.mT).softmax(-1)
+            weights = weights * (weights > 0.1)
+            weights = (weights / weights.sum(-1, keepdim=True)).permute(0, 2, 3, 1)
+        elif self.way == "over queries":
+            weights = scores.softmax(1)
+        elif self.way == "slots":
+            weights = scores.softmax(1)
+            weights = weights / weights.sum(2, keepdim=True)
+        elif self.way == "talking":
+            weights = self.mix((q @ k.mT).softmax(-1).permute(0, 2, 3, 1))
+        else:
+            weights = (q @ k.mT).softmax(-1)
+            weights = (weights - 0.5 * weights.flip(1)).permute(0, 2, 3, 1)
+        self.kept = weights.permute(0, 3, 1, 2)
+        return self.proj(torch.einsum("bqkh,bhkd->bqhd", weights, v).reshape(x.shape))
+
+
 class Looped(Attention):
     """One head after the other."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attentions import SCORED, WRITTEN, Answers, ByHand, Mixture, Pooled, Scored, Shared, Windows, attentive
+from attentions import SCORED, WRITTEN, Answers, Axes, ByHand, Mixture, Pooled, Scored, Shared, Windows, attentive
 from torch import Tensor, nn
 
 import diorama
@@ -91,6 +91,37 @@ def test_heads_that_share_their_keys_and_values_are_told_apart(way: str) -> None
     for head in range(heads):
         with Capture(model, edits=[{"key": f"head:attention/{head}", "lesion": True}]) as look:
             assert torch.allclose(look(x), model(x, silent=head), atol=1e-6)
+
+
+def _axes(way: str) -> tuple[Axes, Tensor]:
+    torch.manual_seed(0)
+    model = Axes().eval()
+    model.way = way
+    return model, torch.randn(4, 6, 8)
+
+
+@pytest.mark.parametrize("way", ["heads last", "a layer of heads", "renormalized"])
+def test_a_pattern_is_what_weighs_the_values_whatever_its_axes(way: str) -> None:
+    """The pattern is read (n, heads, queries, keys) where the heads lie last, and behind what changes a softmax."""
+    model, x = _axes(way)
+    model(x)
+    kept = model.kept
+    assert torch.allclose(attention(model, x)["attention"], kept, atol=1e-6)
+    for edits in ([{"key": "head:attention/1", "lesion": True}], [{"key": "pattern:attention/1", "lesion": True}]):
+        with Capture(model, edits=edits) as look:
+            cut = look(x)
+        head = (kept * torch.tensor([1.0, 0.0])[:, None, None]) @ model.heads(x)[2]
+        assert torch.allclose(cut, model.proj(head.transpose(1, 2).reshape(x.shape)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("way", "reason"), [
+    ("over queries", "over those that ask"), ("slots", "over those that ask"), ("talking", "mixed with others"), ("differential", "mixed"),
+])
+def test_an_attention_that_is_not_recognised_is_named_with_the_reason(way: str, reason: str) -> None:
+    """What weighs values by other shares than a softmax over those that are asked has no pattern, and it is said why."""
+    model, x = _axes(way)
+    with pytest.raises(NotApplicable, match=f"not recognised: the model .*{reason}"):
+        points(model, x)["pattern:attention"]
 
 
 @pytest.mark.parametrize("name", ["kernel", *TOGETHER])

@@ -144,7 +144,14 @@ KEEPS_SCORES = _FORM | named("factor", "sum", "choice", "cast", "dropout", "extr
 """What may lie between a product of queries and keys and its softmax: scale, mask, bias, form."""
 KEEPS_PATTERN = _FORM | named("cast", "dropout", "choice", "factor") | {"nan_to_num"}
 """What may lie between a softmax and the product with the values."""
-FORM = _FORM | frozenset(["permute", "transpose", "contiguous", "swapaxes", "movedim", "mT", "mH", "T"])
+RESCALES = named("choice", "factor") | {"nan_to_num"}
+"""Those of them that may change a pattern's numbers."""
+MIXES = named("weights", "sum") | {"neg", "cat", "stack"}
+"""What mixes the patterns of several heads, as talking heads or differential attention do."""
+DIVIDES = frozenset(["div", "divide", "true_divide", "rdiv"])
+TURNS = frozenset(["permute", "transpose", "swapaxes", "movedim", "mT", "mH", "T", "t"])
+"""Axes change places, and nothing else."""
+FORM = _FORM | (TURNS - {"t"}) | {"contiguous"}
 """Only the form changes."""
 FORWARDED = FORM | named("dropout", "cast") | {"mul", "roll"}
 """What may lie between a layer's answer and the residual sum that it goes into: dropout, a scale, form."""

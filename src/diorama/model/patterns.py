@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import NotApplicable, not_found
 from ..core.selection import without_call
 from . import attention, ops
+from .equations import arranged, followed, places, roles, summed
 from .pooling import PoolingSearch
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Site:
     values: str = ""
     """Of one that is pooled: the op that made what is summed up."""
     order: tuple[int, ...] = ()
-    """Of one that is pooled: what brings the places that are weighed to the last axis."""
+    """What brings those that ask and the places that are weighed to the last axes of the pattern."""
+    asked: str = ""
+    """The letters of these in the equation of the scores, where they are not its last."""
     asks: bool = False
     """Of one that is pooled: the only one that asks has no axis in its pattern."""
 
@@ -102,6 +105,8 @@ class _PatternSearch:
             site = Site("", kernel=record.name) if record.op in attention.KERNELS else None
             if record.op in ops.SOFTMAX:
                 site = self.written(record) or self.pooled(record)
+                if site is None and (reason := self.unlike(record)):
+                    unknown.append(f"{record.here or 'the model'} ({reason})")
             elif record.op in ("div", "div_", "mul", "mul_") and self.by_hand(record):
                 unknown.append(f"{record.here or 'the model'} (a softmax of exp and sum by hand)")
             if site is None:
@@ -114,17 +119,26 @@ class _PatternSearch:
     def written(self, softmax: OpRecord) -> Site | None:
         """The attention around a softmax, if a product leads to it and it leads to another."""
         ndim = len(softmax.shapes[0])
-        if ndim < 3 or softmax.axis is None or softmax.axis % ndim != ndim - 1:
+        if ndim < 3 or softmax.axis is None:
             return None
-        scores = self.product_before(softmax)
-        used = self.product_after(softmax.name)
-        if scores is None or used is None:
+        axis, scores = softmax.axis % ndim, self.product_before(softmax)
+        if scores is None:
             return None
-        out, place = used
-        roles = _roles(scores)
-        if roles is None or len(out.given) != 2:
+        asked, given = "", roles(scores)
+        order: tuple[int, ...] = ()
+        if scores.op == "einsum" and scores.shapes[0] == softmax.shapes[0] and compares(scores):
+            asked = places(scores, axis) or ""
+            order = arranged(scores, asked) if asked else ()
+            given = roles(scores, axis) if asked else None
+        elif axis != ndim - 1:
             return None
-        return Site("", "", softmax.name, scores.name, out.name, roles[0], roles[1], 1 - place)
+        used = self.product_after(softmax, axis)
+        if given is None or used is None or len(used[0].given) != 2:
+            return None
+        out, place, pattern = used
+        if order and len(self.records[pattern].shapes[0]) != ndim:
+            return None
+        return Site("", "", pattern, scores.name, out.name, given[0], given[1], 1 - place, order=order, asked=asked)
 
     def pooled(self, softmax: OpRecord) -> Site | None:
         """The attention around a softmax of scores that no product of queries and keys made, or that weighs a sum."""
@@ -137,6 +151,33 @@ class _PatternSearch:
             "", "", found.pattern, found.scores, found.out, pooled=True, values=found.values, order=found.order,
             asks=axes == 2 or (found.hops and axes == 3),
         )
+
+    def unlike(self, softmax: OpRecord) -> str:
+        """Why a softmax over what compares queries with keys is no attention that is recognised; empty where it is none at all."""
+        scores = self.product_before(softmax)
+        if scores is None or not compares(scores) or len(softmax.shapes[0]) < 3 or softmax.axis is None:
+            return ""
+        shape = softmax.shapes[0]
+        line: list[tuple[OpRecord, int | None, bool, int]] = [(softmax, softmax.axis % len(shape), False, 0)]
+        seen = {softmax.name}
+        while line:
+            at, axis, mixed, depth = line.pop(0)
+            for user, place in self.users.get(at.name, ()):
+                name = user.op.removesuffix("_")
+                if user.op in ops.PRODUCTS and len(user.taken) == 2 and compares(user):
+                    if mixed:
+                        return "a softmax whose shares are mixed with others before they weigh anything"
+                    if axis is not None and summed(user, place) != axis:
+                        return "a softmax over those that ask, not over those that are asked"
+                    return "a softmax of scores of which it cannot be told which axes ask and are asked"
+                if user.name in seen or depth > _DEEP:
+                    continue
+                seen.add(user.name)
+                if name in ops.KEEPS_PATTERN | ops.FORM:
+                    line.append((user, None if axis is None else followed(user, at.shapes[0], axis), mixed, depth + 1))
+                elif name in ops.MIXES or user.op in ops.PRODUCTS:
+                    line.append((user, None, True, depth + 1))
+        return ""
 
     def product_before(self, record: OpRecord) -> OpRecord | None:
         """The nearest product whose result becomes what an op takes, unchanged but for scale, mask and form."""
@@ -154,17 +195,28 @@ class _PatternSearch:
                     line.append((made, depth + 1))
         return None
 
-    def product_after(self, name: str) -> tuple[OpRecord, int] | None:
-        """The nearest product that takes an op's result, unchanged but for dropout and form, and as which tensor."""
-        line, seen = [(name, 0)], {name}
+    def product_after(self, made: OpRecord, axis: int) -> tuple[OpRecord, int, str] | None:
+        """The nearest product that sums over an axis of what an op makes, unchanged but for dropout, masks, scale and form.
+
+        Also as which tensor it takes it, and the op that answers what it takes, form aside: a mask or scale may follow a softmax.
+        """
+        first = made.shapes[0]
+        line, seen = [(made, axis, made.name, 0)], {made.name}
         while line:
-            at, depth = line.pop(0)
-            for user, place in self.users.get(at, ()):
+            at, axis, pattern, depth = line.pop(0)
+            for user, place in self.users.get(at.name, ()):
                 if user.op in ops.PRODUCTS:
-                    return user, place
-                if user.op.removesuffix("_") in ops.KEEPS_PATTERN and user.name not in seen and depth <= _DEEP:
-                    seen.add(user.name)
-                    line.append((user.name, depth + 1))
+                    if summed(user, place) == axis:
+                        return user, place, pattern
+                    continue
+                name = user.op.removesuffix("_")
+                if name not in ops.KEEPS_PATTERN or user.name in seen or depth > _DEEP or name == "rdiv" or (place and name in ops.DIVIDES):
+                    continue
+                seen.add(user.name)
+                to = followed(user, at.shapes[0], axis)
+                changes = name in ops.RESCALES
+                if to is not None and not (changes and user.shapes[0][-2:] != first[-2:]):
+                    line.append((user, to, user.name if changes else pattern, depth + 1))
         return None
 
     def by_hand(self, division: OpRecord) -> bool:
@@ -176,7 +228,7 @@ class _PatternSearch:
             return False
         if not any(self.leads(one, "sum") for one in sums):
             return False
-        return self.product_before(exps[0]) is not None and self.product_after(division.name) is not None
+        return self.product_before(exps[0]) is not None and self.product_after(division, len(division.shapes[0]) - 1) is not None
 
     def leads(self, record: OpRecord, op: str, depth: int = 4) -> bool:
         """Whether an op is the named one, or made of it in a few steps."""
@@ -202,7 +254,7 @@ class _PatternSearch:
         """What the steps of one attention have in common; empty where more than one asks at a time."""
         record = self.records[site.ran]
         shape = record.taken[0] if site.kernel else record.shapes[0]
-        to = shape[0] if record.heads else shape[-2]
+        to = shape[0] if record.heads else shape[site.order[-2] if site.order and not site.pooled else -2]
         if site.pooled:
             to = 1 if site.asks else math.prod(shape) // (2 * shape[site.order[-1] if site.order else -1])
         scores = without_call(self.records[site.scores].here) if site.scores else ""
@@ -221,56 +273,9 @@ class _PatternSearch:
         return ""
 
 
-def _roles(product: OpRecord) -> tuple[int, int] | None:
-    """Which tensors of a product of scores are the queries and the keys; the last axis of scores counts keys."""
-    if product.op == "baddbmm":
-        return 1, 2
-    if product.op != "einsum":
-        return (0, 1) if len(product.given) == 2 else None
-    parts, result = letters(product)
-    if len(parts) != 2 or len(result) < 2:
-        return None
-    queries = [k for k, part in enumerate(parts) if result[-2] in part and result[-1] not in part]
-    keys = [k for k, part in enumerate(parts) if result[-1] in part and result[-2] not in part]
-    return (queries[0], keys[0]) if queries and keys else None
-
-
-def letters(record: OpRecord) -> tuple[list[str], str]:
-    """The letters of an einsum's tensors and of its result, dots written out as capital letters of their own."""
-    text = record.text.replace(" ", "")
-    left, _, right = text.partition("->")
-    parts = left.split(",")
-    wide = max((len(shape) - len(part.replace("...", "")) for part, shape in zip(parts, record.taken, strict=False)
-                if "..." in part), default=0)
-    dots = "".join(chr(ord("Α") + k) for k in range(wide))
-    if "->" not in text:
-        once = sorted(letter for letter in set(left) - set(",.") if left.count(letter) == 1)
-        right = ("..." if "..." in left else "") + "".join(once)
-    written = []
-    for part, shape in zip(parts, record.taken, strict=False):
-        own = len(shape) - len(part.replace("...", ""))
-        written.append(part.replace("...", dots[wide - own :] if own else ""))
-    return written, right.replace("...", dots)
-
-
-def order(record: OpRecord, part: str, place: int) -> tuple[int, ...]:
-    """What brings a product's tensor into the order (…, heads, steps, width); empty where it has it."""
-    ndim = len(record.taken[place])
-    if record.op != "einsum":
-        return (*range(ndim - 2), ndim - 1, ndim - 2) if part == "key" else ()
-    parts, result = letters(record)
-    own, other = parts[place], parts[1 - place]
-    if part == "value":
-        steps = [letter for letter in own if letter in other and letter not in result]
-        width = [letter for letter in own if letter not in other]
-    else:
-        steps = [result[-2] if part == "query" else result[-1]]
-        width = [letter for letter in own if letter in other and letter not in result]
-    if len(steps) != 1 or len(width) != 1:
-        return ()
-    lead = [letter for letter in (result if part != "value" else other) if letter in own and letter not in (*steps, *width)]
-    wanted = [*lead, *steps, *width]
-    return tuple(own.index(letter) for letter in wanted) if len(wanted) == ndim else ()
+def compares(product: OpRecord) -> bool:
+    """Whether both tensors of a product differ from example to example."""
+    return len(product.taken) == 2 and all(layout.axis is not None for layout in product.arguments)
 
 
 def residual(records: Mapping[str, OpRecord], layer: str) -> str:

@@ -20,7 +20,7 @@ from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import without_call
 from ..data import nesting
 from ..data.nesting import Nested
-from . import attention, ops, patterns
+from . import attention, equations, ops, patterns
 from .apart import Layout, alike, grown
 from .axes import likely_unit_axis, tensors_in
 from .batch_size import batch_size, found, whole
@@ -91,6 +91,8 @@ class OpRecord:
     """Keys that torch's multi-head attention adds to those it is given."""
     axis: int | None = None
     """The axis over which a softmax runs."""
+    moved: tuple[int, ...] = ()
+    """Of an op that only moves axes: for each axis of its result, which one it was."""
     rectified: bool = False
 
 
@@ -168,7 +170,7 @@ class Points:
             return _headed(name, record, record.shapes[0], record.layouts[0], site.order, asks=site.asks)
         product = self.records[site.out if part == "value" else site.scores]
         number = {"query": site.query, "key": site.key, "value": site.value}[part]
-        order = patterns.order(product, part, number)
+        order = equations.order(product, part, number, site.asked if part != "value" else "")
         return _headed(name, product, product.taken[number], product.arguments[number], order, "argument", number)
 
     def heads(self, site: patterns.Site) -> str:
@@ -378,7 +380,8 @@ class _OpSurvey:
             tuple(map(_shape, results)), tuple(map(_shape, given)), layouts, units,
             sum(source.numel() for source in given if isinstance(source, nn.Parameter)), max(0, self.answered - 1),
             text=args[0] if name == "einsum" and args and isinstance(args[0], str) else "",
-            axis=ops.axis_of(args, kwargs) if name in ops.SOFTMAX else None, **self._inside(full, name, args, kwargs, given),
+            axis=ops.axis_of(args, kwargs) if name in ops.SOFTMAX else None,
+            moved=equations.moved(name, func, args, kwargs), **self._inside(full, name, args, kwargs, given),
         )
         for k, made in enumerate(results):
             self._made(made, f"{full}.{k}" if k else full)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from . import ops
+from . import equations, ops
 
 if TYPE_CHECKING:
     from .points import OpRecord
@@ -56,16 +56,29 @@ class PoolingSearch:
         if places < 2 or softmax.layouts[0].axis == axis:
             return None
         scored = self.scored(softmax)
-        summed = self.summed(softmax, places)
+        summed = self.summed(softmax, places, axis)
         if scored is None or summed is None:
             return None
         scores, units = scored
         # As many units as shares, or several times as many: what is shared out is units, not places.
         if units > 1 and units % places == 0:
             return None
-        pattern, out, values = summed
-        order = (*(k for k in range(len(shape)) if k != axis), axis)
-        return Pooling(pattern, scores.name, out.name, values, order if axis != len(shape) - 1 else (), units > 1)
+        pattern, out, values, at = summed
+        order = (*(k for k in range(len(shape)) if k != at), at)
+        if len(shape) == 4 and units == shape[-1] > 1 and axis == at == 2:
+            # Scores by a layer with a unit a head, which are the last axis.
+            order = (0, 3, 1, 2)
+        elif not self.told(softmax, scores, axis):
+            return None
+        return Pooling(pattern, scores.name, out.name, values, order if at != len(shape) - 1 else (), units > 1)
+
+    def told(self, softmax: OpRecord, scores: OpRecord, axis: int) -> bool:
+        """Whether those that ask lie where they are looked for, before the places that are weighed, as far as an equation says."""
+        shape = softmax.shapes[0]
+        if scores.op != "einsum" or len(shape) != 4 or scores.shapes[0] != shape or not all(_varies(scores, k) for k in (0, 1)):
+            return True
+        asked, rest = equations.places(scores, axis), [k for k in range(4) if k != axis]
+        return asked is not None and equations.letters(scores)[1][rest[-1]] == asked[0]
 
     def scored(self, softmax: OpRecord) -> tuple[OpRecord, int] | None:
         """The nearest op that makes one number of many on the way to a softmax, and of how many units it is."""
@@ -98,28 +111,37 @@ class PoolingSearch:
             return 1 if made is not None and made.op.removesuffix("_") in ("mul", "multiply") else None
         return None
 
-    def summed(self, softmax: OpRecord, places: int) -> tuple[str, OpRecord, str] | None:
-        """What holds the shares at last, the op that sums up what they weigh, and what made that."""
+    def summed(self, softmax: OpRecord, places: int, along: int) -> tuple[str, OpRecord, str, int] | None:
+        """What holds the shares at last, the op that sums up what they weigh, what made that, and the axis of places of the first.
+
+        *Meaning* the sum runs over the axis that the softmax does, as far as that can be followed.
+        """
         many = math.prod(softmax.shapes[0])
-        line, seen = [(softmax, softmax.name)], {softmax.name}
+        line: list[tuple[OpRecord, int | None, str, int]] = [(softmax, along, softmax.name, along)]
+        seen = {softmax.name}
         for _ in range(_DEEP * 4):
             if not line:
                 return None
-            at, pattern = line.pop(0)
+            at, axis, pattern, there = line.pop(0)
             for user, place in self.users.get(at.name, ()):
                 name = user.op.removesuffix("_")
                 if user.op in ops.PRODUCTS:
-                    if len(user.taken) == 2 and _contracted(user, place) == places and _varies(user, 1 - place):
-                        return pattern, user, user.given[1 - place]
+                    fits = len(user.taken) == 2 and _contracted(user, place) == places and _varies(user, 1 - place)
+                    if fits and (axis is None or equations.summed(user, place) in (axis, None)):
+                        return pattern, user, user.given[1 - place], there
                     continue
                 if name in ("mul", "multiply") and len(user.taken) == 2 and math.prod(user.shapes[0]) > many:
                     out = self.added(user, places)
                     if out is not None:
-                        return pattern, out, user.given[1 - place]
+                        return pattern, out, user.given[1 - place], there
                 elif name in _AFTER and user.name not in seen:
                     seen.add(user.name)
-                    again = name in ("div", "divide", "true_divide") and place == 0 and user.shapes[0] == softmax.shapes[0] and len(user.taken) == 2
-                    line.append((user, user.name if again else pattern))
+                    to = None if axis is None else equations.followed(user, at.shapes[0], axis)
+                    changes = name in ops.RESCALES and not (place and name in ops.DIVIDES)
+                    if changes and to is not None and user.shapes[0] == softmax.shapes[0]:
+                        line.append((user, to, user.name, to))
+                    else:
+                        line.append((user, to, pattern, there))
         return None
 
     def added(self, product: OpRecord, places: int) -> OpRecord | None:
