@@ -211,6 +211,24 @@ def test_one_that_asks_is_no_token_of_the_text() -> None:
     assert _marks(scene.view("attention", select=["token:0"]), Text)[0].title == "what the one that asks takes"
 
 
+class _Channels(nn.Module):
+    """As in XCiT: features look at features."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = (x.mT @ x).softmax(-1)
+        return (weights * 0.5 @ x.mT).mean(2)[:, :3]
+
+
+def test_rows_that_are_no_tokens_or_shares_are_not_called_so() -> None:
+    """Attention between features says nothing of tokens, and one whose shares are halved nothing of rows that sum to 1."""
+    torch.manual_seed(0)
+    scene = Scene(_Channels().eval(), torch.randn(6, 9, 5), torch.arange(6) % 3, inputs=diorama.Series())
+    picture = scene.view("attention")
+    assert "token" not in picture.caption.partition("The last map")[0]
+    assert "need not sum to 1" in picture.caption
+    assert "they may be windows of it, or features" in picture.caption
+
+
 def test_rollout_follows_all_layers() -> None:
     """Rollout up to the second layer is the product of both layers' mean weights, each with half of itself going round."""
     scene = _scene()

@@ -68,6 +68,12 @@ def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...
     return Positions(tuple(str(k) for k in range(count)))
 
 
+def along(current: Current, count: int) -> bool:
+    """Whether some input has so many places on its first axis, but for a few of the network's own in front."""
+    parts = (part for part in nesting.named(current.x).values() if isinstance(part, Tensor) and part.ndim > 1)
+    return any(0 <= count - part.shape[1] <= EXTRA for part in parts)
+
+
 def answered(scene: Scene, current: Current) -> Positions:
     """The places of the answer of a network that translates, named by what it answers there."""
     scores = scene.scores(current.x)[0]

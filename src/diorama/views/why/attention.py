@@ -21,11 +21,13 @@ from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
 from ..view import View
-from ._positions import Positions, answered, answers, asked_of, positions, translates
+from ._positions import Positions, along, answered, answers, asked_of, positions, translates
 from ._rising import curves, measured_over_training, risen
 
 SMALL, LARGE = 48, 192
 """A small map shows at most so many stretches a side, and a large one."""
+SUMS = 1e-4
+"""Rows whose sums differ from 1 by less sum to 1."""
 MOST = 1024
 """Longer inputs are put together into so many stretches."""
 HEADS = 24
@@ -165,9 +167,9 @@ class AttentionView(View):
             over = [self._text(row, asked, place, found.shape[1] == 1)]
         beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self.measure))
         marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
-        worst = float(np.abs(found.sum(2) - 1).max(where=found.sum(2) > 0.5, initial=0.0))
+        worst = _off(found)
         check = Check(name="rows sum to 1 within", value=worst, sentence="The attention of each token is a share: rows sum to 1.",
-                      good=worst < 1e-4)
+                      good=worst < SUMS)
         return self.picture(
             scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {spoken(layer.name)}"
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
@@ -197,8 +199,11 @@ class AttentionView(View):
         self, current: Current, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
         kinds: Any,
     ) -> str:
-        what = "patch" if asked.grid else "token"
-        words = f"{current.label.capitalize()}: each row of a map is a {what} that asks, each column one that is asked, and a row sums to 1."
+        what = "patch" if asked.grid else "token" if asked.tokens or along(current, len(asked.names)) else "place"
+        shares = "a row sums to 1" if _off(found) < SUMS else "its shares need not sum to 1"
+        words = f"{current.label.capitalize()}: each row of a map is a {what} that asks, each column one that is asked, and {shares}."
+        if what == "place":
+            words += " As many places as these the input does not have: they may be windows of it, or features."
         if found.shape[1] == 1:
             words = f"{current.label.capitalize()}: one asks, such as a question as a whole, and each column is a {what} that is asked."
         if place is not None or found.shape[1] == 1:
@@ -255,6 +260,11 @@ def _padding(asking: Positions) -> NDArray[np.bool_]:
     """Which positions are padding; none where all are."""
     found = np.array([pads(name) for name in asking.names], bool)
     return found & ~found.all()
+
+
+def _off(found: NDArray[np.float32]) -> float:
+    """By how much the rows of some weights differ from 1 in their sum, at most; but for those in which all is masked."""
+    return float(np.abs(found.sum(2) - 1).max(where=found.sum(2) > 0.5, initial=0.0))
 
 
 def _mean(rows: NDArray[np.float32]) -> NDArray[np.float32]:
