@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..model.axes import first_tensor
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
+from .own_hooks import OwnHook
 from .places import Places
 
 _MOST = 2**18
@@ -92,7 +93,7 @@ class BatchReader:
                     torch.set_grad_enabled(grads)
                 reader._report(error)
 
-        self._handle = self._model.register_forward_hook(seen, with_kwargs=True)
+        self._handle = self._model.register_forward_hook(OwnHook(seen), with_kwargs=True)
 
     def disarm(self) -> None:
         """Take the hook off."""

@@ -34,8 +34,10 @@ class Copies:
 
     def __init__(
         self, begun: Begun, told: Watched, setup: Setup, background: Background, tell: Callable[[str, str, str], None],
-        steering: Callable[[], dict[str, Any]],
+        steering: Callable[[], dict[str, Any]], lacks: Callable[[str], None] = lambda reason: None,
     ) -> None:
+        self._lacks = lacks
+        """Says why a network cannot be stored."""
         self._setup, self._subject, self._background, self._tell = setup, setup.subject, background, tell
         self._folder = begun.folder
         self.plan = Plan(told.snapshots, told.budget)
@@ -198,6 +200,8 @@ class Copies:
         self._background.do(lambda writer: architecture.write(writer, number, data), len(data), sure=True)
         self._tell("architecture", "changed", f"the network changed: {subject.differences(self._shapes)}")
         self._shapes = subject.shapes()
+        if reason:
+            self._lacks(reason)
 
     def _noticed(self, another: bool) -> None:
         """The training changed. What follows of another architecture waits for the end of the step."""

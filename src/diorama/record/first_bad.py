@@ -19,6 +19,7 @@ from ..model.untouched import Untouched
 from ..model.unwrap import layer_modules
 from ..training.subject import Subject
 from .findings.not_finite import place_told
+from .own_hooks import PREPARED, OwnHook, Unscripted, take_off
 
 EXAMPLES = 32
 """Examples of a batch that are named."""
@@ -32,8 +33,6 @@ _SMALL = 256
 """A gradient of so few numbers is looked at as a list, which is faster than a sum."""
 _LONG = 0.02
 """Seconds a step: where these are longer, a wait for an accelerator at each of them is less than 1 % of it."""
-_PREPARED = "__prepare_scriptable__"
-"""What torch asks a module for before it scripts it: hooks are taken off there, since no script can hold them."""
 _compiles, _graded, _lowered = torch.compiler.is_compiling, torch.is_grad_enabled, torch.is_autocast_enabled
 Note = Callable[[str, dict[str, Any]], None]
 
@@ -50,7 +49,7 @@ class _Pass(NamedTuple):
     """The type of its autocast."""
 
 
-class _Seen:
+class _Seen(OwnHook):
     """The hook on the model; a model that is copied or stored takes along one that does nothing."""
 
     def __init__(self, finder: FirstBadFinder | None) -> None:
@@ -71,14 +70,8 @@ class _Seen:
         except Exception as error:
             finder.report(error)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Seen:
-        return _Seen(None)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return getattr, (contextlib.nullcontext(), "__exit__")
-
-
-class _Unhooked:
+class _Unhooked(Unscripted):
     """Takes the hook off a model, or off a copy of it, that is about to be scripted; the next step puts it on again."""
 
     def __init__(self, model: nn.Module, finder: FirstBadFinder | None) -> None:
@@ -87,10 +80,8 @@ class _Unhooked:
     def __call__(self) -> nn.Module:
         if self._finder is not None:
             self._finder.take_off()
-        self._model.__dict__.pop(_PREPARED, None)
-        hooks = self._model._forward_pre_hooks
-        for key in [key for key, hook in hooks.items() if isinstance(hook, _Seen)]:
-            del hooks[key]
+        self._model.__dict__.pop(PREPARED, None)
+        take_off(self._model)
         return self._model
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Unhooked:
@@ -151,8 +142,8 @@ class FirstBadFinder:
             (p, p.numel() <= _SMALL and p.ndim == 1 and self._device == "cpu") for p in {id(p): p for p in ends}.values()
         )
         self._handle = nn.Module.register_forward_pre_hook(model, _Seen(self), with_kwargs=True)
-        if _PREPARED not in dir(type(model)):
-            model.__dict__[_PREPARED] = _Unhooked(model, self)
+        if PREPARED not in dir(type(model)):
+            model.__dict__[PREPARED] = _Unhooked(model, self)
 
     def prepare(self, due: bool) -> None:
         """A step is about to begin, at which a reading is due or not."""
@@ -166,8 +157,8 @@ class FirstBadFinder:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
-        if isinstance(self.model.__dict__.get(_PREPARED), _Unhooked):
-            del self.model.__dict__[_PREPARED]
+        if isinstance(self.model.__dict__.get(PREPARED), _Unhooked):
+            del self.model.__dict__[PREPARED]
         self.passes.clear()
 
     def called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

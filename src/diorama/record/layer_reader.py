@@ -18,6 +18,7 @@ from ..model.batch_size import real
 from ..model.layers import LayerTable
 from ..model.packed import Lengths, step_rows
 from ..model.unwrap import layer_modules
+from .own_hooks import OwnHook
 from .reduction import flattened, reduce
 from .step import LayerReading
 
@@ -96,10 +97,10 @@ class LayerReader:
         self._found, self._calls, self._depth = {}, {}, 0
         opened, closed = self._around()
         for module in self._containers:
-            self._handles.append(module.register_forward_pre_hook(opened))
-            self._handles.append(module.register_forward_hook(closed, always_call=True))
+            self._handles.append(module.register_forward_pre_hook(OwnHook(opened)))
+            self._handles.append(module.register_forward_hook(OwnHook(closed), always_call=True))
         for path, module in self._modules.items():
-            self._handles.append(nn.Module.register_forward_hook(module, self._hook(path)))
+            self._handles.append(nn.Module.register_forward_hook(module, OwnHook(self._hook(path))))
 
     def disarm(self) -> None:
         """Take the hooks off."""

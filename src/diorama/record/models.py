@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 
 from ..core.errors import Damaged, Unavailable, Untrusted
 from . import files, trust
+from .own_hooks import without
 from .snapshots import state_of
 
 LARGEST = 2_000_000_000
@@ -118,7 +119,7 @@ def pack(model: nn.Module, more: dict[str, Any]) -> tuple[bytes, str]:
     for by_value in (True, False):
         buffer = io.BytesIO()
         try:
-            with _own_modules_by_value() if by_value else contextlib.nullcontext(), _about_trees_ignored():
+            with _own_modules_by_value() if by_value else contextlib.nullcontext(), _about_trees_ignored(), without(model):
                 _Pickler(buffer, model).dump({"model": model, **more})
             return buffer.getvalue(), ""
         except Exception as error:

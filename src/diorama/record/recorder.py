@@ -160,7 +160,7 @@ class Recorder:
             if setup.subject.optimizers and not setup.subject.spread:
                 self._observer.first_bad = FirstBadFinder(setup.subject, lambda: self.number, self._background.note, self._complain)
         self._observer.follow()
-        self._copies = Copies(begun, told, setup, self._background, self._event, self.controls.kept)
+        self._copies = Copies(begun, told, setup, self._background, self._event, self.controls.kept, lambda why: self._say((), why))
         self._told_at = time.monotonic()
         self._last_probe = self.number
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -219,3 +222,53 @@ def test_changed_with_something_that_is_no_optimizer(tmp_path: Path) -> None:
         with pytest.warns(RuntimeWarning, match="optimizer wants"):
             recorder.changed(optimizer=7)
         assert recorder.controls.subject.optimizers == (optimizer,)
+
+
+def _told(recorder: Any, model: nn.Sequential, changes: dict[int, Any], steps: int) -> None:
+    """Train on, with what is done by hand before some steps, each told with an optimizer made anew."""
+    x, y = _data()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for step in range(1, steps + 1):
+        if step in changes:
+            changes[step]()
+            optimizer = torch.optim.SGD(model.parameters(), 0.1)
+            recorder.changed(optimizer=optimizer)
+        x = x.to(next(model.parameters()).dtype)
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        recorder.step(loss=loss)
+
+
+def test_a_change_told_where_hooks_of_a_reading_are_on(tmp_path: Path) -> None:
+    """What is stored, copied or pickled between steps holds none of the recorder's hooks, and the new network is stored."""
+    model, copies = _network(), []
+
+    def insert() -> None:
+        model.insert(2, nn.Linear(8, 8))
+        copies.append(pickle.loads(pickle.dumps(copy.deepcopy(model))))
+        copies.append(pickle.loads(pickle.dumps(model)))
+
+    with diorama.watch(model, tmp_path / "run", probe=_data(), optimizer=torch.optim.SGD(model.parameters(), 0.1), every=2) as recorder:
+        _told(recorder, model, {2: insert, 4: insert}, 5)
+        assert all(torch.equal(made(_data()[0]).isfinite(), torch.ones(24, 3, dtype=torch.bool)) for made in copies)
+    run = diorama.open(tmp_path / "run")
+    assert len(run.scene(step=5).model) == 5
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in run.scene(step=5).model.modules())
+    assert [event.kind for event in run.events] == ["architecture", "architecture"]
+
+
+def test_a_changed_network_that_cannot_be_stored_is_told(tmp_path: Path, capsys: Any) -> None:
+    """On the terminal and in the run, as one that cannot be from the first."""
+    model = _network()
+
+    def spoil() -> None:
+        model.append(nn.Linear(3, 3))
+        model.lock = threading.Lock()
+
+    with diorama.watch(model, tmp_path / "run", probe=_data(), optimizer=torch.optim.SGD(model.parameters(), 0.1)) as recorder:
+        _told(recorder, model, {2: spoil}, 3)
+    run = diorama.open(tmp_path / "run")
+    assert "the model cannot be stored" in capsys.readouterr().err
+    assert any("the model cannot be stored" in event.text for event in run.events)

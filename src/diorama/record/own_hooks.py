@@ -1,0 +1,70 @@
+"""Hooks that a recorder puts on a model: whoever copies or stores the model meanwhile takes none of them along."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+PREPARED = "__prepare_scriptable__"
+"""What torch asks a module for before it scripts it: hooks are taken off there, since no script can hold them."""
+_KINDS = ("_forward_pre_hooks", "_forward_hooks")
+_ABOUT = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+
+
+class OwnHook:
+    """A hook of ours; a copy of it, or what is stored of it, does nothing, and wants no diorama."""
+
+    def __init__(self, seen: Callable[..., None] | None) -> None:
+        self._seen = seen
+
+    def __call__(self, *args: Any) -> None:
+        if self._seen is not None:
+            self._seen(*args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OwnHook:
+        return type(self)(None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+def take_off(model: nn.Module) -> None:
+    """Take every hook of ours off."""
+    for module in model.modules():
+        for kind in _KINDS:
+            hooks = vars(module).get(kind) or {}
+            for key in [key for key, hook in hooks.items() if isinstance(hook, OwnHook)]:
+                del hooks[key]
+                for about in _ABOUT:
+                    vars(module).get(about, {}).pop(key, None)
+
+
+@contextlib.contextmanager
+def without(model: nn.Module) -> Iterator[None]:
+    """The model as it is without hooks of ours; afterwards they are there again, in the same order."""
+    held = [
+        (hooks, list(hooks.items()))
+        for module in model.modules()
+        if any(isinstance(hook, OwnHook) for kind in _KINDS for hook in (vars(module).get(kind) or {}).values())
+        for hooks in (vars(module).get(name) for name in (*_KINDS, *_ABOUT)) if hooks
+    ]
+    own = vars(model).get(PREPARED)
+    ours = isinstance(own, Unscripted)
+    try:
+        take_off(model)
+        if ours:
+            del vars(model)[PREPARED]
+        yield
+    finally:
+        if ours:
+            vars(model)[PREPARED] = own
+        for hooks, were in held:
+            hooks.clear()
+            hooks.update(were)
+
+
+class Unscripted:
+    """Stands at a model as what makes it ready to be scripted: a mark by which it is known as ours."""
