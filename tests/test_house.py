@@ -7,6 +7,7 @@ import functools
 import inspect
 import multiprocessing
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,35 @@ def test_no_drawer_for_odds_and_ends() -> None:
     """No module is called utils, misc, helpers, common or manager."""
     odd = [str(p) for p in _sources() if re.search(r"util|misc|helper|common|manager", p.stem)]
     assert not odd
+
+
+def _yields(node: ast.AST, inside: tuple[str, ...] = ()) -> Iterator[tuple[int, str]]:
+    """Where a function yields within a ``with`` of its own: the line, and each thing that is entered there."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(child, ast.Yield | ast.YieldFrom):
+            yield from ((child.lineno, entered) for entered in inside)
+        of_with = isinstance(node, ast.With | ast.AsyncWith) and child in node.body
+        entered = tuple(ast.unparse(item.context_expr) for item in node.items) if of_with else ()  # type: ignore[attr-defined]
+        yield from _yields(child, (*inside, *entered))
+
+
+def test_no_stage_is_handed_on_from_within_a_setting() -> None:
+    """Settings of NumPy, torch and warnings belong to a thread, and an iterator may be asked on by another one: what hands on a stage has left
+    them. Only what closes or suppresses may stand around a ``yield``.
+    """
+    found = [
+        f"{_module(path)}:{line}: {entered}"
+        for path in PYTHON
+        if "yield" in (text := path.read_text()) and " with " in text
+        for node in _nodes(path)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not any("contextmanager" in ast.unparse(each) for each in node.decorator_list)
+        for line, entered in _yields(node)
+        if not entered.startswith(("contextlib.closing(", "contextlib.suppress("))
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_functions_fit_on_one_screen() -> None:

@@ -34,4 +34,5 @@ class PCA(Projection):
             from sklearn.decomposition import PCA as Components  # noqa: N811 - this class has its name
         with np.errstate(invalid="ignore"):  # examples that are all alike have no variance to share out
             rows, by = sized(rows)
-            yield Placed(Components(dimensions, svd_solver="full").fit_transform(rows) * by)
+            points = Components(dimensions, svd_solver="full").fit_transform(rows) * by
+        yield Placed(points)  # not in there: whoever asks for the next stage may be another thread, with settings of its own

@@ -64,7 +64,8 @@ class UMAP(Projection):
                 init=first if start is None else start.astype(np.float32),
                 n_epochs=epochs if start is None else round(AGAIN * epochs), learning_rate=1.0 if start is None else AGAIN,
             )
-            yield Placed(np.asarray(algorithm.fit_transform(rows), np.float64))
+            points = np.asarray(algorithm.fit_transform(rows), np.float64)
+        yield Placed(points)
 
 
 def _nearest(rows: Floats, near: int) -> tuple[Any, Any, Any]:
