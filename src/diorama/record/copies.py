@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +48,7 @@ class Copies:
         self._lost: deque[int] = deque()
         """Snapshots that could not be written."""
         self._described = begun.architecture
-        self._shapes = setup.subject.shapes()
+        self._form = setup.subject.form()
         self._reshaped = False
         self._owed = False
         """A new architecture has no snapshot yet; it gets one at the end of a step that has none of the one before it."""
@@ -193,15 +194,25 @@ class Copies:
         before = architecture.kept(self._described, content.facts)
         self._setup.describe()
         data, reason = models.pack(content.model, content.more)
+        content.stored = zlib.crc32(data)
         content.facts |= {"model_error": reason}
         number, facts = subject.architecture, {name: content.facts[name] for name in OWN}
         self._described = number
         self._background.note("meta", {**before, **facts, "architecture": number})
         self._background.do(lambda writer: architecture.write(writer, number, data), len(data), sure=True)
-        self._tell("architecture", "changed", f"the network changed: {subject.differences(self._shapes)}")
-        self._shapes = subject.shapes()
+        self._tell("architecture", "changed", f"the network changed: {subject.differences(self._form)}")
+        self._form = subject.form()
         if reason:
             self._lacks(reason)
+
+    def told(self) -> None:
+        """Somebody says that the network changed: what nobody notices, an attribute or a hook, shows in what would be stored of it."""
+        if self._reshaped or self._subject.spread:
+            return
+        content = self._setup.content
+        if zlib.crc32(models.pack(content.model, content.more)[0]) != content.stored:
+            self._subject.architecture += 1
+            self._reshaped = True
 
     def _noticed(self, another: bool) -> None:
         """The training changed. What follows of another architecture waits for the end of the step."""

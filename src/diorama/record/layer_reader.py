@@ -73,7 +73,7 @@ class LayerReader:
     def follow(self, model: nn.Module, table: LayerTable | None) -> None:
         """Read these layers from now on."""
         self.disarm()
-        self._found = {}
+        self._found, self._calls = {}, {}  # what was read of a step in which the layers became other ones is given up
         self._modules = {
             path: module
             for path, module in layer_modules(model).items()

@@ -236,14 +236,14 @@ class Recorder:
         return 0 if self._quiet else self._background.dropped
 
     def changed(self, *, optimizer: Any = None) -> None:
-        """Tell that the training was changed by hand: another shape, other modules, another optimizer from now on.
+        """Tell that the training was changed by hand: another shape, other modules, attributes or hooks, another optimizer from now on.
 
-        A changed network is noticed without being told, at the next reading or snapshot; this notices it at once. An
-        optimizer made anew has to be told, or its steps are not seen. Never raises: what is no optimizer is warned of.
-        """
+        Other modules and shapes are noticed without being told, at the next reading or snapshot; attributes and hooks of the model, and an
+        optimizer made anew, have to be told. Never raises: what is no optimizer is warned of."""
         if self.closed or self._quiet:
             return
         self._guarded(lambda: self._subject.trains_with(optimizer) if optimizer is not None else self._subject.look())
+        self._guarded(self._copies.told)
         self._guarded(lambda: self._observer.prepare(self.number + 1))
         self._rest = 0
 

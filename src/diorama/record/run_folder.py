@@ -47,6 +47,8 @@ class Content:
     """How the training was started."""
     spread: str = ""
     """What spreads the weights over processes, so that none has a model to keep."""
+    stored: int | None = None
+    """By what its pickle is known that was stored last."""
 
 
 @dataclasses.dataclass
@@ -226,6 +228,7 @@ def _describe(writer: Writer, content: Content, architecture: int, name: str) ->
     if name:
         facts |= {"name": name, "created": time.time()}
     data, reason = (b"", content.spread) if content.spread else models.pack(content.model, content.more)
+    content.stored = zlib.crc32(data)
     facts["model_error"] = content.facts["model_error"] = reason
     if content.examples is not None:
         beside = folder / f".{PROBE}"

@@ -19,6 +19,8 @@ from .surgery.journal import Journal
 
 Told = Callable[[bool], object]
 """Called after a change; true where the architecture is another one."""
+Form = tuple[dict[str, str], dict[str, str], dict[str, str]]
+"""A network in words, each by name: see :meth:`Subject.form`."""
 Children = dict[str, nn.Module | None]
 Tensors = list[tuple[str, Tensor | None, Any]]
 
@@ -91,16 +93,30 @@ class Subject:
             for listener in self._listeners:
                 listener(False)
 
-    def differences(self, before: dict[str, tuple[int, ...]], most: int = 4) -> str:
-        """What became of parameters, in words: ``fc.weight (8, 4) → (9, 4)``."""
-        now = self.shapes()
-        told = [
-            f"{name} {_shown(before.get(name))} → {_shown(now.get(name))}"
-            for name in dict.fromkeys([*now, *before])
-            if now.get(name) != before.get(name)
-        ]
-        more = f" and {len(told) - most} more" if len(told) > most else ""
-        return ", ".join(told[:most]) + more if told else "a module was replaced"
+    def differences(self, before: Form, most: int = 4) -> str:
+        """What became of a network that was of this form, in words: of the shapes of its parameters (``fc.weight (8, 4) → (9, 4)``), else of
+        their types, else of its modules.
+        """
+        now = self.form()
+        for then, here in zip(before, now, strict=True):
+            told = [
+                f"{name or 'all of it'} {then.get(name, 'nothing')} → {here.get(name, 'nothing')}"
+                for name in dict.fromkeys([*here, *then])
+                if here.get(name) != then.get(name)
+            ]
+            if told:
+                return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
+        ordered = all(list(then) == list(here) for then, here in zip(before, now, strict=True))
+        return "attributes, hooks or code, and no parameter" if ordered else "its modules stand in another order"
+
+    def form(self) -> Form:
+        """Shapes and types of the parameters, and the modules with their settings, in words."""
+        parameters = dict(self.model.named_parameters())
+        return (
+            {name: str(tuple(parameter.shape)) for name, parameter in parameters.items()},
+            {name: str(parameter.dtype).removeprefix("torch.") for name, parameter in parameters.items()},
+            {path: f"{type(module).__name__}({_settings(module)})" for path, module in self.model.named_modules()},
+        )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter."""
@@ -153,7 +169,3 @@ def _settings(module: nn.Module) -> str:
         return module.extra_repr()
     except Exception:  # noqa: BLE001 - a user's own words about a module may fail, which must not matter here
         return ""
-
-
-def _shown(shape: tuple[int, ...] | None) -> str:
-    return "nothing" if shape is None else str(shape)

@@ -272,3 +272,37 @@ def test_a_changed_network_that_cannot_be_stored_is_told(tmp_path: Path, capsys:
     run = diorama.open(tmp_path / "run")
     assert "the model cannot be stored" in capsys.readouterr().err
     assert any("the model cannot be stored" in event.text for event in run.events)
+
+
+def test_what_is_told_of_a_change_by_hand(tmp_path: Path) -> None:
+    """An attribute or a hook that is told makes an architecture of its own, nothing new makes none, and another type is no other module."""
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3)).eval(), _data()[0]
+
+    def forget() -> None:
+        model[0].register_forward_hook(lambda module, args, output: output * 0)
+
+    changes = {2: lambda: None, 4: lambda: setattr(model[1], "p", 0.1), 6: forget, 8: model.double}
+    with diorama.watch(model, tmp_path / "run", probe=_data(), optimizer=torch.optim.SGD(model.parameters(), 0.1), snapshots=1) as recorder:
+        _told(recorder, model, changes, 8)
+    run = diorama.open(tmp_path / "run")
+    parts = "0.weight float32 → float64, 0.bias float32 → float64, 2.weight float32 → float64, 2.bias float32 → float64"
+    assert [(event.step, event.text.removeprefix("the network changed: ")) for event in run.events if event.kind == "architecture"] == [
+        (4, "1 Dropout(p=0.5, inplace=False) → Dropout(p=0.1, inplace=False)"), (6, "attributes, hooks or code, and no parameter"), (8, parts),
+    ]
+    assert run.scene(step=5).model(x).std(0).min() > 0
+    assert float(run.scene(step=6).model(x).std(0).max().detach()) == pytest.approx(0)
+
+
+def test_layers_that_become_other_ones_within_a_reading_are_not_called_unreadable(tmp_path: Path, capsys: Any) -> None:
+    """A module of the same shape in the place of another costs that reading, and none says that layers cannot be read."""
+    model, (x, y) = _network(), _data()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "run", probe=(x, y), optimizer=optimizer, every=1) as recorder:
+        for step in range(5):
+            if step == 2:
+                model[0] = nn.Linear(4, 8)
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            recorder.step()
+    assert "activations" not in capsys.readouterr().err
+    assert list(diorama.open(tmp_path / "run").series("activations/2/mean")[0]) == [1, 2, 4, 5]
