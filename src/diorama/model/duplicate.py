@@ -20,7 +20,7 @@ def duplicate(model: _Module, memo: dict[int, Any] | None = None) -> _Module:
     """
     memo = {} if memo is None else memo
     for module in model.modules():
-        for tensor in _tensors(vars(module), set()):
+        for tensor in tensors_within(vars(module), set()):
             if id(tensor) in memo or (tensor.is_leaf and tensor.layout is torch.strided):
                 continue
             plain = tensor.detach().clone()
@@ -28,11 +28,11 @@ def duplicate(model: _Module, memo: dict[int, Any] | None = None) -> _Module:
     return copy.deepcopy(model, memo)
 
 
-def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
+def tensors_within(value: Any, seen: set[int]) -> Iterator[Tensor]:
     """The tensors in lists, tuples and dicts; other modules are asked by themselves."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict | list | tuple) and id(value) not in seen:
         seen.add(id(value))
         for each in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(each, seen)
+            yield from tensors_within(each, seen)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -194,7 +193,7 @@ class Copies:
         before = architecture.kept(self._described, content.facts)
         self._setup.describe()
         data, reason = models.pack(content.model, content.more)
-        content.stored = zlib.crc32(data)
+        content.stored = models.mark(content.model, content.more, data)
         content.facts |= {"model_error": reason}
         number, facts = subject.architecture, {name: content.facts[name] for name in OWN}
         self._described = number
@@ -210,7 +209,7 @@ class Copies:
         if self._reshaped or self._subject.spread:
             return
         content = self._setup.content
-        if zlib.crc32(models.pack(content.model, content.more)[0]) != content.stored:
+        if models.mark(content.model, content.more) != content.stored:
             self._subject.architecture += 1
             self._reshaped = True
 

@@ -10,6 +10,7 @@ import pickle
 import sys
 import sysconfig
 import warnings
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..core.errors import Damaged, Unavailable, Untrusted
+from ..model.duplicate import tensors_within
 from . import files, trust
 from .own_hooks import without
 from .snapshots import state_of
@@ -40,8 +42,10 @@ def file_of(folder: Path, number: int) -> Path:
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
     """Leaves out what comes from the snapshot: the tensors of the model's state, and no others (a buffer may not be part of it)."""
 
-    def __init__(self, file: Any, model: nn.Module) -> None:
+    def __init__(self, file: Any, model: nn.Module, results: bool = True) -> None:
         super().__init__(file)
+        self._results = results
+        """Whether results of a pass that a module keeps are taken along."""
         self._tensors = list(state_of(model).values())  # held, as a number may stand for another object once its own is gone
         self._left_out = {id(tensor): k for k, tensor in enumerate(self._tensors)}
 
@@ -59,7 +63,11 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         return super().reducer_override(thing)
 
     def persistent_id(self, thing: Any) -> Any:
-        if type(thing) not in (Tensor, nn.Parameter) or id(thing) not in self._left_out:
+        if type(thing) not in (Tensor, nn.Parameter):
+            return None
+        if not (self._results or thing.is_leaf):
+            return ("result",)
+        if id(thing) not in self._left_out:
             return None
         about = (type(thing) is nn.Parameter, tuple(thing.shape), thing.dtype, thing.requires_grad)
         return ("tensor", self._left_out[id(thing)], about)
@@ -113,14 +121,24 @@ class _Unpickler(pickle.Unpickler):
         return self._made[number]
 
 
-def pack(model: nn.Module, more: dict[str, Any]) -> tuple[bytes, str]:
-    """The pickle of a model with what belongs to it, or empty bytes and the reason why it can't be pickled."""
+def mark(model: nn.Module, more: dict[str, Any], data: bytes | None = None) -> int:
+    """By what a model that is to be stored is known from one that computes something else, without the numbers of its parameters and without
+    results of a pass that it keeps (the weight of an old ``weight_norm``). ``data`` is its pickle, where that is at hand.
+    """
+    kept = any(not tensor.is_leaf for module in model.modules() for tensor in tensors_within(vars(module), set()))
+    return zlib.crc32(pack(model, more, results=False)[0] if kept or data is None else data)
+
+
+def pack(model: nn.Module, more: dict[str, Any], results: bool = True) -> tuple[bytes, str]:
+    """The pickle of a model with what belongs to it, or empty bytes and the reason why it can't be pickled; without ``results`` it is none
+    that could be opened, but one to compare.
+    """
     reason = ""
     for by_value in (True, False):
         buffer = io.BytesIO()
         try:
             with _own_modules_by_value() if by_value else contextlib.nullcontext(), _about_trees_ignored(), without(model):
-                _Pickler(buffer, model).dump({"model": model, **more})
+                _Pickler(buffer, model, results).dump({"model": model, **more})
             return buffer.getvalue(), ""
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]

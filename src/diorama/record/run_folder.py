@@ -228,7 +228,7 @@ def _describe(writer: Writer, content: Content, architecture: int, name: str) ->
     if name:
         facts |= {"name": name, "created": time.time()}
     data, reason = (b"", content.spread) if content.spread else models.pack(content.model, content.more)
-    content.stored = zlib.crc32(data)
+    content.stored = None if content.spread else models.mark(content.model, content.more, data)
     facts["model_error"] = content.facts["model_error"] = reason
     if content.examples is not None:
         beside = folder / f".{PROBE}"

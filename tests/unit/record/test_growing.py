@@ -274,9 +274,18 @@ def test_a_changed_network_that_cannot_be_stored_is_told(tmp_path: Path, capsys:
     assert any("the model cannot be stored" in event.text for event in run.events)
 
 
+class _Keeping(nn.Linear):
+    """Keeps what it answered last."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.last = super().forward(x)
+        return self.last
+
+
 def test_what_is_told_of_a_change_by_hand(tmp_path: Path) -> None:
     """An attribute or a hook that is told makes an architecture of its own, nothing new makes none, and another type is no other module."""
-    model, x = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3)).eval(), _data()[0]
+    model, x = nn.Sequential(_Keeping(4, 8), nn.Dropout(0.5), nn.Linear(8, 3)).eval(), _data()[0]
+    model(x[:2])
 
     def forget() -> None:
         model[0].register_forward_hook(lambda module, args, output: output * 0)
