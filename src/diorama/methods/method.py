@@ -24,6 +24,7 @@ from ..data.fingerprint import fingerprint
 from ..data.kinds import Image, Kind
 from ..data.nesting import Nested
 from ..model.capture import Capture
+from ..model.changes import state_now
 from ..model.edits import Edit
 from ..model.function import FunctionModule
 from ..model.hidden import Hidden, checkpointed, hidden
@@ -34,7 +35,7 @@ from ..model.outputs import Reading, Wanted
 from ..model.slopes import slopes, underivable
 from ..model.targets import Target
 from ..model.untouched import weights_held
-from ..model.unwrap import dtype_of, quantized, versions_of
+from ..model.unwrap import dtype_of, quantized
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
@@ -118,7 +119,7 @@ class Looking:
     @property
     def fingerprint(self) -> str:
         """The short name of the weights, worked out anew only when they have changed."""
-        now = versions_of(self.model)
+        now = state_now(self.model)
         if self.model not in _KNOWN or _KNOWN[self.model][0] != now:
             _KNOWN[self.model] = (now, fingerprint(self.model.state_dict()))
         return _KNOWN[self.model][1]

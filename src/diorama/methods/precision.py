@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ..data.nesting import Nested
+from ..model.changes import state_now
 from ..model.duplicate import duplicate
-from ..model.unwrap import dtype_of, fed, versions_of
+from ..model.unwrap import dtype_of, fed
 from .method import Looking, Method
 
 NOTE = "Computed in float32, as float16 has no room for it."
@@ -35,7 +36,7 @@ def widened(look: Looking, method: type[Method]) -> str:
 
 def in_float32(look: Looking, x: Nested) -> tuple[Looking, Nested]:
     """The same look at a copy of the model in float32, made once while its weights stay as they are."""
-    now = versions_of(look.model)
+    now = state_now(look.model)
     if look.model not in _COPIES or _COPIES[look.model][0] != now:
         _COPIES[look.model] = (now, duplicate(look.model).float())
     other = copy.copy(look)

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from .changes import steady
+
 T = TypeVar("T")
 _CALLERS: ContextVar[torch.device | None] = ContextVar("callers_device", default=None)
 
@@ -65,7 +67,7 @@ def neutrally(made: Iterator[T]) -> Iterator[T]:
     """The same iterator, every step of which runs in neutral surroundings, while the caller's own hold between them."""
     try:
         while True:
-            with Neutral():
+            with Neutral(), steady():
                 try:
                     item = next(made)
                 except StopIteration:

@@ -127,11 +127,6 @@ def held(model: nn.Module) -> Iterator[Tensor]:
                     yield tensor
 
 
-def versions_of(model: nn.Module) -> tuple[tuple[int, int], ...]:
-    """What tells whether weights have been written to; tensors made in inference mode do not count their writes."""
-    return tuple((id(part), 0 if part.is_inference() else part._version) for part in held(model))
-
-
 def device_of(model: nn.Module) -> torch.device:
     """Where a model's weights lie; the CPU for a model without any."""
     return next((tensor.device for tensor in itertools.chain(model.parameters(), model.buffers())), torch.device("cpu"))

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import DioramaError, NotApplicable
-from ..data.fingerprint import fingerprint, written
+from ..data.fingerprint import fingerprint
 from ..model import points
+from ..model.changes import state_now
 from ..model.duplicate import duplicate
 from ..model.function import FunctionModule
 from ..model.unwrap import unwrap
@@ -110,9 +111,8 @@ class Given(Source):
         return given
 
     def version(self) -> object:
-        """Every tensor's place and the number of writes to it."""
-        tensors = (*self._model.parameters(), *self._model.buffers())
-        return tuple(map(written, tensors))
+        """What :func:`state_now` tells of the model."""
+        return state_now(self._model)
 
 
 _SHARED: weakref.WeakKeyDictionary[Any, dict[int, Shared]] = weakref.WeakKeyDictionary()

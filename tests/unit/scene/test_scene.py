@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
 from diorama.core.selection import Selection
 from diorama.data.nesting import first
 from diorama.derive.scanning import known, seen
+from diorama.model.changes import state_now
 from diorama.model.points import points
 from diorama.scene import Scene
 from diorama.scene.memory import Memory
@@ -297,3 +299,44 @@ def test_several_inputs_are_taken_by_name() -> None:
     for wrong in ({"parts": 3}, {"example": 6}, {"example": None}):
         with pytest.raises(UsageError, match="example"):
             scene.with_input({**edited, **wrong})
+
+
+def test_a_scene_notices_what_pytorch_does_not_count() -> None:
+    """Writes through .data and numpy, and hooks, make it look again."""
+    torch.manual_seed(0)
+    model = nn.Sequential(OrderedDict(a=nn.Linear(4, 3), b=nn.Linear(3, 3)))
+    x, y = torch.randn(24, 4), torch.randint(3, (24,))
+    scene = Scene(model, x, y)
+
+    def fresh() -> bool:
+        now = Scene(model, x, y)
+        same = torch.allclose(scene.losses(), now.losses()) and torch.allclose(scene.activations("b")["b"], now.activations("b")["b"])
+        return same and scene.view("confusion").caption == now.view("confusion").caption
+
+    assert fresh()
+    model.b.weight.data.neg_()
+    assert fresh(), "a write to .data"
+    model.b.bias.detach().numpy()[1] = 9
+    assert fresh(), "a write through numpy"
+    named = scene.fingerprint
+    model.b.weight.data[[0, 1]] = model.b.weight.data[[1, 0]]
+    assert fresh(), "two units that changed places"
+    assert scene.fingerprint != named
+    hook = model.b.register_forward_hook(lambda module, args, output: output * torch.tensor([1.0, -3.0, 1.0]))
+    assert fresh(), "a hook"
+    hook.remove()
+    assert fresh()
+
+
+def test_sums_tell_weights_apart_that_are_summed_where_they_lie() -> None:
+    """One write, and rows or columns that change places."""
+    model = nn.Linear(512, 600)
+    weight, told = model.weight.data, [state_now(model)]
+    assert state_now(model) == told[0]
+    weight[7, 5] *= 1.001
+    told.append(state_now(model))
+    weight[[2, 3]] = weight[[3, 2]]
+    told.append(state_now(model))
+    weight[:, [2, 9]] = weight[:, [9, 2]]
+    told.append(state_now(model))
+    assert len(set(map(repr, told))) == 4
