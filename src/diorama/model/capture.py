@@ -18,7 +18,7 @@ from ..data.nesting import Nested
 from . import batch_size
 from .attention import by_head
 from .axes import example_axis, first_tensor, tensors_in, time_major, unit_axis, with_argument, with_tensor
-from .edits import Edit, EditedWeights, edited
+from .edits import Edit, EditedWeights, edited, failing
 from .inplace import writes
 from .layers import LayerTable, layers, recurrent_parts
 from .mode import OpMode, OpNames, Run, Trail, answering, without_modes
@@ -91,8 +91,9 @@ class Capture:
         self._weights: list[Edit] = []
         self._edits: dict[str, list[Edit]] = {}
         self._inner: dict[str, list[Edit]] = {}
-        for edit in edits:
-            self._sort(Edit.of(edit))
+        self._changes = tuple(map(Edit.of, edits))
+        for edit in self._changes:
+            self._sort(edit)
         named = {*self._keep, *self._edits, *([] if until is None else [until])}
         self._between = tuple(name for name in sorted(named) if is_point(name) and name not in self._modules)
         self._at: dict[str, list[tuple[str, Point]]] = {}
@@ -197,15 +198,16 @@ class Capture:
         if not hasattr(self, "_stack"):
             raise UsageError("a Capture looks inside a with block: with Capture(model, keep) as look: look(x)")
         x = placed(x, self._device, self._dtype)
-        size = batch_size.batch_size(self.model)
-        if size is None:
-            try:
-                return self._run(x)
-            except Exception as error:
-                size = batch_size.found(self.model, x, error)
-                if size is None or answering():
-                    raise  # whoever answers ops in a mode of its own has to begin again
-        return self._run(x) if nesting.size(x) == size else self._in_parts(x, size)
+        with failing(() if answering() else self._changes):
+            size = batch_size.batch_size(self.model)
+            if size is None:
+                try:
+                    return self._run(x)
+                except Exception as error:
+                    size = batch_size.found(self.model, x, error)
+                    if size is None or answering():
+                        raise  # whoever answers ops in a mode of its own has to begin again
+            return self._run(x) if nesting.size(x) == size else self._in_parts(x, size)
 
     def _in_parts(self, x: Nested, size: int) -> Any:
         """A model that takes one number of examples alone: the input goes through it in batches of that size."""
@@ -290,7 +292,7 @@ class Capture:
             self._opaque.touched = {label: functools.partial(self._inside, parts) for label, parts in inside.items()}
         self._asked = frozenset(self._named(full) for full in self._at)
         if self._opaque is None:
-            self._follow({without_call(one.here) for one in known.records.values() if one.op in self._asked})
+            self._follow({path for one in known.records.values() if one.op in self._asked for path in (one.here, without_call(one.here))})
         self._names.restart()
 
     def _follow(self, heres: set[str]) -> None:
@@ -300,7 +302,7 @@ class Capture:
         self._names.trail.__exit__()
         self._followed = heres
         below = named_modules(self.model)
-        self._names = OpNames(Trail({path: below[path] for path in heres if path}))
+        self._names = OpNames(Trail({path: below[path] for path in heres if path in below}))
         self._stack.enter_context(self._names.trail)
 
     def _heads(self, known: Points) -> tuple[str, ...]:

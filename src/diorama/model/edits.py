@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
 from ..core.selection import Key, without_call
 from ..data.fingerprint import fingerprint
 from .batch_size import filled
 from .hidden import checkpointed
 from .layers import main_weight
 
+_FAILS = (RuntimeError, LookupError, ValueError, TypeError, AssertionError, ArithmeticError)
 ACTIONS = ("lesion", "value", "scale", "patch", "move")
 
 
@@ -171,13 +173,48 @@ def _place(edit: Edit, tensor: Tensor, axis: int) -> tuple[Any, ...]:
 
 def _moved(edit: Edit, along: Stride, like: Tensor, units: int) -> Tensor:
     """What is added to each unit."""
+    if not like.is_floating_point() and not like.is_complex():
+        raise UsageError(f"{along.layer} holds whole numbers, which cannot be moved along {edit.key.name}")
     if len(along.step) != units:
         raise UsageError(f"{along.layer} has {units} units, and a length along {edit.key.name} has {len(along.step)}")
     return (edit.move or 0.0) * along.step.to(like)
 
 
+@contextmanager
+def failing(edits: Sequence[Edit]) -> Iterator[None]:
+    """Around a pass with edits: an error of torch's or of the model's is told as one of the edited pass.
+
+    *Raises* NotApplicable, which names the edits.
+    """
+    try:
+        yield
+    except _FAILS as error:
+        if not edits or isinstance(error, DioramaError) or type(error).__name__ == "OutOfMemoryError":
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise NotApplicable(f"the forward pass fails with {', '.join(map(str, edits))}: {type(error).__name__}: {said}") from error
+
+
+def _held(edit: Edit, wanted: Tensor | float, old: Tensor) -> None:
+    """Refuse numbers that a tensor's type cannot hold: it would hold others, and say nothing. *Raises* UsageError."""
+    found = torch.as_tensor(wanted).cpu()
+    if found.is_complex() or old.is_complex() or not found.numel():
+        return
+    found = found.double()
+    if old.is_floating_point():
+        if bool((found.isfinite() & (found.abs() > torch.finfo(old.dtype).max)).any()):
+            raise UsageError(f"{edit} is beyond what {str(old.dtype).removeprefix('torch.')} holds, {torch.finfo(old.dtype).max:g}")
+        return
+    low, high = (0, 1) if old.dtype == torch.bool else (torch.iinfo(old.dtype).min, torch.iinfo(old.dtype).max)
+    if not bool(((found == found.round()) & (found >= low) & (found <= high)).all()):
+        holds = "nothing but 0 and 1" if old.dtype == torch.bool else f"whole numbers of {str(old.dtype).removeprefix('torch.')}"
+        raise UsageError(f"{edit.layer} holds {holds}, so it cannot be changed like this: {edit}")
+
+
 def _changed(edit: Edit, old: Tensor) -> Tensor:
     if edit.patch is not None:
+        if not old.is_floating_point():
+            _held(edit, edit.patch, old)
         patch = edit.patch.to(old)
         part = filled()
         if part is not None and patch.ndim == old.ndim:
@@ -188,7 +225,11 @@ def _changed(edit: Edit, old: Tensor) -> Tensor:
             want, got = tuple(old.shape), tuple(patch.shape)
             raise UsageError(f"a patch of {edit.key} has shape {want}, got {got}") from None
     if edit.scale is not None:
+        if not old.is_floating_point():
+            _held(edit, old.cpu().double() * edit.scale if not old.is_complex() else old, old)
         return old * edit.scale
+    if edit.value is not None:
+        _held(edit, edit.value, old)
     return torch.full_like(old, edit.value or 0.0)
 
 

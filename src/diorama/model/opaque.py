@@ -115,7 +115,7 @@ class Opaque:
     def _carried(self, carry: Carry, call: Kernel, func: Callable[..., Any]) -> tuple[Tensor, ...]:
         """A kernel that reads on from the middle of a text, with its gates where they are wanted."""
         here = self.trail.here
-        module = without_call(here)
+        module = here if here in self.trail.calls else without_call(here)
         call = carry.kernel(module, call)
 
         def seen(part: str, states: States) -> None:
@@ -127,7 +127,7 @@ class Opaque:
 
     def _carried_cell(self, carry: Carry, name: str, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         here = self.trail.here or name
-        module = without_call(here)
+        module = here if here in self.trail.calls else without_call(here)
         args = carry.cell(module, args)
         if carry.opened:
             self._heard(here, recurrent.of_cell(name, args))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from zoo import ZOO, Custom, Functional, Reused
 
-from diorama.core.errors import NotFound, UsageError
+from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.selection import Key
 from diorama.model.capture import Capture
 from diorama.model.edits import Edit
@@ -112,3 +113,33 @@ def test_edits_travel_as_plain_data() -> None:
         Edit(Key.parse("layer:a"), patch=torch.zeros(1)).to_json()
     with pytest.raises(NotFound, match="part of an edit"):
         Edit.of({"key": "unit:a/1", "lesoin": True})
+
+
+@pytest.mark.parametrize("name", ["#2", "l#2"])
+def test_ops_of_modules_whose_names_end_as_second_calls_do_are_edited(name: str) -> None:
+    """A module may be called ``#2``: its ops are found, and changed."""
+    model = nn.Sequential(OrderedDict([("l", nn.Linear(3, 4)), (name, nn.Tanh()), ("out", nn.Linear(4, 2))]))
+    op, x = f"op:{name}.tanh", torch.ones(2, 3)
+    found = _look(model, x, op, {"key": f"{op}/1", "value": 0.5})
+    assert (found[:, 1] - 0.5).abs().max() < 1e-6
+    assert torch.allclose(_look(model, x, "out", {"key": f"{op}/1", "value": 9}), _look(model, x, "out", {"key": f"unit:{name}/1", "value": 9}))
+
+
+class _Whole(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.e = nn.Embedding(11, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.e(x % 11).mean(1)
+
+
+def test_what_holds_whole_numbers_takes_no_others() -> None:
+    """A value that would be cut off is refused, and one that the model cannot go on with is told with the edit."""
+    model, x = _Whole(), torch.arange(10).reshape(2, 5)
+    assert (_look(model, x, "op:remainder", {"key": "op:remainder/1", "value": 3})[:, 1] == 3).all()
+    for change in ({"value": 0.5}, {"scale": 0.3}, {"value": 1e30}, {"value": float("nan")}, {"patch": torch.full((1,), 0.5)}):
+        with pytest.raises(UsageError, match="op:remainder holds whole numbers of int64"):
+            _look(model, x, "e", {"key": "op:remainder/1", **change})
+    with pytest.raises(NotApplicable, match="the forward pass fails with op:remainder/1 set to 20: IndexError"):
+        _look(model, x, "e", {"key": "op:remainder/1", "value": 20})
