@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
-from ..core.errors import Damaged, NotApplicable, UsageError
+from ..core.errors import Damaged, NotApplicable, NotFound, UsageError
 from ..core.knobs import Plugin, build, sentence
 from ..core.picture import Progress
 from ..core.provenance import Provenance, versions
@@ -119,7 +119,13 @@ class Derivation(Plugin, abc.ABC):
 
     def at(self, scene: Scene, after: int | Derived | None = None) -> Derived:
         """The same for a derivation that is there already."""
-        reason = self.fits(scene)
+        try:
+            reason = self.fits(scene)
+        except NotFound:
+            if getattr(self, "layer", None) != "" or scene.layers.has(""):
+                raise
+            names = ", ".join(map(repr, scene.layers.names[:8])) + (" …" if len(scene.layers) > 8 else "")
+            raise UsageError(f"{self.name} wants layer=…, one of {names}") from None
         if reason is not None:
             raise NotApplicable(f"{self.name} does not fit here: {reason}")
         before: Derived | None = None

@@ -409,3 +409,11 @@ def test_names_of_files_are_those_of_keys(tmp_path: Path) -> None:
     (path,) = store.listed("tally", "abc")
     assert store.open(path) == [1]
     assert path.name == "tally-abc-0f.safetensors"
+
+
+@pytest.mark.parametrize("name", ["decoder", "base", "dictionary", "direction", "parts", "patch_index", "preferred"])
+def test_what_is_of_one_layer_asks_for_it(name: str) -> None:
+    """No layer is none of the name ''."""
+    scene = Scene(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), torch.ones(4, 4), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(UsageError, match=f"{name} wants layer=…, one of '0', '1'"):
+        scene.derive(name)
