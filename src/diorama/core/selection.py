@@ -31,7 +31,8 @@ class Key:
     classes, steps and tokens (two numbers mean an inclusive range); ``place`` a position in the unit's map (row, column),
     of a layer that of all its units together. What an op, a query or the like answers is a layer as any other, whose
     name begins with its kind: ``op:block.softmax`` names it, ``op:block.softmax/3`` a unit of it. Of a softmax
-    over keys a unit is a key and its place a query; without a place a unit is read as the mean over its places.
+    over keys a unit is a key and its place a query; where it has an axis of heads (n, heads, queries, keys) a unit is a head
+    and its place a query and a key. Without a place a unit is read as the mean over its places.
     """
 
     kind: str
