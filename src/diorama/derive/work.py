@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.blame import yielded
 from ..core.errors import Faulty
 from ..core.registry import told
+from ..model.changes import steady
 from .packing import plain
 from .store import PART, Claim
 
@@ -101,7 +102,8 @@ class Work:
             assert self._parts is not None
         began = time.perf_counter()
         try:
-            stage = next(self._parts, None)
+            with steady():
+                stage = next(self._parts, None)
         except BaseException:
             self._stop(keep=False)
             raise
