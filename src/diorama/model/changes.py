@@ -23,6 +23,8 @@ _FEW = 16
 _LARGE = 1 << 20
 """Bytes from which on a tensor is summed up where it lies, rather than read as one text."""
 _ROW = 512
+_MOST = 512
+"""Rows of a tensor that are summed up at most, evenly apart: whoever trains writes everywhere."""
 _STEADY: ContextVar[dict[int, Any] | None] = ContextVar("steady", default=None)
 
 
@@ -43,8 +45,9 @@ def state_now(model: nn.Module) -> tuple[Any, ...]:
     """What is another once a model would answer otherwise: the place, the writes and the sums of every tensor, its modules, their
     hooks and their plain attributes.
 
-    *Meaning* ``.data``, numpy and other libraries write without a count, so the content itself is asked.
-    *Cost* one reading of all weights, once within :func:`steady`.
+    *Meaning* ``.data``, numpy and other libraries write without a count, so the content itself is asked: all of a tensor of up to 2 MiB,
+    and as much of a larger one. A write to a few numbers of such a one that nobody counts may pass.
+    *Cost* one reading of these, once within :func:`steady`.
     """
     told, tensors = _told(model)
     known = _STEADY.get()
@@ -120,10 +123,11 @@ def _bits(tensor: Tensor) -> Tensor | None:
 
 
 def _summed(bits: Tensor) -> Tensor:
-    """Whole sums over rows and over columns: one write changes both, and whatever changes places changes one of them."""
+    """Whole sums over rows and over columns: one write in them changes both, and whatever changes places changes one of them."""
     end = bits.numel() // (8 * _ROW) * (8 * _ROW)
     rest = bits[end:].long()
     if not end or bits.storage_offset() % 8:
         return torch.stack([bits.sum(), (bits * torch.arange(bits.numel(), device=bits.device)).sum()])
     rows = bits[:end].view(torch.int64).view(-1, _ROW)
+    rows = rows[:: -(-len(rows) // _MOST)]
     return torch.cat([rows.sum(1), rows.sum(0), rest])

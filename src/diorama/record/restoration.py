@@ -59,7 +59,7 @@ def unfit(kept: Kept, subject: Subject) -> str:
         return str(error)
     shapes = {name: shape for name, shape in shapes.items() if name in then or name in subject.shapes()}
     if then != shapes:
-        return f"the network had another shape then: {subject.differences(then)}"
+        return f"the network had another shape then: {subject.differences(({name: str(shape) for name, shape in then.items()}, {}, {}))}"
     for what, now in (("optimizers", subject.optimizers), ("schedulers", subject.schedulers), ("state", subject.state)):
         if len(kept[what]) != len(now):
             return f"watch was given {len(now)} {what} now and {len(kept[what])} then"
