@@ -91,6 +91,11 @@ class _Block(nn.Module):
         return kept
 
 
+class _Mixed(_Block):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.lerp(x, self.layer(x), 0.5)
+
+
 def _scene_of(*layers: nn.Module) -> Scene:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -109,3 +114,11 @@ def test_what_is_written_into_the_stream_unseen_is_refused() -> None:
     """The layer behind would be told what was written before it."""
     with pytest.raises(NotApplicable, match=r"before 2\.layer adds"):
         list(_scene_of(_Block(written=True), _Block()).derive("contributions").stream())
+
+
+def test_layers_behind_the_stream_are_named() -> None:
+    """Where a layer adds in a way that is not followed, contributions refuses by its name, and lens says that it runs in every row."""
+    scene = _scene_of(_Block(), _Mixed())
+    with pytest.raises(NotApplicable, match="2 adds to it in another way"):
+        scene.view("contributions")
+    assert "What 2 and layers behind it add" in scene.view("lens").note
