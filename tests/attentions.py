@@ -117,6 +117,8 @@ class Axes(Attention):
             weights = weights / weights.sum(2, keepdim=True)
         elif self.way == "talking":
             weights = self.mix((q @ k.mT).softmax(-1).permute(0, 2, 3, 1))
+        elif self.way == "clamped":
+            weights = (q @ k.mT).softmax(-1).clamp_min(0.1).permute(0, 2, 3, 1)
         else:
             weights = (q @ k.mT).softmax(-1)
             weights = (weights - 0.5 * weights.flip(1)).permute(0, 2, 3, 1)

@@ -73,14 +73,19 @@ def moved(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
         return ()
     # As many axes, each of another size.
     probe = torch.empty(tuple(range(1, args[0].ndim + 1)), device="meta", dtype=torch.float32)
-    with torch.no_grad():
-        return tuple(size - 1 for size in func(probe, *args[1:], **kwargs).shape)
+    try:
+        with torch.no_grad():
+            return tuple(size - 1 for size in func(probe, *args[1:], **kwargs).shape)
+    except Exception:  # noqa: BLE001 - axes by name, say: then it is not known where they go
+        return ()
 
 
 def followed(op: OpRecord, before: Sequence[int], axis: int) -> int | None:
     """Where an axis of a tensor of this shape lies in what an op makes of it; None where that cannot be told."""
     if op.moved:
         return op.moved.index(axis)
+    if op.op in ops.TURNS:
+        return None
     shape = op.shapes[0]
     if len(shape) == len(before) and shape[axis] == before[axis] and op.op not in ("view", "reshape"):
         return axis

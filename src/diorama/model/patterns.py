@@ -166,7 +166,7 @@ class _PatternSearch:
                 name = user.op.removesuffix("_")
                 if user.op in ops.PRODUCTS and len(user.taken) == 2 and compares(user):
                     if mixed:
-                        return "a softmax whose shares are mixed with others before they weigh anything"
+                        return "a softmax whose shares are changed, or mixed with others, before they weigh anything"
                     if axis is not None and summed(user, place) != axis:
                         return "a softmax over those that ask, not over those that are asked"
                     return "a softmax of scores of which it cannot be told which axes ask and are asked"
@@ -175,7 +175,7 @@ class _PatternSearch:
                 seen.add(user.name)
                 if name in ops.KEEPS_PATTERN | ops.FORM:
                     line.append((user, None if axis is None else followed(user, at.shapes[0], axis), mixed, depth + 1))
-                elif name in ops.MIXES or user.op in ops.PRODUCTS:
+                elif name in ops.MIXES or user.op in ops.PRODUCTS or user.shapes[:1] == softmax.shapes[:1] or name == "scatter":
                     line.append((user, None, True, depth + 1))
         return ""
 
