@@ -109,7 +109,8 @@ class Axes(Attention):
         elif self.way == "renormalized":
             weights = (q @ k.mT).softmax(-1)
             weights = weights * (weights > 0.1)
-            weights = (weights / weights.sum(-1, keepdim=True)).permute(0, 2, 3, 1)
+            self.kept = weights = weights / weights.sum(-1, keepdim=True)
+            return self.proj((weights @ v).transpose(1, 2).reshape(x.shape))
         elif self.way == "over queries":
             weights = scores.softmax(1)
         elif self.way == "slots":
