@@ -59,7 +59,10 @@ def unfit(kept: Kept, subject: Subject) -> str:
         return str(error)
     shapes = {name: shape for name, shape in shapes.items() if name in then or name in subject.shapes()}
     if then != shapes:
-        return f"the network had another shape then: {subject.differences(({name: str(shape) for name, shape in then.items()}, {}, {}))}"
+        if then == subject.shapes():
+            return "the network had another shape then, but for what commands did since"
+        shaped = {name: str(shape) for name, shape in then.items()}
+        return f"the network had another shape then: {subject.differences((shaped, *subject.form()[1:]))}"
     for what, now in (("optimizers", subject.optimizers), ("schedulers", subject.schedulers), ("state", subject.state)):
         if len(kept[what]) != len(now):
             return f"watch was given {len(now)} {what} now and {len(kept[what])} then"
