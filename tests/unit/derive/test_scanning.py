@@ -314,7 +314,7 @@ def test_the_command_line_scans_a_run(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "one.safetensors"
     result = CliRunner().invoke(program, ["scan", str(run.path), "--k", "3", "--layer", "0", "-o", str(file)])
     assert result.exit_code == 0, result.output
-    assert "200 examples, 3 units in 1 layers" in result.output
+    assert "200 examples, 3 units in 1 layer," in result.output
     assert _files(run) == [".safetensors"]
     from diorama.model.scan import Scan
 
