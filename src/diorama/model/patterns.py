@@ -11,7 +11,7 @@ from ..core.errors import NotApplicable, not_found
 from ..core.selection import without_call
 from . import attention, ops
 from .equations import arranged, followed, places, roles, summed
-from .pooling import PoolingSearch
+from .pooling import PoolingSearch, leading_to
 
 if TYPE_CHECKING:
     from .points import OpRecord
@@ -181,19 +181,7 @@ class _PatternSearch:
 
     def product_before(self, record: OpRecord) -> OpRecord | None:
         """The nearest product whose result becomes what an op takes, unchanged but for scale, mask and form."""
-        line, seen = [(record, 0)], {record.name}
-        while line:
-            at, depth = line.pop(0)
-            for source in at.given:
-                made = self.records.get(ops.plain(source)) if source else None
-                if made is None or made.name in seen or depth > _DEEP:
-                    continue
-                seen.add(made.name)
-                if made.op in ops.SCORES:
-                    return made
-                if made.op.removesuffix("_") in ops.KEEPS_SCORES:
-                    line.append((made, depth + 1))
-        return None
+        return next((made for made in leading_to(record, self.records, ops.KEEPS_SCORES) if made.op in ops.SCORES), None)
 
     def product_after(self, made: OpRecord, axis: int) -> tuple[OpRecord, int, str] | None:
         """The nearest product that sums over an axis of what an op makes, unchanged but for dropout, masks, scale and form.

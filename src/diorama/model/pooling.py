@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from . import equations, ops
@@ -38,6 +38,21 @@ class Pooling:
     """Brings the places that are weighed to the last axis."""
     hops: bool
     """Several are asked at once by a layer of as many units, and these are heads."""
+
+
+def leading_to(record: OpRecord, records: Mapping[str, OpRecord], through: Collection[str]) -> Iterator[OpRecord]:
+    """The ops whose results come to what an op takes, the nearest first, on ways that go through ops of these names alone."""
+    line, seen = [(record, 0)], {record.name}
+    while line:
+        at, depth = line.pop(0)
+        for source in at.given:
+            made = records.get(ops.plain(source)) if source else None
+            if made is None or made.name in seen or depth > _DEEP:
+                continue
+            seen.add(made.name)
+            yield made
+            if made.op.removesuffix("_") in through:
+                line.append((made, depth + 1))
 
 
 class PoolingSearch:
@@ -82,19 +97,10 @@ class PoolingSearch:
 
     def scored(self, softmax: OpRecord) -> tuple[OpRecord, int] | None:
         """The nearest op that makes one number of many on the way to a softmax, and of how many units it is."""
-        line, seen = [(softmax, 0)], {softmax.name}
-        while line:
-            at, depth = line.pop(0)
-            for source in at.given:
-                made = self.records.get(ops.plain(source)) if source else None
-                if made is None or made.name in seen or depth > _DEEP:
-                    continue
-                seen.add(made.name)
-                units = self.units(made)
-                if units is not None:
-                    return made, units
-                if made.op.removesuffix("_") in _BEFORE:
-                    line.append((made, depth + 1))
+        for made in leading_to(softmax, self.records, _BEFORE):
+            units = self.units(made)
+            if units is not None:
+                return made, units
         return None
 
     def units(self, record: OpRecord) -> int | None:
