@@ -149,7 +149,7 @@ def test_what_refreshes_rests_while_somebody_draws(monkeypatch: pytest.MonkeyPat
             strokes += 1
             time.sleep(0.1)
         assert rested.all.get(timeout=1) - began > 3.0
-        assert strokes > 10
+        assert strokes > 2
     finally:
         made.close()
 
