@@ -202,13 +202,15 @@ def test_saturated_units_are_called_so() -> None:
 
 
 def test_the_scan_shows_every_map_in_its_own_order(scene: Scene) -> None:
-    """Maps stand in their places, or by response; units that are off here are faded; the chosen one is shown large."""
+    """Maps stand in their places, or by response, before the picture; those off here are faded; the chosen one is shown large."""
     grid = _of(scene.view("scan", layer="0", example=0), Tiles, "")
     with torch.no_grad():
         maps = torch.relu(scene.model[0](scene.examples.x[:1]))[0]  # type: ignore[index,operator]
     np.testing.assert_allclose(grid.images, maps, rtol=1e-5)
     assert grid.labels == ("0", "1", "2", "3")
     np.testing.assert_array_equal(grid.faded, maps.amax((1, 2)) == 0)
+    order = [type(mark) for mark in scene.view("scan", layer="0", example=0).marks() if isinstance(mark, Tiles | Image)]
+    assert order == [Tiles, Image]
     ordered = _of(scene.view("scan", layer="0", example=0, sort="response"), Tiles, "")
     assert ordered.labels[0] == str(int(maps.amax((1, 2)).argmax()))
     large = [mark for mark in scene.view("scan", unit=f"0/{VERTICAL}", example=0).marks() if isinstance(mark, Image)]

@@ -87,7 +87,9 @@ class ScanView(View):
             caption += " Click one to keep it in sight." if locked is None else " The chosen one is shown large."
         for images, limits, note, final in self._images(scene, selection, one, current, values, order):
             grid = self._grid(one, values, order, images, limits)
-            body: Node = grid if alone else Group(children=(Group(children=large, direction="row"), grid))
+            # Until one is kept in sight the maps are what there is to see, and a narrow place shows what comes first.
+            parts: tuple[Node, ...] = (Group(children=large, direction="row"), grid)
+            body: Node = grid if alone else Group(children=parts if locked is not None else parts[::-1])
             title = f"{spoken(one.name)} on {current.label}"
             yield self.picture(scene, selection, title, body, caption, note=note, final=final)
 
