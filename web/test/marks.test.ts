@@ -6,6 +6,7 @@ import { flowsBetween, thickness, unitAt } from "../src/marks/blocks.ts";
 import { sparkPath } from "../src/marks/card.ts";
 import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
+import { namedRows } from "../src/marks/heatmap.ts";
 import { parted } from "../src/marks/elements.ts";
 import { shortened } from "../src/marks/sheet.ts";
 import { spread } from "../src/marks/lineplan.ts";
@@ -71,6 +72,12 @@ test("a contour surrounds what is above the level", () => {
   assert.equal(path.match(/M/g)?.length, 4);
   assert.ok(path.includes("1.5 1"));
   assert.equal(outline(plane, 2), "");
+});
+
+test("rows that lie close and share a name are named once, in their middle; apart, each has its own", () => {
+  assert.deepEqual(namedRows(["a", "a", "a", "a", "b", "b", "b", "b", "c"], 3), [{ label: "a", middle: 2 }, { label: "b", middle: 6 }]);
+  assert.deepEqual(namedRows(["a", "a", "b"], 0.9).map((one) => one.middle), [0.5, 1.5, 2.5]);
+  assert.deepEqual(namedRows(["a", "b", "c", "d"], 2).map((one) => one.label), ["a", "c"]);
 });
 
 test("white space in tokens can be seen", () => {

@@ -14,6 +14,7 @@ from diorama.core.picture import Picture
 from diorama.export import typeset
 from diorama.export.figure import compose
 from diorama.export.marks import draw
+from diorama.export.marks.heatmap import named_rows
 from diorama.export.sheet import Shape, Sheet, TextLine
 from diorama.export.style import Style
 
@@ -33,6 +34,13 @@ def test_every_mark_is_drawn_in_some_sample() -> None:
     """The samples of these tests use the whole vocabulary."""
     used = {type(mark).__name__.lower() for picture in PICTURES.values() for mark in picture.marks()}
     assert used >= set(MARKS)
+
+
+def test_rows_that_share_a_name_are_named_once() -> None:
+    """Where names would touch, neighbours of one name have one, in their middle; apart, each row has its own."""
+    assert named_rows(["a"] * 4 + ["b"] * 4 + ["c"], 3) == [("a", 2), ("b", 6)]
+    assert [middle for _, middle in named_rows(["a", "a", "b"], 0.9)] == [0.5, 1.5, 2.5]
+    assert named_rows(["a", "b", "c", "d"], 2) == [("a", 0.5), ("c", 2.5)]
 
 
 @pytest.mark.parametrize("width", [700.0, 340.0])

@@ -139,6 +139,21 @@ function outline(pen: CanvasRenderingContext2D, plan: Plan, ink: Ink): void {
   pen.strokeRect(plan.left - 0.5, plan.top - 0.5, plan.columns * plan.cellWidth + 0.5, plan.rows * plan.cellHeight + 0.5);
 }
 
+/** The names of rows and where they stand, in rows: one that would touch the one before is left out, and where names are
+ * that close, neighbours of one name are named once, in their middle. */
+export function namedRows(labels: readonly string[], apart: number): { label: string; middle: number }[] {
+  const found: { label: string; middle: number }[] = [];
+  for (let row = 0; row < labels.length; ) {
+    let end = row + 1;
+    while (apart > 1 && end < labels.length && labels[end] === labels[row]) end += 1;
+    const middle = (row + end) / 2;
+    const before = found.at(-1);
+    if (!before || middle - before.middle > apart - 1e-6) found.push({ label: labels[row] ?? "", middle });
+    row = end;
+  }
+  return found;
+}
+
 function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, ink: Ink): void {
   const { left, top, cellWidth, cellHeight, rows, columns } = plan;
   // Small cells have smaller names before every second one is left out.
@@ -147,11 +162,9 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
   pen.fillStyle = ink.muted;
   pen.textBaseline = "middle";
   pen.textAlign = "right";
-  const everyRow = Math.ceil(size / cellHeight);
   const room = left - 8 - (mark.row_title ? 16 : 0);
-  mark.row_labels.forEach((label, row) => {
-    if (row % everyRow === 0) pen.fillText(fit(pen, label, room), left - 6, top + (row + 0.5) * cellHeight);
-  });
+  for (const { label, middle } of namedRows(mark.row_labels, size / cellHeight))
+    pen.fillText(fit(pen, label, room), left - 6, top + middle * cellHeight);
   pen.textAlign = "center";
   const widest = Math.max(0, ...mark.column_labels.map((label) => Math.min(80, pen.measureText(label).width)));
   const everyColumn = Math.ceil(Math.min(widest + 3, 60) / cellWidth);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...core.marks import Heatmap
@@ -73,11 +75,28 @@ def _numbers(sheet: Sheet, mark: Heatmap, left: float, top: float, wide: float, 
         sheet.text(left + (column + 0.5) * wide, top + (row + 0.5) * high + 3.4, word, TINY, ink, anchor="center")
 
 
+def named_rows(labels: Sequence[str], apart: float) -> list[tuple[str, float]]:
+    """The names of rows and where they stand, in rows.
+
+    One that would touch the one before is left out; where names are that close, neighbours of one name are named once, in
+    their middle.
+    """
+    found: list[tuple[str, float]] = []
+    row = 0
+    while row < len(labels):
+        end = row + 1
+        while apart > 1 and end < len(labels) and labels[end] == labels[row]:
+            end += 1
+        if not found or (row + end) / 2 - found[-1][1] > apart - 1e-6:
+            found.append((labels[row], (row + end) / 2))
+        row = end
+    return found
+
+
 def _rows(sheet: Sheet, mark: Heatmap, left: float, top: float, high: float) -> None:
-    each = max(1, int(np.ceil((TINY + 1.5) / high)))
-    for row in range(0, len(mark.row_labels), each):
-        word = typeset.fit(mark.row_labels[row], TINY, MOST_LABEL)
-        sheet.text(left - 5, top + (row + 0.5) * high + 3.4, word, TINY, MUTED, anchor="right")
+    for label, middle in named_rows(mark.row_labels, (TINY + 1.5) / high):
+        word = typeset.fit(label, TINY, MOST_LABEL)
+        sheet.text(left - 5, top + middle * high + 3.4, word, TINY, MUTED, anchor="right")
     if mark.row_title:
         room = high * mark.values.shape[0]
         word = typeset.fit(mark.row_title, LABEL, max(room, 60))

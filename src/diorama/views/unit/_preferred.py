@@ -86,8 +86,10 @@ def mark(stage: MadeInput, value: Any, title: str, caption: str = "", *, size: i
     names = tuple(stage.kind.columns) if len(stage.kind.columns) == len(row) else tuple(f"x{k + 1}" for k in range(len(row)))
     return Bars(
         values=away[order], labels=tuple(names[int(k)] for k in order), notes=tuple(f"{row[k]:.3g}" for k in order),
-        limits=symmetric(away[order]), title=title, unit="standard deviations from the mean",
-        caption=" ".join(filter(None, (caption, f"the {COLUMNS} that differ most" * (len(row) > COLUMNS)))),
+        limits=symmetric(away[order], unit="σ from the mean"), title=title, unit="σ from the mean",
+        caption="; ".join(filter(None, (
+            caption, f"the {COLUMNS} columns that differ most" * (len(row) > COLUMNS), "beside the bars the values themselves",
+        ))),
     )
 
 
