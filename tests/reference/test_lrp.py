@@ -253,6 +253,34 @@ def test_relevance_is_conserved_without_biases(rule: str) -> None:
     assert attribute(net, x, method="lrp", rule="epsilon").checks["completeness"] > 1e-2
 
 
+def test_a_constant_summand_is_a_bias_wherever_it_is_added() -> None:
+    """A dense layer written as a product and a sum has the map of the layer, and one in the units of a table keeps its sign."""
+    torch.manual_seed(0)
+    a, b = nn.Linear(4, 6).double(), nn.Linear(6, 1).double()
+
+    class Product(nn.Module):
+        def __init__(self, way: int) -> None:
+            super().__init__()
+            self.way = way
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.relu(x @ a.weight.T + a.bias if self.way else a(x))
+            if self.way == 0:
+                return 30 * b(y) + 500
+            z = y @ b.weight.T
+            return 500 - (-30 * (b.bias + z)) if self.way == 1 else torch.sub(b.bias.sub(z, alpha=-1) * 30, -500)
+
+    x = torch.rand(3, 4).double()
+    wanted, *others = (attribute(Product(way), x, 0, method="lrp", rule="epsilon", epsilon=1e-12).values for way in range(3))
+    for found in others:
+        torch.testing.assert_close(found, wanted)
+    # Behind the sum as behind the product alone: the map is the input times the gradient, whose sign the score does not turn.
+    with torch.no_grad():
+        a.bias.zero_()
+    slope = attribute(Product(0), x, 0, method="input_x_gradient").values
+    torch.testing.assert_close(attribute(Product(0), x, 0, method="lrp", rule="epsilon", epsilon=1e-12).values, slope)
+
+
 def test_relevance_is_conserved_through_attention_and_gates() -> None:
     """Held attention weights, deviations and gates conserve relevance; shared softmaxes need not."""
     from zoo import ZOO

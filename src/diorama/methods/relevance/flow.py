@@ -81,6 +81,26 @@ class Summed(torch.autograd.Function):
         return unbroadcast(a * s, a), unbroadcast(part * s, b), None, None, None
 
 
+class Shifted(torch.autograd.Function):
+    """A constant added to a tensor or taken from it: a bias, which takes its share and hands it to nobody."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, run: Run, times: float, epsilon: float) -> Tensor:
+        """Run the op, whose result is so many times the tensor, and a constant."""
+        result: Tensor = run()
+        ctx.save_for_backward(x)
+        ctx.call = (result.detach() - times * x, times, epsilon)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, r: Tensor) -> Any:
+        """In proportion to the tensor's part of the result; nothing of nothing, also where places are masked out."""
+        (x,) = ctx.saved_tensors
+        constant, times, epsilon = ctx.call
+        share = times * x / stable(times * x + constant, epsilon)
+        return unbroadcast(torch.where(r == 0, r, r * share), x), None, None, None
+
+
 class Multilinear(torch.autograd.Function):
     """An op that is linear in each tensor it reads: shares of the result, ``1 / ways`` of it for each of ``ways``."""
 

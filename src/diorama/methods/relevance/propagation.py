@@ -16,7 +16,9 @@ from .affine import Affine
 from .answering import Answering
 from .composed import COMPOSED, in_parts
 from .composites import Composite
-from .flow import Halved, Multilinear, Passed, Softened, Summed, Weighted, WithoutRule, applied, dependents, put
+from .flow import (
+    Halved, Multilinear, Passed, Shifted, Softened, Summed, Weighted, WithoutRule, applied, dependents, put,
+)
 from .rules import READ_RESULT, RULES, Rule, RuleSettings
 
 
@@ -24,8 +26,8 @@ class Propagation(Answering):
     """Answers every op that leads from the input to the target with one whose backward pass carries relevance.
 
     *Meaning* a weighted layer follows its rule. A sum shares out in proportion. A product gives half to each factor,
-    all to the other where one is a gate (a sigmoid, or with ``hold`` a softmax); a constant factor or summand takes
-    nothing. Elementwise functions pass it on unchanged; pooling and rearranging follow the numbers. Normalizations are
+    all to the other where one is a gate (a sigmoid, or with ``hold`` a softmax); a constant factor takes nothing, a
+    constant summand what a bias takes. Elementwise functions pass it on unchanged; pooling and rearranging follow the numbers. Normalizations are
     linear with their deviation held, or without ``hold`` pass it on. A batch norm is folded into the weighted layer
     before it. Attention and recurrent kernels are opened. Any other op is refused by name where relevance reaches it.
     """
@@ -88,7 +90,7 @@ class Propagation(Answering):
         if name in ("add", "sub", "subtract", "rsub"):
             if len(parts) == 2 and kwargs.get("alpha", 1) != 1:
                 return self._shared(func, args, kwargs, parts)
-            return self._sum(name, run, parts)
+            return self._sum(name, run, args, kwargs, parts)
         if name in ("mul", "multiply", "div", "divide", "true_divide", "rdiv"):
             return self._product(name, run, parts)
         if name in PRODUCTS or name == "addmm":
@@ -177,9 +179,16 @@ class Propagation(Answering):
                 return self._follow(before[0], folded, run)
         return applied(Passed, x, run)
 
-    def _sum(self, name: str, run: Callable[..., Any], parts: list[Tensor]) -> Any:
+    def _sum(
+        self, name: str, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parts: list[Tensor]
+    ) -> Any:
         if len(parts) < 2:
-            return applied(Passed, parts[0], run)
+            # A constant summand is a bias, wherever it is added.
+            alpha, first = kwargs.get("alpha", 1), bool(args) and args[0] is parts[0]
+            times = -alpha if name == "rsub" and first else 1 if first or name == "rsub" else alpha if name == "add" else -alpha
+            absorbs = self._settings.bias
+            result = applied(Shifted, parts[0], run, times, self._settings.epsilon) if absorbs else applied(Passed, parts[0], run)
+            return self._gate(parts[0] in self._gates, result)
         a, b = parts
         if name == "rsub":
             a, b = b, a
