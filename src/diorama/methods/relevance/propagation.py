@@ -17,7 +17,17 @@ from .answering import Answering
 from .composed import COMPOSED, in_parts
 from .composites import Composite
 from .flow import (
-    Halved, Multilinear, Passed, Shifted, Softened, Summed, Weighted, WithoutRule, applied, dependents, put,
+    Halved,
+    Multilinear,
+    Passed,
+    Shifted,
+    Softened,
+    Summed,
+    Weighted,
+    WithoutRule,
+    applied,
+    dependents,
+    put,
 )
 from .rules import READ_RESULT, RULES, Rule, RuleSettings
 
