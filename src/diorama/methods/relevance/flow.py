@@ -81,7 +81,7 @@ class Summed(torch.autograd.Function):
         return unbroadcast(a * s, a), unbroadcast(part * s, b), None, None, None
 
 
-class Shifted(torch.autograd.Function):
+class Biased(torch.autograd.Function):
     """A constant added to a tensor or taken from it: a bias, which takes its share and hands it to nobody."""
 
     @staticmethod

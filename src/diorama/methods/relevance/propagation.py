@@ -17,10 +17,10 @@ from .answering import Answering
 from .composed import COMPOSED, in_parts
 from .composites import Composite
 from .flow import (
+    Biased,
     Halved,
     Multilinear,
     Passed,
-    Shifted,
     Softened,
     Summed,
     Weighted,
@@ -197,7 +197,7 @@ class Propagation(Answering):
             alpha, first = kwargs.get("alpha", 1), bool(args) and args[0] is parts[0]
             times = -alpha if name == "rsub" and first else 1 if first or name == "rsub" else alpha if name == "add" else -alpha
             absorbs = self._settings.bias
-            result = applied(Shifted, parts[0], run, times, self._settings.epsilon) if absorbs else applied(Passed, parts[0], run)
+            result = applied(Biased, parts[0], run, times, self._settings.epsilon) if absorbs else applied(Passed, parts[0], run)
             return self._gate(parts[0] in self._gates, result)
         a, b = parts
         if name == "rsub":
