@@ -268,8 +268,9 @@ def info(run: Path, as_json: bool) -> None:
         return
     found = {name: value for name, value in found.items() if value != ""}
     width = max(len(name) for name in found)
+    sizes = {"seconds": lambda value: f"{value:,.1f}", "bytes": lambda value: f"{value / 1e6:,.1f} MB"}
     for name, value in found.items():
-        print(f"{name.replace('_', ' '):<{width}}  {_short(value)}")
+        print(f"{name.replace('_', ' '):<{width}}  {sizes.get(name, _short)(value)}")
 
 
 def _moment(seconds: float) -> str:
@@ -281,11 +282,13 @@ def _short(value: Any) -> str:
         told = {name: _moment(each) if name == "time" and isinstance(each, float) else _short(each) for name, each in value.items()}
         return ", ".join(f"{name} {each}" for name, each in told.items()) or "none"
     if isinstance(value, list | tuple):
-        shown = ", ".join(map(str, value[:8]))
+        shown = ", ".join(_short(each) if isinstance(each, dict) else str(each) for each in value[:8])
         return f"{len(value)}: {shown}{', …' if len(value) > 8 else ''}" if value else "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value).rstrip(": ")
 
 
 @diorama.command()

@@ -125,7 +125,10 @@ def test_info_and_check(say: Any, run_folder: Path) -> None:
     told = json.loads(say("info", run_folder, "--json").out)
     assert told["steps"] == 6
     assert "loss" in told["series"]
-    assert "snapshots" in say("info", run_folder).out
+    words = say("info", run_folder).out
+    assert "snapshots" in words
+    assert re.search(r"^bytes +\d+\.\d MB$", words, re.MULTILINE)
+    assert "{" not in words
     assert say("check", run_folder).code == 0
 
 
