@@ -6,15 +6,18 @@ import type { Limits, NdArray, Network, Vertex } from "../types.ts";
 import { paintImage } from "./cells.ts";
 import { ensure, make, setName, setText, svg } from "./elements.ts";
 import { format, percent } from "./format.ts";
-import type { Draw } from "./half.ts";
+import type { Draw, Space } from "./half.ts";
 import { sliderIn } from "./handle.ts";
 import { head } from "./head.ts";
 import { keyed, living, type Part } from "./keyed.ts";
 import { seen } from "./lens.ts";
-import { fitted, shrink } from "./plane.ts";
+import { fitted as refitted, shrink } from "./plane.ts";
 
 const SMALLEST = 0.55; // it is made smaller to fit, but stays readable
 const [THICKEST, THINNEST] = [9, 0.6];
+const [NARROWEST, LOWEST] = [0.52, 0.8]; // boxes become narrower and lower than this only with their letters
+const LARGEST = 2.5; // and no larger than this in a room
+const FOOT = 24; // the height of the line with the lens
 const LENS = 0.3; // the lens reaches so far, as a share of the shorter side
 const SIGNS: Limits = { low: -1, high: 1, scale: "diverging", nan: 0, infinite: 0, clipped: 0, unit: "" };
 
@@ -95,7 +98,7 @@ export const draw: Draw<Network> = (element, first, context) => {
     context.set(mark.handle.knob, toggled(mark, id));
   }
 
-  return fitted(list, fitWidth, living<Network>(element, context, keys, paint, (next) => {
+  return refitted(list, fitWidth, living<Network>(element, context, keys, paint, (next) => {
     mark = next;
   }));
 };
@@ -211,4 +214,43 @@ export function link(ends: ArrayLike<number>, straight: boolean): string {
   const [x = 0, y = 0, to = 0, down = 0] = Array.from(ends, (value) => Math.round(value * 10) / 10);
   const middle = Math.round(5 * (x + to)) / 10;
   return straight ? `M${x} ${y}L${to} ${down}` : `M${x} ${y}C${middle} ${y} ${middle} ${down} ${to} ${down}`;
+}
+
+/** Wide and high as its place: boxes and what lies between them are stretched or pressed, dots move apart, letters stay as they are. */
+export function fitted(mark: Network, space: Space, around: number): { mark: Network; width: number | null } | null {
+  const [width, height] = mark.extent;
+  const straight = isStraight(mark);
+  if (!width || !height || !(straight || mark.vertices.some((vertex) => vertex.pixels))) return null;
+  const most = space.enlarged ? 4 : LARGEST;
+  const [wide, high] = [space.width / width, (space.height - around - (straight ? FOOT : 4)) / height];
+  const alike = between(1, Math.min(wide, high), most);
+  const across = straight ? alike : between(NARROWEST, wide, most);
+  const down = straight ? alike : between(LOWEST, high / between(SMALLEST, wide / across, 1), most);
+  const places = Float32Array.from(mark.places.data as ArrayLike<number>);
+  mark.vertices.forEach((vertex, i) => places.set(stretched(row(mark.places, i).data, vertex, across, down, straight), 4 * i));
+  const ends = Float32Array.from((mark.ends?.data ?? []) as ArrayLike<number>);
+  for (let k = 0; k < ends.length; k += 2) {
+    // A line keeps its place on the side of its node.
+    const at = 4 * Number(mark.links.data[k / 2]);
+    for (const axis of [0, 1]) {
+      const [before, size, now, sized] = [mark.places.data[at + axis], mark.places.data[at + 2 + axis], places[at + axis], places[at + 2 + axis]].map(Number) as [number, number, number, number];
+      ends[k + axis] = now + (size ? ((ends[k + axis]! - before) / size) * sized : 0);
+    }
+  }
+  const data = { places: { ...mark.places, data: places }, ends: mark.ends && { ...mark.ends, data: ends } };
+  return { mark: { ...mark, ...data, extent: [width * across, height * down] }, width: null };
+}
+
+/** Where a node lies then: what holds letters alone stays as high as they are. */
+function stretched(place: ArrayLike<number>, vertex: Vertex, across: number, down: number, straight: boolean): number[] {
+  const [left = 0, top = 0, width = 0, height = 0] = Array.from(place);
+  const still = straight || vertex.form === "joint" || vertex.form === "dot";
+  const share = vertex.form === "box" && (vertex.pixels || down > 1) ? down : vertex.form === "joint" ? Math.min(1, down) : 1;
+  const [wide, high] = [still ? width : width * across, height * share];
+  if (vertex.form === "heading" && !straight) return [left * across, top * down, wide, high];
+  return [(left + width / 2) * across - wide / 2, (top + height / 2) * down - high / 2, wide, high];
+}
+
+function between(low: number, value: number, high: number): number {
+  return Math.max(low, Math.min(high, value));
 }

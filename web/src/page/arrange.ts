@@ -97,16 +97,32 @@ const GAP = 16;
 const BETWEEN = 10;
 const BUTTON = 32;
 const LEAST = 240;
+const MORE = 60;
 
 /** How many lines a row of names takes beside a room's question, or below it where there is no room beside. */
 export function linesOf(names: readonly number[], question: number, width: number): number {
   const beside = width - question - BUTTON - 2 * GAP;
-  const room = beside >= LEAST ? beside : width;
+  const inside = beside >= LEAST;
   let lines = 1;
-  let at = -BETWEEN;
-  for (const name of names) {
-    if (at + BETWEEN + name > room && at > 0) [lines, at] = [lines + 1, -BETWEEN];
+  while (fitting(names, inside ? beside : width, lines) < names.length) lines++;
+  return inside ? lines : lines + 1;
+}
+
+/** How many of the names stand in so many lines of a width; what is wider than a line has one of its own. */
+export function fitting(names: readonly number[], width: number, lines: number): number {
+  let [line, at] = [1, -BETWEEN];
+  for (const [i, name] of names.entries()) {
+    if (at + BETWEEN + name > width && at > 0) [line, at] = [line + 1, -BETWEEN];
+    if (line > lines) return i;
     at += BETWEEN + name;
   }
-  return beside >= LEAST ? lines : lines + 1;
+  return names.length;
+}
+
+/** How many of the names stand beside a question, or below it, in so many lines in all; a button is to lead to those that do not. */
+export function standing(names: readonly number[], question: number, width: number, lines: number): number {
+  const beside = width - question - BUTTON - 2 * GAP;
+  const [room, own] = beside >= LEAST ? [beside, lines] : [width, Math.max(1, lines - 1)];
+  const all = fitting(names, room, own);
+  return all === names.length || room === width ? all : fitting(names, room - MORE, own);
 }

@@ -21,6 +21,10 @@ const COMFORT = 0.75;
 /** Fit a body to its place; bodies whose height follows from their content stay as they are, and scroll. */
 export function fit(body: Node, space: Space): Fitted {
   if (space.width < 40 || space.height < 40) return { body, width: null };
+  if (body.mark === "group" && body.children.length === 1 && halfOf(body.children[0]!).fitted && !halfOf(body.children[0]!).height) {
+    const inner = fit(body.children[0]!, { ...space, height: space.height - around(body) });
+    return { body: { ...body, children: [inner.body] }, width: inner.width };
+  }
   const half = halfOf(body);
   const filled = half.filling?.(body, Math.floor(space.height - around(body) - 2));
   if (filled) return { body: filled, width: null };

@@ -170,8 +170,12 @@ Shown = Mapping[str, np.ndarray] | Mapping[str, tuple[str, ...]]
 """By cluster what drives it: a picture, or lines of words."""
 
 
-def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown | None) -> Network:
-    """Boxes in columns, with the bundles between them."""
+LIT = 1.0
+"""Clusters that answer to what is chosen by so many standard deviations more than their own mean are lit; others step back."""
+
+
+def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown | None, lit: Collection[str] = ()) -> Network:
+    """Boxes in columns, with the bundles between them; where some are lit, the others are pale."""
     heights = [_height(column, patches) for column in columns]
     between = Counter(bundle.pair for bundle in bundles if bundle.joint)
     tallest = max(*heights, *(count * (TALL + 4) for count in between.values()), 0)
@@ -195,7 +199,7 @@ def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown |
         y = HEAD + (tallest - heights[number]) / 2
         for cluster in column.clusters:
             high = _high(cluster, patches)
-            put(_box(column, cluster, patches), x, y, WIDE, high)
+            put(_box(column, cluster, patches, bool(lit) and cluster.id not in lit), x, y, WIDE, high)
             y += high + (2 if cluster.open else BETWEEN)
             if cluster.open:
                 for member in cluster.members[:OPENED]:
@@ -269,7 +273,7 @@ def _high(cluster: Cluster, patches: Shown | None) -> float:
     return LABEL + picture + NOTE + 4
 
 
-def _box(column: MapColumn, cluster: Cluster, patches: Shown | None) -> Vertex:
+def _box(column: MapColumn, cluster: Cluster, patches: Shown | None, pale: bool) -> Vertex:
     count = len(cluster.members)
     pixels: np.ndarray | None = None
     words: tuple[str, ...] = ()
@@ -280,7 +284,7 @@ def _box(column: MapColumn, cluster: Cluster, patches: Shown | None) -> Vertex:
         label=cluster.label or ("still" if cluster.still else "mixed"), id=cluster.id,
         note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}", words=words, told="they answer the same to everything" if cluster.still else "",
         keys=tuple(key_of(column.layer, int(unit)) for unit in column.units[cluster.members]), pixels=pixels, colour=cluster.best,
-        faded=cluster.still, expandable=True, open=cluster.open,
+        faded=cluster.still or pale, expandable=True, open=cluster.open,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,16 +14,18 @@ from ...core.errors import NotApplicable, NotFound
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.selection import Selection, layer_key, spoken, together
+from ...core.selection import Key, Selection, layer_key, spoken, together
 from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
 from ...derive.heads import attention_layers, without
 from ...scene import Scene, wiring
+from ...scene.sets import members
+from ...scene.sets import words as words_of
 from .. import about
 from ..samples import looked_at, noted, part, standing
 from ..view import View
 from ._bundles import Bundle, bundled
-from ._columns import MapColumn, Shown, columned, drawn, grouped, key_of
+from ._columns import LIT, MapColumn, Shown, columned, drawn, grouped, key_of, standard
 from ._patches import looked_at_words, patches, words
 
 
@@ -45,7 +47,8 @@ class ClustersView(View):
     others, orange where less; it is named by the classes that it serves. Between columns connections run through bundles, found
     by bi-clustering; the bar of a bundle is blue for its positive and orange for its negative part. Where a layer does not read
     the one before directly, lines tell how units go together over the examples; where there are no blocks, lines run from cluster
-    to cluster. Open a cluster for its units, a bundle for its weights.
+    to cluster. Open a cluster for its units, a bundle for its weights. Choose classes or examples, here or in any other view:
+    clusters that answer to them stay, the others step back.
     *Units* standard deviations over the classes (σ), each unit's own; lines are relative to the strongest between two columns.
     *Cost* one pass an example; of a large network the first examples alone are shown first.
     """
@@ -55,6 +58,7 @@ class ClustersView(View):
     family = "relationships"
     papers = ("Liu et al. 2017, CNNVis, arXiv:1604.07043",)
     rows = ("B6", "B7", "B8", "B9", "B10", "C3")
+    follows = ("class", "example")
 
     of: str = knob(
         "units", "What is put together: units, or the heads of attentions by the tokens at which they look.", choices=("units", "heads"),
@@ -107,13 +111,14 @@ class ClustersView(View):
         apart = self._apart(scene, pairs)
         bundles = [bundle for bundle in bundled(shown, pairs, self.threshold, opened, groups.strengths) if bundle.pair not in apart]
         pictured = final and self.show == "patches" and isinstance(scene.kind, Image | Tokens)
-        network = drawn(shown, bundles, _driving(scene, shown, found) if pictured else None)
+        lit, said = _lit(scene, selection, found, shown)
+        network = drawn(shown, bundles, _driving(scene, shown, found) if pictured else None, lit)
         network = _handled(network, ",".join(opened))
         marks: list[Node] = [network]
         marks += [_weights(bundle, pairs) for bundle in bundles if bundle.open]
         marks += [_own(column, groups.recurrent[column.layer]) for column in shown if column.open]
         return self.picture(
-            scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(scene, found, shown, pictured, held is not None),
+            scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(scene, found, shown, pictured, held is not None) + said,
             checks=_checks(held or found), note=self._note(scene, found, pairs, held is None), final=final,
         )
 
@@ -181,6 +186,48 @@ class ClustersView(View):
             number for number, pair in enumerate(pairs) if pair["how"] == "together" and not scene.graph.reaches(
                 *(layer_key(scene.layers[pair[end]].path) for end in ("source", "target")))
         ]
+
+
+def _lit(scene: Scene, selection: Selection, found: dict[str, Any], shown: list[MapColumn]) -> tuple[set[str], str]:
+    """The clusters that answer to what is chosen, and in words: their mean over the units, as in the boxes, which a class is a column of."""
+    chosen = selection.all("example") or (selection.all("class") if found["by"] == "class" else ())
+    if not chosen or found["by"] in ("range", "token"):
+        return set(), ""
+    seen = scene.responses(sorted({scene.layers.handed(scene.layers[one["layer"]]).name for one in found["layers"]})) if (
+        found["by"] == "class" and chosen[0].kind == "example") else {}
+    which = members(scene, chosen) if chosen[0].kind == "example" else np.zeros(0, np.int64)
+    columns_ = [found["keys"].index(name) for name in _names(chosen, which) if name in found["keys"]]
+    if not (columns_ or (seen and len(which))):
+        return set(), ""
+    lit, every, units = set(), 0, 0
+    for column, one in zip(shown, found["layers"], strict=True):
+        above = standard(one["profile"])[:, columns_].mean(1) if columns_ else _above(scene, one, seen, which)
+        units += int((above >= LIT).sum())
+        for cluster in column.clusters:
+            every += not cluster.still
+            if not cluster.still and np.nan_to_num(above[cluster.members].mean(), nan=-np.inf) >= LIT:
+                lit.add(cluster.id)
+    said = (
+        f" {units:,} unit{'s' * (units != 1)} answer{'s' * (units == 1)} to {words_of(scene, chosen)} by {LIT:.0f} σ or more above their mean, "
+        f"and so {'does' if len(lit) == 1 else 'do'} {len(lit) or 'none'} of the {every} clusters on average"
+    )
+    return lit, said + ("; the others are pale." if lit else ".")
+
+
+def _names(chosen: tuple[Key, ...], which: np.ndarray) -> list[str]:
+    """The columns that are chosen, by their keys."""
+    return [f"class:{number}" for key in chosen for number in key.numbers] if chosen[0].kind == "class" else [f"example:{k}" for k in which]
+
+
+def _above(scene: Scene, one: dict[str, Any], seen: Mapping[str, Any], which: np.ndarray) -> np.ndarray:
+    """How much more units answer to some examples than to the classes on average, in standard deviations over the classes."""
+    source = scene.layers.handed(scene.layers[one["layer"]])
+    answers = (seen[source.name].positive if source.rectified else seen[source.name].mean).double().numpy()
+    mean = answers[which][:, one["units"]].mean(0)
+    # As one more class: a unit that is still over the classes stays so.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = one["profile"].std(1)
+        return np.where(standard(one["profile"]).any(1), (mean - one["profile"].mean(1)) / spread, 0.0)
 
 
 _COLUMNS = {"class": "the classes", "range": "tenths of the true value", "example": "the examples", "token": "the tokens at which they look"}
