@@ -38,6 +38,11 @@ class AttendedTokens:
         self._met = np.zeros(self.kind.size or 0)
         self.seen = 0
 
+    @property
+    def told(self) -> int:
+        """So many examples are counted."""
+        return self.seen
+
     def over(self) -> Iterator[int]:
         """Look at the examples, batch by batch."""
         for start in range(0, self.count, BATCH):

@@ -56,6 +56,13 @@ def shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(one, other, strict=True)]) / one.shape[1])
 
 
+def kept(before: Floats, rows: Floats, near: int = 10) -> Floats:
+    """The share of its nearest others that each row has kept, 0 to 1, (n,)."""
+    near = min(near, len(rows) - 1)
+    tables = zip(nearest(before, near), nearest(rows, near), strict=True)
+    return np.array([len(np.intersect1d(one, other)) for one, other in tables]) / near
+
+
 def hit(near: NDArray[np.int64], classes: NDArray[np.int64]) -> float:
     """The neighbourhood hit: the share of each row's neighbours that are of its class, on average over rows whose class is known.
 

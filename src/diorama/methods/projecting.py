@@ -39,6 +39,8 @@ class Projection(Plugin, abc.ABC):
 
     free: ClassVar[bool] = False
     """What it makes may be turned and mirrored without being another: it is laid onto the embedding that it follows."""
+    tied: ClassVar[bool] = False
+    """Whether ``placed`` takes ``held=`` beside an embedding to start from: how strongly each point is held to its place there, 0 to 1, (n,)."""
 
     def cost(self, examples: int) -> Cost:
         """What it needs of the model besides one look at each example: nothing."""
@@ -53,10 +55,11 @@ class Projection(Plugin, abc.ABC):
 
 
 def placements(
-    algorithm: Projection, rows: Floats, dimensions: int, start: Floats | None, begun: Any
+    algorithm: Projection, rows: Floats, dimensions: int, start: Floats | None, begun: Any, held: Floats | None = None
 ) -> Iterator[Placed]:
     """Every place that an algorithm yields. *Raises* Faulty where that is no point a row."""
-    for placed in yielded(algorithm, lambda: algorithm.placed(rows, dimensions, start, begun), Placed):
+    more = {"held": held} if algorithm.tied and held is not None else {}
+    for placed in yielded(algorithm, lambda: algorithm.placed(rows, dimensions, start, begun, **more), Placed):
         points = given(algorithm, placed.points, np.ndarray)
         if points.shape != (len(rows), dimensions):
             raise Faulty(f"{told(algorithm)} wants mending: points of the shape {(len(rows), dimensions)} are wanted, not {points.shape}")

@@ -81,8 +81,12 @@ class Connections:
     def lost(self) -> list[str]:
         """The layers of which it is not known what they read, or who reads them, as it could not be followed through the ops between."""
         found = enumerate(zip(self.layers, self.reads, self.writes, strict=True))
-        # What the first one reads is the input.
-        return [name for k, (name, reads, writes) in found if (k and reads is None) or (len(writes) > 0 and int(writes.max()) < 0)]
+        # What the first one reads is the input, and nobody is behind the last.
+        last = len(self.layers) - 1
+        return [
+            name for k, (name, reads, writes) in found
+            if (k and reads is None) or (k < last and len(writes) > 0 and int(writes.max()) < 0)
+        ]
 
     @functools.cached_property
     def _written(self) -> tuple[Whole, Whole, Whole]:
@@ -138,8 +142,11 @@ def _streams(follow: Tracks, units: Whole | None) -> Whole:
 
 
 def _reader(follow: Tracks, layer: Layer, own: Whole) -> WeightAxes | None:
-    """The two axes of a layer's weight: that of its units, and the other one of the first two."""
-    if layer.weight is None or not len(own):
+    """The two axes of a layer's weight: that of its units, and the other one of the first two.
+
+    An axis of one is never followed: a layer of one unit is known by its weight, of which the other axis alone was.
+    """
+    if layer.weight is None or (not len(own) and layer.units > 1):
         return None
     sides = [_streams(follow, follow.uses.get((layer.weight, axis))) for axis in (0, 1)]
     for answers, inputs in ((0, 1), (1, 0)):

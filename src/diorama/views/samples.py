@@ -19,6 +19,18 @@ def looked_at(scene: Scene, count: int | None = None) -> str:
     return f"{part(count, total, 'examples')} are looked at." if count < total else ""
 
 
+def single(scene: Scene) -> str | None:
+    """Why units cannot be compared by one example; None where there are more."""
+    return "it compares what units answer to several examples, and there is one" if len(scene.examples) == 1 else None
+
+
+def broken(scene: Scene, names: Sequence[str]) -> str:
+    """A sentence on how many of the layers' answers to the live examples are no numbers, where some are."""
+    means = [found.mean for found in scene.responses(list(names)).values()]
+    bad, total = sum(int((~one.isfinite()).sum()) for one in means), sum(one.numel() for one in means)
+    return f"{part(bad, total, 'answers')} {'are' if bad > 1 else 'is'} no finite number, and counted as nothing." if bad else ""
+
+
 def noted(*sentences: str) -> str:
     """Several sentences as one note, those that are there."""
     return " ".join(one if one.endswith((".", "!", "?")) else f"{one[0].upper()}{one[1:]}." for one in sentences if one)

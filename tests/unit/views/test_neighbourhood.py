@@ -72,10 +72,15 @@ class _Stacked(nn.Module):
 
 
 def test_products_of_stacks_of_weights_are_followed_or_said_not_to_be() -> None:
-    """Two stacks that are multiplied place by place are no error, and what is reached through them is not said to stand alone."""
+    """Two stacks that are multiplied place by place are no error: what goes with a unit behind them is shown, and the picture says so."""
     scene = diorama.Scene(_Stacked(), torch.randn(8, 6), torch.arange(8) % 3)
     picture = scene.view("neighbourhood", unit="last/1")
-    assert "ops that are not followed" in picture.note
+    assert "No weights could be followed that lead to last/1" in picture.note
+    assert "go most with last/1 over the examples" in picture.caption
+    assert len([one for one in picture.body.vertices if one.form == "box" and not one.faded]) == 7
+    # One answer is reached by its weights, though an axis of one is never followed; a net of one layer has lost nothing.
+    single = diorama.Scene(nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 1)), torch.randn(8, 6)).derive("neighbourhood").value
+    assert single["layer"].tolist() == [0, 0, 0, 0, 1] and single["lost"] == []
 
 
 def _reads(scene: Scene, source: str, unit: int, target: str) -> bool:

@@ -47,12 +47,13 @@ class ClustersDerivation(Derivation):
     than by chance each looks at each token); the ``cluster`` of each, −1 for one that says
     nothing; an ``order`` that puts like ones side by side; and how clear the clusters are (``silhouette``, −1 to 1).
     ``together`` holds for each layer but the first the correlations with the units of the one before over the examples.
+    ``examples`` is how many are counted: one that is answered with no numbers is left out.
     *Cost* one pass an example.
     *Source* Liu et al. 2017, CNNVis, sections 5.1 and 5.2; Ward 1963.
     """
 
     on = "examples"
-    version = 2
+    version = 3
 
     layers: str | None = knob(None, "Several layers with + between; by itself up to eight that stand for the whole network.")
     inside: str = knob("", "A module: layers inside it alone.")
@@ -134,7 +135,7 @@ class ClustersDerivation(Derivation):
         columns_ = seen.columns()
         return {
             "columns": [text for text, _ in columns_], "keys": [key for _, key in columns_], "by": seen.by, "layers": parts,
-            "together": joined, "examples": seen.seen,
+            "together": joined, "examples": seen.told,
         }
 
     def check(self, scene: Scene, value: Plain) -> None:
@@ -248,9 +249,21 @@ class SeenAnswers:
             sums = torch.zeros(len(self.classes), laid.shape[1], device=laid.device).index_add_(0, flat, laid).double().cpu().numpy()
         return means.double().cpu().numpy(), sums
 
+    def sound(self) -> NDArray[np.bool_]:
+        """Which of the examples seen are answered with numbers, by every unit that answers with numbers to half of them."""
+        found = np.concatenate([np.isfinite(np.concatenate(each)) for each in self._each.values()], 1)
+        good: NDArray[np.bool_] = found[:, 2 * found.sum(0) >= len(found)].all(1)
+        return good if good.any() else np.ones(len(good), bool)
+
+    @property
+    def told(self) -> int:
+        """So many examples are counted."""
+        return self.seen if self.places else int(self.sound().sum())
+
     def answers(self, name: str) -> Floats:
-        """The mean answer of each unit to each example, (examples, units)."""
-        return np.concatenate(self._each[name])
+        """The mean answer of each unit to each example that is answered with numbers, (examples, units)."""
+        rows: Floats = np.concatenate(self._each[name])[self.sound()]
+        return rows
 
     def profile(self, name: str) -> Floats:
         """Units × columns."""
@@ -261,8 +274,12 @@ class SeenAnswers:
             there = self._sizes > 0
             return (self._sums[name][there] / self._sizes[there, None]).T.copy()
         # A class that answers with no number has none as its mean.
-        marks, rows = self._marks()[: self.seen], np.where(np.isfinite(rows), rows, np.nan)
+        marks, rows = self._marked(), np.where(np.isfinite(rows), rows, np.nan)
         return np.stack([rows[marks == k].mean(0) for k in np.unique(marks[marks >= 0])], 1)
+
+    def _marked(self) -> NDArray[np.int64]:
+        """The columns of the examples that are counted."""
+        return self._marks()[: self.seen][self.sound()]
 
     def _marks(self) -> NDArray[np.int64]:
         """The column of each example; −1 for those whose class is not known."""
@@ -290,13 +307,13 @@ class SeenAnswers:
         """A name and a key for each column; no key where it is no class and no example."""
         if self.by == "class":
             name = self._name
-            there = self._sizes > 0 if self.places else np.isin(np.arange(len(self.classes)), self._marks()[: self.seen])
+            there = self._sizes > 0 if self.places else np.isin(np.arange(len(self.classes)), self._marked())
             return [(name(k), f"class:{k}") for k in self.classes[there].tolist()]
         numbers = self._numbers()
         if self.by == "range" and numbers is not None:
             marks = self._marks()
-            return [(f"about {np.median(numbers[marks == k]):.3g}", "") for k in np.unique(marks[: self.seen])]
-        return [(str(k), f"example:{k}") for k in range(self.seen)]
+            return [(f"about {np.median(numbers[marks == k]):.3g}", "") for k in np.unique(self._marked())]
+        return [(str(k), f"example:{k}") for k in np.flatnonzero(self.sound())]
 
 
 def _laid(values: Tensor, places: tuple[int, ...]) -> Tensor:

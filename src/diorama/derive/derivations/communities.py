@@ -59,7 +59,8 @@ class CommunitiesDerivation(ClustersDerivation):
             yield Stage(None, float(done), float(seen.count), f"{done} of {seen.count} examples")
         value = self._found(seen)
         count = len(value["profile"])
-        lesions = Lesions(scene, self.names, value, min(self.probed, seen.count))
+        labels = [Key.parse(key).number for _, key in seen.columns()] if seen.by == "class" else []
+        lesions = Lesions(scene, self.names, value, min(self.probed, seen.count), labels)
         for number in range(count):
             yield Stage(copy.deepcopy(value), float(number), float(count), f"region {number + 1} of {count} silenced")
             lesions.silence(number)
@@ -80,7 +81,7 @@ class CommunitiesDerivation(ClustersDerivation):
         scores = _standard(np.concatenate(profiles))
         profile = np.stack([scores[labels == k].mean(0) for k in range(count)]) if count else np.zeros((0, scores.shape[1]))
         told = seen.columns()
-        classes = len(seen.classes) if seen.by == "class" and not seen.places else 0
+        classes = len(told) if seen.by == "class" and not seen.places else 0
         return {
             "layers": self.names, "units": units, "region": list(np.split(labels, cuts)), "modularity": modularity,
             "columns": [text for text, _ in told], "by": seen.by, "profile": profile, "loss": np.full(count, np.nan),
@@ -143,8 +144,8 @@ def silenced(scene: Scene, names: Sequence[str], value: Plain, number: int) -> t
 class Lesions:
     """What the network does with a region silenced, against what it does whole."""
 
-    def __init__(self, scene: Scene, names: list[str], value: dict[str, Any], count: int) -> None:
-        self.scene, self.names, self.value, self.count = scene, names, value, count
+    def __init__(self, scene: Scene, names: list[str], value: dict[str, Any], count: int, labels: Sequence[int]) -> None:
+        self.scene, self.names, self.value, self.count, self.labels = scene, names, value, count, labels
         self.sources = {name: scene.layers.handed(scene.layers[name]) for name in names}
         self.whole = self._run(())
         moving = [_finite(rows).std(0) for rows in self.whole[1]]
@@ -204,8 +205,7 @@ class Lesions:
         classes = value["by_class"].shape[1]
         if classes and base["rights"] is not None and told["rights"] is not None and self.scene.examples.y is not None:
             truth = self.scene.reading.truth(self.scene.examples.y[: self.count]).cpu().numpy()
-            found = np.unique(self.scene.reading.truth(self.scene.examples.y).cpu().numpy())
-            for k, label in enumerate(found[found >= 0][:classes]):
+            for k, label in enumerate(self.labels):
                 mine = truth == label
                 if mine.any():
                     value["by_class"][number, k] = _apart(told["rights"][mine], base["rights"][mine])

@@ -13,6 +13,7 @@ from ...core.knobs import build, knob, knobs_of
 from ...core.registry import projections
 from ...core.selection import several
 from ...methods.cost import Cost
+from ...methods.neighbours import kept
 from ...methods.projecting import Floats, laid_onto, placements, usable
 from ...model.directions import finite
 from ...scene import Scene
@@ -31,7 +32,7 @@ class ProjectionDerivation(Following):
     *Cost* one forward pass an example, then what the algorithm takes.
     """
 
-    version = 3
+    version = 4
 
     layer: str | None = knob(None, "The layer, or several with + between; by itself the last before the answer.", kind="layer")
     method: str = knob("pca", "The algorithm, one of diorama.projections.")
@@ -69,11 +70,19 @@ class ProjectionDerivation(Following):
             if start.shape != (len(rows), self.dimensions):
                 raise UsageError(f"a projection of {len(rows)} examples cannot start from one of {len(start)}")
         algorithm = self._algorithm()
-        for placed in placements(algorithm, rows, self.dimensions, start, begun):
+        held = self._stayed(scene, rows, before) if algorithm.tied and start is not None else None
+        for placed in placements(algorithm, rows, self.dimensions, start, begun, held):
             points = placed.points
             if algorithm.free and start is not None and usable(start) is not None:
                 points = laid_onto(points, start)
             yield Stage(points, placed.done, placed.total, placed.note, state=placed.state)
+
+    def _stayed(self, scene: Scene, rows: Floats, before: Plain) -> Floats | None:
+        """Which share of its neighbours in the layers each example has kept since the snapshot that is started from; None where another one is."""
+        there = self.preceding(scene)
+        if there is None or not np.array_equal(np.asarray(there.carried), np.asarray(before)):
+            return None
+        return kept(self.rows(there.scene), rows)
 
     def check(self, scene: Scene, value: Plain) -> None:
         """A point an example."""

@@ -22,25 +22,30 @@ FACTOR, GENTLY = 12.0, 2.0
 """How much stronger; and from an earlier step, where 12 would draw all points together and let them find other places."""
 
 
+SPRING, PULL = 0.03, 5
+"""How strongly a point is drawn back, in an iteration, to where it began, and after how many iterations: more, and neighbours that the
+layer has found anew are missed; less, and points move where the network did not."""
+
+
 class TSNE(Projection):
     """Neighbours stay neighbours: t-SNE places points so that who lies near whom is as in the layer.
 
     *Meaning* near points are alike; how far apart groups lie and how large they are says nothing.
     *Error* the trustworthiness, and the neighbours that are lost.
     *Cost* the nearest neighbours of each example, then 750 iterations; 150 from an earlier step.
-    *Source* van der Maaten & Hinton 2008, as openTSNE makes it (Poličar, Stražar & Zupan 2024).
+    *Source* van der Maaten & Hinton 2008, as openTSNE makes it (Poličar, Stražar & Zupan 2024); Rauber et al. 2016 for the ties to an earlier step.
     """
 
     title = "t-SNE"
-    free = True
+    free, tied = True, True
 
     perplexity: float = knob(30.0, "About so many neighbours count for each point; a third of the examples at most.", low=1.0, high=1000.0)
     iterations: int = knob(500, "So many iterations after the first 250, where nothing is started from.", low=0, high=5000)
     initialization: str = knob("pca", "Where points begin: at their principal components, or anywhere.", choices=("pca", "random"))
     seed: int = knob(0, "What chance is drawn from.", low=0, high=2**31 - 1)
 
-    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placed]:
-        """The rows' places after each 25 iterations; equal to openTSNE's own, however often it is stopped."""
+    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any, held: Floats | None = None) -> Iterator[Placed]:
+        """The rows' places after each 25 iterations; equal to openTSNE's own, however often it is stopped, where none is held."""
         if len(rows) < 4:
             raise NotApplicable(f"t-SNE wants at least 4 examples, got {len(rows)}; choose method=pca")
         if alike(rows):
@@ -62,7 +67,8 @@ class TSNE(Projection):
         phases, factor = ((EXAGGERATED, self.iterations), FACTOR) if start is None else (AGAIN, GENTLY)
         with quiet():
             points = tsne.prepare_initial(rows, initialization=start)
-        total, done = sum(phases), 0
+        total, done, origin = sum(phases), 0, np.array(points)
+        pulled = held is not None and start is not None
         shape = points.shape
         if (state := begun_at(begun, points=shape, gains=shape, update=shape)) is not None:
             done, points[:] = min(int(state["done"]), total), state["points"]
@@ -71,17 +77,26 @@ class TSNE(Projection):
         while done < total:
             strong = done < phases[0]
             chunk = min(CHUNK, (phases[0] if strong else total) - done)
-            # The optimizer multiplies the attractions and divides them again, which rounds: each chunk takes those of one whole phase.
-            points.affinities.P = attractions.copy()
-            if not strong and phases[0]:
-                points.affinities.P *= factor
-                points.affinities.P /= factor
-            with quiet():
-                points.optimize(chunk, inplace=True, exaggeration=factor if strong else None, momentum=0.8)
+            for few in [PULL] * (chunk // PULL) + [chunk % PULL] * bool(chunk % PULL) if pulled else [chunk]:
+                # The optimizer multiplies the attractions and divides them again, which rounds: each time it takes those of one whole phase.
+                points.affinities.P = attractions.copy()
+                if not strong and phases[0]:
+                    points.affinities.P *= factor
+                    points.affinities.P /= factor
+                with quiet():
+                    points.optimize(few, inplace=True, exaggeration=factor if strong else None, momentum=0.8)
+                if pulled:
+                    _drawn_back(points, origin, SPRING * few * held[:, None])  # type: ignore[index]
             done += chunk
             yield Placed(np.array(points), done, total, f"iteration {done} of {total}", lambda now=done: _state(points, now))  # type: ignore[misc]
         if not total:
             yield Placed(np.array(points))
+
+
+def _drawn_back(points: Any, origin: Floats, by: Floats) -> None:
+    """One implicit step of a spring to where each point began: however strong it is, none is drawn beyond."""
+    points[:] = (np.array(points) + by * origin) / (1 + by)
+    points.optimizer.update = points.optimizer.update / (1 + by)
 
 
 def _state(points: Any, done: int) -> Mapping[str, Any]:

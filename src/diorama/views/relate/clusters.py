@@ -22,7 +22,7 @@ from ...scene import Scene, wiring
 from ...scene.sets import members
 from ...scene.sets import words as words_of
 from .. import about
-from ..samples import looked_at, noted, part, standing
+from ..samples import looked_at, noted, part, single, standing
 from ..view import View
 from ._bundles import Bundle, bundled
 from ._columns import LIT, MapColumn, Shown, columned, drawn, grouped, key_of, standard
@@ -84,7 +84,7 @@ class ClustersView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """Units, and examples to compare them by."""
-        return None if scene.kinds else f"it groups units by what they answer, and {scene.network.without}"
+        return single(scene) if scene.kinds else f"it groups units by what they answer, and {scene.network.without}"
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """Clusters by the first examples, then by all; then the blocks of connections, pair by pair of layers."""
@@ -147,13 +147,16 @@ class ClustersView(View):
         count = sum(len(one["units"]) for one in found["layers"])
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         clusters = sum(not cluster.still for column in shown for cluster in column.clusters)
+        if not clusters:
+            why = "answer with no numbers" if np.isnan(found["layers"][-1]["profile"]).all() else f"answer the same to all of {what}"
+            return f"The {part(count, total, self.of)} of {_of(len(found['layers']), 'layers')} {why}, so there is nothing to group."
         box = (
             _PICTURED[type(scene.kind)] if pictured
             else f"a row a {self.of.removesuffix('s')}, over {what}: blue where it answers more than its own mean, orange where less"
         )
         beside = f" beside the strongest of step {self.held}, whose clusters these are" if held else ""
         return (
-            f"{part(count, total, self.of)} of {len(found['layers'])} layers in {clusters} clusters, by "
+            f"{part(count, total, self.of)} of {_of(len(found['layers']), 'layers')} in {_of(clusters, 'clusters')}, by "
             f"{'where they look in' if self.of == 'heads' else 'their answers to'} {found['examples']:,} examples; {box}. "
             f"Lines are as thick as connections are strong{beside}, blue where positive, orange where negative."
         )
@@ -175,7 +178,8 @@ class ClustersView(View):
         if own and self.held is not None:
             notes.append(f"at step {self.held} other units are told, so the clusters are this step's own")
         if self.by == "class" and found["by"] == "example":
-            notes.append(f"{about.classless(scene)}, so units are compared by each example")
+            why = about.classless(scene) if about.truths(scene) is None else "all examples that are looked at are of one class"
+            notes.append(f"{why}, so units are compared by each example")
         return noted(*notes)
 
     def _apart(self, scene: Scene, pairs: list[dict[str, Any]]) -> list[int]:
@@ -231,6 +235,13 @@ def _above(scene: Scene, one: dict[str, Any], seen: Mapping[str, Any], which: np
 
 
 _COLUMNS = {"class": "the classes", "range": "tenths of the true value", "example": "the examples", "token": "the tokens at which they look"}
+
+
+def _of(count: int, what: str) -> str:
+    """A number of things, as a person says it."""
+    return part(count, count, what)
+
+
 _PICTURED: dict[type, str] = {
     Image: "in each, for up to nine of its units, the part of an example that drives it most",
     Tokens: "in each the words that drive it most: of units where they answer most, the last word the one that they read; of heads the tokens at "
@@ -252,7 +263,8 @@ def _handled(network: Network, value: str) -> Network:
 
 def _checks(found: dict[str, Any]) -> tuple[Check, ...]:
     clear = [part["silhouette"] for part in found["layers"] if np.isfinite(part["silhouette"])]
-    if not clear:
+    # Beside two classes alone, a unit answers more to the one or to the other: clusters are always clear.
+    if not clear or len(found["columns"]) < 3:
         return ()
     worst = min((part for part in found["layers"] if np.isfinite(part["silhouette"])), key=lambda part: part["silhouette"])
     return (Check(

@@ -20,7 +20,7 @@ from ...model.capture import Capture
 from ...model.layers import by_unit
 from ...scene import Scene
 from ..answers import drawn
-from ..samples import looked_at, noted, part, standing
+from ..samples import broken, looked_at, noted, part, single, standing
 from ..sets import Mix, Sets, mixed, two_sets
 from ..view import View
 
@@ -66,7 +66,7 @@ class CommunitiesView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """Units, and examples that drive them."""
-        return None if scene.kinds else f"it groups units by what they answer, and {scene.network.without}"
+        return single(scene) if scene.kinds else f"it groups units by what they answer, and {scene.network.without}"
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after the regions and their lesions."""
@@ -82,7 +82,8 @@ class CommunitiesView(View):
                 yield stage.progress
         count = len(found["profile"])
         if self.lesion > count:
-            raise UsageError(f"there are regions 1 to {count}, and none {self.lesion}; 0 silences none")
+            there = f"there are regions 1 to {count}, and none {self.lesion}" if count else "no units fire together here, so there are no regions"
+            raise UsageError(f"{there}; 0 silences none")
         current = scene.current(selection)
         sets = two_sets(scene, selection) if self.colour == "sets" else None
         poured = _poured(scene, found, sets) if sets is not None else None
@@ -106,21 +107,26 @@ class CommunitiesView(View):
             note=noted(
                 "" if len(layers) > 1 else "there is only one layer, so nothing lies behind a region that could move",
                 looked_at(scene, min(self.examples, len(scene.examples))), standing(scene, layers),
+                broken(scene, [scene.layers.handed(scene.layers[name]).name for name in found["layers"]]),
             ),
         )
 
     def _caption(self, scene: Scene, found: dict[str, Any], count: int, sets: Sets | None) -> str:
         colours = "each in its colour" if sets is None else (
-            f"those of one beside one another; blue responds to {sets.names[0]} alone ({len(sets.a)} examples), red to {sets.names[1]} alone "
-            f"({len(sets.b)}), purple to both, grey to neither"
+            f"those of one beside one another; blue responds to {sets.names[0]} alone ({_many(sets.a)}), red to {sets.names[1]} alone "
+            f"({_many(sets.b)}), purple to both, grey to neither"
         )
         shown = sum(len(units) for units in found["units"])
         total = sum(scene.layers[name].units for name in found["layers"])
         return (
-            f"{part(shown, total, 'units')} of {len(found['layers'])} layers in {count} region{'s' if count != 1 else ''}, {colours}; "
-            "the larger a dot, the further the input drives the unit above its mean over the examples. Costs: all units of a region but the answers "
-            f"silenced, on {found['probed']:,} examples."
+            f"{part(shown, total, 'units')} of {part(len(found['layers']), len(found['layers']), 'layers')} in {count or 'no'} "
+            f"region{'s' if count != 1 else ''}{f', {colours}' if count or sets is not None else ''}; the larger a dot, the further the input drives the unit above its mean over the examples."
+            + (f" Costs: all units of a region but the answers silenced, on {found['probed']:,} examples." if count else "")
         )
+
+
+def _many(examples: Any) -> str:
+    return part(len(examples), len(examples), "examples")
 
 
 def _driven(scene: Scene, found: dict[str, Any], x: Any) -> list[np.ndarray]:

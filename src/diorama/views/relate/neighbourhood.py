@@ -66,15 +66,19 @@ class NeighbourhoodView(View):
                 found = stage.value
             else:
                 yield stage.progress
+        edges = self.edges
+        if edges == "weights" and len(found["unit"]) < 2 and int(found["of"].sum()) > 1 and len(scene.live) > 1:
+            together = scene.derive("neighbourhood", **{**told, "edges": "together"}).value
+            found, edges = ({**together, "lost": found["lost"]}, "together") if len(together["unit"]) > 1 else (found, edges)
         name = _named(scene, Key.parse(found["start"]))
-        note = " ".join(filter(None, (said, self._note(found, name))))
-        yield self.picture(scene, selection, f"Around {name}", _drawn(found), self._caption(found, name), note=note)
+        note = " ".join(filter(None, (said, self._note(found, name, edges))))
+        yield self.picture(scene, selection, f"Around {name}", _drawn(found), self._caption(found, name, edges), note=note)
 
-    def _caption(self, found: dict[str, Any], name: str) -> str:
+    def _caption(self, found: dict[str, Any], name: str, edges: str) -> str:
         total, layers = int(found["of"].sum()), len(found["of"])
         here = len(np.unique(found["layer"]))
         what = (
-            f"that feed {name} or are fed by it, over up to {self.hops} connection{'s' * (self.hops > 1)} each way" if self.edges == "weights"
+            f"that feed {name} or are fed by it, over up to {self.hops} connection{'s' * (self.hops > 1)} each way" if edges == "weights"
             else f"that go most with {name} over the examples"
         )
         drawn, count = len(_lines(found)), len(found["links"])
@@ -85,7 +89,9 @@ class NeighbourhoodView(View):
             f"the more the unit matters; pale boxes count the rest.{lines}"
         )
 
-    def _note(self, found: dict[str, Any], name: str) -> str:
+    def _note(self, found: dict[str, Any], name: str, edges: str) -> str:
+        if edges != self.edges:
+            return f"No weights could be followed that lead to {name} or from it, so what goes with it over the examples is shown."
         if lost := found["lost"]:
             some = ", ".join(one or "the network" for one in lost[:4]) + (f" and {len(lost) - 4} more layers" if len(lost) > 4 else "")
             return (f"What leads to {some} or from there could not be followed through the ops between, so units are missing that are "

@@ -21,6 +21,7 @@ from ...methods.projecting import laid_onto
 from ...scene import Scene
 from ...scene.directions import lacking
 from .. import melodies, planes, texts
+from ..samples import broken
 from ..view import View
 from . import _examples as examples
 from ._biplot import Biplot, biplot
@@ -189,7 +190,7 @@ class ProjectionView(View):
             caption += " Below stands the chosen melody; a click on a point lets it sound."
         return self.picture(
             scene, selection, f"Examples as {layers} {'sees' if one else 'see'} them", body, caption,
-            checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown),
+            checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown, names),
         )
 
     def _mark(
@@ -213,8 +214,8 @@ class ProjectionView(View):
             **(ways.told() if ways is not None else {}), **shown.told(),
         )
 
-    def _note(self, scene: Scene, shown: examples.ShownExamples) -> str:
-        said = [shown.note] if shown.note else []
+    def _note(self, scene: Scene, shown: examples.ShownExamples, names: list[str]) -> str:
+        said = list(filter(None, (shown.note, broken(scene, names))))
         known = knobs_of(projections[self.method])
         if self.drawn == "thumbnails" and not shown.small:
             said.append("These examples are neither pictures nor texts, so they are drawn as points.")

@@ -81,7 +81,8 @@ class SpringsView(View):
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         return (
             f"{part(sum(sizes), total, 'units')} of {len(sizes)} layers, each where the springs of its connections hold it; "
-            f"the {sizes[-1]} units of {last} are fixed on the circle. Its colour is {colours}. Lines are the strongest "
+            f"{f'the {sizes[-1]} units of {last} are' if sizes[-1] > 1 else f'the one unit of {last} is'} fixed "
+            f"{'on the circle' if sizes[-1] > 1 else 'in the middle, so all rest there'}. A unit's colour is {colours}. Lines are the strongest "
             "connections, blue where positive, orange where negative."
         )
 

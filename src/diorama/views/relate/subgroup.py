@@ -22,7 +22,8 @@ from ...scene.directions import codes, default_layer, lacking
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
-from ..samples import looked_at, noted
+from ..samples import broken, looked_at, noted
+from ..samples import part as counted
 from ..view import View
 
 LEAST = 6
@@ -68,7 +69,7 @@ class SubgroupView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a layer that answers once an example, and some examples."""
-        few = f"two parts are compared, and there are {len(scene.live)} examples" if len(scene.live) < 4 else None
+        few = f"two parts are compared, and there {'is' if len(scene.live) == 1 else 'are'} {counted(len(scene.live), len(scene.live), 'examples')}" if len(scene.live) < 4 else None
         return lacking(scene) or few
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture]:
@@ -86,6 +87,7 @@ class SubgroupView(View):
         near = self._nearest(rows, part)
         marks: list[Node] = [*_means(scene, part), *self._columns(scene, part)]
         values = units[order]
+        no = "No class falls" if classes_of(scene) is not None else "The examples do not fall"
         marks.append(Bars(
             title=f"Units of {spoken(layer.name)}", values=values, labels=tuple(f"unit {k}" for k in order), unit="σ",
             limits=symmetric(values, unit="σ"), keys=tuple(unit_key(layer.name, int(k)) for k in order),
@@ -99,8 +101,8 @@ class SubgroupView(View):
                 sentence="The silhouette of the two parts in the layer: 1 where they lie apart, 0 where they are mixed.",
             ),),
             note=noted(
-                "" if apart > CLEAR or not part.found else f"No class falls clearly into two in {spoken(layer.name)}: this is the clearest of them.",
-                looked_at(scene),
+                "" if apart > CLEAR or not part.found else f"{no} clearly into two in {spoken(layer.name)}: this is the clearest of them.",
+                looked_at(scene), broken(scene, [layer.name]),
             ),
         )
 
@@ -155,6 +157,9 @@ class SubgroupView(View):
     def _said(
         self, scene: Scene, layer: str, part: _ExamplePart, order: NDArray[np.int64], units: NDArray[np.float64], near: NDArray[np.int64]
     ) -> str:
+        rows = codes(scene, layer)[np.concatenate([part.inside, part.rest])]
+        if part.found and (rows == rows[:1]).all():
+            return f"{spoken(layer)} answers the same to all of {part.whole}, so no part falls off: these are two halves by number."
         begin = "The part that falls off most clearly" if part.found else "The chosen part"
         said = f"{begin}: {len(part.inside)} of {part.whole} against {len(part.rest)} others."
         if len(order) and abs(units[order[0]]) > 0:

@@ -20,7 +20,7 @@ from ...scene import Scene
 from ...scene.directions import lacking
 from ...scene.sets import members, named, words
 from .. import planes
-from ..samples import looked_at, part
+from ..samples import broken, looked_at, noted, part, single
 from ..view import View
 
 NEAR = 10
@@ -61,7 +61,7 @@ class UnitsView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a layer that answers once an example."""
-        return lacking(scene)
+        return lacking(scene) or single(scene)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The points as the algorithm places them."""
@@ -108,11 +108,17 @@ class UnitsView(View):
             pale=f"below {LIT} σ", **told,
         )
         total = sum(scene.layers[name].units for name in names)
+        moving = made.answers(scene).std(0) > 0
         caption = f"{part(len(points), total, 'units')} of {layers}, near each other where they answer to the same examples"
         caption += ", in the colour of the class that each serves best; the larger, the more." if serves.shape[1] else "."
-        checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" else ()
+        if not moving.any():
+            caption = f"All {len(points):,} units of {layers} answer the same to every example, or with no numbers: where they stand says nothing."
+        elif not moving.all():
+            caption += f" {part(int((~moving).sum()), len(points), 'units')} never change{'s' * (int((~moving).sum()) == 1)}: where they stand says nothing."
+        checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() else ()
         return self.picture(
-            scene, selection, f"Units of {layers}", mark, caption + said, checks=checks, final=final, note=looked_at(scene),
+            scene, selection, f"Units of {layers}", mark, caption + said, checks=checks, final=final,
+            note=noted(looked_at(scene), broken(scene, names)),
         )
 
     def _lit(
