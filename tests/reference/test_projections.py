@@ -102,6 +102,23 @@ def test_stopped_work_goes_on_to_the_bit(method: str) -> None:
         np.testing.assert_array_equal(_placed(method, ROWS, begun=begun), whole)
 
 
+def test_points_are_held_where_their_neighbours_stayed() -> None:
+    """Held points move less than free ones; where none is held t-SNE is as without; stopped, it goes on to the bit."""
+    rng = np.random.default_rng(1)
+    tsne, start = build(diorama.projections["tsne"], {"perplexity": 8}), 3 * rng.normal(size=(40, 2))
+    held = np.arange(40) % 2.0
+    states, stages = [], []
+    for stage in tsne.placed(ROWS, 2, start, None, held=held):
+        states.append(stage.state())
+        stages.append(stage.points)
+    free = _placed("tsne", ROWS, start, perplexity=8)
+    moved, alone = (np.linalg.norm(points - start, axis=1) for points in (stages[-1], free))
+    assert moved[held == 1].mean() < 0.7 * alone[held == 1].mean()
+    assert moved[held == 1].mean() < 0.7 * moved[held == 0].mean()
+    np.testing.assert_array_equal(list(tsne.placed(ROWS, 2, start, None, held=0 * held))[-1].points, free)
+    np.testing.assert_array_equal(list(tsne.placed(ROWS, 2, start, states[2], held=held))[-1].points, stages[-1])
+
+
 @pytest.mark.parametrize("method", ["pca", "tsne", "mds"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_degenerate_rows_are_placed(method: str, dimensions: int) -> None:

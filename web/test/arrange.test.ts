@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { linesOf } from "../src/page/arrange.ts";
+import { linesOf, standing } from "../src/page/arrange.ts";
 
 test("names take as many lines as they need beside the question, and a line more below it where there is no room beside", () => {
   assert.equal(linesOf([], 300, 1000), 1);
@@ -12,6 +12,14 @@ test("names take as many lines as they need beside the question, and a line more
   assert.equal(linesOf([200, 200, 200, 200], 300, 1000), 2); // 636 beside the question
   assert.equal(linesOf([100, 100, 100], 300, 500), 2); // 136 are no room
   assert.equal(linesOf([900], 300, 1000), 1); // one that is too long stands alone, and not below nothing
+});
+
+test("names that find no room in the lines that are kept stand behind a button, which takes room too", () => {
+  const names = [200, 200, 200, 200, 200];
+  assert.equal(standing(names, 300, 1400, 1), 4); // 1036 beside the question: all five would need 1040, and the button takes 60
+  assert.equal(standing(names, 300, 1400, 2), 5);
+  assert.equal(standing(names, 300, 1404, 1), 5);
+  assert.equal(standing(names, 300, 500, 2), 2); // one line below the question
 });
 
 /** The tokens of one scheme, from the sheet as it is shipped. */

@@ -11,6 +11,7 @@ import torch
 from recorded_runs import recorded
 from torch import nn
 
+from diorama.core.errors import NotApplicable
 from diorama.core.marks import Heatmap, Network
 from diorama.core.picture import Picture
 from diorama.derive.columns import columns
@@ -63,6 +64,42 @@ def test_every_unit_is_in_one_box(scene: Scene) -> None:
     for one, other in itertools.combinations(network.places[boxes], 2):
         apart = one[0] + one[2] <= other[0] or other[0] + other[2] <= one[0] or one[1] + one[3] <= other[1] or other[1] + other[3] <= one[1]
         assert apart
+
+
+@pytest.mark.parametrize("select", ["class:2", "+".join(f"example:{k}" for k in range(2, 40, 4))])
+def test_what_is_chosen_lights_its_clusters(scene: Scene, select: str) -> None:
+    """Of a class, or of its examples drawn round by hand, the clusters stay that answer to it by a standard deviation on average, others are pale."""
+    picture = scene.view("clusters", select=select.split("+"))
+    profile = scene.derive("clusters", layers="0+4").value["layers"]
+    above = [(part["profile"][:, 2] - part["profile"].mean(1)) / np.maximum(1e-12, part["profile"].std(1)) for part in profile]
+    boxes = [vertex for vertex in _network(picture).vertices if vertex.form == "box"]
+    lit = 0
+    for vertex in boxes:
+        layer = 0 if vertex.keys[0].startswith("unit:0/") else 1
+        mean = np.mean([above[layer][int(key.split("/")[1])] for key in vertex.keys])
+        assert vertex.faded == (mean < 1)
+        lit += not vertex.faded
+    assert 0 < lit < len(boxes) and f"of the {len(boxes)} clusters on average; the others are pale." in picture.caption
+    assert not any(vertex.faded for vertex in _network(scene.view("clusters")).vertices)
+
+
+def test_an_example_without_numbers_takes_no_unit_with_it(scene: Scene) -> None:
+    """One that is answered with no number is left out, also of regions; units of one class, of one example and of none are told for what they are."""
+    x = torch.cat([scene.examples.x, torch.full((1, 1, 6, 6), torch.nan)])
+    y = torch.cat([scene.examples.y, torch.tensor([1])])
+    broken, told = Scene(scene.model, x, y), scene.derive("clusters", layers="0+4").value
+    found = broken.derive("clusters", layers="0+4").value
+    assert found["examples"] == 40
+    for one, other in zip(found["layers"], told["layers"], strict=True):
+        np.testing.assert_allclose(one["profile"], other["profile"], rtol=1e-5)
+        np.testing.assert_array_equal(one["cluster"], other["cluster"])
+    assert "40 of 41 examples are looked at." in broken.view("clusters").note
+    assert len(broken.derive("communities", layers="0+4").value["profile"]) == len(scene.derive("communities", layers="0+4").value["profile"])
+    assert "20 of 820 answers are no finite number" in broken.view("communities").note
+    same = Scene(scene.model, scene.examples.x, torch.ones(40, dtype=torch.int64))
+    assert "All examples that are looked at are of one class" in same.view("clusters").note
+    with pytest.raises(NotApplicable, match="there is one"):
+        Scene(scene.model, x[:1], y[:1]).view("clusters")
 
 
 @pytest.mark.parametrize("by", ["class", "example"])
