@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { link, thickness, toggled } from "../src/marks/network.ts";
+import { fitted, link, thickness, toggled } from "../src/marks/network.ts";
 import type { Network } from "../src/types.ts";
 
 test("a link is as thick as it is strong, and never vanishes", () => {
@@ -22,4 +22,19 @@ test("a node that is opened joins those that are open, and leaves them when it i
   const mark = { vertices: [{ id: "0/1", open: true }, { id: "1/0", open: false }] } as unknown as Network;
   assert.equal(toggled(mark, "1/0"), "0/1,1/0");
   assert.equal(toggled(mark, "0/1"), "");
+});
+
+test("boxes are stretched to their place, joints and dots stay as large as they are, and lines stay at their sides", () => {
+  const mark = {
+    mark: "network", extent: [100, 100], links: { dtype: "<i4", shape: [1, 2], data: [0, 1] }, strengths: { dtype: "<f4", shape: [1], data: [1] }, strongest: 1,
+    vertices: [{ form: "box", pixels: { dtype: "<f4", shape: [1, 1], data: [0] } }, { form: "joint", pixels: null }],
+    places: { dtype: "<f4", shape: [2, 4], data: Float32Array.of(0, 20, 40, 60, 90, 40, 10, 20) }, ends: { dtype: "<f4", shape: [1, 4], data: Float32Array.of(40, 35, 90, 50) },
+  } as unknown as Network;
+  const wide = fitted(mark, { width: 200, height: 154, enlarged: false }, 0)!.mark;
+  assert.deepEqual([...wide.places.data], [0, 30, 80, 90, 185, 65, 10, 20]);
+  assert.deepEqual([...wide.ends!.data], [80, 52.5, 185, 75]);
+  assert.deepEqual(wide.extent, [200, 150]);
+  const small = fitted(mark, { width: 52, height: 10, enlarged: false }, 0)!.mark; // no narrower and lower than letters need
+  assert.deepEqual(wide.extent.length && small.extent, [52, 80]);
+  assert.equal(fitted({ ...mark, vertices: mark.vertices.map((vertex) => ({ ...vertex, pixels: null })) }, { width: 200, height: 154, enlarged: false }, 0), null);
 });
