@@ -220,12 +220,12 @@ export function link(ends: ArrayLike<number>, straight: boolean): string {
 export function fitted(mark: Network, space: Space, around: number): { mark: Network; width: number | null } | null {
   const [width, height] = mark.extent;
   const straight = isStraight(mark);
-  if (!width || !height || !(straight || mark.vertices.some((vertex) => vertex.pixels))) return null;
+  if (!width || !height) return null;
   const most = space.enlarged ? 4 : LARGEST;
   const [wide, high] = [space.width / width, (space.height - around - (straight ? FOOT : 4)) / height];
   const alike = between(1, Math.min(wide, high), most);
   const across = straight ? alike : between(NARROWEST, wide, most);
-  const down = straight ? alike : between(LOWEST, high / between(SMALLEST, wide / across, 1), most);
+  const down = straight ? alike : between(mark.vertices.some((vertex) => vertex.pixels) ? LOWEST : 1, high / between(SMALLEST, wide / across, 1), most);
   const places = Float32Array.from(mark.places.data as ArrayLike<number>);
   mark.vertices.forEach((vertex, i) => places.set(stretched(row(mark.places, i).data, vertex, across, down, straight), 4 * i));
   const ends = Float32Array.from((mark.ends?.data ?? []) as ArrayLike<number>);
