@@ -79,7 +79,8 @@ def test_what_is_chosen_lights_its_clusters(scene: Scene, select: str) -> None:
         mean = np.mean([above[layer][int(key.split("/")[1])] for key in vertex.keys])
         assert vertex.faded == (mean < 1)
         lit += not vertex.faded
-    assert 0 < lit < len(boxes) and f"of the {len(boxes)} clusters on average; the others are pale." in picture.caption
+    assert 0 < lit < len(boxes)
+    assert f"of the {len(boxes)} clusters on average; the others are pale." in picture.caption
     assert not any(vertex.faded for vertex in _network(scene.view("clusters")).vertices)
 
 

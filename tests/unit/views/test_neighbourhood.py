@@ -80,7 +80,8 @@ def test_products_of_stacks_of_weights_are_followed_or_said_not_to_be() -> None:
     assert len([one for one in picture.body.vertices if one.form == "box" and not one.faded]) == 7
     # One answer is reached by its weights, though an axis of one is never followed; a net of one layer has lost nothing.
     single = diorama.Scene(nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 1)), torch.randn(8, 6)).derive("neighbourhood").value
-    assert single["layer"].tolist() == [0, 0, 0, 0, 1] and single["lost"] == []
+    assert single["layer"].tolist() == [0, 0, 0, 0, 1]
+    assert single["lost"] == []
 
 
 def _reads(scene: Scene, source: str, unit: int, target: str) -> bool:

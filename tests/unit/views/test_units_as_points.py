@@ -86,7 +86,8 @@ def test_planted_units_stand_together_and_serve_their_class() -> None:
     assert isinstance(picture.body, Scatter)
     assert np.asarray(picture.body.values).tolist() == [*groups.tolist(), -1]
     assert picture.body.keys[4] == "unit:0/4"
-    assert "never changes" in picture.body.labels[12] and "1 of 13 units never changes" in picture.caption
+    assert "never changes" in picture.body.labels[12]
+    assert "1 of 13 units never changes" in picture.caption
     assert {check.name for check in picture.checks} == {"trustworthiness"}
 
 
