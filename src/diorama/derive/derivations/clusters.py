@@ -196,6 +196,7 @@ class SeenAnswers:
         self._each: dict[str, list[Floats]] = {name: [] for name in names}
         self._sums: dict[str, Floats] = {}
         self._sizes = np.zeros(len(self.classes))
+        self._sound = np.zeros(0, bool)
         self.seen = 0
         """So many of the examples have been looked at; what is told is of these."""
 
@@ -251,9 +252,13 @@ class SeenAnswers:
 
     def sound(self) -> NDArray[np.bool_]:
         """Which of the examples seen are answered with numbers, by every unit that answers with numbers to half of them."""
-        found = np.concatenate([np.isfinite(np.concatenate(each)) for each in self._each.values()], 1)
-        good: NDArray[np.bool_] = found[:, 2 * found.sum(0) >= len(found)].all(1)
-        return good if good.any() else np.ones(len(good), bool)
+        if len(self._sound) != self.seen:
+            good = np.ones(self.seen, bool)
+            for each in self._each.values():
+                found = np.isfinite(np.concatenate(each))
+                good &= found[:, 2 * found.sum(0) >= len(found)].all(1)
+            self._sound = good if good.any() else np.ones(self.seen, bool)
+        return self._sound
 
     @property
     def told(self) -> int:

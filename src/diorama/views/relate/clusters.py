@@ -118,7 +118,8 @@ class ClustersView(View):
         marks += [_weights(bundle, pairs) for bundle in bundles if bundle.open]
         marks += [_own(column, groups.recurrent[column.layer]) for column in shown if column.open]
         return self.picture(
-            scene, selection, "Clusters of units", Group(children=tuple(marks)), self._caption(scene, found, shown, pictured, held is not None) + said,
+            scene, selection, "Clusters of units", Group(children=tuple(marks)),
+            self._caption(scene, found, shown, pictured, held is not None) + said,
             checks=_checks(held or found), note=self._note(scene, found, pairs, held is None), final=final,
         )
 

@@ -120,7 +120,8 @@ class CommunitiesView(View):
         total = sum(scene.layers[name].units for name in found["layers"])
         return (
             f"{part(shown, total, 'units')} of {part(len(found['layers']), len(found['layers']), 'layers')} in {count or 'no'} "
-            f"region{'s' if count != 1 else ''}{f', {colours}' if count or sets is not None else ''}; the larger a dot, the further the input drives the unit above its mean over the examples."
+            f"region{'s' if count != 1 else ''}{f', {colours}' if count or sets is not None else ''}; the larger a dot, the further the input "
+            "drives the unit above its mean over the examples."
             + (f" Costs: all units of a region but the answers silenced, on {found['probed']:,} examples." if count else "")
         )
 

@@ -69,7 +69,8 @@ class SubgroupView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a layer that answers once an example, and some examples."""
-        few = f"two parts are compared, and there {'is' if len(scene.live) == 1 else 'are'} {counted(len(scene.live), len(scene.live), 'examples')}" if len(scene.live) < 4 else None
+        count = len(scene.live)
+        few = f"two parts are compared, and there {'are' if count > 1 else 'is'} {counted(count, count, 'examples')}" if count < 4 else None
         return lacking(scene) or few
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture]:

@@ -114,7 +114,8 @@ class UnitsView(View):
         if not moving.any():
             caption = f"All {len(points):,} units of {layers} answer the same to every example, or with no numbers: where they stand says nothing."
         elif not moving.all():
-            caption += f" {part(int((~moving).sum()), len(points), 'units')} never change{'s' * (int((~moving).sum()) == 1)}: where they stand says nothing."
+            still = int((~moving).sum())
+            caption += f" {part(still, len(points), 'units')} never change{'s' * (still == 1)}: where they stand says nothing."
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() else ()
         return self.picture(
             scene, selection, f"Units of {layers}", mark, caption + said, checks=checks, final=final,
