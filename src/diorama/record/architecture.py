@@ -10,6 +10,8 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from torch.nn.modules.dropout import _DropoutNd
+
 from ..core.provenance import versions
 from ..data import kinds
 from . import models, snapshots
@@ -50,6 +52,8 @@ def structure_of(content: Content) -> dict[str, Any]:
             }
             for layer in content.table or ()
         ],
+        "dropouts": [(name, float(m.p)) for name, m in content.model.named_modules() if isinstance(m, _DropoutNd)],
+        "mixing": content.table.mixing if content.table is not None else "",
     }
 
 

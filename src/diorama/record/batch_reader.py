@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..model.axes import first_tensor
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
+from .loop_habits import Leftovers, copied, cut, form_of, in_evaluation, pulled_alike
 from .own_hooks import OwnHook
 from .places import Places
 
@@ -55,6 +56,8 @@ class BatchReading:
     """The share of each class among the labels seen so far."""
     texts: BatchTexts | None = None
     """Of a language model: the first texts, with their labels and losses."""
+    habits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What the loop does with the network, the loss with the answers and the data with the labels (see ``loop_habits``)."""
 
 
 class BatchReader:
@@ -70,16 +73,18 @@ class BatchReader:
         self._confusion: NDArray[np.float64] | None = None
         self._seen: NDArray[np.float64] | None = None
         self._places = Places()
+        self._leftovers = Leftovers()
 
     def follow(self, model: nn.Module) -> None:
         """Read this model from now on."""
         self.disarm()
         self._model = model
 
-    def arm(self) -> None:
-        """Put the hook on."""
+    def arm(self, stepped: Sequence[Tensor] | None = None) -> None:
+        """Put the hook on; ``stepped`` are the parameters of optimizers that step at every step, None where they do not."""
         self.disarm()
         self._clear()
+        self._leftovers.arm(stepped)
         reader = self
 
         def seen(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -108,12 +113,16 @@ class BatchReader:
         self._inputs: tuple[float, float, float, float] | None = None
         self._x: Tensor | None = None
         self._texts: TextReader | None = None
+        self._tokens: Tensor | None = None
+        self._whole = True
+        self._habits: dict[str, float] = {}
 
     def _see(self, args: Any, kwargs: Any, output: Any) -> None:
         self._passes += 1
         if self._passes > 1:
             return
         tensor = first_tensor(args)
+        self._habits = in_evaluation(self._model)
         scores = self._reading.scores(output) if self._reading is not None else first_tensor(output)
         if scores is None or not scores.is_floating_point() or not scores.ndim or not scores.numel():
             return
@@ -126,6 +135,9 @@ class BatchReader:
             self._texts = TextReader.of(args, kwargs, scores) if scores.requires_grad else None
             turned = self._by_rows(scores.detach())
             stride = max(1, turned.numel() // _MOST)
+            self._whole = stride == 1
+            if tensor is not None and tensor.dtype in (torch.int64, torch.int32) and tensor.numel() == len(turned):
+                self._tokens = tensor.detach().reshape(-1)[::stride].clone()
             if turned.shape[1] <= _CLASSES:
                 self._rows = turned[::stride].clone()
         if scores.requires_grad and (self._rows is not None or self._texts is not None):
@@ -136,6 +148,7 @@ class BatchReader:
 
         def keep(gradient: Tensor) -> None:
             try:
+                self._leftovers.look()
                 if self._texts is not None:
                     self._texts.backward(gradient)
                 if self._gradient is None and self._rows is not None:
@@ -158,17 +171,23 @@ class BatchReader:
         self.disarm()
         rows, gradient, x = self._rows, self._gradient, self._x
         passes, inputs, texts = self._passes, self._inputs, self._texts.finish() if self._texts is not None else None
+        tokens, whole, habits = self._tokens, self._whole, self._habits
+        if passes == 1 and self._leftovers.found is not None:
+            habits["left"] = float(self._leftovers.found)  # of several passes the first may not be the one that is stepped by
+        self._leftovers.arm(None)
         self._clear()
         if rows is None:
             nothing = inputs is None and texts is None
-            return None if nothing else BatchReading(passes, inputs, None, None, None, np.nan, np.nan, texts=texts)
+            return None if nothing else BatchReading(passes, inputs, None, None, None, np.nan, np.nan, texts=texts, habits=habits)
         values = rows.double().cpu().numpy()
         slopes = None if gradient is None or gradient.shape != rows.shape else gradient.double().cpu().numpy()
         with np.errstate(all="ignore"):
             labels, chances = told_labels(values, slopes)
             between, within = _spreads(values)
         if labels is None or chances is None:
-            return BatchReading(passes, inputs, None, None, None, between, within, texts=texts)
+            habits |= cut(values) | pulled_alike(values, slopes)
+            return BatchReading(passes, inputs, None, None, None, between, within, texts=texts, habits=habits)
+        habits |= form_of(values, slopes, labels, whole) | copied(tokens, labels)
         classes = chances.shape[1]
         answers, sure = chances.argmax(1), chances.max(1)
         known = labels >= 0
@@ -181,6 +200,7 @@ class BatchReader:
         balance = self._seen / max(1.0, float(self._seen.sum()))
         return BatchReading(
             passes, inputs, answers, sure, labels, between, within, self._confused(truth, said, classes), place, balance, texts,
+            habits,
         )
 
     def _confused(self, truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> tuple[float, int, int] | None:
@@ -205,7 +225,8 @@ def told_labels(
     """Labels and probabilities, where the gradient at the scores is that of a cross-entropy; −1 where a row tells nothing.
 
     *Meaning* of a softmax the gradient is c·(p − y): its entries sum to nothing and only the label's is negative. Of
-    log-probabilities it is −c·y. Of one number with a sigmoid it is c·(σ − y) with the same c for every example.
+    log-probabilities it is −c·y. Of margins, smoothed labels and squares it is told from what is theirs alone. Of one number
+    with a sigmoid it is c·(σ − y) with the same c for every example.
     """
     if slopes is None or not np.isfinite(slopes).all() or not np.isfinite(scores).all() or not slopes.any():
         return None, None
@@ -217,6 +238,8 @@ def told_labels(
     told = size > 1e-7 * size.max()
     labels = np.where(told, slopes.argmin(1), -1)
     rows = slopes[told]
+    if (squared := _of_squares(scores, slopes)) is not None:
+        return squared, chances
     zero_sum = np.abs(rows.sum(1)) <= 1e-3 * size[told]
     single = (rows != 0).sum(1) == 1
     if not (zero_sum | single).all() or not (rows.min(1) < 0).all():
@@ -229,12 +252,38 @@ def told_labels(
         others = rows.copy()
         np.put_along_axis(others, place[:, None], 0.0, 1)
         lost = np.abs(rest - others * (rest.sum(1) / np.where(others.sum(1) == 0, 1, others.sum(1)))[:, None]).sum(1)
-        if np.median(lost / np.maximum(rest.sum(1), 1e-12)) > 0.1:
+        apart = np.median(lost / np.maximum(rest.sum(1), 1e-12)) > 0.1
+        if apart and not ((rows < 0).sum(1) == 1).all() and not _smoothed(rest, others, place):
             return None, None
     # A gradient of nothing is that of an example that is learnt, or of one that does not count.
     learnt = ~told & (chances.max(1) > 1 - 1e-5)
     labels[learnt] = chances.argmax(1)[learnt]
     return labels, chances
+
+
+def _smoothed(chances: NDArray[np.float64], slopes: NDArray[np.float64], place: NDArray[np.int64]) -> bool:
+    """Whether, beside the label, the gradient is a multiple of the probabilities less one small number: that of smoothed labels."""
+    beside = np.ones(chances.shape, bool)
+    beside[np.arange(len(place)), place] = False
+    p, g = chances[beside], slopes[beside]
+    if len(p) < 8 or np.ptp(p) < 1e-6:
+        return False
+    factor, less = np.polyfit(p, g, 1)
+    apart = np.abs(factor * p + less - g).max()
+    return bool(factor > 0 and -0.5 * factor < less * chances.shape[1] < 0 and apart < 1e-3 * np.ptp(g))
+
+
+def _of_squares(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """Labels of squared distances to one at the label and to nothing elsewhere: the scores less a multiple of the gradient are just these."""
+    sums = slopes.sum(1)
+    if not (sums != 0).all():
+        return None
+    factor = float(np.median((scores.sum(1) - 1) / sums))
+    truth = scores - factor * slopes
+    labels: NDArray[np.int64] = truth.argmax(1)
+    wanted = np.zeros_like(truth)
+    wanted[np.arange(len(truth)), labels] = 1.0
+    return labels if factor > 0 and np.abs(truth - wanted).max() < 1e-2 else None
 
 
 def _of_one_number(

@@ -10,19 +10,27 @@ if TYPE_CHECKING:
 
     from .findings import Found
 
+_LOOP = ("leftover_gradients", "turned_loss", "unshuffled_batches", "momentum_too_high", "weight_decay_too_strong", "evaluation_mode")
+_LOSS = ("misplaced_softmax", "mismatched_shapes", "cut_answers", "mixed_examples")
 _RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
 _LOST = ("dead_units", "saturated_units", "vanishing_gradients")
 _CAUSES = {
-    "stalled_learning": (*_RATE, *_LOST, "not_finite", "learning_rate_too_low", "stopped_layer", "output_bias", "duplicated_units"),
-    "constant_answer": ("dead_units", *_RATE, *_LOST, "not_finite", "output_bias"),
-    "learning_rate_too_low": (*_LOST, "output_bias", "duplicated_units"),
-    "vanishing_gradients": ("dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite"),
+    "stalled_learning": (
+        *_LOOP, *_LOSS, "not_in_optimizer", *_RATE, *_LOST, "not_finite", "learning_rate_too_low", "stopped_layer", "output_bias", "duplicated_units",
+    ),
+    "constant_answer": (*_LOOP, *_LOSS, "dead_units", *_RATE, *_LOST, "not_finite", "output_bias"),
+    "learning_rate_too_low": (*_LOOP, *_LOSS, *_LOST, "output_bias", "duplicated_units"),
+    "vanishing_gradients": ("weight_decay_too_strong", "dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite"),
     "small_updates": ("dead_units", *_RATE, "vanishing_gradients", "stopped_layer", "not_finite"),
-    "stopped_layer": ("dead_units", "not_finite"),
-    "dead_units": _RATE,
-    "overfitting": ("probe_unlike_training", "batch_norm_mismatch", *_RATE),
-    "exploding_updates": ("learning_rate_too_high",),
-    "output_bias": ("exploding_updates", "learning_rate_too_high"),
+    "stopped_layer": ("dead_units", "not_finite", *_RATE),
+    "dead_units": (*_LOOP, *_RATE),
+    "learning_rate_too_high": _LOOP,
+    "loss_spikes": _LOOP,
+    "not_finite": ("leftover_gradients", "turned_loss", "momentum_too_high"),
+    "confused_classes": ("unshuffled_batches", "probe_unlike_training"),
+    "overfitting": ("probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss", *_RATE),
+    "exploding_updates": (*_LOOP, "learning_rate_too_high"),
+    "output_bias": (*_LOOP, "exploding_updates", "learning_rate_too_high"),
 }
 """By finding: what it comes of, the likeliest first."""
 _WHOLE = 0.9

@@ -24,11 +24,14 @@ class LayerFact(msgspec.Struct):
 
 
 class Held(msgspec.Struct):
-    """Which parameters no optimizer holds, which want no gradient, and how many learn."""
+    """Which parameters no optimizer holds, which want no gradient, how many learn, and by which optimizers with which settings."""
 
     outside: list[str] = []
     still: list[str] = []
     count: Count = 0
+    kinds: list[str] = []
+    decay: float = 0.0
+    momentum: float = 0.0
 
 
 class Likeness(msgspec.Struct):
@@ -38,6 +41,10 @@ class Likeness(msgspec.Struct):
     balance: list[float] | None = None
     floor: float | None = None
     spread: float | None = None
+    ends: Annotated[list[float], msgspec.Meta(min_length=2, max_length=2)] | None = None
+    """Between which nine of ten true values of a regression lie."""
+    ahead: bool | None = None
+    """Of texts whose labels are the next tokens: whether answers depend on the tokens that they are to tell."""
     count: Count = 0
     labels: list[int] = []
     """Of classes: each example's, −100 where it has none."""
@@ -90,9 +97,11 @@ class Parent(msgspec.Struct):
 TYPES: dict[str, Any] = {
     "name": str, "model": str, "task": str, "model_error": str | None, "classes": list[str], "examples": Count,
     "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str],
+    "dropouts": list[tuple[str, float]], "mixing": str,
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
-    "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None, "probe": Likeness, "first_bad": FirstBad,
+    "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None,
+    "probe": Likeness, "first_bad": FirstBad,
     "steered": SteeredFact, "units": dict[str, list[tuple[int, Count]]] | None,
     "acts": list[ActFact],
 }

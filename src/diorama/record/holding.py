@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..core.errors import DioramaError
 from ..data.examples import Examples
 from ..model.axes import first_tensor
+from ..model.batch_size import called
 from ..model.outputs import CLASSES, Reading
+from ..model.untouched import Untouched
+from ..model.unwrap import fed
 from ..training.subject import Subject
 
 _MOST = 512
@@ -25,7 +30,21 @@ def held(subject: Subject) -> dict[str, Any] | None:
     mine = {id(p) for group in groups for p in group["params"]}
     outside = [name for name, p in subject.parameters.items() if p.requires_grad and id(p) not in mine]
     still = [name for name, p in subject.parameters.items() if not p.requires_grad]
-    return {"outside": outside, "still": still, "count": len(subject.parameters) - len(outside) - len(still)}
+    kinds = [type(optimizer).__name__ for optimizer in subject.optimizers]
+    return {
+        "outside": outside, "still": still, "count": len(subject.parameters) - len(outside) - len(still), "kinds": kinds,
+        "decay": max((_number(group.get("weight_decay")) for group in groups), default=0.0),
+        "momentum": max(_number(group.get("momentum", (group.get("betas") or (0.0,))[0])) for group in groups),
+    }
+
+
+def _number(value: Any) -> float:
+    """A setting of an optimizer; 0 for what is none."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return found if math.isfinite(found) else 0.0
 
 
 def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, Any]:
@@ -56,9 +75,41 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
             found["floor"] = float(-(share * share.clamp_min(1e-12).log()).sum())
         elif reading.task == "regression" and y.is_floating_point() and len(y) > 1:
             found["spread"] = float(y.double().reshape(len(y), -1).std(0, correction=0).mean())
+            values = y.detach().cpu().double().reshape(-1)[:_MOST]
+            found["ends"] = [float(values.quantile(0.05)), float(values.quantile(0.95))]
             if reading.criterion is None:
                 found["floor"] = float(y.double().reshape(len(y), -1).var(0, correction=0).mean())
     return {name: value for name, value in found.items() if _plain(value)}
+
+
+def ahead(model: nn.Module, examples: Examples | None, reading: Reading | None) -> bool | None:
+    """Of texts whose labels are the next tokens: whether answers depend on the very tokens that they are to tell; None where
+    nothing like that is asked.
+
+    *Cost* two forward passes of one example.
+    """
+    if examples is None or reading is None or reading.task != "next_token" or examples.y is None:
+        return None
+    x, y = examples.x, examples.y
+    if not isinstance(x, torch.Tensor) or x.ndim != 2 or x.shape != y.shape or x.is_floating_point() or len(x) < 2 or x.shape[1] < 4:
+        return None
+    few = x[:_MOST]
+    known, middle = y[:_MOST, :-1] >= 0, x.shape[1] // 2
+    if not bool(known.any()) or float((few[:, 1:] == y[:_MOST, :-1])[known].double().mean()) < 0.95:
+        return None
+    other = x[:1].clone()
+    for row in x[1:_MOST]:
+        if not torch.equal(row[middle:], x[0, middle:]):
+            other[0, middle:] = row[middle:]
+            break
+    else:
+        return None
+    try:
+        with Untouched(model), torch.no_grad():
+            one, two = (reading.scores(called(model, fed(model, each)))[0, :middle].double() for each in (x[:1], other))
+    except Exception:  # noqa: BLE001 - a model that does not take one text says nothing
+        return None
+    return bool((one - two).abs().max() > 1e-3 * one.std())
 
 
 def _plain(value: Any) -> bool:

@@ -87,6 +87,8 @@ class Observer:
         """Whether the optimizers' steps matter: something is read, or a person's wish is in force."""
         self._stepped = False
         """Whether an optimizer has stepped since the step was prepared."""
+        self._steps = self._steps_before = self._armed = 0
+        """Steps of the optimizers so far, and how many they were at which step when the batch was last read."""
         self._owed: tuple[Signal, ...] = ()
         """Signals that were due between two steps of the optimizer, where gradients are partial sums: read at the next."""
         self._hooked: tuple[Any, ...] = ()
@@ -170,10 +172,17 @@ class Observer:
         if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
         if "batch" in self.needs and self.batch is not None:
-            self.batch.arm()
+            each = self._steps - self._steps_before >= (number - self._armed) * max(1, len(self._hooked)) and self._follows_all
+            self._steps_before, self._armed = self._steps, number
+            self.batch.arm(self._stepped_by() if each else None)
         if "updates" in self.needs and not self._by_hooks:
             self._remember()
         return slower
+
+    def _stepped_by(self) -> list[Tensor]:
+        """The parameters by which the optimizers step."""
+        followed = [optimizer for told in self._hooked if (optimizer := hooked(told)) is not None]
+        return [parameter for optimizer in followed for group in optimizer.param_groups for parameter in group["params"]]
 
     def _remember(self) -> None:
         with torch.no_grad():
@@ -183,6 +192,7 @@ class Observer:
             self._norms = norms
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        self._steps += 1
         if not self._follows and self.first_bad is None:
             return None
         grads = None

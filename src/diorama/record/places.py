@@ -10,6 +10,8 @@ _PLACES = (64, 2**15)
 """Inputs of fewer places are tables, in which one column may well decide; larger ones are not counted …"""
 _MOST = 2**20
 """… nor are more sums than this."""
+_REMEMBERED = 2**14
+"""Examples that are known again."""
 _EXAMPLES, _OTHERS = 12, 40
 """Examples of a class, and of all others, from which on something is said."""
 
@@ -19,6 +21,7 @@ class Places:
 
     def __init__(self) -> None:
         self._sums: NDArray[np.float64] | None = None
+        self._seen: set[float] = set()
         self._squares = self._counts = np.zeros(0)
 
     def told(self, x: Tensor, labels: NDArray[np.int64], classes: int) -> tuple[float, int, int] | None:
@@ -33,6 +36,11 @@ class Places:
             return None
         known = labels >= 0
         rows, truth = flat.double().cpu().numpy()[known], labels[known]
+        signs = rows.sum(1).tolist()
+        new = np.array([sign not in self._seen for sign in signs], bool)
+        if len(self._seen) < _REMEMBERED:
+            self._seen.update(signs)
+        rows, truth = rows[new], truth[new]  # an example that comes again is no further witness
         if self._sums is None or self._sums.shape != (classes, places):
             self._sums, self._squares = np.zeros((classes, places)), np.zeros((classes, places))
             self._counts = np.zeros(classes)

@@ -29,7 +29,7 @@ from ..model.unwrap import fed, unwrap
 from ..training.subject import Subject
 from . import snapshots
 from .architecture import facts_of, structure_of
-from .holding import likeness
+from .holding import ahead, likeness
 from .layer_reader import LayerReader
 from .pace import Pace
 from .run_folder import Content
@@ -124,6 +124,8 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     content = Content(plain, examples, reading, table, {}, _beside(told, examples))
     content.spread = subject.spread and f"its weights are spread over processes by {subject.spread}"
     content.facts = facts_of(content) | {"units": {}, "every": told.every, "data": _data(told.data), "probe": likeness(examples, reading)}
+    if (sees := ahead(plain, examples, reading)) is not None:
+        content.facts["probe"]["ahead"] = sees
     compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
     # Hooks would make a compiled model compile again at every reading.
     reader = None if compiled else LayerReader(plain, table, report)

@@ -12,6 +12,10 @@ from . import Finding, Found, series
 if TYPE_CHECKING:
     from ..reader import RunReader
 
+_FEW = 8
+"""Readings that are set beside the probe set."""
+_GAP = 0.12
+"""By how much more of the probe set must be right."""
 _AS_SURE = 0.76
 """A wrong answer is so sure beside a right one where being wrong has little to do with doubt."""
 
@@ -62,7 +66,7 @@ class LabelNoise(Finding):
         # A window that shares no reading with another one is a second witness.
         hits = np.flatnonzero(noisy)
         if not len(hits) or hits[-1] - hits[0] < self.window:
-            return []
+            return self._beside_the_probe(run, at[known], total)
         k = int(hits[0])
         first = int(at[known][k])
         return [Found(
@@ -72,6 +76,37 @@ class LabelNoise(Finding):
             f"chance that a right answer is surer than a wrong one: {chance[k]:.2f} (± {error[k]:.2f}), where hard examples give "
             f"0.75 to 0.95; {int(pooled['wrong'][k])} wrong answers", (), None, first,
             "Likely; what is drawn by chance in the inputs themselves looks alike.",
+            "Look at examples whose label the model contradicts with certainty, and relabel or drop them.", "examples",
+        )]
+
+
+    def _beside_the_probe(self, run: RunReader, at: np.ndarray, total: dict[str, np.ndarray]) -> list[Found]:
+        """A short training has few readings; there the probe set is the second witness, of which far more is answered right."""
+        few = slice(-_FEW, None)
+        looks, held = series(run, "probe/accuracy")
+        labelled = np.array((run.meta.get("probe") or {}).get("labels") or (), np.int64)
+        told = int((labelled >= 0).sum())
+        before = np.flatnonzero(looks <= at[few][0])
+        if len(at) < _FEW or told < 50 or not len(before) or (run.meta.get("steered") or {}).get("matched"):
+            return []
+        pairs, n = total["pairs"][few].sum(), total["n"][few].sum()
+        wrong, right = total["wrong"][few].sum(), total["right"][few].sum()
+        if not pairs or min(wrong, right) < 25:
+            return []
+        # The probe set as it was before these batches: what is learnt meanwhile is no reason.
+        share, probe = wrong / n, float(held[before[-1]:].min())
+        chance = total["above"][few].sum() / pairs
+        sure, firm = total["sure"][few].sum() / wrong, total["certain"][few].sum() / right
+        error = np.sqrt(share * (1 - share) / n + probe * (1 - probe) / told)
+        if probe - (1 - share) < max(_GAP, 4 * error) or chance >= self.order or sure < _AS_SURE * firm:
+            return []
+        return [Found(
+            self.name, float(min(0.8, 0.45 + share)), "Some labels are likely wrong",
+            f"Since step {int(at[few][0])} {share:.0%} of the training's answers were wrong by their labels, and of the probe set's at most "
+            f"{1 - probe:.0%}; the wrong ones were nearly as sure as the right ones ({sure:.0%} against {firm:.0%} on average): labels of the "
+            "training are likely wrong more often than those of the probe set.",
+            f"chance that a right answer is surer than a wrong one: {chance:.2f}; {int(wrong)} wrong answers of {int(n)}", (), None, int(at[few][0]),
+            "Likely; what is done to the training's inputs alone (strong dropout, augmentation) looks alike.",
             "Look at examples whose label the model contradicts with certainty, and relabel or drop them.", "examples",
         )]
 

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, judged, learning, series
+from . import Finding, Found, judged, last, learning, matrices, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
 
 _THROWN = 3.0
 """A loss that rose to so many times its first value was thrown up."""
+_GROWN = 5.0
+"""Weights that are so many times as large after the first reading were thrown."""
+_SOON = 20
+"""The step up to which a reading is one of the beginning."""
+_LARGE = 10.0
+"""Inputs of a larger standard deviation are named beside a rate that is too high."""
 
 
 class LearningRateTooHigh(Finding):
@@ -34,7 +40,10 @@ class LearningRateTooHigh(Finding):
         if table is None or len(table.steps) < 5 or len(loss) < self.steps or not fine[: self.steps].all():
             return []
         loss = loss[: len(loss) if fine.all() else int(np.argmin(fine))]
-        first, now = float(min(loss[0], np.median(loss[:3]))), float(np.median(loss[-max(10, len(loss) // 4) :]))
+        began, now = float(min(loss[0], np.median(loss[:3]))), float(np.median(loss[-max(10, len(loss) // 4) :]))
+        floor = (run.meta.get("probe") or {}).get("floor")
+        # A loss that began far above what one answer for all would have comes down by itself.
+        first = min(began, floor) if isinstance(floor, int | float) and floor > 0 else began
         width = max(5, len(loss) // 100)
         peak = float(np.median(loss[: len(loss) // width * width].reshape(-1, width), 1).max())
         thrown = peak > _THROWN * first and now > 0.5 * first
@@ -42,20 +51,43 @@ class LearningRateTooHigh(Finding):
             return []
         ratios = np.nanmedian(table.values, 1)
         # Weights that one step made huge change little beside their size from then on: the largest step tells.
-        usual = float(np.nanmax(ratios))
-        if not usual > self.ratio:
+        usual, grown = float(np.nanmax(ratios)), _grown(run)
+        if not usual > self.ratio and not grown > _GROWN:
             return []
         known = judged(run)
         if known.learnt or (now < 0.95 * first and known.learnt is None):
             return []
-        factor = float(f"{min(0.5, 2e-3 / usual):.1g}")
+        told = f"Steps changed the weights by up to {usual:.1%} of their size (0.1 % is usual)"
+        seen = f"median update / weights at the reading where it was largest: {usual:.2g}"
+        if grown > _GROWN:
+            told = f"The first steps made weights up to {grown:.3g} times as large"
+            seen = f"norm of a weight at the first reading beside that at the beginning: up to {grown:.3g}"
+        factor = float(f"{min(0.5, 2e-3 / usual):.1g}") if usual > self.ratio else 0.01
         return [Found(
             self.name, 0.7 if known.learnt is False else 0.4, "The learning rate is too high",
-            f"Steps changed the weights by up to {usual:.1%} of their size (0.1 % is usual), and the loss is {now:.3g} where it began "
-            f"at {first:.3g}{f', after it had been thrown up to {peak:.3g}' if thrown else ''}.",
-            f"median update / weights at the reading where it was largest: {usual:.2g}; loss {first:.3g} → {now:.3g}", (),
-            ("learning_rate", {"factor": max(factor, 1e-6)}), int(table.steps[int(np.argmax(ratios > self.ratio))]),
+            f"{told}, and the loss is {now:.3g} where it began "
+            f"at {began:.3g}{f', after it had been thrown up to {peak:.3g}' if thrown and peak > 1.01 * began else ''}"
+            f"{f' and one answer for all would have {floor:.3g}' if first < 0.95 * began else ''}.{_inputs(run)}",
+            f"{seen}; loss {began:.3g} → {now:.3g}", (),
+            ("learning_rate", {"factor": max(factor, 1e-6)}), int(table.steps[int(np.argmax(ratios > self.ratio)) if usual > self.ratio else 0]),
             "Likely: large steps and a loss that does not fall go together; wrong labels would look alike."
             if known.learnt is False else "Not sure: without labels nobody knows how low the loss can get.",
             f"Multiply the rate by {factor:g}, warm it up, or clip gradients.", "curves",
         )]
+
+
+def _inputs(run: RunReader) -> str:
+    """Inputs that are large make the same rate a higher one."""
+    low, high, std = (last(run, f"batch/{name}", 10) for name in ("low", "high", "std"))
+    if len(std) < 3 or not np.median(std) > _LARGE:
+        return ""
+    return f" The inputs are large (from {low.min():.3g} to {high.max():.3g}), which makes steps as much larger; usual are about -1 to 1."
+
+
+def _grown(run: RunReader) -> float:
+    """How many times larger the weight that grew most was at the first reading than at the beginning; 0 where that is not known."""
+    known, most = matrices(run), 0.0
+    for name, steps, norms in series_between(run, "weights/", "/norm"):
+        if name in known and len(norms) > 1 and steps[0] == 0 and steps[1] <= _SOON and norms[0] > 0:
+            most = max(most, float(norms[1] / norms[0]))
+    return most

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, judged, learning, series
+from . import Finding, Found, Judged, judged, learning, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
 
 _PART = 0.3
 """A loss that has fallen by this part is no loss that stands."""
+_FALLEN = 0.01
+"""Below this part of its highest a rate has fallen."""
+_MOVED = 0.3
+"""Where fewer of the numbers change at a step, rounding takes the changes of the others."""
 _NOTHING = 1e-6
 """At this ratio ten thousand steps change the weights by a hundredth: nothing is learnt, whatever the loss does."""
 
@@ -35,17 +39,39 @@ class LearningRateTooLow(Finding):
         steps, loss = series(run, "loss")
         if table is None or len(table.steps) < 5 or len(loss) < self.steps or not np.isfinite(loss).all():
             return []
+        known = judged(run)
         at = self._highest(run, table.steps)
-        if at is None or at.sum() < 3:
+        if at is None:
             return []
-        usual = float(np.nanmax(np.nanmedian(table.values[at], 1)))  # at the same rate it was once that much
+        moving = table.values[:, table.values.any(0)]  # what never moves is no matter of the rate
+        if not moving.size:
+            return []
+        if at.sum() < 3:
+            return self._fallen(run, len(loss), known)
+        usual = float(np.nanmax(np.nanmedian(moving[at], 1)))  # at the same rate it was once that much
         width = max(5, len(loss) // 10)
         first, now = float(np.median(loss[:width])), float(np.median(loss[-width:]))
-        known = judged(run)
         nothing = usual < _NOTHING  # the loss of a game between networks moves by what the other one learns
         if not usual < self.ratio or (now < first - _PART * abs(first) and not nothing) or known.learnt:
-            return []
+            return self._fallen(run, len(loss), known)
         told = f" {known.told[0].upper()}{known.told[1:]}." if known.told else ""
+        if clipped := _clipped(run):
+            return [Found(
+                self.name, 0.65, "Gradients are clipped to next to nothing",
+                f"At every reading the gradients together had the norm {clipped:.3g}, to which something cuts them; so each step "
+                f"changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss went from "
+                f"{first:.3g} to {now:.3g}.{told}",
+                f"norm of all gradients at the readings: {clipped:.3g}, always the same to two thousandths", (), None, int(table.steps[0]),
+                "Sure that they are cut and that the weights stand nearly still.",
+                "Clip at a norm of about 1, where most steps are not cut.", "curves",
+            )]
+        moved = learning(run, "updates/", "/moved")
+        lost = [kind for kind in ("bfloat16", "float16") if any(kind in str(each[2]) for each in run.meta.get("parameters", ()))]
+        if lost and moved is not None and np.nanmedian(moved.values[-5:]) < _MOVED:
+            told += (
+                f" At a step {np.nanmedian(moved.values[-5:]):.0%} of the numbers change at all: the change of the others is lost in the rounding "
+                f"of {lost[0]}. Weights in float32 (with autocast) keep it."
+            )
         return [Found(
             self.name, 0.6 if nothing or known.learnt is False else 0.4, "The learning rate is too low",
             f"Each step changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss "
@@ -58,6 +84,23 @@ class LearningRateTooLow(Finding):
             f"Try a rate about {min(1000, max(10, 10 ** round(np.log10(1e-3 / max(usual, 1e-9))))):,} times higher.", "curves",
         )]
 
+    def _fallen(self, run: RunReader, count: int, known: Judged) -> list[Found]:
+        """A schedule has brought the rate down before anything was learnt."""
+        steps, rate = series(run, "learning_rate")
+        if known.learnt is not False or len(rate) < self.steps or not rate.max() > 0:
+            return []
+        low = rate < _FALLEN * rate.max()
+        if not low[-1] or np.mean(low) < 0.5 or not low[-int(low.sum()) :].all():
+            return []
+        first = int(steps[-int(low.sum())])
+        return [Found(
+            self.name, 0.7, "The learning rate fell too early",
+            f"Since step {first} the rate has been below {_FALLEN:.0%} of its highest ({rate.max():.3g}; now {rate[-1]:.3g}), for "
+            f"{np.mean(low):.0%} of all steps, and little is learnt: {known.told}.",
+            f"learning rate {rate[0]:.3g} → {rate[-1]:.3g} in {count} steps", (), None, first, "Likely.",
+            "Look whether the scheduler steps once a batch where once an epoch is meant.", "curves",
+        )]
+
     def _highest(self, run: RunReader, at: np.ndarray) -> np.ndarray | None:
         """Which readings were taken near the highest rate; None while the rate still rises."""
         steps, rate = series(run, "learning_rate")
@@ -68,3 +111,15 @@ class LearningRateTooLow(Finding):
             return None
         found = np.interp(at, steps, rate)
         return np.asarray(found >= 0.5 * rate.max())
+
+
+def _clipped(run: RunReader) -> float | None:
+    """The norm of all gradients together, where it is the same at every reading: they are cut to it."""
+    squares: dict[int, float] = {}
+    for _, steps, values in series_between(run, "gradients/", "/norm"):
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
+            squares[step] = squares.get(step, 0.0) + value * value
+    norms = np.sqrt(list(squares.values()))
+    if len(norms) < 5 or not norms.max() > 0 or np.ptp(norms) > 2e-3 * norms.max():
+        return None
+    return float(np.median(norms))

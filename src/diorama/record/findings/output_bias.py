@@ -37,8 +37,9 @@ class OutputBias(Finding):
         first = since(steps, high)
         return [Found(
             self.name, 0.65, "A bias decides the answer",
-            f"Since step {first} the scores differ {ratio[-1]:.0f} times more between classes than between examples: the input "
-            "hardly changes the answer.",
+            f"Since step {first} the scores differ {ratio[-1]:.3g} times more between classes than between examples: the "
+            "input hardly changes the answer." if within[-1] > 1e-6 * between[-1] else
+            f"Since step {first} the scores differ between classes, and not at all between examples: the input has no say.",
             f"spread of the mean scores between classes {between[-1]:.2g}, of one class between examples {within[-1]:.2g}",
             (), None, first, "Sure for the batches that were read.",
             "Begin the last layer's bias at zero (or at the logarithm of the classes' shares), and look at the spread of the "

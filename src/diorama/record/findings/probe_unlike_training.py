@@ -12,6 +12,15 @@ from . import Finding, Found, last, series
 if TYPE_CHECKING:
     from ..reader import RunReader
 
+_LEARNT = 0.8
+"""From this share of right answers on a training has learnt its task."""
+_COUNT = 50
+"""Labels of the probe set from which on its accuracy tells something."""
+_ENDS = 8.0
+"""Inputs that lie within so many standard deviations have ends, as pictures have."""
+_OTHER = 1.4
+"""From this factor on one scale is another one."""
+
 
 class ProbeUnlikeTraining(Finding):
     """The probe set's inputs lie in another range, or its classes are shared out otherwise, than in the training's batches.
@@ -28,7 +37,7 @@ class ProbeUnlikeTraining(Finding):
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for the inputs and one for the classes."""
         like: dict[str, Any] = run.meta.get("probe") or {}
-        return [*self._inputs(run, like.get("inputs")), *self._classes(run, like)]
+        return [*self._inputs(run, like.get("inputs")), *self._classes(run, like), *self._answers(run, like)]
 
     def _inputs(self, run: RunReader, probe: Any) -> list[Found]:
         passes = last(run, "batch/passes", 10)
@@ -42,12 +51,13 @@ class ProbeUnlikeTraining(Finding):
             return []
         ratio = probe[3] / std if std > 0 else np.inf if probe[3] > 0 else 1.0
         shift = abs(probe[2] - mean) / max(std, probe[3], 1e-12)
-        if 1 / self.factor < ratio < self.factor and shift < 1.5:
+        scaled = _scaled(probe, (low, high, mean, std))
+        if 1 / self.factor < ratio < self.factor and shift < 1.5 and not scaled:
             return []
         return [Found(
             self.name, 0.7, "The probe set is unlike the training's inputs",
             f"Inputs of the probe set lie from {probe[0]:.3g} to {probe[1]:.3g} (mean {probe[2]:.3g}), those of the training's "
-            f"batches from {low:.3g} to {high:.3g} (mean {mean:.3g}).",
+            f"batches from {low:.3g} to {high:.3g} (mean {mean:.3g}).{scaled}",
             f"standard deviation {probe[3]:.3g} against {std:.3g}; means {shift:.1f} standard deviations apart", (), None,
             int(series(run, names[0])[0][0]), "Sure for the batches that were read.",
             "Prepare the probe set as the training's examples are prepared.", "examples",
@@ -68,3 +78,69 @@ class ProbeUnlikeTraining(Finding):
             int(steps[0]), "Sure, where the batches that were read stand for all.",
             "Draw the probe set as the training's examples are drawn, or read its accuracy class by class.", "confusion",
         )]
+
+    def _answers(self, run: RunReader, like: dict[str, Any]) -> list[Found]:
+        """What holds in the training does not hold on the probe set at all, or does under other numbers of the classes."""
+        labels = np.array(like.get("labels") or (), np.int64)
+        right, held = last(run, "batch/accuracy", 5), series(run, "probe/accuracy")
+        most = max(like.get("balance") or (1.0,))
+        if len(right) < 3 or len(held[1]) < 3 or np.mean(right) < _LEARNT or (labels >= 0).sum() < _COUNT or most > 0.8:
+            return []
+        now, by_chance = float(held[1][-1]), most + 3 * np.sqrt(most * (1 - most) / (labels >= 0).sum())
+        if now > by_chance:
+            return []
+        renamed = self._renamed(run, labels)
+        told = renamed or (
+            "Inputs of the probe set are prepared otherwise than the training's, or labels of one of the two do not belong to their inputs (where "
+            "the training's do not, it can only learn them by heart)."
+        )
+        return [Found(
+            self.name, 0.9 if renamed else 0.65,
+            "The probe set numbers its classes otherwise" if renamed else "What is learnt does not hold on the probe set",
+            f"{np.mean(right):.0%} of the training's answers are right and {now:.0%} of the probe set's, of which {most:.0%} would be by "
+            f"one answer. {told}",
+            f"batch/accuracy {np.mean(right):.2f}, probe/accuracy {now:.2f} over {int((labels >= 0).sum())} examples", (), None, int(held[0][0]),
+            "Sure that it does not hold.", "Look at examples of the probe set beside the training's, with their labels.", "confusion",
+        )]
+
+    def _renamed(self, run: RunReader, labels: np.ndarray) -> str:
+        """Which class of the probe set the model calls by which other one's number, where nearly all of each go to one."""
+        if "examples/answer" not in run.row_names:
+            return ""
+        answers = run.rows("examples/answer")[1]
+        if not len(answers) or answers.shape[1] < len(labels):
+            return ""
+        said = answers[-1][: len(labels)]
+        found: list[tuple[int, int]] = []
+        for one in np.unique(labels[labels >= 0]):
+            mine = said[labels == one]
+            mine = mine[np.isfinite(mine)].astype(np.int64)
+            if len(mine) < 5 or not (mine >= 0).all():
+                continue
+            taken = np.bincount(mine)
+            if taken.max() < 0.7 * len(mine):
+                return ""
+            found.append((int(one), int(taken.argmax())))
+        others = {other for _, other in found}
+        if len(found) < 2 or len(others) < len(found) or sum(one != other for one, other in found) < 2:
+            return ""
+        names = run.meta.get("classes") or []
+        shown = [f"{_name(names, one)} are answered {_name(names, other)}" for one, other in found if one != other]
+        more = " and so on" if len(shown) > 4 else ""
+        return f"Its examples are told apart all the same, under other names: those of {', '.join(shown[:4])}{more}."
+
+
+def _name(names: Any, number: int) -> str:
+    return str(names[number]) if number < len(names) else str(number)
+
+
+def _scaled(probe: Any, seen: tuple[float, float, float, float]) -> str:
+    """That the two are the same numbers but for a factor and an offset, of inputs that have ends."""
+    (low, high, mean, std), (a, b, at, deviation) = probe, seen
+    if not std > 0 or not deviation > 0 or not (high - low) < _ENDS * std or not (b - a) < _ENDS * deviation:
+        return ""
+    factor = std / deviation
+    same = [abs(mean + factor * (mine - at) - other) for mine, other in ((a, low), (b, high))]
+    if max(same) > 0.12 * (high - low) or (1 / _OTHER < factor < _OTHER and abs(mean - at) < 0.5 * max(std, deviation)):
+        return ""
+    return " They are the same but for a factor and an offset, as if one of the two were normalized and the other not, or twice."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, layer_of, learning, named, since
+from . import Finding, Found, layer_of, learning, named, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -28,7 +28,11 @@ class StoppedLayer(Finding):
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all layers that stand still."""
         table = learning(run, "updates/", "/norm")
-        if table is None or len(table.names) < 2 or len(table.steps) < self.readings:
+        if table is None or len(table.steps) < self.readings:
+            return []
+        if not table.values.any():
+            return self._none(run, len(table.names), len(table.steps))
+        if len(table.names) < 2:
             return []
         # At a step that changes nothing anywhere (a scheduler at its end, a gradient scaler's pause) nobody stands out.
         most = table.values.max(1)
@@ -54,4 +58,20 @@ class StoppedLayer(Finding):
             tuple(layers), None, first, "Certain for the steps that were read.",
             "Look whether the layer is used in forward(), stands behind a detach(), or whether all units behind it are dead.",
             "health",
+        )]
+
+    def _none(self, run: RunReader, count: int, readings: int) -> list[Found]:
+        """No weight has ever moved."""
+        slopes, rate = learning(run, "gradients/", "/norm"), series(run, "learning_rate")[1]
+        if len(rate) and not rate.any():
+            why, helps = "the learning rate is 0", "Give the optimizer a rate above 0, and look at the scheduler."
+        elif slopes is None or not slopes.values.any():
+            why = "there is no gradient when the optimizer steps"
+            helps = "Look whether zero_grad() stands between backward() and step(), whether backward() is called, and on what."
+        else:
+            why = "there are gradients, but the optimizer does nothing with them"
+            helps = "Look at the optimizer's settings, and whether a gradient scaler skips its steps."
+        return [Found(
+            self.name, 0.85, "No weight moves", f"None of the {count} weights that the optimizer holds has changed at any reading: {why}.",
+            f"update of every weight at {readings} readings: 0", (), None, 0, "Certain for the steps that were read.", helps, "health",
         )]

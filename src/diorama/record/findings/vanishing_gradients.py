@@ -59,5 +59,6 @@ def _less(bad: list[tuple[float, str, int]]) -> str:
     """How much smaller they are: of a gradient that is exactly 0 there is no factor."""
     none = [name for share, name, _ in bad if share == 0]
     some = next((share for share, _, _ in bad if share > 0), None)
-    told = "" if some is None else f"up to {1 / some:,.0f} times smaller than the largest layer's, an element"
+    times = "" if some is None else f"{1 / some:,.0f}" if some > 1e-6 else f"{1 / some:.2g}"
+    told = "" if some is None else f"up to {times} times smaller than the largest layer's, an element"
     return told if not none else f"exactly 0 ({named(none)}), the others {told}" if told else "exactly 0"

@@ -22,6 +22,11 @@ class BatchSignal(Signal):
     *Meaning* labels are read from the gradient at the scores, where the loss is a cross-entropy. ``batch/order`` is the
     chance that a right answer is surer than a wrong one: near one half, being wrong has nothing to do with doubt.
     ``batch/between`` and ``batch/within`` are how far the scores lie apart between classes and between examples.
+    ``batch/left`` is 1 where the gradients of the step before were still there, ``batch/eval`` where the network was in evaluation mode,
+    ``batch/form`` where the scores are softmaxed once too often (1), without their logarithm (2) or over the examples (3),
+    ``batch/alike`` where the loss pulls at each answer by what it is alone; ``batch/copied`` is the share of labels that are the
+    token read at their own place, ``batch/cut`` the share of answers that are the very same number, and ``batch/most`` the share of
+    the most frequent label so far.
     ``batch/place`` is how far one place of the input alone keeps a class from the others, in standard deviations.
     *Error* of one batch; of very many scores every n-th row is read.
     """
@@ -38,6 +43,7 @@ class BatchSignal(Signal):
         if seen is None:
             return {}
         found: dict[str, float] = {"batch/passes": float(seen.passes)}
+        found |= {f"batch/{name}": value for name, value in seen.habits.items()}
         if seen.inputs is not None:
             found |= dict(zip(("batch/low", "batch/high", "batch/mean", "batch/std"), seen.inputs, strict=True))
         if np.isfinite(seen.between):
@@ -60,6 +66,8 @@ class BatchSignal(Signal):
                               strict=True))
         if seen.place is not None:
             found |= dict(zip(("batch/place", "batch/place/at", "batch/place/class"), map(float, seen.place), strict=True))
+        if seen.balance is not None:
+            found["batch/most"] = float(seen.balance.max())
         if seen.balance is not None and step.probe_balance is not None and len(seen.balance) == len(step.probe_balance):
             found["batch/balance"] = float(np.abs(seen.balance - step.probe_balance).sum() / 2)
         return found

@@ -1,0 +1,42 @@
+"""The finding `dropout_too_strong`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.knobs import knob
+from ...core.selection import layer_key
+from . import Finding, Found, last, named
+
+if TYPE_CHECKING:
+    from ..reader import RunReader
+
+
+class DropoutTooStrong(Finding):
+    """So much is dropped in training that the network answers far worse there than in evaluation.
+
+    *Meaning* a rate of 0.1 to 0.5 is usual; at 0.95 one unit of twenty is left, and hardly a gradient gets through. A common reason is
+    that the share to keep was given for the share to drop.
+    """
+
+    least: float = knob(0.75, "The share that a layer must drop.", low=0.0, high=1.0)
+    gap: float = knob(0.2, "By how much fewer answers must be right in training.", low=0.0, high=1.0)
+
+    def __call__(self, run: RunReader) -> list[Found]:
+        """One finding for all layers that are concerned."""
+        strong = [(str(name), float(share)) for name, share in run.meta.get("dropouts") or () if share >= self.least]
+        right, held = last(run, "batch/accuracy", 10), last(run, "probe/accuracy", 1)
+        if not strong or len(right) < 5 or not len(held) or not held[0] - np.mean(right) >= self.gap:
+            return []
+        names = [name for name, _ in strong]
+        return [Found(
+            self.name, 0.7, f"{named(names)} drops nearly everything",
+            f"{named(names)} drops {max(share for _, share in strong):.0%} of what it is given: in training {np.mean(right):.0%} of the "
+            f"answers are right, on the probe set, where nothing is dropped, {held[0]:.0%}.",
+            f"share that is dropped: {', '.join(f'{name} {share:g}' for name, share in strong[:4])}",
+            tuple(layer_key(name) for name in names[:8]), None, 1,
+            "Sure of the shares; other things that are done to training inputs alone may add to the gap.",
+            "Drop 0.1 to 0.5; Dropout takes the share to drop, not the share to keep.", "curves",
+        )]

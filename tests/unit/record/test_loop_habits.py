@@ -1,0 +1,191 @@
+"""What people do wrong in a loop, a loss or a network's end is found under its name, and what is like it and right is not."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.record.batch_reader import told_labels
+from diorama.record.findings import ALARM
+
+Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], Tensor]
+
+
+class Ended(nn.Module):
+    """Two layers with something between and something behind them."""
+
+    def __init__(self, end: Callable[[Tensor], Tensor] | None = None, dropped: float = 0.2, answers: int = 4) -> None:
+        super().__init__()
+        self.enter, self.drop, self.leave, self.end = nn.Linear(6, 12), nn.Dropout(dropped), nn.Linear(12, answers), end
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores, or what the end makes of them."""
+        scores = self.leave(self.drop(torch.tanh(self.enter(x))))
+        return scores if self.end is None else self.end(scores)
+
+
+class Reader(nn.Module):
+    """A language model of one recurrence, which may run from behind too."""
+
+    def __init__(self, both: bool) -> None:
+        super().__init__()
+        self.tokens, self.rnn, self.leave = nn.Embedding(5, 6), nn.GRU(6, 6, batch_first=True, bidirectional=both), nn.Linear(12 if both else 6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of the next token at each place."""
+        found: Tensor = self.leave(self.rnn(self.tokens(x))[0])
+        return found
+
+
+def _step(loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy, zero: str = "before") -> Step:
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+        value = loss(model(x), y)
+        if zero == "before":
+            optimizer.zero_grad()
+        value.backward()
+        if zero == "after backward":
+            optimizer.zero_grad()
+        optimizer.step()
+        if zero == "after step":
+            optimizer.zero_grad()
+        return value.detach()
+
+    return step
+
+
+def _classes() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(4).repeat(60)
+    return torch.randn(len(y), 6, generator=generator) + 2 * F.one_hot(y, 6), y
+
+
+def _numbers() -> tuple[Tensor, Tensor]:
+    x, y = _classes()
+    return x, x[:, :1] - x[:, 1:2] + y[:, None].float() - 1
+
+
+def _texts(shift: int = 1) -> tuple[Tensor, Tensor]:
+    tokens = torch.randint(5, (60, 9), generator=torch.Generator().manual_seed(0))
+    return tokens[:, :-1], tokens[:, shift : shift + 8]
+
+
+def _text_loss(scores: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(scores.flatten(0, 1), y.flatten())
+
+
+def _alarms(
+    path: Path, model: nn.Module, data: tuple[Tensor, Tensor], step: Step, *, order: bool = False, mode: str = "train", steps: int = 50,
+    **settings: Any,
+) -> set[str]:
+    """Train under the optimizer's settings and return the names of the alarms."""
+    x, y = data
+    optimizer = torch.optim.SGD(model.parameters(), **{"lr": 0.05, **settings})
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randperm(len(x), generator=generator) if not order else torch.arange(len(x)).reshape(-1, 4).T.reshape(-1)
+    task = {"task": "next_token"} if not x.is_floating_point() else {}
+    with diorama.watch(model, path, probe=(x, y), optimizer=optimizer, every=5, **task) as recorder:
+        for number in range(steps):
+            model.train(mode == "train")
+            part = rows[(number * 20 + torch.arange(20)) % len(x)]
+            value = step(model, optimizer, x[part], y[part])
+            recorder.step(loss=value)
+    return {one.finding for one in diorama.open(path).findings() if one.severity >= ALARM}
+
+
+def _softmaxed(scores: Tensor) -> Tensor:
+    return scores.softmax(-1)
+
+
+def _of_logarithms(chances: Tensor, y: Tensor) -> Tensor:
+    return F.nll_loss(chances.log(), y)
+
+
+def _plain(path: Path) -> set[str]:
+    return _alarms(path, Ended(), _classes(), _step())
+
+
+def _tuned(path: Path, **settings: float) -> set[str]:
+    return _alarms(path, Ended(), _classes(), _step(), steps=100, **settings)
+
+
+def _ended(path: Path, end: Callable[[Tensor], Tensor], loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy) -> set[str]:
+    return _alarms(path, Ended(end), _classes(), _step(loss))
+
+
+def _values(path: Path, end: Callable[[Tensor], Tensor] | None = None, loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss) -> set[str]:
+    return _alarms(path, Ended(end, answers=1), _numbers(), _step(loss))
+
+
+def _read(path: Path, both: bool = False, shift: int = 1) -> set[str]:
+    return _alarms(path, Reader(both), _texts(shift), _step(_text_loss))
+
+
+Train = Callable[[Path], set[str]]
+_CASES: dict[str, tuple[str, Train, Train]] = {
+    "zero_grad is forgotten": ("leftover_gradients", lambda path: _alarms(path, Ended(), _classes(), _step(zero="")), _plain),
+    "zero_grad comes too early": ("stopped_layer", lambda path: _alarms(path, Ended(), _classes(), _step(zero="after backward")), _plain),
+    "eval for good": (
+        "evaluation_mode", lambda path: _alarms(path, Ended(), _classes(), _step(), mode="eval"),
+        lambda path: _alarms(path, Ended(dropped=0.0), _classes(), _step(zero="after step"), mode="eval"),
+    ),
+    "softmax twice": ("misplaced_softmax", lambda path: _ended(path, _softmaxed), lambda path: _ended(path, _softmaxed, _of_logarithms)),
+    "no logarithm": ("misplaced_softmax", lambda path: _ended(path, _softmaxed, F.nll_loss), _plain),
+    "softmax over the batch": ("misplaced_softmax", *(
+        lambda path, axis=axis: _ended(path, lambda scores: scores.log_softmax(axis), F.nll_loss) for axis in (0, 1)  # type: ignore[misc]
+    )),
+    "sorted by class": ("unshuffled_batches", lambda path: _alarms(path, Ended(), _classes(), _step(), order=True), _plain),
+    "(n, 1) against (n,)": ("mismatched_shapes", lambda path: _values(path, loss=lambda s, y: ((s - y[:, 0]) ** 2).mean()), _values),
+    "a ReLU at the end": ("cut_answers", lambda path: _values(path, torch.relu), _values),
+    "labels are not shifted": ("visible_labels", lambda path: _read(path, shift=0), _read),
+    "it reads from behind": ("visible_labels", lambda path: _read(path, both=True), _read),
+    "the sign is turned": (
+        "turned_loss", lambda path: _alarms(path, Ended(), _classes(), _step(lambda s, y: -F.cross_entropy(s, y))), _plain,
+    ),
+    "a decay of 2": ("weight_decay_too_strong", lambda path: _tuned(path, weight_decay=2.0), _plain),
+    "a momentum of 0.9999": ("momentum_too_high", lambda path: _tuned(path, momentum=0.9999, lr=0.2), _plain),
+    "nearly all is dropped": ("dropout_too_strong", lambda path: _alarms(path, Ended(dropped=0.95), _classes(), _step()), _plain),
+    "a mean over the batch": ("mixed_examples", lambda path: _ended(path, lambda scores: scores - scores.mean(0)), _plain),
+}
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Train], set[str]]:
+    """The alarms of a loop without a mistake, which runs once for all that share it."""
+    return functools.cache(lambda train: train(tmp_path_factory.mktemp("right") / "run"))
+
+
+@pytest.mark.parametrize("name", list(_CASES))
+def test_what_goes_wrong_in_a_loop_is_found(tmp_path: Path, right: Callable[[Train], set[str]], name: str) -> None:
+    """Each mistake is an alarm under its name; the loop without it raises none of that name."""
+    finding, wrong, without = _CASES[name]
+    torch.manual_seed(0)
+    assert finding in wrong(tmp_path / "wrong")
+    assert finding not in right(without)
+
+
+@pytest.mark.parametrize("loss", [
+    F.cross_entropy, lambda s, y: F.cross_entropy(s, y, label_smoothing=0.1), F.multi_margin_loss,
+    lambda s, y: F.mse_loss(s, F.one_hot(y, 5).double()),
+    lambda s, y: F.nll_loss(s.log_softmax(1), y, weight=torch.arange(1.0, 6.0).double()),
+])
+def test_labels_are_told_from_the_gradient_of_the_loss(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Labels that a loss was given are read back from the gradient at the scores; values of a regression are none."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(40, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(5, (40,), generator=generator)
+    (slopes,) = torch.autograd.grad(loss(scores, labels), scores)
+    found, _ = told_labels(scores.detach().numpy(), slopes.numpy())
+    assert found is not None
+    assert np.array_equal(found[found >= 0], labels.numpy()[found >= 0])
+    assert (found >= 0).mean() > 0.7
+    (slopes,) = torch.autograd.grad(F.mse_loss(scores, torch.randn(40, 5, generator=generator, dtype=torch.float64)), scores)
+    assert told_labels(scores.detach().numpy(), slopes.numpy()) == (None, None)
