@@ -6,20 +6,19 @@ import { test } from "node:test";
 
 import { linesOf, standing } from "../src/page/arrange.ts";
 
-test("names take as many lines as they need beside the question, and a line more below it where there is no room beside", () => {
+test("names take as many lines as they need behind the question and, in the whole width, below it", () => {
   assert.equal(linesOf([], 300, 1000), 1);
   assert.equal(linesOf([100, 100, 100], 300, 1000), 1);
   assert.equal(linesOf([200, 200, 200, 200], 300, 1000), 2); // 636 beside the question
   assert.equal(linesOf([100, 100, 100], 300, 500), 2); // 136 are no room
-  assert.equal(linesOf([900], 300, 1000), 1); // one that is too long stands alone, and not below nothing
+  assert.equal(linesOf([900], 300, 1000), 2); // one that is too long for the place behind the question stands below it
+  assert.equal(linesOf([1200, 1200], 300, 1000), 3); // and one that is too long for that too, alone
+  assert.equal(linesOf([300, 300, 300, 300, 300], 300, 1000), 2); // two behind the question, three below
 });
 
-test("names that find no room in the lines that are kept stand behind a button, which takes room too", () => {
-  const names = [200, 200, 200, 200, 200];
-  assert.equal(standing(names, 300, 1400, 1), 4); // 1036 beside the question: all five would need 1040, and the button takes 60
-  assert.equal(standing(names, 300, 1400, 2), 5);
-  assert.equal(standing(names, 300, 1404, 1), 5);
-  assert.equal(standing(names, 300, 500, 2), 2); // one line below the question
+test("names that find no room in their lines stand behind a button, which takes room of the first line", () => {
+  assert.equal(standing([300, 300, 300, 300, 300], 300, 1000, 2), 5);
+  assert.equal(standing([300, 300, 300, 300, 300], 300, 1000, 1), 1); // 636 beside the question, 576 beside the button too
 });
 
 /** The tokens of one scheme, from the sheet as it is shipped. */

@@ -96,33 +96,29 @@ export function arrange(places: readonly { columns: number; rows: number }[]): {
 const GAP = 16;
 const BETWEEN = 10;
 const BUTTON = 32;
-const LEAST = 240;
 const MORE = 60;
 
-/** How many lines a row of names takes beside a room's question, or below it where there is no room beside. */
-export function linesOf(names: readonly number[], question: number, width: number): number {
-  const beside = width - question - BUTTON - 2 * GAP;
-  const inside = beside >= LEAST;
-  let lines = 1;
-  while (fitting(names, inside ? beside : width, lines) < names.length) lines++;
-  return inside ? lines : lines + 1;
-}
-
-/** How many of the names stand in so many lines of a width; what is wider than a line has one of its own. */
-export function fitting(names: readonly number[], width: number, lines: number): number {
-  let [line, at] = [1, -BETWEEN];
+/** How many of the names stand in so many lines, the first of which has less room; what is wider than a line has one of its own. */
+function fitting(names: readonly number[], first: number, width: number, lines: number): number {
+  let [line, at, room] = [1, -BETWEEN, first];
   for (const [i, name] of names.entries()) {
-    if (at + BETWEEN + name > width && at > 0) [line, at] = [line + 1, -BETWEEN];
+    if (at + BETWEEN + name > room && (line === 1 || at > 0)) [line, at, room] = [line + 1, -BETWEEN, width];
     if (line > lines) return i;
     at += BETWEEN + name;
   }
   return names.length;
 }
 
-/** How many of the names stand beside a question, or below it, in so many lines in all; a button is to lead to those that do not. */
+/** How many lines a row of names takes that begins behind a room's question and goes on below it. */
+export function linesOf(names: readonly number[], question: number, width: number): number {
+  let lines = 1;
+  while (fitting(names, width - question - BUTTON - 2 * GAP, width, lines) < names.length) lines++;
+  return lines;
+}
+
+/** How many of the names stand in so many lines; where it is not all, a button stands in the first line that leads to the others. */
 export function standing(names: readonly number[], question: number, width: number, lines: number): number {
-  const beside = width - question - BUTTON - 2 * GAP;
-  const [room, own] = beside >= LEAST ? [beside, lines] : [width, Math.max(1, lines - 1)];
-  const all = fitting(names, room, own);
-  return all === names.length || room === width ? all : fitting(names, room - MORE, own);
+  const first = width - question - BUTTON - 2 * GAP;
+  const all = fitting(names, first, width, lines);
+  return all === names.length ? all : fitting(names, first - MORE, width, lines);
 }

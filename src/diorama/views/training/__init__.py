@@ -129,9 +129,9 @@ ROOM = Room(
         Opening(
             training=(
                 Place("health", columns=12, rows=3),
-                Place("curves", columns=4, rows=3),
+                Place("curves", columns=5, rows=3),
                 Place("findings", columns=4, rows=3),
-                Place("confusion", columns=4, rows=3),
+                Place("confusion", columns=3, rows=3),
                 Place("activations", columns=12, rows=3),
             ),
             input=(

@@ -181,7 +181,7 @@ class ConfusionView(View):
         )
         if weight.any():
             worst = int(weight.argmax())
-            caption += f" Most often wrong is {scene.classes[worst] if worst < len(scene.classes) else worst}, {int(weight[worst])} times."
+            caption += f" Most often wrong is {scene.classes[worst] if worst < len(scene.classes) else worst}, {_times(weight[worst])}."
         if then is not None:
             caption += f" Shown is what changed since {_where(scene, before)}."
         note = f"the {len(shown)} labels with most mistakes of {len(counts)}" if len(shown) < len(counts) else ""
@@ -265,8 +265,12 @@ def _caption(found: _Counts, scene: Scene) -> str:
     if not mixed.any():
         return said.rstrip() if found.missing == found.total else said + "No class is taken for another."
     row, column = np.unravel_index(mixed.argmax(), mixed.shape)
-    most = f"{named(scene, int(row))} is taken for {named(scene, int(column))} most often, {int(mixed[row, column]):,} times."
+    most = f"{named(scene, int(row))} is taken for {named(scene, int(column))} most often, {_times(mixed[row, column])}."
     return said + most + (" Click a cell to see its examples." if scene.task == "classification" else "")
+
+
+def _times(count: float) -> str:
+    return "once" if int(count) == 1 else f"{int(count):,} times"
 
 
 def _where(scene: Scene, before: Scene | None) -> str:
