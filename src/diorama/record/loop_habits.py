@@ -118,7 +118,8 @@ def copied(tokens: Tensor | None, labels: NDArray[np.int64]) -> dict[str, float]
 
 
 def cut(scores: NDArray[np.float64]) -> dict[str, float]:
-    """``cut`` and ``cut_at``: the share of answers that are the same number, the lowest or the highest of the batch, and that number.
+    """``cut``, ``cut_at`` and ``cut_side``: the share of answers that are the same number, that number, and whether it is the lowest (−1)
+    or the highest (1) of the batch.
 
     Of one number an example; several answers that are the same to the last digit come from a function that cuts.
     """
@@ -126,7 +127,7 @@ def cut(scores: NDArray[np.float64]) -> dict[str, float]:
         return {}
     low, high = float(scores.min()), float(scores.max())
     at_low, at_high = float((scores == low).mean()), float((scores == high).mean())
-    return {"cut": max(at_low, at_high), "cut_at": low if at_low >= at_high else high}
+    return {"cut": max(at_low, at_high), "cut_at": low if at_low >= at_high else high, "cut_side": -1.0 if at_low >= at_high else 1.0}
 
 
 def pulled_alike(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> dict[str, float]:

@@ -234,6 +234,7 @@ def _rated(loss: NDArray[np.float64], ratio: float, **meta: object) -> _Told:
 
 _FALLS, _LEVEL = np.geomspace(2.5, 0.02, 400), np.full(400, 1.0)
 _LABELS = np.repeat(np.arange(4), 10)
+_WIDE = np.repeat(np.arange(4), 50)
 _ASKED = {"loss": _FALLS}
 
 
@@ -257,6 +258,30 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
     ("learning_rate_too_high", *(_rated(np.concatenate([[1.0] * 10, [50.0] * 40, [0.9] * 350]), ratio, floor=1.0) for ratio in (0.3, 1e-3)), ""),
     # Without labels: weights that stand still are sure, those that move slowly are not.
     ("learning_rate_too_low", *(_rated(0.1 + _LEVEL / np.arange(1, 401) ** power, ratio) for power, ratio in ((1, 1e-9), (0, 1e-5))), ""),
+    # A schedule that is over after an eighth of the steps, and one that falls to nothing at the end.
+    ("learning_rate_too_low", *(
+        _Told({"loss": _LEVEL, "probe/loss": _LEVEL[::40], "learning_rate": rate,
+               **{f"updates/{name}.weight/ratio": np.full(10, 1e-3) for name in "ab"}}, floor=1.0)
+        for rate in (0.1 * 0.9 ** np.arange(400), 0.05 + 0.05 * np.cos(np.linspace(0, np.pi, 400)))
+    ), ""),
+    # A probe set that is normalized twice, and one that only is a little wider.
+    ("probe_unlike_training", *(
+        _Told({"batch/passes": np.ones(10), "batch/low": np.full(10, -1.0), "batch/high": np.ones(10), "batch/mean": np.zeros(10),
+               "batch/std": np.full(10, 0.5)}, inputs=inputs) for inputs in ([-3.0, 1.0, -1.0, 1.0], [-1.0, 1.0, 0.05, 0.55])
+    ), ""),
+    # A probe set whose class 0 is called 1 and so on, and one that is answered right.
+    ("probe_unlike_training", *(
+        _Told({"batch/accuracy": np.full(10, 0.95), "probe/accuracy": np.full(10, right)}, {"examples/answer": np.tile((_WIDE + by) % 4, (4, 1))},
+              labels=_WIDE.tolist(), balance=[0.25] * 4) for by, right in ((1, 0.0), (0, 0.95))
+    ), ""),
+    # A third of the training's answers is wrong and as sure as the others, of the probe set's a tenth; or they are doubted.
+    ("label_noise", *(
+        _Told({"batch/count": np.full(12, 32.0), **{
+            f"batch/{what}": np.full(12, value)
+            for what, value in (("accuracy", 0.66), ("labels", 0.3), ("order", order), ("wrong_sure", sure), ("right_sure", 0.6))
+        }, "probe/accuracy": np.full(12, 0.9)}, labels=_WIDE.tolist())
+        for order, sure in ((0.6, 0.55), (0.85, 0.35))
+    ), ""),
     ("confused_classes", *(_Told(_ASKED, _answers(taken), labels=_LABELS.tolist()) for taken in (8, 4)), "class:2"),
 ])
 def test_what_few_readings_tell(name: str, fault: _Told, healthy: _Told, key: str) -> None:

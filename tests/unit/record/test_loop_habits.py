@@ -121,8 +121,11 @@ def _ended(path: Path, end: Callable[[Tensor], Tensor], loss: Callable[[Tensor, 
     return _alarms(path, Ended(end), _classes(), _step(loss))
 
 
-def _values(path: Path, end: Callable[[Tensor], Tensor] | None = None, loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss) -> set[str]:
-    return _alarms(path, Ended(end, answers=1), _numbers(), _step(loss))
+def _values(
+    path: Path, end: Callable[[Tensor], Tensor] | None = None, loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss, least: float = -9.0,
+) -> set[str]:
+    x, y = _numbers()
+    return _alarms(path, Ended(end, answers=1), (x, y.clamp_min(least)), _step(loss))
 
 
 def _read(path: Path, both: bool = False, shift: int = 1) -> set[str]:
@@ -144,7 +147,7 @@ _CASES: dict[str, tuple[str, Train, Train]] = {
     )),
     "sorted by class": ("unshuffled_batches", lambda path: _alarms(path, Ended(), _classes(), _step(), order=True), _plain),
     "(n, 1) against (n,)": ("mismatched_shapes", lambda path: _values(path, loss=lambda s, y: ((s - y[:, 0]) ** 2).mean()), _values),
-    "a ReLU at the end": ("cut_answers", lambda path: _values(path, torch.relu), _values),
+    "a ReLU at the end": ("cut_answers", lambda path: _values(path, torch.relu), lambda path: _values(path, torch.relu, least=0.0)),
     "labels are not shifted": ("visible_labels", lambda path: _read(path, shift=0), _read),
     "it reads from behind": ("visible_labels", lambda path: _read(path, both=True), _read),
     "the sign is turned": (

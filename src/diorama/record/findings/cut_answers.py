@@ -25,16 +25,16 @@ class CutAnswers(Finding):
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         steps, part = series(run, "batch/cut")
-        at, probe = series(run, "batch/cut_at")[1], run.meta.get("probe") or {}
+        at, side, probe = series(run, "batch/cut_at")[1], series(run, "batch/cut_side")[1], run.meta.get("probe") or {}
         ends, spread = probe.get("ends"), probe.get("spread")
-        if not ends or not spread or len(part) < self.readings or len(at) != len(part):
+        if not ends or not spread or len(part) < self.readings or not len(at) == len(side) == len(part):
             return []
-        end = float(at[-1])
-        high = (part >= self.share) & (at == end)
-        if not high[-self.readings :].all() or ends[0] >= end - 0.1 * spread and ends[1] <= end + 0.1 * spread:
+        end, below = float(at[-1]), bool(side[-1] < 0)
+        high = (part >= self.share) & (at == end) & (side == side[-1])
+        beyond = end - ends[0] if below else ends[1] - end
+        if not high[-self.readings :].all() or not beyond > 0.1 * spread:
             return []
         first, usual = since(steps, high), float(np.mean(part[-self.readings :]))
-        below = ends[0] < end - 0.1 * spread
         return [Found(
             self.name, 0.7, "Answers are cut off",
             f"Since step {first} {usual:.0%} of the answers of a batch are exactly {end:.3g}, while true values of the probe set lie "
