@@ -16,6 +16,8 @@ _THROWN = 3.0
 """A loss that rose to so many times its first value was thrown up."""
 _GROWN = 5.0
 """Weights that are so many times as large after the first reading were thrown."""
+_AWHILE = 200
+"""Steps after which a loss has come down from where it happened to begin."""
 _SOON = 20
 """The step up to which a reading is one of the beginning."""
 _LARGE = 10.0
@@ -41,17 +43,19 @@ class LearningRateTooHigh(Finding):
             return []
         loss = loss[: len(loss) if fine.all() else int(np.argmin(fine))]
         began, now = float(min(loss[0], np.median(loss[:3]))), float(np.median(loss[-max(10, len(loss) // 4) :]))
-        floor = (run.meta.get("probe") or {}).get("floor")
-        # A loss that began far above what one answer for all would have comes down by itself.
-        first = min(began, floor) if isinstance(floor, int | float) and floor > 0 else began
+        floor = float((run.meta.get("probe") or {}).get("floor") or 0.0)
+        grown = _grown(run)
+        # A loss that began far above what one answer for all would have comes down by itself, and takes a while to do so.
+        above = floor > 0 and (len(loss) >= _AWHILE or grown > _GROWN)
+        first = min(began, floor) if above else began
         width = max(5, len(loss) // 100)
         peak = float(np.median(loss[: len(loss) // width * width].reshape(-1, width), 1).max())
-        thrown = peak > _THROWN * first and now > 0.5 * first
+        thrown = peak > _THROWN * began and now > 0.5 * first
         if not first > 0 or (now < 0.95 * first and not thrown):
             return []
         ratios = np.nanmedian(table.values, 1)
         # Weights that one step made huge change little beside their size from then on: the largest step tells.
-        usual, grown = float(np.nanmax(ratios)), _grown(run)
+        usual = float(np.nanmax(ratios))
         if not usual > self.ratio and not grown > _GROWN:
             return []
         known = judged(run)
@@ -66,7 +70,7 @@ class LearningRateTooHigh(Finding):
         return [Found(
             self.name, 0.7 if known.learnt is False else 0.4, "The learning rate is too high",
             f"{told}, and the loss is {now:.3g} where it began "
-            f"at {began:.3g}{f', after it had been thrown up to {peak:.3g}' if thrown and peak > 1.01 * began else ''}"
+            f"at {began:.3g}{f', after it had been thrown up to {peak:.3g}' if thrown else ''}"
             f"{f' and one answer for all would have {floor:.3g}' if first < 0.95 * began else ''}.{_inputs(run)}",
             f"{seen}; loss {began:.3g} → {now:.3g}", (),
             ("learning_rate", {"factor": max(factor, 1e-6)}), int(table.steps[int(np.argmax(ratios > self.ratio)) if usual > self.ratio else 0]),
