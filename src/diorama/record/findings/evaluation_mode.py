@@ -26,7 +26,7 @@ class EvaluationMode(Finding):
         still = len((run.meta.get("held") or {}).get("still", ()))
         tuned = 2 * still > len(run.meta.get("parameters", ()))  # most of it rests: then this is how one tunes the rest
         return [Found(
-            self.name, 0.3 if tuned else 0.65, "It is trained in evaluation mode",
+            self.name, 0.3 if tuned else 0.75, "It is trained in evaluation mode",
             f"{'At every reading' if mode.all() else f'Since step {first}'} the network stood in evaluation mode while it was trained: "
             "nothing is dropped, and a batch norm uses its running statistics and no longer renews them.",
             f"readings in evaluation mode: {int(mode.sum())} of {len(mode)}", (), None, first,
