@@ -21,7 +21,9 @@ Places = NDArray[np.int64]
 def levels_of(values: NDArray[np.floating[Any]], scale: float) -> Levels:
     """How many of the thresholds 0, 1/200, … 1 of the scale each value reaches; none where it is not a number.
 
-    *Cost* some numbers at a time, in doubles: in single precision a value just below a threshold would be rounded up to it.
+    *Error* as in doubles. In single precision a value just below a threshold is rounded up to it, and to a whole number: those that
+    come to one are counted again.
+    *Cost* some numbers at a time.
     """
     # In the order in which the values lie in memory, whichever axis comes first.
     order = sorted(range(values.ndim), key=lambda axis: -abs(values.strides[axis]))
@@ -29,18 +31,30 @@ def levels_of(values: NDArray[np.floating[Any]], scale: float) -> Levels:
     found: Levels = np.empty(given.shape, np.uint8)
     if not given.size:
         return found.transpose(np.argsort(order))
+    factor = STEPS / scale
+    # Another factor is itself rounded in single precision.
+    kind = np.dtype(np.float32 if values.dtype == np.float32 and float(np.float32(factor)) == factor else np.float64)
     apart = max(1, AT_ONCE // max(1, given[0].size))
-    exact, whole = np.empty((apart, *given.shape[1:])), np.empty((apart, *given.shape[1:]), np.int16)
-    for start in range(0, len(given), apart):
-        part = given[start : start + apart]
-        reached, level = exact[: len(part)], whole[: len(part)]
-        if not (-scale <= part.min() and part.max() <= scale):
-            part = np.clip(np.nan_to_num(part.astype(np.float64), nan=-scale), -2 * scale, 2 * scale)
-        np.multiply(part, STEPS / scale, out=reached, dtype=np.float64)
-        np.floor(reached, out=level, casting="unsafe")
-        np.clip(level, -1, STEPS, out=level)
-        np.add(level, 1, out=found[start : start + apart], casting="unsafe")
+    exact, whole = np.empty((apart, *given.shape[1:]), kind), np.empty((apart, *given.shape[1:]), kind)
+    with np.errstate(all="ignore"):
+        for start in range(0, len(given), apart):
+            part, own = given[start : start + apart], found[start : start + apart]
+            reached, level = exact[: len(part)], whole[: len(part)]
+            np.multiply(part, factor, out=reached, dtype=kind)
+            _counted(np.floor(reached, out=level), own)
+            if kind == np.float32 and len(lifted := np.flatnonzero((reached == level) & (reached != 0))):
+                doubles = np.floor(part.take(lifted).astype(np.float64) * factor)
+                own.put(lifted, _counted(doubles, np.empty(len(lifted), np.uint8)))
     return found.transpose(np.argsort(order))
+
+
+def _counted(whole: NDArray[np.floating[Any]], into: Levels) -> Levels:
+    """Levels of whole numbers of steps, which are overwritten; what is no number reaches none."""
+    np.clip(whole, -1, STEPS, out=whole)
+    if np.isnan(whole.min()):
+        whole[np.isnan(whole)] = -1
+    np.add(whole, 1, out=into, casting="unsafe")
+    return into
 
 
 def put(levels: Levels, found: Levels) -> None:

@@ -302,15 +302,17 @@ def _gates(call: Kernel, k: int, x: Tensor, h0: Tensor, out: Tensor) -> Iterator
     weights, (b_ih, b_hh) = call.weights[k], call.biases(k)
     if not letters:
         return
-    rows = slice(0, len(weights[0]) * 2 // 3 if call.kind == "gru" else None)
-    bias = None if b_ih is None or b_hh is None else (b_ih + b_hh)[rows]
-    names = "ifgo" if call.kind == "lstm" else letters
+    # The candidate's rows are left out: the third quarter of an LSTM's, the last third of a GRU's.
+    order = "ifgo" if call.kind == "lstm" else "rzn"
+    rows = [torch.cat([one.chunk(len(order))[order.index(letter)] for letter in letters]) for one in weights[:2]]
+    bias = None if b_ih is None or b_hh is None else torch.cat([(b_ih + b_hh).chunk(len(order))[order.index(letter)] for letter in letters])
     before = torch.cat([h0[None], out[:-1]])
-    block = max(1, AT_ONCE // max(1, x.shape[1] * weights[0].shape[0]))
+    block = max(1, AT_ONCE // max(1, x.shape[1] * rows[0].shape[0]))
     for given, last in zip(torch.split(x, block), torch.split(before, block), strict=True):
-        sums = F.linear(given, weights[0][rows], bias) + F.linear(last, weights[1][rows])
-        parts = sums.sigmoid_().transpose(0, 1).chunk(len(names), -1)
-        yield States({name: part for name, part in zip(names, parts, strict=True) if name in letters})
+        # One matrix of all places, to which the second product is added where it lies: half the cost of two sums.
+        sums = F.linear(given.flatten(0, 1), rows[0], bias).addmm_(last.flatten(0, 1), rows[1].T).sigmoid_()
+        parts = sums.unflatten(0, given.shape[:2]).transpose(0, 1).chunk(len(letters), -1)
+        yield States(dict(zip(letters, parts, strict=True)))
 
 
 def _all_at_once(call: Kernel, k: int, x: Tensor, out: Tensor) -> States:

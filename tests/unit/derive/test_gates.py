@@ -141,6 +141,7 @@ def test_saturations_are_the_shares_of_the_gates_themselves(make: str, monkeypat
             np.testing.assert_allclose(found["right"][row], (gate > 0.9).mean(0), atol=1e-6)
         assert found["left"].any()
         assert found["right"].any()
+    assert saturation._true(torch.ones(600, 2) > 0).tolist() == [600, 600]
 
 
 READ_ON = {

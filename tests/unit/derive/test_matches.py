@@ -70,7 +70,9 @@ def test_a_level_tells_whether_a_value_reaches_a_threshold(monkeypatch: pytest.M
             wanted = values[:, None] >= steps * scale
         assert (got == wanted)[far & ~np.isnan(values[:, None])].all()
         assert not got[np.isnan(values)].any()
-    assert (levels_of(np.array([0.0, 0.5, 1.0], np.float32), 1.0) == [1, 101, 201]).all()
+    single = steps.astype(np.float32)
+    for values in (single, np.nextafter(single, np.float32(-9)), np.nextafter(single, np.float32(9))):
+        assert (levels_of(values, 1.0) == (values.astype(float)[:, None] >= steps).sum(1)).all()
     values = np.random.default_rng(0).normal(size=(3, 50, 40)).astype(np.float32)
     wanted = np.array([[[sum(value >= one for one in steps) for value in row] for row in part] for part in values[:, :2, :3].astype(float)])
     for turned in (values, np.asfortranarray(values), values.transpose(1, 2, 0).copy().transpose(2, 0, 1)):
