@@ -28,6 +28,36 @@ _MOST = 512
 _STEADY: ContextVar[dict[int, Any] | None] = ContextVar("steady", default=None)
 
 
+def switches(model: nn.Module) -> tuple[Any, ...]:
+    """What decides which ops a model runs: its modules, their words and switches, and those of a configuration that they hold.
+
+    *Meaning* numbers are left out: a module that counts its passes runs the same ops.
+    """
+    found: list[Any] = []
+    known: set[int] = set()
+    for name, module in model.named_modules():
+        found.append((name, id(module)))
+        for key, value in vars(module).items() if hasattr(module, "__dict__") else ():
+            if key in _OWN:
+                continue
+            if isinstance(value, bool | str):
+                found.append((key, value))
+            elif id(value) not in known and (inside := _inside(value)):
+                known.add(id(value))
+                found += inside
+    return tuple(found)
+
+
+def _inside(value: Any) -> tuple[tuple[str, bool | str], ...]:
+    """The words and switches of an object that a module holds, such as a configuration."""
+    if isinstance(value, (nn.Module, Tensor, type, types.ModuleType, *_CALLED)):
+        return ()
+    inside = getattr(value, "__dict__", None)
+    if not isinstance(inside, dict) or len(inside) > _MOST:
+        return ()
+    return tuple((key, own) for key, own in inside.items() if isinstance(own, bool | str))
+
+
 @contextmanager
 def steady() -> Iterator[None]:
     """Within, nobody else writes to a model: its weights are summed up once for each count of their writes."""
@@ -64,12 +94,13 @@ def state_now(model: nn.Module) -> tuple[Any, ...]:
 def _told(model: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
     tensors: dict[int, Tensor] = {}
     told: list[Any] = []
+    known: set[int] = set()
     for module in model.modules():
         inside = vars(module) if hasattr(module, "__dict__") else {}
         told.append(id(module))
         told.extend(tuple(hooks) for name in _HOOKS if (hooks := inside.get(name)))
-        for own in (inside.get("_parameters"), inside.get("_buffers")):
-            tensors.update((id(tensor), tensor) for tensor in (own or {}).values() if tensor is not None)
+        for kept in (inside.get("_parameters"), inside.get("_buffers")):
+            tensors.update((id(tensor), tensor) for tensor in (kept or {}).values() if tensor is not None)
         for name, value in inside.items():
             if name in _OWN:
                 continue
@@ -79,6 +110,9 @@ def _told(model: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
                 told.append((name, id(value)))
             elif _plain(value):
                 told.append((name, repr(value)))
+            elif id(value) not in known and (own := _inside(value)):
+                known.add(id(value))
+                told.extend(own)
     with torch._C.DisableTorchFunction():
         return (*told, *map(written, tensors.values())), list(tensors.values())
 

@@ -24,6 +24,7 @@ from . import attention, equations, ops, patterns
 from .apart import Layout, alike, grown
 from .axes import likely_unit_axis, tensors_in
 from .batch_size import batch_size, found, whole
+from .changes import switches
 from .layers import Layer
 from .mode import OpMode, OpNames, Trail, without_modes
 from .surroundings import Neutral, as_built
@@ -252,7 +253,7 @@ def _point(record: OpRecord, number: int = 0) -> Point:
     )
 
 
-Parts = tuple[tuple[str, int], ...]
+Parts = tuple[Any, ...]
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple[Any, ...], Points]] = weakref.WeakKeyDictionary()
 _COPIES: weakref.WeakKeyDictionary[nn.Module, tuple[weakref.ref[nn.Module], Parts]] = weakref.WeakKeyDictionary()
 """Of models that are copies of others: of which, and the modules that they had then."""
@@ -261,7 +262,7 @@ _COPIES: weakref.WeakKeyDictionary[nn.Module, tuple[weakref.ref[nn.Module], Part
 def copied(model: nn.Module, original: nn.Module) -> None:
     """Tell that a model is another with other weights: what is found of one holds of both, as long as the copy keeps its modules."""
     first = _COPIES.get(original)
-    _COPIES[model] = (first[0] if first is not None else weakref.ref(original), _parts(model))
+    _COPIES[model] = (first[0] if first is not None else weakref.ref(original), switches(model))
 
 
 def points(model: nn.Module, x: Nested) -> Points:
@@ -269,9 +270,9 @@ def points(model: nn.Module, x: Nested) -> Points:
     model = unwrap(model)
     forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
     original, parts = _COPIES.get(model, (lambda: None, ()))
-    own = _parts(model)
+    own = switches(model)
     holder = (original() if parts == own else None) or model
-    key = (forms, type(x), own if holder is model else _parts(holder))
+    key = (forms, type(x), own if holder is model else switches(holder))
     known = _KNOWN.setdefault(holder, OrderedDict())
     if key not in known:
         known[key] = Points(model, x)
@@ -279,10 +280,6 @@ def points(model: nn.Module, x: Nested) -> Points:
             known.popitem(last=False)
     known.move_to_end(key)
     return known[key]
-
-
-def _parts(model: nn.Module) -> Parts:
-    return tuple((name, id(module)) for name, module in model.named_modules())
 
 
 def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:

@@ -31,6 +31,9 @@ class Sum:
     bare: bool = True
     """Nothing but form and dropout lies between this sum and the one before, so that the difference is what was added."""
 
+    parts: tuple[tuple[str, str], ...] = ()
+    """Of layers in parallel, which were summed before they were added: each by its name, and the op of its answer."""
+
     @property
     def point(self) -> str:
         """The stream after this sum, as a point."""
@@ -62,6 +65,12 @@ class Stream:
         first = (f"all before {self.sums[0].name}" if self.late else "embedding",) if self.start else ()
         return (*first, *(one.name for one in self.sums))
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The same, with layers told apart that were summed before they were added."""
+        sums = self.sums if self.start else self.sums[1:]
+        return (self.names[0], *(name for one in sums for name in ([part for part, _ in one.parts] or [one.name])))
+
 
 def stream(points: Points) -> Stream | None:
     """The longest residual stream among the ops of a pass, of several as long the last; None where there is none.
@@ -69,16 +78,17 @@ def stream(points: Points) -> Stream | None:
     *Meaning* a sum of two tensors of one shape is residual where one of them was made of the other, or of what the other was
     before it was scaled or something else was added (blocks in parallel).
     """
-    return _StreamSearch(points.records).stream(points)
+    return _StreamSearch(points).stream()
 
 
 class _StreamSearch:
-    def __init__(self, records: Mapping[str, OpRecord]) -> None:
-        self.records = records
-        self.order = {name: k for k, name in enumerate(records)}
+    def __init__(self, points: Points) -> None:
+        self.points = points
+        self.records: Mapping[str, OpRecord] = points.records
+        self.order = {name: k for k, name in enumerate(self.records)}
         self.residual: dict[str, tuple[str, str]] = {}
         """By the op of a sum: what it was added to, and what was added."""
-        for record in records.values():
+        for record in self.records.values():
             sides = self.sides(record)
             if sides is not None:
                 self.residual[record.name] = sides
@@ -151,25 +161,28 @@ class _StreamSearch:
             name = _kept(record)
         return name
 
-    def stream(self, points: Points) -> Stream | None:
+    def alike(self, one: str, other: str) -> bool:
+        """Whether two ops answer in one form for an example: OPT folds positions into examples for half of each block."""
+        return tuple(self.points[f"op:{one}"].shape) == tuple(self.points[f"op:{other}"].shape)
+
+    def stream(self) -> Stream | None:
+        """The longest chain of sums."""
         chains: dict[str, list[str]] = {}
         best: list[str] = []
         for name, (old, _) in self.residual.items():
             before = self.before(old)
-            same = before in chains and self.records[before].shapes == self.records[name].shapes
-            chains[name] = [*chains[before], name] if same else [name]
+            chains[name] = [*chains[before], name] if before in chains and self.alike(before, name) else [name]
             if len(chains[name]) >= len(best):
                 best = chains[name]
         if not best:
             return None
-        sums = self.named(best, {site.softmax or site.kernel: site.label for site in points.attention})
+        sums = self.named(best, {site.softmax or site.kernel: site.label for site in self.points.attention})
         start = self.residual[best[0]][0]
-        if start and (start not in self.records or self.records[start].shapes[0] != self.records[best[0]].shapes[0]):
-            start = ""
-        if start and self.records[start].layouts[0].axis is None:
+        known = self.records.get(start)
+        if known is None or known.layouts[0].axis is None or not self.alike(start, best[0]):
             start = ""
         late = bool(start) and any(self.joins(name) for name in self.between(start, ""))
-        return Stream(sums, start, tuple(points[f"op:{best[-1]}"].shape), late, self.further(best[-1]))
+        return Stream(sums, start, tuple(self.points[f"op:{best[-1]}"].shape), late, self.further(best[-1]))
 
     def further(self, end: str) -> str:
         """The layer that adds to a stream behind its end; empty where none does."""
@@ -220,12 +233,28 @@ class _StreamSearch:
         times: dict[str, int] = {}
         for name in chain:
             old, branch = self.residual[name]
+            here = self.records[name].here
             made = self.source(branch)
-            label = _label(self.records[name].here, made.here if made is not None else "")
+            label = _label(here, made.here if made is not None else "")
             times[label] = time = times.get(label, 0) + 1
+            apart = self.addends(branch, here)
+            parts: list[tuple[str, str]] = []
+            for part in apart if len(apart) > 1 else ():
+                by = self.source(part)
+                own = _label(here, by.here if by is not None else "")
+                times[own] = count = times.get(own, 0) + 1
+                parts.append((own if count == 1 else f"{own} ({count})", part))
             attends = tuple(label for op, label in attentions.items() if op in self.between(branch, old))
-            found.append(Sum(name, label if time == 1 else f"{label} ({time})", branch, attends, self.bare(old)))
+            found.append(Sum(name, label if time == 1 else f"{label} ({time})", branch, attends, self.bare(old), tuple(parts)))
         return tuple(found)
+
+    def addends(self, branch: str, here: str) -> list[str]:
+        """What was summed, in the same code, before it was added to the stream: the answers of layers in parallel."""
+        record = self.source(branch)
+        joined = self.joined(record) if record is not None and record.here == here and not record.op.startswith("sub") else None
+        if joined is None or not all(name in self.records for name in joined):
+            return [branch]
+        return [own for name in joined for own in self.addends(name, here)]
 
     def source(self, branch: str) -> OpRecord | None:
         """The op that made what is added, behind dropout and changes of form."""

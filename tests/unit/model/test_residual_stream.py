@@ -147,6 +147,12 @@ class _Blocks(nn.Module):
         for way, a, b in zip(self.ways, self.a, self.b, strict=True):
             if way == "parallel":
                 h = h + a(h) + b(torch.tanh(h))
+            elif way == "together":
+                h = (a(h) + b(torch.tanh(h))) + h
+            elif way == "folded":
+                rows = h + a(h)
+                rows = rows.reshape(-1, 6)
+                h = (rows + b(rows)).reshape(h.shape)
             elif way == "scaled":
                 h = h * 0.5 + a(h) + self.scale
                 h = h - b(h.tanh())
@@ -160,12 +166,14 @@ class _Blocks(nn.Module):
         return found
 
 
-@pytest.mark.parametrize("way", ["parallel", "scaled", "written"])
+@pytest.mark.parametrize("way", ["parallel", "together", "folded", "scaled", "written"])
 def test_sums_are_followed_however_a_block_adds(way: str) -> None:
-    """Layers in parallel, from a scaled stream, into a copy, subtracted or stacked: each is a sum, and the first row the embedding."""
-    found = stream(points(_Blocks(way, way).eval(), torch.randn(5, 3)))
+    """Layers in parallel, summed before, from a scaled stream, of folded positions, into a copy, subtracted or stacked: each is a sum, and
+    the first row the embedding."""
+    found = stream(points(_Blocks(way, way).eval(), torch.randn(5, 3, 3)))
     assert found is not None
-    assert found.names == ("embedding", "a.0", "b.0", "a.1", "b.1")
+    assert found.layers == ("embedding", "a.0", "b.0", "a.1", "b.1")
+    assert found.names == (("embedding", "the model", "the model (2)") if way == "together" else found.layers)
     assert (found.late, found.further, all(one.bare for one in found.sums)) == (False, "", way != "scaled")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import types
 from collections import OrderedDict
 from pathlib import Path
 
@@ -326,6 +327,21 @@ def test_a_scene_notices_what_pytorch_does_not_count() -> None:
     assert fresh(), "a hook"
     hook.remove()
     assert fresh()
+
+
+def test_a_word_in_a_configuration_tells_which_ops_run() -> None:
+    """Where a model reads it, as Hugging Face's do, what was known of the ops holds no more."""
+    class Chooses(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return getattr(super().forward(x), self.settings.way)()
+
+    model, x = Chooses(2, 3), torch.randn(4, 2)
+    model.settings = types.SimpleNamespace(way="relu", calls=0)
+    told = state_now(model), points(model, x)
+    model.settings.calls += 1
+    assert points(model, x) is told[1]
+    model.settings.way = "tanh"
+    assert (state_now(model) != told[0], "relu" in told[1].records, "tanh" in points(model, x).records) == (True, True, True)
 
 
 def test_sums_tell_weights_apart_that_are_summed_where_they_lie() -> None:

@@ -96,6 +96,11 @@ class _Mixed(_Block):
         return torch.lerp(x, self.layer(x), 0.5)
 
 
+class _Parallel(_Block):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 0.5 * (self.layer(x) + self.layer(x.tanh()))
+
+
 def _scene_of(*layers: nn.Module) -> Scene:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -108,6 +113,21 @@ def test_bars_are_the_score_only_where_they_sum_to_it() -> None:
     picture = _scene_of(_Block(), nn.GELU()).view("contributions")
     assert not picture.checks[0].good
     assert "while all bars sum to" in picture.caption
+
+
+def test_layers_in_parallel_are_told_apart() -> None:
+    """Where answers are summed, and scaled, before they are added, each layer's term is its own, as by hand."""
+    scene = _scene_of(_Parallel(), _Parallel())
+    found = scene.derive("contributions", example=3, answer=1).value
+    first, second, third, head = scene.model
+    with torch.no_grad():
+        terms = [held := first(scene.examples.x[3:4])]
+        for block in (second, third):
+            terms += [0.5 * block.layer(held), 0.5 * block.layer(held.tanh())]
+            held = held + terms[-2] + terms[-1]
+        by_hand = [float(term[0] @ head.weight[1]) for term in terms]
+    assert found["layers"] == ["embedding", *(f"{k}.layer{more}" for k in (1, 2) for more in ("", "#2"))]
+    np.testing.assert_allclose(found["values"], by_hand, atol=1e-6)
 
 
 def test_what_is_written_into_the_stream_unseen_is_refused() -> None:

@@ -38,6 +38,8 @@ class ContributionsDerivation(Derivation):
     *Source* Elhage et al. 2021, "A mathematical framework for transformer circuits"; Wang et al. 2022, arXiv:2211.00593.
     """
 
+    version = 2
+
     example: int = knob(0, "The example of the probe set.", low=0)
     answer: int | None = knob(None, "The class or token whose score is looked at; the likeliest when left open.", kind="integer", low=0)
     place: int | None = knob(None, "Of a network that writes on: the position whose answer is looked at; the last when left open.",
@@ -75,9 +77,9 @@ class ContributionsDerivation(Derivation):
         line = residual_stream(scene)
         if set(value) != {"layers", "values", "attentions", "heads", "constant", "score", "answer", "place"}:
             raise ValueError("layers and heads with their values are wanted")
-        if value["layers"] != list(line.names) or value["attentions"] != [name for name, _ in _attentions(scene, line)]:
+        if value["layers"] != list(line.layers) or value["attentions"] != [name for name, _ in _attentions(scene, line)]:
             raise ValueError("layers and attentions by name are wanted")
-        shapes = {"values": (len(line.points),), "heads": _grid(scene, line).shape}
+        shapes = {"values": (len(line.layers),), "heads": _grid(scene, line).shape}
         for name, shape in shapes.items():
             if not isinstance(value[name], np.ndarray) or value[name].shape != shape or value[name].dtype != np.float64:
                 raise ValueError(f"{name} of shape {shape} are wanted")
@@ -92,9 +94,8 @@ def added(scene: Scene, x: Nested, answer: int | None = None, place: int | None 
     tail, parts = tail_of(scene, x, line), held(scene, x, line)
     _seen(scene, x, line, parts)
     slope, value = _sloped(tail, parts[-1], answer, place)
-    steps = [parts[0], *(after - then for then, after in zip(parts, parts[1:], strict=False))]
-    terms = [float((slope * part.double()).sum()) for part in steps]
-    known = {**value, "layers": list(line.names), "values": np.array(terms), }
+    terms = [float((slope * part).sum()) for part in _apart(scene, x, line, parts)]
+    known = {**value, "layers": list(line.layers), "values": np.array(terms)}
     attentions, grid = _attentions(scene, line), _grid(scene, line)
     known["attentions"] = [name for name, _ in attentions]
     total = float(np.isnan(grid).size or 1)
@@ -108,6 +109,28 @@ def added(scene: Scene, x: Nested, answer: int | None = None, place: int | None 
             done += 1
             yield Stage({**known, "heads": grid.copy()}, min(done, total), total + 1, f"{known['attentions'][row]}, head {column}")
     yield Stage({**known, "heads": grid.copy()}, total + 1, total + 1)
+
+
+def _apart(scene: Scene, x: Nested, line: Stream, held: Sequence[Tensor]) -> list[Tensor]:
+    """What the stream begins with, and by what each layer made it grow, in the order of its ``layers``.
+
+    Of layers in parallel each answers for its own, in the measure in which their sum was added; the rest (rounding, an edit of the stream)
+    is counted to the last of them.
+    """
+    sums = line.sums if line.start else line.sums[1:]
+    points = [f"op:{op}" for one in sums for _, op in one.parts]
+    kept = scene.look(x, points)[1] if points else {}
+    found = [held[0].double()]
+    for one, then, after in zip(sums, held, held[1:], strict=False):
+        rest = after.double() - then.double()
+        made = [kept[f"op:{op}"].double().reshape(rest.shape) for _, op in one.parts]
+        whole: Tensor | None = sum(made[1:], made[0]) if made else None
+        if whole is not None:
+            measure = (rest * whole).sum() / (whole * whole).sum().clamp_min(1e-300)
+            found += [part * measure for part in made[:-1]]
+            rest = rest - (whole - made[-1]) * measure
+        found.append(rest)
+    return found
 
 
 def _seen(scene: Scene, x: Nested, line: Stream, parts: Sequence[Tensor]) -> None:
