@@ -228,3 +228,15 @@ def test_methods_of_relus_say_beforehand_that_there_is_none(name: str) -> None:
         said = diorama.methods[name].fits(look, _images())
         assert (said is None) == fits
         assert fits or (said or "").endswith("use gradient")
+
+
+@pytest.mark.parametrize("method", ["gradient", "input_x_gradient"])
+def test_slopes_that_cancel_out_are_zero(method: str) -> None:
+    """Behind a norm the slopes along an embedding sum to nothing: rounding is no map, and the note says what it is."""
+    torch.manual_seed(0)
+    bag = nn.Sequential(nn.Embedding(20, 32), nn.LayerNorm(32), nn.Tanh(), nn.Flatten(), nn.Linear(7 * 32, 3)).eval()
+    found = diorama.attribute(bag, torch.randint(0, 20, (4, 7)), 1, method=method)
+    assert not found.values.any()
+    assert "cancels out (along embeddings before a norm" in found.note
+    bag[1] = nn.Identity()
+    assert diorama.attribute(bag, torch.randint(0, 20, (4, 7)), 1, method=method).values.all()

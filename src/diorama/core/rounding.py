@@ -34,6 +34,16 @@ def alike(low: Any, high: Any, eps: float = SINGLE) -> Any:
     return (apart <= rounding(abs(low) + abs(high), eps) / 2) & (apart < math.inf)
 
 
+def summed(numbers: Any, axis: int, eps: float = SINGLE) -> Any:
+    """Sums along an axis of an array or tensor: exactly 0 where the terms cancel out, and nothing but their rounding is left.
+
+    Slopes along an embedding do so where a norm that follows takes out what all have in common.
+    """
+    found, size = numbers.sum(axis), abs(numbers).sum(axis)
+    none = (abs(found) <= rounding(size, eps)) & (size < math.inf)
+    return found * ~none + 0  # no −0
+
+
 def deviations(rows: NDArray[Any], eps: float = SINGLE) -> NDArray[Any]:
     """The standard deviation of each column of (n, columns): exactly 0 where it is the same everywhere but for rounding.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable
+from ..core.rounding import summed
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.batch_size import Filled, filled, joined
@@ -112,14 +113,15 @@ class Entrance:
         return leaves
 
     def shaped(self, numbers: Sequence[Tensor]) -> Nested:
-        """Numbers at the points in the input's structure, summed over the embedding for tokens."""
+        """Numbers at the points in the input's structure, summed over the embedding for tokens: 0 where they cancel out."""
         self._place(numbers)
         made = []
         for k, part in enumerate(self._parts):
             if k not in self._given:
                 made.append(torch.zeros(part.shape, device=part.device))
             else:
-                made.append(self._given[k].sum(-1) if k in self._whole else self._given[k])
+                own = self._given[k]
+                made.append(summed(own, -1, torch.finfo(own.dtype).eps) if k in self._whole else own)
         fresh = iter(made)
         return nesting.each(self._structure, lambda part: next(fresh))
 

@@ -464,12 +464,20 @@ class Method(Plugin):
 
 
 def _depends(look: Looking, x: Nested, target: Target) -> bool:
-    """Whether the target is another one for another input: numbers at half their size, tokens in reverse order."""
-    other = nesting.each(x, lambda part: part / 2 if part.is_floating_point() else part.flip(1 if part.ndim > 1 else 0))
-    with torch.no_grad():
-        here, there = (look.run(at, target).value.detach() for at in (x, other))
-    apart = (here - there).abs() > rounding(torch.maximum(here.abs(), there.abs()), torch.finfo(here.dtype).eps)
-    return bool((apart & here.isfinite() & there.isfinite()).any())
+    """Whether the target is another one for another input: numbers at half their size, tokens in reverse order, or one token everywhere."""
+    changes: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda part: part.flip(1), lambda part: part[:, :1].expand_as(part), lambda part: part[:, -1:].expand_as(part),
+    )
+    for change in changes:
+        other = nesting.each(x, lambda part: part / 2 if part.is_floating_point() else change(part) if part.ndim > 1 else part.flip(0))  # noqa: B023
+        with torch.no_grad():
+            here, there = (look.run(at, target).value.detach() for at in (x, other))
+        apart = (here - there).abs() > rounding(torch.maximum(here.abs(), there.abs()), torch.finfo(here.dtype).eps)
+        if bool((apart & here.isfinite() & there.isfinite()).any()):
+            return True
+        if all(part.is_floating_point() for part in nesting.tensors(x)):
+            break
+    return False
 
 
 def completeness(values: Nested, wanted: Tensor) -> float:

@@ -36,8 +36,8 @@ def numbers_note(x: Nested, values: Nested, signed: bool = True, depends: Callab
         said.append("The map holds numbers that are not finite.")
     elif not any(bool(end.any()) for ends in maps for end in ends):
         if depends():
-            said.append("The map is zero everywhere, though the target changes with the input: what this method follows is flat "
-                        "or hidden here (quantized, rounded or detached numbers, say); use occlusion or lime.")
+            said.append("The map is zero everywhere, though the target changes with the input: what this method follows is flat, cancels out "
+                        "(along embeddings before a norm, say) or is hidden here (quantized, rounded or detached numbers); use occlusion or lime.")
         else:
             why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
             said.append(f"The map is zero everywhere: {why}.")

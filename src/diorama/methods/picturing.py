@@ -11,6 +11,7 @@ from ..core import marks
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.errors import NotFound
 from ..core.picture import Check, Picture
+from ..core.rounding import summed
 from ..data import kinds, nesting
 from ..data.padding import folded
 from ..data.volumes import montage
@@ -56,12 +57,17 @@ def channels_summed(values: np.ndarray, kind: kinds.Kind | None) -> np.ndarray:
     """An image's values (channels first or last, or in a row) as one number a place."""
     if isinstance(kind, kinds.Image):
         if kind.layout == "NCHW" and values.ndim == 3:
-            return np.asarray(values.sum(0))
+            return np.asarray(_summed(values, 0))
         if kind.layout == "NHWC" and values.ndim == 3:
-            return np.asarray(values.sum(-1))
+            return np.asarray(_summed(values, -1))
         if kind.layout == "flat" and values.ndim == 1 and kind.height and kind.width:
-            return np.asarray(values.reshape(-1, kind.height, kind.width).sum(0))
-    return np.asarray(values.sum(0)) if values.ndim == 3 else values
+            return np.asarray(_summed(values.reshape(-1, kind.height, kind.width), 0))
+    return np.asarray(_summed(values, 0)) if values.ndim == 3 else values
+
+
+def _summed(values: np.ndarray, axis: int) -> np.ndarray:
+    found: np.ndarray = summed(values, axis, np.finfo(values.dtype).eps) if values.dtype.kind == "f" else values.sum(axis)
+    return found.astype(values.dtype, copy=False)
 
 
 def by_place(values: np.ndarray, kind: kinds.Kind | None) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, not_found
 from ..core.selection import without_call
@@ -15,8 +15,10 @@ from ..data.nesting import Nested, size
 from ..model import kernels
 from ..model.layers import Layer
 from ..model.recurrent import States
-from ..model.unwrap import fed
+from ..model.unwrap import fed, named_modules
 from .scene import Scene
+
+NO_MEMORY = "{layer} is a {kind}, which has no memory beside its output, cell by cell; use state=output"
 
 
 def parts(scene: Scene, name: str) -> tuple[Layer, ...]:
@@ -68,6 +70,23 @@ def hidden(scene: Scene, layer: str, x: Nested) -> Tensor:
     if values.ndim != 3:
         raise NotApplicable(f"{layer} does not answer at each step; layers that do: {', '.join(told(scene)) or 'none'}")
     return values
+
+
+def remembers(scene: Scene, layer: str) -> bool:
+    """Whether each cell of a layer keeps a memory beside what it says: an LSTM's, where no projection makes fewer outputs of it."""
+    one = scene.layers[layer]
+    module = named_modules(scene.model).get(one.path)
+    return isinstance(module, nn.LSTM | nn.LSTMCell) and not getattr(module, "proj_size", 0) and (one.loop or one.sequence)
+
+
+def memory(scene: Scene, layer: str, x: Nested) -> Tensor:
+    """What each cell of a layer keeps at each step, (n, units, steps) on the CPU: tanh of an LSTM's memory.
+
+    *Raises* NotApplicable for a layer that keeps none, or not one for each of its units.
+    """
+    if not remembers(scene, layer):
+        raise NotApplicable(NO_MEMORY.format(layer=layer, kind=scene.layers[layer].kind))
+    return states(scene, layer, x)["c"].movedim(1, 2).tanh()
 
 
 def told(scene: Scene) -> list[str]:

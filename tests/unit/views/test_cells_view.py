@@ -14,6 +14,7 @@ from diorama.core.marks import Table, Text
 from diorama.core.picture import Picture
 from diorama.derive.derivations import properties as deriving
 from diorama.derive.texts import PROPERTIES, pattern, properties
+from diorama.model.kernels import recurrent
 from diorama.scene import Scene
 
 
@@ -106,6 +107,13 @@ def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: py
     best = [np.abs(wanted(np.roll(late, shift, 1), cells)).max(1) for shift in deriving.shifts(late.shape[1])]
     as_well = (np.stack(best)[:, :, None] >= np.abs(found["held_out"]) - 1e-6).sum(0)
     np.testing.assert_allclose(found["chance"], (1 + as_well) / 100, atol=0.011)
+    generator = torch.Generator().manual_seed(0)
+    for weight in scene.model.rnn.parameters():
+        weight.data.copy_(2 * torch.randn(weight.shape, generator=generator))
+    memories = recurrent(scene.model, few.x)["rnn.l0"]["c"].tanh().flatten(0, 1).double().numpy().T
+    kept, told = (scene.derive("properties", layer="rnn.l0", state=state).value["correlations"] for state in ("memory", "output"))
+    np.testing.assert_allclose(kept, wanted(features[:-1], memories), atol=1e-9)
+    assert np.abs(kept - told).max() > 0.05
     assert found["names"] == [*PROPERTIES, "regular expression"]
     digit = found["names"].index("digit")
     assert found["chance"][digit, 0] == pytest.approx(0.01)
@@ -166,5 +174,5 @@ def test_cells_of_any_layer_that_answers_at_each_token() -> None:
     assert scene.view("cells").title.endswith("of up")
     text = _mark(scene.view("cells", unit="down/3", example=4), Text)
     np.testing.assert_allclose(text.values[:-1], scene.activations("down")["down"][4, 3], atol=1e-6)
-    with pytest.raises(NotApplicable, match="runs no LSTM"):
+    with pytest.raises(NotApplicable, match="has no memory"):
         scene.view("cells", layer="up", state="memory")

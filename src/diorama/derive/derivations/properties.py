@@ -13,7 +13,7 @@ from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...methods.cost import Cost
 from ...scene import Scene
-from ...scene.states import hidden
+from ...scene.states import NO_MEMORY, hidden, memory, remembers
 from ..derivation import Derivation, Plain, Stage
 from ..texts import PROPERTIES, pattern, properties
 
@@ -45,10 +45,11 @@ class PropertiesDerivation(Derivation):
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    version = 3
+    version = 4
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
+    state: str = knob("output", "What a cell says, or what it keeps: tanh of an LSTM's memory.", choices=("output", "memory"))
 
     def fits(self, scene: Scene) -> str | None:
         """It needs texts, and a layer that answers at each token."""
@@ -59,6 +60,8 @@ class PropertiesDerivation(Derivation):
             layer = scene.layers[self.layer]
             if not layer.sequence and not layer.loop:
                 return f"{self.layer} does not answer at each token"
+            if self.state == "memory" and not remembers(scene, self.layer):
+                return NO_MEMORY.format(layer=self.layer, kind=layer.kind)
         return scene.missing
 
     def cost(self, scene: Scene) -> Cost:
@@ -75,11 +78,12 @@ class PropertiesDerivation(Derivation):
         shown = few.shown()
         texts = next(part for part in shown.values() if isinstance(part, list)) if isinstance(shown, dict) else shown
         labels = _Labels(texts, self.pattern)
+        read = memory if self.state == "memory" else hidden
         sums = Sums() if begun is None else Sums(begun)
         while True:
             start = int(sums.parts.get("texts", 0))
             if part := list(range(start, min(start + AT_ONCE, len(few)))):
-                values = hidden(scene, self.layer, few.batch(part, scene.device)).double().numpy()
+                values = read(scene, self.layer, few.batch(part, scene.device)).double().numpy()
                 labels.counted(sums, part, values)
                 sums.parts["texts"] = start = start + len(part)
             found = {"names": self.names(), **sums.found(chance=start >= len(few))}

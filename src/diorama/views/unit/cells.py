@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ from ...derive.derivations.properties import PATTERN, SHIFTS, shifts
 from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
-from ...scene.states import hidden, readable, states, told
+from ...scene.input import Current
+from ...scene.restarts import Restarts
+from ...scene.states import hidden, memory, readable, remembers, told
 from .. import texts
 from ..view import View
 
@@ -35,9 +37,9 @@ class CellsView(View):
     """Each character coloured by one cell of an LSTM, GRU, RNN or transformer, with the likeliest next characters below.
 
     *Meaning* blue where the cell is positive, orange where it is negative: a cell that is blue inside quotes keeps in
-    mind that a quote is open. Below each character stands what the network expected in its place, the bluer the surer. The
-    table offers the cells whose value goes along best with a property of the text: brackets, quotes, a regular
-    expression, or the tokens that you choose in the text.
+    mind that a quote is open. An LSTM's cell is coloured by its memory, of which it says only a part at a time. Below each
+    character stands what the network expected in its place, the bluer the surer. The table offers the cells whose value goes
+    along best with a property of the text: brackets, quotes, a regular expression, or the tokens that you choose in the text.
     *Error* cells are ranked by the correlation (−1 to 1) over the first half of at most 32 texts; ``held out`` is that
     over the other half, and ``by chance`` how often the best of all cells does as well when the property is shifted along
     the text. A cell may well mean something else that merely goes along with the property.
@@ -66,7 +68,8 @@ class CellsView(View):
     )
     pattern: str = knob("", "A regular expression: the cells that are on where it matches are offered too.")
     state: str = knob(
-        "output", "Colour by what the cell says, or by what it keeps (an LSTM's memory).", choices=("output", "memory")
+        "auto", "Colour, and rank cells, by what a cell keeps (tanh of an LSTM's memory) or says; auto: by its memory where it has one.",
+        choices=("auto", "output", "memory"),
     )
     guesses: bool = knob(True, "Show the likeliest characters below each.")
     limit: int = knob(600, "The most characters that are shown.", low=1, high=4000)
@@ -84,17 +87,20 @@ class CellsView(View):
             raise UsageError("matching a regular expression wants one: give pattern=")
         layer = self._layer(scene, selection)
         given = self._given(layer, selection)
+        kept = self.state == "memory" or (self.state == "auto" and remembers(scene, layer.name))
+        current = scene.current(selection)
+        seen = yield from self._seen(scene, layer, current, kept)
         if given is not None:
-            yield self._drawn(scene, selection, layer, given, None)
+            yield self._drawn(scene, selection, seen, given, None)
         if self.property == CHOSEN:
-            offered = self._chosen(scene, selection, layer)
+            offered = _chosen(selection, seen)
         else:
-            for stage in scene.derive("properties", layer=layer.name, pattern=self.pattern).stream():
+            for stage in scene.derive("properties", layer=layer.name, pattern=self.pattern, state="memory" if kept else "output").stream():
                 if not stage.final:
                     yield stage.progress
             offered = self._offered(stage.value, given)
         cell = given if given is not None else offered[0].cell if offered else 0
-        yield self._drawn(scene, selection, layer, cell, offered)
+        yield self._drawn(scene, selection, seen, cell, offered)
 
     def _layer(self, scene: Scene, selection: Selection) -> Layer:
         good = set(told(scene))
@@ -134,35 +140,30 @@ class CellsView(View):
         each = [match for match in each if match.first]
         return sorted(dict.fromkeys(each), key=lambda match: -abs(match.first))
 
-    def _chosen(self, scene: Scene, selection: Selection, layer: Layer) -> list[Match]:
-        """The cells that go along best with the tokens that were chosen in this text."""
-        current = scene.current(selection)
-        values = hidden(scene, layer.name, current.x)[0].double().numpy()
-        inside = np.zeros(values.shape[1])
-        for key in selection.all("token"):
-            inside[[k for k in key.numbers if k < len(inside)]] = 1
-        if not inside.any() or inside.all():
-            raise UsageError("choose some tokens of the text, not all: the cells that are on there are offered")
-        found = _along(values, inside)
-        best = np.stack([np.abs(_along(values, np.roll(inside, shift))).max() for shift in shifts(len(inside))])
-        chance = (1 + (best[:, None] >= np.abs(found) - 1e-9).sum(0)) / (1 + SHIFTS)
-        strong = np.argsort(-np.abs(found), kind="stable")[:12]
-        return [Match(CHOSEN, int(cell), float(found[cell]), None, float(chance[cell])) for cell in strong]
+    def _seen(self, scene: Scene, layer: Layer, current: Current, kept: bool) -> Generator[Progress, None, SeenText]:
+        """What all cells of a layer hold at the tokens of a text; of a long one, whose memory is read on, of those that are shown."""
+        restarts = Restarts.of(scene, current.x) if kept and self.property != CHOSEN else None
+        if restarts is None or not restarts.holds(scene):
+            return SeenText(layer, current, (memory if kept else hidden)(scene, layer.name, current.x)[0], kept)
+        start = max(0, restarts.total - self.limit)
+        for done in restarts.read(scene, start):
+            yield Progress(done=done, total=start, note=restarts.NOTE)
+        return SeenText(layer, current, restarts.states(scene, layer.name, start, restarts.total)["c"][0].T.tanh(), kept, start)
 
-    def _drawn(self, scene: Scene, selection: Selection, layer: Layer, cell: int, offered: list[Match] | None) -> Picture:
-        current = scene.current(selection)
+    def _drawn(self, scene: Scene, selection: Selection, seen: SeenText, cell: int, offered: list[Match] | None) -> Picture:
+        layer, current = seen.layer, seen.current
         tokens = texts.tokens(current.shown)
-        every = self._values(scene, layer, current.x)
+        end = seen.first + seen.values.shape[1]
         # Of a packed text nothing is seen behind its end.
-        tokens = tokens[: every.shape[1]]
-        if every.shape[1] != len(tokens):
-            raise NotApplicable(f"{layer.name} answers at {every.shape[1]} places, and the text has {len(tokens)} tokens")
-        values = every[cell].double().numpy()
+        tokens = tokens[:end]
+        if end != len(tokens):
+            raise NotApplicable(f"{layer.name} answers at {end} places, and the text has {len(tokens)} tokens")
         start = max(0, len(tokens) - self.limit)
-        text = self._text(scene, current.x, tokens, values, start)
+        text = self._text(scene, current.x, tokens, seen.values[cell, start - seen.first :].double().numpy(), start)
         marks: list[Node] = [text]
         checks: tuple[Check, ...] = ()
-        words = f"Cell {cell} of {spoken(layer.name)} on {current.label}: blue where it is positive, orange where it is negative."
+        what = "its memory" if seen.kept else "it"
+        words = f"Cell {cell} of {spoken(layer.name)} on {current.label}: blue where {what} is positive, orange where {what} is negative."
         if self.guesses and text.alternatives:
             words += " Below each character stand the five that the network thought likeliest in its place, the bluer the surer; "
             words += "last of all, what it expects next."
@@ -179,18 +180,9 @@ class CellsView(View):
             note=note, final=offered is not None,
         )
 
-    def _values(self, scene: Scene, layer: Layer, x: Any) -> Tensor:
-        """Every cell's value at each token, (cells, tokens)."""
-        if self.state == "memory":
-            found = states(scene, layer.name, x)
-            if "c" not in found:
-                raise NotApplicable(f"{layer.name} is a {layer.kind}, which has no memory beside its output; use state=output")
-            return found["c"][0].T.tanh()
-        return hidden(scene, layer.name, x)[0]
-
-    def _text(self, scene: Scene, x: Any, tokens: list[str], values: NDArray[np.float64], start: int) -> Text:
+    def _text(self, scene: Scene, x: Any, tokens: list[str], value: NDArray[np.float64], start: int) -> Text:
+        """The tokens from a place on, with the cell's value at each."""
         shown = list(tokens[start:])
-        value = values[start:]
         alternatives: tuple[tuple[Alternative, ...], ...] = ()
         keys = tuple(number_key("token", start + k) for k in range(len(shown)))
         if self.guesses and scene.task == "next_token":
@@ -198,11 +190,25 @@ class CellsView(View):
             # One place more, for what is expected after the end.
             shown, value = [*shown, "…"], np.append(value, 0.0)
             keys = (*keys, number_key("token", len(tokens)))
-        bounded = bool((np.abs(np.nan_to_num(values)) <= 1).all())
+        bounded = bool((np.abs(np.nan_to_num(value)) <= 1).all())
         return Text(
             tokens=tuple(shown), values=value, limits=symmetric(value, 1.0 if bounded else None), alternatives=alternatives,
             keys=keys, characters=texts.single(shown),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenText:
+    """What all cells of a layer hold at the tokens of a text."""
+
+    layer: Layer
+    current: Current
+    values: Tensor
+    """(cells, tokens)."""
+    kept: bool
+    """It is what they keep, not what they say."""
+    first: int = 0
+    """The token at which the values begin."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +238,21 @@ class Match:
             f"shifted along the text, {SHIFTS} times, the best of all cells did as well {round(self.chance * (1 + SHIFTS)) - 1} times."
         )
         return (Check(name=f"correlation with {self.follows}", value=value, sentence=sentence, good=abs(value) > 0.5 and self.chance <= SURE),)
+
+
+def _chosen(selection: Selection, seen: SeenText) -> list[Match]:
+    """The cells that go along best with the tokens that were chosen in this text."""
+    values = seen.values.double().numpy()
+    inside = np.zeros(values.shape[1])
+    for key in selection.all("token"):
+        inside[[k for k in key.numbers if k < len(inside)]] = 1
+    if not inside.any() or inside.all():
+        raise UsageError("choose some tokens of the text, not all: the cells that are on there are offered")
+    found = _along(values, inside)
+    best = np.stack([np.abs(_along(values, np.roll(inside, shift))).max() for shift in shifts(len(inside))])
+    chance = (1 + (best[:, None] >= np.abs(found) - 1e-9).sum(0)) / (1 + SHIFTS)
+    strong = np.argsort(-np.abs(found), kind="stable")[:12]
+    return [Match(CHOSEN, int(cell), float(found[cell]), None, float(chance[cell])) for cell in strong]
 
 
 def _along(values: NDArray[np.float64], inside: NDArray[np.float64]) -> NDArray[np.float64]:

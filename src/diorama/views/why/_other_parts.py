@@ -29,7 +29,7 @@ def other_parts(scene: Scene, current: Current, found: Attribution, text: str | 
         if name == text or name not in values:
             continue
         pixels = np.asarray(current.shown[name]) if isinstance(kind, kinds.Image) else None
-        numbers = None if pixels is None else by_place(values[name][0].detach().double().cpu().numpy(), kind)
+        numbers = None if pixels is None else by_place(values[name][0].detach().float().cpu().numpy(), kind)
         if pixels is not None and numbers is not None and numbers.shape == pixels.shape[:2]:
             limits = symmetric(numbers) if found.signed else magnitude(numbers)
             plain = _picture(pixels, current.key, name, size)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ....core.errors import NotApplicable
+from ....core.rounding import summed
 from ....data import nesting
 from ....methods.attribute import attributions
 from ....methods.method import Looking, Method
@@ -220,7 +221,7 @@ def embedded_sides(told: MeasuredWay, target: Target, window: float) -> Tensor |
     points = tuple(point.requires_grad_() for point in told.way.points(told.sides(window)))
     there = told.way.run([0.0, 0.0], target, points=points, grad=True)
     slopes = told.way.look.gradients(there.value, points)
-    found = [(slope * point.detach()).sum(-1) for slope, point in zip(slopes, points, strict=True)]
+    found = [summed(slope * point.detach(), -1, torch.finfo(slope.dtype).eps) for slope, point in zip(slopes, points, strict=True)]
     return found[0].detach().cpu() if found and found[0].ndim == 2 else None
 
 
