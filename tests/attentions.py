@@ -118,6 +118,13 @@ class Axes(Attention):
             weights = weights / weights.sum(2, keepdim=True)
         elif self.way == "talking":
             weights = self.mix((q @ k.mT).softmax(-1).permute(0, 2, 3, 1))
+        elif self.way in ("best", "best before"):
+            scores = q @ k.mT
+            best, where = scores.topk(3, -1)
+            if self.way == "best":
+                weights = torch.zeros_like(scores).scatter(-1, where, best.softmax(-1)).permute(0, 2, 3, 1)
+            else:
+                weights = torch.full_like(scores, -1e9).scatter(-1, where, best).softmax(-1).permute(0, 2, 3, 1)
         elif self.way == "clamped":
             weights = (q @ k.mT).softmax(-1).clamp_min(0.1).permute(0, 2, 3, 1)
         else:

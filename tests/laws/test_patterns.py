@@ -116,7 +116,7 @@ def test_a_pattern_is_what_weighs_the_values_whatever_its_axes(way: str) -> None
 
 @pytest.mark.parametrize(("way", "reason"), [
     ("over queries", "over those that ask"), ("slots", "over those that ask"), ("talking", "mixed with others"), ("differential", "mixed"),
-    ("clamped", "changed"),
+    ("clamped", "changed"), ("best", "picked"), ("best before", "picked"),
 ])
 def test_an_attention_that_is_not_recognised_is_named_with_the_reason(way: str, reason: str) -> None:
     """What weighs values by other shares than a softmax over those that are asked has no pattern, and it is said why."""

@@ -155,7 +155,12 @@ class _PatternSearch:
     def unlike(self, softmax: OpRecord) -> str:
         """Why a softmax over what compares queries with keys is no attention that is recognised; empty where it is none at all."""
         scores = self.product_before(softmax)
-        if scores is None or not compares(scores) or len(softmax.shapes[0]) < 3 or softmax.axis is None:
+        if len(softmax.shapes[0]) < 3 or softmax.axis is None:
+            return ""
+        if scores is None:
+            picked = (made for made in leading_to(softmax, self.records, ops.KEEPS_SCORES | ops.PICKS) if made.op in ops.SCORES)
+            return "a softmax over scores that were picked, or put elsewhere, before" if any(map(compares, picked)) else ""
+        if not compares(scores):
             return ""
         shape = softmax.shapes[0]
         line: list[tuple[OpRecord, int | None, bool, int]] = [(softmax, softmax.axis % len(shape), False, 0)]

@@ -227,6 +227,9 @@ def test_rows_that_are_no_tokens_or_shares_are_not_called_so() -> None:
     assert "token" not in picture.caption.partition("The last map")[0]
     assert "need not sum to 1" in picture.caption
     assert "they may be windows of it, or features" in picture.caption
+    square = Scene(_Channels().eval(), torch.randn(6, 5, 5), torch.arange(6) % 3, inputs=diorama.Series()).view("attention")
+    assert "each row of a map is a feature that asks" in square.caption
+    assert "is a token that asks" in _scene(length=4).view("attention").caption
 
 
 def test_rollout_follows_all_layers() -> None:

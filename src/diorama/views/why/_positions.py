@@ -31,6 +31,8 @@ class Positions:
     extra: int = 0
     tokens: bool = False
     """They are tokens of a text."""
+    features: bool = False
+    """They are features, of which there are as many as tokens by chance."""
     characters: bool = False
     grid: tuple[int, int] | None = None
     """Rows and columns of patches, where they lie on a picture."""
@@ -66,6 +68,19 @@ def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...
             names = (f"row {row}, column {column}" for row in range(grid[0]) for column in range(grid[1]))
             return Positions((*_own(extra), *names), extra, grid=grid, pixels=np.asarray(kind.decode(part)[0]))
     return Positions(tuple(str(k) for k in range(count)))
+
+
+def of_features(scene: Scene, x: Nested, point: str, width: int) -> bool:
+    """Whether a pattern of as many places as a text has tokens is one of features: it stays so wide where the text is shorter.
+
+    ``width``: of what asks. Only where that is the number of tokens too, features may be meant. *Cost* one forward pass then.
+    """
+    if not isinstance(x, Tensor) or x.ndim < 2 or x.shape[1] != width or width < 3:
+        return False
+    try:
+        return int(scene.look(x[:, :-1], (point,))[1][point].shape[-1]) == width
+    except Exception:  # noqa: BLE001 - a network that reads texts of one length
+        return False
 
 
 def along(current: Current, count: int) -> bool:

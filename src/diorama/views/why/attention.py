@@ -17,11 +17,12 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, spoken
 from ...data.padding import pads
 from ...derive.heads import MEANINGS, MEASURES, AttentionLayer, attention_layers, gathered, named, weights, without
+from ...model.points import points
 from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
 from ..view import View
-from ._positions import Positions, along, answered, answers, asked_of, positions, translates
+from ._positions import Positions, along, answered, answers, asked_of, of_features, positions, translates
 from ._rising import curves, measured_over_training, risen
 
 SMALL, LARGE = 48, 192
@@ -199,7 +200,7 @@ class AttentionView(View):
         self, current: Current, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
         kinds: Any,
     ) -> str:
-        what = "patch" if asked.grid else "token" if asked.tokens or along(current, len(asked.names)) else "place"
+        what = "patch" if asked.grid else "feature" if asked.features else "token" if asked.tokens or along(current, len(asked.names)) else "place"
         shares = "a row sums to 1" if _off(found) < SUMS else "its shares need not sum to 1"
         words = f"{current.label.capitalize()}: each row of a map is a {what} that asks, each column one that is asked, and {shares}."
         if what == "place":
@@ -235,6 +236,11 @@ def _told(scene: Scene, current: Current, layer: AttentionLayer, found: NDArray[
         # What asks has heard of the other sequence in the layers before: it is of the one that is not asked.
         own = tuple(name for name in of[0] if name not in of[1])
         of = (own or of[0][-1:], of[1][-1:] if not own else of[1])
+    if not layer.pooled and full[0] == full[1]:
+        wide = points(scene.model, current.x)[layer.sides[0]].shape[-1]
+        if wide == full[1] and of_features(scene, current.x, layer.points[0], wide):
+            both = Positions(tuple(f"feature {k}" for k in range(wide)), wide, features=True)
+            return both, both
     asked = positions(scene, current, full[1], of[1])
     # Of a text as short as its translation the shape does not tell: that of the probe set's does.
     if layer.rows:
