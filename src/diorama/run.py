@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .core import registry
-from .core.blame import alone, given
+from .core.blame import alone, answered, given
 from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
 from .core.selection import Key, as_key, is_point, without_call
@@ -206,7 +206,8 @@ class Run(Line):
         self._check(command)
         knobs = {each: getattr(command, each) for each in knobs}  # in their own types, so that an array's number is one
         if not command.living:
-            step, child, text, *_ = command.start(self, os.getpid() if sender == "page" else None)
+            page = os.getpid() if sender == "page" else None
+            step, child, text, *_ = answered(command, lambda: command.start(self, page), tuple)
             return Acknowledged(int(step), "", child, text)
         if not self.alive:
             heir = (self.meta.get("ended") or {}).get("child")

@@ -336,12 +336,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> diorama.Run:
 
 
 def _commanded(run: diorama.Run, folder: Path) -> str:
-    """What a training answers to the command."""
+    """What a training answers to the command, and to its being taken back."""
     model = nn.Linear(2, 2)
     with diorama.watch(model, folder) as recorder:
-        asked = requests.send(folder, "mine", {}, "python")
+        asked = [requests.send(folder, name, {}, "python") for name in ("mine", "undo")]
         recorder.step(loss=1.0)
-    return str(diorama.open(folder).acknowledgement(asked))
+    return " ".join(str(diorama.open(folder).acknowledgement(number)) for number in asked)
 
 
 def _signalled(run: diorama.Run, folder: Path) -> str:
@@ -378,6 +378,14 @@ USES: dict[str, tuple[type, str, Callable[[diorama.Run, Path], Any]]] = {
     "commands": (Mark, "apply", _commanded),
     "demos": (registry.demos["moons"], "examples", _demonstrated),
     "savers": (plugins.Saver, "save", lambda run, folder: run.scene().view("health").save(folder / "picture.mine")),
+    "views.fits": (Norms, "fits", lambda run, _: run.scene().view("mine")),
+    "views.filmed": (Norms, "filmed", lambda run, _: next(run.scene().view("mine").frames())),
+    "methods.fits": (Doubled, "fits", lambda run, _: diorama.attribute(run.scene().model, torch.ones(2, 4), 0, method="mine")),
+    "derivations.fits": (Total, "fits", lambda run, _: run.scene().derive("mine")),
+    "derivations.preceding": (Total, "preceding", lambda run, _: run.scene().derive("mine")),
+    "derivations.material": (Total, "material", lambda run, _: run.scene().derive("mine")),
+    "derivations.cost": (Total, "cost", lambda run, _: run.scene().derive("mine").cost),
+    "projections.cost": (Firsts, "cost", lambda run, _: run.scene().derive("projection", layer="0", method="mine").cost),
 }
 """What of a plug-in of each kind is called, and how that comes about."""
 
@@ -410,22 +418,40 @@ def _unwritten(*_: Any, **__: Any) -> Any:
     return plugins.Applied("was", torch.ones(1), "changed")  # type: ignore[arg-type]
 
 
+def _no_marks(self: Any, scene: plugins.Scene, selection: plugins.Selection) -> Any:
+    yield self.picture(scene, selection, "Mine", plugins.marks.Group(children=({"text": "words"},)), "")
+
+
+def _no_data(*_: Any, **__: Any) -> Any:
+    return {"of": torch.zeros(3)}
+
+
+class _NoWayBack(plugins.Reversal):
+    back = _fails
+
+
+def _no_way_back(*_: Any, **__: Any) -> Any:
+    return plugins.Applied("was", "is", "changed", _NoWayBack())
+
+
 def _too_few(*_: Any, **__: Any) -> Any:
     yield plugins.Placed(np.zeros((1, 2)))
 
 
 @pytest.mark.parametrize(
     ("name", "does"),
-    [(kind, does) for kind in USES for does in (_fails, _gives, _gives_each) if does is _fails or kind != "savers"]
+    [(kind, does) for kind in USES for does in (_fails, _gives, _gives_each) if does is _fails or (kind != "savers" and "." not in kind)]
+    + [(kind, _gives) for kind in USES if "." in kind]
     + [(kind, _gives_nothing) for kind in ("methods", "derivations", "projections")]
-    + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few), ("commands", _unwritten)],
+    + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few), ("commands", _unwritten),
+       ("views", _no_marks), ("derivations.material", _no_data), ("commands", _no_way_back)],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_plug_in_that_fails_at_work_is_named(
     name: str, does: Callable[..., Any], offered: Any, recorded: diorama.Run, tmp_path: Path
 ) -> None:
     """Where a third party's plug-in raises, or gives what is none of its kind, a person reads which one it was and whose it is."""
-    kind: Registry = getattr(registry, name)
+    kind: Registry = getattr(registry, name.partition(".")[0])
     base, member, use = USES[name]
     offered(kind, "mine", lambda: type("Mine", (base,), {member: does}))
     try:
@@ -435,7 +461,7 @@ def test_a_plug_in_that_fails_at_work_is_named(
     except ZeroDivisionError as error:
         said = program._whose(error)
     assert f"he {kind.noun} 'mine' of mine" in said, said
-    assert ("no luck" if does is _fails else "wants mending") in said, said
+    assert ("no luck" if does in (_fails, _no_way_back) else "wants mending") in said, said
 
 
 def test_the_command_line_names_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,16 @@ def given(plugin: Any, item: Any, *kinds: type) -> Any:
     return item
 
 
+def answered(plugin: Any, ask: Callable[[], Any], *kinds: type) -> Any:
+    """What a plug-in answers when it is asked, of one of these kinds.
+
+    What it raises is noted to be its own. *Raises* Faulty for an answer of another kind.
+    """
+    with charged(plugin):
+        answer = ask()
+    return given(plugin, answer, *kinds)
+
+
 _END = object()
 
 

@@ -8,14 +8,17 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
-from ..core.errors import Damaged, NotApplicable, NotFound, UsageError
+from ..core.blame import answered
+from ..core.errors import Damaged, Faulty, NotApplicable, NotFound, UsageError
 from ..core.knobs import Plugin, build, sentence
 from ..core.picture import Progress
 from ..core.provenance import Provenance, versions
+from ..core.registry import told
 from ..methods.cost import Cost
 from .packing import plain
 from .store import FOLDER, Name, Store
@@ -120,7 +123,7 @@ class Derivation(Plugin, abc.ABC):
     def at(self, scene: Scene, after: int | Derived | None = None) -> Derived:
         """The same for a derivation that is there already."""
         try:
-            reason = self.fits(scene)
+            reason = answered(self, lambda: self.fits(scene), str, NoneType)
         except NotFound:
             if getattr(self, "layer", None) != "" or scene.layers.has(""):
                 raise
@@ -130,7 +133,7 @@ class Derivation(Plugin, abc.ABC):
             raise NotApplicable(f"{self.name} does not fit here: {reason}")
         before: Derived | None = None
         if after is None:
-            before = self.preceding(scene)
+            before = answered(self, lambda: self.preceding(scene), Derived, NoneType)
         elif isinstance(after, Derived):
             before = after
             if type(before.derivation) is not type(self) or before.derivation.knobs() != self.knobs():
@@ -182,6 +185,12 @@ class Derived:
         if not self.scene.memory.has(self.key):
             self.remember(value)
         return value
+
+    @property
+    def cost(self) -> Cost:
+        """About how many passes of one example making it takes, where it is not known."""
+        cost: Cost = answered(self.derivation, lambda: self.derivation.cost(self.scene), Cost)
+        return cost
 
     @property
     def known(self) -> bool:
@@ -284,12 +293,17 @@ def _told(model: Any) -> str:
 def _key(scene: Scene, derivation: Derivation, before: Derived | None) -> str:
     """A name for all that the value depends on."""
     model = _told(scene.model) if scene.missing is None else ""
+    more = answered(derivation, lambda: derivation.material(scene), dict)
     about = {
         "derivation": derivation.name, "version": derivation.version, "knobs": derivation.knobs(),
         "weights": scene.fingerprint, "model": model, "edits": [edit.named() for edit in scene.edits],
-        "told": scene.network.described(), "mode": derivation.knobs().get("mode", "eval"), "more": derivation.material(scene),
+        "told": scene.network.described(), "mode": derivation.knobs().get("mode", "eval"), "more": more,
         "after": before.key if before is not None else "",
     }
     if derivation.on != "weights":
         about["examples"] = (scene.live if derivation.on == "live" else scene.examples).fingerprint
-    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+    try:
+        written = json.dumps(about, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise Faulty(f"{told(derivation)} wants mending: its material must be plain data, numbers and texts in lists and dicts: {error}") from None
+    return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()

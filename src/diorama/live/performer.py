@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.blame import given
+from ..core.blame import answered, failure
 from ..core.errors import Cancelled, DioramaError, UsageError, not_found
 from ..core.knobs import build
 from ..core.picture import Picture, Progress
@@ -194,7 +194,7 @@ def _or_none(ask: Callable[[], Any]) -> Any:
 
 def _fits(name: str, scene: Scene) -> str | None:
     try:
-        reason: str | None = given(views[name], views[name].fits(scene), str, type(None))
+        reason: str | None = answered(views[name], lambda: views[name].fits(scene), str, type(None))
     except Exception as error:  # noqa: BLE001 - one view's fault must not hide the others
-        return f"{type(error).__name__}: {error}"
+        return failure(error)
     return reason

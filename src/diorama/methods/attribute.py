@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.blame import blamed, yielded
+from ..core.blame import answered, blamed, yielded
 from ..core.errors import NotApplicable, UsageError
 from ..core.knobs import build
 from ..core.registry import methods
@@ -31,6 +32,7 @@ from ..model.targets import Pointing, Target
 from ..model.unwrap import device_of, fed, unwrap
 from .bare import compare
 from .batches import pieces
+from .cost import Cost
 from .entrance import Entrance
 from .method import Attribution, Looking, Method
 from .notes import numbers_note
@@ -101,8 +103,8 @@ def _attributed(
         chosen = build(methods[str(method)], knobs)
     elif knobs:
         chosen = dataclasses.replace(chosen, **knobs)
-    if progress is not None and chosen.fits(look, ready) is None:
-        cost = chosen.cost(look, ready)
+    if progress is not None and answered(chosen, lambda: chosen.fits(look, ready), str, NoneType) is None:
+        cost = answered(chosen, lambda: chosen.cost(look, ready), Cost)
         one = look.timed(ready) * (1 if chosen.singly else nesting.size(ready))
         progress(0, cost.forward + cost.backward, cost.said(one))
     *_, last = attributions(look, ready, target, chosen)
@@ -116,7 +118,7 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
     *Raises* NotApplicable where the method does not fit.
     """
     x = x if method.compares else look.floats(x)
-    reason = method.fits(look, x)
+    reason = answered(method, lambda: method.fits(look, x), str, NoneType)
     if reason is not None:
         raise NotApplicable(reason)
     aimed = aim(look, x, target)

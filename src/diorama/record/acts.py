@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core import registry
+from ..core.blame import charged
 from ..core.errors import NotApplicable, UsageError
 
 if TYPE_CHECKING:
@@ -169,7 +171,8 @@ class Acts:
         if act.reversal is None:
             raise NotApplicable(f"what command {act.number} changed is no longer kept")
         later = [each for each in self._acts[self._acts.index(act) + 1:] if each.in_force]
-        said = act.reversal.back(training, later)
+        with charged(registry.commands[act.name]):
+            said = act.reversal.back(training, later)
         act.in_force, act.reversal = False, None
         return said
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..core.blame import answered
 from ..model.unwrap import local
 from ..training.optimizers import hooked
 from ..training.subject import Subject
@@ -49,7 +51,7 @@ class Observer:
         self.groups = Groups(self._parameters)
         """Parameters that are read together, where there are very many."""
         self.pace = pace
-        self._periods = [(signal, signal.period(0 if pace.auto else pace.every)) for signal in signals]
+        self._periods = [(signal, answered(signal, partial(signal.period, 0 if pace.auto else pace.every), int)) for signal in signals]
         self.always = tuple(signal for signal, period in self._periods if period == 1)
         """Signals that are read at every step …"""
         self.plain = tuple(map(type, self.always)) == (MetricsSignal, LearningRateSignal)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ..core import registry
-from ..core.blame import blamed
+from ..core.blame import answered, blamed
 from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
 from ..core.knobs import Knob, build, knobs_of
 from ..core.picture import Picture, Progress
@@ -49,7 +50,7 @@ def _asked(
     )
     knobs, selection = _sorted_out(view, dict(options), selection)
     asked = build(view, knobs)
-    reason = view.fits(scene)
+    reason = answered(view, lambda: view.fits(scene), str, NoneType)
     if reason is not None:
         raise NotApplicable(f"{name} does not fit here: {reason}")
     selection = _checked(scene, selection, view.follows)
@@ -73,7 +74,7 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
         return picture
 
     def frames() -> Iterator[Picture]:
-        moving = view.filmed(scene)
+        moving = answered(view, lambda: view.filmed(scene), type(view))
         for step in scene.steps:
             moment = scene.at(step)
             try:

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ..core.blame import blamed, charged, given, yielded
+from ..core.marks import Mark
 from ..core.picture import Draft, Picture, Progress
 from ..core.selection import Selection
 
@@ -48,6 +49,8 @@ def streamed(
                 if progress is not None:
                     progress(item)
             elif item is not None:
+                for mark in item.marks():
+                    given(view, mark, Mark)
                 yield item
                 due = max(due, time.monotonic() + PACE)
     finally:

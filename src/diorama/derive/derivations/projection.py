@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.blame import answered
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import build, knob, knobs_of
 from ...core.registry import projections
@@ -59,7 +60,8 @@ class ProjectionDerivation(Following):
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example."""
-        return self._algorithm().cost(len(scene.live))  # type: ignore[no-any-return]
+        algorithm = self._algorithm()
+        return answered(algorithm, lambda: algorithm.cost(len(scene.live)), Cost)  # type: ignore[no-any-return]
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The points as the algorithm places them."""

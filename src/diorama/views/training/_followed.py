@@ -59,7 +59,7 @@ class FollowedExamples:
             derived = scene.derive("margins", whole=whole and len(scene.examples) > len(scene.live))
         except NotApplicable as error:
             raise NotApplicable(f"{error}; show=answers needs no history") from error
-        if not derived.known and (passes := derived.derivation.cost(scene).forward):
+        if not derived.known and (passes := derived.cost.forward):
             yield Progress(done=0, total=1, note=f"{passes:,} passes, one an example and snapshot")
         for stage in derived.stream():
             if stage.final:

@@ -73,7 +73,7 @@ class InfluenceView(View):
         if not derived.known:
             began = time.perf_counter()
             scene.scores(current.x)
-            cost, one = made.cost(alone), time.perf_counter() - began
+            cost, one = derived.cost, time.perf_counter() - began
             yield Progress(done=0, total=1, note=cost.said(one), seconds=cost.seconds(one) if cost.seconds(one) > _SLOW else None)
         for stage in derived.stream():
             if stage.value is not None:
