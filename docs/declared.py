@@ -76,6 +76,8 @@ class Called(NamedTuple):
     signature: str
     meaning: str
     to_be_written: bool
+    of_class: bool
+    """It is called on the class: a class method, written with ``@classmethod`` and ``cls``."""
 
 
 Named = TypeVar("Named", Declared, Called)
@@ -96,7 +98,7 @@ def _own_methods(cls: type) -> Iterator[Called]:
         returns = _written(inspect.signature(function).return_annotation)
         yield Called(
             name, f": {returns}" if reads and returns else "" if reads else signature(function), text,
-            getattr(function, "__isabstractmethod__", False),
+            getattr(function, "__isabstractmethod__", False), isinstance(member, classmethod),
         )
 
 

@@ -4,24 +4,72 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import diorama
 from diorama import plugins
-from declared import fields_of, methods_of, signature
+from declared import Called, fields_of, methods_of, signature
 from diorama.core import marks
 from diorama.core.knobs import Plugin, knobs_of, sentence, title_of
-from diorama.core.marks import MARKS
+from diorama.core.marks import mark
 from diorama.core.registry import REGISTRIES, Registry, commands, demos, derivations, findings, projections, signals, views
+from diorama.export import sheet, style, typeset
 
 DOCS = Path(__file__).parent
+PAGE = DOCS.parent / "web" / "src" / "marks"
 EXAMPLES = DOCS.parent / "examples" / "plugins"
 PLUGINS = """# Plug-ins of your own
 
 Made from the code by `make docs`. Each example is a file of `examples/plugins/`, which runs as it stands.
 """
+MARKS_HEAD = """# A mark of your own
+
+Made from the code by `make docs`.
+
+A mark is added in the project itself, in three files and a look; `CONTRIBUTING.md` says which, and which samples belong to it. What each
+file may rely on stands here.
+
+1. `src/diorama/core/marks/NAME.py`: its structure, a frozen class derived from `Mark` with its checks in `__post_init__`. Arrays travel in
+   binary; a field that holds a key makes an element choosable. The class is the file's name with a capital letter.
+2. `web/src/marks/NAME.ts`: its browser half, which exports `draw` and, where it fits itself to its place, what else `Half` names.
+3. `src/diorama/export/marks/NAME.py`: its static half, `draw(mark, style)`, which returns a `Sheet`.
+
+`python -m diorama.core.typescript` then writes the page's types, the index of halves and the stub. The look is its lines in
+`web/src/marks.css`, all below `.diorama`.
+
+## The browser half
+
+`draw(element, mark, context, any)` fills the element once and returns what keeps it up to date. What holds of it:
+
+- the element is its own and empty; title, caption and legend are drawn by `head`, and the mark draws into `head(…).body`;
+- `update(mark)` brings a mark of the same kind, with other data and perhaps another number of elements: what is there is changed, not made anew;
+- `refresh()` comes when selection, hover or theme changed, which are read from the context at that time: no half keeps them;
+- arrays are `NdArray`: `shape`, rows first, and `data`, a typed array, in which NaN and infinite numbers do come;
+- names and texts may be anything: they go in by `textContent` (`make`, `setText`), never as HTML, and styles by the element's `style`;
+- `destroy()` comes once, after which nothing of it may still listen;
+- it imports from `web/src/marks/`, `types.ts`, `picture.ts` and `colour.ts` alone, so that page, notebook and exported file draw the same.
+"""
+MARKS_HELP = """What the halves share:
+"""
+MARKS_STATIC = """## The static half
+
+`draw(mark, style)` in `src/diorama/export/marks/NAME.py` returns a sheet with what is drawn. What holds of it:
+
+- title and caption are drawn around it by whoever calls it; handles and actions are left out, as nobody can drag on paper;
+- `style.width` is the room across: it keeps within it where it can, and says its size by `grow`; it is as high as it needs to be;
+- places are layout pixels, x to the right and y down, and a text stands on its baseline;
+- a long name is cut by `typeset.fit`, a sentence broken by `typeset.wrap`; numbers are written by `style.number`, as the page writes them;
+- NaN and infinite numbers do come, and are drawn as such or counted, never left out in silence;
+- nothing global of matplotlib may be set: sheets are drawn in several threads at once.
+"""
+HELPERS = (
+    "head:head", "head:legendIn", "elements:make", "elements:setText", "elements:setName", "elements:ensure", "elements:svg", "keyed:keyed",
+    "keyed:living", "context:stateOf", "context:howOf", "format:format", "format:withUnit",
+)
+"""What most browser halves call."""
 HEAD = """# Reference
 
 Made from the code by `make docs`; a test fails when a public name or a plug-in is missing here.
@@ -47,6 +95,7 @@ def main() -> None:
     parts += ["## For third parties", "", "What `diorama.plugins` offers, with an example of each kind, stands on [a page of its own](plugins.md).", ""]
     (DOCS / "reference.md").write_text("\n".join(parts))
     (DOCS / "plugins.md").write_text(plugin_page())
+    (DOCS / "marks.md").write_text(mark_page())
     if "--pictures" in sys.argv:
         from pictures import make
 
@@ -80,8 +129,33 @@ def plugin_page() -> str:
     parts += [_exported(name, getattr(plugins, name)) for name in plugins.__all__ if name not in (*bases, "marks", "savers")]
     parts += ["### `diorama.plugins.savers`", "", "The registry of file formats.", "", "## Marks", ""]
     parts += ["What pictures are made of: `diorama.plugins.marks`. `Array` is a NumPy array; the comment of a field gives its shape.", ""]
-    parts += [_exported(name, mark, "marks.") for name, mark in vars(marks).items() if _is_mark(mark)]
+    parts += [_exported(name, mark, "diorama.plugins.marks.") for name, mark in vars(marks).items() if _is_mark(mark)]
     return "\n".join(parts)
+
+
+def mark_page() -> str:
+    """The whole text of marks.md: which files a mark is, and what its two halves may rely on."""
+    parts = [MARKS_HEAD, *(f"```ts\n{_declared(PAGE / name)}\n```\n" for name in ("half.ts", "context.ts")), MARKS_HELP]
+    parts += [f"- `{name}`: {text}" for name, text in map(_told, HELPERS)]
+    parts += ["", MARKS_STATIC, _exported("Sheet", sheet.Sheet, "diorama.export.sheet."), _exported("Style", style.Style, "diorama.export.style.")]
+    for place, names in ((style, ("number", "short", "with_unit")), (typeset, ("width", "fit", "wrap"))):
+        parts += [_exported(name, getattr(place, name), f"{place.__name__}.") for name in names]
+    parts += [_exported(name, getattr(mark, name), "diorama.core.marks.mark.") for name in ("Mark", "check_shape", "check_length", "span")]
+    return "\n".join(parts)
+
+
+def _declared(path: Path) -> str:
+    """What a file of the page declares for others: its exported types, as they stand."""
+    found = re.findall(r"(?:^/\*\*[^\n]*\*/\n)?^export (?:type [^;]*;|interface .*?^})", path.read_text(), re.M | re.S)
+    return "\n\n".join(found)
+
+
+def _told(helper: str) -> tuple[str, str]:
+    """A function of the page by its signature, and what the line above it says."""
+    file, name = helper.split(":")
+    found = re.search(rf"^/\*\* (.*?) \*/\nexport function ({name}.*?) {{$", (PAGE / f"{file}.ts").read_text(), re.M)
+    assert found, f"web/src/marks/{file}.ts says nothing of {name}"
+    return f"{file}.ts: {found[2]}", found[1]
 
 
 def _is_mark(value: Any) -> bool:
@@ -94,9 +168,9 @@ def _base(registry: Registry) -> type:
     return found
 
 
-def _exported(name: str, value: Any, place: str = "") -> str:
-    """A name that third parties may rely on: what it says of itself, what it holds, what can be called on it."""
-    title = f"### `diorama.plugins.{place}{name}`"
+def _exported(name: str, value: Any, place: str = "diorama.plugins.") -> str:
+    """A name that others may rely on: what it says of itself, what it holds, what can be called on it."""
+    title = f"### `{place}{name}`"
     if not isinstance(value, type):
         return "\n".join([title, "", f"`{name}{signature(value)}`", "", inspect.getdoc(value) or "", ""])
     lines = [title, "", inspect.getdoc(value) or "", ""]
@@ -112,8 +186,13 @@ def _exported(name: str, value: Any, place: str = "") -> str:
             lines += ["| " + " | ".join(_cell(text) for text in (f"`{f.name}`", _code(f.type), _code(f.default), f.meaning)) + " |" for f in chosen]
             lines.append("")
     called = methods_of(value)
-    lines += [f"- `{each.name}{each.signature}`{' (to be written)' if each.to_be_written else ''}: {each.meaning}" for each in called]
+    lines += [f"- `{each.name}{each.signature}`{_written(each)}: {each.meaning}" for each in called]
     return "\n".join([*lines, ""] if called else lines)
+
+
+def _written(called: Called) -> str:
+    """How a method is written, where that is not as its signature says."""
+    return " (to be written)" if called.to_be_written else " (a class method)" if called.of_class else ""
 
 
 def _code(text: str) -> str:

@@ -1,41 +1,68 @@
-"""A derivation: long work whose value is plain data. It is kept with the run, and goes on from where it was stopped."""
+"""A derivation: long work whose value is plain data. It is kept with the run, goes on from where it was stopped, and follows the training."""
+
+import sys
 
 import numpy as np
 import torch
 
 import diorama
-from diorama.plugins import Cost, Derivation, Stage, knob
+from diorama.plugins import Cost, Following, Stage, knob
 
 
-class Spectra(Derivation):
-    """The largest singular values of each weight."""
+class Shared(Following):
+    """The direction in each of two layers along which they say most alike of the examples, by power iteration."""
 
     version = 1
-    on = "weights"
-    count: int = knob(3, "How many of each.", low=1)
+    layer: str = knob("", "The one layer.", kind="layer")
+    second: str = knob("", "The other layer.", kind="layer")
+    rounds: int = knob(50, "How often the directions are turned.", low=1)
+
+    def fits(self, scene):
+        """A name that is none is refused with the nearest, before anything is worked out."""
+        if scene.missing is None:
+            for name in (self.layer, self.second):
+                scene.layers[name]
+        return scene.missing
 
     def cost(self, scene):
-        """It runs no pass through the model."""
-        return Cost(0)
+        """One pass an example."""
+        return Cost(len(scene.live))
 
     def stages(self, scene, begun=None, before=None):
-        """A stage a weight; begun is what an earlier stage handed over as its state."""
-        weights = {name: values for name, values in scene.parameters().items() if values.ndim == 2}
-        found = dict(begun or {})
-        for done, (name, values) in enumerate(weights.items(), start=1):
-            if name not in found:
-                found[name] = np.linalg.svd(values, compute_uv=False)[: self.count]
-            yield Stage(dict(found), done, len(weights), name, state=lambda: dict(found))
+        """Each turn is a stage. ``begun`` is what a turn handed over as its state; ``before`` the value at the snapshot before."""
+        rows = [values.flatten(1).double() for values in scene.activations([self.layer, self.second]).values()]
+        product = (rows[0] - rows[0].mean(0)).T @ (rows[1] - rows[1].mean(0)) / len(rows[0])
+        start = begun or before or {"turns": 0, "second": np.ones(product.shape[1])}
+        right = torch.tensor(start["second"], dtype=torch.float64)
+        first = min(begun["turns"], self.rounds - 1) if begun else 0  # the last turn is always taken: it yields the value
+        for turns in range(first, self.rounds):
+            left = torch.nn.functional.normalize(product @ right, dim=0)
+            right = product.T @ left
+            value = {"turns": turns + 1, "layer": left.numpy(), "second": right.numpy(), "shared": float(right.norm())}
+            yield Stage(value, turns + 1, self.rounds, state=lambda value=value: value)
 
     def check(self, scene, value):
         """Refuse what is no such value: it may have been read from a file that anybody wrote."""
-        if not isinstance(value, dict) or not all(isinstance(one, np.ndarray) and one.ndim == 1 for one in value.values()):
-            raise ValueError("a list of numbers for each weight is wanted")
+        wanted = {"layer": (scene.layers[self.layer].units,), "second": (scene.layers[self.second].units,)}
+        if value["turns"] != self.rounds or any(value[name].shape != shape for name, shape in wanted.items()):
+            raise ValueError("a direction in each of the two layers is wanted")
 
 
-diorama.derivations.register("spectra", Spectra)
+diorama.derivations.register("shared_direction", Shared)
 
+torch.manual_seed(0)
+folder = sys.argv[1] if len(sys.argv) > 1 else "shared"
 model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
-spectra = diorama.Scene(model, torch.randn(20, 8)).derive("spectra", count=2).value
-assert np.allclose(spectra["0.weight"][0], torch.linalg.matrix_norm(model[0].weight, 2).item())
-print(spectra)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+x, y = torch.randn(40, 8), torch.randint(3, (40,))
+with diorama.watch(model, folder, probe=(x, y), optimizer=optimizer, snapshots=5) as recorder:
+    for _ in range(10):
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        recorder.step(loss=loss)
+found = diorama.open(folder).scene().derive("shared_direction", layer="0", second="2")
+rows = [values.double() - values.double().mean(0) for values in (model[0](x).detach(), model(x).detach())]
+assert np.isclose(found.value["shared"], torch.linalg.matrix_norm(rows[0].T @ rows[1] / 40, 2).item())
+print([each.scene.step for each in found.way], found.value["shared"])

@@ -11,9 +11,12 @@ The groups are ``diorama.views``, ``diorama.methods``, ``diorama.derivations``, 
 taken stays with whoever has it, unless ``register`` is told ``replace=True``. One that cannot be used is named and left out:
 ``diorama.views.broken`` says why, and alike for the other kinds.
 
+A knob is a field with its default, ``rounds: int = knob(50, "How often.", low=1)``; a name that is looked up in the scene has a kind,
+``layer: str = knob("", "Which layer.", kind="layer")``, and the page offers what there is: a layer, a unit, a class, a step.
+
 Two kinds of things are no plug-ins. A mark has a half that draws in the browser, in TypeScript, and is built into the page: it is added in
-the project itself, as its ``CONTRIBUTING.md`` says. A kind of input is told to ``watch`` and ``Scene`` as ``inputs=``, out of those that
-there are: the page has a control for each.
+the project itself; ``docs/marks.md`` says how, and what its halves may rely on. A kind of input is told to ``watch`` and ``Scene`` as
+``inputs=``, out of those that there are: the page has a control for each.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from .core.picture import Check, Draft, Picture, Progress
 from .core.registry import savers
 from .core.selection import Key, Selection
 from .data.examples import Examples
-from .derive.derivation import Derivation, Stage
+from .derive.derivation import Derivation, Derived, Stage
+from .derive.following import Following
 from .export.formats import Saver
 from .gallery._demo import Demo
 from .methods.cost import Cost
@@ -44,8 +48,8 @@ from .training.subject import Subject
 from .views.view import View
 
 __all__ = [
-    "Act", "Applied", "Attribution", "Check", "Command", "Controls", "Cost", "Demo", "Derivation", "DioramaError", "Draft", "Examples",
-    "Faulty", "Finding", "Found", "HistogramValue", "Key", "Knob", "LayerReading", "Looking", "Method", "NotApplicable", "Pass",
+    "Act", "Applied", "Attribution", "Check", "Command", "Controls", "Cost", "Demo", "Derivation", "Derived", "DioramaError", "Draft", "Examples",
+    "Faulty", "Finding", "Following", "Found", "HistogramValue", "Key", "Knob", "LayerReading", "Looking", "Method", "NotApplicable", "Pass",
     "Picture", "Placed", "Plugin", "ProbeReading", "Progress", "Projection", "Reversal", "RunReader", "Saver", "Scene", "Selection",
     "Setting", "SettingsReversal", "Signal", "Stage", "Step", "Subject", "Unavailable", "UsageError", "View", "knob", "marks", "savers",
 ]

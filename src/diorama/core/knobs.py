@@ -247,6 +247,8 @@ class Plugin(abc.ABC):  # noqa: B024 - each kind's own base leaves something ope
     """The file's name; set by the registry."""
     title: ClassVar[str] = ""
     """What the page calls it; the name with spaces when left out."""
+    _asked_with: ClassVar[tuple[str, ...]] = ()
+    """Words that whoever asks for one says beside its knobs: no knob can have such a name."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -258,6 +260,9 @@ class Plugin(abc.ABC):  # noqa: B024 - each kind's own base leaves something ope
     @classmethod
     def flaw(cls) -> str | None:
         """Say in one sentence what is wrong with what the class declares, or None; a registry asks before it takes it."""
+        for name in knobs_of(cls):
+            if name in cls._asked_with:
+                return f"its knob {name} can have no such name, which says something else where one is asked for: give it another"
         try:
             hints = get_type_hints(cls)
         except Exception:  # noqa: BLE001 - types that only a type checker finds, or that are no types

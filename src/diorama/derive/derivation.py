@@ -66,6 +66,7 @@ class Derivation(Plugin, abc.ABC):
     """What it looks at besides the weights: nothing, the live examples, or the whole probe set."""
     believed: ClassVar[bool] = True
     """What another user wrote is used, as ``check`` tells whether it is good; else it is made anew."""
+    _asked_with = ("after", "other")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -86,7 +87,8 @@ class Derivation(Plugin, abc.ABC):
         return scene.missing
 
     def preceding(self, scene: Scene) -> Derived | None:
-        """What it starts from where nothing is said: nothing, unless it follows a training."""
+        """What it starts from where nothing is said: nothing. One that follows a training derives from :class:`Following`, which writes this;
+        or return ``self.at(scene.at(step), after=…)`` of an earlier step. Its value comes to :meth:`stages` as ``before``."""
         return None
 
     @abc.abstractmethod
@@ -97,8 +99,9 @@ class Derivation(Plugin, abc.ABC):
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """Yield stages; the value of the last is the value. Closing the iterator stops the work.
 
-        ``begun`` is the state that an earlier run was stopped in; ``before`` the value of the same derivation at
-        another step, from which it starts.
+        ``begun`` is the state that an earlier run was stopped in, which may be that of its last stage: that one is yielded again.
+        ``before`` is the value of the same derivation at another step, from which it starts: what it follows by
+        :meth:`preceding`, or what a caller names as ``after=``; None where there is none.
         """
 
     @abc.abstractmethod
@@ -109,7 +112,7 @@ class Derivation(Plugin, abc.ABC):
         """
 
     def material(self, scene: Scene) -> dict[str, Any]:
-        """What else the value depends on, as plain data, for the key."""
+        """What else the value depends on, as plain data, for the key: numbers and texts in lists and dicts."""
         return {}
 
     @classmethod

@@ -12,7 +12,8 @@ FINE = 3
 
 
 class Following(Derivation):
-    """Base of derivations that start from the snapshots before, from the first one on."""
+    """Base of derivations that start from the snapshots before, from the first one on: each value comes to the next one's ``stages`` as
+    ``before``. Without a run, or at its first snapshot, that is None."""
 
     follow: bool = knob(True, "Start from the snapshots before, from the first one on.")
 

@@ -62,7 +62,8 @@ def attribute(
     (the first minus the second; a place of all a layer's units is ``"layer:features.3@5,8"``), a callable from the
     model's output to (n,) numbers, or a tensor or array of one class an example; by default each example's predicted
     class. ``method`` is a name or a method with its knobs set. ``baseline``
-    is what methods that compare use instead of their own: one input, one for each example, or many (expected_gradients).
+    is what methods that compare use instead of their own: one input, one for each example, or many (expected_gradients);
+    a word is the knob of that name, where the method has one.
     Other keywords are the method's knobs. Black-box methods also take a plain function for the model. The model is
     left exactly as it was.
     *Shapes* ``x`` a tensor, an array, a tuple (``model(*x)``) or a dict (``model(**x)``) with the example as dimension
@@ -74,6 +75,8 @@ def attribute(
     *Raises* NotFound for a method, knob, class or layer that does not exist; NotApplicable where the method does not
     fit the model or input, naming one that does.
     """
+    if isinstance(baseline, str):
+        knobs, baseline = {**knobs, "baseline": baseline}, None
     with Neutral(), blamed():
         return _attributed(
             model, x, target, method, device, inputs, baseline, knobs, progress,

@@ -401,6 +401,9 @@ class Method(Plugin):
     """The catalogue opens it in this view, by the view's knob ``method``."""
     demo: ClassVar[str] = "digits"
     """The demo that the catalogue opens it on; empty where no demo's network is of the kind that it explains."""
+    _asked_with = (
+        "model", "x", "target", "method", "device", "inputs", "outputs", "task", "classes", "seed", "cancel", "progress",
+    )
 
     @classmethod
     def flaw(cls) -> str | None:

@@ -62,6 +62,7 @@ class View(Plugin, abc.ABC):
     demo: ClassVar[str] = "digits"
     example: ClassVar[Mapping[str, Any]] = {}
     """The catalogue opens it on this demo, with these knobs."""
+    _asked_with = ("select", "other", "input", "cancel", "progress")
 
     @classmethod
     def flaw(cls) -> str | None:

@@ -55,6 +55,7 @@ class Command(Plugin):
     """Whether it changes at once what the network answers, by the model and the probe set alone, so that it can be shown beforehand."""
     living: ClassVar[bool] = True
     """Whether a living training applies it; else whoever asks for it does, with :meth:`start`."""
+    _asked_with = ("wait", "sender")
 
     def start(self, record: Line, page: int | None) -> Applied:  # noqa: ARG002 - for those that use them
         """Do what needs no living training; ``page`` is the process of the page that asks."""
