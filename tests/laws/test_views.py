@@ -21,6 +21,7 @@ from zoo import ZOO, Specimen, crooked
 import diorama
 from diorama.core.errors import Cancelled, NotApplicable
 from diorama.core.knobs import knobs_of
+from diorama.core.marks import Blocks, Table
 from diorama.core.picture import Picture
 from diorama.core.registry import views
 from diorama.core.selection import KINDS
@@ -322,11 +323,12 @@ def test_hostile_names_stay_text(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def bare() -> list[Scene]:
-    """Networks that are one layer, which has no name."""
+def bare(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
+    """Networks that are one layer, which has no name; the first in a run."""
     torch.manual_seed(0)
+    folder = Scene(nn.Linear(6, 3), torch.randn(24, 6), torch.arange(24) % 3).save(tmp_path_factory.mktemp("bare") / "run")
     return [
-        Scene(nn.Linear(6, 3), torch.randn(24, 6), torch.arange(24) % 3), Scene(nn.Conv2d(1, 4, 3), torch.rand(8, 1, 9, 9)),
+        diorama.open(folder).scene(), Scene(nn.Conv2d(1, 4, 3), torch.rand(8, 1, 9, 9)),
         Scene(nn.Embedding(9, 4), torch.arange(48).reshape(8, 6) % 9),
     ]
 
@@ -344,7 +346,19 @@ def test_a_layer_without_a_name_leaves_no_hole(name: str, bare: list[Scene]) -> 
             said = [str(error)]
         else:
             said = [picture.title, picture.caption, picture.note, *words_in(picture.body)]
+            assert not [key for mark in picture.marks() for key in _nameless(mark)]
         assert not [text for text in said if HOLE.search(text) and not KEY.match(text)]
+
+
+def _nameless(mark: Any) -> Iterator[str]:
+    """What of a mark stands for a layer or its unit, and bears no name."""
+    for labels, keys in (("labels", "keys"), ("row_labels", "row_keys"), ("column_labels", "column_keys")):
+        told = zip(getattr(mark, labels, ()), getattr(mark, keys, ()), strict=False)
+        yield from (key for label, key in told if key.startswith(("layer:", "unit:/")) and not label)
+    if isinstance(mark, Blocks):
+        yield from (block.key for block in mark.blocks if block.key and not block.label)
+    if isinstance(mark, Table):
+        yield from (column.name for column in mark.columns if column.name == "layer" and "" in column.texts)
 
 
 @EVERY_VIEW

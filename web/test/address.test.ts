@@ -20,6 +20,8 @@ test("what an op answers is chosen as a layer, and its channels as units", () =>
   assert.equal(kindOf("run:a"), "run");
   assert.deepEqual(parseKey("op:block.softmax/3"), { kind: "unit", name: "op:block.softmax", index: [3], place: [] });
   assert.equal(sayKey("op:block.softmax"), "op block.softmax");
+  assert.equal(sayKey("layer:fc"), "layer fc");
+  assert.deepEqual(["layer:", "unit:/1"].map(sayKey), ["the model", "unit 1 of the model"]);
 });
 
 test("what is no key is none", () => {

@@ -294,16 +294,27 @@ def _short(value: Any) -> str:
 @diorama.command()
 @RUN
 def check(run: Path) -> None:
-    """Read everything that a run holds and verify every checksum; exit 1 when something is damaged."""
+    """Read everything that a run holds, or each run of a folder, and verify every checksum; exit 1 when something is damaged."""
+    from ..live.shelf import find_runs, is_run
     from ..record.reader import RunReader
 
-    with RunReader(run) as reader:
-        damages = reader.check()
-    if damages:
+    sound = True
+    for each in [run] if is_run(run) else sorted(find_runs([run]).values()) or [run]:
+        try:
+            with RunReader(each) as reader:
+                damages = reader.check()
+        except DioramaError as error:
+            if each == run:
+                raise
+            damages = [str(error)]
         for damage in damages:
             print(damage, file=sys.stderr)
+        if damages:
+            sound = False
+        else:
+            print(f"{each}: everything is as it was written")
+    if not sound:
         raise SystemExit(1)
-    print(f"{run}: everything is as it was written")
 
 
 @diorama.command()

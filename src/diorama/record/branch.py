@@ -192,6 +192,8 @@ class Started(NamedTuple):
 
     child: Path
     text: str
+    step: int
+    """The checkpoint's."""
 
 
 def way(line: Line) -> tuple[origin.Origin | None, str]:
@@ -204,14 +206,17 @@ def way(line: Line) -> tuple[origin.Origin | None, str]:
 
 
 def start(
-    line: Line, step: int, factor: float = 1.0, *, act: int | None = None, place: Path | None = None, consent: bool = False,
+    line: Line, step: int | None, factor: float = 1.0, *, act: int | None = None, place: Path | None = None, consent: bool = False,
     page: int | None = None,
 ) -> Started:
-    """Start the training again from a checkpoint, in a process of its own; ``place`` is the folder of the line that holds it.
+    """Start the training again from a checkpoint, the last one when no step is named, in a process of its own; ``place`` is the folder
+    of the line that holds it.
 
     A script is started only with ``consent``: it writes its own files again. With ``page`` a training of diorama's own ends with
     that process. *Raises* Unavailable, Untrusted, UsageError with the way out.
     """
+    if step is None:
+        step = max(checkpoints.along(line), default=0)
     place = place or _place(line, step)
     found = origin.read(line.path)
     if found.refused:
@@ -244,7 +249,7 @@ def start(
         except OSError as error:
             raise Unavailable(f"{found.shown!r} cannot be started: {error.strerror or error}") from error
     threading.Thread(target=_reaped, args=(started, Path(log.name)), name="diorama-branch", daemon=True).start()
-    return _awaited(started, child, Path(log.name), f"from step {step}{among}{_scaled(factor)}")
+    return _awaited(started, child, Path(log.name), step, f"from step {step}{among}{_scaled(factor)}")
 
 
 def _reaped(started: subprocess.Popen[bytes], log: Path) -> None:
@@ -258,7 +263,7 @@ def _scaled(factor: float) -> str:
     return "" if factor == 1.0 else f" with {factor:g} times the learning rate"
 
 
-def _awaited(started: subprocess.Popen[bytes], child: Path, log: Path, what: str) -> Started:
+def _awaited(started: subprocess.Popen[bytes], child: Path, log: Path, step: int, what: str) -> Started:
     """Wait until the branch has begun its run, or has ended without one."""
     until = time.monotonic() + PATIENCE
     while not (child / "run.db").is_file():
@@ -267,6 +272,6 @@ def _awaited(started: subprocess.Popen[bytes], child: Path, log: Path, what: str
             said = told.strip().splitlines()[-1:] or [f"it ended with exit code {started.returncode}"]
             raise Unavailable(f"the branch ended before it began: {said[0][:300]} (all that it said is in {log})")
         if time.monotonic() > until:
-            return Started(child, f"a branch is being started {what}; its run will be {child.name!r}, what it says is in {log}")
+            return Started(child, f"a branch is being started {what}; its run will be {child.name!r}, what it says is in {log}", step)
         time.sleep(0.05)
-    return Started(child, f"branched off {what}, in the new run {child.name!r}")
+    return Started(child, f"branched off {what}, in the new run {child.name!r}", step)

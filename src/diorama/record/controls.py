@@ -67,7 +67,7 @@ class Controls:
         self._folder = folder
         self._inbox = Inbox(folder)
         self._keep = keep
-        self.goes_back: Callable[[int, int, int | None], tuple[str, str, str]] = _cannot_go_back
+        self.goes_back: Callable[[int | None, int, int | None], tuple[str, str, str]] = _cannot_go_back
         """Puts the training back; the recorder's."""
         self.before_act: Callable[[], tuple[Callable[[int], object], str]] = lambda: (lambda command: None, "")
         """Copies what a command that changes the training is about to change: how that is kept where it was applied, and why it cannot
@@ -150,8 +150,11 @@ class Controls:
         """Write down which rules are in force."""
         self.note("meta", {"rules": self.rules.told()})
 
-    def go_back(self, step: int, skip: int, command: int | None = None) -> tuple[str, str, str]:
-        """Stand where the training stood after a step, or before a command, in a run of its own; what was, what is, and a sentence."""
+    def go_back(self, step: int | None, skip: int, command: int | None = None) -> tuple[str, str, str]:
+        """Stand where the training stood after a step, at its last checkpoint or before a command, in a run of its own.
+
+        Returns what was, what is, and a sentence.
+        """
         if self.subject.spread:
             raise NotApplicable(f"no process has all weights, which are spread by {self.subject.spread}: none can go back")
         told = self.goes_back(step, skip, command)
@@ -489,7 +492,7 @@ def _series(group: int) -> str:
     return "learning_rate" if group == 0 else f"learning_rate/{group}"
 
 
-def _cannot_go_back(step: int, skip: int, command: int | None) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's
+def _cannot_go_back(step: int | None, skip: int, command: int | None) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's
     raise NotApplicable("nobody records this training, so it has no checkpoint to go back to")
 
 

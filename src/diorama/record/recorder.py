@@ -411,7 +411,7 @@ class Recorder:
 
     # Going back.
 
-    def _go_back(self, step: int, skip: int, command: int | None) -> tuple[str, str, str]:
+    def _go_back(self, step: int | None, skip: int, command: int | None) -> tuple[str, str, str]:
         """Put the training back; the run in which it goes on is entered once this one has told of it."""
         self._background.flush(_FLUSH)  # what was asked for just now is being written
         step = self._way.look(self.path, step, command, self.controls.acts.told())

@@ -34,17 +34,21 @@ class WayBack:
         self.skipping = 0
         """Batches that are still to be left out."""
 
-    def look(self, path: Path, step: int, command: int | None = None, known: Sequence[Mapping[str, Any]] = ()) -> int:
-        """Find the checkpoint of a step along the line of a run, or that before a command of the known acts, before anything is changed;
-        its step.
+    def look(self, path: Path, step: int | None, command: int | None = None, known: Sequence[Mapping[str, Any]] = ()) -> int:
+        """Find the checkpoint of a step, or the last one, along the line of a run, or that before a command of the known acts; its step.
+
+        Nothing is changed.
 
         *Raises* Unavailable, Untrusted or Damaged where there is none that can be read, NotApplicable where it does not
         fit the training as it is now.
         """
         if command is not None:
             place, step = checkpoints.before(path, command, known)
-        with Line(path) as line:
-            places = checkpoints.along(line) if command is None else {step: place}
+            places = {step: place}
+        else:
+            with Line(path) as line:
+                places = checkpoints.along(line)
+            step = max(places, default=0) if step is None else step
         if step not in places:
             raise Unavailable(f"no checkpoint at step {step}; there are: {', '.join(map(str, places)) or 'none'}")
         self._subject.look()

@@ -121,7 +121,7 @@ def test_a_fault_of_ours_is_one_sentence_too(say: Any, run_folder: Path, monkeyp
 
 
 def test_info_and_check(say: Any, run_folder: Path) -> None:
-    """info says what a run holds, in words and as JSON; check finds it whole."""
+    """info says what a run holds, in words and as JSON; check finds it whole, also by the folder that it lies in."""
     told = json.loads(say("info", run_folder, "--json").out)
     assert told["steps"] == 6
     assert "loss" in told["series"]
@@ -130,10 +130,11 @@ def test_info_and_check(say: Any, run_folder: Path) -> None:
     assert re.search(r"^bytes +\d+\.\d MB$", words, re.MULTILINE)
     assert "{" not in words
     assert say("check", run_folder).code == 0
+    assert f"{run_folder}: everything is as it was written" in say("check", run_folder.parent).out
 
 
 def test_check_finds_a_flipped_byte(say: Any, run_folder: Path, tmp_path: Path) -> None:
-    """A damaged run makes check exit with 1 and say what is damaged."""
+    """A damaged run makes check exit with 1 and say what is damaged; so does a folder of it, which names the runs that are whole."""
     import shutil
 
     copy = shutil.copytree(run_folder, tmp_path / "copy")
@@ -144,6 +145,10 @@ def test_check_finds_a_flipped_byte(say: Any, run_folder: Path, tmp_path: Path) 
     said = say("check", copy)
     assert said.code == 1
     assert file.name in said.err
+    shutil.copytree(run_folder, tmp_path / "whole")
+    of_all = say("check", tmp_path)
+    assert (of_all.code, of_all.err) == (1, said.err)
+    assert of_all.out == f"{tmp_path / 'whole'}: everything is as it was written\n"
 
 
 def test_list_names_every_plugin(say: Any) -> None:

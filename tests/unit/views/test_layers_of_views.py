@@ -41,6 +41,11 @@ def test_dead_maps_are_marked_once_the_probe_set_was_seen() -> None:
     assert bool(_marks(second, Tiles)[0].faded[2])
     assert "1 unit of the ReLU layers is dead" in second.caption
     assert len(list(scene.stream("activations", layer="0"))) == 1
+    dense = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    nn.init.constant_(dense[0].bias, -99.0)
+    names = Scene(dense, torch.rand(8, 4), torch.arange(8) % 2).view("activations", layer="0", sort="index")
+    assert _marks(names, Heatmap)[0].column_labels == ("0†", "1†", "2†")  # no wider than the cells: words would leave no room
+    assert "3 units of the ReLU layers (†) are dead" in names.caption
 
 
 def test_a_normalised_layer_shows_what_leaves_it() -> None:

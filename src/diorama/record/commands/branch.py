@@ -27,7 +27,7 @@ class BranchCommand(Command):
     family = "time"
     steers = False
     living = False
-    step: int = knob(0, "The step of a checkpoint.", low=0, unit="step", main=True)
+    step: int | None = knob(None, "The step of a checkpoint; the last one when left out.", kind="integer", low=0, unit="step", main=True)
     factor: float = knob(1.0, "What the learning rate is multiplied by.", low=0.0, high=1e6, log=True, main=True)
     consent: bool = knob(False, "Start the script's own line again, which writes its own files again.")
 
@@ -36,7 +36,7 @@ class BranchCommand(Command):
         from .. import branch
 
         started = branch.start(record, self.step, self.factor, consent=self.consent, page=page)
-        return Applied(str(self.step), started.child.name, started.text)
+        return Applied(str(started.step), started.child.name, started.text)
 
     def apply(self, training: Controls) -> Applied:
         """A living training cannot start itself again."""

@@ -26,7 +26,7 @@ class GoBackCommand(Command):
     family = "time"
     steers = False
 
-    step: int = knob(0, "The step of a checkpoint.", low=0, unit="step", main=True)
+    step: int | None = knob(None, "The step of a checkpoint; the last one when left out.", kind="integer", low=0, unit="step", main=True)
     skip: int = knob(0, "So many of the next batches are left out.", low=0, high=1_000_000, unit="batches")
     command: int | None = knob(None, "Before which command, instead of a step.", kind="integer", low=1)
 

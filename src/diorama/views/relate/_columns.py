@@ -12,7 +12,7 @@ import numpy as np
 from ...core.colour import Limits, symmetric
 from ...core.marks import Network, Vertex
 from ...core.picture import Draft, Picture, Progress
-from ...core.selection import Key, layer_key, unit_key
+from ...core.selection import Key, layer_key, spoken, unit_key
 from ...methods.grouping import ordered
 from ...scene import Scene
 
@@ -193,7 +193,7 @@ def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown |
         x = number * (WIDE + GAP)
         count = len(column.units)
         put(Vertex(
-            form="heading", label=_plain(column.layer) or "the network", note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}",
+            form="heading", label=spoken(_plain(column.layer)), note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}",
             keys=(layer_key(_plain(column.layer)),) if column.layer else (), id=f"own/{number}", expandable=column.recurrent, open=column.open,
         ), x, 0, WIDE, HEAD - 4)
         y = HEAD + (tallest - heights[number]) / 2

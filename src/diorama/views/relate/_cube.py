@@ -12,7 +12,7 @@ from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.marks import Scatter
 from ...core.picture import Progress
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...methods.grouping import ordered
 from ...scene import Scene
 from ..samples import part
@@ -119,7 +119,7 @@ def drawn(found: CubeRows, order: str, most: int) -> tuple[Scatter, str]:
         arrow_labels=(f"{found.along}s", "units", "layers"), middle=(EDGE, EDGE, EDGE), size=420,
     )
     said = part(sum(some for some, _ in shares), sum(whole for _, whole in shares), "units")
-    first, last = (found.layers[k].name or "the network" for k in (0, -1))
+    first, last = (spoken(found.layers[k].name) for k in (0, -1))
     return mark, (
         f"Each dot is one of {said} at one of {part(wide, found.total, f'{found.along}s')}: from left to right the {found.along}s, from top to "
         f"bottom the units, from back to front {deep} layer{'s' if deep != 1 else ''}{f', {first} to {last}' if deep > 1 else f', {first}'}. "

@@ -170,7 +170,7 @@ def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int, poured: li
         lit = not reached or number < reached
         inks = [] if poured is None else [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in mixed(poured[number]).tolist()]
         keys = (layer_key(name),) if name else ()
-        vertices.append(Vertex(form="heading", label=name or "the network", note="" if lit else "not reached", keys=keys))
+        vertices.append(Vertex(form="heading", label=spoken(name), note="" if lit else "not reached", keys=keys))
         places.append((left, 0, WIDE - 6, HEAD - 4))
         order = np.lexsort((np.arange(len(units)), np.where(region < 0, region.max() + 1, region)))
         across = max(1, int(np.ceil(len(units) / (TALL / (LARGEST + 1)))))
@@ -210,7 +210,7 @@ def _ranked(scene: Scene, found: dict[str, Any], order: np.ndarray, poured: list
     regions = [int(k) for k in order]
     sizes = [sum(int((region == k).sum()) for region in found["region"]) for k in regions]
     where = [
-        ", ".join(name or "the network" for name, region in zip(found["layers"], found["region"], strict=True) if (region == k).any())
+        ", ".join(spoken(name) for name, region in zip(found["layers"], found["region"], strict=True) if (region == k).any())
         for k in regions
     ]
     best = []

@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, layer_key, number_key, several, together, unit_key
+from ...core.selection import Selection, layer_key, number_key, several, spoken, together, unit_key
 from ...data.kinds import Tokens
 from ...derive.columns import columns
 from ...methods.grouping import ORDERS, clusters, ordered
@@ -105,7 +105,7 @@ class MatrixView(View):
         labels = tuple(named(scene, int(classes[k])) if classes is not None else str(k) for k in places)
         turn = ordered(rows, self.order)
         caption = (
-            f"{part(len(units), one.layer.units, 'units')} of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over "
+            f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)} (rows, {_ORDERED[self.order]}) over "
             f"{part(rows.shape[1], len(scene.examples), 'examples')} (columns{', by class' if classes is not None else ''}): blue where "
             "a unit answers more than its own mean, orange where less."
         )
@@ -116,7 +116,7 @@ class MatrixView(View):
         current = scene.current(selection)
         values = one.values(scene.activations([one.source.name], current.x)[one.source.name])[0]
         if not one.layer.sequence or values.ndim != 2:
-            raise NotApplicable(f"{one.name or 'the network'} does not answer place by place; choose of=examples, or a layer of a text or a series")
+            raise NotApplicable(f"{spoken(one.name)} does not answer place by place; choose of=examples, or a layer of a text or a series")
         rows, units = self._chosen(values.double().numpy())
         turn = ordered(rows, self.order)
         names: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ class MatrixView(View):
             names = tuple(words[int(k)] if words and 0 <= int(k) < len(words) else str(int(k)) for k in x[0])
             keys = tuple(number_key("token", k) for k in range(rows.shape[1]))
         caption = (
-            f"{part(len(units), one.layer.units, 'units')} of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) over the "
+            f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)} (rows, {_ORDERED[self.order]}) over the "
             f"{rows.shape[1]} places of the input (columns): blue where a unit answers more than its own mean, orange where less."
         )
         return self._drawn(scene, selection, one, rows[turn], units[turn], caption, names, keys, inputs.along(scene.kind))
@@ -151,7 +151,7 @@ class MatrixView(View):
         rows, units = self._chosen(rows)
         turn = ordered(rows, self.order)
         caption = (
-            f"{part(len(units), one.layer.units, 'units')} of {one.name or 'the network'} (rows, {_ORDERED[self.order]}) at "
+            f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)} (rows, {_ORDERED[self.order]}) at "
             f"{part(len(means), len(scene.steps), 'snapshots')} (columns): blue where "
             "the mean answer is above its own mean over the training, orange where below."
         )
@@ -189,7 +189,7 @@ class MatrixView(View):
             size=8 if len(units) > 32 else 14,
         )
         return self.picture(
-            scene, selection, f"{one.name or 'The network'}: units × {title}", mark, caption, checks=(check,) if np.isfinite(clear) else (),
+            scene, selection, f"{one.name or 'The model'}: units × {title}", mark, caption, checks=(check,) if np.isfinite(clear) else (),
             note="the units that vary most" if less else "",
         )
 

@@ -11,7 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Network, Vertex
 from ...core.picture import Picture, Progress
-from ...core.selection import Key, Selection, layer_key, number_key, unit_key
+from ...core.selection import Key, Selection, layer_key, number_key, spoken, unit_key
 from ...derive.derivations.neighbourhood import weighted
 from ...scene import Scene
 from ..view import View
@@ -93,7 +93,7 @@ class NeighbourhoodView(View):
         if edges != self.edges:
             return f"No weights could be followed that lead to {name} or from it, so what goes with it over the examples is shown."
         if lost := found["lost"]:
-            some = ", ".join(one or "the network" for one in lost[:4]) + (f" and {len(lost) - 4} more layers" if len(lost) > 4 else "")
+            some = ", ".join(spoken(one) for one in lost[:4]) + (f" and {len(lost) - 4} more layers" if len(lost) > 4 else "")
             return (f"What leads to {some} or from there could not be followed through the ops between, so units are missing that are "
                     "connected; edges=together shows what goes with a unit over the examples.")
         if len(found["unit"]) > 1:
@@ -135,7 +135,7 @@ def _start(scene: Scene, selection: Selection, text: str) -> tuple[str, str]:
 def _named(scene: Scene, key: Key) -> str:
     if key.kind == "class":
         return f"class {scene.classes[key.number] if key.number < len(scene.classes) else key.number}"
-    return f"{key.name or 'the network'}/{key.number}"
+    return f"{spoken(key.name)}/{key.number}"
 
 
 def _drawn(found: dict[str, Any]) -> Network:
@@ -162,7 +162,7 @@ def _drawn(found: dict[str, Any]) -> Network:
             break
         name, mine = found["layers"][layer], np.flatnonzero(found["layer"] == layer)
         note = f"{len(mine):,} of {int(sizes[layer]):,} units"
-        vertices.append(Vertex(form="heading", label=name or "the network", note=note, keys=_keys(name)))
+        vertices.append(Vertex(form="heading", label=spoken(name), note=note, keys=_keys(name)))
         places.append((x, 0, WIDE, HEAD - 4))
         y = HEAD
         for k in mine[np.argsort(-found["interest"][mine], kind="stable")].tolist():

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.marks import Network, Vertex
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.selection import Selection, together, unit_key
+from ...core.selection import Selection, spoken, together, unit_key
 from ...derive.columns import columns
 from ...scene import Scene
 from ..samples import looked_at, noted, part, standing
@@ -76,7 +76,7 @@ class SpringsView(View):
         )
 
     def _caption(self, scene: Scene, found: dict[str, Any], sizes: Sequence[int]) -> str:
-        last = found["layers"][-1]["layer"] or "the network"
+        last = spoken(found["layers"][-1]["layer"])
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         return (
@@ -133,7 +133,7 @@ def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: 
             x, y = middle[len(vertices)]
             told = found["columns"][int(best[k])] if found["by"] == "class" else ""
             vertices.append(Vertex(
-                form="dot", label=f"{one['layer'] or 'the network'}, unit {unit}", note=f"serves {told}" if told else "",
+                form="dot", label=f"{spoken(one['layer'])}, unit {unit}", note=f"serves {told}" if told else "",
                 keys=(unit_key(one["layer"], unit),), colour=int(best[k]) if told else number,
             ))
             places.append((x - size / 2, y - size / 2, size, size))

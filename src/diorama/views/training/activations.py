@@ -84,7 +84,8 @@ class ActivationsView(View):
         if any(one.rectified for one in layers):
             caption += " Faded ones are off for this input" if any(one.layer.spatial for one in layers) else ""
             if dead:
-                caption += f"; {count or 'no'} unit{'s' * (count != 1)} of the ReLU layers "
+                marked = DEAD if any(isinstance(mark, Heatmap) and any(DEAD in name for name in _named(mark)) for mark in marks) else ""
+                caption += f"; {count or 'no'} unit{'s' * (count != 1)} of the ReLU layers{f' ({marked})' if marked else ''} "
                 caption += f"{'is' if count == 1 else 'are'} dead: off for all {len(scene.live)} examples"
             caption += "."
         caption = caption.replace(".;", ";") + " Click one to see what it looks for."
@@ -137,7 +138,15 @@ class ActivationsView(View):
         )
         names = scene.classes if last else [str(unit) for unit in range(one.layer.units)]
         dead = set(np.flatnonzero(never.numpy()).tolist()) if never is not None else set()
-        return tuple(names[int(unit)] + (" (dead)" if int(unit) in dead else "") for unit in order)
+        return tuple(names[int(unit)] + (DEAD if int(unit) in dead else "") for unit in order)
+
+
+DEAD = "†"
+"""Stands behind the name of a dead unit: words there would leave no room for the names beside it."""
+
+
+def _named(mark: Heatmap) -> tuple[str, ...]:
+    return (*(mark.row_labels or ()), *(mark.column_labels or ()))
 
 
 def _size(one: ShownLayer) -> str:

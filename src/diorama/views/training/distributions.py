@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
 from ...core.marks import Lines, Ridges, RidgeSet, Series
 from ...core.picture import Picture, Progress
-from ...core.selection import Selection, without_call
+from ...core.selection import Selection, spoken, without_call
 from ...record.histogram import HistogramSeries
 from ...run import Run
 from .. import recorded
@@ -103,8 +103,8 @@ class DistributionsView(View):
             return found, ""
         if self.layer:
             layers = list(dict.fromkeys(_layer(name) for name in fitting))
-            raise NotApplicable(f"no {self.of} of {wanted!r} were recorded; there are those of {', '.join(layers[:6])}")
-        return fitting[0], f"{wanted} has no {self.of} of its own; this is {_layer(fitting[0])}."
+            raise NotApplicable(f"no {self.of} of {spoken(wanted)} were recorded; there are those of {', '.join(layers[:6])}")
+        return fitting[0], f"{spoken(wanted)} has no {self.of} of its own; this is {_layer(fitting[0])}."
 
     def _sets(self, run: Run, name: str, number: int, title: str) -> list[_Set]:
         """The tensor's histograms in one run: for activations on the training batch, the probe set or both."""
@@ -208,7 +208,7 @@ def _of_layer(names: Sequence[str], kind: str, layer: str) -> str | None:
     if kind == "activations":
         return next((name for name in names if name == f"{kind}/{layer}"), None)
     path = without_call(layer)
-    own = [name for name in names if _layer(name) == path]
+    own = [name for name in names if (_layer(name) == path if path else "." not in name)]
     if not own and ".l" in path:
         module, _, part = path.rpartition(".l")
         own = [name for name in names if _layer(name) == module and name.endswith(f"_l{part.replace('.', '_')}")]

@@ -54,6 +54,8 @@ class FindingsView(View):
             )
             if not run.alive:
                 caption += " The training has ended, so nothing can be changed any more."
+        if scene.step is not None and scene.step < max(scene.steps, default=0):
+            caption += f" They are of the whole training, up to step {run.last_step:,}; the slider stands at step {scene.step:,}."
         left_out = len(found) - len(shown)
         note = f"{left_out} less serious ones are left out." if left_out else ""
         note = " ".join(filter(None, [note, *(_ended(_begun(sentence)) for sentence in failed)]))
@@ -64,11 +66,17 @@ class FindingsView(View):
 def _mark(one: Found, alive: bool) -> Number:
     """A finding as a mark: its tone says how bad it is, its actions are offered while the training runs."""
     tone = "bad" if one.severity >= 0.7 else "warn" if one.severity >= 0.3 else "plain"
-    note = " ".join(filter(None, [_ended(one.text), _ended(_begun(one.evidence)), _ended(one.sure), _ended(one.helps)]))
+    note = " ".join(filter(None, [_ended(one.text), _ended(_begun(one.evidence)), _ended(one.sure), _seen(one), _ended(one.helps)]))
     return Number(
         label=one.title, note=note, tone=tone, key=one.keys[0] if one.keys else f"step:{one.step}",  # type: ignore[arg-type]
         actions=_actions(one) if alive else (),
     )
+
+
+def _seen(one: Found) -> str:
+    """At which step it was seen, where its words do not say so."""
+    told = {word.strip(".,;:()") for word in f"{one.title} {one.text} {one.evidence}".replace("–", " ").split()}
+    return "" if one.step < 1 or {str(one.step), f"{one.step:,}"} & told else f"Seen at step {one.step:,}."
 
 
 def _actions(one: Found) -> tuple[Action, ...]:

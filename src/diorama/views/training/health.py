@@ -12,7 +12,7 @@ from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
 from ...core.saying import plain
-from ...core.selection import Selection, layer_key
+from ...core.selection import Selection, layer_key, spoken
 from ...record import ranges
 from ...record.findings import ALARM
 from .. import layer_health, recorded
@@ -90,7 +90,7 @@ class HealthView(View):
         axis = _axis(health)
         rows = [row for row, _, _ in shown]
         wrong = tuple(_wrong(health, row) for row in rows)
-        columns = [Column(name="layer", kind="text", texts=tuple(name for _, name, _ in shown))]
+        columns = [Column(name="layer", kind="text", texts=tuple(spoken(name) for _, name, _ in shown))]
         if any(wrong):
             columns.append(Column(name="what is wrong", kind="text", texts=wrong))
         columns += [

@@ -13,7 +13,7 @@ from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
 from ...core.picture import Picture, Progress
 from ...core.saying import percent, plain
-from ...core.selection import Selection, layer_key
+from ...core.selection import Selection, layer_key, spoken
 from ...model.graph import GraphNode
 from ...record import ranges
 from ...scene import Scene
@@ -93,7 +93,7 @@ class MapView(View):
         notes.append(one.sliced() and f"maps: {one.sliced()}")
         notes.append(f"{percent(dead, 3)} dead" if dead is not None else "")
         return Block(
-            id=layer_key(one.name), label=one.name, kind=layer.kind, key=layer_key(one.name),
+            id=layer_key(one.name), label=spoken(one.name), kind=layer.kind, key=layer_key(one.name),
             detail=" × ".join(map(str, layer.shape)), notes=tuple(filter(None, notes)), maps=images,
             maps_limits=one.limits(images), spark=signals.spark(scene, signals.ratio_name(layer)),
             warning=_warning(values, dead),

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
-from ...core.selection import Selection, layer_key
+from ...core.selection import Selection, layer_key, spoken
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.probe import Responses
@@ -103,7 +103,7 @@ class ActiveView(View):
         return Table(
             columns=(
                 Column(name="number", numbers=np.arange(1.0, len(layers) + 1)),
-                Column(name="layer", kind="text", texts=tuple(one.name for one in layers)),
+                Column(name="layer", kind="text", texts=tuple(spoken(one.name) for one in layers)),
                 Column(name="units", numbers=np.array([float(len(part)) for part in a])),
                 Column(name=names[0], kind="share", numbers=share(a)),
                 Column(name=names[1], kind="share", numbers=share(b)),
