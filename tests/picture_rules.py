@@ -16,6 +16,12 @@ from diorama.core.selection import Key
 
 NOTATION = re.compile(r"\d[eE][-+]?\d")
 PERCENT = re.compile(r"\d%|(?:^|[\s(])-\d")
+# Nouns alone: "all of 1 answers" speaks of a layer that is called 1.
+MANY = (
+    "units|layers|examples|steps|tokens|classes|heads|weights|parameters|snapshots|readings|places|runs|cells|inputs|columns|rows|pictures|"
+    "images|pixels|phrases|clusters|regions|features|groups|numbers|values|words|findings|processes|batches|neighbours|connections|paths|parts"
+)
+ONE_OF_MANY = re.compile(rf"(?:^|(?<![\d.,×/–:−-]) |\()1 (?:more |other |dead )?(?:{MANY})\b")
 
 
 def checked(picture: Picture) -> None:
@@ -29,6 +35,7 @@ def checked(picture: Picture) -> None:
     fields = [text for mark in picture.marks() if isinstance(mark, Table) for column in mark.columns for text in column.texts]
     assert not [text for text in fields if re.fullmatch(r"[-−+]?[\d.]+e[-+]\d+", text)], "a table holds a number in computer notation"
     assert not [text for text in told if PERCENT.search(text)], "a sentence holds 3% for 3 %, or a hyphen for a minus"
+    assert not (one := [text for text in told if ONE_OF_MANY.search(text)]), f"a sentence says that there is 1 of what it calls many: {one}"
     assert picture.provenance is not None
     assert picture.provenance.method
     assert set(picture.idle) <= set(knobs_of(views[picture.provenance.method])), "a knob that changes nothing here is one of the view's"

@@ -27,6 +27,12 @@ def percent(share: float, digits: int = 2) -> str:
     return plain(f"{100 * share:.{digits}g} %")
 
 
+def counted(count: int, many: str) -> str:
+    """How many there are: ``counted(3, "units")`` is 3 units, of one it is 1 unit."""
+    one = many.removesuffix("es" if many.endswith("sses") else "s")
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def _said(match: re.Match[str]) -> str:
     sign, digits, power, unit = match.group(1), match.group(2), int(match.group(3)), match.group(4) or ""
     value = float(f"{digits}e{power}")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import Damaged, NotApplicable, UsageError
+from ..core.saying import counted
 from ..core.selection import number_key, together
 from ..data import nesting
 from ..data.examples import Examples
@@ -49,7 +50,7 @@ class FoundScan:
     def words(self) -> str:
         """Which examples these are."""
         named = {PROBE: "the probe set", GIVEN: "the scanned data", "": "the scanned data"}
-        return f"{self.scan.examples:,} examples of {named.get(self.source) or Path(self.source).name}"
+        return f"{counted(self.scan.examples, 'examples')} of {named.get(self.source) or Path(self.source).name}"
 
     def statistics(self, layer: str) -> Statistics:
         """A layer's statistics, in which only examples stand that can be shown."""
@@ -221,7 +222,7 @@ def seen_each(scene: Scene, layers: Sequence[Layer]) -> dict[str, SeenUnits]:
             raise NotApplicable(f"{name} {scene.layers[name].unlike or MERGED}, so nothing can be said of its units")
         parts[name] = made[name]
         scene.memory.put(f"statistics/{name}", made[name])
-    told = f"{len(scene.live):,} examples"
+    told = counted(len(scene.live), "examples")
     asked = f"{min(len(scene.live), ALONE):,} examples, each asked alone"
     return {name: SeenUnits(parts[name], scene.live, True, asked if name in single else told, False) for name in names}
 

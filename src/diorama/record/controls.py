@@ -151,10 +151,7 @@ class Controls:
         self.note("meta", {"rules": self.rules.told()})
 
     def go_back(self, step: int | None, skip: int, command: int | None = None) -> tuple[str, str, str]:
-        """Stand where the training stood after a step, at its last checkpoint or before a command, in a run of its own.
-
-        Returns what was, what is, and a sentence.
-        """
+        """Stand where a checkpoint or a command found the training, in a run of its own; what was, what is, and a sentence."""
         if self.subject.spread:
             raise NotApplicable(f"no process has all weights, which are spread by {self.subject.spread}: none can go back")
         told = self.goes_back(step, skip, command)

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..core.colour import magnitude, symmetric
 from ..core.errors import NotApplicable
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Number, Ridges, RidgeSet, Series, Table, Text, Tiles
+from ..core.saying import counted
 from ..core.selection import Key, Selection, number_key, spoken, unit_key
 from ..data.kinds import Tokens
 from ..scene import Scene
@@ -138,7 +139,7 @@ class AboutUnit:
         total = int(ran.sum())
         order = np.argsort(-np.nan_to_num(high, nan=-np.inf), kind="stable")[: min(count, total)]
         notes = tuple(f"{high[k]:.3g}" for k in order)
-        told = f"Fires most for: top {len(order)} of {total} examples"
+        told = f"Fires most for: top {len(order)} of {counted(total, 'examples')}"
         marks: list[Node] = [_asked(how, ran)] if how else []
         if not total:
             return marks
@@ -290,7 +291,7 @@ def of_class(scene: Scene, number: int, count: int) -> tuple[str, list[Node], st
 
 def _asked(how: str, ran: np.ndarray) -> Number:
     """How the numbers of a layer were found whose rows are not the examples', and for how many it is run."""
-    return Number(label="run for", value=float(ran.sum()), unit=f"of {len(ran)} examples", note=how)
+    return Number(label="run for", value=float(ran.sum()), unit=f"of {counted(len(ran), 'examples')}", note=how)
 
 
 def _distribution(values: np.ndarray, name: str, step: int | None) -> Ridges:

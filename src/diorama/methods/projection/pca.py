@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import NotApplicable
+from ...core.saying import counted
 from ..projecting import Floats, Placed, Projection, own_dice, sized
 
 
@@ -27,8 +28,8 @@ class PCA(Projection):
         """The rows' places, in one stage."""
         if min(rows.shape) < dimensions:
             raise NotApplicable(
-                f"{dimensions} principal components want at least so many examples and units, got {len(rows)} examples "
-                f"of {rows.shape[1]} units; ask for fewer dimensions"
+                f"{dimensions} principal components want at least so many examples and units, got {counted(len(rows), 'examples')} "
+                f"of {counted(rows.shape[1], 'units')}; ask for fewer dimensions"
             )
         with own_dice():
             from sklearn.decomposition import PCA as Components  # noqa: N811 - this class has its name

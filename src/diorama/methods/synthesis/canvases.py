@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...core.saying import counted
 from ...data import nesting
 from ...data.kinds import Image
 from ...data.nesting import Nested
@@ -230,7 +231,7 @@ class RowCanvas(Canvas):
         self.z = torch.where(width > 0, self.z, torch.zeros_like(self.z))
         self.frozen = width <= 0
         self.middle = ((clean.mean(axes, keepdim=True) - self.low) / self.width).clamp(0, 1)
-        self.note = f"within the {'channels' if series else 'columns'}' ranges among {len(examples)} examples"
+        self.note = f"within the {'channels' if series else 'columns'}' ranges among {counted(len(examples), 'examples')}"
 
     def fed(self, planes: Tensor) -> Nested:
         """The row in the model's numbers."""

@@ -12,6 +12,7 @@ from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.marks import Scatter
 from ...core.picture import Progress
+from ...core.saying import counted
 from ...core.selection import Selection, spoken, unit_key
 from ...methods.grouping import ordered
 from ...scene import Scene
@@ -80,7 +81,7 @@ def _over_places(scene: Scene, selection: Selection, layers: Sequence[ShownLayer
 def _over_training(scene: Scene, layers: Sequence[ShownLayer], steps: Sequence[int]) -> Iterator[Progress | CubeRows]:
     means: dict[str, list[Floats]] = {one.name: [] for one in layers}
     for number, step in enumerate(steps):
-        yield Progress(done=number, total=len(steps), note=f"{len(scene.live)} examples at {len(steps)} snapshots")
+        yield Progress(done=number, total=len(steps), note=f"{counted(len(scene.live), 'examples')} at {len(steps)} snapshots")
         at = scene if step == scene.step else scene.at(step)
         there = [shown(at, at.layers[one.name]) for one in layers if at.layers.has(one.name)]
         for name, answer in responses(at, there).items():

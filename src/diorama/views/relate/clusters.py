@@ -14,6 +14,7 @@ from ...core.errors import NotApplicable, NotFound
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Draft, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Key, Selection, layer_key, spoken, together
 from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
@@ -101,7 +102,7 @@ class ClustersView(View):
         found, pairs = yield from grouped(scene, self.edges, told, make if self.held is None else None)
         held, strengths = yield from self._held(scene, told, found)
         if self.show == "patches" and isinstance(scene.kind, Image | Tokens):
-            yield Progress(done=0, total=1, note=f"what drives units most, among {len(scene.live)} examples")
+            yield Progress(done=0, total=1, note=f"what drives units most, among {counted(len(scene.live), 'examples')}")
         yield self._picture(scene, selection, _Groups(found, pairs, recurrent, held, strengths), final=True)
 
     def _picture(self, scene: Scene, selection: Selection, groups: _Groups, *, final: bool = False) -> Picture:
@@ -150,15 +151,15 @@ class ClustersView(View):
         clusters = sum(not cluster.still for column in shown for cluster in column.clusters)
         if not clusters:
             why = "answer with no numbers" if np.isnan(found["layers"][-1]["profile"]).all() else f"answer the same to all of {what}"
-            return f"The {part(count, total, self.of)} of {_of(len(found['layers']), 'layers')} {why}, so there is nothing to group."
+            return f"The {part(count, total, self.of)} of {counted(len(found['layers']), 'layers')} {why}, so there is nothing to group."
         box = (
             _PICTURED[type(scene.kind)] if pictured
             else f"a row a {self.of.removesuffix('s')}, over {what}: blue where it answers more than its own mean, orange where less"
         )
         beside = f" beside the strongest of step {self.held}, whose clusters these are" if held else ""
         return (
-            f"{part(count, total, self.of)} of {_of(len(found['layers']), 'layers')} in {_of(clusters, 'clusters')}, by "
-            f"{'where they look in' if self.of == 'heads' else 'their answers to'} {found['examples']:,} examples; {box}. "
+            f"{part(count, total, self.of)} of {counted(len(found['layers']), 'layers')} in {counted(clusters, 'clusters')}, by "
+            f"{'where they look in' if self.of == 'heads' else 'their answers to'} {counted(found['examples'], 'examples')}; {box}. "
             f"Lines are as thick as connections are strong{beside}, blue where positive, orange where negative."
         )
 
@@ -236,18 +237,6 @@ def _above(scene: Scene, one: dict[str, Any], seen: Mapping[str, Any], which: np
 
 
 _COLUMNS = {"class": "the classes", "range": "tenths of the true value", "example": "the examples", "token": "the tokens at which they look"}
-
-
-def _of(count: int, what: str) -> str:
-    """A number of things, as a person says it."""
-    return part(count, count, what)
-
-
-_PICTURED: dict[type, str] = {
-    Image: "in each, for up to nine of its units, the part of an example that drives it most",
-    Tokens: "in each the words that drive it most: of units where they answer most, the last word the one that they read; of heads the tokens at "
-    "which they look most beyond chance",
-}
 
 
 def _driving(scene: Scene, shown: list[MapColumn], found: dict[str, Any]) -> Shown:

@@ -13,6 +13,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Heatmap, Network, Node, Table, Vertex
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, layer_key, spoken, together, unit_key
 from ...derive.columns import columns
 from ...derive.derivations.communities import silenced
@@ -113,21 +114,19 @@ class CommunitiesView(View):
 
     def _caption(self, scene: Scene, found: dict[str, Any], count: int, sets: Sets | None) -> str:
         colours = "each in its colour" if sets is None else (
-            f"those of one beside one another; blue responds to {sets.names[0]} alone ({_many(sets.a)}), red to {sets.names[1]} alone "
-            f"({_many(sets.b)}), purple to both, grey to neither"
+            f"those of one beside one another; blue responds to {sets.names[0]} alone ({counted(len(sets.a), 'examples')}), red to "
+            f"{sets.names[1]} alone ({counted(len(sets.b), 'examples')}), purple to both, grey to neither"
         )
         shown = sum(len(units) for units in found["units"])
         total = sum(scene.layers[name].units for name in found["layers"])
         return (
-            f"{part(shown, total, 'units')} of {part(len(found['layers']), len(found['layers']), 'layers')} in {count or 'no'} "
-            f"region{'s' if count != 1 else ''}{f', {colours}' if count or sets is not None else ''}; the larger a dot, the further the input "
-            "drives the unit above its mean over the examples."
-            + (f" Costs: all units of a region but the answers silenced, on {found['probed']:,} examples." if count else "")
+            f"{part(shown, total, 'units')} of {counted(len(found['layers']), 'layers')} in {counted(count, 'regions') if count else 'no region'}"
+            f"{f', {colours}' if count or sets is not None else ''}; the larger a dot, the further the input drives the unit above its mean over "
+            "the examples."
+            + (
+                f" Costs: all units of a region but the answers silenced, on {counted(found['probed'], 'examples')}." if count else ""
+            )
         )
-
-
-def _many(examples: Any) -> str:
-    return part(len(examples), len(examples), "examples")
 
 
 def _driven(scene: Scene, found: dict[str, Any], x: Any) -> list[np.ndarray]:

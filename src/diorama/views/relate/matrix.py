@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, layer_key, number_key, several, spoken, together, unit_key
 from ...data.kinds import Tokens
 from ...derive.columns import columns
@@ -75,7 +76,7 @@ class MatrixView(View):
             return
         one = self._layer(scene, selection)
         if self.of == "examples":
-            yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+            yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
             yield self._examples(scene, selection, one)
         elif self.of == "places":
             yield self._places(scene, selection, one)
@@ -138,7 +139,7 @@ class MatrixView(View):
         steps = [scene.steps[k] for k in sorted({round(k) for k in np.linspace(0, len(scene.steps) - 1, SNAPSHOTS)})]
         means = []
         for number, step in enumerate(steps):
-            yield Progress(done=number, total=len(steps), note=f"{len(scene.live)} examples at {len(steps)} snapshots")
+            yield Progress(done=number, total=len(steps), note=f"{counted(len(scene.live), 'examples')} at {len(steps)} snapshots")
             at = scene if step == scene.step else scene.at(step)
             if not at.layers.has(one.name):
                 continue
@@ -216,8 +217,8 @@ class MatrixView(View):
                 column_keys=() if other is not None else tuple(layer_key(name) if name else "" for name in others),
                 row_title="layers", column_title=f"layers of {other.name}" if other is not None else "layers", size=22, square=True,
             ),
-            f"How alike layers {beside} place {len(scene.live)} examples among one another, by linear CKA: 1 the same but for a rotation and "
-            "one scale, 0 nothing in common.", note=looked_at(scene),
+            f"How alike layers {beside} place {counted(len(scene.live), 'examples')} among one another, by linear CKA: 1 the same but for a rotation "
+            "and one scale, 0 nothing in common.", note=looked_at(scene),
         )
 
 

@@ -10,6 +10,7 @@ from ...core.colour import magnitude
 from ...core.knobs import knob
 from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, layer_key, number_key, spoken
 from ...derive.derivations.mixing import INPUT, RISE, started, unclassed
 from ...scene import Scene
@@ -50,7 +51,7 @@ class MixingView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
-        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         value = scene.derive("mixing", near=self.near, layers=self.layers).value
         pairs, mixed, confused = value["pairs"], value["mixed"], value["confused"]
         wanted = {key.number for key in selection.all("class")}

@@ -11,6 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Network, Vertex
 from ...core.picture import Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Key, Selection, layer_key, number_key, spoken, unit_key
 from ...derive.derivations.neighbourhood import weighted
 from ...scene import Scene
@@ -85,15 +86,15 @@ class NeighbourhoodView(View):
         lines = f" Lines are {f'the strongest {drawn:,} of {count:,}' if drawn < count else 'their'} connections" if count else ""
         lines += ", blue where positive, orange where negative." if count else ""
         return (
-            f"{len(found['unit']):,} of {total:,} units shown, of {here} of {layers} layer{'s' * (layers > 1)}: those {what}. The higher a box, "
-            f"the more the unit matters; pale boxes count the rest.{lines}"
+            f"{len(found['unit']):,} of {counted(total, 'units')} shown, of {here} of {layers} layer{'s' * (layers > 1)}: those {what}. "
+            f"The higher a box, the more the unit matters; pale boxes count the rest.{lines}"
         )
 
     def _note(self, found: dict[str, Any], name: str, edges: str) -> str:
         if edges != self.edges:
             return f"No weights could be followed that lead to {name} or from it, so what goes with it over the examples is shown."
         if lost := found["lost"]:
-            some = ", ".join(spoken(one) for one in lost[:4]) + (f" and {len(lost) - 4} more layers" if len(lost) > 4 else "")
+            some = ", ".join(spoken(one) for one in lost[:4]) + (f" and {counted(len(lost) - 4, 'more layers')}" if len(lost) > 4 else "")
             return (f"What leads to {some} or from there could not be followed through the ops between, so units are missing that are "
                     "connected; edges=together shows what goes with a unit over the examples.")
         if len(found["unit"]) > 1:

@@ -14,6 +14,7 @@ from ...core.knobs import knob, knobs_of
 from ...core.marks import Group, Node, Roll, Scatter
 from ...core.picture import Draft, Picture, Progress
 from ...core.registry import projections
+from ...core.saying import counted
 from ...core.selection import Selection, spoken
 from ...data.melodies import is_mark
 from ...derive.derivation import Derived
@@ -173,7 +174,7 @@ class ProjectionView(View):
         main, names = maps[0][0].derived, maps[0][0].derived.derivation.layers(scene)  # type: ignore[attr-defined]
         layers, one = ("layer " if len(names) == 1 else "layers ") * all(names) + " and ".join(map(spoken, names)), len(names) == 1
         count, total = len(scene.live), len(scene.examples)
-        many = f"{count} examples" if count == total else f"The first {count:,} of {total:,} examples"
+        many = counted(count, "examples") if count == total else f"The first {count:,} of {total:,} examples"
         caption = f"{many}, near each other where {layers} {'answers' if one else 'answer'} alike"
         if self.beside == "layers" or scene.others:
             caption = f"{many}, near each other where a layer answers alike"

@@ -11,6 +11,7 @@ from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared
 from ...scene import Scene
@@ -56,7 +57,7 @@ class SharedView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
-        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         chosen = members(scene, selection.all("example"))
         # One or two chosen examples are what other views look at.
         told = "+".join(number_key("example", int(k)) for k in chosen) if len(chosen) >= FEWEST else ""

@@ -10,6 +10,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.marks import Network, Vertex
 from ...core.picture import Check, Draft, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, spoken, together, unit_key
 from ...derive.columns import columns
 from ...scene import Scene
@@ -80,7 +81,7 @@ class SpringsView(View):
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         return (
-            f"{part(sum(sizes), total, 'units')} of {len(sizes)} layers, each where the springs of its connections hold it; "
+            f"{part(sum(sizes), total, 'units')} of {counted(len(sizes), 'layers')}, each where the springs of its connections hold it; "
             f"{f'the {sizes[-1]} units of {last} are' if sizes[-1] > 1 else f'the one unit of {last} is'} fixed "
             f"{'on the circle' if sizes[-1] > 1 else 'in the middle, so all rest there'}. A unit's colour is {colours}. Lines are the strongest "
             "connections, blue where positive, orange where negative."

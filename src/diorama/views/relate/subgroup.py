@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture
+from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
 from ...data.nesting import first
@@ -23,7 +24,6 @@ from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
 from ..samples import broken, looked_at, noted
-from ..samples import part as counted
 from ..view import View
 
 LEAST = 6
@@ -70,7 +70,7 @@ class SubgroupView(View):
     def wants(cls, scene: Scene) -> str | None:
         """It needs a layer that answers once an example, and some examples."""
         count = len(scene.live)
-        few = f"two parts are compared, and there {'are' if count > 1 else 'is'} {counted(count, count, 'examples')}" if count < 4 else None
+        few = f"two parts are compared, and there {'are' if count > 1 else 'is'} {counted(count, 'examples')}" if count < 4 else None
         return lacking(scene) or few
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture]:

@@ -13,6 +13,7 @@ from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import NotApplicable
 from ...core.marks import Bars, Column, Field, Group, Heatmap, Lines, Node, Series, Table
 from ...core.picture import Progress
+from ...core.saying import counted
 from ...core.selection import number_key
 from ...data.examples import Examples
 from ...model.outputs import loss_unit
@@ -130,7 +131,7 @@ class FollowedExamples:
         if self.judged:
             caption += self._became()
             body = Group(children=(self._shares(), heat))
-        more = f"{len(shown)} of {len(order)} examples shown" if len(shown) < len(order) else ""
+        more = f"{len(shown)} of {counted(len(order), 'examples')} shown" if len(shown) < len(order) else ""
         return Told("Examples over the training", body, caption.rstrip(), more)
 
     def _looks(self) -> str:
@@ -188,7 +189,7 @@ class FollowedExamples:
         easy, hard = int((y > 0.75).sum()), int((y < 0.25).sum())
         unsure = int(((x > 0.25) & (y >= 0.25) & (y <= 0.75)).sum())
         caption = (
-            f"Each point is one of {len(order)} examples, over {self._looks()}: upwards how likely the network held its label in "
+            f"Each point is one of {counted(len(order), 'examples')}, over {self._looks()}: upwards how likely the network held its label in "
             f"the mean, to the right how much that changed. Above {easy} are easy (more than 0.75), below {hard} are hard or mislabelled "
             f"(less than 0.25), and {unsure} to the right between them are those it wavers about (a spread above 0.25). The colour says "
             "what became of each; crossed out is what is answered wrongly at the last look."
@@ -241,7 +242,7 @@ class FollowedExamples:
             instead = np.array([_most(value["answer"][k], int(labels[k])) for k in suspected.tolist()], np.int64)
             if (acts := ways(self.scene, suspected, instead, len(self.steps))) is not None:
                 body = Group(children=(acts, body))
-        more = [f"{len(shown)} of {len(order)} examples shown"] if len(shown) < len(order) else []
+        more = [f"{len(shown)} of {counted(len(order), 'examples')} shown"] if len(shown) < len(order) else []
         more += [f"{len(self.known) - total} examples have no label"] if total < len(self.known) else []
         if len(labels) < len(self.scene.examples):
             more.append(f"the first {len(labels)} of {len(self.scene.examples):,} examples are looked at; among=all looks at all, in every snapshot")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.picture import Check, Progress
-from ...core.saying import percent
+from ...core.saying import counted, percent
 from ...core.selection import Selection
 from ...data.kinds import Table
 from ...derive.planes import Components, apart, flat_inputs, kept, shaped
@@ -101,7 +101,8 @@ class ColumnsPlane(CutPlane):
         corners[0, self.columns], corners[1, self.columns] = self.low, self.high
         ends = np.asarray(kind.decode(corners))[:, self.columns]
         self.extent = (float(ends[0, 0]), float(ends[1, 0]), float(ends[0, 1]), float(ends[1, 1]))
-        held = f"; the other {x.shape[1] - 2} inputs are held at those of {self.current.label}" if self.sliced else ""
+        others = "input is" if x.shape[1] == 3 else f"{x.shape[1] - 2} inputs are"
+        held = f"; the other {others} held at those of {self.current.label}" if self.sliced else ""
         self.words = f"The plane is {self.names[0]} against {self.names[1]}{held}."
         if self.sliced:
             # Of a slice only the example that it goes through lies on it.
@@ -165,7 +166,7 @@ class _MeasuredPlane(CutPlane):
         )
 
     def _whose(self) -> str:
-        return f"all {len(self.of)} examples"
+        return f"all {counted(len(self.of), 'examples')}"
 
     def doubts(self) -> str:
         """Why it is faded."""
@@ -230,7 +231,7 @@ class LearntPlane(_MeasuredPlane):
         return found
 
     def _whose(self) -> str:
-        return f"the {len(self.of)} examples that the map never learnt from"
+        return f"the {counted(len(self.of), 'examples')} that the map never learnt from"
 
 
 def of_components(scene: Scene, margin: float) -> FlatPlane:

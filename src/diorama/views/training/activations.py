@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Heatmap, Node, Tiles
 from ...core.picture import Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, unit_key
 from ...scene import Scene
 from .. import inputs, scales
@@ -64,7 +65,7 @@ class ActivationsView(View):
         known = scene.knows([one.source.name for one in layers])
         yield self._drawn(scene, selection, layers, found, current.label, dead=known)
         if not known:
-            yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples, to find dead units")
+            yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}, to find dead units")
             yield self._drawn(scene, selection, layers, found, current.label, dead=True)
 
     def _drawn(
@@ -86,7 +87,7 @@ class ActivationsView(View):
             if dead:
                 marked = DEAD if any(isinstance(mark, Heatmap) and any(DEAD in name for name in _named(mark)) for mark in marks) else ""
                 caption += f"; {count or 'no'} unit{'s' * (count != 1)} of the ReLU layers{f' ({marked})' if marked else ''} "
-                caption += f"{'is' if count == 1 else 'are'} dead: off for all {len(scene.live)} examples"
+                caption += f"{'is' if count == 1 else 'are'} dead: off for all {counted(len(scene.live), 'examples')}"
             caption += "."
         caption = caption.replace(".;", ";") + " Click one to see what it looks for."
         body = marks[0] if len(marks) == 1 else Group(children=tuple(marks))

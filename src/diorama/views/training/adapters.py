@@ -15,7 +15,7 @@ from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.picture import Picture, Progress
-from ...core.saying import percent
+from ...core.saying import counted, percent
 from ...core.selection import Selection, layer_key
 from ...derive.derivations.adapters import without_adapters
 from ...model.adapters import Adapter, adapters, switch_off
@@ -88,7 +88,7 @@ class AdaptersView(View):
         idle = [one for one in value if one["nothing"]]
         marks: list[Node] = [_table(value)]
         told = [one for one in value if np.isfinite(one["share"])]
-        words = f"{count} layers have an adapter"
+        words = f"{counted(count, 'layers')} {'has' if count == 1 else 'have'} an adapter"
         if told:
             most = max(told, key=lambda one: one["share"])
             words += f"; the largest update, {percent(most['share'])} of its frozen weight, is at {most['layer']}"

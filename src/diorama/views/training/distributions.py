@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
 from ...core.marks import Lines, Ridges, RidgeSet, Series
 from ...core.picture import Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, spoken, without_call
 from ...record.histogram import HistogramSeries
 from ...run import Run
@@ -145,7 +146,7 @@ class DistributionsView(View):
     def _caption(self, sets: Sequence[_Set], kind: str, low: float, high: float) -> str:
         found = sets[0].found
         count = int(found.count[-1])
-        what = f"the {count:,} {kind}" if kind in KINDS else f"{count:,} values"
+        what = f"the {counted(count, kind)}" if kind in KINDS else counted(count, "values")
         steps = f"from step {int(found.steps[0])} to {int(found.steps[-1])}"
         scale = f"the scale, {low:.3g} to {high:.3g}, is the same at all steps"
         if self.form == "ridges":

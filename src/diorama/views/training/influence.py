@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, number_key
 from ...derive.derivations.influence import InfluenceDerivation
 from ...scene import Scene
@@ -125,8 +126,8 @@ class InfluenceView(View):
             notes.append(f"{len(scores):,} of {value['total']:,} examples were looked at, evenly chosen")
         if itself.any():
             notes.append("the example itself is left out")
-        if not np.isfinite(scores).all():
-            notes.append(f"{int((~np.isfinite(scores)).sum()):,} examples have an influence that is no number")
+        if bad := int((~np.isfinite(scores)).sum()):
+            notes.append(f"{counted(bad, 'examples')} {'has' if bad == 1 else 'have'} an influence that is no number")
         title = f"What taught it the answer to {current.label}"
         return self.picture(scene, selection, title, body, caption, checks=checks, note="; ".join(notes), final=final)
 

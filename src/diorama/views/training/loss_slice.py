@@ -11,6 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Field, Group, Handle, Node, Number, Table
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, number_key
 from ...scene import Scene, weight_planes
 from ...scene.weight_planes import WeightPlane
@@ -151,7 +152,7 @@ class LossSliceView(View):
         if np.isfinite(right):
             children.append(Number(label="accuracy at the cross", value=100 * right, unit="%"))
         if not there.is_floating_point():
-            children.append(Number(label="answers that change", value=float(len(changed)), note=f"of {len(here)} examples"))
+            children.append(Number(label="answers that change", value=float(len(changed)), note=f"of {counted(len(here), 'examples')}"))
         if changed and scene.task == "classification" and now.losses is not None:
             classes = scene.classes
             shown = changed[:MANY]

@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Field, Group, Lines, Node, Number, Series
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, number_key
 from ...data import nesting
 from ...data.kinds import Table
@@ -189,7 +190,7 @@ def _lines(one: Trend, span: tuple[float, float]) -> Lines:
 def _caption(residual: Floats, truth: Floats, trends: list[Trend], own: Trend, lost: int) -> str:
     bias, middle = residual.mean(), np.median(np.abs(residual))
     side = "too high" if bias > 0 else "too low"
-    said = f"Answer less truth of {len(residual)} examples: half of them err by less than {middle:.3g}, and on average the answer is "
+    said = f"Answer less truth of {counted(len(residual), 'examples')}: half of them err by less than {middle:.3g}, and on average the answer is "
     said += f"{abs(bias):.2g} {side}. " if abs(bias) > 2 * residual.std() / np.sqrt(len(residual)) else "neither too high nor too low. "
     if lost:
         said += f"{lost} examples have no answer or no truth. "

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, layer_key, spoken
 from ...scene import Scene
 from ...scene.input import Current
@@ -46,7 +47,7 @@ class ActiveView(View):
         """One picture, after one pass over the examples."""
         layers = main_layers(scene)
         first, second = scene.current(selection), self._second(scene, selection)
-        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         seen = responses(scene, layers)
         bars = {one.name: _bar(one, seen[one.name]) for one in layers}
         values = [look(scene, layers, each.x) for each in (first, second)]
@@ -60,8 +61,11 @@ class ActiveView(View):
         counts = [sum(int(part.sum()) for part in each) for each in on]
         both = sum(int((a & b).sum()) for a, b in zip(*on, strict=True))
         beside = f" and {counts[1]} for {second.label}, {both} of them for both" if second.label != first.label else ""
-        band = f" The band holds nine of ten of {len(scene.live)} examples;" if len(scene.live) > 1 else " There is no other example;"
-        caption = f"Of {total} units {counts[0]} are on for {first.label}{beside}.{band} layers are numbered in the table below."
+        band = f" The band holds nine of ten of {counted(len(scene.live), 'examples')};" if len(scene.live) > 1 else " There is no other example;"
+        caption = (
+            f"Of {counted(total, 'units')} {counts[0]} {'is' if counts[0] == 1 else 'are'} on for {first.label}{beside}."
+            f"{band} layers are numbered in the table below."
+        )
         yield self.picture(scene, selection, "Units that are on", Group(children=tuple(marks)), caption)
 
     def _second(self, scene: Scene, selection: Selection) -> Current:

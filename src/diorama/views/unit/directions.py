@@ -11,6 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Image, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Table as TableKind
 from ...model.directions import BASES, DICTIONARY, Direction, fitted
@@ -62,7 +63,7 @@ class DirectionsView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """First what lies along it and what moving changes, then the pictures it asks for, as they form."""
-        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         chosen = self._chosen(selection)
         how = self.how
         sets: Sets | None = None

@@ -12,6 +12,7 @@ from ...core.knobs import knob
 from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
 from ...core.rounding import deviations
+from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...scene import Scene
 from .. import about, similar_units
@@ -62,11 +63,11 @@ class FeaturesView(View):
             key = next((key for key in reversed(selection.a) if key.kind == "layer"), None)
             chosen = key.name if key is not None else (layers[-2] if len(layers) > 1 else layers[-1]).name
         one = shown(scene, scene.layers[chosen])
-        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         found = responses(scene, [one])[one.name]
         values = (found.high if self.value == "largest" else found.mean).double().numpy()
         if values.shape[1] < 2 or len(values) < 2:
-            raise NotApplicable(f"{one.name} has one unit or there is one example, so there is nothing to put in order")
+            raise NotApplicable(f"{spoken(one.name)} has one unit or there is one example, so there is nothing to put in order")
         truth = about.truths(scene)
         rows, columns = self._order(values, truth)
         rows, columns = rows[: self.limit], columns[: self.limit]

@@ -179,7 +179,7 @@ class InversionView(View):
             [(made.planes[k], "", f"{100 * float(made.pixel_error[k]):.0f} %") for made in done.values()]
             for k in range(min(len(made.planes) for made in done.values()))
         ]
-        rows[0] = [(planes, f"{name} {label}".strip(), note) for (planes, label, note), name in zip(rows[0], done, strict=True)]
+        rows[0] = [(planes, f"{spoken(name)} {label}".strip(), note) for (planes, label, note), name in zip(rows[0], done, strict=True)]
         rows = [[(original, "" if number else label, ""), *row] for number, row in enumerate(rows)]
         cells = [cell for row in rows for cell in row]
         pixels = _pixels(torch.stack([planes for planes, _, _ in cells]))

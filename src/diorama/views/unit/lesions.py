@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Node, Series, Table
 from ...core.picture import Check, Draft, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Key, Selection, spoken, unit_key
 from ...data.nesting import Nested
 from ...derive.scanning import seen_each
@@ -66,7 +67,7 @@ class LesionsView(View):
         """A picture of those that are silenced so far, and the curve of units that are lost together at the end."""
         layers = self._layers(scene, selection)
         if self.by == "mean":
-            yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples, for the means")
+            yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}, for the means")
         standing = self._standing(scene, layers)
         units = [(one, unit) for one in layers for unit in range(one.layer.units)][: self.limit]
         probe = self._probe(scene)
@@ -148,12 +149,14 @@ class LesionsView(View):
         bar = 0.01 * (abs(base.loss) or 1.0)
         free = int((loss <= bar).sum())
         what = "loss" if probe.y is not None else "answer"
+        dear = int((loss > bar).sum())
+        each = f"Each of {len(costs):,} units" if len(costs) != 1 else "The one unit"
         asked = f"{probe.count} examples" if probe.count != 1 else "one example"
         caption = (
-            f"Each of {len(costs)} units silenced in turn, on {asked}: {free} of them can each be lost for less "
-            f"than a hundredth of the {what}, {int((loss > bar).sum())} cost more, first the dearest."
+            f"{each} silenced in turn, on {asked}: {free} of them can each be lost for less "
+            f"than a hundredth of the {what}, {dear} cost{'s' * (dear == 1)} more, first the dearest."
         ) if np.isfinite(base.loss) else (
-            f"Each of {len(costs)} units silenced in turn, on {asked}: what they cost cannot be told, as the "
+            f"{each} silenced in turn, on {asked}: what they cost cannot be told, as the "
             f"{what} without a lesion is no number."
         )
         checks: tuple[Check, ...] = ()

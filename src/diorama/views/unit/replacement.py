@@ -8,6 +8,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Node
 from ...core.picture import Draft, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, spoken
 from ...data.examples import Examples
 from ...derive.scanning import stored
@@ -88,7 +89,7 @@ class ReplacementView(View):
         name, label = work.one.name, work.current.label
         how = "the mean of the {k} patches" if self.k > 1 else "the patch"
         caption = f"{label.capitalize()}, put together anew: at each of {work.count} places stands {how.format(k=self.k)} of "
-        caption += f"{work.seen:,} other examples that {spoken(name)} takes for the most alike."
+        caption += f"{counted(work.seen, 'other examples')} that {spoken(name)} takes for the most alike."
         return self.picture(
             scene, selection, f"{label.capitalize()} through {spoken(name)}", Group(children=tuple(marks)), caption,
             checks=work.checks(rebuilt) if final else (), final=final,

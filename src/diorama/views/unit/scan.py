@@ -14,6 +14,7 @@ from ...core.knobs import knob
 from ...core.marks import Group, Image, Node, Tiles
 from ...core.picture import Picture, Progress
 from ...core.rounding import alike
+from ...core.saying import counted
 from ...core.selection import Selection, spoken, unit_key
 from ...derive.scanning import known, seen
 from ...scene import Scene
@@ -70,7 +71,7 @@ class ScanView(View):
         current = scene.current(selection)
         values = look(scene, [one], current.x)[one.name][0]
         if self.sort == "unusual" and not scene.knows([one.source.name]):
-            yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples, for what is usual")
+            yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}, for what is usual")
         strong = self._unusual(scene, one, values) if self.sort == "unusual" else strength(values)
         order = strong.argsort(descending=True, stable=True)[: self.limit]
         order = order.sort().values if self.sort == "index" else order
@@ -80,7 +81,7 @@ class ScanView(View):
         alone = self.show in ("top", "synthesized")  # they are the same for every picture, which need not stand beside them
         large = () if alone else tuple(self._large(scene, one, current, values, locked))
         total = len(values)
-        caption = f"{len(order)} of {total} units" if len(order) < total else f"All {total} units"
+        caption = f"{len(order)} of {total} units" if len(order) < total else f"All {total} units" if total != 1 else "The one unit"
         caption += f" of {spoken(one.name)}" + (f", {one.words}" if one.words else "") + f", on {current.label}."
         caption += _MEANINGS[self.show]
         if not alone:

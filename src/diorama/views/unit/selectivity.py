@@ -10,6 +10,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Table, Tiles
 from ...core.picture import Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, spoken, unit_key
 from ...scene import Scene
 from ..sets import Mix, mixed, two_sets
@@ -47,7 +48,7 @@ class SelectivityView(View):
         """One picture, after one pass over the examples."""
         sets = two_sets(scene, selection)
         layers = [shown(scene, scene.layers[self.layer])] if self.layer else main_layers(scene)
-        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         found = responses(scene, layers)
         mixes = {one.name: Mix.of(one.rectified, found[one.name], sets) for one in layers}
         marks: list[Node] = [self._table(layers, mixes)] if self.rows_shown else []
@@ -57,14 +58,14 @@ class SelectivityView(View):
         pure = sum(int(mix.never.sum()) for mix in mixes.values())
         total = sum(len(mix.share) for mix in mixes.values())
         caption = (
-            f"Each square is one unit: blue responds to {sets.names[0]} alone ({len(sets.a)} examples), red to "
-            f"{sets.names[1]} alone ({len(sets.b)}), purple to both; grey is off for both. In {pure} of {total} units the "
+            f"Each square is one unit: blue responds to {sets.names[0]} alone ({counted(len(sets.a), 'examples')}), red to "
+            f"{sets.names[1]} alone ({len(sets.b)}), purple to both; grey is off for both. In {pure} of {counted(total, 'units')} the "
             f"two never mix: every example of one drives the unit higher than any of the other."
         )
         expected = total * 2 * _by_chance(len(sets.a), len(sets.b))
         note = ""
         if expected >= 0.5:
-            note = f"With so few examples about {expected:.0f} units would be apart by chance; choose larger sets."
+            note = f"With so few examples about {counted(round(expected), 'units')} would be apart by chance; choose larger sets."
         yield self.picture(
             scene, selection, f"{sets.names[0]} against {sets.names[1]}", Group(children=tuple(marks)), caption, note=note
         )

@@ -12,7 +12,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import plain
+from ...core.saying import counted, plain
 from ...core.selection import Selection, spoken, unit_key
 from ...data.nesting import Nested
 from ...derive.scanning import SeenUnits, seen
@@ -77,7 +77,7 @@ class SurprisesView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after each unit's strongest examples were looked at again."""
         one = self._layer(scene, selection)
-        yield Progress(done=0, total=1, note=f"one pass over {len(scene.live)} examples")
+        yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         found = seen(scene, one.source)
         strength = _strength(one, found)
         order = np.argsort(-np.nan_to_num(strength, nan=-1), kind="stable")[: self.limit]

@@ -12,6 +12,7 @@ from ...core import marks
 from ...core.colour import magnitude, symmetric
 from ...core.marks import Bars, Column, Group, Heatmap, Image, Lines, Node, Series, Text, Tiles
 from ...core.picture import Check
+from ...core.saying import counted
 from ...core.selection import number_key
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
@@ -176,7 +177,7 @@ def body(gathered: Gathered, shown: int) -> Node:
 def _pair(gathered: Gathered) -> list[Node]:
     kind, mean = gathered.scene.kind, gathered.mean
     first, second = gathered.names
-    title = f"{first} (blue) against {second} (orange), {len(gathered.rows)} examples"
+    title = f"{first} (blue) against {second} (orange), {counted(len(gathered.rows), 'examples')}"
     mine = gathered.row(nesting.first(gathered.mine.values)[0], nesting.first(gathered.current.x)[0])
     agrees = cosine(mine, mean) if mine.shape == mean.shape else float("nan")
     own = f"{gathered.current.label} alone"
@@ -293,7 +294,7 @@ def caption(gathered: Gathered) -> str:
     if not np.isfinite(gathered.mean).all():
         return f"What separates {first} from {second} cannot be told: the maps of {sum(counts)} examples hold what is no number."
     said = f"Blue speaks for {first} rather than {second}, orange for {second} ({gathered.why}): the mean over {counts[0]} "
-    said += f"and {counts[1]} examples of what {gathered.method} says of the difference of the two scores. "
+    said += f"and {counted(counts[1], 'examples')} of what {gathered.method} says of the difference of the two scores. "
     agreement = gathered.agreement[np.isfinite(gathered.agreement)]
     if len(agreement) > 1:
         half = float(np.median(agreement))

@@ -10,6 +10,7 @@ from ...core import registry
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, title_of
 from ...core.picture import Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection
 from ...methods.attribute import attributions
 from ...model.unwrap import fed
@@ -93,7 +94,7 @@ class ContrastView(View):
             chunk = order[first : first + BATCH]
             *_, found = attributions(look, fed(scene.model, scene.live.batch(chunk)), target, method)
             gathered.add(chunk, own[chunk], found)
-            yield Progress(done=first + len(chunk), total=len(order), note=f"{first + len(chunk)} of {len(order)} examples")
+            yield Progress(done=first + len(chunk), total=len(order), note=f"{first + len(chunk)} of {counted(len(order), 'examples')}")
             if first == 0 or (first // BATCH) % 3 == 0:
                 yield self._picture(scene, selection, gathered, final=False)
         gathered.hidden = hidden(look, gathered)

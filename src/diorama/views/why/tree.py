@@ -15,6 +15,7 @@ from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
 from ...core.marks.blocks import size
 from ...core.picture import Check, Picture
+from ...core.saying import counted
 from ...core.selection import Selection, number_key
 from ...data import nesting, trees
 from ...data.kinds import Tokens
@@ -102,7 +103,7 @@ class TreeView(View):
             sentence = f"The share of the {len(told)} labelled phrases to which the network answers with their label."
             checks = (Check(name="phrases as labelled", value=right / len(told), sentence=sentence, good=right / len(told) > 0.5),)
         caption = (
-            f"{label.capitalize()}: {len(phrases)} phrases, each answered as a text of its own. The whole: {_name(scene, best[0])} "
+            f"{label.capitalize()}: {counted(len(phrases), 'phrases')}, each answered as a text of its own. The whole: {_name(scene, best[0])} "
             f"({100 * float(chances[0].max().nan_to_num(0)):.0f} %). As brackets: {spoken.tree.brackets()}."
         )
         return self.picture(scene, selection, "What each phrase says", body, caption, checks=checks)
