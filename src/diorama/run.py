@@ -16,7 +16,7 @@ from .core import registry
 from .core.blame import alone, answered, given
 from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
-from .core.selection import Key, as_key, is_point, without_call
+from .core.selection import Key, as_key, is_point, own_name
 from .record import requests
 from .record.causes import ranked
 from .record.lineage import Line, children
@@ -255,7 +255,7 @@ class Run(Line):
                 paths = [parameter.split(".")[:-1] for parameter, *_ in structure["parameters"] or ()]
                 known = {".".join(path[:k]): None for path in paths for k in range(1, len(path) + 1)}
                 known |= {layer["name"]: None for layer in structure["layers"] or ()}
-                if name not in known and without_call(name) not in known and not is_point(name):
+                if own_name(name, known) not in known and not is_point(name):
                     raise not_found("layer", name, known)
 
     @property

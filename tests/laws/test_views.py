@@ -302,6 +302,8 @@ def test_a_view_survives_weights_that_are_not_numbers(name: str, kind: str, brok
         checked(picture)
         said = " ".join((picture.caption, picture.note, *(check.sentence for check in picture.checks)))
         assert not re.search(r"\b([+]?nan|never flips|answer stays|is certain|amplified in|0 of the 0|other 1)\b", said), said
+    if name in ("active", "selectivity") and pictures:
+        assert "with what is no number" in pictures[-1].note
 
 
 @EVERY_VIEW

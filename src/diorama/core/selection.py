@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -167,6 +167,16 @@ def layer_key(layer: str) -> str:
 def spoken(name: str) -> str:
     """A layer's name in a sentence or a label: the model itself, which is the layer where nothing below it holds weights, has none."""
     return name or "the model"
+
+
+def own_name(layer: str, known: Collection[str]) -> str:
+    """What a layer's name means among those that there are: itself, or of a call its module (``act`` for ``act#2``), however a key
+    writes it; the name without its call where it is not there.
+    """
+    bare = without_call(layer)
+    found = next((text for text in (layer, bare, unquote(layer), unquote(bare)) if text in known), None)
+    # Of a key that was read, where the name has a percent sign of its own.
+    return found or next((own for own in known if "%" in own and unquote(own) in (layer, bare)), bare)
 
 
 def without_call(layer: str) -> str:

@@ -225,7 +225,7 @@ def _classes(y: Tensor | None, classes: Sequence[str] | None) -> tuple[tuple[str
     if classes is not None:
         names = tuple(map(str, classes))
         if names and highest >= len(names):
-            raise UsageError(f"y holds class {highest}, but there are only {len(names)} class names")
+            raise UsageError(f"y holds class {highest}, and classes= names {', '.join(names)} alone: name each class, from 0 to {highest}")
         return names, ()
     if highest < 0 or highest > 10_000:
         return (), ()

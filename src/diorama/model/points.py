@@ -12,6 +12,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import torch
 from torch import Tensor, nn
@@ -202,10 +203,11 @@ class Points:
 
     @staticmethod
     def _ending(name: str, known: Mapping[str, Any], what: str, prefix: str) -> str:
-        """The only name that ends so."""
+        """The only name that ends so; of a key that was read also one that has percent signs of its own."""
         if name in known:
             return name
-        found = [full for full in known if full.endswith("." + name) or without_call(full).endswith("." + name)]
+        found = [full for full in known if unquote(full) == name]
+        found = found or [full for full in known if any(text.endswith(f".{name}") for text in (full, without_call(full), unquote(full)))]
         if len(found) == 1:
             return found[0]
         if found:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
-from ..core.selection import without_call
+from ..core.selection import own_name
 from ..model.unwrap import local, named_modules
 
 if TYPE_CHECKING:
@@ -114,14 +114,15 @@ class Frozen:
         """The network was changed by hand: what stands in a frozen layer's place is frozen as it is now."""
         known = named_modules(self._subject.model)
         self._layers = {
-            layer: self._hold(known[without_call(layer)]) for layer in self._layers if without_call(layer) in known
+            layer: self._hold(known[own]) for layer in self._layers if (own := own_name(layer, known)) in known
         }
 
     def _module(self, layer: str) -> nn.Module:
         known = named_modules(self._subject.model)
-        if without_call(layer) not in known:
+        own = own_name(layer, known)
+        if own not in known:
             raise not_found("layer", layer, known)
-        return known[without_call(layer)]
+        return known[own]
 
     def _hold(self, module: nn.Module) -> list[_Held]:
         found = [_Held.of(parameter, self._subject.optimizers) for parameter in module.parameters()]

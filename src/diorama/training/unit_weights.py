@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
-from ..core.selection import as_key, is_point, unit_key, within, without_call
+from ..core.selection import as_key, is_point, own_name, unit_key, within
 from ..model.layers import recurrent_parts
 from ..model.unwrap import local, named_modules
 from .differences import TensorPlace, memories
@@ -49,7 +49,7 @@ class LayerWeights:
             module = known.get(path, subject.model)
             if "parametrizations" in path.split(".") or _computed(module, dict(module.named_parameters(recurse=False))):
                 raise NotApplicable(f"the weights of {layer!r} are computed from others at each pass; edit those with edit_weight")
-        return cls(subject, without_call(layer), tuple((name, (...,)) for name in names))
+        return cls(subject, own_name(layer, known), tuple((name, (...,)) for name in names))
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ class UnitWeights(LayerWeights):
             raise NotApplicable(f"no process has all weights, which are spread by {subject.spread}: none can be changed")
         if is_point(key.name):
             raise NotApplicable(f"{key.name!r} is an op, which has no weights; change a unit of a layer")
-        path, module, part = _module(subject, without_call(key.name))
+        path, module, part = _module(subject, key.name)
         found = list(_parts(path, module, part, key.number))
         own = dict(module.named_buffers(recurse=False))
         statistics = [(within(path, name), (key.number,)) for name in STATISTICS if own.get(name) is not None]
@@ -173,7 +173,7 @@ def layer_parameters(subject: Subject, layer: str) -> list[str]:
         raise UsageError("layer wants the name of a layer")
     if subject.spread:
         raise NotApplicable(f"no process has all weights, which are spread by {subject.spread}: none can be changed")
-    path, module, part = _module(subject, without_call(layer), inner=False)
+    path, module, part = _module(subject, layer, inner=False)
     suffix = "_" + part.replace(".", "_") if part else ""
     found = [within(path, name) for name, p in module.named_parameters() if name.endswith(suffix) and p.is_floating_point() | p.is_complex()]
     if not found:
@@ -212,6 +212,7 @@ def _module(subject: Subject, layer: str, *, inner: bool = True) -> tuple[str, n
         known[path] = (path, module, "")
         known |= {within(path, part): (path, module, part) for part in recurrent_parts(module)}
     known |= {part: ("", subject.model, part) for part in recurrent_parts(subject.model)}
+    layer = own_name(layer, known)
     if layer not in known:
         raise not_found("layer", layer, filter(None, known))
     path, module, part = known[layer]

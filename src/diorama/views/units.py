@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.errors import NotRun
+from ..core.saying import counted
 from ..core.selection import spoken
 from ..data.nesting import Nested
 from ..model.capture import Capture
@@ -119,6 +120,16 @@ def responses(scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, Responses
     """Each unit's highest, lowest and mean value for each example of the probe set, by the layers' names."""
     found = scene.responses([one.source.name for one in layers])
     return {one.name: _behind(one, found[one.source.name]) for one in layers}
+
+
+def without_numbers(found: Iterable[Responses]) -> str:
+    """A sentence on the units that answer an example with what is no number; nothing where all answer with numbers."""
+    each = [~one.high.isnan().any(0) for one in found]
+    bad, total = sum(int((~fine).sum()) for fine in each), sum(map(len, each))
+    if not bad:
+        return ""
+    s = "s" * (bad == 1)
+    return f"{bad:,} of {counted(total, 'units')} answer{s} some example with what is no number, and count{s} as off there."
 
 
 def traced(scene: Scene, one: ShownLayer) -> tuple[Responses, str]:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.selection import Key, layer_key, unit_key
+from diorama.training.subject import Subject
+from diorama.training.unit_weights import LayerWeights, UnitWeights
 
 NAMES = ("出力/0@1", "a b", "x%2Fy", "p/3", "q@2", "r#2", "c:d", "50%", "é+ü", "layer", "a=b&c", "?q", "l0/reverse")
 
@@ -38,7 +40,8 @@ def scene() -> diorama.Scene:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_way_to_write_a_name_finds_its_layer(scene: diorama.Scene, name: str) -> None:
-    """As an edit, a target, a knob and a selection."""
+    """As an edit, a target, a knob, a selection and the layer of a command."""
+    subject = Subject(scene.model)
     with torch.no_grad():
         handle = getattr(scene.model, name).register_forward_hook(lambda module, given, out: out * (torch.arange(6) != 1))
         wanted = scene.model(scene.examples.x)
@@ -49,6 +52,12 @@ def test_every_way_to_write_a_name_finds_its_layer(scene: diorama.Scene, name: s
         assert scene.layers.keyed(Key.parse(f"layer:{own}")).name == name
         found = diorama.attribute(scene.model, scene.examples.x, f"unit:{own}/1")
         assert found.target == unit_key(name, 1)
+        assert torch.allclose(scene.edit(f"op:{own}.linear/1", lesion=True).scores(), wanted, atol=1e-6)
+        weights = UnitWeights.of(subject, f"unit:{own}/1")
+        assert [place.name for place, _ in weights.weights()] == [f"{name}.weight", f"{name}.bias"]
+        assert [place for place, _ in LayerWeights.of(subject, own).parts] == [f"{name}.weight", f"{name}.bias"]
+        assert subject.frozen.freeze(own) == 42
+        subject.frozen.thaw(own)
     assert Key.parse(layer_key(name)).name == Key.parse(unit_key(name, 1, (2, 3))).name == name
     if name != "layer":  # which is the word for a kind as well
         assert torch.allclose(scene.edit(f"{name}/1", lesion=True).scores(), wanted, atol=1e-6)

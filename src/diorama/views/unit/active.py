@@ -15,7 +15,7 @@ from ...core.selection import Selection, layer_key, spoken
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.probe import Responses
-from ..units import ShownLayer, look, main_layers, responses
+from ..units import ShownLayer, look, main_layers, responses, without_numbers
 from ..view import View
 
 STEPPED = 4
@@ -66,7 +66,7 @@ class ActiveView(View):
             f"Of {counted(total, 'units')} {counts[0]} {'is' if counts[0] == 1 else 'are'} on for {first.label}{beside}."
             f"{band} layers are numbered in the table below."
         )
-        yield self.picture(scene, selection, "Units that are on", Group(children=tuple(marks)), caption)
+        yield self.picture(scene, selection, "Units that are on", Group(children=tuple(marks)), caption, note=without_numbers(seen.values()))
 
     def _second(self, scene: Scene, selection: Selection) -> Current:
         if self.against is not None:

@@ -14,7 +14,7 @@ from ...core.saying import counted
 from ...core.selection import Selection, spoken, unit_key
 from ...scene import Scene
 from ..sets import Mix, mixed, two_sets
-from ..units import ShownLayer, main_layers, responses, shown
+from ..units import ShownLayer, main_layers, responses, shown, without_numbers
 from ..view import View
 
 PURE = 0.95
@@ -63,9 +63,9 @@ class SelectivityView(View):
             f"two never mix: every example of one drives the unit higher than any of the other."
         )
         expected = total * 2 * _by_chance(len(sets.a), len(sets.b))
-        note = ""
+        note = without_numbers(found.values())
         if expected >= 0.5:
-            note = f"With so few examples about {counted(round(expected), 'units')} would be apart by chance; choose larger sets."
+            note = f"{note} With so few examples about {counted(round(expected), 'units')} would be apart by chance; choose larger sets.".strip()
         yield self.picture(
             scene, selection, f"{sets.names[0]} against {sets.names[1]}", Group(children=tuple(marks)), caption, note=note
         )
