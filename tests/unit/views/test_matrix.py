@@ -13,6 +13,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Heatmap, Scatter
 from diorama.core.picture import Picture
+from diorama.record import controls, requests
 from diorama.scene import Scene
 from diorama.views.relate._columns import standard
 
@@ -125,3 +126,42 @@ def test_units_over_a_training(tmp_path: Path) -> None:
     np.testing.assert_allclose(cube.values[: shown.values.size], shown.values.ravel(), atol=1e-5)
     with pytest.raises(NotApplicable, match="only one moment"):
         Scene(model, X, Y).view("matrix", of="training")
+
+
+def test_a_unit_has_one_row_over_a_training_wherever_acts_put_it(tmp_path: Path) -> None:
+    """Unit 2 of before is unit 1 once another was removed; one that was added has numbers from then on, and no row through the cube."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    means: list[np.ndarray] = []
+
+    def advance() -> None:
+        means.append(model[0](X).relu().mean(0).detach().double().numpy())
+        loss = nn.functional.cross_entropy(model(X), Y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        recorder.step(loss=loss.detach())
+
+    with pytest.MonkeyPatch.context() as patch, diorama.watch(
+        model, tmp_path / "run", probe=(X, Y), optimizer=optimizer, snapshots=1,
+    ) as recorder:
+        patch.setattr(controls, "_LOOK", 0.0)
+        advance()
+        advance()
+        requests.send(tmp_path / "run", "remove_units", {"layer": "0", "units": "1"})
+        requests.send(tmp_path / "run", "add_units", {"layer": "0", "count": 1, "how": "random"})
+        advance()
+        advance()
+        means.append(model[0](X).relu().mean(0).detach().double().numpy())
+    run = diorama.open(tmp_path / "run")
+    picture = run.scene().view("matrix", of="training", layer="0", order="index")
+    shown = _map(picture)
+    rows = np.stack([mean[[0, 2, 3] if step < 3 else [0, 1, 2]] for step, mean in enumerate(means)], 1)[:, list(run.snapshots)]
+    np.testing.assert_allclose(shown.values[:3], standard(rows), atol=1e-3)
+    assert np.isnan(shown.values[3, 0])
+    assert np.isfinite(shown.values[3, -1])
+    assert "came later" in picture.caption
+    cube = next(mark for mark in run.scene().view("matrix", of="cube", order="index").marks() if isinstance(mark, Scatter))
+    assert {key for key in cube.keys if key.startswith("unit:0/")} == {"unit:0/0", "unit:0/1", "unit:0/2"}

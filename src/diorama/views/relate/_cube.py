@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.marks import Scatter
 from ...core.picture import Progress
 from ...core.saying import counted
-from ...core.selection import Selection, spoken, unit_key
+from ...core.selection import Key, Selection, spoken, unit_key
 from ...methods.grouping import ordered
 from ...scene import Scene
 from ..samples import part
@@ -42,6 +42,8 @@ class CubeRows:
     """What the columns are: "place", "snapshot" or "example"."""
     total: int
     """How many columns there are in all."""
+    units: tuple[NDArray[np.int64], ...] = ()
+    """The numbers of each layer's units; all of them where nothing is said."""
 
 
 def measured(scene: Scene, selection: Selection) -> Iterator[Progress | CubeRows]:
@@ -83,15 +85,32 @@ def _over_training(scene: Scene, layers: Sequence[ShownLayer], steps: Sequence[i
     for number, step in enumerate(steps):
         yield Progress(done=number, total=len(steps), note=f"{counted(len(scene.live), 'examples')} at {len(steps)} snapshots")
         at = scene if step == scene.step else scene.at(step)
-        there = [shown(at, at.layers[one.name]) for one in layers if at.layers.has(one.name)]
-        for name, answer in responses(at, there).items():
+        here = [shown(at, at.layers[one.name]) for one in layers if at.layers.has(one.name)]
+        for name, answer in responses(at, here).items():
             means[name].append(answer.mean.double().numpy().mean(0))
-    # A layer that was not there all the time, or had other units, has no row through the cube.
-    good = [one for one in layers if len(means[one.name]) == len(steps) and len({len(mean) for mean in means[one.name]}) == 1]
+    # A unit that was not there all the time has no row through the cube.
+    rows = {one.name: over_steps(scene, one, steps, means[one.name]) for one in layers if len(means[one.name]) == len(steps)}
+    there = {name: present.all(1) for name, (_, present) in rows.items()}
+    good = [one for one in layers if one.name in rows and there[one.name].any()]
     if not good:
         raise NotApplicable("no layer has the same units at all snapshots; look at of=examples")
-    rows = tuple(np.stack(means[one.name], 1) for one in good)
-    yield CubeRows(tuple(good), rows, tuple(f"step {step}" for step in steps), "snapshot", len(scene.steps))
+    units = tuple(np.flatnonzero(there[one.name]) for one in good)
+    kept = tuple(rows[one.name][0][own] for one, own in zip(good, units, strict=True))
+    yield CubeRows(tuple(good), kept, tuple(f"step {step}" for step in steps), "snapshot", len(scene.steps), units)
+
+
+def over_steps(scene: Scene, one: ShownLayer, steps: Sequence[int], means: Sequence[Floats]) -> tuple[Floats, NDArray[np.bool_]]:
+    """What the units of a layer, as they are now, answered at each step, wherever acts of structure put them since, and whether they
+    were there: (units, steps) each; not-a-number where not.
+    """
+    keys = [Key("unit", one.name, (unit,)) for unit in range(one.layer.units)]
+    rows, there = np.full((len(keys), len(steps)), np.nan), np.zeros((len(keys), len(steps)), bool)
+    for column, (step, mean) in enumerate(zip(steps, means, strict=True)):
+        then = scene.run.elsewhere(keys, step, scene.step) if scene.run is not None else keys
+        places = np.array([key.number if key is not None and key.number < len(mean) else -1 for key in then], int)
+        there[:, column] = places >= 0
+        rows[there[:, column], column] = mean[places[places >= 0]]
+    return rows, there
 
 
 def drawn(found: CubeRows, order: str, most: int) -> tuple[Scatter, str]:
@@ -101,7 +120,7 @@ def drawn(found: CubeRows, order: str, most: int) -> tuple[Scatter, str]:
     points, values, keys, labels, shares = [], [], [], [], []
     for number, (one, rows) in enumerate(zip(found.layers, found.rows, strict=True)):
         scores = standard(np.where(np.isfinite(rows), rows, np.nan))
-        units = np.arange(len(rows))
+        units, own = np.arange(len(rows)), found.units[number] if found.units else np.arange(len(rows))
         if len(units) > most:
             spread = np.where(np.isfinite(rows).all(1), rows.T, 0.0).var(0)
             units = np.sort(np.argsort(-spread, kind="stable")[:most])
@@ -110,7 +129,7 @@ def drawn(found: CubeRows, order: str, most: int) -> tuple[Scatter, str]:
         across, down = np.meshgrid(_side(wide), 1 - _side(len(units)))
         points.append(np.column_stack([across.ravel(), down.ravel(), np.full(across.size, _side(deep)[number])]))
         values.append(scores[units].ravel())
-        keys += [unit_key(one.name, int(unit)) for unit in units for _ in range(wide)]
+        keys += [unit_key(one.name, int(own[unit])) for unit in units for _ in range(wide)]
         labels += [name for _ in units for name in found.names]
     value = np.concatenate(values).astype(np.float32)
     mark = Scatter(

@@ -145,17 +145,16 @@ class MatrixView(View):
                 continue
             mean = responses(at, [shown(at, at.layers[one.name])])[one.name].mean.double().numpy()
             means.append((step, mean[: self.examples].mean(0)))
-        count = max((len(mean) for _, mean in means), default=0)
-        rows = np.full((count, len(means)), np.nan)
-        for k, (_, mean) in enumerate(means):
-            rows[: len(mean), k] = mean
-        rows, units = self._chosen(rows)
+        rows, there = _cube.over_steps(scene, one, [step for step, _ in means], [mean for _, mean in means])
+        rows, units = self._chosen(rows, there)
         turn = ordered(rows, self.order)
         caption = (
             f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)} (rows, {_ORDERED[self.order]}) at "
             f"{part(len(means), len(scene.steps), 'snapshots')} (columns): blue where "
             "the mean answer is above its own mean over the training, orange where below."
         )
+        if not there[units].all():
+            caption += " A unit that came later has no colour before."
         keys = tuple(number_key("step", step) for step, _ in means)
         yield self._drawn(scene, selection, one, rows[turn], units[turn], caption, tuple(str(step) for step, _ in means), keys, "step")
 
@@ -168,9 +167,13 @@ class MatrixView(View):
             caption += f" In each layer units stand {_ORDERED[self.order]}."
             yield self.picture(scene, selection, f"Units × {found.along}s × layers", mark, caption)
 
-    def _chosen(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standard scores of the units that vary most, and their numbers."""
+    def _chosen(self, rows: np.ndarray, there: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Standard scores of the units that vary most, and their numbers; of a unit that was not there all the time, about its own mean where
+        it was."""
         scores = standard(np.where(np.isfinite(rows), rows, np.nan))
+        if there is not None:
+            for row in np.flatnonzero(~there.all(1)).tolist():
+                scores[row, there[row]] = standard(rows[row, there[row]][None])[0]
         units = np.arange(len(rows))
         if len(units) > self.units:
             spread = np.where(np.isfinite(rows).all(1), rows.T, 0.0).var(0)
