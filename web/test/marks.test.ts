@@ -8,12 +8,13 @@ import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
 import { namedRows } from "../src/marks/heatmap.ts";
 import { parted } from "../src/marks/elements.ts";
+import { fitted } from "../src/marks/heatmap.ts";
 import { shortened } from "../src/marks/sheet.ts";
 import { spread } from "../src/marks/lineplan.ts";
 import { order } from "../src/marks/table.ts";
 import { visible, wordStarts } from "../src/marks/text.ts";
 import { choose } from "../src/own.ts";
-import type { Bars, Blocks, NdArray, Table } from "../src/types.ts";
+import type { Bars, Blocks, Heatmap, NdArray, Table } from "../src/types.ts";
 
 function array(values: number[]): NdArray {
   return { dtype: "f8", shape: [values.length], data: new Float64Array(values) };
@@ -118,4 +119,13 @@ test("a long name of a layer keeps its end when it is cut, and words lose theirs
   assert.deepEqual(parted("Activations of example 0, sorted by strength"), ["Activations of example 0, sorted by strength", ""]);
   assert.equal(shortened(name, 12), "enco…out_proj");
   assert.equal(shortened("upper moon", 4), "uppe…");
+});
+
+test("names of one wide letter have their room beside a matrix", () => {
+  const side = (label: string): number => {
+    const mark = { mark: "heatmap", values: { dtype: "f4", shape: [1, 1], data: new Float32Array(1) }, square: true, row_labels: [label], column_labels: [], row_title: "", column_title: "", size: 10 };
+    return fitted(mark as unknown as Heatmap, { width: 300, height: 60, enlarged: false }, 0)!.width;
+  };
+  assert.equal(side("i"), side("a"));
+  for (const wide of ["W", "文", "🙂"]) assert.ok(side(wide) >= side("a") + 5, wide);
 });

@@ -68,13 +68,21 @@ export const draw: Draw<Heatmap> = (element, first, context) => {
   };
 };
 
+/** About how wide the longest of some names is: a name of one wide letter would not fit into the width of a usual one, and be left out. */
+function reach(labels: readonly string[]): number {
+  return Math.max(0, ...labels.map((label) => [...label].reduce((sum, letter) => sum + (WIDE.test(letter) ? 12 : 6.4), 0)));
+}
+
+/** Letters that are nearly as wide as high: M, W and the like, and those of Chinese, Japanese and Korean, and pictures. */
+const WIDE = /[MW@%—]|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60]|\p{Extended_Pictographic}/u;
+
 function arrange(mark: Heatmap, width: number): Plan {
   const [rows = 0, columns = 0] = mark.values.shape;
-  const longest = Math.max(0, ...mark.row_labels.map((label) => label.length));
+  const longest = reach(mark.row_labels);
   const title = mark.row_title ? 16 : 0;
   // Names take a third, or what the cells leave.
   const spare = width - title - 1 - columns * (mark.square ? mark.size : 44);
-  const left = (longest ? Math.min(Math.max(width * 0.3, spare), 10 + longest * 6.4) : 0) + title;
+  const left = (longest ? Math.min(Math.max(width * 0.3, spare), 10 + longest) : 0) + title;
   const space = Math.max(1, width - left - 1);
   let cellWidth = space / Math.max(1, columns);
   let cellHeight = mark.size;
@@ -278,8 +286,8 @@ export function scaled(mark: Heatmap, factor: number): Heatmap {
 export function fitted(mark: Heatmap, space: Space, around: number): { mark: Heatmap; width: number } | null {
   if (!mark.square) return null;
   const [rows = 1, columns = 1] = mark.values.shape;
-  const longest = Math.max(0, ...mark.row_labels.map((label) => label.length));
-  const left = (longest ? 10 + longest * 6.4 : 0) + (mark.row_title ? 16 : 0) + 1;
+  const longest = reach(mark.row_labels);
+  const left = (longest ? 10 + longest : 0) + (mark.row_title ? 16 : 0) + 1;
   const cell = Math.min((space.height - around - below(mark)) / rows, (space.width - left) / columns);
   const size = Math.max(5, Math.min(cell, space.enlarged ? 64 : 28));
   return { mark: { ...mark, size }, width: Math.ceil(left + columns * size) };
