@@ -21,7 +21,7 @@ from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts
-from .commands import applied
+from .commands import applied, check_reach
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered
 from .requests import Inbox, SentCommand, send, watched
 from .rules import Rules, SetRule
@@ -454,11 +454,7 @@ class Controls:
             command = build(registry.commands[request.name], request.knobs)
             if refusal:
                 raise NotApplicable(refusal)
-            if not command.alone and not self.agreed and (count := processes()) > 1:
-                raise NotApplicable(
-                    f"{request.name} would reach one of the {count} processes of this training, whose weights would part "
-                    "from those of the others; end it, and change the script"
-                )
+            check_reach(command, processes(), self.agreed, self.subject.spread)
             if command.steers:
                 keep, told = self.before_act()
             with torch.no_grad(), charged(command):

@@ -217,4 +217,4 @@ def follower(told: Watched) -> Follower | None:
 
 
 def _led(told: Watched, subject: Subject) -> bool:
-    return subject.together and told.ranks != "all" and processes() > 1 and not subject.spread
+    return subject.together and told.ranks != "all" and processes() > 1

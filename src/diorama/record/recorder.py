@@ -80,12 +80,12 @@ def watch(
     ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for scans, or the data set that
     :func:`diorama.data` wrapped: the one that commands change, where several are, and whose changes go into checkpoints. ``ranks`` says
     which process of a distributed training records: one, or "all", each into a folder of its own. ``device`` keeps
-    the probe set there. ``signals`` changes what is recorded: ``{"activations": {"every": 50}, "weights": None}``, or
-    signals of your own.
+    the probe set there. ``signals`` changes what is recorded: ``{"activations": {"every": 50}, "weights": None}``, or signals of your own.
 
     A folder that holds a run whose training has ended is taken up again where the model has the weights of its last snapshot, or with
     ``resume=True``: steps go on from the last committed one, and a fresh model gets the units and layers that commands gave it there. Another
     training is recorded beside it, into a folder with a number, and a line on the terminal says so (``recorder.path`` names it).
+    Attributes, hooks and the optimizer that the loop itself changes are told by ``recorder.changed()``; modules and shapes are noticed.
     ``parent=("runs/a", 120)`` stands where that run's training stood at the checkpoint of step 120, and records a branch of it.
 
     *Raises* UsageError, NotApplicable or Unavailable, before the first step, when something is wrong.

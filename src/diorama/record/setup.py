@@ -29,6 +29,7 @@ from ..model.unwrap import fed, unwrap
 from ..training.subject import Subject
 from . import snapshots
 from .architecture import facts_of, structure_of
+from .controls import processes
 from .holding import ahead, likeness
 from .layer_reader import LayerReader
 from .pace import Pace
@@ -155,8 +156,14 @@ def subject_of(told: Watched) -> Subject:
             raise UsageError(f"scheduler wants an object with a state_dict(), got {type(scheduler).__name__}")
     for each in state:
         _check_state(each)
-    together = isinstance(told.model, nn.parallel.DistributedDataParallel)
+    together = isinstance(told.model, nn.parallel.DistributedDataParallel) or _spread_over_all(told.model)
     return Subject(unwrap(told.model), told.optimizer, schedulers, state, together=together)
+
+
+def _spread_over_all(model: nn.Module) -> bool:
+    """Whether weights are spread over all processes, which then wait for each other in every step to gather them."""
+    meshes = (getattr(parameter, "device_mesh", None) for parameter in model.parameters())
+    return processes() > 1 and any(mesh is not None and mesh.size() == processes() for mesh in meshes)
 
 
 def _place(told: Watched) -> Path | None:

@@ -132,10 +132,21 @@ def test_a_process_that_dies_holds_no_command_up(tmp_path: Path) -> None:
 
 
 def test_a_sharded_training_is_recorded_as_far_as_it_goes(tmp_path: Path) -> None:
-    """FSDP2 trains to its end; numbers are recorded, and what is left out is an event at the start."""
-    _train(2, "fsdp", tmp_path / "run")
+    """FSDP2 trains to its end; numbers are recorded, what is left out is an event at the start; commands on the optimizer's values reach all
+    processes, others are refused."""
+    orders = [("learning_rate", {"factor": 0.0}), ("zero", {"unit": "0/1"}), ("learning_rate", {"layer": "0", "factor": 0.5})]
+    ends = _train(2, "fsdp", tmp_path / "run", {3: orders, 40: [("undo", {})], 60: [("stop", {})]}, 100_000)
     run = diorama.open(tmp_path / "run")
-    assert run.series("loss")[0].tolist() == [*range(1, 7)]
+    assert run.series("loss")[0].tolist() == [*range(1, run.last_step + 1)]
+    assert run.meta["ended"]["how"] == "stopped"
+    answers = [run.acknowledgement(number) for number in (1, 2, 3, 4)]
+    assert [bool(answer and answer["ok"]) for answer in answers] == [True, False, False, True]
+    assert "spread by FSDP" in str(answers[1]) and "spread by FSDP" in str(answers[2])  # noqa: PT018 - both alike
+    rates = run.series("learning_rate")[1].tolist()
+    assert 0.0 in rates
+    assert rates[-1] == pytest.approx(0.1)
+    assert not [event.text for event in run.events if (event.kind, event.name) == ("warning", "processes")]  # the other applied the same
+    assert len(ends) == 2
     assert {"weights/0.weight/norm", "gradients/0.weight/norm", "updates/2.bias/ratio"} <= {*run.series_names}
     assert run.snapshots == []
     assert "spread over processes" in run.events[0].text

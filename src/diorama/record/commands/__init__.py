@@ -33,6 +33,19 @@ def applied(command: Any, done: Any) -> Applied:
     return done  # type: ignore[no-any-return]
 
 
+def check_reach(command: Any, count: int, agreed: bool, spread: str) -> None:
+    """*Raises* NotApplicable for a command that would not reach all of a training's processes alike, or weights that no process has."""
+    if count < 2 or command.alone:
+        return
+    if spread and not command.plain:
+        raise NotApplicable(f"no process has all weights, which are spread by {spread}: {type(command).name} cannot reach them; change the script")
+    if not agreed:
+        raise NotApplicable(
+            f"{type(command).name} would reach one of the {count} processes of this training, whose weights would part "
+            "from those of the others; end it, and change the script"
+        )
+
+
 class Command(Plugin):
     """Base of all commands; the knobs are what the command takes.
 
@@ -48,6 +61,9 @@ class Command(Plugin):
     shared: ClassVar[bool] = False
     """Whether all processes of a distributed training apply it after the same step, and stay equal: it follows from the command and the
     training alone."""
+    plain: ClassVar[bool] = False
+    """Whether it sets values of the loop or the optimizer and looks at no weight, so that a shared one is also applied where the weights are
+    spread over the processes."""
     steers: ClassVar[bool] = True
     """Whether it is an act that has a twin: what it is about to change is copied before it, and kept as a checkpoint where it was applied,
     so that the run which was left alone can be trained beside it."""

@@ -24,6 +24,7 @@ class LearningRateCommand(Command):
 
     family = "optimizer"
     shared = True
+    plain = True
     factor: float | None = knob(
         None, "What the scheduled learning rate is multiplied by.", kind="number", low=0, high=1e6, log=True, main=True
     )

@@ -25,6 +25,7 @@ class OptimizerValueCommand(Command):
 
     family = "optimizer"
     shared = True
+    plain = True
     setting: str = knob("momentum", "Which value: momentum, weight_decay, eps, betas.0, …", main=True)
     value: float = knob(0.0, "What it is set to.", main=True)
     layer: str | None = knob(None, "Of which layer alone; of all weights when left out.", kind="layer")

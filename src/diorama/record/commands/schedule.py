@@ -25,6 +25,7 @@ class ScheduleCommand(Command):
 
     family = "optimizer"
     shared = True
+    plain = True
     steps: str | None = knob(None, "Steps from here on, rising: 0,100.", kind="numbers", main=True)
     factors: str | None = knob(None, "The factor at each of them: 1,0.1.", kind="numbers", main=True)
 

@@ -19,6 +19,7 @@ class StopCommand(Command):
 
     family = "loop"
     shared = True
+    plain = True
     steers = False
 
     def apply(self, training: Controls) -> Applied:

@@ -23,6 +23,7 @@ class UndoCommand(Command):
 
     family = "time"
     shared = True
+    plain = True
     steers = False
     command: int | None = knob(
         None, "The number of the command to take back; the newest in force when left out.", kind="integer", low=1, main=True
