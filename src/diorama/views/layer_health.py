@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.selection import without_call
 from ..record import ranges
 from ..record.ranges import READINGS, Range, middle
 
@@ -226,10 +227,25 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
         covered.add(entry["weight"] or "")
         still = entry["weight"] in frozen or entry["name"] in frozen
         found.append({"order": number, **entry, "size": sizes.get(entry["weight"] or "", 1), "still": still})
+    for path, weight in _uncalled(structure, names).items():
+        still = weight in frozen or path in frozen
+        found.append({"name": path, "weight": weight, "kind": "", "order": len(every), "size": sizes[weight], "still": still})
     for name in sorted(names):
         if name.startswith("weights/") and name.endswith(".*/norm"):
             group = name[len("weights/") : -len("/norm")]
             found.append({"name": group.removesuffix(".*"), "weight": group, "kind": "group", "order": len(found), "group": True})
+    return found
+
+
+def _uncalled(structure: Mapping[str, Any], names: set[str]) -> dict[str, str]:
+    """The recorded weights of modules that no example ran when the layers were found, such as experts, by their modules."""
+    called = {without_call(layer["name"]): bool(layer.get("leaf")) for layer in structure.get("layers") or ()}
+    found: dict[str, str] = {}
+    for name, shape, _ in structure.get("parameters") or () if called else ():
+        path = name.rpartition(".")[0].replace("parametrizations.", "").removesuffix(".weight")
+        known = path in called or any(leaf and path.startswith(f"{own}.") for own, leaf in called.items())
+        if path and len(shape) > 1 and not known and f"weights/{name}/norm" in names and (path not in found or name.endswith(".weight")):
+            found[path] = name
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..core.selection import without_call
+from ..model.learning import learning, uncalled
 from ..scene import Scene
 
 
@@ -38,6 +40,18 @@ def noted(*sentences: str) -> str:
 
 def standing(scene: Scene, names: Sequence[str]) -> str:
     """A sentence on how many of the network's layers with weights stand in a picture, where these are not all."""
-    held = [one.name for one in scene.layers.leaves if one.weight is not None and not one.normalises]
-    missing = len(set(held) - set(names))
-    return f"{len(names)} columns stand for the {len(held):,} layers with weights." if missing else ""
+    held = [*learning(scene.layers), *uncalled(scene.layers, scene.model)]
+    if set(held) <= {own_module(name) for name in names}:
+        return ""
+    return f"{len(names)} columns stand for the {part(len(held), len(held), 'layers')} with weights."
+
+
+def own_module(name: str) -> str:
+    """The module of a layer: of a call of a reused one that module; an op is one of its own."""
+    return name if name.startswith("op:") else without_call(name)
+
+
+def layers_said(names: Sequence[str]) -> str:
+    """How many layers these are: "3 layers", or "3 layers in 23 calls" where some stand there once for each call."""
+    own = len({own_module(name) for name in names})
+    return part(own, own, "layers") + (f" in {len(names):,} calls" if own < len(names) else "")

@@ -143,6 +143,62 @@ def test_the_layer_that_is_not_needed_is_named() -> None:
     assert isinstance(net[3], nn.Linear)
 
 
+class _Parted(nn.Module):
+    """A looped layer, a recurrent one, experts of which the last is never chosen, and one whose weights another layer makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop, self.reads, self.gate, self.made = nn.Linear(6, 6), nn.GRU(2, 6, batch_first=True), nn.Linear(6, 3), nn.Linear(2, 36)
+        self.experts = nn.ModuleList(nn.Linear(6, 3) for _ in range(3))
+        self.register_buffer("code", torch.tensor([1.0, -1.0]))
+        nn.init.orthogonal_(self.loop.weight, 1.5)
+        nn.init.zeros_(self.loop.bias)
+        with torch.no_grad():
+            self.gate.weight.copy_(torch.tensor([[1.0], [-1.0], [0.0]]) * torch.tensor([1.0, -1, 1, -1, 1, -1]))
+            self.gate.bias.copy_(torch.tensor([0.0, 0.0, -50.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x @ self.made(self.code).view(6, 6) + self.reads(x.view(-1, 3, 2))[0][:, -1]
+        for _ in range(4):
+            x = torch.tanh(self.loop(x))
+        best, out = self.gate(x).argmax(1), x.new_zeros(len(x), 3)
+        for k, expert in enumerate(self.experts):
+            rows = (best == k).nonzero()[:, 0]
+            if len(rows):
+                out = out.index_add(0, rows, expert(x[rows]))
+        return out
+
+
+def test_every_module_that_learns_is_tried_or_named() -> None:
+    """A layer called again and again is one, an expert is held at the mean of what it answers, and what cannot be tried is named with the reason."""
+    x, y = _spots()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        net = _Parted()
+    scene = Scene(net, x, y)
+    value, picture = scene.derive("needed").value, scene.view("needed")
+    assert value["layers"] == ["made", "reads", "loop", "gate", "experts.0", "experts.1", "experts.2"]
+    assert set(value["untried"]) == {"made", "experts.2"}
+    assert np.isfinite(value["held"][1:6]).all()
+    assert "Not tried: made, as it does not answer once for each example. Not tried: experts.2, as it is not called" in picture.note
+    with torch.no_grad():
+        base = nn.functional.cross_entropy(net(x), y)
+        for k, name in enumerate(value["layers"][2:6], 2):
+            module, means = net.get_submodule(name), []
+            handle = module.register_forward_hook(lambda _, given, answer, means=means: means.append(answer.mean(0)))
+            net(x)
+            handle.remove()
+            each = iter(means)
+            handle = module.register_forward_hook(lambda _, given, answer, each=each: next(each).expand_as(answer))
+            assert value["held"][k] == pytest.approx((nn.functional.cross_entropy(net(x), y) - base).item(), abs=1e-5), name
+            handle.remove()
+    assert "stand for the 7 layers with weights" in scene.view("clusters", most=2).note
+    with pytest.raises(NotApplicable, match="give two examples"):
+        Scene(net, x[:1], y[:1]).view("needed")
+    with pytest.raises(NotApplicable, match="a single layer"):
+        Scene(nn.Linear(6, 3), x, y).view("needed")
+
+
 def test_what_misread_examples_share_is_named() -> None:
     """Of a net that is led astray by one bright corner, the misread examples are found by that corner, beyond chance; others by nothing."""
     x = 0.3 * torch.rand(80, 1, 6, 6, generator=_seeded())

@@ -197,6 +197,14 @@ def test_a_dead_layer_stands_before_those_that_learn_nothing_for_it(tmp_path: Pa
         assert _table(_look(_trained(tmp_path / f"norm {bias}", model))).columns[0].texts == shown
 
 
+def test_weights_of_modules_that_no_example_ran_have_rows() -> None:
+    """Of an expert that nothing reached when the layers were found the recorded weight is told; what lies inside a layer is that layer's."""
+    layers = [{"name": "attn", "leaf": True}, {"name": "experts.0", "leaf": True}, {"name": "experts.0#2", "leaf": True}]
+    shapes = {"experts.0.weight": [3, 3], "experts.1.weight": [3, 3], "experts.1.bias": [3], "attn.out.weight": [3, 3], "table": [3, 3]}
+    structure = {"layers": layers, "parameters": [[name, shape, "float32"] for name, shape in shapes.items()]}
+    assert layer_health._uncalled(structure, {f"weights/{name}/norm" for name in shapes}) == {"experts.1": "experts.1.weight"}
+
+
 def test_a_sure_answer_is_not_saturated(tmp_path: Path) -> None:
     """A sigmoid within the network that sits at its ends is told; one that is the answer may."""
 

@@ -12,7 +12,7 @@ from torch import nn
 import diorama
 from diorama.core.registry import views
 from diorama.scene import Scene
-from diorama.views.samples import part
+from diorama.views.samples import layers_said, part
 
 _UNITS = {"clusters", "communities", "neighbourhood", "springs", "units", "matrix"}
 """Those that show units: they tell of how many."""
@@ -52,4 +52,7 @@ def test_a_part_is_told_with_its_whole() -> None:
     """All of a whole is a plain number, one of it is in the singular."""
     assert [part(1000, 2000, "units"), part(2000, 2000, "units"), part(1, 1, "units"), part(1, 3, "units")] == [
         "1,000 of 2,000 units", "2,000 units", "1 unit", "1 of 3 units",
+    ]
+    assert [layers_said(names) for names in (["a", "b"], ["a", "b", "b#2"], ["a"], ["op:add", "op:add#2"])] == [
+        "2 layers", "2 layers in 3 calls", "1 layer", "2 layers",
     ]

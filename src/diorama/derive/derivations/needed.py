@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import knob
 from ...core.selection import Key
 from ...methods.cost import Cost
+from ...model import company
 from ...model.axes import first_tensor, tensors_in
 from ...model.duplicate import duplicate
 from ...model.edits import Edit
 from ...model.layers import Layer
+from ...model.learning import learning, uncalled
+from ...model.unwrap import layer_modules
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 from ..losses import losses, right, unmeasured
 
+Each = TypeVar("Each")
 ARRAYS = ("passed", "held", "passed_right", "held_right", "passed_changed", "held_changed")
+ALONE = "it holds each layer at its mean over the examples, and of one example that is its own answer; give two examples or more"
 
 
 class NeededDerivation(Derivation):
     """Which layer is not needed: what it costs to leave each out, and what to let it say the same to all.
 
     *Meaning* ``passed``: how much the loss rises when a layer, or a block of several, hands on what it was given; NaN where what comes
-    out has another shape than what goes in. ``held``: when it answers its mean over the examples to each of them. A layer that can be
+    out has another shape than what goes in. ``held``: when it answers its mean over the examples to each of them, in each of its calls; where
+    the network picks the rows that a layer answers, as it does for experts, the mean is over those rows. A layer that can be
     passed over changes nothing that is needed; one that can be held tells nothing that is needed. ``…_changed`` is the share of answers that
-    change, ``…_right`` how much less is answered rightly, NaN where answers are numbers.
+    change, ``…_right`` how much less is answered rightly, NaN where answers are numbers. ``untried`` says of layers that could be neither why.
     *Shapes* one number a layer; ``layers`` by name, in their order.
     *Units* the loss's own.
     *Cost* two passes an example for each layer, and a copy of the network.
@@ -40,25 +49,24 @@ class NeededDerivation(Derivation):
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
 
     def fits(self, scene: Scene) -> str | None:
-        """A loss can be measured, and there are layers."""
-        if scene.missing is not None:
-            return scene.missing
-        return unmeasured(scene) or (None if chosen_layers(scene, self.layers) else "no layer that could be left out answers once for each example")
+        """A loss can be measured, and there are layers and examples."""
+        return scene.missing or unmeasured(scene) or untriable(scene)
 
     def cost(self, scene: Scene) -> Cost:
         """Two passes an example and layer."""
-        return Cost(2 * len(chosen_layers(scene, self.layers)) * min(self.examples, len(scene.live)))
+        return Cost(2 * len(spread(scene, self.layers)) * min(self.examples, len(scene.live)))
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """Layer by layer."""
-        layers = chosen_layers(scene, self.layers)
+        layers = spread(scene, self.layers)
         chosen = np.arange(min(self.examples, len(scene.live)))
         base, answers = losses(scene, chosen)
         rightly = right(scene, chosen, answers)
         told = {name: np.full(len(layers), np.nan) for name in ARRAYS}
         model = duplicate(scene.model)
         without = scene.with_model(model)
-        value = {"layers": [one.name for one in layers], "loss": _mean(base), **told}
+        untried: dict[str, str] = {}
+        value = {"layers": [one.path for one in layers], "loss": _mean(base), "untried": untried, **told}
 
         def measured(name: str, k: int, found: tuple[np.ndarray, Tensor]) -> None:
             told[name][k] = _mean(found[0] - base)
@@ -66,46 +74,101 @@ class NeededDerivation(Derivation):
             told[f"{name}_right"][k] = _mean(rightly - right(scene, chosen, found[1]))
 
         for k, one in enumerate(layers):
-            with _passing(model, one):
+            try:
+                if one.calls:
+                    measured("held", k, losses(scene, chosen, _means(scene, one)))
+                else:
+                    with _HeldAtMean(without, one):
+                        measured("held", k, losses(without, chosen))
+            except NotApplicable as error:
+                untried[one.path] = str(error)
+            with _passing(model, one.path):
                 try:
-                    measured("passed", k, losses(without, chosen))
+                    if untried.get(one.path) != SILENT:
+                        measured("passed", k, losses(without, chosen))
+                        untried.pop(one.path, None)
                 except _Misfit:
                     pass
                 except (DioramaError, RuntimeError, TypeError, ValueError, IndexError, AttributeError):
                     # What comes after does not take what went in.
                     if scene.cancel is not None:
                         scene.cancel()
-            try:
-                mean = _mean_answer(scene, one)
-                measured("held", k, losses(scene, chosen, (Edit(Key("layer", one.name), patch=mean),)))
-            except NotApplicable:
-                pass
-            yield Stage({**value, **{name: each.copy() for name, each in told.items()}}, k + 1.0, float(len(layers)),
+            yield Stage({**value, "untried": dict(untried), **{name: each.copy() for name, each in told.items()}}, k + 1.0, float(len(layers)),
                         f"{k + 1} of {len(layers)} layers left out")
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Numbers for each layer."""
-        names = [one.name for one in chosen_layers(scene, self.layers)]
-        if not isinstance(value, dict) or set(value) != {"layers", "loss", *ARRAYS} or value["layers"] != names:
+        names = [one.path for one in spread(scene, self.layers)]
+        if not isinstance(value, dict) or set(value) != {"layers", "loss", "untried", *ARRAYS} or value["layers"] != names:
             raise ValueError("layers and numbers are wanted")
-        if type(value["loss"]) is not float:
-            raise ValueError("the loss is wanted")
+        if type(value["loss"]) is not float or not isinstance(value["untried"], dict):
+            raise ValueError("the loss, and what was not tried, are wanted")
         for name in ARRAYS:
             if not isinstance(value[name], np.ndarray) or value[name].dtype != np.float64 or value[name].shape != (len(names),):
                 raise ValueError(f"{name} of another shape")
 
 
-def chosen_layers(scene: Scene, most: int) -> list[Layer]:
-    """The layers that learn, but for those that only rescale, and the blocks of several of them; of more than so many some at even distances."""
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """A module that is left out and held: a layer that learns, or a block of several."""
+
+    path: str
+    calls: tuple[str, ...]
+    """The names of its calls, where each answers once for each example."""
+    reason: str = ""
+    """Why its rows have no mean over examples, to be read behind its name; empty where they have."""
+
+
+SILENT = "is not called for these examples"
+
+
+def tried(scene: Scene) -> list[Tried]:
+    """The modules that learn, but for those that only rescale, and the blocks of several of them, in their order; behind them those that
+    no example of the survey ran."""
     if scene.missing is not None or scene.function or not scene.kinds:
         return []
-    learning = [one for one in scene.layers.leaves if one.weight is not None and not one.normalises]
-    found = [one for one in learning if one.name and one.each and one.shape and not one.part]
-    for one in scene.layers:
-        inside = sum(each.name.startswith(f"{one.name}.") for each in learning)
-        if not one.leaf and one.name and one.each and one.shape and 1 < inside < len(learning):
-            found.append(one)
-    found.sort(key=lambda one: one.order)
+    table = scene.layers
+    own = set(learning(table))
+    inside = Counter(path for name in own for path in _above(name))
+    several = {path for path, count in inside.items() if 1 < count < len(own)}
+    parted = {one.path for one in table.leaves if one.part}
+    found = []
+    for one in table:
+        if one.call == 1 and one.path and not one.part and one.path in own | several | parted:
+            calls = [each for each in table if each.path == one.path and not each.part]
+            each = all(call.each and call.shape for call in calls)
+            found.append(Tried(one.path, tuple(call.name for call in calls) if each else (), one.reason if one.reason == company.MERGED else ""))
+    return found + [Tried(path, ()) for path in uncalled(table, scene.model)]
+
+
+def _above(path: str) -> list[str]:
+    """The paths of the modules that hold a module."""
+    parts = path.split(".")
+    return [".".join(parts[:k]) for k in range(1, len(parts))]
+
+
+def spread(scene: Scene, most: int) -> list[Tried]:
+    """At most so many of the modules that are tried, at even distances."""
+    return _spread(tried(scene), most)
+
+
+def untriable(scene: Scene) -> str | None:
+    """Why no layer can be left out or held; None where one can."""
+    if not tried(scene):
+        if scene.layers.names == ("",):
+            return "it tries a network without each of its layers, and this one is a single layer"
+        return "no layer of the network holds weights of its own"
+    return ALONE if len(scene.live) < 2 else None
+
+
+def chosen_layers(scene: Scene, most: int) -> list[Layer]:
+    """Of these the layers that answer once for each example, by their first call; of more than so many some at even distances."""
+    if scene.missing is not None:
+        return []
+    return _spread([scene.layers[one.calls[0]] for one in tried(scene) if one.calls], most)
+
+
+def _spread(found: list[Each], most: int) -> list[Each]:
     return found if len(found) <= most else [found[k] for k in sorted({round(k) for k in np.linspace(0, len(found) - 1, most)})]
 
 
@@ -134,9 +197,9 @@ class _Passing(nn.Module):
 class _passing:  # noqa: N801 - read as a verb: with _passing(model, layer)
     """A context in which a layer of a model hands on what it is given."""
 
-    def __init__(self, model: nn.Module, layer: Layer) -> None:
-        path, _, self.name = layer.path.rpartition(".")
-        self.parent = model.get_submodule(path)
+    def __init__(self, model: nn.Module, path: str) -> None:
+        above, _, self.name = path.rpartition(".")
+        self.parent = model.get_submodule(above)
         self.inner = self.parent._modules[self.name]
 
     def __enter__(self) -> None:
@@ -147,18 +210,63 @@ class _passing:  # noqa: N801 - read as a verb: with _passing(model, layer)
         self.parent._modules[self.name] = self.inner
 
 
-def _mean_answer(scene: Scene, layer: Layer) -> Tensor:
-    """A layer's mean answer over the live examples, (1, …). *Raises* NotApplicable where answers have no one shape."""
-    total: Tensor | None = None
+class _HeldAtMean:
+    """A context in which a module of a copy answers its mean over all rows that it answers for the live examples.
+
+    *Raises* NotApplicable where it is not called, or its answers have no mean.
+    """
+
+    def __init__(self, scene: Scene, one: Tried) -> None:
+        if one.reason:
+            raise NotApplicable(one.reason)
+        self._module = layer_modules(scene.model)[one.path]
+        sums: list[Tensor] = []
+        rows = 0
+
+        def noted(module: nn.Module, given: Any, answer: Any) -> None:
+            nonlocal rows
+            rows += len(_rows(answer))
+            sums.append(_rows(answer).detach().sum(0, keepdim=True))
+
+        handle = self._module.register_forward_hook(noted)
+        try:
+            losses(scene, range(len(scene.live)))
+        finally:
+            handle.remove()
+        if not rows:
+            raise NotApplicable(SILENT)
+        if len({one.shape for one in sums}) > 1:
+            raise NotApplicable("answers in no one shape, so it has no mean")
+        self._mean = torch.stack(sums).sum(0) / rows
+
+    def __enter__(self) -> None:
+        self._handle = self._module.register_forward_hook(lambda module, given, answer: self._mean.expand_as(answer).clone())
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
+
+
+def _rows(answer: Any) -> Tensor:
+    """A plain answer of numbers with rows."""
+    if not isinstance(answer, Tensor) or not answer.ndim:
+        raise NotApplicable("answers with more than one tensor of rows, so it has no mean")
+    if not (answer.is_floating_point() or answer.is_complex()):
+        raise NotApplicable("answers in whole numbers, which have no mean of their kind")
+    return answer
+
+
+def _means(scene: Scene, one: Tried) -> list[Edit]:
+    """What lets each call of a module answer its mean over the live examples. *Raises* NotApplicable where answers have no mean."""
+    total: dict[str, Tensor] = {}
     for _, x in scene.batches():
-        part = scene.look(x, [layer.name], reduce=lambda _, tensor: tensor.sum(0, keepdim=True))[1][layer.name]
-        if total is not None and part.shape != total.shape:
-            raise NotApplicable(f"the answers of {layer.name} have no one shape, so they have no mean")
-        total = part if total is None else total + part
-    assert total is not None
-    if not (total.is_floating_point() or total.is_complex()):
-        raise NotApplicable(f"{layer.name} answers in whole numbers, which have no mean of their kind")
-    return total / len(scene.live)
+        kept = scene.look(x, one.calls, reduce=lambda _, tensor: tensor.sum(0, keepdim=True))[1]
+        for name, part in kept.items():
+            if name in total and part.shape != total[name].shape:
+                raise NotApplicable("answers in no one shape, so it has no mean")
+            total[name] = total[name] + part if name in total else part
+    if any(not (part.is_floating_point() or part.is_complex()) for part in total.values()):
+        raise NotApplicable("answers in whole numbers, which have no mean of their kind")
+    return [Edit(Key("layer", name), patch=part / len(scene.live)) for name, part in total.items()]
 
 
 def _changed(scene: Scene, before: Tensor, after: Tensor) -> float:

@@ -23,7 +23,7 @@ from ...scene import Scene, wiring
 from ...scene.sets import members
 from ...scene.sets import words as words_of
 from .. import about
-from ..samples import looked_at, noted, part, single, standing
+from ..samples import layers_said, looked_at, noted, part, single, standing
 from ..view import View
 from ._bundles import Bundle, bundled
 from ._columns import LIT, MapColumn, Shown, columned, drawn, grouped, key_of, standard
@@ -158,7 +158,7 @@ class ClustersView(View):
         )
         beside = f" beside the strongest of step {self.held}, whose clusters these are" if held else ""
         return (
-            f"{part(count, total, self.of)} of {counted(len(found['layers']), 'layers')} in {counted(clusters, 'clusters')}, by "
+            f"{part(count, total, self.of)} of {layers_said([one['layer'] for one in found['layers']])} in {counted(clusters, 'clusters')}, by "
             f"{'where they look in' if self.of == 'heads' else 'their answers to'} {counted(found['examples'], 'examples')}; {box}. "
             f"Lines are as thick as connections are strong{beside}, blue where positive, orange where negative."
         )
@@ -190,7 +190,7 @@ class ClustersView(View):
             return []
         return [
             number for number, pair in enumerate(pairs) if pair["how"] == "together" and not scene.graph.reaches(
-                *(layer_key(scene.layers[pair[end]].path) for end in ("source", "target")))
+                *(layer_key(own.path if (own := scene.layers[pair[end]]).part else own.name) for end in ("source", "target")))
         ]
 
 

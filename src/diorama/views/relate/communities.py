@@ -21,7 +21,7 @@ from ...model.capture import Capture
 from ...model.layers import by_unit
 from ...scene import Scene
 from ..answers import drawn
-from ..samples import broken, looked_at, noted, part, single, standing
+from ..samples import broken, layers_said, looked_at, noted, part, single, standing
 from ..sets import Mix, Sets, mixed, two_sets
 from ..view import View
 
@@ -120,7 +120,7 @@ class CommunitiesView(View):
         shown = sum(len(units) for units in found["units"])
         total = sum(scene.layers[name].units for name in found["layers"])
         return (
-            f"{part(shown, total, 'units')} of {counted(len(found['layers']), 'layers')} in {counted(count, 'regions') if count else 'no region'}"
+            f"{part(shown, total, 'units')} of {layers_said(found['layers'])} in {counted(count, 'regions') if count else 'no region'}"
             f"{f', {colours}' if count or sets is not None else ''}; the larger a dot, the further the input drives the unit above its mean over "
             "the examples."
             + (

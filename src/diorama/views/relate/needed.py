@@ -12,7 +12,7 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, layer_key
-from ...derive.derivations.needed import chosen_layers
+from ...derive.derivations.needed import tried, untriable
 from ...derive.losses import unmeasured
 from ...scene import Scene
 from ..samples import looked_at, noted
@@ -26,8 +26,8 @@ class NeededView(View):
     """What it costs to leave out each layer and each block, and to let it say the same to all: the cheapest is not needed.
 
     *Meaning* left out, a layer hands on what it was given, which works where both are of one shape; held, it answers its mean over the
-    examples to each of them. A layer that can be left out changes nothing that matters; one that can be held tells nothing
-    that matters. Layers that can be lost one by one may be needed together.
+    examples to each of them, an expert its mean over the rows that come to it. A layer that can be left out changes nothing that matters;
+    one that can be held tells nothing that matters. Layers that can be lost one by one may be needed together.
     *Units* the rise of the loss; shares of answers.
     *Error* a mean that never occurs may mislead what comes after it: a large cost of holding says less than a small one.
     *Cost* two passes an example for each layer, and a copy of the network.
@@ -45,10 +45,8 @@ class NeededView(View):
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
-        """A loss, and layers that learn."""
-        if (reason := unmeasured(scene)) is not None:
-            return reason
-        return None if chosen_layers(scene, 1) else "no layer of the network answers once for each example"
+        """A loss, layers that learn, and two examples."""
+        return unmeasured(scene) or untriable(scene)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The layers that were left out so far."""
@@ -95,7 +93,7 @@ class NeededView(View):
             return "The loss is not a number, so what a layer costs cannot be told.", float("nan")
         ways = [(rise, kind, k) for kind in ("passed", "held") for k, rise in enumerate(value[kind]) if np.isfinite(rise)]
         if not ways:
-            return "No layer can be left out, as its answer has another shape than what it is given, and none has a mean.", float("nan")
+            return "No layer can be left out, as its answer has another shape than what it is given, and none could be held.", float("nan")
         _, kind, k = min(ways, key=lambda one: (one[0], one[1]))
         share = float(value[f"{kind}_changed"][k])
         does = "left out" if kind == "passed" else "held at its mean"
@@ -107,18 +105,24 @@ class NeededView(View):
         if len(free) > 1:
             said += f"; {len(free)} layers and blocks can each be lost like that"
         if not free:
-            said += ", so every layer is needed"
+            count = len({k for _, _, k in ways})
+            said += f", so none of the {count} that were tried can be lost" if count > 1 else ", so it is needed"
         if dear[0] > 0 and dear[2] != k:
             said += f". {names[dear[2]]} is needed most ({dear[0]:+.2g} {'left out' if dear[1] == 'passed' else 'held at its mean'})"
         return f"{said}.", share
 
     def _noted(self, scene: Scene, value: dict[str, Any]) -> str:
-        count = len(chosen_layers(scene, 10_000))
+        count = len(tried(scene))
         shown = len(value["layers"])
-        said = [f"{shown} of {count} layers and blocks were tried."] if shown < count else []
-        stuck = int(np.isnan(value["passed"]).sum())
-        if stuck and stuck < shown:
-            said.append(f"{stuck} of {shown} cannot be left out: what they answer has another shape than what they are given.")
+        said = [f"{shown} of {count} layers and blocks were looked at."] if shown < count else []
+        for reason in dict.fromkeys(value["untried"].values()):
+            some = [name for name, own in value["untried"].items() if own == reason]
+            more = f" and {len(some) - 4} more" if len(some) > 4 else ""
+            said.append(f"Not tried: {', '.join(some[:4])}{more}, as {'it' if len(some) == 1 else 'each of them'} {reason}.")
+        stuck = int(np.isnan(value["passed"]).sum()) - len(value["untried"])
+        if stuck > 0 and stuck < shown:
+            have = "its answer has" if stuck == 1 else "their answers have"
+            said.append(f"{stuck} of {shown} cannot be left out, as {have} another shape than what is given.")
         return noted(*said, looked_at(scene, min(self.examples, len(scene.live))))
 
 

@@ -14,7 +14,7 @@ from ...core.saying import counted
 from ...core.selection import Selection, spoken, together, unit_key
 from ...derive.columns import columns
 from ...scene import Scene
-from ..samples import looked_at, noted, part, standing
+from ..samples import layers_said, looked_at, noted, part, standing
 from ..view import View
 from ._columns import grouped, standard
 
@@ -80,8 +80,9 @@ class SpringsView(View):
         last = spoken(found["layers"][-1]["layer"])
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
+        layers = layers_said([one["layer"] for one in found["layers"]])
         return (
-            f"{part(sum(sizes), total, 'units')} of {counted(len(sizes), 'layers')}, each where the springs of its connections hold it; "
+            f"{part(sum(sizes), total, 'units')} of {layers}, each where the springs of its connections hold it; "
             f"{f'the {sizes[-1]} units of {last} are' if sizes[-1] > 1 else f'the one unit of {last} is'} fixed "
             f"{'on the circle' if sizes[-1] > 1 else 'in the middle, so all rest there'}. A unit's colour is {colours}. Lines are the strongest "
             "connections, blue where positive, orange where negative."

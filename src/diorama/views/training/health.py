@@ -18,6 +18,7 @@ from ...record.findings import ALARM
 from .. import layer_health, recorded
 from ..layer_health import MEASURES, Cell, JudgedLayers, Measure
 from ..recorded import Floats, Steps
+from ..samples import layers_said, own_module
 from ..view import View
 
 if TYPE_CHECKING:
@@ -145,16 +146,15 @@ class HealthView(View):
         return found[: self.limit]
 
     def _caption(self, health: JudgedLayers, step: int) -> str:
-        count = len(health.layers)
-        bad = [row for row in range(count) if health.severity(row) > 0]
-        layers = "layer" if count == 1 else "layers"
+        names = [str(layer["name"]) for layer in health.layers]
+        bad = [row for row in range(len(names)) if health.severity(row) > 0]
         if not bad:
-            told = f"At step {step} all numbers of {'the' if count == 1 else 'all'} {count} {layers} lie in their healthy ranges. "
+            told = f"At step {step} all numbers of {'the' if len(names) == 1 else 'all'} {layers_said(names)} lie in their healthy ranges. "
         else:
-            worst = min(bad, key=health.order)
-            has = "has a number outside its" if len(bad) == 1 else "have numbers outside their"
+            worst, ill = min(bad, key=health.order), len({own_module(names[row]) for row in bad})
+            has = "has a number outside its" if ill == 1 else "have numbers outside their"
             told = (
-                f"At step {step} {len(bad)} of {count} {layers} {has} healthy range; "
+                f"At step {step} {ill} of {layers_said(names)} {has} healthy range; "
                 f"worst is {health.layers[worst]['name']}: {_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
