@@ -144,12 +144,41 @@ def test_training_data_may_be_handed_over(training: tuple[str, Run]) -> None:
     np.testing.assert_allclose(given["scores"], whole["scores"][given["rows"]], rtol=1e-5, atol=1e-7)
 
 
+class _Heads(nn.Module):
+    """Says a class and a number; the number is made last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.kind, self.size = nn.Linear(4, 6), nn.Linear(6, 3), nn.Linear(6, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        found = torch.tanh(self.trunk(x))
+        return {"kind": self.kind(found), "size": self.size(found)}
+
+
+@pytest.mark.parametrize("head", ["kind", "size"])
+def test_of_several_heads_the_one_that_answers_is_taken(head: str) -> None:
+    """The gradients are those of the layer from which the chosen output comes, not of the one that is called last."""
+    model, x = _Heads(), torch.randn(10, 4)
+    y = torch.arange(10) % 3 if head == "kind" else torch.randn(10, 1)
+    scores = diorama.Scene(model, x, y, outputs=head).derive("influence", example=2, what="truth").value["scores"]
+    loss = functional.cross_entropy if head == "kind" else functional.mse_loss
+
+    def gradient(k: int) -> Tensor:
+        found = torch.autograd.grad(loss(model(x[k : k + 1])[head], y[k : k + 1]), list(model.get_submodule(head).parameters()))
+        return torch.cat([part.flatten() for part in found])
+
+    np.testing.assert_allclose(scores, [float(gradient(k) @ gradient(2)) for k in range(10)], rtol=1e-4, atol=1e-6)
+
+
 def test_what_has_no_influence_says_why() -> None:
     """Without labels, for a function, or at an edited scene, one sentence says why."""
     model, x = nn.Linear(4, 3), torch.randn(10, 4)
     bare = diorama.Scene(model, x, task="classification")
     with pytest.raises(NotApplicable, match="no labels"):
         bare.derive("influence")
+    alone = diorama.Scene(model, x[:1], torch.tensor([1])).view("influence").caption
+    assert alone.endswith("There is no other example that could have taught it anything.")
     scene = diorama.Scene(model, x, torch.arange(10) % 3)
     assert scene.derive("influence", example=2).value["rates"].tolist() == [1.0]
     with pytest.raises(NotApplicable, match="edits"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -89,23 +88,37 @@ class Sketches:
 
 
 class LastLayer:
-    """The last dense or convolutional layer that a model calls, and the gradients of losses there, each example's own."""
+    """The last dense or convolutional layer on the way to the scores, and the gradients of losses there, each example's own.
+
+    Of several heads it is the one from whose answer the scores are read, whichever is called last.
+    """
 
     def __init__(self, model: nn.Module, reading: Reading, x: Nested) -> None:
         self._model, self._reading = model, reading
-        ran: list[str] = []
+        ran: list[tuple[str, Tensor | None]] = []
         modules = named_modules(model) or {"": model}
         names = {module: name for name, module in modules.items() if _fits(module)}
-        handles = [module.register_forward_hook(lambda module, *_: ran.append(names[module])) for module in names]
+
+        def hook(module: nn.Module, given: tuple[Any, ...], answer: Tensor) -> Tensor | None:
+            if transformed(answer) or not torch.is_grad_enabled():
+                ran.append((names[module], None))
+                return None
+            leaf = answer.detach().requires_grad_()
+            ran.append((names[module], leaf))
+            return leaf.clone()
+
+        handles = [module.register_forward_hook(hook) for module in names]
         try:
-            with torch.no_grad():
-                fitting(model, x, functools.partial(call, model))
+            with torch.enable_grad():
+                scores = fitting(model, x, lambda part: reading.scores(call(model, part)))
+                # Each layer's answer begins anew, so that only layers with no other behind them get a slope.
+                reached = _reaching(scores, [leaf for _, leaf in ran])
         finally:
             for handle in handles:
                 handle.remove()
         if not ran:
             raise NotApplicable("the model calls no dense or convolutional layer as a module, so it has no last one; choose layers=all")
-        self.name = ran[-1]
+        self.name = next((name for (name, _), near in zip(reversed(ran), reversed(reached), strict=True) if near), ran[-1][0])
         self._module = modules[self.name]
         weight: Any = self._module.weight
         if weight.is_complex():
@@ -197,6 +210,15 @@ def losses(reading: Reading, scores: Tensor, y: Tensor) -> Tensor:
     if not found.requires_grad:
         raise NotApplicable("the loss has no gradient with respect to the weights, as the model or criterion detaches its numbers")
     return torch.where(reading.labelled(y.cpu()).to(found.device), found, torch.zeros_like(found))
+
+
+def _reaching(scores: Tensor, leaves: list[Tensor | None]) -> list[bool]:
+    """Which of some tensors the scores are made of."""
+    told = [leaf for leaf in leaves if leaf is not None]
+    if not told or not scores.requires_grad:
+        return [False] * len(leaves)
+    slopes = iter(torch.autograd.grad(scores.abs().sum(), told, allow_unused=True))
+    return [leaf is not None and next(slopes) is not None for leaf in leaves]
 
 
 def _slopes(total: Tensor, leaves: list[Tensor]) -> list[Tensor]:

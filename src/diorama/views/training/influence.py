@@ -29,7 +29,7 @@ class InfluenceView(View):
     """The training examples that taught the network its answer to an example, and those that spoke against it.
 
     *Meaning* a proponent's own training step makes the loss of this answer smaller, an opponent's makes it larger, summed over
-    the snapshots up to this step. The last layer tells it exactly; all layers by a random projection, with its error. It is
+    the snapshots up to this step. The last layer before this answer tells it exactly; all layers by a random projection, with its error. It is
     about single steps, not about what a training without the example would have come to: drop the example and branch to see.
     *Units* learning rate times the product of two gradients: nats of loss that a step of plain gradient descent takes away.
     *Error* none for the last layer; else the standard error beside each number.
@@ -120,7 +120,10 @@ class InfluenceView(View):
                 "examples would teach."
             )
         if not tables and np.isfinite(scores).all():
-            caption += " No example has any influence: one of the two gradients is zero everywhere."
+            caption += (
+                " No example has any influence: one of the two gradients is zero everywhere." if len(order)
+                else " There is no other example that could have taught it anything."
+            )
         notes = [] if final else ["so far"]
         if len(scores) < value["total"]:
             notes.append(f"{len(scores):,} of {value['total']:,} examples were looked at, evenly chosen")
