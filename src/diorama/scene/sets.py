@@ -27,6 +27,13 @@ def named(scene: Scene, number: int) -> str:
     return scene.classes[number] if 0 <= number < len(scene.classes) else "none" if number < 0 else str(number)
 
 
+def output_name(scene: Scene, number: int) -> str:
+    """What a number that the network answers is called: a class where its answers are classes, else the name that was given, else "output 7"."""
+    if 0 <= number < len(scene.classes) and scene.classes[number] != str(number):
+        return scene.classes[number]
+    return f"class {number}" if scene.task in ("classification", "multi_label", "segmentation") else f"output {number}"
+
+
 def members(scene: Scene, keys: Iterable[Key]) -> np.ndarray:
     """The live examples that keys name, in order of their numbers."""
     parts = [np.zeros(0, np.int64)]

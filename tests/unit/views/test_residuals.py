@@ -12,7 +12,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Field, Lines
 from diorama.scene import Scene
-from diorama.views.training.residuals import trend
+from diorama.views.training.residuals import by_chance, trend
 
 COLUMNS = ("age", "height", "weight")
 
@@ -79,6 +79,22 @@ def test_bins_and_their_share() -> None:
     within = sum((value - part.mean()) ** 2 for part in parts for value in part) / 195
     assert found.explained == pytest.approx(1 - within / residual.var(ddof=1))
     assert np.mean([trend("x", generator.permutation(values), residual, 5).explained for _ in range(50)]) < 0.03
+    draw = np.random.default_rng(0)
+    shuffled = [draw.permutation(residual) for _ in range(99)]
+    columns = [values, np.where(values > 1, np.nan, np.round(values)), np.ones(200)]
+    wanted = max(trend("x", column, one, 5).explained for one in shuffled for column in columns[:2])
+    assert by_chance(columns, residual, 5) == pytest.approx(wanted)
+
+
+def test_noise_is_not_called_a_lesson() -> None:
+    """Of residuals that depend on none of eight columns hardly any are said to, though the best column tells much of most of them."""
+    generator, small, found = np.random.default_rng(0), 0, 0
+    for _ in range(40):
+        columns, residual = list(generator.normal(size=(8, 100))), generator.normal(size=100)
+        best = max(trend("x", column, residual, 10).explained for column in columns)
+        small, found = small + (best < 0.05), found + (best > by_chance(columns, residual, 10))
+    assert small < 20
+    assert found <= 2
 
 
 def test_few_values_and_numbers_that_are_none() -> None:
@@ -97,7 +113,7 @@ def test_several_numbers_and_no_regression() -> None:
     """The knob chooses one of several predicted numbers; a classifier is told what to look at instead."""
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     two = Scene(nn.Linear(4, 2), x, torch.randn(40, 2), task="regression")
-    assert two.view("residuals", output=1).title == "Residuals"
+    assert two.view("residuals", output=1).caption.startswith("Of 2 outputs this is output 1. ")
     with pytest.raises(NotApplicable, match="0 to 1, not 2"):
         two.view("residuals", output=2)
     with pytest.raises(NotApplicable, match="confusion"):

@@ -18,11 +18,17 @@ from ...core.selection import Selection, number_key
 from ...data import nesting
 from ...data.kinds import Table
 from ...scene import Scene
+from ...scene.sets import output_name
 from ..view import View
 
 Floats = NDArray[np.float64]
 FEWEST = 8
 """Examples in a bin at least, so that its mean is not one of them."""
+SMALL = 0.05
+"""A smaller share of the variance is not told of."""
+SHUFFLES = 99
+"""What a column tells is more than chance where it is more than the best column tells of residuals that were shuffled so often: by chance
+one network in a hundred is said to have missed something."""
 
 
 class Trend(NamedTuple):
@@ -44,8 +50,9 @@ class ResidualsView(View):
     *Meaning* a good model leaves residuals that depend on nothing. A mean that rises or falls along a column says that the
     network has not learnt what that column tells; a band that widens, that it errs more there.
     *Units* those of the truth. *Error* a column's share is the part of the residuals' variance that lies between its bins,
-    less what as many bins of chance would hold (adjusted eta squared).
-    *Source* Cook & Weisberg 1982, Residuals and Influence in Regression.
+    less what as many bins of chance would hold (adjusted eta squared). A column is said to matter where it tells more than the best
+    of all columns does of shuffled residuals, in each of 99 shuffles.
+    *Source* Cook & Weisberg 1982, Residuals and Influence in Regression; Westfall & Young 1993 (the largest of many under shuffles).
     """
 
     title = "Residuals"
@@ -73,29 +80,30 @@ class ResidualsView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one pass over the examples."""
-        answer, truth, known = self._told(scene)
+        answer, truth, known, which = self._told(scene)
         residual = (answer - truth)[known]
         if not len(residual):
             none = Number(label="no residuals", tone="bad", note="No example has an answer and a truth that are numbers.")
             said = "There is nothing to compare: the answers or the truth are not numbers. The view health tells since when."
             yield self.picture(scene, selection, "Residuals", none, said)
             return
-        trends = sorted(
-            (trend(name, values[known], residual, self.bins) for name, values in _columns(scene)), key=lambda one: -one.explained
-        )
-        own = trend("answer", answer[known], residual, self.bins)
+        columns = [("answer", answer[known]), *((name, values[known]) for name, values in _columns(scene))]
+        own, *trends = (trend(name, values, residual, self.bins) for name, values in columns)
+        trends.sort(key=lambda one: -one.explained)
+        best = max(one.explained for one in (own, *trends))
+        chance = by_chance([values for _, values in columns], residual, self.bins) if best >= SMALL else 1.0
         shown = [own, *trends[: self.columns]]
         span = _span([own, *trends], residual)
         marks: list[Node] = [_plane(answer[known], residual, known), *(_lines(one, span) for one in shown)]
         left = len(trends) - len(trends[: self.columns])
         note = f"{left} columns on which it depends less are left out" if left else ""
         yield self.picture(
-            scene, selection, "Residuals", Group(children=tuple(marks)), _caption(residual, truth[known], trends, own, len(answer) - len(known)),
+            scene, selection, "Residuals", Group(children=tuple(marks)), which + _caption(residual, trends, own, chance, len(answer) - len(known)),
             checks=_checks(residual, truth[known]), note=note,
         )
 
-    def _told(self, scene: Scene) -> tuple[Floats, Floats, NDArray[np.int64]]:
-        """Answers, truths, and the numbers of the examples of which both are known."""
+    def _told(self, scene: Scene) -> tuple[Floats, Floats, NDArray[np.int64], str]:
+        """Answers, truths, the numbers of the examples of which both are known, and of several outputs which one these are."""
         y = scene.live.y
         assert y is not None  # fits() has seen it
         answer = scene.predictions().double().reshape(len(y), -1).numpy()
@@ -107,30 +115,63 @@ class ResidualsView(View):
             )
         if self.output >= min(answer.shape[1], truth.shape[1]):
             raise NotApplicable(f"the model predicts numbers 0 to {min(answer.shape[1], truth.shape[1]) - 1}, not {self.output}")
+        of = answer.shape[1]
+        which = f"Of {of} outputs this is {output_name(scene, self.output)}. " if of > 1 else ""
         answer, truth = answer[:, self.output], truth[:, self.output]
-        return answer, truth, np.flatnonzero(np.isfinite(answer) & np.isfinite(truth))
+        return answer, truth, np.flatnonzero(np.isfinite(answer) & np.isfinite(truth)), which
 
 
 def trend(name: str, values: Floats, residual: Floats, bins: int) -> Trend:
     """The residuals in bins of a number that hold equally many examples; equal numbers share a bin."""
     told = np.isfinite(values)
     values, residual = values[told], residual[told]
-    distinct = np.unique(values)
-    if len(distinct) < 2:
+    place = _binned(values, bins)
+    if place is None:
         none = np.zeros(0)
         return Trend(name, none, none, none, none, 0.0)
-    if len(distinct) <= bins:
-        edges = distinct
-    else:
-        count = max(2, min(bins, len(values) // FEWEST))
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[:-1]))
-    place = np.searchsorted(edges, values, "right") - 1
-    groups = [residual[place == k] for k in range(len(edges))]
+    groups = [residual[place == k] for k in range(int(place.max()) + 1)]
     kept = [k for k, group in enumerate(groups) if len(group)]
     x = np.array([np.median(values[place == k]) for k in kept])
     mean = np.array([groups[k].mean() for k in kept])
     low, high = (np.array([np.quantile(groups[k], end) for k in kept]) for end in (0.25, 0.75))
     return Trend(name, x, mean, low, high, _explained([groups[k] for k in kept], residual))
+
+
+def _binned(values: Floats, bins: int) -> NDArray[np.int64] | None:
+    """The bin of each number, of equally many where that can be; None where all are the same."""
+    distinct = np.unique(values)
+    if len(distinct) < 2:
+        return None
+    if len(distinct) <= bins:
+        edges = distinct
+    else:
+        count = max(2, min(bins, len(values) // FEWEST))
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[:-1]))
+    return np.asarray(np.searchsorted(edges, values, "right") - 1, np.int64)
+
+
+def by_chance(columns: list[Floats], residual: Floats, bins: int) -> float:
+    """The largest share that any column tells of shuffled residuals, over all shuffles; always the same ones.
+
+    *Cost* one pass over each column and shuffle.
+    """
+    draw = np.random.default_rng(0)
+    shuffled = np.stack([draw.permutation(residual) for _ in range(SHUFFLES)], 1)
+    most = 0.0
+    for values in columns:
+        told = np.isfinite(values)
+        place = _binned(values[told], bins)
+        if place is None:
+            continue
+        order = np.argsort(place, kind="stable")
+        starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+        sizes = np.diff(np.append(starts, len(order)))
+        rows = shuffled[told][order]
+        rows = rows - rows.mean(0)
+        whole, between = (rows**2).sum(0), (np.add.reduceat(rows, starts, axis=0) ** 2 / sizes[:, None]).sum(0)
+        if len(order) > len(starts) and whole.all():
+            most = max(most, float((1 - (whole - between) / (len(order) - len(starts)) / (whole / (len(order) - 1))).max()))
+    return most
 
 
 def _explained(groups: list[Floats], residual: Floats) -> float:
@@ -187,7 +228,7 @@ def _lines(one: Trend, span: tuple[float, float]) -> Lines:
     )
 
 
-def _caption(residual: Floats, truth: Floats, trends: list[Trend], own: Trend, lost: int) -> str:
+def _caption(residual: Floats, trends: list[Trend], own: Trend, chance: float, lost: int) -> str:
     bias, middle = residual.mean(), np.median(np.abs(residual))
     side = "too high" if bias > 0 else "too low"
     said = f"Answer less truth of {counted(len(residual), 'examples')}: half of them err by less than {middle:.3g}, and on average the answer is "
@@ -195,12 +236,14 @@ def _caption(residual: Floats, truth: Floats, trends: list[Trend], own: Trend, l
     if lost:
         said += f"{lost} examples have no answer or no truth. "
     best = max([own, *trends], key=lambda one: one.explained)
-    if best.explained >= 0.05:
-        said += f"The residual depends most on {best.name}, which tells {100 * best.explained:.0f} % of its variance: "
+    if best.explained >= SMALL and best.explained > chance:
+        name = "the answer itself" if best is own else best.name
+        said += f"The residual depends most on {name}, which tells {100 * best.explained:.0f} % of its variance, more than chance: "
         said += "the network has not learnt that part. "
     elif trends:
-        said += "It depends on no column by more than 5 % of its variance. "
-    return said + "A mean away from 0 is a part that could still be learnt; the band is the middle half."
+        least = "more than chance would have it" if best.explained >= SMALL else "more than 5 % of its variance"
+        said += f"It depends on no column by {least}. "
+    return said + "Where the means leave 0 beyond chance, something could still be learnt; the band is the middle half."
 
 
 def _checks(residual: Floats, truth: Floats) -> tuple[Check, ...]:
