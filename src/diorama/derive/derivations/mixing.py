@@ -34,8 +34,8 @@ class MixingDerivation(Derivation):
     """Which pairs of classes lie among one another, layer by layer: of an example's nearest of both, the share of the other class.
 
     *Meaning* ``mixed`` is 0 where two classes lie apart and 0.5 where they are fully mixed, whatever their sizes. ``confused`` is the
-    share of both that is answered as the other. ``pairs`` are classes by number, those first that are mixed most in the last layer.
-    *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs,); ``layers`` by name, the input before them where it is numbers.
+    share of each of the two that is answered as the other. ``pairs`` are classes by number, those first that are mixed most in the last layer.
+    *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs, 2); ``layers`` by name, the input before them where it is numbers.
     *Cost* one forward pass an example.
     *Source* the neighbourhood hit of Paulovich et al. 2008, for two classes at a time and of equal weight.
     """
@@ -64,9 +64,7 @@ class MixingDerivation(Derivation):
         pairs = [pairs[k] for k in order]
         mixed = np.stack([among(rows[name], classes, pairs, self.near) for name in names])
         answers = scene.predictions().numpy()
-        confused = np.array([
-            ((answers[classes == a] == b).mean() + (answers[classes == b] == a).mean()) / 2 for a, b in pairs
-        ])
+        confused = np.array([[(answers[classes == a] == b).mean(), (answers[classes == b] == a).mean()] for a, b in pairs])
         yield Stage({"layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused})
 
     def check(self, scene: Scene, value: Plain) -> None:
@@ -77,7 +75,7 @@ class MixingDerivation(Derivation):
         if value["layers"] not in (names, names[1:]):
             raise ValueError("the network's layers are wanted")
         count = len(value["pairs"]) if isinstance(value["pairs"], np.ndarray) else 0
-        shapes = {"pairs": (count, 2), "mixed": (len(value["layers"]), count), "confused": (count,)}
+        shapes = {"pairs": (count, 2), "mixed": (len(value["layers"]), count), "confused": (count, 2)}
         for name, kind in ARRAYS.items():
             array = value[name]
             if not isinstance(array, np.ndarray) or array.dtype.kind != kind or array.shape != shapes[name]:

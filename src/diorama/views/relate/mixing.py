@@ -73,17 +73,17 @@ class MixingView(View):
         first, deepest = shown[0], spoken(names[-1])
         a, b = (named(scene, int(k)) for k in pairs[first])
         last = float(mixed[-1, first])
-        share = float(confused[first])
+        each = confused[first]
         if last < MIXED:
             caption = f"No two classes are mixed: the nearest are {a} and {b}, of whose nearest in {deepest} {last:.0%} are of the other class."
         else:
             caption = (
                 f"{a} and {b} are mixed most: of the {self.near} nearest of each in {deepest}, {last:.0%} are of the other class (50 % is fully "
-                f"mixed), and {share:.0%} of both are answered as the other. {self._where(mixed[:, first], names, starts[0])}"
+                f"mixed; both classes count alike), and {each[0]:.0%} of {a} are answered as {b}, {each[1]:.0%} of {b} as {a}. {self._where(mixed[:, first], names, starts[0])}"
             )
         check = Check(
-            name="answered as the other", value=share, good=share < MIXED,
-            sentence=f"The share of {a} and {b} that is answered as the other of the two.",
+            name="answered as the other", value=float(each.mean()), good=float(each.max()) < MIXED,
+            sentence=f"The mean of two shares: of {a} that is answered as {b}, and of {b} as {a}.",
         )
         less = len(pairs) - len(shown)
         yield self.picture(
