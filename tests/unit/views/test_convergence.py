@@ -17,6 +17,7 @@ from diorama.run import Run
 from diorama.scene import Scene
 from diorama.scene.weight_planes import sampled
 from diorama.views.training._settling import moves, settled
+from diorama.views.training.convergence import _moment
 
 
 def _recorded(path: Path, plan: list[float], **told: Any) -> Run:
@@ -116,6 +117,11 @@ def test_a_step_counts_as_settled_only_when_all_later_ones_are() -> None:
     assert settled(rows, (0, 10, 20, 30, 40), 0.1) == [30, None, 0]
     unknown = np.array([[np.nan, np.nan, 1, 1, 1], [np.nan, 0.5, 1, 1, 1]])
     assert settled(unknown, (0, 10, 20, 30, 40), 0.9, below=False) == [None, 20]
+    steps = (0, 5, 180, 190, 199, 200)
+    even, slowing = [1, 0.975, 0.1, 0.05, 0.005, 0], [1, 0.9, 0.04, 0.04, 0.04, 0]
+    late, unseen = [1, 1, 1, 0.09, 0.001, 0], [1, 0.9, 0.09, 0.1, 0.02, 0]
+    assert settled(np.array([even, slowing, late, unseen]), steps, 0.1, paced=True) == [None, 180, 199, None]
+    assert [_moment(steps, step) for step in (199, 180)] == ["between steps 190 and 199", "between steps 5 and 180"]
 
 
 def test_snapshots_are_sampled_evenly_in_steps() -> None:

@@ -79,7 +79,8 @@ class MixingView(View):
         else:
             caption = (
                 f"{a} and {b} are mixed most: of the {self.near} nearest of each in {deepest}, {last:.0%} are of the other class (50 % is fully "
-                f"mixed; both classes count alike), and {each[0]:.0%} of {a} are answered as {b}, {each[1]:.0%} of {b} as {a}. {self._where(mixed[:, first], names, starts[0])}"
+                f"mixed; both classes count alike), and {each[0]:.0%} of {a} are answered as {b}, {each[1]:.0%} of {b} as {a}. "
+                f"{self._where(mixed[:, first], names, starts[0])}"
             )
         check = Check(
             name="answered as the other", value=float(each.mean()), good=float(each.max()) < MIXED,

@@ -19,6 +19,8 @@ from ..kernels import layers_with_weights
 Floats = NDArray[np.float64]
 ROOM = 32 * 2**20
 """Bytes that the Gram matrices of a snapshot may take: those of three are held at once."""
+SLOW = 0.5
+"""What has settled has this part of the way left at most that a layer of one speed would have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +70,21 @@ class SettledAnswers:
     frozen: Floats | None
 
 
-def settled(values: Floats, steps: Sequence[int], within: float, below: bool = True) -> list[int | None]:
+def settled(values: Floats, steps: Sequence[int], within: float, below: bool = True, paced: bool = False) -> list[int | None]:
     """For each row the first step from which on all values are at most (else: at least) ``within``; None where there is none
     before the last, whose value is what it is by definition, and where the value before is not known.
+
+    ``paced`` wants more of a share of the way that is left: what moves at one speed to the end comes near it too, and has not settled, so that
+    at most half of what would then be left may be.
     """
     found: list[int | None] = []
     for row in values:
         good = (row <= within) if below else (row >= within)
         count = len(good) - int(np.argmin(good[::-1])) if not good.all() else 0
         known = not count or not np.isnan(row[count - 1])
-        found.append(steps[count] if known and count < len(steps) - 1 and good[count:].all() else None)
+        left = 1 - (np.asarray(steps, np.float64) - steps[0]) / max(1, steps[-1] - steps[0])
+        slow = [k for k in range(count, len(steps) - 1) if not paced or row[k] <= SLOW * left[k]]
+        found.append(steps[slow[0]] if known and slow and good[count:].all() else None)
     return found
 
 

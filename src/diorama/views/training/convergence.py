@@ -12,7 +12,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Heatmap, Lines, Node, Series, Table
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, layer_key, number_key, without_call
+from ...core.selection import Selection, layer_key, number_key, spoken, without_call
 from ...scene import Scene
 from ...scene.weight_planes import sampled
 from ..view import View
@@ -32,8 +32,9 @@ class ConvergenceView(View):
     """Which layer settled when: how far its weights, and what it makes of the probe set, still are from the end.
 
     *Meaning* a layer has settled where its distance to its last weights stays below a share of the way from its first to its
-    last ones. Its representation has settled where linear CKA to that of the last snapshot stays above a bound. The line of
-    a layer is as thick as the part of its travelled way that lies there. Frozen answers do not change any more.
+    last ones, and below half of what a layer that goes on at one speed would have left there: such a one has not settled. Its
+    representation has settled where linear CKA to that of the last snapshot stays above a bound. The line of a layer is as thick
+    as the part of its travelled way that lies there. Frozen answers do not change any more.
     *Error* the end is the last snapshot so far: in a running training it moves on, and nothing has settled for good. Between
     snapshots nothing is known; at most 24 of them are looked at.
     *Cost* a reading of each snapshot; where the model can be run, one pass an example and snapshot.
@@ -92,7 +93,7 @@ class ConvergenceView(View):
         self, scene: Scene, selection: Selection, found: Moves, told: SettledAnswers | None, final: bool, note: str = ""
     ) -> Picture:
         steps = found.steps
-        when = settled(found.share, steps, self.within)
+        when = settled(found.share, steps, self.within, paced=True)
         names = found.layers if self.measure == "weights" or told is None else told.layers
         values = found.share if self.measure == "weights" or told is None else told.to_end if self.measure == "representation" else told.to_next
         if self.measure == "weights" or told is None:
@@ -109,7 +110,7 @@ class ConvergenceView(View):
         children.append(self._table(found, when, told, steps))
         return self.picture(
             scene, selection, "Convergence", Group(children=tuple(children)), self._caption(scene, found, when, told, final),
-            checks=self._checks(told, final),
+            checks=self._checks(told, steps, final),
             note="; ".join(filter(None, [note, f"the first {MANY} of {len(names)} layers are drawn" if len(names) > MANY else ""])),
             final=final,
         )
@@ -119,7 +120,7 @@ class ConvergenceView(View):
         chosen = values[list(rows)]
         return Heatmap(
             values=chosen, limits=magnitude(chosen, 0.0, 1.0),
-            row_labels=tuple(names[k] or "the whole" for k in rows), row_keys=tuple(layer_key(names[k]) for k in rows),
+            row_labels=tuple(spoken(names[k]) for k in rows), row_keys=tuple(layer_key(names[k]) for k in rows),
             column_labels=tuple(map(str, steps)), column_keys=tuple(number_key("step", step) for step in steps),
             row_title="layer", column_title=f"step · {_SHOWN[shown]}",
         )
@@ -132,10 +133,10 @@ class ConvergenceView(View):
             by_layer.setdefault(without_call(name), step)
         names = [found.layers[k] for k in order]
         columns = [
-            Column(name="layer", kind="text", texts=tuple(names)),
+            Column(name="layer", kind="text", texts=tuple(map(spoken, names))),
             Column(
                 name="weights settled", numbers=_steps([when[k] for k in order]),
-                note=f"the step from which on they stay within {self.within:g} of their way",
+                note=f"the snapshot from which on they stay within {self.within:g} of their way, and half of what is left to a layer of one speed",
             ),
         ]
         if told is not None and np.isfinite(told.to_end).any():
@@ -155,17 +156,17 @@ class ConvergenceView(View):
     def _caption(self, scene: Scene, found: Moves, when: Sequence[int | None], told: SettledAnswers | None, final: bool) -> str:
         moving = [k for k in range(len(when)) if not found.still[k]]
         still = [found.layers[k] for k in range(len(when)) if found.still[k]]
-        dated = sorted((step, found.layers[k]) for k in moving if (step := when[k]) is not None)
+        dated = sorted((step, spoken(found.layers[k])) for k in moving if (step := when[k]) is not None)
         said = ["Each layer's line is thick where its weights moved fast."]
         if dated:
             first, last = ([name for step, name in dated if step == at] for at in (dated[0][0], dated[-1][0]))
-            said.append(f"{_some(first)} settled first, at step {dated[0][0]}.")
+            said.append(f"{_some(first)} settled first, {_moment(found.steps, dated[0][0])}.")
             if dated[-1][0] > dated[0][0]:
-                said.append(f"{_some(last)} settled last of those that did, at step {dated[-1][0]}.")
+                said.append(f"{_some(last)} settled last of those that did, {_moment(found.steps, dated[-1][0])}.")
         unsettled = [found.layers[k] for k in moving if when[k] is None and np.isfinite(found.share[k]).all()]
         if unsettled:
             verb = "was" if len(unsettled) == 1 else "were"
-            said.append(f"{_some(unsettled)} {verb} still moving before the last snapshot.")
+            said.append(f"{_some(unsettled)} {verb} still moving towards the last snapshot.")
         if still:
             said.append(f"{_some(still)} never moved.")
         lost = [found.layers[k] for k in range(len(when)) if not np.isfinite(found.share[k]).all()]
@@ -177,12 +178,12 @@ class ConvergenceView(View):
             said.append("What layers answer is being looked at, from the end backwards.")
         return " ".join(said)
 
-    def _checks(self, told: SettledAnswers | None, final: bool) -> tuple[Check, ...]:
+    def _checks(self, told: SettledAnswers | None, steps: Sequence[int], final: bool) -> tuple[Check, ...]:
         if told is None or not final or told.frozen is None or len(told.frozen) < 2 or not np.isfinite(told.frozen[-2]):
             return ()
         return (Check(
             name="frozen answers", value=float(told.frozen[-2]),
-            sentence="The share of probe examples whose answer at the snapshot before the last is that of the end: near 1, answers have settled.",
+            sentence=f"The share of probe examples whose answer at step {steps[-2]} is that of the end, step {steps[-1]}: near 1, few changed.",
         ),)
 
 
@@ -199,7 +200,7 @@ def _paths(found: Moves, order: Sequence[int], step: int | None) -> Lines:
         thick = 0.45 * np.repeat(rate[k], 2)
         middle = np.full(len(x), float(len(order) - place))
         series.append(Series(
-            name=f"{place + 1}. {found.layers[k]}", x=x, y=middle, low=middle - thick - 0.015, high=middle + thick + 0.015,
+            name=f"{place + 1}. {spoken(found.layers[k])}", x=x, y=middle, low=middle - thick - 0.015, high=middle + thick + 0.015,
             key=layer_key(found.layers[k]), colour=place,
         ))
     return Lines(
@@ -229,5 +230,14 @@ def _steps(when: Sequence[int | None]) -> Floats:
     return np.array([np.nan if step is None else float(step) for step in when])
 
 
+def _moment(steps: Sequence[int], step: int) -> str:
+    """When something was first seen at a snapshot: it came about since the one before."""
+    before = max((one for one in steps if one < step), default=step)
+    return f"at step {step}" if step - before <= 1 else f"between steps {before} and {step}"
+
+
 def _some(names: Sequence[str]) -> str:
+    """Layers at the start of a sentence."""
+    if names[0] in ("", spoken("")):
+        return "The model"
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
