@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _NOTATION = re.compile(r"(?<![\w.])([-−+]?)(\d+(?:\.\d+)?)e([-+]\d{2,3})(?!\d)( %)?")
 _PERCENT = re.compile(r"(?<=\d)%(?![\w%])")
@@ -31,6 +32,18 @@ def counted(count: int, many: str) -> str:
     """How many there are: ``counted(3, "units")`` is 3 units, of one it is 1 unit."""
     one = many.removesuffix("es" if many.endswith("sses") else "s")
     return f"{count:,} {one if count == 1 else many}"
+
+
+def leading(values: Sequence[float], names: Sequence[str]) -> str:
+    """Whose value is the largest: a name, or all that share it, such as "b and c"; of more than three "b, c and 4 more"."""
+    most = max(values)
+    first = [name for value, name in zip(values, names, strict=True) if value == most]
+    return joined(first if len(first) <= 3 else [*first[:2], f"{len(first) - 2} more"])
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _said(match: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diorama.core.saying import percent, plain
+from diorama.core.saying import leading, percent, plain
 
 
 def test_numbers_are_said_plainly() -> None:
@@ -20,6 +20,11 @@ def test_numbers_are_said_plainly() -> None:
     assert plain("-3% (-1.5 to 2), 4-6, x-1, by \u2212 2e-03% of 1e-01") == "\u22123 % (\u22121.5 to 2), 4-6, x-1, by \u2212 less than 0.01 % of 0.1"
     assert percent(1.234) == "120 %"
     assert percent(7.84e-10) == "less than 0.01 %"
+
+
+def test_all_that_share_the_largest_are_named() -> None:
+    """A superlative is of one only where no other has the same value."""
+    assert [leading(values, "abcde") for values in ([1, 3, 2, 0, 0], [3, 1, 3, 3, 0], [1, 1, 1, 1, 1])] == ["b", "a, c and d", "a, b and 3 more"]
 
 
 def test_what_is_no_number_stays() -> None:

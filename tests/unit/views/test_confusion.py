@@ -88,6 +88,11 @@ def test_several_labels_are_told_each() -> None:
     np.testing.assert_array_equal(scene.view("confusion", share=False).body.values, np.stack([tp, fn, fp, tn], 1))
     np.testing.assert_allclose(scene.view("confusion").body.values[:, 1], fn / (fn + tp))
     assert f"{tp.sum()} are found, {fn.sum()} missed; {fp.sum()} are said wrongly" in scene.view("confusion").caption
+    even = diorama.Scene(nn.Identity(), torch.tensor([[-1.0, 1, 1], [1, -1, 1]]), torch.tensor([[1.0, 1, 1], [1, 1, 1]]), task="multi_label")
+    assert "Most often wrong are 0 and 1, once each." in even.view("confusion").caption
+    even = diorama.Scene(nn.Identity(), torch.eye(3), torch.tensor([1, 2, 2]))
+    assert "0 is taken for 1" not in even.view("confusion").caption
+    assert "1 is taken for 0 most often, once, and so is one more pair as often." in even.view("confusion").caption
 
 
 def test_a_segmentation_counts_places() -> None:

@@ -226,8 +226,10 @@ def test_numbers_and_columns_colour_too() -> None:
     """Without classes the true value colours; a column of the table does where it is asked for, and an unknown one names the others."""
     x = torch.randn(30, 3, generator=torch.Generator().manual_seed(1))
     scene = Scene(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), x, x.sum(1), inputs=diorama.Table(columns=("a", "b", "c")))
-    (found,) = _maps(scene.view("projection"))
-    np.testing.assert_allclose(np.asarray(found.values), x.sum(1).numpy(), rtol=1e-6)
+    column = Scene(scene.model, x, x.sum(1, keepdim=True), inputs=diorama.Table(columns=("a", "b", "c")))
+    for one in (scene, column):
+        (found,) = _maps(one.view("projection"))
+        np.testing.assert_allclose(np.asarray(found.values), x.sum(1).numpy(), rtol=1e-6)
     assert len(found.labels) == 30
     assert "a" in found.labels[0]
     (found,) = _maps(scene.view("projection", column="b"))

@@ -113,6 +113,7 @@ def test_several_numbers_and_no_regression() -> None:
     """The knob chooses one of several predicted numbers; a classifier is told what to look at instead."""
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     two = Scene(nn.Linear(4, 2), x, torch.randn(40, 2), task="regression")
+    assert two.view("examples").caption.endswith("Each row is one example: what the network answers, how far off (its loss).")
     assert two.view("residuals", output=1).caption.startswith("Of 2 outputs this is output 1. ")
     with pytest.raises(NotApplicable, match="0 to 1, not 2"):
         two.view("residuals", output=2)

@@ -118,8 +118,8 @@ def _coloured(
     if ends is not None:
         return *ends, "Colours tell the mark that each text ends with.", note
     y = scene.live.y
-    if y is not None and y.ndim == 1 and colour != "prediction":
-        values = y.double().numpy()
+    if y is not None and colour != "prediction" and y.numel() == len(y) and not y.is_complex():
+        values = y.reshape(len(y)).double().numpy()
         return values, magnitude(values, float(np.nanmin(values))), (), "Colours tell the true value.", note
     return np.zeros(len(scene.live)), None, ("examples",), "", note or f"{about.classless(scene).capitalize()}, so all have one colour."
 

@@ -78,7 +78,8 @@ class MixingView(View):
             caption = f"No two classes are mixed: the nearest are {a} and {b}, of whose nearest in {deepest} {last:.0%} are of the other class."
         else:
             caption = (
-                f"{a} and {b} are mixed most: of the {self.near} nearest of each in {deepest}, {last:.0%} are of the other class (50 % is fully "
+                f"{a} and {b} are mixed most{_as_much(mixed[-1, shown])}: of the "
+                f"{self.near} nearest of each in {deepest}, {last:.0%} are of the other class (50 % is fully "
                 f"mixed; both classes count alike), and {each[0]:.0%} of {a} are answered as {b}, {each[1]:.0%} of {b} as {a}. "
                 f"{self._where(mixed[:, first], names, starts[0])}"
             )
@@ -99,3 +100,9 @@ class MixingView(View):
         if float(mixed[0] - mixed[-1]) > RISE:
             return f"The layers part them, but not to the end: {names[0]} mixes {mixed[0]:.0%}."
         return f"No layer tells them apart: {names[0]} mixes them already ({mixed[0]:.0%})."
+
+
+def _as_much(mixed: np.ndarray) -> str:
+    """How many other pairs are mixed as much as the one that is mixed most."""
+    others = int((np.round(mixed, 2) == round(float(mixed.max()), 2)).sum()) - 1
+    return f", as {'is one more pair' if others == 1 else f'are {others} more pairs'}" if others else ""

@@ -11,6 +11,7 @@ from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.picture import Check, Draft, Picture, Progress
+from ...core.saying import joined
 from ...core.selection import Selection, layer_key
 from ...derive.derivations.needed import tried, untriable
 from ...derive.losses import unmeasured
@@ -96,19 +97,22 @@ class NeededView(View):
             return "No layer can be left out, as its answer has another shape than what it is given, and none could be held.", float("nan")
         _, kind, k = min(ways, key=lambda one: (one[0], one[1]))
         share = float(value[f"{kind}_changed"][k])
-        does = "left out" if kind == "passed" else "held at its mean"
-        rise = float(value[kind][k])
+        does, rise = "left out" if kind == "passed" else "held at its mean", float(value[kind][k])
         free = {names[k] for rise, kind, k in ways if _cheap(rise, float(value[f"{kind}_changed"][k]), base)}
         dear = max(ways, key=lambda one: one[0])
-        said = f"{names[k]} is needed least: {does}, the loss of {base:.3g} changes by {rise:+.2g}"
+        least = _alike(names, value[kind], rise)
+        verb = "is needed least:" if len(least) == 1 else "are needed least: each"
+        said = f"{joined(least[:4])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
         said += f" and {share:.0%} of the answers change" if np.isfinite(share) else ""
         if len(free) > 1:
             said += f"; {len(free)} layers and blocks can each be lost like that"
         if not free:
             count = len({k for _, _, k in ways})
             said += f", so none of the {count} that were tried can be lost" if count > 1 else ", so it is needed"
-        if dear[0] > 0 and dear[2] != k:
-            said += f". {names[dear[2]]} is needed most ({dear[0]:+.2g} {'left out' if dear[1] == 'passed' else 'held at its mean'})"
+        if dear[0] > 0 and names[dear[2]] not in least:
+            most = _alike(names, value[dear[1]], dear[0])
+            way = "left out" if dear[1] == "passed" else "held at its mean"
+            said += f". {joined(most[:4])} {'is' if len(most) == 1 else 'are'} needed most ({dear[0]:+.2g} {way})"
         return f"{said}.", share
 
     def _noted(self, scene: Scene, value: dict[str, Any]) -> str:
@@ -128,6 +132,11 @@ class NeededView(View):
 
 def _cheap(rise: float, changed: float, base: float) -> bool:
     return changed <= CHEAP if np.isfinite(changed) else rise <= CHEAP * abs(base)
+
+
+def _alike(names: list[str], rises: np.ndarray, rise: float) -> list[str]:
+    """The layers that cost as much, in the digits that are said."""
+    return [name for name, one in zip(names, rises, strict=True) if f"{one:+.2g}" == f"{rise:+.2g}"]
 
 
 def _note(value: dict[str, Any], kind: str, k: int) -> str:

@@ -13,7 +13,7 @@ from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import NotApplicable
 from ...core.marks import Bars, Column, Field, Group, Heatmap, Lines, Node, Series, Table
 from ...core.picture import Progress
-from ...core.saying import counted
+from ...core.saying import counted, leading
 from ...core.selection import number_key
 from ...data.examples import Examples
 from ...model.outputs import loss_unit
@@ -190,8 +190,9 @@ class FollowedExamples:
         unsure = int(((x > 0.25) & (y >= 0.25) & (y <= 0.75)).sum())
         caption = (
             f"Each point is one of {counted(len(order), 'examples')}, over {self._looks()}: upwards how likely the network held its label in "
-            f"the mean, to the right how much that changed. Above {easy} are easy (more than 0.75), below {hard} are hard or mislabelled "
-            f"(less than 0.25), and {unsure} to the right between them are those it wavers about (a spread above 0.25). The colour says "
+            f"the mean, to the right how much that changed. At the top, above 0.75, "
+            f"{_are(easy)} easy; at the bottom, below 0.25, {_are(hard)} hard or mislabelled; about {unsure} to the right between them it wavers (a "
+            "spread above 0.25). The colour says "
             "what became of each; crossed out is what is answered wrongly at the last look."
         )
         return Told("Map of the data", plane, caption)
@@ -231,8 +232,8 @@ class FollowedExamples:
         if len(suspected):
             present = np.unique(labels[order])
             counts = np.array([(labels[suspected] == k).sum() for k in present], float)
-            most = present[counts.argmax()]
-            caption += f" Most of one label: {int(counts.max())} of {int((labels[order] == most).sum())} examples called {self._name(int(most))}."
+            most = [f"{int((labels[order] == k).sum())} examples called {self._name(int(k))}" for k in present]
+            caption += f" Most of one label: {int(counts.max())} of {leading(counts.tolist(), most)}."
             ranked = np.argsort(-counts, kind="stable")[: min(20, int((counts > 0).sum()))]
             bars = Bars(
                 values=counts[ranked], labels=tuple(self._name(int(k)) for k in present[ranked]), unit="examples",
@@ -255,6 +256,10 @@ class FollowedExamples:
     def _classes_only(self, what: str) -> None:
         if not self.named:
             raise NotApplicable(f"{what}, and this network does not answer with one class; choose show=history")
+
+
+def _are(count: int) -> str:
+    return f"{count} {'is' if count == 1 else 'are'}"
 
 
 def _most(answers: Ints, label: int) -> int:

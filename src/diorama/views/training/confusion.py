@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Heatmap, Table
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import leading
 from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.sets import named
@@ -180,8 +181,9 @@ class ConfusionView(View):
             f"gave it to and left. Of {int(found + missed)} labels {int(found)} are found, {int(missed)} missed; {int(wrong)} are said wrongly."
         )
         if weight.any():
-            worst = int(weight.argmax())
-            caption += f" Most often wrong is {scene.classes[worst] if worst < len(scene.classes) else worst}, {_times(weight[worst])}."
+            worst = leading(weight.tolist(), [named(scene, k) for k in range(len(weight))])
+            many = (weight == weight.max()).sum() > 1
+            caption += f" Most often wrong {'are' if many else 'is'} {worst}, {_times(weight.max())}{' each' if many else ''}."
         if then is not None:
             caption += f" Shown is what changed since {_where(scene, before)}."
         note = f"the {len(shown)} labels with most mistakes of {len(counts)}" if len(shown) < len(counts) else ""
@@ -265,7 +267,9 @@ def _caption(found: _Counts, scene: Scene) -> str:
     if not mixed.any():
         return said.rstrip() if found.missing == found.total else said + "No class is taken for another."
     row, column = np.unravel_index(mixed.argmax(), mixed.shape)
-    most = f"{named(scene, int(row))} is taken for {named(scene, int(column))} most often, {_times(mixed[row, column])}."
+    others = int((mixed == mixed.max()).sum()) - 1
+    beside = f", and so are {others} more pairs as often" if others > 1 else ", and so is one more pair as often" if others else ""
+    most = f"{named(scene, int(row))} is taken for {named(scene, int(column))} most often, {_times(mixed.max())}{beside}."
     return said + most + (" Click a cell to see its examples." if scene.task == "classification" else "")
 
 
@@ -292,5 +296,8 @@ def _changed(found: _Counts, then: _Counts, scene: Scene, before: Scene | None) 
     for sign, word in ((1, "grew"), (-1, "shrank")):
         row, column = np.unravel_index((sign * change).argmax(), change.shape)
         if sign * change[row, column] > 0:
-            said += f"The mix-up of {named(scene, int(row))} for {named(scene, int(column))} {word} most, by {int(abs(change[row, column])):,}. "
+            equal = int((sign * change == sign * change[row, column]).sum()) - 1
+            beside = f", as did {equal} more" if equal else ""
+            pair = f"{named(scene, int(row))} for {named(scene, int(column))}"
+            said += f"The mix-up of {pair} {word} most, by {int(abs(change[row, column])):,}{beside}. "
     return said.rstrip()

@@ -197,8 +197,8 @@ class ExamplesView(View):
     def _caption(self, scene: Scene, facts: _ExampleFacts, before: Scene | None) -> str:
         if facts.right is None:
             loss = np.nan if facts.loss is None or not facts.known.any() else float(np.mean(facts.loss[facts.known]))
-            told = f"Mean loss {loss:.3g}. " if np.isfinite(loss) else "Their mean loss is no number. "
-            mean = "" if facts.loss is None or not facts.known.any() else told
+            mean = f"Mean loss {loss:.3g}. " if np.isfinite(loss) else "Their mean loss is no number. "
+            mean = "" if facts.loss is None or not facts.known.any() else mean
         else:
             count = int(facts.known.sum())
             what = {
@@ -211,7 +211,10 @@ class ExamplesView(View):
             if count < facts.count:
                 mean += f"{facts.count - count} have no label that counts. "
         if before is None:
-            return mean + "Each row is one example: what the network answers, how sure it is, how far off (its loss)."
+            told = ["what the network answers"] * (facts.named or scene.task == "regression") + ["how sure it is"] * (facts.sure is not None)
+            told += ["how much of it is right"] * (facts.right is not None and not facts.named)
+            told += ["how far off (its loss)"] * (facts.loss is not None)
+            return mean + f"Each row is one example: {', '.join(told)}." if told else mean + "Each row is one example."
         gained = int((~facts.wrong & facts.flipped).sum())
         lost = int((facts.wrong & facts.flipped & ~facts.wrong_before).sum())
         if not facts.earlier:

@@ -11,7 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
-from ...core.saying import plain
+from ...core.saying import leading, plain
 from ...core.selection import Selection, layer_key, spoken
 from ...record import ranges
 from ...record.findings import ALARM
@@ -152,10 +152,11 @@ class HealthView(View):
             told = f"At step {step} all numbers of {'the' if len(names) == 1 else 'all'} {layers_said(names)} lie in their healthy ranges. "
         else:
             worst, ill = min(bad, key=health.order), len({own_module(names[row]) for row in bad})
+            equal = [row for row in bad if health.order(row)[:3] == health.order(worst)[:3] and _wrong(health, row) == _wrong(health, worst)]
             has = "has a number outside its" if ill == 1 else "have numbers outside their"
             told = (
                 f"At step {step} {ill} of {layers_said(names)} {has} healthy range; "
-                f"worst is {health.layers[worst]['name']}: {_wrong(health, worst)}. "
+                f"worst {'is' if len(equal) == 1 else 'are'} {leading([0] * len(equal), [names[row] for row in equal])}: {_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
         early = f"Only {few} reading{'' if few == 1 else 's'} yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""

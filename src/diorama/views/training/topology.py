@@ -15,6 +15,7 @@ from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge, Handle
 from ...core.picture import Picture, Progress
+from ...core.saying import leading
 from ...core.selection import Key, Selection, layer_key
 from ...derive.derivations.similarity import batches
 from ...model.folding import folded
@@ -94,8 +95,11 @@ class TopologyView(View):
         if not shares:
             caption += "No block is filled, since these numbers are not finite, or no layer answers once for each example."
         if shares:
-            least = min(shares, key=lambda name: shares[name])
-            caption += f"Least filled is {Key.parse(least).name}, with {100 * shares[least]:.0f} %."
+            shown = {Key.parse(name).name: round(100 * share) for name, share in shares.items()}
+            least, each = min(shown.values()), list(shown.values())
+            verb = "is" if each.count(least) == 1 else "are"
+            names = leading([-one for one in each], list(shown))
+            caption += f"All are filled by {least} %." if len(each) > 1 and max(each) == least else f"Least filled {verb} {names}, with {least} %."
         yield self.picture(scene, selection, "Topology", mark, caption.strip())
 
     def _of_weights(self, scene: Scene) -> dict[str, float]:
