@@ -75,8 +75,7 @@ class Target:
         key = _key(value, classes)
         if key.kind == "class":
             number = key.number
-            kind = "output" if task in ("regression", "reconstruction") else "class"
-            name = classes[number] if number < len(classes) else f"{kind} {number}"
+            name = called(number, classes, task)
             two = task == "classification" or (not task and len(classes) == 2)
             return cls(name, (), lambda output, look: _class(pick(output, outputs)[0], number, two))
         if layers is not None:
@@ -89,6 +88,14 @@ class Target:
 
     def __str__(self) -> str:
         return self.text
+
+
+def called(number: int, classes: Sequence[str] = (), task: str = "") -> str:
+    """What one of the numbers that a model answers with is called: its class where that has a name, else by its number as the task has it."""
+    if 0 <= number < len(classes):
+        return classes[number]
+    kind = "class" if task in ("classification", "multi_label", "segmentation") else "token" if task == "next_token" else "output"
+    return f"{kind} {number}"
 
 
 def _key(value: Any, classes: Sequence[str]) -> Key:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.errors import NotApplicable
 from ..core.selection import Key
+from ..model.targets import called
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -28,10 +29,9 @@ def named(scene: Scene, number: int) -> str:
 
 
 def output_name(scene: Scene, number: int) -> str:
-    """What a number that the network answers is called: a class where its answers are classes, else the name that was given, else "output 7"."""
-    if 0 <= number < len(scene.classes) and scene.classes[number] != str(number):
-        return scene.classes[number]
-    return f"class {number}" if scene.task in ("classification", "multi_label", "segmentation") else f"output {number}"
+    """What a number that the network answers is called: a class by its name, else by its number, as a class, a token or an output."""
+    names = () if scene.task == "regression" and all(name.isdecimal() for name in scene.classes) else scene.classes
+    return called(number, names, scene.task)
 
 
 def members(scene: Scene, keys: Iterable[Key]) -> np.ndarray:

@@ -82,6 +82,13 @@ def test_gradients_of_a_unit_reach_the_input() -> None:
     assert grad.abs().max() > 0
 
 
+def test_a_number_of_the_answer_is_called_as_the_task_has_it() -> None:
+    """A class by its name; without one by its number, as an output where nothing says that there are classes."""
+    tasks = ("classification", "next_token", "regression", "")
+    assert [str(Target.of(1, task=task)) for task in tasks] == ["class 1", "token 1", "output 1", "output 1"]
+    assert str(Target.of(1, ("cat", "dog"))) == "dog"
+
+
 @pytest.mark.parametrize(
     ("value", "error", "says"),
     [

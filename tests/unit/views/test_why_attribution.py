@@ -186,7 +186,12 @@ def test_rows_and_texts_are_explained_too() -> None:
     picture = scene.view("attribution", method="gradient, occlusion", checks="all")
     assert len(_of(picture, Bars)) == 4
     assert len(_of(picture, Lines)) == 2
-    assert letters().view("attribution", method="gradient, input_x_gradient").final
+    texts = letters()
+    picture = texts.view("attribution", method="gradient, input_x_gradient")
+    told = picture.caption.partition(" speaks for ")[2].partition(",")[0]
+    assert f"answers {told} next" in picture.caption
+    untold = Scene(scene.model, x).view("attribution", method="gradient")
+    assert "speaks for output " in untold.caption
 
 
 def test_one_method_that_does_not_fit_says_so() -> None:

@@ -159,7 +159,7 @@ def _classes(target: Target, look: Looking, predicted: Tensor) -> Tensor:
         name = only(target, k).text
         if name in look.classes:
             answer = look.classes.index(name)
-        elif name.startswith("class ") and name[6:].isdecimal():
-            answer = int(name[6:])
+        elif name.partition(" ")[2].isdecimal():
+            answer = int(name.partition(" ")[2])
         found.append(answer)
     return torch.tensor(found)

@@ -15,7 +15,7 @@ from ...model.capture import Capture
 from ...model.directions import Direction
 from ...model.layers import Layer, LayerTable, by_unit
 from ...model.outputs import Reading
-from ...model.targets import Target
+from ...model.targets import Target, called
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Objective:
             check_unit(table[key.name], key)
             return woken(unit(key.name, key.number, key.place or None), key.name, [key.number], table)
         if key is not None and key.kind == "class":
-            return class_(key.number, classes)
+            return class_(key.number, classes, reading.task)
         target = Target.of(value, classes, outputs=reading.outputs, layers=table, task=reading.task)
         return Objective(str(target), target.keep, lambda seen: target(seen.output, seen.look), not target.keep)
 
@@ -291,16 +291,16 @@ def norm(layer: str) -> Objective:
     return Objective(f"all of {spoken(layer)}", (layer,), lambda seen: seen.look[layer].abs().flatten(1).square().mean(1) / 2)
 
 
-def class_(number: int, classes: Sequence[str] = ()) -> Objective:
+def class_(number: int, classes: Sequence[str] = (), task: str = "classification") -> Objective:
     """A class: its score and, as long as another class is ahead, its log-probability.
 
     *Meaning* a score alone may rise while others rise more; where the model answers with probabilities, their
     logarithm is taken, whose slope does not vanish.
     """
-    return answers([number], classes)
+    return answers([number], classes, task)
 
 
-def answers(numbers: Sequence[int], classes: Sequence[str] = ()) -> Objective:
+def answers(numbers: Sequence[int], classes: Sequence[str] = (), task: str = "classification") -> Objective:
     """A class of its own for each input of a batch (or one for all)."""
 
     def own(seen: SeenPass) -> Tensor:
@@ -324,8 +324,7 @@ def answers(numbers: Sequence[int], classes: Sequence[str] = ()) -> Objective:
         values = own(seen)
         return values[:, 0] if len(numbers) == 1 else values.diagonal()
 
-    said = classes[numbers[0]] if numbers[0] < len(classes) else f"class {numbers[0]}"
-    return Objective(said if len(numbers) == 1 else f"{len(numbers)} classes", (), take, answers=True, own=own)
+    return Objective(called(numbers[0], classes, task) if len(numbers) == 1 else f"{len(numbers)} classes", (), take, answers=True, own=own)
 
 
 def measured_as(reading: Reading, key: Key, table: LayerTable) -> str:

@@ -14,6 +14,7 @@ from ...core.picture import Picture, Progress
 from ...core.saying import counted
 from ...core.selection import Key, Selection, layer_key, number_key, spoken, unit_key
 from ...derive.derivations.neighbourhood import weighted
+from ...model.targets import called
 from ...scene import Scene
 from ..view import View
 
@@ -135,7 +136,7 @@ def _start(scene: Scene, selection: Selection, text: str) -> tuple[str, str]:
 
 def _named(scene: Scene, key: Key) -> str:
     if key.kind == "class":
-        return f"class {scene.classes[key.number] if key.number < len(scene.classes) else key.number}"
+        return f"class {scene.classes[key.number]}" if key.number < len(scene.classes) else called(key.number, (), scene.task)
     return f"{spoken(key.name)}/{key.number}"
 
 

@@ -182,7 +182,8 @@ class SynthesisView(View):
         curve = formed.curve * signs.cpu()
         body.append(_made.curves(curve, [wish.title for wish in wishes], f"response of {objective}"))
         checks: tuple[Check, ...] = ()
-        caption = self._caption(stage, key, str(objective), made, said is None or bool(formed.values.isfinite().any()))
+        name = _with_kind(scene, key, str(objective))
+        caption = self._caption(stage, key, name, made, said is None or bool(formed.values.isfinite().any()))
         if said is not None:
             measure = objectives.measured_as(stage.look.reading, key, scene.layers)
             checks = (*self._checks(said, objective, measure), *self._beside(best, said, measure))
@@ -193,7 +194,6 @@ class SynthesisView(View):
                 f" The facets' groups hold {sizes} of the top examples, told apart by {grouped.code}; their middles lie "
                 f"{grouped.apart:.2g} times as far from each other as the examples from them."
             )
-        name = f"class {objective}" if key.kind == "class" else str(objective)
         return self.picture(
             scene, selection, f"What {name} would like to see", Group(children=tuple(body)), caption,
             checks=checks, note=" ".join(filter(None, (formed.note, stage.note))), final=said is not None,
@@ -201,7 +201,7 @@ class SynthesisView(View):
 
     def _caption(self, stage: MadeInput, key: Key, name: str, made: str, fine: bool) -> str:
         what = "picture" if stage.image else "text of nearest tokens" if stage.tokens else "row of numbers"
-        nouns = {"class": f"the class {name}", "direction": f"the direction {name}"}
+        nouns = {"class": name if name.rpartition(" ")[2].isdecimal() else f"the {name}", "direction": f"the direction {name}"}
         noun = nouns.get(key.kind) or f"unit {key.number} of {spoken(key.name)}"
         if not fine:
             return f"What {noun} asks for cannot be told: to every start it answers with what is no number."
@@ -321,11 +321,16 @@ def _share(value: Tensor) -> str:
     return "under 0.01 %" if share < 0.01 else f"{share:.3g} %"
 
 
+def _with_kind(scene: Scene, key: Key, name: str) -> str:
+    """A class's own name with the word before it; one by its number has it: "class 7", "output 7"."""
+    return f"class {name}" if key.kind == "class" and key.number < len(scene.classes) else name
+
+
 def _for_all(keys: list[Key], scene: Scene) -> Objective:
     """One objective for a batch, each input's own unit or class."""
     numbers = [key.number for key in keys]
     if keys[0].kind == "class":
-        return objectives.answers(numbers, scene.classes)
+        return objectives.answers(numbers, scene.classes, scene.task)
     name = keys[0].name
     return objectives.woken(objectives.units(name, numbers), name, numbers, scene.layers)
 

@@ -22,7 +22,7 @@ from ...methods.attribute import EachClass, aim, attributions
 from ...methods.cost import Cost
 from ...methods.method import Attribution, Looking, Method
 from ...model.mixtures import curves
-from ...model.targets import Target
+from ...model.targets import Target, called
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.input import Current
@@ -207,12 +207,13 @@ def words(scene: Scene, selection: Selection, target: Target, number: int | None
     if number is not None:
         return _named(scene, number)
     if isinstance(target, EachClass) and target.numbers:
-        return answers.token(scene, target.numbers[0]) if scene.task == "next_token" else _named(scene, target.numbers[0])
-    return str(target)
+        return _named(scene, target.numbers[0])
+    token = str(target).removeprefix("token ")
+    return answers.token(scene, int(token)) if scene.task == "next_token" and token.isdecimal() else str(target)
 
 
 def _named(scene: Scene, number: int) -> str:
-    return scene.classes[number] if number < len(scene.classes) else f"class {number}"
+    return answers.token(scene, number) if scene.task == "next_token" else called(number, scene.classes, scene.task)
 
 
 def currents(scene: Scene, selection: Selection, count: int) -> list[Current]:

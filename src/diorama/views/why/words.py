@@ -25,7 +25,7 @@ from ...data.tokens import visible
 from ...methods.attribute import attributions
 from ...methods.method import Attribution, Looking
 from ...model.capture import Capture
-from ...model.targets import Target
+from ...model.targets import Target, called
 from ...scene import Scene
 from ...scene.input import Current
 from .. import answers
@@ -140,7 +140,7 @@ class WordsView(View):
             if scene.task == "regression":
                 return ExplainedTarget(_output(look, number), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
             target = Target.of(number, scene.classes, outputs=look.reading.outputs, task=scene.task)
-            return ExplainedTarget(target, scene.classes[number] if number < len(scene.classes) else str(number), len(ids))
+            return ExplainedTarget(target, called(number, scene.classes, scene.task), len(ids))
         place = self._place(selection, len(ids), scores.shape[1])
         row = scores[0, place - 1]
         number = chosen.number if chosen is not None else int(row.nan_to_num(0).argmax()) if place == len(ids) else ids[place]
