@@ -15,7 +15,7 @@ import diorama
 from diorama.core import registry
 from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
 from diorama.core.marks import Bars, Group, Image, Lines, Table, Text
-from diorama.core.picture import Picture, Progress
+from diorama.core.picture import Draft, Picture, Progress
 from diorama.core.selection import Selection
 from diorama.methods.method import Attribution, Looking, Method
 from diorama.scene import Scene
@@ -76,6 +76,11 @@ def test_a_grid_of_methods_and_inputs() -> None:
     assert titles[0] == titles[1]
     assert {"the input", "Gradient", "Guided backprop", "SmoothGrad"} < set(titles[0])
     assert rows[1].title.startswith("example 7: ")
+    *early, last = diorama.views["attribution"](method="gradient, input_x_gradient").pictures(scene, Selection())
+    drafts = [one.make().caption.partition(".")[0] for one in early if isinstance(one, Draft)]
+    assert drafts
+    assert not any(" method" in said for said in drafts)  # older maps may still stand beside these
+    assert "by 2 methods." in last.caption
     more = scene.view("attribution", example=28, inputs=3, method="gradient")
     assert [row.title.split(":")[0] for row in more.body.children] == ["example 28", "example 29", "example 0"]
 

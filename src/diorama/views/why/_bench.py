@@ -254,15 +254,15 @@ def _percent(share: float) -> str:
     return "< 0.1 %" if share < 1e-3 else percent(share) if share < 10 else "many times"
 
 
-def caption(bench: Bench, methods: int) -> str:
-    """What is seen, how it was made, and how far to believe it."""
+def caption(bench: Bench, methods: int | None) -> str:
+    """What is seen, how it was made, how far to believe it. None: more methods are to come, and older maps may still stand in their places."""
     asked = bench.rows[0]
     one = len(bench.rows) == 1
     where = asked.current.label if one else f"{len(bench.rows)} inputs"
     what = asked.words if one or len({row.words for row in bench.rows}) == 1 else "each answer"
     shown = "Blue speaks for it" + ("" if bench.style.positive else ", orange against it")
-    by = f"{methods} methods" if methods > 1 else "1 method"
-    told = f"What in {where} speaks for {what}, by {by}. {shown}; dark to bright: how much it matters."
+    by = "" if methods is None else f", by {methods} methods" if methods > 1 else ", by 1 method"
+    told = f"What in {where} speaks for {what}{by}. {shown}; dark to bright: how much it matters."
     if any(gap(cell.found) is not None for cell in bench.cells.values()):
         told += " Where a method promises that its map sums to the score, or to how far it is from a baseline's, the gap is told."
     scale = {

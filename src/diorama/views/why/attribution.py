@@ -113,7 +113,7 @@ class AttributionView(View):
         self, scene: Scene, selection: Selection, bench: Bench, refused: dict[str, str], *, final: bool
     ) -> Picture:
         note = "Not shown: " + "; ".join(f"{title}: {why}" for title, why in refused.items()) + "." if refused else ""
-        said = caption(bench, len({title for title, _ in bench.cells}))
+        said = caption(bench, len({title for title, _ in bench.cells}) if final else None)
         return self.picture(scene, selection, "Why this answer?", bench.body(), said, note=note, final=final)
 
 
