@@ -106,7 +106,7 @@ class CommunitiesView(View):
         yield self.picture(
             scene, selection, "Regions that fire together", Group(children=tuple(marks)), self._caption(scene, found, count, sets), checks=checks,
             note=noted(
-                "" if len(layers) > 1 else "there is only one layer, so nothing lies behind a region that could move",
+                "" if len(layers) > 1 else "only one layer is looked at, so nothing lies behind a region that could move",
                 looked_at(scene, min(self.examples, len(scene.examples))), standing(scene, layers),
                 broken(scene, [scene.layers.handed(scene.layers[name]).name for name in found["layers"]]),
             ),

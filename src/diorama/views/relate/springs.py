@@ -55,7 +55,7 @@ class SpringsView(View):
         if not scene.kinds:
             return f"it looks at what units answer, and {scene.network.without}"
         if len(columns(scene.layers)) < 2:
-            return "springs join the units of two layers, and this network has only one; use the view weights"
+            return "springs join the units of two layers, and only one of this network answers once for each example; use the view weights"
         return None
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
