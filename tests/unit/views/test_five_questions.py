@@ -57,6 +57,25 @@ def test_mixed_classes_are_named_with_the_layer_where_it_starts() -> None:
     assert [text for text in mark.cell_texts if "●" in text] == [mark.cell_texts[3]]
 
 
+class _TwoHeads(nn.Module):
+    """Says a class, and behind it a number that mixes all classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.kind, self.size = nn.Linear(6, 6), nn.Linear(6, 3), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        found = self.trunk(x)
+        return {"kind": self.kind(found), "size": 0 * self.size(found)}
+
+
+@pytest.mark.parametrize(("outputs", "layers"), [("kind", ["input", "trunk", "kind"]), ("size", ["input", "trunk", "size"])])
+def test_only_layers_on_the_way_to_the_answer_are_followed(outputs: str, layers: list[str]) -> None:
+    """Of several heads the one that answers is the last layer, whichever is called last."""
+    x, y = _spots(classes=2)
+    assert Scene(_TwoHeads(), x, y, outputs=outputs).derive("mixing").value["layers"] == layers
+
+
 def test_how_mixed_two_classes_are_is_counted_as_scikit_learn_finds_neighbours() -> None:
     """The share of the other class among the nearest is that of scikit-learn's neighbours, and half by chance also where one class is larger."""
     dice = np.random.default_rng(0)

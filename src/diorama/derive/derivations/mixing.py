@@ -16,6 +16,8 @@ from ...data.kinds import Tokens
 from ...methods.cost import Cost
 from ...model.directions import finite
 from ...model.layers import Layer, by_unit
+from ...model.learning import answering
+from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.sets import classes_of
 from ..columns import columns
@@ -53,7 +55,7 @@ class MixingDerivation(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The last layer first, since it tells which pairs are followed; then all."""
-        table = columns(scene.layers, most=self.layers)
+        table = self._followed(scene)
         rows = whole_rows(scene, table)
         names = list(rows)
         classes = np.asarray(classes_of(scene))
@@ -67,11 +69,19 @@ class MixingDerivation(Derivation):
         confused = np.array([[(answers[classes == a] == b).mean(), (answers[classes == b] == a).mean()] for a, b in pairs])
         yield Stage({"layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused})
 
+    def _followed(self, scene: Scene) -> list[Layer]:
+        """The layers on the way to the answer; those of other heads say nothing of it."""
+        def made() -> list[str]:
+            found = columns(scene.layers, most=self.layers)
+            return [one.name for one in answering(scene.model, scene.reading, found, fed(scene.model, scene.live.batch([0], scene.device)))]
+
+        return [scene.layers[name] for name in scene.once(f"mixing/followed/{self.layers}", made)]
+
     def check(self, scene: Scene, value: Plain) -> None:
         """A number for each layer and pair."""
         if not isinstance(value, dict) or set(value) != {"layers", *ARRAYS}:
             raise ValueError("layers, pairs and numbers are wanted")
-        names = [INPUT, *(one.name for one in columns(scene.layers, most=self.layers))]
+        names = [INPUT, *(one.name for one in self._followed(scene))]
         if value["layers"] not in (names, names[1:]):
             raise ValueError("the network's layers are wanted")
         count = len(value["pairs"]) if isinstance(value["pairs"], np.ndarray) else 0

@@ -15,7 +15,9 @@ from ...data import nesting
 from ...data.image import Image
 from ...methods.attribute import attribute
 from ...model.layers import Layer
+from ...model.learning import answering
 from ...model.surroundings import Neutral
+from ...model.unwrap import fed
 from ...run import Run
 from ...scene import Scene
 
@@ -92,6 +94,7 @@ def last_hidden(scene: Scene) -> Layer | None:
     """The last layer with weights before the one that answers; None where no layer answers with units for each example."""
     usable = [layer for layer in scene.layers if layer.each and layer.units > 1 and layer.name]
     learnt = [layer for layer in usable if layer.leaf and layer.parameters] or usable
+    learnt = answering(scene.model, scene.reading, learnt, fed(scene.model, scene.live.batch([0], scene.device)))
     return None if not learnt else learnt[-2] if len(learnt) > 1 else learnt[-1]
 
 
