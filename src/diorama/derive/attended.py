@@ -53,7 +53,7 @@ class AttendedTokens:
             ids = x.cpu().long()
             self._grow(int(ids.max()) + 1)
             self._met += np.bincount(ids.flatten().numpy(), minlength=len(self._met))
-            self.scene.look(x, self.names, reduce=lambda name, tensor: self._take(name, tensor, ids))  # noqa: B023 - used at once
+            self.scene.kept(x, self.names, reduce=lambda name, tensor: self._take(name, tensor, ids))  # noqa: B023 - used at once
             self.seen = stop
             yield stop
 

@@ -141,7 +141,7 @@ def weights(scene: Scene, x: Nested, layer: AttentionLayer, most: int = 0) -> Fl
     those that are asked, so that rows still sum to 1. Attention in windows has the heads of all windows one after another.
     """
     less = 0 if layer.rows else most
-    kept = scene.look(x, layer.points, reduce=lambda name, tensor: gathered(by_head(tensor), less))[1]
+    kept = scene.kept(x, layer.points, reduce=lambda name, tensor: gathered(by_head(tensor), less))
     return gathered(layer.whole([kept[name] for name in layer.points]), most).numpy()
 
 

@@ -53,7 +53,7 @@ def tail_of(scene: Scene, x: Nested, line: Stream) -> Tail:
 
 def held(scene: Scene, x: Nested, line: Stream) -> list[Tensor]:
     """What the stream holds at each of its points, each (n, …)."""
-    kept = scene.look(x, line.points)[1]
+    kept = scene.kept(x, line.points)
     return [kept[point] for point in line.points]
 
 

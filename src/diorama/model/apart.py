@@ -80,6 +80,8 @@ def grown(two: Sequence[int], three: Tensor) -> Layout:
 
 def alike(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors hold the same, but for rounding."""
+    if torch.equal(a, b):
+        return True  # which costs a tenth of what follows, and is so for most
     if not (a.is_floating_point() or a.is_complex()):
-        return torch.equal(a, b)
+        return False
     return torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(a.abs().nan_to_num(0, 0, 0).max()) if a.numel() else 0, equal_nan=True)

@@ -46,11 +46,11 @@ class Capture:
 
     *Meaning* ``keep`` names layers and other points (``"op:block.softmax"``), or says ``"all"`` layers; ``look[name]`` is
     then the layer's activation in the last call, the example on the first axis, as it was before anything later wrote into
-    it. With ``reduce`` the value of
-    ``reduce(name, tensor)`` is kept instead, and nothing is copied. ``grad=True`` records gradients, and the kept
-    activations lie on the path to the output. ``until`` stops the forward pass after the named layer. ``cancel`` is
-    called at every op and may raise. ``edits`` change activations and weights for this look alone. ``gates`` and
-    ``attention`` also keep the states of recurrent layers at every step and the weights of every attention head.
+    it. With ``reduce`` the value of ``reduce(name, tensor)`` is kept instead, and nothing is copied. ``grad=True`` records
+    gradients, and the kept activations lie on the path to the output. ``until`` stops the forward pass after the named layer, and
+    ``only`` once all that is to be kept has answered. ``cancel`` is called at every op and may raise. ``edits`` change activations
+    and weights for this look alone. ``gates`` and ``attention`` also keep the states of recurrent layers at every step and the
+    weights of every attention head.
     *Shapes* (n, …) as the layer returns it; (n, t, hidden) for parts of recurrent modules.
     *Cost* one forward pass a call, and a copy of what is kept.
     *Raises* NotFound for a layer that is not there; NotApplicable for a scripted model.
@@ -67,6 +67,7 @@ class Capture:
         reduce: Reduce | None = None,
         cancel: Callable[[], object] | None = None,
         until: str | None = None,
+        only: bool = False,
         gates: Gates = False,
         attention: bool = False,
     ) -> None:
@@ -77,7 +78,7 @@ class Capture:
         self._modules = layer_modules(self.model)
         self._mode: Mode = mode
         self._grad, self._reduce, self._cancel, self._until = grad, reduce, cancel, until
-        self._all = keep == "all"
+        self._all, self._only = keep == "all", only and keep != "all"
         self._keep = frozenset(() if keep == "all" else (keep,) if isinstance(keep, str) else keep)
         self._late = time_major(self._modules)
         self._values: dict[str, Any] = {}
@@ -324,6 +325,7 @@ class Capture:
             if PARTS[point.number] == part:
                 passed = self._touched(own, point, tensor)
                 tensor = tensor if passed is None else passed
+                self._stop_after(own)
         return tensor
 
     @staticmethod
@@ -335,14 +337,14 @@ class Capture:
         """Run an op; where it is one of the points, keep and edit what it answers."""
         if name not in self._asked:
             return run(name, func, args, kwargs)
-        here = self._at.get(self._names.next(name), ())
-        for own, point in here:
+        points_here = self._at.get(self._names.next(name), ())
+        for own, point in points_here:
             if point.slot == "argument":
                 given = [*tensors_in(args), *tensors_in(kwargs)][point.number]
                 passed = self._touched(own, point, given)
                 if passed is not None:
                     args, kwargs = with_argument((args, kwargs), point.number, passed)
-        here = [(own, point) for own, point in here if point.slot == "result"]
+        here = [(own, point) for own, point in points_here if point.slot == "result"]
         into: Tensor | None = None
         if here and (self._grad or any(own in self._now for own, _ in here)) and writes(name, func, args, kwargs):
             # What it answers is changed before the model's own tensor is written to: later, autograd would complain.
@@ -357,7 +359,7 @@ class Capture:
             result = result if passed is None else with_tensor(result, tensor, passed)
         if into is not None:
             result = into.copy_(result)
-        for own, _ in here:
+        for own, _ in points_here:
             self._stop_after(own)
         return result
 
@@ -488,7 +490,7 @@ class Capture:
         return copy
 
     def _stop_after(self, name: str) -> None:
-        if name == self._until:
+        if name == self._until or (self._only and self._keep <= self._values.keys()):
             raise _LayerAnswered
 
     def _unit_axis(self, name: str, module: nn.Module, seen: Tensor) -> int:

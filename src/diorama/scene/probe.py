@@ -26,17 +26,17 @@ from .memory import Memory
 BATCH = 64
 
 
-class Look(Protocol):
-    """One forward pass: the scores, and what was kept of the named layers."""
+class Kept(Protocol):
+    """What is kept of the named layers, by a pass that ends with the last of them."""
 
     def __call__(
         self,
         x: Nested,
-        keep: Iterable[str] = (),
+        keep: Iterable[str],
         *,
         reduce: Callable[[str, Tensor], Any] | None = None,
         mode: Mode = "eval",
-    ) -> tuple[Tensor, Mapping[str, Any]]: ...
+    ) -> Mapping[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +89,11 @@ class Probe:
             chosen = range(start, min(start + BATCH, len(self.examples)))
             yield chosen, self.examples.batch(list(chosen), device)
 
-    def read(self, look: Look, batches: Iterable[tuple[range, Nested]], reading: Reading) -> Answers:
+    def read(self, scores: Callable[[Nested], Tensor], batches: Iterable[tuple[range, Nested]], reading: Reading) -> Answers:
         """The model's answers to all examples, one pass."""
 
         def read() -> Answers:
-            parts = [_answer(reading, look(x)[0].detach(), reading.wanted(x, self._truth(chosen))) for chosen, x in batches]
+            parts = [_answer(reading, scores(x).detach(), reading.wanted(x, self._truth(chosen))) for chosen, x in batches]
             joined: dict[str, Any] = {
                 field.name: _joined([getattr(part, field.name) for part in parts])
                 for field in dataclasses.fields(Answers)
@@ -108,13 +108,13 @@ class Probe:
         return None if y is None else y[chosen.start : chosen.stop]
 
     def responses(
-        self, look: Look, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
+        self, kept: Kept, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
     ) -> dict[str, Responses]:
         """Summaries of the layers' units, one pass for all that are not there yet."""
         for name, layer in layers.items():
             if layer.reason:
                 raise NotApplicable(f"{name} {layer.reason}, so nothing can be said of its units")
-        found = {name: kept for name in layers if (kept := self.memory.get(f"responses/{name}")) is not None}
+        found = {name: known for name in layers if (known := self.memory.get(f"responses/{name}")) is not None}
         missing = {name: layer for name, layer in layers.items() if name not in found}
         if missing:
 
@@ -129,7 +129,7 @@ class Probe:
 
             parts: dict[str, list[Tensor]] = {name: [] for name in missing}
             for _, x in batches:
-                for name, value in look(x, missing, reduce=summary)[1].items():
+                for name, value in kept(x, missing, reduce=summary).items():
                     parts[name].append(value)
             for name, values in parts.items():
                 found[name] = Responses(*torch.cat(values).unbind(1))
@@ -141,15 +141,15 @@ class Probe:
         return all(self.memory.has(f"responses/{name}") for name in names)
 
     def activations(
-        self, look: Look, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer], mode: Mode
+        self, kept: Kept, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer], mode: Mode
     ) -> dict[str, Tensor]:
         """The layers' activations for all examples, (n, units, …), on the CPU; one pass for all that are not kept."""
-        found = {name: kept for name in layers if (kept := self.memory.get(f"activations/{mode}/{name}")) is not None}
+        found = {name: known for name in layers if (known := self.memory.get(f"activations/{mode}/{name}")) is not None}
         missing = {name: layer for name, layer in layers.items() if name not in found}
         if missing:
             parts: dict[str, list[Tensor]] = {name: [] for name in missing}
             for _, x in batches:
-                for name, value in look(x, missing, mode=mode)[1].items():
+                for name, value in kept(x, missing, mode=mode).items():
                     parts[name].append(by_unit(missing[name], value).cpu())
             for name, values in parts.items():
                 found[name] = _of_all(values)

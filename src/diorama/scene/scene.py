@@ -19,6 +19,7 @@ from ..core.selection import Key, Selection
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
+from ..model.capture import Reduce
 from ..model.duplicate import duplicate
 from ..model.edits import Edit
 from ..model.function import of_function
@@ -235,13 +236,17 @@ class Scene:
 
     # Looking.
 
-    def look(
-        self, x: Nested, keep: Iterable[str] = (), *, reduce: Callable[[str, Tensor], Any] | None = None, mode: Mode = "eval"
-    ) -> tuple[Tensor, Mapping[str, Any]]:
+    def look(self, x: Nested, keep: Iterable[str] = (), **how: Any) -> tuple[Tensor, Mapping[str, Any]]:
         """One forward pass with the scene's edits: the scores, and what was kept of the named layers."""
-        wanted = {name: self.layers[name] for name in keep}
-        output, kept = looked(self.model, x, wanted, reduce, mode=mode, edits=self.edits, cancel=self._cancel)
+        output, kept = self._looked(x, keep, **how)
         return self.reading.scores(output).detach(), kept
+
+    def kept(self, x: Nested, keep: Iterable[str], **how: Any) -> Mapping[str, Any]:
+        """What :meth:`look` keeps of the named layers, by a pass that ends when the last of them has answered."""
+        return self._looked(x, keep, only=True, **how)[1]
+
+    def _looked(self, x: Nested, keep: Iterable[str], reduce: Reduce | None = None, **how: Any) -> Any:
+        return looked(self.model, x, {name: self.layers[name] for name in keep}, reduce, edits=self.edits, cancel=self._cancel, **how)
 
     def current(self, selection: Selection = NOTHING, example: int | None = None) -> Current:
         """The input that is looked at: the given example, else a drawn one, else the chosen example, else the first."""
@@ -267,13 +272,13 @@ class Scene:
         wanted = [names] if isinstance(names, str) else list(names)
         found = {name: self.layers[name] for name in wanted}
         if x is None:
-            return self._on_probe().activations(self.look, self.batches(), found, mode)
-        kept = self.look(x, found, mode=mode)[1]
+            return self._on_probe().activations(self.kept, self.batches(), found, mode)
+        kept = self.kept(x, found, mode=mode)
         return {name: by_unit(layer, kept[name]).cpu() for name, layer in found.items()}
 
     def responses(self, names: Iterable[str]) -> dict[str, Responses]:
         """The highest, lowest and mean value of each unit for each live example, by layer; one pass, then kept."""
-        return self._on_probe().responses(self.look, self.batches(), {name: self.layers[name] for name in names})
+        return self._on_probe().responses(self.kept, self.batches(), {name: self.layers[name] for name in names})
 
     @property
     def memory(self) -> Memory:
@@ -294,7 +299,7 @@ class Scene:
 
     def answers(self) -> Answers:
         """Predictions, confidence, losses and whether they are right, for the live examples; one pass, then kept."""
-        return self._on_probe().read(self.look, self.batches(), self.reading)
+        return self._on_probe().read(lambda x: self.look(x)[0], self.batches(), self.reading)
 
     def scores(self, x: Nested | None = None) -> Tensor:
         """The model's scores, (n, classes), for an input or for the live examples."""

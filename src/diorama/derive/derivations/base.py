@@ -55,7 +55,7 @@ class BaseDerivation(Derivation):
                 flat = units.flatten(2) if units.ndim > 2 else units[:, :, None]
                 return sampled(flat, start, PLACES).transpose(1, 2).flatten(0, 1).cpu()
 
-            parts.append(scene.look(x, [layer.name], reduce=take)[1][layer.name])
+            parts.append(scene.kept(x, [layer.name], reduce=take)[layer.name])
         found, note = based(layer.name, torch.cat(parts).double().numpy(), self.how, COUNT)  # type: ignore[arg-type]
         yield Stage({"directions": [dataclasses.asdict(one) for one in found], "note": note})
 

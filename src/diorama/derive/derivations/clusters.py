@@ -223,9 +223,9 @@ class SeenAnswers:
             x = fed(self.scene.model, self.scene.examples.batch(list(range(start, stop)), self.scene.device))
             told = self.truth[start:stop] if self.places and self.by == "class" else None  # type: ignore[index]
             marked = None if told is None else torch.from_numpy(np.searchsorted(self.classes, told.numpy())), told
-            kept = self.scene.look(
+            kept = self.scene.kept(
                 x, by_source, reduce=lambda name, tensor: self._reduced(by_source[name], tensor, marked)  # noqa: B023 - used at once
-            )[1]
+            )
             for name, source in self.sources.items():
                 means, sums = kept[source.name]
                 self._each[name].append(means)

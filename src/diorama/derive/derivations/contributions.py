@@ -142,7 +142,7 @@ def _seen(scene: Scene, x: Nested, line: Stream, parts: Sequence[Tensor]) -> Non
         return
     sums = line.sums if line.start else line.sums[1:]
     points = [f"op:{one.branch}" for one in sums if one.branch]
-    kept = scene.look(x, points)[1] if points else {}
+    kept = scene.kept(x, points) if points else {}
     for one, then, after in zip(sums, parts, parts[1:], strict=False):
         branch = kept.get(f"op:{one.branch}")
         if branch is None or branch.shape != after.shape or not after.isfinite().all():

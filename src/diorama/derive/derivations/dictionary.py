@@ -162,7 +162,7 @@ def _rows(scene: Scene, layer: Layer) -> Tensor:
 def _passed(scene: Scene, layer: Layer) -> Iterator[tuple[int, Tensor]]:
     """The layer's activations (n, units, places) of all examples, some at a time, with the number of the first."""
     for chosen, x in scene.batches():
-        yield chosen.start, scene.look(x, [layer.name], reduce=lambda name, tensor: _flat(layer, tensor))[1][layer.name]
+        yield chosen.start, scene.kept(x, [layer.name], reduce=lambda name, tensor: _flat(layer, tensor))[layer.name]
 
 
 def _components(rows: Tensor, count: int) -> Callable[[Tensor], Tensor]:

@@ -97,7 +97,7 @@ def _measures(scene: Scene, x: Nested, layers: Sequence[AttentionLayer]) -> list
         parts = [kept[point][k] for point in layer.points]
         return measured(layer.whole(parts), marks[k], itself=False) if layer.rows else np.concatenate(parts)
 
-    kept = scene.look(x, [point for layer in layers for point in layer.points], reduce=take)[1]
+    kept = scene.kept(x, [point for layer in layers for point in layer.points], reduce=take)
     return [[one(layer, k) for k in range(nesting.size(x))] for layer in layers]
 
 
@@ -122,7 +122,7 @@ def _looked_back(scene: Scene, layers: Sequence[AttentionLayer], x: Nested, peri
         return np.asarray(np.mean(told, 0), np.float64)
 
     points = [point for layer in layers for point in layer.points]
-    kept = scene.look(fed(scene.model, x), points, reduce=take)[1]
+    kept = scene.kept(fed(scene.model, x), points, reduce=take)
     return [np.concatenate([kept[point] for point in layer.points])[: layer.heads] for layer in layers]
 
 

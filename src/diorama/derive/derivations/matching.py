@@ -248,7 +248,7 @@ class _Crossed:
                     found: Floats = flat.transpose(0, 1).flatten(1).double().cpu().numpy()
                     return found
 
-                return looked.look(nesting.to(x, looked.device), self.names, reduce=take)[1]
+                return looked.kept(nesting.to(x, looked.device), self.names, reduce=take)
 
             one, two = rows(scene), rows(other)
             for name in self.names:

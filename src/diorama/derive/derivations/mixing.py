@@ -109,7 +109,7 @@ def whole_rows(scene: Scene, layers: list[Layer]) -> dict[str, Floats]:
     """What layers say of each live example with its places, (n, numbers) by name; before them the input, where it is numbers."""
     found: dict[str, list[Tensor]] = {one.name: [] for one in layers}
     for _, x in scene.batches():
-        kept = scene.look(x, found, reduce=lambda name, tensor: _pooled(by_unit(scene.layers[name], tensor)).cpu())[1]
+        kept = scene.kept(x, found, reduce=lambda name, tensor: _pooled(by_unit(scene.layers[name], tensor)).cpu())
         for name, part in kept.items():
             found[name].append(part)
     rows = {name: finite(torch.cat(parts).double().numpy()) for name, parts in found.items()}

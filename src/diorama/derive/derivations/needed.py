@@ -259,7 +259,7 @@ def _means(scene: Scene, one: Tried) -> list[Edit]:
     """What lets each call of a module answer its mean over the live examples. *Raises* NotApplicable where answers have no mean."""
     total: dict[str, Tensor] = {}
     for _, x in scene.batches():
-        kept = scene.look(x, one.calls, reduce=lambda _, tensor: tensor.sum(0, keepdim=True))[1]
+        kept = scene.kept(x, one.calls, reduce=lambda _, tensor: tensor.sum(0, keepdim=True))
         for name, part in kept.items():
             if name in total and part.shape != total[name].shape:
                 raise NotApplicable("answers in no one shape, so it has no mean")

@@ -113,7 +113,7 @@ class Pair:
     def _held(self, x: Nested) -> dict[str, Tensor]:
         names = tuple(dict.fromkeys((*self.line.points, *(f"op:{one.branch}" for one in self.line.sums if one.branch))))
         known = points(self.scene.model, x)
-        return dict(self.scene.look(x, [name for name in names if not known[name].whole])[1])
+        return dict(self.scene.kept(x, [name for name in names if not known[name].whole]))
 
     def _row(self, scores: Tensor) -> Tensor:
         """The scores that are the answer, (n, answers)."""

@@ -182,7 +182,7 @@ def gram(layer: Layer, tensor: Tensor) -> Floats:
 def looked(scene: Scene, x: Nested, names: Sequence[str]) -> Floats:
     """The Gram matrices of some layers, (layers, n, n), by one pass."""
     table = scene.layers
-    kept = scene.look(x, names, reduce=lambda name, tensor: gram(table[name], tensor))[1]
+    kept = scene.kept(x, names, reduce=lambda name, tensor: gram(table[name], tensor))
     return np.stack([kept[name] for name in names])
 
 

@@ -54,7 +54,7 @@ def from_examples(scene: Scene, one: ShownLayer, ways: np.ndarray, current: Curr
     shape: tuple[int, ...] = ()
     for chosen, x in scene.batches():
         yield Progress(done=chosen.start, total=len(scene.live), note="looking for the parts of examples that drive these units")
-        raw = scene.look(x, [one.source.name], reduce=lambda _, tensor: by_unit(one.source, tensor).cpu())[1][one.source.name]
+        raw = scene.kept(x, [one.source.name], reduce=lambda _, tensor: by_unit(one.source, tensor).cpu())[one.source.name]
         values = one.values(raw).nan_to_num(0, 0, 0)
         shape = tuple(values.shape[2:])
         rows = values.flatten(2).transpose(1, 2).flatten(0, 1)
@@ -108,7 +108,7 @@ def formed(scene: Scene, selection: Selection, one: ShownLayer, ways: np.ndarray
 
 def _measured(scene: Scene, one: ShownLayer, x: object, asked: Tensor, place: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The cosine with each direction, and the length along it as a multiple of the direction's own, at a place."""
-    raw = scene.look(x, [one.source.name])[1][one.source.name]  # type: ignore[arg-type]
+    raw = scene.kept(x, [one.source.name])[one.source.name]  # type: ignore[arg-type]
     values = objectives.at_place(one.values(by_unit(one.source, raw).cpu()), 2, place).nan_to_num(0, 0, 0)
     far = (values * asked).sum(1) / asked.norm(dim=1).clamp_min(1e-12)
     return (far / values.norm(dim=1).clamp_min(1e-12)).numpy(), (far / asked.norm(dim=1).clamp_min(1e-12)).numpy()

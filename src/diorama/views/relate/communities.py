@@ -139,7 +139,7 @@ def _driven(scene: Scene, found: dict[str, Any], x: Any) -> list[np.ndarray]:
         values = values.clamp_min(0) if source.rectified else values
         return (values.flatten(2).mean(2) if values.ndim > 2 else values).cpu()
 
-    kept = scene.look(x, {source.name for source in sources.values()}, reduce=mean)[1]
+    kept = scene.kept(x, {source.name for source in sources.values()}, reduce=mean)
     seen = scene.responses([source.name for source in sources.values()])
     rows = []
     for name, units in zip(found["layers"], found["units"], strict=True):

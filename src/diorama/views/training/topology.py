@@ -177,13 +177,13 @@ def flows(scene: Scene, before: int | None) -> Flows:
     for chosen, x in batches(alone, [*names, *leaves], max(4, min(count, _ROOM // largest))):
         if chosen.start >= count:
             break
-        now = alone.look(x, [*names, *leaves])[1]
+        now = alone.kept(x, [*names, *leaves])
         for name in leaves:
             rows[name].append(_means(by_unit(scene.layers[name], now[name])))
         if other is None:
             continue
         try:
-            then = other.look(x, names)[1]
+            then = other.kept(x, names)
         except (DioramaError, RuntimeError, KeyError) as error:
             if scene.cancel is not None and not isinstance(error, DioramaError):
                 scene.cancel()

@@ -220,7 +220,7 @@ def _coded(scene: Scene, layer: Layer | None, x: Any) -> Tensor:
     """Codes as the layer returns them, the example first."""
     if layer is None:
         return nesting.first(x).detach()
-    found: Tensor = scene.look(x, [layer.name])[1][layer.name]
+    found: Tensor = scene.kept(x, [layer.name])[layer.name]
     return found
 
 

@@ -33,7 +33,7 @@ class Moved:
     def __init__(self, scene: Scene, current: Current, direction: Direction, by: float) -> None:
         self.scene, self.current, self.direction, self.by = scene, current, direction, by
         layer = scene.layers[direction.layer]
-        raw: Tensor = scene.look(current.x, [direction.layer])[1][direction.layer]
+        raw: Tensor = scene.kept(current.x, [direction.layer])[direction.layer]
         code = by_unit(layer, raw)[0].double()
         self.code = finite((code.reshape(len(code), -1).mean(1) if code.ndim else code.reshape(1)).cpu().numpy())
         self.at = float(direction.values(self.code[None])[0])
@@ -190,7 +190,7 @@ def along(scene: Scene, directions: list[Direction]) -> tuple[np.ndarray, np.nda
         return best.values.cpu(), best.indices.cpu()
 
     for _, x in scene.batches():
-        found = scene.look(x, [layer.name], reduce=take)[1][layer.name]
+        found = scene.kept(x, [layer.name], reduce=take)[layer.name]
         high.append(found[0])
         place.append(found[1])
     values = torch.cat(high).double().numpy()

@@ -147,7 +147,7 @@ class _Shown:
 
     def __init__(self, scene: Scene, current: Current, layer: Layer, value: Any) -> None:
         self.scene, self.current, self.layer, self.value = scene, current, layer, value
-        raw = scene.look(current.x, [layer.name])[1][layer.name]
+        raw = scene.kept(current.x, [layer.name])[layer.name]
         self.here: NDArray[np.float32] = features(layer, of_plain(value), raw)[0].numpy()
         self.strongest = self.here.max(0)
         self.number = 0

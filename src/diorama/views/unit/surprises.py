@@ -184,7 +184,7 @@ def _likeness(scene: Scene, one: ShownLayer, found: SeenUnits, units: np.ndarray
     top = found.statistics.top
     examples = np.unique(top.examples[units][top.examples[units] >= 0])
     x: Nested = found.inputs(scene, [int(k) for k in examples])
-    _, kept = scene.look(x, [one.source.name])
+    kept = scene.kept(x, [one.source.name])
     values = by_unit(one.source, kept[one.source.name]).float().cpu()
     flat = values.reshape(len(values), values.shape[1], -1)
     moments = found.statistics.moments

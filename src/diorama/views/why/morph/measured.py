@@ -167,7 +167,7 @@ def _rows(scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, Tensor]:
     for first in range(0, len(scene.live), BATCH):
         chosen = list(range(first, min(first + BATCH, len(scene.live))))
         x = fed(scene.model, scene.live.batch(chosen))
-        kept = scene.look(x, table, reduce=lambda name, tensor: pooled(_units(table[name], tensor)))[1]
+        kept = scene.kept(x, table, reduce=lambda name, tensor: pooled(_units(table[name], tensor)))
         for name, value in kept.items():
             parts[name].append(value)
     return {table[name].name: torch.cat(value) for name, value in parts.items()}
