@@ -40,9 +40,15 @@ def is_mark(token: str) -> bool:
 
 def sounding(vocabulary: Sequence[str] | None) -> bool:
     """Whether tokens write melodies: they name at least three notes, hold them, and say nothing else but rests and marks in brackets."""
-    notes = [token for token in vocabulary or () if pitch(token) is not None]
-    others = [token for token in vocabulary or () if pitch(token) is None and token not in (HOLD, REST, "", " ") and not is_mark(token)]
-    return len(notes) >= 3 and HOLD in (vocabulary or ()) and not others
+    if HOLD not in (vocabulary or ()):
+        return False
+    found = 0
+    for token in vocabulary or ():
+        if pitch(token) is not None:
+            found += 1
+        elif token not in (HOLD, REST, "", " ") and not is_mark(token):
+            return False  # the first word of a language tells, of whose vocabulary the rest is not read
+    return found >= 3
 
 
 def notes(tokens: Sequence[str]) -> list[Note]:

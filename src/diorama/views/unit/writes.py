@@ -102,7 +102,7 @@ class WritesView(View):
         first = kind.encode(self.prime)[0].tolist() if self.prime else whole if current.index is None else whole[: self.begin]
         window = max(int(kind.length or len(whole)), 1)
         size = scene.reading.width(scene.scores(current.x)) if not scene.classes else len(scene.classes)
-        ends = frozenset(number for number in range(size) if self._ends(scene, kind, number)) if kind.vocabulary else frozenset()
+        ends = _ends(kind, size, melodies.sounds(scene)) if kind.vocabulary else frozenset()
         layer = unit.name if unit is not None else ""
         key = f"writes/{scene.step}/{scene.edits!r}/{first}/{self.temperature}/{self.length}/{self.seed}/{layer}"
         memory = scene.keep("writes", _WrittenTexts) if scene.step in scene.steps and scene.moved is None else scene.once("writes", _WrittenTexts)
@@ -117,11 +117,6 @@ class WritesView(View):
             yield text
         if text is not None:
             memory.put(key, text)
-
-    @staticmethod
-    def _ends(scene: Scene, kind: Tokens, number: int) -> bool:
-        """Whether a text is over with this token; a melody is with any mark in brackets."""
-        return role(kind, number) == "end" or (melodies.sounds(scene) and is_mark(kind.token(number)))
 
     def _picture(
         self, scene: Scene, selection: Selection, current: Current, unit: Key | None, found: dict[int | None, Written], *, final: bool,
@@ -218,6 +213,11 @@ class _WrittenTexts:
         self.texts[key] = text
         while len(self.texts) > 120:
             del self.texts[next(iter(self.texts))]
+
+
+def _ends(kind: Tokens, size: int, melodic: bool) -> frozenset[int]:
+    """The tokens with which a text is over; a melody is with any mark in brackets."""
+    return frozenset(number for number in range(size) if role(kind, number) == "end" or (melodic and is_mark(kind.token(number))))
 
 
 def _unit(scene: Scene, selection: Selection) -> Key | None:
