@@ -22,6 +22,7 @@ from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
 from .mode import op_name, without_modes
 from .outputs import pick
 from .packed import holds_packed, unpacked
+from .rowwise import RowsApart, state
 from .untouched import Untouched
 from .unwrap import layer_modules
 
@@ -37,8 +38,9 @@ def surveyed(plain: nn.Module, more: Nested, few: Nested) -> LayerTable:
         more = few
     found = list(look.finished())
     mixes = ""
-    with contextlib.suppress(Exception):  # a model that is bound to its number of examples, or fails on some of them
-        found, mixes = _compared(plain, more, few, look)
+    if not look.apart:
+        with contextlib.suppress(Exception):  # a model that is bound to its number of examples, or fails on some of them
+            found, mixes = _compared(plain, more, few, look)
     reasons: dict[str, list[str]] = {
         "rows are picked inside the network on the way to": [one.name for one in found if one.reason == company.PICKED],
         "rows are sorted inside the network on the way to": [one.name for one in found if one.reason == company.SORTED],
@@ -58,13 +60,18 @@ def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> Lay
         for path, module in modules.items():
             handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
             handles.append(nn.Module.register_forward_hook(module, look.after(path)))
+        look.followed.rows = RowsApart(plain, x, look.followed.own)
         with Untouched(plain), torch.no_grad(), look.followed:
             output = nesting.call(plain, x)
+        if isinstance(output, Tensor) and look.followed.rows.sure and look.followed.rows.has(output):
+            look.apart = True
+            return look
         with contextlib.suppress(DioramaError):
             # Of several outputs the one that scores are read from: a table of all pairs, say, may well depend on the batch.
             scores = pick(output)[0]
             look.answer = [company.fingerprinted(scores)] if scores.shape[:1] == (look.examples,) else []
     finally:
+        look.followed.rows = None
         for handle in handles:
             handle.remove()
     return look
@@ -159,6 +166,8 @@ class _FollowedLayers(TorchFunctionMode):
         self.layers: set[int] = set()
         self.squashed: dict[int, str] = {}
         self.open: list[nn.Module] = []
+        self.rows: RowsApart | None = None
+        """While the network runs: whether its ops surely answer each example for itself."""
         self.picks = self.chooses = self.draws = False
         """Rows were picked or sorted; Python was told computed numbers, and may have gone another way by them; random ones were drawn."""
 
@@ -171,15 +180,20 @@ class _FollowedLayers(TorchFunctionMode):
         if args and isinstance(args[0], Tensor):
             name = op_name(func)
             if ops.rectifies(name, args, kwargs):
-                self.layers.update(self.made_by.get(_state(args[0]), ()))
+                self.layers.update(self.made_by.get(state(args[0]), ()))
             name = name.removesuffix("_")
         self.chooses = self.chooses or getattr(func, "__name__", "") in ops.TELLS
         self.draws = self.draws or name in ops.NOISE
         self.picks = self.picks or (name in ops.PICKS and _picked(name, args, kwargs))
         # What a module of its own does is that module's.
         if name in _SQUASHING and not (self.open and isinstance(self.open[-1], (nn.Tanh, nn.Sigmoid))):
-            self.squashed.update(dict.fromkeys(self.made_by.get(_state(args[0]), ()), name))
-        return func(*args, **kwargs)
+            self.squashed.update(dict.fromkeys(self.made_by.get(state(args[0]), ()), name))
+        if self.rows is None or not self.rows.sure:
+            return func(*args, **kwargs)
+        known = bool(args) and self.rows.has(args[0])
+        result = func(*args, **kwargs)
+        self.rows.ran(op_name(func), args, kwargs, known, result)
+        return result
 
 
 def _picked(name: str, args: Any, kwargs: Any) -> bool:
@@ -188,11 +202,6 @@ def _picked(name: str, args: Any, kwargs: Any) -> bool:
         return True
     which = args[1] if len(args) > 1 else kwargs.get("index")
     return any(isinstance(part, Tensor | list) for part in (which if isinstance(which, tuple) else (which,)))
-
-
-def _state(tensor: Tensor) -> tuple[int, int]:
-    """A tensor as it is now: an in-place sum makes it another."""
-    return id(tensor), 0 if tensor.is_inference() else tensor._version
 
 
 class LayerSurvey:
@@ -217,6 +226,8 @@ class LayerSurvey:
         self.prints: dict[str, company.Print | None] = {}
         self.answer: list[company.Print | None] = []
         """Of what the model itself answers."""
+        self.apart = False
+        """Each op of the pass surely answered each example for itself."""
 
     def before(self, path: str) -> Any:
         def hook(module: nn.Module, args: Any) -> None:
@@ -248,7 +259,10 @@ class LayerSurvey:
             sizes.insert(0, sizes.pop(first))
         self.rows[name] = sizes[0] if sizes else 0
         each = bool(sizes) and sizes[0] == self.examples
-        if each:
+        rows = self.followed.rows
+        if rows is not None and rows.sure and not rows.has(tensor):
+            rows.sure = False
+        if each and (rows is None or not rows.sure):
             self.prints[name] = company.fingerprinted(tensor.transpose(0, first) if first else tensor)
         shape = tuple(sizes)
         known = unit_axis(module, len(shape))
@@ -279,7 +293,7 @@ class LayerSurvey:
             complex=tensor.is_complex(),
             reason="" if each else company.MERGED,
         )
-        self.followed.made_by.setdefault(_state(tensor), []).append(len(self.found))
+        self.followed.made_by.setdefault(state(tensor), []).append(len(self.found))
         self.outputs.append(tensor)
         self.found.append(layer)
         self.found += [_part(layer, module, part) for part in parts]
