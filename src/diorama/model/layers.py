@@ -114,8 +114,10 @@ class LayerTable(Sequence[Layer]):
 
     def _own(self, name: str) -> str | None:
         """The name of a layer that is called so, perhaps as keys write it: with its kind, or percent-encoded."""
+        if name in self._by_name:
+            return name
         bare = name.removeprefix("layer:")
-        for text in (name, bare, unquote(bare)):
+        for text in (bare, unquote(bare)):
             if text in self._by_name:
                 return text
         # Of a key that was read, where the name has a percent sign of its own.

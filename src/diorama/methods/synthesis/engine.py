@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -154,6 +155,11 @@ class _Climb:
         self.taken = torch.zeros(count, device=device)
         self.stuck = self.roused = False
         """No input can go on; every input has responded."""
+        turns = torch.arange(1.0, ascent.steps + 1)
+        self.smooth = True
+        """No step was taken back so far: all inputs have taken as many, and their steps are as long."""
+        self.begun = (1 - 0.9**turns).tolist(), (1 - ascent.memory**turns).tolist()
+        """By the number of steps taken: how much of the means of slopes, and of their squares, is not of the zeros that they began with."""
         self.ever, self.awake = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
         self.back = torch.zeros(count, dtype=torch.long, device=device)
         self.kicks = torch.zeros(count, dtype=torch.long, device=device)
@@ -282,16 +288,21 @@ class _Climb:
             self._remember(reached)
         self.curve.append(told)
         self.good.copy_(z)
-        self.taken += fine
-        self.ever |= fine
         self.first.mul_(0.9).add_(way, alpha=0.1)
         memory = self.ascent.memory
         self.second.mul_(memory).addcmul_(way, way, value=1 - memory)
-        turns = self.taken.clamp_min(1)
         left = 0.1 + 0.9 * (1 + math.cos(math.pi * min(self.step / self.ascent.steps, 1.0))) / 2
-        length = self.size * fine * (self.ascent.rate * self.canvas.rate * left) / (1 - 0.9**turns)
-        deep = (self.second / (1 - memory**turns).reshape(broad)).sqrt_().add_(1e-8)
-        z.addcdiv_(self.first * length.reshape(broad), deep)
+        rate = self.ascent.rate * self.canvas.rate * left
+        if self.smooth:
+            # The same for all, so that numbers do: as tensors they would cost more than all that is done to the inputs.
+            length, deep = float(np.float32(rate) / np.float32(self.begun[0][self.step])), self.second / self.begun[1][self.step]
+        else:
+            self.taken += fine
+            self.ever |= fine
+            turns = self.taken.clamp_min(1)
+            length = (self.size * fine * rate / (1 - 0.9**turns)).reshape(broad)
+            deep = self.second / (1 - memory**turns).reshape(broad)
+        z.addcdiv_(self.first * length, deep.sqrt_().add_(1e-8))
         # What once responded is at its end, as a unit that was to be silenced; it is not shaken.
         if not self.roused:
             self.awake |= fine & (size > 0)
@@ -307,6 +318,8 @@ class _Climb:
 
     def _step_back(self, fine: Tensor, broad: Sequence[int]) -> None:
         """Bring the inputs whose numbers are not finite back to where they were, and halve their steps."""
+        self._settle()
+        self.smooth = False
         wrong = (~fine).reshape(tuple(broad))
         for part in (self.first, self.second):
             part.masked_fill_(wrong, 0.0)
@@ -315,6 +328,12 @@ class _Climb:
         self.size = torch.where(fine, self.size, self.size / 2)
         self.back += ~fine
         self.stuck = bool((self.back >= _STEPS_BACK).all())
+
+    def _settle(self) -> None:
+        """Write down what is the same for all inputs as long as no step is taken back."""
+        if self.smooth and self.step:
+            self.taken.fill_(self.step)
+            self.ever.fill_(True)
 
     def formed(self) -> Formed:
         """What stands now; in the end the best."""
@@ -333,6 +352,7 @@ class _Climb:
 
     def state(self) -> dict[str, Any]:
         """All that changes from step to step, as arrays."""
+        self._settle()
         curve = torch.stack(self.curve) if self.curve else torch.zeros(0, len(self.canvas))
         told = {name: getattr(self, name) for name in _CHANGING} | {"z": self.canvas.z, "curve": curve}
         return {
@@ -348,6 +368,7 @@ class _Climb:
         self.canvas.z.copy_(torch.from_numpy(told["z"].copy()))
         self.curve = list(torch.from_numpy(told["curve"].copy()).to(device))
         self.step = int(told["step"])
+        self.smooth = bool((self.taken == self.step).all()) and not bool(self.back.any())
         self.stuck, self.roused = bool((self.back >= _STEPS_BACK).all()), bool(self.awake.all())
         self.generator.set_state(torch.from_numpy(told["drawn"].copy()))
 

@@ -29,9 +29,10 @@ class SeenPass:
 
     def units(self, layer: str) -> Tensor:
         """A kept layer's activations with the units on axis 1."""
-        if (reason := self.table[layer].reason) and len(self.look[layer]) != 1:
-            raise NotApplicable(f"{layer} {reason}, so what several inputs do there cannot be told apart; make one at a time")
-        return by_unit(self.table[layer], self.look[layer])
+        known, found = self.table[layer], self.look[layer]
+        if known.reason and len(found) != 1:
+            raise NotApplicable(f"{layer} {known.reason}, so what several inputs do there cannot be told apart; make one at a time")
+        return by_unit(known, found)
 
     def scores(self) -> Tensor:
         """The scores of the output, (n, classes): of the last step of a text, the mean over the places of a map."""
@@ -76,10 +77,11 @@ class Objective:
     def of_some(self, numbers: Sequence[int]) -> Objective:
         """The objectives with the numbers alone, for a batch of as many inputs."""
 
+        index, wide = torch.tensor(list(numbers))[:, None], max(numbers) + 1
+
         def take(seen: SeenPass) -> Tensor:
             values = self.across(seen)
-            index = torch.tensor(list(numbers), device=values.device)
-            return values.expand(-1, max(values.shape[1], max(numbers) + 1)).gather(1, index[:, None])[:, 0]
+            return values.expand(-1, max(values.shape[1], wide)).gather(1, index.to(values.device))[:, 0]
 
         return dataclasses.replace(self, take=take, own=None)
 
@@ -243,7 +245,8 @@ def peaks(layer: str, numbers: Sequence[int]) -> Objective:
     index = torch.tensor(list(numbers))
 
     def own(seen: SeenPass) -> Tensor:
-        values = seen.units(layer)[:, index.to(seen.units(layer).device)]
+        values = seen.units(layer)
+        values = values[:, index.to(values.device)]
         return values.flatten(2).amax(2) if values.ndim > 2 else values
 
     def take(seen: SeenPass) -> Tensor:
