@@ -133,6 +133,45 @@ def test_as_many_rows_as_examples_by_chance_are_none_of_theirs() -> None:
     assert scene.derive("scan").key
 
 
+class _Centred(torch.autograd.Function):
+    """Rows without their mean, by what no mode sees."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor) -> Tensor:
+        """Every row less the mean of all."""
+        return h - h.mean(0)
+
+
+class _Beside(nn.Module):
+    def __init__(self, between: str) -> None:
+        super().__init__()
+        self.inner, self.outer, self.between = nn.Linear(6, 8), nn.Linear(8, 3), between
+        self.norm, self.along = nn.BatchNorm1d(8), nn.Conv1d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of three classes, by ops that treat each example alone, but for one."""
+        h: Tensor = self.inner(x).relu_()
+        if self.between == "unseen":
+            h = _Centred.apply(h) + 0
+        elif self.between == "unbatched":
+            h = self.along(h)
+        elif self.between == "statistics":
+            h = nn.functional.batch_norm(h, self.norm.running_mean, self.norm.running_var, training=True)
+        out: Tensor = self.outer(self.norm(h) + h)
+        return out
+
+
+@pytest.mark.parametrize("between", ["nothing", "unseen", "unbatched", "statistics"])
+def test_one_pass_tells_the_layers_only_where_no_op_can_mix_examples(between: str) -> None:
+    """A network of plain ops runs once; one whose examples meet where no op shows it, or in an op that mostly keeps them apart, is found out."""
+    torch.manual_seed(0)
+    model, runs = _Beside(between).eval(), []
+    model.register_forward_hook(lambda module, args, output: runs.append(len(args[0])))
+    table = layers(model, torch.randn(2, 6))
+    assert bool(table.mixing) == (between != "nothing")
+    assert (len(runs) == 1) == (between == "nothing")
+
+
 @pytest.mark.parametrize("between", ["mixture", "early"])
 def test_views_leave_out_what_cannot_be_read_example_by_example(between: str) -> None:
     """No foreign error, and what they say of a layer that is named for them is the reason."""
