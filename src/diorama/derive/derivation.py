@@ -156,10 +156,11 @@ class Derived:
 
     def __init__(self, scene: Scene, derivation: Derivation, before: Derived | None = None) -> None:
         self.scene, self.derivation, self.before = scene, derivation, before
-        self.key = _key(scene, derivation, before)
+        weights = scene.fingerprint  # asked once: each asking looks whether somebody wrote into the model
+        self.key = _key(scene, derivation, before, weights)
         folder = scene.run.path / FOLDER if scene.run is not None else None
         self.store = Store(folder) if folder is not None else None
-        self.name = Name(derivation.name, scene.fingerprint, self.key)
+        self.name = Name(derivation.name, weights, self.key)
         self.always = False
         """It is written however short the work was: somebody asked for it to be kept."""
 
@@ -293,13 +294,13 @@ def _told(model: Any) -> str:
         return " ".join(f"{name}: {type(module).__qualname__}" for name, module in model.named_modules())
 
 
-def _key(scene: Scene, derivation: Derivation, before: Derived | None) -> str:
+def _key(scene: Scene, derivation: Derivation, before: Derived | None, weights: str) -> str:
     """A name for all that the value depends on."""
     model = _told(scene.model) if scene.missing is None else ""
     more = answered(derivation, lambda: derivation.material(scene), dict)
     about = {
         "derivation": derivation.name, "version": derivation.version, "knobs": derivation.knobs(),
-        "weights": scene.fingerprint, "model": model, "edits": [edit.named() for edit in scene.edits],
+        "weights": weights, "model": model, "edits": [edit.named() for edit in scene.edits],
         "told": scene.network.described(), "mode": derivation.knobs().get("mode", "eval"), "more": more,
         "after": before.key if before is not None else "",
     }

@@ -78,14 +78,16 @@ def _blocks(
 ) -> list[Bundle]:
     made = []
     befores, afters = ([one for one in column.clusters if not one.still] for column in (before, after))
+    rows, columns = (pair[side] == np.arange(count)[:, None] for side, count in zip(("rows", "columns"), pair["means"].shape, strict=True))
+    # Of all blocks at once: what comes from each cluster into each, and from each to each cluster.
+    come = _sums(rows @ strengths, columns, befores)
+    gone = _sums(columns @ strengths.T, rows, afters).swapaxes(0, 1)
     for row, column in np.ndindex(*pair["means"].shape):
-        targets, sources = pair["rows"] == row, pair["columns"] == column
-        entering = [
-            (cluster.id, float(strengths[np.ix_(targets, sources & _inside(cluster, len(sources)))].sum())) for cluster in befores
-        ]
-        leaving = [
-            (cluster.id, float(strengths[np.ix_(targets & _inside(cluster, len(targets)), sources)].sum())) for cluster in afters
-        ]
+        targets, sources = rows[row], columns[column]
+        entering, leaving = (
+            [(cluster.id, float(value)) for cluster, value in zip(clusters, sums[row, column], strict=True)]
+            for clusters, sums in ((befores, come), (afters, gone))
+        )
         made.append((row * pair["means"].shape[1] + column, targets, sources, entering, leaving))
     made = [each for each in made if each[3] and each[4]]
     most = max((abs(value) for *_, entering, leaving in made for _, value in entering + leaving), default=0.0) or 1.0
@@ -110,6 +112,12 @@ def _blocks(
             name, number, block, True, np.flatnonzero(targets), np.flatnonzero(sources), shares, tuple(links), told, (), name in opened,
         ))
     return found
+
+
+def _sums(sums: np.ndarray, blocks: np.ndarray, clusters: Sequence[Cluster]) -> np.ndarray:
+    """Sums over some units of one side, (their blocks, units of the other side), summed up by that side's blocks and clusters."""
+    inside = np.array([_inside(cluster, sums.shape[1]) for cluster in clusters]).reshape(-1, sums.shape[1])
+    return np.asarray((sums[:, None] * blocks) @ inside.T.astype(float))
 
 
 def _strong(links: Sequence[tuple[str, float]], threshold: float) -> list[tuple[str, float]]:

@@ -247,6 +247,12 @@ def key_of(layer: str, unit: int) -> str:
     return str(Key("head", _plain(layer), (unit,))) if layer.startswith("pattern:") else unit_key(layer, unit)
 
 
+def keys_of(layer: str, units: np.ndarray) -> tuple[str, ...]:
+    """The keys of many units: what stands before their numbers is spelled once."""
+    before = key_of(layer, 0)[:-1]
+    return tuple(f"{before}{unit}" for unit in units.tolist())
+
+
 def _plain(layer: str) -> str:
     """The attention's name, of the point that holds its weights."""
     return layer.removeprefix("pattern:")
@@ -283,7 +289,7 @@ def _box(column: MapColumn, cluster: Cluster, patches: Shown | None, pale: bool)
     return Vertex(
         label=cluster.label or ("still" if cluster.still else "mixed"), id=cluster.id,
         note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}", words=words, told="they answer the same to everything" if cluster.still else "",
-        keys=tuple(key_of(column.layer, int(unit)) for unit in column.units[cluster.members]), pixels=pixels, colour=cluster.best,
+        keys=keys_of(column.layer, column.units[cluster.members]), pixels=pixels, colour=cluster.best,
         faded=cluster.still or pale, expandable=True, open=cluster.open,
     )
 
