@@ -76,8 +76,7 @@ class Capture:
         self.model = unwrap(model)
         self.output: Any = None
         self._modules = layer_modules(self.model)
-        self._mode: Mode = mode
-        self._grad, self._reduce, self._cancel, self._until = grad, reduce, cancel, until
+        self._mode, self._grad, self._reduce, self._cancel, self._until = mode, grad, reduce, cancel, until
         self._all, self._only = keep == "all", only and keep != "all"
         self._keep = frozenset(() if keep == "all" else (keep,) if isinstance(keep, str) else keep)
         self._late = time_major(self._modules)

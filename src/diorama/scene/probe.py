@@ -158,7 +158,7 @@ class Probe:
 
 
 def looked(
-    model: nn.Module, x: Nested, layers: Mapping[str, Layer], reduce: Callable[[str, Tensor], Any] | None, **options: Any
+    model: nn.Module, x: Nested, layers: Mapping[str, Layer], reduce: Callable[[str, Tensor], Any] | None = None, **options: Any
 ) -> tuple[Any, dict[str, Any]]:
     """One forward pass: the model's answer, and what was kept (or made of it) of layers that have a row for each example.
 

@@ -19,7 +19,6 @@ from ..core.selection import Key, Selection
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
-from ..model.capture import Reduce
 from ..model.duplicate import duplicate
 from ..model.edits import Edit
 from ..model.function import of_function
@@ -245,8 +244,8 @@ class Scene:
         """What :meth:`look` keeps of the named layers, by a pass that ends when the last of them has answered."""
         return self._looked(x, keep, only=True, **how)[1]
 
-    def _looked(self, x: Nested, keep: Iterable[str], reduce: Reduce | None = None, **how: Any) -> Any:
-        return looked(self.model, x, {name: self.layers[name] for name in keep}, reduce, edits=self.edits, cancel=self._cancel, **how)
+    def _looked(self, x: Nested, keep: Iterable[str], **how: Any) -> tuple[Any, dict[str, Any]]:
+        return looked(self.model, x, {name: self.layers[name] for name in keep}, edits=self.edits, cancel=self._cancel, **how)
 
     def current(self, selection: Selection = NOTHING, example: int | None = None) -> Current:
         """The input that is looked at: the given example, else a drawn one, else the chosen example, else the first."""
@@ -497,6 +496,5 @@ class Scene:
         return Provenance.of(view, selection, step=self.step, run=run, model=self.fingerprint, guessed=guessed, edits=edits, **more)
 
     def __repr__(self) -> str:
-        at = f" at step {self.step}" if self.step is not None else ""
         held = f"{len(self._examples)} examples" if self._examples is not None else "no examples"
-        return f"<Scene of {self.name}{at}: {held}>"
+        return f"<Scene of {self.name}{f' at step {self.step}' if self.step is not None else ''}: {held}>"

@@ -295,7 +295,8 @@ class _Climb:
         rate = self.ascent.rate * self.canvas.rate * left
         if self.smooth:
             # The same for all, so that numbers do: as tensors they would cost more than all that is done to the inputs.
-            length, deep = float(np.float32(rate) / np.float32(self.begun[0][self.step])), self.second / self.begun[1][self.step]
+            length: Tensor | float = float(np.float32(rate) / np.float32(self.begun[0][self.step]))
+            deep = self.second / self.begun[1][self.step]
         else:
             self.taken += fine
             self.ever |= fine
