@@ -99,8 +99,8 @@ def _told(model: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
         inside = vars(module) if hasattr(module, "__dict__") else {}
         told.append(id(module))
         told.extend(tuple(hooks) for name in _HOOKS if (hooks := inside.get(name)))
-        for own in (inside.get("_parameters"), inside.get("_buffers")):
-            tensors.update((id(tensor), tensor) for tensor in (own or {}).values() if tensor is not None)
+        for held in (inside.get("_parameters"), inside.get("_buffers")):
+            tensors.update((id(tensor), tensor) for tensor in (held or {}).values() if tensor is not None)
         for name in sorted(inside.keys() - _OWN):
             value = inside[name]
             if isinstance(value, Tensor):

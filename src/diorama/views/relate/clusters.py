@@ -239,6 +239,13 @@ def _above(scene: Scene, one: dict[str, Any], seen: Mapping[str, Any], which: np
 _COLUMNS = {"class": "the classes", "range": "tenths of the true value", "example": "the examples", "token": "the tokens at which they look"}
 
 
+_PICTURED: dict[type, str] = {
+    Image: "in each, for up to nine of its units, the part of an example that drives it most",
+    Tokens: "in each the words that drive it most: of units where they answer most, the last word the one that they read; of heads the tokens at "
+    "which they look most beyond chance",
+}
+
+
 def _driving(scene: Scene, shown: list[MapColumn], found: dict[str, Any]) -> Shown:
     """What drives each cluster: parts of pictures, or words."""
     if found["by"] == "token":

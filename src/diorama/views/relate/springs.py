@@ -10,7 +10,6 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.marks import Network, Vertex
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, spoken, together, unit_key
 from ...derive.columns import columns
 from ...scene import Scene
