@@ -133,15 +133,6 @@ def test_as_many_rows_as_examples_by_chance_are_none_of_theirs() -> None:
     assert scene.derive("scan").key
 
 
-class _Centred(torch.autograd.Function):
-    """Rows without their mean, by what no mode sees."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor) -> Tensor:
-        """Every row less the mean of all."""
-        return h - h.mean(0)
-
-
 class _Beside(nn.Module):
     def __init__(self, between: str) -> None:
         super().__init__()
@@ -152,7 +143,9 @@ class _Beside(nn.Module):
         """Scores of three classes, by ops that treat each example alone, but for one."""
         h: Tensor = self.inner(x).relu_()
         if self.between == "unseen":
-            h = _Centred.apply(h) + 0
+            with torch._C.DisableTorchFunction():  # as in what is written in another language
+                h = h - h.mean(0)
+            h = h + 0
         elif self.between == "unbatched":
             h = self.along(h)
         elif self.between == "statistics":
