@@ -75,8 +75,6 @@ class Observer:
         """Whether the prepared step is one of the readings whose pace is found."""
         self._before: dict[str, Tensor] = {}
         self._norms: dict[str, float] = {}
-        self._changes: dict[str, Tensor] = {}
-        self._updates: dict[str, HistogramValue] = {}
         self._spare: dict[str, Tensor] = {}
         self.batch: BatchReader | None = None
         """Reads the batch at due steps."""
@@ -136,7 +134,7 @@ class Observer:
             self.first_bad.follow()
         self._parameters = self._subject.parameters
         self.groups = Groups(self._parameters)
-        self._before, self._changes, self._spare = {}, {}, {}
+        self._before, self._spare = {}, {}
         if self._hooked != self._subject.optimizers:
             self._unhook()
             self._hook()
@@ -153,8 +151,8 @@ class Observer:
     def prepare(self, number: int) -> bool:
         """Get ready for a step that is about to begin; True where the pace of the readings changed at it."""
         self.number = number
-        if self._changes or self._before or self._gradients or self._norms:
-            self._before, self._changes, self._updates, self._gradients, self._norms = {}, {}, {}, {}, {}
+        if self._before or self._gradients or self._norms:
+            self._before, self._gradients, self._norms = {}, {}, {}
         slower = self.reads = False
         self.due, self.needs = self.always, self._always_needs
         if self._stride and number % self._stride == 0:
@@ -188,10 +186,8 @@ class Observer:
 
     def _remember(self) -> None:
         with torch.no_grad():
-            self._before, norms = copies(self.groups.joined(self._parameters), self._spare)
+            self._before, self._norms = copies(self.groups.joined(self._parameters), self._spare)
         self._spare = {}
-        if not self._changes:
-            self._norms = norms
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         self._steps += 1
@@ -225,14 +221,12 @@ class Observer:
         try:
             if bad is not None:
                 bad.forget()
-            if not (self._before or self._factors.active or self._subject.frozen.layers):
+            if not (self._factors.active or self._subject.frozen.layers):
                 return
             began = time.perf_counter()
             grads = torch.is_grad_enabled()
             self._factors.restore()
             self._subject.frozen.put_back()
-            if self._before:
-                self._after_step()
             self.seconds += time.perf_counter() - began
         except Exception as error:
             if grads is not None:
@@ -245,24 +239,19 @@ class Observer:
         self._factors.before(optimizer)
         if "gradients" in self.needs:
             self._gradients = {**self._gradients, **self._reduced_gradients()}
-        if "updates" in self.needs:
-            self._remember()
+        if "updates" in self.needs and not self._before:
+            self._remember()  # once: several optimizers, or several of their steps, within one recorded step are one change
 
     def _reduced_gradients(self) -> dict[str, HistogramValue]:
         return reduce(self.groups.joined({name: p.grad for name, p in self._parameters.items() if p.grad is not None}))
 
-    def _after_step(self) -> None:
+    def _changed(self) -> dict[str, HistogramValue]:
+        """What the step has changed, up to where it is told of: also what the loop does to weights after the optimizer (a limit, an average)."""
         before, self._before = self._before, {}
         with torch.no_grad():
-            now = self.groups.joined(self._parameters)
-            if not self._changes:
-                self._updates = reduce(now, before=before)
-                self._changes = before
-                return
-            # Several optimizers, or several of their steps, within one recorded step add up.
-            for name, tensor in now.items():
-                self._changes[name] += local(tensor.detach()) - before[name]
-            self._updates = {}
+            found = reduce(self.groups.joined(self._parameters), before=before)
+        self._spare = before if self._keeps else {}
+        return found
 
     def collect(self, number: int, scalars: Mapping[str, float | Tensor], rates: Mapping[str, float]) -> Step:
         """Everything that was seen of the step that has just ended."""
@@ -279,10 +268,7 @@ class Observer:
         if "gradients" in self.needs and not between:
             step.gradients = self._gradients or self._reduced_gradients()
         if "updates" in self.needs and not between:
-            if self._before and not self._by_hooks:
-                self._after_step()
-            step.updates, step.before = self._updates or reduce(self._changes), self._norms
-            self._spare = self._changes if self._keeps else {}
+            step.updates, step.before = self._changed() if self._before else {}, self._norms
         if "activations" in self.needs and self._reader is not None:
             step.activations = self.activations()
         if "scale" in self.needs:
@@ -311,7 +297,7 @@ class Observer:
             self._reader.disarm()
         if self.batch is not None:
             self.batch.disarm()
-        self._before, self._changes, self._updates, self._gradients, self._spare = {}, {}, {}, {}, {}
+        self._before, self._gradients, self._spare = {}, {}, {}
 
     def remove(self) -> None:
         """Take all hooks off."""

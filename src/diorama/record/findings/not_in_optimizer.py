@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Finding, Found, layer_of, named
+from . import Finding, Found, layer_of, named, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -14,13 +14,15 @@ class NotInOptimizer(Finding):
     """Parameters that want gradients but that no optimizer holds, so that they never change.
 
     *Meaning* a gradient is computed for them and thrown away. A layer that is frozen on purpose (``requires_grad`` off, or
-    the command ``freeze``) is not meant. It needs ``watch(optimizer=)``.
+    the command ``freeze``) is not meant, nor what was seen to change all the same: an average of another network's weights, say, or
+    what an optimizer holds that ``watch()`` was not given. It needs ``watch(optimizer=)``.
     """
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all of them."""
         held = run.meta.get("held") or {}
         outside = [str(name) for name in held.get("outside", ())]
+        outside = [name for name in outside if not (series(run, f"updates/{name}/norm")[1] > 0).any()]
         if not outside or not run.last_step > 0:
             return []
         layers = list(dict.fromkeys(layer_of(name) for name in outside))

@@ -18,7 +18,8 @@ class UpdatesSignal(Signal):
     *Meaning* a ratio near 0.001 is usual; above 0.1 a parameter is thrown about, below 0.00001 it hardly learns. A weight
     does not move where its gradient is nothing (behind dead units, in rows of a table that are not looked up), or where the
     change is lost in the rounding of its number format.
-    *Error* measured as the difference of the weights before and after, not derived from the gradient. Of tensors with more than
+    *Error* measured as the difference of the weights before the optimizer's step and where ``recorder.step()`` is called, not derived
+    from the gradient. Of tensors with more than
     2^16 elements every n-th is counted for the share that moved.
     """
 
