@@ -26,6 +26,7 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.changes import state_now
 from ..model.edits import Edit
+from ..model.ending import Ending
 from ..model.function import FunctionModule
 from ..model.hidden import Hidden, checkpointed, hidden
 from ..model.layers import LayerTable, layers
@@ -139,13 +140,14 @@ class Looking:
     def reading(self) -> Reading:
         """How the outputs are read."""
         if self._reading is None:
-            with self.opened() as look:
-                return self._read(look(nesting.select(self._x, slice(0, 2))))
+            with self.opened() as look, (ending := Ending()):
+                output = look(nesting.select(self._x, slice(0, 2)))
+            return self._read(output, ending)
         return self._reading
 
-    def _read(self, output: Any) -> Reading:
+    def _read(self, output: Any, ending: Ending | None = None) -> Reading:
         if self._reading is None:
-            self._reading = Reading.of(output, outputs=self._outputs, task=self._task, classes=self.classes)
+            self._reading = Reading.of(output, outputs=self._outputs, task=self._task, classes=self.classes, ending=ending)
         return self._reading
 
     @property

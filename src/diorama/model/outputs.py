@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable, UsageError, not_found
+from .ending import Ending
+from .tasks import CLASSES as CLASSES
+from .tasks import IGNORED as IGNORED
+from .tasks import TASKS as TASKS
+from .tasks import Form, among, contradicted, form_of, guess_task, ignored_labels, own_tokens, same_as_input
+from .tasks import Task as Task
+from .tasks import loss_unit as loss_unit
 
-Task = Literal["classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction", ""]
-"""What the model answers; empty when the outputs do not tell."""
-TASKS = ("classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction")
-CLASSES = ("classification", "next_token", "segmentation")
-"""Tasks whose answers are one class each: for an example, a step or a place."""
-IGNORED = -100
-"""The label that says nothing, as in torch's losses; :meth:`Reading.truth` gives it for every such label."""
 NO_ANSWER = -1
 """The answer of scores that are not numbers."""
-Form = Literal["scores", "probabilities", "log_probabilities", "values"]
 Wanted = str | int | Callable[[Any], Tensor] | None
 
 _NAMES = ("logits", "scores", "prediction", "predictions", "output", "out", "y", "probabilities", "last_hidden_state")
@@ -46,6 +45,8 @@ class Reading:
     """Labels that mean "not known": their examples, steps or places count for nothing."""
     ahead: bool = False
     """The truth of a text is its own tokens, each of which the step before it has to answer."""
+    unsure: str = ""
+    """The sentence that says by which numbers the form was guessed, where nothing but these told it: see :meth:`reread`."""
 
     @classmethod
     def of(
@@ -58,36 +59,51 @@ class Reading:
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
         x: Any = None,
         classes: Sequence[str] = (),
+        form: str | None = None,
+        ending: Ending | None = None,
     ) -> Reading:
         """Find out how to read an output of a few examples, from it and from the truth (of these or of more examples).
 
         ``x`` is what the model was given: an output of its very shape, with no truth that says otherwise, is a
         reconstruction. ``classes`` are the names of the classes, where there are some: without truth, scores as many as
-        the names are those of a classification.
+        the names are those of a classification. ``ending`` is the context in which the model ran, and tells whether it ends in a
+        sigmoid or softmax: without it, the form is guessed from the numbers. ``form`` says it.
 
         *Raises* UsageError when ``outputs`` or ``task`` names what is not there.
         """
         if task is not None and task not in TASKS:
             raise not_found("task", task, TASKS)
-        scores, said = pick(output, outputs)
+        with ending or contextlib.nullcontext():
+            scores, said = pick(output, outputs)
+        made = ending.of(scores) if ending is not None else ""
         guessed = [said] if said else []
         if task is None:
-            found, why = guess_task(scores, y, len(classes))
-            if _same(scores, x, y, found):
-                found, why = "reconstruction", _SAME
+            found, why = guess_task(scores, y, len(classes), made)
+            if same := same_as_input(scores, x, y, found):
+                found, why = "reconstruction", same
             guessed.append(why)
         else:
             found = task  # type: ignore[assignment]
-        form, why = _form(scores, found)
+        read, unsure = form_of(scores, found, made)
+        if form in ("scores", "probabilities", "log_probabilities", "values"):
+            read, unsure = form, ""  # type: ignore[assignment]
+        if unsure:
+            guessed.append(unsure)
+        ignored, why = ignored_labels(scores, y, found)
         if why:
             guessed.append(why)
-        ignored, why = _ignored(scores, y, found)
-        if why:
-            guessed.append(why)
-        ahead = found == "next_token" and _own_tokens(x, y, ignored)
+        ahead = found == "next_token" and own_tokens(x, y, ignored)
         if ahead:
             guessed.append("the labels are the text's own tokens, so each step's answer is held against the next token")
-        return cls(found, form, outputs, criterion, tuple(guessed), ignored, ahead)
+        return cls(found, read, outputs, criterion, tuple(guessed), ignored, ahead, unsure)
+
+    def reread(self, scores: Tensor) -> Reading:
+        """The reading that goes with more scores: where they contradict a form that was guessed from others', they are raw scores."""
+        if not self.unsure or not contradicted(self.form, self._last(scores), self.task == "multi_label" or self._single(scores)):
+            return self
+        why = "other outputs than the first are no probabilities, so all are read as raw scores"
+        said = tuple(why if one == self.unsure else one for one in self.guessed)
+        return dataclasses.replace(self, form="scores", unsure="", guessed=said)
 
     def scores(self, output: Any) -> Tensor:
         """The scores in an output, the example first and for texts the step second."""
@@ -160,8 +176,8 @@ class Reading:
             return self.truth(y) != IGNORED
         if y.is_floating_point():
             known = ~y.isnan()
-            return known & ~_among(y, self.ignored) if self.task == "multi_label" else known
-        return ~_among(y, self.ignored) if self.task == "multi_label" else torch.ones_like(y, dtype=torch.bool)
+            return known & ~among(y, self.ignored) if self.task == "multi_label" else known
+        return ~among(y, self.ignored) if self.task == "multi_label" else torch.ones_like(y, dtype=torch.bool)
 
     def labelled(self, y: Tensor) -> Tensor:
         """The examples of which something is known, (n,)."""
@@ -257,7 +273,7 @@ class Reading:
         return found
 
     def _told(self, y: Tensor) -> Tensor:
-        return torch.where(_among(y, self.ignored), IGNORED, y)
+        return torch.where(among(y, self.ignored), IGNORED, y)
 
     def _single(self, scores: Tensor) -> bool:
         """One score stands for two classes."""
@@ -336,156 +352,10 @@ def _piece(output: Any, wanted: str | int) -> Tensor:
     return pieces[name]
 
 
-def guess_task(scores: Tensor, y: Tensor | None, names: int = 0) -> tuple[Task, str]:
-    """Guess what the model answers from its scores, the truth and how many classes have names, and say why."""
-    shape = tuple(scores.shape)
-    single = scores.ndim == 1 or shape[1:] == (1,)
-    if y is None:
-        if names and scores.ndim <= 2 and names == (2 if single else shape[1]):
-            return "classification", f"task guessed: classification, as {names} classes have names"
-        if scores.ndim == 2 and shape[1] > 1:
-            form, _ = _form(scores, "classification")
-            if form != "scores":
-                return "classification", f"task guessed: classification, as each example has {shape[1]} probabilities"
-            return (
-                "",
-                f"the task is unknown: nothing says whether an example's {shape[1]} numbers are scores of classes; pass "
-                "task= or classes=",
-            )
-        if scores.ndim == 3:
-            return "next_token", f"task guessed: next token, as each step of an example has {shape[2]} scores"
-        return "", "the task is unknown, as there is no truth; say it with task="
-    whole = not y.is_floating_point() and not y.is_complex() and y.dtype != torch.bool
-    rows = y.reshape(len(y), -1)
-    if whole and _places(scores, y):
-        return "segmentation", "task guessed: segmentation, as the truth is one whole number a place"
-    if whole and y.ndim >= 2 and scores.ndim == y.ndim + 1 and shape[1:-1] == tuple(y.shape[1:]):
-        return "next_token", "task guessed: next token, as the truth is one whole number a step"
-    if (whole or y.dtype == torch.bool) and rows.shape[1] == 1 and scores.ndim <= 2:
-        told = y[~_among(y, _labels(y, 2 if single else shape[-1]))]
-        low, high = (int(told.min()), int(told.max())) if told.numel() else (0, 0)
-        if low >= 0 and high < (2 if single else shape[-1]):
-            return "classification", "task guessed: classification, as the truth is one whole number an example"
-    if rows.shape[1] > 1 and scores.ndim == 2 and shape[1] == rows.shape[1] and bool(((rows == 0) | (rows == 1)).all()):
-        if bool((rows.sum(1) == 1).all()):
-            return "classification", "task guessed: classification, as each row of the truth has a single 1"
-        return "multi_label", "task guessed: several labels, as the rows of the truth are zeros and ones"
-    if single and y.is_floating_point() and rows.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
-        return "classification", "task guessed: two classes, as the truth is 0 or 1 and there is one score"
-    if y.reshape(len(y), -1).shape[1] == scores.reshape(len(scores), -1).shape[1]:
-        return "regression", "task guessed: regression, as the truth is numbers of the output's own shape"
-    return (
-        "",
-        f"the task is unknown: outputs of shape {shape[1:]} do not go with a truth of shape "
-        f"{tuple(y.shape[1:])}; say it with task=",
-    )
-
-
-_FEW = 16
-"""Rows of so few numbers may have the length of the answers by chance."""
-_SAME = "task guessed: reconstruction, as the outputs have the shape of the inputs, and no truth says otherwise"
-
-
-def _same(scores: Tensor, x: Any, y: Tensor | None, guess: Task) -> bool:
-    """Whether outputs stand for the inputs: of their shape, which rows of a few numbers may have by chance."""
-    if not isinstance(x, Tensor) or not x.is_floating_point() or scores.shape[1:] != x.shape[1:]:
-        return False
-    if y is not None and y.shape[1:] == x.shape[1:] and len(y) >= len(x) and torch.equal(y[: len(x)].to(x), x):
-        return True
-    if y is None:
-        return scores.ndim > 2 or (guess == "" and scores[0].numel() > _FEW)
-    return guess == ""
-
-
-def _places(scores: Tensor, y: Tensor) -> bool:
-    """Whether a truth tells one class for each place of a map of scores (n, classes, places)."""
-    if scores.ndim < 4:
-        return False
-    places = tuple(y.shape[2:]) if y.ndim == scores.ndim and y.shape[1] == 1 else tuple(y.shape[1:])
-    return tuple(scores.shape[2:]) == places
-
-
-def _labels(y: Tensor, count: int) -> tuple[int, ...]:
-    """The labels in a truth that mean "not known": −100; −1 and 255 where they cannot be one of so many classes."""
-    found = [IGNORED]
-    if y.is_floating_point() or y.is_complex() or not y.numel():
-        return tuple(found)
-    rest = y[y != IGNORED]
-    low, high = (int(rest.min()), int(rest.max())) if rest.numel() else (0, 0)
-    if low == -1:
-        found.append(-1)
-    if high == 255 >= count:
-        found.append(255)
-    return tuple(found)
-
-
-def loss_unit(task: str) -> str:
-    """What an example's loss in a task is counted in; empty for squared errors."""
-    several = {"next_token": "nats a token", "multi_label": "nats a label", "segmentation": "nats a place"}
-    return "" if task in ("regression", "reconstruction") else several.get(task, "nats")
-
-
-def _ignored(scores: Tensor, y: Tensor | None, task: str) -> tuple[tuple[int, ...], str]:
-    """The labels that are ignored, and the sentence that says so where they are not the usual ones."""
-    if y is None or task not in (*CLASSES, "multi_label"):
-        return (IGNORED,), ""
-    if task == "multi_label":
-        return ((IGNORED, -1) if bool((y == -1).any()) else (IGNORED,)), ""
-    axis = 1 if task == "segmentation" else -1
-    count = 2 if scores.ndim == 1 else max(scores.shape[axis], 2)
-    found = _labels(y, count) if y.reshape(len(y), -1).shape[1] == 1 or task != "classification" else (IGNORED,)
-    more = [str(label).replace("-", "−") for label in found if label != IGNORED]
-    return found, f"labels of {' and '.join(more)} mean “not known”, as they are no class" if more else ""
-
-
-def _among(y: Tensor, labels: Sequence[int]) -> Tensor:
-    found = torch.zeros_like(y, dtype=torch.bool)
-    for label in labels:
-        # A label that the type of the truth cannot hold is not in it.
-        if y.is_floating_point() or torch.iinfo(y.dtype if y.dtype != torch.bool else torch.uint8).min <= label:
-            found |= y == label
-    return found
-
-
-def _own_tokens(x: Any, y: Tensor | None, ignored: Sequence[int]) -> bool:
-    """Whether labels are the tokens that the model reads, and it is given them too: it shifts them by itself."""
-    if y is None or not isinstance(x, Mapping) or not isinstance(x.get("labels"), Tensor):
-        return False
-    known = ~_among(y, ignored)
-    for name, part in x.items():
-        if name != "labels" and isinstance(part, Tensor) and part.shape[1:] == y.shape[1:] and not part.is_floating_point():
-            count = min(len(part), len(y))
-            seen, told, there = part[:count].to(y.device), y[:count], known[:count]
-            # A mask is ones wherever a label is known; tokens are several.
-            if bool((seen == told)[there].all()) and bool(there.any()) and int(told[there].min()) < int(told[there].max()):
-                return True
-    return False
-
-
 def _mean(values: Tensor, known: Tensor) -> Tensor:
     """The mean of each example's known values, (n,); NaN where none is known."""
     values, known = values.reshape(len(values), -1), known.reshape(len(values), -1)
     return torch.where(known, values, 0).sum(1) / known.sum(1)
-
-
-def _form(scores: Tensor, task: str) -> tuple[Form, str]:
-    """Tell raw scores from probabilities and their logarithms."""
-    if task not in (*CLASSES, "multi_label") or not scores.numel() or scores.is_complex():
-        return "values", ""
-    values = scores.detach().float()
-    values = values.movedim(1, -1) if task == "segmentation" else values
-    if not bool(torch.isfinite(values).all()):
-        return "scores", ""
-    single = values.ndim == 1 or values.shape[-1] == 1
-    unit = bool((values >= 0).all()) and bool((values <= 1).all())
-    if unit and (single or task == "multi_label"):
-        return "probabilities", "the outputs lie between 0 and 1, so they are read as probabilities"
-    if unit and torch.allclose(values.sum(-1), torch.ones(()).to(values), atol=1e-3):
-        return "probabilities", "the outputs of an example add up to 1, so they are read as probabilities"
-    sums = values.exp().sum(-1)
-    if not single and task != "multi_label" and torch.allclose(sums, torch.ones(()).to(values), atol=1e-3):
-        return "log_probabilities", "the exponentials of the outputs add up to 1, so they are read as log-probabilities"
-    return "scores", ""
 
 
 def _each(criterion: Callable[[Tensor, Tensor], Tensor], scores: Tensor, y: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from .reader import OWN
 from .writer import Writer
 
 if TYPE_CHECKING:
+    from ..data.examples import Examples
+    from ..model.outputs import Reading
     from .run_folder import Content
 
 def facts_of(content: Content) -> dict[str, Any]:
@@ -30,11 +32,17 @@ def facts_of(content: Content) -> dict[str, Any]:
         "task": reading.task if reading is not None else "",
         "examples": len(examples) if examples is not None else 0,
         "inputs": kinds.describe(examples.kind) if examples is not None else None,
-        "guessed": [*(examples.guessed if examples else ()), *(reading.guessed if reading else ())],
+        **read_as(examples, reading),
         "command": [sys.executable, *sys.argv],
         "versions": versions(),
         "process": os.getpid(),
     }
+
+
+def read_as(examples: Examples | None, reading: Reading | None) -> dict[str, Any]:
+    """How the answers to the probe set are read: in what form, and what of it was guessed."""
+    guessed = [*(examples.guessed if examples else ()), *(reading.guessed if reading else ())]
+    return {"guessed": guessed, "form": reading.form if reading else ""}
 
 
 def structure_of(content: Content) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Parent(msgspec.Struct):
 
 TYPES: dict[str, Any] = {
     "name": str, "model": str, "task": str, "model_error": str | None, "classes": list[str], "examples": Count,
-    "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str],
+    "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str], "form": str, "reread": Count,
     "dropouts": list[tuple[str, float]], "mixing": str,
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,

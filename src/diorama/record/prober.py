@@ -46,8 +46,10 @@ class Prober:
     Weights, buffers, modes, gradients and all random numbers are left bitwise as they were.
     """
 
-    def __init__(self, model: nn.Module, examples: Examples, reading: Reading, reader: LayerReader) -> None:
-        self._model, self._reading, self._reader = model, reading, reader
+    def __init__(
+        self, model: nn.Module, examples: Examples, reading: Reading, reader: LayerReader, reread: Callable[[Reading], object] | None = None,
+    ) -> None:
+        self._model, self._reading, self._reader, self._reread = model, reading, reader, reread
         self._examples = examples.first(MOST)
         self._undo: list[Callable[[], Any]] = []
         self._began = time.monotonic()
@@ -129,6 +131,10 @@ class Prober:
             if wanted is None:
                 return ProbeReading(None, None, layers)
             whole_scores = torch.cat(scores)
+            if (reading := self._reading.reread(whole_scores)) is not self._reading:
+                self._reading = reading
+                if self._reread is not None:
+                    self._reread(reading)
             return ProbeReading(*self._judged(whole_scores, wanted), layers, self._standing(whole_scores, wanted))
 
     def _kinds(self) -> set[str]:

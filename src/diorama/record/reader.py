@@ -49,6 +49,10 @@ class Envelope(NamedTuple):
     high: Floats
 
 
+_READ = ("probe/loss", "probe/accuracy")
+"""Numbers of the probe set's answers, which are told anew where these are read otherwise."""
+
+
 class RunReader:
     """A run's record. Safe to use from several threads; sees what was committed when it is asked. Where another process
     keeps the database locked it waits so many seconds.
@@ -177,7 +181,12 @@ class RunReader:
 
     def series(self, name: str) -> tuple[Steps, Floats]:
         """Steps and values of a series; raises NotFound with the nearest names."""
-        return self._scalars(self._number(name, SCALAR))
+        return self._valid(name, *self._scalars(self._number(name, SCALAR)))
+
+    def _valid(self, name: str, steps: Steps, values: Any) -> tuple[Steps, Any]:
+        """Without what was told of the probe set when its answers were read otherwise."""
+        since = int(self.meta.get("reread", 0)) if name in _READ or name.startswith("examples/") else 0
+        return (steps[steps >= since], values[steps >= since]) if since else (steps, values)
 
     def every_series(self) -> dict[str, tuple[Steps, Floats]]:
         """All series by name, as they were at one moment: much cheaper than one after the other."""
@@ -196,7 +205,7 @@ class RunReader:
                 if number in late:
                     late[number][0].append(step)
                     late[number][1].append(value)
-        return {name: _with_tail(stored[number], *late[number]) for number, name in names.items()}
+        return {name: self._valid(name, *_with_tail(stored[number], *late[number])) for number, name in names.items()}
 
     def times(self, steps: Any = None) -> Floats:
         """Wall-clock times, in seconds since 1970: of all recorded steps, or of the given ones (NaN where unknown)."""
@@ -319,7 +328,8 @@ class RunReader:
             parts.append(RowBlock.of([step for step, _ in late], [row for _, row in late]))
         if not parts:
             raise not_found("row", name, self.row_names)
-        return RowBlock.joined(parts)
+        whole = RowBlock.joined(parts)
+        return RowBlock(*self._valid(name, whole.steps, whole.values))
 
     @property
     def last_step(self) -> int:

@@ -54,19 +54,13 @@ def watch(
     probe: Any = None,
     classes: Any = None,
     optimizer: Optimizer | list[Optimizer] | tuple[Optimizer, ...] | None = None,
-    every: int | str = "auto",
-    snapshots: str | int = "auto",
-    budget: int = 500_000_000,
+    every: int | str = "auto", snapshots: str | int = "auto", budget: int = 500_000_000,
     inputs: Any = None,
     outputs: str | int | Callable[[Any], Tensor] | None = None,
     task: str | None = None,
     criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
-    data: Any = None,
-    scheduler: Any = None,
-    state: Any = (),
-    ranks: int | str = 0,
-    device: Any = None,
-    name: str = "",
+    data: Any = None, scheduler: Any = None, state: Any = (),
+    ranks: int | str = 0, device: Any = None, name: str = "",
     signals: Any = None,
     resume: bool = False,
     parent: tuple[str | Path, int] | None = None, metadata: Mapping[str, Any] | None = None,
@@ -115,9 +109,8 @@ class Recorder:
         self._setup, self._told, self._way = setup, told, WayBack(setup)
         self._left_out: list[str] = []
         self._data = TrainingData(setup.subject.state, setup.examples)
-        self._prober = Prober(setup.content.model, setup.examples, setup.reading, setup.probe_reader) if (
-            setup.examples is not None and setup.reading is not None and setup.probe_reader is not None
-        ) else None
+        self._prober = None if setup.examples is None or setup.reading is None or setup.probe_reader is None else Prober(
+            setup.content.model, setup.examples, setup.reading, setup.probe_reader, self._reread)
         self.path = setup.path
         begun = entry.begin(setup, self._first_reading)
         try:
@@ -493,6 +486,13 @@ class Recorder:
                 print(f"diorama: {text}", file=sys.stderr)  # noqa: T201
         self._left_out += told
         self._background.note("meta", {"left_out": self._left_out})
+
+    def _reread(self, reading: Any) -> None:
+        """Answers are read otherwise than so far: what was told of the steps before is left out."""
+        told = self._setup.reread(reading, self.number)
+        if self.number:
+            self._background.note("meta", told)
+            self._event("warning", "outputs", reading.guessed[-1] + "; what was told of the probe set at earlier steps is left out")
 
     def _event(self, kind: str, name: str, text: str) -> None:
         self._background.note("events", {

@@ -21,6 +21,7 @@ from ..data.examples import Examples
 from ..data.metadata import columns
 from ..data.steered import Steered
 from ..model.batch_size import called, found
+from ..model.ending import Ending
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
@@ -28,7 +29,7 @@ from ..model.untouched import Untouched
 from ..model.unwrap import fed, unwrap
 from ..training.subject import Subject
 from . import snapshots
-from .architecture import facts_of, structure_of
+from .architecture import facts_of, read_as, structure_of
 from .controls import processes
 from .holding import ahead, likeness
 from .layer_reader import LayerReader
@@ -93,6 +94,12 @@ class Setup(NamedTuple):
         for reader in filter(None, (self.reader, self.probe_reader)):
             reader.follow(subject.model, subject.table)
         content.facts |= structure_of(content) | {"units": subject.journal.births}
+
+    def reread(self, reading: Reading, number: int) -> dict[str, Any]:
+        """How outputs are read from this step on, since they are no probabilities as those of the steps before: facts of the run."""
+        self.content.reading = reading
+        self.content.facts |= read_as(self.examples, reading) | {"reread": number}
+        return {name: self.content.facts[name] for name in ("guessed", "form", "reread")}
 
     def tabled(self) -> LayerTable | None:
         """The layers as they are now; None where the model cannot take the probe set (any more)."""
@@ -246,32 +253,34 @@ def _examples(told: Watched) -> Examples | None:
     return examples
 
 
-def _output(model: nn.Module, examples: Examples) -> Any:
-    with Untouched(model), torch.no_grad():
+def _output(model: nn.Module, examples: Examples, ending: Ending) -> Any:
+    with Untouched(model), torch.no_grad(), ending:
         return called(model, fed(model, examples.x))
 
 
 def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading, LayerTable]:
     """Run the model on two examples of the probe set, and see whether the answers can be read."""
-    few = examples.first(2)
+    few, ending = examples.first(2), Ending()
     try:
-        output = _output(model, few)
+        output = _output(model, few, ending)
     except DioramaError:
         raise
     except Exception as error:
         if found(model, few.x, error) is None:
             raise _unfit(examples, error, told) from error
-        output = _output(model, few)
+        output = _output(model, few, ending)
     names = examples.classes
     reading = Reading.of(
-        output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=beside_labels(model, few.x, few.y), classes=names
+        output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=beside_labels(model, few.x, few.y), classes=names,
+        ending=ending,
     )
     if few.y is not None and len(examples) > len(few):
         # Two labels may not show what all of them do.
-        scores = reading.scores(output)
-        wide = scores[:1].expand(len(examples), *scores.shape[1:])
         given = beside_labels(model, examples.x, examples.y)
-        whole = Reading.of(wide, examples.y, task=told.task, criterion=told.criterion, x=given, classes=names)
+        with ending:
+            scores = reading.scores(output)
+            wide = scores[:1].expand(len(examples), *scores.shape[1:])
+        whole = Reading.of(wide, examples.y, task=told.task, criterion=told.criterion, x=given, classes=names, ending=ending)
         reading = dataclasses.replace(whole, outputs=told.outputs)
     scores = reading.scores(output)
     if not scores.ndim or len(scores) != len(few):

@@ -78,16 +78,18 @@ class Scene:
         """The scene of a run at a snapshot, or at the live end when the weights are handed in."""
         scene = cls.__new__(cls)
         told, source = run.reading, RecordedSource(run, step, state, architecture)
-        scene._set(source, source.examples(), told.get("outputs"), run.task or None, told.get("criterion"))
+        scene._set(source, source.examples(), told.get("outputs"), run.task or None, told.get("criterion"), run.meta.get("form"))
         return scene
 
-    def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any) -> None:
+    def _set(
+        self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any, form: str | None = None
+    ) -> None:
         if task is not None and not isinstance(task, str):
             raise UsageError(f"task wants one word, got {task!r}; of a model with several tasks look at one: outputs= names its output")
         # Views read examples and truth as arrays; what the model sees goes to its device batch by batch.
         examples = examples.to("cpu") if examples is not None else None
         self._source, self._examples = source, examples
-        self._told = {"outputs": outputs, "task": task, "criterion": criterion}
+        self._told = {"outputs": outputs, "task": task, "criterion": criterion, "form": form}
         self.edits: tuple[Edit, ...] = ()
         self.moved: weight_planes.MovedWeights | None = None
         self.others: tuple[Scene, ...] = ()
@@ -483,7 +485,7 @@ class Scene:
         """Write a run of one snapshot, for the page and for others."""
         from ..record.recorder import watch
 
-        told = {name: value for name, value in self._told.items() if value is not None}
+        told = {name: value for name, value in self._told.items() if value is not None and name != "form"}
         recorder = watch(self.model, path, probe=self._examples, every=10, name=Path(path).name, **told)
         recorder.close()
         return recorder.path

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from diorama.core.errors import NotApplicable, NotFound
+from diorama.model.ending import Ending
 from diorama.model.outputs import TASKS, Reading, pick
 from diorama.scene import Scene
 
@@ -156,6 +159,55 @@ def test_outputs_of_the_inputs_shape_are_a_reconstruction() -> None:
     assert Reading.of(torch.rand(4, 2), None, x=torch.rand(4, 2)).task == ""
     assert Reading.of(torch.rand(4, 64), None, x=torch.rand(4, 64)).task == "reconstruction"
     assert Reading.of(x, x + 1, x=x).task == "regression"
+    # A quantile net of three inputs, an ordinal one of three thresholds, and labels that start at 1 for three scores.
+    rows = torch.rand(4, 3)
+    for truth, why in ((torch.rand(4, 1), "truth of shape"), (torch.tensor([0, 1, 2, 3]), "0 to 3"), (torch.tensor([1, 2, 3, 1]), "y − 1")):
+        unknown = Reading.of(rows, truth, x=rows + 1)
+        assert unknown.task == ""
+        assert why in unknown.guessed[0]
+
+
+class _Ends(nn.Module):
+    """Weights whose answers look like probabilities, and an ending."""
+
+    def __init__(self, ending: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.last, self.ending = nn.Linear(5, 2), ending
+        nn.init.zeros_(self.last.weight)
+        nn.init.constant_(self.last.bias, 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ending(self.last(x))
+
+
+@pytest.mark.parametrize(
+    ("ending", "form", "several"),
+    [
+        (lambda z: z, "scores", "scores"),
+        (lambda z: z * 2 - z.detach(), "scores", "scores"),
+        (lambda z: torch.cat([z[:, 1:], z[:, :1]], 1).clone(), "scores", "scores"),
+        (lambda z: z.softmax(1), "probabilities", "probabilities"),
+        (lambda z: torch.stack([z.softmax(1), z.neg().softmax(-1)]).mean(0), "probabilities", "probabilities"),
+        (lambda z: z.softmax(1).log(), "log_probabilities", "scores"),
+        (lambda z: nn.functional.log_softmax(z, 1), "log_probabilities", "scores"),
+        (lambda z: z.sigmoid_(), "scores", "probabilities"),  # of two classes that do not add up to 1
+        (lambda z: z.exp().log(), "probabilities", "probabilities"),  # nothing tells it but the numbers
+    ],
+)
+def test_the_form_of_scores_is_told_by_what_made_them(ending: Callable[[Tensor], Tensor], form: str, several: str) -> None:
+    """Raw scores of 0.5 each are no probabilities because they look so; where only the numbers tell it, later ones can take it back."""
+    model, x, y = _Ends(ending), torch.randn(6, 5), torch.tensor([0, 1, 0, 1, 1, 0])
+    rows = torch.tensor([[1.0, 1], [0, 1], [0, 0], [1, 1], [0, 1], [1, 0]])
+    for truth, wanted in ((y, form), (rows, several)):
+        reading = Scene(model, x, truth).reading
+        assert reading.form == wanted
+        with Ending() as seen:
+            output = model(x)
+        assert Reading.of(output, truth, ending=seen) == reading
+        guessed = "the outputs " in " ".join(reading.guessed)
+        later = reading.reread(torch.tensor([[0.2, 1.9]]))
+        assert guessed == (later is not reading) == (later.form != wanted)
+        assert reading.reread(output.detach()) is reading
 
 
 def test_without_truth_scores_are_classes_only_where_something_says_so() -> None:

@@ -459,3 +459,35 @@ def test_what_cannot_be_looked_into_stops_no_training(tmp_path: Path, monkeypatc
     assert run.series("loss")[0].tolist() == [1, 2, 3]
     assert any("vmap" in event.text for event in run.events) == hidden
     assert any(event.name == "not recorded" for event in run.events) != hidden
+
+
+class _Unclear(nn.Module):
+    """Two answers whose form nothing tells but the numbers: at first they lie between 0 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, 2)
+        nn.init.zeros_(self.last.weight)
+        nn.init.constant_(self.last.bias, 0.4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x).exp().log()
+
+
+def test_answers_that_turn_out_to_be_no_probabilities_are_read_anew(tmp_path: Path) -> None:
+    """What was told of the probe set when they were taken for probabilities is left out with an event, and all steps are read alike."""
+    model, x, y = _Unclear(), torch.randn(8, 4), (torch.arange(16).reshape(8, 2) % 3 == 0).float()
+    optimizer = torch.optim.SGD(model.parameters(), 3.0)
+    with watch(model, tmp_path / "run", probe=(x, y), optimizer=optimizer, every=5) as recorder:
+        for _ in range(10):
+            optimizer.zero_grad()
+            nn.functional.binary_cross_entropy_with_logits(model(x), y).backward()
+            optimizer.step()
+            recorder.step()
+    run = open_run(tmp_path / "run")
+    steps, loss = run.series("probe/loss")
+    assert steps[0] > 0
+    assert run.rows("examples/loss")[0].tolist() == steps.tolist() == run.every_series()["probe/loss"][0].tolist()
+    assert loss[-1] == pytest.approx(nn.functional.binary_cross_entropy_with_logits(model(x), y).item(), rel=1e-4)
+    assert [event.step for event in run.events if "no probabilities" in event.text] == [steps[0]]
+    assert {run.scene(step=step).reading.form for step in run.snapshots} == {"scores"}
