@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.errors import NotApplicable
+from ..data import nesting
 from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.outputs import CLASSES
@@ -55,6 +56,15 @@ def losses(scene: Scene, chosen: Sequence[int] | NDArray[np.int64], edits: Seque
         found.append(reading.losses(scores, wanted.cpu()).double().reshape(len(part), -1).mean(1))
         answers.append(reading.predictions(scores))
     return torch.cat(found).numpy(), torch.cat(answers)
+
+
+def weights(scene: Scene, chosen: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How much the loss of each of some live examples counts for in that of all, and how much what is right of it does: see :class:`Reading`."""
+    some = torch.as_tensor(np.asarray(chosen))
+    wanted = scene.reading.wanted(nesting.select(scene.live.x, some), None if scene.live.y is None else scene.live.y[some])
+    if wanted is None:
+        return np.ones(len(chosen)), np.ones(len(chosen))
+    return scene.reading.weights(wanted.cpu()).numpy(), scene.reading.counts(wanted.cpu()).numpy()
 
 
 def right(scene: Scene, chosen: Sequence[int] | NDArray[np.int64], answers: Tensor) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable, UsageError, not_found
+from .criteria import class_weights, each_by, mean, told_by, weighted
 from .ending import Ending
 from .tasks import CLASSES as CLASSES
 from .tasks import IGNORED as IGNORED
@@ -183,29 +184,54 @@ class Reading:
         """The examples of which something is known, (n,)."""
         return self.known(y).reshape(len(y), -1).any(1)
 
+    def counts(self, y: Tensor) -> Tensor:
+        """How many labels (or numbers) of each example say something, (n,) in float64: so much it counts for in a share of them all."""
+        return self.known(y).reshape(len(y), -1).sum(1).double()
+
+    def weights(self, y: Tensor) -> Tensor:
+        """How much the loss of each example counts for in that of all, (n,): its :meth:`counts`, and the weights of a criterion's classes."""
+        shares = class_weights(self.criterion)
+        if shares is None or self.task not in CLASSES:
+            return self.counts(y)
+        truth = self.truth(y)
+        each = shares.to(truth.device, torch.float64)[truth.clamp(0, len(shares) - 1)]
+        return torch.where(truth != IGNORED, each, 0).reshape(len(y), -1).sum(1)
+
+    def mean(self, values: Tensor, y: Tensor, loss: bool = True) -> float:
+        """The mean over all labels of what is known of each example, such as :meth:`losses` (else of :meth:`right`); NaN where there is none."""
+        return weighted(values, self.weights(y) if loss else self.counts(y))
+
+    def loss(self, scores: Tensor, y: Tensor) -> float:
+        """The loss of all these answers together: of a user's criterion what it says of them, else the mean over all labels."""
+        if self.criterion is None:
+            return self.mean(self.losses(scores, y), y)
+        known = self.labelled(y)
+        return float(told_by(self.criterion, scores, y).detach().double().reshape(-1).mean()) if bool(known.any()) else float("nan")
+
     def losses(self, scores: Tensor, y: Tensor) -> Tensor:
         """One loss an example, (n,): cross-entropy in nats, or the mean squared error of plain numbers.
 
         ``y`` is what :meth:`wanted` says: of a reconstruction it is the input. An example of which nothing is known has
         no loss: NaN.
 
-        A ``criterion`` that the user gave is used instead; one that averages is called for each example.
+        A ``criterion`` that the user gave is used instead; one that averages is called for each example, which makes the loss of that one alone:
+        see :meth:`loss` for that of all.
         """
         if self.criterion is not None:
-            return _each(self.criterion, scores, y)
+            return each_by(self.criterion, scores, y, self.known(y))
         if self.task in CLASSES:
             likely = self.probabilities(scores).log() if self._single(scores) else self._logs(self._last(scores))
             truth = self.truth(y).to(likely.device)
-            return _mean(-likely.gather(-1, truth.clamp_min(0)[..., None])[..., 0], truth != IGNORED)
+            return mean(-likely.gather(-1, truth.clamp_min(0)[..., None])[..., 0], truth != IGNORED)
         if self.task == "multi_label":
             chance = self.probabilities(scores).clamp(1e-12, 1 - 1e-7)
             known = self.known(y).to(chance.device)
             told = torch.where(known, y.to(chance), 0)
-            return _mean(F.binary_cross_entropy(chance, told, reduction="none"), known)
+            return mean(F.binary_cross_entropy(chance, told, reduction="none"), known)
         if self.task in ("regression", "reconstruction"):
             values = scores.float()
             apart = values - y.to(values).reshape(values.shape)
-            return _mean(apart.square(), self.known(y).to(values.device).reshape(values.shape))
+            return mean(apart.square(), self.known(y).to(values.device).reshape(values.shape))
         raise NotApplicable("there is no loss to show: the task is unknown; say it with task=")
 
     @property
@@ -221,7 +247,7 @@ class Reading:
         if self.task not in (*CLASSES, "multi_label"):
             raise NotApplicable(f"a {self.task or 'number'} is not right or wrong; look at its losses")
         same = self.predictions(scores) == self.truth(y).to(scores.device)
-        return _mean(same.float(), self.known(y).to(scores.device))
+        return mean(same.float(), self.known(y).to(scores.device))
 
     def margins(self, scores: Tensor, y: Tensor) -> Tensor:
         """How far the score of what is right lies above the highest other score, (n,): negative where the answer is wrong.
@@ -234,7 +260,7 @@ class Reading:
             rows = self._one(scores).float() if self._single(scores) else scores.float()
             rows = rows.clamp(1e-7, 1 - 1e-7).logit() if self.form == "probabilities" else rows
             told, known = self.truth(y).to(scores.device), self.known(y).to(scores.device)
-            return _mean(torch.where(told.reshape(rows.shape) > 0, rows, -rows), known)
+            return mean(torch.where(told.reshape(rows.shape) > 0, rows, -rows), known)
         if self.task not in CLASSES:
             raise NotApplicable(f"a {self.task or 'number'} has no margin; look at its losses")
         rows = self._last(scores).float()
@@ -245,15 +271,15 @@ class Reading:
         two, where = rows.topk(min(2, rows.shape[-1]), -1)
         other = torch.where(where[..., 0] == at[..., 0], two[..., -1], two[..., 0])
         # Where a score is no number, neither is the margin: the order of scores says nothing then.
-        return _mean(torch.where(rows.isnan().any(-1), torch.nan, own - other), truth != IGNORED)
+        return mean(torch.where(rows.isnan().any(-1), torch.nan, own - other), truth != IGNORED)
 
     def likelihoods(self, scores: Tensor, y: Tensor) -> Tensor:
         """The probability of what is right, (n,): the mean over a text's steps, places or labels; NaN where nothing is known."""
         chance = self.probabilities(scores)
         told, known = self.truth(y).to(chance.device), self.known(y).to(chance.device)
         if self.task == "multi_label":
-            return _mean(torch.where(told, chance, 1 - chance), known)
-        return _mean(chance.gather(-1, told.clamp_min(0)[..., None])[..., 0], known)
+            return mean(torch.where(told, chance, 1 - chance), known)
+        return mean(chance.gather(-1, told.clamp_min(0)[..., None])[..., 0], known)
 
     def standing(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
         """How each example stands, each (n,): its ``loss``; of classes and labels its ``margin``, a class's ``answer``, else
@@ -350,17 +376,3 @@ def _piece(output: Any, wanted: str | int) -> Tensor:
     if name not in pieces:
         raise not_found("output", name, pieces)
     return pieces[name]
-
-
-def _mean(values: Tensor, known: Tensor) -> Tensor:
-    """The mean of each example's known values, (n,); NaN where none is known."""
-    values, known = values.reshape(len(values), -1), known.reshape(len(values), -1)
-    return torch.where(known, values, 0).sum(1) / known.sum(1)
-
-
-def _each(criterion: Callable[[Tensor, Tensor], Tensor], scores: Tensor, y: Tensor) -> Tensor:
-    whole = criterion(scores, y)
-    if whole.ndim and len(whole) == len(scores):
-        return whole.detach().reshape(len(scores), -1).float().mean(1)
-    single = [criterion(scores[k : k + 1], y[k : k + 1]).detach().float().mean() for k in range(len(scores))]
-    return torch.stack(single) if single else scores.new_zeros(0)

@@ -26,7 +26,8 @@ from .step import LayerReading, ProbeReading
 
 MOST = 512
 """Examples that are looked at: the first ones."""
-BATCH = 128
+BATCH = 64
+"""As many as scenes look at together, so that a network whose answers depend on their company answers both alike."""
 SHARE = 0.01
 """The part of the training's time that looking may take."""
 LAYERS_EVERY = 4
@@ -143,13 +144,13 @@ class Prober:
 
     def _judged(self, scores: Tensor, y: Tensor) -> tuple[float | None, float | None]:
         loss = accuracy = None
-        known = self._reading.labelled(y.cpu())
-        if not bool(known.any()):
+        y = y.cpu()
+        if not bool(self._reading.labelled(y).any()):
             return None, None
         with contextlib.suppress(DioramaError):
-            loss = float(self._reading.losses(scores, y.cpu())[known].double().mean())
+            loss = self._reading.loss(scores, y)
         with contextlib.suppress(DioramaError):
-            accuracy = float(self._reading.right(scores, y.cpu())[known].double().mean())
+            accuracy = self._reading.mean(self._reading.right(scores, y), y, loss=False)
         return loss, accuracy
 
     def _standing(self, scores: Tensor, y: Tensor) -> dict[str, Row]:

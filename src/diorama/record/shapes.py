@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ..core.errors import NotApplicable
@@ -124,7 +123,9 @@ def taught(training: Controls) -> TaughtExamples | None:
         return None
 
     def loss(output: object) -> Tensor:
-        return torch.nanmean(reading.losses(reading.scores(output), y))
+        losses, share = reading.losses(reading.scores(output), y), reading.weights(y)
+        known = (share > 0).to(losses.device)
+        return (losses[known] * share.to(losses)[known]).sum() / share.sum()
 
     return TaughtExamples(fed(model, x), loss)
 

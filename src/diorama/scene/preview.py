@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,6 @@ from ..record.run_folder import Content
 from ..training.subject import Subject
 
 if TYPE_CHECKING:
-    from .probe import Answers
     from .scene import Scene
 
 
@@ -70,14 +70,10 @@ def preview(scene: Scene, name: str, knobs: Mapping[str, Any]) -> Preview:
         same = before.predictions == after.predictions
         turned = int((~same.reshape(len(same), -1).all(1)).sum())
     return Preview(
-        scene.step, applied.text, _mean(before, "losses"), _mean(after, "losses"), _mean(before, "right"), _mean(after, "right"), turned,
+        scene.step, applied.text, _known(before.loss), _known(after.loss), _known(before.accuracy), _known(after.accuracy), turned,
         len(scene.live),
     )
 
 
-def _mean(answers: Answers, name: str) -> float | None:
-    values, known = getattr(answers, name), answers.known
-    if values is None:
-        return None
-    values = values[known] if known is not None else values
-    return float(values.double().mean()) if len(values) else None
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

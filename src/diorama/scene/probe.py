@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -55,6 +56,9 @@ class Answers:
     losses: Tensor | None = None
     right: Tensor | None = None
     known: Tensor | None = None
+    loss: float = math.nan
+    """Of all of them together, and the share that is answered rightly: of all labels, where an example has several. NaN where unknown."""
+    accuracy: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +97,23 @@ class Probe:
         """The model's answers to all examples, one pass."""
 
         def read() -> Answers:
-            parts = [_answer(reading, scores(x).detach(), reading.wanted(x, self._truth(chosen))) for chosen, x in batches]
+            parts, told, truths = [], [], []
+            for chosen, x in batches:
+                answer, wanted = scores(x).detach(), reading.wanted(x, self._truth(chosen))
+                parts.append(_answer(reading, answer, wanted))
+                if wanted is not None and reading.task:
+                    truths.append(wanted.cpu())
+                    if reading.criterion is not None:
+                        told.append(answer.cpu())
             joined: dict[str, Any] = {
                 field.name: _joined([getattr(part, field.name) for part in parts])
-                for field in dataclasses.fields(Answers)
+                for field in dataclasses.fields(Answers) if field.name not in ("loss", "accuracy")
             }
+            if len(truths) == len(parts) and joined["losses"] is not None and same_shapes(truths) and same_shapes(told):
+                truth = torch.cat(truths)
+                joined["loss"] = reading.loss(torch.cat(told), truth) if told else reading.mean(joined["losses"], truth)
+                if joined["right"] is not None:
+                    joined["accuracy"] = reading.mean(joined["right"], truth, loss=False)
             return Answers(**joined)
 
         found: Answers = self.memory.once("answers", read)
@@ -213,6 +229,11 @@ def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:
         if reading.task not in ("regression", "reconstruction"):
             right = reading.right(scores, y.cpu())
     return Answers(predictions, confidence, margin, losses, right, known)
+
+
+def same_shapes(parts: list[Tensor]) -> bool:
+    """Whether batches go into one."""
+    return len({part.shape[1:] for part in parts}) < 2
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from diorama.core.errors import NotApplicable, NotFound
+from diorama.model.criteria import class_weights
 from diorama.model.ending import Ending
 from diorama.model.outputs import TASKS, Reading, pick
 from diorama.scene import Scene
@@ -133,6 +134,15 @@ def test_a_criterion_that_averages_is_called_for_each_example() -> None:
     for how in ("none", "mean"):
         reading = Reading.of(scores, y, criterion=lambda a, b, how=how: F.cross_entropy(a, b, reduction=how))
         assert torch.allclose(reading.losses(scores, y), F.cross_entropy(scores, y, reduction="none"), atol=1e-6)
+    shares = torch.arange(1.0, scores.shape[1] + 1)
+    for criterion in (
+        nn.CrossEntropyLoss(shares), nn.CrossEntropyLoss(shares, label_smoothing=0.1), nn.CrossEntropyLoss(reduction="sum"),
+        nn.MultiMarginLoss(weight=shares), lambda a, b: a.logsumexp(0).sum() - b.float().mean(),
+    ):
+        reading = Reading.of(scores, y, criterion=criterion)
+        assert reading.loss(scores, y) == pytest.approx(float(criterion(scores, y)), rel=1e-5)
+        if class_weights(criterion) is not None:
+            assert reading.mean(reading.losses(scores, y), y) == pytest.approx(float(criterion(scores, y)), rel=1e-5)
 
 
 def test_a_regression_is_neither_probable_nor_right() -> None:
@@ -241,6 +251,10 @@ def test_labels_that_say_nothing_count_for_nothing(label: int, shape: tuple[int,
     hits = ((last.argmax(1) == y).reshape(6, -1) & known).sum(1) / known.sum(1)
     torch.testing.assert_close(reading.right(scores, y), hits, equal_nan=True)
     assert bool(reading.losses(scores, y)[0].isnan())
+    # Of all of them together each label counts alike, not each example.
+    assert reading.loss(scores, y) == pytest.approx(float(F.cross_entropy(last, y, ignore_index=label)), rel=1e-5)
+    share = float((last.argmax(1) == y)[y != label].float().mean())
+    assert reading.mean(reading.right(scores, y), y, loss=False) == pytest.approx(share, rel=1e-5)
 
 
 def test_scores_that_are_not_numbers_answer_no_class() -> None:

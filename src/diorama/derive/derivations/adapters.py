@@ -127,10 +127,12 @@ def gradients(scene: Scene, found: tuple[Adapter, ...], count: int) -> list[floa
         truth = scene.reading.wanted(nesting.first(x), y[: len(chosen)])
         assert truth is not None
         losses = scene.reading.losses(scores, truth.to(scores.device))
-        told = losses[losses.isfinite()]
+        share = scene.reading.weights(truth.cpu()).to(losses)
+        known = losses.isfinite() & (share > 0)
+        told = losses[known] * (share[known] / share[known].sum())
         if not len(told) or not told.requires_grad:
             return [math.nan if not len(told) else 0.0] * len(found)
-        slopes = dict(zip(map(id, flat), torch.autograd.grad(told.mean(), flat, allow_unused=True), strict=True))
+        slopes = dict(zip(map(id, flat), torch.autograd.grad(told.sum(), flat, allow_unused=True), strict=True))
     return [_norm([slopes[id(parameter)] for parameter in own]) for own in parameters]
 
 

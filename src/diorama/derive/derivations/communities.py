@@ -159,7 +159,7 @@ class Lesions:
     def _run(self, edits: tuple[Edit, ...]) -> tuple[dict[str, NDArray[np.float64] | None], list[Floats]]:
         """Losses, rights, and scores of each example, and each told unit's mean answer."""
         scene, reading = self.scene, self.scene.reading
-        losses, rights, scores, rows = [], [], [], [[] for _ in self.names]  # type: ignore[var-annotated]
+        losses, rights, weights, counts, scores, rows = [], [], [], [], [], [[] for _ in self.names]  # type: ignore[var-annotated]
         y = scene.examples.y
         for chosen, x in self._batches():
             with Capture(
@@ -179,12 +179,15 @@ class Lesions:
             if wanted is not None:
                 wanted = wanted.cpu()
                 known = reading.labelled(wanted).numpy()
+                weights.append(reading.weights(wanted).numpy())
+                counts.append(reading.counts(wanted).numpy())
                 losses.append(np.where(known, reading.losses(answer, wanted).double().numpy(), np.nan))
                 if scene.task in CLASSES:
                     rights.append(np.where(known, reading.right(answer, wanted).double().numpy(), np.nan))
             scores.append(answer.reshape(len(answer), -1).abs() if answer.is_complex() else answer.reshape(len(answer), -1))
         return {
             "losses": np.concatenate(losses) if losses else None, "rights": np.concatenate(rights) if rights else None,
+            "weights": np.concatenate(weights) if weights else None, "counts": np.concatenate(counts) if counts else None,
             "scores": torch.cat([each.double() for each in scores]).numpy() if len({each.shape[1] for each in scores}) == 1 else None,
         }, [np.concatenate(each) for each in rows]
 
@@ -196,10 +199,10 @@ class Lesions:
         except NotApplicable:
             return  # an answer that cannot be silenced: its cost stays unknown
         base = self.whole[0]
-        for name, key in (("losses", "loss"), ("rights", "right")):
+        for name, key, share in (("losses", "loss", "weights"), ("rights", "right", "counts")):
             before, after = base[name], told[name]
             if before is not None and after is not None:
-                value[key][number] = _apart(after, before)
+                value[key][number] = _apart(after, before, base[share])
         if base["losses"] is None and base["scores"] is not None and told["scores"] is not None:
             value["loss"][number] = float(np.abs(_finite(told["scores"]) - _finite(base["scores"])).mean())
         classes = value["by_class"].shape[1]
@@ -208,7 +211,7 @@ class Lesions:
             for k, label in enumerate(self.labels):
                 mine = truth == label
                 if mine.any():
-                    value["by_class"][number, k] = _apart(told["rights"][mine], base["rights"][mine])
+                    value["by_class"][number, k] = _apart(told["rights"][mine], base["rights"][mine], base["counts"][mine])
         self._influence(number, rows)
 
     def _influence(self, number: int, rows: list[Floats]) -> None:
@@ -229,7 +232,7 @@ def _finite(values: Floats) -> Floats:
     return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _apart(after: Floats, before: Floats) -> float:
-    """By how much the mean of the numbers that both know has risen."""
-    good = np.isfinite(after) & np.isfinite(before)
-    return float((after[good] - before[good]).mean()) if good.any() else math.nan
+def _apart(after: Floats, before: Floats, share: Floats) -> float:
+    """By how much the mean of the numbers that both know has risen, where each counts for so much."""
+    good = np.isfinite(after) & np.isfinite(before) & (share > 0)
+    return float(np.average(after[good] - before[good], weights=share[good])) if good.any() else math.nan

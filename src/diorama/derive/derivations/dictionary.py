@@ -254,7 +254,7 @@ def _losses(scene: Scene, layer: Layer, found: SparseDictionary, principal: Call
         edits = (*scene.edits, *(() if edit is None else (edit,)))
         with Capture(scene.model, edits=edits, cancel=scene.cancel) as look:
             made = scene.reading.scores(look(x)).detach() if edit is not None else scores
-        return float(scene.reading.losses(made, y.to(made.device)).double().nanmean())
+        return scene.reading.loss(made, y.to(made.device))
 
     def patched(rebuilt: Callable[[Tensor], Tensor]) -> float:
         return loss(Edit(Key("layer", layer.name), patch=in_place(layer, raw, rebuilt)))

@@ -24,7 +24,7 @@ from ...model.learning import learning, uncalled
 from ...model.unwrap import layer_modules
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
-from ..losses import losses, right, unmeasured
+from ..losses import losses, right, unmeasured, weights
 
 Each = TypeVar("Each")
 ARRAYS = ("passed", "held", "passed_right", "held_right", "passed_changed", "held_changed")
@@ -63,15 +63,15 @@ class NeededDerivation(Derivation):
         base, answers = losses(scene, chosen)
         rightly = right(scene, chosen, answers)
         told = {name: np.full(len(layers), np.nan) for name in ARRAYS}
-        model = duplicate(scene.model)
+        (share, count), model = weights(scene, chosen), duplicate(scene.model)
         without = scene.with_model(model)
         untried: dict[str, str] = {}
-        value = {"layers": [one.path for one in layers], "loss": _mean(base), "untried": untried, **told}
+        value = {"layers": [one.path for one in layers], "loss": _mean(base, share), "untried": untried, **told}
 
         def measured(name: str, k: int, found: tuple[np.ndarray, Tensor]) -> None:
-            told[name][k] = _mean(found[0] - base)
+            told[name][k] = _mean(found[0] - base, share)
             told[f"{name}_changed"][k] = _changed(scene, answers, found[1])
-            told[f"{name}_right"][k] = _mean(rightly - right(scene, chosen, found[1]))
+            told[f"{name}_right"][k] = _mean(rightly - right(scene, chosen, found[1]), count)
 
         for k, one in enumerate(layers):
             try:
@@ -275,6 +275,6 @@ def _changed(scene: Scene, before: Tensor, after: Tensor) -> float:
     return float((before != after).reshape(len(before), -1).double().mean())
 
 
-def _mean(values: np.ndarray) -> float:
-    good = values[np.isfinite(values)]
-    return float(good.mean()) if len(good) else float("nan")
+def _mean(values: np.ndarray, share: np.ndarray) -> float:
+    good = np.isfinite(values) & (share > 0)
+    return float(np.average(values[good], weights=share[good])) if good.any() else float("nan")

@@ -20,7 +20,7 @@ from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.sets import classes_of
 from ..derivation import Derivation, Plain, Stage
-from ..losses import losses, right
+from ..losses import losses, right, weights
 
 Floats = NDArray[np.float64]
 BATCH = 64
@@ -71,13 +71,13 @@ class ServingDerivation(Derivation):
         by_cost = np.argsort(-expected, kind="stable")
         candidates = list(dict.fromkeys([*by_cost[: self.count - len(by_area)].tolist(), *by_area.tolist(), *by_cost.tolist()]))[: self.count]
         base, answers = losses(scene, chosen)
-        rightly = right(scene, chosen, answers)
+        rightly, (share, count) = right(scene, chosen, answers), weights(scene, chosen)
         told: list[tuple[int, float, float, float]] = []
         for number, k in enumerate(candidates):
             edit = Edit(Key("unit", layers[each[k]].name, (int(unit[k]),)), lesion=True)
             after, answers = losses(scene, chosen, (edit,))
             rise, fewer = after - base, rightly - right(scene, chosen, answers)
-            told.append((k, _mean(rise[own]), _mean(rise[~own]), _mean(fewer[own])))
+            told.append((k, _mean(rise[own], share[own]), _mean(rise[~own], share[~own]), _mean(fewer[own], count[own])))
             final = number == len(candidates) - 1
             yield Stage(
                 self._value(layers, each, unit, expected, areas, told), number + 1.0 + final, self.count + 1.0,
@@ -173,5 +173,6 @@ def area(values: Floats, own: NDArray[np.bool_]) -> Floats:
     return found
 
 
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _mean(values: Floats, share: Floats) -> float:
+    good = np.isfinite(values) & (share > 0)
+    return float(np.average(values[good], weights=share[good])) if good.any() else float("nan")

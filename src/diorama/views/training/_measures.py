@@ -61,8 +61,7 @@ def measured(run: Run) -> MeasuredModel:
 def _of(scene: Scene) -> MeasuredModel:
     answers = scene.answers()
     known = np.ones(len(scene.live), bool) if answers.known is None else answers.known.numpy()
-    loss = _mean(answers.losses, known)
-    accuracy = _mean(answers.right, known)
+    loss, accuracy = answers.loss, answers.accuracy
     right = None
     calibration = separation = float("nan")
     if scene.task == "classification" and answers.right is not None and scene.live.y is not None:
@@ -71,10 +70,6 @@ def _of(scene: Scene) -> MeasuredModel:
             calibration = expected_calibration_error(answers.confidence.double().numpy()[known], right)
         separation = _separation(scene)
     return MeasuredModel(loss, accuracy, calibration, separation, middle(scene), right, scene.live.fingerprint)
-
-
-def _mean(values: Tensor | None, known: NDArray[np.bool_]) -> float:
-    return float(values.double().numpy()[known].mean()) if values is not None and known.any() else float("nan")
 
 
 def expected_calibration_error(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) -> float:

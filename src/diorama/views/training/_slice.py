@@ -54,11 +54,7 @@ class Walker:
         answers = there.answers()
         if answers.losses is None:
             raise NotApplicable("it shows the loss, and none is known of these answers; pass y and, where needed, criterion=")
-        told = answers.right
-        if told is None or answers.known is None:
-            return mean_loss(there), float("nan")
-        told = told.reshape(len(told), -1).double().mean(1)[answers.known.reshape(len(told), -1).any(1)]
-        return mean_loss(there), float(told.mean()) if len(told) else float("nan")
+        return mean_loss(there), answers.accuracy
 
 
 def walked(walker: Walker, resolution: int) -> Iterator[tuple[Slice | None, int, int]]:

@@ -93,18 +93,14 @@ def _first(scene: Scene, count: int) -> Iterator[tuple[range, Nested]]:
 
 
 def mean_loss(scene: Scene, count: int | None = None) -> float:
-    """The mean loss over the live examples that have a label, or over those of the first of them."""
+    """The loss of the live examples that have a label, or of the first of them."""
     if count is not None and count < len(scene.live):
         wanted = scene.reading.wanted(scene.live.x, scene.live.y)
         assert wanted is not None  # who asks for the way has seen that there is some
         scores = torch.cat([scene.look(x)[0].cpu() for _, x in _first(scene, count)])
         known = wanted.cpu()[: len(scores)]
-        told = scene.reading.losses(scores, known).double()[scene.reading.labelled(known)]
-        return float(told.mean()) if len(told) else float("nan")
-    answers = scene.answers()
-    assert answers.losses is not None  # who asks for the way has seen that there are some
-    told = answers.losses.double() if answers.known is None else answers.losses.double()[answers.known]
-    return float(told.mean()) if len(told) else float("nan")
+        return scene.reading.loss(scores, known)
+    return scene.answers().loss
 
 
 def _named(model: Any) -> dict[str, Tensor]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...core.colour import magnitude
 from ...core.errors import NotApplicable, not_found
@@ -138,7 +135,7 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
     if mine.predictions.shape == theirs.predictions.shape and scene.task != "regression":
         same = mine.predictions == theirs.predictions
         found["changed"] = float((~same).float().mean())
-    found["losses"] = [_mean(one.losses) for one in (mine, theirs)]
+    found["losses"] = [one.loss for one in (mine, theirs)]
     marks: list[Node] = []
     for scores, title in zip(pair, ("with the adapters", "switched off"), strict=True):
         drawn = answers.drawn(scene, scores, horizontal=True)
@@ -151,13 +148,6 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
         ))
     found["marks"] = Group(children=tuple(marks), direction="row")
     return found
-
-
-def _mean(losses: Tensor | None) -> float:
-    if losses is None:
-        return math.nan
-    told = losses[torch.isfinite(losses)]
-    return float(told.mean()) if len(told) else math.nan
 
 
 def _said(compared: Mapping[str, Any], off: str) -> str:

@@ -162,8 +162,7 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
         loss = right = relabelled = float("nan")
         if answers is not None:
             known = slice(None) if answers.known is None else answers.known
-            loss = mean(answers.losses[known].double().numpy()) if answers.losses is not None else loss
-            right = mean(answers.right[known].double().numpy()) if answers.right is not None else right
+            loss, right = answers.loss, answers.accuracy
             relabelled = mean((answers.predictions == labels)[known].double().numpy()) if labels is not None else relabelled
         count = sum(p.numel() for p in looked.model.parameters()) if looked.missing is None else float("nan")
         step = float(looked.step) if looked.step is not None else float("nan")

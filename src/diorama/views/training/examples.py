@@ -196,9 +196,8 @@ class ExamplesView(View):
 
     def _caption(self, scene: Scene, facts: _ExampleFacts, before: Scene | None) -> str:
         if facts.right is None:
-            loss = np.nan if facts.loss is None or not facts.known.any() else float(np.mean(facts.loss[facts.known]))
-            mean = f"Mean loss {loss:.3g}. " if np.isfinite(loss) else "Their mean loss is no number. "
-            mean = "" if facts.loss is None or not facts.known.any() else mean
+            told = f"Mean loss {scene.answers().loss:.3g}. " if np.isfinite(scene.answers().loss) else "Their mean loss is no number. "
+            mean = "" if facts.loss is None or not facts.known.any() else told
         else:
             count = int(facts.known.sum())
             what = {
@@ -207,7 +206,7 @@ class ExamplesView(View):
                 "segmentation": f"the places of {count} examples",
             }
             of = what.get(scene.task, f"{count} examples")
-            mean = f"{100 * np.mean(facts.right[facts.known]):.1f} % of {of} are answered rightly. " if count else ""
+            mean = f"{100 * scene.answers().accuracy:.1f} % of {of} are answered rightly. " if count else ""
             if count < facts.count:
                 mean += f"{facts.count - count} have no label that counts. "
         if before is None:

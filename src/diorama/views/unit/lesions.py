@@ -208,9 +208,8 @@ class _Answer:
         loss = right = float("nan")
         if probe.y is not None:
             y = probe.y.cpu()  # as the scores: a probe set may lie on an accelerator
-            known = reading.labelled(y)
-            loss = float(reading.losses(scores, y)[known].double().mean())
-            right = float(reading.right(scores, y)[known].mean()) if named else right
+            loss = reading.loss(scores, y)
+            right = reading.mean(reading.right(scores, y), y, loss=False) if named else right
         return cls(scores, predictions, loss if told else 0.0, right, told)
 
     def against(self, base: _Answer) -> _Cost:
