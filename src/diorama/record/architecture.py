@@ -14,6 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from ..core.provenance import versions
 from ..data import kinds
+from ..model.unwrap import named_modules
 from . import models, snapshots
 from .reader import OWN
 from .writer import Writer
@@ -33,6 +34,7 @@ def facts_of(content: Content) -> dict[str, Any]:
         "examples": len(examples) if examples is not None else 0,
         "inputs": kinds.describe(examples.kind) if examples is not None else None,
         **read_as(examples, reading),
+        "mixing": content.table.mixing if content.table is not None else "",
         "command": [sys.executable, *sys.argv],
         "versions": versions(),
         "process": os.getpid(),
@@ -47,6 +49,7 @@ def read_as(examples: Examples | None, reading: Reading | None) -> dict[str, Any
 
 def structure_of(content: Content) -> dict[str, Any]:
     """The facts of the architecture as it is now."""
+    known = named_modules(content.model)
     return {
         "model": type(content.model).__name__,
         "parameters": [
@@ -56,13 +59,19 @@ def structure_of(content: Content) -> dict[str, Any]:
             {
                 "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,
                 "parameters": layer.parameters, "weight": layer.weight, "order": layer.order, "leaf": layer.leaf, "rectified": layer.rectified,
-                "complex": layer.complex, "squashed": layer.squashed,
+                "complex": layer.complex, "squashed": layer.squashed, "groups": _groups(known.get(layer.path)),
             }
             for layer in content.table or ()
         ],
         "dropouts": [(name, float(m.p)) for name, m in content.model.named_modules() if isinstance(m, _DropoutNd)],
         "mixing": content.table.mixing if content.table is not None else "",
     }
+
+
+def _groups(module: Any) -> int:
+    """In how many groups of channels a convolution works, each by itself."""
+    found = getattr(module, "groups", 1)
+    return found if isinstance(found, int) and found > 0 else 1
 
 
 def write(writer: Writer, number: int, data: bytes) -> None:

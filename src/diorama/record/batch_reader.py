@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..model.axes import first_tensor
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
+from .doubts import Slopes
 from .loop_habits import Leftovers, copied, cut, form_of, in_evaluation, pulled_alike
 from .own_hooks import OwnHook
 from .places import Places
@@ -74,6 +75,8 @@ class BatchReader:
         self._seen: NDArray[np.float64] | None = None
         self._places = Places()
         self._leftovers = Leftovers()
+        self.slopes: Slopes | None = None
+        """What the last batch's gradient at the scores says of how they are read."""
 
     def follow(self, model: nn.Module) -> None:
         """Read this model from now on."""
@@ -182,6 +185,7 @@ class BatchReader:
         values = rows.double().cpu().numpy()
         slopes = None if gradient is None or gradient.shape != rows.shape else gradient.double().cpu().numpy()
         with np.errstate(all="ignore"):
+            self.slopes = Slopes(self._reading, values, slopes, x) if slopes is not None else None
             labels, chances = told_labels(values, slopes)
             between, within = _spreads(values)
         if labels is None or chances is None:

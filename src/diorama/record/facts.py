@@ -21,6 +21,7 @@ class LayerFact(msgspec.Struct):
     shape: list[int] = []
     order: int = 0
     complex: bool = False
+    groups: Count = 1
 
 
 class Held(msgspec.Struct):
@@ -96,8 +97,8 @@ class Parent(msgspec.Struct):
 
 TYPES: dict[str, Any] = {
     "name": str, "model": str, "task": str, "model_error": str | None, "classes": list[str], "examples": Count,
-    "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str], "form": str, "reread": Count,
-    "dropouts": list[tuple[str, float]], "mixing": str,
+    "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str],
+    "form": str, "reread": Count, "doubt": str, "mixing": str, "dropouts": list[tuple[str, float]],
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
     "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None,

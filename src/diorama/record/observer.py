@@ -17,6 +17,7 @@ from ..model.unwrap import local
 from ..training.optimizers import hooked
 from ..training.subject import Subject
 from .batch_reader import BatchReader
+from .doubts import Doubts
 from .factors import Factors
 from .first_bad import FirstBadFinder
 from .groups import Groups
@@ -77,7 +78,9 @@ class Observer:
         self._norms: dict[str, float] = {}
         self._spare: dict[str, Tensor] = {}
         self.batch: BatchReader | None = None
-        """Reads the batch at due steps."""
+        """Reads the batch at due steps …"""
+        self.doubts: Doubts | None = None
+        """… and by it whether the guessed task goes with the loss."""
         self.first_bad: FirstBadFinder | None = None
         """Looks for the first bad number before an optimizer steps."""
         self.probe_balance: Any = None
@@ -275,6 +278,8 @@ class Observer:
             step.loss_scale = loss_scale(self._subject)
         if "batch" in self.needs and self.batch is not None:
             step.batch, step.probe_balance = self.batch.finish(), self.probe_balance
+            if step.batch is not None and self.doubts is not None:
+                self.doubts.look(self.batch.slopes, scalars, step.batch.passes, loss_scale(self._subject) or 1.0)
         return step
 
     def activations(self) -> dict[str, LayerReading]:

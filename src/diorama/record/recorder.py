@@ -23,6 +23,7 @@ from .batch_reader import BatchReader
 from .branch import Entry
 from .controls import Controls
 from .copies import Copies
+from .doubts import Doubts
 from .first_bad import FirstBadFinder
 from .holding import held
 from .observer import LOOK, Observer
@@ -59,10 +60,8 @@ def watch(
     outputs: str | int | Callable[[Any], Tensor] | None = None,
     task: str | None = None,
     criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
-    data: Any = None, scheduler: Any = None, state: Any = (),
-    ranks: int | str = 0, device: Any = None, name: str = "",
-    signals: Any = None,
-    resume: bool = False,
+    data: Any = None, scheduler: Any = None, state: Any = (), ranks: int | str = 0, device: Any = None, name: str = "",
+    signals: Any = None, resume: bool = False,
     parent: tuple[str | Path, int] | None = None, metadata: Mapping[str, Any] | None = None,
 ) -> Recorder:
     """Record a training into a run folder: call ``step()`` on what comes back after each step of the loop.
@@ -149,6 +148,7 @@ class Recorder:
         )
         if setup.reader is not None:
             self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain)
+            self._observer.doubts = Doubts(setup.reading, told.task is not None, lambda text: self._say((text,), None, doubt=text))
             self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
             if setup.subject.optimizers and not setup.subject.spread:
                 self._observer.first_bad = FirstBadFinder(setup.subject, lambda: self.number, self._background.note, self._complain)
@@ -474,7 +474,7 @@ class Recorder:
         if trouble is not None:
             self._troubles.say(trouble, self.path)
 
-    def _say(self, left_out: tuple[str, ...], unstored: str | None) -> None:
+    def _say(self, left_out: tuple[str, ...], unstored: str | None, **facts: str) -> None:
         """Tell as soon as it is known, on the terminal and in the record, what this run will lack."""
         told = [text for text in left_out if text and text not in self._left_out]
         if unstored and not self._subject.spread:
@@ -485,7 +485,7 @@ class Recorder:
             with contextlib.suppress(Exception):
                 print(f"diorama: {text}", file=sys.stderr)  # noqa: T201
         self._left_out += told
-        self._background.note("meta", {"left_out": self._left_out})
+        self._background.note("meta", {"left_out": self._left_out, **facts})
 
     def _reread(self, reading: Any) -> None:
         """Answers are read otherwise than so far: what was told of the steps before is left out."""

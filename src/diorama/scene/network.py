@@ -101,7 +101,9 @@ class SceneNetwork:
         told = self.given.guessed if self.given is not None else ()
         read = self.reading.guessed if self.given is not None and self.missing is None else ()
         seen = self.layers.notes if self.given is not None and self.missing is None and not self.function else ()
-        return (*told, *read, *self._complex(), *seen)
+        run = self.source.run
+        doubt = (str(run.meta["doubt"]),) if run is not None and run.meta.get("doubt") else ()
+        return (*told, *read, *doubt, *self._complex(), *seen)
 
     def _complex(self) -> tuple[str, ...]:
         """What is shown of complex numbers, said where there are some."""

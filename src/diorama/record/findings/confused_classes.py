@@ -32,7 +32,7 @@ class ConfusedClasses(Finding):
     def _probe(self, run: RunReader) -> list[Found]:
         """What the training's own labels call another class is right in its batches, and wrong in a probe set whose labels are right."""
         truth = np.asarray((run.meta.get("probe") or {}).get("labels") or (), np.int64)
-        if not len(truth) or "examples/answer" not in run.row_names:
+        if not len(truth) or "examples/answer" not in run.row_names or run.meta.get("doubt"):
             return []
         steps, answers = run.rows("examples/answer")
         if len(steps) < _LOOKS + 1 or len(truth) != answers.shape[1]:
@@ -57,7 +57,7 @@ class ConfusedClasses(Finding):
         return [Found(
             self.name, 0.6, f"{said[0]} is taken for {said[1]}",
             f"Since step {first} {self.share:.0%} or more of the probe set's examples of {said[0]} are answered as {said[1]}, {now:.0%} at the last "
-            f"look, though {right:.0%} or more of the others are right.",
+            f"look, though {'all' if right == 1 else f'{right:.0%} or more'} of the others are right.",
             f"share at the last {_LOOKS} looks: {', '.join(f'{share:.2f}' for share in shares[-_LOOKS:])}; {int((truth == one).sum())} examples",
             (f"class:{one}", f"class:{other}"), None, first, f"Sure for the {int((truth == one).sum())} examples of the probe set.",
             f"Look at the training's examples of {said[0]}: are many of them labelled {said[1]}, or are there few of them?", "confusion",

@@ -34,7 +34,8 @@ class DuplicatedUnits(Finding):
     """Units of one layer whose weights are the same, wherever they stand in it: they answer the same, and are one unit that is paid for twice.
 
     *Meaning* units that begin alike get the same gradient and never come apart: a layer that was begun with one number, or by
-    copying rows. Where a ReLU or a batch norm takes the answers, weights that differ by a factor above 0 alone count as the same, since the
+    copying rows. Units of a grouped convolution are compared with those that read the same channels.
+    Where a ReLU or a batch norm takes the answers, weights that differ by a factor above 0 alone count as the same, since the
     next layer's weights make up for it; where a tanh does, so do negatives. Units whose weights are all 0 are not counted (a layer may begin so
     on purpose), nor layers that nobody trains. It is read from the last snapshot, of networks of at most 32 million weights.
     """
@@ -74,6 +75,7 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int, str]]:
         except (DioramaError, OSError):
             return {}
         turned = {f"{layer['name']}.weight" for layer in run.meta.get("layers", ()) if "Transpose" in str(layer.get("kind", ""))}
+        groups = {str(layer["weight"]): int(layer.get("groups") or 1) for layer in run.meta.get("layers", ()) if layer.get("weight")}
         alike, found = _alike(run), dict[str, tuple[int, int, str]]()
         for name, array in numbers.items():
             if array.ndim > 1 and array.size and name not in turned:
@@ -81,8 +83,10 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int, str]]:
                 rows = array.reshape(len(array), -1)
                 if bias is not None and bias.ndim == 1 and len(bias) == len(rows):
                     rows = np.column_stack([rows, np.where(rows.any(1), bias, 0)])  # a bias alone makes no copies
-                equal, way = twins(rows), alike.get(name, _EQUAL)
-                more = twins(rows, scaled=way == _SCALED, negated=way == _NEGATED) if way != _EQUAL else equal
+                # Units of a grouped convolution read other channels than those of other groups, and may well weigh them alike.
+                parts = np.array_split(rows, max(1, min(groups.get(name, 1), len(rows))))
+                equal, way = sum(map(twins, parts)), alike.get(name, _EQUAL)
+                more = sum(twins(part, scaled=way == _SCALED, negated=way == _NEGATED) for part in parts) if way != _EQUAL else equal
                 found[name] = (more, len(rows), way) if more > equal else (equal, len(rows), _EQUAL)
         _known[key] = found
         while len(_known) > _KEPT:

@@ -37,7 +37,7 @@ class Overfitting(Finding):
         names = run.series_names
         data = run.meta.get("steered") or {}
         trained_on = 2 * data.get("matched", 0) > data.get("probe", 0)  # it is no measure of this, the less where labels were changed
-        if "probe/loss" not in names or "loss" not in names or trained_on:
+        if "probe/loss" not in names or "loss" not in names or trained_on or run.meta.get("doubt"):
             return []
         steps, probe = run.series("probe/loss")
         train_steps, train = run.series("loss")

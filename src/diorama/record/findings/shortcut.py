@@ -45,4 +45,4 @@ class Shortcut(Finding):
 
 def _deviations(apart: float) -> str:
     """A distance in standard deviations; what is read ends at a hundred."""
-    return "100 or more" if apart >= 100 else f"{apart:.1f}"
+    return "100 or more" if apart >= 99.95 else f"{apart:.1f}"

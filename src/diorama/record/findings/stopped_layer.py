@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, layer_of, learning, named, series, since
+from . import Finding, Found, last, layer_of, learning, named, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -20,7 +20,7 @@ class StoppedLayer(Finding):
     """Weights that the optimizer holds and that do not change at all, while others do.
 
     *Meaning* no gradient reaches them any more (all units behind them are dead, or something was detached), or none ever
-    did: the layer is not used, or stands behind a ``detach()``.
+    did: the layer is not used, or stands behind a ``detach()``. Where gradients come, the optimizer does not take them: a learning rate of 0.
     """
 
     readings: int = knob(3, "How many readings in a row.", low=1)
@@ -50,14 +50,20 @@ class StoppedLayer(Finding):
         layers = list(dict.fromkeys(layer_of(name) for name in names))
         told = named([key.partition(":")[2] for key in layers])
         when = "has never moved" if never else f"has stood still since step {first}"
+        why = "The optimizer holds it, but no gradient comes to it." if never else "It learnt before, and no gradient reaches it now."
+        helps, severity = "Look whether the layer is used in forward(), stands behind a detach(), or whether all units behind it are dead.", 0.6
+        if all((last(run, f"gradients/{name}/norm", self.readings) > 0).any() for name in names):
+            rates = [name for name in run.series_names if name.startswith("learning_rate") and not last(run, name, self.readings).any()]
+            severity = 0.4 if rates else 0.6
+            why = f"A gradient comes to it, but the optimizer does not move it{': a learning rate is 0' if rates else ''}."
+            helps = "Look at the learning rate of its group; to freeze it, turn requires_grad off."
         return [Found(
-            self.name, 0.6, f"{told} {'never moved' if never else 'stopped'}",
+            self.name, severity, f"{told} {'never moved' if never else 'stopped'}",
             f"{told} {when}, while {len(table.names) - len(names)} other weights learn. "
-            + ("The optimizer holds it, but no gradient comes to it." if never else "It learnt before, and no gradient reaches it now."),
+            + why,
             f"update of {names[0]}: {table.values[-1, found[0]]:.2g} at the last reading, the largest elsewhere {most[-1]:.2g}",
             tuple(layers), None, first, "Certain for the steps that were read.",
-            "Look whether the layer is used in forward(), stands behind a detach(), or whether all units behind it are dead.",
-            "health",
+            helps, "health",
         )]
 
     def _none(self, run: RunReader, count: int, readings: int) -> list[Found]:

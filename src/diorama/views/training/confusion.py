@@ -17,7 +17,7 @@ from ...core.saying import leading
 from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.sets import named
-from .. import inputs
+from .. import inputs, recorded
 from ..similar_units import alike
 from ..view import View
 
@@ -92,7 +92,8 @@ class ConfusionView(View):
             values=values, limits=limits, row_labels=names, column_labels=names, row_keys=keys, column_keys=keys, row_title="truth",
             column_title="answer", square=True, numbers=len(names) <= FEW, size=22 if len(names) <= FEW else 10,
         )
-        notes = [f"{len(folded)} of {found.size} classes, the least mixed-up, are folded into one row and column"] if len(folded) else []
+        notes = recorded.reservations(scene)
+        notes += [f"{len(folded)} of {found.size} classes, the least mixed-up, are folded into one row and column"] if len(folded) else []
         absent = int((found.counts.sum(0) + found.counts.sum(1) == 0).sum())
         notes += [f"{absent} of {found.size} classes do not occur"] if absent and found.size > self.most else []
         caption = _caption(found, scene) if then is None else _changed(found, then, scene, before)

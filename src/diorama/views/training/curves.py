@@ -87,6 +87,7 @@ class CurvesView(View):
             more = f" and {len(stopped) - 3} more" if len(stopped) > 3 else ""
             zero = f"{', '.join(stopped[:3])}{more}: 0 now, which lies below every logarithmic axis"
             note = f"{zero}; {note}" if note else zero
+        note = "; ".join(filter(None, (*recorded.reservations(scene, looked=False), note)))
         caption = self._caption(scene, runs[0], [one for members in drawn.values() for one in members])
         body = marks[0] if len(marks) == 1 else Group(children=marks)
         yield self.picture(scene, selection, "Curves", body, caption, note=note)

@@ -18,7 +18,7 @@ from ...scene import Scene
 from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import named
-from .. import inputs
+from .. import inputs, recorded
 from ..view import View
 from ._changed import changed
 from ._followed import MEASURES, FollowedExamples, Told
@@ -90,10 +90,9 @@ class ExamplesView(View):
         total = len(order)
         order = self._shown(facts, order)
         node = self._strip(scene, facts, order) if self.layout == "strip" else self._table(scene, facts, order)
-        yield self.picture(
-            scene, selection, "Examples", node, self._caption(scene, facts, before),
-            note=f"{len(order)} of {total} examples shown" if len(order) < total else "", idle=self._idle(),
-        )
+        notes = [*recorded.reservations(scene), *_alone(scene)]
+        notes += [f"{len(order)} of {total} examples shown"] if len(order) < total else []
+        yield self.picture(scene, selection, "Examples", node, self._caption(scene, facts, before), note="; ".join(notes), idle=self._idle())
 
     def _idle(self) -> dict[str, str]:
         """The knobs that are for other things to show."""
@@ -244,6 +243,21 @@ class ExamplesView(View):
             keys=tuple(number_key("example", k) for k in order),
             badges=tuple("wrong" if facts.wrong[k] else "" for k in order) if told is not None else (),
         )
+
+
+def _alone(scene: Scene) -> list[str]:
+    """Where the loss of all is not the mean of what the criterion says of each example by itself."""
+    found, y = scene.answers(), scene.reading.wanted(scene.live.x, scene.live.y)
+    if scene.reading.criterion is None or found.losses is None or y is None:
+        return []
+    own = found.losses.double()[found.known] if found.known is not None else found.losses.double()
+    if not len(own) or abs(float(own.mean()) - found.loss) <= _NEAR * max(abs(found.loss), 1e-6):
+        return []
+    return [f"a loss here is what the criterion says of one example by itself; of all together it says {found.loss:.3g}, which is not their mean"]
+
+
+_NEAR = 0.01
+"""Two means no farther apart, as a share, are told as one."""
 
 
 class _ExampleFacts:

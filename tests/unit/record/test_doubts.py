@@ -1,0 +1,88 @@
+"""Whether a guessed task goes with the loss that is trained: the gradient at the scores tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.model.outputs import Reading
+from diorama.record.doubts import READINGS, Doubts, Slopes
+
+Y = torch.arange(16) % 5
+
+
+def _focal(z: Tensor) -> Tensor:
+    likely = F.cross_entropy(z, Y, reduction="none")
+    return ((1 - (-likely).exp()).square() * likely).mean()
+
+
+def _slopes(reading: Reading, loss: Callable[[Tensor], Tensor], seed: int, x: Tensor | None = None, size: float = 1.0) -> tuple[Slopes, float]:
+    scores = (size * torch.randn(16, 5, generator=torch.Generator().manual_seed(seed))).requires_grad_()
+    value = loss(scores)
+    value.backward()
+    return Slopes(reading, scores.detach().double().numpy(), scores.grad.double().numpy(), x), value.item()
+
+
+@pytest.mark.parametrize(
+    ("loss", "fits"),
+    [
+        (lambda z: F.cross_entropy(z, Y), True),
+        (lambda z: F.cross_entropy(z, Y, torch.arange(1.0, 6), label_smoothing=0.2) + 1e-3 * z.logsumexp(1).square().mean(), True),
+        (_focal, True),
+        (lambda z: F.kl_div(z.log_softmax(1), torch.eye(5)[Y].softmax(1), reduction="batchmean"), True),
+        (lambda z: F.multi_margin_loss(z, Y), True),
+        (lambda z: F.triplet_margin_loss(z, z.roll(5, 0).detach(), z.roll(1, 0).detach()), False),
+        (lambda z: F.mse_loss(z, torch.ones(16, 5)), False),
+    ],
+)
+def test_slopes_of_a_loss_over_classes_are_known(loss: Callable[[Tensor], Tensor], fits: bool) -> None:
+    """Whatever is made of a softmax sees nothing of what all scores share; a loss that compares vectors does."""
+    reading = Reading(task="classification")
+    assert _slopes(reading, loss, 0)[0].fits is fits
+    said: list[str] = []
+    doubts = Doubts(reading, False, said.append)
+    for seed in range(2 * READINGS):
+        doubts.look(*_slopes(reading, loss, seed)[:1], {}, 1, 1.0)
+    assert len(said) == (not fits)
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.l1_loss, F.huber_loss])
+def test_other_losses_of_numbers(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Slopes of a reconstruction lead to the inputs and no others; a squared error goes with its slopes as it falls, another loss does not."""
+    inputs = torch.randn(16, 5)
+    for target, fits in ((inputs, True), (-inputs, False)):
+        assert _slopes(Reading(task="reconstruction"), lambda z, target=target: loss(z, target), 0, inputs)[0].fits is fits
+    said: list[str] = []
+    doubts = Doubts(Reading(task="regression"), False, said.append)
+    for k in range(2 * READINGS):
+        found, value = _slopes(Reading(task="regression"), lambda z: loss(z, torch.zeros(16, 5)), k, size=4.0 * 0.4**k)
+        doubts.look(found, {"loss": value}, 1, 1.0)
+    assert len(said) == (loss is not F.mse_loss)
+
+
+def test_no_alarm_stands_on_a_guess_that_the_loss_contradicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An embedding that labels made look like a classifier is doubted once on the terminal, in the record and beside its pictures."""
+    torch.manual_seed(0)
+    x, model = torch.randn(80, 4), nn.Linear(4, 6)
+    y = (x[:, 0] > 0).long()
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "run", probe=(x, y), optimizer=optimizer, every=5) as recorder:
+        for _ in range(40):
+            z = model(x)
+            loss = F.triplet_margin_loss(z[:40], z[40:].detach(), z[:40].roll(1, 0).detach())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    assert capsys.readouterr().err.count("the task was guessed (classification), but") == 1
+    run = diorama.open(tmp_path / "run")
+    assert not {found.finding for found in run.findings()} & {"overfitting", "confused_classes"}
+    scene = run.scene()
+    for name in ("curves", "confusion", "examples"):
+        assert "the task was guessed" in scene.view(name).note
