@@ -200,18 +200,19 @@ class Lesions:
             return  # an answer that cannot be silenced: its cost stays unknown
         base = self.whole[0]
         for name, key, share in (("losses", "loss", "weights"), ("rights", "right", "counts")):
-            before, after = base[name], told[name]
-            if before is not None and after is not None:
-                value[key][number] = _apart(after, before, base[share])
+            before, after, counted = base[name], told[name], base[share]
+            if before is not None and after is not None and counted is not None:
+                value[key][number] = _apart(after, before, counted)
         if base["losses"] is None and base["scores"] is not None and told["scores"] is not None:
             value["loss"][number] = float(np.abs(_finite(told["scores"]) - _finite(base["scores"])).mean())
         classes = value["by_class"].shape[1]
-        if classes and base["rights"] is not None and told["rights"] is not None and self.scene.examples.y is not None:
+        counts = base["counts"]
+        if classes and base["rights"] is not None and told["rights"] is not None and counts is not None and self.scene.examples.y is not None:
             truth = self.scene.reading.truth(self.scene.examples.y[: self.count]).cpu().numpy()
             for k, label in enumerate(self.labels):
                 mine = truth == label
                 if mine.any():
-                    value["by_class"][number, k] = _apart(told["rights"][mine], base["rights"][mine], base["counts"][mine])
+                    value["by_class"][number, k] = _apart(told["rights"][mine], base["rights"][mine], counts[mine])
         self._influence(number, rows)
 
     def _influence(self, number: int, rows: list[Floats]) -> None:
