@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import ops
 from .axes import tensors_in
-from .mode import OpMode, Run
+from .mode import OpMode
 
 Made = Literal["", "scores", "probabilities", "log_probabilities"]
 """What numbers are by the op that made them; empty where it does not say it."""
@@ -36,7 +36,7 @@ class Ending(OpMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.around(self._seen)
+        self.on_op(self._seen)
         self._made: dict[int, tuple[weakref.ref[Tensor], Made]] = {}
 
     def of(self, tensor: Tensor) -> Made:
@@ -44,10 +44,9 @@ class Ending(OpMode):
         known = self._made.get(id(tensor))
         return known[1] if known is not None and known[0]() is tensor else ""
 
-    def _seen(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Run) -> Any:
+    def _seen(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         given = [one for one in (*tensors_in(args), *tensors_in(kwargs)) if one.is_floating_point()]
-        made = self._by(name.removesuffix("_"), given)  # before it runs: an op may write into what it is given
-        result = run(name, func, args, kwargs)
+        made = self._by(name.removesuffix("_"), given)  # of what went in, also where the op has written into it
         if name in ("setitem", "copy_", "fill_") and given:
             self._made.pop(id(given[0]), None)
         for tensor in tensors_in(result):
@@ -55,7 +54,6 @@ class Ending(OpMode):
                 self._made[id(tensor)] = weakref.ref(tensor), made
             elif name.endswith("_"):
                 self._made.pop(id(tensor), None)
-        return result
 
     def _by(self, name: str, given: list[Tensor]) -> Made:
         kinds = {self.of(one) for one in given}
