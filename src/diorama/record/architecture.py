@@ -34,7 +34,6 @@ def facts_of(content: Content) -> dict[str, Any]:
         "examples": len(examples) if examples is not None else 0,
         "inputs": kinds.describe(examples.kind) if examples is not None else None,
         **read_as(examples, reading),
-        "mixing": content.table.mixing if content.table is not None else "",
         "command": [sys.executable, *sys.argv],
         "versions": versions(),
         "process": os.getpid(),

@@ -306,7 +306,18 @@ def test_units_that_are_copies_are_found(tmp_path: Path, model: nn.Sequential, p
 
 
 def test_layers_that_begin_with_nothing_and_usual_ones_have_no_copies(tmp_path: Path) -> None:
-    """A last layer that begins with zeros, whatever its bias, and weights drawn by chance, are no copies."""
+    """A last layer that begins with zeros, whatever its bias, and weights drawn by chance, are no copies; nor are kernels of a depthwise blur, which
+    read other channels each. That it rests, as its learning rate is 0, is told, and not that no gradient comes to it."""
+    blurred = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.ReLU(), nn.Flatten(), nn.Linear(96, 10))
+    blur = list(blurred[2].parameters())
+    for parameter in blur:
+        nn.init.constant_(parameter, 1 / 9)
+    rest = [parameter for parameter in blurred.parameters() if not any(parameter is one for one in blur)]
+    optimizer = torch.optim.SGD([{"params": rest}, {"params": blur, "lr": 0.0}], 0.05)
+    found = _trained(tmp_path / "blurred", blurred, optimizer=optimizer, steps=40)
+    assert "duplicated_units" not in found
+    assert "a learning rate is 0" in found["stopped_layer"].text
+    assert found["stopped_layer"].severity < ALARM
     model = _dense()
     with torch.no_grad():
         model[5].weight.zero_()
