@@ -465,8 +465,7 @@ def test_labels_that_say_nothing_are_not_recorded(kind: str, tmp_path: Path) -> 
     scores = output["logits"][:, :-1].transpose(1, 2) if kind == "language" else output
     label = {"language": -100, "segmentation": 255, "classes": -1}[kind]
     told = y[:, 1:] if kind == "language" else y
-    loss = nn.functional.cross_entropy(scores, told, ignore_index=label)
-    right = (scores.argmax(1) == told)[told != label].double().mean()
+    loss, right = nn.functional.cross_entropy(scores, told, ignore_index=label), (scores.argmax(1) == told)[told != label].double().mean()
     assert run.series("probe/loss")[1][0] == pytest.approx(float(loss), rel=1e-4)
     assert run.series("probe/accuracy")[1][0] == pytest.approx(float(right), rel=1e-4)
     # Views say the same of the step, over all labels alike.

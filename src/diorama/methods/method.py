@@ -403,9 +403,7 @@ class Method(Plugin):
     """The catalogue opens it in this view, by the view's knob ``method``."""
     demo: ClassVar[str] = "digits"
     """The demo that the catalogue opens it on; empty where no demo's network is of the kind that it explains."""
-    _asked_with = (
-        "model", "x", "target", "method", "device", "inputs", "outputs", "task", "classes", "seed", "cancel", "progress",
-    )
+    _asked_with = ("model", "x", "target", "method", "device", "inputs", "outputs", "task", "classes", "seed", "cancel", "progress")
 
     @classmethod
     def flaw(cls) -> str | None:
@@ -478,10 +476,9 @@ def _depends(look: Looking, x: Nested, target: Target) -> bool:
         with torch.no_grad():
             here, there = (look.run(at, target).value.detach() for at in (x, other))
         apart = (here - there).abs() > rounding(torch.maximum(here.abs(), there.abs()), torch.finfo(here.dtype).eps)
-        if bool((apart & here.isfinite() & there.isfinite()).any()):
-            return True
-        if all(part.is_floating_point() for part in nesting.tensors(x)):
-            break
+        differs = bool((apart & here.isfinite() & there.isfinite()).any())
+        if differs or all(part.is_floating_point() for part in nesting.tensors(x)):
+            return differs
     return False
 
 

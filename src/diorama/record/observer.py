@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..core.blame import answered
-from ..model.unwrap import local
 from ..training.optimizers import hooked
 from ..training.subject import Subject
 from .batch_reader import BatchReader

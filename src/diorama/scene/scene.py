@@ -81,9 +81,7 @@ class Scene:
         scene._set(source, source.examples(), told.get("outputs"), run.task or None, told.get("criterion"), run.meta.get("form"))
         return scene
 
-    def _set(
-        self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any, form: str | None = None
-    ) -> None:
+    def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any, form: Any = None) -> None:
         if task is not None and not isinstance(task, str):
             raise UsageError(f"task wants one word, got {task!r}; of a model with several tasks look at one: outputs= names its output")
         # Views read examples and truth as arrays; what the model sees goes to its device batch by batch.

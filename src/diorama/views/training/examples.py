@@ -195,8 +195,8 @@ class ExamplesView(View):
 
     def _caption(self, scene: Scene, facts: _ExampleFacts, before: Scene | None) -> str:
         if facts.right is None:
-            told = f"Mean loss {scene.answers().loss:.3g}. " if np.isfinite(scene.answers().loss) else "Their mean loss is no number. "
-            mean = "" if facts.loss is None or not facts.known.any() else told
+            mean = f"Mean loss {scene.answers().loss:.3g}. " if np.isfinite(scene.answers().loss) else "Their mean loss is no number. "
+            mean = "" if facts.loss is None or not facts.known.any() else mean
         else:
             count = int(facts.known.sum())
             what = {
