@@ -125,9 +125,10 @@ MESSAGES = SOURCE / "core" / "protocol.py"
 
 
 def test_no_class_name_stands_twice() -> None:
-    """One word is one thing: no two classes share a name, save that a message is called after what it tells of, behind `protocol.`"""
+    """One word is one thing: no two classes or constants of a file share a name, save that a message is called after what it tells of, behind `protocol.`"""
     places: dict[str, list[str]] = {}
     taken: list[tuple[str, str]] = []
+    twice: list[tuple[str, str]] = []
     for path in PYTHON:
         place = str(path.relative_to(SOURCE))
         for node in _nodes(path):
@@ -135,6 +136,10 @@ def test_no_class_name_stands_twice() -> None:
                 places.setdefault(node.name, []).append(place)
             elif isinstance(node, ast.ImportFrom) and (node.module or "").endswith("protocol"):
                 taken += [(place, alias.name) for alias in node.names]
+            elif isinstance(node, ast.Module):
+                told = [n.id for one in node.body if isinstance(one, ast.Assign) for n in one.targets if isinstance(n, ast.Name)]
+                twice += [(place, name) for name in set(told) if told.count(name) > 1]
+    assert not twice  # the second would take the place of the first wherever that is read
     assert not {name: files for name, files in places.items() if len(files) > 1 and name not in TYPED_TWICE}
     assert not [(place, name) for place, name in taken if name in places]
 

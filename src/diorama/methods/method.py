@@ -26,7 +26,7 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.changes import state_now
 from ..model.edits import Edit
-from ..model.ending import Ending
+from ..model.ending import Ending, made_by
 from ..model.function import FunctionModule
 from ..model.hidden import Hidden, checkpointed, hidden
 from ..model.layers import LayerTable, layers
@@ -140,9 +140,8 @@ class Looking:
     def reading(self) -> Reading:
         """How the outputs are read."""
         if self._reading is None:
-            with self.opened() as look, (ending := Ending()):
-                output = look(nesting.select(self._x, slice(0, 2)))
-            return self._read(output, ending)
+            with self.opened() as look:
+                return self._read(*made_by(self.model, nesting.select(self._x, slice(0, 2)), look))
         return self._reading
 
     def _read(self, output: Any, ending: Ending | None = None) -> Reading:

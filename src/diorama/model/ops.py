@@ -142,7 +142,7 @@ SCORES = PRODUCTS - {"mv", "dot", "inner"} | {"baddbmm"}
 _FORM = frozenset(["view", "reshape", "unflatten", "flatten", "unsqueeze", "squeeze", "expand", "reshape_as", "view_as", "getitem"])
 KEEPS_SCORES = _FORM | named("factor", "sum", "choice", "cast", "dropout", "extreme") | {"clamp", "clip", "tanh", "nan_to_num"}
 """What may lie between a product of queries and keys and its softmax: scale, mask, bias, form."""
-PICKS = frozenset(["topk", "sort", "gather", "take_along_dim", "index_select", "scatter", "index_put", "masked_select"])
+SIFTS = frozenset(["topk", "sort", "gather", "take_along_dim", "index_select", "scatter", "index_put", "masked_select"])
 """What picks some scores, or puts them elsewhere, as attention to the best few does."""
 KEEPS_PATTERN = _FORM | named("cast", "dropout", "choice", "factor") | {"nan_to_num"}
 """What may lie between a softmax and the product with the values."""

@@ -158,7 +158,7 @@ class _PatternSearch:
         if len(softmax.shapes[0]) < 3 or softmax.axis is None:
             return ""
         if scores is None:
-            picked = (made for made in leading_to(softmax, self.records, ops.KEEPS_SCORES | ops.PICKS) if made.op in ops.SCORES)
+            picked = (made for made in leading_to(softmax, self.records, ops.KEEPS_SCORES | ops.SIFTS) if made.op in ops.SCORES)
             return "a softmax over scores that were picked, or put elsewhere, before" if any(map(compares, picked)) else ""
         if not compares(scores):
             return ""

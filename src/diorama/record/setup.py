@@ -20,8 +20,8 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.metadata import columns
 from ..data.steered import Steered
-from ..model.batch_size import called, found
-from ..model.ending import Ending
+from ..model.batch_size import called
+from ..model.ending import made_by
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
@@ -253,22 +253,20 @@ def _examples(told: Watched) -> Examples | None:
     return examples
 
 
-def _output(model: nn.Module, examples: Examples, ending: Ending) -> Any:
-    with Untouched(model), torch.no_grad(), ending:
-        return called(model, fed(model, examples.x))
+def _output(model: nn.Module, x: Any) -> Any:
+    with Untouched(model), torch.no_grad():
+        return called(model, fed(model, x))
 
 
 def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading, LayerTable]:
     """Run the model on two examples of the probe set, and see whether the answers can be read."""
-    few, ending = examples.first(2), Ending()
+    few = examples.first(2)
     try:
-        output = _output(model, few, ending)
+        output, ending = made_by(model, few.x, lambda x: _output(model, x))
     except DioramaError:
         raise
     except Exception as error:
-        if found(model, few.x, error) is None:
-            raise _unfit(examples, error, told) from error
-        output = _output(model, few, ending)
+        raise _unfit(examples, error, told) from error
     names = examples.classes
     reading = Reading.of(
         output, few.y, outputs=told.outputs, task=told.task, criterion=told.criterion, x=beside_labels(model, few.x, few.y), classes=names,

@@ -21,7 +21,7 @@ from ..data.examples import Examples
 from ..data.kinds import Kind, Tokens
 from ..data.nesting import Nested
 from ..model.capture import Capture
-from ..model.ending import Ending
+from ..model.ending import made_by
 from ..model.graph import Graph, graph
 from ..model.layers import SURVEYED, Layer, LayerTable, layers
 from ..model.outputs import Reading
@@ -157,9 +157,8 @@ class SceneNetwork:
         shared = self.source.shared
         if shared.reading is None:
             x = self.few()
-            ending = Ending()
-            with blamed(), ending, Capture(self.model) as look:
-                output = look(x)
+            with blamed(), Capture(self.model) as look:
+                output, ending = made_by(self.model, x, look)
             given, y = self.examples, self.examples.y
             shared.reading = Reading.of(output, y, x=beside_labels(self.model, x, y), classes=given.classes, ending=ending, **self.told)
             shared.width = shared.reading.width(shared.reading.scores(output))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from ..core.saying import counted
 from ..core.selection import without_call
-from ..model.learning import learning, uncalled
-from ..scene import Scene
+
+if TYPE_CHECKING:
+    from ..scene import Scene  # views of the record count layers too, and are drawn without torch
 
 
 def part(shown: int, total: int, what: str) -> str:
@@ -40,10 +43,12 @@ def noted(*sentences: str) -> str:
 
 def standing(scene: Scene, names: Sequence[str]) -> str:
     """A sentence on how many of the network's layers with weights stand in a picture, where these are not all."""
+    from ..model.learning import learning, uncalled
+
     held = [*learning(scene.layers), *uncalled(scene.layers, scene.model)]
     if set(held) <= {own_module(name) for name in names}:
         return ""
-    return f"{len(names)} columns stand for the {part(len(held), len(held), 'layers')} with weights."
+    return f"{counted(len(names), 'columns')} {'stand' if len(names) != 1 else 'stands'} for the {part(len(held), len(held), 'layers')} with weights."
 
 
 def own_module(name: str) -> str:

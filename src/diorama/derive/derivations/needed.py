@@ -21,6 +21,7 @@ from ...model.duplicate import duplicate
 from ...model.edits import Edit
 from ...model.layers import Layer
 from ...model.learning import learning, uncalled
+from ...model.mode import inside_transform
 from ...model.unwrap import layer_modules
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
@@ -225,6 +226,8 @@ class _HeldAtMean:
 
         def noted(module: nn.Module, given: Any, answer: Any) -> None:
             nonlocal rows
+            if inside_transform():
+                raise NotApplicable("runs inside a transform of torch.func, where its answers cannot be kept")
             rows += len(_rows(answer))
             sums.append(_rows(answer).detach().sum(0, keepdim=True))
 
