@@ -256,6 +256,11 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
     ), "step:301"),
     # Thrown up by large steps the loss comes back to where it began; by small ones that is the data's doing.
     ("learning_rate_too_high", *(_rated(np.concatenate([[1.0] * 10, [50.0] * 40, [0.9] * 350]), ratio, floor=1.0) for ratio in (0.3, 1e-3)), ""),
+    # One half of an adapter begins at zero, beside which any update is large; weights that begin with a size are thrown by such.
+    ("learning_rate_too_high", *(
+        _Told({**_rated(_LEVEL, 0.3)._found, **{f"weights/{name}.weight/norm": np.append(size, np.full(9, 1.0)) for name in "ab"}}, floor=1.0)
+        for size in (1.0, 0.0)
+    ), ""),
     # Without labels: weights that stand still are sure, those that move slowly are not.
     ("learning_rate_too_low", *(_rated(0.1 + _LEVEL / np.arange(1, 401) ** power, ratio) for power, ratio in ((1, 1e-9), (0, 1e-5))), ""),
     # A schedule that is over after an eighth of the steps, and one that falls to nothing at the end.

@@ -157,6 +157,11 @@ def matrices(run: RunReader) -> dict[str, int]:
     return {name: int(np.prod(shape)) for name, shape, _ in run.meta.get("parameters", ()) if len(shape) > 1}
 
 
+def from_zero(run: RunReader) -> set[str]:
+    """The parameters that began at zero, as one half of an adapter does: beside such a size any update is large."""
+    return {name for name, _, norms in series_between(run, "weights/", "/norm") if len(norms) and norms[0] == 0}
+
+
 def layer_of(parameter: str) -> str:
     """The key of the layer that a parameter belongs to."""
     return layer_key(parameter.rpartition(".")[0] or parameter)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, layer_of, matrices, named, series_between, since
+from . import Finding, Found, from_zero, layer_of, matrices, named, series_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -25,11 +25,11 @@ class ExplodingUpdates(Finding):
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all weights that are concerned."""
-        weights = matrices(run)
+        # Biases, and one half of an adapter, start at zero, where any update is large.
+        weights = matrices(run).keys() - from_zero(run)
         bad: list[tuple[float, str, int]] = []
         for name, steps, values in series_between(run, "updates/", "/ratio"):
             last = values[-self.readings :]
-            # Biases start at zero, where any update is large.
             if name in weights and len(last) == self.readings and last.min() > self.ratio:
                 bad.append((float(np.median(last)), name, since(steps, values > self.ratio)))
         if not bad:

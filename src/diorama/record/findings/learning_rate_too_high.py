@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, judged, last, learning, matrices, series, series_between
+from . import Finding, Found, from_zero, judged, last, learning, matrices, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -53,7 +53,11 @@ class LearningRateTooHigh(Finding):
         thrown = peak > _THROWN * began and now > 0.5 * first
         if not first > 0 or (now < 0.95 * first and not thrown):
             return []
-        ratios = np.nanmedian(table.values, 1)
+        blank = from_zero(run)
+        sized = [k for k, name in enumerate(table.names) if name not in blank]
+        if not sized:
+            return []
+        ratios = np.nanmedian(table.values[:, sized], 1)
         # Weights that one step made huge change little beside their size from then on: the largest step tells.
         usual = float(np.nanmax(ratios))
         if not usual > self.ratio and not grown > _GROWN:

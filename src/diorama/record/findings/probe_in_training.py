@@ -26,10 +26,12 @@ class ProbeInTraining(Finding):
         matched, probe = int(data.get("matched", 0)), int(data.get("probe", 0))
         if not probe or matched < max(1.0, self.share * probe):
             return []
-        whole = matched >= probe
+        whole, total = matched >= probe, int(run.meta.get("examples") or 0)
+        compared = probe < total
         return [Found(
             self.name, 0.2, "The probe set is trained on",
-            f"{f'All {probe:,}' if whole else f'{matched:,} of the {probe:,}'} examples of the probe set are among those that the training draws, "
+            f"{f'All {probe:,}' if whole else f'{matched:,} of the {probe:,}'} examples of the probe set{' that were compared' * compared} are "
+            "among those that the training draws, "
             "so its loss and accuracy do not say how the model does on new ones.",
             f"{matched:,} of {probe:,} examples are the same, input for input", (), None, 0, "Certain.",
             "Hold the probe set out of the training, where it should tell of new examples.", "examples",

@@ -40,8 +40,8 @@ class CompareView(View):
 
     *Meaning* units are matched by the assignment that fits best, not by their numbers: two trainings from different starts learn
     alike units in another order. A layer whose matched units correlate near 1 does the same in both. A barrier near 0 after
-    matching says that the two are one solution; a high one, that they are two. Without a chosen run it compares with the run's
-    first step.
+    matching says that two networks about as good are one solution; a high one, that they are two. Without a chosen run it compares
+    with the run's first step.
     *Units* correlations over the probe set; losses as the training measures them.
     *Cost* a pass an example in each network; then for each place on the way one or two of the examples that it is ``walked`` with.
     """
@@ -310,6 +310,6 @@ def _way(beside: list[OtherNetwork]) -> Iterator[Node]:
     yield Lines(
         title="Loss on the straight way", series=tuple(series), x_title="from this network (0) to the other (1)", y_title="loss",
         x_kind="number", x_range=(0.0, 1.0), height=190,
-        caption="The weights between the two networks, place by place; where no hill stands between them, they are one solution."
+        caption="The weights between the two networks, place by place; where no hill stands between two that are about as good, they are one solution."
         + (f" The loss is that of the first {beside[0].examples} examples." if beside[0].examples < len(beside[0].scene.live) else ""),
     )
