@@ -125,7 +125,10 @@ MESSAGES = SOURCE / "core" / "protocol.py"
 
 
 def test_no_class_name_stands_twice() -> None:
-    """One word is one thing: no two classes or constants of a file share a name, save that a message is called after what it tells of, behind `protocol.`"""
+    """One word is one thing: no two classes share a name, save that a message is called after what it tells of, behind `protocol.`
+
+    No constant of a file is told twice either.
+    """
     places: dict[str, list[str]] = {}
     taken: list[tuple[str, str]] = []
     twice: list[tuple[str, str]] = []

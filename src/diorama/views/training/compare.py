@@ -310,6 +310,7 @@ def _way(beside: list[OtherNetwork]) -> Iterator[Node]:
     yield Lines(
         title="Loss on the straight way", series=tuple(series), x_title="from this network (0) to the other (1)", y_title="loss",
         x_kind="number", x_range=(0.0, 1.0), height=190,
-        caption="The weights between the two networks, place by place; where no hill stands between two that are about as good, they are one solution."
+        caption="The weights between the two networks, place by place; where no hill stands between two that are about as good, they are one "
+        "solution."
         + (f" The loss is that of the first {beside[0].examples} examples." if beside[0].examples < len(beside[0].scene.live) else ""),
     )
