@@ -51,15 +51,19 @@ class ViewPerformer:
         else:
             _importable("curves")
 
-    def idle(self, level: str) -> None:
-        """Import what the first backward pass, the first drawing and the first map need: it takes longer than they do."""
+    def idle(self, level: str) -> Iterator[None]:
+        """Import what the first backward pass, the first drawing and the first map need, one after the other: it takes longer
+        than they do.
+        """
         if level == "model":
             for needed in LATER:
-                with contextlib.suppress(ImportError):  # not all are public: other versions may not have them
+                with contextlib.suppress(Exception):  # not all are public: other versions may not have them
                     importlib.import_module(needed)
+                yield
             for name in methods:
                 with contextlib.suppress(Exception):  # it is reported when it is asked for
                     methods[name]
+                yield
 
     def perform(self, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> dict[str, Any] | None:
         """Do one job by its kind: view, export, anatomy or catalogue."""

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -41,8 +41,8 @@ class Performer(Protocol):
     def warm(self, level: str) -> None:
         """Import and load ahead what jobs will need."""
 
-    def idle(self, level: str) -> None:
-        """Import what some jobs will need, in a thread of its own, while there is nothing to do yet."""
+    def idle(self, level: str) -> Iterator[None]:
+        """Import what some jobs will need, a part each time it is asked for the next, while there is nothing to do yet."""
 
     def perform(self, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> dict[str, Any] | None:
         """Do one job; what it returns goes into its ``done`` event."""
@@ -157,19 +157,19 @@ def main() -> None:
     performer = make_performer(first["performer"])
     performer.warm(first["level"])
     send({"event": "ready"})
-    rested = trimmed = False
+    # Not in a thread of its own: of two that import at once what imports each other, Python may hand one of them half a module.
+    ahead, rested = performer.idle(first["level"]), False
+    wait: float | None = REST
     while True:
         try:
-            job = commands.jobs.get(timeout=None if rested and trimmed else REST)
+            job = commands.jobs.get(timeout=wait)
         except queue.Empty:
-            give_back()
-            trimmed = True
+            rested = rested or next(ahead, ahead) is ahead
             if rested:
-                continue
-            rested = True
-            threading.Thread(target=performer.idle, args=(first["level"],), name="diorama-idle", daemon=True).start()
+                give_back()
+            wait = None if rested else 0
             continue
-        number, trimmed = job["job"], False
+        number, wait = job["job"], REST
 
         def emit(header: dict[str, Any], body: bytes = b"", number: int = number) -> None:
             send({**header, "job": number}, body)

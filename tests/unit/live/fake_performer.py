@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from diorama.core.errors import Cancelled, NotApplicable
@@ -20,8 +20,9 @@ class FakePerformer:
         if level == "broken":
             raise RuntimeError("this worker never starts")
 
-    def idle(self, level: str) -> None:
+    def idle(self, level: str) -> Iterator[None]:
         """Nothing to import later either."""
+        yield from ()
 
     def perform(self, job: dict[str, Any], emit: Callable[..., None], cancelled: Callable[[], bool]) -> Any:
         """Do what the job's ``act`` says."""
