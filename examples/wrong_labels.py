@@ -1,7 +1,7 @@
 """A flaw that is seen, and what mending it gains: one label in four is wrong, and is set right while the network trains.
 
-The view ``examples`` ranks the likely mislabelled by what the network held for likelier over the training so far, and offers to
-relabel them as it answered instead. The training goes on with those labels; its twin is left alone. ``python
+The view ``examples`` ranks the likely mislabelled by what the network held for likelier over the training so far, estimates how many are
+truly wrong, and offers to relabel those that are chosen as it answered instead; here all are. The training goes on with those labels; its twin is left alone. ``python
 examples/wrong_labels.py runs/labels 5`` trains both twins from five seeds and prints the gain.
 """
 
@@ -27,8 +27,10 @@ digits, truth = torch.tensor(found.images / 16, dtype=torch.float32).flatten(1),
 
 
 def relabelled(run: diorama.Run, wrong: torch.Tensor) -> str:
-    """Do what the view of the likely mislabelled offers, as a click on it does; the training applies it after its next step."""
-    view = run.scene().view("examples", show="mislabelled")
+    """Choose all doubtful examples and do what the view offers for them, as a click on it does; the training applies it after its next step."""
+    scene = run.scene()
+    doubtful = (scene.derive("margins").value["doubt"] > 0).nonzero()[0]
+    view = scene.view("examples", show="mislabelled", select=[f"example:{k}" for k in doubtful])
     offer = next(action for action in view.body.children[0].actions if action.command == "relabel")
     threading.Thread(target=run.command, args=("relabel",), kwargs={**offer.knobs, "wait": 60.0}).start()
     chosen = [int(k) for part in offer.knobs["examples"].split(",") for k in range(int(part.split("-")[0]), int(part.split("-")[-1]) + 1)]

@@ -389,6 +389,7 @@ export interface Table {
   readonly cursor: number | null;
   readonly folds: readonly string[];
   readonly open: readonly string[];
+  readonly boxes: boolean;
 }
 
 /** One column of a table: numbers, texts, small images, or numbers with their small histories. */
@@ -896,7 +897,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "steps": null,
    "cursor": null,
    "folds": [],
-   "open": []
+   "open": [],
+   "boxes": false
   },
   "nested": {
    "handle": "Handle",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,19 @@ def test_the_likely_mislabelled_come_first(run: Run) -> None:
     assert all((columns["answered instead"].numbers[row] + 1) % 4 == y[first[row]] for row in planted)
     assert bars.values.sum() == (doubt > 0).sum()
     assert f"{(doubt > 0).sum()} have a doubt above 0" in picture.caption
+    assert table.boxes
+    assert re.search(rf"About [4-8] of the {(doubt > 0).sum()} are likely wrong", picture.caption)  # six are
+    # Earlier it is of the looks until then.
+    early = run.scene(40)
+    told = early.view("examples", show="mislabelled", limit=120)
+    then = next(mark for mark in told.marks() if isinstance(mark, Table))
+    value = early.derive("margins").value
+    seen = (value["steps"] > 0) & (value["steps"] <= 40)
+    apart = value["likelihood"][:, seen] * np.expm1(-value["margin"][:, seen])
+    rows = [int(key.split(":")[1]) for key in then.row_keys]
+    by = {column.name: column.numbers for column in then.columns}
+    np.testing.assert_allclose(by["doubt"], apart.mean(1)[rows], atol=1e-6)
+    np.testing.assert_allclose(by["area under the margin"], value["margin"][:, seen].mean(1)[rows], atol=1e-6)
 
 
 def test_all_examples_of_a_large_probe_set_are_looked_at_when_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

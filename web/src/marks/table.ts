@@ -4,6 +4,7 @@ import { classColour, type Theme } from "../colour.ts";
 import { row } from "../picture.ts";
 import type { Column, Table } from "../types.ts";
 import { paintImage } from "./cells.ts";
+import { Chosen } from "./context.ts";
 import { edges } from "./edges.ts";
 import { ensure, make, setAttribute, setText } from "./elements.ts";
 import { counted, format, percent, withUnit } from "./format.ts";
@@ -16,6 +17,7 @@ const MANY = 200; // rows shown at first
 
 interface Row extends HTMLTableRowElement {
   fields: HTMLTableCellElement[];
+  box?: HTMLInputElement;
 }
 
 export const draw: Draw<Table> = (element, first, context) => {
@@ -36,6 +38,9 @@ export const draw: Draw<Table> = (element, first, context) => {
   const headers: HTMLTableCellElement[] = [];
   const rows: Row[] = [];
   const keys = keyed(body, context, { role: "row" });
+  const every = boxed("th", "choose all rows in sight, or none of them");
+  let inSight: string[] = [];
+  let ticked: string | null = null; // the box that a range begins at
   let mark = first;
   let sorted = { column: first.sort, descending: first.descending };
   let chosenSort = false;
@@ -61,10 +66,55 @@ export const draw: Draw<Table> = (element, first, context) => {
       return [[item, part(mark, i)] as [HTMLElement, Part], ...cells(item, i)];
     });
     keys.set(parts.map(([item]) => item), parts.map(([, told]) => told));
+    inSight = mark.boxes ? shown.flatMap((i) => mark.row_keys[i] || []) : [];
+    if (inSight.length) names.prepend(every.cell);
+    else every.cell.remove();
+    rows.forEach((item, at) => box(item, mark.boxes ? mark.row_keys[shown[at] as number] ?? "" : ""));
+    tick();
     more.hidden = shown.length === all.length;
     side.look();
     setText(more, `show more (${format(shown.length)} of ${counted(all.length, "row")})`);
   }
+
+  /** A row that has a box can be chosen beside others. */
+  function box(item: Row, key: string): void {
+    if (!key) {
+      item.box?.parentElement?.remove();
+      delete item.box;
+      return;
+    }
+    if (!item.box) {
+      const made = boxed("td", "choose this row too");
+      made.input.addEventListener("click", (event) => {
+        event.stopPropagation();
+        const mine = made.input.dataset["key"] ?? "";
+        const [from, to] = [inSight.indexOf(ticked ?? ""), inSight.indexOf(mine)].sort((a, b) => a - b) as [number, number];
+        if (event.shiftKey && from >= 0) context.select(inSight.slice(from, to + 1), "range");
+        else context.select([mine], "toggle");
+        ticked = mine;
+        tick();
+      });
+      item.prepend(made.cell);
+      item.box = made.input;
+    }
+    item.box.dataset["key"] = key;
+  }
+
+  /** The boxes say what is chosen. */
+  function tick(): void {
+    const chosen = new Chosen(context.selection);
+    for (const item of rows) if (item.box) item.box.checked = chosen.has(item.box.dataset["key"] ?? "");
+    const count = inSight.filter((key) => chosen.has(key)).length;
+    every.input.checked = count > 0 && count === inSight.length;
+    every.input.indeterminate = count > 0 && count < inSight.length;
+  }
+
+  every.input.addEventListener("click", () => {
+    const chosen = new Chosen(context.selection);
+    const missing = inSight.filter((key) => !chosen.has(key));
+    context.select(missing.length ? missing : inSight, missing.length ? "range" : "toggle");
+    tick();
+  });
 
   /** Where there is little room, cells stand closer; the columns that are out of sight even so are named, and one click away. */
   function narrow(): void {
@@ -154,6 +204,10 @@ export const draw: Draw<Table> = (element, first, context) => {
   });
   return {
     ...life,
+    refresh() {
+      life.refresh();
+      tick();
+    },
     destroy() {
       side.destroy();
       life.destroy();
@@ -163,6 +217,16 @@ export const draw: Draw<Table> = (element, first, context) => {
 
 function rightOf(header: HTMLElement | undefined): number {
   return header ? header.offsetLeft + header.offsetWidth : 0;
+}
+
+function boxed(tag: "td" | "th", label: string): { cell: HTMLElement; input: HTMLInputElement } {
+  const cell = make(tag, "table-box");
+  const input = make("input");
+  input.type = "checkbox";
+  setAttribute(input, "aria-label", label);
+  setAttribute(input, "title", label);
+  cell.append(input);
+  return { cell, input };
 }
 
 function makeRow(): Row {

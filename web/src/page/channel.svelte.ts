@@ -24,6 +24,8 @@ export class Channel {
   picture = $state.raw<Picture | null>(null);
   /** Parts of the picture that are still the last picture's: a refining look has not come to them yet. */
   stale = $state.raw<readonly number[][]>([]);
+  /** The picture on show is of something else than what is asked for now: other knobs, another selection, another run. */
+  outdated = $state(false);
   /** What the picture on show was asked with. */
   shown = $state.raw<Request | null>(null);
   busy = $state(false);
@@ -76,6 +78,7 @@ export class Channel {
   private comeBack(request: Request): void {
     const { request: asked, picture, stale } = this.before!;
     this.before = null;
+    this.outdated = false;
     if (same(asked, request)) [this.picture, this.shown, this.stale] = [picture, asked, stale];
   }
 
@@ -165,6 +168,7 @@ export class Channel {
     this.picture = laid?.picture ?? picture;
     // At the live end the same question is answered anew each second: what stands there is hardly older, and is not dimmed.
     this.stale = laid && !(this.shown && same(this.shown, asked)) ? laid.stale : [];
+    this.outdated = false;
     this.onpicture?.(picture);
   }
 
@@ -179,6 +183,7 @@ export class Channel {
     this.cancelled = false;
     this.busy = true;
     if (this.shown && this.shown.view !== request.view) this.picture = null;
+    this.outdated = this.picture !== null && this.shown !== null && !flows(this.shown, request);
     if (!this.line.show(this.number, request)) this.settle();
   }
 

@@ -49,7 +49,7 @@ class Table(Mark, frozen=True, kw_only=True, omit_defaults=True):
     """Rows that can be sorted by any column.
 
     A row that stands for several has the name of its group in ``folds``: opening it sets the knob named by ``handle`` to the
-    list of open groups.
+    list of open groups. With ``boxes`` each row has a box that adds its key to what is chosen, and the header one for all rows in sight.
     """
 
     columns: tuple[Column, ...]
@@ -61,6 +61,7 @@ class Table(Mark, frozen=True, kw_only=True, omit_defaults=True):
     cursor: float | None = None  # where the time slider stands on it
     folds: tuple[str, ...] = ()  # by row: the group that it opens or closes, empty for none
     open: tuple[str, ...] = ()  # the groups that are open
+    boxes: bool = False  # rows are chosen one by one, several at once
 
     def __post_init__(self) -> None:
         count = self.columns[0].rows() if self.columns else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core.errors import DioramaError
+from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import knob
 from ...data.examples import Examples
 from ...methods.cost import Cost
@@ -191,7 +192,7 @@ def followed(steps: NDArray[np.int64], looks: dict[str, Floats], examples: Examp
     ever, last = whole.any(1), whole[:, -1]
     group = np.where(~known, 0, np.where(last, 3, np.where(ever, 2, 1)))
     # The likeliest other class is less likely than the label by the margin; of means over steps or places that does not hold.
-    apart = likely * np.expm1(np.clip(-margin, -700, 700)) if "answer" in looks else -margin
+    apart = likely * np.expm1(np.clip(-margin, -_FAR, _FAR)) if "answer" in looks else -margin
     return value | {
         "margin": margin, "answer": answer.astype(np.int64), "right": right, "likelihood": likely,
         "aum": _mean(margin[:, trained]), "doubt": _mean(apart[:, trained]), "confidence": _mean(likely[:, trained]),
@@ -199,6 +200,47 @@ def followed(steps: NDArray[np.int64], looks: dict[str, Floats], examples: Examp
         "forgettings": (whole[:, :-1] & ~whole[:, 1:]).sum(1).astype(np.int64),
         "learnt_at": np.where(ever, after[whole.argmax(1)], -1).astype(np.int64), "group": group.astype(np.int64),
     }
+
+
+def until(value: dict[str, Any], step: int, examples: Examples) -> dict[str, Any]:
+    """What the looks up to a step tell: the value as it was then. *Raises* NotApplicable where there was none yet."""
+    steps = value["steps"]
+    seen = steps <= step
+    if seen.all():
+        return value
+    if not seen.any():
+        raise NotApplicable(f"at step {step:,} no example had been looked at yet; the first look was at step {int(steps[0]):,}")
+    # Where an answer is no class, the shares that were right are its only record.
+    spared = "right" if "answer" in value and (value["answer"] >= 0).any() else "answer"
+    kept = {name: value[name][:, seen] for name in LOOKS if name in value and name != spared}
+    return followed(steps[seen], kept, examples)
+
+
+def contradicted(value: dict[str, Any]) -> float:
+    """The share of all labels that is likely wrong: how many the network contradicted among the fifth of which it was surest.
+
+    *Meaning* a hard example is one of which a network is less sure, while a wrong label stands beside sure answers as often as beside
+    others. Looked at is the time in which most was learnt and little by heart: until nine tenths of the answers that ever were right are.
+    *Error* too many where a task is hard and few labels are wrong, too few where all was learnt by heart within few looks
+    (``bench/label_noise.py`` prints it). NaN where every second label is contradicted or fewer than half of the answers ever were right:
+    there doubt tells nothing of labels.
+    """
+    known, trained = value["known"], _trained(value["steps"])
+    likely, right = value["likelihood"][known][:, trained], value["right"][known][:, trained]
+    if not len(likely):
+        return math.nan
+    shares = right.mean(0)
+    looks = slice(max(2, int(np.argmax(shares >= _LEARNT * shares.max())) + 1))
+    other = likely * np.exp(-np.clip(value["margin"][known][:, trained], -_FAR, _FAR))
+    sure = np.maximum(likely, other)[:, looks].mean(1)
+    against = (other - likely)[:, looks].mean(1) > 0
+    share = float(against[np.argsort(-sure, kind="stable")[: max(1, len(sure) // 5)]].mean())
+    return share if share < 0.5 <= shares.max() else math.nan
+
+
+_LEARNT = 0.9
+"""Of the most answers that ever were right."""
+_FAR = 700.0
 
 
 def _trained(steps: NDArray[np.int64]) -> NDArray[np.bool_]:

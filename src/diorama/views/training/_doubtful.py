@@ -1,7 +1,10 @@
-"""What can be done at once with the doubtful examples of a training that runs."""
+"""The doubtful examples of a training: how many of them are likely wrong, and what can be done with those that were chosen."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...core.knobs import numbers_written
 from ...core.marks import Action, Number
-from ._relabelled import changed_of_probe
+from ...core.saying import counted
 
 if TYPE_CHECKING:
     from ...scene import Scene
@@ -17,32 +20,66 @@ if TYPE_CHECKING:
 
 LOOKS = 10
 """Looks from which on doubt is more than what the network answered before it had learnt anything."""
+FEW = 4
+"""Looks from which on it is estimated how many labels are wrong."""
+PAIRS = 6
+"""Changes from one label to another that are told one by one."""
+HARD = "A hard example looks the same as a mislabelled one: look at it before you judge."
+
+Ints = NDArray[np.int64]
 
 
-def ways(scene: Scene, suspected: NDArray[np.int64], instead: NDArray[np.int64], looks: int) -> Number | None:
-    """What can be done with doubtful examples at once; None where the training has ended, or its data are not known to hold all of them."""
+def estimated(share: float, known: int, doubtful: int) -> str:
+    """How many of the doubtful are likely wrong, in a sentence; ``share`` of all labels is contradicted where the network is surest."""
+    if not doubtful:
+        return ""
+    if math.isnan(share):
+        return (
+            "How many of them are wrong cannot be told: the network contradicts even labels beside answers of which it is sure, as one does that has "
+            "not learnt the task; most of them may be right."
+        )
+    wrong = min(doubtful, round(share * known))
+    return (
+        f"About {wrong} of the {doubtful} are likely wrong: of the fifth of all examples of which the network was surest it contradicted {share:.1%}. "
+        "It is an estimate: too high where the task is hard, too low where labels were soon learnt by heart."
+    )
+
+
+def ways(scene: Scene, suspected: Ints, instead: Ints, labels: Ints, chosen: Collection[int], looks: int, name: Callable[[int], str]) -> Number | None:
+    """What can be done at once with the doubtful examples that were chosen, with how many would become what; how to choose where none is.
+
+    None where the training has ended, or its data are not known to hold all of them.
+    """
     run = scene.run
     data: dict[str, Any] = (run.meta.get("steered") or {}) if run is not None and run.alive else {}
     if not len(suspected) or not data or data["matched"] < data["probe"] or data["labels"] == "none":
         return None
     if looks < LOOKS:
         return Number(label="In the training's data", note=f"Too early to change labels by doubt: it is of {looks} looks, and wants {LOOKS}.")
-    done = np.isin(suspected, list(changed_of_probe(run, len(scene.examples))))
-    already = f"{int(done.sum())} of the doubtful are dropped or relabelled already; doubt is of the labels that they had. " if done.any() else ""
-    suspected, instead = suspected[~done], instead[~done]
-    if not len(suspected):
-        return Number(label="In the training's data", note=f"All {already}".rstrip())
+    taken = np.isin(suspected, list(chosen))
+    if not taken.any():
+        beside = f"None of the {len(chosen)} chosen is doubtful. " if len(chosen) else ""
+        return Number(
+            label="In the training's data",
+            note=f"{beside}Choose rows of the table by their boxes (Shift chooses a range): those can then be dropped, or relabelled as answered instead. {HARD}",
+        )
+    suspected, instead = suspected[taken], instead[taken]
     known = instead >= 0
     all_of: dict[str, str | float | int | bool] = {"examples": numbers_written(suspected.tolist(), "examples"), "of": "probe"}
     relabelled: dict[str, str | float | int | bool] = {
         "examples": numbers_written(suspected[known].tolist(), "examples"), "of": "probe", "labels": ",".join(map(str, instead[known].tolist())),
     }
     actions = (
-        Action(command="drop", label=f"Drop the doubtful ({len(suspected)})", knobs=all_of),
-        Action(command="relabel", label=f"Relabel them as answered instead ({int(known.sum())})", knobs=relabelled),
+        Action(command="relabel", label=f"Relabel the chosen as answered instead ({int(known.sum())})", knobs=relabelled),
+        Action(command="drop", label=f"Drop the chosen ({len(suspected)})", knobs=all_of),
     )
+    pairs = Counter(zip(labels[suspected[known]].tolist(), instead[known].tolist(), strict=True)).most_common()
+    would = ", ".join(f"{count} from {name(old)} to {name(new)}" for (old, new), count in pairs[:PAIRS])
+    would += f", and {counted(sum(count for _, count in pairs[PAIRS:]), 'others')}" if len(pairs) > PAIRS else ""
+    beside = f"; {len(chosen) - len(suspected)} more are chosen that are not doubtful, and stay" if len(chosen) > len(suspected) else ""
     return Number(
         label="In the training's data",
-        note=f"{already}A hard example looks the same as a mislabelled one: what is chosen in the table can be changed alone.",
-        actions=actions if known.any() else actions[:1],
+        note=f"{counted(len(suspected), 'doubtful examples')} chosen{beside}. "
+        + (f"Relabelled as answered instead: {would}. " if would else "") + "Either can be taken back (Acts). ",
+        actions=actions if known.any() else actions[1:],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from ...core.picture import Progress
 from ...core.saying import counted, leading
 from ...core.selection import number_key
 from ...data.examples import Examples
+from ...derive.derivations.margins import contradicted, until
 from ...model.outputs import loss_unit
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs
-from ._doubtful import ways
+from . import _doubtful
 from ._relabelled import changed_of_probe
 
 MEASURES = ("loss", "margin", "likelihood")
@@ -54,8 +55,11 @@ class FollowedExamples:
         self.named = self.judged and scene.task == "classification"
 
     @classmethod
-    def of(cls, scene: Scene, whole: bool = False) -> Iterator[Progress | FollowedExamples]:
-        """How far it is, and at the end the examples. *Raises* NotApplicable where nothing tells how they were."""
+    def of(cls, scene: Scene, whole: bool = False, then: bool = False) -> Iterator[Progress | FollowedExamples]:
+        """How far it is, and at the end the examples: over the whole training, or as they were ``then``, at the scene's step.
+
+        *Raises* NotApplicable where nothing tells how they were.
+        """
         try:
             derived = scene.derive("margins", whole=whole and len(scene.examples) > len(scene.live))
         except NotApplicable as error:
@@ -64,7 +68,8 @@ class FollowedExamples:
             yield Progress(done=0, total=1, note=f"{passes:,} passes, one an example and snapshot")
         for stage in derived.stream():
             if stage.final:
-                yield cls(scene, stage.value, scene.examples if whole else scene.live)
+                examples = scene.examples if whole else scene.live
+                yield cls(scene, until(stage.value, scene.step, examples) if then and scene.step is not None else stage.value, examples)
             else:
                 yield stage.progress
 
@@ -197,37 +202,41 @@ class FollowedExamples:
         )
         return Told("Map of the data", plane, caption)
 
-    def mislabelled(self, order: Ints, limit: int) -> Told:
-        """The examples whose label the training worked against, most doubtful first, and how many of each class."""
+    def mislabelled(self, order: Ints, limit: int, chosen: Collection[int] = ()) -> Told:
+        """The examples whose label the training worked against, most doubtful first, and how many of each class; what may be done with the chosen."""
         self._classes_only("a likely wrong label is one that is less likely than another class")
         value, labels = self.value, self._labels()
         doubt = value["doubt"]
+        # The probe set keeps its labels: what is trained as something else, or no longer, is judged already.
+        changed = np.isin(order, list(changed_of_probe(self.scene.run, len(labels))))
+        order, judged = order[~changed], order[changed]
         shown = order[:limit]
         rival = np.array([_most(value["answer"][k], int(labels[k])) for k in shown.tolist()], np.int64)
-        now = changed_of_probe(self.scene.run, len(labels))
-        trained = tuple("" if k not in now else "dropped" if (label := now[k]) is None else self._name(label) for k in shown.tolist())
         table = Table(
             columns=(
                 inputs.column(self.scene, shown.tolist()),
                 Column(name="number", numbers=shown.astype(float)),
                 self._class("label", labels[shown]),
                 self._class("answered instead", rival),
-                *((Column(name="trained as", kind="text", texts=trained),) if any(trained) else ()),
                 Column(name="doubt", numbers=doubt[shown], signed=True),
                 Column(name="area under the margin", numbers=value["aum"][shown], unit="logits", signed=True),
                 Column(name="right", kind="share", numbers=value["correctness"][shown]),
                 Column(name="forgotten", numbers=value["forgettings"][shown].astype(float), unit="times"),
                 Column(name="became", kind="text", texts=tuple(WORDS[int(value["group"][k])] for k in shown)),
             ),
-            row_keys=tuple(number_key("example", k) for k in shown.tolist()), sort="doubt", descending=True, flagged=doubt[shown] > 0,
+            row_keys=tuple(number_key("example", k) for k in shown.tolist()), sort="doubt", descending=True, flagged=doubt[shown] > 0, boxes=True,
         )
         suspected = order[doubt[order] > 0]
         total = int(self.known.sum())
         caption = (
             f"Examples whose label the network held for less likely than another class, most doubtful first. Of {len(order)} that are "
-            f"looked at, {len(suspected)} have a doubt above 0: in the mean over the looks another class was likelier than their label. A hard "
-            "example looks the same as a mislabelled one: look at it before you judge."
+            f"looked at, {len(suspected)} have a doubt above 0: in the mean over {self._looks()} another class was likelier than their label. "
         )
+        if len(self.steps) >= _doubtful.FEW and total == len(order) + len(judged):
+            caption += f"{_doubtful.estimated(contradicted(value), total, len(suspected))} ".lstrip()
+        caption += _doubtful.HARD
+        if len(judged):
+            caption += f" {counted(len(judged), 'examples')} that the training was told to drop or relabel are left out; show=changed lists them."
         body: Node = table
         if len(suspected):
             present = np.unique(labels[order])
@@ -241,7 +250,8 @@ class FollowedExamples:
             )
             body = Group(children=(bars, table), direction="row")
             instead = np.array([_most(value["answer"][k], int(labels[k])) for k in suspected.tolist()], np.int64)
-            if (acts := ways(self.scene, suspected, instead, len(self.steps))) is not None:
+            acts = _doubtful.ways(self.scene, suspected, instead, labels, chosen, len(self.steps), self._name)
+            if acts is not None:
                 body = Group(children=(acts, body))
         more = [f"{len(shown)} of {counted(len(order), 'examples')} shown"] if len(shown) < len(order) else []
         more += [f"{len(self.known) - total} examples have no label"] if total < len(self.known) else []

@@ -32,9 +32,10 @@ class ExamplesView(View):
 
     *Meaning* a large loss is a wrong or unsure answer; the margin is how far the best answer is ahead of the next one.
     Flagged rows are answered wrongly or, when two steps are compared, answered otherwise than before. Over the training
-    (``show``): the history of each example, with how many are learnt, forgotten and never learnt; the map of the data, mean
-    likelihood of the label against its spread; and the likely mislabelled, by doubt: how much likelier than its label another
-    class was in the mean.
+    (``show``): the history of each example, with how many are learnt, forgotten and never learnt; and, over the looks up to the
+    step, the map of the data, mean likelihood of the label against its spread, and the likely mislabelled, by doubt: how much likelier
+    than its label another class was in the mean, with about how many of them are truly wrong. While it trains, those of them that are
+    chosen, and no others, are dropped or relabelled as answered instead.
     *Units* losses in nats (cross-entropy) or squared units of the target; margins of the history in logits.
     *Error* average precision of planted wrong labels on digits 0.93 to 0.99 (``bench/label_noise.py``); a hard example looks
     the same as a mislabelled one.
@@ -105,7 +106,7 @@ class ExamplesView(View):
         return {name: f"it is for show: {' or '.join(shown[name])}" for name in only[self.show]}
 
     def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        for found in FollowedExamples.of(scene, self.among == "all"):
+        for found in FollowedExamples.of(scene, self.among == "all", then=self.show != "history"):
             if isinstance(found, Progress):
                 yield found
                 continue
@@ -113,17 +114,18 @@ class ExamplesView(View):
             order = found.order(by, self.only, {key.number for key in selection.all("class")})
             if not len(order):
                 raise NotApplicable("no example with a label is left; choose only=all, or no class")
-            told = self._told(found, order)
+            told = self._told(found, order, selection)
             yield self.picture(scene, selection, told.title, told.body, told.caption, note=told.note, idle=self._idle())
 
     @property
     def _by(self) -> str:
         return "loss" if self.sort == "auto" else self.sort
 
-    def _told(self, found: FollowedExamples, order: NDArray[np.int64]) -> Told:
+    def _told(self, found: FollowedExamples, order: NDArray[np.int64], selection: Selection) -> Told:
         if self.show == "history":
             return found.history(order, self.measure, self.limit)
-        return found.map(order) if self.show == "map" else found.mislabelled(order, self.limit)
+        chosen = {number for key in selection.all("example") for number in key.numbers}
+        return found.map(order) if self.show == "map" else found.mislabelled(order, self.limit, chosen)
 
     def _plain(self, scene: Scene, selection: Selection) -> Picture:
         order = np.arange(min(self.limit, len(scene.live)))
