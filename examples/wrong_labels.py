@@ -1,8 +1,8 @@
 """A flaw that is seen, and what mending it gains: one label in four is wrong, and is set right while the network trains.
 
 The view ``examples`` ranks the likely mislabelled by what the network held for likelier over the training so far, estimates how many are
-truly wrong, and offers to relabel those that are chosen as it answered instead; here all are. The training goes on with those labels; its twin is left alone. ``python
-examples/wrong_labels.py runs/labels 5`` trains both twins from five seeds and prints the gain.
+truly wrong, and offers to relabel those that are chosen as it answered instead; here all are. The training goes on with those labels; its
+twin is left alone. ``python examples/wrong_labels.py runs/labels 5`` trains both twins from five seeds and prints the gain.
 """
 
 import statistics

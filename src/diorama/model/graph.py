@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -17,11 +18,13 @@ from ..data.nesting import Nested
 from .axes import first_tensor, tensors_in
 from .batch_size import fitting
 from .mode import OpMode, OpNames, Trail
-from .ops import ALIASES, NOTHING_DONE
+from .ops import ALIASES, NOTHING_DONE, named
 from .untouched import Untouched
 from .unwrap import fed, named_modules, unwrap
 
 Edge = tuple[str, str, str]
+_MULTIPLIES = named("weights")
+_ADDS = named("sum")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,30 @@ class Graph:
                 shown = parent
             parent = known[parent].parent
         return shown
+
+    def shortcuts(self) -> set[str]:
+        """The paths of modules with weights that stand on the shorter way into a sum: a residual block's projection beside its layers.
+
+        *Meaning* of two ways that part and meet again in a sum, both with weights, the one with fewer.
+        """
+        place = {node.id: number for number, node in enumerate(self.nodes)}
+        sources: dict[str, list[str]] = {}
+        for source, target, _ in self.edges:
+            sources.setdefault(target, []).append(source)
+        weighted = {node.id for node in self.nodes if node.parameters and node.kind in _MULTIPLIES}
+        behind: dict[str, int] = {}  # all that leads to a node, itself included, as bits
+        mine = sum(1 << place[name] for name in weighted)
+        found: set[str] = set()
+        for node in self.nodes:
+            before = sources.get(node.id, [])
+            ways = [behind.get(source, 1 << place[source]) for source in before]
+            behind[node.id] = functools.reduce(operator.or_, ways, 1 << place[node.id])
+            if node.kind.removesuffix("_") in _ADDS and len(ways) == 2 and ways[0] & ways[1]:
+                own = [way & ~other & mine for way, other in (ways, ways[::-1])]
+                less = min(own, key=int.bit_count)
+                if 0 < less.bit_count() < max(own, key=int.bit_count).bit_count():
+                    found |= {name for name in weighted if less >> place[name] & 1}
+        return {node.parent.removeprefix("layer:") for node in self.nodes if node.id in found}
 
     def reaches(self, source: str, target: str) -> bool:
         """Whether anything that a module or op makes comes to another: False for those of two branches, True where one is not in the graph."""

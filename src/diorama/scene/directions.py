@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
 from ..core.selection import Key, number_key
 from ..model.adapters import adapters
 from ..model.directions import BASES, DICTIONARY, FITTED, Direction, How, finite
@@ -168,8 +168,8 @@ def recipes(scene: Scene) -> dict[str, Recipe]:
 
 
 def default_layer(scene: Scene) -> Layer:
-    """The layer whose units say most of an example: the last with weights before the answer."""
-    leaves = [one for one in scene.layers.leaves if one.weight is not None and "Norm" not in one.kind and one.shape]
+    """The layer whose units say most of an example: the last with weights before the answer, beside no shorter way to it."""
+    leaves = [one for one in telling(scene, scene.layers.leaves) if one.weight is not None and "Norm" not in one.kind and one.shape]
     leaves = [one for one in leaves or scene.layers.leaves if one.shape and one.each]
     # Of an adapter's matrices the layer that holds them: its own are the rank's few numbers.
     owners = {f"{one.name}.": one.name for one in adapters(scene.model)} if not scene.function else {}
@@ -180,6 +180,18 @@ def default_layer(scene: Scene) -> Layer:
     if not leaves:
         raise NotApplicable("the model has no layer with units, so there are no directions among them")
     return leaves[-2] if len(leaves) > 1 else leaves[-1]
+
+
+def telling(scene: Scene, layers: Iterable[Layer]) -> list[Layer]:
+    """Some layers without those of shortcuts, which only bring what came before into another form; all where no others are left."""
+    found = list(layers)
+    if scene.missing is not None or scene.function:
+        return found
+    try:
+        aside = scene.graph.shortcuts()
+    except DioramaError:
+        return found
+    return [one for one in found if one.path not in aside] or found
 
 
 def lacking(scene: Scene) -> str | None:

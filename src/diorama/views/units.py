@@ -20,6 +20,7 @@ from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
 from ..model.untouched import Mode
 from ..scene import Scene
+from ..scene.directions import telling
 from ..scene.input import Current
 from ..scene.probe import Responses
 
@@ -83,6 +84,13 @@ def main_layers(scene: Scene) -> list[ShownLayer]:
     """The layers that learn something of their own: convolutions, dense and recurrent layers, attention, embeddings."""
     found = [layer for layer in scene.layers.leaves if layer.weight is not None and not layer.normalises]
     return [shown(scene, layer) for layer in found or scene.layers.leaves if layer.shape and layer.each]
+
+
+def telling_layers(scene: Scene) -> list[ShownLayer]:
+    """Of these the ones that a view may open on: without the projections of shortcuts."""
+    layers = main_layers(scene)
+    kept = {one.name for one in telling(scene, [each.layer for each in layers])}
+    return [one for one in layers if one.layer.name in kept]
 
 
 def look(scene: Scene, layers: Sequence[ShownLayer], x: Nested | None = None, mode: Mode = "eval") -> dict[str, Tensor]:

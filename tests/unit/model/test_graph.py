@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from deep import Bottleneck
+from torch import Tensor, nn
 from zoo import ZOO, Residual, Specimen
 
+import diorama
 from diorama.core.errors import NotFound
 from diorama.core.selection import Key
 from diorama.model.graph import graph
+from diorama.scene.directions import default_layer
+from diorama.views.units import telling_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+
+
+class ShortcutLast(nn.Module):
+    """Calls what fits its way round after its own layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.way, self.answer = nn.Linear(3, 5), nn.Linear(5, 6), nn.Linear(3, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.first(x).relu())
+        y += self.way(x)
+        return self.answer(y.relu())
 
 
 def _ends(edges: tuple[tuple[str, str, str], ...]) -> set[tuple[str, str]]:
@@ -42,6 +59,17 @@ def test_a_residual_sum_has_two_sources() -> None:
     assert sources == {"layer:layer1.0.bn2", "layer:stem"}
     node = block["op:layer1.0.add_"]
     assert (node.kind, node.parent, node.shape, node.is_op) == ("add_", "layer:layer1.0", (4, 8, 8), True)
+    assert not whole.shortcuts()  # nothing is fitted on its way round
+
+
+def test_what_only_fits_a_way_round_is_told_and_no_view_opens_on_it() -> None:
+    """The projection beside a block's layers is a shortcut, wherever it is called; the layer that views open on is the block's own last."""
+    model = nn.Sequential(Bottleneck(3, 2, 2), Bottleneck(8, 3, 1), nn.Flatten(), nn.Linear(12 * 16, 3))
+    assert graph(model, torch.randn(2, 3, 8, 8)).shortcuts() == {"0.downsample.0", "1.downsample.0"}
+    scene = diorama.Scene(ShortcutLast(), torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+    assert [one.name for one in scene.layers.leaves] == ["first", "second", "way", "answer"]
+    assert default_layer(scene).name == "second"
+    assert [one.name for one in telling_layers(scene)] == ["first", "second", "answer"]
 
 
 def test_closed_modules_hide_their_inside() -> None:

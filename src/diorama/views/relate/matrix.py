@@ -22,7 +22,7 @@ from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
 from ..samples import looked_at, part
-from ..units import ShownLayer, main_layers, responses, shown
+from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
 from . import _cube
 from ._columns import standard
@@ -87,7 +87,7 @@ class MatrixView(View):
         name = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer" and scene.layers.has(key.name)), None)
         if name is not None:
             return shown(scene, scene.layers[name])
-        layers = main_layers(scene)
+        layers = telling_layers(scene)
         if self.of == "places":
             layers = [one for one in layers if one.layer.sequence] or layers
         if not layers:

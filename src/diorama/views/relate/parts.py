@@ -19,7 +19,7 @@ from ...scene.input import Current
 from ...scene.sets import named
 from .. import crops, inputs
 from ..samples import looked_at, noted
-from ..units import ShownLayer, main_layers, shown
+from ..units import ShownLayer, main_layers, shown, telling_layers
 from ..view import View
 from ._asked_for import Pictures, formed, from_examples
 
@@ -129,7 +129,8 @@ class PartsView(View):
             if (reason := unmapped(scene, scene.layers[name])) is not None:
                 raise NotApplicable(reason)
             return shown(scene, scene.layers[name])
-        return next((one for one in reversed(_mapped(scene)) if _places(one) > 1), _mapped(scene)[-1])
+        mapped = _mapped(scene, telling_layers(scene)) or _mapped(scene)
+        return next((one for one in reversed(mapped) if _places(one) > 1), mapped[-1])
 
     def _beside(self, scene: Scene, chosen: ShownLayer) -> list[ShownLayer]:
         """Other layers, spread over the network."""
@@ -256,9 +257,9 @@ class PartsView(View):
         )
 
 
-def _mapped(scene: Scene) -> list[ShownLayer]:
-    """The main layers with flat maps."""
-    return [one for one in main_layers(scene) if unmapped(scene, one.layer) is None]
+def _mapped(scene: Scene, among: list[ShownLayer] | None = None) -> list[ShownLayer]:
+    """The main layers with flat maps, or those of some layers."""
+    return [one for one in (main_layers(scene) if among is None else among) if unmapped(scene, one.layer) is None]
 
 
 def _places(one: ShownLayer) -> int:

@@ -40,12 +40,14 @@ def estimated(share: float, known: int, doubtful: int) -> str:
         )
     wrong = min(doubtful, round(share * known))
     return (
-        f"About {wrong} of the {doubtful} are likely wrong: of the fifth of all examples of which the network was surest it contradicted {share:.1%}. "
-        "It is an estimate: too high where the task is hard, too low where labels were soon learnt by heart."
+        f"About {wrong} of the {doubtful} are likely wrong: of the fifth of all examples of which the network was surest it contradicted "
+        f"{share:.1%}. It is an estimate: too high where the task is hard, too low where labels were soon learnt by heart."
     )
 
 
-def ways(scene: Scene, suspected: Ints, instead: Ints, labels: Ints, chosen: Collection[int], looks: int, name: Callable[[int], str]) -> Number | None:
+def ways(
+    scene: Scene, suspected: Ints, instead: Ints, labels: Ints, chosen: Collection[int], looks: int, name: Callable[[int], str]
+) -> Number | None:
     """What can be done at once with the doubtful examples that were chosen, with how many would become what; how to choose where none is.
 
     None where the training has ended, or its data are not known to hold all of them.
@@ -61,7 +63,8 @@ def ways(scene: Scene, suspected: Ints, instead: Ints, labels: Ints, chosen: Col
         beside = f"None of the {len(chosen)} chosen is doubtful. " if len(chosen) else ""
         return Number(
             label="In the training's data",
-            note=f"{beside}Choose rows of the table by their boxes (Shift chooses a range): those can then be dropped, or relabelled as answered instead. {HARD}",
+            note=f"{beside}Choose rows of the table by their boxes (Shift chooses a range): those can then be dropped, or relabelled as answered "
+            f"instead. {HARD}",
         )
     suspected, instead = suspected[taken], instead[taken]
     known = instead >= 0

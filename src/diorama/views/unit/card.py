@@ -20,7 +20,7 @@ from ...derive.scanning import SeenUnits, known, seen
 from ...scene import Scene, wiring
 from .. import about, crops
 from ..crops import ChosenExamples, Place
-from ..units import ShownLayer, main_layers, running, shown, strength
+from ..units import ShownLayer, running, shown, strength, telling_layers
 from ..view import View
 from . import _preferred
 from ._facts import listed, off, profiled, selective
@@ -127,7 +127,7 @@ def unit_of(scene: Scene, selection: Selection) -> Key:
     if key is not None:
         one = shown(scene, scene.layers[key.name])
     else:
-        layers = main_layers(scene)
+        layers = telling_layers(scene)
         if not layers:
             raise NotApplicable("the model has no layer with units to look at")
         cells = {layer.name for layer in scene.layers.recurrent}

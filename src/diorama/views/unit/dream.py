@@ -22,7 +22,7 @@ from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.stage import MadeInput
 from ...scene import Scene
 from .. import inputs
-from ..units import main_layers
+from ..units import main_layers, telling_layers
 from ..view import View
 from . import _made
 
@@ -95,7 +95,7 @@ class DreamView(View):
             return objectives.norm(scene.layers[self.layer].name)
         key = next((key for key in reversed(selection.a) if key.kind in ("class", "layer", "unit")), None)
         if key is None:
-            names = [one.name for one in main_layers(scene) if one.layer.spatial] or [main_layers(scene)[0].name]
+            names = [one.name for one in telling_layers(scene) if one.layer.spatial] or [main_layers(scene)[0].name]
             key = Key("layer", names[len(names) * 2 // 3] if len(names) > 2 else names[-1])
         return Objective.of(key, stage.look.layers, stage.look.reading, scene.classes)
 

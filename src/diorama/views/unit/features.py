@@ -16,7 +16,7 @@ from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...scene import Scene
 from .. import about, similar_units
-from ..units import main_layers, responses, shown
+from ..units import responses, shown, telling_layers
 from ..view import View
 
 CLUSTERED = 600
@@ -55,7 +55,7 @@ class FeaturesView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one pass over the examples."""
-        layers = main_layers(scene)
+        layers = telling_layers(scene)
         if not layers:
             raise NotApplicable("the model has no layer with units that answers once for each example")
         chosen = self.layer

@@ -16,7 +16,7 @@ from ...derive.statistics import PROBE
 from ...model.layers import Layer
 from ...scene import Scene
 from .. import crops
-from ..units import ShownLayer, main_layers, shown
+from ..units import ShownLayer, shown, telling_layers
 from ..view import View
 from ._rebuilding import Rebuilding
 
@@ -105,7 +105,7 @@ class ReplacementView(View):
         for key in reversed(selection.a):
             if key.kind in ("layer", "unit") and _mapped(scene, scene.layers[key.name]):
                 return shown(scene, scene.layers[key.name])
-        found = [one for one in main_layers(scene) if _mapped(scene, one.layer)]
+        found = [one for one in telling_layers(scene) if _mapped(scene, one.layer)]
         found = found or [shown(scene, layer) for layer in scene.layers if _mapped(scene, layer)]
         return found[len(found) // 2]
 

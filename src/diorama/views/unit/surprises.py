@@ -19,7 +19,7 @@ from ...derive.scanning import SeenUnits, seen
 from ...model.layers import by_unit
 from ...scene import Scene
 from .. import about, crops
-from ..units import ShownLayer, main_layers, shown
+from ..units import ShownLayer, shown, telling_layers
 from ..view import View
 
 TOGETHER = 64
@@ -122,7 +122,7 @@ class SurprisesView(View):
         key = next((key for key in reversed(selection.a) if key.kind == "layer"), None)
         if key is not None:
             return shown(scene, scene.layers[key.name])
-        layers = [one for one in main_layers(scene) if one.layer.units > 2]
+        layers = [one for one in telling_layers(scene) if one.layer.units > 2]
         if not layers:
             raise NotApplicable("a surprise is told by the other units of its layer, and no layer has three")
         return layers[-2] if len(layers) > 1 else layers[-1]

@@ -26,7 +26,7 @@ from ...methods.synthesis.stage import START, MadeInput
 from ...methods.synthesis.verdict import Verdict, verdict
 from ...scene import Scene
 from .. import inputs
-from ..units import main_layers
+from ..units import main_layers, telling_layers
 from ..view import View
 from . import _made
 
@@ -339,5 +339,5 @@ def _layer_of(scene: Scene, key: Key) -> str:
     """The layer in which variants are to differ: a unit's own, or the last with maps before the answer."""
     if key.name:
         return _made.layer_of(scene, key)
-    spatial = [one.name for one in main_layers(scene) if one.layer.spatial]
+    spatial = [one.name for one in telling_layers(scene) if one.layer.spatial]
     return spatial[-1] if spatial else main_layers(scene)[0].name
