@@ -128,6 +128,19 @@ def _values(
     return _alarms(path, Ended(end, answers=1), (x, y.clamp_min(least)), _step(loss))
 
 
+def _cut(path: Path) -> set[str]:
+    model = Ended(torch.relu)
+    with torch.no_grad():
+        list(model.parameters())[-1][0] = -20.0
+    return _alarms(path, model, _classes(), _step())
+
+
+def _far(path: Path, blank: bool) -> set[str]:
+    """Truths far from 0, which it comes down to; of blank inputs it learns no more than their mean."""
+    x, y = _numbers()
+    return _alarms(path, Ended(dropped=0.0, answers=1), (x * (not blank), y + 10), _step(F.mse_loss), steps=200, lr=0.02)
+
+
 def _read(path: Path, both: bool = False, shift: int = 1) -> set[str]:
     return _alarms(path, Reader(both), _texts(shift), _step(_text_loss))
 
@@ -148,6 +161,8 @@ _CASES: dict[str, tuple[str, Train, Train]] = {
     "sorted by class": ("unshuffled_batches", lambda path: _alarms(path, Ended(), _classes(), _step(), order=True), _plain),
     "(n, 1) against (n,)": ("mismatched_shapes", lambda path: _values(path, loss=lambda s, y: ((s - y[:, 0]) ** 2).mean()), _values),
     "a ReLU at the end": ("cut_answers", lambda path: _values(path, torch.relu), lambda path: _values(path, torch.relu, least=0.0)),
+    "a ReLU behind scores": ("cut_answers", _cut, _plain),
+    "blank inputs": ("stalled_learning", lambda path: _far(path, True), lambda path: _far(path, False)),
     "labels are not shifted": ("visible_labels", lambda path: _read(path, shift=0), _read),
     "it reads from behind": ("visible_labels", lambda path: _read(path, both=True), _read),
     "the sign is turned": (

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
+from ...core.saying import counted
+from ...core.selection import layer_key
 from . import Finding, Found, series, since
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CutAnswers(Finding):
-    """Many answers of a regression are the very same number, beyond which true values lie.
+    """Many answers of a regression are the very same number, beyond which true values lie; or scores of classes are 0 for whole batches.
 
     *Meaning* a function at the end (a ReLU, a clamp) cuts the answers off. Where it cuts no gradient comes back.
     """
@@ -24,6 +26,31 @@ class CutAnswers(Finding):
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
+        return self._scores(run) or self._values(run)
+
+    def _scores(self, run: RunReader) -> list[Found]:
+        """The last layer makes a score of each class, a ReLU cuts it at 0, and some classes never come above."""
+        classes = len((run.meta.get("probe") or {}).get("balance") or ())
+        made = [layer for layer in run.meta.get("layers", ()) if layer.get("weight") and layer.get("leaf")]
+        end = max(made, key=lambda layer: layer.get("order", 0), default={})
+        if classes < 2 or end.get("units") != classes or not end.get("rectified"):
+            return []
+        steps, dead = series(run, f"activations/{end['name']}/dead")
+        late = dead[-self.readings :]
+        if len(late) < self.readings or not late.min() * classes > 0.99:
+            return []
+        first, count = since(steps, dead * classes > 0.99), round(float(late.min()) * classes)
+        return [Found(
+            self.name, 0.7, "Scores of classes are cut off",
+            f"The scores come out of a ReLU: what lies below 0 is cut off, and since step {first} {counted(count, 'classes')} of {classes} or more "
+            "had the score 0 for every example of a batch. No gradient comes back from them, so that they are hardly ever learnt.",
+            f"share of classes whose score was 0 throughout, at the last {self.readings} readings: {', '.join(f'{share:.0%}' for share in late)}",
+            (layer_key(end["name"]),), None, first, "Sure for the batches that were read.",
+            "Leave out the ReLU at the end: a loss over classes wants scores of either sign.", "confusion",
+        )]
+
+    def _values(self, run: RunReader) -> list[Found]:
+        """A number that many answers of a regression are, and beyond which there are true ones."""
         steps, part = series(run, "batch/cut")
         at, side, probe = series(run, "batch/cut_at")[1], series(run, "batch/cut_side")[1], run.meta.get("probe") or {}
         ends, spread = probe.get("ends"), probe.get("spread")

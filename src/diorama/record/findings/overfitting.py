@@ -59,7 +59,10 @@ class Overfitting(Finding):
             self.name, _severity(probe[0], probe[best], after), "It overfits",
             f"The loss on the probe set was lowest at step {step} ({probe[best]:.3g}) and has risen to "
             f"{after[-1]:.3g}, while the "
-            f"training's fell from {then:.3g} to {now:.3g}.",
+            f"training's fell from {then:.3g} to {now:.3g}." + (
+                " It never came below where it began: where the probe set is not small, look whether its inputs are prepared as the training's, and "
+                "whether labels belong to their inputs." if best == 0 else ""
+            ),
             f"probe/loss {probe[best]:.3g} → {after[-1]:.3g}, loss {then:.3g} → {now:.3g}",
             (number_key("step", step),), ("stop", {}), step,
         )]

@@ -67,8 +67,12 @@ class ProbeUnlikeTraining(Finding):
         steps, apart = series(run, "batch/balance")
         seen = float(series(run, "batch/count")[1].sum())
         classes = len(like.get("balance") or ())
+        labels = min(seen, like.get("count", 0))
+        if len(apart) < self.readings or labels < 5 * max(classes, 1):
+            return []
         # Shares from few labels lie apart by chance.
-        if len(apart) < self.readings or min(seen, like.get("count", 0)) < 20 * classes or apart[-1] < self.balance:
+        by_chance = 0.8 * np.sqrt((classes - 1) / labels) if labels < 20 * classes else 0.0
+        if apart[-1] < self.balance + by_chance:
             return []
         return [Found(
             self.name, 0.55, "The probe set has other shares of classes than the training",

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from . import Finding, Found, judged
+from . import last as newest
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 class StalledLearning(Finding):
     """The loss has hardly fallen since the beginning, and no longer does.
 
+    A loss that fell from a wild beginning to what one answer for all would have, and stays there, is told alike.
     *Meaning* the training does not learn: the learning rate may be far too low or too high, the labels shuffled, or
     the gradient lost on its way.
     """
@@ -33,20 +35,37 @@ class StalledLearning(Finding):
         tenth = len(loss) // 10
         parts = (loss[:tenth], loss[4 * tenth : 6 * tenth], loss[-tenth:])
         first, middle, last = (float(np.median(part)) for part in parts)
-        if last < (1 - self.gain) * first or last < (1 - self.gain) * middle:
+        if last < (1 - self.gain) * middle:
             return []
         known = judged(run)
         if known.learnt:
             return []  # it had learnt before, and stays so
+        fallen = last < (1 - self.gain) * first
+        if fallen and not _for_all(run, last):
+            return []
         rates = run.series("learning_rate")[1] if run.has_series("learning_rate") else np.ones(1)
         if len(rates) > 1 and rates[-1] > 1.01 * rates[: -max(1, len(rates) // 4)].max():
             return []  # it still warms up
         return [Found(
             self.name, 0.6 if known.learnt is False else 0.4, "It does not learn",
-            f"After {len(loss)} steps the loss is {last:.3g}, and it began at {first:.3g}. Try another learning "
-            "rate, and look "
+            f"After {len(loss)} steps the loss is {last:.3g}, and it began at {first:.3g}"
+            + (", which is no more than to answer everything alike" if fallen else "")
+            + ". Try another learning rate, and look whether inputs and truths are scaled as the network wants them (each column near −1 to 1), "
             "whether gradients reach the first layers and whether labels and inputs belong together.",
             f"median loss of the first, middle and last tenth: {first:.4g}, {middle:.4g}, {last:.4g}",
             (), None, int(steps[0]), known.told[:1].upper() + known.told[1:] + "." if known.told else
             "Not sure: without labels nobody knows how low the loss can get.", "", "curves",
         )]
+
+
+def _for_all(run: RunReader, loss: float) -> bool:
+    """Whether the training and the probe set have about the loss that one answer for all would have."""
+    floor, probe = (run.meta.get("probe") or {}).get("floor"), newest(run, "probe/loss", 3)
+    if not isinstance(floor, int | float) or not floor > 0 or len(probe) < 3:
+        return False
+    return bool(probe.min() > _ALIKE * floor and loss > _NEARLY * floor)
+
+
+_ALIKE, _NEARLY = 0.95, 0.75
+"""A loss above so much of what one answer for all would have is no better: on the probe set, and on the training's own examples, of which it may
+know some by heart."""

@@ -55,8 +55,9 @@ def _measured(derived: Derived) -> MeasuredMap:
             sentence=f"1 where the {near} nearest of each example in the layer are near it in the picture; about 0.5 by chance.",
         ),
         Check(
-            name="recall", value=recall, good=recall > (0.3 + chance),
-            sentence=f"The share of an example's {near} nearest in the layer that are so in the picture; {chance:.2g} by chance.",
+            name="recall", value=recall, good=_judged(recall, 0.5, 0.2 + chance),
+            sentence=f"The share of an example's {near} nearest in the layer that are so in the picture; {chance:.2g} by chance, and from 0.5 on "
+            "most are.",
         ),
     )
     doubtful = trust(rows, points, near) < DOUBTFUL
@@ -74,11 +75,16 @@ def _measured(derived: Derived) -> MeasuredMap:
     followed = temporal(derived, near)
     if followed is not None:
         checks += (Check(
-            name="temporal correlation", value=followed, good=followed < 0,
+            name="temporal correlation", value=followed, good=_judged(-followed, 0.5, 0.0),
             sentence="Of how many neighbours an example keeps in the layer from snapshot to snapshot with how far its point moves: −1 where "
-            "points move only where the network did, 0 where one has nothing to do with the other.",
+            "points move only where the network did, 0 where one has nothing to do with the other; below −0.5 it is well.",
         ),)
     return MeasuredMap(checks, doubtful if doubtful.any() else None, _over_time(derived, there, here, near), sentence)
+
+
+def _judged(value: float, well: float, ill: float) -> bool | None:
+    """Whether it is well, or ill; None in between, where neither can be said."""
+    return True if value >= well else None if value > ill else False
 
 
 def temporal(derived: Derived, near: int = NEAR) -> float | None:

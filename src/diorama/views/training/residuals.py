@@ -252,4 +252,4 @@ def _checks(residual: Floats, truth: Floats) -> tuple[Check, ...]:
         return ()
     determined = 1 - float((residual**2).sum()) / spread
     sentence = "The share of the truth's variance that the answers tell on these examples: 1 all of it, 0 as much as its mean would."
-    return (Check(name="R²", value=determined, sentence=sentence, good=determined > 0),)
+    return (Check(name="R²", value=determined, sentence=sentence, good=True if determined > 0.5 else None if determined > 0 else False),)
