@@ -167,7 +167,12 @@ def layer_of(parameter: str) -> str:
     return layer_key(parameter.rpartition(".")[0] or parameter)
 
 
+def called(name: str) -> str:
+    """A layer in a sentence: where its name is a mere number, as in an ``nn.Sequential``, with the word before it."""
+    return f"layer {name}" if name.replace(".", "").replace("#", "").isdigit() else name
+
+
 def named(names: list[str], most: int = 3) -> str:
     """A few names in words."""
-    shown = ", ".join(names[:most])
+    shown = ", ".join(map(called, names[:most]))
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.saying import percent
 from ...core.selection import layer_key
-from . import Finding, Found, layers_between, named, since
+from . import Finding, Found, called, layers_between, named, since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,8 +59,8 @@ class DeadUnits(Finding):
             now, first = float(last[-1]), since(steps, values >= lowest)  # of the number that is told, not of the first few units
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
             found.append(Found(
-                self.name, _severity(lowest, grown), f"{percent(now, 3)} of {name} is dead",
-                f"{percent(now, 3)} of the units of {name} answered nothing to the whole batch that was read last"
+                self.name, _severity(lowest, grown), f"{percent(now, 3)} of {called(name)} is dead",
+                f"{percent(now, 3)} of the units of {called(name)} answered nothing to the whole batch that was read last"
                 + (f", {percent(lowest, 3)} or more since step {first}" if now > lowest else f", and have not since step {first}")
                 + f"; {percent(float(values[0]), 3)} at the first reading. While they are silent they pass no gradient"
                 + (", and what lies before them hardly learns: drawn anew the layer can begin again."
@@ -69,7 +69,7 @@ class DeadUnits(Finding):
                 (layer_key(name),), ("reinitialize", {"layer": name}) if gone else ("learning_rate", {"factor": 0.5}), first,
             ))
         if calm:
-            told = named([f"{name} ({percent(share, 3)})" for name, share in calm])
+            told = named([f"{called(name)} ({percent(share, 3)})" for name, share in calm])
             found.append(Found(
                 self.name, 0.1, "Some units are silent", f"Units of {told} have been silent since the first reading, and "
                 "not more since then. Healthy networks have such units too.",
