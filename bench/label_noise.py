@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 import diorama
-from diorama.derive.derivations.margins import contradicted
+from diorama.derive.derivations.margins import likely_wrong
 
 TRAINED, PROBED, EPOCHS = 1285, 512, 30
 WITHIN = 0.01
@@ -76,7 +76,9 @@ def precisions(share: float, kind: str, held_out: bool, seed: int, epochs: int =
         "confident learning": confident_learning(p, y[probed][: len(p)].numpy()),
     }
     told, doubtful = wrong[probed][: len(p)], value["doubt"] > 0
-    counts = {"doubtful": doubtful.sum(), "of them wrong": told[doubtful].sum(), "estimated": min(doubtful.sum(), contradicted(value) * len(p))}
+    counts = {
+        "doubtful": doubtful.sum(), "of them wrong": told[doubtful].sum(), "estimated": likely_wrong(value, y[probed][: len(p)].numpy()).count,
+    }
     return {name: float(average_precision_score(told, rank)) for name, rank in ranks.items()} | {name: float(n) for name, n in counts.items()}
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ...core.knobs import numbers_written
 from ...core.marks import Action, Number
-from ...core.saying import counted
+from ...core.saying import counted, joined
 
 if TYPE_CHECKING:
+    from ...derive.derivations.margins import LikelyWrong
     from ...scene import Scene
 
 
@@ -29,19 +30,20 @@ HARD = "A hard example looks the same as a mislabelled one: look at it before yo
 Ints = NDArray[np.int64]
 
 
-def estimated(share: float, known: int, doubtful: int) -> str:
-    """How many of the doubtful are likely wrong, in a sentence; ``share`` of all labels is contradicted where the network is surest."""
+def estimated(found: LikelyWrong, doubtful: int, name: Callable[[int], str]) -> str:
+    """How many of the doubtful are likely wrong, in a sentence."""
     if not doubtful:
         return ""
-    if math.isnan(share):
+    confused = joined([name(k) for k in found.aside[:5]]) + (" and others" if len(found.aside) > 5 else "")
+    aside = f" Most labels of {confused} are doubted: that is the network's own confusion, and is not counted." if found.aside else ""
+    if math.isnan(found.share):
         return (
-            "How many of them are wrong cannot be told: the network contradicts even labels beside answers of which it is sure, as one does that has "
-            "not learnt the task; most of them may be right."
+            "How many of them are wrong cannot be told: the network is sure of much that the labels contradict, as one is that has not learnt the "
+            f"task; most of them may be right.{aside}"
         )
-    wrong = min(doubtful, round(share * known))
     return (
-        f"About {wrong} of the {doubtful} are likely wrong: of the fifth of all examples of which the network was surest it contradicted "
-        f"{share:.1%}. It is an estimate: too high where the task is hard, too low where labels were soon learnt by heart."
+        f"About {round(found.count)} of the {doubtful} are likely wrong: of the fifth of all examples of which the network was surest it "
+        f"contradicted {found.share:.1%}. It is an estimate: too high where the task is hard, too low where labels were soon learnt by heart.{aside}"
     )
 
 

@@ -16,7 +16,7 @@ from ...core.picture import Progress
 from ...core.saying import counted, leading
 from ...core.selection import number_key
 from ...data.examples import Examples
-from ...derive.derivations.margins import contradicted, until
+from ...derive.derivations.margins import likely_wrong, until
 from ...model.outputs import loss_unit
 from ...scene import Scene
 from ...scene.sets import named
@@ -233,7 +233,7 @@ class FollowedExamples:
             f"looked at, {len(suspected)} have a doubt above 0: in the mean over {self._looks()} another class was likelier than their label. "
         )
         if len(self.steps) >= _doubtful.FEW and total == len(order) + len(judged):
-            caption += f"{_doubtful.estimated(contradicted(value), total, len(suspected))} ".lstrip()
+            caption += f"{_doubtful.estimated(likely_wrong(value, labels), len(suspected), self._name)} ".lstrip()
         caption += _doubtful.HARD
         if len(judged):
             caption += f" {counted(len(judged), 'examples')} that the training was told to drop or relabel are left out; show=changed lists them."

@@ -94,7 +94,8 @@ class MapView(View):
         notes.append(f"{percent(dead, 3)} dead" if dead is not None else "")
         return Block(
             id=layer_key(one.name), label=spoken(one.name), kind=layer.kind, key=layer_key(one.name),
-            detail=f"{layer.kind} · " * one.name.split(".")[-1].isdigit() + " × ".join(map(str, layer.shape)), notes=tuple(filter(None, notes)), maps=images,
+            detail=f"{layer.kind} · " * one.name.replace(".", "").isdigit() + " × ".join(map(str, layer.shape)),
+            notes=tuple(filter(None, notes)), maps=images,
             maps_limits=one.limits(images), spark=signals.spark(scene, signals.ratio_name(layer)),
             warning=_warning(values, dead),
         )
