@@ -34,6 +34,11 @@ def counted(count: int, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
+def being(count: int, many: str = "are", one: str = "is") -> str:
+    """How many do or are something: ``being(3)`` is 3 are, of one it is 1 is."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def leading(values: Sequence[float], names: Sequence[str]) -> str:
     """Whose value is the largest: a name, or all that share it, such as "b and c"; of more than three "b, c and 4 more"."""
     most = max(values)

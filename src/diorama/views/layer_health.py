@@ -345,6 +345,8 @@ def _cell(found: Readings, row: int, low: Floats, high: Floats, end: int, measur
         for sign, bad in ((-1, values < low), (1, values > high)):
             if len(bad) >= READINGS and bad[-READINGS:].all():
                 edge = float((low if sign < 0 else high)[-1])
+                if measure.range is ranges.DEAD and values[-1] >= ranges.DEAD.high:
+                    bad = values >= ranges.DEAD.high  # told as a dead layer: since it is one, not since the first units died
                 return Cell(float(values[-1]), sign, _beyond(float(values[-1]), edge, measure), int(found.steps[places[_since(bad)]]))
     return Cell(float(values[-1]))
 

@@ -15,6 +15,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Bars, Lines, Table
 from diorama.core.picture import Picture
+from diorama.core.saying import being
 from diorama.model.averages import reestimate
 from diorama.scene import Scene
 from diorama.views.training._straight import WeightWay, order
@@ -160,7 +161,7 @@ def test_examples_that_are_answered_differently_are_those(pair: tuple[Scene, Sce
     there = next(column for column in table.columns if column.name.startswith("answer of"))
     assert there.numbers.tolist() == [float(theirs[int(key.partition(":")[2])]) for key in table.row_keys]
     right = (mine == y) & (theirs != y)
-    assert f"answer {len(differ)} differently: {int(right.sum())} are right here alone" in picture.caption
+    assert f"answer {len(differ)} differently: {being(int(right.sum()))} right here alone" in picture.caption
 
 
 def test_the_layers_say_how_alike_they_are(pair: tuple[Scene, Scene]) -> None:

@@ -161,20 +161,21 @@ def test_the_map_warns_of_what_the_overview_tells(tmp_path: Path) -> None:
 def test_units_that_die_are_told_as_what_they_are(tmp_path: Path) -> None:
     """Where some units die during the training the overview says so, and speaks of the whole layer only where it is silent."""
 
-    def killed(count: int) -> Any:
+    def killed(*counts: int) -> Any:
         def spoil(model: nn.Module, step: int) -> None:
-            if step == 4:
+            if step in range(4, 4 + len(counts)):
                 with torch.no_grad():
-                    model[0].bias[:count] = -6.0
+                    model[0].bias[: counts[step - 4]] = -6.0
 
         return spoil
 
-    for count, words in ((3, "some of its units have died while it learnt"), (8, "almost the whole layer is silent")):
+    some, all_of_it = "some of its units have died while it learnt, since step 5", "almost the whole layer is silent, since step"
+    for counts, words in (((3,), some), ((8,), f"{all_of_it} 5"), ((3, 3, 8), f"{all_of_it} 7")):
         torch.manual_seed(2)
         model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
-        run = _trained(tmp_path / str(count), model, spoil=killed(count))
+        run = _trained(tmp_path / str(len(counts) + counts[0]), model, spoil=killed(*counts))
         table = _table(_look(run))
-        assert f"{words}, since step 5" in " ".join(_wrong(table))
+        assert words in " ".join(_wrong(table))
         assert next(column for column in table.columns if column.name == "dead").outside[0] == 1
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...core.errors import Cancelled, DioramaError, NotApplicable
 from ...core.picture import Check, Progress
+from ...core.saying import being
 from ...derive.derivations.matching import reordered
 from ...model.averages import normalized
 from ...scene import Scene
@@ -141,7 +142,7 @@ class OtherNetwork:
             if changed and mine is not None and theirs is not None and self.scene.task == "classification":
                 here = int(((mine > 0.5) & (theirs < 0.5)).sum())
                 there = int(((mine < 0.5) & (theirs > 0.5)).sum())
-                said += f": {here} are right here alone, {there} there alone"
+                said += f": {being(here)} right here alone, {there:,} there alone"
             told.append(said + ".")
         if self.value is not None and (ranked := self.ranked()):
             name, alike = ranked[0]

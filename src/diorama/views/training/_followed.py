@@ -13,7 +13,7 @@ from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import NotApplicable
 from ...core.marks import Bars, Column, Field, Group, Heatmap, Lines, Node, Series, Table
 from ...core.picture import Progress
-from ...core.saying import counted, leading
+from ...core.saying import being, counted, leading
 from ...core.selection import number_key
 from ...data.examples import Examples
 from ...derive.derivations.margins import likely_wrong, until
@@ -230,7 +230,7 @@ class FollowedExamples:
         total = int(self.known.sum())
         caption = (
             f"Examples whose label the network held for less likely than another class, most doubtful first. Of {len(order)} that are "
-            f"looked at, {len(suspected)} have a doubt above 0: in the mean over {self._looks()} another class was likelier than their label. "
+            f"looked at, {being(len(suspected), 'have', 'has')} a doubt above 0: in the mean over {self._looks()} another class was likelier than their label. "
         )
         if len(self.steps) >= _doubtful.FEW and total == len(order) + len(judged):
             caption += f"{_doubtful.estimated(likely_wrong(value, labels), len(suspected), self._name)} ".lstrip()

@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Heatmap, Table
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import leading
+from ...core.saying import being, leading
 from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.sets import named
@@ -179,7 +179,7 @@ class ConfusionView(View):
         found, missed, wrong, _ = counts.sum(0)
         caption = (
             f"Each row is a label: of the examples that have it, how many the network found and missed; of those that do not, how many it "
-            f"gave it to and left. Of {int(found + missed)} labels {int(found)} are found, {int(missed)} missed; {int(wrong)} are said wrongly."
+            f"gave it to and left. Of {int(found + missed)} labels {being(int(found))} found, {int(missed)} missed; {being(int(wrong))} said wrongly."
         )
         if weight.any():
             worst = leading(weight.tolist(), [named(scene, k) for k in range(len(weight))])

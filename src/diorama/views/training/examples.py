@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Node, Table, Tiles
 from ...core.picture import Picture, Progress
+from ...core.saying import being, counted
 from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.directions import codes
@@ -209,7 +210,7 @@ class ExamplesView(View):
             of = what.get(scene.task, f"{count} examples")
             mean = f"{100 * scene.answers().accuracy:.1f} % of {of} are answered rightly. " if count else ""
             if count < facts.count:
-                mean += f"{facts.count - count} have no label that counts. "
+                mean += f"{being(facts.count - count, 'have', 'has')} no label that counts. "
         if before is None:
             told = ["what the network answers"] * (facts.named or scene.task == "regression") + ["how sure it is"] * (facts.sure is not None)
             told += ["how much of it is right"] * (facts.right is not None and not facts.named)
@@ -219,10 +220,10 @@ class ExamplesView(View):
         lost = int((facts.wrong & facts.flipped & ~facts.wrong_before).sum())
         if not facts.earlier:
             where = f" at step {before.step}" if before.step is not None else ""
-            mean += f"Compared with {before.name}{where}, {int(facts.flipped.sum())} answers differ: "
-            return mean + f"{gained} are right here alone, {lost} there alone."
-        mean += f"Compared with step {before.step}, {int(facts.flipped.sum())} answers changed: "
-        return mean + f"{gained} are right now, {lost} were right before."
+            mean += f"Compared with {before.name}{where}, {being(int(facts.flipped.sum()), 'answers differ', 'answer differs')}: "
+            return mean + f"{being(gained)} right here alone, {lost:,} there alone."
+        mean += f"Compared with step {before.step}, {counted(int(facts.flipped.sum()), 'answers')} changed: "
+        return mean + f"{being(gained)} right now, {being(lost, 'were', 'was')} right before."
 
     def _table(self, scene: Scene, facts: _ExampleFacts, order: NDArray[np.int64]) -> Table:
         columns = [inputs.column(scene, order.tolist()), *facts.columns(order)]
