@@ -16,6 +16,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.knobs import numbers_in
 from diorama.core.marks import Group, Number, Table
+from diorama.core.saying import being
 from diorama.record import controls, requests
 from diorama.views.training import _doubtful
 
@@ -83,11 +84,14 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
     assert f"{len(chosen)} examples that the training was told to drop or relabel are left out" in left.caption
     recorder.close()
     scene = diorama.open(recorder.path).scene()
-    beside = next(mark for mark in scene.view("compare", other=scene.at(0)).marks() if isinstance(mark, Table))
+    compared = scene.view("compare", other=scene.at(0))
+    beside = next(mark for mark in compared.marks() if isinstance(mark, Table))
     told = {column.name: column.numbers for column in beside.columns}
     labels = torch.tensor([new.get(k, int(y[k])) for k in range(120)])
     right = [float((each.model(x).argmax(1) == labels).float().mean()) for each in (scene, scene.at(0))]
     assert told["right by the changed labels"] == pytest.approx(right)
+    here, there = (each.model(x).argmax(1) == labels for each in (scene, scene.at(0)))
+    assert f"by the changed labels {being(int((here & ~there).sum()))} right here alone, {int((there & ~here).sum())} there" in compared.caption
     picture = diorama.open(recorder.path).scene().view("examples", show="changed")
     assert isinstance(picture.body, Table)
     columns = {column.name: column for column in picture.body.columns}

@@ -37,7 +37,7 @@ def check_reach(command: Any, count: int, agreed: bool, spread: str) -> None:
     """*Raises* NotApplicable for a command that would not reach all of a training's processes alike, or weights that no process has."""
     if count < 2 or command.alone:
         return
-    if spread and not command.plain:
+    if spread and command.shared and not command.plain:
         raise NotApplicable(f"no process has all weights, which are spread by {spread}: {type(command).name} cannot reach them; change the script")
     if not agreed:
         raise NotApplicable(

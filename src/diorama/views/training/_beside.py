@@ -131,8 +131,8 @@ class OtherNetwork:
             return ""
         return f"{self.name} stands at step {there:,}, this network at {here:,}"
 
-    def sentence(self) -> str:
-        """What differs, in words."""
+    def sentence(self, changed_labels: Tensor | None = None) -> str:
+        """What differs, in words; who is right also by the labels that commands gave to the data, where they did."""
         told = []
         if self.differ is not None:
             count = len(self.scene.live)
@@ -140,9 +140,10 @@ class OtherNetwork:
             said = f"Of {count} examples this network and {self.name} answer {changed} differently"
             mine, theirs = self.scene.answers().right, self.answers.right
             if changed and mine is not None and theirs is not None and self.scene.task == "classification":
-                here = int(((mine > 0.5) & (theirs < 0.5)).sum())
-                there = int(((mine < 0.5) & (theirs > 0.5)).sum())
-                said += f": {being(here)} right here alone, {there:,} there alone"
+                said += f": {_alone(mine > 0.5, theirs > 0.5)}"
+                if changed_labels is not None:
+                    mine, theirs = (each.predictions == changed_labels for each in (self.scene.answers(), self.answers))
+                    said += f"; by the changed labels {_alone(mine, theirs)}"
             told.append(said + ".")
         if self.value is not None and (ranked := self.ranked()):
             name, alike = ranked[0]
@@ -183,3 +184,8 @@ def mean(values: Floats) -> float:
     """The mean of the finite ones; not a number without any."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _alone(mine: Tensor, theirs: Tensor) -> str:
+    """How many examples one of two networks alone answers rightly."""
+    return f"{being(int((mine & ~theirs).sum()))} right here alone, {int((theirs & ~mine).sum()):,} there alone"

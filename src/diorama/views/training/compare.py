@@ -112,9 +112,10 @@ class CompareView(View):
         notes = list(dict.fromkeys(note for one in beside for note in (one.moment(), *one.notes) if note))
         if len(beside) > DRAWN and final:
             notes.append(f"layers, units and ways are shown for the first {DRAWN} of {len(beside)} others")
+        labels = _labels(scene, beside) if scene.missing is None and scene._examples is not None else None
         title = f"Beside {beside[0].name}" if len(beside) == 1 else f"Beside {len(beside)} others"
         return self.picture(
-            scene, selection, title, Group(children=tuple(marks)), " ".join(one.sentence() for one in beside[:DRAWN]),
+            scene, selection, title, Group(children=tuple(marks)), " ".join(one.sentence(labels) for one in beside[:DRAWN]),
             checks=tuple(check for one in beside[:DRAWN] for check in one.checks()), note="; ".join(notes), final=final,
         )
 
