@@ -9,7 +9,7 @@ from torch import nn
 
 from diorama.core.marks import Network
 from diorama.scene import Scene
-from diorama.views.relate.springs import joined, rest
+from diorama.views.relate.springs import joined, rest, strongest
 
 
 def test_rest_is_where_relaxing_ends() -> None:
@@ -60,3 +60,24 @@ def test_a_unit_stands_by_the_answer_that_it_works_for() -> None:
     assert towards["unit:0/3"] < 0
     assert np.sign(network.strengths).min() == -1
     assert [vertex.label for vertex in network.vertices if vertex.form == "heading"] == list(scene.classes)
+
+
+def test_a_draft_stands_on_the_first_examples_and_waits_for_no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long is seen soon, with the same springs: weights are known before any example; blocks of connections are not asked for."""
+    monkeypatch.setattr("diorama.derive.derivations.clusters.SOON", 0.0)
+    monkeypatch.delattr("diorama.derive.derivations.biclusters.BiclustersDerivation.stages")
+    draw = torch.Generator().manual_seed(0)
+    scene = Scene(nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3)), torch.randn(40, 3, generator=draw), torch.arange(40) % 3)
+    first, *_, last = scene.stream("springs")
+    drawn = [next(mark for mark in picture.marks() if isinstance(mark, Network)) for picture in (first, last)]
+    assert not first.final
+    assert last.final
+    assert "first 8 " in first.note or "8 of" in first.note
+    np.testing.assert_array_equal(drawn[0].places, drawn[1].places)
+
+
+def test_lines_are_the_strongest() -> None:
+    """As many as were asked for, the strongest first; of equal ones the first, and none where none is asked for."""
+    sizes = np.random.default_rng(0).integers(0, 30, 200).astype(float)
+    for most in (0, 1, 7, 199, 200, 500):
+        assert strongest(sizes, most).tolist() == np.argsort(-sizes, kind="stable")[:most].tolist()

@@ -10,10 +10,10 @@ import numpy as np
 from ...core.knobs import knob
 from ...methods.cost import Cost
 from ...methods.grouping import biclusters
-from ...scene import Scene, wiring
-from ..attended import heads_of
+from ...scene import Scene
 from ..derivation import Plain, Stage
-from .clusters import JOINED, ClustersDerivation
+from ..strengths import strengths
+from .clusters import ClustersDerivation
 
 
 class BiclustersDerivation(ClustersDerivation):
@@ -47,17 +47,9 @@ class BiclustersDerivation(ClustersDerivation):
             else:
                 yield Stage(None, stage.done, stage.total, stage.note)
         pairs: list[dict[str, Any]] = []
-        for earlier, after, joined in zip(found["layers"], found["layers"][1:], found["together"], strict=False):
-            targets, sources = after["units"][:JOINED], earlier["units"][:JOINED]
-            wired = wiring.between(scene, scene.layers[after["layer"]]) if self.edges == "weights" and not heads_of([after["layer"]]) else None
-            direct = wired is not None and wired[0] == earlier["layer"]
-            strengths = wired[1][np.ix_(targets, sources)].astype(np.float32) if wired is not None and direct else joined
-            made = biclusters(np.asarray(strengths, np.float64), self.groups, self.groups, seed=self.seed)
-            pairs.append({
-                "source": earlier["layer"], "target": after["layer"], "sources": sources, "targets": targets,
-                "how": "weights" if direct else "together", "strengths": np.ascontiguousarray(strengths), "rows": made.rows,
-                "columns": made.columns, "means": made.means, "explained": float(made.explained),
-            })
+        for pair in strengths(scene, found, self.edges):
+            made = biclusters(np.asarray(pair["strengths"], np.float64), self.groups, self.groups, seed=self.seed)
+            pairs.append({**pair, "rows": made.rows, "columns": made.columns, "means": made.means, "explained": float(made.explained)})
             note = f"blocks between {len(pairs)} of {len(self.names) - 1} pairs of layers"
             yield Stage({"pairs": list(pairs)}, float(len(pairs)), float(len(self.names) - 1), note)
         yield Stage({"pairs": pairs}, 1.0, 1.0)
@@ -79,8 +71,8 @@ class BiclustersDerivation(ClustersDerivation):
                 if not len(one) or one.min() < 0 or one.max() >= most or other.min() < 0:
                     raise ValueError("units and groups are wanted")
                 shape.append((len(one), int(other.max()) + 1))
-            strengths, means = pair["strengths"], pair["means"]
-            if not isinstance(strengths, np.ndarray) or strengths.shape != (shape[0][0], shape[1][0]) or strengths.dtype != np.float32:
+            told, means = pair["strengths"], pair["means"]
+            if not isinstance(told, np.ndarray) or told.shape != (shape[0][0], shape[1][0]) or told.dtype != np.float32:
                 raise ValueError("a strength is wanted for each two units")
             if not isinstance(means, np.ndarray) or means.shape != (shape[0][1], shape[1][1]) or means.dtype != np.float64:
                 raise ValueError("a mean is wanted for each block")

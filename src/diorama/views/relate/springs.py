@@ -12,10 +12,11 @@ from ...core.marks import Network, Vertex
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, spoken, together, unit_key
 from ...derive.columns import columns
+from ...derive.strengths import strengths
 from ...scene import Scene
 from ..samples import layers_said, looked_at, noted, part, standing
 from ..view import View
-from ._columns import grouped, standard
+from ._columns import standard
 
 SIDE, ASIDE, DOT, ANCHOR = 460.0, 24.0, 7.0, 12.0
 NAMED = 16
@@ -61,18 +62,29 @@ class SpringsView(View):
         """One picture."""
         layers = [layer.name for layer in columns(scene.layers, self.inside or "", self.most)]
         told: dict[str, Any] = {"layers": together(layers), "units": self.units, "examples": self.examples}
-        found, pairs = yield from grouped(scene, self.edges, told)
+        for stage in scene.derive("clusters", **told).stream():
+            if not stage.final:
+                yield stage.progress
+                if stage.value is not None:
+                    # Which units vary and whom they serve is known from the first examples; the springs are the weights already.
+                    yield Draft(lambda found=stage.value: self._picture(scene, selection, layers, found, final=False))  # type: ignore[misc]
+            elif stage.value is not None:
+                yield self._picture(scene, selection, layers, stage.value, final=True)
+
+    def _picture(self, scene: Scene, selection: Selection, layers: list[str], found: dict[str, Any], *, final: bool) -> Picture:
+        pairs = list(strengths(scene, found, self.edges))
         sizes = [len(one["units"]) for one in found["layers"]]
         springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes)
         at, force = rest(springs, sizes[-1])
         correlated = [pair for pair in pairs if pair["how"] == "together"]
-        yield self.picture(
+        return self.picture(
             scene, selection, "Units held by springs", _network(found, springs, at, self.lines), self._caption(scene, found, sizes),
             checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
             note=noted(
                 f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
                 looked_at(scene, found["examples"]), standing(scene, layers),
             ),
+            final=final,
         )
 
     def _caption(self, scene: Scene, found: dict[str, Any], sizes: Sequence[int]) -> str:
@@ -146,13 +158,21 @@ def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: 
             own = found["by"] == "class" and len(fixed["units"]) == len(found["columns"])
             vertices.append(Vertex(form="heading", label=found["columns"][k] if own else str(unit)))
             places.append((x - 36, y - 8, 72.0, 16.0))
-    rows, columns_ = np.triu_indices(len(springs), 1)
+    rows, columns_ = np.nonzero(np.triu(springs, 1))
     values = springs[rows, columns_]
-    kept = np.argsort(-np.abs(values), kind="stable")[:lines]
-    kept = kept[values[kept] != 0]
+    kept = strongest(np.abs(values), lines)
     # A name beside the outermost answer reaches beyond the circle's square.
     moved = np.array(places, np.float32) + np.array([ASIDE, 0, 0, 0], np.float32)
     return Network(
         vertices=tuple(vertices), places=moved, links=np.column_stack([rows[kept], columns_[kept]]).astype(np.int32),
         strengths=values[kept].astype(np.float32), strongest=3 * float(np.abs(values).max(initial=0)), extent=(SIDE + 2 * ASIDE, SIDE),
     )
+
+
+def strongest(sizes: np.ndarray, most: int) -> np.ndarray:
+    """Where the largest of many sizes are, the largest first; of equal ones the first."""
+    if not most:
+        return np.zeros(0, np.int64)
+    least = np.partition(sizes, len(sizes) - most)[len(sizes) - most] if most < len(sizes) else 0.0
+    near = np.flatnonzero(sizes >= least)
+    return near[np.argsort(-sizes[near], kind="stable")[:most]]
