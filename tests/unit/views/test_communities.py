@@ -166,3 +166,8 @@ def test_modularity_equals_networkx() -> None:
     assert value >= best - 1e-3
     assert modularity(graph, np.zeros(47, np.int64)) == pytest.approx(0)
     assert regions(np.ones((5, 4)))[0].tolist() == [-1] * 5
+    # As many as are asked for: groups of groups are told apart where more are wanted than modularity would have.
+    rows = np.repeat(draw.normal(size=(3, 80)), 18, 0) + np.repeat(draw.normal(size=(9, 80)), 6, 0) + 0.3 * draw.normal(size=(54, 80))
+    assert regions(rows)[0].max() == 2
+    for wanted in (3, 9):
+        assert adjusted_rand_score(np.arange(54) // (54 // wanted), regions(rows, wanted)[0]) == 1

@@ -58,7 +58,7 @@ class CommunitiesView(View):
         choices=("region", "sets"), main=True,
     )
     inside: str | None = knob(None, "A module: only the layers inside it.", kind="layer")
-    count: int = knob(0, "Regions; 0: as many as have the largest modularity, up to ten.", low=0, high=24)
+    count: int = knob(0, "Regions, or as near to so many as comes; 0: as many as have the largest modularity, up to ten.", low=0, high=24)
     most: int = knob(8, "The most layers: of deeper networks modules are shown as one.", low=2, high=24)
     units: int = knob(128, "The most units of a layer: those that vary most.", low=1, high=1024)
     examples: int = knob(512, "How many examples of the probe set regions are found on.", low=1, high=100_000)
