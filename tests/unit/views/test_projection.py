@@ -16,7 +16,8 @@ from torch import nn
 import diorama
 from diorama.core.errors import NotApplicable, NotFound
 from diorama.core.marks import Scatter
-from diorama.core.picture import Picture
+from diorama.core.picture import Draft, Picture, Progress
+from diorama.core.selection import Selection
 from diorama.derive.following import earlier
 from diorama.export.marks.scatter import draw
 from diorama.export.sheet import TextLine
@@ -25,6 +26,7 @@ from diorama.methods.neighbours import trust
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.views.planes import contours, square
+from diorama.views.relate.projection import ProjectionView
 
 
 def _net() -> nn.Sequential:
@@ -101,7 +103,14 @@ def test_two_layers_lie_as_their_principal_components() -> None:
 def test_a_step_starts_from_an_earlier_one(tmp_path: Path) -> None:
     """Points of a step are laid onto those it starts from: no turning, mirroring or shift brings them nearer."""
     run = _run(tmp_path / "run")
+    told = ProjectionView(layer="0+2").pictures(run.scene(3), Selection())
+    *way, last = (one.make() if isinstance(one, Draft) else one for one in told if not isinstance(one, Progress))
+    # Until they are there, the places on the way are seen, and said to be that.
+    assert [found[1] if (found := re.search(r"at step (\d), on the way", picture.note)) else "" for picture in way][:4] == ["0", "1", "2", ""]
+    assert "on the way" not in last.note
     before, after = (_points(run.scene(step).view("projection", layer="0+2")) for step in (2, 3))
+    np.testing.assert_array_equal(_points(way[2]), before)
+    np.testing.assert_array_equal(_points(last), after)
     np.testing.assert_allclose(after.mean(0), before.mean(0), atol=1e-9)
     a, b = after - after.mean(0), before - before.mean(0)
     assert np.sum(a * b) == pytest.approx(np.linalg.svd(a.T @ b, compute_uv=False).sum(), rel=1e-6)

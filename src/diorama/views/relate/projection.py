@@ -39,6 +39,8 @@ class _Map:
 
     title: str
     derived: Derived
+    on_way: bool = False
+    """Whether it is that of an earlier step, shown until the wanted one is there."""
 
 
 class ProjectionView(View):
@@ -100,7 +102,11 @@ class ProjectionView(View):
             for passed, before in enumerate(way):
                 note = f"placed at step {before.scene.step}, on the way to this step"
                 yield Progress(done=number + passed / max(1, len(way)), total=len(maps), note=note)
-                before.carried  # noqa: B018 - made here, so that the progress is told
+                known = before.known
+                there = np.asarray(before.carried, np.float64)  # made here, so that the progress is told
+                if not known:
+                    now = [*ready, (dataclasses.replace(one, derived=before, on_way=True), self._aligned(there, ready))]
+                    yield Draft(lambda now=now: self._picture(scene, selection, shown, now, final=False))  # type: ignore[misc]
             points: Any = None
             for stage in one.derived.stream():
                 if not stage.final:
@@ -185,13 +191,14 @@ class ProjectionView(View):
             caption += f" {ways[0].said}"
         if told[0] is not None and len(maps) == 1:
             caption += told[0].over_time
+        on_way = maps[-1][0].derived.scene.step if maps[-1][0].on_way else None
         body: Node = Group(children=tuple(marks), direction="row")
         if melodies.sounds(scene):
             body = Group(children=(body, _melody(scene, selection)))
             caption += " Below stands the chosen melody; a click on a point lets it sound."
         return self.picture(
             scene, selection, f"Examples as {layers} {'sees' if one else 'see'} them", body, caption,
-            checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown, names),
+            checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown, names, on_way),
         )
 
     def _mark(
@@ -215,8 +222,10 @@ class ProjectionView(View):
             **(ways.told() if ways is not None else {}), **shown.told(),
         )
 
-    def _note(self, scene: Scene, shown: examples.ShownExamples, names: list[str]) -> str:
+    def _note(self, scene: Scene, shown: examples.ShownExamples, names: list[str], on_way: int | None) -> str:
         said = list(filter(None, (shown.note, broken(scene, names))))
+        if on_way is not None:
+            said.insert(0, f"These are the places at step {on_way}, on the way to this step.")
         known = knobs_of(projections[self.method])
         if self.drawn == "thumbnails" and not shown.small:
             said.append("These examples are neither pictures nor texts, so they are drawn as points.")
