@@ -22,7 +22,9 @@ from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
 from .mode import op_name, without_modes
 from .outputs import pick
 from .packed import holds_packed, unpacked
+from .points import noting
 from .rowwise import RowsApart, state
+from .shorter import shorter
 from .untouched import Untouched
 from .unwrap import layer_modules
 
@@ -61,7 +63,7 @@ def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> Lay
             handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
             handles.append(nn.Module.register_forward_hook(module, look.after(path)))
         look.followed.rows = RowsApart(plain, x, look.followed.own)
-        with Untouched(plain), torch.no_grad(), look.followed:
+        with Untouched(plain), torch.no_grad(), noting(plain, x) if like is None else contextlib.nullcontext(), look.followed:
             output = nesting.call(plain, x)
         if isinstance(output, Tensor) and look.followed.rows.sure and look.followed.rows.has(output):
             look.apart = True
@@ -84,13 +86,12 @@ def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) ->
     count = look.examples
     if count < 2:
         return list(look.finished()), ""
+    if not look.followed.picks and not look.followed.chooses and _briefly(plain, few, look):
+        return list(look.finished()), ""
     pairs, turned, alone = [(look, _looked(plain, _others(few), look))], None, list[LayerSurvey]()
     if look.followed.chooses and batch_size(plain) is None:
         alone = [_looked(plain, nesting.select(more, [k]), look) for k in range(min(_ALONE, nesting.size(more)))]
-    doubtful = look.followed.picks or any(
-        company.mixed(look.prints.get(name), own) or company.unmoved(look.prints.get(name), own) for name, own in pairs[0][1].prints.items()
-    )
-    if doubtful or any(one.calls != look.calls for one in alone):
+    if look.followed.picks or _doubtful(*pairs[0]) or any(one.calls != look.calls for one in alone):
         count = nesting.size(more)
         pairs.append((_looked(plain, more, look), _looked(plain, _others(more), look)))
         turned = _looked(plain, nesting.select(more, [*range(1, count), 0]), look)
@@ -98,6 +99,31 @@ def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) ->
     passes = [now, beside, *([turned] if turned is not None else []), *alone]
     found = [_placed(layer, [look, *passes], now, turned) for layer in _together([list(one.finished()) for one in passes])]
     return found, _mixing(found, pairs, [] if look.followed.draws else alone)
+
+
+def _briefly(plain: nn.Module, few: Nested, look: LayerSurvey) -> bool:
+    """Whether the beginnings of long texts tell already that each is answered for itself."""
+    less = shorter(few, {size for layer in look.found for size in layer.shape})
+    if less is None:
+        return False
+    with contextlib.suppress(Exception):  # a network that is bound to the length of its texts
+        near, beside = _looked(plain, less, look), _looked(plain, _others(less), look)
+        same = near.calls == look.calls == beside.calls and _told_apart(near) == _told_apart(look) == _told_apart(beside)
+        plainly = not _doubtful(near, beside) and not near.followed.chooses and not near.followed.picks
+        return same and plainly and not _mixing(near.found, [(near, beside)], [])
+    return False
+
+
+def _told_apart(look: LayerSurvey) -> dict[str, bool]:
+    """Which layers answer with a row for each example."""
+    return {name: rows == look.examples for name, rows in look.rows.items()}
+
+
+def _doubtful(look: LayerSurvey, beside: LayerSurvey) -> bool:
+    """Whether some layer answers an example otherwise where others stand beside it, or the same where it should not."""
+    return any(
+        company.mixed(look.prints.get(name), own) or company.unmoved(look.prints.get(name), own) for name, own in beside.prints.items()
+    )
 
 
 def _others(x: Nested) -> Nested:

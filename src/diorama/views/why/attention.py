@@ -313,9 +313,9 @@ def _place(selection: Selection, asking: Positions, rows: int) -> int | None:
 def _less(pattern: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     """The same in fewer stretches; rows of padding count for nothing in theirs."""
     padding = np.isnan(pattern).all(-1, keepdims=True)
-    less = gathered(torch.tensor(np.where(padding, np.float32(0), pattern)), most).numpy()
     if not padding.any():
-        return less
+        return gathered(torch.tensor(pattern), most).numpy()
+    less = gathered(torch.tensor(np.where(padding, np.float32(0), pattern)), most).numpy()
     there = np.broadcast_to(~padding / np.float32(pattern.shape[-1]), pattern.shape)
     share = gathered(torch.tensor(there), most).sum(-1, keepdim=True).numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
