@@ -27,7 +27,7 @@ from .packed import Lengths, ending, holds_packed, steps, steps_in, unpacked
 from .patterns import PARTS
 from .points import Point, Points, points
 from .recurrent import States
-from .slopes import followed
+from .slopes import SlopeErrors
 from .surroundings import Neutral, as_built
 from .untouched import Mode, Untouched
 from .unwrap import device_of, dtype_of, layer_modules, named_modules, placed, unwrap
@@ -255,7 +255,7 @@ class Capture:
             self._opaque.restart()
         self._running, self.output = True, None
         try:
-            with followed(), torch.set_grad_enabled(self._grad), as_built(self._dtype), self._ops():
+            with SlopeErrors(), torch.set_grad_enabled(self._grad), as_built(self._dtype), self._ops():
                 self.output = nesting.call(self.model, x)
         except _LayerAnswered:
             pass

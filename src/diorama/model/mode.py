@@ -55,6 +55,21 @@ def _called(func: Callable[..., Any]) -> tuple[str, bool]:
     return op_name(func), is_overload(func)
 
 
+class Aside:
+    """A context in which the ops that a mode sees are diorama's own: a class, as each layer of each pass enters one."""
+
+    __slots__ = ("_mode",)
+
+    def __init__(self, mode: OpMode) -> None:
+        self._mode = mode
+
+    def __enter__(self) -> None:
+        self._mode._aside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._mode._aside -= 1
+
+
 class OpMode(TorchFunctionMode):
     """A context that sees every op of torch which runs in this thread.
 
@@ -89,14 +104,9 @@ class OpMode(TorchFunctionMode):
         self._around = callback
         return self
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> Aside:
         """Within, ops are diorama's own, and the model's names and rules do not count them."""
-        self._aside += 1
-        try:
-            yield
-        finally:
-            self._aside -= 1
+        return Aside(self)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: dict[str, Any] | None = None

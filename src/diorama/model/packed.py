@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -55,9 +55,13 @@ def steps() -> Tensor | None:
     return _STEPS.get()
 
 
-@contextmanager
-def ending(found: Tensor | None) -> Iterator[None]:
+def ending(found: Tensor | None) -> AbstractContextManager[None]:
     """Within, the activation that is kept has so many steps for each example."""
+    return nullcontext() if found is None and _STEPS.get() is None else _ending(found)
+
+
+@contextmanager
+def _ending(found: Tensor | None) -> Iterator[None]:
     token = _STEPS.set(found)
     try:
         yield

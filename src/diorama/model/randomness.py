@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -86,6 +87,8 @@ def _numpys_kept() -> Callable[[], None]:
     """What gives NumPy's generator its state of now back; only where it was drawn from, as that alone takes a tenth of a small
     model's pass.
     """
+    if "numpy.random" not in sys.modules:
+        return _nothing  # nobody has it yet, and loading it takes longer than looking at a small model
     state = np.random.get_state(legacy=False)
     assert isinstance(state, dict)
     begun = _words()
@@ -96,6 +99,10 @@ def _numpys_kept() -> Callable[[], None]:
             np.random.set_state(state)
 
     return restore
+
+
+def _nothing() -> None:
+    return
 
 
 def _words() -> bytes | None:

@@ -18,7 +18,7 @@ _ELEMENTS = frozenset((
 _SUMS = frozenset(("add", "add_", "sub", "mul"))
 """Of numbers at the same places, or of all with one number."""
 _AXES = {
-    "linear": 2, "conv1d": 3, "conv2d": 4, "conv3d": 5, "conv_transpose1d": 3, "conv_transpose2d": 4, "conv_transpose3d": 5, "batch_norm": 2,
+    "linear": 2, "group_norm": 2, "conv1d": 3, "conv2d": 4, "conv3d": 5, "conv_transpose1d": 3, "conv_transpose2d": 4, "conv_transpose3d": 5, "batch_norm": 2,
     **{f"{kind}_pool{n}d": n + 2 for kind in ("max", "avg", "adaptive_max", "adaptive_avg") for n in (1, 2, 3)},
 }
 """So many axes at least has what comes in, where the first one counts examples."""
@@ -59,6 +59,15 @@ class RowsApart:
             return all(self.has(part) and part.shape == x.shape for part in rest)
         if name == "flatten":
             return not rest and (args[1] if len(args) > 1 else kwargs.get("start_dim", 0)) > 0
+        if name in ("unflatten", "softmax", "log_softmax"):
+            along = args[1] if len(args) > 1 else kwargs.get("dim")
+            return not rest and isinstance(along, int) and along % x.ndim > 0
+        if name == "layer_norm":
+            shape = args[1] if len(args) > 1 else kwargs.get("normalized_shape", x.shape)
+            return len(shape) < x.ndim and all(id(part) in self._own for part in rest)
+        if name == "embedding":  # with a greatest length it writes into the weights
+            longest = args[3] if len(args) > 3 else kwargs.get("max_norm")
+            return longest is None and x.ndim > 1 and all(id(part) in self._own for part in rest)
         if name == "dropout":
             return not (args[2] if len(args) > 2 else kwargs.get("training", True))
         if name not in _AXES or x.ndim < _AXES[name]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ def slopes(
     """
     parts = [batch_size.sources(point) for point in points]
     flat = [tensor for point, own in zip(points, parts, strict=True) for tensor in ([point] if own is None else [at for _, at in own])]
-    with followed():
+    with SlopeErrors():
         found = iter(torch.autograd.grad(value, flat, weight, allow_unused=True, retain_graph=keep_graph))
     return tuple(next(found) if own is None else _of_parts(own, [next(found) for _ in own]) for own in parts)
 
@@ -55,12 +54,17 @@ def underivable(value: Tensor) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def followed() -> Iterator[None]:
-    """Within, what autograd does not follow in a model is said in a sentence with the way out."""
-    try:
-        yield
-    except RuntimeError as error:
+class SlopeErrors:
+    """A context in which what autograd does not follow in a model is said in a sentence with the way out."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if not isinstance(error, RuntimeError):
+            return
         said = str(error)
         if "use_reentrant" in said:
             raise NotApplicable(
@@ -77,4 +81,3 @@ def followed() -> Iterator[None]:
                 "the model writes over numbers that its own gradient needs (as y.relu_() and then y += 1 do), so no gradient goes "
                 "through it; let one of them make a new tensor, or use occlusion"
             ) from None
-        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -49,15 +49,19 @@ class Neutral:
         self._stack.close()
 
 
-@contextmanager
-def as_built(dtype: torch.dtype | None) -> Iterator[None]:
+def as_built(dtype: torch.dtype | None) -> AbstractContextManager[object]:
     """Around the model's own forward pass: new tensors have its type, and lie where the caller has them by default."""
+    before, device = torch.get_default_dtype(), _CALLERS.get()
+    other = dtype in (torch.float32, torch.float64) and dtype != before
+    return _as_built(dtype if other else None, before, device) if other or device is not None else nullcontext()
+
+
+@contextmanager
+def _as_built(dtype: torch.dtype | None, before: torch.dtype, device: torch.device | None) -> Iterator[None]:
     with ExitStack() as stack:
-        before = torch.get_default_dtype()
-        if dtype in (torch.float32, torch.float64) and dtype != before:
+        if dtype is not None:
             torch.set_default_dtype(dtype)
             stack.callback(torch.set_default_dtype, before)
-        device = _CALLERS.get()
         if device is not None:
             stack.enter_context(device)
         yield

@@ -123,8 +123,9 @@ class SceneNetwork:
         if shared.layers is None:
             with blamed():
                 shared.layers = layers(self.model, self.few(SURVEYED))
-        known = weakref.ref(self.source)
-        shared.layers.look_in(lambda: source.module() if (source := known()) is not None else None)
+        if shared.asked is None or shared.asked() is not self.source:
+            known = shared.asked = weakref.ref(self.source)
+            shared.layers.look_in(lambda: source.module() if (source := known()) is not None else None)
         return shared.layers
 
     @property

@@ -33,6 +33,8 @@ class Shared:
     """What scenes of one architecture share, as it does not depend on the weights."""
 
     layers: LayerTable | None = None
+    asked: weakref.ref[Source] | None = None
+    """The moment whose layers were asked for last: in its model ops are looked for."""
     graph: Graph | None = None
     reading: Reading | None = None
     width: int = 0

@@ -150,19 +150,22 @@ class _Beside(nn.Module):
             h = self.along(h)
         elif self.between == "statistics":
             h = nn.functional.batch_norm(h, self.norm.running_mean, self.norm.running_var, training=True)
+        elif self.between in ("within", "across"):
+            h = nn.functional.layer_norm(h, (8,)).unflatten(1, (2, 4)).flatten(1)
+            h = h.softmax(-1 if self.between == "within" else 0)
         out: Tensor = self.outer(self.norm(h) + h)
         return out
 
 
-@pytest.mark.parametrize("between", ["nothing", "unseen", "unbatched", "statistics"])
+@pytest.mark.parametrize("between", ["nothing", "within", "across", "unseen", "unbatched", "statistics"])
 def test_one_pass_tells_the_layers_only_where_no_op_can_mix_examples(between: str) -> None:
     """A network of plain ops runs once; one whose examples meet where no op shows it, or in an op that mostly keeps them apart, is found out."""
     torch.manual_seed(0)
     model, runs = _Beside(between).eval(), []
     model.register_forward_hook(lambda module, args, output: runs.append(len(args[0])))
     table = layers(model, torch.randn(2, 6))
-    assert bool(table.mixing) == (between != "nothing")
-    assert (len(runs) == 1) == (between == "nothing")
+    assert bool(table.mixing) == (between not in ("nothing", "within"))
+    assert (len(runs) == 1) == (between in ("nothing", "within"))
 
 
 @pytest.mark.parametrize("between", ["mixture", "early"])

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...core.knobs import knob
 from ...core.selection import several
 from ...data import nesting
+from ...data.kinds import Table
 from ...methods.cost import Cost
 from ...methods.synthesis import objectives
 from ...methods.synthesis.contest import Strongest, contest
@@ -42,7 +43,8 @@ class PreferredDerivation(Derivation):
     *Meaning* ``inputs`` as the model takes them, and ``values``: each unit's activation at the place where it responds
     most to its own (of a unit that sees a part of the picture, at the place in the middle, where it was asked); of a
     direction, how far its layer goes that way. ``note`` says which ones were made again from the strongest example.
-    *Cost* 96 forward and backward passes, twice where noise ends below the strongest example; one pass an example.
+    *Cost* 96 forward and backward passes, twice where noise ends below the strongest example (of rows both at once); one pass an
+    example.
     """
 
     layer: str = knob("", "The layer.", kind="layer")
@@ -110,7 +112,8 @@ class PreferredDerivation(Derivation):
         strongest = Strongest.of(made, asked, nesting.to(scene.live.x, scene.device), len(wave))
         if window is not None:
             strongest = dataclasses.replace(strongest, starts=_centred(scene, made, window, self.layer, wave, strongest))
-        return contest(made, canvas, objective, ascent, generator, strongest, measure=measure, begun=rest)
+        rows = isinstance(made.kind, Table)
+        return contest(made, canvas, objective, ascent, generator, strongest, measure=measure, begun=rest, at_once=rows)
 
     def _wanted(
         self, scene: Scene, window: MiddlePlace | None, wave: Sequence[Any]

@@ -70,6 +70,7 @@ class Ascent:
     ``likeness`` holds pictures to what the examples are like, by a weight that falls from the first to the second number
     of ``held`` over the first four fifths of the steps, so that what the objective leaves open stays as it was when the
     weight was large. What comes out is the ``best`` step, as the input is shown and without transforms; else the last.
+    The last ``beside`` inputs are tried beside the others, by steps that are shorter by ``gentle``; notes are silent of them.
     """
 
     steps: int = 160
@@ -82,6 +83,8 @@ class Ascent:
     likeness: LikenessToExamples | None = None
     held: tuple[float, float] = (0.0, 0.0)
     best: bool = True
+    beside: int = 0
+    gentle: float = 1.0
 
     def weight(self, step: int) -> float:
         """The weight of the likeness in a step."""
@@ -152,6 +155,9 @@ class _Climb:
         self.good = canvas.z.clone()
         device = canvas.z.device
         self.size = torch.ones(count, device=device)
+        self.told = count - ascent.beside
+        """Of so many inputs, the first ones, notes tell."""
+        self.size[self.told :] *= ascent.gentle
         self.taken = torch.zeros(count, device=device)
         self.stuck = self.roused = False
         """No input can go on; every input has responded."""
@@ -297,6 +303,8 @@ class _Climb:
             # The same for all, so that numbers do: as tensors they would cost more than all that is done to the inputs.
             length: Tensor | float = float(np.float32(rate) / np.float32(self.begun[0][self.step]))
             deep = self.second / self.begun[1][self.step]
+            if self.ascent.gentle != 1:
+                length = (self.size * length).reshape(broad)
         else:
             self.taken += fine
             self.ever |= fine
@@ -375,15 +383,16 @@ class _Climb:
 
     def _note(self) -> str:
         said = []
-        back = int(self.back.sum())
-        if back and not bool(self.ever.any()):
-            what = "slope of the objective" if bool(torch.isfinite(self.most).any()) else "objective"
+        own = slice(0, self.told)
+        back = int(self.back[own].sum())
+        if back and not bool(self.ever[own].any()):
+            what = "slope of the objective" if bool(torch.isfinite(self.most[own]).any()) else "objective"
             said.append(f"The {what} is not a finite number for any start, so nothing could form.")
         elif back:
             said.append(
                 f"{back} step{'s' * (back > 1)} led to numbers that are not finite: taken back, and the step halved."
             )
-        still = int((self.kicks >= _KICKS).sum())
+        still = int((self.kicks[own] >= _KICKS).sum())
         if still:
-            said.append(f"{still} of {len(self.canvas)} do{'es' * (still == 1)} not respond to any change of the input that was tried.")
+            said.append(f"{still} of {self.told} do{'es' * (still == 1)} not respond to any change of the input that was tried.")
         return " ".join(said)
