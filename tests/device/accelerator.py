@@ -64,9 +64,12 @@ def there(x: Any) -> Any:
     return None if x is None else nesting.each(x, lambda part: part.to(NAME))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """From now on there is such a device, and the zoo lives on it."""
     import zoo
+
+    # Torch's own way of asking the CPU instead hands a loss an output of the wrong shape, and says so.
+    config.addinivalue_line("filterwarnings", "ignore:An output with one or more elements was resized:UserWarning")
 
     start()
     made = zoo.Specimen.__call__

@@ -7,6 +7,7 @@ colour or a shifted map, and neither another machine's hinting nor its smoothing
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,22 @@ def main() -> None:
     """Write every picture."""
     from playwright.sync_api import sync_playwright
 
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from conftest import BROWSERS
+
+    found = next(filter(None, map(shutil.which, [*sys.argv[1:], *BROWSERS])), None)
+    if found is None:
+        raise SystemExit("the pictures need Chromium: tests/install_browser.sh installs it on Debian")
     HERE.mkdir(exist_ok=True)
-    for old in HERE.glob("*.png"):
-        old.unlink()
     with serving() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=sys.argv[1], args=["--no-sandbox", "--disable-gpu", "--font-render-hinting=none"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", "--font-render-hinting=none"])
         page = shown(browser, address)
         for name in MAKERS:
             Image.fromarray(drawn(page, name)).save(HERE / f"{name}.png", optimize=True)
         browser.close()
+    for old in HERE.glob("*.png"):
+        if old.stem not in MAKERS:
+            old.unlink()
 
 
 if __name__ == "__main__":
