@@ -459,7 +459,8 @@ def test_rows_are_made_from_noise_and_from_the_example_at_once() -> None:
     assert len(both) == 4 < len(after)
     torch.testing.assert_close(both[-1].values, after[-1].values)
     torch.testing.assert_close(both[-1].x, after[-1].x)
-    assert "made again from it" in both[-1].note and both[-1].note == after[-1].note
+    assert "made again from it" in both[-1].note
+    assert both[-1].note == after[-1].note
     half = next(formed for formed in made(True) if formed.step == 2)
     assert half.state is not None
     *_, resumed = made(True, half.state())
