@@ -230,7 +230,8 @@ class FollowedExamples:
         total = int(self.known.sum())
         caption = (
             f"Examples whose label the network held for less likely than another class, most doubtful first. Of {len(order)} that are "
-            f"looked at, {being(len(suspected), 'have', 'has')} a doubt above 0: in the mean over {self._looks()} another class was likelier than their label. "
+            f"looked at, {being(len(suspected), 'have', 'has')} a doubt above 0: in the mean over {self._looks()} another class was "
+            "likelier than their label. "
         )
         if len(self.steps) >= _doubtful.FEW and total == len(order) + len(judged):
             caption += f"{_doubtful.estimated(likely_wrong(value, labels), len(suspected), self._name)} ".lstrip()
