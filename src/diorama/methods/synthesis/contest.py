@@ -183,7 +183,8 @@ def _told(first: Formed, values: Tensor, below: list[int], strongest: Strongest)
     """Which inputs were made from an example, and which stay below it."""
     if len(values) == 1:
         reached, best, now = float(first.values[0]), float(strongest.values[0]), float(values[0])
-        told = f"From noise it came to {reached:.3g}, below the strongest example's {best:.3g}, so it was made again from that example, held still"
+        gap = "just" if f"{reached:.3g}" == f"{best:.3g}" else f"{reached:.3g},"
+        told = f"From noise it came to {gap} below the strongest example's {best:.3g}, so it was made again from that example, held still"
         if alike(min(now, best), max(now, best)):
             return f"{told}; no step from there led higher, so it is that example itself."
         return f"{told}." if now >= best else f"{told}; it stays below, at {now:.3g}: {_HELD}."

@@ -37,7 +37,7 @@ class ContrastView(View):
     """
 
     title = "What separates two classes?"
-    question = "What separates a 7 from a 2?"
+    question = "Which parts of the input speak for one class rather than another?"
     family = "features"
     papers = ("Sundararajan et al. 2017, arXiv:1703.01365", "Bach et al. 2015, doi:10.1371/journal.pone.0130140")
     rows = ("A30",)
