@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,7 @@ class LikelyWrong:
     """Classes most of whose labels are doubted: that is the network's own confusion, and no wrong labels."""
 
 
-def likely_wrong(value: dict[str, Any], labels: NDArray[np.int64]) -> LikelyWrong:
+def likely_wrong(value: Mapping[str, Any], labels: NDArray[np.int64]) -> LikelyWrong:
     """About how many labels are wrong, from the looks at examples with one class each.
 
     *Meaning* a hard example is one of which a network is less sure, while a wrong label stands beside sure answers as often as beside

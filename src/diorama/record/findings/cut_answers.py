@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class CutAnswers(Finding):
         """The last layer makes a score of each class, a ReLU cuts it at 0, and some classes never come above."""
         classes = len((run.meta.get("probe") or {}).get("balance") or ())
         made = [layer for layer in run.meta.get("layers", ()) if layer.get("weight") and layer.get("leaf")]
-        end = max(made, key=lambda layer: layer.get("order", 0), default={})
+        end: dict[str, Any] = max(made, key=lambda layer: layer.get("order", 0), default={})
         if classes < 2 or end.get("units") != classes or not end.get("rectified"):
             return []
         steps, dead = series(run, f"activations/{end['name']}/dead")
