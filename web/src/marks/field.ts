@@ -345,16 +345,8 @@ function paintPoints(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, con
   const chosen = new Chosen(context.selection);
   const against = new Chosen(context.against);
   const radius = mark.small ? SMALL : total > 800 ? 2 : total > 300 ? 2.75 : RADIUS;
-  // On a plane of numbers a point may have the very colour of its place, also where that is nearly the paper's.
-  const measured = mark.limits !== null && mark.values.shape.length === 2 && !mark.small;
   for (let i = 0; i < total; i++) {
     const [x, y] = where(mark, plan, i);
-    if (measured) {
-      pen.beginPath();
-      pen.arc(x, y, radius + 1, 0, 7);
-      pen.fillStyle = ink.ink;
-      pen.fill();
-    }
     pen.beginPath();
     pen.arc(x, y, radius, 0, 7);
     pen.fillStyle = pointColour(mark, i, context.theme, ink);

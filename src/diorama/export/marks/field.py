@@ -81,8 +81,6 @@ def _points(sheet: Sheet, mark: Field, x: np.ndarray, y: np.ndarray, clip: tuple
     inside = (x >= clip[0]) & (x <= clip[2]) & (y >= clip[1]) & (y <= clip[3])
     points = np.column_stack([x, y])
     radius = 1.5 if mark.small else 3.0 if len(points) <= 600 else 2.0
-    if mark.limits is not None and mark.values.ndim == 2 and not mark.small:
-        sheet.dots(points[inside], radius + 0.8, INK)  # a point may have the very colour of its place
     for ink, members in _inks(mark, len(points)):
         sheet.dots(points[members & inside], radius, ink, PAPER, 0.6)
     if mark.wrong is not None:
