@@ -52,6 +52,8 @@ def _round(low: float, high: float, wanted: int, whole: bool = False) -> list[tu
         return [(low, short(low))]
     first = math.ceil(low / step - 1e-9)
     values = [k * step for k in range(first, first + 50) if k * step <= high + 1e-9 * step]
+    if len(values) < 2 and wanted > 1 and not whole:
+        return _round(low, high, wanted + 1)  # one number alone tells no scale
     return [(0.0 if abs(v) < step * 1e-6 else v, _plain(v, step)) for v in values]
 
 

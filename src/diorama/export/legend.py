@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from . import typeset
 from .cells import Cells, table
 from .sheet import Sheet
 from .style import HAIRLINE, INK, LABEL, MUTED, Style, short, with_unit
+
+
+BAND = 0.18
+"""How much of its colour a band has."""
 
 
 def needed(limits: Limits) -> bool:
@@ -75,12 +80,15 @@ def _sign(kind: str, words: str) -> Sheet:
     return sheet
 
 
-def swatches(entries: Sequence[tuple[str, str, bool]], style: Style, room: float) -> Sheet:
-    """Names with their colours (name, '#rrggbb', dashed), as short lines; wraps to the room."""
+def swatches(entries: Sequence[tuple[str, str, bool | Literal["band"]]], style: Style, room: float) -> Sheet:
+    """Names with their colours (name, '#rrggbb', whether dashed or a band), as short lines; wraps to the room."""
     pieces = []
-    for name, colour, dashed in entries:
+    for name, colour, look in entries:
         piece = Sheet(0, 14)
-        piece.line([0, 14], [7, 7], colour, 2.2, dash=(4, 2) if dashed else ())
+        if look == "band":
+            piece.area(np.array([[0.0, 2.0], [14.0, 2.0], [14.0, 12.0], [0.0, 12.0]]), colour, BAND)
+        else:
+            piece.line([0, 14], [7, 7], colour, 2.2, dash=(4, 2) if look else ())
         piece.grow(18 + piece.text(18, 11, typeset.fit(name, LABEL, room - 18), LABEL, MUTED), 14)
         pieces.append(piece)
     return flow(pieces, room)

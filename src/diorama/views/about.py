@@ -8,7 +8,7 @@ from torch import Tensor
 from ..core.colour import magnitude, symmetric
 from ..core.errors import NotApplicable
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Number, Ridges, RidgeSet, Series, Table, Text, Tiles
-from ..core.saying import counted
+from ..core.saying import counted, plain
 from ..core.selection import Key, Selection, number_key, spoken, unit_key
 from ..data.kinds import Tokens
 from ..scene import Scene
@@ -138,7 +138,7 @@ class AboutUnit:
         ran = ~np.isnan(high) if how else np.ones(len(high), bool)
         total = int(ran.sum())
         order = np.argsort(-np.nan_to_num(high, nan=-np.inf), kind="stable")[: min(count, total)]
-        notes = tuple(f"{high[k]:.3g}" for k in order)
+        notes = tuple(plain(f"{high[k]:.3g}") for k in order)
         told = f"Fires most for: top {len(order)} of {counted(total, 'examples')}"
         marks: list[Node] = [_asked(how, ran)] if how else []
         if not total:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
+from ..core.saying import plain
 from ..data.examples import Examples
 from ..data.kinds import Kind, Strokes, Table, Tokens
 from ..data.nesting import named
@@ -106,9 +107,9 @@ def _line(kind: Kind, value: Any) -> str:
         return text[:LETTERS] + ("…" if len(text) > LETTERS else "")
     array = np.asarray(value, np.float64)
     if isinstance(kind, Table):
-        named = [f"{name} {number:.3g}" for name, number in zip(kind.columns, array.reshape(-1), strict=True)]
+        named = [f"{name} {plain(f'{number:.3g}')}" for name, number in zip(kind.columns, array.reshape(-1), strict=True)]
         return ", ".join(named[:6]) + (" …" if len(named) > 6 else "")
-    return f"{array.shape[-1]} moments from {np.nanmin(array):.3g} to {np.nanmax(array):.3g}"
+    return plain(f"{array.shape[-1]} moments from {np.nanmin(array):.3g} to {np.nanmax(array):.3g}")
 
 
 def along(kind: object) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from diorama.core.marks import Lines, Series
+from diorama.core.marks import Lines, Ridges, RidgeSet, Series
 from diorama.export.axes import Axis
 from diorama.export.marks.lines import _whole
+from diorama.export.marks.ridges import draw
+from diorama.export.sheet import Shape
+from diorama.export.style import Style
 
 
 def test_an_axis_of_whole_numbers_has_none_between_them() -> None:
@@ -14,6 +17,22 @@ def test_an_axis_of_whole_numbers_has_none_between_them() -> None:
     assert [label for _, label in Axis(1, 5, 0, 400, whole=True).ticks(12)] == ["1", "2", "3", "4", "5"]
     assert "1.5" in [label for _, label in Axis(1, 5, 0, 400).ticks(12)]
     assert [label for _, label in Axis(0, 700, 0, 400, whole=True).ticks(4)] == ["0", "200", "400", "600"]
+
+
+def test_an_axis_tells_its_scale() -> None:
+    """However few ticks are wanted, two numbers stand at an axis: one alone tells no scale."""
+    rng = np.random.default_rng(0)
+    for low, wide in zip(rng.normal(size=200), rng.exponential(size=200), strict=True):
+        assert len(Axis(low, low + wide, 0, 80).ticks(2)) >= 2
+
+
+def test_no_ridge_reaches_above_its_own_place() -> None:
+    """One ridge alone, and the highest of several at the top, stay below the title."""
+    peak, low = np.array([0.0, 1.0, 0.0]), np.array([0.2, 0.1, 0.2])
+    for rows in ([peak], [peak, low, low], [low, low, peak]):
+        edges = np.linspace(0.0, 3.0, 4)
+        drawn = draw(Ridges(sets=(RidgeSet(name="a", steps=np.arange(float(len(rows))), edges=edges, density=np.stack(rows)),)), Style(width=300.0))
+        assert min(float(item.path.vertices[:, 1].min()) + y for item, _, y in drawn.items if isinstance(item, Shape)) >= 0
 
 
 def test_lines_over_whole_numbers_are_known() -> None:

@@ -344,6 +344,8 @@ function paintPoints(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, con
   const total = mark.points?.shape[0] ?? 0;
   const chosen = new Chosen(context.selection);
   const against = new Chosen(context.against);
+  // Points in the colours of the ground they lie on could not be told from it by a rim of paper.
+  const ground = mark.point_values !== null && mark.values.shape.length === 2 && mark.limits !== null;
   const radius = mark.small ? SMALL : total > 800 ? 2 : total > 300 ? 2.75 : RADIUS;
   for (let i = 0; i < total; i++) {
     const [x, y] = where(mark, plan, i);
@@ -352,7 +354,7 @@ function paintPoints(pen: CanvasRenderingContext2D, plan: Plan, mark: Field, con
     pen.fillStyle = pointColour(mark, i, context.theme, ink);
     pen.fill();
     pen.lineWidth = mark.wrong?.data[i] ? 1.75 : mark.small ? 0.75 : 1;
-    pen.strokeStyle = mark.wrong?.data[i] ? ink.ink : ink.paper;
+    pen.strokeStyle = mark.wrong?.data[i] || ground ? ink.ink : ink.paper;
     pen.stroke();
   }
   mark.point_keys.forEach((key, i) => {

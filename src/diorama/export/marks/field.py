@@ -82,12 +82,17 @@ def _points(sheet: Sheet, mark: Field, x: np.ndarray, y: np.ndarray, clip: tuple
     points = np.column_stack([x, y])
     radius = 1.5 if mark.small else 3.0 if len(points) <= 600 else 2.0
     for ink, members in _inks(mark, len(points)):
-        sheet.dots(points[members & inside], radius, ink, PAPER, 0.6)
+        sheet.dots(points[members & inside], radius, ink, INK if _ground(mark) else PAPER, 0.6)
     if mark.wrong is not None:
         for px, py in points[mark.wrong.astype(bool) & inside]:
             reach = radius + 1.5
             sheet.line([px - reach, px + reach], [py - reach, py + reach], INK, 1.0)
             sheet.line([px - reach, px + reach], [py + reach, py - reach], INK, 1.0)
+
+
+def _ground(mark: Field) -> bool:
+    """Whether points have the colours of the ground they lie on, where a rim of paper could not be told from it."""
+    return mark.point_values is not None and mark.values.ndim == 2 and mark.limits is not None
 
 
 def _drawn(sheet: Sheet, mark: Field, plot: PlotFrame) -> None:

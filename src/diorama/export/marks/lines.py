@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ...core.colour import INFINITE, class_colour
 from ...core.marks import Event, Lines, Series
 from .. import typeset
 from ..axes import Axis, PlotFrame, frame
-from ..legend import swatches
+from ..legend import BAND, swatches
 from ..sheet import Sheet
 from ..style import ACCENT, HAIRLINE, LABEL, MUTED, TINY, WARN, Style
 
@@ -101,7 +102,7 @@ def _series(sheet: Sheet, series: Series, plot: PlotFrame, dash: tuple[float, ..
         low = np.where(np.isnan(low) & np.isfinite(high), plot.bottom, low)
         for run in _runs(np.isfinite(low) & np.isfinite(high) & np.isfinite(x)):
             points = np.vstack([np.column_stack([x[run], low[run]]), np.column_stack([x[run], high[run]])[::-1]])
-            sheet.area(points, colour, 0.18, clip=plot.clip)
+            sheet.area(points, colour, BAND, clip=plot.clip)
     if series.band:
         return
     y = plot.y(series.y)
@@ -164,11 +165,11 @@ def _events(sheet: Sheet, mark: Lines, plot: PlotFrame) -> None:
 
 
 def _below(mark: Lines, style: Style, names: list[str], groups: list[str]) -> Sheet:
-    entries = []
+    entries: list[tuple[str, str, bool | Literal["band"]]] = []
     if not names and (len(mark.series) > 1 or any(s.group for s in mark.series)):
         for series in _named(mark):
             dashed = series.dash or groups.index(series.group) % len(DASHES) > 0
-            entries.append((_title(series), class_colour(series.colour), dashed))
+            entries.append((_title(series), class_colour(series.colour), "band" if series.band else dashed))
     nan = sum(int(np.isnan(s.y).sum()) for s in mark.series if not s.band)
     infinite = sum(int(np.isinf(s.y).sum()) for s in mark.series if not s.band)
     sheet = swatches(entries, style, style.width)

@@ -37,15 +37,18 @@ def draw(mark: Ridges, style: Style) -> Sheet:
         or 1.0
     )
     free = -1e9
+    # The first ridges are as high as they are: none of them may reach into what stands above.
+    reach = [max((_height(s, step) for s in mark.sets), default=0.0) * rise / peak - gap * index for index, step in enumerate(shown)]
+    first = max(rise * 0.8 + gap * 0.4, max(reach) + 2)
     for index, step in enumerate(shown):
-        y = rise * 0.8 + gap * (index + 0.4)
+        y = first + gap * index
         here = mark.cursor is not None and _nearest(shown, mark.cursor) == index
         for ridges in mark.sets:
             _ridge(sheet, ridges, step, axis, y, rise / peak, here, len(mark.sets) > 1)
         if y - free > TINY + 2:
             sheet.text(left - 6, y + 3, labels[float(step)], TINY, ACCENT if here else MUTED, anchor="right")
             free = y
-    bottom = rise * 0.8 + gap * (len(shown) + 0.2)
+    bottom = first + gap * (len(shown) - 0.2)
     sheet.grow(style.width, bottom)
     ticks_below(sheet, axis, bottom, style.width)
     bottom += 20
@@ -67,6 +70,11 @@ def draw(mark: Ridges, style: Style) -> Sheet:
 
 def _nearest(steps: np.ndarray, cursor: float) -> int:
     return int(np.abs(steps - cursor).argmin())
+
+
+def _height(ridges: RidgeSet, step: float) -> float:
+    rows = np.flatnonzero(ridges.steps == step)
+    return float(np.nan_to_num(ridges.density[rows[0]], posinf=0.0, neginf=0.0).max(initial=0.0)) if len(rows) else 0.0
 
 
 def _ridge(

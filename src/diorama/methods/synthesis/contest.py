@@ -24,7 +24,7 @@ EXAMPLES = 512
 AGAIN = 0.3
 """Steps from an example are so much shorter than from noise, so that what it has is not lost at once."""
 _BATCH = 64
-_HELD = "the priors, or the network's own slope, lead no higher"
+_HELD = "the priors, the range that is kept to, or the network's own slope lead no higher"
 
 
 @dataclasses.dataclass(frozen=True)

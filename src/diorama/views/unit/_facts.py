@@ -6,6 +6,7 @@ import numpy as np
 
 from ...core.colour import magnitude, symmetric
 from ...core.marks import Bars, Column, Node, Number, Table
+from ...core.saying import plain
 from ...core.selection import number_key
 from ...data.kinds import Tokens
 from ...model.statistics import ClassMeans, Moments
@@ -91,7 +92,7 @@ def listed(scene: Scene, found: ChosenExamples, title: str, *, foretells: bool =
 
     An output of a network that writes on speaks of the token that comes next: that one is marked where it ``foretells``.
     """
-    notes = tuple(f"{value:.3g}" for value in found.values)
+    notes = tuple(plain(f"{value:.3g}") for value in found.values)
     kind = scene.kind
     if not isinstance(kind, Tokens) or not all(len(place) == 1 for place in found.places):
         return about.gallery(scene, np.array(found.examples), title, notes)
