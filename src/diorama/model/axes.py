@@ -51,12 +51,19 @@ def transformed(tensor: Tensor) -> bool:
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
+_ATOMS = frozenset((int, float, bool, complex, str, bytes, type(None), slice, torch.dtype, torch.device))
+"""What holds no tensor: asked first, as every op has some of these."""
+
+
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """Every tensor in a value, also in tuples, lists, dicts and dataclasses, in order."""
     if isinstance(value, Tensor):
         yield value
-    else:
-        for part in _parts(value):
+        return
+    for part in () if type(value) in _ATOMS else _parts(value):
+        if isinstance(part, Tensor):
+            yield part
+        elif type(part) not in _ATOMS:
             yield from tensors_in(part)
 
 

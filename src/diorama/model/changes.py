@@ -101,8 +101,9 @@ def _told(model: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
         told.extend(tuple(hooks) for name in _HOOKS if (hooks := inside.get(name)))
         for held in (inside.get("_parameters"), inside.get("_buffers")):
             tensors.update((id(tensor), tensor) for tensor in (held or {}).values() if tensor is not None)
-        for name in sorted(inside.keys() - _OWN):
-            value = inside[name]
+        for name, value in inside.items():
+            if name in _OWN:
+                continue
             if isinstance(value, Tensor):
                 tensors[id(value)] = value
             elif isinstance(value, _CALLED):

@@ -25,6 +25,7 @@ _ENDS: dict[str, Made] = {
     "sigmoid": "probabilities", "softmax": "probabilities", "log_softmax": "log_probabilities", "logsigmoid": "log_probabilities",
     "log_sigmoid": "log_probabilities"}
 _WEIGHTS = ops.named("weights", "product") | {"baddbmm", "bilinear"}
+_TELLING = _KEPT | _SUMS | _WEIGHTS | _ENDS.keys() | {"log", "exp"}
 
 
 class Ending(OpMode):
@@ -47,8 +48,11 @@ class Ending(OpMode):
         return known[1] if known is not None and known[0]() is tensor else ""
 
     def _seen(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        bare = name.removesuffix("_")
+        if bare not in _TELLING and bare == name and name != "setitem":
+            return
         given = [one for one in (*tensors_in(args), *tensors_in(kwargs)) if one.is_floating_point()]
-        made = self._by(name.removesuffix("_"), given)  # of what went in, also where the op has written into it
+        made = self._by(bare, given)  # of what went in, also where the op has written into it
         if name in ("setitem", "copy_", "fill_") and given:
             self._made.pop(id(given[0]), None)
         for tensor in tensors_in(result):
@@ -58,13 +62,13 @@ class Ending(OpMode):
                 self._made.pop(id(tensor), None)
 
     def _by(self, name: str, given: list[Tensor]) -> Made:
-        kinds = {self.of(one) for one in given}
         if name in _ENDS:
             return _ENDS[name]
         if name in _WEIGHTS:
             # Shares may weigh probabilities, which stay such; a network's own weights may not.
-            own = any(isinstance(one, nn.Parameter) for one in given)
-            return "scores" if own or kinds == {"scores"} else ""
+            own = any(type(one) is nn.Parameter or isinstance(one, nn.Parameter) for one in given)
+            return "scores" if own or {self.of(one) for one in given} == {"scores"} else ""
+        kinds = {self.of(one) for one in given}
         if name == "log" and kinds == {"probabilities"}:
             return "log_probabilities"
         if name == "exp" and kinds == {"log_probabilities"}:
