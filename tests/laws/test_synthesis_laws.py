@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from diorama.core.errors import Cancelled, NotApplicable, UsageError
 from diorama.methods.method import Looking
 from diorama.methods.synthesis import objectives
 from diorama.methods.synthesis.contest import Strongest, contest
-from diorama.methods.synthesis.engine import Ascent, Formed, form, values_of
+from diorama.methods.synthesis.engine import Ascent, form, values_of
 from diorama.methods.synthesis.facets import facets
 from diorama.methods.synthesis.objectives import Objective
 from diorama.methods.synthesis.priors import Priors
@@ -439,32 +438,6 @@ def test_what_is_made_is_at_least_as_strong_as_the_strongest_example(parametriza
     *_, last = contest(stage, canvas, wanted, Ascent(3), generator, best, parametrization)
     assert bool((last.values >= best.values - 1e-3).all())
     torch.testing.assert_close(last.values, values_of(stage.look, wanted, last.x))
-
-
-def test_rows_are_made_from_noise_and_from_the_example_at_once() -> None:
-    """In half as many steps it comes out as one after the other; what was stopped goes on to the same, and notes tell of no start twice."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 4))
-    x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
-    stage, numbers = _stage(model, x), [0, 1, 2]
-    wanted, steps = objectives.units("2", numbers), Ascent(4, first=0.0, every=0.0)
-    best = Strongest.of(stage, wanted, x)
-
-    def made(at_once: bool, begun: Any = None) -> Iterator[Formed]:
-        generator = torch.Generator().manual_seed(0)
-        return contest(stage, stage.canvas(3, generator), wanted, steps, generator, best, begun=begun, at_once=at_once)
-
-    both, after = list(made(True)), list(made(False))
-    assert len(both) == 4 < len(after)
-    torch.testing.assert_close(both[-1].values, after[-1].values)
-    torch.testing.assert_close(both[-1].x, after[-1].x)
-    assert "made again from it" in both[-1].note
-    assert both[-1].note == after[-1].note
-    half = next(formed for formed in made(True) if formed.step == 2)
-    assert half.state is not None
-    *_, resumed = made(True, half.state())
-    torch.testing.assert_close(resumed.values, both[-1].values)
 
 
 def test_the_best_step_comes_out_as_it_is_shown() -> None:

@@ -13,7 +13,6 @@ from .cells import Cells, table
 from .sheet import Sheet
 from .style import HAIRLINE, INK, LABEL, MUTED, Style, short, with_unit
 
-
 BAND = 0.18
 """How much of its colour a band has."""
 

@@ -18,8 +18,8 @@ _ELEMENTS = frozenset((
 _SUMS = frozenset(("add", "add_", "sub", "mul"))
 """Of numbers at the same places, or of all with one number."""
 _AXES = {
-    "linear": 2, "group_norm": 2, "batch_norm": 2,
-    "conv1d": 3, "conv2d": 4, "conv3d": 5, "conv_transpose1d": 3, "conv_transpose2d": 4, "conv_transpose3d": 5,
+    "linear": 2, "group_norm": 2,
+    "conv1d": 3, "conv2d": 4, "conv3d": 5, "conv_transpose1d": 3, "conv_transpose2d": 4, "conv_transpose3d": 5, "batch_norm": 2,
     **{f"{kind}_pool{n}d": n + 2 for kind in ("max", "avg", "adaptive_max", "adaptive_avg") for n in (1, 2, 3)},
 }
 """So many axes at least has what comes in, where the first one counts examples."""
