@@ -14,7 +14,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 @contextmanager
 def opened(script: str = "") -> Iterator[Page]:
     """An empty page, as wide as a notebook's screen; ``script`` runs in it before anything that it loads."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         raise SystemExit("this is measured in Chromium, which is not installed")
     with sync_playwright() as driver:

@@ -250,6 +250,13 @@ def dense() -> nn.Module:
     return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
 
 
+def normed_groups() -> nn.Module:
+    """Channels that are normalized in as many groups as a convolution reads, and makes, them."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 1, groups=2), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(8 * 36, 3)
+    )
+
+
 def images() -> Tensor:
     """Six small images."""
     return torch.randn(6, 1, 8, 8)

@@ -61,6 +61,8 @@ WORKS: list[tuple[str, Callable[[], nn.Module], Callable[[], Any], str, int, set
     ("grouped", grown.Grouped, grown.images, "grouped", 4, set()),
     ("before_groups", grown.Grouped, grown.images, "first", 2, set()),
     ("group_norm", grown.Grouped, grown.images, "second", 4, {"norm"}),
+    ("norm_then_groups", grown.normed_groups, grown.images, "0", 8, {"1", "2"}),
+    ("groups_then_norm", grown.normed_groups, grown.images, "3", 8, {"4"}),
     ("messages", grown.Messages, _steps, "node", 2, {"message"}),
 ]
 """A network, a layer, how many units, and other layers that must grow with it."""
@@ -195,6 +197,8 @@ def test_units_that_nothing_reads_can_be_removed(row: tuple[Any, ...]) -> None:
         (grown.Heads, _steps, "q", 1, "sets of 4"),
         (grown.Grouped, grown.images, "grouped", 1, "sets of 2"),
         (grown.Grouped, grown.images, "norm", 1, "sets of 2"),
+        (grown.normed_groups, grown.images, "0", 4, "sets of 8.*nearest: 8"),
+        (lambda: grown.Branches(24), grown.images, "layers.0", 6, "normalizes 18 channels"),
         (lambda: nn.TransformerEncoderLayer(6, 2, 8), _steps, "self_attn", 1, "MultiheadAttention"),
         (lambda: nn.TransformerEncoderLayer(6, 2, 8), _steps, "linear2", 1, "a width that is fixed"),
         (grown.dense, _rows, "7", 1, "nearest|there are"),

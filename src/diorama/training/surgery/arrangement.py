@@ -144,9 +144,14 @@ def _arranged(
             if len(old) != len(along):
                 layers[name], counts[name] = old, len(along)
     groups = {}
-    for path, own in widths.groups:
+    for path, own, size in widths.groups:
         old, _fresh = change(widths.along(own))
         if len(old) != len(own):
+            if not _whole(old, size):
+                raise NotApplicable(
+                    f"units of {layer!r} cannot change in number: GroupNorm ({path}) normalizes {size} channels together, and not all of such "
+                    f"a group would be new or from one that was; nearest: {widths.nearest(but=layer)}"
+                )
             groups[path] = len(old)
     heads = {}
     for path in dict.fromkeys(name.rpartition(".")[0] for name in layers):
@@ -158,16 +163,19 @@ def _arranged(
 
 
 def _with_more(units: Along, last: int, sets: int) -> tuple[Whole, NDArray[np.int64]]:
-    """After each run of places of a set so many more of the same length; a run ends where its first member comes again."""
+    """After each run of places of a set so many more of the same length; a run ends where its first member comes again, and where the
+    next group of a convolution begins, as that reads as many of each group."""
     if not (units.sets == last).any():
         return np.arange(len(units.sets)), np.zeros((sets, 0), np.int64)
     old: list[int] = []
     fresh: list[list[int]] = [[] for _ in range(sets)]
     place = 0
-    whole, members = units.sets.tolist(), units.members.tolist()
+    whole, members, first = units.sets.tolist(), units.members.tolist(), units.first.tolist()
     while place < len(whole):
         end = place + 1
-        while end < len(whole) and whole[end] == whole[place] and not (members[end] == members[place] != members[end - 1]):
+        while end < len(whole) and whole[end] == whole[place] and (
+            members[end] == members[end - 1] or not (members[end] == members[place] or first[end])
+        ):
             end += 1
         old += range(place, end)
         if whole[place] == last:
@@ -176,6 +184,15 @@ def _with_more(units: Along, last: int, sets: int) -> tuple[Whole, NDArray[np.in
                 old += [NEW] * (end - place)
         place = end
     return np.array(old, np.int64), np.array(fresh, np.int64)
+
+
+def _whole(old: Whole, size: int) -> bool:
+    """Whether each group of so many channels is new, or one that was there before."""
+    if len(old) % size:
+        return False
+    groups = old.reshape(-1, size)
+    was = (groups[:, 0] % size == 0) & (groups == groups[:, :1] + np.arange(size)).all(1)
+    return bool((was | (groups == NEW).all(1)).all())
 
 
 def _with_less(units: Along, gone: set[int]) -> tuple[Whole, NDArray[np.int64]]:

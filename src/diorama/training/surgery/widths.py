@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...core.errors import NotApplicable, not_found
@@ -35,10 +36,12 @@ _SAME = named("cast", "handed_on") | frozenset(("transpose", "permute", "t", "T"
 
 
 class Along(NamedTuple):
-    """The units along an axis: ``sets[place]`` is the set that comes and goes together, ``members[place]`` the unit of it."""
+    """The units along an axis: ``sets[place]`` is the set that comes and goes together, ``members[place]`` the unit of it, ``first[place]``
+    whether a group of a convolution begins with it."""
 
     sets: Whole
     members: Whole
+    first: NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +70,10 @@ class Widths(Recurrence, Tracks):
         self.made_of: set[int] = set()
         self.born: set[int] = set()
         """Units that a padding adds, which nothing computes."""
-        self.groups: list[tuple[str, Whole]] = []
-        """Modules that normalize groups of channels, with the channels."""
+        self.groups: list[tuple[str, Whole, int]] = []
+        """Modules that normalize groups of channels, with the channels, and how many of them are one group."""
+        self.firsts: set[int] = set()
+        """Units that are the first of a group of a convolution."""
         self.cells: dict[str, Whole] = {}
         """By recurrent module, the units of each of its layers and directions."""
         self.pairs: list[tuple[int, int]] = []
@@ -127,7 +132,8 @@ class Widths(Recurrence, Tracks):
 
     def along(self, units: Whole) -> Along:
         """The sets and the members along an axis, after the pass."""
-        return Along(self._all_sets[units], self._all_members[units])
+        members = self._all_members[units]
+        return Along(self._all_sets[units], members, np.isin(members, [self.root(unit) for unit in self.firsts]))
 
     def _set(self, unit: int) -> int:
         """The unit that stands for the set of a unit."""
@@ -200,9 +206,10 @@ class Widths(Recurrence, Tracks):
     def _normed(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
         found = super()._normed(name, func, args, kwargs, given, results)
         if name == "group_norm" and found is not None and (own := found[0][1]) is not None:
-            self.merged(*np.split(own, kwargs.get("num_groups", args[1] if len(args) > 1 else 1)))
+            count = kwargs.get("num_groups", args[1] if len(args) > 1 else 1)
+            self.merged(*np.split(own, count))
             if self.trail is not None:
-                self.groups.append((without_call(self.trail.here), own))
+                self.groups.append((without_call(self.trail.here), own, len(own) // count))
         return found
 
     def _linear(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
@@ -280,7 +287,7 @@ class Widths(Recurrence, Tracks):
             return super()._convolved(name, func, args, kwargs, given, results)
         self.fix(*axes[2:])
         if held is not None:
-            self.merged(*held.reshape(groups, -1).T)
+            self._grouped(held, groups)
         if turned:
             self.join(held, axes[0])
             self._reads(axes[0])
@@ -292,10 +299,16 @@ class Widths(Recurrence, Tracks):
             self.join(held[: weight.shape[1]] if held is not None else None, axes[1])
             out = axes[0]
             if out is not None:
-                self.merged(*out.reshape(groups, -1).T)
+                self._grouped(out, groups)
         for tensor in bias:
             out = self.join(out, self.of(tensor)[0])
         return [[*own[:channel], out, *(None for _ in own[channel + 1 :])]]
+
+    def _grouped(self, units: Whole, groups: int) -> None:
+        """One of each group of a convolution come and go together."""
+        parts = units.reshape(groups, -1)
+        self.merged(*parts.T)
+        self.firsts.update(parts[:, 0].tolist())
 
     def _embedded(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
         for tensor in given:
