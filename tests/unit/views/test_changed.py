@@ -72,6 +72,12 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
     assert drop.knobs["examples"] == relabel.knobs["examples"]
     with pytest.raises(NotApplicable, match="is changed"):
         diorama.open(recorder.path).scene().view("examples", show="changed")
+    taught = diorama.open(recorder.path).scene().view("influence", example=9, limit=4)
+    assert "All of the probe set is among what it is trained on" in taught.caption
+    (click,) = next(mark for mark in taught.marks() if isinstance(mark, Number)).actions
+    proponents = next(mark for mark in taught.marks() if isinstance(mark, Table)).row_keys
+    assert (click.command, click.knobs["of"]) == ("drop", "probe")
+    assert {f"example:{k}" for run in numbers_in(str(click.knobs["examples"])) for k in run} == {*proponents}
     requests.send(recorder.path, relabel.command, relabel.knobs)
     train(2)
     new = dict(zip(chosen, map(int, str(relabel.knobs["labels"]).split(",")), strict=True))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...core.knobs import numbers_written
 from ...core.marks import Action, Number
 from ...core.saying import counted, joined
+from ._relabelled import changed_of_probe, steered_probe
 
 if TYPE_CHECKING:
     from ...derive.derivations.margins import LikelyWrong
@@ -55,8 +56,8 @@ def ways(
     None where the training has ended, or its data are not known to hold all of them.
     """
     run = scene.run
-    data: dict[str, Any] = (run.meta.get("steered") or {}) if run is not None and run.alive else {}
-    if not len(suspected) or not data or data["matched"] < data["probe"] or data["labels"] == "none":
+    data = steered_probe(run) if run is not None and run.alive else {}
+    if not len(suspected) or not data or data["labels"] == "none":
         return None
     if looks < LOOKS:
         return Number(label="In the training's data", note=f"Too early to change labels by doubt: it is of {looks} looks, and wants {LOOKS}.")

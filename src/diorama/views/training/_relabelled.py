@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ...run import Run
@@ -19,3 +19,9 @@ def changed_of_probe(run: Run | None, count: int) -> dict[int, int | None]:
         elif row["label"] is not None:
             found[int(row["probe"])] = int(row["label"])
     return found
+
+
+def steered_probe(run: Run | None) -> dict[str, Any]:
+    """What a run tells of the data that it trains on where these hold every example of its probe set; else nothing."""
+    data: dict[str, Any] = (run.meta.get("steered") or {}) if run is not None else {}
+    return data if data and data["matched"] >= data["probe"] else {}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.knobs import knob
-from ...core.marks import Bars, Column, Group, Node, Table
+from ...core.knobs import knob, numbers_written
+from ...core.marks import Action, Bars, Column, Group, Node, Number, Table
 from ...core.picture import Check, Picture, Progress
 from ...core.saying import counted
 from ...core.selection import Selection, number_key
@@ -20,6 +20,7 @@ from ...scene.reading import truth
 from ...scene.sets import named
 from .. import answers, inputs
 from ..view import View
+from ._relabelled import changed_of_probe, steered_probe
 
 _SLOW = 5.0
 """Seconds beyond which the cost is told before anything else."""
@@ -101,7 +102,10 @@ class InfluenceView(View):
         head: list[Node] = [inputs.drawn(scene, current), answers.drawn(scene, scene.scores(current.x))]
         if labels is not None and len(order):
             head.append(self._classes(scene, scores[order], labels[order]))
-        body = Group(children=(Group(children=tuple(head), direction="row"), *([Group(children=tuple(tables), direction="row")] if tables else [])))
+        offer = self._offer(scene, value["rows"][best]) if made.probe and final and len(best) else ()
+        body = Group(children=(
+            Group(children=tuple(head), direction="row"), *offer, *([Group(children=tuple(tables), direction="row")] if tables else []),
+        ))
         shown = len(value["steps"])
         checks: tuple[Check, ...] = ()
         if made.layers == "all" and len(best):
@@ -114,7 +118,9 @@ class InfluenceView(View):
             f"that loss smaller, opponents make it larger: summed over {shown} snapshot{'s' if shown > 1 else ''}, "
             + ("in the last layer, exactly." if made.layers == "last" else "in all layers, by a random projection.")
         )
-        if made.probe:
+        if made.probe and steered_probe(scene.run):
+            caption += " All of the probe set is among what it is trained on; what else is there is not looked at."
+        elif made.probe:
             caption += (
                 " What it was trained on is not known here (say it with data=), so the probe set stands in for it: this is what such "
                 "examples would teach."
@@ -133,6 +139,19 @@ class InfluenceView(View):
             notes.append(f"{counted(bad, 'examples')} {'has' if bad == 1 else 'have'} an influence that is no number")
         title = f"What taught it the answer to {current.label}"
         return self.picture(scene, selection, title, body, caption, checks=checks, note="; ".join(notes), final=final)
+
+    def _offer(self, scene: Scene, rows: NDArray[np.int64]) -> tuple[Number, ...]:
+        """The click that drops the proponents from a running training, where its data hold them."""
+        if scene.run is None or not scene.run.alive or not steered_probe(scene.run):
+            return ()
+        kept = rows[~np.isin(rows, list(changed_of_probe(scene.run, len(scene.examples))))]
+        knobs: dict[str, str | float | int | bool] = {"examples": numbers_written(kept.tolist(), "examples"), "of": "probe"}
+        return (Number(
+            label="Does the answer turn without them?",
+            note="Dropped, they are trained on no more; the list of what was changed then offers the run that keeps them, to compare."
+            if len(kept) else "The proponents are dropped or relabelled already.",
+            actions=(Action(command="drop", label=f"Drop the proponents ({len(kept)})", knobs=knobs),) if len(kept) else (),
+        ),)
 
     def _asked(self, scene: Scene, selection: Selection, made: InfluenceDerivation, label: str) -> str:
         if scene.task == "classification" and made.what == "answer":
