@@ -157,7 +157,8 @@ began = time.perf_counter()
 trial.epochs(1)
 trial.recorder.close()
 whole = (time.perf_counter() - began) * told.seeds * (told.epochs + told.epochs // 2 + 5 * (told.epochs - told.epochs // 2))
-print(f"{told.seeds} seeds of {len(ARMS)} trainings take about {whole / 60:.1f} minutes, and some seconds for each act", flush=True)
+lasts = f"{whole / 60:.1f} minutes" if whole >= 60 else f"{whole:.0f} seconds"
+print(f"{told.seeds} times {len(ARMS)} trainings take about {lasts}, and some seconds for each act", flush=True)
 everything: dict[int, dict[str, list[tuple[float, float]]]] = {}
 for seed in range(told.seeds):
     everything[seed] = curves(seed)

@@ -73,7 +73,7 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
     with pytest.raises(NotApplicable, match="is changed"):
         diorama.open(recorder.path).scene().view("examples", show="changed")
     taught = diorama.open(recorder.path).scene().view("influence", example=9, limit=4)
-    assert "All of the probe set is among what it is trained on" in taught.caption
+    assert "All examples of the probe set are among what it is trained on" in taught.caption
     (click,) = next(mark for mark in taught.marks() if isinstance(mark, Number)).actions
     proponents = next(mark for mark in taught.marks() if isinstance(mark, Table)).row_keys
     assert (click.command, click.knobs["of"]) == ("drop", "probe")

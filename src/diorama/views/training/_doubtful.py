@@ -57,7 +57,11 @@ def ways(
     """
     run = scene.run
     data = steered_probe(run) if run is not None and run.alive else {}
-    if not len(suspected) or not data or data["labels"] == "none":
+    if not data or data["labels"] == "none":
+        return None
+    looked_for = suspected < data["probe"]  # of a large probe set the first ones only
+    suspected, instead = suspected[looked_for], instead[looked_for]
+    if not len(suspected):
         return None
     if looks < LOOKS:
         return Number(label="In the training's data", note=f"Too early to change labels by doubt: it is of {looks} looks, and wants {LOOKS}.")

@@ -22,6 +22,7 @@ def changed_of_probe(run: Run | None, count: int) -> dict[int, int | None]:
 
 
 def steered_probe(run: Run | None) -> dict[str, Any]:
-    """What a run tells of the data that it trains on where these hold every example of its probe set; else nothing."""
+    """What a run tells of the data that it trains on where these hold every example of its probe set that was looked for there (the first
+    ``probe`` of them); else nothing."""
     data: dict[str, Any] = (run.meta.get("steered") or {}) if run is not None else {}
     return data if data and data["matched"] >= data["probe"] else {}

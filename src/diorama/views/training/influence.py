@@ -118,8 +118,9 @@ class InfluenceView(View):
             f"that loss smaller, opponents make it larger: summed over {shown} snapshot{'s' if shown > 1 else ''}, "
             + ("in the last layer, exactly." if made.layers == "last" else "in all layers, by a random projection.")
         )
-        if made.probe and steered_probe(scene.run):
-            caption += " All of the probe set is among what it is trained on; what else is there is not looked at."
+        if made.probe and (data := steered_probe(scene.run)):
+            part = f"The first {data['probe']:,} of" if data["probe"] < len(scene.examples) else "All examples of"
+            caption += f" {part} the probe set are among what it is trained on; what else is there is not looked at."
         elif made.probe:
             caption += (
                 " What it was trained on is not known here (say it with data=), so the probe set stands in for it: this is what such "
@@ -142,14 +143,15 @@ class InfluenceView(View):
 
     def _offer(self, scene: Scene, rows: NDArray[np.int64]) -> tuple[Number, ...]:
         """The click that drops the proponents from a running training, where its data hold them."""
-        if scene.run is None or not scene.run.alive or not steered_probe(scene.run):
+        if scene.run is None or not scene.run.alive or not (data := steered_probe(scene.run)):
             return ()
-        kept = rows[~np.isin(rows, list(changed_of_probe(scene.run, len(scene.examples))))]
+        known = rows[rows < data["probe"]]
+        kept = known[~np.isin(known, list(changed_of_probe(scene.run, len(scene.examples))))]
         knobs: dict[str, str | float | int | bool] = {"examples": numbers_written(kept.tolist(), "examples"), "of": "probe"}
         return (Number(
             label="Does the answer turn without them?",
             note="Dropped, they are trained on no more; the list of what was changed then offers the run that keeps them, to compare."
-            if len(kept) else "The proponents are dropped or relabelled already.",
+            if len(kept) else "The proponents are dropped or relabelled already, or were not looked for in the data.",
             actions=(Action(command="drop", label=f"Drop the proponents ({len(kept)})", knobs=knobs),) if len(kept) else (),
         ),)
 
