@@ -15,8 +15,11 @@ from torch import nn
 
 import diorama
 from diorama.core.marks import Scatter
+from diorama.core.picture import Draft
+from diorama.core.selection import Selection
 from diorama.methods.correlating import Comoments, as_rows, mutual_rank
 from diorama.scene import Scene
+from diorama.views.relate.units import UnitsView
 
 
 @settings(max_examples=30)
@@ -138,6 +141,11 @@ def test_units_follow_a_training(tmp_path: Path) -> None:
             optimizer.step()
             recorder.step(loss=loss.detach())
     run = diorama.open(tmp_path / "run")
+    # Until it is there, the maps on the way are seen, and said to be that.
+    way = [one.make() for one in UnitsView(layer="0").pictures(run.scene(3), Selection()) if isinstance(one, Draft)]
+    assert [re.search(r"at step \d, on the way|$", picture.note)[0] for picture in way if picture][:4] == [  # type: ignore[index]
+        *(f"at step {step}, on the way" for step in range(3)), "",
+    ]
     before, after = (run.scene(step).derive("units", layer="0").value["points"] for step in (2, 3))
     a, b = after - after.mean(0), before - before.mean(0)
     np.testing.assert_allclose(after.mean(0), before.mean(0), atol=1e-9)

@@ -73,7 +73,9 @@ class UnitsView(View):
         way = [] if derived.known else derived.way
         for passed, before in enumerate(way):
             yield Progress(done=passed, total=len(way), note=f"placed at step {before.scene.step}, on the way to this step")
-            before.carried  # noqa: B018 - made here, so that the progress is told
+            known, there = before.known, before.carried  # made here, so that the progress is told
+            if not known and np.array_equal(there["unit"], derived.derivation.chosen(scene)[1]):  # type: ignore[attr-defined]
+                yield Draft(lambda one=before, value=there: self._picture(scene, selection, one, value, final=False))  # type: ignore[misc]
         for stage in derived.stream():
             if stage.final:
                 yield self._picture(scene, selection, derived, stage.value, final=True)
@@ -117,9 +119,10 @@ class UnitsView(View):
             still = int((~moving).sum())
             caption += f" {part(still, len(points), 'units')} never change{'s' * (still == 1)}: where they stand says nothing."
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() else ()
+        on_way = "" if derived.scene.step == scene.step else f"these are the places at step {derived.scene.step}, on the way to this step"
         return self.picture(
             scene, selection, f"Units of {layers}", mark, caption + said, checks=checks, final=final,
-            note=noted(looked_at(scene), broken(scene, names)),
+            note=noted(on_way, looked_at(scene), broken(scene, names)),
         )
 
     def _lit(
