@@ -22,6 +22,15 @@ the same way (0.03 on 1,500 points: 0.951). A part of the attractions that is th
 0.294, 0.702, 0.973 at the best. So 0.8 of the neighbours that the layer keeps is not reached together with the recall
 of a cold map: where a layer itself keeps half of its neighbours, as between the first snapshots, the picture must
 find the other half anew.
+
+**With 10,000 points most limits are broken**, and what holds for 1,500 tells nothing of them. t-SNE: cost 0.438 ± 0.024 of a
+cold one (of 19 s a snapshot 13 are Fourier transforms, and 30 of 180 of these only tell the loss between two pulls of the
+spring), trustworthiness 0.935 (cold 0.987), recall 0.788 of a cold map's (a map that never moved 0.056), neighbours kept 0.555;
+it moves 0.091 as far as independent maps as drawn, 0.255 laid onto one another. UMAP: cost 0.257, trustworthiness 0.956 (0.960),
+recall 0.862, moves 0.390 (1.011). A larger map has farther to go in as many iterations: with 4,000 points recall is 0.874 and
+trustworthiness 0.036 below; with attractions six times as strong in the first 50 iterations instead of twice, 0.894 and 0.022.
+
+Times are of the processor, since others may use it too.
 """
 
 from __future__ import annotations
@@ -69,11 +78,11 @@ def placed(
     method: str, rows: np.ndarray, start: np.ndarray | None = None, earlier: np.ndarray | None = None, **knobs: object
 ) -> tuple[np.ndarray, float]:
     """The map of some rows, and the seconds it took."""
-    began = time.perf_counter()
+    began = time.process_time()
     algorithm = build(diorama.projections[method], knobs)
     more = {"held": kept_neighbours(earlier, rows)} if algorithm.tied and earlier is not None else {}
     points = list(algorithm.placed(rows, 2, start, None, **more))[-1].points
-    return points, time.perf_counter() - began
+    return points, time.process_time() - began
 
 
 def moved(one: np.ndarray, other: np.ndarray) -> float:
