@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...core.knobs import numbers_written
 from ...core.marks import Action, Number
 from ...core.saying import counted, joined
-from ._relabelled import changed_of_probe, steered_probe
+from ._relabelled import steered_probe
 
 if TYPE_CHECKING:
     from ...derive.derivations.margins import LikelyWrong
