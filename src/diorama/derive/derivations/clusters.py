@@ -31,7 +31,7 @@ from ..strengths import JOINED
 Floats = NDArray[np.float64]
 BATCH, FIRST = 64, 8
 """Examples in a pass; the first passes are smaller, so that something is seen soon of a large network."""
-SOON, SHARE = 0.5, 5.0
+SOON, SHARE = 1.0, 5.0
 """Seconds until what has been seen so far is told, and how many times as long as that took until it is told again."""
 BINS = 10
 """A truth of plain numbers is cut into so many parts with as many examples each."""

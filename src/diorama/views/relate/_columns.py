@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any
@@ -31,8 +30,6 @@ OPENED = 24
 ALONE = 12
 """So many answers of a network at most are shown each by itself."""
 SIGMAS = 3.0
-LONG = 1.0
-"""What takes so many seconds is drawn before it is whole."""
 JOINT, TALL = 9.0, 24.0
 """The width and height of a bundle's bar."""
 
@@ -75,12 +72,12 @@ def grouped(
     """
     found: dict[str, Any] = {}
     pairs: list[dict[str, Any]] = []
-    began, long = time.perf_counter(), False
+    long = False
     for stage in scene.derive("clusters", **told).stream():
         found = stage.value or found
         if not stage.final:
             yield stage.progress
-            long = long or (stage.value is not None and stage.done < stage.total and time.perf_counter() - began >= LONG)
+            long = long or (stage.value is not None and stage.done < stage.total)
         if long and stage.value is not None and make is not None:
             yield Draft(lambda value=stage.value: make(value, []))  # type: ignore[misc]
     for stage in scene.derive("biclusters", edges=edges, **told).stream():
