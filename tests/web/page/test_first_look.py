@@ -22,5 +22,5 @@ def test_a_room_opens_as_the_run_is(visit: Visit, server: Server) -> None:
     assert "view=weights" in page.url
     page.keyboard.press("Escape")
     expect(page.locator("main article")).to_have_count(2)
-    page.set_viewport_size({"width": 900, "height": 420})
+    page.set_viewport_size({"width": 900, "height": 520})
     expect(page.locator(".below")).to_have_text("↓ more below: Confusion")
