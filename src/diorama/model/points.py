@@ -6,12 +6,11 @@ keys, values and patterns of an attention (``query:block.attn``) and the sums of
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -261,8 +260,6 @@ Parts = tuple[Any, ...]
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple[Any, ...], Points]] = weakref.WeakKeyDictionary()
 _COPIES: weakref.WeakKeyDictionary[nn.Module, tuple[weakref.ref[nn.Module], Parts]] = weakref.WeakKeyDictionary()
 """Of models that are copies of others: of which, and the modules that they had then."""
-_NOTED: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], dict[str, OpRecord]]] = weakref.WeakKeyDictionary()
-"""By model the ops of a pass that was made for something else, and the form of its input."""
 
 
 def copied(model: nn.Module, original: nn.Module) -> None:
@@ -274,10 +271,11 @@ def copied(model: nn.Module, original: nn.Module) -> None:
 def points(model: nn.Module, x: Nested) -> Points:
     """The points of a model for inputs of this form; found once, and remembered, also for its copies with other weights."""
     model = unwrap(model)
+    forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
     original, parts = _COPIES.get(model, (lambda: None, ()))
     own = switches(model)
     holder = (original() if parts == own else None) or model
-    key = _form(x, own if holder is model else switches(holder))
+    key = (forms, type(x), own if holder is model else switches(holder))
     known = _KNOWN.setdefault(holder, OrderedDict())
     if key not in known:
         known[key] = Points(model, x)
@@ -287,23 +285,6 @@ def points(model: nn.Module, x: Nested) -> Points:
     return known[key]
 
 
-def _form(x: Nested, parts: Parts) -> tuple[Any, ...]:
-    """What the points of a model with these parts hang on: the shapes of its input, but for the number of examples."""
-    return tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x)), type(x), parts
-
-
-@contextlib.contextmanager
-def noting(model: nn.Module, x: Nested) -> Iterator[None]:
-    """Around a pass over two long texts that is made for something else: its ops are noted, which saves ``points`` one of its own."""
-    if nesting.size(x) != 2 or shorter(x) is None:
-        yield
-        return
-    two = _OpSurvey(model, 2)
-    with two.looking():
-        yield
-    _NOTED[model] = _form(x, switches(model)), two.records
-
-
 def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:
     """Every op of a model by its name, from one pass with two examples and one with three."""
     few = whole(model, fed(model, x))
@@ -311,12 +292,8 @@ def _surveyed(model: nn.Module, x: Nested) -> dict[str, OpRecord]:
     if batch_size(model) is not None:
         return _bound(model, few)
     two = _OpSurvey(model, 2)
-    form, noted = _NOTED.pop(model, ((), {}))
     try:
-        if form == _form(few, switches(model)):
-            two.records = noted
-        else:
-            two.run(nesting.select(few, [0, min(1, last)]))
+        two.run(nesting.select(few, [0, min(1, last)]))
     except Exception as error:  # noqa: BLE001 - a model that is bound to a number of examples
         found(model, few, error)
         return _bound(model, whole(model, few))
@@ -408,14 +385,9 @@ class _OpSurvey:
 
     def run(self, x: Nested) -> None:
         """Run the model on so many examples."""
-        with without_modes(), Neutral(), Untouched(self.model), torch.no_grad(), as_built(dtype_of(self.model)), self.looking():
+        look, built = OpMode().on_op(self._ran), as_built(dtype_of(self.model))
+        with without_modes(), Neutral(), Untouched(self.model), self.trail, torch.no_grad(), built, look:
             nesting.call(self.model, x)
-
-    @contextlib.contextmanager
-    def looking(self) -> Iterator[None]:
-        """While the model runs in it, its ops are noted."""
-        with self.trail, OpMode().on_op(self._ran):
-            yield
         self.maker.clear()
         self.unit.clear()
         self.alive.clear()

@@ -22,7 +22,6 @@ from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
 from .mode import op_name, without_modes
 from .outputs import pick
 from .packed import holds_packed, unpacked
-from .points import noting
 from .rowwise import RowsApart, state
 from .shorter import shorter
 from .untouched import Untouched
@@ -63,7 +62,7 @@ def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> Lay
             handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
             handles.append(nn.Module.register_forward_hook(module, look.after(path)))
         look.followed.rows = RowsApart(plain, x, look.followed.own)
-        with Untouched(plain), torch.no_grad(), noting(plain, x) if like is None else contextlib.nullcontext(), look.followed:
+        with Untouched(plain), torch.no_grad(), look.followed:
             output = nesting.call(plain, x)
         if isinstance(output, Tensor) and look.followed.rows.sure and look.followed.rows.has(output):
             look.apart = True

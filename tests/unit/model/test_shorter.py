@@ -45,8 +45,9 @@ class _Mixing(nn.Module):
         return self.out((found - found.mean(0, keepdim=True)).amax(1))
 
 
-@pytest.mark.parametrize(("kind", "fewer"), [(_Folded, 3), (_Windowed, 1), (_Mixing, 2)])
+@pytest.mark.parametrize(("kind", "fewer"), [(_Folded, 2), (_Windowed, 0), (_Mixing, 1)])
 def test_beginnings_of_long_texts_tell_what_whole_texts_tell(kind: type[nn.Module], fewer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers, notes and points are equal, and as many passes over whole texts fewer are made as the beginnings can stand for."""
     torch.manual_seed(0)
     model, x = kind().eval(), torch.randint(0, 9, (2, 260))
     sizes: list[int] = []
