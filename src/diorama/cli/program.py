@@ -279,7 +279,7 @@ def _moment(seconds: float) -> str:
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        told = {name: _moment(each) if name == "time" and isinstance(each, float) else _short(each) for name, each in value.items()}
+        told = {name: _moment(each) if name == "time" and isinstance(each, float) else _short(each) for name, each in value.items() if each != ""}
         return ", ".join(f"{name} {each}" for name, each in told.items()) or "none"
     if isinstance(value, list | tuple):
         shown = ", ".join(_short(each) if isinstance(each, dict) else str(each) for each in value[:8])

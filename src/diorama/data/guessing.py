@@ -114,8 +114,8 @@ def _span(kind: kinds.Image, x: Tensor) -> tuple[float, float, str]:
     values = real(x, torch.float32)
     values = values[torch.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if values.numel() else (0.0, 1.0)
-    for bottom, top in ((0.0, 1.0), (-1.0, 1.0), (0.0, 16.0), (0.0, 255.0)):
-        # A range is taken when the values fill at least half of it; [-0.5, 0.5] and the like are shown as they are.
+    for bottom, top in ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 16.0), (0.0, 255.0)):
+        # A range is taken when the values fill at least half of it.
         if low >= bottom and high <= top and high - low >= 0.5 * (top - bottom) and not (bottom < 0 <= low):
             return bottom, top, f"black is {bottom:g} and white {top:g}"
     if high <= low:

@@ -11,6 +11,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import is_lazy
 
 from ..core.provenance import versions
 from ..data import kinds
@@ -54,6 +55,7 @@ def structure_of(content: Content) -> dict[str, Any]:
         "parameters": [
             [name, list(tensor.shape), str(tensor.dtype)] for name, tensor in snapshots.state_of(content.model).items()
         ],
+        "weights": sum(weight.numel() for weight in content.model.parameters() if not is_lazy(weight)),
         "layers": [
             {
                 "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,

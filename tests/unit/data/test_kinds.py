@@ -60,7 +60,7 @@ def test_several_inputs_are_guessed_by_name() -> None:
     ("x", "low", "high"),
     [
         (torch.tensor([0.0, 255.0]), 0, 255), (torch.tensor([0.0, 16.0]), 0, 16), (torch.tensor([0.0, 0.9]), 0, 1),
-        (torch.tensor([-1.0, 0.95]), -1, 1), (torch.tensor([-2.5, 2.75]), -2.5, 2.75),
+        (torch.tensor([-1.0, 0.95]), -1, 1), (torch.tensor([-0.5, 0.48]), -0.5, 0.5), (torch.tensor([-2.5, 2.75]), -2.5, 2.75),
         (torch.tensor([0.0, 1e-3]), 0, 1e-3), (torch.tensor([3.0, 3.0]), 3, 4),
     ],
 )

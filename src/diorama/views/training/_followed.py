@@ -238,12 +238,15 @@ class FollowedExamples:
         caption += _doubtful.HARD
         if len(judged):
             caption += f" {counted(len(judged), 'examples')} that the training was told to drop or relabel are left out; show=changed lists them."
+        if (doubt[shown] <= 0).any():
+            caption += f" {'Rows without a mark' if len(suspected) else 'The rows'} have none above 0, and only come nearest to it."
         body: Node = table
         if len(suspected):
             present = np.unique(labels[order])
             counts = np.array([(labels[suspected] == k).sum() for k in present], float)
-            most = [f"{int((labels[order] == k).sum())} examples called {self._name(int(k))}" for k in present]
-            caption += f" Most of one label: {int(counts.max())} of {leading(counts.tolist(), most)}."
+            totals = [int((labels[order] == k).sum()) for k in present]
+            most = [f"{int(count)} of {total} called {self._name(int(k))}" for k, count, total in zip(present, counts, totals, strict=True)]
+            caption += f" Most of one label: {leading(counts.tolist(), most)}."
             ranked = np.argsort(-counts, kind="stable")[: min(20, int((counts > 0).sum()))]
             bars = Bars(
                 values=counts[ranked], labels=tuple(self._name(int(k)) for k in present[ranked]), unit="examples",

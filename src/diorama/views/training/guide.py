@@ -31,6 +31,7 @@ MOST = 24
 NAN = float("nan")
 _VALUES = ("learning_rate", "momentum", "weight_decay")
 """Values of the optimizer that are shown where they are recorded; others where they differ."""
+_COUNTED = ("running_mean", "running_var", "num_batches_tracked")
 _ANSWERS = ("separation", "middle", "calibration", "loss", "right")
 SURE = 0.05
 """Differences that chance explains in more than one of twenty cases are none."""
@@ -44,7 +45,7 @@ class GuideView(View):
     *calibration* is the expected calibration error over 15 bins of confidence (0 is best); *separation* the silhouette of the
     true classes in the last hidden layer (1 is best, 0 is none); *middle* the share of gradient times input that lies in the
     middle half of the rows and columns of a picture (0.25 without a preference).
-    *Units* cost as the number of weights and the median time of a step.
+    *Units* cost as the number of weights and the median time of a step. Values of the optimizer are those that the training began with.
     *Error* of the ranking: the sign test over examples that two models answer differently where both saw the same, else the
     difference of two shares; both two-sided at 5 %.
     *Cost* the record at once; then a pass an example in each model that may be looked into.
@@ -138,7 +139,10 @@ class _RankedRow:
     def of(cls, run: Run, name: str) -> _RankedRow:
         """What the record tells."""
         structure = run.structure(run.last_step)
-        parameters = sum(math.prod(shape) for _, shape, *_ in structure["parameters"] or ())
+        parameters = structure["weights"]
+        if parameters is None:  # a run of an earlier version: all that was stored, but for what norms count
+            stored = structure["parameters"] or ()
+            parameters = sum(math.prod(shape) for key, shape, *_ in stored if not key.endswith(_COUNTED))
         groups = run.meta.get("optimizer") or [{}]
         values = {
             key: float(value) for key, value in groups[0].items()
