@@ -37,6 +37,8 @@ class TensorPlace:
         """The tensor as it is now; None where there is none by that name."""
         owner, _, own = self.name.rpartition(".")
         module = {"": subject.model, **named_modules(subject.model)}.get(owner)
+        if module is None:  # what computes weights is no layer, and holds parameters all the same
+            module = dict(subject.model.named_modules()).get(owner)
         if module is None:
             return None
         tensor = module._parameters.get(own) if own in module._parameters else module._buffers.get(own)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch.optim import Optimizer
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
 
-from ..core.errors import UsageError
+from ..core.errors import NotApplicable, UsageError
 
 _DEPTH = 6
 """Wrappers within wrappers that are looked through."""
@@ -49,3 +51,37 @@ def told_optimizers(value: Any) -> tuple[Any, ...]:
         if not any(chosen is known for known in found):
             found.append(chosen)
     return tuple(found)
+
+
+def check_apart(optimizers: Sequence[Any], what: str) -> None:
+    """*Raises* NotApplicable where an optimizer remembers numbers of all its weights in one row, wherever it keeps that: what is then done to
+    one of them would leave the row of another length, or its numbers at other weights' places. ``what`` cannot be done.
+    """
+    for optimizer in optimizers:
+        if isinstance(optimizer, LBFGS) or _joined(optimizer):
+            raise NotApplicable(f"{type(optimizer).__name__} remembers all weights as one, so {what} while it trains; nearest: SGD, Adam or AdamW")
+
+
+def _joined(optimizer: Any) -> bool:
+    state = getattr(optimizer, "state", None)
+    if not isinstance(state, Mapping):
+        return False
+    for group in optimizer.param_groups:
+        sizes = [parameter.numel() for parameter in group["params"]]
+        doubled = sum(2 * p.numel() if p.is_complex() else p.numel() for p in group["params"])
+        if len(sizes) > 1 and any(
+            each.ndim == 1 and each.numel() in (sum(sizes), doubled)
+            for parameter in group["params"] if parameter in state and parameter.numel() not in (sum(sizes), doubled)
+            for each in _within(state[parameter], _DEPTH)
+        ):
+            return True
+    return False
+
+
+def _within(value: Any, depth: int) -> Iterator[Tensor]:
+    """The tensors in what an optimizer remembers of one weight."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _within(each, depth - 1)

@@ -10,16 +10,19 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.selection import as_key, is_point, own_name, unit_key, within
 from ..model.layers import recurrent_parts
 from ..model.unwrap import local, named_modules
 from .differences import TensorPlace, memories
+from .optimizers import check_apart
 from .subject import Subject
 
 Index = tuple[Any, ...]
@@ -129,6 +132,7 @@ def pairs(one: UnitWeights, other: UnitWeights) -> list[tuple[tuple[TensorPlace,
         raise UsageError(f"two units are wanted, got {one.name} twice")
     if one.shapes() != other.shapes():
         raise NotApplicable(f"the weights of {one.name} ({_said(one)}) and {other.name} ({_said(other)}) do not fit; take units of one layer")
+    check_apart(one.subject.optimizers, "what it remembers of a unit cannot go with the unit")
     mine, its = list(one.places()), list(other.places())
     if [(place.optimizer, place.entry) for place, _ in mine] != [(place.optimizer, place.entry) for place, _ in its]:
         raise NotApplicable(f"the optimizer remembers other things of {one.name} than of {other.name}; take units of one layer")
@@ -195,6 +199,43 @@ def tied(subject: Subject, names: list[str]) -> str:
     every = subject.model.named_parameters(remove_duplicate=False)
     others = [name for name, p in every if id(p) in mine and name not in names and name.replace("_orig_mod.", "") not in names]
     return f"; these weights are shared, so it holds for {', '.join(others)} too" if others else ""
+
+
+def computed(module: nn.Module) -> dict[str, Tensor]:
+    """The weights that a module computes from others at each pass, by name, as it would now; nothing of it changes.
+
+    *Meaning* what ``nn.utils.parametrize`` computes, and the hooks of ``weight_norm`` and ``spectral_norm``.
+    """
+    found: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for name, making in cast("nn.ModuleDict | dict[str, nn.Module]", module._modules.get("parametrizations") or {}).items():
+            found[name] = copy.deepcopy(making).eval()().detach()  # some count their passes in training mode
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm):
+                found[hook.name] = hook.compute_weight(module).detach()
+            elif isinstance(hook, SpectralNorm):
+                found[hook.name] = hook.compute_weight(module, do_power_iteration=False).detach()
+    return found
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two weights differ by no more than rounding."""
+    rounding = 32 * torch.finfo(one.dtype).eps
+    return not one.numel() or bool(((one - other).abs() <= rounding * torch.maximum(one.abs().max(), one.abs())).all())
+
+
+def owner(subject: Subject, parameter: str) -> tuple[str, nn.Module]:
+    """The layer to whose weights a parameter belongs, also by way of a parametrization: its path and module."""
+    path = f".{parameter}".partition(".parametrizations.")[0][1:] if "parametrizations." in parameter else parameter.rpartition(".")[0]
+    return path, named_modules(subject.model).get(path, subject.model)
+
+
+def sources(path: str, module: nn.Module) -> list[str]:
+    """The parameters from which the weights of the layer at a path are computed, by name; none where its weights are its own."""
+    if "parametrizations" in module._modules:
+        return [within(path, name) for name, _ in module.named_parameters() if name.startswith("parametrizations.")]
+    own = dict(module.named_parameters(recurse=False))
+    return [within(path, name) for name in own if name.endswith(("_g", "_v", "_orig"))] if _computed(module, own) else []
 
 
 def _some(subject: Subject) -> str:

@@ -304,6 +304,13 @@ def test_the_very_next_step_trains(make: Any) -> None:
     assert loss.isfinite()
 
 
+def _row(model: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer that keeps a row of all weights in a list, at its first one, as LBFGS does."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    optimizer.state[next(model.parameters())] = {"rows": [None, torch.zeros(sum(p.numel() for p in model.parameters()))]}
+    return optimizer
+
+
 def test_what_would_keep_the_old_shape_is_refused() -> None:
     """Adafactor, whose memory has another shape, and an averaged copy of the model are named before anything changes."""
     model, x = grown.made(grown.dense, _rows)
@@ -311,6 +318,9 @@ def test_what_would_keep_the_old_shape_is_refused() -> None:
     _trained(model, x, optimizer, 1)
     with pytest.raises(diorama.NotApplicable, match="Adafactor remembers"):
         add_units(model, x, "0", optimizers=[optimizer])
+    for told in (torch.optim.LBFGS(model.parameters()), _row(model)):
+        with pytest.raises(diorama.NotApplicable, match="remembers all weights as one"):
+            add_units(model, x, "3", optimizers=[told])
     average = AveragedModel(model)
     with pytest.raises(diorama.NotApplicable, match="AveragedModel"):
         add_units(model, x, "0")

@@ -138,6 +138,7 @@ def test_in_the_code_of_forward_the_identity_stands() -> None:
     (lambda m, x: add_layer(m, x, "conv1", "magic"), "how wants one of identity, residual"),
     (lambda m, x: (add_layer(m, x, "conv1"), add_layer(m, x, "conv1")), "added after 'conv1' already"),
     (lambda m, x: add_layer(m, x, "conv1", optimizers=[torch.optim.LBFGS(m.parameters())]), "LBFGS"),
+    (lambda m, x: remove_layer(m, x, "norm", optimizers=[torch.optim.LBFGS(m.parameters())]), "LBFGS"),
 ])
 def test_what_cannot_come_or_go_says_why(act: Any, word: str) -> None:
     """Each refusal is a sentence with the way out."""

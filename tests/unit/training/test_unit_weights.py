@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from diorama.core.errors import DioramaError, NotApplicable, UsageError
 from diorama.record.commands.copy_unit import CopyUnitCommand
+from diorama.record.commands.edit_weight import EditWeightCommand
 from diorama.record.commands.reinitialize import ReinitializeCommand
 from diorama.record.commands.scale_layer import ScaleLayerCommand
 from diorama.record.commands.swap_units import SwapUnitsCommand
@@ -197,6 +198,42 @@ def test_what_has_no_such_unit_is_refused(model: Callable[[], nn.Module], unit: 
     assert word in str(caught.value)
 
 
+_NORMS: dict[str, tuple[Callable[[nn.Linear], nn.Module], str, str]] = {
+    "weight_norm": (nn.utils.parametrizations.weight_norm, "parametrizations.weight.original0", "parametrizations.weight.original1"),
+    "spectral_norm": (nn.utils.parametrizations.spectral_norm, "parametrizations.weight.original", ""),
+    "weight_norm by a hook": (nn.utils.weight_norm, "weight_g", "weight_v"),
+    "spectral_norm by a hook": (nn.utils.spectral_norm, "weight_orig", ""),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+@pytest.mark.parametrize("norm", _NORMS)
+def test_an_act_on_computed_weights_moves_what_the_layer_answers_or_is_refused(norm: str) -> None:
+    """By its layer's name a weight is refused with the names of what makes it; a length that is divided out is no change; a layer is scaled, or is not."""
+    torch.manual_seed(0)
+    make, works, divided = _NORMS[norm]
+    model, x = nn.Sequential(make(nn.Linear(5, 6))).eval(), torch.randn(3, 5)
+    training, before, state = _Training(model), model(x).detach(), copy.deepcopy(model.state_dict())
+    with pytest.raises(NotApplicable, match=f"computed at each pass from .*weight:0.{works}/0"):
+        EditWeightCommand(key="weight:0/3", scale=0.5).apply(training)  # type: ignore[arg-type]
+    if divided:
+        with pytest.raises(NotApplicable, match="a common factor is divided out"):
+            EditWeightCommand(key=f"weight:0.{divided}/3", scale=0.5).apply(training)  # type: ignore[arg-type]
+    else:
+        with pytest.raises(NotApplicable, match="would not be 2 times what it is"):
+            ScaleLayerCommand(layer="0", factor=2.0).apply(training)  # type: ignore[arg-type]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    edited = EditWeightCommand(key=f"weight:0.{works}/3", scale=0.5).apply(training)  # type: ignore[arg-type]
+    moved = (model(x) - before).abs().amax(0)
+    assert moved[3] > 0
+    assert edited.reversal is not None
+    edited.reversal.back(training, ())  # type: ignore[arg-type]
+    torch.testing.assert_close(model(x), before)
+    if divided:
+        ScaleLayerCommand(layer="0", factor=2.0).apply(training)  # type: ignore[arg-type]
+        torch.testing.assert_close(model(x), 2 * before)
+
+
 def test_units_of_other_shapes_do_not_fit() -> None:
     """Copying from another layer works where all shapes are alike, and is refused where they are not."""
     training = _Training(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4, bias=False)))
@@ -204,6 +241,9 @@ def test_units_of_other_shapes_do_not_fit() -> None:
     assert torch.equal(training.subject.model[0].weight[1], training.subject.model[1].weight[2])
     with pytest.raises(NotApplicable, match="do not fit"):
         SwapUnitsCommand(unit="0/1", to="2/1").apply(training)  # type: ignore[arg-type]
+    training.subject.trains_with(torch.optim.LBFGS(training.subject.model.parameters()))
+    with pytest.raises(NotApplicable, match="LBFGS remembers all weights as one"):
+        SwapUnitsCommand(unit="0/1", to="0/2").apply(training)  # type: ignore[arg-type]
 
 
 def test_shared_weights_are_told() -> None:

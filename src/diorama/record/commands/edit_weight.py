@@ -21,8 +21,10 @@ class EditWeightCommand(Command):
 
     *Meaning* the key names numbers of a layer's main weight or of a parameter: ``weight:conv1/3,0`` is the kernel by which filter 3 reads
     channel 0, ``weight:conv1/3`` the whole filter, ``weight:fc/3,1`` one number, ``weight:conv1.bias/3`` a bias. ``value`` sets
-    them all, ``scale`` multiplies them. What the optimizer remembers of them stays, and they learn on from there.
-    *Raises* UsageError for a position that is not there, and where numbers would go beyond what the weights' type can hold.
+    them all, ``scale`` multiplies them. What the optimizer remembers of them stays, and they learn on from there. Weights that a layer
+    computes from others at each pass (``weight_norm`` and the like) are changed by these, each by its own name.
+    *Raises* UsageError for a position that is not there, and where numbers would go beyond what the weights' type can hold; NotApplicable
+    where what is computed from them would stay as it is.
     """
 
     family = "weights"
@@ -37,7 +39,7 @@ class EditWeightCommand(Command):
         from ...model.edits import parameter_name
         from ...model.unwrap import local, named_modules
         from ...training.differences import TensorPlace, changed
-        from ...training.unit_weights import tied
+        from ...training.unit_weights import computed, owner, same, sources, tied
 
         if (self.value is None) == (self.scale is None):
             raise UsageError("edit_weight wants either value= or scale=")
@@ -46,6 +48,13 @@ class EditWeightCommand(Command):
             raise NotApplicable(f"no process has all weights, which are spread by {subject.spread}: none can be changed")
         key = as_key("weight", self.key)
         place = TensorPlace(parameter_name(key.name, named_modules(subject.model), subject.model))
+        path, module = owner(subject, place.name)
+        made_from = sources(path, module)
+        if place.name != key.name and place.name in made_from:
+            raise NotApplicable(
+                f"the weights of {key.name!r} are computed at each pass from {', '.join(made_from)}; edit one of these by its name, such as "
+                f"weight:{made_from[0]}/0"
+            )
         found = place.find(subject)
         if found is None or key.place:
             raise UsageError(f"a weight looks like weight:conv1/3,0, got {self.key!r}")
@@ -59,7 +68,12 @@ class EditWeightCommand(Command):
                 tensor[key.index] = self.value
             elif self.scale is not None:
                 tensor[key.index] *= self.scale
+            now = computed(module) if before else {}
+            if before and all(same(before[name], now[name]) for name in before):
+                raise NotApplicable(f"what the layer computes from {place.name} at each pass does not follow that: its weights would stay as they "
+                                    f"are (a common factor is divided out); edit single numbers of it, or another of {', '.join(made_from)}")
 
+        before = computed(module) if place.name in made_from else {}
         differences = changed(subject, [place], act)
         if not differences:
             raise UsageError(f"{self.key} is {old} already, so nothing would change")

@@ -20,7 +20,8 @@ class ScaleLayerCommand(Command):
     *Meaning* what a convolution, dense layer, embedding or norm answers is multiplied by it too; of a block all weights in it are, and of a
     recurrent layer those of all gates. What the optimizer remembers stays. Taken back later, they are divided by the factor, and what
     was learnt since stays.
-    *Raises* UsageError where numbers would go beyond what the weights' type can hold.
+    *Raises* UsageError where numbers would go beyond what the weights' type can hold, NotApplicable where the layer computes its weights from
+    others at each pass, and the factor is divided out.
     """
 
     family = "weights"
@@ -32,7 +33,7 @@ class ScaleLayerCommand(Command):
     def apply(self, training: Controls) -> Applied:
         """Scale it."""
         from ...training.differences import TensorPlace, changed
-        from ...training.unit_weights import layer_parameters, tied
+        from ...training.unit_weights import computed, layer_parameters, owner, same, tied
 
         subject = training.subject
         places = [TensorPlace(name) for name in layer_parameters(subject, self.layer)]
@@ -54,7 +55,16 @@ class ScaleLayerCommand(Command):
         def act() -> None:
             nonlocal new
             new = times(self.factor)
+            for module, weights in before:
+                now = computed(module)
+                if lost := [name for name, weight in weights.items() if not same(weight * self.factor, now[name])]:
+                    raise NotApplicable(
+                        f"{self.layer!r} computes its {lost[0]} from other weights at each pass, and with these times {self.factor:g} it would "
+                        f"not be {self.factor:g} times what it is; edit them one by one with edit_weight"
+                    )
 
+        modules = [owner(subject, place.name)[1] for place in places]
+        before = [(module, weights) for module in {id(each): each for each in modules}.values() if (weights := computed(module))]
         old = times(1.0)
         differences = changed(subject, places, act)
         inverse = (lambda: times(1 / self.factor)) if self.factor else None

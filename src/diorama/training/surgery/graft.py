@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import NotApplicable
+from ..optimizers import check_apart
 from .arrangement import Arrangement, moved
 from .starts import places_now, tensors_of
 
@@ -68,7 +69,8 @@ class Graft:
         return found
 
     def check(self) -> None:
-        """*Raises* NotApplicable where an optimizer remembers something of another shape, or a weight is part of an average."""
+        """*Raises* NotApplicable where an optimizer remembers something of another shape, or of all weights as one, or a weight is part of an average."""
+        check_apart(self.optimizers, "none can get another shape")
         for optimizer in self.optimizers:
             for name, tensor in self._tensors.items():
                 for kind, value in _remembered(optimizer, tensor).items():

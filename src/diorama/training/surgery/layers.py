@@ -16,6 +16,7 @@ from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
 from ...model.untouched import Untouched
 from ...model.unwrap import named_modules
+from ..optimizers import check_apart
 from .followed import Skip, alone, follow, followed, hear, owner_of, unheard
 from .ready import ready
 from .recipe import STARTS, LayerRecipe, ResidualBlock, Start, made, recipe_of
@@ -140,6 +141,8 @@ def remove_layer(
     """
     plain, few = ready(model, x, state)
     module = named(plain, layer)
+    if any(True for _ in module.parameters()):
+        check_apart(optimizers, "none can go")
     seen = seen_in(plain, [module], few)[0]
     got, given = seen.reads, seen.gives
     if got is None or given is None or got.shape != given.shape:
@@ -292,8 +295,7 @@ def _single(value: Any) -> Tensor | None:
 
 def place_for(model: nn.Module, after: str, optimizers: Sequence[Any]) -> tuple[Any, dict[str, Any]] | None:
     """The optimizer and the group in which the weights nearest before a layer learn."""
-    if bad := [type(each).__name__ for each in optimizers if isinstance(each, torch.optim.LBFGS)]:
-        raise NotApplicable(f"{bad[0]} remembers all weights as one, so none can come while it trains; nearest: SGD, Adam or AdamW")
+    check_apart(optimizers, "none can come")
     names = list(named_modules(model))
     before = names[: names.index(after) + 1][::-1]
     for path in [*before, *names]:
