@@ -17,7 +17,7 @@ from .core.blame import alone, answered, given
 from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found
 from .core.knobs import build, knobs_of
 from .core.selection import Key, as_key, is_point, own_name
-from .record import requests
+from .record import lock, requests
 from .record.causes import ranked
 from .record.lineage import Line, children
 from .record.past import Past
@@ -213,9 +213,11 @@ class Run(Line):
             heir = (self.meta.get("ended") or {}).get("child")
             way = f": it went back, and goes on in {heir!r}" if heir else ", so there is nothing to command"
             raise Unavailable(f"no training writes to {self.name!r} now{way}")
+        self._check_place()
         number = requests.send(self.path, name, {each: command.knobs()[each] for each in knobs}, sender)
         until = time.monotonic() + wait
         while (answer := self.acknowledgement(number)) is None:
+            self._check_place()
             if time.monotonic() > until:
                 raise Unavailable(f"no answer within {wait:g} s; the training applies {name} after its current step")
             if not self.alive and self.acknowledgement(number) is None:
@@ -224,6 +226,11 @@ class Run(Line):
         if not answer["ok"]:
             raise UsageError(str(answer["text"]))
         return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"], number)
+
+    def _check_place(self) -> None:
+        """*Raises* Unavailable where the training writes to this run, but looks for commands where it stood before."""
+        if moved := self.meta.get("moved"):
+            raise Unavailable(f"no command reaches the training: {moved}")
 
     def preview(self, name: str, /, **knobs: Any) -> Preview:
         """What a command would change at once in the answers to the probe set, from the newest weights; nothing is sent.
@@ -318,9 +325,9 @@ class Run(Line):
             "classes": list(self.classes), "examples": meta.get("examples", 0), "steps": max(self.last_step, 0),
             "snapshots": snapshots, "checkpoints": self.checkpoints, "series": self.series_names,
             "histograms": self.histogram_names, "alive": self.alive, "paused": self.paused, "dropped": self.dropped,
-            "commands": sum(event.kind == "command" for event in self.events),
+            "lost": lock.told(self.path), "commands": sum(event.kind == "command" for event in self.events),
             "events": [event.__dict__ for event in self.events], "optimizer": meta.get("optimizer", []),
-            "seconds": float(times[-1] - times[0]) if len(times) else 0.0, "bytes": self.size,
+            "seconds": float((times[1:] - times[:-1]).clip(0.0).sum()), "bytes": self.size,
             "ended": meta.get("ended"), "guessed": meta.get("guessed", []), "model_error": meta.get("model_error", ""),
         }
 

@@ -296,6 +296,7 @@ def _short(value: Any) -> str:
 def check(run: Path) -> None:
     """Read everything that a run holds, or each run of a folder, and verify every checksum; exit 1 when something is damaged."""
     from ..live.shelf import find_runs, is_run
+    from ..record.lock import told
     from ..record.reader import RunReader
 
     sound = True
@@ -313,6 +314,8 @@ def check(run: Path) -> None:
             sound = False
         else:
             print(f"{each}: everything is as it was written")
+        if missing := told(each):
+            print(f"{each}: {missing}")
     if not sound:
         raise SystemExit(1)
 

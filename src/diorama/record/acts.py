@@ -40,6 +40,10 @@ class Reversal(ABC):
         UsageError, before anything is changed, where it cannot be taken back.
         """
 
+    def rearranged(self, weight: str) -> bool:  # noqa: ARG002 - for those that do
+        """Whether the act gave a weight another shape or took it away, so that what came before it finds its numbers elsewhere."""
+        return False
+
 
 @dataclasses.dataclass(eq=False)
 class Setting:
@@ -89,6 +93,9 @@ class WeightsReversal(Reversal):
                 mine.meets(other) for mine in self.differences for other in act.reversal.differences
             ):
                 raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
+        for act in reversed(later):
+            if act.reversal is not None and (moved := [m.place.name for m in self.differences if act.reversal.rearranged(m.place.name)]):
+                raise NotApplicable(f"command {act.number} ({act.name}) gave {moved[0]} another shape later, or took it away; take that back first")
         # Imported here: who only sends a command knows commands, and waits for no torch.
         from ..training.differences import taken_back
 

@@ -23,6 +23,7 @@ from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts
 from .commands import applied, check_reach
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered
+from .idle_optimizers import IdleOptimizers
 from .requests import Inbox, SentCommand, send, watched
 from .rules import Rules, SetRule
 from .taking_up import taken_up
@@ -76,6 +77,8 @@ class Controls:
         """Asks the other processes of the training, where they can all apply a command after the same step."""
         self.agreed = False
         """Whether all of them apply what is applied now."""
+        self.idle = IdleOptimizers(subject, {}, self._event)
+        """Which optimizers step no more; the recorder's."""
         self.left = False
         """Whether the training went back, and so goes on in another run: this one takes no more commands."""
         self._until = 0
@@ -154,6 +157,7 @@ class Controls:
         """Stand where a checkpoint or a command found the training, in a run of its own; what was, what is, and a sentence."""
         if self.subject.spread:
             raise NotApplicable(f"no process has all weights, which are spread by {self.subject.spread}: none can go back")
+        self.idle.check()
         told = self.goes_back(step, skip, command)
         self.left = True
         return told
@@ -196,11 +200,11 @@ class Controls:
         """The optimizers' parameter groups, numbered through; one of them, or all."""
         if not self.factors.groups:
             raise NotApplicable("no optimizer was given to diorama.watch(optimizer=), so its values cannot be changed")
-        if which is None:
-            return self.factors.groups
-        if which >= len(self.factors.groups):
+        if which is not None and which >= len(self.factors.groups):
             raise UsageError(f"group wants a number below {len(self.factors.groups)}, got {which}")
-        return [self.factors.groups[which]]
+        found = self.factors.groups if which is None else [self.factors.groups[which]]
+        self.idle.check([group.optimizer for group in found])
+        return found
 
     def groups_of(self, layer: str, which: int | None) -> list[FactorGroup]:
         """The groups that hold a layer's weights, where values of its own can be put on them.
@@ -320,19 +324,20 @@ class Controls:
     def learning_rates(self) -> Iterator[tuple[str, float]]:
         """The learning rates in force, by series name."""
         for k, group in enumerate(self.factors.groups):
-            yield _series(k), self.factors.rate(group)
+            if all(group.optimizer is not each.optimizer for each in self.idle.idle):
+                yield _series(k), self.factors.rate(group)
 
     @property
     def steady(self) -> list[tuple[str, Optimizer, int]] | None:
         """Where the learning rates are read as long as no wish is in force: by series name an optimizer and its group."""
-        if self.factors.bend is not None:
+        if self.factors.bend is not None or self.idle.idle:
             return None
         return [(_series(k), group.optimizer, group.index) for k, group in enumerate(self.factors.groups)]
 
     def rates(self) -> dict[str, float]:
         """The learning rates in force, as one mapping."""
         groups = self.factors.groups
-        if len(groups) == 1 and self.factors.bend is None and type(rate := groups[0].content["lr"]) is float:
+        if len(groups) == 1 and self.factors.bend is None and not self.idle.idle and type(rate := groups[0].content["lr"]) is float:
             return {"learning_rate": rate * groups[0].factor}
         return dict(self.learning_rates())
 
@@ -383,7 +388,6 @@ class Controls:
                 self._inbox.mended = False
                 text = "commands.db was broken: it was put aside as commands.db.broken; what was sent meanwhile is lost"
                 self._event("warning", "commands", text)
-
         if self.ranks is not None and self.ranks.waits:
             self._together(self.ranks)
 
@@ -465,6 +469,7 @@ class Controls:
         except (Exception, SystemExit) as error:
             good, text = False, failure(error)
         torch.set_grad_enabled(grads)  # also where the command broke off
+        self.idle.forget()
         if good:
             if reversal is not None:  # what was refused pushes no checkpoint out, and is none that has a twin
                 if keep is not None:

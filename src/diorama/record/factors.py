@@ -84,6 +84,11 @@ class FactorGroup:
     optimizer: Optimizer
     index: int
     factor: float = 1.0
+    known: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The values as they were first, or as a command left them."""
+
+    def __post_init__(self) -> None:
+        self.known = self.known or self.values()
 
     @property
     def content(self) -> dict[str, Any]:
@@ -116,6 +121,11 @@ class FactorGroup:
     def set(self, name: str, value: float) -> None:
         """Set one of the values."""
         put(self.content, name, value)
+        self.known[name] = value
+
+    def moves(self, name: str) -> bool:
+        """Whether something else than commands sets a value: a scheduler, or the loop."""
+        return name in self.known and self.known[name] != self.values().get(name)
 
 
 def put(content: dict[str, Any], name: str, value: float) -> None:
@@ -152,12 +162,14 @@ class Factors:
     def follow(self, optimizers: Sequence[Optimizer]) -> None:
         """The optimizers are these from now on; a group keeps its factor, one of a new optimizer that of its number."""
         self.restore()
-        kept = {(id(group.optimizer), group.index): group.factor for group in self.groups}
+        kept = {(id(group.optimizer), group.index): group for group in self.groups}
         old = [group.factor for group in self.groups]
         found = [FactorGroup(optimizer, k) for optimizer in optimizers for k in range(len(optimizer.param_groups))]
         for number, group in enumerate(found):
             same = old[number] if number < len(old) else 1.0
-            group.factor = kept.get((id(group.optimizer), group.index), same)
+            before = kept.get((id(group.optimizer), group.index))
+            group.factor = same if before is None else before.factor
+            group.known = group.known if before is None else before.known
         self.groups = found
 
     def layered(self, subject: Subject, layers: Mapping[str, Mapping[str, float]]) -> None:

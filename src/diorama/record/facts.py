@@ -35,6 +35,13 @@ class Held(msgspec.Struct):
     momentum: float = 0.0
 
 
+class IdleFact(msgspec.Struct):
+    """An optimizer that steps no more, and since which step."""
+
+    optimizer: str
+    since: Count
+
+
 class Likeness(msgspec.Struct):
     """What the probe set is like."""
 
@@ -102,6 +109,7 @@ TYPES: dict[str, Any] = {
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
     "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None,
+    "idle": list[IdleFact], "moved": str | None,
     "probe": Likeness, "first_bad": FirstBad,
     "steered": SteeredFact, "units": dict[str, list[tuple[int, Count]]] | None,
     "acts": list[ActFact],

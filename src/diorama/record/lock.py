@@ -6,6 +6,7 @@ forked child closes its copy. macOS and other systems have a record lock of the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
@@ -13,7 +14,8 @@ import sys
 import weakref
 from pathlib import Path
 
-from ..core.errors import Unavailable
+from ..core.errors import DioramaError, Unavailable
+from . import files
 
 try:
     import fcntl
@@ -21,6 +23,8 @@ except ImportError:  # Windows has its own
     fcntl = None  # type: ignore[assignment]
 
 NAME = "lock"
+_TOLD = 512
+"""Bytes in which it is told what could not be written."""
 _OPEN_FILE = fcntl is not None and sys.platform == "linux"
 """Whether the lock belongs to the open file. One that belongs to the process, as on macOS, is let go of when the process
 closes the file anywhere, as a copy of the run folder does."""
@@ -58,7 +62,29 @@ class RunLock:
         state = os.fstat(self._handle)
         self._identity = (state.st_dev, state.st_ino)
         _held[self._identity] = os.getpid()
+        self.tell(0, 0, "")  # takes the room in which it is told on a full disk what could not be written
         _taken.add(self)
+
+    def tell(self, committed: int, number: int, why: str) -> None:
+        """Write down, in the place of what was written before, which steps are missing of so many, or that none is."""
+        text = f"the steps after {committed} could not be written, nor what was due at them ({why})" if committed < number else ""
+        data = " ".join(text.split()).encode()[:_TOLD]
+        with contextlib.suppress(OSError):
+            os.lseek(self._handle, 0, os.SEEK_SET)
+            os.write(self._handle, data.ljust(_TOLD))
+
+    @property
+    def away(self) -> str | None:
+        """What is to be said where the run's folder is no longer where this process writes; None while it is."""
+        try:
+            state = os.stat(self.folder / NAME)
+            here = (state.st_dev, state.st_ino) == self._identity
+        except OSError:
+            here = False
+        return None if here else (
+            f"the run's folder was moved, renamed or deleted while its training writes to {str(self.folder)!r}: numbers go with "
+            "a folder that was moved, but snapshots, checkpoints and commands do not; put it back, or end the training and move it then"
+        )
 
     def free(self) -> None:
         """Let go of the lock; does nothing in a forked child, to which it does not belong."""
@@ -72,6 +98,18 @@ class RunLock:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
+
+
+def told(folder: Path) -> str:
+    """What is missing of a run because it could not be written; nothing where all was."""
+    try:
+        state = os.stat(folder / NAME)
+        if _held.get((state.st_dev, state.st_ino)) == os.getpid():
+            return ""  # who closes the file here may let go of the lock
+        text = files.content(folder, NAME, 8 * _TOLD).decode(errors="replace").strip()
+    except (OSError, ValueError, DioramaError):
+        return ""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text[:_TOLD])
 
 
 def held(folder: Path) -> bool:

@@ -91,6 +91,8 @@ class Observer:
         """Whether an optimizer has stepped since the step was prepared."""
         self._steps = self._steps_before = self._armed = 0
         """Steps of the optimizers so far, and how many they were at which step when the batch was last read."""
+        self.counts: dict[int, int] = {}
+        """Of each optimizer, how often it has stepped."""
         self._owed: tuple[Signal, ...] = ()
         """Signals that were due between two steps of the optimizer, where gradients are partial sums: read at the next."""
         self._hooked: tuple[Any, ...] = ()
@@ -193,6 +195,7 @@ class Observer:
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         self._steps += 1
+        self.counts[id(optimizer)] = self.counts.get(id(optimizer), 0) + 1
         if not self._follows and self.first_bad is None:
             return None
         grads = None

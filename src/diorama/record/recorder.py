@@ -26,6 +26,7 @@ from .copies import Copies
 from .doubts import Doubts
 from .first_bad import FirstBadFinder
 from .holding import held
+from .idle_optimizers import IdleOptimizers
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
 from .prober import Prober
@@ -33,7 +34,7 @@ from .ranks import Follower, follower, leader
 from .run_folder import Begun
 from .setup import Watched, prepared
 from .signals import Signal
-from .step import Step, numbers_of, plain_numbers, values_of
+from .step import Step, moment, numbers_of, plain_numbers, values_of
 from .training_data import TrainingData
 from .troubles import Troubles
 from .way_back import WayBack
@@ -105,8 +106,7 @@ class Recorder:
             entry.follow()
             self._follower = follower(told)
             return
-        self._setup, self._told, self._way = setup, told, WayBack(setup)
-        self._left_out: list[str] = []
+        self._setup, self._told, self._way, self._left_out = setup, told, WayBack(setup), list[str]()
         self._data = TrainingData(setup.subject.state, setup.examples)
         self._prober = None if setup.examples is None or setup.reading is None or setup.probe_reader is None else Prober(
             setup.content.model, setup.examples, setup.reading, setup.probe_reader, self._reread)
@@ -132,6 +132,7 @@ class Recorder:
     def _start(self, begun: Begun) -> None:
         setup, told = self._setup, self._told
         self._lock, self._subject = begun.lock, setup.subject
+        self._lock.folder = Path(os.path.abspath(begun.folder))
         self._subject.architecture = begun.architecture
         self.number = begun.number
         self._background = Background(begun.writer)
@@ -143,9 +144,7 @@ class Recorder:
         self.controls.before_act = lambda: self._copies.before_act(self.number)
         self.controls.number = self.number
         self.controls.frozen_before(begun.frozen)
-        self._observer = Observer(
-            setup.subject, setup.signals, setup.pace, self.controls.factors, setup.reader, self._mishap
-        )
+        self._observer = Observer(setup.subject, setup.signals, setup.pace, self.controls.factors, setup.reader, self._mishap)
         if setup.reader is not None:
             self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain)
             self._observer.doubts = Doubts(setup.reading, told.task is not None, lambda text: self._say((text,), None, doubt=text))
@@ -153,6 +152,8 @@ class Recorder:
             if setup.subject.optimizers and not setup.subject.spread:
                 self._observer.first_bad = FirstBadFinder(setup.subject, lambda: self.number, self._background.note, self._complain)
         self._observer.follow()
+        self.controls.idle = IdleOptimizers(setup.subject, self._observer.counts, self._event)
+        self.controls.idle.begin(self.number)
         self._copies = Copies(begun, told, setup, self._background, self._event, self.controls.kept, lambda why: self._say((), why))
         self._told_at = time.monotonic()
         self._last_probe = self.number
@@ -194,7 +195,7 @@ class Recorder:
                 if self._rates is None:
                     self._put(number, scalars, self._observer.always)
                 else:
-                    self._background.put(number, time.time(), plain_numbers(scalars, self._rates, self._warn))
+                    self._background.put(number, moment(), plain_numbers(scalars, self._rates, self._warn))
                 return
         except Exception as error:
             self._mishap(error)
@@ -251,7 +252,8 @@ class Recorder:
         self._guarded(self._observer.remove)
         self._guarded(self._last_reading)
         self._guarded(self._data.write)
-        self._leave(self._end())
+        how = self._failed or ("stopped" if self.stopped else "finished")
+        self._leave({"how": how, "step": self.number, "time": time.time()})
         open_recorders.discard(self)
 
     def _leave(self, end: dict[str, Any], patience: float = 60.0) -> None:
@@ -259,15 +261,13 @@ class Recorder:
         self._guarded(self._tell_held)
         self._guarded(lambda: self._background.note("meta", {"paused": False, "ended": end}))
         self._guarded(lambda: self._background.close(patience))
-        self._warn(self._background.trouble)
+        self._guarded(self._tell_lost)
         self._guarded(self._lock.free)
 
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if kind is not None and not isinstance(error, Stopped):
             self._failed = f"{kind.__name__}: {error}"
         self.close()
@@ -289,10 +289,6 @@ class Recorder:
     _rates: Sequence[tuple[str, Optimizer, int]] | None = None
     """Where the learning rates of such a step are read: a series, the optimizer, its group. None where signals have to be asked."""
 
-    def _end(self) -> dict[str, Any]:
-        how = self._failed or ("stopped" if self.stopped else "finished")
-        return {"how": how, "step": self.number, "time": time.time()}
-
     def _step(self, scalars: Mapping[str, Any]) -> None:
         self.number = number = self.number + 1
         self._observer.stepped()
@@ -309,6 +305,7 @@ class Recorder:
             self._read(number, scalars)
         else:
             self._put(number, scalars, observer.due)
+        self.controls.idle.look(number)
         self._copies.due(number, now)
         if controls.due(now):
             self._keep_house(now)
@@ -330,12 +327,13 @@ class Recorder:
             numbers.update(rates)
         else:
             numbers = values_of(signals, Step(number, numbers, rates), self._mishap)
-        self._background.put(number, time.time(), numbers)
+        self._background.put(number, moment(), numbers)
         self.controls.rules.judge(number, numbers)
 
     def _attend(self) -> None:
         """The training changed: the next step looks at everything."""
         self._rest = 0
+        self.controls.idle.begin(self.number)
 
     def _unaffordable(self, number: int) -> bool:
         """Whether the one thing due is a look at the probe set, and there is no time for it."""
@@ -353,10 +351,10 @@ class Recorder:
             self._observer.pace.rested(time.monotonic() - now)
         if now - self._told_at > 1.0:
             self._told_at = now
+            self._warn(self._lock.away)
             self._tell_held()
             self._data.look()
-        if self._background.trouble is not None:
-            self._warn(self._background.trouble)
+        self._tell_lost()
 
     def _read(self, number: int, scalars: Mapping[str, Any]) -> None:
         """A step at which more is read than the numbers that the loop passes."""
@@ -366,13 +364,11 @@ class Recorder:
         if observer.unread and not any("activations" in text for text in self._left_out):
             self._say((_UNREAD,), None)
         looked = time.perf_counter()
-        if self._prober is not None and "probe" in observer.needs and (
-            observer.needs == LOOK or self._prober.affordable(number)
-        ):
+        if self._prober is not None and "probe" in observer.needs and (observer.needs == LOOK or self._prober.affordable(number)):
             self._guarded(lambda: self._probe(step))
         began += time.perf_counter() - looked
         values = values_of(observer.due, step, self._mishap)
-        self._background.put(number, time.time(), values)
+        self._background.put(number, moment(), values)
         self.controls.rules.judge(number, values, step.activations)
         if observer.reads:
             observer.pace.spent(time.perf_counter() - began + observer.seconds + self._background.seconds_a_reading)
@@ -386,7 +382,7 @@ class Recorder:
 
     def _tell_held(self) -> None:
         """Write down which parameters learn from nothing, and the optimizer's values, when that has changed."""
-        now = {"held": held(self._subject), **self.controls.held()}
+        now = {"held": held(self._subject), "idle": self.controls.idle.told(), "moved": self._lock.away, **self.controls.held()}
         if now != self._told_held:
             self._told_held = now
             self._background.note("meta", now)
@@ -399,7 +395,7 @@ class Recorder:
             step = Step(self.number, {})
             self._guarded(lambda: self._probe(step))
             probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
-            self._background.put(self.number, time.time(), values_of(probe, step, self._mishap))
+            self._background.put(self.number, moment(), values_of(probe, step, self._mishap))
         self._copies.last(self.number)
 
     # Going back.
@@ -418,8 +414,7 @@ class Recorder:
         self._observer.remove()
         self._subject.forget()
         self._leave({"how": "finished", "step": self.number, "time": time.time(), "child": begun.folder.name}, _FLUSH)
-        self._told_held = None
-        self.path, self._rest, self.number = begun.folder, 0, begun.number
+        self.path, self._rest, self.number, self._told_held = begun.folder, 0, begun.number, None
         try:
             self._start(begun)
         except BaseException:
@@ -474,6 +469,13 @@ class Recorder:
         if trouble is not None:
             self._troubles.say(trouble, self.path)
 
+    def _tell_lost(self) -> None:
+        """What the store refuses to take is told beside it, where there is room on a full disk too."""
+        committed, trouble = self._background.committed, self._background.trouble
+        if trouble is not None:
+            self._warn(self._lock.away or trouble)
+            self._lock.tell(committed, self.number, trouble)
+
     def _say(self, left_out: tuple[str, ...], unstored: str | None, **facts: str) -> None:
         """Tell as soon as it is known, on the terminal and in the record, what this run will lack."""
         told = [text for text in left_out if text and text not in self._left_out]
@@ -495,6 +497,4 @@ class Recorder:
             self._event("warning", "outputs", reading.guessed[-1] + "; what was told of the probe set at earlier steps is left out")
 
     def _event(self, kind: str, name: str, text: str) -> None:
-        self._background.note("events", {
-            "step": self.number, "kind": kind, "name": name, "text": text, "time": time.time(), "old": "", "new": "",
-        })
+        self._background.note("events", {"step": self.number, "kind": kind, "name": name, "text": text, "time": time.time(), "old": "", "new": ""})

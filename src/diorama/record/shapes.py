@@ -54,10 +54,15 @@ class ShapeReversal(Reshaping):
         """The weights that changed."""
         return self.done.graft.names
 
+    def rearranged(self, weight: str) -> bool:
+        """Whether a weight has another shape by it."""
+        return weight in self.names
+
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Take it back."""
         graft = self.done.graft
         self.newest(later, self.names)
+        training.idle.check()
         if not graft.stands:
             raise NotApplicable(f"the weights of {self.done.layer} have another shape since; go back in time instead")
         exact = graft.untouched
@@ -106,6 +111,7 @@ def tried_on(training: Controls) -> Nested:
         raise NotApplicable("another shape is tried on the probe set first, and this training has none; pass probe= to diorama.watch")
     if not training.subject.optimizers:
         raise NotApplicable("what the optimizer remembers has to change with the weights, and none was told; pass optimizer= to diorama.watch")
+    training.idle.check()
     x: Nested = content.examples.x
     return x
 

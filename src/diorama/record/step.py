@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ..core.registry import is_own, told
 from .histogram import HistogramValue
 
 _NO_VALUES: Mapping[str, Any] = MappingProxyType({})
+_BEGAN = time.time() - time.monotonic()
 
 
 def _no_values() -> Mapping[str, Any]:
@@ -26,6 +28,11 @@ def _no_values() -> Mapping[str, Any]:
 if TYPE_CHECKING:
     from .batch_reader import BatchReading
     from .packing import Row
+
+
+def moment() -> float:
+    """Now, in seconds since 1970 by a clock that nobody sets: as the time of day was when this process began, and on from there."""
+    return _BEGAN + time.monotonic()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,11 +28,16 @@ class StructureReversal(Reshaping):
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Take it back. *Raises* NotApplicable where the network's shape was changed again since."""
         self.newest(later)
+        training.idle.check()
         self.changed.back()
         restructured(training, self.revision, None)
         if self.changed.came:
             return "what it has learnt since goes with it" if self._versions() != self._begun else "bit by bit"
         return "it is as it was when it went"
+
+    def rearranged(self, weight: str) -> bool:
+        """Whether a weight went with the layer."""
+        return not self.changed.came and weight.startswith(f"{self.changed.layer}.")
 
     def _versions(self) -> list[int]:
         """How often each weight of the layer was written to."""

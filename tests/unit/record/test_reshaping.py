@@ -185,6 +185,14 @@ def test_acts_on_the_same_weights_are_taken_back_newest_first(training: _Trainin
     assert training.send("undo")["ok"]
     assert training.send("undo", command=1)["ok"]
     assert training.model[0].weight.shape[0] == 4
+    assert training.send("edit_weight", key="weight:0/1", scale=0.5)["ok"]  # command 6
+    assert training.send("add_units", layer="0", count=1)["ok"]
+    assert "command 7 (add_units) gave 0.weight another shape later, or took it away" in training.send("undo", command=6)["text"]
+    assert training.send("undo")["ok"]
+    assert training.send("undo", command=6)["ok"]
+    assert training.send("edit_weight", key="weight:1.bias/1", value=0.5)["ok"]
+    assert training.send("remove_layer", layer="1")["ok"]
+    assert "command 12 (remove_layer) gave 1.bias another shape later" in training.send("undo", command=11)["text"]
 
 
 @pytest.mark.parametrize(("name", "knobs", "word"), [

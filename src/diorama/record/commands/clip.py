@@ -35,6 +35,7 @@ class ClipCommand(Command):
 
         if not training.factors.groups:
             raise NotApplicable("no optimizer was given to diorama.watch(optimizer=), so its gradients cannot be clipped")
+        training.idle.check()
         check_followed(training.subject.optimizers)
         old = training.factors.clip
         new = None if self.norm is None and self.value is None else Limits(self.norm, self.value)

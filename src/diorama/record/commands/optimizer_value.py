@@ -19,8 +19,9 @@ class OptimizerValueCommand(Command):
     """Set one of the optimizer's other values, such as momentum or weight decay.
 
     *Meaning* pairs are set one by one: ``betas.0``, ``betas.1``. The learning rate has its own command, which
-    schedulers don't overwrite. ``layer`` gives a layer, with all that is in it, a value of its own: within each step of the optimizer, after
-    which its groups are as they were; of layers within each other the inner one's counts.
+    schedulers don't overwrite; where one sets this value too, the answer says that it will not last. ``layer`` gives a layer, with all that
+    is in it, a value of its own: within each step of the optimizer, after which its groups are as they were; of layers within each other the
+    inner one's counts.
     """
 
     family = "optimizer"
@@ -53,6 +54,11 @@ class OptimizerValueCommand(Command):
                 [Setting((self.setting, self.layer), partial(training.set_layer, self.layer, self.setting), before, self.value)]
             )
             return self._applied(f"{self.setting} of {self.layer}", old if before is None else before, undo)
+        brief = ""
+        if any(group.moves(self.setting) for group in groups) or any(
+            getattr(each, "cycle_momentum", False) and self.setting in ("momentum", "betas.0") for each in training.subject.schedulers
+        ):
+            brief = f"; it holds until the scheduler or the loop, which moves {self.setting}, sets it again: with layer= it holds whatever they set"
         numbers = range(len(groups)) if self.group is None else [self.group]
         undo = SettingsReversal(
             Setting(
@@ -63,7 +69,7 @@ class OptimizerValueCommand(Command):
         for group in groups:
             group.set(self.setting, self.value)
         training.tell_optimizer()
-        return self._applied(self.setting, old, undo)
+        return self._applied(self.setting, old, undo, brief)
 
-    def _applied(self, what: str, old: float, undo: SettingsReversal) -> Applied:
-        return Applied(f"{old:.6g}", f"{self.value:.6g}", f"{what} {old:.6g} → {self.value:.6g}", undo)
+    def _applied(self, what: str, old: float, undo: SettingsReversal, brief: str = "") -> Applied:
+        return Applied(f"{old:.6g}", f"{self.value:.6g}", f"{what} {old:.6g} → {self.value:.6g}{brief}", undo)

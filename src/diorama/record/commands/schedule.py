@@ -35,6 +35,7 @@ class ScheduleCommand(Command):
 
         if not training.factors.groups:
             raise NotApplicable("no optimizer was given to diorama.watch(optimizer=), so its schedule cannot be bent")
+        training.idle.check()
         check_followed(training.subject.optimizers)
         steps, factors = numbers_listed(self.steps or ""), numbers_listed(self.factors or "")
         if len(steps) != len(factors):
