@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import Unavailable, UsageError
+from diorama.record import lock
 
 
 def _network(seed: int = 0) -> nn.Sequential:
@@ -260,6 +262,41 @@ def test_the_lock_outlives_a_copy_and_not_its_process(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         holder.stdout.close()
+
+
+@pytest.mark.filterwarnings("ignore:diorama could not record")
+@pytest.mark.usefixtures("looking_at_once")
+def test_a_folder_that_is_moved_while_it_is_written_to_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands to the new place are refused with the reason, and reach the training once it is back; clocks that are set change no duration."""
+    model, now = nn.Linear(2, 1), time.time
+    with diorama.watch(model, tmp_path / "run", optimizer=torch.optim.SGD(model.parameters(), 0.1)) as recorder:
+        for there, here in ((tmp_path / "run", tmp_path / "moved"), (tmp_path / "moved", tmp_path / "run")):
+            there.rename(here)
+            recorder._told_at = 0.0
+            recorder.step(loss=0.0)
+            run = diorama.open(here)
+            while bool(run.meta.get("moved")) is not (here.name == "moved"):
+                time.sleep(0.001)
+            with pytest.raises(diorama.Unavailable, match="was moved, renamed or deleted .* put it back" if here.name == "moved" else "no answer"):
+                run.command("learning_rate", factor=0.5, wait=0.0)
+            monkeypatch.setattr(time, "time", lambda: now() + 86400.0)
+    assert 0 <= diorama.open(tmp_path / "run").info()["seconds"] < 3600
+    assert any("was moved" in event.text for event in diorama.open(tmp_path / "run").events)
+
+
+def test_what_a_full_disk_left_out_is_told_beside_the_record(tmp_path: Path) -> None:
+    """In room that was taken before; a training that goes on from there begins without it."""
+    taken = lock.RunLock(tmp_path)
+    taken.take()
+    size = (tmp_path / lock.NAME).stat().st_size
+    taken.tell(20, 400, "disk I/O\nerror")
+    assert lock.told(tmp_path) == ""  # of its own process it is not read: closing the file may let go of it
+    taken.free()
+    assert lock.told(tmp_path) == "the steps after 20 could not be written, nor what was due at them (disk I/O error)"
+    assert (tmp_path / lock.NAME).stat().st_size == size
+    taken.take()
+    taken.free()
+    assert lock.told(tmp_path) == ""
 
 
 class _Inside(nn.Module):

@@ -251,3 +251,20 @@ def test_wishes_are_kept_in_a_checkpoint(tmp_path: Path) -> None:
         recorder.controls.put_back(kept)
         assert recorder.controls.kept() == kept
         assert kept["layers"] == {"0": {"factor": 0.5, "weight_decay": 0.3}}
+
+
+def test_a_value_that_a_scheduler_sets_too_is_said_to_be_brief(tmp_path: Path) -> None:
+    """One of torch's before its first step, one's own once it has moved the value; for a layer the value holds, and nothing is said."""
+    model = _net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=9)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, scheduler=scheduler) as recorder:
+        sent = []
+        for name, value, more in (("momentum", 0.5, {}), ("weight_decay", 0.1, {}), ("weight_decay", 0.2, {}), ("momentum", 0.3, {"layer": "0"})):
+            if len(sent) == 2:
+                optimizer.param_groups[0]["weight_decay"] = 0.05
+            sent.append(requests.send(recorder.path, "optimizer_value", {"setting": name, "value": value, **more}))
+            recorder.step(loss=0.0)
+    answers = [diorama.open(tmp_path / "run").acknowledgement(number) for number in sent]
+    assert all(answer is not None and answer["ok"] for answer in answers)
+    assert ["it holds until the scheduler or the loop" in answer["text"] for answer in answers if answer is not None] == [True, False, True, False]
