@@ -57,6 +57,12 @@ def wrapped(
     return made
 
 
+def _parts(inputs: Any) -> list[Any]:
+    """The inputs of an item that has several, each alone: one of them may be all that the network reads, and the others its number or a name."""
+    several = list(inputs.values()) if isinstance(inputs, dict) else list(inputs) if isinstance(inputs, tuple | list) else []
+    return [each for each in several if isinstance(each, Tensor | np.ndarray) and math.prod(each.shape) > 1]
+
+
 class Steered:
     """A data set with what was changed of its examples (``changes``), which workers share; everything else is the data set's own."""
 
@@ -145,8 +151,10 @@ class Steered:
     def _matched(self, number: int, item: Any) -> None:
         """Look whether the item is one of the probe set's."""
         if sought := self._seeks():
-            for k in sought.get(content_hash(self._label.inputs(item)), ()):
-                self.changes.match(k, number)
+            inputs = self._label.inputs(item)
+            for part in (inputs, *_parts(inputs)):
+                for k in sought.get(content_hash(part), ()):
+                    self.changes.match(k, number)
 
     def _seeks(self) -> dict[int, list[int]]:
         """Which examples of the probe set are looked for, by the hashes of their contents."""

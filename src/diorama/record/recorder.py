@@ -292,8 +292,7 @@ class Recorder:
     def _step(self, scalars: Mapping[str, Any]) -> None:
         self.number = number = self.number + 1
         self._observer.stepped()
-        now, self._grads = time.monotonic(), torch.is_grad_enabled()
-        controls, observer = self.controls, self._observer
+        now, self._grads, controls, observer = time.monotonic(), torch.is_grad_enabled(), self.controls, self._observer
         controls.number = number
         self._rest = 0
         controls.factors.restore()  # an optimizer's step that raised left them on
@@ -306,6 +305,7 @@ class Recorder:
         else:
             self._put(number, scalars, observer.due)
         self.controls.idle.look(number)
+        self._data.notice()
         self._copies.due(number, now)
         if controls.due(now):
             self._keep_house(now)

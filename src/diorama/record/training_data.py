@@ -62,6 +62,12 @@ class TrainingData:
             self._meet(found[0])
         return found[0]
 
+    def notice(self) -> None:
+        """Where several data sets are there, which of them a training loads is seen at its first batches, and the probe set is looked for there."""
+        met = self._met
+        if known and (met is None or met.loaded == self._before.get(id(met), 0)):
+            _ = self.found
+
     @property
     def changes(self) -> Changes:
         """The data set's changes. *Raises* NotApplicable with the line to write where there is none, or several."""

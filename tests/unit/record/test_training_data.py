@@ -158,6 +158,28 @@ def test_the_probe_set_is_found_among_the_data(steered: _Steered, tmp_path: Path
     assert run.meta["steered"]["matched"] == 10
 
 
+_ITEMS: dict[str, Any] = {
+    "a pair": lambda x, y, k: (x, y), "by name": lambda x, y, k: {"x": x, "y": y},
+    "with its number": lambda x, y, k: {"image": x, "label": y, "id": k},
+    "with its weight": lambda x, y, k: (x, y, 0.5),
+}
+
+
+@pytest.mark.parametrize("form", _ITEMS)
+def test_partners_are_found_in_every_form_of_item_beside_other_data_sets(tmp_path: Path, form: str) -> None:
+    """Which of two data sets is loaded is seen at the first batches, and what is in an item beside the input does not matter."""
+    x, y = _rows(20)
+    other, data = (diorama.data([_ITEMS[form](row, int(label), k) for k, (row, label) in enumerate(zip(x, y, strict=True))]) for _ in range(2))
+    with diorama.watch(nn.Linear(4, 3), tmp_path / "run", probe=(x[:8], y[:8])) as recorder:
+        for batch in [*range(0, 20, 5)] * 2:
+            for k in range(batch, batch + 5):
+                data[k]
+            recorder.step(loss=0.0)
+        requests.send(recorder.path, "drop", {"examples": "3", "of": "probe"})
+        recorder.step(loss=0.0)
+    assert [each.changes.changed().numbers.tolist() for each in (data, other)] == [[3], []]
+
+
 def test_what_has_no_partner_cannot_be_dropped(tmp_path: Path) -> None:
     """An example of the probe set that is not in the data is refused by its number."""
     made = _Steered(tmp_path, (torch.randn(4, 4), torch.tensor([0, 1, 2, 0])))
