@@ -209,7 +209,7 @@ _NORMS: dict[str, tuple[Callable[[nn.Linear], nn.Module], str, str]] = {
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
 @pytest.mark.parametrize("norm", _NORMS)
 def test_an_act_on_computed_weights_moves_what_the_layer_answers_or_is_refused(norm: str) -> None:
-    """By its layer's name a weight is refused with the names of what makes it; a length that is divided out is no change; a layer is scaled, or is not."""
+    """By its layer's name it is refused with the names of what makes it; what is divided out is no change; a layer is scaled, or is not."""
     torch.manual_seed(0)
     make, works, divided = _NORMS[norm]
     model, x = nn.Sequential(make(nn.Linear(5, 6))).eval(), torch.randn(3, 5)

@@ -69,7 +69,7 @@ class Graft:
         return found
 
     def check(self) -> None:
-        """*Raises* NotApplicable where an optimizer remembers something of another shape, or of all weights as one, or a weight is part of an average."""
+        """*Raises* NotApplicable where an optimizer remembers what has another shape, or all weights as one, or a weight is in an average."""
         check_apart(self.optimizers, "none can get another shape")
         for optimizer in self.optimizers:
             for name, tensor in self._tensors.items():
