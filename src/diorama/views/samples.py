@@ -36,6 +36,15 @@ def broken(scene: Scene, names: Sequence[str]) -> str:
     return f"{part(bad, total, 'answers')} {'are' if bad > 1 else 'is'} no finite number, and counted as nothing." if bad else ""
 
 
+def unanswered(scene: Scene) -> str:
+    """A sentence on how many live examples have no answer, as it is no number, and are left out where answers and losses are counted."""
+    found = scene.answers()
+    bad = ~found.losses.isfinite() if found.losses is not None else (found.predictions < 0).reshape(len(scene.live), -1).any(1)
+    bad = bad if found.known is None else bad & found.known
+    count = int(bad.sum())
+    return f"{part(count, len(bad), 'examples')} {'have' if count > 1 else 'has'} a loss that is no finite number." if count else ""
+
+
 def noted(*sentences: str) -> str:
     """Several sentences as one note, those that are there."""
     return " ".join(one if one.endswith((".", "!", "?")) else f"{one[0].upper()}{one[1:]}." for one in sentences if one)

@@ -45,6 +45,8 @@ def two_sets(scene: Scene, selection: Selection, most: int = 10_000) -> Sets:
             order = np.argsort(np.nan_to_num(scene.losses().numpy(), nan=np.inf), kind="stable")
             easy, hard = order[: len(order) // 2][:most], order[len(order) // 2 :][:most]
             names = ("the half with small losses", "the half with large losses")
+            if not bool(scene.losses().isfinite().any()):
+                names = ("the first half", "the second half")
             return Sets(easy, hard, names, _numbered(easy, hard))
         if len(present) < 2:
             raise NotApplicable(

@@ -37,6 +37,7 @@ class MixingDerivation(Derivation):
 
     *Meaning* ``mixed`` is 0 where two classes lie apart and 0.5 where they are fully mixed, whatever their sizes. ``confused`` is the
     share of each of the two that is answered as the other. ``pairs`` are classes by number, those first that are mixed most in the last layer.
+    Examples to which a layer, or the network, answers with what is no number are left out there: NaN where too few of a class are left.
     *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs, 2); ``layers`` by name, the input before them where it is numbers.
     *Cost* one forward pass an example.
     *Source* the neighbourhood hit of Paulovich et al. 2008, for two classes at a time and of equal weight.
@@ -62,11 +63,11 @@ class MixingDerivation(Derivation):
         present = [int(k) for k in np.unique(classes) if k >= 0 and (classes == k).sum() > 1]
         pairs = [(a, b) for i, a in enumerate(present) for b in present[i + 1 :]]
         end = among(rows[names[-1]], classes, pairs, self.near)
-        order = np.argsort(-end, kind="stable")[:FOLLOWED]
+        order = np.argsort(-np.nan_to_num(end, nan=-1.0), kind="stable")[:FOLLOWED]
         pairs = [pairs[k] for k in order]
         mixed = np.stack([among(rows[name], classes, pairs, self.near) for name in names])
         answers = scene.predictions().numpy()
-        confused = np.array([[(answers[classes == a] == b).mean(), (answers[classes == b] == a).mean()] for a, b in pairs])
+        confused = np.array([[_answered(answers[classes == a], b), _answered(answers[classes == b], a)] for a, b in pairs])
         yield Stage({"layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused})
 
     def _followed(self, scene: Scene) -> list[Layer]:
@@ -94,6 +95,12 @@ class MixingDerivation(Derivation):
             raise ValueError("pairs of classes are wanted")
 
 
+def _answered(answers: NDArray[np.int64], other: int) -> float:
+    """The share of some answers that name another class; NaN where there is no answer."""
+    told = answers[answers >= 0]
+    return float((told == other).mean()) if len(told) else float("nan")
+
+
 def unclassed(scene: Scene) -> str | None:
     """Why classes cannot be told apart; None where they can: a classifier, and two classes with two examples each."""
     classes = classes_of(scene) if scene.kinds and scene.missing is None and scene.live.y is not None else None
@@ -112,11 +119,11 @@ def whole_rows(scene: Scene, layers: list[Layer]) -> dict[str, Floats]:
         kept = scene.kept(x, found, reduce=lambda name, tensor: _pooled(by_unit(scene.layers[name], tensor)).cpu())
         for name, part in kept.items():
             found[name].append(part)
-    rows = {name: finite(torch.cat(parts).double().numpy()) for name, parts in found.items()}
+    rows = {name: torch.cat(parts).double().numpy() for name, parts in found.items()}
     x = scene.live.x
     if isinstance(x, Tensor) and not isinstance(scene.kind, Tokens) and nesting.size(x) == len(scene.live):
         own = torch.view_as_real(x).flatten(2) if x.is_complex() else x
-        return {INPUT: finite(own.flatten(1).double().numpy()), **rows}
+        return {INPUT: own.flatten(1).double().numpy(), **rows}
     return rows
 
 
@@ -133,7 +140,12 @@ def _pooled(values: Tensor) -> Tensor:
 
 
 def among(rows: Floats, classes: NDArray[np.int64], pairs: list[tuple[int, int]], near: int) -> Floats:
-    """For each pair of classes the share of the other class among the nearest of both, each class of equal weight."""
+    """For each pair of classes the share of the other class among the nearest of both, each class of equal weight.
+
+    Rows that hold what is no number are left out; NaN where fewer than two of a class are left.
+    """
+    whole = np.isfinite(rows).all(1)
+    rows = finite(rows)
     size = float(np.abs(rows).max(initial=0.0)) or 1.0
     rows = rows / size
     squares = (rows**2).sum(1)
@@ -141,8 +153,11 @@ def among(rows: Floats, classes: NDArray[np.int64], pairs: list[tuple[int, int]]
     np.fill_diagonal(apart, np.inf)
     found = np.zeros(len(pairs))
     for number, (a, b) in enumerate(pairs):
-        both = np.flatnonzero((classes == a) | (classes == b))
+        both = np.flatnonzero(whole & ((classes == a) | (classes == b)))
         second = classes[both] == b
+        if min(second.sum(), (~second).sum()) < 2:
+            found[number] = np.nan
+            continue
         beside = np.argsort(apart[np.ix_(both, both)], 1, kind="stable")[:, : min(near, len(both) - 1)]
         other = (second[beside] != second[:, None]).sum(1)
         # A class of more examples is met more often by chance: each neighbour counts by one over its class, which lacks the example itself.
@@ -158,9 +173,9 @@ def started(mixed: Floats) -> int | None:
 
     *Meaning* after the layer where it lies apart most, the first beyond half of the way to where it ends.
     """
-    lowest = int(len(mixed) - 1 - np.argmin(mixed[::-1]))
+    lowest = int(len(mixed) - 1 - np.argmin(np.nan_to_num(mixed[::-1], nan=np.inf)))
     low, last = float(mixed[lowest]), float(mixed[-1])
-    if last - low < RISE:
+    if not last - low >= RISE:
         return None
     return next(k for k in range(lowest + 1, len(mixed)) if mixed[k] > (low + last) / 2)
 

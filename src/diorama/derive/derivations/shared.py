@@ -44,6 +44,7 @@ class SharedDerivation(Derivation):
     (the rank-biserial correlation); classes are made alike first, so that what only tells classes apart does not count.
     ``chances`` is how often the largest of all effects is as large when who is in is shuffled within the classes: small numbers are no chance.
     ``gaps`` is how far the means lie apart, in standard deviations of the others.
+    ``how`` is unanswered where the losses of too few examples are numbers to choose any by them: then effects say nothing.
     *Shapes* ``inside`` and ``rest`` are numbers of examples; of ``inputs`` a number a property, by ``names``, of ``units`` a number a unit
     of ``layer``.
     *Cost* one forward pass an example.
@@ -92,10 +93,14 @@ class SharedDerivation(Derivation):
         else:
             inside, how = _misread(scene)
         outside = np.setdiff1d(np.arange(count), inside)
+        if how in ("misread", "hardest"):  # an example without an answer is not one that is answered better
+            outside = outside[np.isfinite(scene.losses().double().numpy())[outside]]
         classes = classes_of(scene)
         if classes is not None and classes.ndim == 1:
             same = outside[np.isin(np.asarray(classes)[outside], np.asarray(classes)[inside])]
             outside = same if len(same) >= 2 else outside
+        if len(outside) < 2 and how == "hardest":
+            how, outside = "unanswered", np.setdiff1d(np.arange(count), inside)
         if len(outside) < 2:
             raise NotApplicable("all examples are chosen, so there is nothing to compare them with; choose a part of them")
         return inside, outside, how
@@ -104,7 +109,7 @@ class SharedDerivation(Derivation):
         """Numbers of examples, and a number for each property and unit."""
         if not isinstance(value, dict) or set(value) != {"how", "names", "layer", "inputs", "units", *ARRAYS}:
             raise ValueError("examples and effects are wanted")
-        if value["layer"] != self.layer or value["how"] not in ("chosen", "misread", "hardest"):
+        if value["layer"] != self.layer or value["how"] not in ("chosen", "misread", "hardest", "unanswered"):
             raise ValueError("the layer is wanted")
         if not isinstance(value["names"], list) or any(not isinstance(name, str) for name in value["names"]):
             raise ValueError("names are wanted")
@@ -135,12 +140,12 @@ def unshared(scene: Scene) -> str | None:
 
 def _misread(scene: Scene) -> tuple[NDArray[np.int64], str]:
     """The examples that are answered wrongly; where they are too few or too many, the tenth with the largest losses."""
-    found = scene.answers()
+    found, losses = scene.answers(), scene.losses().double().numpy()
     if found.right is not None and found.right.ndim == 1:
-        wrong = np.flatnonzero(found.right.numpy() < 0.5)
+        wrong = np.flatnonzero((found.right.numpy() < 0.5) & ~np.isnan(losses))
         if FEWEST <= len(wrong) <= len(scene.live) - FEWEST:
             return wrong, "misread"
-    losses = np.nan_to_num(scene.losses().double().numpy(), nan=-np.inf, posinf=np.finfo(float).max)
+    losses = np.nan_to_num(losses, nan=-np.inf, posinf=np.finfo(float).max)
     count = max(FEWEST, len(losses) // 10)
     return np.sort(np.argsort(-losses, kind="stable")[:count]), "hardest"
 

@@ -15,7 +15,7 @@ from ...core.selection import Selection, layer_key, number_key, spoken
 from ...derive.derivations.mixing import INPUT, RISE, started, unclassed
 from ...scene import Scene
 from ...scene.sets import named
-from ..samples import looked_at, noted
+from ..samples import looked_at, noted, unanswered
 from ..view import View
 
 MIXED = 0.1
@@ -59,9 +59,9 @@ class MixingView(View):
         shown = shown or list(range(min(len(pairs), self.count)))
         names = value["layers"]
         starts = [started(mixed[:, k]) for k in shown]
-        texts = []
+        texts: list[str] = []
         for k, start in zip(shown, starts, strict=True):
-            texts += [f"{'● ' if column == start else ''}{mixed[column, k]:.2f}" for column in range(len(names))]
+            texts += [f"{'● ' if column == start else ''}{mixed[column, k]:.2f}" if np.isfinite(mixed[column, k]) else "" for column in range(len(names))]
         labels = tuple(f"{named(scene, int(a))} | {named(scene, int(b))}" for a, b in pairs[shown])
         mark = Heatmap(
             values=mixed[:, shown].T.astype(np.float32), limits=magnitude(mixed, 0.0, 0.5), row_labels=labels,
@@ -74,27 +74,30 @@ class MixingView(View):
         a, b = (named(scene, int(k)) for k in pairs[first])
         last = float(mixed[-1, first])
         each = confused[first]
-        if last < MIXED:
+        told = f", and {each[0]:.0%} of {a} are answered as {b}, {each[1]:.0%} of {b} as {a}" if np.isfinite(each).all() else ""
+        if not np.isfinite(last):
+            caption = f"Which classes are mixed cannot be told: {deepest} answers too few examples of two classes with numbers."
+        elif last < MIXED:
             caption = f"No two classes are mixed: the nearest are {a} and {b}, of whose nearest in {deepest} {last:.0%} are of the other class."
         else:
             caption = (
                 f"{a} and {b} are mixed most{_as_much(mixed[-1, shown])}: of the "
                 f"{self.near} nearest of each in {deepest}, {last:.0%} are of the other class (50 % is fully "
-                f"mixed; both classes count alike), and {each[0]:.0%} of {a} are answered as {b}, {each[1]:.0%} of {b} as {a}. "
+                f"mixed; both classes count alike){told}. "
                 f"{self._where(mixed[:, first], names, starts[0])}"
             )
-        check = Check(
+        checks = (Check(
             name="answered as the other", value=float(each.mean()), good=float(each.max()) < MIXED,
             sentence=f"The mean of two shares: of {a} that is answered as {b}, and of {b} as {a}.",
-        )
+        ),) if np.isfinite(each).all() else ()
         less = len(pairs) - len(shown)
         yield self.picture(
-            scene, selection, "Which classes are mixed, and from where on?", mark, caption, checks=(check,),
-            note=noted(f"{less} other pairs are mixed less, or hold no chosen class." if less else "", looked_at(scene)),
+            scene, selection, "Which classes are mixed, and from where on?", mark, caption, checks=checks,
+            note=noted(f"{less} other pairs are mixed less, or hold no chosen class." if less else "", unanswered(scene), looked_at(scene)),
         )
 
     def _where(self, mixed: np.ndarray, names: list[str], start: int | None) -> str:
-        lowest = int(len(mixed) - 1 - np.argmin(mixed[::-1]))
+        lowest = int(len(mixed) - 1 - np.argmin(np.nan_to_num(mixed[::-1], nan=np.inf)))
         if start is not None:
             return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {spoken(names[start])}."
         if float(mixed[0] - mixed[-1]) > RISE:
@@ -104,5 +107,5 @@ class MixingView(View):
 
 def _as_much(mixed: np.ndarray) -> str:
     """How many other pairs are mixed as much as the one that is mixed most."""
-    others = int((np.round(mixed, 2) == round(float(mixed.max()), 2)).sum()) - 1
+    others = int((np.round(mixed, 2) == round(float(np.nanmax(mixed)), 2)).sum()) - 1
     return f", as {'is one more pair' if others == 1 else f'are {others} more pairs'}" if others else ""

@@ -220,7 +220,8 @@ class PartsView(View):
         cosine, strength = (float(np.median(each[there])) if there.any() else 0.0 for each in (grid.cosine, grid.strength))
         caption = (
             f"{current.label.capitalize()} at the {rows} × {columns} places of {spoken(held.name)}{' ' + held.one.words if held.one.words else ''}: "
-            f"at each, {grid.said} (cosine {cosine:.2f} in the middle, {strength:.2g} times as strong)."
+            + (f"at each, {grid.said} (cosine {cosine:.2f} in the middle, {strength:.2g} times as strong)." if there.any()
+               else "its units answer nowhere with numbers above nothing, so no part of an example stands for a place.")
         )
         checks = [Check(
             name="cosine", value=cosine, good=cosine > grid.chance + 0.5 * (1 - grid.chance),

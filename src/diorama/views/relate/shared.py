@@ -18,12 +18,12 @@ from ...scene import Scene
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
-from ..samples import looked_at, noted
+from ..samples import broken, looked_at, noted, unanswered
 from ..view import View
 
 CHANCE = 0.05
 """What chance does less often than this is no chance."""
-MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses"}
+MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses", "unanswered": "examples"}
 
 
 class SharedView(View):
@@ -65,6 +65,13 @@ class SharedView(View):
         layer = self.layer or (key.name if key is not None and scene.layers.has(key.name) and scene.layers[key.name].each else None)
         value = scene.derive("shared", a=told, layer=layer).value
         marks: list[Node] = [*_means(scene, value)]
+        if value["how"] == "unanswered":
+            yield self.picture(
+                scene, selection, "What misread examples share", self._table(scene, value),
+                "What misread examples share cannot be told: the losses of too few examples are numbers.",
+                note=noted(unanswered(scene), looked_at(scene)),
+            )
+            return
         given, units = value["inputs"], value["units"]
         # What tells all of them apart is ordered by how far.
         order, most = (np.lexsort((-np.abs(part["gaps"]), -np.abs(part["effects"])))[: self.count] for part in (given, units))
@@ -81,7 +88,7 @@ class SharedView(View):
         marks.append(self._table(scene, value))
         yield self.picture(
             scene, selection, f"What {MEANS[value['how']]} share", Group(children=tuple(marks), direction="row"),
-            self._said(scene, value, order, most), checks=self._checks(value), note=noted(self._noted(value), looked_at(scene)),
+            self._said(scene, value, order, most), checks=self._checks(value), note=noted(self._noted(value), unanswered(scene), broken(scene, [value["layer"]]), looked_at(scene)),
         )
 
     def _said(self, scene: Scene, value: dict[str, Any], order: np.ndarray, most: np.ndarray) -> str:

@@ -134,7 +134,8 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
     mine, theirs = scene.answers(), other.answers()
     if mine.predictions.shape == theirs.predictions.shape and scene.task != "regression":
         same = mine.predictions == theirs.predictions
-        found["changed"] = float((~same).float().mean())
+        answered = (mine.predictions >= 0) | (theirs.predictions >= 0)  # where neither says a class, none stays
+        found["changed"] = float((~same)[answered].float().mean())
     found["losses"] = [one.loss for one in (mine, theirs)]
     marks: list[Node] = []
     for scores, title in zip(pair, ("with the adapters", "switched off"), strict=True):
@@ -153,7 +154,7 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
 def _said(compared: Mapping[str, Any], off: str) -> str:
     """What becomes of the answers, in words."""
     parts = []
-    if "changed" in compared:
+    if "changed" in compared and not np.isnan(compared["changed"]):
         parts.append(f"{percent(compared['changed'])} of the answers change")
     here, there = compared["losses"]
     if np.isfinite([here, there]).all():

@@ -20,6 +20,7 @@ from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import named
 from .. import inputs, recorded
+from ..samples import unanswered
 from ..view import View
 from ._changed import changed
 from ._followed import MEASURES, FollowedExamples, Told
@@ -209,6 +210,7 @@ class ExamplesView(View):
             }
             of = what.get(scene.task, f"{count} examples")
             mean = f"{100 * scene.answers().accuracy:.1f} % of {of} are answered rightly. " if count else ""
+            mean += f"{bare} " if (bare := unanswered(scene)) else ""
             if count < facts.count:
                 mean += f"{being(facts.count - count, 'have', 'has')} no label that counts. "
         if before is None:

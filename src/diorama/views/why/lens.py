@@ -105,6 +105,8 @@ class LensView(View):
         best = int(shown[-1, at].nan_to_num(-np.inf).argmax())
         says = f"Where position {told.start + at} is answered, “{_name(scene, best)}” comes first from {rows[settled]} on." if (
             len(output) > 1) else f"The final answer, “{_name(scene, best)}”, comes first from {rows[settled]} on."
+        if not bool(shown[-1, at].isfinite().any()):
+            says = f"The answers {f'at position {told.start + at}' if len(output) > 1 else 'of the last layer'} are not numbers."
         check = Check(
             name="last layer against the output", value=gap, good=gap < 1e-3,
             sentence="The largest difference of log-probabilities between the last row and what the network answers.",
