@@ -103,6 +103,8 @@ def test_gates_give_what_the_layer_returns(make: str) -> None:
         own = _own(scene, name, example)
         assert found["h"].shape == own.shape
         np.testing.assert_allclose(found["h"], own, atol=1e-5)
+    if "both" in make:  # left open, both directions
+        np.testing.assert_array_equal(scene.derive("gates", example=3).value["h"], found["h"])
     for layer in scene.layers.stepwise:
         found = {key: value.astype(float) for key, value in scene.derive("gates", layer=layer.name, example=1).value.items()}
         order = slice(None, None, -1 if "reverse" in layer.name else 1)

@@ -97,6 +97,7 @@ def test_what_no_optimizer_holds_and_what_is_frozen_are_told_apart(tmp_path: Pat
     key = {id(module): f"layer:{name}" for name, module in model.named_children()}
     assert found["not_in_optimizer"].keys == (key[id(first)],)
     assert found["frozen_layer"].keys == (key[id(second)],)
+    assert "does not learn, on purpose: its parameters want" in found["frozen_layer"].text
     assert _alarms(found) == {"not_in_optimizer"}
 
 

@@ -199,6 +199,10 @@ def test_what_cannot_be_compared_is_said(pair: tuple[Scene, Scene], tmp_path: Pa
     assert "built differently" in wide.note
     assert _marks(wide, Bars)
     assert not any(mark.title == "Loss on the straight way" for mark in _marks(wide, Lines))
+    foreign = one.view("compare", other=Scene(nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.ReLU(), nn.Linear(20, 3)), x, y))
+    assert "no layer in common" in foreign.note
+    assert not [check for check in foreign.checks if "weights alike" in check.name]
+    assert "same name" not in foreign.note
     shifted = one.view("compare", other=Scene(_trained(2), x + 1, y), places=3)
     assert "other examples" in shifted.note
     assert _marks(shifted, Bars)

@@ -89,6 +89,12 @@ def test_how_mixed_two_classes_are_is_counted_as_scikit_learn_finds_neighbours()
         shares.append(np.mean(other / rest[0] / (other / rest[0] + (5 - other) / rest[1])))
     assert found == pytest.approx(np.mean(shares))
     assert 0.4 < found < 0.6
+    # What is answered with no number is left out, and no pair is told where too little is left.
+    torn = rows.copy()
+    torn[:40] = np.nan
+    assert among(torn, classes, [(0, 1)], 5) == pytest.approx(among(rows[40:], classes[40:], [(0, 1)], 5))
+    torn[:159] = np.inf
+    assert np.isnan(among(torn, classes, [(0, 1)], 5)).all()
     assert started(np.array([0.4, 0.1, 0.1, 0.3, 0.45])) == 3
     assert started(np.array([0.45, 0.4, 0.45])) is None
     assert started(np.array([0.4, 0.2, 0.05])) is None
@@ -119,6 +125,8 @@ def test_the_unit_that_serves_a_class_is_named() -> None:
     scene = Scene(_Served(), x, y, classes=("a", "b", "c"))
     picture = scene.view("serving", class_=1)
     assert picture.caption.startswith("hidden/3 serves b rather than others")
+    with pytest.raises(NotApplicable, match="at least two classes"):
+        Scene(_Served(), x, torch.zeros_like(y)).view("serving")
     value = scene.derive("serving", of_class=1).value
     row = {int(unit): k for k, unit in enumerate(value["unit"])}
     assert row[3] == 0

@@ -45,6 +45,7 @@ def test_the_formulas_hold(kind: type[nn.RNNBase], unit: str) -> None:
         letters = [text.partition(" ")[0] for text in table.columns[1].texts]
         np.testing.assert_allclose(table.columns[3].numbers, [value[letter][moment, cell] for letter in letters], atol=1e-6)
         assert picture.checks[0].value < 1e-5
+        assert ("cells 6 to 11 read backward" in picture.note) == (unit == "rnn/3")
 
 
 def test_a_moment_is_chosen_in_the_text_or_on_the_axis() -> None:

@@ -43,7 +43,9 @@ class GatesDerivation(Derivation):
             told["layer"] = Key.parse(unit if str(unit).startswith("unit:") else f"unit:{unit}").name
         made: Derivation = build(cls, told)
         if not told.get("layer") and scene.missing is None and len(scene.layers.stepwise):
-            made = build(cls, {**told, "layer": parts(scene, scene.layers.stepwise[0].path)[0].name})
+            path = scene.layers.stepwise[0].path
+            own = parts(scene, path)
+            made = build(cls, {**told, "layer": path if len(own) > 1 else own[0].name})
         return made
 
     def fits(self, scene: Scene) -> str | None:

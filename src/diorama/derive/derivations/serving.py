@@ -149,7 +149,9 @@ class ServingDerivation(Derivation):
 def unserved(scene: Scene) -> str | None:
     """Why units cannot be said to serve a class; None where they can."""
     classes = classes_of(scene) if scene.kinds and scene.missing is None and scene.live.y is not None else None
-    if classes is None or classes.ndim != 1 or len(np.unique(classes[classes >= 0])) < 2:
+    if classes is not None and classes.ndim == 1 and len(np.unique(classes[classes >= 0])) < 2:
+        return "it compares a class with the others, and wants examples of at least two classes"
+    if classes is None or classes.ndim != 1:
         return "it asks what a class loses, and wants a classifier with the true class of each example; pass y (or probe=(x, y))"
     return None if hidden(scene) else "it silences units between input and answer, and the network has no layer there that answers once an example"
 

@@ -25,9 +25,10 @@ class FrozenLayer(Finding):
         if not keys:
             return []
         names = named([key.partition(":")[2] for key in keys])
+        be, do, own = ("is", "does", "its") if len(keys) == 1 else ("are", "do", "their")
         return [Found(
-            self.name, 0.05, f"{names} is frozen", f"{names} does not learn, on purpose: "
-            f"{'by the command freeze' if run.frozen() else 'its parameters want no gradient'}.",
+            self.name, 0.05, f"{names} {be} frozen", f"{names} {do} not learn, on purpose: "
+            f"{'by the command freeze' if run.frozen() else f'{own} parameters want no gradient'}.",
             "1 layer is frozen" if len(keys) == 1 else f"{len(keys)} layers are frozen", tuple(keys), None, 0, "Certain.",
             "Thaw it with the command thaw, or turn requires_grad on, where it should learn.", "health",
         )]

@@ -92,6 +92,10 @@ class OtherNetwork:
             yield stage.progress
             if stage.final:
                 self.value = stage.value
+        if self.value is not None and not self.value["layers"]:
+            self.notes.append(f"{self.name} has no layer in common with this network, so no units are matched")
+            self.value = None
+            return
         if self.value and self.value["note"]:
             self.notes.append(self.value["note"])
 

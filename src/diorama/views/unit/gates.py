@@ -193,6 +193,12 @@ class GatesView(View):
             marks.append(Group(children=tuple(_planes(seen, counted)), direction="row"))
         title = f"{'Gates of cell' if seen.kind != 'rnn' else 'Cell'} {seen.cell} of {spoken(seen.layer.name)}"
         note = f"places {start} to {stop - 1} of {seen.steps}" if stop - start < seen.steps else ""
+        own = parts(scene, seen.layer.path)
+        if len(own) > 1 and seen.layer.name == own[0].name:
+            back, units = own[1], own[0].units
+            note += "; " * bool(note) + (
+                f"cells that read forward: of {seen.layer.path or 'the model'}, cells {units} to {units + back.units - 1} read backward; choose one, or layer={back.name}"
+            )
         return self.picture(
             scene, selection, title, Group(children=tuple(marks)), _caption(seen, tokens, counted), checks=seen.checks, note=note,
             final=final,

@@ -64,7 +64,9 @@ class WritesView(View):
     def wants(cls, scene: Scene) -> str | None:
         """It needs tokens, and a network that says which comes next."""
         if (found := token_input(scene)) is None:
-            return "it lets a network write, and its inputs are no tokens"
+            several = sum(isinstance(kind, Tokens) for kind in scene.kinds.values()) > 1
+            reads = "this one reads several texts at once: which one it writes is not known" if several else "its inputs are no tokens"
+            return f"it lets a network write, and {reads}"
         if scene.task != "next_token":
             return f"it lets a network write, and this one does not say what comes next (its task is {scene.task or 'not known'})"
         read, y = named(scene.live.x)[found[0]], scene.live.y
