@@ -22,6 +22,12 @@ def stripped(tokens: Sequence[str]) -> list[str]:
     return list(tokens[inside[0] : inside[-1] + 1]) if inside else []
 
 
+def stretch(tokens: Sequence[str]) -> slice:
+    """Where a text stands between the padding at its ends; the whole where there is nothing but padding."""
+    inside = [k for k, token in enumerate(tokens) if not pads(token)]
+    return slice(inside[0], inside[-1] + 1) if inside else slice(0, len(tokens))
+
+
 def folded(tokens: Sequence[str], values: NDArray[np.floating]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """A text with a value a token, in which each run of padding is one token with the run's sum: ``<pad> × 9``."""
     words: list[str] = []

@@ -13,6 +13,7 @@ from ..core.errors import NotApplicable
 from ..data.kinds import Tokens
 from ..model.unwrap import fed
 from ..scene import Scene
+from ..scene.input import worded
 
 Floats = NDArray[np.float64]
 BATCH = 8
@@ -52,8 +53,10 @@ class AttendedTokens:
                 raise NotApplicable("heads are compared by the tokens at which they look, and this model reads several inputs")
             ids = x.cpu().long()
             self._grow(int(ids.max()) + 1)
-            self._met += np.bincount(ids.flatten().numpy(), minlength=len(self._met))
-            self.scene.kept(x, self.names, reduce=lambda name, tensor: self._take(name, tensor, ids))  # noqa: B023 - used at once
+            words = worded(self.scene.kind, x)
+            own = torch.ones_like(ids, dtype=torch.bool) if words is None else words.cpu()
+            self._met += np.bincount(ids[own].numpy(), minlength=len(self._met))
+            self.scene.kept(x, self.names, reduce=lambda name, tensor: self._take(name, tensor, ids, own))  # noqa: B023 - used at once
             self.seen = stop
             yield stop
 
@@ -61,11 +64,14 @@ class AttendedTokens:
         if size > len(self._met):
             self._met = np.pad(self._met, (0, size - len(self._met)))
 
-    def _take(self, name: str, tensor: Tensor, ids: Tensor) -> None:
+    def _take(self, name: str, tensor: Tensor, ids: Tensor, own: Tensor) -> None:
         weights = tensor.detach().float().cpu()
         weights = weights.reshape(len(weights), -1, *weights.shape[-2:])
         if len(weights) != len(ids) or weights.shape[-1] != ids.shape[1]:
             raise NotApplicable(f"{name} does not look at the tokens one by one, so its heads cannot be compared by them")
+        # What fills a text up neither looks nor is looked at.
+        between = own[:, None] & own[:, :, None] if weights.shape[-2] == ids.shape[1] else own[:, None].expand(-1, weights.shape[-2], -1)
+        weights = weights * between[:, None]
         seen = (weights > 0).any(1).float()
         chance = (seen / seen.sum(-1, keepdim=True).clamp_min(1)).sum(1).double()
         given = weights.sum(2).double()  # (examples, heads, tokens that are looked at)
@@ -74,7 +80,7 @@ class AttendedTokens:
         for store, part in ((self._given, sums.numpy()), (self._chance, np.bincount(ids.flatten().numpy(), chance.flatten().numpy(), size))):
             before = store.get(name, np.zeros_like(part))
             store[name] = np.pad(before, ((0, size - len(before)), *((0, 0),) * (part.ndim - 1))) + part
-        flat = weights.permute(0, 2, 3, 1).reshape(-1, heads)
+        flat = weights.permute(0, 2, 3, 1)[between]
         self._rows[name].append(flat[:: max(1, len(flat) // ROWS)].double().numpy())
 
     @property

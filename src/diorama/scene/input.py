@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,11 @@ from ..core.selection import Selection
 from ..data.examples import Examples
 from ..data.kinds import Image, Kind, Kinds, Strokes, Tokens
 from ..data.nesting import Nested, as_tensors, each, first, named
+from ..data.padding import pads, stretch
 from ..model.unwrap import fed
+
+if TYPE_CHECKING:
+    from .scene import Scene
 
 _LABELS = {
     "drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row",
@@ -119,6 +123,45 @@ def text_input(known: Kinds) -> tuple[str, Tokens] | None:
     found = [(name, kind) for name, kind in kinds_of(known).items() if isinstance(kind, Tokens) and name != "labels"]
     told = [one for one in found if one[0] in ("", "input_ids")] or [one for one in found if one[1].reads] or found
     return told[0] if len(told) == 1 else None
+
+
+def stretches(known: Kinds, x: Nested) -> list[slice] | None:
+    """Where each text of a batch stands between the padding at its ends; None where the inputs are no texts, or their words not known."""
+    found = text_input(known)
+    part = named(x).get(found[0]) if found is not None else None
+    if found is None or not isinstance(part, Tensor) or part.ndim != 2 or (found[1].vocabulary is None and found[1].decode_with is None):
+        return None
+    names = {int(number): found[1].token(int(number)) for number in part.unique()}
+    if not any(map(pads, names.values())):
+        return [slice(0, part.shape[1])] * len(part)
+    return [stretch([names[number] for number in row]) for row in part.tolist()]
+
+
+def worded(known: Kinds, x: Nested) -> Tensor | None:
+    """Which places of the texts of a batch (n, places) are none of the padding at their ends; None where the inputs are no texts."""
+    found, spans = text_input(known), stretches(known, x)
+    if found is None or spans is None:
+        return None
+    part = named(x)[found[0]]
+    assert isinstance(part, Tensor)
+    places = torch.arange(part.shape[1], device=part.device)
+    return torch.stack([(places >= one.start) & (places < one.stop) for one in spans])
+
+
+def ending(scene: Scene, x: Nested) -> int | None:
+    """The place of a text's last token, where padding follows and the network says at each place what comes next; else None.
+
+    *Meaning* what comes next is asked there: behind padding the network was taught nothing.
+    """
+    texts = stretches(scene.kind, x) if scene.task == "next_token" else None
+    if not texts:
+        return None
+    found = text_input(scene.kind)
+    assert found is not None
+    length, stop, y = named(x)[found[0]].shape[1], int(texts[0].stop), scene.live.y
+    if stop == length or (y is not None and y.ndim == 2 and y.shape[1] != length):
+        return None
+    return stop - 1
 
 
 def reading(x: Nested, name: str, tokens: Tensor) -> Nested:

@@ -18,6 +18,7 @@ from ...model.edits import Edit
 from ...model.stream import Stream
 from ...model.tail import Tail
 from ...scene import Scene
+from ...scene.input import ending
 from ..derivation import Derivation, Plain, Stage
 from ..heads import attention_layers
 from ..streams import by_position, held, residual_stream, tail_of, without_stream
@@ -38,11 +39,11 @@ class ContributionsDerivation(Derivation):
     *Source* Elhage et al. 2021, "A mathematical framework for transformer circuits"; Wang et al. 2022, arXiv:2211.00593.
     """
 
-    version = 2
+    version = 3
 
     example: int = knob(0, "The example of the probe set.", low=0)
     answer: int | None = knob(None, "The class or token whose score is looked at; the likeliest when left open.", kind="integer", low=0)
-    place: int | None = knob(None, "Of a network that writes on: the position whose answer is looked at; the last when left open.",
+    place: int | None = knob(None, "Of a network that writes on: the position whose answer is looked at; the last, before padding, when left open.",
                              kind="integer", low=0)
 
     def fits(self, scene: Scene) -> str | None:
@@ -91,6 +92,7 @@ class ContributionsDerivation(Derivation):
 def added(scene: Scene, x: Nested, answer: int | None = None, place: int | None = None) -> Iterator[Stage]:
     """The stages for one input."""
     line = residual_stream(scene, x)
+    place = ending(scene, x) if place is None else place
     tail, parts = tail_of(scene, x, line), held(scene, x, line)
     _seen(scene, x, line, parts)
     slope, value = _sloped(tail, parts[-1], answer, place)

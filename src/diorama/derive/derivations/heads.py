@@ -15,6 +15,7 @@ from ...data.nesting import Nested
 from ...methods.cost import Cost
 from ...model.unwrap import fed
 from ...scene import Scene
+from ...scene.input import stretches
 from ..derivation import Derivation, Plain, Stage
 from ..heads import (
     MEASURES,
@@ -40,11 +41,14 @@ class HeadsDerivation(Derivation):
     *Meaning* ``layers`` are names, ``measures`` says what is measured: ``entropy`` in nats, ``distance`` in tokens, and the
     shares of attention that go to the ``previous`` token, the ``first``, the token ``itself``, to ``marks`` (no letter or
     digit), and, on random tokens that are said twice, to the token after the last time the same one came (``induction``).
+    Of a text that is filled up only its own tokens ask and are asked, as shares of what these are given; the first is the first of them.
     *Shapes* ``values`` (measures, layers, heads); NaN where a layer has fewer heads, or a measure does not apply.
     *Error* means over at most ``examples`` examples; induction over four random sequences.
     *Cost* one forward pass an example, and four for induction.
     *Source* Clark et al. 2019, arXiv:1906.04341; Olsson et al. 2022, arXiv:2209.11895.
     """
+
+    version = 2
 
     examples: int = knob(8, "So many examples are looked at; fewer where their texts are long.", low=1, high=512)
     seed: int = knob(0, "What the random tokens are drawn from.", low=0)
@@ -85,17 +89,25 @@ class HeadsDerivation(Derivation):
 
 def _measures(scene: Scene, x: Nested, layers: Sequence[AttentionLayer]) -> list[list[Floats]]:
     """For each layer and each example of a batch the measures of its heads, (heads, measures)."""
-    marks = marks_of(scene, x)
-
+    marks, texts = marks_of(scene, x), stretches(scene.kind, x)
     steps = {point for layer in layers if layer.rows for point in layer.points}
+
+    def spoken(rows: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
+        """The weights between the tokens of a text, without those that fill it up, and which of these are marks."""
+        own, count = marks[k], rows.shape[-1]
+        if texts is None or own is None or len(own) != count or texts[k] == slice(0, count):
+            return rows, own
+        asking = rows[:, texts[k]] if rows.shape[-2] == count else rows
+        told = asking[..., texts[k]]
+        return told * (asking.sum(-1, keepdim=True) / told.sum(-1, keepdim=True)).nan_to_num(0, 0, 0), own[texts[k]]
 
     def take(name: str, tensor: Tensor) -> list[Any]:
         rows = [by_head(tensor[k : k + 1]) for k in range(len(tensor))]
-        return [one.clone() for one in rows] if name in steps else [measured(one, marks[k]) for k, one in enumerate(rows)]
+        return [one.clone() for one in rows] if name in steps else [measured(*spoken(one, k)) for k, one in enumerate(rows)]
 
     def one(layer: AttentionLayer, k: int) -> Floats:
         parts = [kept[point][k] for point in layer.points]
-        return measured(layer.whole(parts), marks[k], itself=False) if layer.rows else np.concatenate(parts)
+        return measured(*spoken(layer.whole(parts), k), itself=False) if layer.rows else np.concatenate(parts)
 
     kept = scene.kept(x, [point for layer in layers for point in layer.points], reduce=take)
     return [[one(layer, k) for k in range(nesting.size(x))] for layer in layers]

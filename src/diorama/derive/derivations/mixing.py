@@ -43,6 +43,8 @@ class MixingDerivation(Derivation):
     *Source* the neighbourhood hit of Paulovich et al. 2008, for two classes at a time and of equal weight.
     """
 
+    version = 2
+
     near: int = knob(5, "So many nearest examples count.", low=1, high=50)
     layers: int = knob(10, "So many layers at most.", low=2, high=24)
 

@@ -19,6 +19,7 @@ from ...model.edits import Edit
 from ...model.points import points
 from ...model.stream import Stream
 from ...scene import Scene
+from ...scene.input import ending
 from ..derivation import Derivation, Plain, Stage
 from ..streams import residual_stream, without_stream
 
@@ -40,6 +41,8 @@ class PatchingDerivation(Derivation):
     *Cost* a pass a layer and position, and one more a layer.
     *Source* Meng et al. 2022, arXiv:2202.05262 (causal tracing); Wang et al. 2022, arXiv:2211.00593.
     """
+
+    version = 2
 
     example: int = knob(0, "The input whose activations are put in (clean).", low=0)
     corrupted: int = knob(1, "The input into whose pass they are put.", low=0)
@@ -99,7 +102,7 @@ class Pair:
             told = " and ".join("×".join(map(str, form[0][1:])) for form in forms)
             raise NotApplicable(f"two inputs are patched position by position and must be of one form, got {told}; give two of the same length")
         self.line = residual_stream(scene, clean)
-        self.place = place
+        self.place = ending(scene, clean) if place is None else place
         self.held = self._held(clean)
         self.there = self._held(corrupted)
         rows = [self._row(scene.scores(each))[0] for each in (clean, corrupted)]

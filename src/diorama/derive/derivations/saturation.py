@@ -13,6 +13,7 @@ from ...core.knobs import build, knob
 from ...methods.cost import Cost
 from ...model.recurrent import States
 from ...scene import Scene
+from ...scene.input import worded
 from ...scene.states import bare, gates, parts
 from ..derivation import Derivation, Plain, Stage
 
@@ -25,13 +26,15 @@ class SaturationDerivation(Derivation):
 
     *Meaning* a forget gate that is right-saturated always is a cell that never forgets; one that is left-saturated always
     keeps nothing from place to place; of an update gate of a GRU the same holds.
-    *Shapes* ``gates`` their letters; ``left`` and ``right`` (gates, cells), shares of all places of the live examples; ``steps``
+    *Shapes* ``gates`` their letters; ``left`` and ``right`` (gates, cells), shares of all places of the live examples, padding left out; ``steps``
     how many there were. Places behind the ends of packed sequences are not counted.
     *Cost* one forward pass of the live examples, and as much again for the gates; nothing is kept a place.
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, figure 2.
     """
 
     layer: str = knob("", "The recurrent layer, or a cell that a loop calls; that of the first module when left open.", kind="layer")
+    version = 2
+
     low: float = knob(0.1, "A gate below this is left-saturated.", low=0.0, high=0.5)
     high: float = knob(0.9, "A gate above this is right-saturated.", low=0.5, high=1.0)
 
@@ -64,7 +67,9 @@ class SaturationDerivation(Derivation):
         total = len(scene.live)
         while True:
             if part := list(range(counts.examples, min(counts.examples + AT_ONCE, total))):
-                gates(scene, scene.live.batch(part, scene.device), counts)
+                x = scene.live.batch(part, scene.device)
+                counts.words = worded(scene.kind, x)
+                gates(scene, x, counts)
                 counts.examples += len(part)
             yield Stage(counts.shares(), counts.examples, total, "gates counted", state=counts.plain)
             if counts.examples >= total:
@@ -91,6 +96,8 @@ class Counts:
         self.found: dict[str, dict[str, Tensor]] = {}
         self.steps: dict[str, int] = {}
         self.examples = 0
+        self.words: Tensor | None = None
+        """Which places of the batch that is counted hold words (n, places), not padding; None where all count."""
 
     def __call__(self, name: str, states: States) -> None:
         """Count some places of a layer; a loop calls it once a place, under a name with its turn."""
@@ -98,16 +105,20 @@ class Counts:
         if name not in self.names:
             return
         kept = self.found.setdefault(name, {})
+        words = self.words
+        told = words is not None and words.shape == states.mask.shape and not bool(words.all())
+        mask = states.mask & words.to(states.mask.device) if told and words is not None else states.mask
         for letter in states:
             if letter not in "iforz":
                 continue
             # In the order in which they lie in memory, step by step: another one would be a copy.
             value = states[letter].transpose(0, 1).flatten(0, 1) if states.running is None else states[letter][states.running]
+            value = states[letter][mask] if told else value
             for side, counted in (("left", value < self.low), ("right", value > self.high)):
                 key = f"{side} {letter}"
                 count = _true(counted).cpu()
                 kept[key] = kept[key] + count if key in kept else count
-        self.steps[name] = self.steps.get(name, 0) + int(states.mask.sum())
+        self.steps[name] = self.steps.get(name, 0) + int(mask.sum())
 
     def shares(self) -> dict[str, Any]:
         """What the derivation yields."""

@@ -51,6 +51,8 @@ class SharedDerivation(Derivation):
     *Source* Kerby 2014 (rank-biserial correlation); Westfall & Young 1993 (the largest of all effects, shuffled).
     """
 
+    version = 2
+
     a: str = knob("", "The examples, as keys with + between; by themselves those that are misread.")
     layer: str | None = knob(None, "The layer whose units are compared; by itself the last before the answer.", kind="layer")
 

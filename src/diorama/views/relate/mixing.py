@@ -61,7 +61,8 @@ class MixingView(View):
         starts = [started(mixed[:, k]) for k in shown]
         texts: list[str] = []
         for k, start in zip(shown, starts, strict=True):
-            texts += [f"{'● ' if column == start else ''}{mixed[column, k]:.2f}" if np.isfinite(mixed[column, k]) else "" for column in range(len(names))]
+            shares = [f"{share:.2f}" if np.isfinite(share) else "" for share in mixed[:, k]]
+            texts += [f"{'● ' if column == start else ''}{share}" for column, share in enumerate(shares)]
         labels = tuple(f"{named(scene, int(a))} | {named(scene, int(b))}" for a, b in pairs[shown])
         mark = Heatmap(
             values=mixed[:, shown].T.astype(np.float32), limits=magnitude(mixed, 0.0, 0.5), row_labels=labels,

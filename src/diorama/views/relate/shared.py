@@ -23,7 +23,7 @@ from ..view import View
 
 CHANCE = 0.05
 """What chance does less often than this is no chance."""
-MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses", "unanswered": "examples"}
+MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses"}
 
 
 class SharedView(View):
@@ -88,7 +88,8 @@ class SharedView(View):
         marks.append(self._table(scene, value))
         yield self.picture(
             scene, selection, f"What {MEANS[value['how']]} share", Group(children=tuple(marks), direction="row"),
-            self._said(scene, value, order, most), checks=self._checks(value), note=noted(self._noted(value), unanswered(scene), broken(scene, [value["layer"]]), looked_at(scene)),
+            self._said(scene, value, order, most), checks=self._checks(value),
+            note=noted(self._noted(value), unanswered(scene), broken(scene, [value["layer"]]), looked_at(scene)),
         )
 
     def _said(self, scene: Scene, value: dict[str, Any], order: np.ndarray, most: np.ndarray) -> str:

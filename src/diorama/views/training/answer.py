@@ -9,6 +9,7 @@ from ...core.marks import Group
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...scene import Scene
+from ...scene.input import ending
 from .. import answers, inputs
 from ..view import View
 
@@ -34,7 +35,8 @@ class AnswerView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one forward pass."""
         current = scene.current(selection)
-        scores = scene.scores(current.x)
+        scores, end = scene.scores(current.x), ending(scene, current.x)
+        scores = scores if end is None else scores[:, : end + 1]
         y = scene.examples.y
         truth = None
         if y is not None and current.index is not None:
@@ -50,4 +52,5 @@ class AnswerView(View):
         caption = f"What the network receives of {current.label}, and its answer: {answers.said(scene, scores)}{told}."
         if scene.task == "segmentation":
             caption += " The picture's colours are the class that each place is answered with."
-        yield self.picture(scene, selection, "Answer", body, caption)
+        note = f"Asked behind the text's last token, at place {end}: padding follows." if end is not None else ""
+        yield self.picture(scene, selection, "Answer", body, caption, note=note)

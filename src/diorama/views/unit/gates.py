@@ -197,7 +197,8 @@ class GatesView(View):
         if len(own) > 1 and seen.layer.name == own[0].name:
             back, units = own[1], own[0].units
             note += "; " * bool(note) + (
-                f"cells that read forward: of {seen.layer.path or 'the model'}, cells {units} to {units + back.units - 1} read backward; choose one, or layer={back.name}"
+                f"cells that read forward: of {spoken(seen.layer.path)}, cells {units} to {units + back.units - 1} read backward; "
+                f"choose one, or layer={back.name}"
             )
         return self.picture(
             scene, selection, title, Group(children=tuple(marks)), _caption(seen, tokens, counted), checks=seen.checks, note=note,

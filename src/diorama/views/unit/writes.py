@@ -16,11 +16,11 @@ from ...core.saying import percent
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...data.melodies import is_mark
-from ...data.nesting import named
+from ...data.nesting import each, named
 from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import Current, stretches
 from ...scene.states import told
 from ...scene.writing import Written, WrittenToken, writing
 from .. import answers, melodies, texts
@@ -100,9 +100,14 @@ class WritesView(View):
     def _written(self, scene: Scene, current: Current, unit: Key | None) -> Iterator[Written]:
         """What a moment writes; the whole at once where it was written before."""
         name, kind = token_input(scene) or ("", texts.kind(scene))
-        whole = [int(number) for number in named(current.x)[name][0].reshape(-1).tolist()]
+        spans = stretches(scene.kind, current.x)
+        ids = named(current.x)[name]
+        inside = spans[0] if spans and ids.ndim == 2 else slice(None)
+        # Padding is no beginning; what has a number for each token, such as a mask, begins with the text too.
+        like = each(current.x, lambda part: part[:, inside] if part.shape[:2] == ids.shape and ids.ndim == 2 else part)
+        whole = [int(number) for number in ids[0].reshape(-1).tolist()][inside]
         first = kind.encode(self.prime)[0].tolist() if self.prime else whole if current.index is None else whole[: self.begin]
-        window = max(int(kind.length or len(whole)), 1)
+        window = max(int(kind.length or ids[0].numel()), 1)
         size = scene.reading.width(scene.scores(current.x)) if not scene.classes else len(scene.classes)
         ends = _ends(kind, size, melodies.sounds(scene)) if kind.vocabulary else frozenset()
         layer = unit.name if unit is not None else ""
@@ -113,7 +118,7 @@ class WritesView(View):
             return
         text: Written | None = None
         for text in writing(
-            scene, current.x, name, tuple(first), length=self.length, window=window, temperature=self.temperature, seed=self.seed,
+            scene, like, name, tuple(first), length=self.length, window=window, temperature=self.temperature, seed=self.seed,
             layer=layer, ends=ends,
         ):
             yield text

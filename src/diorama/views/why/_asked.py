@@ -25,7 +25,7 @@ from ...model.mixtures import curves
 from ...model.targets import Target, called
 from ...model.unwrap import fed
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import Current, ending
 from .. import answers
 
 KINDS = ("class", "unit", "layer", "direction")
@@ -72,7 +72,8 @@ class Asked:
         self.seconds = float("inf")
         """What the quickest forward pass so far took."""
         self.scores = self.timed()
-        aimed = _aimed(scene, wanted(selection))  # which may be class 0
+        self.end = ending(scene, current.x)
+        aimed = _behind_text(scene, _aimed(scene, wanted(selection)), self.scores, self.end)  # which may be class 0
         self.target = aim(self.look, current.x, one_of_many(scene, self.scores) if aimed is None else aimed)
         self.number = self._class(selection)
         self.words = words(scene, selection, self.target, self.number)
@@ -129,7 +130,7 @@ class Asked:
     @property
     def answered(self) -> str:
         """The network's answer in words."""
-        return answers.said(self.scene, self.scores)
+        return answers.said(self.scene, self.scores if self.end is None else self.scores[:, : self.end + 1])
 
 
 def looking(scene: Scene, current: Current, *, compared: bool = False) -> Looking:
@@ -181,6 +182,14 @@ def one_of_many(scene: Scene, scores: Tensor) -> Target | None:
         number = int(scores[0, -1].abs().nan_to_num(0).argmax())
         text = f"number {number} of the {width} that it answers with at the last place, the largest there"
     return Target(text, (), lambda output, kept: scene.reading.scores(output)[:, -1, number])
+
+
+def _behind_text(scene: Scene, aimed: Any, scores: Tensor, end: int | None) -> Any:
+    """The token that is asked for, or the likeliest, behind a text's last token, where padding follows that; else what was asked for."""
+    if end is None or not (aimed is None or isinstance(aimed, int)):
+        return aimed
+    number = int(scores[0, end].nan_to_num(float("-inf")).argmax()) if aimed is None else aimed
+    return Target(f"token {number}", (), lambda output, kept: scene.reading.scores(output)[:, end, number])
 
 
 def _aimed(scene: Scene, chosen: Any) -> Any:

@@ -20,7 +20,7 @@ from ...derive.derivations.lens import scores
 from ...derive.streams import divergence, log_chances, residual_stream, without_stream
 from ...model.stream import Stream
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import Current, ending
 from .. import answers
 from ..view import View
 from ._positions import Positions, positions
@@ -94,7 +94,7 @@ class LensView(View):
         output = log_chances(scene)(scene.scores(current.x))[0]
         # Of a long text the last positions are held.
         first = len(output) - chances.shape[1]
-        told, place = self._window(selection, first, len(output))
+        told, place = self._window(selection, first, len(output), ending(scene, current.x))
         shown = chances[:, told.start - first : told.stop - first]
         gap = float((output[first:] - chances[-1]).abs().nan_to_num(0, 0, 0).max())
         at = place - told.start if place is not None else shown.shape[1] - 1
@@ -119,10 +119,10 @@ class LensView(View):
             note=" ".join(part for part in (_note(len(output), told), _further(line)) if part),
         )
 
-    def _window(self, selection: Selection, first: int, count: int) -> tuple[slice, int | None]:
+    def _window(self, selection: Selection, first: int, count: int, ended: int | None = None) -> tuple[slice, int | None]:
         """The positions that are shown, and the chosen one: that which answers with the chosen token's successor."""
         key = selection.one("token")
-        place = key.number if key is not None and count > 1 and first <= key.number < count else None
+        place = key.number if key is not None and count > 1 and first <= key.number < count else ended
         stop = count if place is None else min(count, max(place + 1, first + self.limit))
         return slice(max(first, stop - self.limit), stop), place
 

@@ -47,7 +47,7 @@ class PatchingView(View):
         "that are answered otherwise.", kind="example", main=True,
     )
     where: str = knob("stream", "The residual stream after each layer, or what each layer adds to it.", choices=WHERE, main=True)
-    place: int | None = knob(None, "Of a network that writes on: the position whose answer is looked at; the last when left open.",
+    place: int | None = knob(None, "Of a network that writes on: the position whose answer is looked at; the last, before padding, when left open.",
                              kind="integer", low=0)
 
     @classmethod

@@ -27,7 +27,7 @@ from ...methods.method import Attribution, Looking
 from ...model.capture import Capture
 from ...model.targets import Target, called
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import Current, ending
 from .. import answers
 from ..view import View
 from ._asked import looking
@@ -141,17 +141,18 @@ class WordsView(View):
                 return ExplainedTarget(_output(look, number), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
             target = Target.of(number, scene.classes, outputs=look.reading.outputs, task=scene.task)
             return ExplainedTarget(target, called(number, scene.classes, scene.task), len(ids))
-        place = self._place(selection, len(ids), scores.shape[1])
+        end = ending(scene, current.x)
+        length = len(ids) if end is None else end + 1
+        place = self._place(selection, length, min(len(ids), scores.shape[1]))
         row = scores[0, place - 1]
-        number = chosen.number if chosen is not None else int(row.nan_to_num(0).argmax()) if place == len(ids) else ids[place]
+        number = chosen.number if chosen is not None else int(row.nan_to_num(0).argmax()) if place in (length, len(ids)) else ids[place]
         if number >= scores.shape[-1]:
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
         return ExplainedTarget(_next(look, place - 1, number), answers.token(scene, number), place, place)
 
-    def _place(self, selection: Selection, length: int, answered: int) -> int:
+    def _place(self, selection: Selection, length: int, last: int) -> int:
         key = selection.one("token")
-        last = min(length, answered)
-        place = self.place if self.place is not None else key.number if key is not None else last
+        place = self.place if self.place is not None else key.number if key is not None else length
         # Nothing comes before the first token.
         return min(max(1, place), last)
 

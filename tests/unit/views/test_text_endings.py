@@ -1,0 +1,83 @@
+"""Texts that are filled up: a network that writes on is asked behind their last token, and padding is in no mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.marks import Text
+from diorama.derive.attended import AttendedTokens
+from diorama.scene import Scene
+
+WORDS = ("<pad>", "a", "b", "c", "d", "e")
+
+
+class _Causal(nn.Module):
+    """One block of attention upon embeddings, which sees neither what comes later nor padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.attn = nn.Embedding(6, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.mlp, self.head = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)), nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        h = self.embed(x)
+        h = h + self.attn(h, h, h, attn_mask=later, key_padding_mask=x == 0)[0]
+        return self.head(h + self.mlp(h))
+
+
+class _Gated(nn.Module):
+    """A GRU over words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.head = nn.Embedding(6, 8), nn.GRU(8, 5, batch_first=True), nn.Linear(5, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(self.embed(x))[0])
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Scene, Scene]:
+    """Texts with three places of padding behind them, and the same texts without."""
+    torch.manual_seed(2)
+    model, x = _Causal().eval(), torch.randint(1, 6, (6, 7))
+    filled = torch.cat([x, torch.zeros(6, 3, dtype=torch.long)], 1)
+    kind = diorama.Tokens(vocabulary=WORDS)
+    return tuple(Scene(model, each, inputs=kind, task="next_token") for each in (filled, x))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", ["answer", "words", "lens", "contributions", "attribution", "patching", "writes"])
+def test_a_text_is_asked_behind_its_last_token(name: str, pair: tuple[Scene, Scene]) -> None:
+    """What is said of a text is the same whether padding follows it or not."""
+    knobs = {"attribution": {"method": "input_x_gradient"}, "writes": {"temperature": 0.0, "length": 1}, "patching": {"corrupted": 1}}
+    filled, plain = (scene.view(name, example=2, **knobs.get(name, {})) for scene in pair)
+    assert (filled.title, filled.caption) == (plain.title, plain.caption)
+    if name == "writes":
+        assert [mark.tokens for mark in filled.marks() if isinstance(mark, Text)] == [mark.tokens for mark in plain.marks() if isinstance(mark, Text)]
+
+
+def test_padding_is_in_no_mean(pair: tuple[Scene, Scene]) -> None:
+    """The measures of heads, and at which tokens they look, are those of the texts without padding."""
+    filled, plain = (scene.derive("heads").value["values"][:-1] for scene in pair)
+    np.testing.assert_allclose(filled, plain, atol=1e-6)
+    told = [AttendedTokens(scene, ["pattern:attn"], 6) for scene in pair]
+    for one in told:
+        list(one.over())
+    np.testing.assert_allclose(told[0].profile("pattern:attn"), told[1].profile("pattern:attn"), atol=1e-6)
+    np.testing.assert_allclose(told[0].answers("pattern:attn"), told[1].answers("pattern:attn"), atol=1e-6)
+
+
+def test_gates_are_counted_where_words_stand() -> None:
+    """How often gates are shut and open is what it is without padding."""
+    x = torch.randint(1, 6, (6, 7), generator=torch.Generator().manual_seed(3))
+    filled = torch.cat([x, torch.zeros(6, 3, dtype=torch.long)], 1)
+    model = _Gated().eval()
+    found = [Scene(model, each, inputs=diorama.Tokens(vocabulary=WORDS), task="next_token").derive("saturation", low=0.4, high=0.6).value
+             for each in (filled, x)]
+    assert found[0]["steps"] == found[1]["steps"] == 42
+    np.testing.assert_allclose(found[0]["left"], found[1]["left"])
