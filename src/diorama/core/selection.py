@@ -169,6 +169,11 @@ def spoken(name: str) -> str:
     return name or "the model"
 
 
+def in_words(name: str) -> str:
+    """A layer in a sentence where a mere number, as in an ``nn.Sequential``, says nothing: with the word before it."""
+    return f"layer {name}" if name.replace(".", "").replace("#", "").isdigit() else spoken(name)
+
+
 def own_name(layer: str, known: Collection[str]) -> str:
     """What a layer's name means among those that there are: itself, or of a call its module (``act`` for ``act#2``), however a key
     writes it; the name without its call where it is not there.

@@ -178,7 +178,8 @@ class ProjectionView(View):
             for (one, points), one_told, way in zip(maps, told, ways, strict=True)
         ]
         main, names = maps[0][0].derived, maps[0][0].derived.derivation.layers(scene)  # type: ignore[attr-defined]
-        layers, one = ("layer " if len(names) == 1 else "layers ") * all(names) + " and ".join(map(spoken, names)), len(names) == 1
+        one, bare = len(names) == 1, all(names) and not any(name.startswith("layer") for name in names)
+        layers = ("layer " if one else "layers ") * bare + " and ".join(map(spoken, names))
         count, total = len(scene.live), len(scene.examples)
         many = counted(count, "examples") if count == total else f"The first {count:,} of {total:,} examples"
         caption = f"{many}, near each other where {layers} {'answers' if one else 'answer'} alike"
