@@ -258,7 +258,6 @@ class Recorder:
 
     def _leave(self, end: dict[str, Any], patience: float = 60.0) -> None:
         """Write down how the run ended and what waits, and let go of it."""
-        self._guarded(self._tell_held)
         self._guarded(lambda: self._background.note("meta", {"paused": False, "ended": end}))
         self._guarded(lambda: self._background.close(patience))
         self._guarded(self._tell_lost)
@@ -388,7 +387,8 @@ class Recorder:
             self._background.note("meta", now)
 
     def _last_reading(self) -> None:
-        """At the end: the probe set once more, the last weights, and what training on from here needs."""
+        """At the end, and before going back lets go of it: what is in force, the probe set, the last weights, what training on needs."""
+        self._guarded(self._tell_held)
         self._subject.look()
         self._copies.settle()
         if self._prober is not None and self._last_probe != self.number and self._prober.cost < 10.0:

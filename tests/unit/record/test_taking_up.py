@@ -76,6 +76,15 @@ def test_all_wishes_are_in_force_again(tmp_path: Path) -> None:
     assert [each[1:] for each in run.meta["frozen"]] == [[1, None]]
 
 
+def test_a_run_that_was_left_by_going_back_is_taken_up_as_it_was_left(tmp_path: Path) -> None:
+    """Going back lets go of all wishes; the record of the run that is left still tells what was in force in it, not what its child began with."""
+    _Script().train(tmp_path / "run", range(2), [("checkpoint", {}), *WISHES, ("go_back", {})])
+    assert diorama.open(tmp_path / "run").meta["ended"]["child"] == "run-2"
+    _Script().train(tmp_path / "run", range(1), [], resume=True)
+    text = next(event.text for event in diorama.open(tmp_path / "run").events if event.kind == "resumed")
+    assert text.endswith("; in force again: learning rate × 0.5, own values of 2, 4 frozen, clipping, the bent schedule, rule 1")
+
+
 def test_what_was_done_before_is_known_and_for_good(tmp_path: Path) -> None:
     """Acts from before are listed still and are not undone, which says what to do instead; new ones have numbers of their own."""
     script = _Script()
