@@ -115,6 +115,7 @@ class Recorder:
         try:
             self._start(begun)
             entry.settle(self.controls)
+            self._background.start()  # where a run begins is written together with what is in force there
         except BaseException:
             begun.writer.abandon()
             begun.lock.free()
@@ -160,8 +161,8 @@ class Recorder:
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
         self._troubles.begin(self._event)
         if begun.resumed:
-            text = f"taken up again after step {self.number}{self._data.take_up(begun.folder)}{self.controls.take_up(begun.kept)}"
-            self._event("resumed", "watch", text)
+            again = self._data.take_up(begun.folder) + self.controls.take_up(begun.kept)
+            self._event("resumed", "watch", f"taken up again after step {self.number}{again}")
         if begun.told:
             self._event("resumed", "watch", begun.told)
         if setup.subject.optimizers:
@@ -175,7 +176,6 @@ class Recorder:
         setup.pace.start(self.number, self._weights_cost)
         self._observer.prepare(self.number + 1)
         setup.subject.tell(lambda another: self._attend())
-        self._background.start()
         open_recorders.add(self)
 
     # What the loop calls.
@@ -417,11 +417,12 @@ class Recorder:
         self.path, self._rest, self.number, self._told_held = begun.folder, 0, begun.number, None
         try:
             self._start(begun)
+            self._way.settle(self.controls)
+            self.controls.follows(before)
+            self._background.start()
         except BaseException:
             self.closed = True  # nobody can tell what is half begun
             raise
-        self._way.settle(self.controls)
-        self.controls.follows(before)
 
     def _skip(self) -> None:
         """The loop trained on a batch that is left out: the training stands where it stood before."""
@@ -471,10 +472,9 @@ class Recorder:
 
     def _tell_lost(self) -> None:
         """What the store refuses to take is told beside it, where there is room on a full disk too."""
-        committed, trouble = self._background.committed, self._background.trouble
-        if trouble is not None:
+        if (trouble := self._background.trouble) is not None:
             self._warn(self._lock.away or trouble)
-            self._lock.tell(committed, self.number, trouble)
+            self._lock.tell(self._background.committed, self.number, trouble)
 
     def _say(self, left_out: tuple[str, ...], unstored: str | None, **facts: str) -> None:
         """Tell as soon as it is known, on the terminal and in the record, what this run will lack."""

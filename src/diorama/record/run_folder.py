@@ -104,7 +104,7 @@ def begin_child(
     """
     parent = parent.resolve()
     folder, step = path, int(kept["step"])
-    facts = lineage.told(parent, step, kept.get("time"))
+    facts = lineage.told(parent, step, kept.get("time")) | _in_force(kept.get("steering") or {}, step, content)
     try:
         begun = _create(folder, content, first, folder.name, step, facts, requests.last(parent))
     except OSError as error:
@@ -112,6 +112,17 @@ def begin_child(
         raise Unavailable(f"the run folder {str(folder)!r} cannot be written: {reason}") from error
     begun.told = f"goes on from step {step} of {parent.name!r}"
     return begun
+
+
+def _in_force(steering: Mapping[str, Any], step: int, content: Content) -> dict[str, Any]:
+    """What was in force at a checkpoint, as the child tells it from its first moment: its training may be killed before it tells more."""
+    factors = [*steering.get("factors", ())]
+    groups = content.facts.get("optimizer") or [{} for _ in factors]
+    return {
+        "optimizer": [{**group, "factor": factor} for group, factor in zip(groups, factors, strict=False)],
+        "wishes": {name: steering.get(name) for name in ("clip", "schedule")} | {"layers": steering.get("layers") or {}},
+        "frozen": [[layer, step, None] for layer in steering.get("frozen", ())],
+    }
 
 
 def _goes_on(folder: Path, model: nn.Module) -> bool:

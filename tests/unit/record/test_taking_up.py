@@ -85,6 +85,25 @@ def test_a_run_that_was_left_by_going_back_is_taken_up_as_it_was_left(tmp_path: 
     assert text.endswith("; in force again: learning rate × 0.5, own values of 2, 4 frozen, clipping, the bent schedule, rule 1")
 
 
+def test_a_child_whose_training_is_killed_at_birth_has_what_was_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written behind the folder's making: taken up again it has the wishes of its checkpoint all the same."""
+    def killed(self: Any, begun: Any) -> None:
+        begun.writer.abandon()
+        begun.lock.free()
+        raise RuntimeError("killed")
+
+    script = _Script()
+    with diorama.watch(script.model, tmp_path / "run", optimizer=script.optimizer) as recorder:
+        for name, knobs in [*WISHES, ("checkpoint", {}), ("go_back", {})]:
+            requests.send(recorder.path, name, knobs)
+        monkeypatch.setattr(diorama.record.recorder.Recorder, "_start", killed)
+        recorder.step(loss=1.0)
+    monkeypatch.undo()
+    _Script().train(tmp_path / "run-2", range(1), [], resume=True)
+    text = next(event.text for event in diorama.open(tmp_path / "run-2").events if event.kind == "resumed")
+    assert "learning rate × 0.5, own values of 2, 4 frozen, clipping, the bent schedule" in text
+
+
 def test_what_was_done_before_is_known_and_for_good(tmp_path: Path) -> None:
     """Acts from before are listed still and are not undone, which says what to do instead; new ones have numbers of their own."""
     script = _Script()
