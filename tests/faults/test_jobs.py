@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "live"))
 
@@ -16,6 +19,8 @@ from heard import Heard  # noqa: E402
 
 from diorama.live import jobs  # noqa: E402
 from diorama.live.jobs import Lane, Pool  # noqa: E402
+from diorama.live.performer import _one_thread_here  # noqa: E402
+from diorama.live.workers import ThreadWorker  # noqa: E402
 
 NO_BOUND = pytest.mark.skipif(
     not sys.platform.startswith("linux") or Path("/dev/nvidiactl").exists(), reason="Linux without a GPU bounds a worker"
@@ -119,6 +124,40 @@ def test_workers_that_cannot_start_are_said_and_not_tried_for_ever() -> None:
         assert "could not" in message or "no worker could be started" in message
     finally:
         broken.close()
+
+
+def test_threads_load_one_after_the_other_and_then_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of one process never import at once, and nothing is left to import when their views run."""
+    both, loaded, met = threading.Barrier(2), [], []
+
+    def idle(self: object, level: str) -> Iterator[None]:
+        try:
+            both.wait(0.05)
+            met.append(level)
+        except threading.BrokenBarrierError:
+            both.reset()
+        loaded.append(level)
+        yield
+
+    monkeypatch.setattr("fake_performer.FakePerformer.idle", idle)
+    ready: queue.Queue[int] = queue.Queue()
+    workers = [ThreadWorker(lambda worker, event, body: ready.put(len(loaded)), NAME, "") for _ in range(2)]
+    assert [ready.get(timeout=20), ready.get(timeout=20)] == [1, 2]
+    assert not met
+    for worker in workers:
+        worker.kill()
+
+
+def test_a_thread_that_looks_takes_no_threads_from_the_training() -> None:
+    """A look in the process that trains counts on one thread; threads that are begun afterwards count as they did."""
+    found, usual = [], torch.get_num_threads()
+    torch.set_num_threads(2)
+    for target in (lambda: found.append(torch.get_num_threads()), _one_thread_here, lambda: found.append(torch.get_num_threads())):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+    torch.set_num_threads(usual)
+    assert found == [2, 2]
 
 
 def test_a_local_view_that_fails_leaves_its_thread(pool: Pool) -> None:

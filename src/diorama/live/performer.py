@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,11 +42,9 @@ class ViewPerformer:
         from .. import run  # noqa: F401 - imported for its effect: the next job finds it loaded
 
         if level == "model":
-            import torch
-
             from .. import scene  # noqa: F401
 
-            torch.set_num_threads(1)  # this process is diorama's own
+            _one_thread_here()
             for name in views:
                 _importable(name)
         else:
@@ -105,6 +104,20 @@ class ViewPerformer:
         yield from scene.stream(
             request.view, select=selection, cancel=cancelled, progress=progress, **_named(view, request.knobs)
         )
+
+
+def _one_thread_here() -> None:
+    """Let torch count on one thread in this one alone: in a process that trains, the threads that come later keep what they had.
+
+    What `set_num_threads` is told holds for the thread that calls it and for those that have not counted yet.
+    """
+    import torch
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for_others = threading.Thread(target=torch.set_num_threads, args=(usual,))
+    for_others.start()
+    for_others.join()
 
 
 def _named(view: Any, knobs: Mapping[str, Any]) -> dict[str, Any]:

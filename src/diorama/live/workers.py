@@ -18,6 +18,9 @@ from .worker import make_performer, run_job
 
 Heard = Callable[["Worker", dict[str, Any], bytes], None]
 """What a worker calls with each of its events, from a thread of its own."""
+_LOADING = threading.Lock()
+"""Threads of this process load one after the other, and all that they can before they do anything: of two that import at once what
+imports each other, Python may hand one of them half a module."""
 
 
 class Worker:
@@ -114,7 +117,10 @@ class ThreadWorker(Worker):
 
     def _serve(self) -> None:
         performer = make_performer(self._performer)
-        performer.warm(self._level)
+        with _LOADING:
+            performer.warm(self._level)
+            for _ in performer.idle(self._level):
+                pass
         self.heard(self, {"event": "ready"}, b"")
         while (job := self._jobs.get()) is not None:
             number = job["job"]
