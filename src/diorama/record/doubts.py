@@ -18,6 +18,8 @@ READINGS = 3
 _LOPSIDED = 0.05
 """Slopes of a loss over classes add up to nothing, whatever it is made of: a softmax does not see what is added to all scores. More than this
 share of their size is no rounding."""
+_ROUNDED = 1e-2
+"""What is wanted of a class is one or nothing, and by no more than this beside them."""
 _ALONG = 0.2
 """Slopes of a reconstruction point from the inputs to the outputs: their cosine is above this."""
 _UNSTEADY = 3.0
@@ -27,6 +29,10 @@ _SAID = {
     "reconstruction": "the slopes at the outputs do not lead to the inputs",
     "regression": "the loss that the loop tells is no squared error of the outputs",
 }
+_OTHER = (
+    "the loss of the training is one of squares or sigmoids on one-hot rows, and the probe set's a cross-entropy: these are two measures, and no "
+    "alarm stands on the one beside the other; pass criterion= to diorama.watch to have the probe set's loss in the training's measure"
+)
 
 
 class Doubts:
@@ -52,6 +58,10 @@ class Doubts:
         elif fits is False:
             self._against += 1
             if self._against >= READINGS:
+                if slopes.kin:
+                    self._tell(_OTHER)
+                    self._task = ""
+                    return
                 why = _SAID.get(self._task, "the slopes at the scores are not those of a loss over classes")
                 self._tell(
                     f"the task was guessed ({self._task.replace('_', ' ')}), but {why}: what is told of answers and of the probe set's loss may "
@@ -76,13 +86,35 @@ class Slopes:
 
     def __init__(self, reading: Reading | None, values: NDArray[np.float64], slopes: NDArray[np.float64], x: Tensor | None) -> None:
         self.count, self.squares, self.fits = values.size, float(np.square(slopes).sum()), None
+        self.kin = False
+        """Whether they are those of squares or sigmoids on one-hot rows: the task is right, and the loss another measure than the probe set's."""
         sizes = np.abs(slopes).sum(1)
         if reading is None or not math.isfinite(self.squares) or not self.squares:
             return
         if reading.task in CLASSES and values.shape[1] > 1 and reading.form == "scores":
             own = slopes[sizes > 1e-3 * sizes.max()]
             self.fits = bool(np.median(np.abs(own.sum(1)) / np.abs(own).sum(1)) <= _LOPSIDED)
+            self.kin = not self.fits and _one_of_each(values, slopes)
         elif reading.task == "reconstruction" and x is not None and x.numel() == values.size:
             way = values.reshape(-1) - x.detach().to("cpu", torch.float64).reshape(-1).numpy()
             size = float(np.linalg.norm(way)) * math.sqrt(self.squares)
             self.fits = bool(way @ slopes.reshape(-1) > _ALONG * size) if size > 0 else None
+
+
+def _one_of_each(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
+    """Whether the slopes are those of a loss that wants one at one class of each row and nothing at the others: squares, or sigmoids.
+
+    The slope is c·(answer − wanted) with the same c everywhere. What is wanted of a row adds up to one, which tells c; and c tells what
+    is wanted.
+    """
+    sums = slopes.sum(1)
+    if not sums.all():
+        return False
+    for answers in (values, 1 / (1 + np.exp(-values))):
+        factor = float(np.median((answers.sum(1) - 1) / sums))
+        wanted = answers - factor * slopes
+        one = np.zeros(wanted.shape)
+        one[np.arange(len(one)), wanted.argmax(1)] = 1.0
+        if factor > 0 and np.abs(wanted - one).max() <= _ROUNDED:
+            return True
+    return False
