@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from broken import FAULTS, SAID, another_kind, base_of, first_of, missing
 from torch import nn
 
 import diorama
@@ -33,80 +34,6 @@ from diorama.record.setup import chosen_signals
 from diorama.record.step import values_of
 
 REGISTRIES = registry.REGISTRIES
-
-
-def _own(kind: Registry) -> type:
-    """One of diorama's; whoever asks for all while one is loaded has them all loaded again."""
-    plugin: type = kind[next(iter(kind._find()))]
-    return plugin
-
-
-def _base(kind: Registry) -> type:
-    return next(cls for cls in _own(kind).__mro__ if f"{cls.__module__}:{cls.__name__}" == kind.base)
-
-
-def _missing(kind: Registry) -> Any:
-    raise ModuleNotFoundError("No module named 'elsewhere'")
-
-
-def _leaves(kind: Registry) -> Any:
-    raise SystemExit(3)
-
-
-def _raises_in_its_body(kind: Registry) -> Any:
-    return type("Mine", (_own(kind),), {"__init_subclass__": 1 / 0})
-
-
-def _stranger(kind: Registry) -> Any:
-    return type("Mine", (), {})
-
-
-def _no_class(kind: Registry) -> Any:
-    return 3
-
-
-def _wrong_help(kind: Registry) -> Any:
-    return type("Mine", (_own(kind),), {"__annotations__": {"a": "int"}, "a": plugins.knob(1, 5)})  # type: ignore[arg-type]
-
-
-def _wrong_default(kind: Registry) -> Any:
-    own = {"__annotations__": {"a": "str"}, "a": plugins.knob("z", "One of two.", choices=("x", "y"))}
-    return type("Mine", (_own(kind),), own)
-
-
-def _wrong_title(kind: Registry) -> Any:
-    return type("Mine", (_own(kind),), {"title": ("Mine",)})
-
-
-def _no_knob(kind: Registry) -> Any:
-    return type("Mine", (_own(kind),), {"__annotations__": {"limit": "int"}, "limit": 3})
-
-
-def _typed_title(kind: Registry) -> Any:
-    return type("Mine", (_own(kind),), {"__annotations__": {"title": "str"}, "title": "Mine"})
-
-
-def _another_type(kind: Registry) -> Any:
-    return type("Mine", (_own(kind),), {"__annotations__": {"limit": int}, "limit": plugins.knob("3", "How many.")})
-
-
-def _crossed(kind: Registry) -> Any:
-    return type("Mine", (_own(kind),), {"__annotations__": {"limit": "int"}, "limit": plugins.knob(3, "How many.", low=5, high=2)})
-
-
-def _nothing_written(kind: Registry) -> Any:
-    return type("Mine", (_base(kind),), {"room": "training"})
-
-
-FAULTS = (
-    _missing, _leaves, _raises_in_its_body, _stranger, _no_class, _wrong_help, _wrong_default, _wrong_title,
-    _no_knob, _typed_title, _another_type, _crossed, _nothing_written,
-)
-SAID = {
-    _no_knob: "a knob is written limit: … = knob(3,", _typed_title: "write title = 'Mine', without a type",
-    _another_type: "write limit: str = knob(…)", _crossed: "low is at most its high", _nothing_written: "leaves open: def ",
-}
-"""What some say of the way out."""
 
 
 @pytest.fixture
@@ -134,6 +61,9 @@ def test_a_broken_plug_in_is_named_and_left_out(kind: Registry, offered: Any) ->
         offered(kind, fault.__name__, lambda fault=fault: fault(kind))
     with pytest.warns(LeftOut, match="of mine cannot be used and is left out"):
         assert dict(kind.items()) == own
+    assert (set(kind), len(kind)) == (set(own), len(own))
+    assert all(plugin.name == name for name, plugin in kind.items())
+    assert another_kind(kind).name == "elsewhere"
     assert set(kind.broken) == {fault.__name__ for fault in FAULTS}
     for fault in FAULTS:
         with pytest.raises(Unavailable, match="update or uninstall mine") as told:
@@ -145,7 +75,7 @@ def test_a_broken_plug_in_is_named_and_left_out(kind: Registry, offered: Any) ->
 def test_nothing_takes_a_name_that_is_taken(kind: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a class that is registered nor an entry point replaces what is there, unless it is told to; what stays out is named."""
     name = next(iter(kind))
-    there, mine = kind[name], type("Mine", (_own(kind),), {})
+    there, mine = kind[name], type("Mine", (first_of(kind),), {})
     with pytest.raises(UsageError, match="replace=True"):
         kind.register(name, mine)
     assert kind[name] is there
@@ -158,9 +88,15 @@ def test_nothing_takes_a_name_that_is_taken(kind: Registry, monkeypatch: pytest.
     monkeypatch.setitem(kind._loaded, name, there)
     kind.register(name, mine, replace=True)
     assert kind[name] is mine
-    kind.register(name, type("Mine", (_own(kind),), {}), replace=True)
+    kind.register(name, type("Mine", (first_of(kind),), {}), replace=True)
     with pytest.raises(UsageError, match="a word of letters"):
         kind.register("two words", mine)
+    with pytest.warns(LeftOut, match="'two words' of mine is left out: a name is a word of letters"):
+        kind._offer(SimpleNamespace(name="two words", value="mine:Mine", dist=SimpleNamespace(name="mine")), kind._find())  # type: ignore[arg-type]
+    standing = kind[name]
+    with pytest.raises(UsageError, match=f"its class is the {kind.noun} '{name}' already"):
+        kind.register("second", standing)
+    assert standing.name == name
 
 
 @pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
@@ -171,7 +107,7 @@ def test_what_comes_later_can_be_chosen(kind: Registry, monkeypatch: pytest.Monk
         (plugin, knob.name) for some in REGISTRIES for plugin in some.values() for knob in knobs_of(plugin).values() if names <= {*knob.choices}
     ]
     assert offering or kind not in (registry.methods, registry.projections)
-    newcomer = type("Newcomer", (_own(kind),), {})
+    newcomer = type("Newcomer", (first_of(kind),), {})
     monkeypatch.setitem(kind._loaded, "newcomer", newcomer)
     kind.register("newcomer", newcomer, replace=True)
     for plugin, name in offering:
@@ -184,7 +120,7 @@ def test_own_plug_ins_are_what_third_parties_must_be(kind: Registry) -> None:
     """Each of diorama's own plug-ins passes the check that a third party's must pass, and has the base that is exported."""
     for plugin in kind.values():
         check_plugin(plugin, kind.base)
-    assert _base(kind) in vars(plugins).values()
+    assert base_of(kind) in vars(plugins).values()
 
 
 @pytest.mark.parametrize(("kind", "ask"), [
@@ -195,9 +131,9 @@ def test_no_knob_has_a_name_that_says_something_else_where_it_is_asked_for(kind:
     """A knob that could never be set, as its name is a parameter of the call that asks for the plug-in, is refused by that name."""
     told = inspect.signature(ask).parameters.values()
     words = {one.name for one in told if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)} - {"self", "name", "baseline"}
-    assert set(_base(kind)._asked_with) == words  # type: ignore[attr-defined]
+    assert set(base_of(kind)._asked_with) == words  # type: ignore[attr-defined]
     for word in words:
-        mine = type("Mine", (_own(kind),), {"__annotations__": {word: "str"}, word: plugins.knob("", "One.")})
+        mine = type("Mine", (first_of(kind),), {"__annotations__": {word: "str"}, word: plugins.knob("", "One.")})
         assert f"its knob {word} can have no such name" in str(mine.flaw())
 
 
@@ -227,7 +163,7 @@ def test_a_training_is_recorded_beside_a_broken_signal(offered: Any) -> None:
     assert values_of([lambda step, one=one: one for one in given], None, told.append) == {}  # type: ignore[arg-type]
     assert len(told) == 3
     before = [signal.name for signal in chosen_signals(None)]
-    offered(registry.signals, "mine", lambda: _missing(registry.signals))
+    offered(registry.signals, "mine", lambda: missing(registry.signals))
     assert [signal.name for signal in chosen_signals(None)] == before
 
 
@@ -337,12 +273,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> diorama.Run:
 
 
 def _commanded(run: diorama.Run, folder: Path) -> str:
-    """What a training answers to the command, and to its being taken back."""
+    """What a training answers to the command, and to its being taken back; what broke off says what stays, and what cannot be taken back
+    is in the way of nothing older."""
     model = nn.Linear(2, 2)
     with diorama.watch(model, folder) as recorder:
-        asked = [requests.send(folder, name, {}, "python") for name in ("mine", "undo")]
+        asked = [requests.send(folder, name, {}, "python") for name in ("mine", "undo", "undo")]
         recorder.step(loss=1.0)
-    return " ".join(str(diorama.open(folder).acknowledgement(number)) for number in asked)
+    done, *said, last = [str(diorama.open(folder).acknowledgement(number)) for number in asked]
+    assert "'ok': 1" in done or "whatever it had changed by then stays" in done
+    assert "nothing is in force" in last
+    return " ".join((done, *said))
 
 
 def _signalled(run: diorama.Run, folder: Path) -> str:
@@ -435,6 +375,10 @@ def _no_way_back(*_: Any, **__: Any) -> Any:
     return plugins.Applied("was", "is", "changed", _NoWayBack())
 
 
+def _how(*_: Any, **__: Any) -> Any:
+    return plugins.Applied("was", "is", "changed", "how?")  # type: ignore[arg-type]
+
+
 def _too_few(*_: Any, **__: Any) -> Any:
     yield plugins.Placed(np.zeros((1, 2)))
 
@@ -445,7 +389,7 @@ def _too_few(*_: Any, **__: Any) -> Any:
     + [(kind, _gives) for kind in USES if "." in kind]
     + [(kind, _gives_nothing) for kind in ("methods", "derivations", "projections")]
     + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few), ("commands", _unwritten),
-       ("views", _no_marks), ("derivations.material", _no_data), ("commands", _no_way_back)],
+       ("views", _no_marks), ("derivations.material", _no_data), ("commands", _no_way_back), ("commands", _how)],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_plug_in_that_fails_at_work_is_named(

@@ -10,15 +10,17 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
 import sys
+import sysconfig
 import traceback
 import warnings
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
 
 import msgspec
 
@@ -39,7 +41,7 @@ class Registry(Mapping[str, Any]):
     With ``rooms=True`` the files stand one folder deeper and the folder's name becomes ``plugin.room``.
     Third parties add theirs under the entry-point group ``diorama.<kind>`` (``diorama.views`` and so on). One that
     cannot be used (it does not import, is no such plug-in, declares knobs that are none, bears a name that is taken) is
-    named in ``broken`` with the reason and left out of ``items()`` and ``values()``; only who asks for it by name gets the error.
+    named in ``broken`` with the reason and left out of what is counted and listed; only who asks for it by name gets the error.
     """
 
     def __init__(self, kind: str, package: str, noun: str, base: str = _PLUGIN, *, rooms: bool = False) -> None:
@@ -49,6 +51,7 @@ class Registry(Mapping[str, Any]):
         self._modules: dict[str, str] | None = None
         self._foreign: dict[str, EntryPoint] = {}
         self._loaded: dict[str, Any] = {}
+        self._trying: set[str] = set()
 
     def _find(self) -> dict[str, str]:
         if self._modules is None:
@@ -65,7 +68,10 @@ class Registry(Mapping[str, Any]):
         return self._modules
 
     def _offer(self, point: EntryPoint, own: Mapping[str, str]) -> None:
-        """Take an entry point, unless its name is taken: nothing replaces what is there without being asked to."""
+        """Take an entry point, unless its name is none or is taken: nothing replaces what is there without being asked to."""
+        if not _NAME.fullmatch(point.name):
+            self._hide(point, f"{self._how_named()}; give it such a name")
+            return
         if point.name not in own and point.name not in self._foreign:
             self._foreign[point.name] = point
             return
@@ -73,20 +79,28 @@ class Registry(Mapping[str, Any]):
         if first is not None and (first.value, _package(first)) == (point.value, _package(point)):
             return  # one package, found in two places
         whose = "diorama itself" if first is None else _package(first)
-        self._hidden[point.name] = (
-            f"the {self.noun} {point.name!r} of {_package(point)} is left out: {whose} has one of that name; give it another name"
-        )
+        self._hide(point, f"{whose} has one of that name; give it another name")
+
+    def _hide(self, point: EntryPoint, why: str) -> None:
+        self._hidden[point.name] = f"the {self.noun} {point.name!r} of {_package(point)} is left out: {why}"
         _warn(self._hidden[point.name])
+
+    def _how_named(self) -> str:
+        return f"a name is a word of letters, digits and underscores, as in my_{self.noun.split()[-1]}"
 
     @property
     def broken(self) -> Mapping[str, str]:
         """Plug-ins that cannot be used, by name, each with the reason in a sentence that says whose it is; third parties' that
         nobody has asked for yet are tried."""
+        self._try()
+        return {**self._hidden, **self._left_out}
+
+    def _try(self) -> None:
+        """Load third parties' that nobody has asked for yet, save those that are being loaded: their knobs may offer what is here."""
         self._find()
-        for name in self._foreign:
+        for name in sorted({*self._foreign} - {*self._loaded, *self._left_out, *self._trying}):
             with contextlib.suppress(Unavailable):
                 self[name]
-        return {**self._hidden, **self._left_out}
 
     def _folders(self) -> list[str]:
         if not self.rooms:
@@ -104,20 +118,35 @@ class Registry(Mapping[str, Any]):
         """
         refused = f"the {self.noun} {name!r} cannot be used: "
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise UsageError(f"{refused}a name is a word of letters, digits and underscores, as in my_{self.noun.split()[-1]}")
+            raise UsageError(refused + self._how_named())
         if not replace and self._taken(name, plugin):
             raise UsageError(f"{refused}there is one of that name; give it another name, or put it in that one's place with replace=True")
-        before = plugin.__dict__.get("name") if isinstance(plugin, type) else None
         try:
-            if isinstance(plugin, type):
-                plugin.name = name  # type: ignore[attr-defined]
-            check_plugin(plugin, self.base)
+            self._take(name, plugin)
         except (UsageError, TypeError) as error:
-            if before is not None:
-                plugin.name = before
             raise UsageError(f"{refused}{error}") from None
         self._left_out.pop(name, None)
         self._loaded[name] = plugin
+
+    def _take(self, name: str, plugin: Any) -> None:
+        """Check a class and give it its name; one that is refused bears the name that it had.
+
+        *Raises* UsageError, also for one that stands under another name: it would be called by the wrong one there.
+        """
+        if not isinstance(plugin, type):
+            check_plugin(plugin, self.base)
+        before = plugin.__dict__.get("name")
+        if before not in (None, name) and self.holds(before, plugin):
+            raise UsageError(f"its class is {self.told(before)} already; derive a class of its own for a second name")
+        plugin.name = name  # type: ignore[attr-defined]
+        try:
+            check_plugin(plugin, self.base)
+        except BaseException:
+            if before is None:
+                del plugin.name  # type: ignore[attr-defined]
+            else:
+                plugin.name = before  # type: ignore[attr-defined]
+            raise
 
     def _taken(self, name: str, plugin: Any) -> bool:
         if name in self._find() or name in self._foreign:
@@ -148,13 +177,17 @@ class Registry(Mapping[str, Any]):
     def _accepted(self, name: str) -> Any:
         """A third party's plug-in. *Raises* Unavailable where it cannot be used, whatever it does when it is loaded."""
         try:
+            self._trying.add(name)
             plugin = self._foreign[name].load()
-            plugin.name = name
-            check_plugin(plugin, self.base)
+            if is_own(plugin):
+                raise UsageError("its class is diorama's own; derive one of its own")
+            self._take(name, plugin)
             return plugin
         except (Exception, SystemExit) as error:
             self.leave_out(name, error)
             raise Unavailable(self._left_out[name]) from error
+        finally:
+            self._trying.discard(name)
 
     def is_foreign(self, name: str) -> bool:
         """Whether a third party offers it."""
@@ -202,10 +235,11 @@ class Registry(Mapping[str, Any]):
         return self._working().values()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._find(), *self._foreign, *self._loaded}))
+        self._try()
+        return iter(sorted({*self._find(), *self._foreign, *self._loaded} - {*self._left_out}))
 
     def __len__(self) -> int:
-        return len({*self._find(), *self._foreign, *self._loaded})
+        return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
         return name in self._find() or name in self._foreign or name in self._loaded
@@ -316,7 +350,8 @@ def _check_type(name: str, value: Any, form: Any) -> None:
     try:
         msgspec.convert(value, form)
     except (msgspec.ValidationError, TypeError) as error:
-        raise UsageError(f"its {name} has a wrong type: {error}") from None
+        there = f"; there are {', '.join(get_args(form))}" if get_origin(form) is Literal else ""
+        raise UsageError(f"its {name} has a wrong type: {error}{there}") from None
 
 
 def _package(point: EntryPoint) -> str:
@@ -329,10 +364,16 @@ def _package(point: EntryPoint) -> str:
 def _raised_at(error: BaseException) -> str:
     """Where in somebody else's file an error was raised, for whoever wrote it; nothing where it was raised in diorama's own."""
     lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    lines = [(name, line) for name, line in lines if not name.startswith("<")]
+    lines = [(name, line) for name, line in lines if not name.startswith("<") and not _of_python(name)]
     if not lines or lines[-1][0].startswith(str(Path(__file__).parents[1])):
         return ""
     return f" in {Path(lines[-1][0]).name}, line {lines[-1][1]}"
+
+
+def _of_python(file: str) -> bool:
+    """Whether a file is of Python's own library, such as what imports: no place that its reader could mend."""
+    standard, *others = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
+    return file.startswith(standard + os.sep) and not file.startswith(tuple(others))
 
 
 def _warn(text: str) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core import registry
-from ..core.blame import charged
-from ..core.errors import NotApplicable, UsageError
+from ..core.blame import charged, given
+from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError
 
 if TYPE_CHECKING:
     from ..training.differences import Difference
@@ -174,12 +174,22 @@ class Acts:
         return act
 
     def take_back(self, act: Act, training: Controls) -> str:
-        """Take one back; raises what its reversal raises, and it is in force then as before."""
+        """Take one back; raises what its reversal raises, and it is in force then as before: for good where the reversal is broken, so that
+        it stands in no other's way."""
         if act.reversal is None:
             raise NotApplicable(f"what command {act.number} changed is no longer kept")
         later = [each for each in self._acts[self._acts.index(act) + 1:] if each.in_force]
-        with charged(registry.commands[act.name]):
-            said = act.reversal.back(training, later)
+        command = registry.commands[act.name]
+        try:
+            with charged(command):
+                said: str = given(command, act.reversal.back(training, later), str)
+        except DioramaError as error:
+            if isinstance(error, Faulty):
+                act.in_force, act.reversal = False, None
+            raise
+        except (Exception, SystemExit):
+            act.reversal = None
+            raise
         act.in_force, act.reversal = False, None
         return said
 

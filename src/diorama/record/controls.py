@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 
 from ..core import registry
 from ..core.blame import charged, failure
-from ..core.errors import DioramaError, NotApplicable, UsageError
+from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError
 from ..core.knobs import build
 from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts
-from .commands import applied, check_reach
+from .commands import applied, check_reach, left_by
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered
 from .idle_optimizers import IdleOptimizers
 from .requests import Inbox, SentCommand, send, watched
@@ -449,6 +449,7 @@ class Controls:
         old = new = ""
         reversal, told = None, ""
         keep: Callable[[int], object] | None = None
+        done: Any = None
         grads = torch.is_grad_enabled()
         try:
             if request.broken:
@@ -462,12 +463,15 @@ class Controls:
             if command.steers:
                 keep, told = self.before_act()
             with torch.no_grad(), charged(command):
-                old, new, text, reversal = applied(command, command.apply(self))
+                done = command.apply(self)
+                old, new, text, reversal = applied(command, done)
             good = True
+        except Faulty as error:
+            good, text = False, f"{error}; {left_by(self, done)}"
         except DioramaError as error:
             good, text = False, str(error)
         except (Exception, SystemExit) as error:
-            good, text = False, failure(error)
+            good, text = False, f"{failure(error)}; {left_by(self, done)}"
         torch.set_grad_enabled(grads)  # also where the command broke off
         self.idle.forget()
         if good:

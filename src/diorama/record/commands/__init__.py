@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from ...core.blame import given
 from ...core.errors import NotApplicable
@@ -27,10 +29,21 @@ class Applied(NamedTuple):
 
 
 def applied(command: Any, done: Any) -> Applied:
-    """What a command did. *Raises* Faulty, which names it, where that cannot be written down: it would end the record."""
+    """What a command did. *Raises* Faulty, which names it, where that cannot be written down, as it would end the record, or not be taken back."""
     for text in given(command, done, Applied)[:3]:
         given(command, text, str).encode()
+    if given(command, done.reversal, Reversal, NoneType) is not None:
+        given(command, done.reversal.size, int)
     return done  # type: ignore[no-any-return]
+
+
+def left_by(training: Controls, done: Any) -> str:
+    """Say what is in force of a command that broke off, or gave what is no answer: what gave a way back is taken back."""
+    if isinstance(getattr(done, "reversal", None), Reversal):
+        with contextlib.suppress(Exception, SystemExit):
+            done.reversal.back(training, ())
+            return "what it changed was taken back"
+    return "whatever it had changed by then stays, and undo knows nothing of it"
 
 
 def check_reach(command: Any, count: int, agreed: bool, spread: str) -> None:
@@ -53,7 +66,7 @@ class Command(Plugin):
     ``apply`` needs of it is imported there.
     """
 
-    family: ClassVar[str] = "other"
+    family: ClassVar[Literal["loop", "optimizer", "weights", "structure", "data", "time", "rules", "other"]] = "other"
     """Among which commands the page lists it: those of the loop, weights, optimizer, structure, data, time, rules, or other ones."""
     alone: ClassVar[bool] = False
     """Whether it is enough that one process of a distributed training does it: the others wait for that one."""
