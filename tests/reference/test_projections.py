@@ -46,6 +46,29 @@ def test_tsne_is_opentsnes(dimensions: int) -> None:
     np.testing.assert_allclose(followed, wanted, rtol=1e-6, atol=1e-6)
 
 
+def test_a_wide_map_is_drawn_in_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what openTSNE makes from a smaller copy; held points stay nearer, and stopped, it goes on to the bit."""
+    import openTSNE
+
+    from diorama.methods.projection import tsne
+
+    monkeypatch.setattr(tsne, "MANY", 0)
+    monkeypatch.setattr(tsne, "WIDELY", (5, 30))
+    monkeypatch.setattr(tsne, "LOOSE", 0.03)
+    start = 20 * np.random.default_rng(1).normal(size=(40, 2))
+    wanted = openTSNE.TSNE(
+        perplexity=8, early_exaggeration_iter=5, n_iter=30, early_exaggeration=tsne.GATHERED, negative_gradient_method="fft",
+        n_interpolation_points=tsne.COARSE,
+    ).fit(ROWS, initialization=tsne.DRAWN_IN * start)
+    tsne_now = build(diorama.projections["tsne"], {"perplexity": 8})
+    np.testing.assert_allclose(_placed("tsne", ROWS, start, perplexity=8), wanted, rtol=1e-6, atol=1e-6)
+    kept = np.arange(40) % 2.0
+    stages = [(stage.points, stage.state()) for stage in tsne_now.placed(ROWS, 2, start, None, held=kept)]  # type: ignore[misc]
+    np.testing.assert_array_equal(list(tsne_now.placed(ROWS, 2, start, stages[1][1], held=kept))[-1].points, stages[-1][0])
+    far, alone = (np.linalg.norm(points - start, axis=1)[kept == 1].mean() for points in (stages[-1][0], wanted))
+    assert far < 0.7 * alone
+
+
 def test_mds_is_scikit_learns() -> None:
     """Its stress is that of scikit-learn's own steps from the same beginning, taken in one call."""
     from sklearn.decomposition import PCA

@@ -11,6 +11,8 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ..projecting import Floats, Placed, Projection, alike, begun_at, own_dice, quiet, sized, usable
 
+FEW = 10_000
+"""Among so many rows the nearest are found by comparing all."""
 CHUNK = 25
 """So many iterations are a stage."""
 EXAGGERATED = 250
@@ -20,11 +22,17 @@ AGAIN = (50, 100)
 neighbours be lost little by little over a training."""
 FACTOR, GENTLY = 12.0, 2.0
 """How much stronger; and from an earlier step, where 12 would draw all points together and let them find other places."""
-
-
+WIDE, MANY = 13.0, 3000
+"""A map of more points and of a larger standard deviation has farther to go than so few iterations reach: at first it is drawn in."""
+DRAWN_IN, WIDELY, GATHERED = 0.8, (50, 400), 4.0
+"""Of such a map: to what part of its size; the iterations of both kinds; and how much stronger the first ones attract."""
+COARSE = 2
+"""So many points in a cell of its grid tell the forces well enough; openTSNE's own 3 cost more than twice as much."""
 SPRING, PULL = 0.03, 5
 """How strongly a point is drawn back, in an iteration, to where it began, and after how many iterations: more, and neighbours that the
 layer has found anew are missed; less, and points move where the network did not."""
+LOOSE, SELDOM = 0.001, 25
+"""The same of a map that was drawn in, while it grows again: more would hinder it."""
 
 
 class TSNE(Projection):
@@ -32,7 +40,7 @@ class TSNE(Projection):
 
     *Meaning* near points are alike; how far apart groups lie and how large they are says nothing.
     *Error* the trustworthiness, and the neighbours that are lost.
-    *Cost* the nearest neighbours of each example, then 750 iterations; 150 from an earlier step.
+    *Cost* the nearest neighbours of each example, then 750 iterations; 150 from an earlier step, or 450 coarse ones where its map is wide.
     *Source* van der Maaten & Hinton 2008, as openTSNE makes it (Poličar, Stražar & Zupan 2024); Rauber et al. 2016 for the ties to an earlier step.
     """
 
@@ -56,18 +64,24 @@ class TSNE(Projection):
             rows = np.pad(rows, ((0, 0), (0, dimensions - rows.shape[1])))
         with own_dice():
             import openTSNE
+        wide = start is not None and dimensions == 2 and len(rows) > MANY and start.std() > WIDE
         if dimensions > 2:
             from openTSNE.tsne import kl_divergence_bh as gradient
         else:
-            gradient = "auto"
+            gradient = "fft" if wide else "auto"
         tsne = openTSNE.TSNE(
             dimensions, perplexity=min(self.perplexity, (len(rows) - 1) / 3), initialization=self.initialization,
             negative_gradient_method=gradient, random_state=self.seed, n_jobs=1,
         )
-        phases, factor = ((EXAGGERATED, self.iterations), FACTOR) if start is None else (AGAIN, GENTLY)
+        phases, factor = ((EXAGGERATED, self.iterations), FACTOR) if start is None else (WIDELY, GATHERED) if wide else (AGAIN, GENTLY)
+        grid = {"n_interpolation_points": COARSE} if wide else {}
+        spring, pull = (LOOSE, SELDOM) if wide else (SPRING, PULL)
         with quiet():
-            points = tsne.prepare_initial(rows, initialization=start)
-        total, done, origin = sum(phases), 0, np.array(points)
+            if wide:
+                points = tsne.prepare_initial(affinities=_affinities(rows, tsne.perplexity), initialization=DRAWN_IN * start)
+            else:
+                points = tsne.prepare_initial(rows, initialization=start)
+        total, done, origin = sum(phases), 0, np.array(start if wide else points)
         pulled = held is not None and start is not None
         shape = points.shape
         if (state := begun_at(begun, points=shape, gains=shape, update=shape)) is not None:
@@ -77,20 +91,34 @@ class TSNE(Projection):
         while done < total:
             strong = done < phases[0]
             chunk = min(CHUNK, (phases[0] if strong else total) - done)
-            for few in [PULL] * (chunk // PULL) + [chunk % PULL] * bool(chunk % PULL) if pulled else [chunk]:
+            for few in [pull] * (chunk // pull) + [chunk % pull] * bool(chunk % pull) if pulled else [chunk]:
                 # The optimizer multiplies the attractions and divides them again, which rounds: each time it takes those of one whole phase.
                 points.affinities.P = attractions.copy()
                 if not strong and phases[0]:
                     points.affinities.P *= factor
                     points.affinities.P /= factor
                 with quiet():
-                    points.optimize(few, inplace=True, exaggeration=factor if strong else None, momentum=0.8)
-                if pulled:
-                    _drawn_back(points, origin, SPRING * few * held[:, None])  # type: ignore[index]
+                    points.optimize(few, inplace=True, exaggeration=factor if strong else None, momentum=0.8, **grid)
+                if pulled and not (wide and strong):
+                    _drawn_back(points, origin, spring * few * held[:, None])  # type: ignore[index]
             done += chunk
             yield Placed(np.array(points), done, total, f"iteration {done} of {total}", lambda now=done: _state(points, now))  # type: ignore[misc]
         if not total:
             yield Placed(np.array(points))
+
+
+def _affinities(rows: Floats, perplexity: float) -> Any:
+    """How much each counts as whose neighbour; compared with all others where that costs less than openTSNE's search."""
+    from openTSNE.affinity import PerplexityBasedNN
+
+    if len(rows) > FEW:
+        return PerplexityBasedNN(rows, perplexity=perplexity, n_jobs=1, random_state=0)
+    from openTSNE.nearest_neighbors import PrecomputedNeighbors
+    from sklearn.neighbors import NearestNeighbors
+
+    near = min(len(rows) - 1, int(3 * perplexity))
+    apart, which = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(rows).kneighbors()
+    return PerplexityBasedNN(perplexity=perplexity, n_jobs=1, knn_index=PrecomputedNeighbors(which, apart))
 
 
 def _drawn_back(points: Any, origin: Floats, by: Floats) -> None:
