@@ -22,8 +22,9 @@ AGAIN = (50, 100)
 neighbours be lost little by little over a training."""
 FACTOR, GENTLY = 12.0, 2.0
 """How much stronger; and from an earlier step, where 12 would draw all points together and let them find other places."""
-WIDE, MANY = 13.0, 3000
-"""A map of more points and of a larger standard deviation has farther to go than so few iterations reach: at first it is drawn in."""
+WIDE, MANY = 13.0, 9_999
+"""A map of more points and of a larger standard deviation has farther to go than so few iterations reach: at first it is drawn in. With fewer
+points, whose forces openTSNE does not take from a grid, that would cost more of a cold map than it may."""
 DRAWN_IN, WIDELY, GATHERED = 0.8, (50, 400), 4.0
 """Of such a map: to what part of its size; the iterations of both kinds; and how much stronger the first ones attract."""
 COARSE = 2
@@ -77,7 +78,7 @@ class TSNE(Projection):
         grid = {"n_interpolation_points": COARSE} if wide else {}
         spring, pull = (LOOSE, SELDOM) if wide else (SPRING, PULL)
         with quiet():
-            if wide:
+            if wide and start is not None:
                 points = tsne.prepare_initial(affinities=_affinities(rows, tsne.perplexity), initialization=DRAWN_IN * start)
             else:
                 points = tsne.prepare_initial(rows, initialization=start)
