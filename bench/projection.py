@@ -29,7 +29,7 @@ independent maps as drawn, 0.488 laid onto one another; neighbours kept 0.500. (
 earlier run of the same seeds.) UMAP: cost 0.257, trustworthiness 0.956 (0.960), recall 0.862, moves 0.390 (1.011). With fewer of its
 epochs recall is lost before it costs 0.15: 48 epochs, from the last map's own scale, cost 0.144 and recall 0.757; 40 cost 0.126, recall
 0.73 (0.654 where points go twice as far); 30 from the mean of each point's neighbours 0.107 and 0.691; fewer points that push
-away, 2 instead of 5 and 80 epochs, 0.132 and 0.663. It moved 0.37 to 0.40 in all of them.
+away, 2 instead of 5 and 80 epochs, 0.132 and 0.663. It moved 0.37 to 0.40 in all of these.
 
 Times are of the processor, since others may use it too.
 """
