@@ -39,10 +39,8 @@ file may rely on stands here.
 
 `python -m diorama.core.typescript` then writes the page's types, the index of halves and the stub. The look is its lines in
 `web/src/marks.css`, all below `.diorama`.
-
-## The browser half
-
-`draw(element, mark, context, any)` fills the element once and returns what keeps it up to date. What holds of it:
+"""
+MARKS_BROWSER = """`draw(element, mark, context, any)` fills the element once and returns what keeps it up to date. What holds of it:
 
 - the element is its own and empty; title, caption and legend are drawn by `head`, and the mark draws into `head(…).body`;
 - `update(mark)` brings a mark of the same kind, with other data and perhaps another number of elements: what is there is changed, not made anew;
@@ -64,6 +62,143 @@ MARKS_STATIC = """## The static half
 - a long name is cut by `typeset.fit`, a sentence broken by `typeset.wrap`; numbers are written by `style.number`, as the page writes them;
 - NaN and infinite numbers do come, and are drawn as such or counted, never left out in silence;
 - nothing global of matplotlib may be set: sheets are drawn in several threads at once.
+"""
+MARKS_EXAMPLE = r'''## A whole example
+
+A dial: a number between two ends, as a hand on a half circle. All of its parts stand here.
+
+`src/diorama/core/marks/dial.py`. A mark is made with keywords only (`Dial(value=0.7, label="share")`), as all marks are: hence
+`kw_only`, while `omit_defaults` keeps out of the message what is as it always is. A single number that is NaN or infinite comes as `null`
+in the browser and as None in a picture that is read back, so its field allows None; in arrays such numbers stay what they are.
+
+```python
+"""A number between two ends, as a hand on a dial."""
+
+from __future__ import annotations
+
+from ..errors import UsageError
+from .mark import Mark
+
+
+class Dial(Mark, frozen=True, kw_only=True, omit_defaults=True):
+    """A number between two ends, as a hand on a half circle."""
+
+    value: float | None = None
+    low: float = 0.0
+    high: float = 1.0
+    label: str = ""
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """The ends stand in order."""
+        if not self.low < self.high:
+            raise UsageError(f"Dial.low wants to be below Dial.high, got {self.low:g} and {self.high:g}")
+```
+
+`web/src/marks/dial.ts`. `living` draws it at once, and again where its data or the theme change; `keyed` makes it choosable where it has
+a key. `height` says how high it stands, title and caption not counted, so that a card makes room for it.
+
+```ts
+// A number between two ends, as a hand on a half circle.
+
+import type { Dial } from "../types.ts";
+import { make, setText, svg } from "./elements.ts";
+import { format } from "./format.ts";
+import type { Draw } from "./half.ts";
+import { head } from "./head.ts";
+import { keyed, living } from "./keyed.ts";
+
+const RADIUS = 40;
+
+export const draw: Draw<Dial> = (element, first, context) => {
+  const frame = head(element, "dial", context);
+  const item = make("div", "dial");
+  const face = svg("svg", { viewBox: "-42 -42 84 44", width: 84, height: 44 });
+  const arc = svg("path", { d: `M ${-RADIUS} 0 A ${RADIUS} ${RADIUS} 0 0 1 ${RADIUS} 0`, class: "dial-arc" });
+  const hand = svg("line", { x1: 0, y1: 0, class: "dial-hand" });
+  const words = make("div", "dial-words");
+  face.append(arc, hand);
+  item.append(face, words);
+  frame.body.append(item);
+  const keys = keyed(frame.body, context, { role: "button" });
+  let mark = first;
+
+  function paint(): void {
+    frame.update(mark, null, context.theme);
+    const { value, low, high } = mark;
+    hand.style.display = value === null ? "none" : "";
+    if (value !== null) {
+      const angle = Math.PI * Math.min(1, Math.max(0, (value - low) / (high - low)));
+      hand.setAttribute("x2", String(-0.9 * RADIUS * Math.cos(angle)));
+      hand.setAttribute("y2", String(-0.9 * RADIUS * Math.sin(angle)));
+    }
+    setText(words, `${format(value)} ${mark.label}`.trim());
+    keys.set([item], [{ keys: mark.key ? [mark.key] : [], describe: () => [mark.label, format(mark.value)] }]);
+  }
+
+  return living(element, context, keys, paint, (next) => {
+    mark = next;
+  });
+};
+
+export function height(): number {
+  return 60;
+}
+```
+
+`src/diorama/export/marks/dial.py`:
+
+```python
+"""A number between two ends, as a hand on a half circle."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...core.marks import Dial
+from .. import typeset
+from ..sheet import Sheet
+from ..style import INK, LABEL, MUTED, Style, number
+
+_RADIUS = 40.0
+
+
+def draw(mark: Dial, style: Style) -> Sheet:
+    """The half circle, the hand where the number is, and the number with its label below."""
+    sheet = Sheet()
+    around = np.linspace(0.0, math.pi, 41)
+    sheet.line(_RADIUS - _RADIUS * np.cos(around), _RADIUS - _RADIUS * np.sin(around), MUTED, 2.0)
+    value = math.nan if mark.value is None else mark.value
+    if math.isfinite(value):
+        angle = math.pi * min(1.0, max(0.0, (value - mark.low) / (mark.high - mark.low)))
+        tip = (_RADIUS - 0.9 * _RADIUS * math.cos(angle), _RADIUS - 0.9 * _RADIUS * math.sin(angle))
+        sheet.line([_RADIUS, tip[0]], [_RADIUS, tip[1]], INK, 2.0)
+    words = typeset.fit(f"{number(value)} {mark.label}".strip(), LABEL, style.width)
+    wide = sheet.text(0.0, _RADIUS + 16.0, words, LABEL, INK)
+    sheet.grow(max(2 * _RADIUS, wide), _RADIUS + 20.0)
+    return sheet
+```
+
+The look, at the end of `web/src/marks.css`:
+
+```css
+/* dial */
+.diorama .dial { outline: none; width: max-content; }
+.diorama .dial-arc { fill: none; stroke: var(--muted); stroke-width: 2; }
+.diorama .dial-hand { stroke: var(--ink); stroke-width: 2; }
+.diorama .dial-words { font-size: var(--small); }
+```
+
+After `python -m diorama.core.typescript` a view yields it as any other: `marks.Dial(value=0.7, label="share", key="unit:conv1/3")`.
+'''
+MARKS_COLOURS = """What a look may use, by `var(…)`: it follows the theme. `Theme` is "light" or "dark"; the colours of a scale and of classes
+come from `colour.ts`. `--ink` is for what is read, `--muted` for what stands beside it, `--hairline` for thin lines,
+`--wash` for quiet areas, `--raised` for cards on the `--paper`, `--accent` for what is chosen, `--positive` and `--negative` for signs.
+"""
+MARKS_PAPER = """Colours, sizes of letters in layout pixels, and faces of paper, from `diorama.export.style`; there is no dark figure.
+`TITLE` is for a figure's title, `TEXT` for what is read, `LABEL` for axes, notes and captions, `TINY` for what has no more room.
 """
 HELPERS = (
     "head:head", "head:legendIn", "elements:make", "elements:setText", "elements:setName", "elements:ensure", "elements:svg", "keyed:keyed",
@@ -135,13 +270,31 @@ def plugin_page() -> str:
 
 def mark_page() -> str:
     """The whole text of marks.md: which files a mark is, and what its two halves may rely on."""
-    parts = [MARKS_HEAD, *(f"```ts\n{_declared(PAGE / name)}\n```\n" for name in ("half.ts", "context.ts")), MARKS_HELP]
-    parts += [f"- `{name}`: {text}" for name, text in map(_told, HELPERS)]
-    parts += ["", MARKS_STATIC, _exported("Sheet", sheet.Sheet, "diorama.export.sheet."), _exported("Style", style.Style, "diorama.export.style.")]
+    parts = [MARKS_HEAD, MARKS_EXAMPLE, "## The browser half\n", MARKS_BROWSER]
+    parts += [f"```ts\n{_declared(PAGE / name)}\n```\n" for name in ("half.ts", "context.ts")]
+    parts += [MARKS_HELP, *(f"- `{name}`: {text}" for name, text in map(_told, HELPERS)), "", "What `head` and `keyed` take and give:", ""]
+    parts += [f"```ts\n{_declared(PAGE / name)}\n```\n" for name in ("head.ts", "keyed.ts")]
+    parts += ["### Colours and sizes of the page", "", MARKS_COLOURS, *_variables(), ""]
+    parts += [MARKS_STATIC, "### Colours and sizes of paper", "", MARKS_PAPER, *_constants(), ""]
+    parts += [_exported("Sheet", sheet.Sheet, "diorama.export.sheet."), _exported("Style", style.Style, "diorama.export.style.")]
     for place, names in ((style, ("number", "short", "with_unit")), (typeset, ("width", "fit", "wrap"))):
         parts += [_exported(name, getattr(place, name), f"{place.__name__}.") for name in names]
     parts += [_exported(name, getattr(mark, name), "diorama.core.marks.mark.") for name in ("Mark", "check_shape", "check_length", "span")]
     return "\n".join(parts)
+
+
+def _variables() -> list[str]:
+    """The variables of the page's look, with what they are on the light and on the dark paper."""
+    text = (PAGE.parent / "tokens.css").read_text()
+    light, dark = (dict(re.findall(r"^  (--[\w-]+): (.*);$", block, re.M)) for block in re.findall(r"^\.diorama.*?^}", text, re.M | re.S)[:2])
+    rows = [f"| `{name}` | `{value}` | {_code(dark.get(name, ''))} |" for name, value in light.items()]
+    return ["| variable | value | on dark paper |", "|---|---|---|", *rows]
+
+
+def _constants() -> list[str]:
+    """The constants of the look of paper."""
+    found = {name: value for name, value in vars(style).items() if name.isupper()}
+    return ["| name | value |", "|---|---|", *(f"| `{name}` | `{value!r}` |" for name, value in found.items())]
 
 
 def _declared(path: Path) -> str:
@@ -177,6 +330,8 @@ def _exported(name: str, value: Any, place: str = "diorama.plugins.") -> str:
     known = [field for field in fields_of(value) if field.name != "name"]
     if not known and "__init__" in vars(value):
         lines += [f"`{name}{signature(value.__init__)}`", ""]  # type: ignore[misc]
+    if not issubclass(value, Plugin) and (told := _keywords(name, value, place)):
+        lines += [told, ""]
     for head, chosen in (
         ("said of the class", [field for field in known if field.for_all]),
         ("knob" if issubclass(value, Plugin) else "field", [field for field in known if not field.for_all]),
@@ -188,6 +343,18 @@ def _exported(name: str, value: Any, place: str = "diorama.plugins.") -> str:
     called = methods_of(value)
     lines += [f"- `{each.name}{each.signature}`{_written(each)}: {each.meaning}" for each in called]
     return "\n".join([*lines, ""] if called else lines)
+
+
+def _keywords(name: str, value: type, place: str) -> str:
+    """That a value is made with keywords only, where it is, with those that it needs."""
+    if not hasattr(value, "__struct_fields__"):
+        return ""
+    known = inspect.signature(value).parameters.values()
+    if any(each.kind is not each.KEYWORD_ONLY for each in known):
+        return ""
+    needed = [each.name for each in known if each.default is each.empty] or [next(iter(known)).name]
+    called = ("marks." if "marks" in place else "") + name
+    return f"Made with keywords only: `{called}({', '.join(f'{each}=…' for each in needed)})`."
 
 
 def _written(called: Called) -> str:

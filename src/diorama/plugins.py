@@ -12,7 +12,18 @@ taken stays with whoever has it, unless ``register`` is told ``replace=True``. O
 ``diorama.views.broken`` says why, and alike for the other kinds.
 
 A knob is a field with its default, ``rounds: int = knob(50, "How often.", low=1)``; a name that is looked up in the scene has a kind,
-``layer: str = knob("", "Which layer.", kind="layer")``, and the page offers what there is: a layer, a unit, a class, a step.
+``layer: str | None = knob(None, "Which layer; the first when left out.", kind="layer")``, and the page offers what there is: a layer, a
+unit, a class, a step. With the default None its menu begins with "auto", and the plug-in takes one itself where ``self.layer`` is None. A
+default of "" is for a name that must be given, as of a command: its menu begins with a blank line.
+
+Pictures and their parts take keywords only: ``Progress(done=3, total=10, note="rounds")``, ``Check(name="error", value=0.01)``, and each
+mark, as in ``marks.Number(label="loss", value=0.3)``. So do their parts: a button that sends a command is
+``marks.Action(command="freeze", label="freeze conv1", knobs={"layer": "conv1"})`` among a number's ``actions``. Below it says of each
+whether it is so.
+
+A view says in which room of the page it stands: ``room = "training"``, "why", "unit" or "relate". A room's first views are its own, so a
+third party's is not among them: it is added to any room by the + at the right of the room's question ("Add a view"), where a view that does
+not fit the run is grey with the reason. The catalogue lists it too, and opens it alone in its ``room``.
 
 Two kinds of things are no plug-ins. A mark has a half that draws in the browser, in TypeScript, and is built into the page: it is added in
 the project itself; ``docs/marks.md`` says how, and what its halves may rely on. A kind of input is told to ``watch`` and ``Scene`` as

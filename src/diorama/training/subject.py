@@ -30,6 +30,11 @@ class Subject:
 
     *Meaning* a change is told by shape and by identity: of modules, of parameters, of an optimizer's groups. Buffers
     are none: many models replace theirs at each pass.
+
+    It holds ``model``, ``optimizers`` and ``schedulers`` (tuples), ``state`` (what else goes into a checkpoint), ``parameters`` (those that
+    can be trained, by name), ``table`` (the layers, or None where the model could not be run), ``frozen`` (``frozen.layers`` names the
+    frozen ones), ``spread`` (what spreads the weights over several processes; empty where nothing does) and ``architecture`` (raised with
+    each change of the structure). A command finds it as ``training.subject``.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class View(Plugin, abc.ABC):
     """Base of all views: knobs, what the page must know about the view, and the pictures it yields."""
 
     room: ClassVar[str] = ""
-    """The folder that the file lies in; set by the registry."""
+    """The folder that the file lies in, set by the registry; a third party's class says it: "training", "why", "unit" or "relate"."""
     question: ClassVar[str] = ""
     """What a newcomer asks when this is the answer."""
     family: ClassVar[Family] = "process"

@@ -64,6 +64,24 @@ class Command(Plugin):
 
     Whoever sends a command (a server, a command line) imports its file for its knobs, and shall not wait for torch: what
     ``apply`` needs of it is imported there.
+
+    ``training.subject`` is what is trained, see ``Subject``. A layer is frozen where ``layer in training.subject.frozen.layers``, which
+    holds the names that were frozen: of a frozen block the block's alone, not those of the layers in it.
+    ``training.set_frozen(layer, True)`` freezes one that is not, and False thaws it.
+
+    A ``Setting`` is told by its ``slot``. Where a command sets what a built-in one sets, it uses that one's slot and function, so that
+    taking back either leaves the other's value as it should be:
+
+    - ``("frozen", layer)``: True or False, put by ``partial(training.set_frozen, layer)``;
+    - ``("factor", group)``: the factor on a parameter group's learning rate, by ``partial(training.set_factor, group)``; ``group`` is the
+      group's place in ``training.groups()``;
+    - ``("factor", layer)``: a layer's own factor, or None, by ``partial(training.set_layer, layer, "factor")``;
+    - ``("momentum", group)`` and ``("momentum", layer)``, alike for ``weight_decay`` and other values: by
+      ``partial(training.set_value, group, "momentum")`` and ``partial(training.set_layer, layer, "momentum")``;
+    - ``"clip"`` by ``training.set_clip``, ``"schedule"`` by ``training.set_bend``, ``("rule", number)`` by ``partial(training.put_rule, rule)``.
+
+    To freeze a layer, so that ``undo``, ``freeze`` and ``thaw`` know of it:
+    ``SettingsReversal([Setting(("frozen", layer), partial(training.set_frozen, layer), False, True)])``.
     """
 
     family: ClassVar[Literal["loop", "optimizer", "weights", "structure", "data", "time", "rules", "other"]] = "other"
