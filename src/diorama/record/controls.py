@@ -1,5 +1,4 @@
-"""The trainer's side of touching: applies what people ask between two steps, and keeps learning-rate factors in
-force."""
+"""The trainer's side of touching: applies what people ask between two steps, and keeps learning-rate factors in force."""
 
 from __future__ import annotations
 
@@ -341,8 +340,6 @@ class Controls:
             return {"learning_rate": rate * groups[0].factor}
         return dict(self.learning_rates())
 
-    # What the recorder calls.
-
     def follows(self, before: Controls) -> None:
         """The training went back from another run: whoever let it wait there lets it wait here."""
         self.rules = before.rules
@@ -386,8 +383,7 @@ class Controls:
                 self._event("warning", "processes", parted)
             if self._inbox.mended:
                 self._inbox.mended = False
-                text = "commands.db was broken: it was put aside as commands.db.broken; what was sent meanwhile is lost"
-                self._event("warning", "commands", text)
+                self._event("warning", "commands", "commands.db was broken: it was put aside as commands.db.broken; what was sent meanwhile is lost")
         if self.ranks is not None and self.ranks.waits:
             self._together(self.ranks)
 
