@@ -469,13 +469,25 @@ def test_a_text_ends_at_its_best_step_and_not_below_the_data() -> None:
 
 
 def test_a_measure_of_its_own_tells_all_that_forms() -> None:
-    """Where inputs are measured by something else than what is climbed, each look and the best step are told by that."""
+    """Where inputs are measured by something else than what is climbed, each look and the best step are told by that.
+
+    The best is no weaker than what it began with, than where the last step led, and than what eight steps of the second half
+    looked at as it stood.
+    """
     stage, generator = _stage(_cnn(), PICTURES), torch.Generator().manual_seed(3)
     climbed, measure = objectives.units("3", [2, 4]), objectives.peaks("3", [2, 4])
-    ascent = stage.suited(Ascent(30, first=0.0, every=0.0), jitter=2, scale=0.1, rotate=5.0, crop=0.1)
-    canvas, seen = stage.canvas(2, generator), []
+    ascent = stage.suited(Ascent(66, first=0.0, every=0.0), jitter=2, scale=0.1, rotate=5.0, crop=0.1)
+    canvas = stage.canvas(2, generator)
+    states, hold = [canvas.shown()], canvas.hold
+
+    def held() -> None:
+        hold()
+        states.append(canvas.shown())
+
+    canvas.hold = held  # type: ignore[method-assign]
     for formed in form(stage.look, canvas, climbed, ascent, generator, measure):
         torch.testing.assert_close(formed.values, values_of(stage.look, measure, formed.x))
-        seen.append(formed.values)
-    at_looks = torch.stack([values for k, values in enumerate(seen, 1) if k in range(23, 31)])
-    assert bool((seen[-1] >= at_looks.amax(0) - 1e-6).all())
+    measured = torch.stack([values_of(stage.look, measure, states[k]) for k in (0, *range(34, 63, 4), 66)])
+    assert len(states) == 67
+    assert bool((formed.values >= measured.amax(0) - 1e-6).all())
+    assert bool((measured[-1] < measured.amax(0) - 1e-6).any()), "the last step is the best here, so nothing is told"

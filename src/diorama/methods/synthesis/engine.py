@@ -31,7 +31,9 @@ from .transforms import Transforms
 FIRST, EVERY = 0.03, 0.12
 """Seconds until the first look at what forms, and between looks."""
 LOOKS = 8
-"""How often, in the second half of the steps, what is shown is measured as it stands, where steps look at it moved."""
+"""How often at most, in the second half of the steps, a step looks at what is shown as it stands, where the others look at it moved."""
+_APART = 4
+"""So many steps at least lie between two such: too many of them would make what is fine only where it stands."""
 _BLUR_EVERY = 4
 _STEPS_BACK = 12
 _KICKS = 8
@@ -101,28 +103,32 @@ def form(
     *Meaning* between two looks the model is as it was found: hooks and modes are set, and weights held, only while steps
     are made. Which step is the best is told by ``measure``; left open, by the objective itself. ``begun`` is the state from
     which it goes on.
-    *Cost* a forward pass, down to the objective's layer, and a backward pass a step; at most ten forward passes more.
+    *Cost* a forward pass, down to the objective's layer, and a backward pass a step; one forward pass more.
     *Raises* NotApplicable where the objective does not depend on the input in a differentiable way.
     """
     climb = _Climb(look, canvas, objective, ascent, generator, measure)
     until = ascent.first
     if begun is not None:
         climb.resume(begun)
-    else:
-        climb.measure()
     while not climb.ended:
         began = time.monotonic()
         with weights_held(look.model), climb.opened() as capture:
             while not climb.ended:
                 climb.advance(capture)
-                if climb.due or time.monotonic() - began >= until:
+                if time.monotonic() - began >= until:
                     break
-        if climb.due:
+        if climb.ended:
             climb.measure()
         until = ascent.every
         yield climb.formed()
     if climb.step == 0:
         yield climb.formed()
+
+
+def still_steps(steps: int) -> frozenset[int]:
+    """The steps that look at what is shown as it stands: the first, and some of the second half."""
+    every = max(_APART, steps // (2 * LOOKS))
+    return frozenset([0, *(step for step in range(steps - every, steps // 2, -every))])
 
 
 def values_of(look: Looking, objective: Objective, x: Nested) -> Tensor:
@@ -136,6 +142,11 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 and x.is_floating_point() else x
 
 
+def _finite(values: Tensor) -> Tensor:
+    """The values, and less than all where one is no number or has no end."""
+    return torch.where(torch.isfinite(values), values, torch.full_like(values, -math.inf))
+
+
 class _Climb:
     """The state of one synthesis."""
 
@@ -145,9 +156,10 @@ class _Climb:
     ) -> None:
         self.look, self.canvas, self.objective, self.ascent, self.generator = look, canvas, objective, ascent, generator
         self.measured = measure or objective
-        self.plain = measure is None and not (ascent.transforms.any and canvas.z.ndim >= 3)
-        """What a step looks at is what is shown."""
-        self.until = objective.until(look.layers)
+        self.plain = not (ascent.transforms.any and canvas.z.ndim >= 3)
+        """What every step looks at is what is shown."""
+        passed = objective if measure is None else objective + measure
+        self.keep, self.until = passed.keep, passed.until(look.layers)
         smooth = canvas.smooth or not ascent.priors.total_variation
         self.priors = ascent.priors if smooth else dataclasses.replace(ascent.priors, total_variation=0.0)
         self.step, count = 0, len(canvas)
@@ -172,8 +184,7 @@ class _Climb:
         self.values = torch.full((count,), math.nan, device=device)
         self.curve: list[Tensor] = []
         self.best, self.most = canvas.z.clone(), torch.full((count,), -math.inf, device=device)
-        every = max(1, ascent.steps // (2 * LOOKS))
-        self.looks = {ascent.steps - k * every for k in range(LOOKS)}
+        self.looks = still_steps(ascent.steps)
         pixels = math.prod(canvas.z.shape[2:]) if canvas.z.ndim > 2 else 1
         self.cancel_inside = pixels >= _LARGE
         # Convolutions of several pictures are faster with the channels last; a model that cannot read them so says it.
@@ -186,7 +197,7 @@ class _Climb:
     def opened(self) -> Capture:
         """A look at the model for some steps."""
         return Capture(
-            self.look.model, self.objective.keep, grad=True, until=self.until, edits=self.look.edits,
+            self.look.model, self.keep, grad=True, until=self.until, edits=self.look.edits,
             cancel=self.look.cancel if self.cancel_inside else None,
         )
 
@@ -196,15 +207,14 @@ class _Climb:
         return self.step >= self.ascent.steps or self.stuck
 
     @property
-    def due(self) -> bool:
-        """What stands is to be measured now."""
-        return self.ascent.best and (self.ended or (not self.plain and self.step in self.looks))
+    def still(self) -> bool:
+        """The next step looks at what is shown, as it stands, and so measures it."""
+        return self.plain or (self.ascent.best and self.step in self.looks)
 
     def measure(self) -> None:
-        """Ask for the value of what stands, as it is shown, and remember the best of each input."""
-        if self.ascent.best and (self.ended or not self.plain):
-            values = values_of(self.look, self.measured, self.canvas.shown()).float()
-            self._remember(torch.where(torch.isfinite(values), values, torch.full_like(values, -math.inf)))
+        """Ask for the value of what the last step led to, as it is shown, and remember the best of each input."""
+        if self.ascent.best:
+            self._remember(_finite(values_of(self.look, self.measured, self.canvas.shown()).float()))
 
     def _remember(self, values: Tensor) -> None:
         better = values > self.most
@@ -219,26 +229,28 @@ class _Climb:
         with torch.enable_grad():
             made = self.canvas.made(z)
         planes = made.detach().requires_grad_()
-        values, way = self._slope(capture, planes)
+        values, way, reached = self._slope(capture, planes)
         with torch.no_grad():
             total, size = self._balanced(planes, way)
         if made is not z:
             (total,) = torch.autograd.grad(made, z, total)
         with torch.no_grad():
-            self._move(values, total, size)
+            self._move(values, total, size, reached)
         self.step += 1
 
-    def _slope(self, capture: Capture, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """The objective's values and its slope at the planes."""
+    def _slope(self, capture: Capture, planes: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The objective's values and its slope at the planes, and by the measure their values, where they stand still."""
+        still = self.still
         with torch.enable_grad(), ExitStack() as stack:
             if self.recurrent:
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-            moved = self.ascent.transforms(planes, self.generator)
+            moved = planes if still else self.ascent.transforms(planes, self.generator)
             rules = self.canvas.rules(moved)
             for rule in rules:
                 stack.enter_context(OpMode().replace(rule))
             output = self._answer(capture, self.canvas.fed(moved))
-            values = self.objective(SeenPass(output, capture, self.look.layers, self.look.reading)).float()
+            seen = SeenPass(output, capture, self.look.layers, self.look.reading)
+            values = self.objective(seen).float()
             way = None
             if values.requires_grad:
                 (way,) = slopes(values.sum(), [planes])
@@ -248,7 +260,13 @@ class _Climb:
             raise NotApplicable(
                 f"{self.objective} does not depend on {made} in a differentiable way; look at its examples instead"
             )
-        return values.detach(), way
+        values = values.detach()
+        if not still or not self.ascent.best:
+            return values, way, None
+        if self.measured is self.objective:
+            return values, way, values
+        with torch.no_grad():
+            return values, way, _finite(self.measured(seen).float())
 
     def _answer(self, capture: Capture, x: Nested) -> Any:
         """The model's answer, to pictures laid out as suits it."""
@@ -277,20 +295,21 @@ class _Climb:
             way = way - self.ascent.likeness.slope(planes) * weight
         return way, size
 
-    def _move(self, values: Tensor, way: Tensor, size: Tensor) -> None:
-        """Adam's step for the inputs whose numbers are finite; the others go back."""
+    def _move(self, values: Tensor, way: Tensor, size: Tensor, reached: Tensor | None) -> None:
+        """Adam's step for the inputs whose numbers are finite; the others go back. What was ``reached`` is remembered."""
         z = self.canvas.z
         broad = (-1, *[1] * (z.ndim - 1))
         # One number that is not finite makes a sum so.
         fine = torch.isfinite(values + way.flatten(1).sum(1) + size)
-        reached, told = values, values
+        told = values
         if not bool(fine.all()):
             self._step_back(fine, broad)
             way = torch.where(fine.reshape(broad), way, torch.zeros_like(way))
-            reached, told = (torch.where(fine, values, torch.full_like(values, number)) for number in (-math.inf, math.nan))
+            told = torch.where(fine, values, torch.full_like(values, math.nan))
             values = torch.where(fine, values, self.values)
+            reached = None if reached is None else torch.where(fine, reached, torch.full_like(reached, -math.inf))
         self.values = values
-        if self.ascent.best and self.plain:
+        if reached is not None:
             self._remember(reached)
         self.curve.append(told)
         self.good.copy_(z)
