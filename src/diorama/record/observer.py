@@ -195,11 +195,11 @@ class Observer:
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         self._steps += 1
-        self.counts[id(optimizer)] = self.counts.get(id(optimizer), 0) + 1
-        if not self._follows and self.first_bad is None:
-            return None
         grads = None
         try:
+            self.counts[id(optimizer)] = self.counts.get(id(optimizer), 0) + 1
+            if not self._follows and self.first_bad is None:
+                return None
             grads = torch.is_grad_enabled()
             if self.first_bad is not None:
                 self.first_bad.look()

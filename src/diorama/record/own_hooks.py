@@ -21,8 +21,11 @@ class OwnHook:
         self._seen = seen
 
     def __call__(self, *args: Any) -> None:
-        if self._seen is not None:
-            self._seen(*args)
+        try:
+            if self._seen is not None:
+                self._seen(*args)
+        except Exception:  # noqa: BLE001, S110 - what is seen tells its own faults; what befalls the call itself never reaches the training
+            return
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OwnHook:
         return type(self)(None)
