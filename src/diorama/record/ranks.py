@@ -151,7 +151,8 @@ class Follower:
         self._heard: deque[dict[str, Any]] = deque()
         self._turn, self._begin = 0, 0
         self._ended = threading.Event()
-        threading.Thread(target=self._listen, name="diorama-ranks", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="diorama-ranks", daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         """Hear of commands, and say so once the loop cannot miss what comes."""
@@ -198,6 +199,7 @@ class Follower:
     def close(self) -> None:
         """Let go of the training."""
         self._ended.set()
+        self._listener.join(1.0)  # what follows may take down the group whose store it asks, or Python itself
         self._observer.remove()
 
 
