@@ -76,21 +76,25 @@ def _slow(run: Run, steps: list[int]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("source", ["record", "snapshots", "both"])
+@pytest.mark.parametrize("source", ["record", "snapshots", "both", "then"])
 def test_examples_over_training_equal_the_papers(run: Run, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Area under the margin, data maps and forgetting events are those of the papers: recorded, from snapshots, or from both."""
+    """Area under the margin, data maps and forgetting events are those of the papers: recorded, from snapshots, from both; and of an early
+    step as they were while the training stood there, with fewer looks than it has now."""
+    last = 15 if source == "then" else STEPS
     if source == "snapshots":
         monkeypatch.setattr(margins, "_recorded", lambda scene: None)
-    if source == "both":
+    if source in ("both", "then"):
         whole = margins._recorded(run.scene())
         assert whole is not None
-        few = whole[0][::4], {name: rows[:, ::4] for name, rows in whole[1].items()}
+        apart = 4 if source == "both" else 2
+        few = whole[0][::apart], {name: rows[:, ::apart] for name, rows in whole[1].items()}
         monkeypatch.setattr(margins, "_recorded", lambda scene: few)
-    derived = run.scene().derive("margins")
-    passes = {"record": 0, "snapshots": 40 * (STEPS + 1), "both": 40 * (STEPS + 1 - 7)}
+        assert (len(few[0]) < margins.FEW) == (source == "both")
+    derived = run.scene(last).derive("margins", then=source == "then")
+    passes = {"record": 0, "snapshots": 40 * (STEPS + 1), "both": 40 * (STEPS + 1 - 7), "then": 40 * 8}
     assert derived.derivation.cost(derived.scene).forward == passes[source]
     value = derived.value
-    assert value["steps"].tolist() == list(range(STEPS + 1))
+    assert value["steps"].tolist() == list(range(last + 1))
     for name, wanted in _slow(run, value["steps"].tolist()).items():
         np.testing.assert_allclose(value[name], wanted, atol=1e-5, err_msg=name)
     assert set(value["group"].tolist()) == {0, 1, 2, 3}  # or this would say nothing of one of them

@@ -23,7 +23,7 @@ from ..derivation import Derivation, Plain, Stage
 LOOKS = ("loss", "margin", "answer", "right", "likelihood")
 """What is recorded of each example at each look, as far as the task has it."""
 FEW = 12
-"""Where a training recorded fewer looks, because a look takes it long, its snapshots are looked at besides."""
+"""Where a training had recorded fewer looks, because a look takes it long or it had just begun, its snapshots are looked at besides."""
 AT_ONCE = 64
 """So many examples are looked at in one piece."""
 _EACH = {
@@ -49,7 +49,7 @@ class MarginsDerivation(Derivation):
     *Shapes* ``steps`` (looks,); ``loss``, ``margin``, ``answer``, ``right``, ``likelihood`` (examples, looks); all others
     (examples,). A regression has steps, losses and ``known`` alone.
     *Units* losses in nats; margins in logits.
-    *Cost* none where the training recorded twelve looks or more; else one pass over the live examples at each snapshot without; of the
+    *Cost* none where the training had recorded twelve looks or more; else one pass over the live examples at each snapshot without; of the
     ``whole`` probe set one at every snapshot.
     *Source* Pleiss et al. 2020 (area under the margin, eq. 1 and 2); Swayamdipta et al. 2020 (data maps, §2); Toneva et al.
     2019 (forgetting events, definition 1).
@@ -57,6 +57,10 @@ class MarginsDerivation(Derivation):
 
     whole: bool = knob(
         False, "The whole probe set, looked at in every snapshot, not only its first 512 examples, at which the training looked itself.",
+    )
+
+    then: bool = knob(
+        False, "As it was at the scene's step, by the looks and snapshots until then: the same as while the training stood there.",
     )
 
     def fits(self, scene: Scene) -> str | None:
@@ -67,7 +71,10 @@ class MarginsDerivation(Derivation):
             return "the training was recorded without a probe set; pass probe=(x, y) to watch"
         if self._recorded(scene) is None:
             if scene.missing is not None:
-                return scene.missing
+                later = None if self.whole else _recorded(scene)
+                return scene.missing if later is None else (
+                    f"at step {scene.step:,} no example had been looked at yet; the first look was at step {int(later[0][0]):,}"
+                )
             if not scene.task:
                 return "what the network answers is not known; say it with task="
             if scene.reading.wanted(scene.live.x, scene.live.y) is None:
@@ -76,25 +83,39 @@ class MarginsDerivation(Derivation):
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example and snapshot, where too little was recorded."""
-        return Cost(len(self._examples(scene)) * len(_unseen(scene, self._recorded(scene))))
+        return Cost(len(self._examples(scene)) * len(self._unseen(scene)))
 
     def material(self, scene: Scene) -> dict[str, Any]:
         """Which looks there are; a training that goes on has more of them."""
         recorded = self._recorded(scene)
         looks = [] if recorded is None else [len(recorded[0]), int(recorded[0][-1])]
         whole = {"whole": scene.examples.fingerprint} if self.whole else {}
-        return {"looks": looks, "snapshots": _unseen(scene, recorded), **whole}
+        return {"looks": looks, "snapshots": self._unseen(scene), **whole}
 
     def _examples(self, scene: Scene) -> Examples:
         return scene.examples if self.whole else scene.live
 
     def _recorded(self, scene: Scene) -> tuple[NDArray[np.int64], dict[str, Floats]] | None:
-        return None if self.whole else _recorded(scene)
+        found = None if self.whole else _recorded(scene)
+        if found is None or not self.then or scene.step is None:
+            return found
+        steps, looks = found
+        seen = steps <= scene.step
+        return (steps[seen], {name: rows[:, seen] for name, rows in looks.items()}) if seen.any() else None
+
+    def _unseen(self, scene: Scene) -> list[int]:
+        """The snapshots that have to be looked at."""
+        recorded = self._recorded(scene)
+        steps = [step for step in scene.steps if not self.then or scene.step is None or step <= scene.step]
+        if recorded is None:
+            return steps
+        seen = set(recorded[0].tolist())
+        return [step for step in steps if step not in seen] if len(seen) < FEW and scene.missing is None and scene.task else []
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """At once from the record; else after each snapshot."""
         recorded, examples = self._recorded(scene), self._examples(scene)
-        steps = _unseen(scene, recorded)
+        steps = self._unseen(scene)
         seen: list[dict[str, Any]] = list(begun["looks"]) if begun is not None else []
         for step in steps[len(seen) :]:
             moment = scene.alone(scene.cancel).at(step)
@@ -138,14 +159,6 @@ class MarginsDerivation(Derivation):
             shape = (count,) if each else (count, len(steps))
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != kind:
                 raise ValueError(f"{name} of shape {shape} is wanted")
-
-
-def _unseen(scene: Scene, recorded: tuple[NDArray[np.int64], Any] | None) -> list[int]:
-    """The snapshots that have to be looked at."""
-    if recorded is None:
-        return list(scene.steps)
-    steps = set(recorded[0].tolist())
-    return [step for step in scene.steps if step not in steps] if len(steps) < FEW and scene.missing is None and scene.task else []
 
 
 def _recorded(scene: Scene) -> tuple[NDArray[np.int64], dict[str, Floats]] | None:
@@ -201,20 +214,6 @@ def followed(steps: NDArray[np.int64], looks: dict[str, Floats], examples: Examp
         "forgettings": (whole[:, :-1] & ~whole[:, 1:]).sum(1).astype(np.int64),
         "learnt_at": np.where(ever, after[whole.argmax(1)], -1).astype(np.int64), "group": group.astype(np.int64),
     }
-
-
-def until(value: dict[str, Any], step: int, examples: Examples) -> dict[str, Any]:
-    """What the looks up to a step tell: the value as it was then. *Raises* NotApplicable where there was none yet."""
-    steps = value["steps"]
-    seen = steps <= step
-    if seen.all():
-        return value
-    if not seen.any():
-        raise NotApplicable(f"at step {step:,} no example had been looked at yet; the first look was at step {int(steps[0]):,}")
-    # Where an answer is no class, the shares that were right are its only record.
-    spared = "right" if "answer" in value and (value["answer"] >= 0).any() else "answer"
-    kept = {name: value[name][:, seen] for name in LOOKS if name in value and name != spared}
-    return followed(steps[seen], kept, examples)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ...core.picture import Progress
 from ...core.saying import being, counted, leading
 from ...core.selection import number_key
 from ...data.examples import Examples
-from ...derive.derivations.margins import likely_wrong, until
+from ...derive.derivations.margins import likely_wrong
 from ...model.outputs import loss_unit
 from ...scene import Scene
 from ...scene.sets import named
@@ -61,15 +61,14 @@ class FollowedExamples:
         *Raises* NotApplicable where nothing tells how they were.
         """
         try:
-            derived = scene.derive("margins", whole=whole and len(scene.examples) > len(scene.live))
+            derived = scene.derive("margins", whole=whole and len(scene.examples) > len(scene.live), then=then)
         except NotApplicable as error:
             raise NotApplicable(f"{error}; show=answers needs no history") from error
         if not derived.known and (passes := derived.cost.forward):
             yield Progress(done=0, total=1, note=f"{passes:,} passes, one an example and snapshot")
         for stage in derived.stream():
             if stage.final:
-                examples = scene.examples if whole else scene.live
-                yield cls(scene, until(stage.value, scene.step, examples) if then and scene.step is not None else stage.value, examples)
+                yield cls(scene, stage.value, scene.examples if whole else scene.live)
             else:
                 yield stage.progress
 
