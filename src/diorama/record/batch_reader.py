@@ -15,6 +15,7 @@ from ..model.axes import first_tensor
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
 from .doubts import Slopes
+from .judging import Judging, of_one_number
 from .loop_habits import Leftovers, copied, cut, form_of, in_evaluation, pulled_alike
 from .own_hooks import OwnHook
 from .places import Places
@@ -75,6 +76,7 @@ class BatchReader:
         self._seen: NDArray[np.float64] | None = None
         self._places = Places()
         self._leftovers = Leftovers()
+        self._judging = Judging()
         self.slopes: Slopes | None = None
         """What the last batch's gradient at the scores says of how they are read."""
 
@@ -83,11 +85,12 @@ class BatchReader:
         self.disarm()
         self._model = model
 
-    def arm(self, stepped: Sequence[Tensor] | None = None) -> None:
-        """Put the hook on; ``stepped`` are the parameters of optimizers that step at every step, None where they do not."""
+    def arm(self, stepped: Mapping[int, Sequence[Tensor]] | None = None) -> None:
+        """Put the hook on; ``stepped`` are the parameters of each optimizer, where they step at every step, None where they do not."""
         self.disarm()
         self._clear()
         self._leftovers.arm(stepped)
+        self._judging.clear()
         reader = self
 
         def seen(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -108,6 +111,11 @@ class BatchReader:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+        self._leftovers.take_off()
+
+    def stepping(self, optimizer: int) -> None:
+        """An optimizer is about to step."""
+        self._leftovers.step(optimizer)
 
     def _clear(self) -> None:
         self._passes = 0
@@ -122,12 +130,15 @@ class BatchReader:
 
     def _see(self, args: Any, kwargs: Any, output: Any) -> None:
         self._passes += 1
+        tensor = first_tensor(args)
+        scores = self._reading.scores(output) if self._reading is not None else first_tensor(output)
+        there = scores is not None and scores.is_floating_point() and scores.ndim > 0 and scores.numel() > 0
+        if scores is not None and there:
+            self._judging.see(tensor, scores)
         if self._passes > 1:
             return
-        tensor = first_tensor(args)
         self._habits = in_evaluation(self._model)
-        scores = self._reading.scores(output) if self._reading is not None else first_tensor(output)
-        if scores is None or not scores.is_floating_point() or not scores.ndim or not scores.numel():
+        if scores is None or not there:
             return
         with torch.no_grad():
             if tensor is not None and tensor.is_floating_point() and tensor.numel():
@@ -175,8 +186,9 @@ class BatchReader:
         rows, gradient, x = self._rows, self._gradient, self._x
         passes, inputs, texts = self._passes, self._inputs, self._texts.finish() if self._texts is not None else None
         tokens, whole, habits = self._tokens, self._whole, self._habits
-        if passes == 1 and self._leftovers.found is not None:
-            habits["left"] = float(self._leftovers.found)  # of several passes the first may not be the one that is stepped by
+        if (left := self._leftovers.found(passes)) is not None:
+            habits["left"] = float(left)
+        habits |= self._judging.finish()
         self._leftovers.arm(None)
         self._clear()
         if rows is None:
@@ -235,7 +247,7 @@ def told_labels(
     if slopes is None or not np.isfinite(slopes).all() or not np.isfinite(scores).all() or not slopes.any():
         return None, None
     if scores.shape[1] == 1:
-        return _of_one_number(scores[:, 0], slopes[:, 0])
+        return of_one_number(scores[:, 0], slopes[:, 0])
     chances = np.exp(scores - scores.max(1, keepdims=True))
     chances /= chances.sum(1, keepdims=True)
     size = np.abs(slopes).sum(1)
@@ -288,19 +300,6 @@ def _of_squares(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDA
     wanted = np.zeros_like(truth)
     wanted[np.arange(len(truth)), labels] = 1.0
     return labels if factor > 0 and np.abs(truth - wanted).max() < 1e-2 else None
-
-
-def _of_one_number(
-    scores: NDArray[np.float64], slopes: NDArray[np.float64]
-) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
-    chance = 1 / (1 + np.exp(-scores))
-    labels = (slopes < 0).astype(np.int64)
-    scale = slopes / np.where(chance == labels, np.inf, chance - labels)
-    usual = float(np.median(scale))
-    clear = np.abs(chance - labels) > 1e-3
-    if usual <= 0 or not clear.any() or np.abs(scale[clear] / usual - 1).max() > 1e-2 or np.ptp(scores) < 1e-6:
-        return None, None
-    return labels, np.stack([1 - chance, chance], 1)
 
 
 def _spreads(scores: NDArray[np.float64]) -> tuple[float, float]:

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
     from .findings import Found
 
-_LOOP = ("leftover_gradients", "turned_loss", "unshuffled_batches", "momentum_too_high", "weight_decay_too_strong", "evaluation_mode")
+_LOOP = (
+    "large_first_weights", "leftover_gradients", "turned_loss", "unshuffled_batches", "momentum_too_high", "weight_decay_too_strong",
+    "evaluation_mode",
+)
 _LOSS = ("misplaced_softmax", "mismatched_shapes", "cut_answers", "mixed_examples")
 _RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
 _LOST = ("dead_units", "saturated_units", "vanishing_gradients")

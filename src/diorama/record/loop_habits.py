@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ..model.unwrap import local
+from .own_hooks import OwnHook
 
 _FEW = 64
 """Numbers of a gradient that are kept to be found again."""
@@ -24,43 +25,102 @@ _ROWS = 8
 
 
 class Leftovers:
-    """Whether gradients of the step before are still there when those of the next one come to the answers.
+    """Whether gradients of the step before are still there when those of the next one come.
 
-    *Meaning* they add up over all steps: somebody forgot to set them to nothing.
-    *Cost* a few numbers are copied at due steps.
+    *Meaning* they add up over all steps: somebody forgot to set them to nothing. Where one pass is made a step, they are looked for as the first
+    gradient comes to the answers. Of several passes the first may belong to another network's step (a judge's, by which what it judges
+    learns): there all gradients that came are added up, and what the optimizer steps by is either that sum and what was there before, or not.
+    *Cost* a few numbers of one parameter an optimizer are copied at due steps, and added up at each of their gradients.
     """
 
     def __init__(self) -> None:
-        self.found: bool | None = None
-        """None where nothing could be said."""
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._followed: dict[int, _Followed | None] = {}
 
-    def arm(self, stepped: Sequence[Tensor] | None) -> None:
-        """Remember a gradient of the step that has just ended, of parameters by which the optimizer steps; None where nothing can be said."""
-        self.found, self._kept = None, None
-        if stepped is None:
-            return
-        with_gradient = [parameter for parameter in stepped if parameter.grad is not None]
-        for parameter in with_gradient[::-1][:_TRIED]:
-            few = _few(parameter)
-            if few is not None and bool(few.any()) and bool(few.isfinite().all()):
-                self._kept = (parameter, few.clone())
-                return
-        self.found = False  # they were set to nothing as soon as the step was over
+    def arm(self, stepped: Mapping[int, Sequence[Tensor]] | None) -> None:
+        """Remember gradients of the step that has just ended, of the parameters by which each optimizer steps; None where nothing can be said."""
+        self.take_off()
+        self._followed = {}
+        for optimizer, parameters in (stepped or {}).items():
+            self._followed[optimizer] = None  # they were set to nothing as soon as the step was over
+            with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
+            with_gradient.sort(key=lambda each: each.numel() > 1)  # one number alone does not tell a sum from another
+            for parameter in with_gradient[::-1][:_TRIED]:
+                few = _few(parameter.grad)
+                if few is not None and bool(few.any()) and bool(few.isfinite().all()):
+                    self._followed[optimizer] = _Followed(parameter, few.clone())
+                    break
 
     def look(self) -> None:
         """The first gradient of the step comes to the answers; no parameter has got its own yet."""
-        if self._kept is None or self.found is not None:
+        for one in filter(None, self._followed.values()):
+            one.look()
+
+    def step(self, optimizer: int) -> None:
+        """An optimizer is about to step, for the first time since then."""
+        if (one := self._followed.get(optimizer)) is not None:
+            one.step()
+
+    def found(self, passes: int) -> bool | None:
+        """Whether some were still there, in a step of so many passes; None where nothing could be said."""
+        if not any(self._followed.values()):
+            return False if self._followed else None
+        told = [one.there if passes == 1 else one.added for one in self._followed.values() if one is not None]
+        return True if True in told else None if None in told else False
+
+    def take_off(self) -> None:
+        """Take the hooks off."""
+        for one in filter(None, self._followed.values()):
+            one.handle.remove()
+
+
+class _Followed:
+    """A few numbers of one parameter's gradient, from the end of one step to the optimizer's next."""
+
+    def __init__(self, parameter: Tensor, few: Tensor) -> None:
+        self.parameter, self.few = parameter, few
+        self.there: bool | None = None
+        """Whether they are still there before any new gradient comes …"""
+        self.added: bool | None = None
+        """… and whether the optimizer steps by the sum of them and of all that came."""
+        self._sum: Tensor | None = torch.zeros_like(few)
+        self._stepped = False
+        self.handle = parameter.register_hook(OwnHook(self._add))  # type: ignore[no-untyped-call]
+
+    def _add(self, gradient: Tensor) -> None:
+        if self._stepped or self._sum is None:
             return
-        parameter, few = self._kept
-        now = _few(parameter)
-        self.found = now is not None and now.shape == few.shape and bool((now == few).all())
-        self._kept = None
+        more = _few(gradient)
+        with torch.no_grad():
+            self._sum = self._sum + more if more is not None and more.shape == self._sum.shape else None
+
+    def look(self) -> None:
+        if self.there is None:
+            now = _few(self.parameter.grad)
+            self.there = now is not None and now.shape == self.few.shape and bool((now == self.few).all())
+
+    def step(self) -> None:
+        if self._stepped:
+            return
+        self._stepped = True
+        now = _few(self.parameter.grad)
+        if now is None or self._sum is None or now.shape != self._sum.shape or not bool(now.isfinite().all() & self._sum.any()):
+            return
+        # Whatever is clipped is smaller alike: what lies along the sum is that sum.
+        rounding = 8 * torch.finfo(now.dtype).eps
+        before, came, now = (each.double() for each in (self.few, self._sum, now))
+        alone = _apart(now, came)
+        self.added = len(now) > 1 and _apart(now, before + came) <= rounding < 0.01 * alone
 
 
-def _few(parameter: Tensor) -> Tensor | None:
-    """The first numbers of a parameter's gradient; None where it has none that lies in memory as usual."""
-    gradient = parameter.grad
+def _apart(one: Tensor, other: Tensor) -> float:
+    """How far two rows of numbers lie apart beside the first one's size, when the second is made longer or shorter to fit."""
+    size = float(other @ other)
+    fitting = max(0.0, float(one @ other) / size) if size else 0.0
+    return float((one - fitting * other).norm() / one.norm().clamp_min(1e-300))
+
+
+def _few(gradient: Tensor | None) -> Tensor | None:
+    """The first numbers of a gradient; None where there is none that lies in memory as usual."""
     return None if gradient is None or gradient.layout != torch.strided else local(gradient.detach()).reshape(-1)[:_FEW]
 
 

@@ -183,10 +183,10 @@ class Observer:
             self._remember()
         return slower
 
-    def _stepped_by(self) -> list[Tensor]:
-        """The parameters by which the optimizers step."""
+    def _stepped_by(self) -> dict[int, list[Tensor]]:
+        """The parameters by which each optimizer steps."""
         followed = [optimizer for told in self._hooked if (optimizer := hooked(told)) is not None]
-        return [parameter for optimizer in followed for group in optimizer.param_groups for parameter in group["params"]]
+        return {id(optimizer): [each for group in optimizer.param_groups for each in group["params"]] for optimizer in followed}
 
     def _remember(self) -> None:
         with torch.no_grad():
@@ -239,6 +239,8 @@ class Observer:
             self._report(error)
 
     def _before_step(self, optimizer: Optimizer) -> None:
+        if "batch" in self.needs and self.batch is not None:
+            self.batch.stepping(id(optimizer))
         if "gradients" in self.needs or "updates" in self.needs or self._factors.layers:
             self._subject.look()  # before the groups are parted for this step
         self._factors.before(optimizer)

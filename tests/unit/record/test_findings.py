@@ -287,6 +287,16 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
         }, "probe/accuracy": np.full(12, 0.9)}, labels=_WIDE.tolist())
         for order, sure in ((0.6, 0.55), (0.85, 0.35))
     ), ""),
+    # Weights at 15 times what keeps a signal's size: the first answers are far off; behind norms they are not.
+    ("large_first_weights", *(
+        _Told({"loss": np.append([first] * 3, np.geomspace(first, low, 397)), "probe/loss": np.geomspace(600, 2 * low, 400),
+               "weights/a.weight/norm": np.full(400, 15 * 2**0.5), "weights/b.weight/norm": np.full(400, 2**0.5)}, floor=2.3)
+        for first, low in ((700.0, 30.0), (2.6, 0.5))
+    ), "layer:a"),
+    # What is made never passes, or passes now and then.
+    ("judge_too_strong", *(
+        _Told({"batch/judge": np.ones(12), "batch/fooled": np.full(12, now), "batch/apart": np.ones(12)}) for now in (2e-3, 0.1)
+    ), ""),
     ("confused_classes", *(_Told(_ASKED, _answers(taken), labels=_LABELS.tolist()) for taken in (8, 4)), "class:2"),
 ])
 def test_what_few_readings_tell(name: str, fault: _Told, healthy: _Told, key: str) -> None:

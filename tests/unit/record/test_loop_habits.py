@@ -145,9 +145,34 @@ def _read(path: Path, both: bool = False, shift: int = 1) -> set[str]:
     return _alarms(path, Reader(both), _texts(shift), _step(_text_loss))
 
 
+def _pair(path: Path, zero: bool = True) -> set[str]:
+    """A network learns to make points, beside a judge whose gradients may be left over; the alarms are of the judge."""
+    x, make, judge = _classes()[0], nn.Linear(3, 6), nn.Sequential(nn.Linear(6, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+    ours, theirs = (torch.optim.Adam(each.parameters(), 1e-3) for each in (make, judge))
+    generator = torch.Generator().manual_seed(1)
+    with diorama.watch(judge, path, probe=x[:20], optimizer=theirs, every=5) as recorder:
+        for _ in range(40):
+            made = make(torch.randn(20, 3, generator=generator))
+            if zero:
+                theirs.zero_grad()
+            loss = F.softplus(-judge(x[torch.randint(len(x), (20,), generator=generator)])).mean() + F.softplus(judge(made.detach())).mean()
+            loss.backward()
+            nn.utils.clip_grad_norm_(judge.parameters(), 0.1)
+            theirs.step()
+            ours.zero_grad()
+            F.softplus(-judge(made)).mean().backward()
+            ours.step()
+            recorder.step(loss=loss.detach())
+    run = diorama.open(path)
+    assert run.series("batch/fooled")[1].min() > 0.2  # how likely it holds for real what is made
+    assert len(run.series("batch/apart")[1]) > 3
+    return {one.finding for one in run.findings() if one.severity >= ALARM}
+
+
 Train = Callable[[Path], set[str]]
 _CASES: dict[str, tuple[str, Train, Train]] = {
     "zero_grad is forgotten": ("leftover_gradients", lambda path: _alarms(path, Ended(), _classes(), _step(zero="")), _plain),
+    "a judge's zero_grad is forgotten": ("leftover_gradients", lambda path: _pair(path, zero=False), _pair),
     "zero_grad comes too early": ("stopped_layer", lambda path: _alarms(path, Ended(), _classes(), _step(zero="after backward")), _plain),
     "eval for good": (
         "evaluation_mode", lambda path: _alarms(path, Ended(), _classes(), _step(), mode="eval"),

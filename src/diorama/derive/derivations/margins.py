@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core.errors import DioramaError, NotApplicable
+from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...data.examples import Examples
 from ...methods.cost import Cost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class Found:
 class Finding(Plugin):
     """Base of all findings: a pure function of a run's record."""
 
+    steady: ClassVar[bool] = False
+    """It rests on data that stay what they are: it is not asked about a network that judges what another one makes, as in a GAN."""
+
     @abstractmethod
     def __call__(self, run: RunReader) -> list[Found]:
         """Everything of this kind that the record shows; nothing when all is well."""
@@ -74,8 +77,11 @@ def judged(run: RunReader) -> Judged:
     """Whether a training has learnt already, by the probe set or by the labels of its batches.
 
     *Meaning* a loss below half of what one answer for all would have, or an accuracy that stands far above that of the most
-    frequent class: there a loss that no longer falls is no fault.
+    frequent class: there a loss that no longer falls is no fault. Of a network that judges what another one makes nothing is known: its
+    partner learns to be taken for real.
     """
+    if len(series(run, "batch/judge")[0]):
+        return Judged(None, "it judges what another network makes, and answers the worse the better that one gets")
     floor = (run.meta.get("probe") or {}).get("floor")
     loss = last(run, "probe/loss", 3)
     right, most = last(run, "batch/accuracy", 10), last(run, "batch/labels", 10)

@@ -22,6 +22,7 @@ class ConfusedClasses(Finding):
     *Meaning* the two look alike to the model, or the labels of one were exchanged for the other's.
     """
 
+    steady = True
     share: float = knob(0.5, "The share of a class that is answered as the other one.", low=0.1, high=1.0)
     readings: int = knob(12, "How many readings in a row.", low=3)
 

@@ -30,6 +30,7 @@ class LearningRateTooLow(Finding):
     brought down are not meant.
     """
 
+    steady = True
     ratio: float = knob(3e-5, "The median ratio of update to weights below which it is told.", low=0.0, log=True)
     steps: int = knob(150, "Steps that a run must have for this to be told.", low=10)
 

@@ -21,6 +21,7 @@ class LossSpikes(Finding):
     was not clipped. Single steps of noise are not meant.
     """
 
+    steady = True
     part: float = knob(0.5, "The part of all that was learned by which the loss must rise.", low=0.05, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -20,6 +20,7 @@ class OutputBias(Finding):
     that began too large, or a layer whose answers hardly vary, is the usual reason.
     """
 
+    steady = True
     ratio: float = knob(8.0, "How many times more the scores must differ between classes.", low=1.0)
     readings: int = knob(10, "How many readings in a row.", low=1)
 

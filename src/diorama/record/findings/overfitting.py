@@ -29,6 +29,7 @@ class Overfitting(Finding):
     augmentation, weight decay or stopping there help. It needs a probe set that is not trained on.
     """
 
+    steady = True
     rise: float = knob(0.1, "By which part of its lowest value the probe loss must have risen.", low=0.0, high=100.0)
     readings: int = knob(3, "How many readings after the lowest one.", low=1)
 

@@ -30,6 +30,7 @@ class ProbeUnlikeTraining(Finding):
     first need not be those of the training, and are not compared.
     """
 
+    steady = True
     factor: float = knob(3.0, "How many times larger or smaller the spread of the inputs must be.", low=1.0)
     balance: float = knob(0.4, "How far the classes' shares must lie apart: the share that would have to change class.", low=0.0, high=1.0)
     readings: int = knob(3, "Readings that are compared at least.", low=1)

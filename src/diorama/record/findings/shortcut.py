@@ -19,6 +19,7 @@ class Shortcut(Finding):
     may well decide.
     """
 
+    steady = True
     apart: float = knob(3.0, "How many standard deviations must lie between the class and all others.", low=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 

@@ -22,6 +22,7 @@ class StalledLearning(Finding):
     the gradient lost on its way.
     """
 
+    steady = True
     steps: int = knob(200, "Steps that a run must have for this to be told.", low=10)
     gain: float = knob(0.05, "The part of the first loss by which it should have fallen.", low=0.0, high=1.0)
 
@@ -46,15 +47,17 @@ class StalledLearning(Finding):
         rates = run.series("learning_rate")[1] if run.has_series("learning_rate") else np.ones(1)
         if len(rates) > 1 and rates[-1] > 1.01 * rates[: -max(1, len(rates) // 4)].max():
             return []  # it still warms up
+        unknown = known.learnt is None
         return [Found(
-            self.name, 0.6 if known.learnt is False else 0.4, "It does not learn",
+            self.name, 0.4 if unknown else 0.6, "The loss does not fall" if unknown else "It does not learn",
             f"After {len(loss)} steps the loss is {last:.3g}, and it began at {first:.3g}"
             + (", which is no more than to answer everything alike" if fallen else "")
             + ". Try another learning rate, and look whether inputs and truths are scaled as the network wants them (each column near −1 to 1), "
             "whether gradients reach the first layers and whether labels and inputs belong together.",
             f"median loss of the first, middle and last tenth: {first:.4g}, {middle:.4g}, {last:.4g}",
             (), None, int(steps[0]), known.told[:1].upper() + known.told[1:] + "." if known.told else
-            "Not sure: without labels nobody knows how low the loss can get.", "", "curves",
+            "Not sure: without labels nobody knows how low the loss can get, and of a network that learns against another one, as in a GAN, it need "
+            "not fall.", "", "curves",
         )]
 
 

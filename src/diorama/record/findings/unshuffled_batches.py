@@ -20,6 +20,7 @@ class UnshuffledBatches(Finding):
     them away. It reads labels where the loss is a cross-entropy.
     """
 
+    steady = True
     share: float = knob(0.6, "The share of a batch's most frequent label from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(5, "Readings that are looked at.", low=2)
 

@@ -27,6 +27,8 @@ class BatchSignal(Signal):
     ``batch/alike`` where the loss pulls at each answer by what it is alone; ``batch/copied`` is the share of labels that are the
     token read at their own place, ``batch/cut`` the share of answers that are the very same number, and ``batch/most`` the share of
     the most frequent label so far.
+    Of a network that judges what another one makes ``batch/fooled`` is how likely it holds that for real, in the mean, ``batch/apart`` the share
+    of its own examples that it answers rightly, and ``batch/judge`` 1.
     ``batch/place`` is how far one place of the input alone keeps a class from the others, in standard deviations.
     *Error* of one batch; of very many scores every n-th row is read.
     """
