@@ -184,12 +184,16 @@ def test_the_record_is_enough(run: Run) -> None:
 
 
 @pytest.mark.parametrize("which", [0, -1])
-def test_a_number_with_a_step_is_the_recorded_number_of_that_step(run: Run, which: int) -> None:
-    """The caption tells what was recorded at the slider's step, at the newest one and at one before it."""
+def test_a_number_with_a_step_is_the_recorded_number_of_that_step(run: Run, which: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caption tells what was recorded at the slider's step, at the newest one and at one before it; and where looks lie far apart."""
+    monkeypatch.setattr("diorama.views.training.curves._FAR", 1 + which)
     step = run.snapshots[which] or run.snapshots[1]
     caption = run.scene(step).view("curves").caption
     steps, values = run.series("loss")
     assert f"At step {step}: loss {values[list(steps).index(step)]:.3g} on the batch" in caption
+    looks = run.series("probe/loss")[0]
+    widest = np.diff(looks).argmax()
+    assert (f"not looked at between steps {looks[widest]:,} and {looks[widest + 1]:,}" in caption) == (which == -1)
 
 
 def test_the_caption_and_the_line_of_now_tell_one_moment(run: Run) -> None:

@@ -13,6 +13,8 @@ from ..style import ACCENT, BAD, BOLD, HAIRLINE, INK, LABEL, MUTED, PLAIN, SOFT,
 
 PICTURE, ROW, GAP = 34.0, 18.0, 16.0
 HISTORY, TALL = 46.0, 13.0
+SHORT = 110.0
+"""A text no wider than this is never cut: a table of many columns is rather a little wider than its place."""
 OUTSIDE = {-1: "↓ ", 1: "↑ ", 2: ""}
 """What tells a cell outside the healthy range without its colour."""
 
@@ -80,7 +82,7 @@ def _widths(mark: Table, count: int, style: Style) -> list[float]:
     texts = [i for i, c in enumerate(mark.columns) if c.kind in ("text", "class")]
     while over > 0 and texts:
         widest = max(texts, key=lambda i: wanted[i])
-        cut = min(over, max(0.0, wanted[widest] - 60.0))
+        cut = min(over, max(0.0, wanted[widest] - SHORT))
         if cut <= 0:
             break
         wanted[widest] -= min(cut, 10.0)

@@ -220,7 +220,7 @@ class FollowedExamples:
                 Column(name="doubt", numbers=doubt[shown], signed=True),
                 Column(name="area under the margin", numbers=value["aum"][shown], unit="logits", signed=True),
                 Column(name="right", kind="share", numbers=value["correctness"][shown]),
-                Column(name="forgotten", numbers=value["forgettings"][shown].astype(float), unit="times"),
+                Column(name="times forgotten", numbers=value["forgettings"][shown].astype(float)),
                 Column(name="became", kind="text", texts=tuple(WORDS[int(value["group"][k])] for k in shown)),
             ),
             row_keys=tuple(number_key("example", k) for k in shown.tolist()), sort="doubt", descending=True, flagged=doubt[shown] > 0, boxes=True,

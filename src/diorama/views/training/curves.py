@@ -28,6 +28,8 @@ _COLOURS = 10
 _CHARTS = 6
 _LINES = 200
 """More lines in one chart are a grey cloud: the first stand for them, and any is chosen by name."""
+_FAR = 0.25
+"""The part of a training from which on nothing in between is worth a word."""
 
 
 class CurvesView(View):
@@ -136,7 +138,20 @@ class CurvesView(View):
         each = "; ".join(f"{chart.replace('_', ' ')} {', '.join(said)}" for chart, said in told.items())
         said = f"At step {now}: {each}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
-        return f"{said}{faint}Click a step to see the whole network as it was then."
+        return f"{said}{faint}{_straight(one.run, members)}Click a step to see the whole network as it was then."
+
+
+def _straight(run: Run, members: Sequence[RecordedSeries]) -> str:
+    """Where the probe set was looked at so seldom that its line says little in between."""
+    names = [member.name for member in members if member.name.startswith("probe/") and member.name in run.series_names]
+    steps = run.series(names[0])[0] if names else np.zeros(0)
+    if len(steps) < 2:
+        return ""
+    widest = int(np.argmax(np.diff(steps)))
+    first, last = int(steps[widest]), int(steps[widest + 1])
+    if last - first <= _FAR * (steps[-1] - steps[0]) or last - first <= 1:
+        return ""
+    return f"The probe set was not looked at between steps {first:,} and {last:,}: its line is straight there. "
 
 
 @dataclasses.dataclass
