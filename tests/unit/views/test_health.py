@@ -15,6 +15,7 @@ from diorama.core.errors import NotApplicable
 from diorama.core.marks import Lines, Table
 from diorama.core.picture import Picture
 from diorama.record import ranges
+from diorama.record.findings import Found
 from diorama.record.recorder import watch
 from diorama.run import Run, open_run
 from diorama.views import layer_health
@@ -301,7 +302,7 @@ def test_names_of_repeated_blocks() -> None:
     assert set(layer_health.repeated([{"name": name, "kind": "Conv2d"} for name in dense])) == {"dense.layer*.conv"}
 
 
-def test_a_chosen_layer_shows_its_curves(tmp_path: Path) -> None:
+def test_a_chosen_layer_shows_its_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chosen layer's numbers follow below the table as curves, each over its healthy range, exact in every value."""
     run = _trained(tmp_path / "run", _deep(2))
     pictures = list(run.scene().stream("health", select="layer:1.0"))
@@ -309,6 +310,13 @@ def test_a_chosen_layer_shows_its_curves(tmp_path: Path) -> None:
     charts = {mark.title: mark for mark in pictures[-1].marks() if isinstance(mark, Lines)}
     assert list(charts) == [measure.name for measure in MEASURES if measure.name in charts]
     assert charts["weights"].series[1].y.tolist() == run.series("weights/1.0.weight/norm")[1].tolist()
+    # What findings tell of layers that no number marks, or of no layer, is said beside; a calm line is not.
+    first = run.meta["layers"][0]["name"]
+    alarms = [Found("a", 0.7, "Unseen", "", "", (f"layer:{first}",)), Found("b", 0.7, "Apart", "", ""), Found("c", 0.3, "Calm", "", "")]
+    monkeypatch.setattr(Run, "judged", lambda self, step=None: (alarms, []))
+    caption = _look(run).caption
+    assert "Not of single layers: \u201cApart\u201d. Not to be seen in these numbers: \u201cUnseen\u201d; the findings" in caption
+    assert "Calm" not in caption
 
 
 def test_a_run_without_layers_says_what_to_look_at(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +82,8 @@ class HealthView(View):
         detail = [row for name in dict.fromkeys(chosen) for row, layer in enumerate(layers) if layer["name"] == name]
         caption = self._caption(health, step)
         yield self.picture(scene, selection, "Health", table, caption, final=False)
-        caption = f"{_beside(run, scene.step)}{caption}"
+        marked = {layer_key(layer["name"]) for row, layer in enumerate(health.layers) if health.severity(row) > 0}
+        caption = f"{_beside(run, scene.step, marked)}{caption}"
         marks = (table, *(_curves(run, health, row, step) for row in detail[:2]))
         yield self.picture(scene, selection, "Health", Group(children=marks) if detail else table, caption)
 
@@ -166,14 +167,22 @@ class HealthView(View):
         )
 
 
-def _beside(run: Run, step: int | None) -> str:
-    """What is wrong and lies in no layer: findings tell it, the table cannot."""
-    told = [one for one in run.judged(step)[0] if one.severity >= ALARM and not any(key.startswith("layer:") for key in one.keys)]
-    if not told:
-        return ""
-    rest = f" and {len(told) - 2} more" if len(told) > 2 else ""
-    titles = " and ".join(f"\u201c{one.title}\u201d" for one in told[:2])
-    return f"Not of single layers: {titles}{rest}; the findings say more. "
+def _beside(run: Run, step: int | None, marked: Collection[str]) -> str:
+    """What is wrong and shows in no number of the table: of no layer, or of layers of which none is marked."""
+    alarms = [one for one in run.judged(step)[0] if one.severity >= ALARM]
+    of = [(one, {key for key in one.keys if key.startswith("layer:")}) for one in alarms]
+    told = ((
+        "Not of single layers", [one.title for one, layers in of if not layers],
+    ), (
+        "Not to be seen in these numbers", [one.title for one, layers in of if layers and layers.isdisjoint(marked)],
+    ))
+    said = [f"{where}: {_titles(titles)}" for where, titles in told if titles]
+    return f"{'. '.join(said)}; the findings say more. " if said else ""
+
+
+def _titles(titles: Sequence[str]) -> str:
+    rest = f" and {len(titles) - 2} more" if len(titles) > 2 else ""
+    return " and ".join(f"\u201c{title}\u201d" for title in titles[:2]) + rest
 
 
 def _axis(health: JudgedLayers) -> Steps:
