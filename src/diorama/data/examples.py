@@ -188,6 +188,15 @@ def _labels(y: Any) -> Tensor:
     return labels.long() if small else labels
 
 
+def _meant(inputs: Any) -> str:
+    """What was likely meant where no kind was given."""
+    if isinstance(inputs, list | tuple) and inputs and all(isinstance(each, str) for each in inputs):
+        return f"; names of a table's columns are told as diorama.Table(columns={list(inputs)!r})"
+    known = {kind.__name__: kind for kind in kinds.KINDS.values()}
+    name = inputs.__name__ if isinstance(inputs, type) else str(inputs).capitalize()
+    return f"; a kind is made by calling it: diorama.{name}(…)" if name in known else ""
+
+
 def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
     if inputs is None:
         kind, sentence = kinds.guess(x)
@@ -203,7 +212,7 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
     parts = None if isinstance(x, Tensor) else named(x)
     if not isinstance(inputs, dict) or parts is None or {str(name) for name in inputs} - set(parts):
         raise UsageError(
-            f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names, got {inputs!r}"
+            f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names, got {inputs!r}{_meant(inputs)}"
         )
     told = {str(name): kind for name, kind in inputs.items()}
     found: dict[str, kinds.Kind] = {}

@@ -80,6 +80,9 @@ def test_kinds_by_name_may_be_told_in_part() -> None:
     for wrong in ({"nothing": Tokens()}, Table(), 3):
         with pytest.raises(UsageError):
             Examples.of(x, inputs=wrong)
+    for wrong, way in ((["age", "size"], r"Table\(columns=\['age', 'size'\]\)"), (Tokens, r"calling it: diorama.Tokens\(")):
+        with pytest.raises(UsageError, match=way):
+            Examples.of(torch.rand(9, 2), inputs=wrong)
 
 
 def test_labels_are_made_whole_numbers() -> None:

@@ -72,7 +72,7 @@ class LearningRateTooHigh(Finding):
             seen = f"norm of a weight at the first reading beside that at the beginning: up to {grown:.3g}"
         factor = float(f"{min(0.5, 2e-3 / usual):.1g}") if usual > self.ratio else 0.01
         return [Found(
-            self.name, 0.7 if known.learnt is False else 0.4, "The learning rate is too high",
+            self.name, 0.7 if known.learnt is False else 0.4, f"The learning rate {'is' if known.learnt is False else 'may be'} too high",
             f"{told}, and the loss is {now:.3g} where it began "
             f"at {began:.3g}{f', after it had been thrown up to {peak:.3g}' if thrown else ''}"
             f"{f' and one answer for all would have {floor:.3g}' if first < 0.95 * began else ''}.{_inputs(run)}",

@@ -73,8 +73,9 @@ class LearningRateTooLow(Finding):
                 f" At a step {np.nanmedian(moved.values[-5:]):.0%} of the numbers change at all: the change of the others is lost in the rounding "
                 f"of {lost[0]}. Weights in float32 (with autocast) keep it."
             )
+        sure = nothing or known.learnt is False
         return [Found(
-            self.name, 0.6 if nothing or known.learnt is False else 0.4, "The learning rate is too low",
+            self.name, 0.6 if sure else 0.4, f"The learning rate {'is' if sure else 'may be'} too low",
             f"Each step changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss "
             f"went from {first:.3g} to {now:.3g}.{told}",
             f"median update / weights at the highest rate, where it was largest: {usual:.2g}", (),
