@@ -45,7 +45,9 @@ class Judging:
 
     def see(self, x: Tensor | None, scores: Tensor) -> None:
         """A pass with gradients, whose answers are these."""
-        if x is None or not scores.requires_grad or len(self._passes) >= _PASSES or scores.numel() != len(scores) or len(scores) != len(x):
+        if x is None or not x.ndim or not scores.requires_grad or len(self._passes) >= _PASSES:
+            return
+        if scores.numel() != len(scores) or len(scores) != len(x):
             return
         seen = _JudgedPass(scores.detach().reshape(-1)[:_MOST].clone(), x.requires_grad and not x.is_leaf)
         self._passes.append(seen)
