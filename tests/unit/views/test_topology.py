@@ -22,7 +22,7 @@ from diorama.views.training.topology import filled
 
 
 class _Network(nn.Module):
-    """A frozen layer, one whose weights have rank 1, and a sum around it."""
+    """A frozen layer whose ReLU is written as a mask, one whose weights have rank 1, and a sum around it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,8 @@ class _Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Two classes."""
-        x = F.relu(self.frozen(x))
+        x = self.frozen(x)
+        x = x * (x > 0)
         return self.out(x + self.narrow(x))
 
 
@@ -92,7 +93,7 @@ def test_arrows_are_as_thick_as_what_flows_changed(run: Run) -> None:
     mark = _mark(run.scene(1).view("topology"))
     told = {(edge.source, edge.target): edge.share for edge in mark.edges}
     one, other = (run.scene(step).activations("narrow")["narrow"].double() for step in (1, 0))
-    assert told["layer:frozen", "op:relu"] == 0
+    assert told["layer:frozen", "op:mul"] == 0
     assert told["layer:narrow", "op:add"] == pytest.approx(float((one - other).norm() / one.norm()), rel=1e-4)
     assert told["input", "layer:frozen"] is None
     assert {edge.share for edge in _mark(run.scene(3).view("topology")).edges} == {0.0, None}

@@ -191,7 +191,8 @@ def flows(scene: Scene, before: int | None) -> Flows:
             continue
         for k, name in enumerate(names):
             if now[name].shape == then[name].shape:
-                a, b = now[name].to(torch.complex128 if now[name].is_complex() else torch.float64), then[name]
+                exact = torch.complex128 if now[name].is_complex() else torch.float64  # a mask is counted as numbers
+                a, b = now[name].to(exact), then[name].to(exact)
                 changed[k] += float((a - b).abs().square().sum())
                 sizes[k] += float(a.abs().square().sum())
     with np.errstate(invalid="ignore", divide="ignore"):
